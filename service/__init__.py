@@ -1,0 +1,1 @@
+"""OnRecord's write side and live side: commands in, facts out, live."""

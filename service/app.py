@@ -1,0 +1,329 @@
+"""The composition root: settings in, a running node out.
+
+Everything is built here and passed in; nothing is created on import, and nothing outlives the `async with` that made
+it.
+"""
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import msgspec
+import uvicorn
+import uvloop
+from broadcaster import Broadcast
+from databases import Database
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+
+from projections import PROJECTIONS, check, runner
+from service import logs, supervise
+from service.audit.replay import replay
+from service.chat import Chat, Markers
+from service.domain.events import Recorded
+from service.embedded import Servers
+from service.errors import RoomNotFound
+from service.live.hub import Hub
+from service.live.people import People
+from service.live.relay import InProcessBackend, InProcessBus, Relay
+from service.log import refs, schema
+from service.log.append import Appender
+from service.log.keys import KeyRing
+from service.log.mapper import Mapper
+from service.log.read import LogReader
+from service.protocol.events import MessageReadBy, timestamp
+from service.settings import Settings
+from service.wire.auth import Tokens
+from service.wire.http import Http, problem
+from service.wire.limits import Rate
+from service.wire.native import NativeDoor
+from service.wire.services import Services
+from service.wire.session import NATIVE, native_frame
+from service.wire.sessions import Sessions
+from service.wire.transport import transport_class
+
+PURGE_EVERY = 3600.0
+log = logging.getLogger("onrecord.app")
+
+
+@asynccontextmanager
+async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIterator[Services]:
+    """Run a node's services for as long as the block lasts. Nodes in one process may share a `bus`.
+
+    Raises:
+        SchemaOutdated, UnsafeDurability: the database is not fit to serve.
+        asyncpg.PostgresError, OSError, TimeoutError: it cannot be reached.
+    """
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(_pool(settings))
+        async with pool.acquire() as connection:
+            await schema.check(connection, allow_unsafe=settings.allow_unsafe_durability)
+        reads = Database(settings.database_url, min_size=1, max_size=settings.pool_size)
+        await stack.enter_async_context(reads)
+        keys = KeyRing(settings.key_encryption_key)
+        mapper = Mapper(keys)
+        reader = LogReader(pool, mapper)
+        people = People(reader)
+        hub = Hub(reader, people, {NATIVE: native_frame})
+        broadcast = Broadcast(backend=InProcessBackend(bus or InProcessBus()))
+        await stack.enter_async_context(broadcast)
+        relay = Relay(broadcast, hub.deliver)
+        hub.on_follow, hub.on_unfollow = relay.follow, relay.unfollow
+
+        def placed(news: dict[str, list[Recorded]]) -> None:
+            hub.deliver(news)
+            relay.announce(news)
+
+        def moved(room: str, user: str, message: int, at: datetime) -> None:
+            hub.broadcast(
+                room, MessageReadBy(room_id=room, user_id=user, message_id=message, at=timestamp(at))
+            )
+
+        appender = Appender(
+            lambda: asyncpg.connect(settings.database_url, timeout=settings.database_timeout),
+            mapper,
+            known_head=hub.known_head,
+            placed=placed,
+            deadline=settings.database_timeout,
+        )
+        chat = Chat(hub, appender, reader, people, keys, pool)
+        markers = Markers(chat, hub, appender, reader, keys, moved)
+        for closing in (relay.close, hub.close, markers.close):
+            stack.push_async_callback(closing)
+        await stack.enter_async_context(
+            _background(
+                append=appender.run,
+                relay=relay.run,
+                purge=lambda: supervise.every(PURGE_EVERY, lambda: refs.purge(pool)),
+            )
+        )
+        yield Services(
+            settings=settings,
+            epoch=await reader.epoch(),
+            chat=chat,
+            markers=markers,
+            hub=hub,
+            people=people,
+            mapper=mapper,
+            log=reader,
+            reads=reads,
+            tokens=_tokens(settings),
+            rate=Rate(settings.rate_per_second, settings.rate_burst, asyncio.get_running_loop().time),
+            sessions=Sessions(settings.max_connections),
+        )
+
+
+def application(services: Services) -> Starlette:
+    """Return the ASGI application over a node's services."""
+    routes = [WebSocketRoute("/ws", NativeDoor(services)), *Http(services).routes()]
+    return Starlette(
+        routes=routes, exception_handlers={404: problem, 405: problem, 413: problem, Exception: problem}
+    )
+
+
+class Server(uvicorn.Server):
+    """uvicorn, saying when it listens."""
+
+    def __init__(self, services: Services, ready: Callable[[str], None]) -> None:
+        settings = services.settings
+        self._ready = ready
+        super().__init__(
+            uvicorn.Config(
+                application(services),
+                host=settings.host,
+                port=settings.port,
+                ws=transport_class(
+                    max_outbox=settings.max_outbox,
+                    ping_interval=settings.ping_interval,
+                    ping_timeout=settings.ping_timeout,
+                ),
+                ws_max_size=settings.max_frame,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
+            )
+        )
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self._ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+
+def run_serve(settings: Settings) -> int:
+    """`onrecord serve`: a node, until it is told to stop."""
+    logs.configure(words=False)
+
+    async def run() -> None:
+        async with node(settings) as services:
+            await Server(services, _say_ready).serve()
+
+    _run(run())
+    return 0
+
+
+def run_dev(settings: Settings, servers: Servers) -> int:
+    """`onrecord dev`: migrate, project and serve, over embedded servers that the caller runs."""
+    logs.configure(words=True)
+    schema.migrate(servers.migrate_database_url, servers.database_url)
+
+    async def run() -> None:
+        async with node(settings) as services, _background(project=lambda: _project(settings, None)):
+            await Server(services, _welcome).serve()
+
+    _run(run())
+    return 0
+
+
+def run_migrate(settings: Settings) -> int:
+    """`onrecord migrate`: print the versions applied."""
+    for version in schema.migrate(settings.migrate_database_url, settings.database_url):
+        print(version)  # noqa: T201 - a command's output
+    return 0
+
+
+def run_projector(settings: Settings, only: str | None) -> int:
+    """`onrecord project run`: the projector, until it is told to stop."""
+    logs.configure(words=False)
+    _run(_project(settings, only))
+    return 0
+
+
+def run_project_status(settings: Settings, names: Sequence[str]) -> int:
+    """`onrecord project status`: a JSON line per projection."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
+        try:
+            for line in await check.status(connection, _chosen(names)):
+                _print_json(line)
+        finally:
+            await connection.close()
+
+    _run(run())
+    return 0
+
+
+def run_project_verify(settings: Settings, names: Sequence[str]) -> int:
+    """`onrecord project verify`: a JSON line per projection; 1 where a read model differs from the log."""
+
+    async def run() -> bool:
+        mapper = Mapper(KeyRing(settings.key_encryption_key))
+        connection = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
+        try:
+            results = [await check.verify(connection, mapper, projection) for projection in _chosen(names)]
+        finally:
+            await connection.close()
+        for line in results:
+            _print_json(line)
+        return all(line["equal"] for line in results)
+
+    return 0 if _run(run()) else 1
+
+
+def run_audit_replay(
+    settings: Settings,
+    room: str,
+    from_seq: int | None,
+    to_seq: int | None,
+    from_time: datetime | None,
+    to_time: datetime | None,
+) -> int:
+    """`onrecord audit replay`: NDJSON; 1 where there is no such room."""
+
+    async def run() -> None:
+        async with _pool(settings) as pool:
+            reader = LogReader(pool, Mapper(KeyRing(settings.key_encryption_key)))
+            bounds = {"from_seq": from_seq, "to_seq": to_seq, "from_time": from_time, "to_time": to_time}
+            async for line in replay(reader, room, **bounds):  # type: ignore[arg-type] # one dict, two types
+                sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+
+    try:
+        _run(run())
+    except RoomNotFound as error:
+        print(error, file=sys.stderr)  # noqa: T201 - a command's output
+        return 1
+    return 0
+
+
+async def _project(settings: Settings, only: str | None) -> None:
+    mapper = Mapper(KeyRing(settings.key_encryption_key))
+    chosen = _chosen([only] if only else [])
+    await runner.run_all(
+        lambda: asyncpg.connect(settings.database_url, timeout=settings.database_timeout),
+        mapper,
+        chosen,
+        settings.catchup_interval,
+    )
+
+
+def _chosen(names: Sequence[str]) -> list[Any]:
+    known = {projection.name: projection for projection in PROJECTIONS}
+    return [known[name] for name in names] if names else list(known.values())
+
+
+def _pool(settings: Settings) -> Any:
+    return asyncpg.create_pool(
+        settings.database_url,
+        min_size=1,
+        max_size=settings.pool_size,
+        timeout=settings.database_timeout,
+        command_timeout=settings.database_timeout,
+    )
+
+
+def _tokens(settings: Settings) -> Tokens:
+    return Tokens(
+        settings.jwt_secret,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        leeway=settings.jwt_leeway,
+    )
+
+
+@asynccontextmanager
+async def _background(**works: Callable[[], Coroutine[Any, Any, object]]) -> AsyncIterator[None]:
+    """Keep pieces of work running for as long as the block lasts."""
+    tasks = [
+        asyncio.create_task(supervise.keep_running(name, work), name=name) for name, work in works.items()
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _say_ready(address: str) -> None:
+    print(f"OnRecord listens on {address}", flush=True)  # noqa: T201 - a command's output
+
+
+def _welcome(address: str) -> None:
+    print(  # noqa: T201 - a command's output
+        f"\n  OnRecord is running: {address}\n\n"
+        "  Open it in two browser windows, sign in under two names, join the same room and chat.\n"
+        "  A token for a program:   onrecord token --user alice\n"
+        "  The record of a room:    onrecord audit replay --room general\n"
+        "  Ctrl-C stops it; the history stays.\n",
+        flush=True,
+    )
+
+
+def _print_json(value: object) -> None:
+    print(msgspec.json.encode(value).decode())  # noqa: T201 - a command's output
+
+
+def _run(main: Coroutine[Any, Any, Any]) -> Any:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as running:
+        return running.run(main)

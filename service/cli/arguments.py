@@ -1,0 +1,117 @@
+"""The words of the command line, and what they have to look like."""
+
+import argparse
+import contextlib
+import datetime as dt
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from service.cli import commands
+from service.protocol.commands import USER_ID
+
+if TYPE_CHECKING:
+    Words = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the type has no public name
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    onrecord = argparse.ArgumentParser(
+        prog="onrecord", description="A chat server on an event log.", allow_abbrev=False
+    )
+    words = onrecord.add_subparsers(required=True, metavar="COMMAND")
+    _add(
+        words,
+        "dev",
+        commands.dev,
+        "everything for development: servers, migrations, projections, a node",
+        lasts=True,
+    )
+    _add(words, "serve", commands.serve, "a node", lasts=True)
+    _add(words, "migrate", commands.migrate, "bring the schema to the newest version")
+    _add(words, "settings", commands.show_settings, "every setting: name, value, default, meaning")
+    _add_project(words)
+    _add_audit(words)
+    token = _add(words, "token", commands.token, "sign a token with the development key")
+    token.add_argument("--user", required=True, type=_user, help="user id (sub)")
+    token.add_argument("--name", help="name to show; default: the user id")
+    token.add_argument(
+        "--scope", action="append", choices=["chat", "auditor", "admin"], help="may be given again"
+    )
+    token.add_argument("--ttl", type=_duration, default="1h", help="90s, 30m, 1h, 7d; default: 1h")
+    return onrecord
+
+
+def _add_project(words: "Words") -> None:
+    parts = _group(words, "project", "the read models")
+    run = _add(parts, "run", commands.project_run, "follow the log and write the read models", lasts=True)
+    run.add_argument("--only", metavar="NAME", help="one projection instead of all")
+    status = _add(parts, "status", commands.project_status, "how far each projection is")
+    status.add_argument("names", nargs="*", metavar="NAME")
+    verify = _add(
+        parts,
+        "verify",
+        commands.project_verify,
+        "compare the read models with a fold of the log; 1: they differ",
+    )
+    verify.add_argument("names", nargs="*", metavar="NAME")
+
+
+def _add_audit(words: "Words") -> None:
+    parts = _group(words, "audit", "what was said, and when")
+    replay = _add(parts, "replay", commands.audit_replay, "a room's events, one JSON object a line")
+    replay.add_argument("--room", required=True, metavar="ROOM")
+    replay.add_argument("--from-seq", type=_seq, metavar="N")
+    replay.add_argument("--to-seq", type=_seq, metavar="N")
+    replay.add_argument("--from", dest="from_time", type=_moment, metavar="TIME")
+    replay.add_argument("--to", dest="to_time", type=_moment, metavar="TIME")
+
+
+def _group(words: "Words", name: str, meaning: str) -> "Words":
+    parser = words.add_parser(name, help=meaning, description=meaning, allow_abbrev=False)
+    return parser.add_subparsers(required=True, metavar="COMMAND")
+
+
+def _add(
+    words: "Words",
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    meaning: str,
+    *,
+    lasts: bool = False,
+) -> argparse.ArgumentParser:
+    """One command. `lasts` says that being stopped is its ordinary end."""
+    parser = words.add_parser(name, help=meaning, description=meaning, allow_abbrev=False)
+    parser.set_defaults(run=run, lasts=lasts)
+    return parser
+
+
+def _user(word: str) -> str:
+    if not re.fullmatch(USER_ID, word):
+        raise argparse.ArgumentTypeError(
+            f"{word!r} is no user id: letters, digits and . _ @ | - (at most 128)"
+        )
+    return word
+
+
+def _duration(word: str) -> int:
+    found = re.fullmatch(r"([1-9]\d{0,8})([smhd])", word, re.ASCII)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{word!r} is no duration such as 90s, 30m, 1h or 7d")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _seq(word: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,15}", word, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{word!r} is no seq: they count from 1")
+    return int(word)
+
+
+def _moment(word: str) -> dt.datetime:
+    with contextlib.suppress(ValueError):
+        if (moment := dt.datetime.fromisoformat(word)).tzinfo is not None:
+            return moment.astimezone(dt.UTC)
+    raise argparse.ArgumentTypeError(f"{word!r} is no time with an offset, such as 2026-11-24T15:00:00Z")

@@ -1,0 +1,151 @@
+"""What each command does: take the settings, make one call, return the exit code.
+
+The rule: a command imports what it needs when it runs, after its settings were found good, so that the small ones
+are quick and a wrong setting is never hidden behind something else.
+"""
+
+import argparse
+import contextlib
+import socket
+import sys
+import time
+
+from service import development
+from service.settings import Settings, table
+
+
+class WrongUsage(Exception):
+    """What the command was told cannot be done; the message is one sentence."""
+
+
+def _settings(*needed: str) -> Settings:
+    """The environment, and beside a running `onrecord dev` its servers and keys; `needed` fields have to be set.
+
+    Whoever names a database of their own gets nothing of that development server's.
+    """
+    settings = Settings.from_env()
+    if not settings.database_url:
+        settings = Settings.from_env(**development.known_settings(settings.data_dir))
+    if missing := settings.missing(*needed):
+        raise WrongUsage(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set, "
+            f"and no `onrecord dev` runs on {settings.data_dir} that could lend its own."
+        )
+    return settings
+
+
+def _check_port(settings: Settings) -> None:
+    """Says now that the port is taken, and not after two servers were started."""
+    with contextlib.ExitStack() as stack:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            probe = stack.enter_context(socket.socket(family, kind, protocol))
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+        except OSError as problem:
+            raise WrongUsage(
+                f"OnRecord cannot listen on {settings.host} port {settings.port} ({problem.strerror}); "
+                "choose another with ONRECORD_HOST and ONRECORD_PORT."
+            ) from problem
+
+
+def dev(_args: argparse.Namespace) -> int:
+    """Everything for development, in one process and two servers beside it."""
+    settings = Settings.from_env(dev=True, join_creates=True)
+    _check_port(settings)
+    place = development.prepare(settings.data_dir)
+    from service import embedded
+    from service.app import run_dev
+
+    if development.as_root():
+        words = f"Running as root: the data is in {place}, and the servers run as a system user of their own."
+        print(words, file=sys.stderr)
+    with embedded.servers(place) as servers:
+        lent = development.known_settings(place)
+        return run_dev(Settings.from_env(dev=True, join_creates=True, **lent), servers)
+
+
+def serve(_args: argparse.Namespace) -> int:
+    """One node."""
+    settings = _settings("database_url", "redis_url", "jwt_secret", "key_encryption_key")
+    _check_port(settings)
+    from service.app import run_serve
+
+    return run_serve(settings)
+
+
+def migrate(_args: argparse.Namespace) -> int:
+    """The schema, to the newest version."""
+    settings = _settings("migrate_database_url")
+    from service.app import run_migrate
+
+    return run_migrate(settings)
+
+
+def project_run(args: argparse.Namespace) -> int:
+    """The projector."""
+    settings = _settings("database_url", "key_encryption_key")
+    from service.app import run_projector
+
+    return run_projector(settings, args.only)
+
+
+def project_status(args: argparse.Namespace) -> int:
+    """How far the projections are."""
+    settings = _settings("database_url")
+    from service.app import run_project_status
+
+    return run_project_status(settings, args.names)
+
+
+def project_verify(args: argparse.Namespace) -> int:
+    """The read models against a fold of the log."""
+    settings = _settings("database_url", "key_encryption_key")
+    from service.app import run_project_verify
+
+    return run_project_verify(settings, args.names)
+
+
+def audit_replay(args: argparse.Namespace) -> int:
+    """A room's events."""
+    settings = _settings("database_url", "key_encryption_key")
+    from service.app import run_audit_replay
+
+    return run_audit_replay(settings, args.room, args.from_seq, args.to_seq, args.from_time, args.to_time)
+
+
+def show_settings(_args: argparse.Namespace) -> int:
+    """Every setting."""
+    print(table(_settings()))
+    return 0
+
+
+def token(args: argparse.Namespace) -> int:
+    """A signed token, for whoever has the key."""
+    settings = Settings.from_env()
+    secret = settings.jwt_secret
+    if not secret:
+        known = development.known_keys(settings.data_dir)
+        if known is None:
+            raise WrongUsage(
+                f"There is no development key in {settings.data_dir}: start `onrecord dev` once, "
+                "or name a key with ONRECORD_JWT_SECRET."
+            )
+        secret = known.jwt_secret
+    from joserfc import jwt
+    from joserfc.jwk import OctKey
+
+    now = int(time.time())
+    claims = {
+        "sub": args.user,
+        "name": args.name or args.user,
+        "scope": " ".join(dict.fromkeys(args.scope or ["chat"])),
+        "iat": now,
+        "exp": now + args.ttl,
+    }
+    claims |= {"iss": settings.jwt_issuer} if settings.jwt_issuer else {}
+    claims |= {"aud": settings.jwt_audience} if settings.jwt_audience else {}
+    print(jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(secret)))
+    return 0

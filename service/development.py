@@ -1,0 +1,152 @@
+"""The data directory of a development machine: its keys, and where its servers are.
+
+`onrecord dev` makes the directory; every command started beside it reads from it what it needs. The rule: what is
+secret is in files that only their owner can read, and a command that finds something in its way says so in one
+sentence (`DataDirUnusable`).
+"""
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+KEYS = "keys.json"
+SERVERS = "servers.json"
+
+
+class DataDirUnusable(Exception):
+    """The data directory cannot be used; the message is one sentence for its owner."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What development needs to keep secret. It lives as long as the data it opens."""
+
+    jwt_secret: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
+    key_encryption_key: str = field(
+        default_factory=lambda: base64.b64encode(secrets.token_bytes(32)).decode(), repr=False
+    )
+    owner_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    app_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    redis_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+
+    def settings(self) -> dict[str, Any]:
+        """The settings among the keys, as `Settings` has them."""
+        return {
+            "jwt_secret": self.jwt_secret,
+            "key_encryption_key": base64.b64decode(self.key_encryption_key),
+        }
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the servers are: two roles of one database, and Redis. Each address holds a password."""
+
+    database_url: str = field(repr=False)
+    migrate_database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+
+
+def default_data_dir(uid: int, here: Path) -> Path:
+    """Where the project in `here` keeps its development data, for the user `uid`.
+
+    Postgres refuses to run as root, and the system user that it runs as instead can seldom reach root's own
+    folders: hence a directory under `/var/tmp`, the same one at each start in the same place.
+    """
+    if uid != 0:
+        return Path(".onrecord")
+    digest = hashlib.sha256(os.fsencode(here.resolve())).hexdigest()
+    return Path("/var/tmp") / f"onrecord-{digest[:8]}"  # noqa: S108 - prepare() refuses it unless it is ours
+
+
+def as_root() -> bool:
+    """Whether root runs us."""
+    return os.geteuid() == 0
+
+
+def prepare(data_dir: Path) -> Path:
+    """Makes the directory if it is missing, makes sure that it can be used, and returns it without symbolic links.
+
+    Raises:
+        DataDirUnusable: it cannot be made or written, or is someone else's.
+    """
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as problem:
+        raise DataDirUnusable(
+            f"The data directory {data_dir} cannot be made: {problem.strerror}."
+        ) from problem
+    # The link itself too: under /var/tmp anyone could lay one that leads elsewhere.
+    if {data_dir.stat().st_uid, data_dir.lstat().st_uid} != {os.geteuid()}:
+        raise DataDirUnusable(
+            f"The data directory {data_dir} belongs to another user; name one with ONRECORD_DATA_DIR."
+        )
+    if not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
+        raise DataDirUnusable(
+            f"The data directory {data_dir} cannot be written; name one with ONRECORD_DATA_DIR."
+        )
+    return data_dir.resolve()
+
+
+def keys(data_dir: Path) -> Keys:
+    """The keys of this directory, made on first use."""
+    found = known_keys(data_dir)
+    if found is None:
+        found = Keys()
+        _write(data_dir / KEYS, asdict(found))
+    return found
+
+
+def known_keys(data_dir: Path) -> Keys | None:
+    """The keys of this directory, if it has any."""
+    content = _read(data_dir / KEYS)
+    return None if content is None else Keys(**content)
+
+
+def announce(data_dir: Path, addresses: Addresses) -> None:
+    """Tells the commands that are run beside this one where the servers are."""
+    _write(data_dir / SERVERS, asdict(addresses))
+
+
+def withdraw(data_dir: Path) -> None:
+    """Takes the announcement back."""
+    (data_dir / SERVERS).unlink(missing_ok=True)
+
+
+def known_settings(data_dir: Path) -> dict[str, Any]:
+    """The servers and keys of the `onrecord dev` that runs on this directory; empty if none does.
+
+    Without servers there are no keys either: nobody is to run with a development key by accident.
+    """
+    content = _read(data_dir / SERVERS)
+    found = known_keys(data_dir)
+    return {} if content is None or found is None else {**asdict(Addresses(**content)), **found.settings()}
+
+
+def _read(path: Path) -> dict[str, str] | None:
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as problem:
+        raise DataDirUnusable(f"{path} cannot be read: {problem}.") from problem
+    if not isinstance(content, dict):
+        raise DataDirUnusable(f"{path} is not what `onrecord dev` writes.")
+    return content
+
+
+def _write(path: Path, content: dict[str, str]) -> None:
+    """Whole or not at all, and never readable by others."""
+    draft = path.with_suffix(".new")
+    with contextlib.suppress(FileNotFoundError):
+        draft.unlink()
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123 - a mode
+        json.dump(content, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

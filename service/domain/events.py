@@ -1,0 +1,148 @@
+"""The events: what happened, in the past tense, and the envelope that the log puts around each.
+
+The class here is the only place where an event is named; `TOPIC` is the stored name and never changes with the file.
+A released event never loses a field. Who did it, when, and where in the log stands in the envelope (`Recorded`), not
+in the event. Fields named in `PERSONAL` are a person's own words: in the log they are encrypted under that person's
+key, and once the key is destroyed they read as None.
+"""
+
+from datetime import datetime
+from typing import ClassVar, Literal
+from uuid import UUID
+
+import msgspec
+
+from service.domain.streams import NEW_MESSAGE, SETTINGS, stream_id, user_subject
+
+Visibility = Literal["public", "private", "direct"]
+Role = Literal["owner", "moderator", "member"]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A fact."""
+
+    TOPIC: ClassVar[str]
+    PERSONAL: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def subject(self) -> str:
+        """What in its stream the event is about; guards and look-ups name it."""
+        raise NotImplementedError
+
+
+class RoomOpened(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A room came to be. Always the first event of its stream."""
+
+    TOPIC = "room.RoomOpened.v1"
+    name: str
+    visibility: Visibility = "public"
+
+    @property
+    def subject(self) -> str:
+        """The room itself."""
+        return SETTINGS
+
+
+class AboutUser(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """An event whose subject is one user."""
+
+    user: str
+
+    @property
+    def subject(self) -> str:
+        """The user."""
+        return user_subject(self.user)
+
+
+class MemberJoined(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A user became a member of a room."""
+
+    TOPIC = "room.MemberJoined.v1"
+    role: Role = "member"
+
+
+class MemberLeft(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A member left a room of their own will."""
+
+    TOPIC = "room.MemberLeft.v1"
+
+
+class RoleChanged(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A member has another role now."""
+
+    TOPIC = "room.RoleChanged.v1"
+    role: Role
+
+
+class MessagePosted(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """A member said something. The event's own seq is the message's number."""
+
+    TOPIC = "room.MessagePosted.v1"
+    PERSONAL = ("content",)
+    author: str
+    content: str | None
+    ref: str
+    reply_to: int | None = None
+    mentions: tuple[str, ...] = ()
+
+    @property
+    def subject(self) -> str:
+        """The message, whose number the log completes."""
+        return NEW_MESSAGE
+
+
+class ReadMarkerMoved(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A user has read everything up to `message`, a number in the room. Lives in the reader's stream."""
+
+    TOPIC = "reader.ReadMarkerMoved.v1"
+    message: int
+
+
+class PersonNamed(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A person is called so from now on."""
+
+    TOPIC = "person.PersonNamed.v1"
+    PERSONAL = ("name",)
+    name: str | None
+
+
+EVENTS: dict[str, type[Event]] = {
+    cls.TOPIC: cls
+    for cls in (
+        RoomOpened,
+        MemberJoined,
+        MemberLeft,
+        RoleChanged,
+        MessagePosted,
+        ReadMarkerMoved,
+        PersonNamed,
+    )
+}
+"""Every event by its stored name."""
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """An event in the log, with what the log knows about it.
+
+    `seq` numbers the stream from 1 without gaps, `position` orders the whole log and may skip numbers, `at` is the
+    database's clock (UTC, microseconds), `by` is who caused it, and `erased` says that its personal words are gone.
+    """
+
+    stream: str
+    seq: int
+    position: int
+    subject: str
+    at: datetime
+    by: str
+    event: Event
+    erased: bool = False
+
+    @property
+    def originator_id(self) -> UUID:
+        """The stream's id, under the name that the `eventsourcing` library uses."""
+        return stream_id(self.stream)
+
+    @property
+    def originator_version(self) -> int:
+        """The seq, under the name that the `eventsourcing` library uses."""
+        return self.seq

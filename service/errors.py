@@ -1,0 +1,199 @@
+"""The tree of situations in which a request is refused, each with a stable code.
+
+Everything a client can be told it did wrong, or that the server cannot do now, is a class here. The class names
+the situation, `code` is the contract (`docs/protocol.md`), and the same table serves every door. A `Refusal` is
+never logged as an error of ours: whose fault it is shows in the type.
+
+    OnRecordError
+    ├── Refusal                the sender can do something about it
+    │   ├── Malformed, UnknownType, RefRequired, RefConflict, NotConnected
+    │   ├── RoomNotFound, RoomExists, NotAMember, NotAllowed
+    │   ├── MessageNotFound, MessageTooLong, EmptyMessage, UnsafeContent
+    │   ├── TooManyRequests, TooManyRooms
+    │   └── TokenInvalid, TokenExpired
+    └── Trouble                ours, and it passes: the same command may succeed later
+        ├── Overloaded
+        ├── Unavailable
+        └── ProjectionBehind
+"""
+
+from typing import ClassVar
+
+
+class OnRecordError(Exception):
+    """A situation with a code.
+
+    `code` is the stable name on the wire, `retryable` says whether the same command may succeed later, and `data`
+    holds what the sentence was made of; fields named in `shown` travel with the error.
+    """
+
+    code: ClassVar[str]
+    sentence: ClassVar[str]
+    retryable: ClassVar[bool] = False
+    shown: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, **data: object) -> None:
+        self.data = data
+        super().__init__(self.sentence.format(**data))
+
+
+class Refusal(OnRecordError):
+    """The request was understood and refused; the sender can do something about it."""
+
+
+class Trouble(OnRecordError):
+    """The server cannot do it now; the same command may succeed later."""
+
+    retryable = True
+
+
+class Malformed(Refusal):
+    """`data`: `problem`, a sentence that names the JSON path."""
+
+    code = "malformed"
+    sentence = "{problem}"
+
+
+class UnknownType(Refusal):
+    """`data`: `type`."""
+
+    code = "unknown_type"
+    sentence = "There is no command of type {type}."
+
+
+class RefRequired(Refusal):
+    """A command that is recorded came without its `ref`."""
+
+    code = "ref_required"
+    sentence = "This command is recorded, so it needs a ref: a UUID that you keep for retries."
+
+
+class RefConflict(Refusal):
+    """`data`: `ref`."""
+
+    code = "ref_conflict"
+    sentence = "The ref {ref} was used for another command already."
+
+
+class NotConnected(Refusal):
+    """A frame came before `connect`."""
+
+    code = "not_connected"
+    sentence = "Send connect first."
+
+
+class RoomNotFound(Refusal):
+    """`data`: `room`. Also said of a private room to outsiders: the two look the same."""
+
+    code = "room_not_found"
+    sentence = "There is no room {room}."
+
+
+class RoomExists(Refusal):
+    """`data`: `room`."""
+
+    code = "room_exists"
+    sentence = "There is a room {room} already."
+
+
+class NotAMember(Refusal):
+    """`data`: `room`."""
+
+    code = "not_a_member"
+    sentence = "You are not a member of {room}."
+
+
+class NotAllowed(Refusal):
+    """`data`: `problem`."""
+
+    code = "not_allowed"
+    sentence = "{problem}"
+
+
+class MessageNotFound(Refusal):
+    """`data`: `room`, `message`."""
+
+    code = "message_not_found"
+    sentence = "There is no message {message} in {room}."
+
+
+class MessageTooLong(Refusal):
+    """`data`: `length` and `limit`, in Unicode code points."""
+
+    code = "message_too_long"
+    sentence = "The message has {length} characters; {limit} are allowed."
+
+
+class EmptyMessage(Refusal):
+    """The message is empty or only white space."""
+
+    code = "empty_message"
+    sentence = "A message needs at least one visible character."
+
+
+class UnsafeContent(Refusal):
+    """`data`: `what`, the part that a browser would act on."""
+
+    code = "unsafe_content"
+    sentence = "The message holds {what}, which a browser would act on."
+
+
+class TooManyRequests(Refusal):
+    """`data`: `retryAfter`, seconds until the next command is accepted."""
+
+    code = "too_many_requests"
+    sentence = "Too many requests; wait {retryAfter} seconds."
+    retryable = True
+    shown = ("retryAfter",)
+
+
+class TooManyRooms(Refusal):
+    """`data`: `limit`, rooms per connection."""
+
+    code = "too_many_rooms"
+    sentence = "A connection listens to at most {limit} rooms."
+
+
+class TokenInvalid(Refusal):
+    """`data`: `problem`."""
+
+    code = "token_invalid"
+    sentence = "The token is not valid: {problem}."
+
+
+class TokenExpired(Refusal):
+    """The token's `exp` has passed."""
+
+    code = "token_expired"
+    sentence = "The token has expired."
+
+
+class Overloaded(Trouble):
+    """A bounded queue is full; nothing was recorded."""
+
+    code = "overloaded"
+    sentence = "The server has more to do than it can; try again shortly."
+
+
+class Unavailable(Trouble):
+    """The log cannot be reached. A command may or may not be recorded: retry it with the same ref."""
+
+    code = "unavailable"
+    sentence = "The log cannot be reached; send the command again with the same ref."
+
+
+class ProjectionBehind(Trouble):
+    """`data`: `behind`, the number of log positions between the read model and the log."""
+
+    code = "projection_behind"
+    sentence = "The read model is {behind} positions behind the log; the projector may be down."
+
+
+def every_error(base: type[OnRecordError] = OnRecordError) -> dict[str, type[OnRecordError]]:
+    """Return every error that has a code, by code, in the order of the tree."""
+    found: dict[str, type[OnRecordError]] = {}
+    for cls in base.__subclasses__():
+        if "code" in cls.__dict__:
+            found[cls.code] = cls
+        found |= every_error(cls)
+    return found

@@ -1,0 +1,107 @@
+"""A room as this node follows it: contiguous by construction.
+
+`accept` takes events in any order, from the node's own commits, from the bus or from the log, and gives back those
+that come next: `seq == head + 1` is delivered, `seq <= head` was delivered already, anything else waits for what is
+missing. So live delivery, catch-up and repair are one path. No I/O, no clock: whoever sees a `gap` reads the log and
+calls `accept`.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from service.domain import room
+from service.domain.events import MessagePosted, Recorded
+from service.domain.room import RoomState
+from service.protocol.events import MessageNew, NameOf, Outgoing, to_wire
+
+RING = 256
+"""Events a feed remembers, so that a short absence costs no query."""
+
+MAX_PARKED = 1_000
+"""Events that may wait for a missing one; past that they are dropped, since the log has them all."""
+
+Encoders = dict[str, Callable[[Outgoing], bytes]]
+"""Per wire format, an event as the complete frame that every listener of that format is sent."""
+
+
+class Item:
+    """An event on its way to listeners, encoded once per wire format however many they are."""
+
+    __slots__ = ("_encoders", "_frames", "_own", "outgoing", "recorded")
+
+    def __init__(self, recorded: Recorded, name_of: NameOf, encoders: Encoders) -> None:
+        self.recorded = recorded
+        self.outgoing = to_wire(recorded, name_of)
+        self._encoders = encoders
+        self._frames: dict[str, bytes] = {}
+        self._own: dict[str, bytes] = {}
+
+    def frame(self, wire_format: str, user: str) -> bytes:
+        """Return the frame for a listener of `user`; a message's `ref` is shown to its author only."""
+        event = self.recorded.event
+        if isinstance(event, MessagePosted) and event.author == user:
+            return self._cached(self._own, wire_format, self.outgoing)
+        if (frame := self._frames.get(wire_format)) is not None:
+            return frame
+        return self._cached(self._frames, wire_format, _without_ref(self.outgoing))
+
+    def _cached(self, cache: dict[str, bytes], wire_format: str, outgoing: Outgoing) -> bytes:
+        frame = cache.get(wire_format)
+        if frame is None:
+            frame = cache[wire_format] = self._encoders[wire_format](outgoing)
+        return frame
+
+
+class Feed:
+    """A room's state and latest events on this node."""
+
+    def __init__(self, state: RoomState) -> None:
+        self.state = state
+        self._ring: deque[Item] = deque(maxlen=RING)
+        self._parked: dict[int, Recorded] = {}
+
+    @property
+    def room(self) -> str:
+        """The room's id."""
+        return self.state.room
+
+    @property
+    def head(self) -> int:
+        """The seq up to which this node has the room."""
+        return self.state.head
+
+    @property
+    def gap(self) -> bool:
+        """Whether events wait for one that is missing."""
+        return bool(self._parked)
+
+    def accept(self, events: Iterable[Recorded]) -> list[Recorded]:
+        """Return the events that come next, in order; the state is that after the last of them."""
+        for recorded in events:
+            if recorded.seq > self.head and len(self._parked) < MAX_PARKED:
+                self._parked[recorded.seq] = recorded
+        ready = []
+        while (following := self._parked.pop(self.head + 1, None)) is not None:
+            self.state = room.evolve(self.state, following)
+            ready.append(following)
+        return ready
+
+    def remember(self, item: Item) -> None:
+        """Keep a delivered event for those who come back soon."""
+        self._ring.append(item)
+
+    def recent(self, after: int) -> list[Item] | None:
+        """Return all events after a seq, or None where they reach further back than this feed remembers."""
+        if after >= self.head:
+            return []
+        if not self._ring or self._ring[0].recorded.seq > after + 1:
+            return None
+        first = self._ring[0].recorded.seq
+        return [self._ring[index] for index in range(after + 1 - first, len(self._ring))]
+
+
+def _without_ref(outgoing: Outgoing) -> Outgoing:
+    if isinstance(outgoing, MessageNew):
+        fields = {name: getattr(outgoing, name) for name in outgoing.__struct_fields__ if name != "ref"}
+        return MessageNew(**fields)
+    return outgoing

@@ -1,0 +1,277 @@
+"""Who listens here, and how events reach them: encoded once, written straight to every listener.
+
+The hub holds a `Feed` per room that is in use. What it is given (`deliver`) it passes on in order and without gaps;
+where something is missing it reads the log. Nobody waits for a slow listener: `Listener.write` never blocks.
+
+The rule: a listener joins a room with no await between "it has everything up to the head" and "it is in the set".
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from service.domain.events import MemberLeft, MessagePosted, Recorded
+from service.domain.room import readable_until
+from service.domain.streams import room_of, room_stream
+from service.live.feed import Encoders, Feed, Item
+from service.live.people import People, named_in
+from service.log.read import LogReader
+from service.protocol.events import Outgoing
+
+PATIENCE = 0.02
+"""Seconds to wait for an event that may be on its way, before the log is read for it."""
+
+PAGE = 200
+"""Events read at once from the log to catch up."""
+
+MAX_IDLE_FEEDS = 1_000
+"""Rooms kept in memory that nobody listens to; the least recently used goes first."""
+
+log = logging.getLogger("onrecord.hub")
+
+
+class Listener(Protocol):
+    """A connection, as the hub sees it."""
+
+    user: str
+    wire_format: str
+
+    @property
+    def closing(self) -> bool:
+        """Whether the connection is ending, so that nothing more needs to be sent."""
+
+    def write(self, frame: bytes) -> None:
+        """Send a frame without waiting."""
+
+    def left(self, room: str) -> None:
+        """Hear that nothing more comes from a room, since this listener's user is no member (any more)."""
+
+    async def drained(self) -> None:
+        """Wait until little is in flight."""
+
+
+class Hub:
+    """The rooms in use on this node, and their listeners."""
+
+    def __init__(self, reader: LogReader, people: People, encoders: Encoders) -> None:
+        self._reader = reader
+        self._people = people
+        self._encoders = encoders
+        self._feeds: dict[str, Feed] = {}
+        self._idle: OrderedDict[str, None] = OrderedDict()
+        self._loading: dict[str, tuple[asyncio.Future[Feed], list[Recorded]]] = {}
+        self._listeners: dict[str, set[Listener]] = {}
+        self._repairs: dict[str, asyncio.Task[None]] = {}
+        self.on_follow: Callable[[str], None] = lambda _room: None
+        self.on_unfollow: Callable[[str], None] = lambda _room: None
+
+    def known_head(self, stream: str) -> int | None:
+        """Return how far this node has a room's stream, None for any stream it does not follow."""
+        if not stream.startswith("room:"):
+            return None
+        feed = self._feeds.get(room_of(stream))
+        return feed.head if feed else None
+
+    async def feed(self, room: str) -> Feed:
+        """Return a room's feed, loaded from the log on first use.
+
+        The feed of a room that does not exist has head 0 and is not kept.
+
+        Raises:
+            asyncpg.PostgresError, OSError, TimeoutError: the log cannot be read.
+        """
+        if (feed := self._feeds.get(room)) is not None:
+            if room in self._idle:
+                self._idle.move_to_end(room)
+            return feed
+        if room in self._loading:
+            return await asyncio.shield(self._loading[room][0])
+        return await self._load(room)
+
+    async def refresh(self, room: str) -> Feed:
+        """Return a room's feed, at least as new as the log was when this was called."""
+        feed = await self.feed(room)
+        while events := await self._reader.stream(room_stream(room), feed.head, PAGE):
+            await self._people.load(named_in(events))
+            self._advance(feed, events)
+            if room not in self._feeds:
+                self.on_follow(room)
+                self._keep(feed)
+        return feed
+
+    async def message_exists(self, room: str, seq: int) -> bool:
+        """Return whether a number in a room is a message.
+
+        Raises:
+            asyncpg.PostgresError, OSError, TimeoutError: the log cannot be read.
+        """
+        feed = self._feeds.get(room)
+        recent = feed.recent(seq - 1) if feed else None
+        if recent:
+            return isinstance(recent[0].recorded.event, MessagePosted)
+        return await self._reader.message(room, seq) is not None
+
+    def deliver(self, news: Mapping[str, Iterable[Recorded]]) -> None:
+        """Take events of any streams; those of rooms in use go out at once, or as soon as what is missing is read."""
+        for stream, events in news.items():
+            if not stream.startswith("room:"):
+                continue
+            room = room_of(stream)
+            if room in self._loading:
+                self._loading[room][1].extend(events)
+            elif (feed := self._feeds.get(room)) is not None:
+                self._receive(feed, list(events))
+
+    def broadcast(self, room: str, outgoing: Outgoing) -> None:
+        """Send something that is not part of the room's order to everyone who listens here."""
+        frames: dict[str, bytes] = {}
+        for listener in self._listeners.get(room, ()):
+            wire_format = listener.wire_format
+            if wire_format not in frames:
+                frames[wire_format] = self._encoders[wire_format](outgoing)
+            listener.write(frames[wire_format])
+
+    async def listen(self, listener: Listener, room: str, after: int | None) -> None:
+        """Send a listener everything after a seq (None: nothing that is past), then let it hear the room live.
+
+        Somebody who is no member (any more) is sent what they may read, and does not stay. Catching up is paced by
+        `drained`.
+
+        Raises:
+            asyncpg.PostgresError, OSError, TimeoutError: the log cannot be read.
+        """
+        cursor = after
+        while not listener.closing:
+            feed = await self.feed(room)
+            cursor = feed.head if cursor is None else cursor
+            end = readable_until(feed.state, listener.user)
+            if end is None and (recent := feed.recent(cursor)) is not None:
+                for item in recent:
+                    listener.write(item.frame(listener.wire_format, listener.user))
+                self._join(listener, feed)
+                return
+            last = feed.head if end is None else end
+            events = await self._reader.stream(room_stream(room), cursor, PAGE, last)
+            await self._people.load(named_in(events))
+            for recorded in events:
+                item = Item(recorded, self._people.name_of, self._encoders)
+                listener.write(item.frame(listener.wire_format, listener.user))
+            cursor = events[-1].seq if events else last
+            if end is not None and cursor >= end:
+                listener.left(room)
+                return
+            await listener.drained()
+
+    def quit(self, listener: Listener, room: str) -> None:
+        """Let a listener hear a room no more."""
+        listeners = self._listeners.get(room)
+        if listeners is None:
+            return
+        listeners.discard(listener)
+        if not listeners:
+            del self._listeners[room]
+            self._idle[room] = None
+            self._evict()
+
+    def listening(self, room: str) -> int:
+        """Return how many listeners a room has on this node."""
+        return len(self._listeners.get(room, ()))
+
+    async def close(self) -> None:
+        """Stop repairing."""
+        for task in self._repairs.values():
+            task.cancel()
+        await asyncio.gather(*self._repairs.values(), return_exceptions=True)
+
+    async def _load(self, room: str) -> Feed:
+        loading: asyncio.Future[Feed] = asyncio.get_running_loop().create_future()
+        parked: list[Recorded] = []
+        # From here on `deliver` parks this room's events, so that none falls between the read and the feed.
+        self._loading[room] = (loading, parked)
+        self.on_follow(room)
+        try:
+            feed = Feed(await self._reader.room(room))
+        except BaseException as error:
+            self.on_unfollow(room)
+            loading.set_exception(error)
+            loading.exception()  # whoever waits gets it; nobody has to
+            raise
+        finally:
+            del self._loading[room]
+        if feed.head or parked:
+            self._keep(feed)
+        else:
+            self.on_unfollow(room)
+        loading.set_result(feed)
+        if parked:
+            self._receive(feed, parked)
+        return feed
+
+    def _keep(self, feed: Feed) -> None:
+        self._feeds[feed.room] = feed
+        self._idle[feed.room] = None
+        self._evict()
+
+    def _evict(self) -> None:
+        while len(self._idle) > MAX_IDLE_FEEDS:
+            room, _ = self._idle.popitem(last=False)
+            del self._feeds[room]
+            self.on_unfollow(room)
+
+    def _join(self, listener: Listener, feed: Feed) -> None:
+        # No await between the caller's look at the feed and this: the listener misses nothing and hears nothing twice.
+        if feed.room not in self._listeners:
+            self._listeners[feed.room] = set()
+            self._idle.pop(feed.room, None)
+        self._listeners[feed.room].add(listener)
+
+    def _receive(self, feed: Feed, events: list[Recorded]) -> None:
+        if all(self._people.knows(user) for user in named_in(events)):
+            self._advance(feed, events)
+            if feed.gap:
+                self._repair(feed, PATIENCE)
+        else:
+            self._repair(feed, 0)
+
+    def _advance(self, feed: Feed, events: list[Recorded]) -> None:
+        """Deliver what comes next of `events`, whose people are known."""
+        for recorded in feed.accept(events):
+            item = Item(recorded, self._people.name_of, self._encoders)
+            feed.remember(item)
+            listeners = self._listeners.get(feed.room)
+            if not listeners:
+                continue
+            for listener in listeners:
+                listener.write(item.frame(listener.wire_format, listener.user))
+            if isinstance(recorded.event, MemberLeft):
+                self._take_out(feed.room, recorded.event.user)
+
+    def _take_out(self, room: str, user: str) -> None:
+        """A former member hears the event that ended the membership, and nothing after it."""
+        for listener in [one for one in self._listeners.get(room, ()) if one.user == user]:
+            self.quit(listener, room)
+            listener.left(room)
+
+    def _repair(self, feed: Feed, patience: float) -> None:
+        if feed.room not in self._repairs:
+            task = asyncio.create_task(self._read_missing(feed, patience))
+            self._repairs[feed.room] = task
+            task.add_done_callback(lambda _task: self._repairs.pop(feed.room, None))
+
+    async def _read_missing(self, feed: Feed, patience: float) -> None:
+        pause = patience
+        while self._feeds.get(feed.room) is feed:
+            await asyncio.sleep(pause)
+            try:
+                events = await self._reader.stream(room_stream(feed.room), feed.head, PAGE)
+                await self._people.load(named_in(events))
+            except Exception:
+                log.exception("repair_failed", extra={"room": feed.room})
+                pause = 1.0
+                continue
+            self._advance(feed, events)
+            if len(events) < PAGE:
+                return
+            pause = 0.0

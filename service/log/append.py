@@ -1,0 +1,289 @@
+"""Group commit: everything that queued up while the last commit was in flight goes into the next.
+
+One task per node, one batch in flight, no timer. The queue is bounded by count and bytes; when it is full, `offer` says
+`Overloaded` at once and nothing is recorded. A batch whose reply was lost is sent again verbatim: refs make that safe.
+Any other failed batch is split until the culprit stands alone.
+
+The rule: an entry's future is resolved only after its commit, and after `placed` has delivered the batch's events.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Literal
+
+import asyncpg
+import msgspec
+
+from service.domain.events import Event, Recorded
+from service.domain.streams import NEW_MESSAGE, stream_id
+from service.errors import Overloaded, Unavailable
+from service.log.mapper import Mapper, Stored
+
+Outcome = Literal["appended", "nothing", "known", "conflict", "key_gone", "stale", "refused"]
+
+MAX_BATCH_EVENTS = 200
+MAX_BATCH_BYTES = 500_000
+MAX_QUEUED = 20_000
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
+RETRY_PAUSE = 0.05
+_ENTRY_BYTES = 300
+"""What an entry costs beside its events' bytes, roughly."""
+
+# Classes of SQLSTATE after which the same batch may succeed: connection lost, rolled back, out of resources, lock not
+# available, operator intervention (PostgreSQL documentation, appendix A).
+_PASSING = ("08", "40", "53", "55", "57")
+
+log = logging.getLogger("onrecord.append")
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """A command as `chat_append` takes it: what was decided, and what that relied on.
+
+    `events` and `stored` go together, element by element. `record` False only looks the ref up, for a refusal.
+    """
+
+    stream: str
+    user: str
+    ref: str
+    fingerprint: bytes
+    decided_on: int
+    guard: tuple[str, ...]
+    events: tuple[Event, ...] = ()
+    stored: tuple[Stored, ...] = ()
+    record: bool = True
+
+    @property
+    def size(self) -> int:
+        """Roughly its bytes on the way to the database."""
+        return _ENTRY_BYTES + sum(len(stored.state) for stored in self.stored)
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an entry. `seq` is that of its last event, or what was answered when its ref was first seen."""
+
+    outcome: Outcome
+    stream: str
+    seq: int = 0
+    at: datetime | None = None
+
+
+class Batch(msgspec.Struct):
+    """What a commit brought: per entry what became of it, and per stream the rows that this node lacks, in order."""
+
+    placed: list[Placed]
+    news: dict[str, list[Recorded]]
+
+
+_Waiting = tuple[Entry, "asyncio.Future[Placed]"]
+
+
+class Appender:
+    """The node's only way to write events.
+
+    `known_head` answers how far this node has a stream (None: it does not follow it); `placed` is given every batch's
+    news, own and missing rows by seq, right after the commit.
+    """
+
+    def __init__(
+        self,
+        connect: "Callable[[], Any]",
+        mapper: Mapper,
+        *,
+        known_head: Callable[[str], int | None],
+        placed: Callable[[dict[str, list[Recorded]]], None],
+        deadline: float,
+    ) -> None:
+        self._connect = connect
+        self._mapper = mapper
+        self._known_head = known_head
+        self._placed = placed
+        self._deadline = deadline
+        self._queue: deque[_Waiting] = deque()
+        self._queued_bytes = 0
+        self._wake = asyncio.Event()
+        self._connection: asyncpg.Connection[Any] | None = None
+
+    def offer(self, entry: Entry) -> "asyncio.Future[Placed]":
+        """Queue an entry; the future resolves after its commit, or raises `Unavailable`.
+
+        Raises:
+            Overloaded: the queue is full; nothing was queued.
+        """
+        if len(self._queue) >= MAX_QUEUED or self._queued_bytes + entry.size > MAX_QUEUED_BYTES:
+            raise Overloaded
+        future: asyncio.Future[Placed] = asyncio.get_running_loop().create_future()
+        self._queue.append((entry, future))
+        self._queued_bytes += entry.size
+        self._wake.set()
+        return future
+
+    async def run(self) -> None:
+        """Append until cancelled; what is still queued then is answered `Unavailable`."""
+        try:
+            while True:
+                await self._wake.wait()
+                while batch := self._take():
+                    await self._append(batch)
+                self._wake.clear()
+        finally:
+            self._fail([*self._queue])
+            self._queue.clear()
+            if self._connection is not None:
+                self._connection.terminate()
+
+    @property
+    def queued(self) -> int:
+        """How many entries wait for the next commit."""
+        return len(self._queue)
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        events = size = 0
+        while self._queue:
+            entry = self._queue[0][0]
+            events += max(1, len(entry.events))
+            size += entry.size
+            if batch and (events > MAX_BATCH_EVENTS or size > MAX_BATCH_BYTES):
+                break
+            batch.append(self._queue.popleft())
+            self._queued_bytes -= entry.size
+        return batch
+
+    async def _append(self, batch: list[_Waiting]) -> None:
+        entries = [entry for entry, _ in batch]
+        try:
+            rows = await self._commit(entries)
+        except asyncio.CancelledError:
+            self._fail(batch)
+            raise
+        except Unavailable:
+            self._fail(batch)
+        except Exception:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._append(batch[:middle])
+                await self._append(batch[middle:])
+            else:
+                log.exception("a command cannot be appended", extra={"stream": entries[0].stream})
+                self._fail(batch)
+        else:
+            self._settle(batch, rows)
+
+    async def _commit(self, entries: list[Entry]) -> list[Any]:
+        """Send the batch until there is an answer; every try sends the same."""
+        arguments = _arguments(entries, self._known_head)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._deadline
+        while True:
+            try:
+                async with asyncio.timeout_at(until):
+                    connection = await self._connected()
+                    return await connection.fetch(_APPEND, *arguments)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                if not _passes(error):
+                    raise
+                log.warning("append_retry", extra={"problem": repr(error)})
+                self._drop_connection()
+                if loop.time() >= until:
+                    raise Unavailable from error
+                await asyncio.sleep(RETRY_PAUSE)
+
+    async def _connected(self) -> "asyncpg.Connection[Any]":
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._connect()
+        return self._connection
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            # Its state is unknown: a commit may still be under way on it.
+            self._connection.terminate()
+            self._connection = None
+
+    def _settle(self, batch: list[_Waiting], rows: list[Any]) -> None:
+        result = read_batch([entry for entry, _ in batch], rows, self._mapper)
+        self._placed(result.news)
+        for (_, future), placed in zip(batch, result.placed, strict=True):
+            if not future.done():
+                future.set_result(placed)
+
+    def _fail(self, batch: list[_Waiting]) -> None:
+        for _, future in batch:
+            if not future.done():
+                future.set_exception(Unavailable())
+
+
+def read_batch(entries: list[Entry], rows: list[Any], mapper: Mapper) -> Batch:
+    """Return what the rows of `chat_append` say: own events from memory, missing ones decoded."""
+    placed: list[Placed | None] = [None] * len(entries)
+    news: dict[str, list[Recorded]] = {}
+    used = [0] * len(entries)
+    for command, outcome, seq, position, at, stream, topic, subject, by, key_id, wrapped, state in rows:
+        entry = entries[command - 1]
+        if outcome == "missing":
+            row = {
+                "stream": stream,
+                "originator_version": seq,
+                "notification_id": position,
+                "topic": topic,
+                "subject": subject,
+                "recorded_at": at,
+                "recorded_by": by,
+                "key_id": key_id,
+                "wrapped": wrapped,
+                "state": state,
+            }
+            news.setdefault(stream, []).append(mapper.to_recorded(row))
+            continue
+        if outcome == "appended":
+            event = entry.events[used[command - 1]]
+            used[command - 1] += 1
+            news.setdefault(stream, []).append(
+                Recorded(stream, seq, position, subject, at, entry.user, event)
+            )
+        placed[command - 1] = Placed(outcome=outcome, stream=stream or entry.stream, seq=seq or 0, at=at)
+    answered = [answer for answer in placed if answer is not None]
+    if len(answered) != len(entries):
+        message = f"chat_append answered {len(answered)} of {len(entries)} commands"
+        raise RuntimeError(message)
+    return Batch(answered, news)
+
+
+def _arguments(entries: list[Entry], known_head: Callable[[str], int | None]) -> tuple[list[Any], ...]:
+    asked: set[str] = set()
+    heads: list[int | None] = []
+    ends: list[int] = []
+    stored: list[Stored] = []
+    for entry in entries:
+        heads.append(None if entry.stream in asked else known_head(entry.stream))
+        asked.add(entry.stream)
+        stored.extend(entry.stored)
+        ends.append(len(stored))
+    return (
+        [entry.stream for entry in entries],
+        [stream_id(entry.stream) for entry in entries],
+        [entry.user for entry in entries],
+        [entry.ref for entry in entries],
+        [entry.fingerprint for entry in entries],
+        [entry.decided_on for entry in entries],
+        [" ".join(entry.guard) for entry in entries],
+        [entry.record for entry in entries],
+        heads,
+        ends,
+        [item.topic for item in stored],
+        [item.subject for item in stored],
+        [item.state for item in stored],
+        [item.key_id for item in stored],
+    )
+
+
+def _passes(error: Exception) -> bool:
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.sqlstate or "")[:2] in _PASSING
+    return True
+
+
+_APPEND = "SELECT * FROM chat_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+assert NEW_MESSAGE == "message:"  # noqa: S101 - `chat_append` spells it out

@@ -1,0 +1,135 @@
+"""The keys under which people's words are encrypted, and the sealing itself.
+
+Each person has a random 256-bit key in the table `person_keys`, wrapped by the key encryption key of the installation.
+Words are sealed with AES-256-GCM (NIST SP 800-38D) together with a 32-byte salt; beside the ciphertext stands the
+commitment SHA-256(salt || text), so that one message can be proved to an outsider without a key. Destroying the row
+erases the words without touching a byte of the log.
+
+The rule: a key is used to write only if `chat_append` finds it alive under its lock, so a cached key cannot outlive an
+erasure on the record.
+"""
+
+import hashlib
+import hmac
+import os
+from base64 import b64decode, b64encode
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID, uuid4
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+if TYPE_CHECKING:
+    import asyncpg
+
+_SALT = 32
+_NONCE = 12
+_K = TypeVar("_K", UUID, str)
+CACHED_KEYS = 20_000
+"""Keys held in memory per node, about 1 KiB each; the least recently used goes first."""
+
+
+class PersonKey:
+    """A person's key, ready for use."""
+
+    def __init__(self, key_id: UUID, secret: bytes) -> None:
+        self.key_id = key_id
+        self._aead = AESGCM(secret)
+
+    def seal(self, text: str, context: str) -> dict[str, str]:
+        """Return the stored form of `text`: key id `k`, commitment `h`, and nonce with ciphertext `c` (base64).
+
+        `context` (stream, topic and field) is authenticated, so that a ciphertext cannot be moved elsewhere.
+        """
+        salted = os.urandom(_SALT) + text.encode()
+        nonce = os.urandom(_NONCE)
+        sealed = nonce + self._aead.encrypt(nonce, salted, self._bind(context))
+        return {
+            "k": str(self.key_id),
+            "h": b64encode(hashlib.sha256(salted).digest()).decode(),
+            "c": b64encode(sealed).decode(),
+        }
+
+    def open(self, stored: dict[str, str], context: str) -> str:
+        """Return the words in a stored form.
+
+        Raises:
+            cryptography.exceptions.InvalidTag: the bytes are not what this key sealed in that context.
+        """
+        sealed = b64decode(stored["c"])
+        salted = self._aead.decrypt(sealed[:_NONCE], sealed[_NONCE:], self._bind(context))
+        return salted[_SALT:].decode()
+
+    def _bind(self, context: str) -> bytes:
+        return f"{self.key_id}|{context}".encode()
+
+
+class KeyRing:
+    """All people's keys, as this node has met them."""
+
+    def __init__(self, key_encryption_key: bytes) -> None:
+        self._wrapping = AESGCM(key_encryption_key)
+        self._fingerprint_key = hmac.digest(key_encryption_key, b"onrecord command fingerprints", "sha256")
+        self._by_id: OrderedDict[UUID, PersonKey] = OrderedDict()
+        self._by_person: OrderedDict[str, PersonKey] = OrderedDict()
+
+    async def of_person(self, person: str, database: "asyncpg.Pool[Any]") -> PersonKey:
+        """Return the key of a person, made on first use.
+
+        Raises:
+            asyncpg.PostgresError, OSError: the database cannot be reached.
+        """
+        if (known := self._by_person.get(person)) is not None:
+            self._by_person.move_to_end(person)
+            return known
+        key_id = uuid4()
+        row = await database.fetchrow(_GET_OR_CREATE, key_id, person, self._wrap(key_id))
+        while row is None:  # Another node made it between the look-up and the insert.
+            row = await database.fetchrow(_GET_OR_CREATE, key_id, person, self._wrap(key_id))
+        key = self.unwrap(row["key_id"], row["wrapped"])
+        return _remember(self._by_person, person, key)
+
+    def unwrap(self, key_id: UUID, wrapped: bytes) -> PersonKey:
+        """Return the key in a row of `person_keys`.
+
+        Raises:
+            cryptography.exceptions.InvalidTag: it was wrapped by another key encryption key.
+        """
+        if (known := self._by_id.get(key_id)) is not None:
+            self._by_id.move_to_end(key_id)
+            return known
+        secret = self._wrapping.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], key_id.bytes)
+        return _remember(self._by_id, key_id, PersonKey(key_id, secret))
+
+    def forget(self, person: str) -> None:
+        """Drop a person's key from memory, as after an erasure."""
+        key = self._by_person.pop(person, None)
+        if key is not None:
+            self._by_id.pop(key.key_id, None)
+
+    def fingerprint(self, command: bytes) -> bytes:
+        """Return 16 bytes that tell a command from another under the same ref, and tell nobody else what it says."""
+        return hmac.digest(self._fingerprint_key, command, "sha256")[:16]
+
+    def _wrap(self, key_id: UUID) -> bytes:
+        nonce = os.urandom(_NONCE)
+        return nonce + self._wrapping.encrypt(nonce, AESGCM.generate_key(bit_length=256), key_id.bytes)
+
+
+def _remember(cache: OrderedDict[_K, PersonKey], name: _K, key: PersonKey) -> PersonKey:
+    cache[name] = key
+    if len(cache) > CACHED_KEYS:
+        cache.popitem(last=False)
+    return key
+
+
+_GET_OR_CREATE = """
+    WITH made AS (
+        INSERT INTO person_keys (key_id, person, wrapped) VALUES ($1, $2, $3)
+        ON CONFLICT (person, scope) DO NOTHING
+        RETURNING key_id, wrapped)
+    SELECT key_id, wrapped FROM made
+    UNION ALL
+    SELECT key_id, wrapped FROM person_keys WHERE person = $2 AND scope = ''
+    LIMIT 1
+"""

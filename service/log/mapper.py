@@ -1,0 +1,100 @@
+"""Between events and the bytes that the log stores.
+
+A stored event is a JSON object of the event's fields. Each personal field is sealed (`service.log.keys`) and reads as
+null once its key is gone. Neither the seq nor anything else of the envelope is in the bytes, so that the database can
+number and time an event when it places it.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from service.domain.events import EVENTS, Event, Recorded
+from service.log.keys import KeyRing, PersonKey
+
+ROW = """
+    e.stream, e.originator_version, e.notification_id, e.topic, e.subject, e.recorded_at, e.recorded_by,
+    e.key_id, k.wrapped, e.state
+"""
+"""The columns that `Mapper.to_recorded` reads, of `stored_events e LEFT JOIN person_keys k USING (key_id)`."""
+
+ROWS = f"SELECT {ROW} FROM stored_events e LEFT JOIN person_keys k USING (key_id)"  # noqa: S608 - constants
+
+
+class Stored(NamedTuple):
+    """An event as `chat_append` takes it."""
+
+    topic: str
+    subject: str
+    state: bytes
+    key_id: UUID | None
+
+
+class UnknownTopic(Exception):
+    """The log holds an event that this version does not know: it was written by a newer one."""
+
+
+class Mapper:
+    """Translates both ways; the key ring opens what it has met."""
+
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
+
+    def to_stored(self, event: Event, stream: str, key: PersonKey | None) -> Stored:
+        """Return the stored form of an event; `key` is that of the person whose words it holds, if any.
+
+        Raises:
+            ValueError: the event holds words and there is no key.
+        """
+        fields: dict[str, Any] = msgspec.to_builtins(event)
+        used = None
+        for name in event.PERSONAL:
+            if fields.get(name) is not None:
+                if key is None:
+                    message = f"{event.TOPIC} holds words of a person: it cannot be stored without a key"
+                    raise ValueError(message)
+                fields[name] = key.seal(fields[name], _context(stream, event.TOPIC, name))
+                used = key.key_id
+        return Stored(event.TOPIC, event.subject, msgspec.json.encode(fields), used)
+
+    def to_recorded(self, row: Mapping[str, Any]) -> Recorded:
+        """Return the event in a row with the columns of `ROW`.
+
+        Raises:
+            UnknownTopic: this version does not know it.
+            cryptography.exceptions.InvalidTag: its words, or their key, were tampered with.
+        """
+        key_id, wrapped = row["key_id"], row["wrapped"]
+        key = self._keys.unwrap(key_id, wrapped) if wrapped is not None else None
+        event = self.to_event(row["topic"], row["state"], row["stream"], key)
+        return Recorded(
+            stream=row["stream"],
+            seq=row["originator_version"],
+            position=row["notification_id"],
+            subject=row["subject"],
+            at=row["recorded_at"],
+            by=row["recorded_by"],
+            event=event,
+            erased=key_id is not None and key is None,
+        )
+
+    def to_event(self, topic: str, state: bytes, stream: str, key: PersonKey | None) -> Event:
+        """Return the event in stored bytes; its words are None where there is no key.
+
+        Raises:
+            UnknownTopic: this version does not know it.
+        """
+        cls = EVENTS.get(topic)
+        if cls is None:
+            raise UnknownTopic(topic)
+        fields: dict[str, Any] = msgspec.json.decode(state)
+        for name in cls.PERSONAL:
+            if fields.get(name) is not None:
+                fields[name] = key.open(fields[name], _context(stream, topic, name)) if key else None
+        return msgspec.convert(fields, cls)
+
+
+def _context(stream: str, topic: str, field: str) -> str:
+    return f"{stream}|{topic}|{field}"

@@ -1,0 +1,114 @@
+"""Reading the log: streams by seq, the whole log by position, and the small states that decisions are made on.
+
+Every read goes to the primary and has a deadline. Nothing here writes.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import asyncpg
+
+from service.domain import person, reader, room
+from service.domain.events import MessagePosted, Recorded
+from service.domain.person import PersonState
+from service.domain.reader import ReaderState
+from service.domain.room import RoomState
+from service.domain.streams import person_stream, reader_stream, room_stream, stream_id
+from service.log.mapper import ROW, ROWS, Mapper
+
+UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What a read or write raises while the database cannot be reached, or not in time."""
+
+
+class LogReader:
+    """Reads events through a pool of connections; `Mapper` opens the words in them."""
+
+    def __init__(self, database: "asyncpg.Pool[Any]", mapper: Mapper) -> None:
+        self._database = database
+        self._mapper = mapper
+
+    async def epoch(self) -> str:
+        """Return the log's epoch, a UUID."""
+        return str(await self._database.fetchval("SELECT epoch FROM log_epoch"))
+
+    async def head(self, stream: str) -> int:
+        """Return the seq of a stream's last event, 0 where there is none."""
+        return int(await self._database.fetchval(_HEAD, stream_id(stream)))
+
+    async def position(self) -> int:
+        """Return the position of the log's last event, 0 where it is empty."""
+        return int(
+            await self._database.fetchval("SELECT coalesce(max(notification_id), 0) FROM stored_events")
+        )
+
+    async def stream(self, stream: str, after: int, limit: int, until: int | None = None) -> list[Recorded]:
+        """Return at most `limit` events of a stream with `after` < seq <= `until`, by seq."""
+        rows = await self._database.fetch(_STREAM, stream_id(stream), after, until, limit)
+        return [self._mapper.to_recorded(row) for row in rows]
+
+    async def message(self, room_id: str, seq: int) -> Recorded | None:
+        """Return the message with a number in a room, or None where that number is no message."""
+        row = await self._database.fetchrow(
+            _MESSAGE, stream_id(room_stream(room_id)), seq, MessagePosted.TOPIC
+        )
+        return self._mapper.to_recorded(row) if row else None
+
+    async def room(self, room_id: str) -> RoomState:
+        """Return a room as of now, folded from its settings and members; its messages only move the head."""
+        rows = await self._database.fetch(_ROOM, stream_id(room_stream(room_id)))
+        state = RoomState(room_id)
+        for row in rows:
+            state = room.evolve(state, self._mapper.to_recorded(row))
+        return state
+
+    async def reader(self, room_id: str, user: str) -> ReaderState:
+        """Return a read marker as of now."""
+        row = await self._last(reader_stream(room_id, user))
+        return reader.evolve(ReaderState(), row) if row else ReaderState()
+
+    async def person(self, user: str) -> PersonState:
+        """Return a person as of now."""
+        row = await self._last(person_stream(user))
+        return person.evolve(PersonState(), row) if row else PersonState()
+
+    async def names(self, users: Iterable[str]) -> dict[str, str | None]:
+        """Return what each of `users` is called; None where no name is known."""
+        streams = {stream_id(person_stream(user)): user for user in users}
+        names: dict[str, str | None] = dict.fromkeys(streams.values())
+        for row in await self._database.fetch(_LAST_OF_EACH, list(streams)):
+            recorded = self._mapper.to_recorded(row)
+            names[streams[recorded.originator_id]] = person.evolve(PersonState(), recorded).name
+        return names
+
+    async def _last(self, stream: str) -> Recorded | None:
+        row = await self._database.fetchrow(_LAST, stream_id(stream))
+        return self._mapper.to_recorded(row) if row else None
+
+
+_HEAD = "SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE originator_id = $1"
+_STREAM = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.originator_version > $2
+        AND e.originator_version <= coalesce($3::bigint, 9223372036854775807)
+    ORDER BY e.originator_version LIMIT $4
+"""
+_MESSAGE = f"{ROWS} WHERE e.originator_id = $1 AND e.originator_version = $2 AND e.topic = $3"
+# The last event tells the head; before it, only what is about the room and its members matters. One statement, so that
+# head and members are of the same moment.
+_ROOM = f"""
+    WITH last AS (
+        SELECT max(originator_version) AS seq FROM stored_events WHERE originator_id = $1)
+    {ROWS}
+    WHERE e.originator_id = $1
+        AND (e.subject = 'settings' OR (e.subject >= 'user:' AND e.subject < 'user;')
+            OR e.originator_version = (SELECT seq FROM last))
+    ORDER BY e.originator_version
+"""  # noqa: S608 - constants
+_LAST = f"{ROWS} WHERE e.originator_id = $1 ORDER BY e.originator_version DESC LIMIT 1"
+_LAST_OF_EACH = f"""
+    SELECT {ROW}
+    FROM unnest($1::uuid[]) AS wanted (id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM stored_events WHERE originator_id = wanted.id
+        ORDER BY originator_version DESC LIMIT 1) e
+    LEFT JOIN person_keys k USING (key_id)
+"""  # noqa: S608 - constants

@@ -1,0 +1,158 @@
+"""The native door's codec: JSON text frames, one object each.
+
+A frame that is not JSON (RFC 8259), not an object or nested too deep cannot be answered: the connection is closed with
+4501 (`NotAFrame`). Anything else that is wrong gets an `error` with the command's `ref`, where one can be read.
+Duplicate keys, lone surrogates and NUL are refused: JSON readers disagree about them, and Postgres cannot hold them.
+"""
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from service.errors import Malformed, OnRecordError, RefRequired, UnknownType
+from service.protocol.commands import COMMANDS, REF, Connect, Frame
+from service.protocol.events import Outgoing
+
+MAX_DEPTH = 32
+_encoder = msgspec.json.Encoder()
+_ref = re.compile(REF)
+
+
+class NotAFrame(Exception):
+    """What came is no JSON object that could be answered; close with 4501."""
+
+
+class Duplicate(dict[str, Any]):
+    """An object in which a key came twice: kept apart until the command's `ref` is known."""
+
+    key: str
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Return the JSON object in `text`.
+
+    Raises:
+        NotAFrame: it is not JSON, not an object, or nested deeper than `MAX_DEPTH`.
+    """
+    try:
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        reason = "not JSON"
+        raise NotAFrame(reason) from error
+    if not isinstance(value, dict):
+        reason = "not an object"
+        raise NotAFrame(reason)
+    # Only a text with that many brackets can be that deep, so an ordinary frame is not walked at all.
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        reason = "nested too deep"
+        raise NotAFrame(reason)
+    return value
+
+
+def ref_of(value: dict[str, Any]) -> str | None:
+    """Return the `ref` of a parsed frame, where it has one that can be echoed."""
+    ref = value.get("ref")
+    return ref if isinstance(ref, str) and _ref.match(ref) else None
+
+
+def decode(text: str, value: dict[str, Any]) -> Frame:
+    """Return the command in a parsed frame; `text` is what it was parsed from.
+
+    Raises:
+        UnknownType, Malformed, RefRequired: it is not one.
+    """
+    kind = value.get("type")
+    schema = COMMANDS.get(kind) if isinstance(kind, str) else None
+    if schema is None:
+        raise UnknownType(type=kind if isinstance(kind, str) and len(kind) <= 64 else "that")  # noqa: PLR2004
+    frame = _convert(text, value, schema)
+    if schema.RECORDED and frame.ref is None:
+        raise RefRequired
+    return frame
+
+
+def decode_connect(text: str, value: dict[str, Any]) -> Connect:
+    """Return the `connect` frame in a parsed frame.
+
+    Raises:
+        Malformed: it is not one.
+    """
+    frame = _convert(text, value, Connect)
+    assert isinstance(frame, Connect)  # noqa: S101 - for the type checker
+    return frame
+
+
+def encode(outgoing: Outgoing) -> bytes:
+    """Return an event as a JSON text."""
+    return _encoder.encode(outgoing)
+
+
+def encode_ack(ref: str | None, fields: dict[str, Any]) -> bytes:
+    """Return the ack of a command."""
+    return _encoder.encode({"type": "ack", **({"ref": ref} if ref else {}), **fields})
+
+
+def encode_error(ref: str | None, error: OnRecordError) -> bytes:
+    """Return the error that a command is answered with."""
+    return _encoder.encode({"type": "error", **({"ref": ref} if ref else {}), **error_fields(error)})
+
+
+def error_fields(error: OnRecordError) -> dict[str, Any]:
+    """Return an error's fields as every door shows them."""
+    shown = {name: error.data[name] for name in error.shown}
+    return {"code": error.code, "message": str(error), "retryable": error.retryable, **shown}
+
+
+def _convert(text: str, value: dict[str, Any], schema: type[Frame]) -> Frame:
+    # Only an escape can bring in NUL or a lone surrogate, and only a second object another duplicate.
+    if "\\u" in text or text.count("{") > 1 or isinstance(value, Duplicate):
+        _check_strings(value, "$")
+    try:
+        return msgspec.convert(value, schema)
+    except msgspec.ValidationError as error:
+        raise Malformed(problem=str(error).replace("`", "'")) from error
+
+
+def _check_strings(value: object, path: str) -> None:
+    """Refuse duplicate keys, NUL and lone surrogates anywhere below `path`."""
+    if isinstance(value, Duplicate):
+        raise Malformed(problem=f"The key {value.key} came twice - at '{path}'")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_strings(key, path)
+            _check_strings(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_strings(item, f"{path}[{index}]")
+    elif isinstance(value, str) and ("\0" in value or any("\ud800" <= char <= "\udfff" for char in value)):
+        raise Malformed(problem=f"NUL and lone surrogates cannot be stored - at '{path}'")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) == len(pairs):
+        return value
+    seen: set[str] = set()
+    duplicate = Duplicate(value)
+    duplicate.key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+    return duplicate
+
+
+def _refuse_constant(name: str) -> None:
+    message = f"{name} is not JSON"
+    raise ValueError(message)
+
+
+def _depth(value: object) -> int:
+    """Return how deep `value` is nested, counted level by level so that no depth can exhaust the stack."""
+    depth, level = 0, [value]
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        depth += 1
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, dict) else container)
+        ]
+    return depth

@@ -1,0 +1,189 @@
+/*
+ * The page: which of its two faces shows (sign-in or chat), and what its forms and buttons do.
+ * Its rule: handlers only ask `Chat` to do things; drawing happens in one place, after every change.
+ */
+
+import { Chat } from "./chat.js";
+import { Composer } from "./composer.js";
+import { $ } from "./dom.js";
+import { ReadMarks } from "./reading.js";
+import { currentSession, roomIdFor, signIn, signOut, userIdFor } from "./session.js";
+import { Timeline } from "./timeline.js";
+import { announce, notify, showConnection, Surroundings } from "./view.js";
+
+let chat = null;
+let drawing = null;
+
+const timeline = new Timeline({
+  retry: (ref) => chat.retry(ref),
+  edit: (ref) => composer.takeBack(chat.discard(ref)),
+  discard: (ref) => chat.discard(ref),
+});
+const composer = new Composer(say);
+const surroundings = new Surroundings({ open: openRoom });
+const readMarks = new ReadMarks({
+  seen: (roomId, messageId) => chat.showRead(roomId, messageId),
+  tell: (roomId, messageId) => chat.tellRead(roomId, messageId),
+});
+
+/** Draws soon, once for however many changes there were. Not by animation frame: those rest in a hidden tab, its title must not. */
+function draw() {
+  drawing ??= setTimeout(drawNow, 0);
+}
+
+function drawNow() {
+  drawing = null;
+  if (!chat) return;
+  openNamedRoom();
+  surroundings.render(chat.state);
+  composer.switchTo(chat.state.open);
+  if (!chat.room) return showNoRoom();
+  const online = chat.connection.status === "connected";
+  timeline.render(chat.room, { self: chat.state.userId, online, readBefore: chat.readBefore });
+  $("jump").hidden = timeline.showsEnd;
+  if (online && timeline.showsEnd) readMarks.look(chat.room, chat.state.userId);
+}
+
+function showNoRoom() {
+  timeline.clear();
+  $("chat").dataset.view = "rooms";
+}
+
+function enter() {
+  const { userId, name } = currentSession();
+  chat = new Chat(userId, { draw, notify, heard: announce });
+  chat.connection.addEventListener("status", ({ detail }) => showStatus(detail));
+  $("who").textContent = name;
+  $("who").title = userId;
+  show("chat");
+  chat.connection.open();
+}
+
+function leave(reason) {
+  const left = chat;
+  chat = null;
+  signOut();
+  left.connection.close();
+  readMarks.stop();
+  timeline.clear();
+  composer.clear();
+  document.title = "OnRecord";
+  notify("");
+  show("signin");
+  $("signin-error").textContent = reason;
+  $("signin-name").focus();
+}
+
+function show(face) {
+  $("signin").hidden = face !== "signin";
+  $("chat").hidden = face !== "chat";
+}
+
+function showStatus(detail) {
+  if (!chat) return;
+  // With rooms on the page there may be words worth keeping, so it stays; with none, signing in again is all one can do.
+  if (detail.status === "stopped" && !chat.state.rooms.size) return leave(detail.reason);
+  showConnection(detail);
+  draw();
+}
+
+function openRoom(roomId) {
+  chat.open(roomId);
+  showRoom();
+}
+
+/** The address names the open room, so that a reload or a link opens it. */
+function openNamedRoom() {
+  const named = location.hash.slice(1);
+  if (chat.room || !chat.state.rooms.has(named)) return;
+  chat.open(named);
+  $("chat").dataset.view = "room";
+}
+
+/** On a phone the rooms and the open room take turns; the keyboard should not jump up there unasked. */
+function showRoom() {
+  history.replaceState(null, "", `#${chat.state.open}`);
+  $("chat").dataset.view = "room";
+  drawNow();
+  $(matchMedia("(hover: hover)").matches ? "message-text" : "room-name").focus();
+}
+
+function showMembers(shown) {
+  $("members-toggle").setAttribute("aria-expanded", String(shown));
+  drawNow();
+  $(shown ? "members-close" : "members-toggle").focus();
+}
+
+function say(text) {
+  chat.say(text);
+  drawNow();
+  timeline.toEnd();
+}
+
+function onSubmit(id, act) {
+  $(id).addEventListener("submit", (event) => {
+    event.preventDefault();
+    act();
+  });
+}
+
+const onClick = (id, act) => $(id).addEventListener("click", act);
+
+onSubmit("signin-form", async () => {
+  $("signin-error").textContent = "";
+  try {
+    await signIn($("signin-name").value);
+    enter();
+  } catch (error) {
+    $("signin-error").textContent = error.message;
+  }
+});
+
+onSubmit("join-form", async () => {
+  const roomId = roomIdFor($("join-room").value);
+  if (!roomId) return notify("A room's name needs at least one letter or digit.");
+  $("join-room").value = "";
+  await chat.join(roomId);
+  if (chat?.state.open === roomId) showRoom();
+});
+
+onSubmit("create-form", async () => {
+  $("create-dialog").close();
+  const name = $("create-name").value.trim();
+  const members = $("create-people").value.split(",").map(userIdFor).filter(Boolean);
+  const visibility = $("create-private").checked ? "private" : "public";
+  $("create-form").reset();
+  await chat.create({ roomId: roomIdFor(name) || undefined, name, visibility, members });
+  if (chat?.room) showRoom();
+});
+
+onClick("signout", () => leave(""));
+onClick("reconnect", () => chat.connection.open());
+onClick("leave", () => {
+  const { roomId, name, visibility } = chat.room;
+  if (visibility === "public" || confirm(`Leave ${name}? You can come back only if you are invited again.`)) chat.leave(roomId);
+});
+onClick("back", () => ($("chat").dataset.view = "rooms"));
+onClick("load-earlier", () => chat.loadEarlier());
+onClick("jump", () => timeline.toEnd());
+onClick("members-more", () => chat.loadMembers(chat.room.moreMembers));
+onClick("members-toggle", () => showMembers($("members-toggle").getAttribute("aria-expanded") !== "true"));
+onClick("members-close", () => showMembers(false));
+onClick("create-open", () => $("create-dialog").showModal());
+onClick("create-cancel", () => $("create-dialog").close());
+onClick("notice-close", () => notify(""));
+
+$("timeline").addEventListener("scroll", draw);
+addEventListener("focus", draw);
+document.addEventListener("visibilitychange", wake);
+addEventListener("online", wake);
+
+/** Back on a network, or back in front: what the page believes about the connection may be stale. */
+function wake() {
+  if (!chat || document.hidden) return;
+  if (chat.connection.status === "connected") chat.refresh();
+  else chat.connection.open();
+}
+
+if (currentSession()) enter();
+else show("signin");

@@ -1,0 +1,185 @@
+/*
+ * What a signed-in person can do, and what is done on hearing the server: commands out, actions into the state.
+ * Its rule: the state changes by `reduce` only, and everything on the page follows from the state.
+ */
+
+import { Connection } from "./connection.js";
+import { newRef } from "./outbox.js";
+import { getToken } from "./session.js";
+import { emptyState, reduce } from "./state.js";
+
+const PAGE = 50;
+const CONNECTION_SAYS_SO = new Set(["not_connected", "unconfirmed"]);
+const BETWEEN_JOINS_MS = 100; // stays under the server's rate when there are many rooms
+
+export class Chat {
+  state;
+  readBefore = 0; // what was read when the open room was opened
+  connection = new Connection({ url: `${location.origin.replace(/^http/, "ws")}/ws`, getToken });
+  #draw;
+  #notify;
+  #heard;
+  #left = new Set(); // the list of rooms may lag: what one left must not be joined again because of it
+
+  /** `draw()` after each change, `notify(sentence)` for people, `heard(room, message)` for what others say in the open room. */
+  constructor(userId, { draw, notify, heard }) {
+    this.state = emptyState(userId);
+    this.#draw = draw;
+    this.#notify = notify;
+    this.#heard = heard;
+    this.connection.addEventListener("connected", ({ detail }) => this.#resume(detail));
+    this.connection.addEventListener("event", ({ detail }) => this.#hear(detail));
+    this.connection.addEventListener("problem", ({ detail }) => notify(detail.message));
+  }
+
+  get room() {
+    return this.state.rooms.get(this.state.open);
+  }
+
+  open(roomId) {
+    if (roomId === this.state.open) return;
+    this.readBefore = this.state.rooms.get(roomId).unread ? this.state.rooms.get(roomId).lastRead : Infinity;
+    this.#apply({ type: "opened", roomId });
+    this.loadMembers();
+  }
+
+  async join(roomId) {
+    this.#left.delete(roomId);
+    if (await this.#attach(roomId)) {
+      this.open(roomId);
+      await this.refresh();
+    }
+  }
+
+  async create(fields) {
+    const ack = await this.#try(this.connection.send("room:create", fields));
+    if (ack) await this.join(ack.roomId);
+  }
+
+  async leave(roomId) {
+    if (await this.#try(this.connection.send("room:leave", { roomId }))) this.#remove(roomId);
+  }
+
+  /** A message keeps its ref over every attempt, so that trying again cannot say it twice. */
+  async say(content, ref = newRef(), roomId = this.state.open) {
+    this.#apply({ type: "sending", roomId, ref, content });
+    try {
+      const { seq, messageId, at } = await this.connection.send("message:send", { roomId, content }, ref);
+      this.#apply({ type: "sent", roomId, ref, message: { roomId, seq, messageId, at, userId: this.state.userId, content, ref } });
+    } catch ({ code, message, retryable }) {
+      this.#apply({ type: "failed", roomId, ref, failure: { code, message, retryable } });
+    }
+  }
+
+  retry(ref) {
+    this.say(this.#unsent(ref).content, ref);
+  }
+
+  /** Takes a failed message away and returns its text. */
+  discard(ref) {
+    const { content } = this.#unsent(ref);
+    this.#apply({ type: "discarded", roomId: this.state.open, ref });
+    return content;
+  }
+
+  async loadEarlier() {
+    const { roomId, messages } = this.room;
+    const page = await this.#try(
+      this.connection.send("message:history", { roomId, before: messages[0].messageId, limit: PAGE }),
+    );
+    if (page) this.#apply({ ...page, type: "message:history", roomId });
+  }
+
+  async loadMembers(after) {
+    const roomId = this.state.open;
+    const page = await this.#try(this.connection.send("room:members", { roomId, after }));
+    if (page) this.#apply({ ...page, type: "room:members", roomId, continued: after !== undefined });
+  }
+
+  showRead(roomId, messageId) {
+    this.#apply({ type: "message:read", roomId, userId: this.state.userId, messageId });
+  }
+
+  tellRead(roomId, messageId) {
+    if (this.state.rooms.has(roomId)) this.#try(this.connection.send("message:read", { roomId, messageId }));
+  }
+
+  /** The list of rooms anew; then this connection starts to hear those it does not hear yet, the open one first. */
+  async refresh() {
+    const list = await this.#try(this.connection.send("room:list"));
+    if (!list) return;
+    const rooms = list.rooms.filter(({ roomId }) => !this.#left.has(roomId));
+    this.#apply({ type: "room:list", rooms });
+    rooms.sort((a, b) => (b.roomId === this.state.open) - (a.roomId === this.state.open));
+    for (const { roomId } of rooms) {
+      if (this.connection.isAttached(roomId) || this.#left.has(roomId)) continue;
+      await this.#attach(roomId);
+      await new Promise((resolve) => setTimeout(resolve, BETWEEN_JOINS_MS));
+    }
+  }
+
+  async #attach(roomId) {
+    const ack = await this.#try(this.connection.send("room:join", { roomId }));
+    if (ack) this.#apply({ type: "joined", roomId, head: ack.head });
+    return ack;
+  }
+
+  #resume({ userId, rooms }) {
+    this.state = { ...this.state, userId };
+    for (const [roomId, { recovered, reason }] of Object.entries(rooms ?? {})) {
+      if (recovered) continue;
+      const gone = reason === "not_a_member" || reason === "room_not_found";
+      if (!gone) this.#reset(roomId);
+      else if (this.state.rooms.has(roomId)) this.#lose(roomId);
+    }
+    this.refresh();
+    if (this.room) this.loadMembers(); // presence is not recovered
+  }
+
+  #hear(event) {
+    const { type, roomId, userId, seq, reason } = event;
+    const known = this.state.rooms.has(roomId);
+    if (type === "room:user_left" && userId === this.state.userId && seq !== undefined && known) {
+      return reason === "left" ? this.#remove(roomId) : this.#lose(roomId);
+    }
+    if (type === "room:invited") this.#notify(`You are invited to ${roomId}: join it by that name.`);
+    if (type === "room:created" && !known) this.refresh();
+    this.#apply(event);
+    if (type === "message:new" && roomId === this.state.open && userId !== this.state.userId) this.#heard(this.room, event);
+  }
+
+  /** Another epoch numbers anew: nothing known of the room holds any more. */
+  #reset(roomId) {
+    if (roomId === this.state.open) this.readBefore = Infinity;
+    this.#apply({ type: "reset", roomId });
+  }
+
+  #lose(roomId) {
+    this.#notify(`You are no longer in ${this.state.rooms.get(roomId).name}.`);
+    this.#remove(roomId);
+  }
+
+  #remove(roomId) {
+    this.#left.add(roomId);
+    this.#apply({ type: "removed", roomId });
+  }
+
+  #unsent(ref) {
+    return this.room.unsent.find((each) => each.ref === ref);
+  }
+
+  /** The ack, or undefined after saying why there is none (that there is no connection is on the page already). */
+  async #try(promise) {
+    try {
+      return await promise;
+    } catch (error) {
+      if (!CONNECTION_SAYS_SO.has(error.code)) this.#notify(error.message);
+      return undefined;
+    }
+  }
+
+  #apply(action) {
+    this.state = reduce(this.state, action);
+    this.#draw();
+  }
+}

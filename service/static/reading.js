@@ -1,0 +1,40 @@
+/*
+ * Deciding what has been read, and when to tell the server.
+ * Its rule: the newest message counts as read once it is on screen in a focused tab. That shows here at once; the server
+ * hears of it at most once a second, the latest mark of each room only.
+ */
+
+const PAUSE_MS = 1_000;
+
+export class ReadMarks {
+  #seen;
+  #tell;
+  #owed = new Map(); // roomId -> messageId
+  #timer = null;
+
+  /** `seen(roomId, messageId)` is for this page, `tell(roomId, messageId)` for the server. */
+  constructor({ seen, tell }) {
+    this.#seen = seen;
+    this.#tell = tell;
+  }
+
+  /** Call whenever the newest message of the room may have come into view. */
+  look(room, self) {
+    if (document.hidden || !document.hasFocus()) return;
+    const newest = room.messages.findLast(({ userId }) => userId !== self)?.messageId ?? 0;
+    if (newest <= room.lastRead) return;
+    this.#owed.set(room.roomId, newest);
+    this.#seen(room.roomId, newest);
+    if (this.#timer === null) this.#pay();
+  }
+
+  stop() {
+    this.#owed.clear();
+  }
+
+  #pay() {
+    this.#timer = this.#owed.size ? setTimeout(() => this.#pay(), PAUSE_MS) : null;
+    for (const [roomId, messageId] of this.#owed) this.#tell(roomId, messageId);
+    this.#owed.clear();
+  }
+}

@@ -1,0 +1,98 @@
+"""What the text of a setting has to look like.
+
+The rule: each function raises `ValueError` for a text it cannot use, with words that can follow the setting's name.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+_SHORTEST_SECRET = 32  # bytes: RFC 7518, 3.2 wants a key at least as long as HS256's hash
+_KEY_LENGTH = 32  # bytes: AES-256
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+
+def text(raw: str) -> str:
+    """Any text."""
+    return raw
+
+
+def path(raw: str) -> Path:
+    """A path; `~` is someone's home."""
+    return Path(raw).expanduser()
+
+
+def flag(raw: str) -> bool:
+    """True or false, in the words people use for it."""
+    if (word := raw.lower()) not in (*_TRUE, *_FALSE):
+        raise ValueError("has to be true or false")
+    return word in _TRUE
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A whole number between two bounds, both included."""
+    span = f"at least {least}" if most is None else f"from {least} to {most}"
+
+    def parse(raw: str) -> int:
+        number = int(raw) if re.fullmatch(r"-?\d{1,12}", raw, re.ASCII) else None
+        if number is None or number < least or (most is not None and number > most):
+            raise ValueError(f"has to be a whole number {span}")
+        return number
+
+    return parse
+
+
+def seconds(raw: str) -> float:
+    """A span of time, longer than nothing."""
+    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", raw, re.ASCII) or float(raw) == 0:
+        raise ValueError("has to be a number of seconds above 0, such as 5 or 0.5")
+    return float(raw)
+
+
+def seconds_or_zero(raw: str) -> float:
+    """A span of time, or none."""
+    return 0.0 if re.fullmatch(r"0(\.0+)?", raw, re.ASCII) else seconds(raw)
+
+
+def url(*schemes: str) -> Callable[[str], str]:
+    """An address with one of these schemes."""
+
+    def parse(raw: str) -> str:
+        if raw.partition("://")[0] not in schemes or not raw.partition("://")[2]:
+            raise ValueError(
+                f"has to be an address that starts with {' or '.join(s + '://' for s in schemes)}"
+            )
+        return raw
+
+    return parse
+
+
+def origins(raw: str) -> tuple[str, ...]:
+    """Web origins as browsers send them: scheme, host, and the port unless it is the scheme's own."""
+    origins = tuple(part.strip().lower() for part in raw.split(",") if part.strip())
+    for origin in origins:
+        if not re.fullmatch(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", origin):
+            raise ValueError("has to be exact origins, such as https://chat.example.com, with commas between")
+    return origins
+
+
+def shared_secret(raw: str) -> str:
+    """A key for HS256."""
+    if len(raw.encode()) < _SHORTEST_SECRET:
+        raise ValueError(f"has to be at least {_SHORTEST_SECRET} bytes long")
+    return raw
+
+
+def key(raw: str) -> bytes:
+    """A key for AES-256, in base64."""
+    try:
+        key = base64.b64decode(raw, validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) != _KEY_LENGTH:
+        raise ValueError(
+            f"has to be {_KEY_LENGTH} random bytes in base64 (openssl rand -base64 {_KEY_LENGTH})"
+        )
+    return key

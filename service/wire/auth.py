@@ -1,0 +1,118 @@
+"""Who may enter: a signed token (JWT, RFC 7519) names the user and how long it holds.
+
+Only the algorithms listed here are accepted, whatever the token's header says (RFC 8725, 3.1). `sub` and `exp` are
+required; `iss` and `aud` too where they are configured. A token never travels in a URL.
+"""
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from joserfc import jwt
+from joserfc.errors import ExpiredTokenError, JoseError
+from joserfc.jwk import OctKey
+from joserfc.jws import JWSRegistry
+
+from service.errors import TokenExpired, TokenInvalid
+from service.protocol.commands import USER_ID
+
+ALGORITHMS = ["HS256"]
+MAX_TOKEN = 8_192
+"""Characters of a token; a longer one is not looked at."""
+
+MAX_NAME = 100
+"""Code points of a display name; a longer one is cut."""
+
+_user_id = re.compile(USER_ID)
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who a token speaks for; `name` is None where it gives none."""
+
+    user: str
+    name: str | None
+    expires_at: datetime
+    scopes: frozenset[str] = frozenset()
+
+
+class Tokens:
+    """Checks tokens, and signs them for development."""
+
+    def __init__(self, secret: str, *, issuer: str | None, audience: str | None, leeway: float) -> None:
+        self._key = OctKey.import_key(secret)
+        self._issuer = issuer
+        self._audience = audience
+        self._leeway = leeway
+        # `registry=` overrides `algorithms=` in joserfc without a word, so the list goes here and only here.
+        self._registry = JWSRegistry(algorithms=ALGORITHMS)
+
+    def verify(self, token: str) -> Identity:
+        """Return who a token speaks for.
+
+        Raises:
+            TokenInvalid, TokenExpired: it speaks for nobody, or not any more.
+        """
+        if len(token) > MAX_TOKEN:
+            raise TokenInvalid(problem="it is too long")
+        try:
+            decoded = jwt.decode(token, self._key, registry=self._registry)
+            self._claims_registry().validate(decoded.claims)
+        except ExpiredTokenError as error:
+            raise TokenExpired from error
+        except (JoseError, ValueError, TypeError) as error:
+            raise TokenInvalid(problem=_sentence(error)) from error
+        return _identity(decoded.claims)
+
+    def sign(self, user: str, name: str | None, lifetime: float) -> str:
+        """Return a token of a user that holds for `lifetime` seconds; for development only."""
+        now = int(time.time())
+        claims: dict[str, object] = {"sub": user, "iat": now, "exp": now + int(lifetime), "scope": "chat"}
+        claims |= {"name": name} if name else {}
+        claims |= {"iss": self._issuer} if self._issuer else {}
+        claims |= {"aud": self._audience} if self._audience else {}
+        return jwt.encode({"alg": "HS256"}, claims, self._key, registry=self._registry)
+
+    def _claims_registry(self) -> jwt.JWTClaimsRegistry:
+        # Made anew each time: it fixes the present moment when it is made.
+        options: dict[str, Any] = {"sub": {"essential": True}, "exp": {"essential": True}}
+        if self._issuer:
+            options["iss"] = {"essential": True, "value": self._issuer}
+        if self._audience:
+            options["aud"] = {"essential": True, "value": self._audience}
+        return jwt.JWTClaimsRegistry(leeway=int(self._leeway), **options)
+
+
+def bearer(header: str | None) -> str | None:
+    """Return the token in an `Authorization` header (RFC 6750, section 2.1), or None."""
+    scheme, _, token = (header or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def _identity(claims: dict[str, object]) -> Identity:
+    user, name, scope, expires = claims["sub"], claims.get("name"), claims.get("scope"), claims["exp"]
+    if not isinstance(user, str) or not _user_id.match(user):
+        raise TokenInvalid(problem="its sub is no user id")
+    if not isinstance(expires, int | float):
+        raise TokenInvalid(problem="its exp is no time")
+    try:
+        expires_at = datetime.fromtimestamp(expires, UTC)
+    except (ValueError, OverflowError, OSError):
+        expires_at = datetime.max.replace(tzinfo=UTC)
+    scopes = frozenset(scope.split()) if isinstance(scope, str) else frozenset[str]()
+    return Identity(user, _name(name), expires_at, scopes)
+
+
+def _name(claim: object) -> str | None:
+    """A name that cannot be shown or stored counts as none: the token lets its user in all the same."""
+    if not isinstance(claim, str):
+        return None
+    name = claim.strip()[:MAX_NAME]
+    if "\0" in name or any("\ud800" <= char <= "\udfff" for char in name):
+        return None
+    return name or None
+
+
+def _sentence(error: Exception) -> str:
+    return str(error).strip().rstrip(".") or type(error).__name__

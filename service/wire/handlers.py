@@ -1,0 +1,313 @@
+"""What each command does: the one set of handlers behind every door.
+
+A handler returns the fields of the ack; `Later` where they are known only after a commit; or None where it has answered
+itself. It may raise any `OnRecordError`. `room:join` and `connect` splice what was into what comes: `service.live.hub`.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+
+from projections import messages, read_receipts, rooms
+from projections.messages import MessageRow
+from service.chat import Receipt
+from service.domain.commands import JoinRoom, LeaveRoom, MoveReadMarker, OpenRoom, PostMessage
+from service.domain.content import check_content
+from service.domain.room import require_member, visible_until
+from service.errors import NotAllowed, NotAMember, Refusal, RoomNotFound
+from service.protocol import commands as wire
+from service.protocol.events import (
+    Connected,
+    History,
+    MemberEntry,
+    Members,
+    Message,
+    Receipts,
+    RoomHead,
+    RoomSummary,
+    timestamp,
+)
+from service.protocol.events import Receipt as ReceiptEntry
+from service.wire.services import Services
+from service.wire.session import Session
+
+PROTOCOL = 1
+HISTORY_ON_JOIN = 50
+MEMBERS_PAGE = 200
+MAX_RECEIPTS = 1_000
+"""Receipts in one `room:receipts`: the latest, so that the frame stays small in a very large room."""
+
+
+class Later(msgspec.Struct, frozen=True):
+    """An ack that waits for a commit; `shape` gives its fields beside `seq` and `at`."""
+
+    answer: Any
+    shape: Callable[[Receipt], dict[str, Any]] = lambda _receipt: {}
+
+
+Reply = dict[str, Any] | Later | None
+Handler = Callable[[Session, Any], Awaitable[Reply]]
+
+
+class Handlers:
+    """The commands, by wire name, over the node's services."""
+
+    def __init__(self, services: Services) -> None:
+        self._s = services
+        self.by_type: dict[str, Handler] = {
+            wire.RoomCreate.TYPE: self.create,
+            wire.RoomJoin.TYPE: self.join,
+            wire.RoomLeave.TYPE: self.leave,
+            wire.RoomList.TYPE: self.list_rooms,
+            wire.RoomMembers.TYPE: self.members,
+            wire.MessageSend.TYPE: self.send,
+            wire.MessageHistory.TYPE: self.history,
+            wire.MessageRead.TYPE: self.read,
+            wire.AuthRefresh.TYPE: self.refresh,
+        }
+
+    async def connect(self, session: Session, frame: wire.Connect) -> None:
+        """Answer `connect`: say of each room whether the cursor holds, then send what followed it, then go live."""
+        starts: dict[str, int | None] = {}
+        heads: dict[str, RoomHead] = {}
+        same_epoch = frame.epoch is None or frame.epoch == self._s.epoch
+        for room, cursor in list(frame.rooms.items()):
+            heads[room], start = await self._resume(session.user, room, cursor, same_epoch=same_epoch)
+            if heads[room].head is not None and start is not False:
+                starts[room] = start
+        session.emit(
+            Connected(
+                protocol=PROTOCOL,
+                user_id=session.user,
+                session=session.id,
+                epoch=self._s.epoch,
+                expires_at=timestamp(session.expires_at),
+                ping_interval=self._s.settings.ping_interval,
+                rooms=heads,
+            )
+        )
+        for room, start in starts.items():
+            session.emit(await self._receipts(room))
+            session.listen(room, start)
+
+    async def create(self, session: Session, frame: wire.RoomCreate) -> Reply:
+        """`room:create`."""
+        room = frame.room_id or f"r-{uuid4().hex[:20]}"
+        session.check_room(room)
+        command = OpenRoom(room=room, name=frame.name, visibility=frame.visibility, members=frame.members)
+        await self._s.people.load(frame.members)
+        answer = await self._s.chat.submit(command, session.user, _ref(frame), said(frame))
+        receipt = await answer
+        session.ack(frame.ref, {"seq": receipt.seq, "roomId": receipt.room, "at": timestamp(receipt.at)})
+        feed = await self._s.hub.feed(receipt.room)
+        for member in feed.state.members:
+            for other in self._s.sessions.of_user(member):
+                if not other.hears(receipt.room):
+                    self._listen_quietly(other, receipt.room)
+        return None
+
+    async def join(self, session: Session, frame: wire.RoomJoin) -> Reply:
+        """`room:join`: the ack, then members, receipts and history, then everything that follows."""
+        room = frame.room_id
+        session.check_room(room)
+        command = JoinRoom(room=room, create=self._s.settings.join_creates)
+        answer = await self._s.chat.submit(command, session.user, _ref(frame), said(frame))
+        receipt = await answer
+        feed = await self._s.hub.feed(room)
+        session.ack(
+            frame.ref,
+            {"seq": receipt.seq, "at": timestamp(receipt.at), "head": feed.head, "epoch": self._s.epoch},
+        )
+        cursor = self._join_cursor(receipt, frame.after, feed.head)
+        anew = not session.hears(room) or frame.after is not None
+        if anew:
+            session.stop(room)
+        session.emit(await self._members(room, None, MEMBERS_PAGE))
+        session.emit(await self._receipts(room))
+        page = await messages.page(
+            self._s.reads, self._s.mapper, room, before=None, after=None, limit=HISTORY_ON_JOIN, until=cursor
+        )
+        session.emit(await self._history(room, page))
+        if anew:
+            session.listen(room, cursor)
+        return None
+
+    async def leave(self, session: Session, frame: wire.RoomLeave) -> Reply:
+        """`room:leave`."""
+        command = LeaveRoom(room=frame.room_id)
+        return Later(await self._s.chat.submit(command, session.user, _ref(frame), said(frame)))
+
+    async def list_rooms(self, session: Session, _frame: wire.RoomList) -> Reply:
+        """`room:list`."""
+        found = await rooms.summaries(self._s.reads, self._s.mapper, session.user)
+        await self._s.people.load(row.last_message.user_id for row in found if row.last_message)
+        return {"rooms": [self._summary(row) for row in found]}
+
+    async def members(self, session: Session, frame: wire.RoomMembers) -> Reply:
+        """`room:members`."""
+        feed = await self._s.hub.feed(frame.room_id)
+        require_member(feed.state, session.user)
+        page = await self._members(frame.room_id, frame.after, frame.limit)
+        return {"members": page.members, "hasMore": page.has_more}
+
+    async def send(self, session: Session, frame: wire.MessageSend) -> Reply:
+        """`message:send`."""
+        check_content(frame.content, self._s.settings.max_content)
+        command = PostMessage(
+            room=frame.room_id,
+            content=frame.content,
+            ref=_ref(frame),
+            reply_to=frame.reply_to,
+            mentions=frame.mentions,
+        )
+        answer = await self._s.chat.submit(command, session.user, command.ref, said(frame))
+        return Later(answer, lambda receipt: {"messageId": receipt.seq})
+
+    async def history(self, session: Session, frame: wire.MessageHistory) -> Reply:
+        """`message:history`."""
+        feed = await self._s.hub.feed(frame.room_id)
+        until = visible_until(feed.state, session.user)
+        if frame.before is not None and frame.after is not None:
+            raise NotAllowed(problem="Give before or after, not both.")
+        page = await messages.page(
+            self._s.reads,
+            self._s.mapper,
+            frame.room_id,
+            before=frame.before,
+            after=frame.after,
+            limit=frame.limit,
+            until=until,
+        )
+        history = await self._history(frame.room_id, page)
+        return {"messages": history.messages, "hasMore": history.has_more}
+
+    async def read(self, session: Session, frame: wire.MessageRead) -> Reply:
+        """`message:read`."""
+        command = MoveReadMarker(room=frame.room_id, message=frame.message_id)
+        return Later(await self._s.markers.move(command, session.user, _ref(frame), said(frame)))
+
+    async def refresh(self, session: Session, frame: wire.AuthRefresh) -> Reply:
+        """`auth:refresh`."""
+        identity = self._s.tokens.verify(frame.token)
+        if identity.user != session.user:
+            raise NotAllowed(problem="The new token is another user's.")
+        session.renew(identity.expires_at)
+        return {"expiresAt": timestamp(identity.expires_at)}
+
+    async def _resume(
+        self, user: str, room: str, cursor: int | None, *, same_epoch: bool
+    ) -> tuple[RoomHead, "int | bool | None"]:
+        """Return what to say of a room at `connect`, and where to begin (False: nowhere)."""
+        feed = await self._s.hub.feed(room)
+        try:
+            until = visible_until(feed.state, user)
+        except RoomNotFound:
+            return RoomHead(recovered=False, reason="room_not_found"), False
+        except NotAMember:
+            return RoomHead(recovered=False, head=feed.head, reason="not_a_member"), False
+        head = feed.head if until is None else until
+        if not same_epoch:
+            return RoomHead(recovered=False, head=head, reason="epoch_changed"), None
+        if cursor is not None and cursor > head:
+            return RoomHead(
+                recovered=False, head=head, reason="ahead" if until is None else "not_a_member"
+            ), None
+        if until is not None:
+            return RoomHead(
+                recovered=False, head=head, reason="not_a_member"
+            ), cursor if cursor is not None else False
+        return RoomHead(recovered=True, head=head), cursor
+
+    def _listen_quietly(self, session: Session, room: str) -> None:
+        try:
+            session.check_room(room)
+        except Refusal:
+            return  # that connection hears as many rooms as it may; its user finds the room in room:list
+        session.listen(room, 0)
+
+    @staticmethod
+    def _join_cursor(receipt: Receipt, after: int | None, head: int) -> int:
+        """Return the seq after which the joiner hears everything; the history sent before ends there."""
+        if after is not None and after <= head:
+            return after
+        if not receipt.fresh:
+            return head
+        # Before one's own join; and where that is the second event, the room was opened by it.
+        return 0 if receipt.seq <= 2 else receipt.seq - 1  # noqa: PLR2004
+
+    async def _receipts(self, room: str) -> Receipts:
+        found = await read_receipts.of_room(self._s.reads, self._s.mapper, room)
+        latest = sorted(found, key=lambda row: row.at, reverse=True)[:MAX_RECEIPTS]
+        return Receipts(
+            room_id=room,
+            receipts=[
+                ReceiptEntry(user_id=row.user_id, message_id=row.message_id, at=timestamp(row.at))
+                for row in latest
+            ],
+        )
+
+    async def _members(self, room: str, after: str | None, limit: int) -> Members:
+        members = (await self._s.hub.feed(room)).state.members
+        users = sorted(user for user in members if after is None or user > after)
+        page = users[:limit]
+        await self._s.people.load(page)
+        entries = []
+        for user in page:
+            seen = self._s.sessions.last_seen(user)
+            entries.append(
+                MemberEntry(
+                    user_id=user,
+                    name=self._s.people.name_of(user),
+                    role=members[user].role,
+                    status=self._s.sessions.status(user),
+                    last_seen=timestamp(seen) if seen else None,
+                )
+            )
+        return Members(room_id=room, members=entries, has_more=len(users) > limit)
+
+    async def _history(self, room: str, page: messages.Page) -> History:
+        await self._s.people.load(row.user_id for row in page.messages)
+        return History(
+            room_id=room, messages=[self._message(row) for row in page.messages], has_more=page.has_more
+        )
+
+    def _message(self, row: MessageRow) -> Message:
+        return Message(
+            room_id=row.room_id,
+            message_id=row.id,
+            seq=row.id,
+            user_id=row.user_id,
+            name=self._s.people.name_of(row.user_id),
+            content=row.content,
+            at=timestamp(row.created_at),
+            reply_to=row.reply_to,
+            mentions=tuple(row.mentions),
+        )
+
+    def _summary(self, row: rooms.SummaryRow) -> RoomSummary:
+        return RoomSummary(
+            room_id=row.room_id,
+            name=row.name,
+            visibility=row.visibility,
+            role=row.role,
+            head=row.head,
+            unread=row.unread,
+            mentions=row.mentions,
+            last_read=row.last_read,
+            last_message=self._message(row.last_message) if row.last_message else None,
+        )
+
+
+def said(frame: wire.Frame) -> bytes:
+    """Return what makes a command the same command: everything but its ref."""
+    fields = msgspec.to_builtins(frame)
+    return msgspec.json.encode({name: fields[name] for name in sorted(fields) if name != "ref"})
+
+
+def _ref(frame: wire.Frame) -> str:
+    if frame.ref is None:
+        message = "a recorded command is decoded only with a ref"
+        raise AssertionError(message)
+    return frame.ref

@@ -1,0 +1,104 @@
+"""The HTTP side of a node: the page, health, and the demo sign-in of development. Errors are RFC 9457 documents."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from service.errors import Malformed, OnRecordError, TooManyRequests, Trouble, Unavailable
+from service.log.read import UNREACHABLE
+from service.protocol.commands import RoomName, UserId
+from service.protocol.native import error_fields
+from service.wire.services import Services
+
+STATIC = Path(__file__).parent.parent / "static"
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:",
+    "Cache-Control": "no-cache",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+DEMO_LIFETIME = 3600.0
+"""Seconds that a demo token holds."""
+
+MAX_BODY = 16 * 1024
+
+
+class DemoSignIn(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """The body of `POST /dev/token`."""
+
+    user_id: UserId
+    name: RoomName | None = None
+
+
+class Http:
+    """The HTTP endpoints over a node's services."""
+
+    def __init__(self, services: Services) -> None:
+        self._s = services
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the routes; the demo sign-in is there in development only."""
+        routes: list[BaseRoute] = [
+            Route("/", self.page),
+            Route("/healthz", self.healthz),
+            Route("/readyz", self.readyz),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ]
+        if self._s.settings.dev:
+            routes.append(Route("/dev/token", self.demo_token, methods=["POST"]))
+        return routes
+
+    async def page(self, _request: Request) -> Response:
+        """`GET /`: the web client."""
+        return FileResponse(STATIC / "index.html", headers=PAGE_HEADERS)
+
+    async def healthz(self, _request: Request) -> Response:
+        """`GET /healthz`: the process lives and answers."""
+        return PlainTextResponse("ok")
+
+    async def readyz(self, _request: Request) -> Response:
+        """`GET /readyz`: 200 where commands can be recorded now, 503 otherwise."""
+        try:
+            await self._s.log.position()
+        except UNREACHABLE:
+            return JSONResponse({"ready": False, "log": "unreachable"}, 503)
+        return JSONResponse({"ready": True, "log": "ok", "connections": len(self._s.sessions)})
+
+    async def demo_token(self, request: Request) -> Response:
+        """`POST /dev/token`: a token for whoever asks."""
+        body = b""
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MAX_BODY:
+                raise HTTPException(413)
+        try:
+            wanted = msgspec.json.decode(body, type=DemoSignIn)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Malformed(problem=str(error).replace("`", "'")) from error
+        return JSONResponse({"token": self._s.tokens.sign(wanted.user_id, wanted.name, DEMO_LIFETIME)})
+
+
+def problem(_request: Request, error: Exception) -> Response:
+    """Return an error as an RFC 9457 problem document, with the code that every door uses."""
+    if isinstance(error, HTTPException):
+        return _problem(error.status_code, {"title": error.detail}, error.headers)
+    if not isinstance(error, OnRecordError):
+        error = Unavailable()
+    status = 429 if isinstance(error, TooManyRequests) else 503 if isinstance(error, Trouble) else 400
+    fields = error_fields(error)
+    return _problem(status, {"title": fields.pop("message"), **fields})
+
+
+def _problem(status: int, fields: dict[str, Any], headers: Any = None) -> Response:
+    return JSONResponse(
+        {"type": "about:blank", "status": status, **fields},
+        status,
+        headers=headers,
+        media_type="application/problem+json",
+    )

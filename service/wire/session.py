@@ -1,0 +1,176 @@
+"""One authenticated connection: who it is, which rooms it hears, and how a command on it is answered.
+
+Commands are begun in the order in which they came. One that is recorded is answered after its commit, while the next is
+begun already; at most `MAX_IN_FLIGHT` wait so, and reading stops until one is answered.
+
+The rule: whatever a session started ends with it, and nothing it waits for is dropped without a word to the client.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from service.chat import Receipt
+from service.errors import OnRecordError, TooManyRooms, Unavailable
+from service.live.hub import Hub
+from service.protocol.close import Close
+from service.protocol.events import Outgoing, timestamp
+from service.protocol.native import encode, encode_ack, encode_error
+from service.wire.auth import Identity
+from service.wire.frames import text_frame
+from service.wire.transport import Transport
+
+MAX_IN_FLIGHT = 100
+NATIVE = "native"
+
+log = logging.getLogger("onrecord.session")
+
+Shape = Callable[[Receipt], dict[str, Any]]
+"""What an ack says beside `seq` and `at`."""
+
+
+def native_frame(outgoing: Outgoing) -> bytes:
+    """Return an event as a complete frame of the native door."""
+    return text_frame(encode(outgoing))
+
+
+class Session:
+    """A connection after `connect`. It is a `Listener` of the hub."""
+
+    wire_format = NATIVE
+
+    def __init__(self, transport: Transport, hub: Hub, identity: Identity, max_rooms: int) -> None:
+        self.id = str(uuid4())
+        self.user = identity.user
+        self.expires_at = identity.expires_at
+        self._transport = transport
+        self._hub = hub
+        self._max_rooms = max_rooms
+        self._rooms: dict[str, asyncio.Task[None]] = {}
+        self._in_flight = 0
+        self._room_for_more = asyncio.Event()
+        self._room_for_more.set()
+        self._expiry: asyncio.TimerHandle | None = None
+        self.renew(identity.expires_at)
+
+    # What the hub calls.
+
+    def write(self, frame: bytes) -> None:
+        """Send a frame without waiting."""
+        self._transport.write(frame)
+
+    def left(self, room: str) -> None:
+        """Hear that the hub has taken this session out of a room."""
+        self._rooms.pop(room, None)
+
+    async def drained(self) -> None:
+        """Wait until little is in flight."""
+        await self._transport.drained()
+
+    @property
+    def closing(self) -> bool:
+        """Whether the connection is ending."""
+        return self._transport.closing
+
+    # What the handlers call.
+
+    def emit(self, outgoing: Outgoing) -> None:
+        """Send an event to this connection alone."""
+        self.write(native_frame(outgoing))
+
+    def ack(self, ref: str | None, fields: dict[str, Any]) -> None:
+        """Answer a command."""
+        self.write(text_frame(encode_ack(ref, fields)))
+
+    def refuse(self, ref: str | None, error: OnRecordError) -> None:
+        """Answer a command that is refused."""
+        self.write(text_frame(encode_error(ref, error)))
+
+    def close(self, code: Close, reason: str) -> None:
+        """End the connection."""
+        self._transport.close(code, reason)
+
+    def ack_later(self, ref: str | None, answer: "asyncio.Future[Receipt]", shape: Shape) -> None:
+        """Answer a command once its commit is known."""
+        self._in_flight += 1
+        if self._in_flight >= MAX_IN_FLIGHT:
+            self._room_for_more.clear()
+        answer.add_done_callback(lambda done: self._answered(ref, done, shape))
+
+    async def ready(self) -> None:
+        """Wait until another command may be begun."""
+        await self._room_for_more.wait()
+
+    def renew(self, expires_at: datetime) -> None:
+        """Go on until another expiry; then the connection closes with 4001."""
+        self.expires_at = expires_at
+        if self._expiry is not None:
+            self._expiry.cancel()
+        seconds = (expires_at - datetime.now(UTC)).total_seconds()
+        self._expiry = asyncio.get_running_loop().call_later(
+            max(0.0, seconds), self.close, Close.TOKEN_EXPIRED, "token expired"
+        )
+
+    def hears(self, room: str) -> bool:
+        """Return whether this connection hears a room, or is catching up with it."""
+        return room in self._rooms
+
+    def check_room(self, room: str) -> None:
+        """Do nothing where this connection may hear one more room.
+
+        Raises:
+            TooManyRooms: it may not.
+        """
+        if room not in self._rooms and len(self._rooms) >= self._max_rooms:
+            raise TooManyRooms(limit=self._max_rooms)
+
+    def listen(self, room: str, after: int | None) -> None:
+        """Send everything after a seq, paced, and then hear the room live; see `Hub.listen`."""
+        self.stop(room)
+        self._rooms[room] = asyncio.create_task(self._catch_up(room, after))
+
+    def stop(self, room: str) -> None:
+        """Hear a room no more."""
+        task = self._rooms.pop(room, None)
+        if task is not None:
+            task.cancel()
+            self._hub.quit(self, room)
+
+    async def end(self) -> None:
+        """Let go of everything; the transport is closed or closing."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        tasks = list(self._rooms.values())
+        for room in list(self._rooms):
+            self.stop(room)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _catch_up(self, room: str, after: int | None) -> None:
+        self._transport.catchup += 1
+        try:
+            await self._hub.listen(self, room, after)
+        except Exception:
+            # The client cannot know what it misses, so it has to come back with its cursors.
+            log.exception("catch_up_failed", extra={"room": room, "session": self.id})
+            self.close(Close.SHUTTING_DOWN, "the log cannot be read; come back")
+        finally:
+            self._transport.catchup -= 1
+
+    def _answered(self, ref: str | None, answer: "asyncio.Future[Receipt]", shape: Shape) -> None:
+        self._in_flight -= 1
+        self._room_for_more.set()
+        if answer.cancelled():
+            self.refuse(ref, Unavailable())
+            return
+        error = answer.exception()
+        if error is None:
+            receipt = answer.result()
+            self.ack(ref, {"seq": receipt.seq, **shape(receipt), "at": timestamp(receipt.at)})
+        elif isinstance(error, OnRecordError):
+            self.refuse(ref, error)
+        else:
+            log.error("command_failed", exc_info=error, extra={"session": self.id})
+            self.refuse(ref, Unavailable())

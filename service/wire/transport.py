@@ -1,0 +1,393 @@
+"""One WebSocket connection, as the rest of the server sees it: `Transport`, and the uvicorn class behind it.
+
+The rule here: nobody waits for a slow peer, and a peer decides neither how much memory nor how much of our
+time it takes. What is written goes to the socket at once; what the kernel does not take is bounded, and above
+the bound the connection ends. What comes is read only as fast as the application takes it. Every end of a
+connection, from either side, goes through `_end`, tells the application its code once, and has a time limit.
+
+The application finds its transport as `scope["extensions"][EXTENSION]`.
+"""
+
+import asyncio
+import socket
+from asyncio.transports import BaseTransport
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, cast
+
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
+from uvicorn.config import Config
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import State
+
+from service.protocol.close import Close
+from service.wire.frames import PING, Inbound, binary_frame, close_frame, text_frame
+
+EXTENSION = "onrecord.transport"
+
+CATCHUP_ALLOWANCE = 256 * 1024
+"""Bytes that catching up may have under way, on top of the outbox: being paced never counts as being slow."""
+
+_WATERMARK = CATCHUP_ALLOWANCE // 2  # what is left then, and a batch of 128 KiB, stay within the allowance
+_RECEIVE_AHEAD = 4  # messages the application has not taken yet, before reading stops
+_SLICE = 4096  # bytes parsed at a time: so far can a segment full of tiny messages run past that bound
+_SECOND_LOOK = 0.1  # seconds
+
+_NORMAL, _ABNORMAL, _INTERNAL_ERROR = 1000, 1006, 1011  # RFC 6455, section 7.4.1
+
+
+class Transport(Protocol):
+    """What a connection offers to the sessions above it."""
+
+    catchup: int
+    """Catch-ups in progress; while there are any, `CATCHUP_ALLOWANCE` is added to the outbox's bound."""
+
+    def write(self, frame: bytes) -> None:
+        """Send one or several complete, unmasked frames now; nothing once the connection is closing.
+
+        If the kernel leaves more bytes than the outbox may hold, the connection closes with 4008.
+
+        Raises:
+            RuntimeError: The handshake is not complete.
+        """
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Begin the closing handshake (RFC 6455, section 7.1.2), once; the peer has a short time to answer.
+
+        Raises:
+            RuntimeError: The handshake is not complete.
+            ValueError: The code or reason cannot be sent.
+        """
+
+    @property
+    def closing(self) -> bool:
+        """Whether either side has begun to close, or the connection is lost."""
+
+    async def drained(self) -> None:
+        """Return when at most 128 KiB wait for the kernel, or when the connection is closing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one connection may cost. The size of a message is uvicorn's `ws_max_size`."""
+
+    max_outbox: int = 1024 * 1024
+    """Bytes the kernel may leave unsent before the connection closes with 4008."""
+
+    ping_interval: float = 25.0
+    """Seconds from one answered ping to the next."""
+
+    ping_timeout: float = 20.0
+    """Seconds without a pong after which the connection closes with 4010."""
+
+    close_timeout: float = 2.0
+    """Seconds the peer has to finish a closing handshake before the connection is aborted."""
+
+    max_fragments: int = 1024
+    """Frames one message may come in; one more closes with 1009."""
+
+
+class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's sans-IO class with the rule of this module; `transport_class` gives it its settings.
+
+    The opening handshake and its refusals are uvicorn's. From the accept on, everything is here.
+    """
+
+    limits: ClassVar[Limits] = Limits()
+
+    conn: Inbound
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        limits = self.limits
+        self.ping_interval = limits.ping_interval
+        self.ping_timeout = limits.ping_timeout
+        self.conn = Inbound(config.ws_max_size, limits.max_fragments, self.logger)
+        self.catchup = 0
+        self._open = False  # accepted, and neither side has begun to close
+        self._told = False  # the application knows of the end
+        self._unread = bytearray()  # at most what one read of the socket brought
+
+    # The interface to the rest of the server.
+
+    @property
+    def closing(self) -> bool:
+        """See `Transport.closing`."""
+        return self.close_sent or self.disconnected or self.transport.is_closing()
+
+    def write(self, frame: bytes) -> None:
+        """See `Transport.write`."""
+        if not self._open:
+            return self._require_handshake()
+        self.transport.write(frame)
+        allowed = self.limits.max_outbox + (CATCHUP_ALLOWANCE if self.catchup else 0)
+        if self.transport.get_write_buffer_size() > allowed:
+            self.close(Close.TOO_SLOW, "too slow")
+        return None
+
+    def close(self, code: int, reason: str = "") -> None:
+        """See `Transport.close`."""
+        if not self._open:
+            return self._require_handshake()
+        self.transport.write(close_frame(code, reason))
+        return self._end(code, reason)
+
+    async def drained(self) -> None:
+        """See `Transport.drained`."""
+        await self.writable.wait()
+
+    def _require_handshake(self) -> None:
+        if not self.closing:
+            raise RuntimeError("the WebSocket handshake is not complete")
+
+    # How a connection ends.
+
+    def _end(self, code: int, reason: str) -> None:
+        """The close frame is written. From here on nothing is, and the transport has a time limit."""
+        self._open = False
+        self.close_sent = True
+        self.stop_keepalive()
+        self._tell_app(code, reason)
+        self.writable.set()
+        self._read_on()  # the peer's answer
+        self.close_timer = self.loop.call_later(self.limits.close_timeout, self.transport.abort)
+
+    def _hang_up(self) -> None:
+        """Both sides have said goodbye, or the peer cannot be understood.
+
+        Half-close and let the peer close: closing with bytes still unread would reset the connection, and the
+        reset may overtake our close frame (RFC 6455, section 7.1.1). What comes meanwhile is discarded.
+        """
+        if self.transport.can_write_eof():
+            if not self.transport.is_closing():
+                self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def _tell_app(self, code: int, reason: str) -> None:
+        if not self._told:
+            self._told = True
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
+        """Whatever was still awaited here returns, and the application is told if it was not."""
+        self._open = False
+        self.disconnected = True
+        self.handshake_complete = True  # so that uvicorn writes no response any more
+        self.stop_keepalive()
+        if self.close_timer is not None:
+            self.close_timer.cancel()
+        self._tell_app(_ABNORMAL, "")
+        self._unread.clear()
+        self.writable.set()
+        self.connections.discard(self)
+
+    def shutdown(self) -> None:
+        """Called by uvicorn, once for each connection, when the server stops."""
+        if self._open:
+            self.close(Close.SHUTTING_DOWN, "shutting down")
+        elif not self.handshake_complete:
+            super().shutdown()
+
+    # Reading.
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Called by the HTTP protocol that read the upgrade."""
+        super().connection_made(transport)
+        tcp = transport.get_extra_info("socket")
+        if tcp.family in (socket.AF_INET, socket.AF_INET6):
+            # asyncio does so only where the listening socket was made with IPPROTO_TCP, which uvicorn's is not.
+            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.transport.set_write_buffer_limits(high=_WATERMARK, low=_WATERMARK)
+
+    def pause_writing(self) -> None:
+        """More than the watermark waits for the kernel."""
+        if not self.closing:  # `_end` has let everyone go who waits
+            self.writable.clear()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what one read of the socket brought."""
+        self._unread += data
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Parse as far as the application keeps up; while anything is left over, the socket is not read."""
+        if self.disconnected:
+            return
+        while self._unread and self._may_parse():
+            piece = bytes(self._unread[:_SLICE])
+            del self._unread[:_SLICE]
+            self.conn.receive_data(piece)
+            self._heed()
+        if bool(self._unread) is not self.read_paused:
+            self.read_paused = not self.read_paused
+            (self.transport.pause_reading if self.read_paused else self.transport.resume_reading)()
+
+    def _may_parse(self) -> bool:
+        if not self.handshake_initiated or self.closing:
+            return True
+        # A client may not send before it has our response (section 4.1); one that does is read after it.
+        return self._open and self.queue.qsize() < _RECEIVE_AHEAD
+
+    def _heed(self) -> None:
+        """Act on what the parser has made of one piece."""
+        for event in self.conn.events_received():
+            if isinstance(event, Request):
+                self.handle_connect(event)
+            elif isinstance(event, Frame) and event.opcode is Opcode.PONG:
+                self.handle_pong(event)
+        messages = self.conn.take_messages()
+        replies = b"".join(self.conn.data_to_send())
+        if self.close_sent:  # section 1.4: what follows a close is discarded, and so are our answers to it
+            if self.conn.eof_sent:
+                self._hang_up()
+            return
+        for message in messages:
+            self.queue.put_nowait(message)
+        if self.conn.eof_sent:
+            self._answer_the_end(replies)
+        elif replies:
+            self.write(replies)  # pongs are bounded like all else: a peer that sends pings need not read
+
+    def _answer_the_end(self, last: bytes) -> None:
+        """The peer has closed, or broken the rules: `last` ends with the close frame the parser chose."""
+        self.transport.write(last)
+        close = self.conn.close_sent
+        if close is None:  # not even a handshake: `last` is an HTTP response, or nothing
+            self.transport.close()
+            return
+        self._end(close.code, close.reason)
+        self._hang_up()
+
+    def eof_received(self) -> None:
+        """The peer has sent its last byte. Without a close frame before it, it is gone and hears nothing."""
+        if self._open:
+            self.transport.abort()
+
+    # Heartbeats (RFC 6455, sections 5.5.2 and 5.5.3).
+
+    def send_keepalive_ping(self) -> None:
+        """The peer has `ping_timeout` seconds from here."""
+        self.ping_timer = None
+        self.write(PING)
+        if self._open:
+            self.pong_timer = self.loop.call_later(self.limits.ping_timeout, self.keepalive_timeout)
+
+    def handle_pong(self, event: Frame) -> None:  # noqa: ARG002 - any pong answers
+        """The peer lives."""
+        if self.pong_timer is not None:
+            self.pong_timer.cancel()
+            self.pong_timer = None
+            self.schedule_ping()
+
+    def keepalive_timeout(self) -> None:
+        """No pong was seen, which is not yet the peer's fault."""
+        if self.read_paused:  # the pong may lie where we have not read: the application is slow
+            self.pong_timer = self.loop.call_later(self.limits.ping_timeout, self.keepalive_timeout)
+        else:  # the whole process may have stood still, and uvloop runs what is due before it reads
+            self.pong_timer = self.loop.call_later(_SECOND_LOOK, self.close, Close.NO_PONG, "no pong")
+
+    # The application.
+
+    def handle_connect(self, event: Request) -> None:
+        """The request is read: uvicorn starts the application, which finds the transport in its scope."""
+        super().handle_connect(event)
+        if not self.close_sent:  # else the handshake was refused, and there is no application
+            self.scope["extensions"][EXTENSION] = cast("dict[object, object]", self)
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """Forget the task, and let go of the scope."""
+        super().on_task_complete(task)
+        self.scope["extensions"].pop(EXTENSION, None)  # a cycle, which only the collector would find
+
+    async def run_asgi(self) -> None:
+        """The one task of a connection. Whichever way it ends, the connection ends too, and says why."""
+        try:
+            await self.app(self.scope, self.receive, self.send)
+        except ClientDisconnected:
+            pass  # it was told by an exception of ours that nobody listens any more
+        except Exception:
+            self.logger.exception("Exception in ASGI application\n")
+            self._leave(_INTERNAL_ERROR, "internal error")
+        except BaseException:  # cancelled, or the process ends
+            self.transport.abort()
+            raise
+        else:
+            self._leave(_NORMAL, "")
+
+    def _leave(self, code: int, reason: str) -> None:
+        """The application has returned or failed."""
+        if self._open:
+            self.close(code, reason)
+        elif not self.closing:
+            self.logger.error("The ASGI application ended without completing the handshake.")
+            self.send_500_response()
+            self.transport.close()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """ASGI's `receive`. Taking a message lets the next be read."""
+        message = await self.queue.get()
+        self._read_on()
+        return message
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """ASGI's `send`. It waits for the peer, unlike `write`, so the outbox does not bound it.
+
+        Raises:
+            ClientDisconnected: The connection is closing; an `OSError`, as ASGI asks for.
+        """
+        if self._open:
+            await self._send_open(message)
+        elif self.conn.state is State.CONNECTING:
+            await self._send_handshake(message)
+        elif message["type"] != "websocket.close":
+            raise ClientDisconnected
+
+    async def _send_handshake(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.accept":
+            if self.conn.state is State.CONNECTING:  # uvicorn saw the transport closing, and said nothing
+                raise ClientDisconnected
+            self._open = True
+            self._read_on()
+
+    async def _send_open(self, message: ASGISendEvent) -> None:
+        if message["type"] == "websocket.close":
+            self.close(message.get("code", _NORMAL), message.get("reason") or "")
+        elif message["type"] == "websocket.send":
+            await self.writable.wait()
+            if not self._open:
+                raise ClientDisconnected
+            text, data = message.get("text"), message.get("bytes")
+            frame = binary_frame(data or b"") if text is None else text_frame(text.encode())
+            self.transport.write(frame)
+        else:
+            raise RuntimeError(f"{message['type']} may not be sent after websocket.accept")
+
+
+def transport_class(
+    *,
+    max_outbox: int = Limits.max_outbox,
+    ping_interval: float = Limits.ping_interval,
+    ping_timeout: float = Limits.ping_timeout,
+    close_timeout: float = Limits.close_timeout,
+    max_fragments: int = Limits.max_fragments,
+) -> type[ChatWebSocketProtocol]:
+    """The class to give to uvicorn as `ws`, with these `Limits` (bytes and seconds)."""
+    limits = Limits(
+        max_outbox=max_outbox,
+        ping_interval=ping_interval,
+        ping_timeout=ping_timeout,
+        close_timeout=close_timeout,
+        max_fragments=max_fragments,
+    )
+    return type("ChatWebSocketProtocol", (ChatWebSocketProtocol,), {"limits": limits})

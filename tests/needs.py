@@ -1,0 +1,58 @@
+"""Tests that need a program say so: `@pytest.mark.needs("node")`.
+
+The rule: what did not run is never silent. A test whose program is absent is skipped and counted as NOT RUN at the
+end; with REQUIRE_ALL=1 (CI sets it) anything that did not run, for whatever reason, fails the run.
+"""
+
+import os
+import shutil
+from collections import Counter
+
+import pytest
+
+NOT_RUN = "NOT RUN: it needs "
+# The names under which systems install the same program.
+PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome")}
+
+
+def path_of(tool: str) -> str | None:
+    """Where the program `tool` is, under whichever name; None if it is not installed. `root` is a user, not a program."""
+    if tool == "root":
+        return "/" if os.geteuid() == 0 else None
+    return next(filter(None, map(shutil.which, PROGRAMS.get(tool, (tool,)))), None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for marker in item.iter_markers("needs"):
+            absent = [tool for tool in marker.args if path_of(tool) is None]
+            if absent:
+                item.add_marker(pytest.mark.skip(reason=NOT_RUN + " and ".join(absent)))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if required() and skipped(session.config) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    reasons = skipped(config)
+    absent = {reason: count for reason, count in reasons.items() if NOT_RUN in reason}
+    if not absent and not (required() and reasons):
+        return
+    terminalreporter.section("NOT RUN", red=True, bold=True)
+    for reason, count in (reasons if required() else absent).items():
+        terminalreporter.line(f"{count} not run: {reason.rpartition(NOT_RUN)[2]}", red=True)
+    if required():
+        terminalreporter.line("REQUIRE_ALL is set, so this run has failed.", red=True, bold=True)
+
+
+def required() -> bool:
+    return os.environ.get("REQUIRE_ALL", "") not in ("", "0")
+
+
+def skipped(config: pytest.Config) -> Counter[str]:
+    """How many tests were skipped, by reason."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    reports = reporter.stats.get("skipped", []) if reporter is not None else []
+    return Counter(str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr) for report in reports)

@@ -1,0 +1,79 @@
+"""The operator's commands: what they print, and what they end with."""
+
+import json
+
+from tests.databases import Database
+from tests.whole.client import client
+from tests.whole.processes import Process, environment, run, running
+
+
+async def test_replay_prints_a_room_event_by_event(node: Process, database: Database) -> None:
+    async with client(node.url, "alice", name="Alice") as alice:
+        await alice.join("general")
+        acks = [await alice.post("general", text, ref=text) for text in ("one", "two", "three")]
+    env = environment(database)
+    code, lines, _ = await run(env, "audit", "replay", "--room", "general")
+    events = [json.loads(line) for line in lines.splitlines()]
+    assert code == 0
+    assert [(event["seq"], event["type"], event["by"]) for event in events] == [
+        (1, "RoomOpened", "alice"),
+        (2, "MemberJoined", "alice"),
+        (3, "MessagePosted", "alice"),
+        (4, "MessagePosted", "alice"),
+        (5, "MessagePosted", "alice"),
+    ]
+    assert [event["content"] for event in events[2:]] == ["one", "two", "three"]
+    assert [event["at"] for event in events[2:]] == [ack["at"] for ack in acks]
+    assert [event["position"] for event in events] == sorted(event["position"] for event in events)
+    again = await run(env, "audit", "replay", "--room", "general")
+    assert again[1] == lines
+    _, some, _ = await run(env, "audit", "replay", "--room", "general", "--from-seq", "3", "--to-seq", "4")
+    assert some.splitlines() == lines.splitlines()[2:4]
+    _, timed, _ = await run(env, "audit", "replay", "--room", "general", "--from", acks[1]["at"], "--to", acks[1]["at"])
+    assert [json.loads(line)["seq"] for line in timed.splitlines()] == [4]
+
+
+async def test_a_room_that_is_not_there_is_said_so(database: Database) -> None:
+    code, lines, words = await run(environment(database), "audit", "replay", "--room", "nowhere")
+    assert (code, lines) == (1, "")
+    assert "nowhere" in words
+
+
+async def test_status_and_verify_print_a_line_per_projection(node: Process, database: Database) -> None:
+    async with client(node.url, "alice") as alice:
+        await alice.join("general")
+        await alice.post("general", "hello")
+    env = environment(database)
+    code, lines, _ = await run(env, "project", "status")
+    status = {line["name"]: line for line in map(json.loads, lines.splitlines())}
+    assert code == 0
+    assert set(status) == {"messages", "memberships", "read_receipts", "rooms"}
+    assert all(line["behind"] > 0 for line in status.values())
+    assert (await run(env, "project", "verify", "messages"))[0] == 0
+
+
+async def test_a_database_that_was_not_migrated_is_refused_in_one_sentence(database: Database) -> None:
+    empty = database.owner_url.rsplit("/", 1)[0] + "/postgres"
+    env = environment(database, ONRECORD_DATABASE_URL=empty)
+    code, _, words = await run(env, "serve")
+    assert code == 2
+    assert "onrecord migrate" in words
+    assert "Traceback" not in words
+
+
+async def test_a_database_that_cannot_be_reached_is_exit_code_3(database: Database) -> None:
+    env = environment(database, ONRECORD_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    for command in (("serve",), ("project", "status"), ("audit", "replay", "--room", "general")):
+        code, _, words = await run(env, *command)
+        assert code == 3
+        assert "Traceback" not in words
+
+
+async def test_migrating_twice_applies_nothing_the_second_time(database: Database) -> None:
+    assert await run(environment(database), "migrate") == (0, "", "")
+
+
+async def test_a_node_that_is_asked_to_stop_ends_with_0(database: Database) -> None:
+    async with running(environment(database), "serve") as node:
+        assert await node.stop() == 0
+        assert "Traceback" not in "".join(node.words)

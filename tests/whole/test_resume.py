@@ -1,0 +1,105 @@
+"""Coming back: with its cursors a client gets exactly what it missed, once and in order, and is told honestly if not."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from tests.whole.client import client
+from tests.whole.processes import Process
+
+
+async def test_a_client_that_comes_back_gets_exactly_what_it_missed(node: Process) -> None:
+    async with client(node.url, "alice") as alice:
+        await alice.join("general")
+        async with client(node.url, "bob") as bob:
+            await bob.join("general")
+            await alice.post("general", "heard live")
+            await bob.until(lambda: bob.events("message:new"))
+            cursor, epoch = bob.seqs("general")[-1], bob.connected["epoch"]
+        missed = [await alice.post("general", f"missed {number}") for number in range(20)]
+        async with client(node.url, "bob", {"general": cursor}, epoch=epoch) as bob:
+            assert bob.connected["rooms"] == {"general": {"recovered": True, "head": missed[-1]["seq"]}}
+            await alice.post("general", "live again")
+            await bob.until(lambda: bob.events("message:new", content="live again"))
+            assert bob.seqs("general") == list(range(cursor + 1, missed[-1]["seq"] + 2))
+            kinds = [event["type"] for event in bob.heard]
+            assert kinds[:3] == ["connected", "room:receipts", "message:new"]
+
+
+async def test_a_gap_of_thousands_is_paged_through_while_the_room_is_busy(node: Process) -> None:
+    async with client(node.url, "alice") as alice:
+        await alice.join("general")
+        async with asyncio.TaskGroup() as posting:
+            for number in range(1_500):
+                posting.create_task(alice.post("general", f"old {number}"))
+        late = asyncio.create_task(_keep_posting(alice))
+        async with client(node.url, "alice", {"general": 0}) as again:
+            assert again.connected["rooms"]["general"]["recovered"] is True
+            await asyncio.wait_for(late, 60)
+            await again.until(lambda: again.events("message:new", content="the last"))
+            assert again.seqs("general") == list(range(1, again.seqs("general")[-1] + 1))
+            assert len(again.seqs("general")) == 1_500 + 2 + 100 + 1
+
+
+async def _keep_posting(alice) -> None:  # type: ignore[no-untyped-def] # a client
+    for number in range(100):
+        await alice.post("general", f"new {number}")
+    await alice.post("general", "the last")
+
+
+async def test_null_means_from_now_on(node: Process) -> None:
+    async with client(node.url, "alice") as alice:
+        await alice.join("general")
+        await alice.post("general", "past")
+        async with client(node.url, "alice", {"general": None}) as again:
+            assert again.connected["rooms"]["general"] == {"recovered": True, "head": 3}
+            await again.until(lambda: again.events("room:receipts"))
+            await alice.post("general", "present")
+            await again.until(lambda: again.events("message:new", content="present"))
+            assert again.seqs("general") == [4]
+
+
+async def test_a_cursor_that_does_not_hold_is_said_so(node: Process) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+        await alice.join("general")
+        await alice.say("room:create", roomId="secret", name="Secret", visibility="private")
+        await bob.join("general")
+        left = (await bob.say("room:leave", roomId="general"))["seq"]
+        await alice.post("general", "after bob")
+        rooms = {"general": 1, "secret": 0, "missing": 5}
+        async with client(node.url, "bob", rooms) as again:
+            assert again.connected["rooms"] == {
+                "general": {"recovered": False, "head": left, "reason": "not_a_member"},
+                "secret": {"recovered": False, "reason": "room_not_found"},
+                "missing": {"recovered": False, "reason": "room_not_found"},
+            }
+            await again.until(lambda: again.events("room:user_left", userId="bob"))
+            assert again.seqs("general") == [2, 3, 4]
+        async with client(node.url, "carol", {"general": 0}) as carol:
+            assert carol.connected["rooms"]["general"]["reason"] == "not_a_member"
+        async with client(node.url, "alice", {"general": 99}) as again:
+            assert again.connected["rooms"]["general"] == {"recovered": False, "head": 5, "reason": "ahead"}
+        async with client(node.url, "alice", {"general": 1}, epoch=str(uuid4())) as again:
+            assert again.connected["rooms"]["general"] == {"recovered": False, "head": 5, "reason": "epoch_changed"}
+            await again.until(lambda: again.events("room:receipts"))
+            await alice.post("general", "live all the same")
+            await again.until(lambda: again.events("message:new", content="live all the same"))
+            assert again.seqs("general") == [6]
+
+
+@pytest.mark.parametrize("after", [None, 0, 5])
+async def test_joining_in_the_middle_of_traffic_leaves_no_hole_and_no_double(node: Process, after: int | None) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+        await alice.join("general")
+        traffic = asyncio.create_task(_keep_posting(alice))
+        await alice.until(lambda: len(alice.events("message:new")) > 30)
+        await bob.join("general", **({} if after is None else {"after": after}))
+        await asyncio.wait_for(traffic, 60)
+        await bob.until(lambda: bob.events("message:new", content="the last"))
+        history = [one["messageId"] for one in bob.events("message:history")[0]["messages"]]
+        live = [event["seq"] for event in bob.events("message:new")]
+        both = history + live
+        assert both == sorted(set(both))
+        assert bob.seqs("general") == list(range(bob.seqs("general")[0], 2 + 101 + 1 + 1))
+        assert not history or history[-1] == bob.seqs("general")[0] - 1 or after is not None
