@@ -120,7 +120,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
 
 def application(services: Services) -> Starlette:
     """Return the ASGI application over a node's services."""
-    routes = [WebSocketRoute("/ws", NativeDoor(services)), *Http(services).routes()]
+    routes = [WebSocketRoute("/ws", NativeDoor(services).serve), *Http(services).routes()]
     return Starlette(
         routes=routes, exception_handlers={404: problem, 405: problem, 413: problem, Exception: problem}
     )

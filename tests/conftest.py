@@ -1,6 +1,10 @@
 """What every test can have: real servers, thrown away at the end."""
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,3 +21,13 @@ def servers() -> Iterator[embedded.Servers]:
 
 
 # The fixture `database` (a fresh, migrated database on `servers` for one test) belongs here.
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory for servers of a test's own, as root too: pytest's is closed to the servers' system user."""
+    made = Path(tempfile.mkdtemp(prefix="onrecord-test-", dir="/var/tmp"))
+    if os.geteuid() == 0:
+        made.chmod(0o711)
+    yield made
+    shutil.rmtree(made)

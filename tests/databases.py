@@ -39,7 +39,9 @@ def fresh_database(servers: Servers) -> Iterator[Database]:
     name = f"test_{uuid4().hex}"
     with _maintenance(servers) as connection:
         _make_template(servers, connection)
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*map(sql.Identifier, (name, TEMPLATE))))
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*map(sql.Identifier, (name, TEMPLATE)))
+        )
     try:
         yield database_named(servers, name)
     finally:
@@ -49,7 +51,9 @@ def fresh_database(servers: Servers) -> Iterator[Database]:
 
 def database_named(servers: Servers, name: str) -> Database:
     """Return the addresses of a database of the test servers."""
-    return Database(name, _elsewhere(servers.migrate_database_url, name), _elsewhere(servers.database_url, name))
+    return Database(
+        name, _elsewhere(servers.migrate_database_url, name), _elsewhere(servers.database_url, name)
+    )
 
 
 def _elsewhere(url: str, name: str) -> str:

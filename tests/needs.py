@@ -16,7 +16,7 @@ PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome")}
 
 
 def path_of(tool: str) -> str | None:
-    """Where the program `tool` is, under whichever name; None if it is not installed. `root` is a user, not a program."""
+    """Where the program `tool` is, under whichever name; None if it is absent. `root` means to be that user."""
     if tool == "root":
         return "/" if os.geteuid() == 0 else None
     return next(filter(None, map(shutil.which, PROGRAMS.get(tool, (tool,)))), None)
@@ -42,7 +42,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     terminalreporter.section("NOT RUN", red=True, bold=True)
     for reason, count in (reasons if required() else absent).items():
-        terminalreporter.line(f"{count} not run: {reason.rpartition(NOT_RUN)[2]}", red=True)
+        terminalreporter.line(f"{count} x {reason.removeprefix('Skipped: ')}", red=True)
     if required():
         terminalreporter.line("REQUIRE_ALL is set, so this run has failed.", red=True, bold=True)
 
@@ -55,4 +55,5 @@ def skipped(config: pytest.Config) -> Counter[str]:
     """How many tests were skipped, by reason."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     reports = reporter.stats.get("skipped", []) if reporter is not None else []
-    return Counter(str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr) for report in reports)
+    places = (report.longrepr for report in reports)
+    return Counter(str(place[2]) if isinstance(place, tuple) else str(place) for place in places)

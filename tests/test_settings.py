@@ -158,6 +158,6 @@ def test_roots_data_is_kept_where_a_system_user_can_reach_it() -> None:
     here = Path("/root/checkout")
 
     assert default_data_dir(1000, here) == Path(".onrecord")
-    assert default_data_dir(0, here).parent == Path("/var/tmp")
+    assert default_data_dir(0, here).parent == Path("/var/tmp")  # noqa: S108
     assert default_data_dir(0, here) == default_data_dir(0, here)
     assert default_data_dir(0, here) != default_data_dir(0, Path("/root/other"))

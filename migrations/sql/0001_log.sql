@@ -38,13 +38,14 @@ ALTER TABLE stored_events
     ALTER COLUMN state SET NOT NULL,
     ALTER COLUMN notification_id SET NOT NULL,
     ADD COLUMN stream text NOT NULL,
-    ADD COLUMN subject text NOT NULL,
+    ADD COLUMN subject text COLLATE "C" NOT NULL,
     ADD COLUMN recorded_at timestamptz NOT NULL,
     ADD COLUMN recorded_by text NOT NULL,
     ADD COLUMN key_id uuid;
 COMMENT ON TABLE stored_events IS 'Every event of every stream. Append-only: nothing is ever changed or removed.';
 COMMENT ON COLUMN stored_events.notification_id IS 'The position: orders the whole log, rises in commit order, may skip';
 COMMENT ON COLUMN stored_events.originator_version IS 'The seq: numbers the stream 1, 2, 3 ... without gaps';
+COMMENT ON COLUMN stored_events.subject IS 'In byte order whatever the locale: users are the range from user: to user;';
 COMMENT ON COLUMN stored_events.recorded_at IS 'The database clock, read under the append lock, never decreasing';
 COMMENT ON COLUMN stored_events.key_id IS 'The key that the personal fields in state are sealed with';
 CREATE INDEX stored_events_subject_idx ON stored_events (originator_id, subject, originator_version);
@@ -58,6 +59,8 @@ BEGIN
 END $$;
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON stored_events
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+-- In sessions that replicate or load data too, where other triggers are silent.
+ALTER TABLE stored_events ENABLE ALWAYS TRIGGER append_only;
 
 -- A user's refs, with what each was answered. Purged after seven days.
 CREATE TABLE refs (

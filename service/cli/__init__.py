@@ -12,7 +12,6 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import NoReturn
 
 from service.cli.arguments import parser
 from service.cli.commands import WrongUsage
@@ -21,10 +20,6 @@ from service.settings import SettingsInvalid
 
 DONE, FOUND, WRONG, UNREACHABLE = 0, 1, 2, 3
 INTERRUPTED = 130  # what a shell reports of a command that Ctrl-C ended
-
-
-class Stopped(BaseException):
-    """Somebody asked this process to stop: SIGTERM, or its terminal is gone."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return code
     except (WrongUsage, SettingsInvalid, DataDirUnusable) as problem:
         return _say(WRONG, problem)
-    except (KeyboardInterrupt, Stopped):
+    except KeyboardInterrupt:
         return DONE if args.lasts else INTERRUPTED
     except BrokenPipeError:  # whoever read our output has had enough: `onrecord audit replay ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -53,40 +48,48 @@ def _say(code: int, words: object) -> int:
 
 
 def _known(problem: Exception) -> tuple[int, str] | None:
-    """The exit code and sentence of what the libraries underneath raise; None for what is a fault of ours."""
+    """The exit code and sentence of a situation that is the operator's; None for what is a fault of ours."""
     import asyncpg
     import psycopg
     import redis
+    import sqlalchemy.exc
 
     from service.embedded.failures import EmbeddedFailed, ServerDidNotStart
     from service.errors import Unavailable
+    from service.log.schema import SchemaOutdated, UnsafeDurability
 
-    if isinstance(problem, EmbeddedFailed):
-        return (UNREACHABLE if isinstance(problem, ServerDidNotStart) else WRONG), str(problem)
-    unreachable: tuple[type[Exception], ...] = (
-        Unavailable,
-        ConnectionError,
-        TimeoutError,
-        socket.gaierror,
-        asyncpg.PostgresConnectionError,
-        asyncpg.CannotConnectNowError,
-        psycopg.OperationalError,
-        redis.ConnectionError,
+    if isinstance(problem, sqlalchemy.exc.DBAPIError) and isinstance(problem.orig, Exception):
+        problem = problem.orig  # what the driver said, without the page about SQLAlchemy
+    if isinstance(problem, ServerDidNotStart):
+        return UNREACHABLE, str(problem)
+    if isinstance(problem, (EmbeddedFailed, SchemaOutdated, UnsafeDurability)):
+        return WRONG, str(problem)
+    unreachable = (
+        *(Unavailable, ConnectionError, TimeoutError, socket.gaierror),
+        *(asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError),
+        *(psycopg.OperationalError, redis.ConnectionError),
     )
     # asyncio reports several failed addresses of one host as a plain OSError without a number.
     if isinstance(problem, unreachable) or (type(problem) is OSError and problem.errno is None):
-        return UNREACHABLE, f"A server could not be reached: {str(problem).strip() or type(problem).__name__}"
+        words = " ".join(str(problem).split()) or type(problem).__name__
+        return UNREACHABLE, f"A server could not be reached: {words}"
     return None
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """SIGTERM and SIGHUP unwind the command as Ctrl-C does, so that what it started is stopped."""
+    """SIGTERM and SIGHUP do what Ctrl-C does, so that there is one way to stop, and what was started is stopped.
 
-    def stop(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise Stopped
+    A shell starts background jobs with SIGINT ignored; here it is heard again. Under `nohup` SIGHUP stays ignored.
+    """
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, stop)
     try:
         yield
     finally:

@@ -78,7 +78,7 @@ def serve(_args: argparse.Namespace) -> int:
 
 def migrate(_args: argparse.Namespace) -> int:
     """The schema, to the newest version."""
-    settings = _settings("migrate_database_url")
+    settings = _settings("migrate_database_url", "database_url")
     from service.app import run_migrate
 
     return run_migrate(settings)

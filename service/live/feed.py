@@ -78,7 +78,8 @@ class Feed:
     def accept(self, events: Iterable[Recorded]) -> list[Recorded]:
         """Return the events that come next, in order; the state is that after the last of them."""
         for recorded in events:
-            if recorded.seq > self.head and len(self._parked) < MAX_PARKED:
+            room_left = len(self._parked) < MAX_PARKED or recorded.seq == self.head + 1
+            if recorded.seq > self.head and room_left:
                 self._parked[recorded.seq] = recorded
         ready = []
         while (following := self._parked.pop(self.head + 1, None)) is not None:

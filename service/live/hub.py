@@ -146,6 +146,10 @@ class Hub:
         while not listener.closing:
             feed = await self.feed(room)
             cursor = feed.head if cursor is None else cursor
+            if cursor > feed.head:
+                # The client heard more on another node than this one has: catch up with it, or it would hear it twice.
+                cursor = min(cursor, (await self.refresh(room)).head)
+                continue
             end = readable_until(feed.state, listener.user)
             if end is None and (recent := feed.recent(cursor)) is not None:
                 for item in recent:

@@ -104,6 +104,7 @@ class Appender:
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
         self._wake = asyncio.Event()
+        self._ended = False
         self._connection: asyncpg.Connection[Any] | None = None
 
     def offer(self, entry: Entry) -> "asyncio.Future[Placed]":
@@ -111,7 +112,10 @@ class Appender:
 
         Raises:
             Overloaded: the queue is full; nothing was queued.
+            Unavailable: the appender has ended; nothing was queued.
         """
+        if self._ended:
+            raise Unavailable
         if len(self._queue) >= MAX_QUEUED or self._queued_bytes + entry.size > MAX_QUEUED_BYTES:
             raise Overloaded
         future: asyncio.Future[Placed] = asyncio.get_running_loop().create_future()
@@ -121,7 +125,8 @@ class Appender:
         return future
 
     async def run(self) -> None:
-        """Append until cancelled; what is still queued then is answered `Unavailable`."""
+        """Append until cancelled; what is in flight or still queued then is answered `Unavailable`."""
+        batch: list[_Waiting] = []
         try:
             while True:
                 await self._wake.wait()
@@ -129,7 +134,8 @@ class Appender:
                     await self._append(batch)
                 self._wake.clear()
         finally:
-            self._fail([*self._queue])
+            self._ended = True
+            self._fail([*batch, *self._queue])
             self._queue.clear()
             if self._connection is not None:
                 self._connection.terminate()
@@ -156,9 +162,6 @@ class Appender:
         entries = [entry for entry, _ in batch]
         try:
             rows = await self._commit(entries)
-        except asyncio.CancelledError:
-            self._fail(batch)
-            raise
         except Unavailable:
             self._fail(batch)
         except Exception:
@@ -174,14 +177,14 @@ class Appender:
 
     async def _commit(self, entries: list[Entry]) -> list[Any]:
         """Send the batch until there is an answer; every try sends the same."""
-        arguments = _arguments(entries, self._known_head)
+        sent = arguments(entries, self._known_head)
         loop = asyncio.get_running_loop()
         until = loop.time() + self._deadline
         while True:
             try:
                 async with asyncio.timeout_at(until):
                     connection = await self._connected()
-                    return await connection.fetch(_APPEND, *arguments)
+                    return await connection.fetch(_APPEND, *sent)
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if not _passes(error):
                     raise
@@ -251,7 +254,8 @@ def read_batch(entries: list[Entry], rows: list[Any], mapper: Mapper) -> Batch:
     return Batch(answered, news)
 
 
-def _arguments(entries: list[Entry], known_head: Callable[[str], int | None]) -> tuple[list[Any], ...]:
+def arguments(entries: list[Entry], known_head: Callable[[str], int | None]) -> tuple[list[Any], ...]:
+    """Return what `chat_append` is given for a batch."""
     asked: set[str] = set()
     heads: list[int | None] = []
     ends: list[int] = []

@@ -16,6 +16,7 @@ from service.protocol.commands import COMMANDS, REF, Connect, Frame
 from service.protocol.events import Outgoing
 
 MAX_DEPTH = 32
+_LONGEST_INTEGER = 20  # digits and sign
 _encoder = msgspec.json.Encoder()
 _ref = re.compile(REF)
 
@@ -37,7 +38,9 @@ def parse(text: str) -> dict[str, Any]:
         NotAFrame: it is not JSON, not an object, or nested deeper than `MAX_DEPTH`.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_int=_integer
+        )
     except (ValueError, RecursionError) as error:
         reason = "not JSON"
         raise NotAFrame(reason) from error
@@ -66,7 +69,8 @@ def decode(text: str, value: dict[str, Any]) -> Frame:
     kind = value.get("type")
     schema = COMMANDS.get(kind) if isinstance(kind, str) else None
     if schema is None:
-        raise UnknownType(type=kind if isinstance(kind, str) and len(kind) <= 64 else "that")  # noqa: PLR2004
+        shown = isinstance(kind, str) and len(kind) <= 64 and kind.isprintable()  # noqa: PLR2004
+        raise UnknownType(type=kind if shown else "that")
     frame = _convert(text, value, schema)
     if schema.RECORDED and frame.ref is None:
         raise RefRequired
@@ -118,6 +122,7 @@ def _convert(text: str, value: dict[str, Any], schema: type[Frame]) -> Frame:
 def _check_strings(value: object, path: str) -> None:
     """Refuse duplicate keys, NUL and lone surrogates anywhere below `path`."""
     if isinstance(value, Duplicate):
+        _check_strings(value.key, path)
         raise Malformed(problem=f"The key {value.key} came twice - at '{path}'")
     if isinstance(value, dict):
         for key, item in value.items():
@@ -138,6 +143,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     duplicate = Duplicate(value)
     duplicate.key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
     return duplicate
+
+
+def _integer(digits: str) -> int | float:
+    # No number of ours is that long, and Python refuses to read very long ones as integers: it is a wrong type then.
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
 
 
 def _refuse_constant(name: str) -> None:

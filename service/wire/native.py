@@ -40,13 +40,13 @@ class _Closed(Exception):
 
 
 class NativeDoor:
-    """An ASGI WebSocket endpoint."""
+    """The endpoint of `/ws`."""
 
     def __init__(self, services: Services) -> None:
         self._s = services
         self._handlers = Handlers(services)
 
-    async def __call__(self, websocket: WebSocket) -> None:
+    async def serve(self, websocket: WebSocket) -> None:
         """Serve one connection."""
         if not allowed_origin(websocket.headers, self._s.settings.origins):
             await websocket.send_denial_response(PlainTextResponse("This origin is not allowed.", 403))
@@ -66,7 +66,7 @@ class NativeDoor:
             "connected", extra={"session": session.id, "user": session.user, "client": client and client.host}
         )
         try:
-            await self._serve(websocket, transport, session)
+            await self._converse(websocket, transport, session)
         finally:
             self._s.sessions.remove(session)
             await session.end()
@@ -139,7 +139,7 @@ class NativeDoor:
             raise TooManyRooms(limit=self._s.settings.max_rooms)
         return frame
 
-    async def _serve(self, websocket: WebSocket, transport: Transport, session: Session) -> None:
+    async def _converse(self, websocket: WebSocket, transport: Transport, session: Session) -> None:
         refused = 0
         while True:
             try:

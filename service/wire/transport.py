@@ -114,7 +114,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         self.conn = Inbound(config.ws_max_size, limits.max_fragments, self.logger)
         self.catchup = 0
         self._open = False  # accepted, and neither side has begun to close
-        self._told = False  # the application knows of the end
+        self._farewell: ASGIReceiveEvent | None = None  # what the application was told of the end
         self._unread = bytearray()  # at most what one read of the socket brought
 
     # The interface to the rest of the server.
@@ -174,9 +174,9 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.close()
 
     def _tell_app(self, code: int, reason: str) -> None:
-        if not self._told:
-            self._told = True
-            self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        if self._farewell is None:
+            self._farewell = {"type": "websocket.disconnect", "code": code, "reason": reason}
+            self.queue.put_nowait(self._farewell)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
         """Whatever was still awaited here returns, and the application is told if it was not."""
@@ -208,11 +208,6 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
             # asyncio does so only where the listening socket was made with IPPROTO_TCP, which uvicorn's is not.
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.transport.set_write_buffer_limits(high=_WATERMARK, low=_WATERMARK)
-
-    def pause_writing(self) -> None:
-        """More than the watermark waits for the kernel."""
-        if not self.closing:  # `_end` has let everyone go who waits
-            self.writable.clear()
 
     def data_received(self, data: bytes) -> None:
         """Take what one read of the socket brought."""
@@ -334,7 +329,9 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.close()
 
     async def receive(self) -> ASGIReceiveEvent:
-        """ASGI's `receive`. Taking a message lets the next be read."""
+        """ASGI's `receive`. Taking a message lets the next be read; the end is told to whoever asks again."""
+        if self._farewell is not None and self.queue.empty():
+            return self._farewell
         message = await self.queue.get()
         self._read_on()
         return message

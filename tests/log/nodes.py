@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -26,7 +26,9 @@ Connect = Callable[[], Any]
 class Node:
     """An appender with a feed per followed stream; `news` is what each batch brought."""
 
-    def __init__(self, database: Database, pool: "asyncpg.Pool[Any]", connect: Connect, deadline: float) -> None:
+    def __init__(
+        self, database: Database, pool: "asyncpg.Pool[Any]", connect: Connect, deadline: float
+    ) -> None:
         self.pool = pool
         self.keys = KeyRing(KEY_ENCRYPTION_KEY)
         self.mapper = Mapper(self.keys)
@@ -88,8 +90,7 @@ class Node:
 
     async def stop(self) -> None:
         self.running.cancel()
-        with suppress(asyncio.CancelledError):
-            await self.running
+        await asyncio.wait([self.running])
 
 
 @asynccontextmanager
@@ -120,7 +121,9 @@ async def stored(database: Database, query: str, *arguments: object) -> list[asy
 async def seqs(database: Database, stream: str = GENERAL) -> list[int]:
     """Return the numbers of a stream's rows, in the order of the whole log."""
     rows = await stored(
-        database, "SELECT originator_version FROM stored_events WHERE stream = $1 ORDER BY notification_id", stream
+        database,
+        "SELECT originator_version FROM stored_events WHERE stream = $1 ORDER BY notification_id",
+        stream,
     )
     return [row[0] for row in rows]
 

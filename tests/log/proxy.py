@@ -1,22 +1,24 @@
-"""A TCP proxy before Postgres that can lose the reply to the next statement, and hold connections off altogether."""
+"""A TCP proxy before Postgres that loses the reply to a statement, once it took effect or while it is under way."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-BIND = b"B"  # the message type that a statement's execution begins with (PostgreSQL documentation, 54.7)
+EXECUTION = re.compile(rb"\AB")
+"""What asyncpg sends to have a prepared statement executed begins with Bind (PostgreSQL documentation, 54.7)."""
 READY = b"Z\x00\x00\x00\x05I"  # ReadyForQuery, outside a transaction: what was executed is committed
 _CHUNK = 65_536
 
 
 class Proxy:
-    """Forwards bytes both ways, but for what the tests ask it to lose."""
+    """Forwards bytes both ways, but for the reply that a test asks it to lose: the next one to `what`."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._tasks: set[asyncio.Task[None]] = set()
-        self.executions = 0
+        self.what = EXECUTION
         self.lost = 0
         self.lose_next_reply = False
         self.cut_before_reply = False
@@ -31,6 +33,8 @@ class Proxy:
             async with asyncio.TaskGroup() as pumps:
                 pumps.create_task(link.queries(reader))
                 pumps.create_task(link.replies(upstream_reader))
+        except asyncio.CancelledError:
+            pass  # by close(); the server's own callback would complain of it
         finally:
             writer.close()
             upstream_writer.close()
@@ -53,9 +57,7 @@ class Link:
 
     async def queries(self, reader: asyncio.StreamReader) -> None:
         while data := await reader.read(_CHUNK):
-            if data.startswith(BIND):
-                self._executing = True
-                self._proxy.executions += 1
+            self._executing = self._executing or bool(self._proxy.what.search(data))
             self._server.write(data)
             await self._server.drain()
             if self._executing and self._proxy.cut_before_reply:

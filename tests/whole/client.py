@@ -77,7 +77,8 @@ class Client:
 
     def seqs(self, room: str) -> list[int]:
         """Return the numbers of a room's events as they came."""
-        return [event["seq"] for event in self.heard if event.get("roomId") == room and "seq" in event]
+        of_room = (event for event in self.heard if event.get("roomId") == room and event["type"] != "ack")
+        return [event["seq"] for event in of_room if "seq" in event]
 
     async def closed(self) -> int:
         """Wait for the end; return its close code."""

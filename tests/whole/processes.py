@@ -88,6 +88,7 @@ async def running(env: dict[str, str], *command: str) -> AsyncIterator[Process]:
     finally:
         await started.stop()
         await collecting
+        print("".join(started.words))  # noqa: T201 - pytest shows it where a test has failed
 
 
 async def run(env: dict[str, str], *command: str) -> tuple[int, str, str]:

@@ -88,7 +88,7 @@ class LiveServer:
         )
         self.uvicorn = _Uvicorn(config)
         self.uvicorn.ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(loop,))
+        self._thread = threading.Thread(target=self._run, args=(loop,), daemon=True)
         self._handler = logging.Handler(logging.ERROR)
         self._handler.emit = self._note  # type: ignore[method-assign]
 

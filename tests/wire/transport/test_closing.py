@@ -1,6 +1,7 @@
 """Every end of a connection has a code, which the peer and the application both learn."""
 
 import asyncio
+import socket
 
 import pytest
 from uvicorn.protocols.utils import ClientDisconnected
@@ -110,6 +111,21 @@ def test_after_the_peers_answer_the_connection_ends_before_the_time_limit(serve:
     eventually(server.idle)
 
 
+def test_the_peers_answer_is_found_behind_messages_nobody_took(serve: Serve) -> None:
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        transport = await accept(scope, receive, send)
+        await receive()
+        transport.close(4000)
+
+    server = serve(app, close_timeout=100.0)
+    with Peer(server.port).shake_hands() as peer:
+        peer.socket.sendall(frame(TEXT, b"hello") * 3000)
+        assert peer.read_close() == (4000, "")
+        peer.send(CLOSE, close_payload(4000))
+        assert peer.read_to_the_end() == b""
+    eventually(server.idle)
+
+
 def test_a_peer_that_does_not_answer_a_close_is_gone_after_the_time_limit(serve: Serve) -> None:
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         (await accept(scope, receive, send)).close(4000)
@@ -206,6 +222,42 @@ def test_a_peer_that_hangs_up_without_a_close_is_told_as_1006(serve: Serve) -> N
         pass
     assert app.ends.next() == (1006, "")
     eventually(server.idle)
+
+
+def test_a_peer_that_hangs_up_while_much_is_unsent_is_told_as_1006(serve: Serve) -> None:
+    heard = Heard()
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        transport = await accept(scope, receive, send)
+        transport.catchup += 1
+        try:
+            while True:
+                transport.write(text_frame(bytes(65536)))
+                await asyncio.wait_for(transport.drained(), 0.5)
+        except TimeoutError:
+            heard.put("held up")
+        heard.put(await the_end(receive))
+
+    server = serve(app)
+    with Peer(server.port).shake_hands() as peer:
+        assert heard.next() == "held up"
+        peer.socket.shutdown(socket.SHUT_WR)  # and never reads
+        assert heard.next() == (1006, "")
+        eventually(server.idle)
+
+
+def test_the_end_is_told_as_often_as_the_application_asks(serve: Serve) -> None:
+    ends = Heard()
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        await accept(scope, receive, send)
+        for _ in range(4):
+            ends.put(await the_end(receive))
+
+    server = serve(app)
+    with Peer(server.port).shake_hands() as peer:
+        peer.send(CLOSE, close_payload(1001, "bye"))
+        assert [ends.next() for _ in range(4)] == [(1001, "bye")] * 4
 
 
 def test_messages_sent_before_a_hang_up_are_still_received(serve: Serve) -> None:

@@ -1,5 +1,6 @@
 """A peer that breaks the rules is told which, and costs next to nothing."""
 
+import socket
 import struct
 
 import pytest
@@ -33,6 +34,18 @@ def test_a_sender_of_far_too_much_still_reads_why(serve: Serve) -> None:
     with Peer(serve(echo).port).shake_hands() as peer:
         peer.send(TEXT, b"a" * 3_000_000)
         assert peer.read_close()[0] == 1009
+
+
+def test_a_peer_may_finish_what_it_was_sending_when_we_failed_it(serve: Serve) -> None:
+    size = 1 << 20
+    with Peer(serve(echo).port).shake_hands() as peer:
+        whole = frame(BINARY, bytes(size))
+        peer.socket.sendall(whole[:14])
+        assert peer.read_close()[0] == 1009
+        for start in range(14, len(whole), 65536):  # a reset would fail one of these
+            peer.socket.sendall(whole[start : start + 65536])
+        peer.socket.shutdown(socket.SHUT_WR)
+        assert peer.read_to_the_end() == b""
 
 
 def test_a_header_that_announces_a_tebibyte_closes_at_once(serve: Serve) -> None:

@@ -1,0 +1,16 @@
+"""The read side: tables that may be dropped and built again from the log, and the queries over them.
+
+Each module is one read model: how its rows follow from the log, and what is asked of them. A query answers as of the
+log's head when it came (`tail`); only `runner` and `check` write.
+"""
+
+from projections import memberships, messages, read_receipts, rooms
+from projections.projection import Projection
+
+PROJECTIONS: tuple[Projection, ...] = (
+    messages.PROJECTION,
+    memberships.PROJECTION,
+    read_receipts.PROJECTION,
+    rooms.PROJECTION,
+)
+"""Every read model."""

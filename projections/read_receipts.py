@@ -1,0 +1,86 @@
+"""How far each user has read in each room. Markers only move forward."""
+
+from datetime import datetime
+
+import msgspec
+from databases import Database
+
+from projections.projection import Projection
+from projections.rows import Key, Rows
+from projections.tail import Row, Snapshot, snapshot
+from service.domain.events import ReadMarkerMoved, Recorded
+from service.domain.streams import reader_stream, room_of, user_subject
+from service.log.mapper import Mapper
+
+
+class ReceiptRow(msgspec.Struct, frozen=True):
+    """A user has read everything up to the message `message_id`, since `at` (UTC)."""
+
+    user_id: str
+    message_id: int
+    at: datetime
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    user_id: str
+    room_id: str
+    last_read_at: datetime
+    last_read_message_id: int
+
+
+async def of_room(database: Database, mapper: Mapper, room: str) -> list[ReceiptRow]:
+    """Return how far everybody has read in a room as of the log's head, by user.
+
+    Raises:
+        ProjectionBehind: the table is too far behind the log.
+    """
+    async with snapshot(database, mapper, PROJECTION) as now:
+        rows = _ROWS.by_key(await now.fetch(_OF_ROOM, room=room))
+        tail = await now.tail("starts_with(e.stream, :readers)", readers=reader_stream(room, ""))
+    _ROWS.fold(rows, now.lacking(tail, PROJECTION))
+    ordered = sorted(rows.values(), key=lambda row: row.user_id)
+    return [ReceiptRow(row.user_id, row.last_read_message_id, row.last_read_at) for row in ordered]
+
+
+async def markers(now: Snapshot, tail: list[Row], user: str) -> dict[str, int]:
+    """Return a user's marker in each room, within a snapshot whose `tail` about the user was read already."""
+    rows = _ROWS.by_key(await now.fetch(_OF_USER, user=user))
+    about = user_subject(user)
+    _ROWS.fold(rows, (event for event in now.lacking(tail, PROJECTION) if event.subject == about))
+    return {row.room_id: row.last_read_message_id for row in rows.values()}
+
+
+def _key_of(recorded: Recorded) -> Key:
+    return recorded.subject.removeprefix(user_subject("")), room_of(recorded.stream)
+
+
+def _evolve(row: _Stored | None, recorded: Recorded) -> _Stored:
+    event = recorded.event
+    assert isinstance(event, ReadMarkerMoved)  # noqa: S101 - the one event in `topics`
+    if row is not None and event.message <= row.last_read_message_id:
+        return row
+    user, room = _key_of(recorded)
+    return _Stored(user, room, recorded.at, event.message)
+
+
+_ROWS = Rows(
+    _Stored,
+    columns={
+        "user_id": "text",
+        "room_id": "text",
+        "last_read_at": "timestamptz",
+        "last_read_message_id": "bigint",
+    },
+    key=("user_id", "room_id"),
+    key_of=_key_of,
+    evolve=_evolve,
+)
+PROJECTION = Projection(
+    name="read_receipts",
+    version=1,
+    topics=(ReadMarkerMoved.TOPIC,),
+    key=("user_id", "room_id"),
+    apply=_ROWS.apply,
+)
+_OF_ROOM = f"SELECT * FROM {PROJECTION.table} WHERE room_id = :room"  # noqa: S608 - a constant
+_OF_USER = f"SELECT * FROM {PROJECTION.table} WHERE user_id = :user"  # noqa: S608 - a constant

@@ -1,0 +1,190 @@
+"""Following the log: each projection's rows and its position move together, in one transaction per span.
+
+One runner per projection leads, by a session advisory lock on the very connection that it writes over, so a leader
+whose connection is gone can neither write nor keep others out. The rule that nothing is counted twice does not rest on
+that: a position is moved by compare-and-set before the rows are touched, and whoever finds it moved already rolls back.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from projections.projection import Projection
+from projections.spans import Span, events, next_span, tracked
+from service.log.mapper import Mapper, UnknownTopic
+
+if TYPE_CHECKING:
+    import asyncpg
+
+CHANNEL = "stored_events"
+LULL = 0.02
+"""Seconds between two looks at the log. Queries read its tail themselves, so haste would only cost transactions."""
+DEADLINE = 30.0
+"""Seconds after which a step is given up, with its connection."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
+"""Seconds until the next try after one failure, and after many."""
+
+Connect = Callable[[], Awaitable[Any]]
+
+log = logging.getLogger("onrecord.project")
+
+
+class Overtaken(Exception):
+    """Somebody else has moved the position meanwhile."""
+
+
+class Runner:
+    """Keeps one projection's table level with the log.
+
+    `connect` opens an asyncpg connection, `interval` is the seconds between looks at the log without any news. For
+    metrics: `position` and `head` as last seen (0 before), `leading`, and `stopped`, the topic that ended it, if any.
+    """
+
+    def __init__(self, connect: Connect, mapper: Mapper, projection: Projection, interval: float) -> None:
+        self.projection = projection
+        self.position = 0
+        self.head = 0
+        self.leading = False
+        self.stopped: str | None = None
+        self._connect = connect
+        self._mapper = mapper
+        self._interval = interval
+        self._pause = FIRST_PAUSE
+        self._wake = asyncio.Event()
+
+    @property
+    def behind(self) -> int:
+        """How many positions of log the table lacked when last looked at."""
+        return max(0, self.head - self.position)
+
+    async def run(self) -> None:
+        """Follow the log until cancelled, or until it holds an event that only a newer version understands."""
+        while True:
+            try:
+                await self._serve()
+            except UnknownTopic as unknown:
+                self.stopped = str(unknown)
+                log.error(  # noqa: TRY400 - what happened is known; a traceback would hide it
+                    "projection_stopped",
+                    extra={
+                        "projection": self._name,
+                        "position": self.position,
+                        "topic": self.stopped,
+                        "advice": "the log holds an event of a newer version: upgrade the projector",
+                    },
+                )
+                return
+            except Exception:
+                log.exception(
+                    "projection_failed", extra={"projection": self._name, "position": self.position}
+                )
+            await asyncio.sleep(self._pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    @property
+    def _name(self) -> str:
+        return self.projection.table
+
+    async def _serve(self) -> None:
+        connection = await self._connect()
+        try:
+            await self._lead(connection)
+            while True:
+                self._wake.clear()
+                while await self._advance(connection):
+                    pass
+                await self._rest()
+        finally:
+            self.leading = False
+            connection.terminate()  # an ordered goodbye could wait for ever; the server rolls back by itself
+
+    async def _lead(self, connection: "asyncpg.Connection[Any]") -> None:
+        """Wait to be the leader. By asking now and then: a query that waits would keep vacuum from its work."""
+        while True:
+            with _deadline(connection):
+                await connection.execute(_SESSION)
+                self.leading = await connection.fetchval(_TRY_TO_LEAD, self._name)
+                self.position = await tracked(connection, self._name)
+                self.head = await connection.fetchval(_HEAD)
+                if self.leading:
+                    await connection.add_listener(CHANNEL, self._on_news)
+                    connection.add_termination_listener(self._on_news)
+                    log.info("projection_leads", extra={"projection": self._name, "position": self.position})
+                    return
+            await asyncio.sleep(self._interval)
+
+    async def _advance(self, connection: "asyncpg.Connection[Any]") -> bool:
+        """Take the next span of the log in one transaction; return whether there is more to take."""
+        with _deadline(connection):
+            try:
+                async with connection.transaction():
+                    span = await next_span(connection, self.projection.topics, self.position)
+                    if span.upto > span.after:
+                        await self._take(connection, span)
+            except Overtaken:
+                log.warning(
+                    "projection_overtaken", extra={"projection": self._name, "position": self.position}
+                )
+                self.position = await tracked(connection, self._name)
+                return True
+        self.position, self.head = span.upto, span.head
+        self._pause = FIRST_PAUSE
+        return span.upto < span.head
+
+    async def _take(self, connection: "asyncpg.Connection[Any]", span: Span) -> None:
+        # First the position: it locks the row, so a rival waits here, and then finds that it lost.
+        moved = await connection.execute(_MOVE, self._name, span.after, span.upto)
+        if moved != "UPDATE 1":
+            raise Overtaken
+        batch = await events(connection, self._mapper, self.projection.topics, span)
+        if batch:
+            await self.projection.apply(connection, self._name, batch)
+
+    async def _rest(self) -> None:
+        await asyncio.sleep(LULL)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._interval):
+                await self._wake.wait()
+
+    def _on_news(self, *_about: object) -> None:
+        self._wake.set()
+
+
+async def run_all(
+    connect: Connect, mapper: Mapper, projections: Iterable[Projection], interval: float
+) -> None:
+    """Follow the log for several projections; return when each has met an event that it does not understand."""
+    await run_each([Runner(connect, mapper, projection, interval) for projection in projections])
+
+
+async def run_each(runners: Iterable[Runner]) -> None:
+    """Run several runners, for callers that also watch them; return as `run_all` does."""
+    async with asyncio.TaskGroup() as group:
+        for runner in runners:
+            group.create_task(runner.run(), name=f"project {runner.projection.name}")
+
+
+@contextmanager
+def _deadline(connection: "asyncpg.Connection[Any]") -> Iterator[None]:
+    # Cutting the connection ends whatever waits on it, even a rollback, where cancelling would wait for the server.
+    timer = asyncio.get_running_loop().call_later(DEADLINE, connection.terminate)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+# Rows and position are lost together, if at all, and then made again from the log: no commit has to wait for the disk.
+# A plan made while a table was small would be kept when it is large.
+# And a leader that is gone must not keep the lock: the server looks whether it still has its client, busy or idle.
+_SESSION = """
+    SET synchronous_commit = off; SET plan_cache_mode = force_custom_plan;
+    SET client_connection_check_interval = '1s';
+    SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3
+"""
+_TRY_TO_LEAD = "SELECT pg_try_advisory_lock(7236111, hashtext($1))"
+_HEAD = "SELECT coalesce(max(notification_id), 0) FROM stored_events"
+_MOVE = "UPDATE notification_tracking SET notification_id = $3 WHERE application_name = $1 AND notification_id = $2"

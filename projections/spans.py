@@ -1,0 +1,91 @@
+"""The log in pieces small enough for a transaction: where the next one ends, and the events in it.
+
+The rule: nothing is passed over that this version does not understand. A span ends before an event whose topic is not
+in `EVENTS`, since a newer version, which wrote it, may have meant it for any projection.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from service.domain.events import EVENTS, Recorded
+from service.log.mapper import ROWS, Mapper, UnknownTopic
+
+if TYPE_CHECKING:
+    import asyncpg
+
+MAX_EVENTS = 500
+"""Events of the wanted topics in one span."""
+MAX_POSITIONS = 2_000
+"""Events of any topic in one span."""
+_ENDLESS = 2**63 - 1
+
+
+class Span(msgspec.Struct, frozen=True):
+    """The log after position `after`, up to and including `upto`; `head` is the log's last position at that time."""
+
+    after: int
+    upto: int
+    head: int
+
+
+async def next_span(
+    connection: "asyncpg.Connection[Any]", topics: Sequence[str], after: int, until: int = _ENDLESS
+) -> Span:
+    """Return the next piece of the log, in which at most `MAX_EVENTS` are of `topics`; empty where there is no more.
+
+    Raises:
+        UnknownTopic: the event right after `after` is of a topic that this version does not know.
+    """
+    row = await connection.fetchrow(
+        _SPAN, after, list(topics), list(EVENTS), MAX_POSITIONS, MAX_EVENTS, until
+    )
+    assert row is not None  # noqa: S101 - aggregates have one row
+    if row["upto"] is None and row["stranger"] is not None:
+        raise UnknownTopic(row["stranger"])
+    return Span(after, after if row["upto"] is None else row["upto"], row["head"])
+
+
+async def events(
+    connection: "asyncpg.Connection[Any]", mapper: Mapper, topics: Sequence[str], span: Span
+) -> list[Recorded]:
+    """Return the events of `topics` in a span, by position."""
+    rows = await connection.fetch(_EVENTS, span.after, span.upto, list(topics))
+    return [mapper.to_recorded(row) for row in rows]
+
+
+async def tracked(connection: "asyncpg.Connection[Any]", name: str) -> int:
+    """Return the position of a projection.
+
+    Raises:
+        LookupError: it has none, so its table was never made.
+    """
+    position = await connection.fetchval(
+        "SELECT notification_id FROM notification_tracking WHERE application_name = $1", name
+    )
+    if position is None:
+        message = f"{name} has no row in notification_tracking: run `onrecord migrate`"
+        raise LookupError(message)
+    return int(position)
+
+
+# As the log is append-only and positions rise in commit order, what a span holds is the same whenever it is read.
+_SPAN = """
+    SELECT max(position) FILTER (WHERE wanted <= $5 AND strangers = 0) AS upto,
+        min(topic) FILTER (WHERE strange AND strangers = 1) AS stranger,
+        (SELECT coalesce(max(notification_id), 0) FROM stored_events) AS head
+    FROM (
+        SELECT position, topic, topic <> ALL ($3::text[]) AS strange,
+            count(*) FILTER (WHERE topic = ANY ($2::text[])) OVER so_far AS wanted,
+            count(*) FILTER (WHERE topic <> ALL ($3::text[])) OVER so_far AS strangers
+        FROM (
+            SELECT notification_id AS position, topic FROM stored_events
+            WHERE notification_id > $1 AND notification_id <= $6
+            ORDER BY notification_id LIMIT $4) following
+        WINDOW so_far AS (ORDER BY position ROWS UNBOUNDED PRECEDING)) counted
+"""
+_EVENTS = f"""{ROWS}
+    WHERE e.notification_id > $1 AND e.notification_id <= $2 AND e.topic = ANY ($3::text[])
+    ORDER BY e.notification_id
+"""

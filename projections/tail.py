@@ -1,0 +1,94 @@
+"""The read models as of the log's head: what they have, and the log's tail on top of it.
+
+A projection is a few milliseconds behind the log, or minutes where it had to restart; a query shows neither. It runs
+in one repeatable-read snapshot, in which positions, rows and log are of the same moment; as positions rise in commit
+order, whatever the rows lack is what stands after their position.
+
+The rule: a query reads each table together with that table's own position, never another's.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from databases import Database
+
+from projections.projection import Projection
+from service.domain.events import Recorded
+from service.errors import ProjectionBehind
+from service.log.mapper import ROW, Mapper
+
+MAX_BEHIND = 2_000
+"""Positions of log that a query may lay over a table; it refuses to read more than that each time it is asked."""
+
+Row = Mapping[str, Any]
+
+
+class Snapshot:
+    """One moment: `head` is the log's last position, `positions` how far each table had come by then."""
+
+    def __init__(self, database: Database, mapper: Mapper, head: int, positions: dict[str, int]) -> None:
+        self.head = head
+        self.positions = positions
+        self._database = database
+        self._mapper = mapper
+
+    async def fetch(self, query: str, **values: object) -> list[Row]:
+        """Return what `query` finds in this moment."""
+        found = await self._database.fetch_all(query, values)
+        # The driver's own rows: what `databases` wraps around them makes every look into a row several times slower.
+        return [row._mapping for row in found]  # noqa: SLF001 - public in its interface, whatever the name
+
+    async def tail(self, where: str, **values: object) -> list[Row]:
+        """Return stored events, by position, that some table lacks and of which `where` holds.
+
+        In `where`, a constant, `e` is the event and `tail` are all that some table lacks.
+        """
+        after = min(self.positions.values())
+        if after >= self.head:
+            return []
+        query = _TAIL + f"WHERE {where} ORDER BY e.notification_id"
+        return await self.fetch(query, after=after, most=MAX_BEHIND, **values)
+
+    def lacking(self, tail: list[Row], projection: Projection, *, words: bool = True) -> list[Recorded]:
+        """Return those of the rows of `tail` that a projection is made of and has not had yet.
+
+        Without `words` people's words are left sealed and read as None, which is much the cheaper.
+        """
+        position = self.positions[projection.table]
+        return [
+            self._mapper.to_recorded(row if words else {**row, "wrapped": None})
+            for row in tail
+            if row["notification_id"] > position and row["topic"] in projection.topics
+        ]
+
+
+@asynccontextmanager
+async def snapshot(database: Database, mapper: Mapper, *projections: Projection) -> AsyncIterator[Snapshot]:
+    """Give the moment that a query over the tables of `projections` is about.
+
+    Raises:
+        ProjectionBehind: a table is more than `MAX_BEHIND` positions behind the log.
+    """
+    async with database.transaction(isolation="repeatable_read", readonly=True):
+        rows = await database.fetch_all(
+            _POSITIONS, {"tables": [projection.table for projection in projections]}
+        )
+        now = Snapshot(database, mapper, rows[0]["head"], {row["name"]: row["position"] for row in rows})
+        behind = now.head - min(now.positions.values())
+        if behind > MAX_BEHIND:
+            raise ProjectionBehind(behind=behind)
+        yield now
+
+
+_POSITIONS = """
+    SELECT application_name AS name, notification_id AS position,
+        (SELECT coalesce(max(notification_id), 0) FROM stored_events) AS head
+    FROM notification_tracking WHERE application_name = ANY (CAST(:tables AS text[]))
+"""
+# The limit keeps the planner from any other way to the tail than the index on the position.
+_TAIL = f"""
+    WITH tail AS MATERIALIZED (
+        SELECT * FROM stored_events WHERE notification_id > :after ORDER BY notification_id LIMIT :most)
+    SELECT {ROW} FROM tail e LEFT JOIN person_keys k USING (key_id)
+"""  # noqa: S608 - constants

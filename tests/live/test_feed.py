@@ -1,0 +1,93 @@
+"""The splice: whatever the order in which a room's events arrive, a feed gives each out once and in order."""
+
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain import room
+from service.domain.events import Event, MemberJoined, MessagePosted, Recorded, RoomOpened
+from service.domain.room import RoomState
+from service.live.feed import MAX_PARKED, RING, Feed, Item
+from service.protocol.native import encode
+
+AT = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def recorded(seq: int, event: Event | None = None) -> Recorded:
+    happened = event or MessagePosted(author="alice", content=f"message {seq}", ref=f"ref-{seq}")
+    return Recorded("room:general", seq, seq * 10, happened.subject, AT, "alice", happened)
+
+
+def item(seq: int) -> Item:
+    return Item(recorded(seq), lambda user: user.title(), {"native": encode})
+
+
+@given(st.lists(st.integers(1, 30), max_size=120), st.integers(0, 10))
+def test_whatever_arrives_comes_out_contiguous_and_once(arrivals: list[int], start: int) -> None:
+    feed = Feed(RoomState("general", head=start))
+    out: list[int] = []
+    for seq in arrivals:
+        out += [one.seq for one in feed.accept([recorded(seq)])]
+    assert out == list(range(start + 1, start + 1 + len(out)))
+    assert feed.head == start + len(out)
+    assert feed.gap == any(seq > feed.head for seq in arrivals)
+
+
+@given(st.permutations(range(1, 25)))
+def test_whatever_the_order_everything_comes_out_in_the_end(order: list[int]) -> None:
+    feed = Feed(RoomState("general"))
+    out = [one.seq for seq in order for one in feed.accept([recorded(seq)])]
+    assert out == list(range(1, 25))
+    assert not feed.gap
+
+
+def test_the_state_is_the_fold_of_what_came_out() -> None:
+    events = [RoomOpened(name="General"), MemberJoined(user="alice", role="owner"), MemberJoined(user="bob")]
+    feed = Feed(RoomState("general"))
+    expected = RoomState("general")
+    for seq, event in enumerate(events, 1):
+        feed.accept([recorded(seq, event)])
+        expected = room.evolve(expected, recorded(seq, event))
+    assert feed.state == expected
+    assert sorted(feed.state.members) == ["alice", "bob"]
+
+
+def test_what_waits_for_a_missing_event_is_bounded_and_the_next_one_always_gets_in() -> None:
+    feed = Feed(RoomState("general"))
+    feed.accept(recorded(seq) for seq in range(2, MAX_PARKED * 2))
+    feed.accept([recorded(1)])
+    assert feed.head == MAX_PARKED + 1
+
+
+@given(st.integers(1, RING * 2), st.integers(0, RING * 2))
+def test_recent_events_are_all_or_none(head: int, after: int) -> None:
+    feed = Feed(RoomState("general"))
+    for seq in range(1, head + 1):
+        for one in feed.accept([recorded(seq)]):
+            feed.remember(item(one.seq))
+    recent = feed.recent(after)
+    expected = list(range(after + 1, head + 1))
+    if len(expected) > RING:
+        assert recent is None
+    else:
+        assert recent is not None
+        assert [one.recorded.seq for one in recent] == expected
+
+
+def test_a_message_is_encoded_once_and_its_ref_is_for_its_author() -> None:
+    made = []
+
+    def encoder(outgoing: object) -> bytes:
+        made.append(outgoing)
+        return encode(outgoing)  # type: ignore[arg-type] # every outgoing event is one
+
+    message = Item(recorded(7), lambda user: user.title(), {"native": encoder})
+    others = [message.frame("native", user) for user in ("bob", "carol", "dave")]
+    own = [message.frame("native", "alice") for _ in range(2)]
+    assert len(made) == 2
+    assert others[0] is others[1] is others[2]
+    assert own[0] is own[1]
+    assert b"ref-7" in own[0]
+    assert b"ref" not in others[0]
+    assert b'"name":"Alice"' in others[0]

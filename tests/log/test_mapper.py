@@ -1,0 +1,343 @@
+"""The stored form of events is a contract: it is read back as it was written, for ever, and holds no personal word."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import msgspec
+import pytest
+from cryptography.exceptions import InvalidTag
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.domain.events import (
+    EVENTS,
+    Event,
+    MemberJoined,
+    MemberLeft,
+    MessagePosted,
+    PersonNamed,
+    ReadMarkerMoved,
+    Recorded,
+    RoleChanged,
+    RoomOpened,
+)
+from service.domain.streams import (
+    NAMESPACE,
+    person_stream,
+    reader_stream,
+    room_of,
+    room_stream,
+    stream_id,
+)
+from service.log.keys import KeyRing
+from service.log.mapper import Mapper, Stored, UnknownTopic
+from tests.databases import Database
+from tests.log.nodes import KEY_ENCRYPTION_KEY, node, stored
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+
+GOLDEN: list[tuple[Event, str, str, str]] = [
+    (RoomOpened(name="General"), "room.RoomOpened.v1", "settings", '{"name":"General"}'),
+    (
+        RoomOpened(name="Raum 🌍", visibility="direct"),
+        "room.RoomOpened.v1",
+        "settings",
+        '{"name":"Raum 🌍","visibility":"direct"}',
+    ),
+    (MemberJoined(user="alice"), "room.MemberJoined.v1", "user:alice", '{"user":"alice"}'),
+    (
+        MemberJoined(user="alice", role="owner"),
+        "room.MemberJoined.v1",
+        "user:alice",
+        '{"user":"alice","role":"owner"}',
+    ),
+    (MemberLeft(user="a@b|c"), "room.MemberLeft.v1", "user:a@b|c", '{"user":"a@b|c"}'),
+    (
+        RoleChanged(user="bob", role="moderator"),
+        "room.RoleChanged.v1",
+        "user:bob",
+        '{"user":"bob","role":"moderator"}',
+    ),
+    (
+        MessagePosted(author="alice", content=None, ref="r-1"),
+        "room.MessagePosted.v1",
+        "message:",
+        '{"author":"alice","content":null,"ref":"r-1"}',
+    ),
+    (
+        MessagePosted(author="alice", content=None, ref="r-1", reply_to=7, mentions=("bob", "carol")),
+        "room.MessagePosted.v1",
+        "message:",
+        '{"author":"alice","content":null,"ref":"r-1","reply_to":7,"mentions":["bob","carol"]}',
+    ),
+    (
+        ReadMarkerMoved(user="alice", message=9007199254740991),
+        "reader.ReadMarkerMoved.v1",
+        "user:alice",
+        '{"user":"alice","message":9007199254740991}',
+    ),
+    (
+        PersonNamed(user="alice", name=None),
+        "person.PersonNamed.v1",
+        "user:alice",
+        '{"user":"alice","name":null}',
+    ),
+]
+"""What is stored, literally. A line here is never changed and never removed; an event that changes is a new topic."""
+
+TOPICS = {
+    "room.RoomOpened.v1",
+    "room.MemberJoined.v1",
+    "room.MemberLeft.v1",
+    "room.RoleChanged.v1",
+    "room.MessagePosted.v1",
+    "reader.ReadMarkerMoved.v1",
+    "person.PersonNamed.v1",
+}
+
+SEALED = (
+    '{"author":"alice","content":{"k":"44a48f3b-d2b1-4fe3-9d3a-0a7c1d0d8f5e",'
+    '"h":"k5lUdydJpBtjmUZD8xKwKsYq4q0ol0/Mg1uXQ0GK5XM=",'
+    '"c":"AAECAwQFBgcICQoL"},"ref":"r-1"}'
+)
+
+
+def to_row(stored_event: Stored, stream: str, seq: int = 1, wrapped: bytes | None = None) -> dict[str, Any]:
+    return {
+        "stream": stream,
+        "originator_version": seq,
+        "notification_id": seq,
+        "topic": stored_event.topic,
+        "subject": stored_event.subject,
+        "recorded_at": AT,
+        "recorded_by": "alice",
+        "key_id": stored_event.key_id,
+        "wrapped": wrapped,
+        "state": stored_event.state,
+    }
+
+
+class Person:
+    """A person with a key, and a mapper that can open what is sealed with it."""
+
+    def __init__(self) -> None:
+        ring = KeyRing(KEY_ENCRYPTION_KEY)
+        self.key_id = uuid4()
+        self.wrapped = ring._wrap(self.key_id)
+        self.key = ring.unwrap(self.key_id, self.wrapped)
+        self.mapper = Mapper(ring)
+
+    def to_row(self, event: Event, stream: str) -> dict[str, Any]:
+        stored_event = self.mapper.to_stored(event, stream, self.key)
+        return to_row(stored_event, stream, wrapped=self.wrapped if stored_event.key_id else None)
+
+
+# The contract
+
+
+@pytest.mark.parametrize(("event", "topic", "subject", "state"), GOLDEN)
+def test_the_stored_form_is_the_same_byte_for_byte(
+    event: Event, topic: str, subject: str, state: str
+) -> None:
+    stored_event = Mapper(KeyRing(KEY_ENCRYPTION_KEY)).to_stored(event, "room:general", None)
+    assert stored_event == Stored(topic, subject, state.encode(), None)
+
+
+@pytest.mark.parametrize(("event", "topic", "subject", "state"), GOLDEN)
+def test_what_was_stored_reads_back_as_the_event(event: Event, topic: str, subject: str, state: str) -> None:
+    row = to_row(Stored(topic, subject, state.encode(), None), "room:general")
+    recorded = Mapper(KeyRing(KEY_ENCRYPTION_KEY)).to_recorded(row)
+    assert recorded == Recorded("room:general", 1, 1, subject, AT, "alice", event)
+
+
+def test_every_event_is_in_the_contract() -> None:
+    assert {topic for _, topic, _, _ in GOLDEN} == set(EVENTS) == TOPICS
+    assert {type(event) for event, *_ in GOLDEN} == set(EVENTS.values())
+    assert all(topic == cls.TOPIC for topic, cls in EVENTS.items())
+
+
+def test_personal_words_are_the_ones_listed() -> None:
+    personal = {topic: cls.PERSONAL for topic, cls in EVENTS.items() if cls.PERSONAL}
+    assert personal == {"room.MessagePosted.v1": ("content",), "person.PersonNamed.v1": ("name",)}
+
+
+def test_the_stored_form_of_words_has_key_commitment_and_ciphertext_in_that_order() -> None:
+    person = Person()
+    state = person.mapper.to_stored(
+        MessagePosted(author="alice", content="hi", ref="r-1"), "room:g", person.key
+    ).state
+    fields = json.loads(state)
+    assert [*fields] == ["author", "content", "ref"]
+    assert [*fields["content"]] == ["k", "h", "c"]
+    assert msgspec.json.encode(fields) == state, (
+        "nothing but the three texts differs from one sealing to the next"
+    )
+
+
+def test_words_whose_key_is_gone_read_as_none_whatever_their_bytes_are() -> None:
+    row = to_row(Stored("room.MessagePosted.v1", "message:1", SEALED.encode(), uuid4()), "room:general")
+    recorded = Mapper(KeyRing(KEY_ENCRYPTION_KEY)).to_recorded(row)
+    assert recorded.event == MessagePosted(author="alice", content=None, ref="r-1")
+    assert recorded.erased
+
+
+def test_stream_names_and_ids_are_part_of_the_stored_form() -> None:
+    assert UUID("6f0a2f0e-6a57-5e0b-9c43-0f6e52c0a7d1") == NAMESPACE
+    assert room_stream("general") == "room:general"
+    assert reader_stream("general", "alice") == "reader:general:alice"
+    assert person_stream("alice") == "person:alice"
+    assert stream_id("room:general") == UUID("4c537a66-368e-5880-9e21-ef63be41fe25")
+    assert stream_id("reader:general:alice") == UUID("b60b1dce-cca0-5027-8013-4d47290a8930")
+    assert stream_id("person:alice") == UUID("4fa3f3fc-37f1-5551-9c1f-d31ae587f206")
+    assert room_of("room:general") == room_of("reader:general:alice") == "general"
+
+
+def test_an_event_of_a_newer_version_is_named_and_not_guessed_at() -> None:
+    row = to_row(Stored("room.RoomPainted.v1", "settings", b"{}", None), "room:general")
+    with pytest.raises(UnknownTopic, match=r"room\.RoomPainted\.v1"):
+        Mapper(KeyRing(KEY_ENCRYPTION_KEY)).to_recorded(row)
+
+
+def test_a_field_that_a_newer_version_added_is_left_aside() -> None:
+    row = to_row(
+        Stored("room.RoomOpened.v1", "settings", b'{"name":"G","colour":"red"}', None), "room:general"
+    )
+    assert Mapper(KeyRing(KEY_ENCRYPTION_KEY)).to_recorded(row).event == RoomOpened(name="G")
+
+
+def test_words_are_not_stored_without_a_key() -> None:
+    mapper = Mapper(KeyRing(KEY_ENCRYPTION_KEY))
+    with pytest.raises(ValueError, match="without a key"):
+        mapper.to_stored(MessagePosted(author="alice", content="hello", ref="r"), "room:general", None)
+    with pytest.raises(ValueError, match="without a key"):
+        mapper.to_stored(PersonNamed(user="alice", name="Alice"), "person:alice", None)
+
+
+def test_no_word_of_the_envelope_is_in_the_stored_bytes() -> None:
+    stored_event = Mapper(KeyRing(KEY_ENCRYPTION_KEY)).to_stored(RoomOpened(name="G"), "room:general", None)
+    assert set(json.loads(stored_event.state)) == {"name"}
+
+
+# Any event
+
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
+seqs = st.integers(1, 2**53 - 1)
+roles = st.sampled_from(["owner", "moderator", "member"])
+ANY: dict[type[Event], st.SearchStrategy[Event]] = {
+    RoomOpened: st.builds(
+        RoomOpened, name=words, visibility=st.sampled_from(["public", "private", "direct"])
+    ),
+    MemberJoined: st.builds(MemberJoined, user=words, role=roles),
+    MemberLeft: st.builds(MemberLeft, user=words),
+    RoleChanged: st.builds(RoleChanged, user=words, role=roles),
+    MessagePosted: st.builds(
+        MessagePosted,
+        author=words,
+        content=st.none() | words,
+        ref=words,
+        reply_to=st.none() | seqs,
+        mentions=st.lists(words, max_size=4).map(tuple),
+    ),
+    ReadMarkerMoved: st.builds(ReadMarkerMoved, user=words, message=seqs),
+    PersonNamed: st.builds(PersonNamed, user=words, name=st.none() | words),
+}
+events = st.one_of(*ANY.values())
+
+
+def test_any_event_means_an_event_of_any_class() -> None:
+    assert set(ANY) == set(EVENTS.values())
+
+
+@given(events)
+def test_any_event_reads_back_as_it_was(event: Event) -> None:
+    person = Person()
+    recorded = person.mapper.to_recorded(person.to_row(event, "room:general"))
+    assert recorded.event == event
+    assert not recorded.erased
+
+
+@given(events)
+def test_any_event_is_complete_but_for_the_words_once_the_key_is_gone(event: Event) -> None:
+    person = Person()
+    row = {**person.to_row(event, "room:general"), "wrapped": None}
+    recorded = person.mapper.to_recorded(row)
+    assert recorded.event == msgspec.structs.replace(event, **dict.fromkeys(event.PERSONAL))
+    assert recorded.erased == any(getattr(event, name) is not None for name in event.PERSONAL)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=6, max_size=60))
+def test_no_personal_word_is_in_the_stored_bytes(word: str) -> None:
+    person = Person()
+    for event, stream in (
+        (MessagePosted(author="a", content=word, ref="r"), "room:g"),
+        (PersonNamed(user="a", name=word), "person:a"),
+    ):
+        state = person.mapper.to_stored(event, stream, person.key).state
+        # What the bytes hold beside the word: a word made of nothing but these is no leak.
+        if word not in '{"author":"a","content":{"k":"","h":"","c":""},"ref":"r"}{"user":"a","name":':
+            assert word.encode() not in state
+            assert json.dumps(word)[1:-1].encode() not in state
+
+
+@pytest.mark.parametrize("secret", ["Käsekuchen um drei", "🦊🦊 codename", "plain words 4711"])
+async def test_no_personal_word_is_anywhere_in_the_database(database: Database, secret: str) -> None:
+    async with node(database) as one:
+        await one.open_room("alice")
+        await one.append(MessagePosted(author="alice", content=secret, ref="r"), decided_on=2)
+        await one.append(PersonNamed(user="alice", name=secret), stream=person_stream("alice"))
+        (said,) = await one.log.stream("room:general", 2, 10)
+        assert said.event == MessagePosted(author="alice", content=secret, ref="r")
+    leaked = await tables_that_hold(database, secret)
+    assert leaked == []
+    assert await tables_that_hold(database, "General") == ["stored_events"], (
+        "the search finds what is in the clear"
+    )
+
+
+async def tables_that_hold(database: Database, word: str) -> list[str]:
+    """Return the tables of which any row, as text or inside any bytes, holds a word."""
+    names = await stored(database, "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+    connection = await asyncpg.connect(database.owner_url)
+    try:
+        found = []
+        for (name,) in names:
+            rows = await connection.fetch(f'SELECT t.*, t::text AS as_text FROM "{name}" t')  # noqa: S608 - a name
+            for row in rows:
+                values = [
+                    value if isinstance(value, bytes) else str(value).encode() for value in row.values()
+                ]
+                if any(form in value for value in values for form in forms_of(word)):
+                    found.append(name)
+                    break
+        return found
+    finally:
+        await connection.close()
+
+
+def forms_of(word: str) -> list[bytes]:
+    """Return a word as UTF-8, as JSON's escapes, and as the hexadecimal digits that bytes are shown as."""
+    return [word.encode(), json.dumps(word)[1:-1].encode(), word.encode().hex().encode()]
+
+
+# Tampering
+
+
+@settings(max_examples=20)
+@given(st.sampled_from(["room:other", "person:alice", "reader:general:alice"]))
+def test_sealed_words_that_were_moved_to_another_stream_are_not_read(stream: str) -> None:
+    person = Person()
+    row = person.to_row(MessagePosted(author="alice", content="hello", ref="r"), "room:general")
+    with pytest.raises(InvalidTag):
+        person.mapper.to_recorded({**row, "stream": stream})
+
+
+def test_sealed_words_that_were_moved_to_another_event_are_not_read() -> None:
+    person = Person()
+    row = person.to_row(MessagePosted(author="alice", content="hello", ref="r"), "person:alice")
+    sealed = json.loads(row["state"])["content"]
+    moved = msgspec.json.encode({"user": "alice", "name": sealed})
+    with pytest.raises(InvalidTag):
+        person.mapper.to_recorded({**row, "topic": PersonNamed.TOPIC, "state": moved})

@@ -1,0 +1,174 @@
+"""Reading the log: whole streams, pages, single messages, and states that skip what they do not need."""
+
+import asyncio
+import random
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from service.domain import room
+from service.domain.commands import JoinRoom, LeaveRoom, PostMessage, RoomCommand
+from service.domain.events import PersonNamed, ReadMarkerMoved, Recorded, RoleChanged
+from service.domain.person import PersonState
+from service.domain.reader import ReaderState
+from service.domain.room import RoomState
+from service.domain.streams import person_stream, reader_stream, room_stream, stream_id, user_subject
+from service.errors import Refusal
+from service.log import read, refs
+from tests.databases import Database
+from tests.log.nodes import GENERAL, Node, message, node, stored
+
+USERS = ("alice", "bob", "carol", "dave")
+COMMANDS: tuple[RoomCommand, ...] = (
+    JoinRoom(room="general", create=True),
+    LeaveRoom(room="general"),
+    PostMessage(room="general", content="hello", ref="r"),
+    PostMessage(room="general", content="hello again", ref="r"),
+)
+
+
+async def do(one: Node, state: RoomState, command: RoomCommand, by: str) -> None:
+    """Do what a user wants in the room, unless its rules forbid it."""
+    try:
+        facts = room.decide(state, command, by)
+    except Refusal:
+        return
+    await one.append(*facts, by=by, decided_on=state.head, guard=room.guard(state, command, by))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_room_read_without_its_messages_equals_the_full_fold(database: Database, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - an example, no secret
+    async with node(database) as one:
+        full = RoomState("general")
+        for _ in range(40):
+            await do(one, full, chance.choice(COMMANDS), chance.choice(USERS))
+            full = RoomState("general")
+            for recorded in await one.log.stream(GENERAL, 0, 1000):
+                full = room.evolve(full, recorded)
+            assert await one.log.room("general") == full
+        assert full.head > 10, "something happened"
+
+
+async def test_a_room_reads_the_same_after_its_peoples_words_are_gone(database: Database) -> None:
+    async with node(database) as one:
+        await one.open_room("alice", "bob")
+        await one.append(message(), decided_on=3)
+        before = await one.log.room("general")
+        await stored(database, "DELETE FROM person_keys")
+        assert await one.log.room("general") == before
+
+
+async def test_a_room_that_never_was_has_no_head(database: Database) -> None:
+    async with node(database) as one:
+        assert await one.log.room("nowhere") == RoomState("nowhere")
+        assert await one.log.head(room_stream("nowhere")) == 0
+        assert await one.log.stream(room_stream("nowhere"), 0, 10) == []
+
+
+async def test_a_page_of_a_stream_is_bounded_on_both_sides(database: Database) -> None:
+    async with node(database) as one:
+        await one.open_room(*USERS)
+
+        async def page(after: int, limit: int, until: int | None = None) -> list[int]:
+            return [recorded.seq for recorded in await one.log.stream(GENERAL, after, limit, until)]
+
+        assert await page(0, 100) == [1, 2, 3, 4, 5]
+        assert await page(2, 2) == [3, 4]
+        assert await page(2, 100, until=4) == [3, 4]
+        assert await page(0, 100, until=0) == []
+        assert await page(5, 100) == []
+        assert await page(99, 100) == []
+
+
+async def test_a_message_is_found_by_its_number_and_nothing_else_is_taken_for_one(database: Database) -> None:
+    async with node(database) as one:
+        await one.open_room("alice")
+        placed = await one.append(message("hello"), decided_on=2)
+        found = await one.log.message("general", placed.seq)
+        assert isinstance(found, Recorded)
+        assert (found.seq, found.event) == (3, message("hello"))
+        for seq in (0, 1, 2, 4, -1, 2**53):
+            assert await one.log.message("general", seq) is None
+        assert await one.log.message("other", placed.seq) is None
+
+
+async def test_a_marker_and_a_name_are_read_from_the_end_of_their_streams(database: Database) -> None:
+    async with node(database) as one:
+        assert await one.log.reader("general", "alice") == ReaderState()
+        assert await one.log.person("alice") == PersonState()
+        for n in (3, 7):
+            seen = await one.log.reader("general", "alice")
+            stream = reader_stream("general", "alice")
+            await one.append(ReadMarkerMoved(user="alice", message=n), stream=stream, decided_on=seen.head)
+        for n, name in enumerate(("Alice", "Al")):
+            await one.append(
+                PersonNamed(user="alice", name=name), stream=person_stream("alice"), decided_on=n
+            )
+        assert await one.log.reader("general", "alice") == ReaderState(head=2, marker=7)
+        assert await one.log.reader("other", "alice") == ReaderState()
+        assert await one.log.person("alice") == PersonState(head=2, name="Al")
+
+
+async def test_names_are_read_for_many_at_once(database: Database) -> None:
+    async with node(database) as one:
+        for user in ("alice", "bob"):
+            await one.append(PersonNamed(user=user, name=user.title()), stream=person_stream(user), by=user)
+        assert await one.log.names(["alice", "bob", "carol"]) == {
+            "alice": "Alice",
+            "bob": "Bob",
+            "carol": None,
+        }
+        assert await one.log.names([]) == {}
+        assert await one.log.names(["alice", "alice"]) == {"alice": "Alice"}
+
+
+async def test_the_log_has_an_epoch_and_a_last_position(database: Database) -> None:
+    async with node(database) as one:
+        UUID(await one.log.epoch())
+        assert await one.log.position() == 0
+        await one.open_room("alice")
+        (last,) = await one.log.stream(GENERAL, 1, 1)
+        assert await one.log.position() == last.position
+
+
+async def test_a_room_is_read_by_its_index_and_its_messages_are_not(database: Database) -> None:
+    async with node(database) as one:
+        await one.open_room("alice")
+        for _ in range(20):
+            entries = [await one.entry(message(), guard=(), decided_on=2) for _ in range(100)]
+            await asyncio.gather(*map(one.appender.offer, entries))
+        await one.append(RoleChanged(user="alice", role="owner"), guard=(), decided_on=2)
+        await stored(database, "ANALYZE stored_events")
+        plan = await stored(
+            database,
+            f"EXPLAIN (ANALYZE, FORMAT TEXT) {read._ROOM}".replace("$1", f"'{stream_id(GENERAL)}'::uuid"),
+        )
+        text = "\n".join(row[0] for row in plan)
+        assert "stored_events_subject_idx" in text
+        assert "Seq Scan" not in text.replace("Seq Scan on person_keys", "")
+        assert len(await one.log.stream(GENERAL, 0, 5000)) == 2003
+
+
+async def test_refs_are_forgotten_after_seven_days_and_no_sooner(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refs, "BATCH", 2)
+    async with node(database) as one:
+        for n in range(7):
+            await one.append(ref=f"r{n}", decided_on=0)
+        await stored(
+            database,
+            "UPDATE refs SET recorded_at = recorded_at - $1::interval WHERE ref <> 'r0'",
+            timedelta(days=7, minutes=1),
+        )
+        await stored(
+            database,
+            "UPDATE refs SET recorded_at = recorded_at - $1::interval WHERE ref = 'r0'",
+            timedelta(days=6, hours=23),
+        )
+        assert await refs.purge(one.pool) == 6
+        assert [row[0] for row in await stored(database, "SELECT ref FROM refs")] == ["r0"]
+        assert (await one.append(ref="r0", decided_on=0)).outcome == "known"
+        assert (await one.append(ref="r1", decided_on=0, guard=(user_subject("x"),))).outcome == "nothing"

@@ -1,0 +1,247 @@
+"""What clients receive: every fact of a room has a wire name, and times have one form."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.events import (
+    EVENTS,
+    Event,
+    MemberJoined,
+    MemberLeft,
+    MessagePosted,
+    Recorded,
+    RoleChanged,
+    RoomOpened,
+)
+from service.protocol.close import Close
+from service.protocol.events import (
+    TO_WIRE,
+    Connected,
+    MessageReadBy,
+    Outgoing,
+    Receipt,
+    Receipts,
+    RoomHead,
+    timestamp,
+    to_wire,
+)
+from service.protocol.native import encode, encode_ack
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC)
+SHOWN = "2026-01-02T03:04:05.000600Z"
+
+
+def name_of(user: str) -> str:
+    return user.title()
+
+
+def heard(event: Event, *, seq: int = 7, by: str = "alice") -> dict[str, Any]:
+    recorded = Recorded("room:general", seq, 99, event.subject, AT, by, event)
+    value = json.loads(encode(to_wire(recorded, name_of)))
+    assert isinstance(value, dict)
+    return value
+
+
+def test_every_event_that_a_room_can_hold_has_a_wire_name() -> None:
+    of_a_room = {cls for topic, cls in EVENTS.items() if topic.startswith("room.")}
+    assert set(TO_WIRE) == of_a_room
+
+
+COMMON = {"roomId": "general", "seq": 7, "at": SHOWN}
+
+
+@pytest.mark.parametrize(
+    ("event", "wire"),
+    [
+        (
+            RoomOpened(name="General", visibility="private"),
+            {"type": "room:created", "name": "General", "visibility": "private", "userId": "alice"},
+        ),
+        (
+            MemberJoined(user="bob", role="owner"),
+            {"type": "room:user_joined", "userId": "bob", "name": "Bob", "role": "owner"},
+        ),
+        (MemberLeft(user="bob"), {"type": "room:user_left", "userId": "bob", "reason": "left"}),
+        (
+            RoleChanged(user="bob", role="moderator"),
+            {"type": "room:member_updated", "userId": "bob", "role": "moderator"},
+        ),
+        (
+            MessagePosted(author="bob", content="hello", ref="r-1"),
+            {
+                "type": "message:new",
+                "messageId": 7,
+                "userId": "bob",
+                "name": "Bob",
+                "content": "hello",
+                "ref": "r-1",
+            },
+        ),
+        (
+            MessagePosted(author="bob", content="hi", ref="r-1", reply_to=3, mentions=("alice",)),
+            {
+                "type": "message:new",
+                "messageId": 7,
+                "userId": "bob",
+                "name": "Bob",
+                "content": "hi",
+                "ref": "r-1",
+                "replyTo": 3,
+                "mentions": ["alice"],
+            },
+        ),
+        (
+            MessagePosted(author="bob", content=None, ref="r-1"),
+            {
+                "type": "message:new",
+                "messageId": 7,
+                "userId": "bob",
+                "name": "Bob",
+                "content": None,
+                "ref": "r-1",
+            },
+        ),
+    ],
+)
+def test_a_room_hears_of_an_event_in_these_words(event: Event, wire: dict[str, Any]) -> None:
+    assert heard(event) == COMMON | wire
+
+
+def test_what_belongs_to_a_rooms_order_carries_its_number() -> None:
+    for event in (
+        RoomOpened(name="G"),
+        MemberLeft(user="bob"),
+        MessagePosted(author="bob", content="x", ref="r"),
+    ):
+        assert heard(event, seq=41)["seq"] == 41
+
+
+def test_receipts_are_no_part_of_the_order_and_carry_no_number() -> None:
+    moved = json.loads(encode(MessageReadBy(room_id="general", user_id="bob", message_id=3, at=SHOWN)))
+    assert moved == {
+        "type": "message:read",
+        "roomId": "general",
+        "userId": "bob",
+        "messageId": 3,
+        "at": SHOWN,
+    }
+    everybody = Receipts(room_id="general", receipts=[Receipt(user_id="bob", message_id=3, at=SHOWN)])
+    assert json.loads(encode(everybody)) == {
+        "type": "room:receipts",
+        "roomId": "general",
+        "receipts": [{"userId": "bob", "messageId": 3, "at": SHOWN}],
+    }
+
+
+def test_connected_says_where_each_room_stands() -> None:
+    connected = Connected(
+        protocol=1,
+        user_id="alice",
+        session="s",
+        epoch="e",
+        expires_at=SHOWN,
+        ping_interval=25,
+        rooms={
+            "general": RoomHead(recovered=True, head=57),
+            "gone": RoomHead(recovered=False, reason="room_not_found"),
+        },
+    )
+    assert json.loads(encode(connected)) == {
+        "type": "connected",
+        "protocol": 1,
+        "userId": "alice",
+        "session": "s",
+        "epoch": "e",
+        "expiresAt": SHOWN,
+        "pingInterval": 25,
+        "rooms": {
+            "general": {"head": 57, "recovered": True},
+            "gone": {"recovered": False, "reason": "room_not_found"},
+        },
+    }
+
+
+def test_an_ack_carries_the_ref_and_what_was_answered() -> None:
+    assert json.loads(encode_ack("r", {"seq": 58, "at": SHOWN})) == {
+        "type": "ack",
+        "ref": "r",
+        "seq": 58,
+        "at": SHOWN,
+    }
+    assert json.loads(encode_ack(None, {"rooms": []})) == {"type": "ack", "rooms": []}
+
+
+@pytest.mark.parametrize(
+    ("at", "shown"),
+    [
+        (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "2026-01-02T03:04:05.000000Z"),
+        (datetime(2026, 1, 2, 3, 4, 5, 1, tzinfo=UTC), "2026-01-02T03:04:05.000001Z"),
+        (datetime(2026, 1, 2, 3, 4, 5, 120_000, tzinfo=UTC), "2026-01-02T03:04:05.120000Z"),
+        (datetime(1, 1, 1, tzinfo=UTC), "0001-01-01T00:00:00.000000Z"),
+        (
+            datetime(2026, 1, 1, 1, 30, tzinfo=timezone(timedelta(hours=5, minutes=30))),
+            "2025-12-31T20:00:00.000000Z",
+        ),
+    ],
+)
+def test_a_time_is_utc_with_six_digits_and_a_z(at: datetime, shown: str) -> None:
+    assert timestamp(at) == shown
+
+
+@given(
+    st.datetimes(
+        min_value=datetime(1970, 1, 2),  # noqa: DTZ001 - the time zone is drawn beside it
+        timezones=st.sampled_from(
+            [UTC, timezone(timedelta(hours=-9, minutes=-30)), timezone(timedelta(hours=14))]
+        ),
+    ).filter(lambda at: at.year < 9999)
+)
+def test_any_time_has_the_same_form_and_reads_back(at: datetime) -> None:
+    shown = timestamp(at)
+    assert len(shown) == len(SHOWN)
+    assert shown.endswith("Z")
+    assert datetime.fromisoformat(shown) == at
+
+
+def test_times_sort_as_text() -> None:
+    times = [AT + timedelta(microseconds=n * 333_333) for n in range(20)]
+    assert sorted(map(timestamp, times)) == [*map(timestamp, times)]
+
+
+def every_outgoing(base: type[Outgoing] = Outgoing) -> list[type[Outgoing]]:
+    return [found for cls in base.__subclasses__() for found in (cls, *every_outgoing(cls))]
+
+
+def test_no_two_events_have_one_wire_name() -> None:
+    names = [cls.__struct_config__.tag for cls in every_outgoing()]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("code", "come_back"),
+    [
+        (4000, True),
+        (4001, True),
+        (4008, True),
+        (4009, True),
+        (4010, True),
+        (4011, True),
+        (4500, False),
+        (4501, False),
+        (4502, False),
+        (4503, False),
+        (4504, False),
+        (1009, False),
+    ],
+)
+def test_a_close_code_says_whether_to_come_back(code: int, come_back: bool) -> None:  # noqa: FBT001 - a table
+    assert Close(code).come_back is come_back
+
+
+def test_every_close_code_is_in_the_table() -> None:
+    assert {int(code) for code in Close} == {4000, 4001, 4008, 4009, 4010, 4011, *range(4500, 4505), 1009}
