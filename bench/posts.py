@@ -3,8 +3,9 @@
     .venv/bin/python bench/posts.py --rate 2000 --seconds 20
 
 Starts throw-away servers, a node and a projector as real processes, and posts at a fixed rate, evenly over all
-connections (an open loop: what is late counts from when it should have been sent). Prints one JSON line: what was offered
-and done, ack and delivery latency in ms, lost and doubled deliveries, projection lag in positions, CPU seconds per process.
+connections (an open loop: what is late counts from when it should have been sent). Prints one JSON line: what was
+offered and done, ack and delivery latency in ms, lost and doubled deliveries, projection lag in positions, and the CPU
+seconds of each process.
 The generator is Python and shares the cores with the servers: the figures are a floor.
 """
 
@@ -34,7 +35,9 @@ MASK = b"\0\0\0\0"  # RFC 6455 asks for a mask; a zero one costs the generator n
 
 def frame(payload: bytes) -> bytes:
     length = len(payload)
-    head = struct.pack("!BB", 0x81, 0x80 | length) if length < 126 else struct.pack("!BBH", 0x81, 0xFE, length)
+    head = (
+        struct.pack("!BB", 0x81, 0x80 | length) if length < 126 else struct.pack("!BBH", 0x81, 0xFE, length)
+    )
     return head + MASK + payload
 
 
@@ -159,12 +162,14 @@ async def post(options: argparse.Namespace, people: list[Person], book: Book) ->
         ref = f"post-{number}"
         book.due[ref.encode()] = due
         person.send(type="message:send", ref=ref, roomId=person.room, content=f"due={due} {filler}")
-    while len(book.ack_times) < total and not book.errors and time.perf_counter() < began + options.seconds * 3:
+    while (
+        len(book.ack_times) < total and not book.errors and time.perf_counter() < began + options.seconds * 3
+    ):
         await asyncio.sleep(0.01)
     return time.perf_counter() - began
 
 
-async def measure(options: argparse.Namespace, database: Database, servers: embedded.Servers) -> dict[str, object]:
+async def measure(options: argparse.Namespace, database: Database) -> dict[str, object]:
     env = environment(database)
     book = Book()
     async with running(env, "serve") as node, running(env, "project", "run") as projector:
@@ -176,7 +181,9 @@ async def measure(options: argparse.Namespace, database: Database, servers: embe
         book.delivery_times.clear()
         book.deliveries = 0
         took = await post(options, people, book)
-        cpu = {name: round(sum(process.cpu_times()[:2]) - before[name], 2) for name, process in watched.items()}
+        cpu = {
+            name: round(sum(process.cpu_times()[:2]) - before[name], 2) for name, process in watched.items()
+        }
         status = [json.loads(line) for line in (await run(env, "project", "status"))[1].splitlines()]
         await asyncio.sleep(1)
         for person in people:
@@ -204,7 +211,9 @@ async def measure(options: argparse.Namespace, database: Database, servers: embe
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rate", type=int, default=1000, help="posts a second")
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--connections", type=int, default=100)
@@ -215,7 +224,7 @@ def main() -> None:
         migrate(servers.migrate_database_url, servers.database_url)
         database = Database("onrecord", servers.migrate_database_url, servers.database_url)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            print(json.dumps(runner.run(measure(options, database, servers))))
+            print(json.dumps(runner.run(measure(options, database))))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from databases import Database
+from databases.core import Connection
 
 from projections.projection import Projection
 from service.domain.events import Recorded
@@ -27,15 +28,15 @@ Row = Mapping[str, Any]
 class Snapshot:
     """One moment: `head` is the log's last position, `positions` how far each table had come by then."""
 
-    def __init__(self, database: Database, mapper: Mapper, head: int, positions: dict[str, int]) -> None:
+    def __init__(self, connection: Connection, mapper: Mapper, head: int, positions: dict[str, int]) -> None:
         self.head = head
         self.positions = positions
-        self._database = database
+        self._connection = connection
         self._mapper = mapper
 
     async def fetch(self, query: str, **values: object) -> list[Row]:
         """Return what `query` finds in this moment."""
-        found = await self._database.fetch_all(query, values)
+        found = await self._connection.fetch_all(query, values)
         # The driver's own rows: what `databases` wraps around them makes every look into a row several times slower.
         return [row._mapping for row in found]  # noqa: SLF001 - public in its interface, whatever the name
 
@@ -70,11 +71,15 @@ async def snapshot(database: Database, mapper: Mapper, *projections: Projection)
     Raises:
         ProjectionBehind: a table is more than `MAX_BEHIND` positions behind the log.
     """
-    async with database.transaction(isolation="repeatable_read", readonly=True):
-        rows = await database.fetch_all(
+    # The transaction is asyncpg's own: one of `databases` that breaks never gives its connection back to the pool.
+    async with (
+        database.connection() as connection,
+        connection.raw_connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        rows = await connection.fetch_all(
             _POSITIONS, {"tables": [projection.table for projection in projections]}
         )
-        now = Snapshot(database, mapper, rows[0]["head"], {row["name"]: row["position"] for row in rows})
+        now = Snapshot(connection, mapper, rows[0]["head"], {row["name"]: row["position"] for row in rows})
         behind = now.head - min(now.positions.values())
         if behind > MAX_BEHIND:
             raise ProjectionBehind(behind=behind)

@@ -63,11 +63,17 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
         pool = await stack.enter_async_context(_pool(settings))
         async with pool.acquire() as connection:
             await schema.check(connection, allow_unsafe=settings.allow_unsafe_durability)
-        reads = Database(settings.database_url, min_size=1, max_size=settings.pool_size)
+        reads = Database(
+            settings.database_url,
+            min_size=1,
+            max_size=settings.pool_size,
+            timeout=settings.database_timeout,
+            command_timeout=settings.database_timeout,
+        )
         await stack.enter_async_context(reads)
-        keys = KeyRing(settings.key_encryption_key)
+        keys = KeyRing(settings.key_encryption_key, settings.database_timeout)
         mapper = Mapper(keys)
-        reader = LogReader(pool, mapper)
+        reader = LogReader(pool, mapper, settings.database_timeout)
         people = People(reader)
         hub = Hub(reader, people, {NATIVE: native_frame})
         broadcast = Broadcast(backend=InProcessBackend(bus or InProcessBus()))
@@ -204,8 +210,10 @@ def run_project_status(settings: Settings, names: Sequence[str]) -> int:
     async def run() -> None:
         connection = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
         try:
-            for line in await check.status(connection, _chosen(names)):
-                _print_json(line)
+            wanted = {projection.name for projection in _chosen(names)}
+            for line in await check.status(connection):
+                if line["name"] in wanted:
+                    _print_json(line)
         finally:
             await connection.close()
 

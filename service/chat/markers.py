@@ -24,7 +24,7 @@ from service.errors import MessageNotFound, OnRecordError, Overloaded, Refusal, 
 from service.live.hub import Hub
 from service.log.append import Appender, Placed
 from service.log.keys import KeyRing
-from service.log.read import UNREACHABLE, LogReader
+from service.log.read import LogReader
 
 if TYPE_CHECKING:
     from service.domain.events import Event
@@ -111,8 +111,6 @@ class Markers:
                 return MessageNotFound(room=command.room, message=command.message)
         except Refusal as refusal:
             return refusal
-        except UNREACHABLE as error:
-            raise Unavailable from error
         return None
 
     async def _run(self, name: tuple[str, str], burst: _Burst) -> None:
@@ -140,8 +138,8 @@ class Markers:
             _fail(wishes, Overloaded())
         except OnRecordError as error:
             _fail(wishes, error)
-        except UNREACHABLE:
-            log.warning("marker_unavailable", exc_info=True)
+        except Exception:
+            log.exception("marker_failed")
             _fail(wishes, Unavailable())
 
     async def _offer(self, name: tuple[str, str], wishes: list[_Wish]) -> list[_Wish]:

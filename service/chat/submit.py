@@ -33,7 +33,7 @@ from service.live.people import People
 from service.log.append import Appender, Entry, Outcome, Placed
 from service.log.keys import KeyRing, PersonKey
 from service.log.mapper import Mapper
-from service.log.read import UNREACHABLE, LogReader
+from service.log.read import LogReader
 
 if TYPE_CHECKING:
     import asyncpg
@@ -95,12 +95,9 @@ class Chat:
             Unavailable: the log cannot be read.
         """
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        try:
-            key = await self._keys.of_person(by, self._database) if isinstance(command, PostMessage) else None
-            feed = await self._hub.feed(command.room)
-            refusal = await self._missing_reply(command, feed)
-        except UNREACHABLE as error:
-            raise Unavailable from error
+        key = await self._keys.of_person(by, self._database) if isinstance(command, PostMessage) else None
+        feed = await self._hub.feed(command.room)
+        refusal = await self._missing_reply(command, feed)
         attempt = _Attempt(command, by, ref, self._keys.fingerprint(said), key, answer, refusal)
         self._decide(attempt, feed)
         return answer
@@ -113,17 +110,14 @@ class Chat:
         """
         if self._people.knows(user) and self._people.name_of(user) == name:
             return
-        try:
-            state = await self._reader.person(user)
-            events = person.decide(state, NamePerson(name=name), user)
-            if events:
-                key = await self._keys.of_person(user, self._database)
-                entry = self.entry(
-                    person_stream(user), user, f"~{uuid4()}", b"", state.head, person.guard(user), events, key
-                )
-                await self._appender.offer(entry)
-        except UNREACHABLE as error:
-            raise Unavailable from error
+        state = await self._reader.person(user)
+        events = person.decide(state, NamePerson(name=name), user)
+        if events:
+            key = await self._keys.of_person(user, self._database)
+            entry = self.entry(
+                person_stream(user), user, f"~{uuid4()}", b"", state.head, person.guard(user), events, key
+            )
+            await self._appender.offer(entry)
         # A stale guard means that the same user was named on another node just now: either name is right.
         self._people.hear(user, name)
 

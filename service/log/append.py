@@ -12,15 +12,18 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import asyncpg
 import msgspec
 
 from service.domain.events import Event, Recorded
 from service.domain.streams import NEW_MESSAGE, stream_id
 from service.errors import Overloaded, Unavailable
 from service.log.mapper import Mapper, Stored
+from service.log.trouble import PAUSE, TROUBLE, passes
+
+if TYPE_CHECKING:
+    import asyncpg
 
 Outcome = Literal["appended", "nothing", "known", "conflict", "key_gone", "stale", "refused"]
 
@@ -28,13 +31,8 @@ MAX_BATCH_EVENTS = 200
 MAX_BATCH_BYTES = 500_000
 MAX_QUEUED = 20_000
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
-RETRY_PAUSE = 0.05
 _ENTRY_BYTES = 300
 """What an entry costs beside its events' bytes, roughly."""
-
-# Classes of SQLSTATE after which the same batch may succeed: connection lost, rolled back, out of resources, lock not
-# available, operator intervention (PostgreSQL documentation, appendix A).
-_PASSING = ("08", "40", "53", "55", "57")
 
 log = logging.getLogger("onrecord.append")
 
@@ -112,13 +110,13 @@ class Appender:
 
         Raises:
             Overloaded: the queue is full; nothing was queued.
-            Unavailable: the appender has ended; nothing was queued.
         """
-        if self._ended:
-            raise Unavailable
         if len(self._queue) >= MAX_QUEUED or self._queued_bytes + entry.size > MAX_QUEUED_BYTES:
             raise Overloaded
         future: asyncio.Future[Placed] = asyncio.get_running_loop().create_future()
+        if self._ended:
+            future.set_exception(Unavailable())
+            return future
         self._queue.append((entry, future))
         self._queued_bytes += entry.size
         self._wake.set()
@@ -127,6 +125,7 @@ class Appender:
     async def run(self) -> None:
         """Append until cancelled; what is in flight or still queued then is answered `Unavailable`."""
         batch: list[_Waiting] = []
+        self._ended = False
         try:
             while True:
                 await self._wake.wait()
@@ -185,14 +184,14 @@ class Appender:
                 async with asyncio.timeout_at(until):
                     connection = await self._connected()
                     return await connection.fetch(_APPEND, *sent)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                if not _passes(error):
+            except TROUBLE as error:
+                if not passes(error):
                     raise
                 log.warning("append_retry", extra={"problem": repr(error)})
                 self._drop_connection()
                 if loop.time() >= until:
                     raise Unavailable from error
-                await asyncio.sleep(RETRY_PAUSE)
+                await asyncio.sleep(PAUSE)
 
     async def _connected(self) -> "asyncpg.Connection[Any]":
         if self._connection is None or self._connection.is_closed():
@@ -281,12 +280,6 @@ def arguments(entries: list[Entry], known_head: Callable[[str], int | None]) -> 
         [item.state for item in stored],
         [item.key_id for item in stored],
     )
-
-
-def _passes(error: Exception) -> bool:
-    if isinstance(error, asyncpg.PostgresError):
-        return str(error.sqlstate or "")[:2] in _PASSING
-    return True
 
 
 _APPEND = "SELECT * FROM chat_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"

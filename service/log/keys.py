@@ -19,8 +19,13 @@ from uuid import UUID, uuid4
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from service.log.trouble import patiently
+
 if TYPE_CHECKING:
     import asyncpg
+
+DEADLINE = 5.0
+"""Seconds that looking a key up may take where nothing else is said."""
 
 _SALT = 32
 _NONCE = 12
@@ -67,7 +72,8 @@ class PersonKey:
 class KeyRing:
     """All people's keys, as this node has met them."""
 
-    def __init__(self, key_encryption_key: bytes) -> None:
+    def __init__(self, key_encryption_key: bytes, deadline: float = DEADLINE) -> None:
+        self._deadline = deadline
         self._wrapping = AESGCM(key_encryption_key)
         self._fingerprint_key = hmac.digest(key_encryption_key, b"onrecord command fingerprints", "sha256")
         self._by_id: OrderedDict[UUID, PersonKey] = OrderedDict()
@@ -77,15 +83,18 @@ class KeyRing:
         """Return the key of a person, made on first use.
 
         Raises:
-            asyncpg.PostgresError, OSError: the database cannot be reached.
+            Unavailable: the database cannot be reached.
         """
         if (known := self._by_person.get(person)) is not None:
             self._by_person.move_to_end(person)
             return known
         key_id = uuid4()
-        row = await database.fetchrow(_GET_OR_CREATE, key_id, person, self._wrap(key_id))
-        while row is None:  # Another node made it between the look-up and the insert.
-            row = await database.fetchrow(_GET_OR_CREATE, key_id, person, self._wrap(key_id))
+        wrapped = self._wrap(key_id)
+        row = None
+        while row is None:  # None: another node made it between the look-up and the insert.
+            row = await patiently(
+                lambda: database.fetchrow(_GET_OR_CREATE, key_id, person, wrapped), self._deadline
+            )
         key = self.unwrap(row["key_id"], row["wrapped"])
         return _remember(self._by_person, person, key)
 

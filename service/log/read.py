@@ -4,9 +4,7 @@ Every read goes to the primary and has a deadline. Nothing here writes.
 """
 
 from collections.abc import Iterable
-from typing import Any
-
-import asyncpg
+from typing import TYPE_CHECKING, Any
 
 from service.domain import person, reader, room
 from service.domain.events import MessagePosted, Recorded
@@ -15,47 +13,51 @@ from service.domain.reader import ReaderState
 from service.domain.room import RoomState
 from service.domain.streams import person_stream, reader_stream, room_stream, stream_id
 from service.log.mapper import ROW, ROWS, Mapper
+from service.log.trouble import patiently
 
-UNREACHABLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
-"""What a read or write raises while the database cannot be reached, or not in time."""
+if TYPE_CHECKING:
+    import asyncpg
+
+DEADLINE = 5.0
+"""Seconds that a read may take where nothing else is said."""
 
 
 class LogReader:
-    """Reads events through a pool of connections; `Mapper` opens the words in them."""
+    """Reads events through a pool of connections; `Mapper` opens the words in them.
 
-    def __init__(self, database: "asyncpg.Pool[Any]", mapper: Mapper) -> None:
+    Every method raises `Unavailable` where there is no answer within `deadline` seconds.
+    """
+
+    def __init__(self, database: "asyncpg.Pool[Any]", mapper: Mapper, deadline: float = DEADLINE) -> None:
         self._database = database
         self._mapper = mapper
+        self._deadline = deadline
 
     async def epoch(self) -> str:
         """Return the log's epoch, a UUID."""
-        return str(await self._database.fetchval("SELECT epoch FROM log_epoch"))
+        return str(await self._value("SELECT epoch FROM log_epoch"))
 
     async def head(self, stream: str) -> int:
         """Return the seq of a stream's last event, 0 where there is none."""
-        return int(await self._database.fetchval(_HEAD, stream_id(stream)))
+        return int(await self._value(_HEAD, stream_id(stream)))
 
     async def position(self) -> int:
         """Return the position of the log's last event, 0 where it is empty."""
-        return int(
-            await self._database.fetchval("SELECT coalesce(max(notification_id), 0) FROM stored_events")
-        )
+        return int(await self._value("SELECT coalesce(max(notification_id), 0) FROM stored_events"))
 
     async def stream(self, stream: str, after: int, limit: int, until: int | None = None) -> list[Recorded]:
         """Return at most `limit` events of a stream with `after` < seq <= `until`, by seq."""
-        rows = await self._database.fetch(_STREAM, stream_id(stream), after, until, limit)
+        rows = await self._fetch(_STREAM, stream_id(stream), after, until, limit)
         return [self._mapper.to_recorded(row) for row in rows]
 
     async def message(self, room_id: str, seq: int) -> Recorded | None:
         """Return the message with a number in a room, or None where that number is no message."""
-        row = await self._database.fetchrow(
-            _MESSAGE, stream_id(room_stream(room_id)), seq, MessagePosted.TOPIC
-        )
-        return self._mapper.to_recorded(row) if row else None
+        rows = await self._fetch(_MESSAGE, stream_id(room_stream(room_id)), seq, MessagePosted.TOPIC)
+        return self._mapper.to_recorded(rows[0]) if rows else None
 
     async def room(self, room_id: str) -> RoomState:
         """Return a room as of now, folded from its settings and members; its messages only move the head."""
-        rows = await self._database.fetch(_ROOM, stream_id(room_stream(room_id)))
+        rows = await self._fetch(_ROOM, stream_id(room_stream(room_id)))
         state = RoomState(room_id)
         for row in rows:
             state = room.evolve(state, self._mapper.to_recorded(row))
@@ -75,14 +77,20 @@ class LogReader:
         """Return what each of `users` is called; None where no name is known."""
         streams = {stream_id(person_stream(user)): user for user in users}
         names: dict[str, str | None] = dict.fromkeys(streams.values())
-        for row in await self._database.fetch(_LAST_OF_EACH, list(streams)):
+        for row in await self._fetch(_LAST_OF_EACH, list(streams)):
             recorded = self._mapper.to_recorded(row)
             names[streams[recorded.originator_id]] = person.evolve(PersonState(), recorded).name
         return names
 
+    async def _fetch(self, query: str, *arguments: object) -> list[Any]:
+        return await patiently(lambda: self._database.fetch(query, *arguments), self._deadline)
+
+    async def _value(self, query: str, *arguments: object) -> Any:
+        return (await self._fetch(query, *arguments))[0][0]
+
     async def _last(self, stream: str) -> Recorded | None:
-        row = await self._database.fetchrow(_LAST, stream_id(stream))
-        return self._mapper.to_recorded(row) if row else None
+        rows = await self._fetch(_LAST, stream_id(stream))
+        return self._mapper.to_recorded(rows[0]) if rows else None
 
 
 _HEAD = "SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE originator_id = $1"

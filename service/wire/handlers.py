@@ -4,9 +4,10 @@ A handler returns the fields of the ack; `Later` where they are known only after
 itself. It may raise any `OnRecordError`. `room:join` and `connect` splice what was into what comes: `service.live.hub`.
 """
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -18,6 +19,7 @@ from service.domain.commands import JoinRoom, LeaveRoom, MoveReadMarker, OpenRoo
 from service.domain.content import check_content
 from service.domain.room import require_member, visible_until
 from service.errors import NotAllowed, NotAMember, ProjectionBehind, Refusal, RoomNotFound
+from service.log.trouble import patiently
 from service.protocol import commands as wire
 from service.protocol.events import (
     Connected,
@@ -50,6 +52,7 @@ class Later(msgspec.Struct, frozen=True):
     shape: Callable[[Receipt], dict[str, Any]] = lambda _receipt: {}
 
 
+T = TypeVar("T")
 Reply = dict[str, Any] | Later | None
 Handler = Callable[[Session, Any], Awaitable[Reply]]
 
@@ -124,7 +127,7 @@ class Handlers:
         head = (await self._s.hub.feed(room)).head
         cursor = self._join_cursor(receipt, frame.after, head)
         # All that can fail comes before the ack, so that a retry finds nothing half done.
-        page = await messages.page(self._s.reads, self._s.mapper, room, limit=HISTORY_ON_JOIN, until=cursor)
+        page = await self._read(messages.page, room, limit=HISTORY_ON_JOIN, until=cursor)
         snapshots = (
             await self._members(room, None, MEMBERS_PAGE),
             await self._receipts(room),
@@ -146,7 +149,7 @@ class Handlers:
 
     async def list_rooms(self, session: Session, _frame: wire.RoomList) -> Reply:
         """`room:list`."""
-        found = await rooms.summaries(self._s.reads, self._s.mapper, session.user)
+        found = await self._read(rooms.summaries, session.user)
         await self._s.people.load(row.last_message.user_id for row in found if row.last_message)
         return {"rooms": [self._summary(row) for row in found]}
 
@@ -176,9 +179,8 @@ class Handlers:
         until = visible_until(feed.state, session.user)
         if frame.before is not None and frame.after is not None:
             raise NotAllowed(problem="Give before or after, not both.")
-        page = await messages.page(
-            self._s.reads,
-            self._s.mapper,
+        page = await self._read(
+            messages.page,
             frame.room_id,
             before=frame.before,
             after=frame.after,
@@ -244,8 +246,19 @@ class Handlers:
         # Before one's own join; and where that is the second event, the room was opened by it.
         return 0 if receipt.seq <= 2 else receipt.seq - 1  # noqa: PLR2004
 
+    async def _read(self, query: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, **options: Any) -> T:
+        """Ask a read model, again where the database has just restarted.
+
+        Each try is a task of its own: `databases` ties a connection to the task, and one that broke inside a
+        transaction stays broken for as long as that task lives, here as long as the client stays connected.
+        """
+        return await patiently(
+            lambda: asyncio.create_task(query(self._s.reads, self._s.mapper, *arguments, **options)),
+            self._s.settings.database_timeout,
+        )
+
     async def _receipts(self, room: str) -> Receipts:
-        found = await read_receipts.of_room(self._s.reads, self._s.mapper, room)
+        found = await self._read(read_receipts.of_room, room)
         latest = sorted(found, key=lambda row: row.at, reverse=True)[:MAX_RECEIPTS]
         return Receipts(
             room_id=room,

@@ -1,5 +1,6 @@
 """The HTTP side of a node: the page, health, and the demo sign-in of development. Errors are RFC 9457 documents."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from service.errors import Malformed, OnRecordError, TooManyRequests, Trouble, Unavailable
-from service.log.read import UNREACHABLE
 from service.protocol.commands import RoomName, UserId
 from service.protocol.native import error_fields
 from service.wire.services import Services
@@ -25,6 +25,9 @@ PAGE_HEADERS = {
 }
 DEMO_LIFETIME = 3600.0
 """Seconds that a demo token holds."""
+
+READY_WITHIN = 1.0
+"""Seconds within which the log has to answer for the node to count as ready."""
 
 MAX_BODY = 16 * 1024
 
@@ -65,8 +68,9 @@ class Http:
     async def readyz(self, _request: Request) -> Response:
         """`GET /readyz`: 200 where commands can be recorded now, 503 otherwise."""
         try:
-            await self._s.log.position()
-        except UNREACHABLE:
+            async with asyncio.timeout(READY_WITHIN):
+                await self._s.log.position()
+        except (Unavailable, TimeoutError):
             return JSONResponse({"ready": False, "log": "unreachable"}, 503)
         return JSONResponse({"ready": True, "log": "ok", "connections": len(self._s.sessions)})
 

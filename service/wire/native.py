@@ -17,6 +17,7 @@ from service.errors import (
     TokenInvalid,
     TooManyRequests,
     TooManyRooms,
+    Trouble,
     Unavailable,
 )
 from service.protocol.close import Close
@@ -116,7 +117,7 @@ class NativeDoor:
             await session.end()
             if not isinstance(error, Exception):
                 raise
-            log.exception("connect_failed", extra={"session": session.id})
+            log.error("connect_failed", exc_info=None if isinstance(error, Trouble) else error)  # noqa: TRY400 - Trouble is known
             transport.close(Close.SHUTTING_DOWN, "cannot serve now; come back")
             raise _Closed from error
         return session

@@ -1,12 +1,12 @@
-"""Feed and Hub as a state machine: whatever is delivered, dropped, doubled or late, and whenever somebody joins,
-every listener gets each seq after its cursor exactly once, ascending.
+"""Feed and Hub as a state machine: every listener gets each seq after its cursor exactly once, ascending.
 
-The log stands in memory here, so that thousands of orders can be tried; `tests/live/test_two_nodes.py` has the real one.
+Whatever is delivered, dropped, doubled or late, and whenever somebody joins. The log stands in memory here, so that
+thousands of orders can be tried; `tests/live/test_two_nodes.py` has the real one.
 """
 
 import asyncio
 from datetime import UTC, datetime
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -17,8 +17,10 @@ from service.domain.events import Event, MemberJoined, MemberLeft, MessagePosted
 from service.domain.room import RoomState
 from service.live.hub import Hub
 from service.live.people import People
-from service.log.read import LogReader
 from service.protocol.events import Outgoing
+
+if TYPE_CHECKING:
+    from service.log.read import LogReader
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 STREAM = "room:general"
@@ -107,9 +109,9 @@ class Splice(RuleBasedStateMachine):
     @rule(user=st.sampled_from(["bob", "carol"]))
     def come_or_go(self, user: str) -> None:
         state = RoomState("general")
-        for event in self.log.events:
-            state = room.evolve(state, event)
-        event = MemberLeft(user=user) if user in state.members else MemberJoined(user=user)
+        for known in self.log.events:
+            state = room.evolve(state, known)
+        event: Event = MemberLeft(user=user) if user in state.members else MemberJoined(user=user)
         self.on_the_way.append(self.log.append(event))
 
     @precondition(lambda self: self.on_the_way)
@@ -159,7 +161,11 @@ class Splice(RuleBasedStateMachine):
         if not ear.out:
             return list(range(ear.after + 1, len(self.log.events) + 1))
         end = (ear.heard or [ear.after])[-1]
-        ends = {one.seq for one in self.log.events if isinstance(one.event, MemberLeft) and one.event.user == ear.user}
+        ends = {
+            one.seq
+            for one in self.log.events
+            if isinstance(one.event, MemberLeft) and one.event.user == ear.user
+        }
         assert end in ends or end == ear.after
         return list(range(ear.after + 1, end + 1))
 

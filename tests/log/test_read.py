@@ -39,7 +39,7 @@ async def do(one: Node, state: RoomState, command: RoomCommand, by: str) -> None
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_room_read_without_its_messages_equals_the_full_fold(database: Database, seed: int) -> None:
-    chance = random.Random(seed)  # noqa: S311 - an example, no secret
+    chance = random.Random(seed)
     async with node(database) as one:
         full = RoomState("general")
         for _ in range(40):

@@ -1,7 +1,6 @@
 """A small client of the native door, over the stock `websockets` library, that remembers all it heard."""
 
 import asyncio
-import itertools
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -39,7 +38,6 @@ class Client:
         self._answers: dict[str, asyncio.Future[Event]] = {}
         self._news = asyncio.Condition()
         self._reading = asyncio.create_task(self._read())
-        self._numbers = itertools.count()
 
     async def say(self, kind: str, **fields: Any) -> Event:
         """Send a command and return its ack.
@@ -49,7 +47,8 @@ class Client:
             ConnectionClosed: the connection ended first.
         """
         ref = fields.setdefault("ref", str(uuid4()))
-        answer = self._answers[ref] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        self._answers[ref] = answer
         await self.socket.send(json.dumps({"type": kind, **fields}))
         async with asyncio.timeout(PATIENCE):
             return await answer
@@ -131,14 +130,24 @@ async def raw(url: str, **options: Any) -> AsyncIterator[ClientConnection]:
 
 
 @asynccontextmanager
-async def client(url: str, user: str, rooms: dict[str, int | None] | None = None, **fields: Any) -> AsyncIterator[Client]:
+async def client(
+    url: str, user: str, rooms: dict[str, int | None] | None = None, **fields: Any
+) -> AsyncIterator[Client]:
     """Give a connection of a user that has been told `connected`."""
     async with raw(url) as socket:
         joined = Client(socket, user)
         name = fields.pop("name", None)
         claims = {"name": name} if name else {}
         await socket.send(
-            json.dumps({"type": "connect", "protocol": 1, "token": token(user, **claims), "rooms": rooms or {}, **fields})
+            json.dumps(
+                {
+                    "type": "connect",
+                    "protocol": 1,
+                    "token": token(user, **claims),
+                    "rooms": rooms or {},
+                    **fields,
+                }
+            )
         )
         await joined.until(lambda: joined.events("connected"))
         joined.connected = joined.events("connected")[0]

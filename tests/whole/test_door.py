@@ -134,10 +134,22 @@ async def test_one_user_has_a_bounded_number_of_connections(database: Database) 
         ({"type": "room:list", "ref": "r", "surprise": 1}, "malformed", "surprise"),
         ({"type": "room:list", "ref": "r" * 65}, "malformed", "$.ref"),
         ({"type": "message:history", "ref": "r", "roomId": "general", "limit": 201}, "malformed", "$.limit"),
-        ({"type": "message:read", "ref": "r", "roomId": "general", "messageId": 2**60}, "malformed", "$.messageId"),
-        ({"type": "message:send", "ref": "r", "roomId": "nowhere", "content": "x"}, "room_not_found", "nowhere"),
+        (
+            {"type": "message:read", "ref": "r", "roomId": "general", "messageId": 2**60},
+            "malformed",
+            "$.messageId",
+        ),
+        (
+            {"type": "message:send", "ref": "r", "roomId": "nowhere", "content": "x"},
+            "room_not_found",
+            "nowhere",
+        ),
         ({"type": "message:send", "ref": "r", "roomId": "general", "content": " \n"}, "empty_message", ""),
-        ({"type": "message:send", "ref": "r", "roomId": "general", "content": "x" * 10_001}, "message_too_long", ""),
+        (
+            {"type": "message:send", "ref": "r", "roomId": "general", "content": "x" * 10_001},
+            "message_too_long",
+            "",
+        ),
         (
             {"type": "message:send", "ref": "r", "roomId": "general", "content": "<script>1</script>"},
             "unsafe_content",

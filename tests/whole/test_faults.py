@@ -6,6 +6,7 @@ Nothing acknowledged is lost, nothing is there twice, no seq is missing, and eve
 import asyncio
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import uuid4
 
 import psycopg
@@ -53,7 +54,10 @@ class Person:
         async with client(self.server.url, self.user, cursors) as connection:
             self._hear_from(connection)
             for room, head in heads.items():
-                await connection.until(lambda room=room, head=head: (self.heard[room] or [0])[-1] >= head)
+                await connection.until(partial(self._has, room, head))
+
+    def _has(self, room: str, head: int) -> bool:
+        return (self.heard[room] or [0])[-1] >= head
 
     def _cursors(self) -> dict[str, int | None]:
         return {room: (seqs or [0])[-1] for room, seqs in self.heard.items()}
@@ -65,7 +69,7 @@ class Person:
             self._hear_from(connection)
             if not joined:
                 for room in ROOMS:
-                    await connection.join(room, after=0)
+                    await self._join(connection, room)
             pending = [ref for ref in self.sent if ref not in self.acked]
             while len(self.acked) < self.goal:
                 ref = pending.pop() if pending else self._new_message()
@@ -79,6 +83,16 @@ class Person:
                     assert refused.error["retryable"], refused.error
                     continue
                 self.acked[ref] = ack["seq"]
+
+    async def _join(self, connection: Client, room: str) -> None:
+        while True:
+            try:
+                await connection.join(room, after=0)
+            except Refused as refused:
+                assert refused.error["retryable"], refused.error
+                await asyncio.sleep(0.02)
+            else:
+                return
 
     async def _send_and_cut(self, connection: Client, ref: str) -> None:
         room, content = self.sent[ref]
@@ -119,10 +133,14 @@ async def judge(people: list[Person], database: Database, server: Address) -> No
                 recorded[event["ref"]] = (room, event["seq"])
     for person in people:
         for ref, seq in person.acked.items():
-            assert recorded.get(ref) == (person.sent[ref][0], seq), "an acknowledged message is not where the ack said"
+            assert recorded.get(ref) == (person.sent[ref][0], seq), (
+                "an acknowledged message is not where the ack said"
+            )
         await person.catch_up(heads)
         for room in ROOMS:
-            assert person.heard[room] == list(range(1, heads[room] + 1)), f"{person.user} heard {room} with a fault"
+            assert person.heard[room] == list(range(1, heads[room] + 1)), (
+                f"{person.user} heard {room} with a fault"
+            )
     assert set(recorded) <= {ref for person in people for ref in person.sent}, "a message nobody sent"
     assert server.url
 
@@ -142,7 +160,7 @@ async def test_a_server_killed_under_load_and_started_again_loses_nothing(databa
     env = environment(database)
     server = Address("")
     people = [Person(f"user-{number}", server, goal=150) for number in range(6)]
-    living = []
+    living: list[asyncio.Task[None]] = []
     for round_number in range(4):
         async with running(env, "serve") as node:
             server.url = node.url
@@ -167,7 +185,7 @@ async def test_backends_terminated_in_the_middle_of_transactions_lose_nothing(da
         async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as owner:
             while not all(task.done() for task in living):
                 terminated += await _terminate_all(owner)
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.1)
         await asyncio.gather(*living)
         assert terminated > 10
         await judge(people, database, server)
@@ -210,5 +228,3 @@ async def _until_projected(env: dict[str, str]) -> None:
         if all(json.loads(line)["behind"] == 0 for line in lines.splitlines()):
             return
         await asyncio.sleep(0.1)
-
-

@@ -26,7 +26,16 @@ async def test_everybody_in_the_room_gets_a_message_once_and_in_order(node: Proc
 
 
 async def test_text_comes_back_as_it_was_sent(node: Process) -> None:
-    texts = ["a < b && c > d", "<3", "&lt;b&gt;", "<b>bold</b>", "\u202eright to left", "👩‍👩‍👧", "tab\tand\nline", "x" * 10_000]
+    texts = [
+        "a < b && c > d",
+        "<3",
+        "&lt;b&gt;",
+        "<b>bold</b>",
+        "\u202eright to left",
+        "👩‍👩‍👧",
+        "tab\tand\nline",
+        "x" * 10_000,
+    ]
     async with client(node.url, "alice") as alice:
         await alice.join("general")
         for text in texts:
@@ -42,7 +51,8 @@ async def test_a_retry_has_one_effect_and_the_same_ack(node: Process) -> None:
         await alice.join("general")
         first = await alice.post("general", "once", ref="once")
         acks = await asyncio.gather(
-            *(phone.post("general", "once", ref="once") for _ in range(1)), alice.post("general", "once", ref="once")
+            *(phone.post("general", "once", ref="once") for _ in range(1)),
+            alice.post("general", "once", ref="once"),
         )
         assert all(ack == first for ack in acks)
         with pytest.raises(Refused, match="ref_conflict"):
@@ -73,8 +83,8 @@ async def test_a_reply_names_a_message_of_the_same_room(node: Process) -> None:
                 await alice.post("general", "to nothing", replyTo=wrong)
 
 
-async def test_history_pages_both_ways_without_hole_or_double(node: Process, projector: Process) -> None:
-    assert projector
+@pytest.mark.usefixtures("projector")
+async def test_history_pages_both_ways_without_hole_or_double(node: Process) -> None:
     async with client(node.url, "alice") as alice:
         await alice.join("general")
         sent = [(await alice.post("general", f"{number}"))["messageId"] for number in range(23)]
@@ -88,7 +98,9 @@ async def test_history_pages_both_ways_without_hole_or_double(node: Process, pro
         assert found == sent
         found, more = [], True
         while more:
-            page = await alice.say("message:history", roomId="general", limit=5, after=found[-1] if found else 0)
+            page = await alice.say(
+                "message:history", roomId="general", limit=5, after=found[-1] if found else 0
+            )
             found += [one["messageId"] for one in page["messages"]]
             more = page["hasMore"]
         assert found == sent
@@ -112,7 +124,9 @@ async def test_markers_move_forward_only_and_everybody_hears(node: Process) -> N
         first, second = [(await alice.post("general", text))["messageId"] for text in ("one", "two")]
         ack = await bob.say("message:read", roomId="general", messageId=second)
         assert ack["seq"] == 1
-        await alice.until(lambda: alice.events("message:read", userId="bob", messageId=second, roomId="general"))
+        await alice.until(
+            lambda: alice.events("message:read", userId="bob", messageId=second, roomId="general")
+        )
         backward = await bob.say("message:read", roomId="general", messageId=first)
         assert backward["seq"] == 1
         assert len(alice.events("message:read")) == 1
@@ -130,7 +144,9 @@ async def test_a_burst_of_reads_is_one_event_a_second_and_each_is_acked(node: Pr
         await alice.join("general")
         await bob.join("general")
         sent = [(await alice.post("general", f"{number}"))["messageId"] for number in range(10)]
-        acks = await asyncio.gather(*(bob.say("message:read", roomId="general", messageId=number) for number in sent))
+        acks = await asyncio.gather(
+            *(bob.say("message:read", roomId="general", messageId=number) for number in sent)
+        )
         assert len(acks) == 10
         await alice.until(lambda: alice.events("message:read", messageId=sent[-1]))
         assert len(alice.events("message:read")) < 5
@@ -138,8 +154,8 @@ async def test_a_burst_of_reads_is_one_event_a_second_and_each_is_acked(node: Pr
         assert again == acks[0]
 
 
-async def test_unread_counts_agree_with_an_oracle(node: Process, projector: Process) -> None:
-    assert projector
+@pytest.mark.usefixtures("projector")
+async def test_unread_counts_agree_with_an_oracle(node: Process) -> None:
     chance = random.Random(7)
     async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
         people = {"alice": alice, "bob": bob}

@@ -29,7 +29,9 @@ async def test_replay_prints_a_room_event_by_event(node: Process, database: Data
     assert again[1] == lines
     _, some, _ = await run(env, "audit", "replay", "--room", "general", "--from-seq", "3", "--to-seq", "4")
     assert some.splitlines() == lines.splitlines()[2:4]
-    _, timed, _ = await run(env, "audit", "replay", "--room", "general", "--from", acks[1]["at"], "--to", acks[1]["at"])
+    _, timed, _ = await run(
+        env, "audit", "replay", "--room", "general", "--from", acks[1]["at"], "--to", acks[1]["at"]
+    )
     assert [json.loads(line)["seq"] for line in timed.splitlines()] == [4]
 
 

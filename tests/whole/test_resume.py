@@ -1,11 +1,11 @@
-"""Coming back: with its cursors a client gets exactly what it missed, once and in order, and is told honestly if not."""
+"""Coming back: with its cursors a client gets exactly what it missed, once, in order, or is told honestly that not."""
 
 import asyncio
 from uuid import uuid4
 
 import pytest
 
-from tests.whole.client import client
+from tests.whole.client import Client, client
 from tests.whole.processes import Process
 
 
@@ -42,7 +42,7 @@ async def test_a_gap_of_thousands_is_paged_through_while_the_room_is_busy(node: 
             assert len(again.seqs("general")) == 1_500 + 2 + 100 + 1
 
 
-async def _keep_posting(alice) -> None:  # type: ignore[no-untyped-def] # a client
+async def _keep_posting(alice: Client) -> None:
     for number in range(100):
         await alice.post("general", f"new {number}")
     await alice.post("general", "the last")
@@ -67,7 +67,7 @@ async def test_a_cursor_that_does_not_hold_is_said_so(node: Process) -> None:
         await bob.join("general")
         left = (await bob.say("room:leave", roomId="general"))["seq"]
         await alice.post("general", "after bob")
-        rooms = {"general": 1, "secret": 0, "missing": 5}
+        rooms: dict[str, int | None] = {"general": 1, "secret": 0, "missing": 5}
         async with client(node.url, "bob", rooms) as again:
             assert again.connected["rooms"] == {
                 "general": {"recovered": False, "head": left, "reason": "not_a_member"},
@@ -81,7 +81,11 @@ async def test_a_cursor_that_does_not_hold_is_said_so(node: Process) -> None:
         async with client(node.url, "alice", {"general": 99}) as again:
             assert again.connected["rooms"]["general"] == {"recovered": False, "head": 5, "reason": "ahead"}
         async with client(node.url, "alice", {"general": 1}, epoch=str(uuid4())) as again:
-            assert again.connected["rooms"]["general"] == {"recovered": False, "head": 5, "reason": "epoch_changed"}
+            assert again.connected["rooms"]["general"] == {
+                "recovered": False,
+                "head": 5,
+                "reason": "epoch_changed",
+            }
             await again.until(lambda: again.events("room:receipts"))
             await alice.post("general", "live all the same")
             await again.until(lambda: again.events("message:new", content="live all the same"))
@@ -89,7 +93,9 @@ async def test_a_cursor_that_does_not_hold_is_said_so(node: Process) -> None:
 
 
 @pytest.mark.parametrize("after", [None, 0, 5])
-async def test_joining_in_the_middle_of_traffic_leaves_no_hole_and_no_double(node: Process, after: int | None) -> None:
+async def test_joining_in_the_middle_of_traffic_leaves_no_hole_and_no_double(
+    node: Process, after: int | None
+) -> None:
     async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
         await alice.join("general")
         traffic = asyncio.create_task(_keep_posting(alice))

@@ -12,7 +12,9 @@ async def test_joining_is_heard_by_those_inside_and_by_the_joiner(node: Process)
         ack = await alice.join("general")
         assert ack["seq"] == ack["head"] == 2
         assert ack["epoch"] == alice.connected["epoch"]
-        await alice.until(lambda: alice.events("room:user_joined", userId="alice", role="owner", name="Alice"))
+        await alice.until(
+            lambda: alice.events("room:user_joined", userId="alice", role="owner", name="Alice")
+        )
         assert alice.events("room:created", roomId="general")
         await bob.join("general")
         await alice.until(lambda: alice.events("room:user_joined", userId="bob", role="member", name="Bob"))
@@ -36,7 +38,9 @@ async def test_the_joiner_is_sent_members_receipts_and_history_before_what_is_li
             ("bob", "bob", "member", "online"),
         ]
         history = bob.events("message:history")[0]
-        assert [one["content"] for one in history["messages"]] == [f"message {number}" for number in range(10, 60)]
+        assert [one["content"] for one in history["messages"]] == [
+            f"message {number}" for number in range(10, 60)
+        ]
         assert history["hasMore"] is True
 
 

@@ -1,0 +1,56 @@
+"""When the database does not answer: which errors pass, and reading on until they have.
+
+A restarted database leaves dead connections in every pool, and whoever draws one next gets an error though the database
+is well again. So reads are tried again until their deadline; appends have their own rule (`service.log.append`).
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import asyncpg
+
+from service.errors import Unavailable
+
+T = TypeVar("T")
+
+PAUSE = 0.05
+"""Seconds between two tries."""
+
+TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg raises where a call has failed. `TimeoutError` is an `OSError`."""
+
+# Classes of SQLSTATE after which the same call may succeed: connection lost, rolled back, out of resources, lock not
+# available, operator intervention (PostgreSQL documentation, appendix A).
+_PASSING = ("08", "40", "53", "55", "57")
+
+log = logging.getLogger("onrecord.log")
+
+
+def passes(error: BaseException) -> bool:
+    """Return whether the same call may succeed on another connection, a little later."""
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.sqlstate or "")[:2] in _PASSING
+    return isinstance(error, TROUBLE)
+
+
+async def patiently(read: Callable[[], Awaitable[T]], seconds: float) -> T:
+    """Return what `read`, which changes nothing, answers; it is tried again while its trouble passes.
+
+    Raises:
+        Unavailable: there was no answer within `seconds`.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while True:
+        try:
+            async with asyncio.timeout_at(until):
+                return await read()
+        except TROUBLE as error:
+            if not passes(error):
+                raise
+            if loop.time() + PAUSE >= until:
+                log.warning("unavailable", extra={"problem": repr(error)})
+                raise Unavailable from error
+            await asyncio.sleep(PAUSE)
