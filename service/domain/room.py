@@ -76,6 +76,12 @@ def guard(state: RoomState, command: RoomCommand, by: str) -> tuple[str, ...]:
             return (SETTINGS,)
         case LeaveRoom() if _role(state, by) == "owner":
             return (SETTINGS, EVERY_USER)
+        case JoinRoom() if state.exists and not state.members:
+            return (SETTINGS, EVERY_USER)
+        case JoinRoom():
+            # A room is empty only after its last owner has left: then the joiner is to own it.
+            owners = (user for user, member in state.members.items() if member.role == "owner")
+            return (SETTINGS, user_subject(by), *map(user_subject, owners))
         case _:
             return (SETTINGS, user_subject(by))
 
@@ -151,7 +157,8 @@ def _join(state: RoomState, command: JoinRoom, by: str) -> list[Event]:
         return [RoomOpened(name=command.room), MemberJoined(user=by, role="owner")]
     if state.visibility != "public" or not state.exists:
         raise RoomNotFound(room=command.room)
-    return [MemberJoined(user=by)]
+    # Whoever comes first into a room that everybody has left owns it, or nobody ever would again.
+    return [MemberJoined(user=by, role="member" if state.members else "owner")]
 
 
 def _leave(state: RoomState, by: str) -> list[Event]:

@@ -81,7 +81,7 @@ def opening(**more: Any) -> OpenRoom:
         (opened(), "alice", JOIN, []),
         ([*opened("private"), *joined("bob")], "bob", JOIN, []),
         ([*opened(), *joined("bob"), *left("bob")], "bob", JOIN, joined("bob")),
-        ([*opened(), *left("alice")], "alice", JOIN, joined("alice")),
+        ([*opened(), *left("alice")], "bob", JOIN, [MemberJoined(user="bob", role="owner")]),
         ([], "bob", CREATE, [RoomOpened(name="general"), MemberJoined(user="bob", role="owner")]),
         # Leaving
         ([*opened(), *joined("bob")], "bob", LEAVE, left("bob")),
@@ -190,7 +190,8 @@ def test_a_room_does_not_decide_what_is_no_matter_of_rooms() -> None:
     [
         ([], "alice", opening(), (SETTINGS,)),
         ([], "alice", CREATE, (SETTINGS, "user:alice")),
-        (opened(), "bob", JOIN, (SETTINGS, "user:bob")),
+        (opened(), "bob", JOIN, (SETTINGS, "user:bob", "user:alice")),
+        ([*opened(), *left("alice")], "bob", JOIN, (SETTINGS, EVERY_USER)),
         ([*opened(), *joined("bob")], "bob", LEAVE, (SETTINGS, "user:bob")),
         ([*opened(), *joined("bob")], "alice", LEAVE, (SETTINGS, EVERY_USER)),
         ([*opened(), *joined("bob"), *promoted("bob")], "bob", LEAVE, (SETTINGS, "user:bob")),

@@ -1,0 +1,77 @@
+"""The documents say what the code does: nothing a client or operator can meet is undocumented."""
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.errors import every_error
+from service.protocol.close import Close
+from service.protocol.commands import COMMANDS
+from service.protocol.events import Outgoing
+from service.settings import BY_VARIABLE
+from tests.databases import Database, database
+from tests.whole.processes import ROOT, environment, running
+
+__all__ = ["database"]
+
+DOCS = ROOT / "docs"
+PROTOCOL = (DOCS / "protocol.md").read_text()
+OPERATIONS = (DOCS / "operations.md").read_text()
+
+
+@pytest.mark.parametrize("code", every_error())
+def test_every_error_code_is_documented_with_whether_to_retry(code: str) -> None:
+    row = next(line for line in PROTOCOL.splitlines() if line.startswith(f"| `{code}` |"))
+    assert row.rstrip(" |").endswith("yes" if every_error()[code].retryable else "no")
+
+
+@pytest.mark.parametrize("close", Close)
+def test_every_close_code_is_documented_with_whether_to_come_back(close: Close) -> None:
+    row = next(line for line in PROTOCOL.splitlines() if line.startswith(f"| {close.value} |"))
+    assert row.split("|")[3].strip().startswith("yes" if close.come_back else "no")
+
+
+@pytest.mark.parametrize("command", COMMANDS.values())
+def test_every_command_is_documented_with_its_fields(command: type) -> None:
+    row = next(line for line in PROTOCOL.splitlines() if line.startswith(f"| `{command.TYPE}` |"))  # type: ignore[attr-defined] # a command
+    for name in command.__struct_encode_fields__:  # type: ignore[attr-defined] # a struct
+        assert name in ("type", "ref") or name in row, name
+
+
+@pytest.mark.parametrize("event", Outgoing.__subclasses__())
+def test_every_event_is_documented(event: type[Outgoing]) -> None:
+    assert str(event.__struct_config__.tag) in PROTOCOL
+
+
+@pytest.mark.parametrize("setting", BY_VARIABLE)
+def test_every_setting_is_documented_with_its_meaning(setting: str) -> None:
+    assert f"| `{setting}` |" in OPERATIONS
+    assert BY_VARIABLE[setting].metadata["meaning"] in OPERATIONS
+
+
+def test_every_document_is_linked_and_no_link_is_broken() -> None:
+    for document in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            assert target.startswith("http") or (document.parent / target).exists(), (
+                f"{document.name}: {target}"
+            )
+
+
+async def test_the_client_in_the_readme_works_as_printed(database: Database, tmp_path: Path) -> None:
+    program = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    script = tmp_path / "client.py"
+    script.write_text(program)
+    env = environment(database)
+    async with running(env, "serve") as node:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, str(script), "lobby",
+            cwd=ROOT, env={**env, "CHAT": node.url, "PATH": path}, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, _ = await process.communicate()
+    assert process.returncode == 0
+    assert "message:new 3 Hello, this is on the record." in out.decode()
