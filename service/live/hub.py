@@ -80,7 +80,7 @@ class Hub:
         The feed of a room that does not exist has head 0 and is not kept.
 
         Raises:
-            asyncpg.PostgresError, OSError, TimeoutError: the log cannot be read.
+            Unavailable: the log cannot be read.
         """
         if (feed := self._feeds.get(room)) is not None:
             if room in self._idle:
@@ -89,6 +89,17 @@ class Hub:
         if room in self._loading:
             return await asyncio.shield(self._loading[room][0])
         return await self._load(room)
+
+    async def reach(self, room: str, seq: int) -> Feed:
+        """Return a room's feed, at least as new as a seq that is on the record.
+
+        What was recorded just now may wait for a name that has to be read before it can be delivered.
+
+        Raises:
+            Unavailable: the log cannot be read.
+        """
+        feed = await self.feed(room)
+        return feed if feed.head >= seq else await self.refresh(room)
 
     async def refresh(self, room: str) -> Feed:
         """Return a room's feed, at least as new as the log was when this was called."""
@@ -105,7 +116,7 @@ class Hub:
         """Return whether a number in a room is a message.
 
         Raises:
-            asyncpg.PostgresError, OSError, TimeoutError: the log cannot be read.
+            Unavailable: the log cannot be read.
         """
         feed = self._feeds.get(room)
         recent = feed.recent(seq - 1) if feed else None
@@ -140,16 +151,16 @@ class Hub:
         `drained`.
 
         Raises:
-            asyncpg.PostgresError, OSError, TimeoutError: the log cannot be read.
+            Unavailable: the log cannot be read.
         """
-        cursor = after
+        feed = await self.feed(room)
+        if readable_until(feed.state, listener.user) is not None or (after or 0) > feed.head:
+            # Another node may know better: of a join just now, or of events that the client heard there already.
+            feed = await self.refresh(room)
+        cursor = None if after is None else min(after, feed.head)
         while not listener.closing:
             feed = await self.feed(room)
             cursor = feed.head if cursor is None else cursor
-            if cursor > feed.head:
-                # The client heard more on another node than this one has: catch up with it, or it would hear it twice.
-                cursor = min(cursor, (await self.refresh(room)).head)
-                continue
             end = readable_until(feed.state, listener.user)
             if end is None and (recent := feed.recent(cursor)) is not None:
                 for item in recent:

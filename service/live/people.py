@@ -39,7 +39,7 @@ class People:
         """Make sure that all of `users` are known.
 
         Raises:
-            asyncpg.PostgresError, OSError, TimeoutError: the log cannot be read.
+            Unavailable: the log cannot be read.
         """
         missing = {user for user in users if user not in self._names}
         if missing:

@@ -17,7 +17,7 @@ from projections.messages import MessageRow
 from service.chat import Receipt
 from service.domain.commands import JoinRoom, LeaveRoom, MoveReadMarker, OpenRoom, PostMessage
 from service.domain.content import check_content
-from service.domain.room import require_member, visible_until
+from service.domain.room import RoomState, require_member, visible_until
 from service.errors import NotAllowed, NotAMember, ProjectionBehind, Refusal, RoomNotFound
 from service.log.trouble import patiently
 from service.protocol import commands as wire
@@ -111,7 +111,7 @@ class Handlers:
         answer = await self._s.chat.submit(command, session.user, _ref(frame), said(frame))
         receipt = await answer
         session.ack(frame.ref, {"seq": receipt.seq, "roomId": receipt.room, "at": timestamp(receipt.at)})
-        feed = await self._s.hub.feed(receipt.room)
+        feed = await self._s.hub.reach(receipt.room, receipt.seq)
         for member in feed.state.members:
             for other in self._s.sessions.of_user(member):
                 if not other.hears(receipt.room):
@@ -124,7 +124,7 @@ class Handlers:
         session.check_room(room)
         command = JoinRoom(room=room, create=self._s.settings.join_creates)
         receipt = await (await self._s.chat.submit(command, session.user, _ref(frame), said(frame)))
-        head = (await self._s.hub.feed(room)).head
+        head = (await self._s.hub.reach(room, receipt.seq)).head
         cursor = self._join_cursor(receipt, frame.after, head)
         # All that can fail comes before the ack, so that a retry finds nothing half done.
         page = await self._read(messages.page, room, limit=HISTORY_ON_JOIN, until=cursor)
@@ -155,8 +155,7 @@ class Handlers:
 
     async def members(self, session: Session, frame: wire.RoomMembers) -> Reply:
         """`room:members`."""
-        feed = await self._s.hub.feed(frame.room_id)
-        require_member(feed.state, session.user)
+        await self._ask(require_member, frame.room_id, session.user)
         page = await self._members(frame.room_id, frame.after, frame.limit)
         return {"members": page.members, "hasMore": page.has_more}
 
@@ -175,8 +174,7 @@ class Handlers:
 
     async def history(self, session: Session, frame: wire.MessageHistory) -> Reply:
         """`message:history`."""
-        feed = await self._s.hub.feed(frame.room_id)
-        until = visible_until(feed.state, session.user)
+        until = await self._ask(visible_until, frame.room_id, session.user)
         if frame.before is not None and frame.after is not None:
             raise NotAllowed(problem="Give before or after, not both.")
         page = await self._read(
@@ -207,15 +205,14 @@ class Handlers:
         self, user: str, room: str, cursor: int | None, *, same_epoch: bool
     ) -> tuple[RoomHead, "int | bool | None"]:
         """Return what to say of a room at `connect`, and where to begin (False: nowhere)."""
-        feed = await self._s.hub.feed(room)
-        if cursor is not None and cursor > feed.head:
-            feed = await self._s.hub.refresh(room)
         try:
-            until = visible_until(feed.state, user)
+            until = await self._ask(visible_until, room, user)
         except RoomNotFound:
             return RoomHead(recovered=False, reason="room_not_found"), False
         except NotAMember:
+            feed = await self._s.hub.feed(room)
             return RoomHead(recovered=False, head=feed.head, reason="not_a_member"), False
+        feed = await self._s.hub.reach(room, cursor or 0)
         head = feed.head if until is None else until
         if not same_epoch:
             return RoomHead(recovered=False, head=head, reason="epoch_changed"), None
@@ -245,6 +242,13 @@ class Handlers:
             return head
         # Before one's own join; and where that is the second event, the room was opened by it.
         return 0 if receipt.seq <= 2 else receipt.seq - 1  # noqa: PLR2004
+
+    async def _ask(self, rule: Callable[[RoomState, str], T], room: str, user: str) -> T:
+        """Ask a rule about a user in a room; nothing is refused on a state that another node may have outdated."""
+        try:
+            return rule((await self._s.hub.feed(room)).state, user)
+        except Refusal:
+            return rule((await self._s.hub.refresh(room)).state, user)
 
     async def _read(self, query: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, **options: Any) -> T:
         """Ask a read model, again where the database has just restarted.
