@@ -1,7 +1,7 @@
 """What a message may say: its length, and nothing that acts in a browser.
 
 A message is stored and delivered exactly as it was sent, or refused; it is never altered. Clients show it as text. That
-markup which would act if a careless client inserted it as HTML is refused all the same (`docs/specification.md`, 2.6).
+markup which would act if a careless client inserted it as HTML is refused all the same.
 Parsed as a browser does (WHATWG HTML), so that `a < b`, `<3`, `&lt;b&gt;` and `<b>` pass.
 
 The rule: what a browser makes of markup depends on where it is put, so it is read in every way that shows more of it.
