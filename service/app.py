@@ -1,14 +1,9 @@
-"""The composition root: settings in, a running node out.
-
-Everything is built here and passed in; nothing is created on import, and nothing outlives the `async with` that made
-it.
-"""
+"""The composition root: what each command runs, put together from the parts; the only importer of everything."""
 
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,112 +11,26 @@ import asyncpg
 import msgspec
 import uvicorn
 import uvloop
-from broadcaster import Broadcast
-from databases import Database
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 
 from projections import PROJECTIONS, check, runner
 from service import logs, supervise
 from service.audit.replay import replay
-from service.chat import Chat, Markers
-from service.domain.events import Recorded
 from service.embedded import Servers
 from service.errors import RoomNotFound
-from service.live.hub import Hub
-from service.live.people import People
-from service.live.relay import InProcessBackend, InProcessBus, Relay
-from service.log import refs, schema
-from service.log.append import Appender
+from service.log import schema
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper
 from service.log.read import LogReader
-from service.protocol.events import MessageReadBy, timestamp
+from service.node import node, pool
 from service.settings import Settings
-from service.wire.auth import Tokens
 from service.wire.http import Http, problem
-from service.wire.limits import Rate
 from service.wire.native import NativeDoor
 from service.wire.services import Services
-from service.wire.session import NATIVE, native_frame
-from service.wire.sessions import Sessions
 from service.wire.transport import transport_class
 
-PURGE_EVERY = 3600.0
 log = logging.getLogger("onrecord.app")
-
-
-@asynccontextmanager
-async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIterator[Services]:
-    """Run a node's services for as long as the block lasts. Nodes in one process may share a `bus`.
-
-    Raises:
-        SchemaOutdated, UnsafeDurability: the database is not fit to serve.
-        asyncpg.PostgresError, OSError, TimeoutError: it cannot be reached.
-    """
-    async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(_pool(settings))
-        async with pool.acquire() as connection:
-            await schema.check(connection, allow_unsafe=settings.allow_unsafe_durability)
-        reads = Database(
-            settings.database_url,
-            min_size=1,
-            max_size=settings.pool_size,
-            timeout=settings.database_timeout,
-            command_timeout=settings.database_timeout,
-        )
-        await stack.enter_async_context(reads)
-        keys = KeyRing(settings.key_encryption_key, settings.database_timeout)
-        mapper = Mapper(keys)
-        reader = LogReader(pool, mapper, settings.database_timeout)
-        people = People(reader)
-        hub = Hub(reader, people, {NATIVE: native_frame})
-        broadcast = Broadcast(backend=InProcessBackend(bus or InProcessBus()))
-        await stack.enter_async_context(broadcast)
-        relay = Relay(broadcast, hub.deliver)
-        hub.on_follow, hub.on_unfollow = relay.follow, relay.unfollow
-
-        def placed(news: dict[str, list[Recorded]]) -> None:
-            hub.deliver(news)
-            relay.announce(news)
-
-        def moved(room: str, user: str, message: int, at: datetime) -> None:
-            hub.broadcast(
-                room, MessageReadBy(room_id=room, user_id=user, message_id=message, at=timestamp(at))
-            )
-
-        appender = Appender(
-            lambda: asyncpg.connect(settings.database_url, timeout=settings.database_timeout),
-            mapper,
-            known_head=hub.known_head,
-            placed=placed,
-            deadline=settings.database_timeout,
-        )
-        chat = Chat(hub, appender, reader, people, keys, pool)
-        markers = Markers(chat, hub, appender, reader, keys, moved)
-        for closing in (relay.close, hub.close, markers.close):
-            stack.push_async_callback(closing)
-        await stack.enter_async_context(
-            _background(
-                append=appender.run,
-                relay=relay.run,
-                purge=lambda: supervise.every(PURGE_EVERY, lambda: refs.purge(pool)),
-            )
-        )
-        yield Services(
-            settings=settings,
-            epoch=await reader.epoch(),
-            chat=chat,
-            markers=markers,
-            hub=hub,
-            people=people,
-            mapper=mapper,
-            log=reader,
-            reads=reads,
-            tokens=_tokens(settings),
-            rate=Rate(settings.rate_per_second, settings.rate_burst, asyncio.get_running_loop().time),
-            sessions=Sessions(settings.max_connections),
-        )
 
 
 def application(services: Services) -> Starlette:
@@ -183,7 +92,7 @@ def run_dev(settings: Settings, servers: Servers) -> int:
     schema.migrate(servers.migrate_database_url, servers.database_url)
 
     async def run() -> None:
-        async with node(settings) as services, _background(project=lambda: _project(settings, None)):
+        async with node(settings) as services, supervise.background(project=lambda: _project(settings, None)):
             await Server(services, _welcome).serve()
 
     _run(run())
@@ -249,8 +158,8 @@ def run_audit_replay(
     """`onrecord audit replay`: NDJSON; 1 where there is no such room."""
 
     async def run() -> None:
-        async with _pool(settings) as pool:
-            reader = LogReader(pool, Mapper(KeyRing(settings.key_encryption_key)))
+        async with pool(settings) as database:
+            reader = LogReader(database, Mapper(KeyRing(settings.key_encryption_key)))
             bounds = {"from_seq": from_seq, "to_seq": to_seq, "from_time": from_time, "to_time": to_time}
             async for line in replay(reader, room, **bounds):  # type: ignore[arg-type] # one dict, two types
                 sys.stdout.buffer.write(line)
@@ -278,39 +187,6 @@ async def _project(settings: Settings, only: str | None) -> None:
 def _chosen(names: Sequence[str]) -> list[Any]:
     known = {projection.name: projection for projection in PROJECTIONS}
     return [known[name] for name in names] if names else list(known.values())
-
-
-def _pool(settings: Settings) -> Any:
-    return asyncpg.create_pool(
-        settings.database_url,
-        min_size=1,
-        max_size=settings.pool_size,
-        timeout=settings.database_timeout,
-        command_timeout=settings.database_timeout,
-    )
-
-
-def _tokens(settings: Settings) -> Tokens:
-    return Tokens(
-        settings.jwt_secret,
-        issuer=settings.jwt_issuer,
-        audience=settings.jwt_audience,
-        leeway=settings.jwt_leeway,
-    )
-
-
-@asynccontextmanager
-async def _background(**works: Callable[[], Coroutine[Any, Any, object]]) -> AsyncIterator[None]:
-    """Keep pieces of work running for as long as the block lasts."""
-    tasks = [
-        asyncio.create_task(supervise.keep_running(name, work), name=name) for name, work in works.items()
-    ]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _say_ready(address: str) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
 
 log = logging.getLogger("onrecord.supervise")
 
@@ -27,3 +29,15 @@ async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
     while True:
         await work()
         await asyncio.sleep(seconds)
+
+
+@asynccontextmanager
+async def background(**works: Callable[[], Coroutine[Any, Any, object]]) -> AsyncIterator[None]:
+    """Keep pieces of work running for as long as the block lasts."""
+    tasks = [asyncio.create_task(keep_running(name, work), name=name) for name, work in works.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

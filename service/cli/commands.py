@@ -9,6 +9,7 @@ import contextlib
 import socket
 import sys
 import time
+from collections.abc import Sequence
 
 from service import development
 from service.settings import Settings, table
@@ -84,8 +85,17 @@ def migrate(_args: argparse.Namespace) -> int:
     return run_migrate(settings)
 
 
+def _check_projections(names: Sequence[str]) -> None:
+    from projections import PROJECTIONS
+
+    known = [projection.name for projection in PROJECTIONS]
+    if unknown := [name for name in names if name not in known]:
+        raise WrongUsage(f"There is no projection {unknown[0]}; there are {', '.join(known)}.")
+
+
 def project_run(args: argparse.Namespace) -> int:
     """The projector."""
+    _check_projections([args.only] if args.only else [])
     settings = _settings("database_url", "key_encryption_key")
     from service.app import run_projector
 
@@ -94,6 +104,7 @@ def project_run(args: argparse.Namespace) -> int:
 
 def project_status(args: argparse.Namespace) -> int:
     """How far the projections are."""
+    _check_projections(args.names)
     settings = _settings("database_url")
     from service.app import run_project_status
 
@@ -102,6 +113,7 @@ def project_status(args: argparse.Namespace) -> int:
 
 def project_verify(args: argparse.Namespace) -> int:
     """The read models against a fold of the log."""
+    _check_projections(args.names)
     settings = _settings("database_url", "key_encryption_key")
     from service.app import run_project_verify
 

@@ -4,45 +4,33 @@ A handler returns the fields of the ack; `Later` where they are known only after
 itself. It may raise any `OnRecordError`. `room:join` and `connect` splice what was into what comes: `service.live.hub`.
 """
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from uuid import uuid4
 
 import msgspec
 
-from projections import messages, read_receipts, rooms
-from projections.messages import MessageRow
 from service.chat import Receipt
 from service.domain.commands import JoinRoom, LeaveRoom, MoveReadMarker, OpenRoom, PostMessage
 from service.domain.content import check_content
-from service.domain.room import RoomState, require_member, visible_until
+from service.domain.room import require_member, visible_until
 from service.errors import NotAllowed, NotAMember, ProjectionBehind, Refusal, RoomNotFound
-from service.log.trouble import patiently
 from service.protocol import commands as wire
 from service.protocol.events import (
     Connected,
-    History,
-    MemberEntry,
-    Members,
-    Message,
-    Receipts,
     RoomHead,
-    RoomSummary,
     timestamp,
 )
-from service.protocol.events import Receipt as ReceiptEntry
 from service.wire.services import Services
 from service.wire.session import Session
+from service.wire.views import Views
 
 log = logging.getLogger("onrecord.handlers")
 
 PROTOCOL = 1
 HISTORY_ON_JOIN = 50
 MEMBERS_PAGE = 200
-MAX_RECEIPTS = 1_000
-"""Receipts in one `room:receipts`: the latest, so that the frame stays small in a very large room."""
 
 
 class Later(msgspec.Struct, frozen=True):
@@ -62,6 +50,7 @@ class Handlers:
 
     def __init__(self, services: Services) -> None:
         self._s = services
+        self._views = Views(services)
         self.by_type: dict[str, Handler] = {
             wire.RoomCreate.TYPE: self.create,
             wire.RoomJoin.TYPE: self.join,
@@ -96,7 +85,7 @@ class Handlers:
         )
         for room, start in starts.items():
             try:
-                session.emit(await self._receipts(room))
+                session.emit(await self._views.receipts(room))
             except ProjectionBehind as error:
                 # Coming back needs the log alone; receipts arrive again as people read on.
                 log.warning("receipts_skipped", extra={"room": room, "behind": error.data["behind"]})
@@ -127,11 +116,10 @@ class Handlers:
         head = (await self._s.hub.reach(room, receipt.seq)).head
         cursor = self._join_cursor(receipt, frame.after, head)
         # All that can fail comes before the ack, so that a retry finds nothing half done.
-        page = await self._read(messages.page, room, limit=HISTORY_ON_JOIN, until=cursor)
         snapshots = (
-            await self._members(room, None, MEMBERS_PAGE),
-            await self._receipts(room),
-            await self._history(room, page),
+            await self._views.members(room, None, MEMBERS_PAGE),
+            await self._views.receipts(room),
+            await self._views.history(room, limit=HISTORY_ON_JOIN, until=cursor),
         )
         session.ack(
             frame.ref, {"seq": receipt.seq, "at": timestamp(receipt.at), "head": head, "epoch": self._s.epoch}
@@ -149,14 +137,12 @@ class Handlers:
 
     async def list_rooms(self, session: Session, _frame: wire.RoomList) -> Reply:
         """`room:list`."""
-        found = await self._read(rooms.summaries, session.user)
-        await self._s.people.load(row.last_message.user_id for row in found if row.last_message)
-        return {"rooms": [self._summary(row) for row in found]}
+        return {"rooms": await self._views.summaries(session.user)}
 
     async def members(self, session: Session, frame: wire.RoomMembers) -> Reply:
         """`room:members`."""
-        await self._ask(require_member, frame.room_id, session.user)
-        page = await self._members(frame.room_id, frame.after, frame.limit)
+        await self._views.ask(require_member, frame.room_id, session.user)
+        page = await self._views.members(frame.room_id, frame.after, frame.limit)
         return {"members": page.members, "hasMore": page.has_more}
 
     async def send(self, session: Session, frame: wire.MessageSend) -> Reply:
@@ -174,18 +160,12 @@ class Handlers:
 
     async def history(self, session: Session, frame: wire.MessageHistory) -> Reply:
         """`message:history`."""
-        until = await self._ask(visible_until, frame.room_id, session.user)
+        until = await self._views.ask(visible_until, frame.room_id, session.user)
         if frame.before is not None and frame.after is not None:
             raise NotAllowed(problem="Give before or after, not both.")
-        page = await self._read(
-            messages.page,
-            frame.room_id,
-            before=frame.before,
-            after=frame.after,
-            limit=frame.limit,
-            until=until,
+        history = await self._views.history(
+            frame.room_id, before=frame.before, after=frame.after, limit=frame.limit, until=until
         )
-        history = await self._history(frame.room_id, page)
         return {"messages": history.messages, "hasMore": history.has_more}
 
     async def read(self, session: Session, frame: wire.MessageRead) -> Reply:
@@ -206,7 +186,7 @@ class Handlers:
     ) -> tuple[RoomHead, "int | bool | None"]:
         """Return what to say of a room at `connect`, and where to begin (False: nowhere)."""
         try:
-            until = await self._ask(visible_until, room, user)
+            until = await self._views.ask(visible_until, room, user)
         except RoomNotFound:
             return RoomHead(recovered=False, reason="room_not_found"), False
         except NotAMember:
@@ -216,14 +196,11 @@ class Handlers:
         head = feed.head if until is None else until
         if not same_epoch:
             return RoomHead(recovered=False, head=head, reason="epoch_changed"), None
-        if cursor is not None and cursor > head:
-            return RoomHead(
-                recovered=False, head=head, reason="ahead" if until is None else "not_a_member"
-            ), None
         if until is not None:
-            return RoomHead(
-                recovered=False, head=head, reason="not_a_member"
-            ), cursor if cursor is not None else False
+            start = False if cursor is None else min(cursor, until)
+            return RoomHead(recovered=False, head=head, reason="not_a_member"), start
+        if cursor is not None and cursor > head:
+            return RoomHead(recovered=False, head=head, reason="ahead"), None
         return RoomHead(recovered=True, head=head), cursor
 
     def _listen_quietly(self, session: Session, room: str) -> None:
@@ -242,86 +219,6 @@ class Handlers:
             return head
         # Before one's own join; and where that is the second event, the room was opened by it.
         return 0 if receipt.seq <= 2 else receipt.seq - 1  # noqa: PLR2004
-
-    async def _ask(self, rule: Callable[[RoomState, str], T], room: str, user: str) -> T:
-        """Ask a rule about a user in a room; nothing is refused on a state that another node may have outdated."""
-        try:
-            return rule((await self._s.hub.feed(room)).state, user)
-        except Refusal:
-            return rule((await self._s.hub.refresh(room)).state, user)
-
-    async def _read(self, query: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, **options: Any) -> T:
-        """Ask a read model, again where the database has just restarted.
-
-        Each try is a task of its own: `databases` ties a connection to the task, and one that broke inside a
-        transaction stays broken for as long as that task lives, here as long as the client stays connected.
-        """
-        return await patiently(
-            lambda: asyncio.create_task(query(self._s.reads, self._s.mapper, *arguments, **options)),
-            self._s.settings.database_timeout,
-        )
-
-    async def _receipts(self, room: str) -> Receipts:
-        found = await self._read(read_receipts.of_room, room)
-        latest = sorted(found, key=lambda row: row.at, reverse=True)[:MAX_RECEIPTS]
-        return Receipts(
-            room_id=room,
-            receipts=[
-                ReceiptEntry(user_id=row.user_id, message_id=row.message_id, at=timestamp(row.at))
-                for row in latest
-            ],
-        )
-
-    async def _members(self, room: str, after: str | None, limit: int) -> Members:
-        members = (await self._s.hub.feed(room)).state.members
-        users = sorted(user for user in members if after is None or user > after)
-        page = users[:limit]
-        await self._s.people.load(page)
-        entries = []
-        for user in page:
-            seen = self._s.sessions.last_seen(user)
-            entries.append(
-                MemberEntry(
-                    user_id=user,
-                    name=self._s.people.name_of(user),
-                    role=members[user].role,
-                    status=self._s.sessions.status(user),
-                    last_seen=timestamp(seen) if seen else None,
-                )
-            )
-        return Members(room_id=room, members=entries, has_more=len(users) > limit)
-
-    async def _history(self, room: str, page: messages.Page) -> History:
-        await self._s.people.load(row.user_id for row in page.messages)
-        return History(
-            room_id=room, messages=[self._message(row) for row in page.messages], has_more=page.has_more
-        )
-
-    def _message(self, row: MessageRow) -> Message:
-        return Message(
-            room_id=row.room_id,
-            message_id=row.id,
-            seq=row.id,
-            user_id=row.user_id,
-            name=self._s.people.name_of(row.user_id),
-            content=row.content,
-            at=timestamp(row.created_at),
-            reply_to=row.reply_to,
-            mentions=tuple(row.mentions),
-        )
-
-    def _summary(self, row: rooms.SummaryRow) -> RoomSummary:
-        return RoomSummary(
-            room_id=row.room_id,
-            name=row.name,
-            visibility=row.visibility,
-            role=row.role,
-            head=row.head,
-            unread=row.unread,
-            mentions=row.mentions,
-            last_read=row.last_read,
-            last_message=self._message(row.last_message) if row.last_message else None,
-        )
 
 
 def said(frame: wire.Frame) -> bytes:

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from service.app import node
 from service.domain.commands import JoinRoom, LeaveRoom, PostMessage
 from service.live.relay import InProcessBus
+from service.node import node
 from service.settings import Settings
 from service.wire.services import Services
 from tests.databases import Database

@@ -71,6 +71,20 @@ async def test_a_database_that_cannot_be_reached_is_exit_code_3(database: Databa
         assert "Traceback" not in words
 
 
+async def test_a_projection_that_does_not_exist_is_wrong_usage(database: Database) -> None:
+    env = environment(database)
+    for command in (
+        ("project", "run", "--only", "x"),
+        ("project", "status", "x"),
+        ("project", "verify", "x"),
+    ):
+        code, _, words = await run(env, *command)
+        assert (code, words) == (
+            2,
+            "There is no projection x; there are messages, memberships, read_receipts, rooms.\n",
+        )
+
+
 async def test_migrating_twice_applies_nothing_the_second_time(database: Database) -> None:
     assert await run(environment(database), "migrate") == (0, "", "")
 

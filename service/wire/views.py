@@ -1,0 +1,139 @@
+"""What is shown of a room: members, receipts, pages of history, summaries, as payloads of the wire.
+
+The one place where the doors ask the read models. The rule: nothing is refused, and nothing is missing, because this
+node or the database was a moment behind.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from projections import messages, read_receipts, rooms
+from projections.messages import MessageRow
+from service.domain.room import RoomState
+from service.errors import Refusal
+from service.log.trouble import patiently
+from service.protocol.events import (
+    History,
+    MemberEntry,
+    Members,
+    Message,
+    Receipt,
+    Receipts,
+    RoomSummary,
+    timestamp,
+)
+from service.wire.services import Services
+
+MAX_RECEIPTS = 1_000
+"""Receipts in one `room:receipts`: the latest, so that the frame stays small in a very large room."""
+
+T = TypeVar("T")
+
+
+class Views:
+    """Payloads over the node's services."""
+
+    def __init__(self, services: Services) -> None:
+        self._s = services
+
+    async def history(self, room: str, **which: int | None) -> History:
+        """Return a page of messages; `which` as for `projections.messages.page`.
+
+        Raises:
+            ProjectionBehind, Unavailable: the read model cannot be asked now.
+        """
+        page = await self.read(messages.page, room, **which)
+        await self._s.people.load(row.user_id for row in page.messages)
+        return History(room_id=room, messages=list(map(self.message, page.messages)), has_more=page.has_more)
+
+    async def summaries(self, user: str) -> list[RoomSummary]:
+        """Return a user's rooms with their unread counts.
+
+        Raises:
+            ProjectionBehind, Unavailable: the read models cannot be asked now.
+        """
+        found = await self.read(rooms.summaries, user)
+        await self._s.people.load(row.last_message.user_id for row in found if row.last_message)
+        return list(map(self._summary, found))
+
+    async def ask(self, rule: Callable[[RoomState, str], T], room: str, user: str) -> T:
+        """Ask a rule about a user in a room; nothing is refused on a state that another node may have outdated."""
+        try:
+            return rule((await self._s.hub.feed(room)).state, user)
+        except Refusal:
+            return rule((await self._s.hub.refresh(room)).state, user)
+
+    async def read(self, query: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, **options: Any) -> T:
+        """Ask a read model, again where the database has just restarted.
+
+        Each try is a task of its own: `databases` ties a connection to the task, and one that broke inside a
+        transaction stays broken for as long as that task lives, here as long as the client stays connected.
+        """
+        return await patiently(
+            lambda: asyncio.create_task(query(self._s.reads, self._s.mapper, *arguments, **options)),
+            self._s.settings.database_timeout,
+        )
+
+    async def receipts(self, room: str) -> Receipts:
+        """Return how far everybody has read.
+
+        Raises:
+            ProjectionBehind, Unavailable: the read model cannot be asked now.
+        """
+        found = await self.read(read_receipts.of_room, room)
+        latest = sorted(found, key=lambda row: row.at, reverse=True)[:MAX_RECEIPTS]
+        return Receipts(
+            room_id=room,
+            receipts=[
+                Receipt(user_id=row.user_id, message_id=row.message_id, at=timestamp(row.at))
+                for row in latest
+            ],
+        )
+
+    async def members(self, room: str, after: str | None, limit: int) -> Members:
+        """Return a page of members by user id, `after` exclusive."""
+        members = (await self._s.hub.feed(room)).state.members
+        users = sorted(user for user in members if after is None or user > after)
+        page = users[:limit]
+        await self._s.people.load(page)
+        entries = []
+        for user in page:
+            seen = self._s.sessions.last_seen(user)
+            entries.append(
+                MemberEntry(
+                    user_id=user,
+                    name=self._s.people.name_of(user),
+                    role=members[user].role,
+                    status=self._s.sessions.status(user),
+                    last_seen=timestamp(seen) if seen else None,
+                )
+            )
+        return Members(room_id=room, members=entries, has_more=len(users) > limit)
+
+    def message(self, row: MessageRow) -> Message:
+        """Return a message as pages show it."""
+        return Message(
+            room_id=row.room_id,
+            message_id=row.id,
+            seq=row.id,
+            user_id=row.user_id,
+            name=self._s.people.name_of(row.user_id),
+            content=row.content,
+            at=timestamp(row.created_at),
+            reply_to=row.reply_to,
+            mentions=tuple(row.mentions),
+        )
+
+    def _summary(self, row: rooms.SummaryRow) -> RoomSummary:
+        return RoomSummary(
+            room_id=row.room_id,
+            name=row.name,
+            visibility=row.visibility,
+            role=row.role,
+            head=row.head,
+            unread=row.unread,
+            mentions=row.mentions,
+            last_read=row.last_read,
+            last_message=self.message(row.last_message) if row.last_message else None,
+        )

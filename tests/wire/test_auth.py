@@ -1,0 +1,122 @@
+"""Tokens: whom they let in, and everything that does not count as one."""
+
+import base64
+import json
+import time
+from typing import Any
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import OctKey
+
+from service.errors import TokenExpired, TokenInvalid
+from service.wire.auth import MAX_NAME, MAX_TOKEN, Tokens, bearer
+
+SECRET = "a secret of the tests, thirty-two bytes and more"
+TOKENS = Tokens(SECRET, issuer=None, audience=None, leeway=0)
+LATER = int(time.time()) + 3600
+
+
+def signed(claims: dict[str, Any], secret: str = SECRET, alg: str = "HS256") -> str:
+    return jwt.encode({"alg": alg}, claims, OctKey.import_key(secret), algorithms=[alg])
+
+
+def unsigned(claims: dict[str, Any]) -> str:
+    def part(value: dict[str, Any]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+    return f"{part({'alg': 'none'})}.{part(claims)}."
+
+
+def test_a_token_says_who_for_how_long_and_for_what() -> None:
+    identity = TOKENS.verify(
+        signed({"sub": "alice", "name": " Alice ", "exp": LATER, "scope": "chat auditor"})
+    )
+    assert (identity.user, identity.name) == ("alice", "Alice")
+    assert identity.expires_at.timestamp() == LATER
+    assert identity.scopes == {"chat", "auditor"}
+
+
+def test_a_token_of_our_own_is_good() -> None:
+    assert TOKENS.verify(TOKENS.sign("alice", "Alice", 60)).user == "alice"
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "nonsense",
+        "a.b.c",
+        "x" * (MAX_TOKEN + 1),
+        signed({"sub": "alice", "exp": LATER}, secret="another secret, which is not the one we know"),
+        signed({"sub": "alice", "exp": LATER}, alg="HS512"),
+        unsigned({"sub": "alice", "exp": LATER}),
+        signed({"exp": LATER}),
+        signed({"sub": "alice"}),
+        signed({"sub": "alice", "exp": "tomorrow"}),
+        signed({"sub": "alice", "exp": LATER, "nbf": LATER}),
+        signed({"sub": "", "exp": LATER}),
+        signed({"sub": "has space", "exp": LATER}),
+        signed({"sub": "a" * 129, "exp": LATER}),
+        signed({"sub": "alice\n", "exp": LATER}),
+        signed({"sub": 7, "exp": LATER}),
+    ],
+)
+def test_what_is_no_good_token_lets_nobody_in(token: str) -> None:
+    with pytest.raises(TokenInvalid):
+        TOKENS.verify(token)
+
+
+def test_a_token_runs_out_and_leeway_bridges_clocks_that_differ() -> None:
+    token = signed({"sub": "alice", "exp": int(time.time()) - 10})
+    with pytest.raises(TokenExpired):
+        TOKENS.verify(token)
+    lenient = Tokens(SECRET, issuer=None, audience=None, leeway=60)
+    assert lenient.verify(token).user == "alice"
+
+
+@pytest.mark.parametrize(
+    ("claims", "good"),
+    [
+        ({"iss": "us", "aud": "chat"}, True),
+        ({"iss": "us", "aud": ["other", "chat"]}, True),
+        ({"iss": "them", "aud": "chat"}, False),
+        ({"iss": "us", "aud": "other"}, False),
+        ({"iss": "us"}, False),
+        ({"aud": "chat"}, False),
+    ],
+)
+def test_issuer_and_audience_count_where_they_are_configured(claims: dict[str, Any], *, good: bool) -> None:
+    strict = Tokens(SECRET, issuer="us", audience="chat", leeway=0)
+    token = signed({"sub": "alice", "exp": LATER, **claims})
+    if good:
+        assert strict.verify(token).user == "alice"
+    else:
+        with pytest.raises(TokenInvalid):
+            strict.verify(token)
+
+
+@pytest.mark.parametrize("name", ["", "  ", 7, None, "nul\0", ["Alice"]])
+def test_a_name_that_cannot_be_shown_counts_as_none(name: object) -> None:
+    assert TOKENS.verify(signed({"sub": "alice", "exp": LATER, "name": name})).name is None
+
+
+def test_a_long_name_is_cut_and_a_far_expiry_is_kept_in_range() -> None:
+    identity = TOKENS.verify(signed({"sub": "alice", "exp": 10**15, "name": "é" * 500}))
+    assert identity.name == "é" * MAX_NAME
+    assert identity.expires_at.year == 9999
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [
+        (None, None),
+        ("", None),
+        ("Basic x", None),
+        ("Bearer", None),
+        ("Bearer  ", None),
+        ("bearer abc", "abc"),
+    ],
+)
+def test_a_bearer_token_is_read_from_its_header(header: str | None, token: str | None) -> None:
+    assert bearer(header) == token

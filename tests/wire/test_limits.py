@@ -1,0 +1,63 @@
+"""The rate of one user, by a clock that the test turns."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import TooManyRequests
+from service.wire.limits import MAX_BUCKETS, Rate
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_burst_is_let_through_and_then_the_rate() -> None:
+    clock = Clock()
+    rate = Rate(20, 40, clock)
+    for _ in range(40):
+        rate.take("alice")
+    with pytest.raises(TooManyRequests) as refused:
+        rate.take("alice")
+    assert refused.value.data["retryAfter"] == 0.05
+    rate.take("bob")
+    clock.now += 0.05
+    rate.take("alice")
+    clock.now += 3600
+    for _ in range(40):
+        rate.take("alice")
+    with pytest.raises(TooManyRequests):
+        rate.take("alice")
+
+
+@given(st.lists(st.floats(0, 2), max_size=200))
+def test_no_pattern_gets_more_through_than_burst_and_rate_allow(pauses: list[float]) -> None:
+    clock = Clock()
+    rate = Rate(5, 10, clock)
+    taken = 0
+    for pause in pauses:
+        clock.now += pause
+        try:
+            rate.take("alice")
+            taken += 1
+        except TooManyRequests:
+            pass
+    assert taken <= 10 + 5 * clock.now + 1e-6
+
+
+@pytest.mark.parametrize(("per_second", "burst"), [(0, 40), (20, 0)])
+def test_zero_switches_the_limit_off(per_second: int, burst: int) -> None:
+    rate = Rate(per_second, burst, Clock())
+    for _ in range(1_000):
+        rate.take("alice")
+
+
+def test_the_number_of_users_remembered_is_bounded() -> None:
+    rate = Rate(1, 1, Clock())
+    for number in range(MAX_BUCKETS + 10):
+        rate.take(f"user-{number}")
+    assert len(rate._buckets) == MAX_BUCKETS
