@@ -12,13 +12,14 @@ import msgspec
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.routing import WebSocketRoute
 
 from projections import PROJECTIONS, check, runner
 from service import logs, supervise
 from service.audit.replay import replay
 from service.embedded import Servers
-from service.errors import RoomNotFound
+from service.errors import OnRecordError, RoomNotFound
 from service.log import schema
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper
@@ -37,7 +38,7 @@ def application(services: Services) -> Starlette:
     """Return the ASGI application over a node's services."""
     routes = [WebSocketRoute("/ws", NativeDoor(services).serve), *Http(services).routes()]
     return Starlette(
-        routes=routes, exception_handlers={404: problem, 405: problem, 413: problem, Exception: problem}
+        routes=routes, exception_handlers={OnRecordError: problem, HTTPException: problem, Exception: problem}
     )
 
 

@@ -36,6 +36,7 @@ def migrate(owner_url: str, application_url: str) -> list[str]:
     Raises:
         sqlalchemy.exc.OperationalError: the database cannot be reached.
     """
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     engine = sqlalchemy.create_engine(_sqlalchemy_url(owner_url), poolclass=sqlalchemy.NullPool)
     try:
         with engine.begin() as connection:
@@ -89,7 +90,6 @@ def _config(connection: sqlalchemy.Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     return config
 
 
