@@ -26,6 +26,9 @@ PATIENCE = 0.02
 PAGE = 200
 """Events read at once from the log to catch up."""
 
+SLICE = 128 * 1024
+"""Bytes written to one listener that catches up, before it has to have taken most of them."""
+
 MAX_IDLE_FEEDS = 1_000
 """Rooms kept in memory that nobody listens to; the least recently used goes first."""
 
@@ -163,21 +166,40 @@ class Hub:
             cursor = feed.head if cursor is None else cursor
             end = readable_until(feed.state, listener.user)
             if end is None and (recent := feed.recent(cursor)) is not None:
-                for item in recent:
-                    listener.write(item.frame(listener.wire_format, listener.user))
-                self._join(listener, feed)
-                return
-            last = feed.head if end is None else end
-            events = await self._reader.stream(room_stream(room), cursor, PAGE, last)
-            await self._people.load(named_in(events))
-            for recorded in events:
-                item = Item(recorded, self._people.name_of, self._encoders)
-                listener.write(item.frame(listener.wire_format, listener.user))
-            cursor = events[-1].seq if events else last
-            if end is not None and cursor >= end:
-                listener.left(room)
-                return
+                cursor = self._write_some(listener, recent, cursor)
+                if cursor == feed.head:
+                    self._join(listener, feed)
+                    return
+            else:
+                last = feed.head if end is None else end
+                cursor = await self._send_page(listener, room, cursor, last)
+                if end is not None and cursor >= end:
+                    listener.left(room)
+                    return
             await listener.drained()
+
+    def _write_some(self, listener: Listener, items: Iterable[Item], cursor: int) -> int:
+        """Write events until a slice is full; return the seq of the last one."""
+        written = 0
+        for item in items:
+            if written >= SLICE:
+                break
+            frame = item.frame(listener.wire_format, listener.user)
+            listener.write(frame)
+            written += len(frame)
+            cursor = item.recorded.seq
+        return cursor
+
+    async def _send_page(self, listener: Listener, room: str, cursor: int, last: int) -> int:
+        """Send a page of the log after a seq, paced; return the seq of its last event, or `last` where it is empty."""
+        events = await self._reader.stream(room_stream(room), cursor, PAGE, last)
+        await self._people.load(named_in(events))
+        items = [Item(recorded, self._people.name_of, self._encoders) for recorded in events]
+        while items and not listener.closing:
+            cursor = self._write_some(listener, items, cursor)
+            items = [item for item in items if item.recorded.seq > cursor]
+            await listener.drained()
+        return cursor if events else last
 
     def quit(self, listener: Listener, room: str) -> None:
         """Let a listener hear a room no more."""

@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+import msgspec
+
 from projections import messages, read_receipts, rooms
 from projections.messages import MessageRow
 from service.domain.room import RoomState
@@ -28,6 +30,9 @@ from service.wire.services import Services
 MAX_RECEIPTS = 1_000
 """Receipts in one `room:receipts`: the latest, so that the frame stays small in a very large room."""
 
+ROW_BYTES = 400
+"""What a message in a page takes beside its words, roughly."""
+
 T = TypeVar("T")
 
 
@@ -44,8 +49,10 @@ class Views:
             ProjectionBehind, Unavailable: the read model cannot be asked now.
         """
         page = await self.read(messages.page, room, **which)
-        await self._s.people.load(row.user_id for row in page.messages)
-        return History(room_id=room, messages=list(map(self.message, page.messages)), has_more=page.has_more)
+        rows = _within(page.messages, self._s.settings.max_outbox // 2, oldest=which.get("after") is not None)
+        await self._s.people.load(row.user_id for row in rows)
+        more = page.has_more or len(rows) < len(page.messages)
+        return History(room_id=room, messages=list(map(self.message, rows)), has_more=more)
 
     async def summaries(self, user: str) -> list[RoomSummary]:
         """Return a user's rooms with their unread counts.
@@ -137,3 +144,14 @@ class Views:
             last_read=row.last_read,
             last_message=self.message(row.last_message) if row.last_message else None,
         )
+
+
+def _within(rows: list[MessageRow], size: int, *, oldest: bool) -> list[MessageRow]:
+    """Return as many rows as `size` bytes hold, at least one: a page is one frame, and has to fit into the outbox."""
+    kept: list[MessageRow] = []
+    for row in rows if oldest else reversed(rows):
+        size -= ROW_BYTES + len(msgspec.json.encode(row.content))
+        if kept and size < 0:
+            break
+        kept.append(row)
+    return kept if oldest else kept[::-1]

@@ -48,6 +48,25 @@ async def _keep_posting(alice: Client) -> None:
     await alice.post("general", "the last")
 
 
+async def test_large_messages_are_paged_and_paced_so_that_nobody_is_called_slow(node: Process) -> None:
+    async with client(node.url, "alice") as alice:
+        await alice.join("general")
+        for number in range(60):
+            await alice.post("general", f"{number:02}" + "\U0001f600" * 9_998)
+        async with client(node.url, "alice", {"general": 0}) as again, client(node.url, "bob") as bob:
+            await again.until(lambda: len(again.events("message:new")) == 60)
+            assert again.seqs("general") == list(range(1, 63))
+            await bob.join("general")
+            found: list[str] = []
+            more = True
+            before: dict[str, int] = {}
+            while more:
+                page = await bob.say("message:history", roomId="general", limit=200, **before)
+                found = [one["content"][:2] for one in page["messages"]] + found
+                more, before = page["hasMore"], {"before": page["messages"][0]["messageId"]}
+            assert found == [f"{number:02}" for number in range(60)]
+
+
 async def test_null_means_from_now_on(node: Process) -> None:
     async with client(node.url, "alice") as alice:
         await alice.join("general")
