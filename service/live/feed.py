@@ -15,7 +15,8 @@ from service.domain.room import RoomState
 from service.protocol.events import MessageNew, NameOf, Outgoing, to_wire
 
 RING = 256
-"""Events a feed remembers, so that a short absence costs no query."""
+RING_SIZE = 256 * 1024
+"""Events a feed remembers, and characters in them, so that a short absence costs no query."""
 
 MAX_PARKED = 1_000
 """Events that may wait for a missing one; past that they are dropped, since the log has them all."""
@@ -35,6 +36,12 @@ class Item:
         self._encoders = encoders
         self._frames: dict[str, bytes] = {}
         self._own: dict[str, bytes] = {}
+
+    @property
+    def size(self) -> int:
+        """Roughly its length in characters."""
+        event = self.recorded.event
+        return 200 + len(event.content or "" if isinstance(event, MessagePosted) else "")
 
     def frame(self, wire_format: str, user: str) -> bytes:
         """Return the frame for a listener of `user`; a message's `ref` is shown to its author only."""
@@ -57,7 +64,8 @@ class Feed:
 
     def __init__(self, state: RoomState) -> None:
         self.state = state
-        self._ring: deque[Item] = deque(maxlen=RING)
+        self._ring: deque[Item] = deque()
+        self._ring_size = 0
         self._parked: dict[int, Recorded] = {}
 
     @property
@@ -90,6 +98,9 @@ class Feed:
     def remember(self, item: Item) -> None:
         """Keep a delivered event for those who come back soon."""
         self._ring.append(item)
+        self._ring_size += item.size
+        while len(self._ring) > RING or self._ring_size > RING_SIZE:
+            self._ring_size -= self._ring.popleft().size
 
     def recent(self, after: int) -> list[Item] | None:
         """Return all events after a seq, or None where they reach further back than this feed remembers."""

@@ -15,7 +15,7 @@ from service.chat import Receipt
 from service.domain.commands import JoinRoom, LeaveRoom, MoveReadMarker, OpenRoom, PostMessage
 from service.domain.content import check_content
 from service.domain.room import require_member, visible_until
-from service.errors import NotAllowed, NotAMember, ProjectionBehind, Refusal, RoomNotFound
+from service.errors import Malformed, NotAllowed, NotAMember, ProjectionBehind, Refusal, RoomNotFound
 from service.protocol import commands as wire
 from service.protocol.events import (
     Connected,
@@ -101,10 +101,11 @@ class Handlers:
         receipt = await answer
         session.ack(frame.ref, {"seq": receipt.seq, "roomId": receipt.room, "at": timestamp(receipt.at)})
         feed = await self._s.hub.reach(receipt.room, receipt.seq)
-        for member in feed.state.members:
-            for other in self._s.sessions.of_user(member):
-                if not other.hears(receipt.room):
-                    self._listen_quietly(other, receipt.room)
+        # A retry is for the connection that sends it; the others heard of the room the first time.
+        others = [one for member in feed.state.members for one in self._s.sessions.of_user(member)]
+        for hearer in others if receipt.fresh else [session]:
+            if not hearer.hears(receipt.room):
+                self._listen_quietly(hearer, receipt.room)
         return None
 
     async def join(self, session: Session, frame: wire.RoomJoin) -> Reply:
@@ -162,7 +163,7 @@ class Handlers:
         """`message:history`."""
         until = await self._views.ask(visible_until, frame.room_id, session.user)
         if frame.before is not None and frame.after is not None:
-            raise NotAllowed(problem="Give before or after, not both.")
+            raise Malformed(problem="Give before or after, not both - at '$'")
         history = await self._views.history(
             frame.room_id, before=frame.before, after=frame.after, limit=frame.limit, until=until
         )

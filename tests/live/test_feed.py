@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from service.domain import room
 from service.domain.events import Event, MemberJoined, MessagePosted, Recorded, RoomOpened
 from service.domain.room import RoomState
-from service.live.feed import MAX_PARKED, RING, Feed, Item
+from service.live.feed import MAX_PARKED, RING, RING_SIZE, Feed, Item
 from service.protocol.native import encode
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
@@ -73,6 +73,17 @@ def test_recent_events_are_all_or_none(head: int, after: int) -> None:
     else:
         assert recent is not None
         assert [one.recorded.seq for one in recent] == expected
+
+
+def test_what_a_feed_remembers_is_bounded_in_size_too() -> None:
+    feed = Feed(RoomState("general"))
+    for seq in range(1, 100):
+        event = MessagePosted(author="alice", content="x" * 10_000, ref="r")
+        for one in feed.accept([recorded(seq, event)]):
+            feed.remember(Item(one, str, {"native": encode}))
+    kept = RING_SIZE // 10_200
+    assert feed.recent(99 - kept) is not None
+    assert feed.recent(99 - kept - 1) is None
 
 
 def test_a_message_is_encoded_once_and_its_ref_is_for_its_author() -> None:
