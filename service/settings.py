@@ -79,7 +79,12 @@ class Settings:
         secret=True,
         shown_default="ONRECORD_DATABASE_URL",
     )
-    redis_url: str = _setting("Redis or Valkey", values.url("redis", "rediss", "unix"), "", secret=True)
+    redis_url: str = _setting(
+        "Redis or Valkey, the bus between nodes; this version runs one node without it",
+        values.url("redis", "rediss", "unix"),
+        "",
+        secret=True,
+    )
     node: str = _setting(
         "this node's name in logs, leases and metrics",
         values.text,

@@ -70,7 +70,7 @@ def dev(_args: argparse.Namespace) -> int:
 
 def serve(_args: argparse.Namespace) -> int:
     """One node."""
-    settings = _settings("database_url", "redis_url", "jwt_secret", "key_encryption_key")
+    settings = _settings("database_url", "jwt_secret", "key_encryption_key")
     _check_port(settings)
     from service.app import run_serve
 
