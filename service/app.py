@@ -1,6 +1,7 @@
 """The composition root: what each command runs, put together from the parts; the only importer of everything."""
 
 import asyncio
+import gc
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -30,6 +31,9 @@ from service.wire.http import Http, problem
 from service.wire.native import NativeDoor
 from service.wire.services import Services
 from service.wire.transport import transport_class
+
+GC_THRESHOLDS = (10_000, 20, 50)
+"""New objects per young collection, young ones per middle one, middle ones per full one (`gc.set_threshold`)."""
 
 log = logging.getLogger("onrecord.app")
 
@@ -70,6 +74,11 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: Any = None) -> None:
         """Listen, then say so."""
         await super().startup(sockets)
+        # What is built by now stays: no collection has to look at it again, and full ones, which stop everything for
+        # as long as they look, come seldom.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             self._ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
