@@ -19,6 +19,7 @@ from service.domain.events import Recorded
 from service.live.hub import Hub
 from service.live.people import People
 from service.live.relay import InProcessBackend, InProcessBus, Relay
+from service.live.tail import Tail
 from service.log import refs, schema
 from service.log.append import Appender
 from service.log.keys import KeyRing
@@ -65,6 +66,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             supervise.background(
                 append=appender.run,
                 relay=relay.run,
+                tail=Tail(reader, hub, settings.catchup_interval).run,
                 purge=lambda: supervise.every(PURGE_EVERY, lambda: refs.purge(database)),
             )
         )

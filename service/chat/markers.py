@@ -12,22 +12,20 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from service.chat.submit import Chat, Receipt, failed, receipt
 from service.domain import reader, room
 from service.domain.commands import MoveReadMarker
+from service.domain.reader import ReaderState
 from service.domain.streams import reader_stream
 from service.errors import MessageNotFound, OnRecordError, Overloaded, Refusal, Unavailable
 from service.live.hub import Hub
-from service.log.append import Appender, Placed
+from service.log.append import Appender, Entry, Placed
 from service.log.keys import KeyRing
 from service.log.read import LogReader
-
-if TYPE_CHECKING:
-    from service.domain.events import Event
 
 INTERVAL = 1.0
 """Seconds between two recorded moves of one reader."""
@@ -129,8 +127,6 @@ class Markers:
 
     async def _record(self, name: tuple[str, str], wishes: list[_Wish]) -> None:
         try:
-            # The furthest goes first: the others are answered once it is on the record.
-            wishes.sort(key=lambda wish: (wish.refusal is not None, -wish.message))
             for _ in range(MAX_DECISIONS):
                 wishes = await self._offer(name, wishes)
                 if not wishes:
@@ -143,28 +139,35 @@ class Markers:
             _fail(wishes, Unavailable())
 
     async def _offer(self, name: tuple[str, str], wishes: list[_Wish]) -> list[_Wish]:
-        """Append reads that belong together; return those that have to be decided again."""
+        """Record the furthest read, or where none moves the marker all of them; return those still to be decided.
+
+        The furthest goes alone: the others are answered only once a marker at or past theirs is on the record.
+        """
         room_id, by = name
         state = await self._reader.reader(room_id, by)
-        placing: list[tuple[_Wish, list[Event], asyncio.Future[Placed]]] = []
-        for wish in wishes:
-            events = reader.decide(state, MoveReadMarker(room=room_id, message=wish.message), by)
-            if wish.refusal is not None or (placing and placing[0][1]):
-                events = []
-            entry = self._chat.entry(
-                reader_stream(room_id, by), by, wish.ref, wish.fingerprint,
-                state.head, reader.guard(by) if events else (), events, None,
-            )  # fmt: skip
-            if wish.refusal is not None:
-                entry = msgspec.structs.replace(entry, record=False)
-            placing.append((wish, events, self._appender.offer(entry)))
-        placed = [await future for _, _, future in placing]
-        if any(one.outcome == "stale" for one in placed):
-            # Moved on another node. Those that were placed beside it are answered as known refs the next time round.
-            return wishes
-        for (wish, events, _), one in zip(placing, placed, strict=True):
-            self._settle(name, wish, bool(events), one)
-        return []
+        ahead = [wish for wish in wishes if wish.refusal is None and wish.message > state.marker]
+        chosen = [max(ahead, key=lambda wish: wish.message)] if ahead else wishes
+        placing = [self._appender.offer(self._entry(name, state, wish)) for wish in chosen]
+        again = [wish for wish in wishes if wish not in chosen]
+        for wish, future in zip(chosen, placing, strict=True):
+            placed = await future
+            if placed.outcome == "stale":
+                again.append(wish)
+            else:
+                self._settle(name, wish, bool(ahead), placed)
+        return again
+
+    def _entry(self, name: tuple[str, str], state: ReaderState, wish: _Wish) -> Entry:
+        room_id, by = name
+        refused = wish.refusal is not None
+        events = (
+            [] if refused else reader.decide(state, MoveReadMarker(room=room_id, message=wish.message), by)
+        )
+        entry = self._chat.entry(
+            reader_stream(room_id, by), by, wish.ref, wish.fingerprint,
+            state.head, reader.guard(by) if events else (), events, None,
+        )  # fmt: skip
+        return msgspec.structs.replace(entry, record=not refused)
 
     def _settle(self, name: tuple[str, str], wish: _Wish, moves: bool, placed: Placed) -> None:  # noqa: FBT001 - private
         error = failed(placed.outcome, wish.ref, wish.refusal)
@@ -172,7 +175,7 @@ class Markers:
             _fail([wish], error)
             return
         answer: Any = receipt(placed)
-        if moves and placed.outcome == "appended":
+        if moves and placed.outcome in ("appended", "known"):
             self._moved(*name, wish.message, answer.at)
         if not wish.answer.done():
             wish.answer.set_result(answer)

@@ -97,7 +97,7 @@ class Chat:
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         key = await self._keys.of_person(by, self._database) if isinstance(command, PostMessage) else None
         feed = await self._hub.feed(command.room)
-        refusal = await self._missing_reply(command, feed)
+        refusal = await self._missing_reply(command, feed, by)
         attempt = _Attempt(command, by, ref, self._keys.fingerprint(said), key, answer, refusal)
         self._decide(attempt, feed)
         return answer
@@ -144,9 +144,9 @@ class Chat:
             stored=tuple(self._mapper.to_stored(event, stream, key) for event in events),
         )
 
-    async def _missing_reply(self, command: RoomCommand, feed: Feed) -> Refusal | None:
-        """Return the refusal of a reply to what is no message of the room."""
-        if not isinstance(command, PostMessage) or command.reply_to is None:
+    async def _missing_reply(self, command: RoomCommand, feed: Feed, by: str) -> Refusal | None:
+        """Return the refusal of a reply to what is no message of the room; outsiders are told nothing of that."""
+        if not isinstance(command, PostMessage) or command.reply_to is None or by not in feed.state.members:
             return None
         if await self._hub.message_exists(command.room, command.reply_to):
             return None
@@ -193,6 +193,7 @@ class Chat:
     async def _decide_again(self, attempt: _Attempt) -> None:
         try:
             feed = await self._hub.refresh(attempt.command.room)
+            attempt.refusal = await self._missing_reply(attempt.command, feed, attempt.by)
         except Exception:
             log.exception("refresh_failed", extra={"room": attempt.command.room})
             if not attempt.answer.done():

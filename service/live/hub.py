@@ -23,6 +23,9 @@ from service.protocol.events import Outgoing
 PATIENCE = 0.02
 """Seconds to wait for an event that may be on its way, before the log is read for it."""
 
+REPAIR_PAUSE = 0.5
+"""Seconds between two looks at the log for an event that it does not show yet, or that cannot be read."""
+
 PAGE = 200
 """Events read at once from the log to catch up."""
 
@@ -40,6 +43,8 @@ class Listener(Protocol):
 
     user: str
     wire_format: str
+    turn: asyncio.Lock
+    """Held by whichever room catches this listener up: one page at a time, however many rooms it hears."""
 
     @property
     def closing(self) -> bool:
@@ -64,9 +69,11 @@ class Hub:
         self._encoders = encoders
         self._feeds: dict[str, Feed] = {}
         self._idle: OrderedDict[str, None] = OrderedDict()
-        self._loading: dict[str, tuple[asyncio.Future[Feed], list[Recorded]]] = {}
+        self._loading: dict[str, tuple[asyncio.Task[Feed], list[Recorded]]] = {}
         self._listeners: dict[str, set[Listener]] = {}
+        self._arriving: dict[str, set[Listener]] = {}
         self._repairs: dict[str, asyncio.Task[None]] = {}
+        self._repair_again: set[str] = set()
         self.on_follow: Callable[[str], None] = lambda _room: None
         self.on_unfollow: Callable[[str], None] = lambda _room: None
 
@@ -89,9 +96,10 @@ class Hub:
             if room in self._idle:
                 self._idle.move_to_end(room)
             return feed
-        if room in self._loading:
-            return await asyncio.shield(self._loading[room][0])
-        return await self._load(room)
+        if room not in self._loading:
+            # A task of the hub's own: whoever asked first may be cancelled, and the others wait for it too.
+            self._loading[room] = (asyncio.create_task(self._load(room)), [])
+        return await asyncio.shield(self._loading[room][0])
 
     async def reach(self, room: str, seq: int) -> Feed:
         """Return a room's feed, at least as new as a seq that is on the record.
@@ -106,14 +114,28 @@ class Hub:
 
     async def refresh(self, room: str) -> Feed:
         """Return a room's feed, at least as new as the log was when this was called."""
-        feed = await self.feed(room)
-        while events := await self._reader.stream(room_stream(room), feed.head, PAGE):
+        while True:
+            feed = await self.feed(room)
+            events = await self._reader.stream(room_stream(room), feed.head, PAGE)
             await self._people.load(named_in(events))
-            self._advance(feed, events)
-            if room not in self._feeds:
+            if self._feeds.get(room, feed) is not feed:
+                continue  # it was dropped and loaded again meanwhile
+            if events and room not in self._feeds:
                 self.on_follow(room)
                 self._keep(feed)
-        return feed
+            self._advance(feed, events)
+            if len(events) < PAGE:
+                return feed
+
+    async def heal(self, room: str, seq: int) -> None:
+        """Read a room again if it is in use here and `seq`, which is on the record, has not been heard.
+
+        Raises:
+            Unavailable: the log cannot be read.
+        """
+        feed = self._feeds.get(room)
+        if feed is not None and feed.head < seq:
+            await self.refresh(room)
 
     async def message_exists(self, room: str, seq: int) -> bool:
         """Return whether a number in a room is a message.
@@ -141,11 +163,15 @@ class Hub:
     def broadcast(self, room: str, outgoing: Outgoing) -> None:
         """Send something that is not part of the room's order to everyone who listens here."""
         frames: dict[str, bytes] = {}
-        for listener in self._listeners.get(room, ()):
+        for listener in self._listeners.get(room, set()) | self._arriving.get(room, set()):
             wire_format = listener.wire_format
             if wire_format not in frames:
                 frames[wire_format] = self._encoders[wire_format](outgoing)
             listener.write(frames[wire_format])
+
+    def arrive(self, listener: Listener, room: str) -> None:
+        """Let a member hear what is not part of the room's order, while it still catches up; before its snapshots."""
+        self._arriving.setdefault(room, set()).add(listener)
 
     async def listen(self, listener: Listener, room: str, after: int | None) -> None:
         """Send a listener everything after a seq (None: nothing that is past), then let it hear the room live.
@@ -160,23 +186,24 @@ class Hub:
         if readable_until(feed.state, listener.user) is not None or (after or 0) > feed.head:
             # Another node may know better: of a join just now, or of events that the client heard there already.
             feed = await self.refresh(room)
-        cursor = None if after is None else min(after, feed.head)
+        cursor = feed.head if after is None else min(after, feed.head)
         while not listener.closing:
-            feed = await self.feed(room)
-            cursor = feed.head if cursor is None else cursor
-            end = readable_until(feed.state, listener.user)
-            if end is None and (recent := feed.recent(cursor)) is not None:
-                cursor = self._write_some(listener, recent, cursor)
-                if cursor == feed.head:
-                    self._join(listener, feed)
-                    return
-            else:
-                last = feed.head if end is None else end
-                cursor = await self._send_page(listener, room, cursor, last)
+            async with listener.turn:
+                await listener.drained()
+                feed = await self.feed(room)
+                # No await from this look at the state to the end of `_join`, where it comes to that.
+                end = readable_until(feed.state, listener.user)
                 if end is not None and cursor >= end:
+                    self.quit(listener, room)
                     listener.left(room)
                     return
-            await listener.drained()
+                if end is None and (recent := feed.recent(cursor)) is not None:
+                    cursor = self._write_some(listener, recent, cursor)
+                    if cursor == feed.head:
+                        self._join(listener, feed)
+                        return
+                else:
+                    cursor = await self._send_page(listener, room, cursor, feed.head if end is None else end)
 
     def _write_some(self, listener: Listener, items: Iterable[Item], cursor: int) -> int:
         """Write events until a slice is full; return the seq of the last one."""
@@ -203,47 +230,53 @@ class Hub:
 
     def quit(self, listener: Listener, room: str) -> None:
         """Let a listener hear a room no more."""
-        listeners = self._listeners.get(room)
-        if listeners is None:
+        if self._discard(self._arriving, listener, room):
             return
-        listeners.discard(listener)
-        if not listeners:
-            del self._listeners[room]
+        if self._discard(self._listeners, listener, room) and room not in self._listeners:
             self._idle[room] = None
             self._evict()
+
+    def forget(self, listener: Listener) -> None:
+        """Let go of a listener that arrived somewhere and never began to listen."""
+        for room in [room for room, arriving in self._arriving.items() if listener in arriving]:
+            self._discard(self._arriving, listener, room)
+
+    @staticmethod
+    def _discard(by_room: dict[str, set[Listener]], listener: Listener, room: str) -> bool:
+        listeners = by_room.get(room, set())
+        if listener not in listeners:
+            return False
+        listeners.discard(listener)
+        if not listeners:
+            del by_room[room]
+        return True
 
     def listening(self, room: str) -> int:
         """Return how many listeners a room has on this node."""
         return len(self._listeners.get(room, ()))
 
     async def close(self) -> None:
-        """Stop repairing."""
-        for task in self._repairs.values():
+        """Stop reading."""
+        tasks = [*self._repairs.values(), *(task for task, _ in self._loading.values())]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._repairs.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _load(self, room: str) -> Feed:
-        loading: asyncio.Future[Feed] = asyncio.get_running_loop().create_future()
-        parked: list[Recorded] = []
-        # From here on `deliver` parks this room's events, so that none falls between the read and the feed.
-        self._loading[room] = (loading, parked)
+        # While this runs, `deliver` parks the room's events, so that none falls between the read and the feed.
         self.on_follow(room)
         try:
             feed = Feed(await self._reader.room(room))
-        except BaseException as error:
+        except BaseException:
             self.on_unfollow(room)
-            loading.set_exception(error)
-            loading.exception()  # whoever waits gets it; nobody has to
             raise
         finally:
-            del self._loading[room]
+            _, parked = self._loading.pop(room)
         if feed.head or parked:
             self._keep(feed)
+            self._receive(feed, parked)
         else:
             self.on_unfollow(room)
-        loading.set_result(feed)
-        if parked:
-            self._receive(feed, parked)
         return feed
 
     def _keep(self, feed: Feed) -> None:
@@ -258,7 +291,7 @@ class Hub:
             self.on_unfollow(room)
 
     def _join(self, listener: Listener, feed: Feed) -> None:
-        # No await between the caller's look at the feed and this: the listener misses nothing and hears nothing twice.
+        self._discard(self._arriving, listener, feed.room)
         if feed.room not in self._listeners:
             self._listeners[feed.room] = set()
             self._idle.pop(feed.room, None)
@@ -275,6 +308,8 @@ class Hub:
     def _advance(self, feed: Feed, events: list[Recorded]) -> None:
         """Deliver what comes next of `events`, whose people are known."""
         for recorded in feed.accept(events):
+            if self._feeds.get(feed.room) is not feed:
+                continue  # nobody listens to a feed that was dropped: its successor delivers
             item = Item(recorded, self._people.name_of, self._encoders)
             feed.remember(item)
             listeners = self._listeners.get(feed.room)
@@ -292,23 +327,33 @@ class Hub:
             listener.left(room)
 
     def _repair(self, feed: Feed, patience: float) -> None:
-        if feed.room not in self._repairs:
-            task = asyncio.create_task(self._read_missing(feed, patience))
-            self._repairs[feed.room] = task
-            task.add_done_callback(lambda _task: self._repairs.pop(feed.room, None))
+        if feed.room in self._repairs:
+            self._repair_again.add(feed.room)
+        else:
+            self._repairs[feed.room] = asyncio.create_task(self._read_missing(feed, patience))
 
     async def _read_missing(self, feed: Feed, patience: float) -> None:
         pause = patience
-        while self._feeds.get(feed.room) is feed:
-            await asyncio.sleep(pause)
-            try:
-                events = await self._reader.stream(room_stream(feed.room), feed.head, PAGE)
-                await self._people.load(named_in(events))
-            except Exception:
-                log.exception("repair_failed", extra={"room": feed.room})
-                pause = 1.0
-                continue
-            self._advance(feed, events)
-            if len(events) < PAGE:
-                return
-            pause = 0.0
+        try:
+            while self._feeds.get(feed.room) is feed:
+                await asyncio.sleep(pause)
+                self._repair_again.discard(feed.room)
+                more = await self._read_on(feed)
+                if not more and not feed.gap and feed.room not in self._repair_again:
+                    return
+                pause = 0.0 if more else REPAIR_PAUSE
+        finally:
+            # Without an await after the last look, so that nothing which asks for a repair is passed over.
+            del self._repairs[feed.room]
+
+    async def _read_on(self, feed: Feed) -> bool:
+        """Deliver what the log has after a feed's head; return whether there is more."""
+        try:
+            events = await self._reader.stream(room_stream(feed.room), feed.head, PAGE)
+            await self._people.load(named_in(events))
+        except Exception:
+            log.exception("repair_failed", extra={"room": feed.room})
+            self._repair_again.add(feed.room)
+            return False
+        self._advance(feed, events)
+        return len(events) == PAGE

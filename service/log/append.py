@@ -136,6 +136,7 @@ class Appender:
             self._ended = True
             self._fail([*batch, *self._queue])
             self._queue.clear()
+            self._queued_bytes = 0
             if self._connection is not None:
                 self._connection.terminate()
 
@@ -206,7 +207,11 @@ class Appender:
 
     def _settle(self, batch: list[_Waiting], rows: list[Any]) -> None:
         result = read_batch([entry for entry, _ in batch], rows, self._mapper)
-        self._placed(result.news)
+        try:
+            self._placed(result.news)
+        except Exception:
+            # It is committed: whoever waits is told so, and the tail reader brings the news.
+            log.exception("delivery_failed")
         for (_, future), placed in zip(batch, result.placed, strict=True):
             if not future.done():
                 future.set_result(placed)
@@ -221,6 +226,7 @@ def read_batch(entries: list[Entry], rows: list[Any], mapper: Mapper) -> Batch:
     """Return what the rows of `chat_append` say: own events from memory, missing ones decoded."""
     placed: list[Placed | None] = [None] * len(entries)
     news: dict[str, list[Recorded]] = {}
+    broken: set[str] = set()
     used = [0] * len(entries)
     for command, outcome, seq, position, at, stream, topic, subject, by, key_id, wrapped, state in rows:
         entry = entries[command - 1]
@@ -237,7 +243,7 @@ def read_batch(entries: list[Entry], rows: list[Any], mapper: Mapper) -> Batch:
                 "wrapped": wrapped,
                 "state": state,
             }
-            news.setdefault(stream, []).append(mapper.to_recorded(row))
+            _add_missing(news, broken, row, mapper)
             continue
         if outcome == "appended":
             event = entry.events[used[command - 1]]
@@ -250,7 +256,18 @@ def read_batch(entries: list[Entry], rows: list[Any], mapper: Mapper) -> Batch:
     if len(answered) != len(entries):
         message = f"chat_append answered {len(answered)} of {len(entries)} commands"
         raise RuntimeError(message)
-    return Batch(answered, news)
+    return Batch(answered, {stream: events for stream, events in news.items() if stream not in broken})
+
+
+def _add_missing(
+    news: dict[str, list[Recorded]], broken: set[str], row: dict[str, Any], mapper: Mapper
+) -> None:
+    """Add a row that the node lacks; one that it cannot read holds up its own stream and no other."""
+    try:
+        news.setdefault(row["stream"], []).append(mapper.to_recorded(row))
+    except Exception:
+        log.exception("unreadable_event", extra={"stream": row["stream"], "seq": row["originator_version"]})
+        broken.add(row["stream"])
 
 
 def arguments(entries: list[Entry], known_head: Callable[[str], int | None]) -> tuple[list[Any], ...]:

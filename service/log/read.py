@@ -45,6 +45,13 @@ class LogReader:
         """Return the position of the log's last event, 0 where it is empty."""
         return int(await self._value("SELECT coalesce(max(notification_id), 0) FROM stored_events"))
 
+    async def moved(self, after: int) -> list[tuple[str, int, int]]:
+        """Return per stream that has events after a position its name, its last seq and that event's position.
+
+        By position, so that whoever stops in between has lost nothing before the last one it took.
+        """
+        return [(row["stream"], row["seq"], row["position"]) for row in await self._fetch(_MOVED, after)]
+
     async def stream(self, stream: str, after: int, limit: int, until: int | None = None) -> list[Recorded]:
         """Return at most `limit` events of a stream with `after` < seq <= `until`, by seq."""
         rows = await self._fetch(_STREAM, stream_id(stream), after, until, limit)
@@ -94,6 +101,11 @@ class LogReader:
 
 
 _HEAD = "SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE originator_id = $1"
+_MOVED = """
+    SELECT stream, max(originator_version) AS seq, max(notification_id) AS position
+    FROM stored_events WHERE notification_id > $1
+    GROUP BY stream ORDER BY position
+"""
 _STREAM = f"""{ROWS}
     WHERE e.originator_id = $1 AND e.originator_version > $2
         AND e.originator_version <= coalesce($3::bigint, 9223372036854775807)

@@ -63,7 +63,7 @@ class Tokens:
             raise TokenExpired from error
         except (JoseError, ValueError, TypeError) as error:
             raise TokenInvalid(problem=_sentence(error)) from error
-        return _identity(decoded.claims)
+        return _identity(decoded.claims, self._leeway)
 
     def sign(self, user: str, name: str | None, lifetime: float) -> str:
         """Return a token of a user that holds for `lifetime` seconds; for development only."""
@@ -90,14 +90,14 @@ def bearer(header: str | None) -> str | None:
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 
-def _identity(claims: dict[str, object]) -> Identity:
+def _identity(claims: dict[str, object], leeway: float) -> Identity:
     user, name, scope, expires = claims["sub"], claims.get("name"), claims.get("scope"), claims["exp"]
     if not isinstance(user, str) or not _user_id.match(user):
         raise TokenInvalid(problem="its sub is no user id")
     if not isinstance(expires, int | float):
         raise TokenInvalid(problem="its exp is no time")
     try:
-        expires_at = datetime.fromtimestamp(expires, UTC)
+        expires_at = datetime.fromtimestamp(expires + leeway, UTC)
     except (ValueError, OverflowError, OSError):
         expires_at = datetime.max.replace(tzinfo=UTC)
     scopes = frozenset(scope.split()) if isinstance(scope, str) else frozenset[str]()

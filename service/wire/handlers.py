@@ -65,13 +65,14 @@ class Handlers:
 
     async def connect(self, session: Session, frame: wire.Connect) -> None:
         """Answer `connect`: say of each room whether the cursor holds, then send what followed it, then go live."""
-        starts: dict[str, int | None] = {}
+        starts: dict[str, int] = {}
         heads: dict[str, RoomHead] = {}
         same_epoch = frame.epoch is None or frame.epoch == self._s.epoch
-        for room, cursor in list(frame.rooms.items()):
+        for room, cursor in frame.rooms.items():
             heads[room], start = await self._resume(session.user, room, cursor, same_epoch=same_epoch)
-            if heads[room].head is not None and start is not False:
+            if start is not None:
                 starts[room] = start
+        session.connected = True
         session.emit(
             Connected(
                 protocol=PROTOCOL,
@@ -84,12 +85,18 @@ class Handlers:
             )
         )
         for room, start in starts.items():
-            try:
-                session.emit(await self._views.receipts(room))
-            except ProjectionBehind as error:
-                # Coming back needs the log alone; receipts arrive again as people read on.
-                log.warning("receipts_skipped", extra={"room": room, "behind": error.data["behind"]})
+            if heads[room].reason != "not_a_member":
+                await self._send_receipts(session, room)
             session.listen(room, start)
+            await session.drained()
+
+    async def _send_receipts(self, session: Session, room: str) -> None:
+        self._s.hub.arrive(session, room)
+        try:
+            session.emit(await self._views.receipts(room))
+        except ProjectionBehind as error:
+            # Coming back needs the log alone; receipts arrive again as people read on.
+            log.warning("receipts_skipped", extra={"room": room, "behind": error.data["behind"]})
 
     async def create(self, session: Session, frame: wire.RoomCreate) -> Reply:
         """`room:create`."""
@@ -99,12 +106,12 @@ class Handlers:
         await self._s.people.load(frame.members)
         answer = await self._s.chat.submit(command, session.user, _ref(frame), said(frame))
         receipt = await answer
-        session.ack(frame.ref, {"seq": receipt.seq, "roomId": receipt.room, "at": timestamp(receipt.at)})
         feed = await self._s.hub.reach(receipt.room, receipt.seq)
+        session.ack(frame.ref, {"seq": receipt.seq, "roomId": receipt.room, "at": timestamp(receipt.at)})
         # A retry is for the connection that sends it; the others heard of the room the first time.
         others = [one for member in feed.state.members for one in self._s.sessions.of_user(member)]
         for hearer in others if receipt.fresh else [session]:
-            if not hearer.hears(receipt.room):
+            if hearer.connected and not hearer.hears(receipt.room):
                 self._listen_quietly(hearer, receipt.room)
         return None
 
@@ -114,17 +121,20 @@ class Handlers:
         session.check_room(room)
         command = JoinRoom(room=room, create=self._s.settings.join_creates)
         receipt = await (await self._s.chat.submit(command, session.user, _ref(frame), said(frame)))
-        head = (await self._s.hub.reach(room, receipt.seq)).head
-        cursor = self._join_cursor(receipt, frame.after, head)
+        feed = await self._s.hub.reach(room, receipt.seq)
+        acked = {"seq": receipt.seq, "at": timestamp(receipt.at), "head": feed.head, "epoch": self._s.epoch}
+        if session.user not in feed.state.members:
+            return acked  # a retry by somebody who has left since: the ack is all they are owed
+        cursor = self._join_cursor(receipt, frame.after, feed.head)
+        if not session.hears(room):
+            self._s.hub.arrive(session, room)
         # All that can fail comes before the ack, so that a retry finds nothing half done.
         snapshots = (
             await self._views.members(room, None, MEMBERS_PAGE),
             await self._views.receipts(room),
             await self._views.history(room, limit=HISTORY_ON_JOIN, until=cursor),
         )
-        session.ack(
-            frame.ref, {"seq": receipt.seq, "at": timestamp(receipt.at), "head": head, "epoch": self._s.epoch}
-        )
+        session.ack(frame.ref, acked)
         for snapshot in snapshots:
             session.emit(snapshot)
         if frame.after is not None or not session.hears(room):
@@ -184,25 +194,28 @@ class Handlers:
 
     async def _resume(
         self, user: str, room: str, cursor: int | None, *, same_epoch: bool
-    ) -> tuple[RoomHead, "int | bool | None"]:
-        """Return what to say of a room at `connect`, and where to begin (False: nowhere)."""
+    ) -> tuple[RoomHead, int | None]:
+        """Return what to say of a room at `connect`, and the seq to begin after (None: nothing is to be sent)."""
         try:
-            until = await self._views.ask(visible_until, room, user)
+            until = await self._ask(user, room)
         except RoomNotFound:
-            return RoomHead(recovered=False, reason="room_not_found"), False
+            return RoomHead(recovered=False, reason="room_not_found"), None
         except NotAMember:
             feed = await self._s.hub.feed(room)
-            return RoomHead(recovered=False, head=feed.head, reason="not_a_member"), False
-        feed = await self._s.hub.reach(room, cursor or 0)
-        head = feed.head if until is None else until
-        if not same_epoch:
-            return RoomHead(recovered=False, head=head, reason="epoch_changed"), None
+            return RoomHead(recovered=False, head=feed.head, reason="not_a_member"), None
         if until is not None:
-            start = False if cursor is None else min(cursor, until)
-            return RoomHead(recovered=False, head=head, reason="not_a_member"), start
+            start = cursor if same_epoch and cursor is not None and cursor < until else None
+            return RoomHead(recovered=False, head=until, reason="not_a_member"), start
+        # Whoever is to hear the room from now on begins after the very head that is said here.
+        head = (await self._s.hub.reach(room, cursor or 0)).head
+        if not same_epoch:
+            return RoomHead(recovered=False, head=head, reason="epoch_changed"), head
         if cursor is not None and cursor > head:
-            return RoomHead(recovered=False, head=head, reason="ahead"), None
-        return RoomHead(recovered=True, head=head), cursor
+            return RoomHead(recovered=False, head=head, reason="ahead"), head
+        return RoomHead(recovered=True, head=head), head if cursor is None else cursor
+
+    async def _ask(self, user: str, room: str) -> int | None:
+        return await self._views.ask(visible_until, room, user)
 
     def _listen_quietly(self, session: Session, room: str) -> None:
         try:
@@ -223,9 +236,16 @@ class Handlers:
 
 
 def said(frame: wire.Frame) -> bytes:
-    """Return what makes a command the same command: everything but its ref."""
-    fields = msgspec.to_builtins(frame)
-    return msgspec.json.encode({name: fields[name] for name in sorted(fields) if name != "ref"})
+    """Return what makes a command the same command: everything that was said, but its ref.
+
+    Fields at their defaults are left out, so that a later version with more fields knows a retry of an earlier one.
+    """
+    fields = {
+        field.encode_name: getattr(frame, field.name)
+        for field in msgspec.structs.fields(frame)
+        if field.name != "ref" and getattr(frame, field.name) != field.default
+    }
+    return msgspec.json.encode(dict(sorted(fields.items())))
 
 
 def _ref(frame: wire.Frame) -> str:

@@ -203,4 +203,7 @@ def allowed_origin(headers: Headers, allowed: tuple[str, ...]) -> bool:
         return True
     if allowed:
         return origin in allowed
-    return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
+    try:
+        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
+    except ValueError:
+        return False  # no URL at all

@@ -46,6 +46,8 @@ class Session:
         self.id = str(uuid4())
         self.user = identity.user
         self.expires_at = identity.expires_at
+        self.turn = asyncio.Lock()
+        self.connected = False
         self._transport = transport
         self._hub = hub
         self._max_rooms = max_rooms
@@ -101,8 +103,9 @@ class Session:
         answer.add_done_callback(lambda done: self._answered(ref, done, shape))
 
     async def ready(self) -> None:
-        """Wait until another command may be begun."""
+        """Wait until another command may be begun: few wait for their commit, and little waits for the socket."""
         await self._room_for_more.wait()
+        await self._transport.drained()
 
     def renew(self, expires_at: datetime) -> None:
         """Go on until another expiry; then the connection closes with 4001."""
@@ -137,7 +140,7 @@ class Session:
         task = self._rooms.pop(room, None)
         if task is not None:
             task.cancel()
-            self._hub.quit(self, room)
+        self._hub.quit(self, room)
 
     async def end(self) -> None:
         """Let go of everything; the transport is closed or closing."""
@@ -146,6 +149,7 @@ class Session:
         tasks = list(self._rooms.values())
         for room in list(self._rooms):
             self.stop(room)
+        self._hub.forget(self)
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _catch_up(self, room: str, after: int | None) -> None:

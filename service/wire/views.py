@@ -30,9 +30,6 @@ from service.wire.services import Services
 MAX_RECEIPTS = 1_000
 """Receipts in one `room:receipts`: the latest, so that the frame stays small in a very large room."""
 
-ROW_BYTES = 400
-"""What a message in a page takes beside its words, roughly."""
-
 T = TypeVar("T")
 
 
@@ -49,10 +46,15 @@ class Views:
             ProjectionBehind, Unavailable: the read model cannot be asked now.
         """
         page = await self.read(messages.page, room, **which)
-        rows = _within(page.messages, self._s.settings.max_outbox // 2, oldest=which.get("after") is not None)
-        await self._s.people.load(row.user_id for row in rows)
-        more = page.has_more or len(rows) < len(page.messages)
-        return History(room_id=room, messages=list(map(self.message, rows)), has_more=more)
+        await self._s.people.load(row.user_id for row in page.messages)
+        shown = list(map(self.message, page.messages))
+        kept = _within(shown, self._budget, oldest=which.get("after") is not None)
+        return History(room_id=room, messages=kept, has_more=page.has_more or len(kept) < len(shown))
+
+    @property
+    def _budget(self) -> int:
+        """Bytes of messages in one frame: a frame has to fit into the outbox with room to spare."""
+        return self._s.settings.max_outbox // 2
 
     async def summaries(self, user: str) -> list[RoomSummary]:
         """Return a user's rooms with their unread counts.
@@ -62,7 +64,13 @@ class Views:
         """
         found = await self.read(rooms.summaries, user)
         await self._s.people.load(row.last_message.user_id for row in found if row.last_message)
-        return list(map(self._summary, found))
+        shown = list(map(self._summary, found))
+        left = self._budget
+        for index, summary in enumerate(shown):
+            left -= len(msgspec.json.encode(summary.last_message))
+            if left < 0:
+                shown[index] = msgspec.structs.replace(summary, last_message=None)
+        return shown
 
     async def ask(self, rule: Callable[[RoomState, str], T], room: str, user: str) -> T:
         """Ask a rule about a user in a room; nothing is refused on a state that another node may have outdated."""
@@ -146,12 +154,12 @@ class Views:
         )
 
 
-def _within(rows: list[MessageRow], size: int, *, oldest: bool) -> list[MessageRow]:
-    """Return as many rows as `size` bytes hold, at least one: a page is one frame, and has to fit into the outbox."""
-    kept: list[MessageRow] = []
-    for row in rows if oldest else reversed(rows):
-        size -= ROW_BYTES + len(msgspec.json.encode(row.content))
+def _within(shown: list[Message], size: int, *, oldest: bool) -> list[Message]:
+    """Return as many messages as `size` bytes hold, at least one."""
+    kept: list[Message] = []
+    for message in shown if oldest else reversed(shown):
+        size -= len(msgspec.json.encode(message))
         if kept and size < 0:
             break
-        kept.append(row)
+        kept.append(message)
     return kept if oldest else kept[::-1]

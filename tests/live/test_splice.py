@@ -62,6 +62,7 @@ class Ear:
 
     def __init__(self, user: str, after: int) -> None:
         self.user = user
+        self.turn = asyncio.Lock()
         self.after = after
         self.heard: list[int] = []
         self.out = False

@@ -24,6 +24,7 @@ class Ear:
 
     def __init__(self, user: str) -> None:
         self.user = user
+        self.turn = asyncio.Lock()
         self.frames: list[bytes] = []
         self.out: list[str] = []
 

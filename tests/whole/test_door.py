@@ -89,6 +89,7 @@ async def test_silence_before_connect_ends_the_connection(database: Database) ->
         ("{address}", "", True),
         ("https://evil.example", "", False),
         ("null", "", False),
+        ("http://[", "", False),
         ("https://chat.example", "https://chat.example", True),
         ("https://chat.example.evil.example", "https://chat.example", False),
     ],
