@@ -677,14 +677,17 @@ async def test_a_cancelled_appender_answers_a_batch_that_it_is_splitting(databas
                 await future
 
 
-async def test_a_batch_whose_delivery_fails_is_answered_and_ends_the_appender(database: Database) -> None:
+async def test_a_batch_whose_delivery_fails_is_committed_all_the_same_and_answered_so(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
     async with node(database) as one:
-        one.appender._placed = lambda _news: 1 / 0  # type: ignore[assignment]
-        sent = one.appender.offer(await one.entry(MemberJoined(user="alice")))
-        with pytest.raises(Unavailable):
-            await sent
-        with pytest.raises(ZeroDivisionError):
-            await one.running
+        delivered, one.appender._placed = one.appender._placed, lambda _news: 1 / 0  # type: ignore[assignment]
+        placed = await one.appender.offer(await one.entry(MemberJoined(user="alice")))
+        assert (placed.outcome, placed.seq) == ("appended", 1)
+        assert "delivery_failed" in caplog.text
+        one.appender._placed = delivered
+        placed = await one.appender.offer(await one.entry(MemberJoined(user="bob"), guard=()))
+        assert placed.seq == 2
 
 
 async def test_an_appender_that_ended_answers_at_once(database: Database) -> None:

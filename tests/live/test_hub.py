@@ -1,0 +1,77 @@
+"""The hub where tasks meet: loading and repairing."""
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from service.domain.events import MemberJoined, MessagePosted, RoomOpened
+from service.live.hub import Hub
+from service.live.people import People
+from tests.live.test_splice import STREAM, Ear, Log, number
+
+if TYPE_CHECKING:
+    from service.log.read import LogReader
+
+
+class SlowLog(Log):
+    """A log whose look-ups of names and rooms can be held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = asyncio.Event()
+        self.held.set()
+        self.asked = 0
+
+    async def names(self, users: object) -> dict[str, None]:
+        self.asked += 1
+        await self.held.wait()
+        return await super().names(users)
+
+    async def room(self, room: str) -> object:  # type: ignore[override] # the state
+        self.asked += 1
+        await self.held.wait()
+        return await super().room(room)
+
+
+def world() -> tuple[SlowLog, Hub]:
+    log = SlowLog()
+    log.append(RoomOpened(name="General"))
+    log.append(MemberJoined(user="alice", role="owner"))
+    reader = cast("LogReader", log)
+    return log, Hub(reader, People(reader), {"number": number})
+
+
+async def until(condition: object) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # type: ignore[operator] # a callable
+            await asyncio.sleep(0.001)
+
+
+async def test_who_waits_for_a_room_is_not_cancelled_with_the_one_who_asked_first() -> None:
+    log, hub = world()
+    log.held.clear()
+    first = asyncio.create_task(hub.feed("general"))
+    await until(lambda: log.asked)
+    second = asyncio.create_task(hub.feed("general"))
+    await asyncio.sleep(0)
+    first.cancel()
+    log.held.set()
+    assert (await second).head == 2
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_what_arrives_while_a_repair_waits_for_names_is_delivered_too() -> None:
+    log, hub = world()
+    ear = Ear("alice", 0)
+    await hub.listen(ear, "general", 0)
+    log.held.clear()
+    log.asked = 0
+    hub.deliver({STREAM: [log.append(MessagePosted(author="stranger", content="x", ref="1"))]})
+    await until(lambda: log.asked)
+    hub.deliver({STREAM: [log.append(MessagePosted(author="alice", content="x", ref="2"))]})
+    log.held.set()
+    await until(lambda: len(ear.heard) == 4)
+    assert ear.heard == [1, 2, 3, 4]
+    await hub.close()
