@@ -150,7 +150,12 @@ def _appender(settings: Settings, mapper: Mapper, hub: Hub, relay: Relay) -> App
         relay.announce(news)
 
     return Appender(
-        lambda: asyncpg.connect(settings.database_url, timeout=settings.database_timeout),
+        lambda: asyncpg.connect(
+            settings.database_url,
+            timeout=settings.database_timeout,
+            # `chat_append` takes its lock first and looks afterwards: each look has to see what was committed by then.
+            server_settings={"default_transaction_isolation": "read committed"},
+        ),
         mapper,
         known_head=hub.known_head,
         placed=placed,
