@@ -22,6 +22,7 @@ from service.live.relay import InProcessBackend, InProcessBus, Relay
 from service.live.tail import Tail
 from service.log import refs, schema
 from service.log.append import Appender
+from service.log.clock import Clock
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper
 from service.log.read import LogReader
@@ -32,9 +33,13 @@ from service.wire.limits import Rate
 from service.wire.services import Services
 from service.wire.session import NATIVE, native_frame
 from service.wire.sessions import Sessions
+from service.wire.telling import Telling
 
 PURGE_EVERY = 3600.0
 """Seconds between two rounds of forgetting old refs."""
+
+CLOCK_EVERY = 60.0
+"""Seconds between two questions for the database's time."""
 
 CLOSE_WITHIN = 3.0
 """Seconds that a pool has to give its connections back when the node stops."""
@@ -55,18 +60,27 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
         mapper = Mapper(keys)
         reader = LogReader(database, mapper, settings.database_timeout)
         people = People(reader)
-        hub = Hub(reader, people, {NATIVE: native_frame})
+        clock = Clock(database, settings.database_timeout)
+        await clock.ask()
+        hub = Hub(reader, people, {NATIVE: native_frame}, clock.now)
+        sessions = Sessions(settings.max_connections)
+        telling = Telling(sessions, hub)
         relay = await stack.enter_async_context(_relay(hub, bus or InProcessBus()))
-        appender = _appender(settings, mapper, hub, relay)
-        chat = Chat(hub, appender, reader, people, keys, database)
-        markers = Markers(chat, hub, appender, reader, keys, _teller(hub))
+        appender = _appender(settings, mapper, hub, relay, telling)
+        chat = Chat(
+            hub, appender, reader, people, keys, database,
+            now=clock.now, max_content=settings.max_content,
+        )  # fmt: skip
+        markers = Markers(chat, hub, appender, reader, keys, _teller(hub), now=clock.now)
         stack.push_async_callback(hub.close)
         stack.push_async_callback(markers.close)
+        stack.push_async_callback(telling.close)
         await stack.enter_async_context(
             supervise.background(
                 append=appender.run,
                 relay=relay.run,
                 tail=Tail(reader, hub, settings.catchup_interval).run,
+                clock=lambda: supervise.every(CLOCK_EVERY, clock.ask),
                 purge=lambda: supervise.every(PURGE_EVERY, lambda: refs.purge(database)),
             )
         )
@@ -82,7 +96,8 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             reads=reads,
             tokens=_tokens(settings),
             rate=Rate(settings.rate_per_second, settings.rate_burst, asyncio.get_running_loop().time),
-            sessions=Sessions(settings.max_connections),
+            sessions=sessions,
+            now=clock.now,
         )
 
 
@@ -144,10 +159,11 @@ async def _relay(hub: Hub, bus: InProcessBus) -> AsyncIterator[Relay]:
             await relay.close()
 
 
-def _appender(settings: Settings, mapper: Mapper, hub: Hub, relay: Relay) -> Appender:
+def _appender(settings: Settings, mapper: Mapper, hub: Hub, relay: Relay, telling: Telling) -> Appender:
     def placed(news: dict[str, list[Recorded]]) -> None:
         hub.deliver(news)
         relay.announce(news)
+        telling.tell(news)
 
     return Appender(
         lambda: asyncpg.connect(

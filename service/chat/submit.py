@@ -15,10 +15,10 @@ from uuid import uuid4
 import msgspec
 
 from service.domain import person, room
-from service.domain.content import check_content
-from service.domain.message import MessageState
 from service.domain.commands import EditMessage, MessageCommand, NamePerson, PostMessage, RoomCommand
+from service.domain.content import check_content
 from service.domain.events import Event
+from service.domain.message import MessageState
 from service.domain.streams import person_stream, room_of, room_stream
 from service.errors import (
     MessageNotFound,

@@ -97,7 +97,7 @@ class RoomUpdated(
     user_id: str
     at: str
     name: str | UnsetType = UNSET
-    topic: str | None | UnsetType = UNSET
+    topic: str | UnsetType | None = UNSET
     archived: bool | UnsetType = UNSET
 
 

@@ -6,16 +6,39 @@ itself. It may raise any `OnRecordError`. `room:join` and `connect` splice what 
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 import msgspec
 
 from service.chat import Receipt
-from service.domain.commands import JoinRoom, LeaveRoom, MoveReadMarker, OpenRoom, PostMessage
-from service.domain.content import check_content
+from service.domain.commands import (
+    AddReaction,
+    ArchiveRoom,
+    BanMember,
+    ChangeRole,
+    DeleteMessage,
+    EditMessage,
+    InviteMember,
+    JoinRoom,
+    LeaveRoom,
+    MoveReadMarker,
+    MuteMember,
+    OpenRoom,
+    PinMessage,
+    PostMessage,
+    RemoveMember,
+    RemoveReaction,
+    ReopenRoom,
+    RoomCommand,
+    UnbanMember,
+    UnmuteMember,
+    UnpinMessage,
+    UpdateRoom,
+)
 from service.domain.room import require_member, visible_until
-from service.errors import Malformed, NotAllowed, NotAMember, ProjectionBehind, Refusal, RoomNotFound
+from service.domain.streams import direct_room
+from service.errors import Banned, Malformed, NotAllowed, NotAMember, ProjectionBehind, RoomNotFound
 from service.protocol import commands as wire
 from service.protocol.events import (
     Connected,
@@ -24,6 +47,7 @@ from service.protocol.events import (
 )
 from service.wire.services import Services
 from service.wire.session import Session
+from service.wire.telling import listen_quietly
 from service.wire.views import Views
 
 log = logging.getLogger("onrecord.handlers")
@@ -40,7 +64,26 @@ class Later(msgspec.Struct, frozen=True):
     shape: Callable[[Receipt], dict[str, Any]] = lambda _receipt: {}
 
 
-T = TypeVar("T")
+PLAIN: dict[type[wire.RoomFrame], type[RoomCommand]] = {
+    wire.RoomLeave: LeaveRoom,
+    wire.RoomArchive: ArchiveRoom,
+    wire.RoomReopen: ReopenRoom,
+    wire.RoomInvite: InviteMember,
+    wire.RoomKick: RemoveMember,
+    wire.RoomBan: BanMember,
+    wire.RoomUnban: UnbanMember,
+    wire.RoomMute: MuteMember,
+    wire.RoomUnmute: UnmuteMember,
+    wire.RoomRole: ChangeRole,
+    wire.MessageEdit: EditMessage,
+    wire.MessageDelete: DeleteMessage,
+    wire.MessageReact: AddReaction,
+    wire.MessageUnreact: RemoveReaction,
+    wire.MessagePin: PinMessage,
+    wire.MessageUnpin: UnpinMessage,
+}
+"""Commands that are what they say: each field of the frame is one of the command, nothing more is in the ack."""
+
 Reply = dict[str, Any] | Later | None
 Handler = Callable[[Session, Any], Awaitable[Reply]]
 
@@ -54,13 +97,14 @@ class Handlers:
         self.by_type: dict[str, Handler] = {
             wire.RoomCreate.TYPE: self.create,
             wire.RoomJoin.TYPE: self.join,
-            wire.RoomLeave.TYPE: self.leave,
             wire.RoomList.TYPE: self.list_rooms,
             wire.RoomMembers.TYPE: self.members,
             wire.MessageSend.TYPE: self.send,
             wire.MessageHistory.TYPE: self.history,
             wire.MessageRead.TYPE: self.read,
             wire.AuthRefresh.TYPE: self.refresh,
+            wire.RoomUpdate.TYPE: self.update,
+            **{frame.TYPE: self._plain(command) for frame, command in PLAIN.items()},
         }
 
     async def connect(self, session: Session, frame: wire.Connect) -> None:
@@ -100,19 +144,22 @@ class Handlers:
 
     async def create(self, session: Session, frame: wire.RoomCreate) -> Reply:
         """`room:create`."""
-        room = frame.room_id or f"r-{uuid4().hex[:20]}"
+        room = frame.room_id or _new_room_id(frame, session.user)
         session.check_room(room)
         command = OpenRoom(room=room, name=frame.name, visibility=frame.visibility, members=frame.members)
         await self._s.people.load(frame.members)
         answer = await self._s.chat.submit(command, session.user, _ref(frame), said(frame))
         receipt = await answer
-        feed = await self._s.hub.reach(receipt.room, receipt.seq)
+        await self._s.hub.reach(receipt.room, receipt.seq)
         session.ack(frame.ref, {"seq": receipt.seq, "roomId": receipt.room, "at": timestamp(receipt.at)})
-        # A retry is for the connection that sends it; the others heard of the room the first time.
-        others = [one for member in feed.state.members for one in self._s.sessions.of_user(member)]
-        for hearer in others if receipt.fresh else [session]:
-            if hearer.connected and not hearer.hears(receipt.room):
-                self._listen_quietly(hearer, receipt.room)
+        # The direct room of the same people may have been there, and be long; a room is opened by its first events.
+        after = 0 if receipt.seq == 1 + len({session.user, *frame.members}) else None
+        # A retry is for the connection that sends it: the user's others, and the other members (`Telling`), heard of
+        # the room the first time.
+        own = self._s.sessions.of_user(session.user)
+        for hearer in own if receipt.fresh else [session]:
+            if hearer.connected:
+                listen_quietly(hearer, receipt.room, after)
         return None
 
     async def join(self, session: Session, frame: wire.RoomJoin) -> Reply:
@@ -141,14 +188,18 @@ class Handlers:
             session.listen(room, cursor)
         return None
 
-    async def leave(self, session: Session, frame: wire.RoomLeave) -> Reply:
-        """`room:leave`."""
-        command = LeaveRoom(room=frame.room_id)
-        return Later(await self._s.chat.submit(command, session.user, _ref(frame), said(frame)))
+    async def update(self, session: Session, frame: wire.RoomUpdate) -> Reply:
+        """`room:update`."""
+        if frame.name is None and frame.topic is None:
+            raise Malformed(problem="Give a name, a topic or both - at '$'")
+        return await self._plain(UpdateRoom)(session, frame)
 
     async def list_rooms(self, session: Session, _frame: wire.RoomList) -> Reply:
         """`room:list`."""
-        return {"rooms": await self._views.summaries(session.user)}
+        return {
+            "rooms": await self._views.summaries(session.user),
+            "invitations": await self._views.invitations(session.user),
+        }
 
     async def members(self, session: Session, frame: wire.RoomMembers) -> Reply:
         """`room:members`."""
@@ -158,7 +209,6 @@ class Handlers:
 
     async def send(self, session: Session, frame: wire.MessageSend) -> Reply:
         """`message:send`."""
-        check_content(frame.content, self._s.settings.max_content)
         command = PostMessage(
             room=frame.room_id,
             content=frame.content,
@@ -200,7 +250,7 @@ class Handlers:
             until = await self._ask(user, room)
         except RoomNotFound:
             return RoomHead(recovered=False, reason="room_not_found"), None
-        except NotAMember:
+        except (NotAMember, Banned):
             feed = await self._s.hub.feed(room)
             return RoomHead(recovered=False, head=feed.head, reason="not_a_member"), None
         if until is not None:
@@ -217,12 +267,20 @@ class Handlers:
     async def _ask(self, user: str, room: str) -> int | None:
         return await self._views.ask(visible_until, room, user)
 
-    def _listen_quietly(self, session: Session, room: str) -> None:
-        try:
-            session.check_room(room)
-        except Refusal:
-            return  # that connection hears as many rooms as it may; its user finds the room in room:list
-        session.listen(room, 0)
+    def _plain(self, command: type[RoomCommand]) -> Handler:
+        """Return the handler of a frame whose fields are those of the command, and whose ack has nothing of its own."""
+
+        async def handle(session: Session, frame: wire.RoomFrame) -> Reply:
+            names = {"room_id": "room", "user_id": "user", "message_id": "message"}
+            fields = {
+                names.get(name, name): getattr(frame, name)
+                for name in frame.__struct_fields__
+                if name not in ("type", "ref")
+            }
+            answer = await self._s.chat.submit(command(**fields), session.user, _ref(frame), said(frame))
+            return Later(answer)
+
+        return handle
 
     @staticmethod
     def _join_cursor(receipt: Receipt, after: int | None, head: int) -> int:
@@ -246,6 +304,11 @@ def said(frame: wire.Frame) -> bytes:
         if field.name != "ref" and getattr(frame, field.name) != field.default
     }
     return msgspec.json.encode(dict(sorted(fields.items())))
+
+
+def _new_room_id(frame: wire.RoomCreate, by: str) -> str:
+    """Return an id of the server's choice; the same people have one direct room, whoever opens it."""
+    return direct_room((by, *frame.members)) if frame.visibility == "direct" else f"r-{uuid4().hex[:20]}"
 
 
 def _ref(frame: wire.Frame) -> str:

@@ -1,6 +1,8 @@
 """What the doors work with: everything is built in `service.app` and passed in as this one value."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from databases import Database
 
@@ -31,3 +33,5 @@ class Services:
     tokens: Tokens
     rate: Rate
     sessions: Sessions
+    now: Callable[[], datetime]
+    """The database's time."""
