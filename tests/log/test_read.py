@@ -31,7 +31,7 @@ COMMANDS: tuple[RoomCommand, ...] = (
 async def do(one: Node, state: RoomState, command: RoomCommand, by: str) -> None:
     """Do what a user wants in the room, unless its rules forbid it."""
     try:
-        facts = room.decide(state, command, by)
+        facts = room.decide(state, command, by, AT)
     except Refusal:
         return
     await one.append(*facts, by=by, decided_on=state.head, guard=room.guard(state, command, by))

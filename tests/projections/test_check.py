@@ -36,11 +36,11 @@ async def test_an_untouched_table_is_equal(level: World, projection: Projection)
 
 
 async def test_a_row_changed_by_hand_is_found(level: World) -> None:
-    await level.connection.execute("UPDATE messages_v1 SET content = 'never said' WHERE id = 5")
+    await level.connection.execute("UPDATE messages_v2 SET content = 'never said' WHERE id = 5")
     await level.connection.execute(
-        "UPDATE memberships_v1 SET left_seq = NULL, role = 'owner' WHERE user_id = 'bob'"
+        "UPDATE memberships_v2 SET left_seq = NULL, role = 'owner' WHERE user_id = 'bob'"
     )
-    await level.connection.execute("UPDATE rooms_v1 SET last_message_at = NULL")
+    await level.connection.execute("UPDATE rooms_v2 SET last_message_at = NULL")
     wanted = {
         messages.PROJECTION: [["general", "5"]],
         memberships.PROJECTION: [["general", "bob"]],
@@ -53,7 +53,7 @@ async def test_a_row_changed_by_hand_is_found(level: World) -> None:
 
 
 async def test_a_missing_and_an_extra_row_are_found(level: World) -> None:
-    await level.connection.execute("UPDATE messages_v1 SET id = 44 WHERE id = 4")
+    await level.connection.execute("UPDATE messages_v2 SET id = 44 WHERE id = 4")
     report = await verify(level.connection, level.node.mapper, messages.PROJECTION)
     assert report["rows"] == 2
     assert not report["equal"]
@@ -63,8 +63,8 @@ async def test_a_missing_and_an_extra_row_are_found(level: World) -> None:
 
 async def test_only_the_first_few_differences_are_named(level: World) -> None:
     await level.connection.execute(
-        "INSERT INTO rooms_v1 SELECT 'x' || n, name, visibility, created_at, created_by, head "
-        "FROM rooms_v1, generate_series(1, 20) n"
+        "INSERT INTO rooms_v2 SELECT 'x' || n, name, visibility, created_at, created_by, head "
+        "FROM rooms_v2, generate_series(1, 20) n"
     )
     report = await verify(level.connection, level.node.mapper, rooms.PROJECTION)
     assert report["extra"] == 20

@@ -193,7 +193,7 @@ async def test_a_moment_stays_the_same_while_tables_and_log_move_on(here: World)
     async with tail.snapshot(here.reads, here.node.mapper, messages.PROJECTION) as now:
         await here.happen(said("three"))
         await here.project()
-        assert await now.fetch("SELECT * FROM messages_v1") == []
+        assert await now.fetch("SELECT * FROM messages_v2") == []
         rows = await now.tail("e.stream = :stream", stream=GENERAL)
         assert [row.seq for row in now.lacking(rows, messages.PROJECTION)] == [3, 4]
     assert ids(await page(here)) == [3, 4, 5]
@@ -252,7 +252,7 @@ async def test_erased_words_are_not_shown_and_not_rebuilt(here: World, *, projec
     # What the table still holds from before shows as a difference, until it is purged.
     report = await verify(here.connection, here.node.mapper, messages.PROJECTION)
     assert report["keys"] == ([["general", "4"]] if projected else [])
-    await here.connection.execute("UPDATE messages_v1 SET content = NULL WHERE user_id = 'alice'")
+    await here.connection.execute("UPDATE messages_v2 SET content = NULL WHERE user_id = 'alice'")
     assert (await verify(here.connection, here.node.mapper, messages.PROJECTION))["equal"]
 
 
@@ -289,8 +289,8 @@ async def test_the_projector_may_build_later_versions_and_the_node_may_only_read
         finally:
             await transaction.rollback()
 
-    await may("onrecord_projector", "CREATE TABLE rooms_v2 (LIKE rooms_v1)")
-    await may("onrecord_projector", "CREATE OR REPLACE VIEW rooms AS SELECT * FROM rooms_v1")
+    await may("onrecord_projector", "CREATE TABLE rooms_v2 (LIKE rooms_v2)")
+    await may("onrecord_projector", "CREATE OR REPLACE VIEW rooms AS SELECT * FROM rooms_v2")
     for name in ("messages", "memberships", "read_receipts", "rooms"):
         await may("onrecord_node", f"TABLE {name}")
         await may("onrecord_node", f"TABLE {name}_v1")

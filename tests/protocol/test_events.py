@@ -20,7 +20,6 @@ from service.domain.events import (
 )
 from service.protocol.close import Close
 from service.protocol.events import (
-    TO_WIRE,
     Connected,
     MessageReadBy,
     Outgoing,
@@ -28,8 +27,8 @@ from service.protocol.events import (
     Receipts,
     RoomHead,
     timestamp,
-    to_wire,
 )
+from service.protocol.names import TO_WIRE, to_wire
 from service.protocol.native import encode, encode_ack
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC)
