@@ -15,14 +15,30 @@ from hypothesis import strategies as st
 from service.domain.events import (
     EVENTS,
     Event,
+    MemberBanned,
+    MemberInvited,
     MemberJoined,
     MemberLeft,
+    MemberMuted,
+    MemberRemoved,
+    MemberUnbanned,
+    MemberUnmuted,
+    MessageDeleted,
+    MessageEdited,
+    MessagePinned,
     MessagePosted,
+    MessageUnpinned,
     PersonNamed,
+    ReactionAdded,
+    ReactionRemoved,
     ReadMarkerMoved,
     Recorded,
     RoleChanged,
+    RoomArchived,
     RoomOpened,
+    RoomRenamed,
+    RoomReopened,
+    RoomTopicChanged,
 )
 from service.domain.streams import (
     NAMESPACE,
@@ -73,6 +89,48 @@ GOLDEN: list[tuple[Event, str, str, str]] = [
         "message:",
         '{"author":"alice","content":null,"ref":"r-1","reply_to":7,"mentions":["bob","carol"]}',
     ),
+    (RoomRenamed(name="Raum"), "room.RoomRenamed.v1", "settings", '{"name":"Raum"}'),
+    (RoomTopicChanged(topic=None), "room.RoomTopicChanged.v1", "settings", '{"topic":null}'),
+    (RoomArchived(), "room.RoomArchived.v1", "settings", "{}"),
+    (RoomReopened(), "room.RoomReopened.v1", "settings", "{}"),
+    (MessagePinned(message=7), "room.MessagePinned.v1", "settings", '{"message":7}'),
+    (MessageUnpinned(message=7), "room.MessageUnpinned.v1", "settings", '{"message":7}'),
+    (MemberInvited(user="bob"), "room.MemberInvited.v1", "user:bob", '{"user":"bob"}'),
+    (MemberRemoved(user="bob"), "room.MemberRemoved.v1", "user:bob", '{"user":"bob"}'),
+    (MemberBanned(user="bob"), "room.MemberBanned.v1", "user:bob", '{"user":"bob"}'),
+    (
+        MemberBanned(user="bob", until=AT),
+        "room.MemberBanned.v1",
+        "user:bob",
+        '{"user":"bob","until":"2026-01-02T03:04:05.678901Z"}',
+    ),
+    (MemberUnbanned(user="bob"), "room.MemberUnbanned.v1", "user:bob", '{"user":"bob"}'),
+    (
+        MemberMuted(user="bob", until=AT),
+        "room.MemberMuted.v1",
+        "user:bob",
+        '{"user":"bob","until":"2026-01-02T03:04:05.678901Z"}',
+    ),
+    (MemberUnmuted(user="bob"), "room.MemberUnmuted.v1", "user:bob", '{"user":"bob"}'),
+    (
+        MessageEdited(message=7, content=None),
+        "room.MessageEdited.v1",
+        "message:7",
+        '{"message":7,"content":null}',
+    ),
+    (MessageDeleted(message=7), "room.MessageDeleted.v1", "message:7", '{"message":7}'),
+    (
+        ReactionAdded(message=7, emoji="👍"),
+        "room.ReactionAdded.v1",
+        "message:7",
+        '{"message":7,"emoji":"👍"}',
+    ),
+    (
+        ReactionRemoved(message=7, emoji="👍"),
+        "room.ReactionRemoved.v1",
+        "message:7",
+        '{"message":7,"emoji":"👍"}',
+    ),
     (
         ReadMarkerMoved(user="alice", message=9007199254740991),
         "reader.ReadMarkerMoved.v1",
@@ -94,6 +152,22 @@ TOPICS = {
     "room.MemberLeft.v1",
     "room.RoleChanged.v1",
     "room.MessagePosted.v1",
+    "room.MemberBanned.v1",
+    "room.MemberInvited.v1",
+    "room.MemberMuted.v1",
+    "room.MemberRemoved.v1",
+    "room.MemberUnbanned.v1",
+    "room.MemberUnmuted.v1",
+    "room.MessageDeleted.v1",
+    "room.MessageEdited.v1",
+    "room.MessagePinned.v1",
+    "room.MessageUnpinned.v1",
+    "room.ReactionAdded.v1",
+    "room.ReactionRemoved.v1",
+    "room.RoomArchived.v1",
+    "room.RoomRenamed.v1",
+    "room.RoomReopened.v1",
+    "room.RoomTopicChanged.v1",
     "reader.ReadMarkerMoved.v1",
     "person.PersonNamed.v1",
 }
@@ -161,7 +235,19 @@ def test_every_event_is_in_the_contract() -> None:
 
 def test_personal_words_are_the_ones_listed() -> None:
     personal = {topic: cls.PERSONAL for topic, cls in EVENTS.items() if cls.PERSONAL}
-    assert personal == {"room.MessagePosted.v1": ("content",), "person.PersonNamed.v1": ("name",)}
+    assert personal == {
+        "room.RoomTopicChanged.v1": ("topic",),
+        "room.MemberRemoved.v1": ("reason",),
+        "room.MemberBanned.v1": ("reason",),
+        "room.MemberUnbanned.v1": ("reason",),
+        "room.MemberMuted.v1": ("reason",),
+        "room.MemberUnmuted.v1": ("reason",),
+        "room.RoleChanged.v1": ("reason",),
+        "room.MessagePosted.v1": ("content",),
+        "room.MessageEdited.v1": ("content",),
+        "room.MessageDeleted.v1": ("reason",),
+        "person.PersonNamed.v1": ("name",),
+    }
 
 
 def test_the_stored_form_of_words_has_key_commitment_and_ciphertext_in_that_order() -> None:
@@ -226,13 +312,30 @@ def test_no_word_of_the_envelope_is_in_the_stored_bytes() -> None:
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 seqs = st.integers(1, 2**53 - 1)
 roles = st.sampled_from(["owner", "moderator", "member"])
+untils = st.none() | st.datetimes(timezones=st.just(UTC))
 ANY: dict[type[Event], st.SearchStrategy[Event]] = {
     RoomOpened: st.builds(
         RoomOpened, name=words, visibility=st.sampled_from(["public", "private", "direct"])
     ),
     MemberJoined: st.builds(MemberJoined, user=words, role=roles),
     MemberLeft: st.builds(MemberLeft, user=words),
-    RoleChanged: st.builds(RoleChanged, user=words, role=roles),
+    RoleChanged: st.builds(RoleChanged, user=words, role=roles, reason=st.none() | words),
+    RoomRenamed: st.builds(RoomRenamed, name=words),
+    RoomTopicChanged: st.builds(RoomTopicChanged, topic=st.none() | words),
+    RoomArchived: st.builds(RoomArchived),
+    RoomReopened: st.builds(RoomReopened),
+    MessagePinned: st.builds(MessagePinned, message=seqs),
+    MessageUnpinned: st.builds(MessageUnpinned, message=seqs),
+    MemberInvited: st.builds(MemberInvited, user=words),
+    MemberRemoved: st.builds(MemberRemoved, user=words, reason=st.none() | words),
+    MemberBanned: st.builds(MemberBanned, user=words, until=untils, reason=st.none() | words),
+    MemberUnbanned: st.builds(MemberUnbanned, user=words, reason=st.none() | words),
+    MemberMuted: st.builds(MemberMuted, user=words, until=untils, reason=st.none() | words),
+    MemberUnmuted: st.builds(MemberUnmuted, user=words, reason=st.none() | words),
+    MessageEdited: st.builds(MessageEdited, message=seqs, content=st.none() | words),
+    MessageDeleted: st.builds(MessageDeleted, message=seqs, reason=st.none() | words),
+    ReactionAdded: st.builds(ReactionAdded, message=seqs, emoji=words),
+    ReactionRemoved: st.builds(ReactionRemoved, message=seqs, emoji=words),
     MessagePosted: st.builds(
         MessagePosted,
         author=words,
