@@ -85,11 +85,12 @@ async def test_a_room_read_without_its_messages_equals_the_full_fold(database: D
     chance = random.Random(seed)
     async with node(database) as one:
         full = RoomState("general")
+        messages: dict[int, MessageState] = {}
         for _ in range(120):
             command = chance.choice(EVERYTHING)(chance.choice(USERS), chance.randint(1, 1 + full.head))
             await do(one, full, command, chance.choice(USERS))
             full = RoomState("general")
-            messages: dict[int, MessageState] = {}
+            messages = {}
             for recorded in await one.log.stream(GENERAL, 0, 1000):
                 full = room.evolve(full, recorded)
                 if (number := number_of(recorded)) is not None:
