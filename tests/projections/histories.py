@@ -117,10 +117,19 @@ wishes: st.SearchStrategy[list[Wish]] = st.lists(
         st.sampled_from(USERS),
         st.integers(0, 999),
     ),
-    min_size=10,
+    min_size=40,
     max_size=90,
 )
 """What somebody wants in some room; wishes that the domain refuses come to nothing."""
+
+
+_SO_FAR: tuple[Wish, ...] = (
+    *(("join", "r1", user, 0) for user in USERS),
+    *(("say", "r1", user, bit) for bit, user in enumerate(USERS)),
+    ("open", "r2", "bob", 0),
+    ("say", "r2", "bob", 7),
+    ("react", "r1", "carol", 1),
+)
 
 
 class _Story:
@@ -136,7 +145,8 @@ class _Story:
             return user, person_stream(user), (PersonNamed(user=user, name=f"{user} {number}"),)
         if kind == "read":
             return self._read(name, user, 1 + number % state.head) if user in state.members else None
-        return self._in_room(COMMANDS[kind](name, self._aimed(kind, name, number)), user)
+        command = COMMANDS[kind](name, self._aimed(kind, name, number))
+        return self._in_room(command, self._entitled(command) or user if number % 2 else user)
 
     def _aimed(self, kind: str, name: str, number: int) -> int:
         """Return the number of some message of the room, for wishes about one."""
@@ -144,6 +154,13 @@ class _Story:
             return number
         known = [seq for room_id, seq in self.messages if room_id == name]
         return known[number % len(known)] if known else number
+
+    def _entitled(self, command: RoomCommand) -> str | None:
+        """Return somebody who probably may: left to chance, too few wishes would come to anything."""
+        if isinstance(command, EditMessage):
+            return self.messages.get((command.room, command.message), MessageState()).author
+        asks = isinstance(command, JoinRoom | LeaveRoom | PostMessage)
+        return None if asks else next(iter(self.rooms[command.room].owners()), None)
 
     def _read(self, name: str, user: str, number: int) -> Act | None:
         if number <= self.markers.get((name, user), 0):
@@ -173,9 +190,9 @@ class _Story:
 
 
 def acts(wanted: Iterable[Wish]) -> list[Act]:
-    """Return what comes of the wishes."""
+    """Return what comes of the wishes, in rooms of which one is there already, and one is private."""
     story = _Story()
-    return [act for wish in wanted if (act := story.act(wish)) is not None]
+    return [act for wish in (*_SO_FAR, *wanted) if (act := story.act(wish)) is not None]
 
 
 def messages_of(log: Sequence[Recorded], name: str, until: int | None = None) -> list[MessageRow]:
