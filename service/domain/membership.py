@@ -106,7 +106,9 @@ def ban(state: RoomState, command: BanMember, by: str, at: datetime) -> list[Eve
     until = _future(command.until, at)
     if state.is_banned(command.user, at) and state.banned[command.user] == until:
         return []
-    return [MemberBanned(user=command.user, until=until, reason=command.reason)]
+    # An invitation is taken back by a fact of its own: whoever has none is not told of a room that bans them.
+    taken_back: list[Event] = [MemberRemoved(user=command.user)] if command.user in state.invited else []
+    return [*taken_back, MemberBanned(user=command.user, until=until, reason=command.reason)]
 
 
 def unban(state: RoomState, command: UnbanMember, by: str, at: datetime) -> list[Event]:

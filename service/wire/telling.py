@@ -1,7 +1,8 @@
 """Telling people what others do to their memberships, on connections that do not hear the room.
 
-An invitation is said to whoever is invited; somebody who is taken into a room begins to hear it. Called for what this
-node records, and for what it reads that others have. The rule: what is told twice is heard once.
+An invitation is said to whoever is invited, and so is that it was taken back; somebody who is taken into a room begins
+to hear it. Called for what this node records, and for what it reads that others have. The rule: what is told twice is
+heard once, and nobody is told of a room that they may not know of.
 """
 
 import asyncio
@@ -9,11 +10,14 @@ import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
-from service.domain.events import MemberInvited, MemberJoined, Recorded
+import msgspec
+
+from service.domain.events import MemberInvited, MemberJoined, MemberRemoved, Recorded
 from service.domain.streams import room_of
 from service.errors import OnRecordError, Refusal
 from service.live.hub import Hub
-from service.protocol.events import Invited, timestamp
+from service.protocol.events import Invited
+from service.protocol.names import to_wire
 from service.wire.session import Session
 from service.wire.sessions import Sessions
 
@@ -43,8 +47,8 @@ class Telling:
         if isinstance(recorded.event, MemberJoined):
             for hearer in hearers:
                 listen_quietly(hearer, room_of(recorded.stream))
-        elif isinstance(recorded.event, MemberInvited):
-            task = asyncio.create_task(self._invite(user, hearers, recorded))
+        elif isinstance(recorded.event, MemberInvited | MemberRemoved):
+            task = asyncio.create_task(self._say(user, hearers, recorded))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -52,7 +56,7 @@ class Telling:
         """Take events of any streams, right after their commit."""
         for events in news.values():
             for recorded in events:
-                if isinstance(recorded.event, MemberJoined | MemberInvited):
+                if isinstance(recorded.event, MemberJoined | MemberInvited | MemberRemoved):
                     self.told(recorded.event.user, recorded)
 
     async def close(self) -> None:
@@ -62,26 +66,22 @@ class Telling:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _invite(self, user: str, hearers: Iterable[Session], recorded: Recorded) -> None:
+    async def _say(self, user: str, hearers: Iterable[Session], recorded: Recorded) -> None:
         room = room_of(recorded.stream)
         try:
             state = (await self._hub.reach(room, recorded.seq)).state
         except OnRecordError:
             # They find it in room:list.
-            log.warning("invitation_untold", extra={"room": room, "user": user})
+            log.warning("untold", extra={"room": room, "user": user})
             return
-        invited = Invited(
-            room_id=room,
-            seq=recorded.seq,
-            user_id=user,
-            by=recorded.by,
-            at=timestamp(recorded.at),
-            name=state.name,
-            visibility=state.visibility,
-        )
+        if state.left.get(user) == recorded.seq or user in state.members:
+            return  # a member was sent out, which those who hear the room have heard
+        outgoing = to_wire(recorded, str)
+        if isinstance(outgoing, Invited):
+            outgoing = msgspec.structs.replace(outgoing, name=state.name, visibility=state.visibility)
         for hearer in hearers:
             if not hearer.closing:
-                hearer.emit(invited)
+                hearer.emit(outgoing)
 
     def _remember(self, position: int) -> None:
         self._told[position] = None

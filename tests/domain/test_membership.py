@@ -236,7 +236,7 @@ PRIVATE: list[tuple[str, RoomCommand, Any]] = [
     ("owner", invite("kicked"), invited("kicked")),
     ("owner", invite("banned"), NotAllowed),
     ("owner", kick("invited"), kicked("invited")),
-    ("owner", ban("invited"), banned("invited")),
+    ("owner", ban("invited"), [MemberRemoved(user="invited"), *banned("invited")]),
     ("moderator", kick("member"), kicked("member")),
 ]
 
