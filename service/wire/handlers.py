@@ -12,30 +12,7 @@ from uuid import uuid4
 import msgspec
 
 from service.chat import Receipt
-from service.domain.commands import (
-    AddReaction,
-    ArchiveRoom,
-    BanMember,
-    ChangeRole,
-    DeleteMessage,
-    EditMessage,
-    InviteMember,
-    JoinRoom,
-    LeaveRoom,
-    MoveReadMarker,
-    MuteMember,
-    OpenRoom,
-    PinMessage,
-    PostMessage,
-    RemoveMember,
-    RemoveReaction,
-    ReopenRoom,
-    RoomCommand,
-    UnbanMember,
-    UnmuteMember,
-    UnpinMessage,
-    UpdateRoom,
-)
+from service.domain.commands import JoinRoom, MoveReadMarker, OpenRoom, PostMessage, RoomCommand, UpdateRoom
 from service.domain.room import require_member, visible_until
 from service.domain.streams import direct_room
 from service.errors import Banned, Malformed, NotAllowed, NotAMember, ProjectionBehind, RoomNotFound
@@ -45,6 +22,7 @@ from service.protocol.events import (
     RoomHead,
     timestamp,
 )
+from service.wire.plain import PLAIN, as_command
 from service.wire.services import Services
 from service.wire.session import Session
 from service.wire.telling import listen_quietly
@@ -63,26 +41,6 @@ class Later(msgspec.Struct, frozen=True):
     answer: Any
     shape: Callable[[Receipt], dict[str, Any]] = lambda _receipt: {}
 
-
-PLAIN: dict[type[wire.RoomFrame], type[RoomCommand]] = {
-    wire.RoomLeave: LeaveRoom,
-    wire.RoomArchive: ArchiveRoom,
-    wire.RoomReopen: ReopenRoom,
-    wire.RoomInvite: InviteMember,
-    wire.RoomKick: RemoveMember,
-    wire.RoomBan: BanMember,
-    wire.RoomUnban: UnbanMember,
-    wire.RoomMute: MuteMember,
-    wire.RoomUnmute: UnmuteMember,
-    wire.RoomRole: ChangeRole,
-    wire.MessageEdit: EditMessage,
-    wire.MessageDelete: DeleteMessage,
-    wire.MessageReact: AddReaction,
-    wire.MessageUnreact: RemoveReaction,
-    wire.MessagePin: PinMessage,
-    wire.MessageUnpin: UnpinMessage,
-}
-"""Commands that are what they say: each field of the frame is one of the command, nothing more is in the ack."""
 
 Reply = dict[str, Any] | Later | None
 Handler = Callable[[Session, Any], Awaitable[Reply]]
@@ -271,13 +229,9 @@ class Handlers:
         """Return the handler of a frame whose fields are those of the command, and whose ack has nothing of its own."""
 
         async def handle(session: Session, frame: wire.RoomFrame) -> Reply:
-            names = {"room_id": "room", "user_id": "user", "message_id": "message"}
-            fields = {
-                names.get(name, name): getattr(frame, name)
-                for name in frame.__struct_fields__
-                if name not in ("type", "ref")
-            }
-            answer = await self._s.chat.submit(command(**fields), session.user, _ref(frame), said(frame))
+            answer = await self._s.chat.submit(
+                as_command(frame, command), session.user, _ref(frame), said(frame)
+            )
             return Later(answer)
 
         return handle
