@@ -65,10 +65,17 @@ async def test_a_database_that_was_not_migrated_is_refused_in_one_sentence(datab
 
 async def test_a_database_that_cannot_be_reached_is_exit_code_3(database: Database) -> None:
     env = environment(database, ONRECORD_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
-    for command in (("serve",), ("project", "status"), ("audit", "replay", "--room", "general")):
+    for command in (("project", "status"), ("audit", "replay", "--room", "general")):
         code, _, words = await run(env, *command)
         assert code == 3
         assert "Traceback" not in words
+
+
+async def test_redis_without_a_key_that_signs_is_refused_in_one_sentence(database: Database) -> None:
+    env = environment(database, ONRECORD_REDIS_URL="redis://127.0.0.1:1/0", ONRECORD_BUS_KEY="")
+    code, _, words = await run(env, "serve")
+    assert code == 2
+    assert words.startswith("ONRECORD_BUS_KEY is needed")
 
 
 async def test_a_projection_that_does_not_exist_is_wrong_usage(database: Database) -> None:
