@@ -1,7 +1,7 @@
 """Names of streams and subjects, and the ids that the event store keys streams by.
 
-A stream's name says what it is (`room:general`, `reader:general:alice`, `person:alice`, `session:alice`); its id is the UUID (version
-5, RFC 9562) of that name. Room ids hold no colon, so a name can be taken apart again.
+A stream's name says what it is (`room:general`, `reader:general:alice`, `person:alice`, `session:alice`); its id is the
+UUID (version 5, RFC 9562) of that name. Room ids hold no colon, so a name can be taken apart again.
 """
 
 from functools import lru_cache
