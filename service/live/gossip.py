@@ -8,14 +8,16 @@ The rule: while the others cannot be heard nothing lapses, neither theirs nor ou
 lease. To have stood still oneself is not to have heard.
 """
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from service.live.here import CHUNK, Here
 from service.live.peers import LAPSE, Alive, Bye, Delta, Message, Part, Peers, Want
 from service.live.roster import Moment, Roster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 STEP = 0.1
 """Seconds between two steps: as long as changes are gathered before the others hear of them."""

@@ -235,5 +235,6 @@ class Prompt(RuleBasedStateMachine):
             assert self.world.now - self.world.left_at[change.user] >= GRACE - STEP
             assert change.seen == int(self.world.left_at[change.user] * 1000)
 
+
 Prompt.TestCase.settings = settings(max_examples=400, stateful_step_count=50, deadline=None)
 TestPrompt = Prompt.TestCase
