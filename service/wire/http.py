@@ -66,13 +66,18 @@ class Http:
         return PlainTextResponse("ok")
 
     async def readyz(self, _request: Request) -> Response:
-        """`GET /readyz`: 200 where commands can be recorded now, 503 otherwise."""
+        """`GET /readyz`: 200 where commands can be recorded now, 503 otherwise. A deaf bus is told, and no obstacle."""
         try:
             async with asyncio.timeout(READY_WITHIN):
                 await self._s.log.position()
         except (Unavailable, TimeoutError):
-            return JSONResponse({"ready": False, "log": "unreachable"}, 503)
-        return JSONResponse({"ready": True, "log": "ok", "connections": len(self._s.sessions)})
+            log_state = "unreachable"
+        else:
+            log_state = "ok" if self._s.readiness.ready else "not fit to serve"
+        ready = log_state == "ok"
+        bus = "ok" if self._s.relay.hearing else "deaf"
+        told = {"ready": ready, "log": log_state, "bus": bus, "connections": len(self._s.sessions)}
+        return JSONResponse(told, 200 if ready else 503)
 
     async def demo_token(self, request: Request) -> Response:
         """`POST /dev/token`: a token for whoever asks."""
