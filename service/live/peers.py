@@ -1,8 +1,8 @@
 """What the other nodes say of their users, over a bus that loses, repeats and reorders. Pure.
 
 A node numbers its messages (`counter`) and its changes (`version`). The counter tells what is new from what is
-repeated: only a newer message shows that a node lives. The version tells what is missing: a change applies to the version
-before it and to no other, and where there is a gap the whole is asked for.
+repeated: only a newer message shows that a node lives. The version tells what is missing: a change applies to the
+version before it and to no other, and where there is a gap the whole is asked for.
 
 The rule: a node that says nothing for the lease's time has lost its users, but none of them before the grace is over,
 and nobody is lost for what could not be heard.

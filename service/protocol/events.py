@@ -6,7 +6,7 @@ microseconds. Clients ignore fields they do not know, so fields may be added her
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -160,6 +160,56 @@ class MessageReadBy(
     user_id: str
     message_id: int
     at: str
+
+
+class PresenceChanged(
+    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="presence:changed"
+):
+    """Somebody who shares a room is connected otherwise than before; `lastSeen` is null unless they are offline."""
+
+    user_id: str
+    status: Literal["online", "away", "offline"]
+    last_seen: str | None
+
+
+class UserDisconnected(
+    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:user_left"
+):
+    """A member's last connection ended, and the grace is over. Not part of the room's order, so without `seq`."""
+
+    room_id: str
+    user_id: str
+    reason: Literal["disconnect"]
+
+
+class UserReconnected(
+    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:user_joined"
+):
+    """A member of whom the room heard that they had disconnected is back. Without `seq`, as that was."""
+
+    room_id: str
+    user_id: str
+    name: str
+    role: Role
+    reason: Literal["reconnect"]
+
+
+class TypingStarted(
+    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="typing:start"
+):
+    """Somebody types."""
+
+    room_id: str
+    user_id: str
+
+
+class TypingStopped(
+    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="typing:stop"
+):
+    """Somebody types no more."""
+
+    room_id: str
+    user_id: str
 
 
 class RoomHead(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

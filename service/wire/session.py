@@ -49,6 +49,9 @@ class Session:
         self.expires_at = identity.expires_at
         self.turn = asyncio.Lock()
         self.connected = False
+        self.address: str | None = None
+        self.client: str | None = None
+        """Where the connection comes from, and what the client says of itself; for the record of the session."""
         self._transport = transport
         self._hub = hub
         self._max_rooms = max_rooms

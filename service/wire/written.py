@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 
-MAX_STRETCHES = 1_000
+MAX_STRETCHES = 10_000
 """Stretches that are kept; whoever leaves and comes back more often than that has an unknown past."""
 
 
