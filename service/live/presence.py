@@ -24,7 +24,7 @@ from service.live.hub import Hub, Listener
 from service.live.people import People
 from service.live.relay import Relay
 from service.live.roster import Change, Moment, Shown, Status
-from service.protocol.events import PresenceChanged, UserDisconnected, UserReconnected, timestamp
+from service.protocol.events import PresenceChanged, UserJoined, UserLeft, timestamp
 
 MOST_MEMBERS = 200
 """Members of a room that hears of comings and goings."""
@@ -122,9 +122,9 @@ class Presence:
     def _tell_room(self, room: RoomState, listeners: Collection[Listener], change: Change) -> None:
         user = change.user
         if change.status == "offline":
-            self._hub.send(listeners, UserDisconnected(room_id=room.room, user_id=user, reason="disconnect"))
+            self._hub.send(listeners, UserLeft(room_id=room.room, user_id=user, reason="disconnect"))
         elif change.returns:
-            returned = UserReconnected(
+            returned = UserJoined(
                 room_id=room.room,
                 user_id=user,
                 name=self._people.name_of(user),

@@ -49,24 +49,33 @@ class RoomCreated(
 class UserJoined(
     Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:user_joined"
 ):
-    """A user became a member."""
+    """A user became a member.
+
+    Or one who was said to have disconnected is back: `reason` says `reconnect` then, and without `seq` and `at` it is
+    not part of the room's order.
+    """
 
     room_id: str
-    seq: int
+    seq: int | None = None
     user_id: str
     name: str
     role: Role
-    at: str
+    reason: Literal["reconnect"] | None = None
+    at: str | None = None
 
 
 class UserLeft(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:user_left"):
-    """A user is not a member any more."""
+    """A user is not a member any more.
+
+    Or they have disconnected: `reason` says `disconnect` then, and without `seq` and `at` it is not part of the room's
+    order; they are a member all the same.
+    """
 
     room_id: str
-    seq: int
+    seq: int | None = None
     user_id: str
     reason: str
-    at: str
+    at: str | None = None
 
 
 class MemberUpdated(
@@ -170,28 +179,6 @@ class PresenceChanged(
     user_id: str
     status: Literal["online", "away", "offline"]
     last_seen: str | None
-
-
-class UserDisconnected(
-    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:user_left"
-):
-    """A member's last connection ended, and the grace is over. Not part of the room's order, so without `seq`."""
-
-    room_id: str
-    user_id: str
-    reason: Literal["disconnect"]
-
-
-class UserReconnected(
-    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:user_joined"
-):
-    """A member of whom the room heard that they had disconnected is back. Without `seq`, as that was."""
-
-    room_id: str
-    user_id: str
-    name: str
-    role: Role
-    reason: Literal["reconnect"]
 
 
 class TypingStarted(
