@@ -19,16 +19,22 @@ from service.live.bus import InProcessBackend, InProcessBus, Missed
 from service.live.envelope import Envelope, channel_prefix
 from service.live.hub import Hub
 from service.live.people import People
+from service.live.presence import Presence
 from service.live.relay import Relay
 from service.live.relay_backend import RelayBackend
 from service.live.tail import Tail
-from service.log import notify, refs
+from service.live.typing import Typing
+from service.log import leases, notify, refs
 from service.log.append import Appender, Batch
 from service.log.keys import KeyRing
+from service.log.leases import Lease
 from service.log.mapper import Mapper
 from service.log.read import LogReader
 from service.log.readiness import Readiness
+from service.log.reaper import Reaper
+from service.log.visits import Visits
 from service.settings import Settings
+from service.wire.attendance import Attendance
 from service.wire.auth import Tokens
 from service.wire.limits import Rate
 from service.wire.news import News, ReceiptsAgain
@@ -73,6 +79,13 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
         markers = Markers(chat, hub, appender, reader, keys, news.marker_moved)
         tail = Tail(reader, hub, settings.catchup_interval, affected=news.affected, renewed=news.renewed)
         relay.on_missed(tail.wake)
+        lease = Lease(database, settings.node, deadline=settings.database_timeout)
+        recording = (database, appender, mapper, keys, lease, settings.database_timeout)
+        visits, reaper = Visits(*recording), Reaper(*recording)
+        presence = Presence(relay, hub, people, settings.disconnect_grace)
+        typing = Typing(relay, hub, str(uuid4()), asyncio.get_running_loop().time)
+        attendance = Attendance(sessions, presence, typing, visits)
+        lease.fenced, lease.renewed = attendance.fenced, presence.trust
         stack.push_async_callback(hub.close)
         stack.push_async_callback(markers.close)
         services = Services(
@@ -89,6 +102,9 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             tokens=_tokens(settings),
             rate=Rate(settings.rate_per_second, settings.rate_burst, asyncio.get_running_loop().time),
             sessions=sessions,
+            presence=presence,
+            typing=typing,
+            attendance=attendance,
         )
         receipts = ReceiptsAgain(hub, Views(services).receipts)
         relay.on_resync(receipts.due)
@@ -101,12 +117,29 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
                 tail=lambda: readiness.then(tail.run),
                 notify=lambda: notify.listen(_connecting(settings), tail.wake, settings.database_timeout),
                 receipts=receipts.run,
-                purge=lambda: readiness.then(
-                    lambda: supervise.every(PURGE_EVERY, lambda: refs.purge(database))
-                ),
+                lease=lambda: readiness.then(lease.run),
+                visits=lambda: readiness.then(visits.run),
+                reap=lambda: readiness.then(reaper.run),
+                presence=presence.run,
+                notices=presence.tell,
+                typing=typing.run,
+                purge=lambda: readiness.then(lambda: supervise.every(PURGE_EVERY, lambda: _purge(database))),
             )
         )
+        stack.push_async_callback(_leave, presence, visits, lease)
         yield services
+
+
+async def _leave(presence: Presence, visits: Visits, lease: Lease) -> None:
+    """End in order, with everything still running: the connections are closed by now."""
+    presence.goodbye()
+    await visits.drain(CLOSE_WITHIN)
+    await lease.end()
+
+
+async def _purge(database: Any) -> None:
+    await refs.purge(database)
+    await leases.purge(database)
 
 
 def pool(settings: Settings) -> Any:

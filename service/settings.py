@@ -125,6 +125,11 @@ class Settings:
     connect_timeout: float = _setting(
         "seconds that a new connection has to say who it is", values.seconds, 5.0
     )
+    disconnect_grace: float = _setting(
+        "seconds for which a reconnect goes unnoticed, before others are told that somebody left",
+        values.seconds_or_zero,
+        10.0,
+    )
     drain_seconds: float = _setting(
         "seconds that a stopping node gives its connections", values.seconds_or_zero, 20.0
     )

@@ -1,7 +1,7 @@
 """Names of streams and subjects, and the ids that the event store keys streams by.
 
-A stream's name says what it is (`room:general`, `reader:general:alice`, `person:alice`); its id is the UUID (version
-5, RFC 9562) of that name. Room ids hold no colon, so a name can be taken apart again.
+A stream's name says what it is (`room:general`, `reader:general:alice`, `person:alice`, `session:alice`); its id is the
+UUID (version 5, RFC 9562) of that name. Room ids hold no colon, so a name can be taken apart again.
 """
 
 from functools import lru_cache
@@ -38,6 +38,11 @@ def person_stream(user: str) -> str:
     return f"person:{user}"
 
 
+def session_stream(user: str) -> str:
+    """Return the stream of a user's connections."""
+    return f"session:{user}"
+
+
 def room_of(stream: str) -> str:
     """Return the room that a room's or a reader's stream belongs to."""
     return stream.split(":", 2)[1]
@@ -46,6 +51,11 @@ def room_of(stream: str) -> str:
 def user_subject(user: str) -> str:
     """Return the subject of facts about one user in a stream."""
     return f"user:{user}"
+
+
+def session_subject(session: str) -> str:
+    """Return the subject of facts about one connection."""
+    return f"session:{session}"
 
 
 @lru_cache(maxsize=65_536)

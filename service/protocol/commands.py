@@ -3,7 +3,7 @@
 Unknown fields are an error. Lengths are counted in Unicode code points. `RECORDED` says that the command needs a `ref`.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -117,6 +117,25 @@ class MessageRead(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_u
     message_id: MessageId
 
 
+class TypingStart(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Be seen typing, for a few seconds."""
+
+    TYPE = "typing:start"
+
+
+class TypingStop(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Be seen typing no more."""
+
+    TYPE = "typing:stop"
+
+
+class PresenceSet(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Let this connection count as online or as away."""
+
+    TYPE = "presence:set"
+    status: Literal["online", "away"]
+
+
 class AuthRefresh(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Go on under a new token of the same user."""
 
@@ -135,6 +154,9 @@ COMMANDS: dict[str, type[Frame]] = {
         MessageSend,
         MessageHistory,
         MessageRead,
+        TypingStart,
+        TypingStop,
+        PresenceSet,
         AuthRefresh,
     )
 }

@@ -19,6 +19,7 @@ from service.errors import Malformed, NotAllowed, NotAMember, ProjectionBehind, 
 from service.protocol import commands as wire
 from service.protocol.events import (
     Connected,
+    Message,
     RoomHead,
     timestamp,
 )
@@ -60,6 +61,9 @@ class Handlers:
             wire.MessageSend.TYPE: self.send,
             wire.MessageHistory.TYPE: self.history,
             wire.MessageRead.TYPE: self.read,
+            wire.TypingStart.TYPE: self.typing_start,
+            wire.TypingStop.TYPE: self.typing_stop,
+            wire.PresenceSet.TYPE: self.presence,
             wire.AuthRefresh.TYPE: self.refresh,
         }
 
@@ -72,7 +76,7 @@ class Handlers:
             heads[room], start = await self._resume(session.user, room, cursor, same_epoch=same_epoch)
             if start is not None:
                 starts[room] = start
-        session.connected = True
+        self._s.attendance.begin(session)
         session.emit(
             Connected(
                 protocol=PROTOCOL,
@@ -142,6 +146,7 @@ class Handlers:
         session.ack(frame.ref, acked)
         for snapshot in snapshots:
             session.emit(snapshot)
+        _wrote(session, snapshots[-1].messages)
         if frame.after is not None or not session.hears(room):
             session.listen(room, cursor)
         return None
@@ -149,11 +154,16 @@ class Handlers:
     async def leave(self, session: Session, frame: wire.RoomLeave) -> Reply:
         """`room:leave`."""
         command = LeaveRoom(room=frame.room_id)
+        self._s.typing.spoke(frame.room_id, session.user)
         return Later(await self._s.chat.submit(command, session.user, _ref(frame), said(frame)))
 
     async def list_rooms(self, session: Session, _frame: wire.RoomList) -> Reply:
         """`room:list`."""
-        return {"rooms": await self._views.summaries(session.user)}
+        summaries = await self._views.summaries(session.user)
+        for summary in summaries:
+            if summary.last_message is not None:
+                _wrote(session, [summary.last_message])
+        return {"rooms": summaries}
 
     async def members(self, session: Session, frame: wire.RoomMembers) -> Reply:
         """`room:members`."""
@@ -172,6 +182,7 @@ class Handlers:
             mentions=frame.mentions,
         )
         answer = await self._s.chat.submit(command, session.user, command.ref, said(frame))
+        self._s.typing.spoke(frame.room_id, session.user)
         return Later(answer, lambda receipt: {"messageId": receipt.seq})
 
     async def history(self, session: Session, frame: wire.MessageHistory) -> Reply:
@@ -182,12 +193,29 @@ class Handlers:
         history = await self._views.history(
             frame.room_id, before=frame.before, after=frame.after, limit=frame.limit, until=until
         )
+        _wrote(session, history.messages)
         return {"messages": history.messages, "hasMore": history.has_more}
 
     async def read(self, session: Session, frame: wire.MessageRead) -> Reply:
         """`message:read`."""
         command = MoveReadMarker(room=frame.room_id, message=frame.message_id)
         return Later(await self._s.markers.move(command, session.user, _ref(frame), said(frame)))
+
+    async def typing_start(self, session: Session, frame: wire.TypingStart) -> Reply:
+        """`typing:start`: acked only where a `ref` asks for it."""
+        await self._views.ask(require_member, frame.room_id, session.user)
+        self._s.typing.start(frame.room_id, session.user, session.id)
+        return _if_asked(frame)
+
+    async def typing_stop(self, session: Session, frame: wire.TypingStop) -> Reply:
+        """`typing:stop`."""
+        self._s.typing.stop(frame.room_id, session.user, session.id)
+        return _if_asked(frame)
+
+    async def presence(self, session: Session, frame: wire.PresenceSet) -> Reply:
+        """`presence:set`."""
+        self._s.presence.set(session.user, session.id, frame.status)
+        return _if_asked(frame)
 
     async def refresh(self, session: Session, frame: wire.AuthRefresh) -> Reply:
         """`auth:refresh`."""
@@ -251,6 +279,16 @@ def said(frame: wire.Frame) -> bytes:
         if field.name != "ref" and getattr(frame, field.name) != field.default
     }
     return msgspec.json.encode(dict(sorted(fields.items())))
+
+
+def _if_asked(frame: wire.Frame) -> Reply:
+    return None if frame.ref is None else {}
+
+
+def _wrote(asker: object, messages: list[Message]) -> None:
+    """Note, for the record of a session, that it is sent a page of messages, which has no hole."""
+    if messages and isinstance(asker, Session):
+        asker.wrote(messages[0].room_id, messages[0].seq, messages[-1].seq)
 
 
 def _ref(frame: wire.Frame) -> str:

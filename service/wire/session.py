@@ -21,7 +21,8 @@ from service.protocol.events import Outgoing, timestamp
 from service.protocol.native import encode, encode_ack, encode_error
 from service.wire.auth import Identity
 from service.wire.frames import text_frame
-from service.wire.transport import Transport
+from service.wire.transport import Ending, Transport
+from service.wire.written import Written
 
 MAX_IN_FLIGHT = 100
 NATIVE = "native"
@@ -48,15 +49,21 @@ class Session:
         self.expires_at = identity.expires_at
         self.turn = asyncio.Lock()
         self.connected = False
+        self.address: str | None = None
+        self.client: str | None = None
+        """Where the connection comes from, and what the client says of itself; for the record of the session."""
         self._transport = transport
         self._hub = hub
         self._max_rooms = max_rooms
+        self.written = Written()
         self._rooms: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
         self._room_for_more = asyncio.Event()
         self._room_for_more.set()
         self._expiry: asyncio.TimerHandle | None = None
         self.renew(identity.expires_at)
+        transport.on_ending = self._halt
 
     # What the hub calls.
 
@@ -68,9 +75,18 @@ class Session:
         """Hear that the hub has taken this session out of a room."""
         self._rooms.pop(room, None)
 
+    def wrote(self, room: str, first: int, last: int) -> None:
+        """Note that a stretch of a room was written."""
+        self.written.add(room, first, last)
+
     async def drained(self) -> None:
         """Wait until little is in flight."""
         await self._transport.drained()
+
+    @property
+    def ending(self) -> Ending | None:
+        """How the connection ended, None while it is open."""
+        return self._transport.ending
 
     @property
     def closing(self) -> bool:
@@ -133,7 +149,9 @@ class Session:
     def listen(self, room: str, after: int | None) -> None:
         """Send everything after a seq, paced, and then hear the room live; see `Hub.listen`."""
         self.stop(room)
-        self._rooms[room] = asyncio.create_task(self._catch_up(room, after))
+        task = self._rooms[room] = asyncio.create_task(self._catch_up(room, after))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def stop(self, room: str) -> None:
         """Hear a room no more."""
@@ -146,11 +164,15 @@ class Session:
         """Let go of everything; the transport is closed or closing."""
         if self._expiry is not None:
             self._expiry.cancel()
-        tasks = list(self._rooms.values())
         for room in list(self._rooms):
             self.stop(room)
         self._hub.forget(self)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # Those too that were stopped before: each still says how far it came.
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _halt(self) -> None:
+        for room in self._rooms:
+            self._hub.halt(self, room)
 
     async def _catch_up(self, room: str, after: int | None) -> None:
         self._transport.catchup += 1

@@ -219,6 +219,9 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "message:send": {"roomId": "general", "content": "hello"},
     "message:history": {"roomId": "general"},
     "message:read": {"roomId": "general", "messageId": 1},
+    "typing:start": {"roomId": "general"},
+    "typing:stop": {"roomId": "general"},
+    "presence:set": {"status": "away"},
     "auth:refresh": {"token": "t"},
 }
 RECORDED = {"room:create", "room:join", "room:leave", "message:send", "message:read"}
