@@ -47,11 +47,11 @@ def real_time(evidence: Evidence) -> Iterator[str]:
 
 def refused(evidence: Evidence) -> Iterator[str]:
     """No member is refused what members may do, and what was refused for good is not on the record."""
+    for one in evidence.operations:
+        if one.outcome == "refused" and not one.retryable:
+            yield f"{one.op} of {one.user} in {one.room} at {one.invoked:.3f} s was refused: {one.code}"
     recorded = {(event.by, event.ref) for events in evidence.log.values() for event in events if event.ref}
     for (user, ref), command in evidence.commands.items():
-        for one in command.tries:
-            if one.outcome == "refused" and not one.retryable:
-                yield f"{one.op} of {user} in {one.room} at {one.invoked:.3f} s was refused: {one.code}"
         final = all(one.outcome == "refused" and not one.retryable for one in command.tries)
         if final and (user, ref) in recorded:
             yield f"the ref {ref} of {user} was refused for good, and is on the record"
