@@ -94,13 +94,13 @@ class Client:
         Raises:
             Lost: the connection ended first.
         """
+        self.wake.clear()  # nothing is wanted now: whoever wants something from here on wakes this
         waits = [asyncio.create_task(event.wait()) for event in (self.wake, connection.ended)]
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for one in waits:
                 one.cancel()
-        self.wake.clear()
         if connection.ended.is_set():
             raise Lost
 

@@ -114,10 +114,6 @@ class Cluster:
         async with await psycopg.AsyncConnection.connect(self.database.owner_url, autocommit=True) as owner:
             yield owner
 
-    def said(self, words: str) -> int:
-        """Return how many lines of the nodes' logs hold these words."""
-        return sum(words in line for node in self.nodes for line in node.words)
-
 
 @asynccontextmanager
 async def cluster(

@@ -224,7 +224,8 @@ class _Walk:
             self._end(one.room, time)
         event = self._evidence.at.get((one.room, one.seq))
         command = self._evidence.commands[one.user, one.ref]
-        fresh = event is not None and event.user == one.user and command.first is one
+        # A join that changed nothing is answered with its own time, and so is no event's.
+        fresh = event is not None and event.at == one.at and command.first is one
         self._begin(one.room, time, one.after, at_most=one.seq - 1 if fresh else one.head)
 
     def _delivered(self, one: Delivery) -> None:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 if TYPE_CHECKING:
+    from typing import LiteralString
+
     from tests.drill.drill import Drill
 
 APPEND_LOCK = 7236109
@@ -140,12 +142,12 @@ async def backends(drill: "Drill") -> dict[str, Any]:
 
 
 async def commits(drill: "Drill") -> dict[str, Any]:
-    """Let one commit in three fail, by a deferred constraint trigger, for three seconds and until some have failed."""
+    """Let one commit in three fail, by a deferred constraint trigger, until twenty have failed."""
     async with drill.cluster.owner() as owner:
         await owner.execute(_REFUSE_COMMITS)
         try:
-            await asyncio.sleep(3.0)
-            while not (failed := drill.cluster.said(_REFUSED)):
+            # Numbers of a sequence are not given back by what is rolled back: it counts.
+            while (failed := await _value(owner, "SELECT last_value FROM drill_refused")) < 20:
                 await asyncio.sleep(0.05)
         finally:
             await owner.execute(_ALLOW_COMMITS)
@@ -187,13 +189,18 @@ async def terminate_backends(owner: "psycopg.AsyncConnection[Any]") -> int:
     """End every backend of the application, also those that wait for the append lock, held here for a moment."""
     await owner.execute("SELECT pg_advisory_lock(%s)", [APPEND_LOCK])
     await asyncio.sleep(0.01)
-    found = await owner.execute(
+    count = await _value(
+        owner,
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-        "WHERE usename <> current_user AND datname = current_database()"
+        "WHERE usename <> current_user AND datname = current_database()",
     )
-    count = (await found.fetchone() or (0,))[0]
     await owner.execute("SELECT pg_advisory_unlock(%s)", [APPEND_LOCK])
-    return int(count)
+    return count
+
+
+async def _value(owner: "psycopg.AsyncConnection[Any]", query: "LiteralString") -> int:
+    row = await (await owner.execute(query)).fetchone()
+    return int(row[0]) if row else 0
 
 
 @asynccontextmanager
@@ -206,22 +213,27 @@ async def _redis_down(drill: "Drill") -> AsyncIterator[None]:
         await asyncio.to_thread(valkey.start)
 
 
-_REFUSED = "the drill refuses this commit"
 # By the transaction's number, so that a batch fails or not as one, however many rows it has; half with a code that says
 # "try again", half with one that does not.
-_REFUSE_COMMITS = f"""
-    CREATE FUNCTION drill_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+_REFUSE_COMMITS = """
+    CREATE SEQUENCE drill_refused;
+    CREATE FUNCTION drill_refuse() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
     DECLARE
         chance CONSTANT integer := abs(hashint8(txid_current()) % 6);
     BEGIN
-        IF chance = 0 THEN
-            RAISE EXCEPTION '{_REFUSED}' USING ERRCODE = 'serialization_failure';
-        ELSIF chance = 1 THEN
-            RAISE EXCEPTION '{_REFUSED}';
+        IF chance < 2 THEN
+            PERFORM nextval('drill_refused');
+            RAISE EXCEPTION USING
+                MESSAGE = 'the drill refuses this commit',
+                ERRCODE = CASE chance WHEN 0 THEN 'serialization_failure' ELSE 'raise_exception' END;
         END IF;
         RETURN NULL;
     END $$;
     CREATE CONSTRAINT TRIGGER drill_refuse AFTER INSERT ON stored_events
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION drill_refuse();
 """
-_ALLOW_COMMITS = "DROP TRIGGER drill_refuse ON stored_events; DROP FUNCTION drill_refuse()"
+_ALLOW_COMMITS = """
+    DROP TRIGGER drill_refuse ON stored_events;
+    DROP FUNCTION drill_refuse();
+    DROP SEQUENCE drill_refused;
+"""
