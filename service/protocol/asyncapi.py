@@ -143,7 +143,7 @@ def _receive(command: type[Frame], answer: str) -> Part:
     return {
         "action": "receive",
         "channel": {"$ref": f"#/channels/{CHANNEL}"},
-        "summary": _summary(command),
+        "summary": schemas.summary(command),
         "messages": [_in_channel(command_key(command))],
         "reply": {
             "channel": {"$ref": f"#/channels/{CHANNEL}"},
@@ -157,7 +157,7 @@ def _sent() -> Part:
         f"send.{_dotted(schemas.event_name(event))}": {
             "action": "send",
             "channel": {"$ref": f"#/channels/{CHANNEL}"},
-            "summary": _summary(event),
+            "summary": schemas.summary(event),
             "messages": [_in_channel(event_key(event))],
         }
         for event in schemas.events()
@@ -168,7 +168,7 @@ def _commands(known: schemas.Catalogue) -> Part:
     return {
         command_key(command): {
             "name": command.TYPE,
-            "summary": _summary(command),
+            "summary": schemas.summary(command),
             "correlationId": {"$ref": "#/components/correlationIds/ref"},
             "payload": known.reference(command),
             "examples": [{"payload": value} for value in examples.command_examples(command)],
@@ -182,7 +182,7 @@ def _acks(known: schemas.Catalogue) -> Part:
     return {
         ack_key(command): {
             "name": "ack",
-            "summary": f"Acknowledges {command.TYPE}: {_summary(ack)}",
+            "summary": f"Acknowledges {command.TYPE}: {schemas.summary(ack)}",
             "correlationId": {"$ref": "#/components/correlationIds/ref"},
             "payload": schemas.ack_schema(command, known.schema(ack)),
             "examples": [{"payload": examples.ack_example(ack)}],
@@ -195,7 +195,7 @@ def _events(known: schemas.Catalogue) -> Part:
     return {
         event_key(event): {
             "name": schemas.event_name(event),
-            "summary": _summary(event),
+            "summary": schemas.summary(event),
             "payload": known.reference(event),
             "examples": [{"payload": examples.example(event)}],
         }
@@ -221,10 +221,6 @@ def _errors() -> Part:
 
 def _in_channel(key: str) -> Part:
     return {"$ref": f"#/channels/{CHANNEL}/messages/{key}"}
-
-
-def _summary(cls: type) -> str:
-    return " ".join((cls.__doc__ or "").split())
 
 
 def _dotted(name: str) -> str:

@@ -1,7 +1,7 @@
 """Examples of everything that travels, made from the structs and from what their fields are called.
 
 A field's example is the first of these that its type allows: what `Meta(examples=[...])` says, what `SAMPLES` has under
-its name, and one worked out from the type alone. So a new struct has its example as soon as it is there.
+its name (or that of its struct and a dot before), and one worked out from the type alone. So a new struct has its example as soon as it is there.
 """
 
 import string
@@ -19,13 +19,18 @@ TIME = "2026-03-14T09:26:53.589793Z"
 UUID = "4f1c8a52-0d6b-4c3e-9a27-5f0e1b7d2c90"
 
 SAMPLES: dict[str, tuple[Any, ...]] = {
+    "DirectoryQuery.after": ("general",),
+    "NotAllowed.problem": ("A direct room has exactly two members.",),
     "RoomHead.reason": ("epoch_changed",),
     "RoomHead.recovered": (False,),
+    "TokenInvalid.problem": ("bad_signature",),
     "added": (True,),
     "after": (41, "alice"),
     "at": (TIME,),
     "behind": (900,),
     "before": (58,),
+    "connections": (12,),
+    "createdAt": (TIME,),
     "code": ("not_a_member",),
     "content": ("Hello, this is on the record.",),
     "editedAt": (TIME,),
@@ -38,13 +43,14 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "lastSeen": (TIME,),
     "length": (10_001,),
     "limit": (50,),
+    "log": ("ok",),
     "members": (2, ["bob"]),
     "mentions": (1, ["bob"]),
     "message": (58,),
     "messageId": (58,),
     "name": ("General",),
     "pingInterval": (25.0,),
-    "problem": ("Expected 'int', got 'str' - at '$.limit'.",),
+    "problem": ("Expected 'int', got 'str' - at '$.limit'",),
     "protocol": (1,),
     "reason": ("left",),
     "recovered": (True,),
@@ -98,7 +104,12 @@ def ack_example(ack: type[Ack]) -> dict[str, Any]:
 def error_example(error: type[OnRecordError]) -> OnRecordError:
     """Return an error as it could happen."""
     named = {name for _, name, _, _ in string.Formatter().parse(error.sentence) if name}
-    return error(**{name: shown_example(name) for name in sorted({*named, *error.shown})})
+    return error(
+        **{
+            name: SAMPLES.get(f"{error.__name__}.{name}", (shown_example(name),))[0]
+            for name in sorted({*named, *error.shown})
+        }
+    )
 
 
 def error_frame(error: type[OnRecordError]) -> dict[str, Any]:

@@ -34,6 +34,11 @@ def event_name(event: type[Outgoing]) -> str:
     return str(event.__struct_config__.tag)
 
 
+def summary(cls: type) -> str:
+    """Return what a struct's docstring says, as one line."""
+    return " ".join((cls.__doc__ or "").split())
+
+
 class Catalogue:
     """The schemas of some structs and of all that these are made of: `components`, by name, which refer to each other.
 

@@ -47,7 +47,9 @@ MEMBERS_PAGE = 200
 class Asker(Protocol):
     """Who asks to see something, through whichever door; a `Session` is one."""
 
-    user: str
+    @property
+    def user(self) -> str:
+        """The user's id."""
 
 
 def recorded(receipt: Receipt) -> RecordedAck:
