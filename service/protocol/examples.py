@@ -1,7 +1,8 @@
 """Examples of everything that travels, made from the structs and from what their fields are called.
 
 A field's example is the first of these that its type allows: what `Meta(examples=[...])` says, what `SAMPLES` has under
-its name (or that of its struct and a dot before), and one worked out from the type alone. So a new struct has its example as soon as it is there.
+its name (or under that of its struct, a dot and its name), and one worked out from the type alone. So a new struct has
+its example as soon as it is there.
 """
 
 import string
