@@ -24,9 +24,9 @@ from service.wire.reads import READS, Read, parameter_names
 
 DESCRIPTION = (
     "What can be read of a chat without a connection of its own; all that is live, and all that is written, goes over "
-    "the doors that `/asyncapi.yaml` describes. Each read has the rules and payloads of the command that it stands for, "
-    "and counts as one command. Every read answers HEAD too. Errors are RFC 9457 problem documents with the codes of "
-    "every door. Times are RFC 3339, UTC, with microseconds."
+    "the doors that `/asyncapi.yaml` describes. Each read has the rules and payloads of the command it stands for, and "
+    "counts as one command. Every read answers HEAD too. Errors are RFC 9457 problem documents with the codes of every "
+    "door. Times are RFC 3339, UTC, with microseconds."
 )
 
 ANY_READ: tuple[type[OnRecordError], ...] = (
