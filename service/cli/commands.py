@@ -71,6 +71,8 @@ def dev(_args: argparse.Namespace) -> int:
 def serve(_args: argparse.Namespace) -> int:
     """One node."""
     settings = _settings("database_url", "jwt_secret", "key_encryption_key")
+    if settings.redis_url and settings.missing("bus_key"):
+        raise WrongUsage("ONRECORD_BUS_KEY is needed with ONRECORD_REDIS_URL (openssl rand -base64 32).")
     _check_port(settings)
     from service.app import run_serve
 

@@ -127,14 +127,18 @@ class Hub:
             if len(events) < PAGE:
                 return feed
 
+    def lags(self, room: str, seq: int) -> bool:
+        """Return whether a room is in use here and has not come as far as `seq`."""
+        feed = self._feeds.get(room)
+        return feed is not None and feed.head < seq
+
     async def heal(self, room: str, seq: int) -> None:
         """Read a room again if it is in use here and `seq`, which is on the record, has not been heard.
 
         Raises:
             Unavailable: the log cannot be read.
         """
-        feed = self._feeds.get(room)
-        if feed is not None and feed.head < seq:
+        if self.lags(room, seq):
             await self.refresh(room)
 
     async def message_exists(self, room: str, seq: int) -> bool:
@@ -159,6 +163,11 @@ class Hub:
                 self._loading[room][1].extend(events)
             elif (feed := self._feeds.get(room)) is not None:
                 self._receive(feed, list(events))
+
+    def lacks(self, room: str, seq: int) -> None:
+        """Have a room read from the log, soon, where `seq` is on the record and was not heard here."""
+        if self.lags(room, seq):
+            self._repair(self._feeds[room], 0)
 
     def broadcast(self, room: str, outgoing: Outgoing) -> None:
         """Send something that is not part of the room's order to everyone who listens here."""
@@ -250,6 +259,19 @@ class Hub:
         if not listeners:
             del by_room[room]
         return True
+
+    def reset(self) -> None:
+        """Forget every room, as when the log is not the one it was; the listeners are to be closed by the caller."""
+        for room in self._feeds:
+            self.on_unfollow(room)
+        self._feeds.clear()
+        self._idle.clear()
+        self._listeners.clear()
+        self._arriving.clear()
+
+    def heard_rooms(self) -> list[str]:
+        """Return the rooms that somebody listens to here."""
+        return list(self._listeners)
 
     def listening(self, room: str) -> int:
         """Return how many listeners a room has on this node."""

@@ -30,6 +30,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "at": (TIME,),
     "behind": (900,),
     "before": (58,),
+    "bus": ("ok",),
     "connections": (12,),
     "createdAt": (TIME,),
     "code": ("not_a_member",),

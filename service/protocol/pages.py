@@ -68,11 +68,12 @@ class ReceiptList(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Whether commands can be recorded now, and the connections of the node where they can."""
+    """Whether commands can be recorded now; how the log and the bus are; and how many connections the node has."""
 
     ready: bool
     log: str
-    connections: int | None = None
+    bus: str
+    connections: int
 
 
 class DemoSignIn(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):

@@ -91,7 +91,7 @@ class Handlers:
         """Answer `connect`: say of each room whether the cursor holds, then send what followed it, then go live."""
         starts: dict[str, int] = {}
         heads: dict[str, RoomHead] = {}
-        same_epoch = frame.epoch is None or frame.epoch == self._s.epoch
+        same_epoch = frame.epoch is None or frame.epoch == self._s.readiness.epoch
         for room, cursor in frame.rooms.items():
             heads[room], start = await self._resume(session.user, room, cursor, same_epoch=same_epoch)
             if start is not None:
@@ -102,7 +102,7 @@ class Handlers:
                 protocol=PROTOCOL,
                 user_id=session.user,
                 session=session.id,
-                epoch=self._s.epoch,
+                epoch=self._s.readiness.epoch,
                 expires_at=timestamp(session.expires_at),
                 ping_interval=self._s.settings.ping_interval,
                 rooms=heads,
@@ -147,8 +147,8 @@ class Handlers:
         command = JoinRoom(room=room, create=self._s.settings.join_creates)
         receipt = await (await self._s.chat.submit(command, session.user, _ref(frame), said(frame)))
         feed = await self._s.hub.reach(room, receipt.seq)
-        at = timestamp(receipt.at)
-        acked = RoomJoinAck(seq=receipt.seq, at=at, head=feed.head, epoch=self._s.epoch)
+        at, epoch = timestamp(receipt.at), self._s.readiness.epoch
+        acked = RoomJoinAck(seq=receipt.seq, at=at, head=feed.head, epoch=epoch)
         if session.user not in feed.state.members:
             return acked  # a retry by somebody who has left since: the ack is all they are owed
         cursor = self._join_cursor(receipt, frame.after, feed.head)

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from service.errors import Malformed, Unavailable
-from service.protocol.pages import DemoSignIn
+from service.protocol.pages import DemoSignIn, Readiness
 from service.wire import documents
 from service.wire.reads import Reads
 from service.wire.services import Services
@@ -63,13 +63,18 @@ class Http:
         return PlainTextResponse("ok")
 
     async def readyz(self, _request: Request) -> Response:
-        """`GET /readyz`: 200 where commands can be recorded now, 503 otherwise."""
+        """`GET /readyz`: 200 where commands can be recorded now, 503 otherwise. A deaf bus is told, and no obstacle."""
         try:
             async with asyncio.timeout(READY_WITHIN):
                 await self._s.log.position()
         except (Unavailable, TimeoutError):
-            return JSONResponse({"ready": False, "log": "unreachable"}, 503)
-        return JSONResponse({"ready": True, "log": "ok", "connections": len(self._s.sessions)})
+            log_state = "unreachable"
+        else:
+            log_state = "ok" if self._s.readiness.ready else "not fit to serve"
+        ready = log_state == "ok"
+        bus = "ok" if self._s.relay.hearing else "deaf"
+        told = Readiness(ready=ready, log=log_state, bus=bus, connections=len(self._s.sessions))
+        return Response(msgspec.json.encode(told), 200 if ready else 503, media_type="application/json")
 
     async def asyncapi(self, _request: Request) -> Response:
         """`GET /asyncapi.yaml`: the contract of the doors."""

@@ -52,6 +52,11 @@ class NativeDoor:
         if not allowed_origin(websocket.headers, self._s.settings.origins):
             await websocket.send_denial_response(PlainTextResponse("This origin is not allowed.", 403))
             return
+        if not self._s.readiness.ready:
+            await websocket.send_denial_response(
+                PlainTextResponse("The log cannot be reached yet; come back.", 503, {"Retry-After": "1"})
+            )
+            return
         early = self._identify(bearer(websocket.headers.get("authorization")))
         if isinstance(early, Identity) and self._s.sessions.full(early.user):
             await websocket.send_denial_response(PlainTextResponse("Too many connections of this user.", 429))

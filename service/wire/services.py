@@ -7,8 +7,10 @@ from databases import Database
 from service.chat import Chat, Markers
 from service.live.hub import Hub
 from service.live.people import People
+from service.live.relay import Relay
 from service.log.mapper import Mapper
 from service.log.read import LogReader
+from service.log.readiness import Readiness
 from service.settings import Settings
 from service.wire.auth import Tokens
 from service.wire.limits import Rate
@@ -20,7 +22,8 @@ class Services:
     """A running node."""
 
     settings: Settings
-    epoch: str
+    readiness: Readiness
+    relay: Relay
     chat: Chat
     markers: Markers
     hub: Hub

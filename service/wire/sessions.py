@@ -41,6 +41,10 @@ class Sessions:
         """Return a user's sessions."""
         return frozenset(self._by_user.get(user, ()))
 
+    def all(self) -> "list[Session]":
+        """Return every session."""
+        return [session for sessions in self._by_user.values() for session in sessions]
+
     def status(self, user: str) -> str:
         """Return `online` or `offline`."""
         return "online" if user in self._by_user else "offline"

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from service.domain.commands import JoinRoom, LeaveRoom, PostMessage
-from service.live.relay import InProcessBus
+from service.live.bus import InProcessBus
 from service.node import node
 from service.settings import Settings
 from service.wire.services import Services

@@ -15,6 +15,7 @@ from joserfc.jwk import OctKey
 from tests.databases import Database
 
 SECRET = "a secret of the tests, thirty-two bytes and more"
+BUS_KEY = "YSBidXMga2V5IGZvciBhbGwgb2YgdGhlc2UgdGVzdHMh"
 KEY_ENCRYPTION_KEY = "b25lIGtleSBmb3IgYWxsIG9mIHRoZXNlIHRlc3RzISE="
 ROOT = Path(__file__).parent.parent.parent
 
@@ -32,9 +33,9 @@ def environment(database: Database, **settings: str) -> dict[str, str]:
         "ONRECORD_PORT": "0",
         "ONRECORD_DATABASE_URL": database.app_url,
         "ONRECORD_MIGRATE_DATABASE_URL": database.owner_url,
-        "ONRECORD_REDIS_URL": "redis://127.0.0.1:1/0",
         "ONRECORD_JWT_SECRET": SECRET,
         "ONRECORD_KEY_ENCRYPTION_KEY": KEY_ENCRYPTION_KEY,
+        "ONRECORD_BUS_KEY": BUS_KEY,
         "ONRECORD_JOIN_CREATES": "true",
         "ONRECORD_RATE_BURST": "0",
         "ONRECORD_MAX_CONNECTIONS": "1000",
