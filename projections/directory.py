@@ -31,7 +31,7 @@ async def public_rooms(database: Database, mapper: Mapper, *, after: str | None,
     async with snapshot(database, mapper, rooms.PROJECTION) as now:
         found = rooms.ROWS.by_key(await now.fetch(_PUBLIC, after=cursor, most=limit + 1))
         tail = await now.tail("e.subject = :settings", settings=SETTINGS)
-    news = now.lacking(tail, rooms.PROJECTION, words=False)
+    news = now.lacking(tail, rooms.PROJECTION)
     rooms.ROWS.fold(found, (event for event in news if _listed(event, cursor, found)))
     ordered = sorted(found.values(), key=lambda row: row.room_id)
     return Page(ordered[:limit], has_more=len(ordered) > limit)

@@ -62,6 +62,12 @@ def document(version: str) -> Part:
     }
 
 
+def refusals_of(read: Read) -> list[type[OnRecordError]]:
+    """Return the errors that a read may be refused with besides those that any may."""
+    known = every_error()
+    return [known[code] for code in read.refusals if code in known]
+
+
 def _queries() -> list[type[msgspec.Struct]]:
     return [read.query for read in READS]
 
@@ -87,7 +93,7 @@ def _read(read: Read, known: schemas.Catalogue) -> Part:
                 "headers": {"Cache-Control": {"schema": {"const": "no-store"}}},
                 "content": _json(known, read.answer),
             },
-            **_refusals([*ANY_READ, *read.refusals], known),
+            **_refusals([*ANY_READ, *refusals_of(read)], known),
         },
     }
 

@@ -20,8 +20,7 @@ from service.errors import (
     Malformed,
     NotAllowed,
     NotAMember,
-    OnRecordError,
-    RoomNotFound,
+    Unavailable,
 )
 from service.protocol import commands
 from service.protocol.acks import MessageHistoryAck, RoomListAck, RoomMembersAck
@@ -62,14 +61,14 @@ class Visitor(msgspec.Struct, frozen=True):
 class Read(msgspec.Struct, frozen=True):
     """A read: the parameters that `query` describes in, the payload that `answer` describes out.
 
-    `refusals` are the errors that are its own; those that any read may meet are `ANY_READ`.
+    `refusals` are the codes of the errors that are its own, of those that this version knows.
     """
 
     path: str
     query: type[msgspec.Struct]
     answer: type[msgspec.Struct]
     ask: "Callable[[Reads, Visitor, Any], Awaitable[msgspec.Struct]]"
-    refusals: tuple[type[OnRecordError], ...] = ()
+    refusals: tuple[str, ...] = ()
 
 
 class Reads:
@@ -100,7 +99,11 @@ class Reads:
 
     async def room(self, visitor: Visitor, query: RoomQuery) -> RoomView:
         """Show one room; a private room and a missing one look the same to an outsider."""
-        return await self._views.ask(view_of, query.room_id, visitor.user)
+        try:
+            until = await self._views.ask(visible_until, query.room_id, visitor.user)
+        except NotAMember:
+            until = 0  # a public room is there for everybody
+        return view_of((await self._s.hub.feed(query.room_id)).state, visitor.user, until)
 
     async def messages(self, visitor: Visitor, query: commands.MessageHistory) -> MessageHistoryAck:
         """Read a page of messages, oldest first, as `message:history` does."""
@@ -125,6 +128,8 @@ class Reads:
                 return Response(status_code=204, headers={"Allow": ", ".join(METHODS)})
             if not allowed_origin(request.headers, self._s.settings.origins):
                 raise NotAllowed(problem="Pages of this origin may not read here.")
+            if not self._s.readiness.ready:
+                raise Unavailable
             visitor = Visitor(self._identify(request).user)
             self._s.rate.take(visitor.user)
             answer = await read.ask(self, visitor, parameters(request, read.query))
@@ -139,24 +144,25 @@ class Reads:
         return self._s.tokens.verify(token)
 
 
+_OF_A_MEMBER = ("room_not_found", "not_a_member", "banned")
 READS = (
     Read("/api/rooms", DirectoryQuery, Directory, Reads.public_rooms),
-    Read("/api/rooms/{roomId}", RoomQuery, RoomView, Reads.room, (RoomNotFound,)),
+    Read("/api/rooms/{roomId}", RoomQuery, RoomView, Reads.room, ("room_not_found", "banned")),
     Read(
         "/api/rooms/{roomId}/messages",
         commands.MessageHistory,
         MessageHistoryAck,
         Reads.messages,
-        (NotAMember, RoomNotFound),
+        _OF_A_MEMBER,
     ),
     Read(
         "/api/rooms/{roomId}/members",
         commands.RoomMembers,
         RoomMembersAck,
         Reads.members,
-        (NotAMember, RoomNotFound),
+        _OF_A_MEMBER,
     ),
-    Read("/api/rooms/{roomId}/receipts", RoomQuery, ReceiptList, Reads.receipts, (NotAMember, RoomNotFound)),
+    Read("/api/rooms/{roomId}/receipts", RoomQuery, ReceiptList, Reads.receipts, _OF_A_MEMBER),
     Read("/api/me/rooms", commands.RoomList, RoomListAck, Reads.my_rooms),
 )
 """Every read. What a command stands for is shown to the same people here and there."""
@@ -188,16 +194,8 @@ def parameters(request: Request, query: type[msgspec.Struct]) -> msgspec.Struct:
         raise BadParameter(problem=problem, parameter=found[1] if found else "") from error
 
 
-def view_of(state: RoomState, user: str) -> RoomView:
-    """Return a room as a user may see it: public rooms are there for everybody.
-
-    Raises:
-        RoomNotFound: there is no such room, or it is not public and `user` was never in it.
-    """
-    try:
-        until = visible_until(state, user)
-    except NotAMember:
-        until = 0
+def view_of(state: RoomState, user: str, until: int | None) -> RoomView:
+    """Return a room as a user may see it who may read it up to the seq `until`: None without end, 0 nothing."""
     inside = state.members.get(user)
     return RoomView(
         room_id=state.room,

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from service.settings import Settings
 from service.wire.documents import openapi_yaml
 from service.wire.http import Http
-from service.wire.openapi import ANY_READ
+from service.wire.openapi import ANY_READ, refusals_of
 from service.wire.reads import READS, parameter_names
 from tests.protocol.test_asyncapi import parts
 
@@ -58,7 +58,7 @@ def test_every_parameter_and_every_refusal_of_a_read_is_in_it(read: Any) -> None
         for kind in answer["content"].values()
         for code in kind.get("examples", {})
     }
-    assert codes == {error.code for error in [*ANY_READ, *read.refusals]}
+    assert codes == {error.code for error in [*ANY_READ, *refusals_of(read)]}
 
 
 def test_every_example_is_an_example() -> None:
