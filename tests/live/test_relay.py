@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -75,9 +76,13 @@ async def test_what_a_stranger_says_is_ignored_and_silences_nobody() -> None:
 async def test_a_room_is_heard_while_it_is_followed_and_only_by_others() -> None:
     bus = InProcessBus()
     heard: list[tuple[str, str, bytes]] = []
+
+    def note(name: str, room: str, said: bytes) -> None:
+        heard.append((name, room, said))
+
     async with relay(in_process(bus)) as one, relay(in_process(bus)) as other:
         for name, end in (("one", one), ("other", other)):
-            end.on_room("word", lambda room, said, name=name: heard.append((name, room, said)))
+            end.on_room("word", partial(note, name))
             end.follow("a")
         await until(lambda: one.hearing and other.hearing)
         one.tell_room("a", "word", b"1")
@@ -140,9 +145,10 @@ async def test_a_node_that_went_deaf_without_a_word_finds_out_and_hears_again(
 
             async with relay(backend) as one:
                 await until(lambda: one.hearing)
+                resyncs: list[int] = []
+                one.on_resync(lambda: resyncs.append(1))
                 for _ in range(2):
-                    resyncs: list[int] = []
-                    one.on_resync(lambda resyncs=resyncs: resyncs.append(1))
+                    resyncs.clear()
                     link.cut_silently()
                     await until(lambda: not one.hearing)
-                    await until(lambda resyncs=resyncs: one.hearing and resyncs)
+                    await until(lambda: one.hearing and resyncs)

@@ -15,7 +15,7 @@ from joserfc.jwk import OctKey
 from tests.databases import Database
 
 SECRET = "a secret of the tests, thirty-two bytes and more"
-BUS_KEY = "YSBidXMga2V5IGZvciBhbGwgb2YgdGhlc2UgdGVzdHMh"
+BUS_KEY = "dGhlIGJ1cyBrZXkgZm9yIGFsbCB0aGVzZSB0ZXN0cyE="
 KEY_ENCRYPTION_KEY = "b25lIGtleSBmb3IgYWxsIG9mIHRoZXNlIHRlc3RzISE="
 ROOT = Path(__file__).parent.parent.parent
 
