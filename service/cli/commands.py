@@ -136,6 +136,26 @@ def show_settings(_args: argparse.Namespace) -> int:
     return 0
 
 
+def asyncapi(_args: argparse.Namespace) -> int:
+    """The contract of the doors."""
+    from service.wire.documents import asyncapi_yaml
+
+    return _print_document(asyncapi_yaml())
+
+
+def openapi(_args: argparse.Namespace) -> int:
+    """The contract of the HTTP side."""
+    from service.wire.documents import openapi_yaml
+
+    return _print_document(openapi_yaml())
+
+
+def _print_document(text: str) -> int:
+    sys.stdout.buffer.write(text.encode())  # UTF-8 whatever the locale
+    sys.stdout.buffer.flush()
+    return 0
+
+
 def token(args: argparse.Namespace) -> int:
     """A signed token, for whoever has the key."""
     settings = Settings.from_env()

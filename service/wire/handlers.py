@@ -6,7 +6,7 @@ itself. It may raise any `OnRecordError`. `room:join` and `connect` splice what 
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -17,6 +17,17 @@ from service.domain.content import check_content
 from service.domain.room import require_member, visible_until
 from service.errors import Malformed, NotAllowed, NotAMember, ProjectionBehind, Refusal, RoomNotFound
 from service.protocol import commands as wire
+from service.protocol.acks import (
+    Ack,
+    AuthRefreshAck,
+    MessageHistoryAck,
+    MessageSendAck,
+    RecordedAck,
+    RoomCreateAck,
+    RoomJoinAck,
+    RoomListAck,
+    RoomMembersAck,
+)
 from service.protocol.events import (
     Connected,
     Message,
@@ -34,15 +45,28 @@ HISTORY_ON_JOIN = 50
 MEMBERS_PAGE = 200
 
 
+class Asker(Protocol):
+    """Who asks to see something, through whichever door; a `Session` is one."""
+
+    @property
+    def user(self) -> str:
+        """The user's id."""
+
+
+def recorded(receipt: Receipt) -> RecordedAck:
+    """Return the ack of a command that says no more than that it is recorded."""
+    return RecordedAck(seq=receipt.seq, at=timestamp(receipt.at))
+
+
 class Later(msgspec.Struct, frozen=True):
-    """An ack that waits for a commit; `shape` gives its fields beside `seq` and `at`."""
+    """An ack that waits for a commit; `ack` makes it of what the commit said."""
 
     answer: Any
-    shape: Callable[[Receipt], dict[str, Any]] = lambda _receipt: {}
+    ack: Callable[[Receipt], Ack] = recorded
 
 
 T = TypeVar("T")
-Reply = dict[str, Any] | Later | None
+Reply = Ack | Later | None
 Handler = Callable[[Session, Any], Awaitable[Reply]]
 
 
@@ -111,7 +135,8 @@ class Handlers:
         answer = await self._s.chat.submit(command, session.user, _ref(frame), said(frame))
         receipt = await answer
         feed = await self._s.hub.reach(receipt.room, receipt.seq)
-        session.ack(frame.ref, {"seq": receipt.seq, "roomId": receipt.room, "at": timestamp(receipt.at)})
+        at = timestamp(receipt.at)
+        session.ack(frame.ref, RoomCreateAck(seq=receipt.seq, at=at, room_id=receipt.room))
         # A retry is for the connection that sends it; the others heard of the room the first time.
         others = [one for member in feed.state.members for one in self._s.sessions.of_user(member)]
         for hearer in others if receipt.fresh else [session]:
@@ -126,12 +151,8 @@ class Handlers:
         command = JoinRoom(room=room, create=self._s.settings.join_creates)
         receipt = await (await self._s.chat.submit(command, session.user, _ref(frame), said(frame)))
         feed = await self._s.hub.reach(room, receipt.seq)
-        acked = {
-            "seq": receipt.seq,
-            "at": timestamp(receipt.at),
-            "head": feed.head,
-            "epoch": self._s.readiness.epoch,
-        }
+        at, epoch = timestamp(receipt.at), self._s.readiness.epoch
+        acked = RoomJoinAck(seq=receipt.seq, at=at, head=feed.head, epoch=epoch)
         if session.user not in feed.state.members:
             return acked  # a retry by somebody who has left since: the ack is all they are owed
         cursor = self._join_cursor(receipt, frame.after, feed.head)
@@ -157,19 +178,19 @@ class Handlers:
         self._s.typing.spoke(frame.room_id, session.user)
         return Later(await self._s.chat.submit(command, session.user, _ref(frame), said(frame)))
 
-    async def list_rooms(self, session: Session, _frame: wire.RoomList) -> Reply:
+    async def list_rooms(self, asker: Asker, _frame: wire.RoomList) -> RoomListAck:
         """`room:list`."""
-        summaries = await self._views.summaries(session.user)
+        summaries = await self._views.summaries(asker.user)
         for summary in summaries:
             if summary.last_message is not None:
-                _wrote(session, [summary.last_message])
-        return {"rooms": summaries}
+                _wrote(asker, [summary.last_message])
+        return RoomListAck(rooms=summaries)
 
-    async def members(self, session: Session, frame: wire.RoomMembers) -> Reply:
+    async def members(self, asker: Asker, frame: wire.RoomMembers) -> RoomMembersAck:
         """`room:members`."""
-        await self._views.ask(require_member, frame.room_id, session.user)
+        await self._views.ask(require_member, frame.room_id, asker.user)
         page = await self._views.members(frame.room_id, frame.after, frame.limit)
-        return {"members": page.members, "hasMore": page.has_more}
+        return RoomMembersAck(members=page.members, has_more=page.has_more)
 
     async def send(self, session: Session, frame: wire.MessageSend) -> Reply:
         """`message:send`."""
@@ -183,18 +204,18 @@ class Handlers:
         )
         answer = await self._s.chat.submit(command, session.user, command.ref, said(frame))
         self._s.typing.spoke(frame.room_id, session.user)
-        return Later(answer, lambda receipt: {"messageId": receipt.seq})
+        return Later(answer, _sent)
 
-    async def history(self, session: Session, frame: wire.MessageHistory) -> Reply:
+    async def history(self, asker: Asker, frame: wire.MessageHistory) -> MessageHistoryAck:
         """`message:history`."""
-        until = await self._views.ask(visible_until, frame.room_id, session.user)
+        until = await self._views.ask(visible_until, frame.room_id, asker.user)
         if frame.before is not None and frame.after is not None:
             raise Malformed(problem="Give before or after, not both - at '$'")
         history = await self._views.history(
             frame.room_id, before=frame.before, after=frame.after, limit=frame.limit, until=until
         )
-        _wrote(session, history.messages)
-        return {"messages": history.messages, "hasMore": history.has_more}
+        _wrote(asker, history.messages)
+        return MessageHistoryAck(messages=history.messages, has_more=history.has_more)
 
     async def read(self, session: Session, frame: wire.MessageRead) -> Reply:
         """`message:read`."""
@@ -223,7 +244,7 @@ class Handlers:
         if identity.user != session.user:
             raise NotAllowed(problem="The new token is another user's.")
         session.renew(identity.expires_at)
-        return {"expiresAt": timestamp(identity.expires_at)}
+        return AuthRefreshAck(expires_at=timestamp(identity.expires_at))
 
     async def _resume(
         self, user: str, room: str, cursor: int | None, *, same_epoch: bool
@@ -282,13 +303,17 @@ def said(frame: wire.Frame) -> bytes:
 
 
 def _if_asked(frame: wire.Frame) -> Reply:
-    return None if frame.ref is None else {}
+    return None if frame.ref is None else Ack()
 
 
 def _wrote(asker: object, messages: list[Message]) -> None:
     """Note, for the record of a session, that it is sent a page of messages, which has no hole."""
     if messages and isinstance(asker, Session):
         asker.wrote(messages[0].room_id, messages[0].seq, messages[-1].seq)
+
+
+def _sent(receipt: Receipt) -> MessageSendAck:
+    return MessageSendAck(seq=receipt.seq, at=timestamp(receipt.at), message_id=receipt.seq)
 
 
 def _ref(frame: wire.Frame) -> str:

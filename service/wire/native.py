@@ -174,7 +174,7 @@ class NativeDoor:
         await session.ready()
         reply = await self._handlers.by_type[frame.type](session, frame)
         if isinstance(reply, Later):
-            session.ack_later(frame.ref, reply.answer, reply.shape)
+            session.ack_later(frame.ref, reply.answer, reply.ack)
         elif reply is not None:
             session.ack(frame.ref, reply)
 

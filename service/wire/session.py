@@ -10,14 +10,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 from uuid import uuid4
 
 from service.chat import Receipt
 from service.errors import OnRecordError, TooManyRooms, Unavailable
 from service.live.hub import Hub
+from service.protocol.acks import Ack
 from service.protocol.close import Close
-from service.protocol.events import Outgoing, timestamp
+from service.protocol.events import Outgoing
 from service.protocol.native import encode, encode_ack, encode_error
 from service.wire.auth import Identity
 from service.wire.frames import text_frame
@@ -29,8 +29,8 @@ NATIVE = "native"
 
 log = logging.getLogger("onrecord.session")
 
-Shape = Callable[[Receipt], dict[str, Any]]
-"""What an ack says beside `seq` and `at`."""
+MakeAck = Callable[[Receipt], Ack]
+"""Makes a recorded command's ack of what its commit said."""
 
 
 def native_frame(outgoing: Outgoing) -> bytes:
@@ -99,9 +99,9 @@ class Session:
         """Send an event to this connection alone."""
         self.write(native_frame(outgoing))
 
-    def ack(self, ref: str | None, fields: dict[str, Any]) -> None:
+    def ack(self, ref: str | None, ack: Ack) -> None:
         """Answer a command."""
-        self.write(text_frame(encode_ack(ref, fields)))
+        self.write(text_frame(encode_ack(ref, ack)))
 
     def refuse(self, ref: str | None, error: OnRecordError) -> None:
         """Answer a command that is refused."""
@@ -111,12 +111,12 @@ class Session:
         """End the connection."""
         self._transport.close(code, reason)
 
-    def ack_later(self, ref: str | None, answer: "asyncio.Future[Receipt]", shape: Shape) -> None:
+    def ack_later(self, ref: str | None, answer: "asyncio.Future[Receipt]", make: MakeAck) -> None:
         """Answer a command once its commit is known."""
         self._in_flight += 1
         if self._in_flight >= MAX_IN_FLIGHT:
             self._room_for_more.clear()
-        answer.add_done_callback(lambda done: self._answered(ref, done, shape))
+        answer.add_done_callback(lambda done: self._answered(ref, done, make))
 
     async def ready(self) -> None:
         """Wait until another command may be begun: few wait for their commit, and little waits for the socket."""
@@ -185,7 +185,7 @@ class Session:
         finally:
             self._transport.catchup -= 1
 
-    def _answered(self, ref: str | None, answer: "asyncio.Future[Receipt]", shape: Shape) -> None:
+    def _answered(self, ref: str | None, answer: "asyncio.Future[Receipt]", make: MakeAck) -> None:
         self._in_flight -= 1
         self._room_for_more.set()
         if answer.cancelled():
@@ -193,8 +193,7 @@ class Session:
             return
         error = answer.exception()
         if error is None:
-            receipt = answer.result()
-            self.ack(ref, {"seq": receipt.seq, **shape(receipt), "at": timestamp(receipt.at)})
+            self.ack(ref, make(answer.result()))
         elif isinstance(error, OnRecordError):
             self.refuse(ref, error)
         else:

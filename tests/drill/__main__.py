@@ -52,7 +52,7 @@ def drill(args: argparse.Namespace) -> int:
                 "findings": shown(findings),
                 "took": round(time.monotonic() - began, 1),
             }
-            print(json.dumps(line), flush=True)
+            print(json.dumps(line), flush=True)  # noqa: T201 - a command's output
             good = good and passed
             if args.keep and (findings or args.keep_all):
                 _keep(args.keep, plan, history, words)
@@ -63,7 +63,7 @@ def check(args: argparse.Namespace) -> int:
     """`check`: judge a history again."""
     findings = judge(histories.load(args.file).records)
     for one in findings:
-        print(json.dumps({"rule": one.rule, "finding": one.sentence}))
+        print(json.dumps({"rule": one.rule, "finding": one.sentence}))  # noqa: T201 - a command's output
     return 1 if findings else 0
 
 
@@ -96,7 +96,12 @@ def shown(findings: list[Finding]) -> list[str]:
 
 
 def _plans(args: argparse.Namespace) -> list[Plan]:
-    common: dict[str, Any] = {"seed": args.seed, "seconds": args.seconds, "rate": args.rate, "nodes": args.nodes}
+    common: dict[str, Any] = {
+        "seed": args.seed,
+        "seconds": args.seconds,
+        "rate": args.rate,
+        "nodes": args.nodes,
+    }
     if args.bugs:
         return [
             Plan(faults=(FAULTS[bug.fault],), bug=bug, silence=6.0, projector=True, **common)

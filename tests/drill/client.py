@@ -36,7 +36,13 @@ class Client:
     """One client of one user. `home` is the only node it goes to, where it has one."""
 
     def __init__(
-        self, name: str, user: str, nodes: Sequence[Node], history: History, rng: random.Random, home: Node | None = None
+        self,
+        name: str,
+        user: str,
+        nodes: Sequence[Node],
+        history: History,
+        rng: random.Random,
+        home: Node | None = None,
     ) -> None:
         self.name = name
         self.user = user
@@ -142,12 +148,16 @@ class Client:
             while sends < min(len(self.orders), AT_ONCE) and self.orders[sends].op == "send":
                 sends += 1
             batch = self.orders[: max(1, sends)]
-            tries = await asyncio.gather(*(self._try(connection, one) for one in batch), return_exceptions=True)
+            tries = await asyncio.gather(
+                *(self._try(connection, one) for one in batch), return_exceptions=True
+            )
             for failure in filter(None, tries):
                 raise failure
 
     async def _try(self, connection: Connection, order: Order) -> None:
-        answer = await connection.command(order.op, TYPES[order.op], order.ref, room=order.room, **order.fields)
+        answer = await connection.command(
+            order.op, TYPES[order.op], order.ref, room=order.room, **order.fields
+        )
         if answer.outcome == "refused" and answer.retryable:
             await asyncio.sleep(0.05)
             if self._home is None and self.rng.random() < 0.5:

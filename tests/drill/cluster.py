@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
@@ -22,7 +22,9 @@ from tests.databases import Database, fresh_database
 from tests.drill.reaper import Reaper
 from tests.proxies import Proxy, proxied
 from tests.whole import processes
-from tests.whole.processes import Process
+
+if TYPE_CHECKING:
+    from tests.whole.processes import Process
 
 BUS_KEY = "dGhlIGtleSBvZiB0aGUgZHJpbGwncyBvd24gYnVzLi4="
 STARTS = 30.0

@@ -34,7 +34,9 @@ class Lost(Exception):
 class Connection:
     """A connection of a process (one client) of a user."""
 
-    def __init__(self, socket: ClientConnection, history: History, *, process: str, user: str, node: int) -> None:
+    def __init__(
+        self, socket: ClientConnection, history: History, *, process: str, user: str, node: int
+    ) -> None:
         self.id = f"{process}/{uuid4().hex[:6]}"
         self.process = process
         self.user = user
@@ -162,7 +164,9 @@ class Connection:
 
 
 @asynccontextmanager
-async def opened(url: str, history: History, *, process: str, user: str, node: int) -> AsyncIterator[Connection]:
+async def opened(
+    url: str, history: History, *, process: str, user: str, node: int
+) -> AsyncIterator[Connection]:
     """Give an open connection on which nothing was said yet.
 
     Raises:
@@ -182,7 +186,11 @@ async def opened(url: str, history: History, *, process: str, user: str, node: i
 
 
 def _fill_in(operation: Operation, event: Event) -> None:
-    operation.seq, operation.at, operation.head = event.get("seq", 0), event.get("at", ""), event.get("head", 0)
+    operation.seq, operation.at, operation.head = (
+        event.get("seq", 0),
+        event.get("at", ""),
+        event.get("head", 0),
+    )
     if operation.op == "connect":
         operation.heads = msgspec.convert(event["rooms"], dict[str, Head])
     if operation.op == "history":
@@ -208,4 +216,6 @@ def _delivery(event: Event, connection: str, now: float) -> Delivery:
 
 
 def _camel(fields: dict[str, Any]) -> Event:
-    return {"roomId" if name == "room" else name: value for name, value in fields.items() if value is not None}
+    return {
+        "roomId" if name == "room" else name: value for name, value in fields.items() if value is not None
+    }

@@ -134,7 +134,10 @@ class Evidence:
         for (room, seq), time in self.known.items():
             by_room[room].append((time, seq))
         return {
-            room: ([time for time, _ in sorted(pairs)], list(accumulate((seq for _, seq in sorted(pairs)), max)))
+            room: (
+                [time for time, _ in sorted(pairs)],
+                list(accumulate((seq for _, seq in sorted(pairs)), max)),
+            )
             for room, pairs in by_room.items()
         }
 
@@ -166,7 +169,9 @@ class Evidence:
     @cached_property
     def subscriptions(self) -> list[Subscription]:
         """Every subscription, in the order in which they were opened."""
-        by_connection: dict[str, list[tuple[float, Operation | Delivery | Snapshot | Closed]]] = defaultdict(list)
+        by_connection: dict[str, list[tuple[float, Operation | Delivery | Snapshot | Closed]]] = defaultdict(
+            list
+        )
         for one in self.records:
             match one:
                 case Delivery() | Snapshot() | Closed():

@@ -75,7 +75,7 @@ def deliver_before_commit() -> None:
         connection = await self._connected()
         async with connection.transaction():
             rows = await connection.fetch(append._APPEND, *append.arguments(entries, self._known_head))
-            self._placed(append.read_batch(entries, rows, self._mapper).news)
+            self._placed(append.read_batch(entries, rows, self._mapper))
         return rows
 
     Appender._commit = commit  # type: ignore[method-assign] # the bug
@@ -88,7 +88,7 @@ def refs_ignored() -> None:
     async def submit(self: Chat, command: Any, by: str, _ref: str, said: bytes) -> Any:
         return await original(self, command, by, str(uuid4()), said)
 
-    Chat.submit = submit  # type: ignore[method-assign] # the bug
+    Chat.submit = submit  # type: ignore[assignment, method-assign] # the bug
 
 
 def no_tail() -> None:
@@ -97,7 +97,7 @@ def no_tail() -> None:
     async def run(_self: Tail) -> None:
         await asyncio.Event().wait()
 
-    Tail.run = run  # type: ignore[method-assign] # the bug
+    Tail.run = run  # type: ignore[assignment, method-assign] # the bug
 
 
 def numbers_before_commit() -> None:
@@ -123,7 +123,9 @@ async def number_by_sequences(cluster: "Cluster") -> None:
             assert old in source, f"chat_append has no {old!r} any more"
             source = source.replace(old, new)
         for name in ROOMS:
-            await owner.execute(f'CREATE SEQUENCE "drill_room:{name}"; GRANT USAGE ON SEQUENCE "drill_room:{name}" TO onrecord_node')
+            await owner.execute(
+                f'CREATE SEQUENCE "drill_room:{name}"; GRANT USAGE ON SEQUENCE "drill_room:{name}" TO onrecord_node'
+            )
         await owner.execute(source)
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+from projections import PROJECTIONS
 from tests.databases import Database
 from tests.whole.client import client
 from tests.whole.processes import Process, environment, run, running
@@ -49,7 +50,7 @@ async def test_status_and_verify_print_a_line_per_projection(node: Process, data
     code, lines, _ = await run(env, "project", "status")
     status = {line["name"]: line for line in map(json.loads, lines.splitlines())}
     assert code == 0
-    assert set(status) == {"messages", "memberships", "read_receipts", "rooms"}
+    assert set(status) == {projection.name for projection in PROJECTIONS}
     assert all(line["behind"] > 0 for line in status.values())
     assert (await run(env, "project", "verify", "messages"))[0] == 0
 
@@ -88,7 +89,7 @@ async def test_a_projection_that_does_not_exist_is_wrong_usage(database: Databas
         code, _, words = await run(env, *command)
         assert (code, words) == (
             2,
-            "There is no projection x; there are messages, memberships, read_receipts, rooms.\n",
+            f"There is no projection x; there are {', '.join(one.name for one in PROJECTIONS)}.\n",
         )
 
 

@@ -76,7 +76,11 @@ def _begun(evidence: Evidence) -> dict[tuple[str, int], float]:
     for command in evidence.commands.values():
         for ack in command.acks:
             event = evidence.at.get((ack.room, ack.seq))
-            if event is not None and event.at == ack.at and _is_its_event(command, event.type, event.user, event.ref):
+            if (
+                event is not None
+                and event.at == ack.at
+                and _is_its_event(command, event.type, event.user, event.ref)
+            ):
                 begun[ack.room, ack.seq] = command.first.invoked
     for events in evidence.log.values():
         for event in events:
@@ -100,9 +104,17 @@ def _not_there(evidence: Evidence, ack: Operation) -> str | None:
         return f"{ack.room} has no #{ack.seq}"
     its = f"{ack.room}#{ack.seq} is {event.type} by {event.by} at {event.at} ({event.content or event.user})"
     if ack.op == "send":
-        mine = (event.type, event.by, event.ref, event.content) == ("MessagePosted", ack.user, ack.ref, ack.content)
+        mine = (event.type, event.by, event.ref, event.content) == (
+            "MessagePosted",
+            ack.user,
+            ack.ref,
+            ack.content,
+        )
         return None if mine and event.at == ack.at else its
-    if _is_its_event(evidence.commands[ack.user, ack.ref], event.type, event.user, event.ref) and event.at == ack.at:
+    if (
+        _is_its_event(evidence.commands[ack.user, ack.ref], event.type, event.user, event.ref)
+        and event.at == ack.at
+    ):
         return None
     # It changed nothing, and was answered with the seq as of which that was so.
     as_said = evidence.is_member(ack.room, ack.user, ack.seq) == (ack.op == "join")

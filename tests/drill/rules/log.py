@@ -38,9 +38,7 @@ def once(evidence: Evidence) -> Iterator[str]:
 
 def meant(evidence: Evidence) -> Iterator[str]:
     """Every message, join and leave in the log was asked for by that user in that room, in these words."""
-    asked = {
-        (one.op, one.user, one.room) for one in evidence.operations if one.op in ("join", "leave")
-    }
+    asked = {(one.op, one.user, one.room) for one in evidence.operations if one.op in ("join", "leave")}
     for event in (event for events in evidence.log.values() for event in events):
         where = f"{event.room}#{event.seq}"
         if event.type == "MessagePosted":

@@ -18,7 +18,9 @@ def whole(evidence: Evidence) -> Iterator[str]:
         snapshot, cursor = subscription.snapshot, subscription.start
         if snapshot is not None and cursor is not None:
             first = snapshot.page[0].seq if snapshot.page and snapshot.more else 1
-            yield from _compare(evidence, snapshot.room, snapshot.page, (first, cursor), _joiner(subscription))
+            yield from _compare(
+                evidence, snapshot.room, snapshot.page, (first, cursor), _joiner(subscription)
+            )
 
 
 def true(evidence: Evidence) -> Iterator[str]:

@@ -90,7 +90,9 @@ def permitted(evidence: Evidence) -> Iterator[str]:
     """Nobody hears what happened after they left, unless they came back, and strangers hear nothing."""
     for delivery in evidence.deliveries:
         user = evidence.connects[delivery.connection].user
-        if (delivery.room, delivery.seq) not in evidence.at or evidence.joins_after(delivery.room, user, delivery.seq):
+        if (delivery.room, delivery.seq) not in evidence.at or evidence.joins_after(
+            delivery.room, user, delivery.seq
+        ):
             continue
         last = evidence.membership(delivery.room, user, delivery.seq)
         if last is None or (last.type == "MemberLeft" and last.seq < delivery.seq):
