@@ -6,8 +6,8 @@ The rule: what is shown of a room comes from its settings alone, so of the log's
 import msgspec
 from databases import Database
 
-from projections import rooms
-from projections.rooms import RoomRow
+from projections import room_rows
+from projections.room_rows import RoomRow
 from projections.tail import snapshot
 from service.domain.events import Recorded, RoomOpened
 from service.domain.streams import SETTINGS, room_of
@@ -28,11 +28,11 @@ async def public_rooms(database: Database, mapper: Mapper, *, after: str | None,
         ProjectionBehind: the table is too far behind the log.
     """
     cursor = after or ""
-    async with snapshot(database, mapper, rooms.PROJECTION) as now:
-        found = rooms.ROWS.by_key(await now.fetch(_PUBLIC, after=cursor, most=limit + 1))
+    async with snapshot(database, mapper, room_rows.PROJECTION) as now:
+        found = room_rows.ROWS.by_key(await now.fetch(_PUBLIC, after=cursor, most=limit + 1))
         tail = await now.tail("e.subject = :settings", settings=SETTINGS)
-    news = now.lacking(tail, rooms.PROJECTION)
-    rooms.ROWS.fold(found, (event for event in news if _listed(event, cursor, found)))
+    news = now.lacking(tail, room_rows.PROJECTION)
+    room_rows.ROWS.fold(found, (event for event in news if _listed(event, cursor, found)))
     ordered = sorted(found.values(), key=lambda row: row.room_id)
     return Page(ordered[:limit], has_more=len(ordered) > limit)
 
@@ -47,7 +47,7 @@ def _listed(recorded: Recorded, cursor: str, found: dict[tuple[str, ...], RoomRo
 
 # In byte order whatever the locale, as in Python.
 _PUBLIC = f"""
-    SELECT * FROM {rooms.PROJECTION.table}
+    SELECT * FROM {room_rows.PROJECTION.table}
     WHERE visibility = 'public' AND room_id COLLATE "C" > :after
     ORDER BY room_id COLLATE "C" LIMIT :most
 """  # noqa: S608 - a constant

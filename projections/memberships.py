@@ -1,6 +1,8 @@
-"""Who is, or was, in which room. Whoever left keeps the row, with the last role and when that was."""
+"""Who is, was or may be in which room. Whoever left keeps the row, with the last role, when that was and how."""
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any, Literal
 
 import msgspec
 from databases import Database
@@ -8,21 +10,53 @@ from databases import Database
 from projections.projection import Projection
 from projections.rows import Key, Rows
 from projections.tail import Row, Snapshot, snapshot
-from service.domain.events import MemberJoined, MemberLeft, Recorded, Role, RoleChanged
+from service.domain.events import (
+    Event,
+    MemberBanned,
+    MemberInvited,
+    MemberJoined,
+    MemberLeft,
+    MemberMuted,
+    MemberRemoved,
+    MemberUnbanned,
+    MemberUnmuted,
+    Recorded,
+    Role,
+    RoleChanged,
+)
 from service.domain.streams import room_of, user_subject
 from service.log.mapper import Mapper
 
+Way = Literal["left", "kicked", "banned"]
+_WAYS: dict[type, Way] = {MemberLeft: "left", MemberRemoved: "kicked", MemberBanned: "banned"}
+
 
 class MembershipRow(msgspec.Struct, frozen=True):
-    """A membership. `joined_seq` is the seq of the last join, `left_seq` that of the leave after it, if any."""
+    """What somebody is to a room.
+
+    `joined_seq` is the seq of the last join, None for somebody who never was in; `left_seq` that of the leave after
+    it, if any, and `left_how` says which. Bans and mutes stand as they were said: until a time, None for good.
+    """
 
     room_id: str
     user_id: str
-    role: Role
-    joined_seq: int
-    joined_at: datetime
+    role: Role | None = None
+    joined_seq: int | None = None
+    joined_at: datetime | None = None
     left_seq: int | None = None
     left_at: datetime | None = None
+    left_how: Way | None = None
+    invited_at: datetime | None = None
+    invited_by: str | None = None
+    banned: bool = False
+    banned_until: datetime | None = None
+    muted: bool = False
+    muted_until: datetime | None = None
+
+    @property
+    def present(self) -> bool:
+        """Whether they are a member now."""
+        return self.joined_seq is not None and self.left_seq is None
 
 
 async def rooms_of(database: Database, mapper: Mapper, user: str) -> list[MembershipRow]:
@@ -33,15 +67,15 @@ async def rooms_of(database: Database, mapper: Mapper, user: str) -> list[Member
     """
     async with snapshot(database, mapper, PROJECTION) as now:
         tail = await now.tail("e.subject = :subject", subject=user_subject(user))
-        return await present(now, tail, user)
+        return [row for row in await of_user(now, tail, user) if row.present]
 
 
-async def present(now: Snapshot, tail: list[Row], user: str) -> list[MembershipRow]:
-    """Return the same within a snapshot, whose `tail` about the user was read already."""
+async def of_user(now: Snapshot, tail: list[Row], user: str) -> list[MembershipRow]:
+    """Return what a user is to any room, by room, within a snapshot whose `tail` about the user was read already."""
     rows = ROWS.by_key(await now.fetch(_OF_USER, user=user))
     about = user_subject(user)
     ROWS.fold(rows, (event for event in now.lacking(tail, PROJECTION) if event.subject == about))
-    return sorted((row for row in rows.values() if row.left_seq is None), key=lambda row: row.room_id)
+    return sorted(rows.values(), key=lambda row: row.room_id)
 
 
 def _key_of(recorded: Recorded) -> Key:
@@ -49,17 +83,44 @@ def _key_of(recorded: Recorded) -> Key:
 
 
 def _evolve(row: MembershipRow | None, recorded: Recorded) -> MembershipRow:
-    if isinstance(recorded.event, MemberJoined):
-        room, user = _key_of(recorded)
-        return MembershipRow(room, user, recorded.event.role, recorded.seq, recorded.at)
-    if row is None:
-        message = (
-            f"at position {recorded.position}, {recorded.event.TOPIC} is about somebody who never joined"
-        )
-        raise LookupError(message)
-    if isinstance(recorded.event, RoleChanged):
-        return msgspec.structs.replace(row, role=recorded.event.role)
-    return msgspec.structs.replace(row, left_seq=recorded.seq, left_at=recorded.at)
+    room, user = _key_of(recorded)
+    before = row or MembershipRow(room, user)
+    changed = _CHANGES[type(recorded.event)](before, recorded, recorded.event)
+    return msgspec.structs.replace(before, **changed)
+
+
+def _invited(_row: MembershipRow, recorded: Recorded, _event: MemberInvited) -> dict[str, Any]:
+    return {"invited_at": recorded.at, "invited_by": recorded.by}
+
+
+def _joined(row: MembershipRow, recorded: Recorded, event: MemberJoined) -> dict[str, Any]:
+    """Whoever comes in starts anew, but for a mute."""
+    anew = MembershipRow(row.room_id, row.user_id, event.role, recorded.seq, recorded.at)
+    return msgspec.structs.asdict(anew) | {"muted": row.muted, "muted_until": row.muted_until}
+
+
+def _gone(row: MembershipRow, recorded: Recorded, event: Event) -> dict[str, Any]:
+    """Whoever only was invited has been nowhere."""
+    ended = {"left_seq": recorded.seq, "left_at": recorded.at, "left_how": _WAYS[type(event)]}
+    return {"invited_at": None, "invited_by": None, **(ended if row.present else {})}
+
+
+def _banned(row: MembershipRow, recorded: Recorded, event: MemberBanned) -> dict[str, Any]:
+    return {**_gone(row, recorded, event), "banned": True, "banned_until": event.until}
+
+
+_CHANGES: dict[type[Event], Callable[[MembershipRow, Recorded, Any], dict[str, Any]]] = {
+    MemberInvited: _invited,
+    MemberJoined: _joined,
+    MemberLeft: _gone,
+    MemberRemoved: _gone,
+    MemberBanned: _banned,
+    MemberUnbanned: lambda *_: {"banned": False, "banned_until": None},
+    MemberMuted: lambda _, __, event: {"muted": True, "muted_until": event.until},
+    MemberUnmuted: lambda *_: {"muted": False, "muted_until": None},
+    RoleChanged: lambda _, __, event: {"role": event.role},
+}
+"""What an event about somebody changes of their row."""
 
 
 ROWS = Rows(
@@ -72,6 +133,13 @@ ROWS = Rows(
         "joined_at": "timestamptz",
         "left_seq": "bigint",
         "left_at": "timestamptz",
+        "left_how": "text",
+        "invited_at": "timestamptz",
+        "invited_by": "text",
+        "banned": "boolean",
+        "banned_until": "timestamptz",
+        "muted": "boolean",
+        "muted_until": "timestamptz",
     },
     key=("room_id", "user_id"),
     key_of=_key_of,
@@ -79,8 +147,8 @@ ROWS = Rows(
 )
 PROJECTION = Projection(
     name="memberships",
-    version=1,
-    topics=(MemberJoined.TOPIC, MemberLeft.TOPIC, RoleChanged.TOPIC),
+    version=2,
+    topics=tuple(cls.TOPIC for cls in _CHANGES),
     key=("room_id", "user_id"),
     apply=ROWS.apply,
 )

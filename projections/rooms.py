@@ -1,28 +1,32 @@
-"""The rooms: what each is called, how far it has come, and how it looks to one of its members."""
+"""The rooms: how each looks to one of its members, and to somebody who is invited. Their rows: `room_rows`."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import cast
 
 import msgspec
 from databases import Database
 
-from projections import memberships, messages, read_receipts
+from projections import memberships, message_rows, read_receipts
 from projections.memberships import MembershipRow
-from projections.messages import MessageRow
-from projections.projection import Projection
-from projections.rows import Key, Rows
+from projections.message_rows import MessageRow
+from projections.room_rows import COLUMNS, PROJECTION, ROWS, RoomRow
 from projections.tail import Row, Snapshot, snapshot
-from service.domain.events import EVENTS, MessagePosted, Recorded, Role, RoomOpened, Visibility
-from service.domain.streams import room_of, room_stream, user_subject
+from service.domain.events import MessageEdited, MessagePosted, Recorded, Role, Visibility
+from service.domain.streams import room_stream, user_subject
 from service.log.mapper import Mapper
+
+__all__ = ["PROJECTION", "InvitationRow", "RoomRow", "SummaryRow", "invitations", "summaries"]
+
+_SAID = (MessagePosted.TOPIC, MessageEdited.TOPIC)
 
 
 class SummaryRow(msgspec.Struct, frozen=True):
     """A room as one member sees it.
 
     `head` is the seq of the room's last event. `unread` counts others' messages after one's marker and one's join,
-    `mentions` those of them that mention one; `last_read` is 0 where nothing was read yet.
+    but for deleted ones, `mentions` those of them that mention one; `last_read` is 0 where nothing was read yet.
     """
 
     room_id: str
@@ -34,19 +38,47 @@ class SummaryRow(msgspec.Struct, frozen=True):
     mentions: int
     last_read: int
     last_message: MessageRow | None
+    topic: str | None
+    archived: bool
 
 
-class RoomRow(msgspec.Struct, frozen=True):
-    """A room; `head` is the seq of its last event."""
+class InvitationRow(msgspec.Struct, frozen=True):
+    """A room that somebody may join and has not joined yet."""
 
     room_id: str
     name: str
     visibility: Visibility
-    created_at: datetime
-    created_by: str
-    head: int
-    last_message_id: int | None = None
-    last_message_at: datetime | None = None
+    invited_by: str
+    invited_at: datetime
+
+
+async def invitations(database: Database, mapper: Mapper, user: str) -> list[InvitationRow]:
+    """Return the rooms that a user is invited to, as of the log's head, by room.
+
+    Raises:
+        ProjectionBehind: one of the tables is too far behind the log.
+    """
+    async with snapshot(database, mapper, PROJECTION, memberships.PROJECTION) as now:
+        tail = await now.tail("e.subject = :subject", subject=user_subject(user))
+        found = [row for row in await memberships.of_user(now, tail, user) if row.invited_at]
+        if not found:
+            return []
+        names = [row.room_id for row in found]
+        rows = ROWS.by_key(await now.fetch(_ROOMS, rooms=names))
+        later = await now.tail(
+            "e.stream = ANY (CAST(:streams AS text[]))", streams=list(map(room_stream, names))
+        )
+        ROWS.fold(rows, now.lacking(later, PROJECTION, sealed=_SAID))
+    return [
+        InvitationRow(
+            row.room_id,
+            rows[row.room_id,].name,
+            rows[row.room_id,].visibility,
+            cast("str", row.invited_by),
+            cast("datetime", row.invited_at),
+        )
+        for row in found
+    ]
 
 
 async def summaries(database: Database, mapper: Mapper, user: str) -> list[SummaryRow]:
@@ -55,119 +87,133 @@ async def summaries(database: Database, mapper: Mapper, user: str) -> list[Summa
     Raises:
         ProjectionBehind: one of the tables is too far behind the log.
     """
-    used = (PROJECTION, memberships.PROJECTION, read_receipts.PROJECTION, messages.PROJECTION)
+    used = (PROJECTION, memberships.PROJECTION, read_receipts.PROJECTION, message_rows.PROJECTION)
     async with snapshot(database, mapper, *used) as now:
         tail = await now.tail(_MINE, user=user, subject=user_subject(user), room=room_stream(""))
-        members = await memberships.present(now, tail, user)
+        members = [row for row in await memberships.of_user(now, tail, user) if row.present]
         markers = await read_receipts.markers(now, tail, user)
-        floors = [max(markers.get(member.room_id, 0), member.joined_seq) for member in members]
-        names = [member.room_id for member in members]
-        rows = await now.fetch(_SUMMARIES, rooms=names, floors=floors, user=user)
-    overlay = _Overlay(now, tail, rows, dict(zip(names, floors, strict=True)), user)
-    found = {row["room_id"]: row for row in rows}
-    return [
-        overlay.summary(member, found[member.room_id], markers.get(member.room_id, 0)) for member in members
-    ]
+        floors = {
+            row.room_id: max(markers.get(row.room_id, 0), cast("int", row.joined_seq)) for row in members
+        }
+        rows = await now.fetch(_SUMMARIES, rooms=list(floors), floors=list(floors.values()), user=user)
+        mine = [row for row in tail if row["stream"].removeprefix(room_stream("")) in floors]
+        touched = await _touched(now, mine)
+    overlay = _Overlay(now, mine, rows, touched, floors, user)
+    return [overlay.summary(member, markers.get(member.room_id, 0)) for member in members]
+
+
+async def _touched(now: Snapshot, tail: list[Row]) -> dict[message_rows.Key, MessageRow]:
+    """Return the messages in the table that the tail has something about."""
+    lacking = now.lacking(tail, message_rows.PROJECTION, sealed=_SAID)
+    about = {message_rows.key_of(one) for one in lacking if not isinstance(one.event, MessagePosted)}
+    if not about:
+        return {}
+    rooms, numbers = zip(*about, strict=True)
+    found = await now.fetch(_TOUCHED, rooms=list(rooms), numbers=list(numbers))
+    return {(row["room_id"], row["id"]): message_rows.row_of(row) for row in found}
 
 
 class _Overlay:
     """What the log's tail says about some rooms beyond their tables."""
 
     def __init__(
-        self, now: Snapshot, tail: list[Row], rows: Iterable[Row], floors: dict[str, int], user: str
+        self,
+        now: Snapshot,
+        tail: list[Row],
+        rows: Iterable[Row],
+        touched: dict[message_rows.Key, MessageRow],
+        floors: Mapping[str, int],
+        user: str,
     ) -> None:
-        mine = [row for row in tail if row["stream"].removeprefix(room_stream("")) in floors]
-        known = ROWS.by_key(row for row in rows if row["head"] is not None)
-        self.rooms = ROWS.fold(known, now.lacking(mine, PROJECTION, words=False))
-        posted = list(map(messages.posted, now.lacking(mine, messages.PROJECTION, words=False)))
-        # Only the newest message of a room is shown, so only its words are opened.
-        newest = {row.room_id: row.id for row in posted}
-        shown = [row for row in mine if newest.get(room_of(row["stream"])) == row["originator_version"]]
-        opened = map(messages.posted, now.lacking(shown, messages.PROJECTION))
-        self.last = {row.room_id: row for row in opened}
-        unread = [row for row in posted if row.id > floors[row.room_id] and row.user_id != user]
-        self.unread = Counter(row.room_id for row in unread)
-        self.mentions = Counter(row.room_id for row in unread if user in row.mentions)
+        self._rows = {row["room_id"]: row for row in rows}
+        known = ROWS.by_key(row for row in self._rows.values() if row["head"] is not None)
+        self.rooms = ROWS.fold(known, now.lacking(tail, PROJECTION, sealed=_SAID))
+        lacking = now.lacking(tail, message_rows.PROJECTION, sealed=_SAID)
+        after = message_rows.fold(dict(touched), lacking)
+        self.unread: Counter[str] = Counter()
+        self.mentions: Counter[str] = Counter()
+        for found, one in ((after, 1), (touched, -1)):
+            for row in _unread(found.values(), floors, user):
+                self.unread[row.room_id] += one
+                self.mentions[row.room_id] += one if user in row.mentions else 0
+        self.last = self._last_messages(now, tail, lacking)
 
-    def summary(self, member: MembershipRow, row: Row, last_read: int) -> SummaryRow:
+    def _last_messages(
+        self, now: Snapshot, tail: list[Row], lacking: list[Recorded]
+    ) -> dict[message_rows.Key, MessageRow]:
+        """Return the last message of each room, by room and number; only their words are opened."""
+        newest = {room: (room, row["id"]) for room, row in self._rows.items() if row["id"] is not None}
+        for one in lacking:
+            key = message_rows.key_of(one)
+            if isinstance(one.event, MessagePosted):
+                newest[key[0]] = key
+        wanted = set(newest.values())
+        about = {one.position for one in lacking if message_rows.key_of(one) in wanted}
+        opened = now.lacking(
+            [row for row in tail if row["notification_id"] in about], message_rows.PROJECTION
+        )
+        stored = {
+            (room, row["id"]): message_rows.row_of({**row, "created_at": row["posted_at"]})
+            for room, row in self._rows.items()
+            if row["id"] is not None
+        }
+        found = message_rows.fold(stored, opened)
+        return {key: found[key] for key in newest.values()}
+
+    def summary(self, member: MembershipRow, last_read: int) -> SummaryRow:
         """Return a room's summary, of what its tables say and what is new."""
-        room = self.rooms[member.room_id,]
-        last = self.last.get(room.room_id)
-        if last is None and row["id"] is not None:
-            last = messages.row_of({**row, "created_at": row["posted_at"]})
+        row, room = self._rows[member.room_id], self.rooms[member.room_id,]
         return SummaryRow(
             room_id=room.room_id,
             name=room.name,
             visibility=room.visibility,
-            role=member.role,
+            role=cast("Role", member.role),
             head=room.head,
             unread=row["unread"] + self.unread[room.room_id],
             mentions=row["mentioned"] + self.mentions[room.room_id],
             last_read=last_read,
-            last_message=last,
+            last_message=self.last.get((room.room_id, room.last_message_id or 0)),
+            topic=room.topic,
+            archived=room.archived,
         )
 
 
-def _key_of(recorded: Recorded) -> Key:
-    return (room_of(recorded.stream),)
+def _unread(rows: Iterable[MessageRow], floors: Mapping[str, int], user: str) -> list[MessageRow]:
+    """Return the messages that count as unread for a user."""
+    return [
+        row for row in rows if row.id > floors[row.room_id] and row.user_id != user and row.deleted_at is None
+    ]
 
 
-def _evolve(row: RoomRow | None, recorded: Recorded) -> RoomRow:
-    event, seq = recorded.event, recorded.seq
-    if isinstance(event, RoomOpened):
-        room = room_of(recorded.stream)
-        return RoomRow(room, event.name, event.visibility, recorded.at, recorded.by, seq)
-    if row is None:
-        message = f"at position {recorded.position}, {event.TOPIC} is in a room that was never opened"
-        raise LookupError(message)
-    if isinstance(event, MessagePosted):
-        return msgspec.structs.replace(row, head=seq, last_message_id=seq, last_message_at=recorded.at)
-    return msgspec.structs.replace(row, head=seq)
-
-
-ROWS = Rows(
-    RoomRow,
-    columns={
-        "room_id": "text",
-        "name": "text",
-        "visibility": "text",
-        "created_at": "timestamptz",
-        "created_by": "text",
-        "head": "bigint",
-        "last_message_id": "bigint",
-        "last_message_at": "timestamptz",
-    },
-    key=("room_id",),
-    key_of=_key_of,
-    evolve=_evolve,
-)
-PROJECTION = Projection(
-    name="rooms",
-    version=1,
-    # Every event of a room moves its head.
-    topics=tuple(topic for topic in EVENTS if topic.startswith("room.")),
-    key=("room_id",),
-    apply=ROWS.apply,
-)
 # What is about the user, and all about rooms that the user is in, or came into since.
 _MINE = f"""
     e.subject = :subject OR e.stream IN (
-        SELECT :room || room_id FROM {memberships.PROJECTION.table} WHERE user_id = :user AND left_seq IS NULL
+        SELECT :room || room_id FROM {memberships.PROJECTION.table}
+        WHERE user_id = :user AND joined_seq IS NOT NULL AND left_seq IS NULL
         UNION ALL SELECT stream FROM tail WHERE subject = :subject)
 """  # noqa: S608 - constants
+_ROOMS = (
+    f"SELECT r.room_id, {COLUMNS} FROM {PROJECTION.table} r WHERE r.room_id = ANY (CAST(:rooms AS text[]))"  # noqa: S608 - constants
+)
+_TOUCHED = f"""
+    SELECT {message_rows.COLUMNS}
+    FROM unnest(CAST(:rooms AS text[]), CAST(:numbers AS bigint[])) AS wanted (room_id, id)
+        JOIN {message_rows.PROJECTION.table} m USING (room_id, id) LEFT JOIN person_keys k ON k.key_id = m.key_id
+"""  # noqa: S608 - constants
 _UNREAD = f"""
-    SELECT count(*) FROM {messages.PROJECTION.table} u
-    WHERE u.room_id = mine.room_id AND u.id > mine.floor AND u.user_id <> :user
+    SELECT count(*) FROM {message_rows.PROJECTION.table} u
+    WHERE u.room_id = mine.room_id AND u.id > mine.floor AND u.user_id <> :user AND u.deleted_at IS NULL
 """  # noqa: S608 - constants
 _SUMMARIES = f"""
-    SELECT mine.room_id, r.name, r.visibility, r.created_at, r.created_by, r.head, r.last_message_id, r.last_message_at,
+    SELECT mine.room_id, {COLUMNS},
         last.id, last.user_id, last.content, last.reply_to, last.mentions, last.created_at AS posted_at,
+        last.changed_seq, last.edited_at, last.deleted_at, last.reactions, last.pinned,
         ({_UNREAD}) AS unread,
         ({_UNREAD} AND u.mentions <> '{{}}' AND CAST(:user AS text) = ANY (u.mentions)) AS mentioned
     FROM unnest(CAST(:rooms AS text[]), CAST(:floors AS bigint[])) AS mine (room_id, floor)
         LEFT JOIN {PROJECTION.table} r USING (room_id)
         LEFT JOIN LATERAL (
-            SELECT {messages.COLUMNS}
-            FROM {messages.PROJECTION.table} m LEFT JOIN person_keys k ON k.key_id = m.key_id
+            SELECT {message_rows.COLUMNS}
+            FROM {message_rows.PROJECTION.table} m LEFT JOIN person_keys k ON k.key_id = m.key_id
             WHERE m.room_id = mine.room_id ORDER BY m.id DESC LIMIT 1) last ON true
 """  # noqa: S608 - constants

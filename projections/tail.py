@@ -7,7 +7,7 @@ order, whatever the rows lack is what stands after their position.
 The rule: a query reads each table together with that table's own position, never another's.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,8 +16,9 @@ from databases.core import Connection
 
 from projections.projection import Projection
 from service.domain.events import Recorded
+from service.domain.streams import stream_id
 from service.errors import ProjectionBehind
-from service.log.mapper import ROW, Mapper
+from service.log.mapper import ROW, ROWS, Mapper
 
 MAX_BEHIND = 2_000
 """Positions of log that a query may lay over a table; it refuses to read more than that each time it is asked."""
@@ -51,14 +52,23 @@ class Snapshot:
         query = _TAIL + f"WHERE {where} ORDER BY e.notification_id"
         return await self.fetch(query, after=after, most=MAX_BEHIND, **values)
 
-    def lacking(self, tail: list[Row], projection: Projection, *, words: bool = True) -> list[Recorded]:
+    async def facts(self, stream: str, subjects: list[str], until: int) -> list[Recorded]:
+        """Return the events of a stream about some subjects up to the seq `until`, by seq."""
+        if not subjects:
+            return []
+        rows = await self.fetch(_FACTS, stream=stream_id(stream), subjects=subjects, until=until)
+        return list(map(self._mapper.to_recorded, rows))
+
+    def lacking(
+        self, tail: list[Row], projection: Projection, *, sealed: Collection[str] = ()
+    ) -> list[Recorded]:
         """Return those of the rows of `tail` that a projection is made of and has not had yet.
 
-        Without `words` people's words are left sealed and read as None, which is much the cheaper.
+        The words in events of the topics `sealed` are not opened and read as None, which is much the cheaper.
         """
         position = self.positions[projection.table]
         return [
-            self._mapper.to_recorded(row if words else {**row, "wrapped": None})
+            self._mapper.to_recorded({**row, "wrapped": None} if row["topic"] in sealed else row)
             for row in tail
             if row["notification_id"] > position and row["topic"] in projection.topics
         ]
@@ -90,6 +100,10 @@ _POSITIONS = """
     SELECT application_name AS name, notification_id AS position,
         (SELECT coalesce(max(notification_id), 0) FROM stored_events) AS head
     FROM notification_tracking WHERE application_name = ANY (CAST(:tables AS text[]))
+"""
+_FACTS = f"""{ROWS}
+    WHERE e.originator_id = :stream AND e.subject = ANY (CAST(:subjects AS text[])) AND e.originator_version <= :until
+    ORDER BY e.originator_version
 """
 # The limit keeps the planner from any other way to the tail than the index on the position.
 _TAIL = f"""

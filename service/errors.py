@@ -7,8 +7,9 @@ never logged as an error of ours: whose fault it is shows in the type.
     OnRecordError
     ├── Refusal                the sender can do something about it
     │   ├── Malformed, UnknownType, RefRequired, RefConflict, NotConnected
-    │   ├── RoomNotFound, RoomExists, NotAMember, NotAllowed
-    │   ├── MessageNotFound, MessageTooLong, EmptyMessage, UnsafeContent
+    │   ├── RoomNotFound, RoomExists, RoomIsArchived, NotAMember, NotAllowed
+    │   ├── Muted, Banned, LastOwner, UserNotFound
+    │   ├── MessageNotFound, MessageIsDeleted, MessageTooLong, EmptyMessage, UnsafeContent
     │   ├── TooManyRequests, TooManyRooms
     │   └── TokenInvalid, TokenExpired
     └── Trouble                ours, and it passes: the same command may succeed later
@@ -96,6 +97,13 @@ class RoomExists(Refusal):
     sentence = "There is a room {room} already."
 
 
+class RoomIsArchived(Refusal):
+    """`data`: `room`."""
+
+    code = "room_archived"
+    sentence = "The room {room} is archived; an owner can reopen it."
+
+
 class NotAMember(Refusal):
     """`data`: `room`."""
 
@@ -110,11 +118,46 @@ class NotAllowed(Refusal):
     sentence = "{problem}"
 
 
+class Muted(Refusal):
+    """`data`: `room`."""
+
+    code = "muted"
+    sentence = "You are muted in {room}."
+
+
+class Banned(Refusal):
+    """`data`: `room`. Said of public rooms only: to whom a private one bans, it is not there."""
+
+    code = "banned"
+    sentence = "You are banned from {room}."
+
+
+class LastOwner(Refusal):
+    """`data`: `room`."""
+
+    code = "last_owner"
+    sentence = "You are the last owner of {room}; make somebody else an owner first."
+
+
+class UserNotFound(Refusal):
+    """`data`: `room`, `user`."""
+
+    code = "user_not_found"
+    sentence = "{user} is not in {room}."
+
+
 class MessageNotFound(Refusal):
     """`data`: `room`, `message`."""
 
     code = "message_not_found"
     sentence = "There is no message {message} in {room}."
+
+
+class MessageIsDeleted(Refusal):
+    """`data`: `room`, `message`."""
+
+    code = "message_deleted"
+    sentence = "The message {message} in {room} is deleted."
 
 
 class MessageTooLong(Refusal):

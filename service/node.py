@@ -26,6 +26,7 @@ from service.live.tail import Tail
 from service.live.typing import Typing
 from service.log import leases, notify, refs
 from service.log.append import Appender, Batch
+from service.log.clock import Clock
 from service.log.keys import KeyRing
 from service.log.leases import Lease
 from service.log.mapper import Mapper
@@ -41,10 +42,14 @@ from service.wire.news import News, ReceiptsAgain
 from service.wire.services import Services
 from service.wire.session import NATIVE, native_frame
 from service.wire.sessions import Sessions
+from service.wire.telling import Telling
 from service.wire.views import Views
 
 PURGE_EVERY = 3600.0
 """Seconds between two rounds of forgetting old refs."""
+
+CLOCK_EVERY = 60.0
+"""Seconds between two questions for the database's time."""
 
 CLOSE_WITHIN = 3.0
 """Seconds that a pool has to give its connections back when the node stops."""
@@ -69,15 +74,20 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
         mapper = Mapper(keys)
         reader = LogReader(database, mapper, settings.database_timeout)
         people = People(reader)
-        hub = Hub(reader, people, {NATIVE: native_frame})
+        clock = Clock(database, settings.database_timeout)
+        hub = Hub(reader, people, {NATIVE: native_frame}, clock.now)
         relay = await stack.enter_async_context(_relay(settings, bus or InProcessBus()))
         hub.on_follow, hub.on_unfollow = relay.follow, relay.unfollow
-        appender = _appender(settings, mapper, hub, relay)
-        chat = Chat(hub, appender, reader, people, keys, database)
         sessions = Sessions(settings.max_connections)
+        telling = Telling(sessions, hub)
+        appender = _appender(settings, mapper, hub, relay, telling)
+        chat = Chat(
+            hub, appender, reader, people, keys, database,
+            now=clock.now, max_content=settings.max_content,
+        )  # fmt: skip
         news = News(hub, relay, mapper, people, sessions, readiness)
-        markers = Markers(chat, hub, appender, reader, keys, news.marker_moved)
-        tail = Tail(reader, hub, settings.catchup_interval, affected=news.affected, renewed=news.renewed)
+        markers = Markers(chat, hub, appender, reader, keys, news.marker_moved, now=clock.now)
+        tail = Tail(reader, hub, settings.catchup_interval, affected=telling.told, renewed=news.renewed)
         relay.on_missed(tail.wake)
         lease = Lease(database, settings.node, deadline=settings.database_timeout)
         recording = (database, appender, mapper, keys, lease, settings.database_timeout)
@@ -88,6 +98,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
         lease.fenced, lease.renewed = attendance.fenced, presence.trust
         stack.push_async_callback(hub.close)
         stack.push_async_callback(markers.close)
+        stack.push_async_callback(telling.close)
         services = Services(
             settings=settings,
             readiness=readiness,
@@ -105,6 +116,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             presence=presence,
             typing=typing,
             attendance=attendance,
+            now=clock.now,
         )
         receipts = ReceiptsAgain(hub, Views(services).receipts)
         relay.on_resync(receipts.due)
@@ -123,6 +135,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
                 presence=presence.run,
                 notices=presence.tell,
                 typing=typing.run,
+                clock=lambda: readiness.then(lambda: supervise.every(CLOCK_EVERY, clock.ask)),
                 purge=lambda: readiness.then(lambda: supervise.every(PURGE_EVERY, lambda: _purge(database))),
             )
         )
@@ -203,10 +216,11 @@ def _connecting(settings: Settings, **options: Any) -> Callable[[], Any]:
     return lambda: asyncpg.connect(settings.database_url, timeout=settings.database_timeout, **options)
 
 
-def _appender(settings: Settings, mapper: Mapper, hub: Hub, relay: Relay) -> Appender:
+def _appender(settings: Settings, mapper: Mapper, hub: Hub, relay: Relay, telling: Telling) -> Appender:
     def placed(batch: Batch) -> None:
         hub.deliver(batch.news)
         relay.announce(batch.written)
+        telling.tell(batch.news)
 
     # `chat_append` takes its lock first and looks afterwards: each look has to see what was committed by then.
     isolation = {"default_transaction_isolation": "read committed"}

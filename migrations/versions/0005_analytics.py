@@ -3,7 +3,7 @@
 from service.log.schema import run_sql
 
 revision = "0005_analytics"
-down_revision = "0003_nodes"
+down_revision = "0004_chat_actions"
 
 
 def upgrade() -> None:

@@ -54,8 +54,12 @@ def line(recorded: Recorded) -> bytes:
         "type": type(recorded.event).__name__,
         "by": recorded.by,
         "at": timestamp(recorded.at),
-        **{name: getattr(recorded.event, name) for name in recorded.event.__struct_fields__},
+        **{name: _shown(getattr(recorded.event, name)) for name in recorded.event.__struct_fields__},
     }
     if recorded.erased:
         fields["erased"] = True
     return msgspec.json.encode(fields) + b"\n"
+
+
+def _shown(value: object) -> object:
+    return timestamp(value) if isinstance(value, datetime) else value

@@ -61,8 +61,17 @@ class Markers:
     """Turns `message:read` into marker moves. `moved(room, user, message, at)` is called after each commit of one."""
 
     def __init__(
-        self, chat: Chat, hub: Hub, appender: Appender, log_reader: LogReader, keys: KeyRing, moved: Moved
+        self,
+        chat: Chat,
+        hub: Hub,
+        appender: Appender,
+        log_reader: LogReader,
+        keys: KeyRing,
+        moved: Moved,
+        *,
+        now: Callable[[], datetime],
     ) -> None:
+        self._now = now
         self._chat = chat
         self._hub = hub
         self._appender = appender
@@ -103,13 +112,19 @@ class Markers:
 
     async def _refusal(self, command: MoveReadMarker, by: str) -> Refusal | None:
         try:
-            feed = await self._hub.feed(command.room)
-            room.require_member(feed.state, by)
+            await self._require_member(command.room, by)
             if not await self._hub.message_exists(command.room, command.message):
                 return MessageNotFound(room=command.room, message=command.message)
         except Refusal as refusal:
             return refusal
         return None
+
+    async def _require_member(self, room_id: str, by: str) -> None:
+        """Refuse outsiders, though not on a state that another node may have outdated."""
+        try:
+            room.require_member((await self._hub.feed(room_id)).state, by, self._now())
+        except Refusal:
+            room.require_member((await self._hub.refresh(room_id)).state, by, self._now())
 
     async def _run(self, name: tuple[str, str], burst: _Burst) -> None:
         wishes: list[_Wish] = []

@@ -7,7 +7,7 @@ a command, and is believed only when its guard holds.
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
@@ -15,8 +15,10 @@ from uuid import uuid4
 import msgspec
 
 from service.domain import person, room
-from service.domain.commands import NamePerson, PostMessage, RoomCommand
+from service.domain.commands import EditMessage, MessageCommand, NamePerson, PostMessage, RoomCommand
+from service.domain.content import check_content
 from service.domain.events import Event
+from service.domain.message import MessageState
 from service.domain.streams import person_stream, room_of, room_stream
 from service.errors import (
     MessageNotFound,
@@ -45,12 +47,17 @@ log = logging.getLogger("onrecord.chat")
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """What a recorded command is acknowledged with. `fresh` is False for a retry and for what changed nothing."""
+    """What a recorded command is acknowledged with: `nothing` was to do, or its ref was `known`, as of a retry."""
 
     room: str
     seq: int
     at: datetime
-    fresh: bool
+    outcome: Outcome
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it is on the record since just now."""
+        return self.outcome == "appended"
 
 
 class _Attempt(msgspec.Struct):
@@ -60,12 +67,21 @@ class _Attempt(msgspec.Struct):
     fingerprint: bytes
     key: PersonKey | None
     answer: "asyncio.Future[Receipt]"
-    refusal: Refusal | None = None
+    unfit: Refusal | None
+    """Why it is refused whatever the room is like."""
     decisions: int = 0
 
 
+class _Sight(msgspec.Struct, frozen=True):
+    """What was read of the log for a decision, beside the room's state: as of `head` or later."""
+
+    head: int
+    about: MessageState = room.NO_MESSAGE
+    refusal: Refusal | None = None
+
+
 class Chat:
-    """Turns commands into events."""
+    """Turns commands into events. `now` tells the database's time, `max_content` is in code points."""
 
     def __init__(
         self,
@@ -75,6 +91,9 @@ class Chat:
         people: People,
         keys: KeyRing,
         database: "asyncpg.Pool[Any]",
+        *,
+        now: Callable[[], datetime],
+        max_content: int,
     ) -> None:
         self._hub = hub
         self._appender = appender
@@ -83,23 +102,25 @@ class Chat:
         self._keys = keys
         self._mapper = Mapper(keys)
         self._database = database
+        self._now = now
+        self._max_content = max_content
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(self, command: RoomCommand, by: str, ref: str, said: bytes) -> "asyncio.Future[Receipt]":
         """Queue a command; the future resolves after its commit, or raises the `OnRecordError` that refuses it.
 
         `said` is what the client sent, for telling a retry from another command under the same ref. This waits only
-        where the room, the author's key or the message replied to have to be read first.
+        where the room, the author's key or the message that it is about have to be read first.
 
         Raises:
             Unavailable: the log cannot be read.
         """
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        key = await self._keys.of_person(by, self._database) if isinstance(command, PostMessage) else None
+        key = await self._keys.of_person(by, self._database) if command.has_words else None
+        fingerprint = self._keys.fingerprint(said)
+        attempt = _Attempt(command, by, ref, fingerprint, key, answer, self._unfit(command))
         feed = await self._hub.feed(command.room)
-        refusal = await self._missing_reply(command, feed, by)
-        attempt = _Attempt(command, by, ref, self._keys.fingerprint(said), key, answer, refusal)
-        self._decide(attempt, feed)
+        self._decide(attempt, feed, await self._look(attempt, feed))
         return answer
 
     async def name(self, user: str, name: str) -> None:
@@ -144,25 +165,41 @@ class Chat:
             stored=tuple(self._mapper.to_stored(event, stream, key) for event in events),
         )
 
-    async def _missing_reply(self, command: RoomCommand, feed: Feed, by: str) -> Refusal | None:
-        """Return the refusal of a reply to what is no message of the room; outsiders are told nothing of that."""
-        if not isinstance(command, PostMessage) or command.reply_to is None or by not in feed.state.members:
-            return None
-        if await self._hub.message_exists(command.room, command.reply_to):
-            return None
-        return MessageNotFound(room=feed.room, message=command.reply_to)
+    def _unfit(self, command: RoomCommand) -> Refusal | None:
+        """Return the refusal of words that no room takes."""
+        try:
+            if isinstance(command, PostMessage | EditMessage):
+                check_content(command.content, self._max_content)
+        except Refusal as refusal:
+            return refusal
+        return None
 
-    def _decide(self, attempt: _Attempt, feed: Feed) -> None:
+    async def _look(self, attempt: _Attempt, feed: Feed) -> _Sight:
+        """Read what a command is about; for outsiders nothing, since they are told nothing of it."""
+        command, head = attempt.command, feed.head
+        if attempt.unfit is not None or attempt.by not in feed.state.members:
+            return _Sight(head)
+        if isinstance(command, MessageCommand):
+            return _Sight(head, await self._reader.about(command.room, command.message))
+        reply_to = command.reply_to if isinstance(command, PostMessage) else None
+        if reply_to is None or await self._hub.message_exists(command.room, reply_to):
+            return _Sight(head)
+        return _Sight(head, refusal=MessageNotFound(room=feed.room, message=reply_to))
+
+    def _decide(self, attempt: _Attempt, feed: Feed, sight: _Sight) -> None:
         command, by, state = attempt.command, attempt.by, feed.state
-        refusal = attempt.refusal
+        refusal = attempt.unfit or sight.refusal
         events: list[Event] = []
         try:
-            events = room.decide(state, command, by) if refusal is None else []
+            if refusal is None:
+                events = room.decide(state, command, by, self._now(), sight.about)
         except Refusal as error:
             refusal = error
+        # The state may have moved on while the message was read: what was read holds as of the older of the two.
+        guard = () if attempt.unfit else room.guard(state, command, by)
         entry = self.entry(
             room_stream(command.room), by, attempt.ref, attempt.fingerprint,
-            state.head, room.guard(state, command, by), events, attempt.key,
+            min(sight.head, state.head), guard, events, attempt.key,
         )  # fmt: skip
         if refusal is not None:
             entry = msgspec.structs.replace(entry, record=False)
@@ -193,13 +230,13 @@ class Chat:
     async def _decide_again(self, attempt: _Attempt) -> None:
         try:
             feed = await self._hub.refresh(attempt.command.room)
-            attempt.refusal = await self._missing_reply(attempt.command, feed, attempt.by)
+            sight = await self._look(attempt, feed)
         except Exception:
             log.exception("refresh_failed", extra={"room": attempt.command.room})
             if not attempt.answer.done():
                 attempt.answer.set_exception(Unavailable())
         else:
-            self._decide(attempt, feed)
+            self._decide(attempt, feed, sight)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -224,6 +261,4 @@ def failed(outcome: Outcome, ref: str, refusal: Refusal | None) -> OnRecordError
 
 def receipt(placed: Placed) -> Receipt:
     """Return what a placed command is acknowledged with."""
-    return Receipt(
-        room_of(placed.stream), placed.seq, cast("datetime", placed.at), placed.outcome == "appended"
-    )
+    return Receipt(room_of(placed.stream), placed.seq, cast("datetime", placed.at), placed.outcome)

@@ -12,7 +12,14 @@ from uuid import UUID
 
 import msgspec
 
-from service.domain.streams import NEW_MESSAGE, SETTINGS, session_subject, stream_id, user_subject
+from service.domain.streams import (
+    NEW_MESSAGE,
+    SETTINGS,
+    message_subject,
+    session_subject,
+    stream_id,
+    user_subject,
+)
 
 Visibility = Literal["public", "private", "direct"]
 Role = Literal["owner", "moderator", "member"]
@@ -30,12 +37,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         raise NotImplementedError
 
 
-class RoomOpened(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A room came to be. Always the first event of its stream."""
-
-    TOPIC = "room.RoomOpened.v1"
-    name: str
-    visibility: Visibility = "public"
+class AboutRoom(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """An event whose subject is the room as a whole."""
 
     @property
     def subject(self) -> str:
@@ -54,6 +57,78 @@ class AboutUser(Event, frozen=True, kw_only=True, omit_defaults=True):
         return user_subject(self.user)
 
 
+class AboutMessage(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """An event whose subject is one message, `message` its number in the room."""
+
+    message: int
+
+    @property
+    def subject(self) -> str:
+        """The message."""
+        return message_subject(self.message)
+
+
+# A room as a whole.
+
+
+class RoomOpened(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
+    """A room came to be. Always the first event of its stream."""
+
+    TOPIC = "room.RoomOpened.v1"
+    name: str
+    visibility: Visibility = "public"
+
+
+class RoomRenamed(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
+    """A room is called otherwise now."""
+
+    TOPIC = "room.RoomRenamed.v1"
+    name: str
+
+
+class RoomTopicChanged(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
+    """What a room is about is said otherwise now; an empty topic is none."""
+
+    TOPIC = "room.RoomTopicChanged.v1"
+    PERSONAL = ("topic",)
+    topic: str | None
+
+
+class RoomArchived(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
+    """A room is closed to everything but reading and leaving."""
+
+    TOPIC = "room.RoomArchived.v1"
+
+
+class RoomReopened(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
+    """An archived room is open again."""
+
+    TOPIC = "room.RoomReopened.v1"
+
+
+class MessagePinned(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
+    """A message hangs on the room's wall. About the room, so that a guard on it counts the pins exactly."""
+
+    TOPIC = "room.MessagePinned.v1"
+    message: int
+
+
+class MessageUnpinned(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
+    """A message hangs on the room's wall no more."""
+
+    TOPIC = "room.MessageUnpinned.v1"
+    message: int
+
+
+# Who is in a room, and as what.
+
+
+class MemberInvited(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A user may join a room, though it is not public."""
+
+    TOPIC = "room.MemberInvited.v1"
+
+
 class MemberJoined(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
     """A user became a member of a room."""
 
@@ -62,16 +137,63 @@ class MemberJoined(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MemberLeft(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A member left a room of their own will."""
+    """A member left a room of their own will, or somebody who was invited declined."""
 
     TOPIC = "room.MemberLeft.v1"
+
+
+class MemberRemoved(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A member was sent out of a room, or an invitation was taken back."""
+
+    TOPIC = "room.MemberRemoved.v1"
+    PERSONAL = ("reason",)
+    reason: str | None = None
+
+
+class MemberBanned(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A user, member or not, may not be in a room until a time (UTC), or for good."""
+
+    TOPIC = "room.MemberBanned.v1"
+    PERSONAL = ("reason",)
+    until: datetime | None = None
+    reason: str | None = None
+
+
+class MemberUnbanned(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A ban was lifted."""
+
+    TOPIC = "room.MemberUnbanned.v1"
+    PERSONAL = ("reason",)
+    reason: str | None = None
+
+
+class MemberMuted(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A user may say nothing in a room until a time (UTC), or for good; leaving does not end it."""
+
+    TOPIC = "room.MemberMuted.v1"
+    PERSONAL = ("reason",)
+    until: datetime | None = None
+    reason: str | None = None
+
+
+class MemberUnmuted(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A user may speak again."""
+
+    TOPIC = "room.MemberUnmuted.v1"
+    PERSONAL = ("reason",)
+    reason: str | None = None
 
 
 class RoleChanged(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
     """A member has another role now."""
 
     TOPIC = "room.RoleChanged.v1"
+    PERSONAL = ("reason",)
     role: Role
+    reason: str | None = None
+
+
+# What was said.
 
 
 class MessagePosted(Event, frozen=True, kw_only=True, omit_defaults=True):
@@ -89,6 +211,39 @@ class MessagePosted(Event, frozen=True, kw_only=True, omit_defaults=True):
     def subject(self) -> str:
         """The message, whose number the log completes."""
         return NEW_MESSAGE
+
+
+class MessageEdited(AboutMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """An author said it otherwise; what was said before stays on the record."""
+
+    TOPIC = "room.MessageEdited.v1"
+    PERSONAL = ("content",)
+    content: str | None
+
+
+class MessageDeleted(AboutMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """A message is shown no more; what it said stays on the record."""
+
+    TOPIC = "room.MessageDeleted.v1"
+    PERSONAL = ("reason",)
+    reason: str | None = None
+
+
+class ReactionAdded(AboutMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """Somebody answered a message with an emoji."""
+
+    TOPIC = "room.ReactionAdded.v1"
+    emoji: str
+
+
+class ReactionRemoved(AboutMessage, frozen=True, kw_only=True, omit_defaults=True):
+    """Somebody took an emoji back."""
+
+    TOPIC = "room.ReactionRemoved.v1"
+    emoji: str
+
+
+# Beside the rooms.
 
 
 class ReadMarkerMoved(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
@@ -144,10 +299,26 @@ EVENTS: dict[str, type[Event]] = {
     cls.TOPIC: cls
     for cls in (
         RoomOpened,
+        RoomRenamed,
+        RoomTopicChanged,
+        RoomArchived,
+        RoomReopened,
+        MemberInvited,
         MemberJoined,
         MemberLeft,
+        MemberRemoved,
+        MemberBanned,
+        MemberUnbanned,
+        MemberMuted,
+        MemberUnmuted,
         RoleChanged,
         MessagePosted,
+        MessageEdited,
+        MessageDeleted,
+        ReactionAdded,
+        ReactionRemoved,
+        MessagePinned,
+        MessageUnpinned,
         ReadMarkerMoved,
         PersonNamed,
         SessionOpened,
@@ -155,6 +326,9 @@ EVENTS: dict[str, type[Event]] = {
     )
 }
 """Every event by its stored name."""
+
+ENDINGS = (MemberLeft, MemberRemoved, MemberBanned)
+"""What ends a membership: whoever it is about hears it, and nothing after it."""
 
 
 class Recorded(msgspec.Struct, frozen=True):

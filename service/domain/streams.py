@@ -4,6 +4,8 @@ A stream's name says what it is (`room:general`, `reader:general:alice`, `person
 UUID (version 5, RFC 9562) of that name. Room ids hold no colon, so a name can be taken apart again.
 """
 
+import re
+from collections.abc import Iterable
 from functools import lru_cache
 from uuid import UUID, uuid5
 
@@ -21,6 +23,8 @@ EVERY_USER = "user:*"
 
 WHOLE_STREAM = "*"
 """In a guard: any subject at all."""
+
+_DIRECT = re.compile("d-[0-9a-f]{32}")
 
 
 def room_stream(room: str) -> str:
@@ -43,6 +47,16 @@ def session_stream(user: str) -> str:
     return f"session:{user}"
 
 
+def direct_room(members: Iterable[str]) -> str:
+    """Return the id of the direct room of these people, in whatever order they are named."""
+    return f"d-{uuid5(NAMESPACE, 'direct:' + ' '.join(sorted(set(members)))).hex}"
+
+
+def is_direct_room(room: str) -> bool:
+    """Return whether a room id is one of those that `direct_room` gives; no other room may have it."""
+    return _DIRECT.fullmatch(room) is not None
+
+
 def room_of(stream: str) -> str:
     """Return the room that a room's or a reader's stream belongs to."""
     return stream.split(":", 2)[1]
@@ -56,6 +70,11 @@ def user_subject(user: str) -> str:
 def session_subject(session: str) -> str:
     """Return the subject of facts about one connection."""
     return f"session:{session}"
+
+
+def message_subject(message: int) -> str:
+    """Return the subject of facts about one message of a room, by its number."""
+    return f"{NEW_MESSAGE}{message}"
 
 
 @lru_cache(maxsize=65_536)

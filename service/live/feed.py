@@ -10,9 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from service.domain import room
-from service.domain.events import MessagePosted, Recorded
+from service.domain.events import MessageDeleted, MessagePosted, Recorded
+from service.domain.message import number_of, without_words
 from service.domain.room import RoomState
-from service.protocol.events import MessageNew, NameOf, Outgoing, to_wire
+from service.protocol.events import MessageNew, Outgoing
+from service.protocol.names import NameOf, to_wire
 
 RING = 256
 RING_SIZE = 256 * 1024
@@ -28,11 +30,12 @@ Encoders = dict[str, Callable[[Outgoing], bytes]]
 class Item:
     """An event on its way to listeners, encoded once per wire format however many they are."""
 
-    __slots__ = ("_encoders", "_frames", "_own", "outgoing", "recorded")
+    __slots__ = ("_encoders", "_frames", "_name_of", "_own", "outgoing", "recorded")
 
     def __init__(self, recorded: Recorded, name_of: NameOf, encoders: Encoders) -> None:
         self.recorded = recorded
         self.outgoing = to_wire(recorded, name_of)
+        self._name_of = name_of
         self._encoders = encoders
         self._frames: dict[str, bytes] = {}
         self._own: dict[str, bytes] = {}
@@ -40,8 +43,11 @@ class Item:
     @property
     def size(self) -> int:
         """Roughly its length in characters."""
-        event = self.recorded.event
-        return 200 + len(event.content or "" if isinstance(event, MessagePosted) else "")
+        return 200 + len(getattr(self.recorded.event, "content", None) or "")
+
+    def silenced(self) -> "Item":
+        """Return the same event without the words of its message."""
+        return Item(without_words(self.recorded), self._name_of, self._encoders)
 
     def frame(self, wire_format: str, user: str) -> bytes:
         """Return the frame for a listener of `user`; a message's `ref` is shown to its author only."""
@@ -98,11 +104,20 @@ class Feed:
         return ready
 
     def remember(self, item: Item) -> None:
-        """Keep a delivered event for those who come back soon."""
+        """Keep a delivered event for those who come back soon; to them, what is deleted says nothing."""
+        if isinstance(item.recorded.event, MessageDeleted):
+            self._silence(item.recorded.event.message)
         self._ring.append(item)
         self._ring_size += item.size
         while len(self._ring) > RING or self._ring_size > RING_SIZE:
             self._ring_size -= self._ring.popleft().size
+
+    def _silence(self, message: int) -> None:
+        for index, item in enumerate(self._ring):
+            if number_of(item.recorded) == message:
+                self._ring_size -= item.size
+                self._ring[index] = item.silenced()
+                self._ring_size += self._ring[index].size
 
     def recent(self, after: int) -> list[Item] | None:
         """Return all events after a seq, or None where they reach further back than this feed remembers."""

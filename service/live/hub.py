@@ -10,9 +10,11 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from service.domain.events import MemberLeft, MessagePosted, Recorded
+from service.domain.events import ENDINGS, MessagePosted, Recorded
+from service.domain.message import number_of, without_words
 from service.domain.room import RoomState, readable_until
 from service.domain.streams import room_of, room_stream
 from service.live.feed import Encoders, Feed, Item
@@ -77,9 +79,16 @@ class _Reach:
 
 
 class Hub:
-    """The rooms in use on this node, and their listeners."""
+    """The rooms in use on this node, and their listeners; `now` tells the database's time."""
 
-    def __init__(self, reader: LogReader, people: People, encoders: Encoders) -> None:
+    def __init__(
+        self,
+        reader: LogReader,
+        people: People,
+        encoders: Encoders,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._now = now
         self._reader = reader
         self._people = people
         self._encoders = encoders
@@ -222,7 +231,7 @@ class Hub:
             Unavailable: the log cannot be read.
         """
         feed = await self.feed(room)
-        if readable_until(feed.state, listener.user) is not None or (after or 0) > feed.head:
+        if self._end(feed, listener) is not None or (after or 0) > feed.head:
             # Another node may know better: of a join just now, or of events that the client heard there already.
             feed = await self.refresh(room)
         reach = _Reach(feed.head if after is None else min(after, feed.head))
@@ -238,7 +247,7 @@ class Hub:
                 await listener.drained()
                 feed = await self.feed(room)
                 # No await from this look at the state to the end of `_join`, where it comes to that.
-                end = readable_until(feed.state, listener.user)
+                end = self._end(feed, listener)
                 if end is not None and reach.upto >= end:
                     self.quit(listener, room)
                     listener.left(room)
@@ -250,6 +259,9 @@ class Hub:
                         return
                 else:
                     await self._send_page(listener, room, reach, feed.head if end is None else end)
+
+    def _end(self, feed: Feed, listener: Listener) -> int | None:
+        return readable_until(feed.state, listener.user, self._now())
 
     def _write_some(self, listener: Listener, items: Iterable[Item], reach: _Reach) -> None:
         """Write events until a slice is full, or until the listener takes no more."""
@@ -266,7 +278,10 @@ class Hub:
         """Send a page of the log up to a seq, paced."""
         events = await self._reader.stream(room_stream(room), reach.upto, PAGE, last)
         await self._people.load(named_in(events))
-        items = [Item(recorded, self._people.name_of, self._encoders) for recorded in events]
+        items = [
+            Item(recorded, self._people.name_of, self._encoders)
+            for recorded in await self._without_deleted(room, events)
+        ]
         while items and not listener.closing:
             self._write_some(listener, items, reach)
             items = [item for item in items if item.recorded.seq > reach.upto]
@@ -274,6 +289,12 @@ class Hub:
         if not events:  # nothing stands there, so nothing of it was written
             _report(listener, room, reach)
             reach.after = reach.upto = last
+
+    async def _without_deleted(self, room: str, events: list[Recorded]) -> list[Recorded]:
+        """Return past events as whoever comes later is shown them: what was deleted since says nothing."""
+        said = {recorded.seq: number for recorded in events if (number := number_of(recorded)) is not None}
+        gone = await self._reader.deleted(room, set(said.values()))
+        return [without_words(one) if said.get(one.seq) in gone else one for one in events]
 
     def quit(self, listener: Listener, room: str) -> None:
         """Let a listener hear a room no more."""
@@ -398,7 +419,7 @@ class Hub:
                 continue
             for listener in listeners:
                 listener.write(item.frame(listener.wire_format, listener.user))
-            if isinstance(recorded.event, MemberLeft):
+            if isinstance(recorded.event, ENDINGS):
                 self._take_out(feed.room, recorded.event.user)
 
     def _take_out(self, room: str, user: str) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from service.domain import person, reader, room
-from service.domain.events import MessagePosted, Recorded
+from service.domain.events import MessageDeleted, MessagePosted, Recorded
+from service.domain.message import MessageState
+from service.domain.message import evolve as evolve_message
 from service.domain.person import PersonState
 from service.domain.reader import ReaderState
 from service.domain.room import RoomState
-from service.domain.streams import person_stream, reader_stream, room_stream, stream_id
+from service.domain.streams import message_subject, person_stream, reader_stream, room_stream, stream_id
 from service.log.mapper import ROW, ROWS, Mapper
 from service.log.trouble import patiently
 
@@ -67,6 +69,23 @@ class LogReader:
         """Return the message with a number in a room, or None where that number is no message."""
         rows = await self._fetch(_MESSAGE, stream_id(room_stream(room_id)), seq, MessagePosted.TOPIC)
         return self._mapper.to_recorded(rows[0]) if rows else None
+
+    async def about(self, room_id: str, message: int) -> MessageState:
+        """Return a message of a room as of now, folded from its own facts."""
+        rows = await self._fetch(_ABOUT, stream_id(room_stream(room_id)), message_subject(message))
+        state = MessageState()
+        for row in rows:
+            state = evolve_message(state, self._mapper.to_recorded(row))
+        return state
+
+    async def deleted(self, room_id: str, messages: Iterable[int]) -> set[int]:
+        """Return which of some messages of a room are deleted, by number."""
+        subjects = {message_subject(message): message for message in messages}
+        if not subjects:
+            return set()
+        stream = stream_id(room_stream(room_id))
+        rows = await self._fetch(_DELETED, stream, list(subjects), MessageDeleted.TOPIC)
+        return {subjects[row["subject"]] for row in rows}
 
     async def room(self, room_id: str) -> RoomState:
         """Return a room as of now, folded from its settings and members; its messages only move the head."""
@@ -126,6 +145,11 @@ _STREAM = f"""{ROWS}
     ORDER BY e.originator_version LIMIT $4
 """
 _MESSAGE = f"{ROWS} WHERE e.originator_id = $1 AND e.originator_version = $2 AND e.topic = $3"
+_ABOUT = f"{ROWS} WHERE e.originator_id = $1 AND e.subject = $2 ORDER BY e.originator_version"
+_DELETED = """
+    SELECT subject FROM stored_events
+    WHERE originator_id = $1 AND subject = ANY ($2::text[]) AND topic = $3
+"""
 # The last event tells the head; before it, only what is about the room and its members matters. One statement, so that
 # head and members are of the same moment.
 _ROOM = f"""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from service.protocol import commands
-from service.protocol.events import MemberEntry, Message, RoomSummary
+from service.protocol.events import Invitation, MemberEntry, Message, RoomSummary
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -44,9 +44,10 @@ class MessageSendAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
 
 
 class RoomListAck(Ack, frozen=True, kw_only=True, rename="camel"):
-    """One's rooms, by room id."""
+    """One's rooms, by room id, and those that one is invited to."""
 
     rooms: list[RoomSummary]
+    invitations: list[Invitation]
 
 
 class RoomMembersAck(Ack, frozen=True, kw_only=True, rename="camel"):

@@ -3,16 +3,23 @@
 Unknown fields are an error. Lengths are counted in Unicode code points. `RECORDED` says that the command needs a `ref`.
 """
 
+from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
 
-from service.domain.events import Visibility
+from service.domain.events import Role, Visibility
 
 ROOM_ID = r"\A[a-z0-9][a-z0-9._-]{0,63}\Z"
 USER_ID = r"\A[A-Za-z0-9][A-Za-z0-9._@|-]{0,127}\Z"
 REF = r"\A[A-Za-z0-9._:-]{1,64}\Z"
+EMOJI = (
+    r"\A(?=.*[^\u200d\ufe0e\ufe0f\U000e0020-\U000e007f])"
+    r"[^\s<>&\"'\x00-\x1f\x7f-\x9f\u061c\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]{1,32}\Z"
+)
+"""1-32 code points, of which something shows: no white space, control, direction mark or markup. Emoji are made of
+several (joiners, variation selectors, tags), and names such as `:party:` serve as well."""
 MAX_SEQ = 2**53 - 1
 """The greatest number that every JSON reader keeps exactly (RFC 8259, section 6)."""
 
@@ -22,6 +29,10 @@ Ref = Annotated[str, Meta(pattern=REF)]
 Seq = Annotated[int, Meta(ge=0, le=MAX_SEQ)]
 MessageId = Annotated[int, Meta(ge=1, le=MAX_SEQ)]
 RoomName = Annotated[str, Meta(min_length=1, max_length=200)]
+Topic = Annotated[str, Meta(max_length=1_000)]
+Reason = Annotated[str, Meta(min_length=1, max_length=500)]
+Emoji = Annotated[str, Meta(pattern=EMOJI)]
+Time = Annotated[datetime, Meta(tz=True)]
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -50,6 +61,24 @@ class RoomFrame(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown
     room_id: RoomId
 
 
+class MemberFrame(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What every command about one user in a room has."""
+
+    user_id: UserId
+
+
+class ModerationFrame(MemberFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The same, with the sender's own words why."""
+
+    reason: Reason | None = None
+
+
+class MessageFrame(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What every command about one message has."""
+
+    message_id: MessageId
+
+
 class RoomCreate(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Open a room."""
 
@@ -76,6 +105,81 @@ class RoomLeave(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unk
     RECORDED = True
 
 
+class RoomUpdate(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Give a room another name, another topic, or both; an empty topic is none."""
+
+    TYPE = "room:update"
+    RECORDED = True
+    name: RoomName | None = None
+    topic: Topic | None = None
+
+
+class RoomArchive(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Close a room to everything but reading and leaving."""
+
+    TYPE = "room:archive"
+    RECORDED = True
+
+
+class RoomReopen(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Open an archived room again."""
+
+    TYPE = "room:reopen"
+    RECORDED = True
+
+
+class RoomInvite(MemberFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Let a user join."""
+
+    TYPE = "room:invite"
+    RECORDED = True
+
+
+class RoomKick(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Send a member out, or take an invitation back."""
+
+    TYPE = "room:kick"
+    RECORDED = True
+
+
+class RoomBan(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Keep a user out until a time, or for good."""
+
+    TYPE = "room:ban"
+    RECORDED = True
+    until: Time | None = None
+
+
+class RoomUnban(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Lift a ban."""
+
+    TYPE = "room:unban"
+    RECORDED = True
+
+
+class RoomMute(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Let a member say nothing until a time, or for good."""
+
+    TYPE = "room:mute"
+    RECORDED = True
+    until: Time | None = None
+
+
+class RoomUnmute(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Let a user speak again."""
+
+    TYPE = "room:unmute"
+    RECORDED = True
+
+
+class RoomRole(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Give a member another role."""
+
+    TYPE = "room:role"
+    RECORDED = True
+    role: Role
+
+
 class RoomList(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """List the rooms one is a member of, with unread counts."""
 
@@ -98,6 +202,52 @@ class MessageSend(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_u
     content: str
     reply_to: MessageId | None = None
     mentions: Annotated[tuple[UserId, ...], Meta(max_length=100)] = ()
+
+
+class MessageEdit(MessageFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Say it otherwise."""
+
+    TYPE = "message:edit"
+    RECORDED = True
+    content: str
+
+
+class MessageDelete(MessageFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Let a message be shown no more."""
+
+    TYPE = "message:delete"
+    RECORDED = True
+    reason: Reason | None = None
+
+
+class MessageReact(MessageFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Answer a message with an emoji."""
+
+    TYPE = "message:react"
+    RECORDED = True
+    emoji: Emoji
+
+
+class MessageUnreact(MessageFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Take an emoji back."""
+
+    TYPE = "message:unreact"
+    RECORDED = True
+    emoji: Emoji
+
+
+class MessagePin(MessageFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Hang a message on the room's wall."""
+
+    TYPE = "message:pin"
+    RECORDED = True
+
+
+class MessageUnpin(MessageFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Take a message from the room's wall."""
+
+    TYPE = "message:unpin"
+    RECORDED = True
 
 
 class MessageHistory(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -149,9 +299,25 @@ COMMANDS: dict[str, type[Frame]] = {
         RoomCreate,
         RoomJoin,
         RoomLeave,
+        RoomUpdate,
+        RoomArchive,
+        RoomReopen,
+        RoomInvite,
+        RoomKick,
+        RoomBan,
+        RoomUnban,
+        RoomMute,
+        RoomUnmute,
+        RoomRole,
         RoomList,
         RoomMembers,
         MessageSend,
+        MessageEdit,
+        MessageDelete,
+        MessageReact,
+        MessageUnreact,
+        MessagePin,
+        MessageUnpin,
         MessageHistory,
         MessageRead,
         TypingStart,

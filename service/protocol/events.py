@@ -1,30 +1,16 @@
-"""The events and replies as clients receive them, and the one table from the log's events to their wire names.
+"""The events and replies as clients receive them. What of the log becomes which of them stands in `names`.
 
 A struct's tag is its wire name. Everything that belongs to a room's order carries `seq`. Times are RFC 3339, UTC, with
 microseconds. Clients ignore fields they do not know, so fields may be added here, never taken away.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from service.domain.events import (
-    Event,
-    MemberJoined,
-    MemberLeft,
-    MessagePosted,
-    Recorded,
-    Role,
-    RoleChanged,
-    RoomOpened,
-    Visibility,
-)
-from service.domain.streams import room_of
-
-NameOf = Callable[[str], str]
-"""What a user is called; the user's id where no name is known."""
+from service.domain.events import Role, Visibility
 
 
 class Outgoing(
@@ -65,7 +51,7 @@ class UserJoined(
 
 
 class UserLeft(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:user_left"):
-    """A user is not a member any more.
+    """A user is not in a room any more; `by` and `explanation` where somebody else saw to that.
 
     Or they have disconnected: `reason` says `disconnect` then, and without `seq` and `at` it is not part of the room's
     order; they are a member all the same.
@@ -74,20 +60,54 @@ class UserLeft(Outgoing, frozen=True, kw_only=True, rename="camel", omit_default
     room_id: str
     seq: int | None = None
     user_id: str
-    reason: str
+    reason: Literal["left", "kicked", "banned", "disconnect"]
     at: str | None = None
+    by: str | None = None
+    until: str | None = None
+    explanation: str | None = None
 
 
 class MemberUpdated(
     Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:member_updated"
 ):
-    """A member has another role."""
+    """A user has another role, may speak or not, or may come back: one of `role`, `muted` and `banned`."""
 
     room_id: str
     seq: int
     user_id: str
-    role: Role
+    by: str
     at: str
+    role: Role | UnsetType = UNSET
+    muted: bool | UnsetType = UNSET
+    banned: bool | UnsetType = UNSET
+    until: str | None = None
+    explanation: str | None = None
+
+
+class Invited(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:invited"):
+    """A user may join a room; whoever is invited is told its name too, since they do not hear it yet."""
+
+    room_id: str
+    seq: int
+    user_id: str
+    by: str
+    at: str
+    name: str | UnsetType = UNSET
+    visibility: Visibility | UnsetType = UNSET
+
+
+class RoomUpdated(
+    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:updated"
+):
+    """A room has another name or topic, or was archived or reopened; `topic` is null where there is none (any more)."""
+
+    room_id: str
+    seq: int
+    user_id: str
+    at: str
+    name: str | UnsetType = UNSET
+    topic: str | UnsetType | None = UNSET
+    archived: bool | UnsetType = UNSET
 
 
 class MessageNew(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:new"):
@@ -105,8 +125,69 @@ class MessageNew(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defau
     mentions: tuple[str, ...] = ()
 
 
+class MessageEdited(
+    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:edited"
+):
+    """A message says something else now; `content` is null once it is deleted or erased."""
+
+    room_id: str
+    seq: int
+    message_id: int
+    user_id: str
+    content: str | None
+    at: str
+
+
+class MessageDeleted(
+    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:deleted"
+):
+    """A message is shown no more, by its author or a moderator."""
+
+    room_id: str
+    seq: int
+    message_id: int
+    user_id: str
+    at: str
+    explanation: str | None = None
+
+
+class MessageReaction(
+    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:reaction"
+):
+    """A user gave a message an emoji, or took it back."""
+
+    room_id: str
+    seq: int
+    message_id: int
+    user_id: str
+    emoji: str
+    added: bool
+    at: str
+
+
+class MessagePinned(
+    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:pinned"
+):
+    """A message was hung on the room's wall, or taken from it."""
+
+    room_id: str
+    seq: int
+    message_id: int
+    user_id: str
+    pinned: bool
+    at: str
+
+
+class Reaction(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Who gave a message an emoji, in the order in which they did; `count` is all of them, `userIds` the first."""
+
+    emoji: str
+    count: int
+    user_ids: tuple[str, ...]
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A message in a page of history."""
+    """A message in a page of history; a deleted one keeps its place, without words and reactions."""
 
     room_id: str
     message_id: int
@@ -115,8 +196,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     name: str
     content: str | None
     at: str
+    edited_at: str | None = None
+    deleted_at: str | None = None
     reply_to: int | None = None
     mentions: tuple[str, ...] = ()
+    reactions: tuple[Reaction, ...] = ()
+    pinned: bool = False
 
 
 class History(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:history"):
@@ -128,13 +213,15 @@ class History(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults
 
 
 class MemberEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A member in a list; `lastSeen` is null while online and where it is not known."""
+    """A member in a list; `lastSeen` is null while online and where it is not known; `muted` only where it is true."""
 
     user_id: str
     name: str
     role: Role
     status: str
     last_seen: str | None
+    muted: bool | UnsetType = UNSET
+    muted_until: str | UnsetType = UNSET
 
 
 class Members(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:members"):
@@ -231,56 +318,20 @@ class RoomSummary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     mentions: int
     last_read: int
     last_message: Message | None
+    topic: str | None
+    archived: bool
+
+
+class Invitation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A room in `room:list` that one may join and has not joined yet."""
+
+    room_id: str
+    name: str
+    visibility: Visibility
+    by: str
+    at: str
 
 
 def timestamp(at: datetime) -> str:
     """Return a time as RFC 3339 text in UTC with microseconds."""
     return at.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
-
-
-def _room_created(recorded: Recorded, event: RoomOpened, _name_of: NameOf) -> Outgoing:
-    return RoomCreated(**_common(recorded), name=event.name, visibility=event.visibility, user_id=recorded.by)
-
-
-def _user_joined(recorded: Recorded, event: MemberJoined, name_of: NameOf) -> Outgoing:
-    return UserJoined(**_common(recorded), user_id=event.user, name=name_of(event.user), role=event.role)
-
-
-def _user_left(recorded: Recorded, event: MemberLeft, _name_of: NameOf) -> Outgoing:
-    return UserLeft(**_common(recorded), user_id=event.user, reason="left")
-
-
-def _member_updated(recorded: Recorded, event: RoleChanged, _name_of: NameOf) -> Outgoing:
-    return MemberUpdated(**_common(recorded), user_id=event.user, role=event.role)
-
-
-def _message_new(recorded: Recorded, event: MessagePosted, name_of: NameOf) -> Outgoing:
-    return MessageNew(
-        **_common(recorded),
-        message_id=recorded.seq,
-        user_id=event.author,
-        name=name_of(event.author),
-        content=event.content,
-        ref=event.ref,
-        reply_to=event.reply_to,
-        mentions=event.mentions,
-    )
-
-
-def _common(recorded: Recorded) -> dict[str, Any]:
-    return {"room_id": room_of(recorded.stream), "seq": recorded.seq, "at": timestamp(recorded.at)}
-
-
-TO_WIRE: dict[type[Event], Callable[[Recorded, Any, NameOf], Outgoing]] = {
-    RoomOpened: _room_created,
-    MemberJoined: _user_joined,
-    MemberLeft: _user_left,
-    RoleChanged: _member_updated,
-    MessagePosted: _message_new,
-}
-"""What a room hears of each event in its stream: every event has a place, so that clients see no gap."""
-
-
-def to_wire(recorded: Recorded, name_of: NameOf) -> Outgoing:
-    """Return what the room hears of an event of its stream."""
-    return TO_WIRE[type(recorded.event)](recorded, recorded.event, name_of)

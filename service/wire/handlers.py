@@ -6,16 +6,39 @@ itself. It may raise any `OnRecordError`. `room:join` and `connect` splice what 
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 from uuid import uuid4
 
 import msgspec
 
 from service.chat import Receipt
-from service.domain.commands import JoinRoom, LeaveRoom, MoveReadMarker, OpenRoom, PostMessage
-from service.domain.content import check_content
+from service.domain.commands import (
+    AddReaction,
+    ArchiveRoom,
+    BanMember,
+    ChangeRole,
+    DeleteMessage,
+    EditMessage,
+    InviteMember,
+    JoinRoom,
+    LeaveRoom,
+    MoveReadMarker,
+    MuteMember,
+    OpenRoom,
+    PinMessage,
+    PostMessage,
+    RemoveMember,
+    RemoveReaction,
+    ReopenRoom,
+    RoomCommand,
+    UnbanMember,
+    UnmuteMember,
+    UnpinMessage,
+    UpdateRoom,
+)
 from service.domain.room import require_member, visible_until
-from service.errors import Malformed, NotAllowed, NotAMember, ProjectionBehind, Refusal, RoomNotFound
+from service.domain.streams import direct_room
+from service.errors import Banned, Malformed, NotAllowed, NotAMember, ProjectionBehind, RoomNotFound
 from service.protocol import commands as wire
 from service.protocol.acks import (
     Ack,
@@ -36,6 +59,7 @@ from service.protocol.events import (
 )
 from service.wire.services import Services
 from service.wire.session import Session
+from service.wire.telling import listen_quietly
 from service.wire.views import Views
 
 log = logging.getLogger("onrecord.handlers")
@@ -65,7 +89,26 @@ class Later(msgspec.Struct, frozen=True):
     ack: Callable[[Receipt], Ack] = recorded
 
 
-T = TypeVar("T")
+PLAIN: dict[type[wire.RoomFrame], type[RoomCommand]] = {
+    wire.RoomLeave: LeaveRoom,
+    wire.RoomArchive: ArchiveRoom,
+    wire.RoomReopen: ReopenRoom,
+    wire.RoomInvite: InviteMember,
+    wire.RoomKick: RemoveMember,
+    wire.RoomBan: BanMember,
+    wire.RoomUnban: UnbanMember,
+    wire.RoomMute: MuteMember,
+    wire.RoomUnmute: UnmuteMember,
+    wire.RoomRole: ChangeRole,
+    wire.MessageEdit: EditMessage,
+    wire.MessageDelete: DeleteMessage,
+    wire.MessageReact: AddReaction,
+    wire.MessageUnreact: RemoveReaction,
+    wire.MessagePin: PinMessage,
+    wire.MessageUnpin: UnpinMessage,
+}
+"""Commands that are what they say: each field of the frame is one of the command, nothing more is in the ack."""
+
 Reply = Ack | Later | None
 Handler = Callable[[Session, Any], Awaitable[Reply]]
 
@@ -79,7 +122,6 @@ class Handlers:
         self.by_type: dict[str, Handler] = {
             wire.RoomCreate.TYPE: self.create,
             wire.RoomJoin.TYPE: self.join,
-            wire.RoomLeave.TYPE: self.leave,
             wire.RoomList.TYPE: self.list_rooms,
             wire.RoomMembers.TYPE: self.members,
             wire.MessageSend.TYPE: self.send,
@@ -89,6 +131,8 @@ class Handlers:
             wire.TypingStop.TYPE: self.typing_stop,
             wire.PresenceSet.TYPE: self.presence,
             wire.AuthRefresh.TYPE: self.refresh,
+            wire.RoomUpdate.TYPE: self.update,
+            **{frame.TYPE: self._plain(command) for frame, command in PLAIN.items()},
         }
 
     async def connect(self, session: Session, frame: wire.Connect) -> None:
@@ -128,20 +172,23 @@ class Handlers:
 
     async def create(self, session: Session, frame: wire.RoomCreate) -> Reply:
         """`room:create`."""
-        room = frame.room_id or f"r-{uuid4().hex[:20]}"
+        room = frame.room_id or _new_room_id(frame, session.user)
         session.check_room(room)
         command = OpenRoom(room=room, name=frame.name, visibility=frame.visibility, members=frame.members)
         await self._s.people.load(frame.members)
         answer = await self._s.chat.submit(command, session.user, _ref(frame), said(frame))
         receipt = await answer
-        feed = await self._s.hub.reach(receipt.room, receipt.seq)
+        await self._s.hub.reach(receipt.room, receipt.seq)
         at = timestamp(receipt.at)
         session.ack(frame.ref, RoomCreateAck(seq=receipt.seq, at=at, room_id=receipt.room))
-        # A retry is for the connection that sends it; the others heard of the room the first time.
-        others = [one for member in feed.state.members for one in self._s.sessions.of_user(member)]
-        for hearer in others if receipt.fresh else [session]:
-            if hearer.connected and not hearer.hears(receipt.room):
-                self._listen_quietly(hearer, receipt.room)
+        # The direct room of the same people may have been there, and be long; a room is opened by its first events.
+        after = 0 if receipt.seq == 1 + len({session.user, *frame.members}) else None
+        # A retry is for the connection that sends it: the user's others, and the other members (`Telling`), heard of
+        # the room the first time.
+        own = self._s.sessions.of_user(session.user)
+        for hearer in own if receipt.fresh else [session]:
+            if hearer.connected:
+                listen_quietly(hearer, receipt.room, after)
         return None
 
     async def join(self, session: Session, frame: wire.RoomJoin) -> Reply:
@@ -172,11 +219,11 @@ class Handlers:
             session.listen(room, cursor)
         return None
 
-    async def leave(self, session: Session, frame: wire.RoomLeave) -> Reply:
-        """`room:leave`."""
-        command = LeaveRoom(room=frame.room_id)
-        self._s.typing.spoke(frame.room_id, session.user)
-        return Later(await self._s.chat.submit(command, session.user, _ref(frame), said(frame)))
+    async def update(self, session: Session, frame: wire.RoomUpdate) -> Reply:
+        """`room:update`."""
+        if frame.name is None and frame.topic is None:
+            raise Malformed(problem="Give a name, a topic or both - at '$'")
+        return await self._plain(UpdateRoom)(session, frame)
 
     async def list_rooms(self, asker: Asker, _frame: wire.RoomList) -> RoomListAck:
         """`room:list`."""
@@ -184,7 +231,7 @@ class Handlers:
         for summary in summaries:
             if summary.last_message is not None:
                 _wrote(asker, [summary.last_message])
-        return RoomListAck(rooms=summaries)
+        return RoomListAck(rooms=summaries, invitations=await self._views.invitations(asker.user))
 
     async def members(self, asker: Asker, frame: wire.RoomMembers) -> RoomMembersAck:
         """`room:members`."""
@@ -194,7 +241,6 @@ class Handlers:
 
     async def send(self, session: Session, frame: wire.MessageSend) -> Reply:
         """`message:send`."""
-        check_content(frame.content, self._s.settings.max_content)
         command = PostMessage(
             room=frame.room_id,
             content=frame.content,
@@ -254,7 +300,7 @@ class Handlers:
             until = await self._ask(user, room)
         except RoomNotFound:
             return RoomHead(recovered=False, reason="room_not_found"), None
-        except NotAMember:
+        except (NotAMember, Banned):
             feed = await self._s.hub.feed(room)
             return RoomHead(recovered=False, head=feed.head, reason="not_a_member"), None
         if until is not None:
@@ -271,12 +317,21 @@ class Handlers:
     async def _ask(self, user: str, room: str) -> int | None:
         return await self._views.ask(visible_until, room, user)
 
-    def _listen_quietly(self, session: Session, room: str) -> None:
-        try:
-            session.check_room(room)
-        except Refusal:
-            return  # that connection hears as many rooms as it may; its user finds the room in room:list
-        session.listen(room, 0)
+    def _plain(self, command: type[RoomCommand]) -> Handler:
+        """Return the handler of a frame whose fields are those of the command, and whose ack has nothing of its own."""
+
+        async def handle(session: Session, frame: wire.RoomFrame) -> Reply:
+            names = {"room_id": "room", "user_id": "user", "message_id": "message"}
+            fields = {
+                names.get(name, name): getattr(frame, name)
+                for name in frame.__struct_fields__
+                if name not in ("type", "ref")
+            }
+            self._s.typing.spoke(frame.room_id, session.user)
+            answer = await self._s.chat.submit(command(**fields), session.user, _ref(frame), said(frame))
+            return Later(answer)
+
+        return handle
 
     @staticmethod
     def _join_cursor(receipt: Receipt, after: int | None, head: int) -> int:
@@ -314,6 +369,11 @@ def _wrote(asker: object, messages: list[Message]) -> None:
 
 def _sent(receipt: Receipt) -> MessageSendAck:
     return MessageSendAck(seq=receipt.seq, at=timestamp(receipt.at), message_id=receipt.seq)
+
+
+def _new_room_id(frame: wire.RoomCreate, by: str) -> str:
+    """Return an id of the server's choice; the same people have one direct room, whoever opens it."""
+    return direct_room((by, *frame.members)) if frame.visibility == "direct" else f"r-{uuid4().hex[:20]}"
 
 
 def _ref(frame: wire.Frame) -> str:

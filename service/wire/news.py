@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from service.domain.events import Recorded
 from service.domain.streams import room_of
 from service.errors import Trouble
 from service.live.hub import Hub
@@ -63,9 +62,6 @@ class News:
         moved = MessageReadBy(room_id=room, user_id=user, message_id=message, at=timestamp(at))
         self._hub.broadcast(room, moved)
         self._relay.tell_room(room, MARKER, msgspec.json.encode(moved))
-
-    def affected(self, user: str, recorded: Recorded) -> None:
-        """Tell a user's connections what somebody else did to their membership of a room that they need not hear."""
 
     def renewed(self, epoch: str) -> None:
         """Forget everything: the log is another one now, and every client has to come back with its cursors."""

@@ -1,6 +1,8 @@
 """What the doors work with: everything is built in `service.app` and passed in as this one value."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from databases import Database
 
@@ -40,3 +42,5 @@ class Services:
     presence: Presence
     typing: Typing
     attendance: Attendance
+    now: Callable[[], datetime]
+    """The database's time."""

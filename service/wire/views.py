@@ -6,6 +6,7 @@ node or the database was a moment behind.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,9 +18,11 @@ from service.errors import Refusal
 from service.log.trouble import patiently
 from service.protocol.events import (
     History,
+    Invitation,
     MemberEntry,
     Members,
     Message,
+    Reaction,
     Receipt,
     Receipts,
     RoomSummary,
@@ -29,6 +32,9 @@ from service.wire.services import Services
 
 MAX_RECEIPTS = 1_000
 """Receipts in one `room:receipts`: the latest, so that the frame stays small in a very large room."""
+
+MAX_SHOWN_PER_EMOJI = 100
+"""Users named under one emoji of a message; `count` has them all."""
 
 T = TypeVar("T")
 
@@ -72,12 +78,29 @@ class Views:
                 shown[index] = msgspec.structs.replace(summary, last_message=None)
         return shown
 
-    async def ask(self, rule: Callable[[RoomState, str], T], room: str, user: str) -> T:
+    async def invitations(self, user: str) -> list[Invitation]:
+        """Return the rooms that a user may join and has not joined yet.
+
+        Raises:
+            ProjectionBehind, Unavailable: the read models cannot be asked now.
+        """
+        return [
+            Invitation(
+                room_id=row.room_id,
+                name=row.name,
+                visibility=row.visibility,
+                by=row.invited_by,
+                at=timestamp(row.invited_at),
+            )
+            for row in await self.read(rooms.invitations, user)
+        ]
+
+    async def ask(self, rule: Callable[[RoomState, str, datetime], T], room: str, user: str) -> T:
         """Ask a rule about a user in a room; nothing is refused on a state that another node may have outdated."""
         try:
-            return rule((await self._s.hub.feed(room)).state, user)
+            return rule((await self._s.hub.feed(room)).state, user, self._s.now())
         except Refusal:
-            return rule((await self._s.hub.refresh(room)).state, user)
+            return rule((await self._s.hub.refresh(room)).state, user, self._s.now())
 
     async def read(self, query: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, **options: Any) -> T:
         """Ask a read model, again where the database has just restarted.
@@ -108,17 +131,18 @@ class Views:
 
     async def members(self, room: str, after: str | None, limit: int) -> Members:
         """Return a page of members by user id, `after` exclusive."""
-        members = (await self._s.hub.feed(room)).state.members
-        users = sorted(user for user in members if after is None or user > after)
+        state = (await self._s.hub.feed(room)).state
+        users = sorted(user for user in state.members if after is None or user > after)
         page = users[:limit]
         await self._s.people.load(page)
         entries = [
             MemberEntry(
                 user_id=user,
                 name=self._s.people.name_of(user),
-                role=members[user].role,
+                role=state.members[user].role,
                 status=self._s.presence.status(user),
                 last_seen=self._s.presence.last_seen(user),
+                **_muting(state, user, self._s.now()),
             )
             for user in page
         ]
@@ -134,8 +158,15 @@ class Views:
             name=self._s.people.name_of(row.user_id),
             content=row.content,
             at=timestamp(row.created_at),
+            edited_at=timestamp(row.edited_at) if row.edited_at else None,
+            deleted_at=timestamp(row.deleted_at) if row.deleted_at else None,
             reply_to=row.reply_to,
-            mentions=tuple(row.mentions),
+            mentions=row.mentions,
+            reactions=tuple(
+                Reaction(emoji=emoji, count=len(users), user_ids=users[:MAX_SHOWN_PER_EMOJI])
+                for emoji, users in row.reactions.items()
+            ),
+            pinned=row.pinned,
         )
 
     def _summary(self, row: rooms.SummaryRow) -> RoomSummary:
@@ -149,7 +180,16 @@ class Views:
             mentions=row.mentions,
             last_read=row.last_read,
             last_message=self.message(row.last_message) if row.last_message else None,
+            topic=row.topic,
+            archived=row.archived,
         )
+
+
+def _muting(state: RoomState, user: str, at: datetime) -> dict[str, Any]:
+    if not state.is_muted(user, at):
+        return {}
+    until = state.muted[user]
+    return {"muted": True, **({"muted_until": timestamp(until)} if until else {})}
 
 
 def _within(shown: list[Message], size: int, *, oldest: bool) -> list[Message]:

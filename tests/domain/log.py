@@ -10,6 +10,8 @@ from service.domain.room import RoomState
 from service.domain.streams import EVERY_USER, NEW_MESSAGE, WHOLE_STREAM, room_stream
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+AT = datetime(2026, 2, 1, tzinfo=UTC)
+"""When tests decide: some time after all that has happened."""
 S = TypeVar("S")
 
 

@@ -1,5 +1,6 @@
 """The rules of a room: given what happened, when somebody wants something, then these are the facts, or the refusal."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -26,9 +27,10 @@ from service.domain.events import (
     Visibility,
 )
 from service.domain.room import Member, RoomState
-from service.domain.streams import EVERY_USER, SETTINGS
+from service.domain.streams import EVERY_USER, SETTINGS, direct_room, is_direct_room
 from service.errors import NotAllowed, NotAMember, Refusal, RoomExists, RoomNotFound
-from tests.domain.log import START, room_of_events
+from service.protocol.commands import ROOM_ID
+from tests.domain.log import AT, START, room_of_events
 
 
 def opened(visibility: Visibility = "public") -> list[Event]:
@@ -60,6 +62,19 @@ def opening(**more: Any) -> OpenRoom:
     return OpenRoom(room="general", name="General", **more)
 
 
+def direct(*others: str) -> OpenRoom:
+    return opening(visibility="direct", members=others)
+
+
+def together(*users: str) -> list[Event]:
+    """A direct room."""
+    return [RoomOpened(name="General", visibility="direct"), *joined(*users)]
+
+
+TWO_TO_EIGHT = NotAllowed(problem="A direct room has 2 to 8 members.")
+FIXED = NotAllowed(problem="A direct room has the members it was opened with, all of them equal.")
+
+
 @pytest.mark.parametrize(
     ("given", "by", "when", "then"),
     [
@@ -68,13 +83,12 @@ def opening(**more: Any) -> OpenRoom:
         ([], "alice", opening(visibility="private"), opened("private")),
         ([], "alice", opening(members=("bob", "carol")), [*opened(), *joined("bob", "carol")]),
         ([], "alice", opening(members=("bob", "alice", "bob")), [*opened(), *joined("bob")]),
-        ([], "alice", opening(visibility="direct", members=("bob",)), [*opened("direct"), *joined("bob")]),
-        (
-            [],
-            "alice",
-            opening(visibility="direct", members=("alice", "bob")),
-            [*opened("direct"), *joined("bob")],
-        ),
+        ([], "alice", direct("bob"), together("alice", "bob")),
+        ([], "alice", direct("alice", "bob"), together("alice", "bob")),
+        ([], "alice", direct(*"bcdefgh"), together("alice", *"bcdefgh")),
+        # The same people have one direct room, whoever opens it again.
+        (together("alice", "bob"), "bob", direct("alice"), []),
+        (together("alice", "bob"), "alice", direct("bob"), []),
         # Joining
         (opened(), "bob", JOIN, joined("bob")),
         (opened(), "bob", CREATE, joined("bob")),
@@ -131,7 +145,7 @@ def opening(**more: Any) -> OpenRoom:
 def test_a_command_that_the_rules_allow_leads_to_these_facts(
     given: list[Event], by: str, when: RoomCommand, then: list[Event]
 ) -> None:
-    assert room.decide(room_of_events(*given), when, by) == then
+    assert room.decide(room_of_events(*given), when, by, AT) == then
 
 
 @pytest.mark.parametrize(
@@ -140,28 +154,17 @@ def test_a_command_that_the_rules_allow_leads_to_these_facts(
         (opened(), "bob", opening(), RoomExists(room="general")),
         (opened(), "alice", opening(), RoomExists(room="general")),
         ([*opened(), *left("alice")], "alice", opening(), RoomExists(room="general")),
-        (
-            [],
-            "alice",
-            opening(visibility="direct"),
-            NotAllowed(problem="A direct room has exactly two members."),
-        ),
-        (
-            [],
-            "alice",
-            opening(visibility="direct", members=("alice",)),
-            NotAllowed(problem="A direct room has exactly two members."),
-        ),
-        (
-            [],
-            "alice",
-            opening(visibility="direct", members=("bob", "carol")),
-            NotAllowed(problem="A direct room has exactly two members."),
-        ),
+        ([], "alice", direct(), TWO_TO_EIGHT),
+        ([], "alice", direct("alice"), TWO_TO_EIGHT),
+        ([], "alice", direct(*"bcdefghi"), TWO_TO_EIGHT),
+        (together("alice", "bob"), "alice", direct("carol"), RoomExists(room="general")),
+        (together("alice", "bob"), "carol", direct("alice"), RoomExists(room="general")),
+        (opened(), "alice", direct("bob"), RoomExists(room="general")),
         ([], "bob", JOIN, RoomNotFound(room="general")),
         (opened("private"), "bob", JOIN, RoomNotFound(room="general")),
         (opened("private"), "bob", CREATE, RoomNotFound(room="general")),
-        ([*opened("direct"), *joined("carol")], "bob", JOIN, RoomNotFound(room="general")),
+        (together("alice", "carol"), "bob", JOIN, RoomNotFound(room="general")),
+        (together("alice", "carol"), "carol", LEAVE, FIXED),
         ([*opened("private"), *joined("bob"), *left("bob")], "bob", JOIN, RoomNotFound(room="general")),
         ([], "bob", LEAVE, RoomNotFound(room="general")),
         (opened(), "bob", LEAVE, NotAMember(room="general")),
@@ -176,13 +179,37 @@ def test_a_command_that_the_rules_forbid_is_refused(
     given: list[Event], by: str, when: RoomCommand, refusal: Refusal
 ) -> None:
     with pytest.raises(type(refusal)) as refused:
-        room.decide(room_of_events(*given), when, by)
+        room.decide(room_of_events(*given), when, by, AT)
     assert (type(refused.value), refused.value.data) == (type(refusal), refusal.data)
+
+
+def test_the_id_of_some_peoples_direct_room_is_theirs() -> None:
+    room_id = direct_room(("bob", "alice"))
+    assert room_id == direct_room(["alice", "bob", "alice"])
+    assert is_direct_room(room_id)
+    assert re.fullmatch(ROOM_ID, room_id)
+    empty = RoomState(room_id)
+    theirs = OpenRoom(room=room_id, name="x", visibility="direct", members=("bob",))
+    assert room.decide(empty, theirs, "alice", AT) == together_as("x", "alice", "bob")
+    for by, wish in (
+        ("mallory", OpenRoom(room=room_id, name="x")),
+        ("alice", OpenRoom(room=room_id, name="x", visibility="private", members=("bob",))),
+        ("mallory", OpenRoom(room=room_id, name="x", visibility="direct", members=("alice", "bob"))),
+        ("mallory", OpenRoom(room=room_id, name="x", visibility="direct", members=("alice",))),
+    ):
+        with pytest.raises(NotAllowed):
+            room.decide(empty, wish, by, AT)
+    with pytest.raises(RoomNotFound):
+        room.decide(empty, JoinRoom(room=room_id, create=True), "mallory", AT)
+
+
+def together_as(name: str, *users: str) -> list[Event]:
+    return [RoomOpened(name=name, visibility="direct"), *joined(*users)]
 
 
 def test_a_room_does_not_decide_what_is_no_matter_of_rooms() -> None:
     with pytest.raises(TypeError, match="MoveReadMarker"):
-        room.decide(room_of_events(*opened()), MoveReadMarker(room="general", message=1), "alice")
+        room.decide(room_of_events(*opened()), MoveReadMarker(room="general", message=1), "alice", AT)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +297,7 @@ def test_a_state_is_never_changed_in_place() -> None:
 def test_members_read_everything_and_who_left_reads_up_to_the_last_leave(
     given: list[Event], user: str, until: int | None
 ) -> None:
-    assert room.visible_until(room_of_events(*given), user) == until
+    assert room.visible_until(room_of_events(*given), user, AT) == until
 
 
 @pytest.mark.parametrize(
@@ -282,9 +309,9 @@ def test_a_private_room_looks_to_outsiders_like_one_that_is_not_there(
     state = room_of_events(*given)
     for ask in (room.visible_until, room.require_member):
         with pytest.raises(refusal) as refused:
-            ask(state, "mallory")
+            ask(state, "mallory", AT)
         assert refused.value.data == {"room": "general"}
 
 
 def test_members_are_members() -> None:
-    room.require_member(room_of_events(*opened("private")), "alice")
+    room.require_member(room_of_events(*opened("private")), "alice", AT)

@@ -51,6 +51,10 @@ class Log:
             state = room.evolve(state, event)
         return state
 
+    async def deleted(self, _room: str, _messages: object) -> set[int]:
+        await asyncio.sleep(0)
+        return set()
+
     async def names(self, users: object) -> dict[str, None]:
         await asyncio.sleep(0)
         return dict.fromkeys(cast("set[str]", users))

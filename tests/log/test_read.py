@@ -2,14 +2,37 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
 
+from service.domain import message as message_of
 from service.domain import room
-from service.domain.commands import JoinRoom, LeaveRoom, PostMessage, RoomCommand
+from service.domain.commands import (
+    AddReaction,
+    BanMember,
+    ChangeRole,
+    DeleteMessage,
+    EditMessage,
+    InviteMember,
+    JoinRoom,
+    LeaveRoom,
+    MessageCommand,
+    MuteMember,
+    PinMessage,
+    PostMessage,
+    RemoveMember,
+    RemoveReaction,
+    RoomCommand,
+    UnbanMember,
+    UnmuteMember,
+    UnpinMessage,
+    UpdateRoom,
+)
 from service.domain.events import PersonNamed, ReadMarkerMoved, Recorded, RoleChanged
+from service.domain.message import MessageState, number_of
 from service.domain.person import PersonState
 from service.domain.reader import ReaderState
 from service.domain.room import RoomState
@@ -17,21 +40,41 @@ from service.domain.streams import person_stream, reader_stream, room_stream, st
 from service.errors import Refusal
 from service.log import read, refs
 from tests.databases import Database
+from tests.domain.log import AT
 from tests.log.nodes import GENERAL, Node, message, node, stored
 
 USERS = ("alice", "bob", "carol", "dave")
-COMMANDS: tuple[RoomCommand, ...] = (
-    JoinRoom(room="general", create=True),
-    LeaveRoom(room="general"),
-    PostMessage(room="general", content="hello", ref="r"),
-    PostMessage(room="general", content="hello again", ref="r"),
+EVERYTHING: tuple[Callable[[str, int], RoomCommand], ...] = (
+    lambda _user, _number: JoinRoom(room="general", create=True),
+    lambda _user, _number: JoinRoom(room="general", create=True),
+    lambda _user, _number: LeaveRoom(room="general"),
+    lambda _user, number: PostMessage(room="general", content=f"hello {number}", ref="r"),
+    lambda _user, number: PostMessage(room="general", content=f"hello {number}", ref="r"),
+    lambda user, _number: UpdateRoom(room="general", name=f"of {user}", topic=f"what {user} says"),
+    lambda user, _number: InviteMember(room="general", user=user),
+    lambda user, _number: RemoveMember(room="general", user=user, reason="noise"),
+    lambda user, _number: BanMember(room="general", user=user, until=AT + timedelta(days=1)),
+    lambda user, _number: UnbanMember(room="general", user=user),
+    lambda user, _number: MuteMember(room="general", user=user, reason="noise"),
+    lambda user, _number: UnmuteMember(room="general", user=user),
+    lambda user, _number: ChangeRole(room="general", user=user, role="moderator"),
+    lambda user, _number: ChangeRole(room="general", user=user, role="owner"),
+    lambda _user, number: EditMessage(room="general", message=number, content="otherwise"),
+    lambda _user, number: DeleteMessage(room="general", message=number),
+    lambda _user, number: AddReaction(room="general", message=number, emoji="👍"),
+    lambda _user, number: RemoveReaction(room="general", message=number, emoji="👍"),
+    lambda _user, number: PinMessage(room="general", message=number),
+    lambda _user, number: UnpinMessage(room="general", message=number),
 )
+"""Each command about some user or message."""
 
 
 async def do(one: Node, state: RoomState, command: RoomCommand, by: str) -> None:
     """Do what a user wants in the room, unless its rules forbid it."""
+    number = command.message if isinstance(command, MessageCommand) else 0
+    about = await one.log.about("general", number)
     try:
-        facts = room.decide(state, command, by)
+        facts = room.decide(state, command, by, AT, about)
     except Refusal:
         return
     await one.append(*facts, by=by, decided_on=state.head, guard=room.guard(state, command, by))
@@ -42,13 +85,23 @@ async def test_a_room_read_without_its_messages_equals_the_full_fold(database: D
     chance = random.Random(seed)
     async with node(database) as one:
         full = RoomState("general")
-        for _ in range(40):
-            await do(one, full, chance.choice(COMMANDS), chance.choice(USERS))
+        messages: dict[int, MessageState] = {}
+        for _ in range(120):
+            command = chance.choice(EVERYTHING)(chance.choice(USERS), chance.randint(1, 1 + full.head))
+            await do(one, full, command, chance.choice(USERS))
             full = RoomState("general")
+            messages = {}
             for recorded in await one.log.stream(GENERAL, 0, 1000):
                 full = room.evolve(full, recorded)
+                if (number := number_of(recorded)) is not None:
+                    messages[number] = message_of.evolve(messages.get(number, MessageState()), recorded)
             assert await one.log.room("general") == full
         assert full.head > 10, "something happened"
+        for number in range(1, full.head + 2):
+            assert await one.log.about("general", number) == messages.get(number, MessageState())
+        deleted = {number for number, state in messages.items() if state.deleted}
+        assert await one.log.deleted("general", range(full.head + 2)) == deleted
+        assert await one.log.deleted("general", []) == set()
 
 
 async def test_a_room_reads_the_same_after_its_peoples_words_are_gone(database: Database) -> None:

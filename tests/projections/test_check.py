@@ -24,7 +24,7 @@ async def test_an_untouched_table_is_equal(level: World, projection: Projection)
     counts = {"messages": 2, "memberships": 2, "read_receipts": 1, "rooms": 1, "activity": 2}
     assert report == {
         "name": projection.name,
-        "version": 1,
+        "version": projection.version,
         "position": 6,
         "equal": True,
         "rows": counts[projection.name],
@@ -36,11 +36,11 @@ async def test_an_untouched_table_is_equal(level: World, projection: Projection)
 
 
 async def test_a_row_changed_by_hand_is_found(level: World) -> None:
-    await level.connection.execute("UPDATE messages_v1 SET content = 'never said' WHERE id = 5")
+    await level.connection.execute("UPDATE messages_v2 SET content = 'never said' WHERE id = 5")
     await level.connection.execute(
-        "UPDATE memberships_v1 SET left_seq = NULL, role = 'owner' WHERE user_id = 'bob'"
+        "UPDATE memberships_v2 SET left_seq = NULL, role = 'owner' WHERE user_id = 'bob'"
     )
-    await level.connection.execute("UPDATE rooms_v1 SET last_message_at = NULL")
+    await level.connection.execute("UPDATE rooms_v2 SET last_message_at = NULL")
     wanted = {
         messages.PROJECTION: [["general", "5"]],
         memberships.PROJECTION: [["general", "bob"]],
@@ -53,7 +53,7 @@ async def test_a_row_changed_by_hand_is_found(level: World) -> None:
 
 
 async def test_a_missing_and_an_extra_row_are_found(level: World) -> None:
-    await level.connection.execute("UPDATE messages_v1 SET id = 44 WHERE id = 4")
+    await level.connection.execute("UPDATE messages_v2 SET id = 44 WHERE id = 4")
     report = await verify(level.connection, level.node.mapper, messages.PROJECTION)
     assert report["rows"] == 2
     assert not report["equal"]
@@ -63,8 +63,9 @@ async def test_a_missing_and_an_extra_row_are_found(level: World) -> None:
 
 async def test_only_the_first_few_differences_are_named(level: World) -> None:
     await level.connection.execute(
-        "INSERT INTO rooms_v1 SELECT 'x' || n, name, visibility, created_at, created_by, head "
-        "FROM rooms_v1, generate_series(1, 20) n"
+        "INSERT INTO rooms_v2 (room_id, name, visibility, created_at, created_by, head, archived) "
+        "SELECT 'x' || n, name, visibility, created_at, created_by, head, archived "
+        "FROM rooms_v2, generate_series(1, 20) n"
     )
     report = await verify(level.connection, level.node.mapper, rooms.PROJECTION)
     assert report["extra"] == 20
@@ -89,6 +90,6 @@ async def test_the_status_tells_how_far_behind_each_is(level: World) -> None:
     await level.happen(said("three"))
     await level.project(rooms.PROJECTION)
     found = {line["name"]: line for line in await status(level.connection)}
-    assert found["rooms"] == {"name": "rooms", "version": 1, "position": 7, "head": 7, "behind": 0}
-    assert found["messages"] == {"name": "messages", "version": 1, "position": 6, "head": 7, "behind": 1}
+    assert found["rooms"] == {"name": "rooms", "version": 2, "position": 7, "head": 7, "behind": 0}
+    assert found["messages"] == {"name": "messages", "version": 2, "position": 6, "head": 7, "behind": 1}
     assert list(found) == [projection.name for projection in PROJECTIONS]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from projections import PROJECTIONS, messages, read_receipts, rooms, spans
+from projections import PROJECTIONS, message_rows, messages, read_receipts, rooms, spans
 from projections.check import verify
 from projections.projection import Projection
 from projections.runner import Runner, run_all, run_each
@@ -103,7 +103,7 @@ async def test_the_standby_takes_over_and_nothing_is_counted_twice(here: World) 
         leader, standby = sorted(pair, key=lambda runner: not runner.leading)
         assert not standby.leading
         leader._pause = 3600  # it would be back before the standby looks
-        await end_backend(here, "messages_v1")
+        await end_backend(here, "messages_v2")
         await here.happen(*(said("two") for _ in range(30)))
         await until(lambda: standby.leading and not leader.leading)
         await level(here, standby)
@@ -118,7 +118,7 @@ async def test_a_leader_that_was_cut_off_comes_back(here: World) -> None:
         await here.happen(OPENED)
         for _ in range(3):
             await until(lambda: runner.leading)
-            await end_backend(here, "rooms_v1")
+            await end_backend(here, "rooms_v2")
             await here.happen(said("hello"))
             await level(here, runner)
     assert await equal(here, rooms.PROJECTION)
@@ -130,7 +130,7 @@ async def test_a_connection_that_ends_in_the_middle_of_a_batch_loses_and_doubles
     inside, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]) -> None:
-        await messages.apply(connection, table, batch)
+        await message_rows.apply(connection, table, batch)
         inside.set()
         await go_on.wait()
 
@@ -138,7 +138,7 @@ async def test_a_connection_that_ends_in_the_middle_of_a_batch_loses_and_doubles
     runner = here.runner(messages_applied_by(slow))
     async with running(runner):
         await inside.wait()
-        await end_backend(here, "messages_v1")
+        await end_backend(here, "messages_v2")
         go_on.set()
         await level(here, runner)
     assert await equal(here, messages.PROJECTION)
@@ -152,7 +152,7 @@ async def test_a_batch_that_fails_is_rolled_back_said_and_tried_again(
 
     async def shaky(connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]) -> None:
         nonlocal failures
-        await messages.apply(connection, table, batch)
+        await message_rows.apply(connection, table, batch)
         if failures:
             failures -= 1
             raise ValueError("not now")
@@ -176,7 +176,7 @@ async def test_a_step_that_never_ends_is_given_up(here: World, monkeypatch: pyte
         if stuck:
             stuck = False
             await connection.execute("SELECT pg_sleep(3600)")
-        await messages.apply(connection, table, batch)
+        await message_rows.apply(connection, table, batch)
 
     await here.happen(OPENED, said("hello"))
     following = here.runner(messages_applied_by(slow))
@@ -192,7 +192,7 @@ async def test_whoever_finds_the_position_moved_rolls_back_and_goes_on_from_ther
     async def slow(connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]) -> None:
         inside.set()
         await go_on.wait()
-        await messages.apply(connection, table, batch)
+        await message_rows.apply(connection, table, batch)
 
     await here.happen(OPENED, said("one"), said("two"))
     first, second = here.runner(messages_applied_by(slow)), here.runner(messages.PROJECTION)

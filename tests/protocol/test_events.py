@@ -11,16 +11,31 @@ from hypothesis import strategies as st
 from service.domain.events import (
     EVENTS,
     Event,
+    MemberBanned,
+    MemberInvited,
     MemberJoined,
     MemberLeft,
+    MemberMuted,
+    MemberRemoved,
+    MemberUnbanned,
+    MemberUnmuted,
+    MessageDeleted,
+    MessageEdited,
+    MessagePinned,
     MessagePosted,
+    MessageUnpinned,
+    ReactionAdded,
+    ReactionRemoved,
     Recorded,
     RoleChanged,
+    RoomArchived,
     RoomOpened,
+    RoomRenamed,
+    RoomReopened,
+    RoomTopicChanged,
 )
 from service.protocol.close import Close, reason_of
 from service.protocol.events import (
-    TO_WIRE,
     Connected,
     MessageReadBy,
     Outgoing,
@@ -33,8 +48,8 @@ from service.protocol.events import (
     UserJoined,
     UserLeft,
     timestamp,
-    to_wire,
 )
+from service.protocol.names import TO_WIRE, to_wire
 from service.protocol.native import encode, encode_ack
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=UTC)
@@ -74,7 +89,76 @@ COMMON = {"roomId": "general", "seq": 7, "at": SHOWN}
         (MemberLeft(user="bob"), {"type": "room:user_left", "userId": "bob", "reason": "left"}),
         (
             RoleChanged(user="bob", role="moderator"),
-            {"type": "room:member_updated", "userId": "bob", "role": "moderator"},
+            {"type": "room:member_updated", "userId": "bob", "by": "alice", "role": "moderator"},
+        ),
+        (RoomRenamed(name="New"), {"type": "room:updated", "userId": "alice", "name": "New"}),
+        (RoomTopicChanged(topic="Plans"), {"type": "room:updated", "userId": "alice", "topic": "Plans"}),
+        (RoomTopicChanged(topic=""), {"type": "room:updated", "userId": "alice", "topic": None}),
+        (RoomTopicChanged(topic=None), {"type": "room:updated", "userId": "alice", "topic": None}),
+        (RoomArchived(), {"type": "room:updated", "userId": "alice", "archived": True}),
+        (RoomReopened(), {"type": "room:updated", "userId": "alice", "archived": False}),
+        (MemberInvited(user="bob"), {"type": "room:invited", "userId": "bob", "by": "alice"}),
+        (
+            MemberRemoved(user="bob", reason="noise"),
+            {
+                "type": "room:user_left",
+                "userId": "bob",
+                "reason": "kicked",
+                "by": "alice",
+                "explanation": "noise",
+            },
+        ),
+        (
+            MemberBanned(user="bob", until=AT),
+            {"type": "room:user_left", "userId": "bob", "reason": "banned", "by": "alice", "until": SHOWN},
+        ),
+        (
+            MemberUnbanned(user="bob"),
+            {"type": "room:member_updated", "userId": "bob", "by": "alice", "banned": False},
+        ),
+        (
+            MemberMuted(user="bob", until=AT, reason="noise"),
+            {
+                "type": "room:member_updated",
+                "userId": "bob",
+                "by": "alice",
+                "muted": True,
+                "until": SHOWN,
+                "explanation": "noise",
+            },
+        ),
+        (
+            MemberUnmuted(user="bob"),
+            {"type": "room:member_updated", "userId": "bob", "by": "alice", "muted": False},
+        ),
+        (
+            MessageEdited(message=3, content="hi"),
+            {"type": "message:edited", "messageId": 3, "userId": "alice", "content": "hi"},
+        ),
+        (
+            MessageEdited(message=3, content=None),
+            {"type": "message:edited", "messageId": 3, "userId": "alice", "content": None},
+        ),
+        (MessageDeleted(message=3), {"type": "message:deleted", "messageId": 3, "userId": "alice"}),
+        (
+            MessageDeleted(message=3, reason="rude"),
+            {"type": "message:deleted", "messageId": 3, "userId": "alice", "explanation": "rude"},
+        ),
+        (
+            ReactionAdded(message=3, emoji="👍"),
+            {"type": "message:reaction", "messageId": 3, "userId": "alice", "emoji": "👍", "added": True},
+        ),
+        (
+            ReactionRemoved(message=3, emoji="👍"),
+            {"type": "message:reaction", "messageId": 3, "userId": "alice", "emoji": "👍", "added": False},
+        ),
+        (
+            MessagePinned(message=3),
+            {"type": "message:pinned", "messageId": 3, "userId": "alice", "pinned": True},
+        ),
+        (
+            MessageUnpinned(message=3),
+            {"type": "message:pinned", "messageId": 3, "userId": "alice", "pinned": False},
         ),
         (
             MessagePosted(author="bob", content="hello", ref="r-1"),

@@ -1,6 +1,7 @@
 """The native door's codec: what is a frame, what is a command, and how everything else is answered."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from service.protocol.commands import (
     AuthRefresh,
     Connect,
     MessageHistory,
+    MessageReact,
     MessageRead,
     MessageSend,
     RoomCreate,
@@ -21,6 +23,7 @@ from service.protocol.commands import (
     RoomLeave,
     RoomList,
     RoomMembers,
+    RoomMute,
 )
 from service.protocol.native import NotAFrame, decode, decode_connect, encode_error, parse, ref_of
 
@@ -214,9 +217,25 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "room:create": {"name": "General"},
     "room:join": {"roomId": "general"},
     "room:leave": {"roomId": "general"},
+    "room:update": {"roomId": "general"},
+    "room:archive": {"roomId": "general"},
+    "room:reopen": {"roomId": "general"},
+    "room:invite": {"roomId": "general", "userId": "bob"},
+    "room:kick": {"roomId": "general", "userId": "bob"},
+    "room:ban": {"roomId": "general", "userId": "bob"},
+    "room:unban": {"roomId": "general", "userId": "bob"},
+    "room:mute": {"roomId": "general", "userId": "bob"},
+    "room:unmute": {"roomId": "general", "userId": "bob"},
+    "room:role": {"roomId": "general", "userId": "bob", "role": "moderator"},
     "room:list": {},
     "room:members": {"roomId": "general"},
     "message:send": {"roomId": "general", "content": "hello"},
+    "message:edit": {"roomId": "general", "messageId": 3, "content": "hello"},
+    "message:delete": {"roomId": "general", "messageId": 3},
+    "message:react": {"roomId": "general", "messageId": 3, "emoji": "👍"},
+    "message:unreact": {"roomId": "general", "messageId": 3, "emoji": "👍"},
+    "message:pin": {"roomId": "general", "messageId": 3},
+    "message:unpin": {"roomId": "general", "messageId": 3},
     "message:history": {"roomId": "general"},
     "message:read": {"roomId": "general", "messageId": 1},
     "typing:start": {"roomId": "general"},
@@ -224,7 +243,35 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "presence:set": {"status": "away"},
     "auth:refresh": {"token": "t"},
 }
-RECORDED = {"room:create", "room:join", "room:leave", "message:send", "message:read"}
+UNRECORDED = {"room:list", "room:members", "message:history", "auth:refresh"}
+RECORDED = set(MINIMAL) - UNRECORDED
+
+
+NO_EMOJI = [
+    "", " ", "a b", "\n", "\t", "\x07", "\x7f", "\x85", "x" * 33, "<b>", '"', "'", "&", 5, None,
+    "\u200d", "\ufe0f", "\u200d\ufe0f", "\u200b", "\u202e👍", "\u2028", "\u3000", "\ufeff", "👍\n",
+]  # fmt: skip
+"""Nothing to see, white space, controls, direction marks, markup, too long."""
+EMOJI = [
+    "👍", "❤️", "👩‍👩‍👧", "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f", "🇩🇪", "1️⃣",
+    "☺", "+1", ":party_parrot:", "x" * 32,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("emoji", EMOJI)
+def test_an_emoji_is_made_of_what_emoji_are_made_of(emoji: str) -> None:
+    command = read(
+        json.dumps({"type": "message:react", "ref": "r", **MINIMAL["message:react"], "emoji": emoji})
+    )
+    assert isinstance(command, MessageReact)
+    assert command.emoji == emoji
+
+
+@pytest.mark.parametrize("until", ["2026-11-24T10:00:00Z", "2026-11-24T10:00:00.123456+05:30"])
+def test_a_time_has_its_offset_with_it(until: str) -> None:
+    command = read(json.dumps({"type": "room:mute", "ref": "r", **MINIMAL["room:mute"], "until": until}))
+    assert isinstance(command, RoomMute)
+    assert command.until == datetime.fromisoformat(until)
 
 
 def test_every_command_is_in_the_table() -> None:
@@ -308,6 +355,31 @@ def test_a_missing_field_is_malformed_and_named(kind: str, field: str) -> None:
         ({"type": "message:read", "roomId": "a", "messageId": 2**64}, "$.messageId"),
         ({"type": "message:read", "roomId": "a", "messageId": -(2**64)}, "$.messageId"),
         ({"type": "auth:refresh", "token": 5}, "$.token"),
+        ({"type": "room:update", "roomId": "a", "name": ""}, "$.name"),
+        ({"type": "room:update", "roomId": "a", "topic": "x" * 1001}, "$.topic"),
+        ({"type": "room:invite", "roomId": "a", "userId": "a b"}, "$.userId"),
+        ({"type": "room:kick", "roomId": "a", "userId": "b", "reason": ""}, "$.reason"),
+        ({"type": "room:kick", "roomId": "a", "userId": "b", "reason": "x" * 501}, "$.reason"),
+        ({"type": "room:role", "roomId": "a", "userId": "b", "role": "king"}, "$.role"),
+        *(
+            ({"type": "room:ban", "roomId": "a", "userId": "b", "until": until}, "$.until")
+            for until in (
+                "tomorrow",
+                "2026-11-24T10:00:00",
+                "2026-13-01T00:00:00Z",
+                "2026-11-24",
+                1,
+                ["x"],
+                "",
+            )
+        ),
+        *(
+            ({"type": "message:react", "roomId": "a", "messageId": 3, "emoji": emoji}, "$.emoji")
+            for emoji in NO_EMOJI
+        ),
+        ({"type": "message:edit", "roomId": "a", "messageId": 3, "content": 5}, "$.content"),
+        ({"type": "message:pin", "roomId": "a", "messageId": "3"}, "$.messageId"),
+        ({"type": "message:pin", "roomId": "a", "messageId": 3.5}, "$.messageId"),
     ],
 )
 def test_a_wrong_value_is_malformed_and_its_path_is_named(fields: dict[str, Any], path: str) -> None:

@@ -1,0 +1,185 @@
+"""How a message's row follows from the events about it, and how a batch of them is written.
+
+The same fold lays the log's tail over rows that were read, so what is asked now and what will be stored later cannot
+differ. The rule: an event about a row that was not read is left aside when a query folds, never when a batch does.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from projections.projection import Projection
+from service.domain import events as log
+from service.domain.events import Recorded
+from service.domain.message import number_of, with_reaction, without_reaction
+from service.domain.streams import room_of
+
+if TYPE_CHECKING:
+    import asyncpg
+
+Key = tuple[str, int]
+"""Room and number."""
+
+
+class MessageRow(msgspec.Struct, frozen=True):
+    """A message. `id` is its number in the room, `content` is None once deleted or erased, times are UTC.
+
+    `reactions` has for each emoji who gave it, both in the order in which they came; `changed_seq` is the seq of the
+    last event about the message.
+    """
+
+    room_id: str
+    id: int
+    user_id: str
+    content: str | None
+    created_at: datetime
+    reply_to: int | None
+    mentions: tuple[str, ...]
+    changed_seq: int
+    edited_at: datetime | None = None
+    deleted_at: datetime | None = None
+    reactions: dict[str, tuple[str, ...]] = {}
+    pinned: bool = False
+
+
+def key_of(recorded: Recorded) -> Key:
+    """Return which message an event of `PROJECTION.topics` is about."""
+    number = number_of(recorded)
+    assert number is not None  # noqa: S101 - all of `topics` are about a message
+    return room_of(recorded.stream), number
+
+
+def fold(rows: dict[Key, MessageRow], events: Iterable[Recorded]) -> dict[Key, MessageRow]:
+    """Lay `events`, by position, over `rows`; return the same dictionary. An event about no row of it is left aside."""
+    for recorded in events:
+        key = key_of(recorded)
+        if isinstance(recorded.event, log.MessagePosted):
+            rows[key] = _posted(recorded, recorded.event)
+        elif key in rows:
+            rows[key] = evolve(rows[key], recorded)
+    return rows
+
+
+def evolve(row: MessageRow, recorded: Recorded) -> MessageRow:
+    """Return a message's row after one more event about it."""
+    return msgspec.structs.replace(row, changed_seq=recorded.seq, **_change(row, recorded))
+
+
+def _change(row: MessageRow, recorded: Recorded) -> dict[str, Any]:
+    match recorded.event:
+        case log.MessageEdited(content=content):
+            return {"content": content, "edited_at": recorded.at}
+        case log.MessageDeleted():
+            return {"content": None, "deleted_at": recorded.at, "reactions": {}}
+        case log.ReactionAdded(emoji=emoji):
+            return {"reactions": with_reaction(row.reactions, emoji, recorded.by)}
+        case log.ReactionRemoved(emoji=emoji):
+            return {"reactions": without_reaction(row.reactions, emoji, recorded.by)}
+        case event:
+            return {"pinned": isinstance(event, log.MessagePinned)}
+
+
+def _posted(recorded: Recorded, event: log.MessagePosted) -> MessageRow:
+    return MessageRow(
+        room_of(recorded.stream),
+        recorded.seq,
+        event.author,
+        event.content,
+        recorded.at,
+        event.reply_to,
+        event.mentions,
+        recorded.seq,
+    )
+
+
+def row_of(record: Mapping[str, Any]) -> MessageRow:
+    """Return the row in a record that has the columns of `COLUMNS`."""
+    fields = {name: record[name] for name in MessageRow.__struct_fields__}
+    reactions = {each["emoji"]: tuple(each["users"]) for each in msgspec.json.decode(record["reactions"])}
+    return MessageRow(**{**fields, "mentions": tuple(record["mentions"]), "reactions": reactions})
+
+
+async def apply(connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]) -> None:
+    """See `projections.projection.Apply`."""
+    keys = dict.fromkeys(map(key_of, batch))
+    posted = {key_of(one): one.position for one in batch if isinstance(one.event, log.MessagePosted)}
+    said = {key_of(one): one.position for one in batch if isinstance(one.event, _WORDS)}
+    rows = fold(await _load(connection, table, [key for key in keys if key not in posted]), batch)
+    if lost := keys.keys() - rows.keys():
+        message = f"there are events about messages that were never posted: {sorted(lost)[:3]}"
+        raise LookupError(message)
+    columns = [
+        [
+            " ".join(row.mentions) if name == "mentions" else _json(row) if name == "reactions" else value
+            for row in rows.values()
+            for value in (getattr(row, name),)
+        ]
+        for name in MessageRow.__struct_fields__
+    ]
+    positions = [[of.get(key) for key in rows] for of in (posted, said)]
+    await connection.execute(_SAVE.format(table=table), *columns, *positions)
+
+
+async def _load(
+    connection: "asyncpg.Connection[Any]", table: str, keys: Sequence[Key]
+) -> dict[Key, MessageRow]:
+    if not keys:
+        return {}
+    rooms, numbers = zip(*keys, strict=True)
+    found = await connection.fetch(_LOAD.format(table=table), list(rooms), list(numbers))
+    return {(row["room_id"], row["id"]): row_of(row) for row in found}
+
+
+def _json(row: MessageRow) -> str:
+    reactions = [{"emoji": emoji, "users": users} for emoji, users in row.reactions.items()]
+    return msgspec.json.encode(reactions).decode()
+
+
+_WORDS = log.MessagePosted | log.MessageEdited
+PROJECTION = Projection(
+    name="messages",
+    version=2,
+    topics=tuple(
+        cls.TOPIC
+        for cls in (
+            log.MessagePosted,
+            log.MessageEdited,
+            log.MessageDeleted,
+            log.ReactionAdded,
+            log.ReactionRemoved,
+            log.MessagePinned,
+            log.MessageUnpinned,
+        )
+    ),
+    key=("room_id", "id"),
+    apply=apply,
+)
+COLUMNS = """
+    m.room_id, m.id, m.user_id, m.created_at, m.reply_to, m.mentions, m.changed_seq, m.edited_at, m.deleted_at,
+    m.reactions, m.pinned, CASE WHEN m.key_id IS NULL OR k.key_id IS NOT NULL THEN m.content END AS content
+"""
+"""The columns of a `MessageRow`, of `messages_v2 m LEFT JOIN person_keys k ON k.key_id = m.key_id`."""
+_LOAD = """
+    SELECT m.* FROM unnest($1::text[], $2::bigint[]) AS wanted (room_id, id) JOIN {table} m USING (room_id, id)
+"""
+# An array of arrays has to be even, so mentions travel as one text: user ids hold no space. Which key the words are
+# sealed with is not in the event but beside it in the log: `said` is the position of the event that said them, null
+# where that was in an earlier batch, as `position` is where the message itself was.
+_SAVE = """
+    INSERT INTO {table} AS m (room_id, id, user_id, content, created_at, reply_to, mentions, changed_seq, edited_at,
+        deleted_at, reactions, pinned, position, key_id)
+    SELECT n.room_id, n.id, n.user_id, n.content, n.created_at, n.reply_to, string_to_array(n.mentions, ' '),
+        n.changed_seq, n.edited_at, n.deleted_at, n.reactions, n.pinned, coalesce(n.position, 0), e.key_id
+    FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[], $6::bigint[], $7::text[],
+            $8::bigint[], $9::timestamptz[], $10::timestamptz[], $11::jsonb[], $12::boolean[], $13::bigint[],
+            $14::bigint[])
+        AS n (room_id, id, user_id, content, created_at, reply_to, mentions, changed_seq, edited_at, deleted_at,
+            reactions, pinned, position, said)
+        LEFT JOIN stored_events e ON e.notification_id = n.said
+    ON CONFLICT (room_id, id) DO UPDATE SET content = excluded.content,
+        key_id = coalesce(excluded.key_id, m.key_id), changed_seq = excluded.changed_seq,
+        edited_at = excluded.edited_at, deleted_at = excluded.deleted_at, reactions = excluded.reactions,
+        pinned = excluded.pinned
+"""

@@ -1,0 +1,108 @@
+"""How a room's row follows from its events.
+
+Its topic is somebody's own words: like a message it is shown only while the key lives that it is sealed with in the
+log, which `topic_position`, the position of the event that said it, leads to.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from projections.projection import Projection
+from projections.rows import Key, Rows
+from service.domain.events import (
+    EVENTS,
+    MessagePosted,
+    Recorded,
+    RoomArchived,
+    RoomOpened,
+    RoomRenamed,
+    RoomReopened,
+    RoomTopicChanged,
+    Visibility,
+)
+from service.domain.streams import room_of
+
+
+class RoomRow(msgspec.Struct, frozen=True):
+    """A room; `head` is the seq of its last event."""
+
+    room_id: str
+    name: str
+    visibility: Visibility
+    created_at: datetime
+    created_by: str
+    head: int
+    last_message_id: int | None = None
+    last_message_at: datetime | None = None
+    topic: str | None = None
+    topic_position: int | None = None
+    archived: bool = False
+
+
+def _key_of(recorded: Recorded) -> Key:
+    return (room_of(recorded.stream),)
+
+
+def _evolve(row: RoomRow | None, recorded: Recorded) -> RoomRow:
+    event, seq = recorded.event, recorded.seq
+    if isinstance(event, RoomOpened):
+        room = room_of(recorded.stream)
+        return RoomRow(room, event.name, event.visibility, recorded.at, recorded.by, seq)
+    if row is None:
+        message = f"at position {recorded.position}, {event.TOPIC} is in a room that was never opened"
+        raise LookupError(message)
+    return msgspec.structs.replace(row, head=seq, **_change(recorded))
+
+
+def _change(recorded: Recorded) -> dict[str, Any]:
+    match recorded.event:
+        case MessagePosted():
+            return {"last_message_id": recorded.seq, "last_message_at": recorded.at}
+        case RoomRenamed(name=name):
+            return {"name": name}
+        case RoomTopicChanged(topic=topic):
+            return {"topic": topic or None, "topic_position": recorded.position}
+        case RoomArchived():
+            return {"archived": True}
+        case RoomReopened():
+            return {"archived": False}
+        case _:
+            return {}
+
+
+ROWS = Rows(
+    RoomRow,
+    columns={
+        "room_id": "text",
+        "name": "text",
+        "visibility": "text",
+        "created_at": "timestamptz",
+        "created_by": "text",
+        "head": "bigint",
+        "last_message_id": "bigint",
+        "last_message_at": "timestamptz",
+        "topic": "text",
+        "topic_position": "bigint",
+        "archived": "boolean",
+    },
+    key=("room_id",),
+    key_of=_key_of,
+    evolve=_evolve,
+)
+PROJECTION = Projection(
+    name="rooms",
+    version=2,
+    # Every event of a room moves its head.
+    topics=tuple(topic for topic in EVENTS if topic.startswith("room.")),
+    key=("room_id",),
+    apply=ROWS.apply,
+)
+COLUMNS = """
+    r.name, r.visibility, r.created_at, r.created_by, r.head, r.last_message_id, r.last_message_at,
+    r.topic_position, r.archived,
+    CASE WHEN EXISTS (SELECT FROM stored_events e JOIN person_keys USING (key_id)
+        WHERE e.notification_id = r.topic_position) THEN r.topic END AS topic
+"""
+"""The columns of a `RoomRow` but the first, of `rooms_v2 r`."""

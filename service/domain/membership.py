@@ -1,0 +1,183 @@
+"""Who is in a room, and as what: joining, leaving, inviting, and what moderators do. All pure.
+
+The rule: a room that is not direct and has members has an owner. The last one may leave, and hands the room on; nobody
+may take that role from them otherwise.
+"""
+
+from datetime import UTC, datetime
+
+from service.domain.commands import (
+    BanMember,
+    ChangeRole,
+    InviteMember,
+    JoinRoom,
+    LeaveRoom,
+    ModerateMember,
+    MuteMember,
+    RemoveMember,
+    UnbanMember,
+    UnmuteMember,
+)
+from service.domain.events import (
+    Event,
+    MemberBanned,
+    MemberInvited,
+    MemberJoined,
+    MemberLeft,
+    MemberMuted,
+    MemberRemoved,
+    MemberUnbanned,
+    MemberUnmuted,
+    RoleChanged,
+    RoomOpened,
+)
+from service.domain.rights import (
+    refuse_outsider,
+    require_active,
+    require_authority,
+    require_other_owner,
+    require_role,
+    require_roles_at_all,
+)
+from service.domain.room_state import RoomState
+from service.domain.streams import is_direct_room
+from service.errors import Banned, NotAllowed, RoomIsArchived, RoomNotFound, UserNotFound
+
+
+def join(state: RoomState, command: JoinRoom, by: str, at: datetime) -> list[Event]:
+    """Become a member, of a room that is public or to which one was invited."""
+    if by in state.members:
+        return []
+    if not state.exists and command.create and not is_direct_room(command.room):
+        return [RoomOpened(name=command.room), MemberJoined(user=by, role="owner")]
+    if not state.exists or (state.visibility != "public" and by not in state.invited):
+        raise RoomNotFound(room=command.room)
+    if state.is_banned(by, at):
+        raise Banned(room=command.room)
+    if state.archived:
+        raise RoomIsArchived(room=command.room)
+    # Whoever comes first into a room that everybody has left owns it, or nobody ever would again.
+    return [MemberJoined(user=by, role="member" if state.members else "owner")]
+
+
+def leave(state: RoomState, _command: LeaveRoom, by: str, at: datetime) -> list[Event]:
+    """End one's membership, or decline an invitation; the last owner's room goes to somebody else."""
+    if by in state.members:
+        require_roles_at_all(state)
+        heir = _heir(state, by)
+        handover: list[Event] = [RoleChanged(user=heir, role="owner")] if heir else []
+        return [*handover, MemberLeft(user=by)]
+    if by in state.invited:
+        return [MemberLeft(user=by)]
+    if by not in state.left or state.is_banned(by, at):
+        refuse_outsider(state, by, at)
+    return []
+
+
+def invite(state: RoomState, command: InviteMember, by: str, at: datetime) -> list[Event]:
+    """Let a user join: members may invite into a public room, moderators into a private one."""
+    require_active(state, by, at)
+    require_roles_at_all(state)
+    require_role(state, by, "member" if state.visibility == "public" else "moderator")
+    if command.user in state.members or command.user in state.invited:
+        return []
+    if state.is_banned(command.user, at):
+        raise NotAllowed(problem=f"{command.user} is banned from {state.room}; lift the ban first.")
+    return [MemberInvited(user=command.user)]
+
+
+def remove(state: RoomState, command: RemoveMember, by: str, at: datetime) -> list[Event]:
+    """Send a member out, or take an invitation back."""
+    _require_moderator(state, command, by, at)
+    target = command.user
+    if target in state.members:
+        _refuse_oneself(state, command, by)
+    elif target not in state.invited:
+        if target in state.left or target in state.banned:
+            return []
+        raise UserNotFound(room=state.room, user=target)
+    return [MemberRemoved(user=target, reason=command.reason)]
+
+
+def ban(state: RoomState, command: BanMember, by: str, at: datetime) -> list[Event]:
+    """Keep a user out, whether they were ever in or not."""
+    _require_moderator(state, command, by, at)
+    _refuse_oneself(state, command, by)
+    until = _future(command.until, at)
+    if state.is_banned(command.user, at) and state.banned[command.user] == until:
+        return []
+    # An invitation is taken back by a fact of its own: whoever has none is not told of a room that bans them.
+    taken_back: list[Event] = [MemberRemoved(user=command.user)] if command.user in state.invited else []
+    return [*taken_back, MemberBanned(user=command.user, until=until, reason=command.reason)]
+
+
+def unban(state: RoomState, command: UnbanMember, by: str, at: datetime) -> list[Event]:
+    """Lift a ban; that invites nobody."""
+    _require_moderator(state, command, by, at)
+    if not state.is_banned(command.user, at):
+        return []
+    return [MemberUnbanned(user=command.user, reason=command.reason)]
+
+
+def mute(state: RoomState, command: MuteMember, by: str, at: datetime) -> list[Event]:
+    """Let a member say nothing; leaving and coming back does not end it."""
+    _require_moderator(state, command, by, at)
+    _require_inside(state, command.user)
+    _refuse_oneself(state, command, by)
+    until = _future(command.until, at)
+    if state.is_muted(command.user, at) and state.muted[command.user] == until:
+        return []
+    return [MemberMuted(user=command.user, until=until, reason=command.reason)]
+
+
+def unmute(state: RoomState, command: UnmuteMember, by: str, at: datetime) -> list[Event]:
+    """Let a user speak again."""
+    _require_moderator(state, command, by, at)
+    if not state.is_muted(command.user, at):
+        return []
+    return [MemberUnmuted(user=command.user, reason=command.reason)]
+
+
+def change_role(state: RoomState, command: ChangeRole, by: str, at: datetime) -> list[Event]:
+    """Give a member, or oneself, another role."""
+    require_active(state, by, at)
+    require_roles_at_all(state)
+    require_role(state, by, "owner")
+    _require_inside(state, command.user)
+    if state.role(command.user) == command.role:
+        return []
+    require_other_owner(state, command.user)
+    return [RoleChanged(user=command.user, role=command.role, reason=command.reason)]
+
+
+def _heir(state: RoomState, leaving: str) -> str | None:
+    """Return who becomes the owner when the last owner leaves: the longest-serving moderator, else member."""
+    others = {user: member for user, member in state.members.items() if user != leaving}
+    if not others or state.owners() != [leaving]:
+        return None
+    return min(others, key=lambda user: (others[user].role != "moderator", others[user].since, user))
+
+
+def _require_moderator(state: RoomState, command: ModerateMember, by: str, at: datetime) -> None:
+    require_active(state, by, at)
+    require_roles_at_all(state)
+    require_authority(state, by, command.user)
+
+
+def _require_inside(state: RoomState, user: str) -> None:
+    if user not in state.members:
+        raise UserNotFound(room=state.room, user=user)
+
+
+def _refuse_oneself(state: RoomState, command: ModerateMember, by: str) -> None:
+    if command.user == by:
+        require_other_owner(state, by)
+        raise NotAllowed(problem="That is done to others; leave the room instead.")
+
+
+def _future(until: datetime | None, at: datetime) -> datetime | None:
+    if until is None:
+        return None
+    if until <= at:
+        raise NotAllowed(problem="The time in until has passed.")
+    return until.astimezone(UTC)

@@ -1,0 +1,192 @@
+"""A message: what became of it (`MessageState`), and what may. All pure.
+
+Its facts are read from the log by their subject when a command is about it, never from a read model, and the command is
+guarded by that subject: two nodes cannot both edit what one of them has deleted.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from service.domain.commands import (
+    AddReaction,
+    DeleteMessage,
+    EditMessage,
+    MessageCommand,
+    PinMessage,
+    PostMessage,
+    RemoveReaction,
+    UnpinMessage,
+)
+from service.domain.events import (
+    Event,
+    MessageDeleted,
+    MessageEdited,
+    MessagePinned,
+    MessagePosted,
+    MessageUnpinned,
+    ReactionAdded,
+    ReactionRemoved,
+    Recorded,
+)
+from service.domain.rights import require_active, require_role, require_voice
+from service.domain.room_state import RoomState
+from service.errors import MessageIsDeleted, MessageNotFound, NotAllowed
+
+MOST_EMOJI = 20
+"""Different emoji under one message."""
+MOST_PINS = 100
+"""Messages pinned in one room."""
+
+
+class MessageState(msgspec.Struct, frozen=True):
+    """A message as of the last fact about it; `author` is None where the number is no message.
+
+    `content` is None once deleted or erased, `editions` counts the edits, and `reactions` has for each emoji who gave
+    it, in the order in which they did.
+    """
+
+    author: str | None = None
+    content: str | None = None
+    deleted: bool = False
+    editions: int = 0
+    reactions: dict[str, tuple[str, ...]] = {}
+
+
+def evolve(state: MessageState, recorded: Recorded) -> MessageState:
+    """Return the state after one more event about the message."""
+    match recorded.event:
+        case MessagePosted(author=author, content=content):
+            return MessageState(author, content)
+        case MessageEdited(content=content):
+            return msgspec.structs.replace(state, content=content, editions=state.editions + 1)
+        case MessageDeleted():
+            return msgspec.structs.replace(state, content=None, deleted=True, reactions={})
+        case ReactionAdded(emoji=emoji):
+            return msgspec.structs.replace(
+                state, reactions=with_reaction(state.reactions, emoji, recorded.by)
+            )
+        case ReactionRemoved(emoji=emoji):
+            return msgspec.structs.replace(
+                state, reactions=without_reaction(state.reactions, emoji, recorded.by)
+            )
+        case _:
+            return state
+
+
+def with_reaction(reactions: dict[str, tuple[str, ...]], emoji: str, user: str) -> dict[str, tuple[str, ...]]:
+    """Return reactions to which a user's is added."""
+    return reactions | {emoji: (*reactions.get(emoji, ()), user)}
+
+
+def without_reaction(
+    reactions: dict[str, tuple[str, ...]], emoji: str, user: str
+) -> dict[str, tuple[str, ...]]:
+    """Return reactions from which a user's is taken; an emoji that nobody gives any more is gone."""
+    left = tuple(other for other in reactions.get(emoji, ()) if other != user)
+    others = {known: users for known, users in reactions.items() if known != emoji}
+    return reactions | {emoji: left} if left else others
+
+
+def without_words(recorded: Recorded) -> Recorded:
+    """Return a message or an edit as whoever comes later is shown it once the message is deleted."""
+    if not isinstance(recorded.event, MessagePosted | MessageEdited):
+        return recorded
+    silent = msgspec.structs.replace(recorded.event, content=None)
+    return msgspec.structs.replace(recorded, event=silent)
+
+
+def number_of(recorded: Recorded) -> int | None:
+    """Return the number of the message that an event is about, None for an event about none."""
+    if isinstance(recorded.event, MessagePosted):
+        return recorded.seq
+    number = getattr(recorded.event, "message", None)
+    return number if isinstance(number, int) else None
+
+
+def post(state: RoomState, command: PostMessage, by: str, at: datetime, _about: MessageState) -> list[Event]:
+    """Say something."""
+    require_voice(state, by, at)
+    return [
+        MessagePosted(
+            author=by,
+            content=command.content,
+            ref=command.ref,
+            reply_to=command.reply_to,
+            mentions=tuple(dict.fromkeys(command.mentions)),
+        )
+    ]
+
+
+def edit(state: RoomState, command: EditMessage, by: str, at: datetime, about: MessageState) -> list[Event]:
+    """Say it otherwise: only who said it may, since nobody puts words into another's mouth."""
+    require_voice(state, by, at)
+    _require_there(state, command, about)
+    if about.author != by:
+        raise NotAllowed(problem="Only the author may edit a message.")
+    if about.content == command.content:
+        return []
+    return [MessageEdited(message=command.message, content=command.content)]
+
+
+def delete(
+    state: RoomState, command: DeleteMessage, by: str, at: datetime, about: MessageState
+) -> list[Event]:
+    """Let a message be shown no more: one's own, or a moderator any."""
+    require_active(state, by, at)
+    _require_there(state, command, about)
+    if about.author != by:
+        if state.visibility == "direct":
+            raise NotAllowed(problem="Only the author may delete a message of a direct room.")
+        require_role(state, by, "moderator")
+    unpinned = [MessageUnpinned(message=command.message)] if command.message in state.pinned else []
+    return [*unpinned, MessageDeleted(message=command.message, reason=command.reason)]
+
+
+def react(state: RoomState, command: AddReaction, by: str, at: datetime, about: MessageState) -> list[Event]:
+    """Answer with an emoji."""
+    require_voice(state, by, at)
+    _require_there(state, command, about)
+    if by in about.reactions.get(command.emoji, ()):
+        return []
+    if command.emoji not in about.reactions and len(about.reactions) >= MOST_EMOJI:
+        raise NotAllowed(problem=f"A message has at most {MOST_EMOJI} different reactions.")
+    return [ReactionAdded(message=command.message, emoji=command.emoji)]
+
+
+def unreact(
+    state: RoomState, command: RemoveReaction, by: str, at: datetime, about: MessageState
+) -> list[Event]:
+    """Take one's emoji back."""
+    require_active(state, by, at)
+    _require_there(state, command, about)
+    if by not in about.reactions.get(command.emoji, ()):
+        return []
+    return [ReactionRemoved(message=command.message, emoji=command.emoji)]
+
+
+def pin(state: RoomState, command: PinMessage, by: str, at: datetime, about: MessageState) -> list[Event]:
+    """Hang a message on the wall."""
+    require_active(state, by, at)
+    require_role(state, by, "moderator")
+    _require_there(state, command, about)
+    if command.message in state.pinned:
+        return []
+    if len(state.pinned) >= MOST_PINS:
+        raise NotAllowed(problem=f"A room has at most {MOST_PINS} pinned messages.")
+    return [MessagePinned(message=command.message)]
+
+
+def unpin(state: RoomState, command: UnpinMessage, by: str, at: datetime, about: MessageState) -> list[Event]:
+    """Take a message from the wall."""
+    require_active(state, by, at)
+    require_role(state, by, "moderator")
+    _require_there(state, command, about)
+    return [MessageUnpinned(message=command.message)] if command.message in state.pinned else []
+
+
+def _require_there(state: RoomState, command: MessageCommand, about: MessageState) -> None:
+    if about.author is None:
+        raise MessageNotFound(room=state.room, message=command.message)
+    if about.deleted:
+        raise MessageIsDeleted(room=state.room, message=command.message)

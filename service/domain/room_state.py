@@ -1,0 +1,149 @@
+"""A room as it is now, and how each event of its stream changes it. All pure.
+
+The state is small: settings, people and the numbers of pinned messages, never messages, so that a node can hold it for
+every room it serves. The rule: only events about `settings` and about users change more than the head, since a node
+reads no others when it loads a room (`LogReader.room`).
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from service.domain.events import (
+    Event,
+    MemberBanned,
+    MemberInvited,
+    MemberJoined,
+    MemberLeft,
+    MemberMuted,
+    MemberRemoved,
+    MemberUnbanned,
+    MemberUnmuted,
+    MessagePinned,
+    MessageUnpinned,
+    Recorded,
+    Role,
+    RoleChanged,
+    RoomArchived,
+    RoomOpened,
+    RoomRenamed,
+    RoomReopened,
+    RoomTopicChanged,
+    Visibility,
+)
+
+V = TypeVar("V")
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A membership: the role, and the seq of the join."""
+
+    role: Role
+    since: int
+
+
+class RoomState(msgspec.Struct, frozen=True):
+    """A room as of `head`, the seq of its last event (0: there is no such room)."""
+
+    room: str
+    head: int = 0
+    name: str = ""
+    visibility: Visibility = "public"
+    members: dict[str, Member] = {}
+    left: dict[str, int] = {}
+    """Former members, with the seq of their last leave."""
+    topic: str | None = None
+    archived: bool = False
+    invited: frozenset[str] = frozenset()
+    banned: dict[str, datetime | None] = {}
+    """Until when (UTC), None for good. A time that has passed counts as no ban; the same holds for `muted`."""
+    muted: dict[str, datetime | None] = {}
+    pinned: frozenset[int] = frozenset()
+
+    @property
+    def exists(self) -> bool:
+        """Whether the room was ever opened."""
+        return self.head > 0
+
+    def role(self, user: str) -> Role | None:
+        """Return a member's role, None for anybody else."""
+        member = self.members.get(user)
+        return member.role if member else None
+
+    def owners(self) -> list[str]:
+        """Return who owns the room."""
+        return [user for user, member in self.members.items() if member.role == "owner"]
+
+    def is_banned(self, user: str, at: datetime) -> bool:
+        """Return whether a user may not be in the room at a time."""
+        return user in self.banned and _lasts(self.banned[user], at)
+
+    def is_muted(self, user: str, at: datetime) -> bool:
+        """Return whether a user may say nothing in the room at a time."""
+        return user in self.muted and _lasts(self.muted[user], at)
+
+
+def evolve(state: RoomState, recorded: Recorded) -> RoomState:
+    """Return the state after one more event of the room's stream."""
+    change = _CHANGES.get(type(recorded.event))
+    changed = change(state, recorded.event, recorded.seq) if change else {}
+    return msgspec.structs.replace(state, head=recorded.seq, **changed)
+
+
+def _joined(state: RoomState, event: MemberJoined, seq: int) -> dict[str, Any]:
+    return {
+        "members": state.members | {event.user: Member(event.role, seq)},
+        "left": _without(state.left, event.user),
+        "invited": state.invited - {event.user},
+        "banned": _without(state.banned, event.user),  # it had run out
+    }
+
+
+def _gone(state: RoomState, event: MemberLeft | MemberRemoved | MemberBanned, seq: int) -> dict[str, Any]:
+    """Whoever only was invited has been nowhere, and so may read nothing."""
+    was_member = event.user in state.members
+    return {
+        "members": _without(state.members, event.user),
+        "left": state.left | {event.user: seq} if was_member else state.left,
+        "invited": state.invited - {event.user},
+    }
+
+
+def _banned(state: RoomState, event: MemberBanned, seq: int) -> dict[str, Any]:
+    return {**_gone(state, event, seq), "banned": state.banned | {event.user: event.until}}
+
+
+def _role_changed(state: RoomState, event: RoleChanged, _seq: int) -> dict[str, Any]:
+    changed = Member(event.role, state.members[event.user].since)
+    return {"members": state.members | {event.user: changed}}
+
+
+_CHANGES: dict[type[Event], Callable[[RoomState, Any, int], dict[str, Any]]] = {
+    RoomOpened: lambda _, event, __: {"name": event.name, "visibility": event.visibility},
+    RoomRenamed: lambda _, event, __: {"name": event.name},
+    RoomTopicChanged: lambda _, event, __: {"topic": event.topic or None},
+    RoomArchived: lambda *_: {"archived": True},
+    RoomReopened: lambda *_: {"archived": False},
+    MessagePinned: lambda state, event, _: {"pinned": state.pinned | {event.message}},
+    MessageUnpinned: lambda state, event, _: {"pinned": state.pinned - {event.message}},
+    MemberInvited: lambda state, event, _: {"invited": state.invited | {event.user}},
+    MemberJoined: _joined,
+    MemberLeft: _gone,
+    MemberRemoved: _gone,
+    MemberBanned: _banned,
+    MemberUnbanned: lambda state, event, _: {"banned": _without(state.banned, event.user)},
+    MemberMuted: lambda state, event, _: {"muted": state.muted | {event.user: event.until}},
+    MemberUnmuted: lambda state, event, _: {"muted": _without(state.muted, event.user)},
+    RoleChanged: _role_changed,
+}
+"""What an event changes of a state, beside its head."""
+
+
+def _without(values: dict[str, V], user: str) -> dict[str, V]:
+    return {known: value for known, value in values.items() if known != user} if user in values else values
+
+
+def _lasts(until: datetime | None, at: datetime) -> bool:
+    return until is None or until > at

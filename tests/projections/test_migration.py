@@ -1,0 +1,97 @@
+"""The second versions of the read models take over the rows of the first, and are what a fold of the log makes."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+import sqlalchemy
+from alembic import command
+from psycopg import sql
+
+from projections import PROJECTIONS
+from projections.check import verify
+from projections.spans import tracked
+from service.domain.events import MessagePosted, RoomOpened
+from service.embedded import Servers
+from service.log import schema
+from tests.databases import Database, _maintenance, database_named
+from tests.projections.test_queries import OPENED, joined, left, one_room, read, said
+from tests.projections.worlds import World, world
+
+
+@pytest.fixture
+def old_database(servers: Servers) -> Iterator[Database]:
+    """A database as the version before left it."""
+    database = database_named(servers, f"test_{uuid4().hex}")
+    name = sql.Identifier(database.name)
+    with _maintenance(servers) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+    engine = sqlalchemy.create_engine(
+        schema._sqlalchemy_url(database.owner_url), poolclass=sqlalchemy.NullPool
+    )
+    with engine.begin() as connection:
+        command.upgrade(schema._config(connection), "0002_read_models")
+        schema._grant_roles(connection, database.app_url)
+    yield database
+    with _maintenance(servers) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+async def test_the_rows_of_the_first_versions_are_carried_over(old_database: Database) -> None:
+    async with world(old_database) as here:
+        await here.happen(
+            OPENED, joined("bob"), said("one"), said("two", "bob", "alice"), left("bob"), read(4)
+        )
+        await fill_first_versions(here)
+        await here.happen(said("not projected yet"))
+        applied = schema.migrate(old_database.owner_url, old_database.app_url)
+        assert "0004_chat_actions" in applied
+        for projection in PROJECTIONS:
+            report = await verify(here.connection, here.node.mapper, projection)
+            assert report["equal"], report
+            assert report["position"] == 7
+        row = await one_room(here, "alice")
+        assert (row.unread, row.mentions, row.topic, row.archived, row.head) == (1, 1, None, False, 7)
+        views = await here.connection.fetch(
+            "SELECT content, deleted_at, reactions::text FROM messages ORDER BY id"
+        )
+        assert [tuple(view.values()) for view in views] == [("one", None, "[]"), ("two", None, "[]")]
+        await here.project()
+        with pytest.raises(LookupError):
+            await tracked(here.connection, "messages_v1")
+
+
+async def fill_first_versions(here: World) -> None:
+    """What the version before would have made of the log, row by row."""
+    for recorded in await here.log():
+        event = recorded.event
+        if isinstance(event, MessagePosted):
+            await here.connection.execute(
+                "INSERT INTO messages_v1 (room_id, id, user_id, content, created_at, reply_to, mentions, position, "
+                "key_id) SELECT 'general', $1::bigint, $2, $3, $4, NULL, $5, $6, key_id FROM stored_events "
+                "WHERE notification_id = $6",
+                recorded.seq, event.author, event.content, recorded.at, list(event.mentions), recorded.position,
+            )  # fmt: skip
+        if isinstance(event, RoomOpened):
+            await here.connection.execute(
+                "INSERT INTO rooms_v1 VALUES ('general', 'General', 'public', $1, 'alice', 6, 5, NULL)",
+                recorded.at,
+            )
+    await here.connection.execute(
+        "UPDATE rooms_v1 SET last_message_at = (SELECT created_at FROM messages_v1 WHERE id = 5)"
+    )
+    times = {recorded.seq: recorded.at for recorded in await here.log() if recorded.stream == "room:general"}
+    rows = [
+        ("alice", "owner", 2, times[2], None, None),
+        ("bob", "member", 3, times[3], 6, times[6]),
+    ]
+    await here.connection.executemany(
+        "INSERT INTO memberships_v1 VALUES ('general', $1, $2, $3, $4, $5, $6)", rows
+    )
+    await here.connection.execute(
+        "INSERT INTO read_receipts_v1 SELECT 'alice', 'general', recorded_at, 4 FROM stored_events "
+        "WHERE notification_id = 7"
+    )
+    await here.connection.execute(
+        "UPDATE notification_tracking SET notification_id = 7 WHERE application_name LIKE '%_v1'"
+    )

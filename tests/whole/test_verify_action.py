@@ -1,0 +1,237 @@
+"""verify_action, after Zulip: what was known before a command and the events since are what is fetched after it.
+
+For those who heard it live, and for those who come back with a cursor. A new command cannot be forgotten: it has no
+row.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.protocol.commands import COMMANDS
+from tests.databases import Database
+from tests.whole.client import Client, Event, client
+from tests.whole.model import Model, fetched
+from tests.whole.processes import environment, run, running, token
+
+PEOPLE = ("owner", "moderator", "member", "outsider")
+
+
+@dataclass
+class World:
+    """A room with messages in it, as each row finds it; users are `owner-3` and so on in the third row's."""
+
+    number: int
+    url: str
+    people: dict[str, Client] = field(default_factory=dict)
+    said: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def room(self) -> str:
+        return f"room-{self.number}"
+
+    def user(self, who: str) -> str:
+        return f"{who}-{self.number}"
+
+    async def say(self, who: str, kind: str, **fields: Any) -> Event:
+        return await self.people[who].say(kind, roomId=self.room, **fields)
+
+    async def furnish(self) -> None:
+        """An owner, a moderator and a member, something said by each, a reaction, a pin, an edit, a deletion."""
+        others = [self.user("moderator"), self.user("member")]
+        await self.people["owner"].say(
+            "room:create", roomId=self.room, name="Room", visibility="private", members=others
+        )
+        await self.say("owner", "room:role", userId=others[0], role="moderator")
+        for who in ("owner", "moderator", "member"):
+            mentions = [self.user("member"), self.user("owner")]
+            ack = await self.say(who, "message:send", content=f"I am the {who}.", mentions=mentions)
+            self.said[who] = ack["messageId"]
+        await self.say("member", "message:edit", messageId=self.said["member"], content="I am a member.")
+        await self.say("member", "message:react", messageId=self.said["owner"], emoji="👍")
+        await self.say("owner", "message:pin", messageId=self.said["moderator"])
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is done, by whom, after what; `heard` is an event without number that the room hears of it."""
+
+    fields: Callable[[World], dict[str, Any]] = lambda w: {"roomId": w.room}
+    by: str = "owner"
+    before: Callable[[World], Awaitable[object]] | None = None
+    heard: str | None = None
+
+
+def about(who: str, **more: Any) -> Callable[[World], dict[str, Any]]:
+    return lambda w: {"roomId": w.room, "userId": w.user(who), **more}
+
+
+def message(whose: str, **more: Any) -> Callable[[World], dict[str, Any]]:
+    return lambda w: {"roomId": w.room, "messageId": w.said[whose], **more}
+
+
+FAR = "2099-01-01T00:00:00.000000Z"
+TABLE: dict[str, list[Row]] = {
+    "room:create": [
+        Row(lambda w: {"roomId": f"other-{w.number}", "name": "Other", "members": [w.user("member")]}),
+        Row(lambda w: {"name": "Two", "visibility": "direct", "members": [w.user("member")]}),
+    ],
+    "room:join": [
+        Row(by="member"),
+        Row(by="outsider", before=lambda w: w.say("owner", "room:invite", userId=w.user("outsider"))),
+    ],
+    "room:leave": [Row(by="member"), Row(by="owner")],
+    "room:update": [
+        Row(lambda w: {"roomId": w.room, "name": "New", "topic": "Plans"}),
+        Row(
+            lambda w: {"roomId": w.room, "topic": ""},
+            before=lambda w: w.say("owner", "room:update", topic="Plans"),
+        ),
+    ],
+    "room:archive": [Row()],
+    "room:reopen": [Row(before=lambda w: w.say("owner", "room:archive"))],
+    "room:invite": [Row(about("outsider"))],
+    "room:kick": [
+        Row(about("member", reason="noise")),
+        Row(about("outsider"), before=lambda w: w.say("owner", "room:invite", userId=w.user("outsider"))),
+    ],
+    "room:ban": [Row(about("member", until=FAR)), Row(about("outsider"))],
+    "room:unban": [
+        Row(about("member"), before=lambda w: w.say("owner", "room:ban", userId=w.user("member"))),
+    ],
+    "room:mute": [Row(about("member", until=FAR)), Row(about("moderator"))],
+    "room:unmute": [
+        Row(about("member"), before=lambda w: w.say("owner", "room:mute", userId=w.user("member"))),
+    ],
+    "room:role": [Row(about("member", role="owner")), Row(about("moderator", role="member", reason="rest"))],
+    "room:list": [Row(lambda _w: {})],
+    "room:members": [Row()],
+    "message:send": [
+        Row(lambda w: {"roomId": w.room, "content": "Hello.", "mentions": [w.user("member")]}),
+        Row(lambda w: {"roomId": w.room, "content": "Yes.", "replyTo": w.said["owner"]}, by="member"),
+    ],
+    "message:edit": [Row(message("member", content="I was a member."), by="member")],
+    "message:delete": [
+        Row(message("owner")),
+        Row(message("moderator")),  # it is pinned
+        Row(message("member", reason="rude"), by="moderator"),
+    ],
+    "message:react": [Row(message("owner", emoji="👍")), Row(message("member", emoji="🎉"), by="moderator")],
+    "message:unreact": [Row(message("owner", emoji="👍"), by="member")],
+    "message:pin": [Row(message("member"))],
+    "message:unpin": [Row(message("moderator"))],
+    "message:history": [Row()],
+    "message:read": [Row(message("moderator"), by="member", heard="message:read")],
+    "auth:refresh": [Row(lambda w: {"token": token(w.user("owner"))})],
+}
+
+
+def test_every_command_has_a_row() -> None:
+    assert set(TABLE) == set(COMMANDS)
+
+
+async def test_what_was_known_and_the_events_since_are_what_is_known_now(database: Database) -> None:
+    env = environment(database)
+    rows = [(kind, row) for kind in TABLE for row in TABLE[kind]]
+    wrong = {}
+    async with running(env, "serve") as node, running(env, "project", "run"):
+        for number, (kind, row) in enumerate(rows):
+            world = World(number, node.url)
+            if found := await differences(world, kind, row):
+                wrong[kind, number] = found
+        assert not wrong, "\n".join(f"{row}: {found}" for row, found in wrong.items())
+        await until_projected(env)
+    code, out, _ = await run(env, "project", "verify")
+    assert code == 0, out
+
+
+async def differences(world: World, kind: str, row: Row) -> dict[str, Any]:
+    """Do what a row says; return what anybody then knows wrongly."""
+    async with connections(world) as people:
+        world.people = people
+        await world.furnish()
+        if row.before is not None:
+            await row.before(world)
+        knew = {who: await fetched(world.url, world.user(who)) for who in PEOPLE}
+        await settled(world, knew)
+        marks = {who: len(people[who].heard) for who in PEOPLE}
+        await people[row.by].say(kind, **row.fields(world))
+        now = {who: await fetched(world.url, world.user(who)) for who in PEOPLE}
+        wrong: dict[str, Any] = {}
+        for who in PEOPLE:
+            await heard_all(people[who], now[who], row, knew[who])
+            if kind == "room:join" and who == row.by:
+                knew[who].rooms, knew[who].invitations = now[who].rooms, now[who].invitations
+                continue  # a room that is new to a client is listed anew; its snapshots are tested elsewhere
+            live = knew[who].copy().take(news(people[who].heard[marks[who] :], knew[who]))
+            wrong |= {f"{who} live": found for found in [live.differences(now[who])] if found}
+            late = await came_back(world, who, knew[who], now[who])
+            wrong |= {f"{who} back": found for found in [late.differences(now[who])] if found}
+        return wrong
+
+
+@asynccontextmanager
+async def connections(world: World) -> AsyncIterator[dict[str, Client]]:
+    """Give everybody's connection."""
+    async with AsyncExitStack() as stack:
+        yield {who: await stack.enter_async_context(client(world.url, world.user(who))) for who in PEOPLE}
+
+
+def news(events: list[Event], knew: Model) -> list[Event]:
+    """Leave out what a client knew already: one that was shown a room after an event hears the event all the same."""
+    return [
+        event
+        for event in events
+        if event.get("roomId") not in knew.rooms
+        or event.get("seq", 2**53) > knew.rooms[event["roomId"]]["head"]
+    ]
+
+
+async def settled(world: World, knew: dict[str, Model]) -> None:
+    """Wait until everybody has heard what they know."""
+    for who, model in knew.items():
+        for name, room in model.rooms.items():
+            listener, head = world.people[who], room["head"]
+            await listener.until(lambda: head in listener.seqs(name))  # noqa: B023 - waited for at once
+
+
+async def heard_all(listener: Client, now: Model, row: Row, knew: Model) -> None:
+    for name, room in now.rooms.items():
+        head = room["head"]
+        if name not in knew.rooms or head > knew.rooms[name]["head"]:
+            await listener.until(lambda: head in listener.seqs(name))  # noqa: B023 - waited for at once
+    for name in knew.rooms.keys() - now.rooms.keys():
+        await listener.until(lambda: listener.events("room:user_left", roomId=name, userId=now.user))  # noqa: B023 - likewise
+    if knew.invitations.keys() - now.invitations.keys() - now.rooms.keys():
+        await listener.until(lambda: listener.events("room:user_left", userId=now.user))
+    if now.invitations.keys() - knew.invitations.keys():
+        await listener.until(lambda: listener.events("room:invited"))
+    if row.heard and now.rooms:
+        await listener.until(lambda: listener.events(row.heard or ""))
+
+
+async def came_back(world: World, who: str, knew: Model, now: Model) -> Model:
+    """Return what a client knows that was away meanwhile: its cursors, and a look at the list."""
+    if not knew.rooms.keys() >= now.rooms.keys() or now.invitations != knew.invitations:
+        return now  # rooms that are new to it, and invitations, are in the list
+    cursors = {name: room["head"] for name, room in knew.rooms.items()}
+    async with client(world.url, world.user(who), cursors) as back:
+        if any(head["recovered"] is False for head in back.connected["rooms"].values()):
+            left = [name for name in cursors if name not in now.rooms]
+            banned = [name for name in left if "head" not in back.connected["rooms"][name]]
+            assert all(back.connected["rooms"][name]["reason"] == "room_not_found" for name in banned)
+            if banned:
+                return now
+        for name in now.rooms:
+            await back.until(lambda: back.events("room:receipts", roomId=name))  # noqa: B023 - waited for at once
+        await heard_all(back, now, Row(), knew)
+        return knew.copy().take(news(back.heard, knew))
+
+
+async def until_projected(env: dict[str, str]) -> None:
+    """Wait until the read models have the whole log."""
+    async with asyncio.timeout(60):
+        while '"behind":0' not in (await run(env, "project", "status"))[1].splitlines()[0]:
+            await asyncio.sleep(0.2)
