@@ -4,7 +4,7 @@ Each module is one read model: how its rows follow from the log, and what is ask
 log's head when it came (`tail`); only `runner` and `check` write.
 """
 
-from projections import memberships, messages, read_receipts, rooms
+from projections import activity, memberships, messages, read_receipts, rooms
 from projections.projection import Projection
 
 PROJECTIONS: tuple[Projection, ...] = (
@@ -12,5 +12,6 @@ PROJECTIONS: tuple[Projection, ...] = (
     memberships.PROJECTION,
     read_receipts.PROJECTION,
     rooms.PROJECTION,
+    activity.PROJECTION,
 )
 """Every read model."""

@@ -14,6 +14,8 @@ import uvicorn
 import uvloop
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import WebSocketRoute
 
 from projections import PROJECTIONS, check, runner
@@ -27,8 +29,9 @@ from service.log.mapper import Mapper
 from service.log.read import LogReader
 from service.node import node, pool
 from service.settings import Settings
-from service.wire.http import Http, problem
+from service.wire.http import Http
 from service.wire.native import NativeDoor
+from service.wire.problem import problem
 from service.wire.services import Services
 from service.wire.transport import transport_class
 
@@ -42,8 +45,26 @@ def application(services: Services) -> Starlette:
     """Return the ASGI application over a node's services."""
     routes = [WebSocketRoute("/ws", NativeDoor(services).serve), *Http(services).routes()]
     return Starlette(
-        routes=routes, exception_handlers={OnRecordError: problem, HTTPException: problem, Exception: problem}
+        routes=routes,
+        middleware=cross_origin(services.settings.origins),
+        exception_handlers={OnRecordError: problem, HTTPException: problem, Exception: problem},
     )
+
+
+def cross_origin(origins: Sequence[str]) -> list[Middleware]:
+    """Return what lets pages of these very origins read over HTTP (CORS); the server's own page needs none."""
+    if not origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_credentials=True,
+            allow_methods=["GET", "HEAD"],
+            allow_headers=["Authorization"],
+            expose_headers=["Retry-After", "WWW-Authenticate"],
+        )
+    ]
 
 
 class Server(uvicorn.Server):

@@ -31,6 +31,9 @@ class Keys:
     key_encryption_key: str = field(
         default_factory=lambda: base64.b64encode(secrets.token_bytes(32)).decode(), repr=False
     )
+    bus_key: str = field(
+        default_factory=lambda: base64.b64encode(secrets.token_bytes(32)).decode(), repr=False
+    )
     owner_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     app_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     redis_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
@@ -40,6 +43,7 @@ class Keys:
         return {
             "jwt_secret": self.jwt_secret,
             "key_encryption_key": base64.b64decode(self.key_encryption_key),
+            "bus_key": base64.b64decode(self.bus_key),
         }
 
 
@@ -95,9 +99,9 @@ def prepare(data_dir: Path) -> Path:
 
 def keys(data_dir: Path) -> Keys:
     """The keys of this directory, made on first use."""
-    found = known_keys(data_dir)
-    if found is None:
-        found = Keys()
+    content = _read(data_dir / KEYS) or {}
+    found = Keys(**content)
+    if asdict(found) != content:  # none yet, or written by a version that needed fewer
         _write(data_dir / KEYS, asdict(found))
     return found
 

@@ -1,39 +1,49 @@
 """A node: settings in, running services out. Everything a node needs is built here and passed in.
 
-Nothing is created on import, and nothing outlives the `async with` that made it.
+Nothing is created on import, and nothing outlives the `async with` that made it. Neither Postgres nor Redis has to be
+there when a node begins: it listens, says that it is not ready, and is ready by itself later.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
-from broadcaster import Broadcast
 from databases import Database
 
 from service import supervise
 from service.chat import Chat, Markers
-from service.domain.events import Recorded
+from service.live.bus import InProcessBackend, InProcessBus, Missed
+from service.live.envelope import Envelope, channel_prefix
 from service.live.hub import Hub
 from service.live.people import People
-from service.live.relay import InProcessBackend, InProcessBus, Relay
+from service.live.presence import Presence
+from service.live.relay import Relay
+from service.live.relay_backend import RelayBackend
 from service.live.tail import Tail
-from service.log import refs, schema
-from service.log.append import Appender
+from service.live.typing import Typing
+from service.log import leases, notify, refs
+from service.log.append import Appender, Batch
 from service.log.clock import Clock
 from service.log.keys import KeyRing
+from service.log.leases import Lease
 from service.log.mapper import Mapper
 from service.log.read import LogReader
-from service.protocol.events import MessageReadBy, timestamp
+from service.log.readiness import Readiness
+from service.log.reaper import Reaper
+from service.log.visits import Visits
 from service.settings import Settings
+from service.wire.attendance import Attendance
 from service.wire.auth import Tokens
 from service.wire.limits import Rate
+from service.wire.news import News, ReceiptsAgain
 from service.wire.services import Services
 from service.wire.session import NATIVE, native_frame
 from service.wire.sessions import Sessions
 from service.wire.telling import Telling
+from service.wire.views import Views
 
 PURGE_EVERY = 3600.0
 """Seconds between two rounds of forgetting old refs."""
@@ -47,46 +57,52 @@ CLOSE_WITHIN = 3.0
 
 @asynccontextmanager
 async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIterator[Services]:
-    """Run a node's services for as long as the block lasts. Nodes in one process may share a `bus`.
+    """Run a node's services for as long as the block lasts. Nodes in one process may share a `bus` instead of Redis.
 
     Raises:
-        SchemaOutdated, UnsafeDurability: the database is not fit to serve.
-        asyncpg.PostgresError, OSError: it cannot be reached.
+        SchemaOutdated, UnsafeDurability: the database answers and is not fit to serve.
+        asyncpg.PostgresError: it answers that this login may not, or that there is no such database.
     """
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(_log_database(settings))
         reads = await stack.enter_async_context(_read_models(settings))
+        readiness = Readiness(
+            database, settings.database_timeout, allow_unsafe=settings.allow_unsafe_durability
+        )
+        await readiness.begin()
         keys = KeyRing(settings.key_encryption_key, settings.database_timeout)
         mapper = Mapper(keys)
         reader = LogReader(database, mapper, settings.database_timeout)
         people = People(reader)
         clock = Clock(database, settings.database_timeout)
-        await clock.ask()
         hub = Hub(reader, people, {NATIVE: native_frame}, clock.now)
+        relay = await stack.enter_async_context(_relay(settings, bus or InProcessBus()))
+        hub.on_follow, hub.on_unfollow = relay.follow, relay.unfollow
         sessions = Sessions(settings.max_connections)
         telling = Telling(sessions, hub)
-        relay = await stack.enter_async_context(_relay(hub, bus or InProcessBus()))
         appender = _appender(settings, mapper, hub, relay, telling)
         chat = Chat(
             hub, appender, reader, people, keys, database,
             now=clock.now, max_content=settings.max_content,
         )  # fmt: skip
-        markers = Markers(chat, hub, appender, reader, keys, _teller(hub), now=clock.now)
+        news = News(hub, relay, mapper, people, sessions, readiness)
+        markers = Markers(chat, hub, appender, reader, keys, news.marker_moved, now=clock.now)
+        tail = Tail(reader, hub, settings.catchup_interval, affected=telling.told, renewed=news.renewed)
+        relay.on_missed(tail.wake)
+        lease = Lease(database, settings.node, deadline=settings.database_timeout)
+        recording = (database, appender, mapper, keys, lease, settings.database_timeout)
+        visits, reaper = Visits(*recording), Reaper(*recording)
+        presence = Presence(relay, hub, people, settings.disconnect_grace)
+        typing = Typing(relay, hub, str(uuid4()), asyncio.get_running_loop().time)
+        attendance = Attendance(sessions, presence, typing, visits)
+        lease.fenced, lease.renewed = attendance.fenced, presence.trust
         stack.push_async_callback(hub.close)
         stack.push_async_callback(markers.close)
         stack.push_async_callback(telling.close)
-        await stack.enter_async_context(
-            supervise.background(
-                append=appender.run,
-                relay=relay.run,
-                tail=Tail(reader, hub, settings.catchup_interval).run,
-                clock=lambda: supervise.every(CLOCK_EVERY, clock.ask),
-                purge=lambda: supervise.every(PURGE_EVERY, lambda: refs.purge(database)),
-            )
-        )
-        yield Services(
+        services = Services(
             settings=settings,
-            epoch=await reader.epoch(),
+            readiness=readiness,
+            relay=relay,
             chat=chat,
             markers=markers,
             hub=hub,
@@ -97,15 +113,53 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             tokens=_tokens(settings),
             rate=Rate(settings.rate_per_second, settings.rate_burst, asyncio.get_running_loop().time),
             sessions=sessions,
+            presence=presence,
+            typing=typing,
+            attendance=attendance,
             now=clock.now,
         )
+        receipts = ReceiptsAgain(hub, Views(services).receipts)
+        relay.on_resync(receipts.due)
+        await stack.enter_async_context(
+            supervise.background(
+                append=appender.run,
+                relay=relay.run,
+                probe=relay.probe,
+                ready=readiness.run,
+                tail=lambda: readiness.then(tail.run),
+                notify=lambda: notify.listen(_connecting(settings), tail.wake, settings.database_timeout),
+                receipts=receipts.run,
+                lease=lambda: readiness.then(lease.run),
+                visits=lambda: readiness.then(visits.run),
+                reap=lambda: readiness.then(reaper.run),
+                presence=presence.run,
+                notices=presence.tell,
+                typing=typing.run,
+                clock=lambda: readiness.then(lambda: supervise.every(CLOCK_EVERY, clock.ask)),
+                purge=lambda: readiness.then(lambda: supervise.every(PURGE_EVERY, lambda: _purge(database))),
+            )
+        )
+        stack.push_async_callback(_leave, presence, visits, lease)
+        yield services
+
+
+async def _leave(presence: Presence, visits: Visits, lease: Lease) -> None:
+    """End in order, with everything still running: the connections are closed by now."""
+    presence.goodbye()
+    await visits.drain(CLOSE_WITHIN)
+    await lease.end()
+
+
+async def _purge(database: Any) -> None:
+    await refs.purge(database)
+    await leases.purge(database)
 
 
 def pool(settings: Settings) -> Any:
     """Return a pool of connections to the log, to be entered."""
     return asyncpg.create_pool(
         settings.database_url,
-        min_size=1,
+        min_size=0,
         max_size=settings.pool_size,
         timeout=settings.database_timeout,
         command_timeout=settings.database_timeout,
@@ -116,8 +170,6 @@ def pool(settings: Settings) -> Any:
 async def _log_database(settings: Settings) -> AsyncIterator[Any]:
     database = await pool(settings)
     try:
-        async with database.acquire() as connection:
-            await schema.check(connection, allow_unsafe=settings.allow_unsafe_durability)
         yield database
     finally:
         await _close(database)
@@ -127,7 +179,7 @@ async def _log_database(settings: Settings) -> AsyncIterator[Any]:
 async def _read_models(settings: Settings) -> AsyncIterator[Database]:
     reads = Database(
         settings.database_url,
-        min_size=1,
+        min_size=0,
         max_size=settings.pool_size,
         timeout=settings.database_timeout,
         command_timeout=settings.database_timeout,
@@ -149,41 +201,36 @@ async def _close(database: Any) -> None:
 
 
 @asynccontextmanager
-async def _relay(hub: Hub, bus: InProcessBus) -> AsyncIterator[Relay]:
-    async with Broadcast(backend=InProcessBackend(bus)) as broadcast:
-        relay = Relay(broadcast, hub.deliver)
-        hub.on_follow, hub.on_unfollow = relay.follow, relay.unfollow
-        try:
-            yield relay
-        finally:
-            await relay.close()
+async def _relay(settings: Settings, bus: InProcessBus) -> AsyncIterator[Relay]:
+    def backend(missed: Missed) -> InProcessBackend | RelayBackend:
+        if not settings.redis_url:
+            return InProcessBackend(bus, missed)
+        prefix = channel_prefix(settings.bus_key)
+        return RelayBackend(settings.redis_url, settings.redis_timeout, prefix, missed)
+
+    async with Relay(backend, Envelope(settings.bus_key, uuid4())) as relay:
+        yield relay
+
+
+def _connecting(settings: Settings, **options: Any) -> Callable[[], Any]:
+    return lambda: asyncpg.connect(settings.database_url, timeout=settings.database_timeout, **options)
 
 
 def _appender(settings: Settings, mapper: Mapper, hub: Hub, relay: Relay, telling: Telling) -> Appender:
-    def placed(news: dict[str, list[Recorded]]) -> None:
-        hub.deliver(news)
-        relay.announce(news)
-        telling.tell(news)
+    def placed(batch: Batch) -> None:
+        hub.deliver(batch.news)
+        relay.announce(batch.written)
+        telling.tell(batch.news)
 
+    # `chat_append` takes its lock first and looks afterwards: each look has to see what was committed by then.
+    isolation = {"default_transaction_isolation": "read committed"}
     return Appender(
-        lambda: asyncpg.connect(
-            settings.database_url,
-            timeout=settings.database_timeout,
-            # `chat_append` takes its lock first and looks afterwards: each look has to see what was committed by then.
-            server_settings={"default_transaction_isolation": "read committed"},
-        ),
+        _connecting(settings, server_settings=isolation),
         mapper,
         known_head=hub.known_head,
         placed=placed,
         deadline=settings.database_timeout,
     )
-
-
-def _teller(hub: Hub) -> Any:
-    def moved(room: str, user: str, message: int, at: datetime) -> None:
-        hub.broadcast(room, MessageReadBy(room_id=room, user_id=user, message_id=message, at=timestamp(at)))
-
-    return moved
 
 
 def _tokens(settings: Settings) -> Tokens:

@@ -80,9 +80,15 @@ class Settings:
         shown_default="ONRECORD_DATABASE_URL",
     )
     redis_url: str = _setting(
-        "Redis or Valkey, the bus between nodes; this version runs one node without it",
+        "Redis or Valkey, the bus between nodes; without it they hear each other through the log alone",
         values.url("redis", "rediss", "unix"),
         "",
+        secret=True,
+    )
+    bus_key: bytes = _setting(
+        "32 bytes in base64, the same on every node, that sign what travels over the bus; needed with Redis",
+        values.key,
+        b"",
         secret=True,
     )
     node: str = _setting(
@@ -118,6 +124,11 @@ class Settings:
     )
     connect_timeout: float = _setting(
         "seconds that a new connection has to say who it is", values.seconds, 5.0
+    )
+    disconnect_grace: float = _setting(
+        "seconds for which a reconnect goes unnoticed, before others are told that somebody left",
+        values.seconds_or_zero,
+        10.0,
     )
     drain_seconds: float = _setting(
         "seconds that a stopping node gives its connections", values.seconds_or_zero, 20.0

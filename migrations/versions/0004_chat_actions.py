@@ -3,7 +3,7 @@
 from service.log.schema import run_sql
 
 revision = "0004_chat_actions"
-down_revision = "0002_read_models"
+down_revision = "0003_nodes"
 
 
 def upgrade() -> None:

@@ -33,6 +33,8 @@ def parser() -> argparse.ArgumentParser:
     _add(words, "serve", commands.serve, "a node", lasts=True)
     _add(words, "migrate", commands.migrate, "bring the schema to the newest version")
     _add(words, "settings", commands.show_settings, "every setting: name, value, default, meaning")
+    _add(words, "asyncapi", commands.asyncapi, "the AsyncAPI document of the doors, as YAML")
+    _add(words, "openapi", commands.openapi, "the OpenAPI document of the HTTP side, as YAML")
     _add_project(words)
     _add_audit(words)
     token = _add(words, "token", commands.token, "sign a token with the development key")

@@ -71,6 +71,8 @@ def dev(_args: argparse.Namespace) -> int:
 def serve(_args: argparse.Namespace) -> int:
     """One node."""
     settings = _settings("database_url", "jwt_secret", "key_encryption_key")
+    if settings.redis_url and settings.missing("bus_key"):
+        raise WrongUsage("ONRECORD_BUS_KEY is needed with ONRECORD_REDIS_URL (openssl rand -base64 32).")
     _check_port(settings)
     from service.app import run_serve
 
@@ -131,6 +133,26 @@ def audit_replay(args: argparse.Namespace) -> int:
 def show_settings(_args: argparse.Namespace) -> int:
     """Every setting."""
     print(table(_settings()))
+    return 0
+
+
+def asyncapi(_args: argparse.Namespace) -> int:
+    """The contract of the doors."""
+    from service.wire.documents import asyncapi_yaml
+
+    return _print_document(asyncapi_yaml())
+
+
+def openapi(_args: argparse.Namespace) -> int:
+    """The contract of the HTTP side."""
+    from service.wire.documents import openapi_yaml
+
+    return _print_document(openapi_yaml())
+
+
+def _print_document(text: str) -> int:
+    sys.stdout.buffer.write(text.encode())  # UTF-8 whatever the locale
+    sys.stdout.buffer.flush()
     return 0
 
 

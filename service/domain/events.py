@@ -12,7 +12,14 @@ from uuid import UUID
 
 import msgspec
 
-from service.domain.streams import NEW_MESSAGE, SETTINGS, message_subject, stream_id, user_subject
+from service.domain.streams import (
+    NEW_MESSAGE,
+    SETTINGS,
+    message_subject,
+    session_subject,
+    stream_id,
+    user_subject,
+)
 
 Visibility = Literal["public", "private", "direct"]
 Role = Literal["owner", "moderator", "member"]
@@ -254,6 +261,40 @@ class PersonNamed(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
     name: str | None
 
 
+class AboutSession(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """An event about one connection, in the stream of the connection's user."""
+
+    session: str
+
+    @property
+    def subject(self) -> str:
+        """The connection."""
+        return session_subject(self.session)
+
+
+class SessionOpened(AboutSession, frozen=True, kw_only=True, omit_defaults=True):
+    """A user connected. `client` is what the client says of itself; address and client are None where not known."""
+
+    TOPIC = "session.SessionOpened.v1"
+    PERSONAL = ("client",)
+    node: str
+    incarnation: str
+    address: str | None
+    client: str | None
+
+
+class SessionClosed(AboutSession, frozen=True, kw_only=True, omit_defaults=True):
+    """A connection ended, and this is what was written to it: per room the stretches of seqs, both ends included.
+
+    `ranges` is None where nobody knows; `code` is the close code (RFC 6455, section 7.4) where there was one.
+    """
+
+    TOPIC = "session.SessionClosed.v1"
+    reason: str
+    code: int | None = None
+    ranges: dict[str, tuple[tuple[int, int], ...]] | None
+
+
 EVENTS: dict[str, type[Event]] = {
     cls.TOPIC: cls
     for cls in (
@@ -280,6 +321,8 @@ EVENTS: dict[str, type[Event]] = {
         MessageUnpinned,
         ReadMarkerMoved,
         PersonNamed,
+        SessionOpened,
+        SessionClosed,
     )
 }
 """Every event by its stored name."""

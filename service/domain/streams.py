@@ -1,7 +1,7 @@
 """Names of streams and subjects, and the ids that the event store keys streams by.
 
-A stream's name says what it is (`room:general`, `reader:general:alice`, `person:alice`); its id is the UUID (version
-5, RFC 9562) of that name. Room ids hold no colon, so a name can be taken apart again.
+A stream's name says what it is (`room:general`, `reader:general:alice`, `person:alice`, `session:alice`); its id is the
+UUID (version 5, RFC 9562) of that name. Room ids hold no colon, so a name can be taken apart again.
 """
 
 import re
@@ -42,6 +42,11 @@ def person_stream(user: str) -> str:
     return f"person:{user}"
 
 
+def session_stream(user: str) -> str:
+    """Return the stream of a user's connections."""
+    return f"session:{user}"
+
+
 def direct_room(members: Iterable[str]) -> str:
     """Return the id of the direct room of these people, in whatever order they are named."""
     return f"d-{uuid5(NAMESPACE, 'direct:' + ' '.join(sorted(set(members)))).hex}"
@@ -60,6 +65,11 @@ def room_of(stream: str) -> str:
 def user_subject(user: str) -> str:
     """Return the subject of facts about one user in a stream."""
     return f"user:{user}"
+
+
+def session_subject(session: str) -> str:
+    """Return the subject of facts about one connection."""
+    return f"session:{session}"
 
 
 def message_subject(message: int) -> str:

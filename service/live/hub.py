@@ -9,13 +9,13 @@ The rule: a listener joins a room with no await between "it has everything up to
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from service.domain.events import ENDINGS, MessagePosted, Recorded
 from service.domain.message import number_of, without_words
-from service.domain.room import readable_until
+from service.domain.room import RoomState, readable_until
 from service.domain.streams import room_of, room_stream
 from service.live.feed import Encoders, Feed, Item
 from service.live.people import People, named_in
@@ -58,8 +58,24 @@ class Listener(Protocol):
     def left(self, room: str) -> None:
         """Hear that nothing more comes from a room, since this listener's user is no member (any more)."""
 
+    def wrote(self, room: str, first: int, last: int) -> None:
+        """Hear which stretch of a room was written here, both seqs included, when it has come to its end."""
+
     async def drained(self) -> None:
         """Wait until little is in flight."""
+
+
+class _Reach:
+    """How far a listener was written a room: everything with `after` < seq <= `upto`.
+
+    While it is `live`, `upto` stands still and the feed knows; so that delivering costs nothing here.
+    """
+
+    __slots__ = ("after", "live", "upto")
+
+    def __init__(self, after: int) -> None:
+        self.after = self.upto = after
+        self.live = False
 
 
 class Hub:
@@ -79,7 +95,7 @@ class Hub:
         self._feeds: dict[str, Feed] = {}
         self._idle: OrderedDict[str, None] = OrderedDict()
         self._loading: dict[str, tuple[asyncio.Task[Feed], list[Recorded]]] = {}
-        self._listeners: dict[str, set[Listener]] = {}
+        self._listeners: dict[str, dict[Listener, _Reach]] = {}
         self._arriving: dict[str, set[Listener]] = {}
         self._repairs: dict[str, asyncio.Task[None]] = {}
         self._repair_again: set[str] = set()
@@ -136,14 +152,18 @@ class Hub:
             if len(events) < PAGE:
                 return feed
 
+    def lags(self, room: str, seq: int) -> bool:
+        """Return whether a room is in use here and has not come as far as `seq`."""
+        feed = self._feeds.get(room)
+        return feed is not None and feed.head < seq
+
     async def heal(self, room: str, seq: int) -> None:
         """Read a room again if it is in use here and `seq`, which is on the record, has not been heard.
 
         Raises:
             Unavailable: the log cannot be read.
         """
-        feed = self._feeds.get(room)
-        if feed is not None and feed.head < seq:
+        if self.lags(room, seq):
             await self.refresh(room)
 
     async def message_exists(self, room: str, seq: int) -> bool:
@@ -169,14 +189,33 @@ class Hub:
             elif (feed := self._feeds.get(room)) is not None:
                 self._receive(feed, list(events))
 
-    def broadcast(self, room: str, outgoing: Outgoing) -> None:
-        """Send something that is not part of the room's order to everyone who listens here."""
+    def lacks(self, room: str, seq: int) -> None:
+        """Have a room read from the log, soon, where `seq` is on the record and was not heard here."""
+        if self.lags(room, seq):
+            self._repair(self._feeds[room], 0)
+
+    def broadcast(self, room: str, outgoing: Outgoing, *, but: str | None = None) -> None:
+        """Send something that is not part of the room's order to everyone who listens here, `but` one user."""
+        self.send((one for one in self._attending(room) if one.user != but), outgoing)
+
+    def send(self, listeners: Iterable[Listener], outgoing: Outgoing) -> None:
+        """Send something that is not part of any room's order."""
         frames: dict[str, bytes] = {}
-        for listener in self._listeners.get(room, set()) | self._arriving.get(room, set()):
+        for listener in listeners:
             wire_format = listener.wire_format
             if wire_format not in frames:
                 frames[wire_format] = self._encoders[wire_format](outgoing)
             listener.write(frames[wire_format])
+
+    def attended(self, most_members: int) -> Iterator[tuple[RoomState, set[Listener]]]:
+        """Yield the rooms that somebody here listens to and that have so few members, each with its listeners."""
+        for room in self._listeners.keys() | self._arriving.keys():
+            feed = self._feeds.get(room)
+            if feed is not None and len(feed.state.members) <= most_members:
+                yield feed.state, self._attending(room)
+
+    def _attending(self, room: str) -> set[Listener]:
+        return {*self._listeners.get(room, ()), *self._arriving.get(room, ())}
 
     def arrive(self, listener: Listener, room: str) -> None:
         """Let a member hear what is not part of the room's order, while it still catches up; before its snapshots."""
@@ -195,53 +234,61 @@ class Hub:
         if self._end(feed, listener) is not None or (after or 0) > feed.head:
             # Another node may know better: of a join just now, or of events that the client heard there already.
             feed = await self.refresh(room)
-        cursor = feed.head if after is None else min(after, feed.head)
+        reach = _Reach(feed.head if after is None else min(after, feed.head))
+        try:
+            await self._catch_up(listener, room, reach)
+        finally:
+            if not reach.live:
+                _report(listener, room, reach)
+
+    async def _catch_up(self, listener: Listener, room: str, reach: _Reach) -> None:
         while not listener.closing:
             async with listener.turn:
                 await listener.drained()
                 feed = await self.feed(room)
                 # No await from this look at the state to the end of `_join`, where it comes to that.
                 end = self._end(feed, listener)
-                if end is not None and cursor >= end:
+                if end is not None and reach.upto >= end:
                     self.quit(listener, room)
                     listener.left(room)
                     return
-                if end is None and (recent := feed.recent(cursor)) is not None:
-                    cursor = self._write_some(listener, recent, cursor)
-                    if cursor == feed.head:
-                        self._join(listener, feed)
+                if end is None and (recent := feed.recent(reach.upto)) is not None:
+                    self._write_some(listener, recent, reach)
+                    if reach.upto == feed.head:
+                        self._join(listener, feed, reach)
                         return
                 else:
-                    cursor = await self._send_page(listener, room, cursor, feed.head if end is None else end)
+                    await self._send_page(listener, room, reach, feed.head if end is None else end)
 
     def _end(self, feed: Feed, listener: Listener) -> int | None:
         return readable_until(feed.state, listener.user, self._now())
 
-    def _write_some(self, listener: Listener, items: Iterable[Item], cursor: int) -> int:
-        """Write events until a slice is full; return the seq of the last one."""
+    def _write_some(self, listener: Listener, items: Iterable[Item], reach: _Reach) -> None:
+        """Write events until a slice is full, or until the listener takes no more."""
         written = 0
         for item in items:
-            if written >= SLICE:
+            if written >= SLICE or listener.closing:
                 break
             frame = item.frame(listener.wire_format, listener.user)
             listener.write(frame)
             written += len(frame)
-            cursor = item.recorded.seq
-        return cursor
+            reach.upto = item.recorded.seq
 
-    async def _send_page(self, listener: Listener, room: str, cursor: int, last: int) -> int:
-        """Send a page of the log after a seq, paced; return the seq of its last event, or `last` where it is empty."""
-        events = await self._reader.stream(room_stream(room), cursor, PAGE, last)
+    async def _send_page(self, listener: Listener, room: str, reach: _Reach, last: int) -> None:
+        """Send a page of the log up to a seq, paced."""
+        events = await self._reader.stream(room_stream(room), reach.upto, PAGE, last)
         await self._people.load(named_in(events))
         items = [
             Item(recorded, self._people.name_of, self._encoders)
             for recorded in await self._without_deleted(room, events)
         ]
         while items and not listener.closing:
-            cursor = self._write_some(listener, items, cursor)
-            items = [item for item in items if item.recorded.seq > cursor]
+            self._write_some(listener, items, reach)
+            items = [item for item in items if item.recorded.seq > reach.upto]
             await listener.drained()
-        return cursor if events else last
+        if not events:  # nothing stands there, so nothing of it was written
+            _report(listener, room, reach)
+            reach.after = reach.upto = last
 
     async def _without_deleted(self, room: str, events: list[Recorded]) -> list[Recorded]:
         """Return past events as whoever comes later is shown them: what was deleted since says nothing."""
@@ -253,9 +300,21 @@ class Hub:
         """Let a listener hear a room no more."""
         if self._discard(self._arriving, listener, room):
             return
-        if self._discard(self._listeners, listener, room) and room not in self._listeners:
+        if (reach := self._listeners.get(room, {}).get(listener)) is None:
+            return
+        self.halt(listener, room)
+        _report(listener, room, reach)
+        self._discard(self._listeners, listener, room)
+        if room not in self._listeners:
             self._idle[room] = None
             self._evict()
+
+    def halt(self, listener: Listener, room: str) -> None:
+        """Count nothing that is written to a listener from now on, since its connection takes nothing any more."""
+        reach = self._listeners.get(room, {}).get(listener)
+        if reach is not None and reach.live:
+            reach.live = False
+            reach.upto = self._feeds[room].delivered
 
     def forget(self, listener: Listener) -> None:
         """Let go of a listener that arrived somewhere and never began to listen."""
@@ -263,14 +322,34 @@ class Hub:
             self._discard(self._arriving, listener, room)
 
     @staticmethod
-    def _discard(by_room: dict[str, set[Listener]], listener: Listener, room: str) -> bool:
-        listeners = by_room.get(room, set())
+    def _discard(by_room: dict[str, Any], listener: Listener, room: str) -> bool:
+        listeners = by_room.get(room, ())
         if listener not in listeners:
             return False
-        listeners.discard(listener)
+        if isinstance(listeners, set):
+            listeners.remove(listener)
+        else:
+            del listeners[listener]
         if not listeners:
             del by_room[room]
         return True
+
+    def reset(self) -> None:
+        """Forget every room, as when the log is not the one it was; the listeners are to be closed by the caller."""
+        for room in self._feeds:
+            self.on_unfollow(room)
+        for room, listeners in self._listeners.items():
+            for listener, reach in listeners.items():
+                self.halt(listener, room)
+                _report(listener, room, reach)
+        self._feeds.clear()
+        self._idle.clear()
+        self._listeners.clear()
+        self._arriving.clear()
+
+    def heard_rooms(self) -> list[str]:
+        """Return the rooms that somebody listens to here."""
+        return list(self._listeners)
 
     def listening(self, room: str) -> int:
         """Return how many listeners a room has on this node."""
@@ -311,12 +390,13 @@ class Hub:
             del self._feeds[room]
             self.on_unfollow(room)
 
-    def _join(self, listener: Listener, feed: Feed) -> None:
+    def _join(self, listener: Listener, feed: Feed, reach: _Reach) -> None:
         self._discard(self._arriving, listener, feed.room)
         if feed.room not in self._listeners:
-            self._listeners[feed.room] = set()
+            self._listeners[feed.room] = {}
             self._idle.pop(feed.room, None)
-        self._listeners[feed.room].add(listener)
+        reach.live = True
+        self._listeners[feed.room][listener] = reach
 
     def _receive(self, feed: Feed, events: list[Recorded]) -> None:
         if all(self._people.knows(user) for user in named_in(events)):
@@ -331,6 +411,7 @@ class Hub:
         for recorded in feed.accept(events):
             if self._feeds.get(feed.room) is not feed:
                 continue  # nobody listens to a feed that was dropped: its successor delivers
+            feed.delivered = recorded.seq
             item = Item(recorded, self._people.name_of, self._encoders)
             feed.remember(item)
             listeners = self._listeners.get(feed.room)
@@ -378,3 +459,8 @@ class Hub:
             return False
         self._advance(feed, events)
         return len(events) == PAGE
+
+
+def _report(listener: Listener, room: str, reach: _Reach) -> None:
+    if reach.upto > reach.after:
+        listener.wrote(room, reach.after + 1, reach.upto)

@@ -35,6 +35,10 @@ class People:
         if len(self._names) > MAX_NAMES:
             self._names.popitem(last=False)
 
+    def clear(self) -> None:
+        """Forget every name."""
+        self._names.clear()
+
     async def load(self, users: Iterable[str]) -> None:
         """Make sure that all of `users` are known.
 

@@ -1,117 +1,194 @@
-"""The bus between nodes: the only user of Broadcaster.
+"""The bus between nodes, as the rest of a node sees it: the only user of Broadcaster.
 
 It carries news, the log carries the truth: whatever is lost here is read there. Each room in use has one subscription
-per node, never one per connection. `announce` never waits, so the bus never delays an ack.
+per node, never one per connection, and one more channel goes to every node. Nothing here is waited for, so the bus
+never delays an ack or a delivery.
 
-The backend of this version lives inside the process (`InProcessBackend`), for one node, and for tests with several.
+A probe that this node sends itself through the whole bus every `PROBE_EVERY` seconds proves that it still hears. Where
+none comes back it is deaf: it says so and subscribes anew. What it missed is read in the log (`on_missed`).
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import cast
+from typing import Self, cast
 
+import msgspec
 from broadcaster import Broadcast
-from broadcaster._backends.base import BroadcastBackend
-from broadcaster._base import Event
 
-from service.domain.events import Recorded
-from service.domain.streams import room_stream
+from service.domain.streams import room_of, room_stream
+from service.live.bus import MAX_QUEUED, InProcessBackend, Missed
+from service.live.envelope import Envelope, Message
+from service.live.relay_backend import RelayBackend
+from service.log.mapper import Row
 
-MAX_QUEUED = 10_000
-"""Messages that wait for a node; when it is full the news is dropped, and the feeds read the log instead."""
+NODES = "nodes"
+"""The channel that every node hears."""
 
-Deliver = Callable[[Mapping[str, Iterable[Recorded]]], None]
+EVENTS = "events"
+_PROBE = "probe"
+
+PROBE_EVERY = 2.0
+DEAF_AFTER = 5.0
+"""Seconds between two probes, and without one until this node counts as deaf."""
+
+Hear = Callable[[bytes], None]
+HearRoom = Callable[[str, bytes], None]
+_rows = msgspec.msgpack.Decoder(list[Row])
 log = logging.getLogger("onrecord.relay")
 
 
-class InProcessBus:
-    """What several backends in one process share: every message goes to every other backend."""
-
-    def __init__(self) -> None:
-        self.backends: list[InProcessBackend] = []
-
-
-class InProcessBackend(BroadcastBackend):
-    """A `BroadcastBackend` for nodes in one process; a node does not hear itself."""
-
-    def __init__(self, bus: InProcessBus) -> None:  # the base class only says that it is abstract
-        self._bus = bus
-        self._channels: set[str] = set()
-        self._queue: asyncio.Queue[Event] = asyncio.Queue(MAX_QUEUED)
-
-    async def connect(self) -> None:
-        """Take part in the bus."""
-        self._bus.backends.append(self)
-
-    async def disconnect(self) -> None:
-        """Leave the bus."""
-        self._bus.backends.remove(self)
-
-    async def subscribe(self, channel: str) -> None:
-        """Hear a channel. Never suspends: two first subscribers cannot race."""
-        self._channels.add(channel)
-
-    async def unsubscribe(self, channel: str) -> None:
-        """Hear a channel no more."""
-        self._channels.discard(channel)
-
-    async def publish(self, channel: str, message: object) -> None:
-        """Pass a message to every other node that subscribes to the channel."""
-        for backend in self._bus.backends:
-            if backend is not self and channel in backend._channels:  # noqa: SLF001 - one class, several nodes
-                with suppress(asyncio.QueueFull):
-                    backend._queue.put_nowait(Event(channel, message))  # type: ignore[arg-type] # noqa: SLF001 - the library types str and passes anything
-
-    async def next_published(self) -> Event:
-        """Return the next message for this node."""
-        return await self._queue.get()
-
-
 class Relay:
-    """Passes a node's news to the others and theirs to the hub."""
+    """Passes a node's news to the others, and theirs to whoever takes that kind."""
 
-    def __init__(self, broadcast: Broadcast, deliver: Deliver) -> None:
-        self._broadcast = broadcast
-        self._deliver = deliver
+    def __init__(
+        self, backend: Callable[[Missed], InProcessBackend | RelayBackend], envelope: Envelope
+    ) -> None:
+        self._backend = backend(self._missed)
+        self._broadcast = Broadcast(backend=self._backend)
+        self._envelope = envelope
         self._followed: dict[str, asyncio.Task[None]] = {}
-        self._news: asyncio.Queue[Mapping[str, Sequence[Recorded]]] = asyncio.Queue(MAX_QUEUED)
+        self._outgoing: asyncio.Queue[tuple[str, Message]] = asyncio.Queue(MAX_QUEUED)
+        self._hear: dict[str, Hear] = {}
+        self._hear_room: dict[str, HearRoom] = {}
+        self._on_missed: list[Callable[[], None]] = []
+        self._on_resync: list[Callable[[], None]] = []
+        self._heard_at = -DEAF_AFTER
+        self._was_hearing = False
+        self.forged = 0
 
-    def announce(self, news: Mapping[str, Sequence[Recorded]]) -> None:
-        """Tell the other nodes what was recorded, soon; where too much waits already, they read it in the log."""
-        with suppress(asyncio.QueueFull):
-            self._news.put_nowait(news)
+    # What a node says.
 
-    async def run(self) -> None:
-        """Publish what is announced, one message per room and batch, until cancelled."""
-        while True:
-            news = await self._news.get()
-            for stream, events in news.items():
-                if stream.startswith("room:"):
-                    await self._broadcast.publish(stream, events)
+    def announce(self, news: Mapping[str, Sequence[Row]]) -> None:
+        """Tell the other nodes what was recorded in rooms, soon; one message per room and batch."""
+        for stream, rows in news.items():
+            if stream.startswith("room:"):
+                self._put(stream, Message(EVENTS, msgspec.msgpack.encode(rows)))
+
+    def tell_room(self, room: str, kind: str, payload: bytes) -> None:
+        """Tell the other nodes on which a room is in use something that may be lost."""
+        self._put(room_stream(room), Message(kind, payload))
+
+    def tell(self, kind: str, payload: bytes) -> None:
+        """Tell every other node something that may be lost."""
+        self._put(NODES, Message(kind, payload))
+
+    # What it hears.
+
+    def on_events(self, hear: Callable[[str, list[Row]], None]) -> None:
+        """Take what other nodes recorded in rooms: called with a room's stream and rows."""
+        self.on_room(EVENTS, lambda room, payload: hear(room_stream(room), _rows.decode(payload)))
+
+    def on(self, kind: str, hear: Hear) -> None:
+        """Take what other nodes say to all."""
+        self._hear[kind] = hear
+
+    def on_room(self, kind: str, hear: HearRoom) -> None:
+        """Take what other nodes say to a room that is in use here."""
+        self._hear_room[kind] = hear
+
+    def on_missed(self, hear: Callable[[], None]) -> None:
+        """Be called whenever something that is on the record may have passed this node by."""
+        self._on_missed.append(hear)
+
+    def on_resync(self, hear: Callable[[], None]) -> None:
+        """Be called whenever this node hears again after it did not: what is not on the record is to be said anew."""
+        self._on_resync.append(hear)
+
+    @property
+    def hearing(self) -> bool:
+        """Whether what other nodes say arrives here, as far as the last probe tells."""
+        return asyncio.get_running_loop().time() - self._heard_at < DEAF_AFTER
 
     def follow(self, room: str) -> None:
-        """Pass on a room's news from now on."""
-        if room not in self._followed:
-            self._followed[room] = asyncio.create_task(self._listen(room))
+        """Hear a room's news from now on."""
+        self._listen_to(room_stream(room))
 
     def unfollow(self, room: str) -> None:
-        """Pass on a room's news no more."""
-        task = self._followed.pop(room, None)
+        """Hear a room's news no more."""
+        task = self._followed.pop(room_stream(room), None)
         if task is not None:
             task.cancel()
 
-    async def close(self) -> None:
-        """Follow nothing any more."""
-        tasks = list(self._followed.values())
-        for room in list(self._followed):
-            self.unfollow(room)
-        await asyncio.gather(*tasks, return_exceptions=True)
+    # How it goes on.
 
-    async def _listen(self, room: str) -> None:
-        stream = room_stream(room)
-        async with self._broadcast.subscribe(stream) as subscriber:
+    async def __aenter__(self) -> Self:
+        await self._broadcast.connect()
+        self._listen_to(NODES)
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        tasks = list(self._followed.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._broadcast.disconnect()
+
+    async def run(self) -> None:
+        """Publish what is to be said, until cancelled."""
+        while True:
+            channel, message = await self._outgoing.get()
+            await self._broadcast.publish(channel, self._envelope.seal(channel, message))
+
+    async def probe(self) -> None:
+        """Find out again and again whether this node hears, and mend it where it does not, until cancelled."""
+        began = asyncio.get_running_loop().time()
+        while True:
+            self.tell(_PROBE, b"")
+            await asyncio.sleep(PROBE_EVERY)
+            now = asyncio.get_running_loop().time()
+            if not self.hearing and now - began > DEAF_AFTER:
+                if self._was_hearing:
+                    log.warning("bus_deaf", extra={"seconds": round(now - self._heard_at, 1)})
+                self._was_hearing = False
+                self._backend.reconnect()
+                began = now
+
+    def _missed(self, everything: bool) -> None:  # noqa: FBT001 - the shape of a backend's callback
+        if everything:
+            self._was_hearing = False
+            self.tell(_PROBE, b"")
+        for hear in self._on_missed:
+            hear()
+
+    def _put(self, channel: str, message: Message) -> None:
+        # Where too much waits already the others read it in the log.
+        with suppress(asyncio.QueueFull):
+            self._outgoing.put_nowait((channel, message))
+
+    def _listen_to(self, channel: str) -> None:
+        if channel not in self._followed:
+            self._followed[channel] = asyncio.create_task(self._listen(channel))
+
+    async def _listen(self, channel: str) -> None:
+        async with self._broadcast.subscribe(channel) as subscriber:
             while True:
                 event = await subscriber.get()
-                self._deliver({stream: cast("Sequence[Recorded]", event.message)})
+                try:
+                    self._take(channel, cast("bytes", event.message))
+                except Exception:
+                    # One message that cannot be taken silences nobody.
+                    log.exception("bus_message_failed", extra={"channel": channel})
+
+    def _take(self, channel: str, sealed: bytes) -> None:
+        if self._envelope.own(sealed):
+            if channel == NODES:
+                self._hears()
+            return
+        message = self._envelope.open(channel, sealed)
+        if message is None:
+            self.forged += 1
+            log.warning("bus_message_ignored", extra={"channel": channel})
+        elif channel == NODES:
+            if (hear := self._hear.get(message.kind)) is not None:
+                hear(message.payload)
+        elif (hear_room := self._hear_room.get(message.kind)) is not None:
+            hear_room(room_of(channel), message.payload)
+
+    def _hears(self) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
+        if not self._was_hearing:
+            self._was_hearing = True
+            for hear in self._on_resync:
+                hear()

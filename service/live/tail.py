@@ -1,27 +1,56 @@
-"""The slow tail reader: whatever was recorded and not heard here, by a lost message or an unclear commit, is read.
+"""The tail reader: whatever was recorded and not heard here, by a lost message or an unclear commit, is read.
 
-The fast ways are this node's own commits and the bus. Both may fail for the last message before a silence, so once an
-interval this looks at how far every stream has come since the last look, and lets the hub read the rooms that lag.
+The fast ways are this node's own commits and the bus. Both may fail for the last message before a silence, so this
+looks at how far every stream has come since the last look: once an interval, and soon after Postgres or the bus says
+that there may be something (`wake`). Rooms that lag are read by the hub; what others did to the membership of somebody
+who is connected here is told to them, since none of their connections needs to hear the room.
+
+It also sees when the log is not the one it was: a restore renews its epoch, and then nothing known here holds.
 """
 
 import asyncio
 import logging
+from collections.abc import Callable
 
+from service.domain.events import Recorded
 from service.domain.streams import room_of
 from service.errors import Unavailable
-from service.live.hub import Hub
+from service.live.hub import PATIENCE, Hub
 from service.log.read import LogReader
+
+QUIET = 0.1
+"""Seconds that lie between two looks, however often it is woken."""
 
 log = logging.getLogger("onrecord.tail")
 
 
 class Tail:
-    """Follows the log's positions from where it stands when `run` begins; `interval` in seconds."""
+    """Follows the log's positions from where it stands when `run` begins; `interval` in seconds.
 
-    def __init__(self, reader: LogReader, hub: Hub, interval: float) -> None:
+    `affected` is called with a user and what somebody else did to their membership; `renewed` with a new epoch.
+    """
+
+    def __init__(
+        self,
+        reader: LogReader,
+        hub: Hub,
+        interval: float,
+        *,
+        affected: Callable[[str, Recorded], None],
+        renewed: Callable[[str], None],
+    ) -> None:
         self._reader = reader
         self._hub = hub
         self._interval = interval
+        self._affected = affected
+        self._renewed = renewed
+        self._wake = asyncio.Event()
+        self._epoch = ""
+        self.position = 0
+
+    def wake(self) -> None:
+        """Look soon."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Look until cancelled.
@@ -29,13 +58,34 @@ class Tail:
         Raises:
             Unavailable: the log could not be read at the start.
         """
-        position = await self._reader.position()
+        self._epoch, self.position = await self._reader.standing()
         while True:
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(QUIET)
             try:
-                for stream, seq, moved in await self._reader.moved(position):
-                    if stream.startswith("room:"):
-                        await self._hub.heal(room_of(stream), seq)
-                    position = max(position, moved)
+                async with asyncio.timeout(self._interval):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            try:
+                await self._look()
             except Unavailable:
-                log.warning("tail_unavailable", extra={"position": position})
+                log.warning("tail_unavailable", extra={"position": self.position})
+
+    async def _look(self) -> None:
+        epoch, head = await self._reader.standing()
+        if epoch != self._epoch:
+            log.warning("epoch_renewed", extra={"was": self._epoch, "is": epoch})
+            self._epoch, self.position = epoch, head
+            self._renewed(epoch)
+        if head <= self.position:
+            return
+        moved = await self._reader.moved(self.position, head)
+        lagging = [(room_of(stream), seq) for stream, seq in moved if stream.startswith("room:")]
+        if any(self._hub.lags(room, seq) for room, seq in lagging):
+            await asyncio.sleep(PATIENCE)  # the bus may be bringing it
+        for room, seq in lagging:
+            await self._hub.heal(room, seq)
+        for recorded in await self._reader.memberships(self.position, head):
+            self._affected(recorded.subject.removeprefix("user:"), recorded)
+        self.position = head

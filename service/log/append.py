@@ -19,7 +19,7 @@ import msgspec
 from service.domain.events import Event, Recorded
 from service.domain.streams import NEW_MESSAGE, stream_id
 from service.errors import Overloaded, Unavailable
-from service.log.mapper import Mapper, Stored
+from service.log.mapper import Mapper, Row, Stored
 from service.log.trouble import PAUSE, TROUBLE, passes
 
 if TYPE_CHECKING:
@@ -69,10 +69,14 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Batch(msgspec.Struct):
-    """What a commit brought: per entry what became of it, and per stream the rows that this node lacks, in order."""
+    """What a commit brought: what became of each entry, and by stream what this node has not seen, in order.
+
+    `news` has the node's own events and the rows that it lacked; `written` has its own as other nodes are told them.
+    """
 
     placed: list[Placed]
     news: dict[str, list[Recorded]]
+    written: dict[str, list[Row]]
 
 
 _Waiting = tuple[Entry, "asyncio.Future[Placed]"]
@@ -81,8 +85,8 @@ _Waiting = tuple[Entry, "asyncio.Future[Placed]"]
 class Appender:
     """The node's only way to write events.
 
-    `known_head` answers how far this node has a stream (None: it does not follow it); `placed` is given every batch's
-    news, own and missing rows by seq, right after the commit.
+    `known_head` answers how far this node has a stream (None: it does not follow it); `placed` is given every
+    batch right after its commit.
     """
 
     def __init__(
@@ -91,7 +95,7 @@ class Appender:
         mapper: Mapper,
         *,
         known_head: Callable[[str], int | None],
-        placed: Callable[[dict[str, list[Recorded]]], None],
+        placed: Callable[[Batch], None],
         deadline: float,
     ) -> None:
         self._connect = connect
@@ -208,7 +212,7 @@ class Appender:
     def _settle(self, batch: list[_Waiting], rows: list[Any]) -> None:
         result = read_batch([entry for entry, _ in batch], rows, self._mapper)
         try:
-            self._placed(result.news)
+            self._placed(result)
         except Exception:
             # It is committed: whoever waits is told so, and the tail reader brings the news.
             log.exception("delivery_failed")
@@ -226,6 +230,7 @@ def read_batch(entries: list[Entry], rows: list[Any], mapper: Mapper) -> Batch:
     """Return what the rows of `chat_append` say: own events from memory, missing ones decoded."""
     placed: list[Placed | None] = [None] * len(entries)
     news: dict[str, list[Recorded]] = {}
+    written: dict[str, list[Row]] = {}
     broken: set[str] = set()
     used = [0] * len(entries)
     for command, outcome, seq, position, at, stream, topic, subject, by, key_id, wrapped, state in rows:
@@ -246,8 +251,11 @@ def read_batch(entries: list[Entry], rows: list[Any], mapper: Mapper) -> Batch:
             _add_missing(news, broken, row, mapper)
             continue
         if outcome == "appended":
-            event = entry.events[used[command - 1]]
+            event, stored = entry.events[used[command - 1]], entry.stored[used[command - 1]]
             used[command - 1] += 1
+            written.setdefault(stream, []).append(
+                Row(seq, position, at, entry.user, stored.topic, subject, stored.state, stored.key_id)
+            )
             news.setdefault(stream, []).append(
                 Recorded(stream, seq, position, subject, at, entry.user, event)
             )
@@ -256,7 +264,8 @@ def read_batch(entries: list[Entry], rows: list[Any], mapper: Mapper) -> Batch:
     if len(answered) != len(entries):
         message = f"chat_append answered {len(answered)} of {len(entries)} commands"
         raise RuntimeError(message)
-    return Batch(answered, {stream: events for stream, events in news.items() if stream not in broken})
+    readable = {stream: events for stream, events in news.items() if stream not in broken}
+    return Batch(answered, readable, written)
 
 
 def _add_missing(

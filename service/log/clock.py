@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 
 class Clock:
-    """Tells the time once `ask` was awaited; a query may take `deadline` seconds."""
+    """Tells the time, the better once `ask` was awaited; a query may take `deadline` seconds."""
 
     def __init__(self, database: "asyncpg.Pool[Any]", deadline: float) -> None:
         self._database = database
         self._deadline = deadline
-        self._origin = datetime.fromtimestamp(0, UTC)
+        # Until the database was asked, this machine's own.
+        self._origin = datetime.now(UTC) - timedelta(seconds=asyncio.get_running_loop().time())
 
     async def ask(self) -> None:
         """Ask the database.

@@ -110,6 +110,10 @@ class KeyRing:
         secret = self._wrapping.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], key_id.bytes)
         return _remember(self._by_id, key_id, PersonKey(key_id, secret))
 
+    def met(self, key_id: UUID) -> PersonKey | None:
+        """Return a key that was unwrapped here before, if it is still in memory."""
+        return self._by_id.get(key_id)
+
     def forget(self, person: str) -> None:
         """Drop a person's key from memory, as after an erasure."""
         key = self._by_person.pop(person, None)

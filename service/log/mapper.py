@@ -6,6 +6,7 @@ number and time an event when it places it.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -26,6 +27,19 @@ ROWS = f"SELECT {ROW} FROM stored_events e LEFT JOIN person_keys k USING (key_id
 class Stored(NamedTuple):
     """An event as `chat_append` takes it."""
 
+    topic: str
+    subject: str
+    state: bytes
+    key_id: UUID | None
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """An event of a known stream as nodes tell each other of it: stored bytes, and no key."""
+
+    seq: int
+    position: int
+    at: datetime
+    by: str
     topic: str
     subject: str
     state: bytes
@@ -79,6 +93,18 @@ class Mapper:
             event=event,
             erased=key_id is not None and key is None,
         )
+
+    def heard(self, stream: str, row: Row) -> Recorded | None:
+        """Return the event in a row that another node told of, or None where its words need a key not met here yet.
+
+        Raises:
+            UnknownTopic, cryptography.exceptions.InvalidTag: see `to_recorded`.
+        """
+        key = self._keys.met(row.key_id) if row.key_id else None
+        if row.key_id and key is None:
+            return None
+        event = self.to_event(row.topic, row.state, stream, key)
+        return Recorded(stream, row.seq, row.position, row.subject, row.at, row.by, event)
 
     def to_event(self, topic: str, state: bytes, stream: str, key: PersonKey | None) -> Event:
         """Return the event in stored bytes; its words are None where there is no key.

@@ -47,12 +47,18 @@ class LogReader:
         """Return the position of the log's last event, 0 where it is empty."""
         return int(await self._value("SELECT coalesce(max(notification_id), 0) FROM stored_events"))
 
-    async def moved(self, after: int) -> list[tuple[str, int, int]]:
-        """Return per stream that has events after a position its name, its last seq and that event's position.
+    async def standing(self) -> tuple[str, int]:
+        """Return the log's epoch and the position of its last event."""
+        row = (await self._fetch(_STANDING))[0]
+        return str(row["epoch"]), row["position"]
 
-        By position, so that whoever stops in between has lost nothing before the last one it took.
-        """
-        return [(row["stream"], row["seq"], row["position"]) for row in await self._fetch(_MOVED, after)]
+    async def moved(self, after: int, until: int) -> list[tuple[str, int]]:
+        """Return, for each stream that has events with `after` < position <= `until`, its name and last seq there."""
+        return [(row["stream"], row["seq"]) for row in await self._fetch(_MOVED, after, until)]
+
+    async def memberships(self, after: int, until: int) -> list[Recorded]:
+        """Return what people did to the membership of others at these positions, in order."""
+        return [self._mapper.to_recorded(row) for row in await self._fetch(_MEMBERSHIPS, after, until)]
 
     async def stream(self, stream: str, after: int, limit: int, until: int | None = None) -> list[Recorded]:
         """Return at most `limit` events of a stream with `after` < seq <= `until`, by seq."""
@@ -120,10 +126,18 @@ class LogReader:
 
 
 _HEAD = "SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE originator_id = $1"
+_STANDING = """
+    SELECT epoch, coalesce((SELECT max(notification_id) FROM stored_events), 0) AS position FROM log_epoch
+"""
 _MOVED = """
-    SELECT stream, max(originator_version) AS seq, max(notification_id) AS position
-    FROM stored_events WHERE notification_id > $1
-    GROUP BY stream ORDER BY position
+    SELECT stream, max(originator_version) AS seq FROM stored_events
+    WHERE notification_id > $1 AND notification_id <= $2
+    GROUP BY stream
+"""
+_MEMBERSHIPS = f"""{ROWS}
+    WHERE e.notification_id > $1 AND e.notification_id <= $2 AND starts_with(e.stream, 'room:')
+        AND starts_with(e.subject, 'user:') AND e.subject <> 'user:' || e.recorded_by
+    ORDER BY e.notification_id
 """
 _STREAM = f"""{ROWS}
     WHERE e.originator_id = $1 AND e.originator_version > $2

@@ -51,7 +51,7 @@ def migrate(owner_url: str, application_url: str) -> list[str]:
     return _between(before, after)
 
 
-async def check(connection: "asyncpg.Connection[Any]", *, allow_unsafe: bool) -> None:
+async def check(connection: Any, *, allow_unsafe: bool) -> None:
     """Do nothing where the database is fit to serve.
 
     Raises:

@@ -36,7 +36,7 @@ def passes(error: BaseException) -> bool:
 
 
 async def patiently(read: Callable[[], Awaitable[T]], seconds: float) -> T:
-    """Return what `read`, which changes nothing, answers; it is tried again while its trouble passes.
+    """Return what `read`, which may be done twice, answers; it is tried again while its trouble passes.
 
     Raises:
         Unavailable: there was no answer within `seconds`.

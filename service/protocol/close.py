@@ -23,3 +23,25 @@ class Close(IntEnum):
     def come_back(self) -> bool:
         """Whether a client should reconnect."""
         return 4000 <= self < 4500  # noqa: PLR2004 - the ranges are the definition
+
+
+_PROTOCOL_ERRORS = frozenset({1002, 1003, 1007, 1008, 1010})
+_LOST = 1006
+"""What stands for a connection that ended without a close frame (RFC 6455, section 7.4.1)."""
+
+
+def reason_of(code: int | None, *, by_client: bool) -> str:
+    """Return why a session ended, as the record and the log name it.
+
+    `code` is the close code, None where the server gave up without one.
+    """
+    if by_client:
+        return "client"
+    if code == _LOST:
+        return "connection_lost"
+    if code in _PROTOCOL_ERRORS:
+        return "malformed"
+    try:
+        return Close(code or 0).name.lower()
+    except ValueError:
+        return "server_error"

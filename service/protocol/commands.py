@@ -4,7 +4,7 @@ Unknown fields are an error. Lengths are counted in Unicode code points. `RECORD
 """
 
 from datetime import datetime
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -267,6 +267,25 @@ class MessageRead(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_u
     message_id: MessageId
 
 
+class TypingStart(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Be seen typing, for a few seconds."""
+
+    TYPE = "typing:start"
+
+
+class TypingStop(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Be seen typing no more."""
+
+    TYPE = "typing:stop"
+
+
+class PresenceSet(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Let this connection count as online or as away."""
+
+    TYPE = "presence:set"
+    status: Literal["online", "away"]
+
+
 class AuthRefresh(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Go on under a new token of the same user."""
 
@@ -301,6 +320,9 @@ COMMANDS: dict[str, type[Frame]] = {
         MessageUnpin,
         MessageHistory,
         MessageRead,
+        TypingStart,
+        TypingStop,
+        PresenceSet,
         AuthRefresh,
     )
 }

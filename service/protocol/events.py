@@ -35,24 +35,33 @@ class RoomCreated(
 class UserJoined(
     Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:user_joined"
 ):
-    """A user became a member."""
+    """A user became a member.
+
+    Or one who was said to have disconnected is back: `reason` says `reconnect` then, and without `seq` and `at` it is
+    not part of the room's order.
+    """
 
     room_id: str
-    seq: int
+    seq: int | None = None
     user_id: str
     name: str
     role: Role
-    at: str
+    reason: Literal["reconnect"] | None = None
+    at: str | None = None
 
 
 class UserLeft(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:user_left"):
-    """A user is not in a room any more; `by` and `explanation` where somebody else saw to that."""
+    """A user is not in a room any more; `by` and `explanation` where somebody else saw to that.
+
+    Or they have disconnected: `reason` says `disconnect` then, and without `seq` and `at` it is not part of the room's
+    order; they are a member all the same.
+    """
 
     room_id: str
-    seq: int
+    seq: int | None = None
     user_id: str
-    reason: Literal["left", "kicked", "banned"]
-    at: str
+    reason: Literal["left", "kicked", "banned", "disconnect"]
+    at: str | None = None
     by: str | None = None
     until: str | None = None
     explanation: str | None = None
@@ -247,6 +256,34 @@ class MessageReadBy(
     user_id: str
     message_id: int
     at: str
+
+
+class PresenceChanged(
+    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="presence:changed"
+):
+    """Somebody who shares a room is connected otherwise than before; `lastSeen` is null unless they are offline."""
+
+    user_id: str
+    status: Literal["online", "away", "offline"]
+    last_seen: str | None
+
+
+class TypingStarted(
+    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="typing:start"
+):
+    """Somebody types."""
+
+    room_id: str
+    user_id: str
+
+
+class TypingStopped(
+    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="typing:stop"
+):
+    """Somebody types no more."""
+
+    room_id: str
+    user_id: str
 
 
 class RoomHead(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

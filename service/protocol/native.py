@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from service.errors import Malformed, OnRecordError, RefRequired, UnknownType
+from service.protocol.acks import Ack, ack_fields
 from service.protocol.commands import COMMANDS, REF, Connect, Frame
 from service.protocol.events import Outgoing
 
@@ -93,8 +94,9 @@ def encode(outgoing: Outgoing) -> bytes:
     return _encoder.encode(outgoing)
 
 
-def encode_ack(ref: str | None, fields: dict[str, Any]) -> bytes:
-    """Return the ack of a command."""
+def encode_ack(ref: str | None, ack: Ack | dict[str, Any]) -> bytes:
+    """Return the ack of a command, or an ack's fields where a door has them already."""
+    fields = ack if isinstance(ack, dict) else ack_fields(ack)
     return _encoder.encode({"type": "ack", **({"ref": ref} if ref else {}), **fields})
 
 

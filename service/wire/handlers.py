@@ -6,7 +6,7 @@ itself. It may raise any `OnRecordError`. `room:join` and `connect` splice what 
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import msgspec
@@ -17,8 +17,20 @@ from service.domain.room import require_member, visible_until
 from service.domain.streams import direct_room
 from service.errors import Banned, Malformed, NotAllowed, NotAMember, ProjectionBehind, RoomNotFound
 from service.protocol import commands as wire
+from service.protocol.acks import (
+    Ack,
+    AuthRefreshAck,
+    MessageHistoryAck,
+    MessageSendAck,
+    RecordedAck,
+    RoomCreateAck,
+    RoomJoinAck,
+    RoomListAck,
+    RoomMembersAck,
+)
 from service.protocol.events import (
     Connected,
+    Message,
     RoomHead,
     timestamp,
 )
@@ -35,14 +47,27 @@ HISTORY_ON_JOIN = 50
 MEMBERS_PAGE = 200
 
 
+class Asker(Protocol):
+    """Who asks to see something, through whichever door; a `Session` is one."""
+
+    @property
+    def user(self) -> str:
+        """The user's id."""
+
+
+def recorded(receipt: Receipt) -> RecordedAck:
+    """Return the ack of a command that says no more than that it is recorded."""
+    return RecordedAck(seq=receipt.seq, at=timestamp(receipt.at))
+
+
 class Later(msgspec.Struct, frozen=True):
-    """An ack that waits for a commit; `shape` gives its fields beside `seq` and `at`."""
+    """An ack that waits for a commit; `ack` makes it of what the commit said."""
 
     answer: Any
-    shape: Callable[[Receipt], dict[str, Any]] = lambda _receipt: {}
+    ack: Callable[[Receipt], Ack] = recorded
 
 
-Reply = dict[str, Any] | Later | None
+Reply = Ack | Later | None
 Handler = Callable[[Session, Any], Awaitable[Reply]]
 
 
@@ -60,6 +85,9 @@ class Handlers:
             wire.MessageSend.TYPE: self.send,
             wire.MessageHistory.TYPE: self.history,
             wire.MessageRead.TYPE: self.read,
+            wire.TypingStart.TYPE: self.typing_start,
+            wire.TypingStop.TYPE: self.typing_stop,
+            wire.PresenceSet.TYPE: self.presence,
             wire.AuthRefresh.TYPE: self.refresh,
             wire.RoomUpdate.TYPE: self.update,
             **{frame.TYPE: self._plain(command) for frame, command in PLAIN.items()},
@@ -69,18 +97,18 @@ class Handlers:
         """Answer `connect`: say of each room whether the cursor holds, then send what followed it, then go live."""
         starts: dict[str, int] = {}
         heads: dict[str, RoomHead] = {}
-        same_epoch = frame.epoch is None or frame.epoch == self._s.epoch
+        same_epoch = frame.epoch is None or frame.epoch == self._s.readiness.epoch
         for room, cursor in frame.rooms.items():
             heads[room], start = await self._resume(session.user, room, cursor, same_epoch=same_epoch)
             if start is not None:
                 starts[room] = start
-        session.connected = True
+        self._s.attendance.begin(session)
         session.emit(
             Connected(
                 protocol=PROTOCOL,
                 user_id=session.user,
                 session=session.id,
-                epoch=self._s.epoch,
+                epoch=self._s.readiness.epoch,
                 expires_at=timestamp(session.expires_at),
                 ping_interval=self._s.settings.ping_interval,
                 rooms=heads,
@@ -109,7 +137,8 @@ class Handlers:
         answer = await self._s.chat.submit(command, session.user, _ref(frame), said(frame))
         receipt = await answer
         await self._s.hub.reach(receipt.room, receipt.seq)
-        session.ack(frame.ref, {"seq": receipt.seq, "roomId": receipt.room, "at": timestamp(receipt.at)})
+        at = timestamp(receipt.at)
+        session.ack(frame.ref, RoomCreateAck(seq=receipt.seq, at=at, room_id=receipt.room))
         # The direct room of the same people may have been there, and be long; a room is opened by its first events.
         after = 0 if receipt.seq == 1 + len({session.user, *frame.members}) else None
         # A retry is for the connection that sends it: the user's others, and the other members (`Telling`), heard of
@@ -127,7 +156,8 @@ class Handlers:
         command = JoinRoom(room=room, create=self._s.settings.join_creates)
         receipt = await (await self._s.chat.submit(command, session.user, _ref(frame), said(frame)))
         feed = await self._s.hub.reach(room, receipt.seq)
-        acked = {"seq": receipt.seq, "at": timestamp(receipt.at), "head": feed.head, "epoch": self._s.epoch}
+        at, epoch = timestamp(receipt.at), self._s.readiness.epoch
+        acked = RoomJoinAck(seq=receipt.seq, at=at, head=feed.head, epoch=epoch)
         if session.user not in feed.state.members:
             return acked  # a retry by somebody who has left since: the ack is all they are owed
         cursor = self._join_cursor(receipt, frame.after, feed.head)
@@ -142,6 +172,7 @@ class Handlers:
         session.ack(frame.ref, acked)
         for snapshot in snapshots:
             session.emit(snapshot)
+        _wrote(session, snapshots[-1].messages)
         if frame.after is not None or not session.hears(room):
             session.listen(room, cursor)
         return None
@@ -152,18 +183,19 @@ class Handlers:
             raise Malformed(problem="Give a name, a topic or both - at '$'")
         return await self._plain(UpdateRoom)(session, frame)
 
-    async def list_rooms(self, session: Session, _frame: wire.RoomList) -> Reply:
+    async def list_rooms(self, asker: Asker, _frame: wire.RoomList) -> RoomListAck:
         """`room:list`."""
-        return {
-            "rooms": await self._views.summaries(session.user),
-            "invitations": await self._views.invitations(session.user),
-        }
+        summaries = await self._views.summaries(asker.user)
+        for summary in summaries:
+            if summary.last_message is not None:
+                _wrote(asker, [summary.last_message])
+        return RoomListAck(rooms=summaries, invitations=await self._views.invitations(asker.user))
 
-    async def members(self, session: Session, frame: wire.RoomMembers) -> Reply:
+    async def members(self, asker: Asker, frame: wire.RoomMembers) -> RoomMembersAck:
         """`room:members`."""
-        await self._views.ask(require_member, frame.room_id, session.user)
+        await self._views.ask(require_member, frame.room_id, asker.user)
         page = await self._views.members(frame.room_id, frame.after, frame.limit)
-        return {"members": page.members, "hasMore": page.has_more}
+        return RoomMembersAck(members=page.members, has_more=page.has_more)
 
     async def send(self, session: Session, frame: wire.MessageSend) -> Reply:
         """`message:send`."""
@@ -175,22 +207,40 @@ class Handlers:
             mentions=frame.mentions,
         )
         answer = await self._s.chat.submit(command, session.user, command.ref, said(frame))
-        return Later(answer, lambda receipt: {"messageId": receipt.seq})
+        self._s.typing.spoke(frame.room_id, session.user)
+        return Later(answer, _sent)
 
-    async def history(self, session: Session, frame: wire.MessageHistory) -> Reply:
+    async def history(self, asker: Asker, frame: wire.MessageHistory) -> MessageHistoryAck:
         """`message:history`."""
-        until = await self._views.ask(visible_until, frame.room_id, session.user)
+        until = await self._views.ask(visible_until, frame.room_id, asker.user)
         if frame.before is not None and frame.after is not None:
             raise Malformed(problem="Give before or after, not both - at '$'")
         history = await self._views.history(
             frame.room_id, before=frame.before, after=frame.after, limit=frame.limit, until=until
         )
-        return {"messages": history.messages, "hasMore": history.has_more}
+        _wrote(asker, history.messages)
+        return MessageHistoryAck(messages=history.messages, has_more=history.has_more)
 
     async def read(self, session: Session, frame: wire.MessageRead) -> Reply:
         """`message:read`."""
         command = MoveReadMarker(room=frame.room_id, message=frame.message_id)
         return Later(await self._s.markers.move(command, session.user, _ref(frame), said(frame)))
+
+    async def typing_start(self, session: Session, frame: wire.TypingStart) -> Reply:
+        """`typing:start`: acked only where a `ref` asks for it."""
+        await self._views.ask(require_member, frame.room_id, session.user)
+        self._s.typing.start(frame.room_id, session.user, session.id)
+        return _if_asked(frame)
+
+    async def typing_stop(self, session: Session, frame: wire.TypingStop) -> Reply:
+        """`typing:stop`."""
+        self._s.typing.stop(frame.room_id, session.user, session.id)
+        return _if_asked(frame)
+
+    async def presence(self, session: Session, frame: wire.PresenceSet) -> Reply:
+        """`presence:set`."""
+        self._s.presence.set(session.user, session.id, frame.status)
+        return _if_asked(frame)
 
     async def refresh(self, session: Session, frame: wire.AuthRefresh) -> Reply:
         """`auth:refresh`."""
@@ -198,7 +248,7 @@ class Handlers:
         if identity.user != session.user:
             raise NotAllowed(problem="The new token is another user's.")
         session.renew(identity.expires_at)
-        return {"expiresAt": timestamp(identity.expires_at)}
+        return AuthRefreshAck(expires_at=timestamp(identity.expires_at))
 
     async def _resume(
         self, user: str, room: str, cursor: int | None, *, same_epoch: bool
@@ -229,6 +279,7 @@ class Handlers:
         """Return the handler of a frame whose fields are those of the command, and whose ack has nothing of its own."""
 
         async def handle(session: Session, frame: wire.RoomFrame) -> Reply:
+            self._s.typing.spoke(frame.room_id, session.user)
             answer = await self._s.chat.submit(
                 as_command(frame, command), session.user, _ref(frame), said(frame)
             )
@@ -258,6 +309,20 @@ def said(frame: wire.Frame) -> bytes:
         if field.name != "ref" and getattr(frame, field.name) != field.default
     }
     return msgspec.json.encode(dict(sorted(fields.items())))
+
+
+def _if_asked(frame: wire.Frame) -> Reply:
+    return None if frame.ref is None else Ack()
+
+
+def _wrote(asker: object, messages: list[Message]) -> None:
+    """Note, for the record of a session, that it is sent a page of messages, which has no hole."""
+    if messages and isinstance(asker, Session):
+        asker.wrote(messages[0].room_id, messages[0].seq, messages[-1].seq)
+
+
+def _sent(receipt: Receipt) -> MessageSendAck:
+    return MessageSendAck(seq=receipt.seq, at=timestamp(receipt.at), message_id=receipt.seq)
 
 
 def _new_room_id(frame: wire.RoomCreate, by: str) -> str:

@@ -1,8 +1,8 @@
-"""The HTTP side of a node: the page, health, and the demo sign-in of development. Errors are RFC 9457 documents."""
+"""The HTTP side of a node: the page, health, the contract's documents, the reads, and development's demo sign-in."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -11,9 +11,10 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from service.errors import Malformed, OnRecordError, TooManyRequests, Trouble, Unavailable
-from service.protocol.commands import RoomName, UserId
-from service.protocol.native import error_fields
+from service.errors import Malformed, Unavailable
+from service.protocol.pages import DemoSignIn, Readiness
+from service.wire import documents
+from service.wire.reads import Reads
 from service.wire.services import Services
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -32,13 +33,6 @@ READY_WITHIN = 1.0
 MAX_BODY = 16 * 1024
 
 
-class DemoSignIn(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """The body of `POST /dev/token`."""
-
-    user_id: UserId
-    name: RoomName | None = None
-
-
 class Http:
     """The HTTP endpoints over a node's services."""
 
@@ -51,6 +45,9 @@ class Http:
             Route("/", self.page),
             Route("/healthz", self.healthz),
             Route("/readyz", self.readyz),
+            Route("/asyncapi.yaml", self.asyncapi),
+            Route("/openapi.yaml", self.openapi),
+            *Reads(self._s).routes(),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
         if self._s.settings.dev:
@@ -66,13 +63,26 @@ class Http:
         return PlainTextResponse("ok")
 
     async def readyz(self, _request: Request) -> Response:
-        """`GET /readyz`: 200 where commands can be recorded now, 503 otherwise."""
+        """`GET /readyz`: 200 where commands can be recorded now, 503 otherwise. A deaf bus is told, and no obstacle."""
         try:
             async with asyncio.timeout(READY_WITHIN):
                 await self._s.log.position()
         except (Unavailable, TimeoutError):
-            return JSONResponse({"ready": False, "log": "unreachable"}, 503)
-        return JSONResponse({"ready": True, "log": "ok", "connections": len(self._s.sessions)})
+            log_state = "unreachable"
+        else:
+            log_state = "ok" if self._s.readiness.ready else "not fit to serve"
+        ready = log_state == "ok"
+        bus = "ok" if self._s.relay.hearing else "deaf"
+        told = Readiness(ready=ready, log=log_state, bus=bus, connections=len(self._s.sessions))
+        return Response(msgspec.json.encode(told), 200 if ready else 503, media_type="application/json")
+
+    async def asyncapi(self, _request: Request) -> Response:
+        """`GET /asyncapi.yaml`: the contract of the doors."""
+        return await _document(documents.asyncapi_yaml)
+
+    async def openapi(self, _request: Request) -> Response:
+        """`GET /openapi.yaml`: the contract of what is here."""
+        return await _document(documents.openapi_yaml)
 
     async def demo_token(self, request: Request) -> Response:
         """`POST /dev/token`: a token for whoever asks."""
@@ -88,21 +98,7 @@ class Http:
         return JSONResponse({"token": self._s.tokens.sign(wanted.user_id, wanted.name, DEMO_LIFETIME)})
 
 
-def problem(_request: Request, error: Exception) -> Response:
-    """Return an error as an RFC 9457 problem document, with the code that every door uses."""
-    if isinstance(error, HTTPException):
-        return _problem(error.status_code, {"title": error.detail}, error.headers)
-    if not isinstance(error, OnRecordError):
-        error = Unavailable()
-    status = 429 if isinstance(error, TooManyRequests) else 503 if isinstance(error, Trouble) else 400
-    fields = error_fields(error)
-    return _problem(status, {"title": fields.pop("message"), **fields})
-
-
-def _problem(status: int, fields: dict[str, Any], headers: Any = None) -> Response:
-    return JSONResponse(
-        {"type": "about:blank", "status": status, **fields},
-        status,
-        headers=headers,
-        media_type="application/problem+json",
-    )
+async def _document(make: Callable[[], str]) -> Response:
+    # It is made once, which takes longer than the connections of this node should have to wait.
+    text = await asyncio.to_thread(make)
+    return Response(text, media_type=documents.MEDIA_TYPE, headers={"Cache-Control": "no-cache"})

@@ -33,6 +33,9 @@ from service.wire.transport import EXTENSION, Transport
 MAX_REFUSED = 100
 """Commands in a row that may be refused as too many, before the connection is closed with 4009."""
 
+MAX_CLIENT = 200
+"""Characters of what a client says of itself that are put on the record."""
+
 log = logging.getLogger("onrecord.door")
 
 
@@ -52,6 +55,11 @@ class NativeDoor:
         if not allowed_origin(websocket.headers, self._s.settings.origins):
             await websocket.send_denial_response(PlainTextResponse("This origin is not allowed.", 403))
             return
+        if not self._s.readiness.ready:
+            await websocket.send_denial_response(
+                PlainTextResponse("The log cannot be reached yet; come back.", 503, {"Retry-After": "1"})
+            )
+            return
         early = self._identify(bearer(websocket.headers.get("authorization")))
         if isinstance(early, Identity) and self._s.sessions.full(early.user):
             await websocket.send_denial_response(PlainTextResponse("Too many connections of this user.", 429))
@@ -62,16 +70,10 @@ class NativeDoor:
             session = await self._connect(websocket, transport, early)
         except _Closed:
             return
-        client = websocket.client
-        log.info(
-            "connected", extra={"session": session.id, "user": session.user, "client": client and client.host}
-        )
         try:
             await self._converse(websocket, transport, session)
         finally:
-            self._s.sessions.remove(session)
-            await session.end()
-            log.info("disconnected", extra={"session": session.id, "user": session.user})
+            await self._s.attendance.end(session)
 
     def _identify(self, token: str | None) -> Identity | OnRecordError | None:
         if token is None:
@@ -102,10 +104,13 @@ class NativeDoor:
         if self._s.sessions.full(identity.user):
             transport.close(Close.TOO_MANY_REQUESTS, "too many connections of this user")
             raise _Closed
-        return await self._open(transport, identity, frame)
-
-    async def _open(self, transport: Transport, identity: Identity, frame: Connect) -> Session:
         session = Session(transport, self._s.hub, identity, self._s.settings.max_rooms)
+        session.address = websocket.client.host if websocket.client else None
+        session.client = described(websocket.headers.get("user-agent"))
+        await self._open(transport, session, identity, frame)
+        return session
+
+    async def _open(self, transport: Transport, session: Session, identity: Identity, frame: Connect) -> None:
         self._s.sessions.add(session)
         try:
             await self._s.people.load([identity.user])
@@ -113,14 +118,13 @@ class NativeDoor:
                 await self._s.chat.name(identity.user, identity.name)
             await self._handlers.connect(session, frame)
         except BaseException as error:
-            self._s.sessions.remove(session)
-            await session.end()
+            if isinstance(error, Exception):
+                transport.close(Close.SHUTTING_DOWN, "cannot serve now; come back")
+            await self._s.attendance.end(session)
             if not isinstance(error, Exception):
                 raise
             log.error("connect_failed", exc_info=None if isinstance(error, Trouble) else error)  # noqa: TRY400 - Trouble is known
-            transport.close(Close.SHUTTING_DOWN, "cannot serve now; come back")
             raise _Closed from error
-        return session
 
     async def _first_frame(self, websocket: WebSocket, transport: Transport) -> Connect:
         """Return the `connect` frame; until it has come, no other is looked at."""
@@ -165,11 +169,12 @@ class NativeDoor:
                 session.refuse(ref_of(value), Unavailable())
 
     async def _answer(self, session: Session, text: str, value: dict[str, object]) -> None:
+        self._s.presence.touch(session.user, session.id)
         frame = decode(text, value)
         await session.ready()
         reply = await self._handlers.by_type[frame.type](session, frame)
         if isinstance(reply, Later):
-            session.ack_later(frame.ref, reply.answer, reply.shape)
+            session.ack_later(frame.ref, reply.answer, reply.ack)
         elif reply is not None:
             session.ack(frame.ref, reply)
 
@@ -191,6 +196,13 @@ class NativeDoor:
         except NotAFrame as error:
             transport.close(Close.MALFORMED, str(error))
             raise _Closed from error
+
+
+def described(user_agent: str | None) -> str | None:
+    """Return what a client says of itself, as far as it can be kept."""
+    if not user_agent:
+        return None
+    return "".join(char for char in user_agent if char.isprintable())[:MAX_CLIENT] or None
 
 
 def allowed_origin(headers: Headers, allowed: tuple[str, ...]) -> bool:

@@ -9,9 +9,14 @@ from databases import Database
 from service.chat import Chat, Markers
 from service.live.hub import Hub
 from service.live.people import People
+from service.live.presence import Presence
+from service.live.relay import Relay
+from service.live.typing import Typing
 from service.log.mapper import Mapper
 from service.log.read import LogReader
+from service.log.readiness import Readiness
 from service.settings import Settings
+from service.wire.attendance import Attendance
 from service.wire.auth import Tokens
 from service.wire.limits import Rate
 from service.wire.sessions import Sessions
@@ -22,7 +27,8 @@ class Services:
     """A running node."""
 
     settings: Settings
-    epoch: str
+    readiness: Readiness
+    relay: Relay
     chat: Chat
     markers: Markers
     hub: Hub
@@ -33,5 +39,8 @@ class Services:
     tokens: Tokens
     rate: Rate
     sessions: Sessions
+    presence: Presence
+    typing: Typing
+    attendance: Attendance
     now: Callable[[], datetime]
     """The database's time."""

@@ -10,26 +10,27 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 from uuid import uuid4
 
 from service.chat import Receipt
 from service.errors import OnRecordError, TooManyRooms, Unavailable
 from service.live.hub import Hub
+from service.protocol.acks import Ack
 from service.protocol.close import Close
-from service.protocol.events import Outgoing, timestamp
+from service.protocol.events import Outgoing
 from service.protocol.native import encode, encode_ack, encode_error
 from service.wire.auth import Identity
 from service.wire.frames import text_frame
-from service.wire.transport import Transport
+from service.wire.transport import Ending, Transport
+from service.wire.written import Written
 
 MAX_IN_FLIGHT = 100
 NATIVE = "native"
 
 log = logging.getLogger("onrecord.session")
 
-Shape = Callable[[Receipt], dict[str, Any]]
-"""What an ack says beside `seq` and `at`."""
+MakeAck = Callable[[Receipt], Ack]
+"""Makes a recorded command's ack of what its commit said."""
 
 
 def native_frame(outgoing: Outgoing) -> bytes:
@@ -48,15 +49,21 @@ class Session:
         self.expires_at = identity.expires_at
         self.turn = asyncio.Lock()
         self.connected = False
+        self.address: str | None = None
+        self.client: str | None = None
+        """Where the connection comes from, and what the client says of itself; for the record of the session."""
         self._transport = transport
         self._hub = hub
         self._max_rooms = max_rooms
+        self.written = Written()
         self._rooms: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
         self._room_for_more = asyncio.Event()
         self._room_for_more.set()
         self._expiry: asyncio.TimerHandle | None = None
         self.renew(identity.expires_at)
+        transport.on_ending = self._halt
 
     # What the hub calls.
 
@@ -68,9 +75,18 @@ class Session:
         """Hear that the hub has taken this session out of a room."""
         self._rooms.pop(room, None)
 
+    def wrote(self, room: str, first: int, last: int) -> None:
+        """Note that a stretch of a room was written."""
+        self.written.add(room, first, last)
+
     async def drained(self) -> None:
         """Wait until little is in flight."""
         await self._transport.drained()
+
+    @property
+    def ending(self) -> Ending | None:
+        """How the connection ended, None while it is open."""
+        return self._transport.ending
 
     @property
     def closing(self) -> bool:
@@ -83,9 +99,9 @@ class Session:
         """Send an event to this connection alone."""
         self.write(native_frame(outgoing))
 
-    def ack(self, ref: str | None, fields: dict[str, Any]) -> None:
+    def ack(self, ref: str | None, ack: Ack) -> None:
         """Answer a command."""
-        self.write(text_frame(encode_ack(ref, fields)))
+        self.write(text_frame(encode_ack(ref, ack)))
 
     def refuse(self, ref: str | None, error: OnRecordError) -> None:
         """Answer a command that is refused."""
@@ -95,12 +111,12 @@ class Session:
         """End the connection."""
         self._transport.close(code, reason)
 
-    def ack_later(self, ref: str | None, answer: "asyncio.Future[Receipt]", shape: Shape) -> None:
+    def ack_later(self, ref: str | None, answer: "asyncio.Future[Receipt]", make: MakeAck) -> None:
         """Answer a command once its commit is known."""
         self._in_flight += 1
         if self._in_flight >= MAX_IN_FLIGHT:
             self._room_for_more.clear()
-        answer.add_done_callback(lambda done: self._answered(ref, done, shape))
+        answer.add_done_callback(lambda done: self._answered(ref, done, make))
 
     async def ready(self) -> None:
         """Wait until another command may be begun: few wait for their commit, and little waits for the socket."""
@@ -133,7 +149,9 @@ class Session:
     def listen(self, room: str, after: int | None) -> None:
         """Send everything after a seq, paced, and then hear the room live; see `Hub.listen`."""
         self.stop(room)
-        self._rooms[room] = asyncio.create_task(self._catch_up(room, after))
+        task = self._rooms[room] = asyncio.create_task(self._catch_up(room, after))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def stop(self, room: str) -> None:
         """Hear a room no more."""
@@ -146,11 +164,15 @@ class Session:
         """Let go of everything; the transport is closed or closing."""
         if self._expiry is not None:
             self._expiry.cancel()
-        tasks = list(self._rooms.values())
         for room in list(self._rooms):
             self.stop(room)
         self._hub.forget(self)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # Those too that were stopped before: each still says how far it came.
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _halt(self) -> None:
+        for room in self._rooms:
+            self._hub.halt(self, room)
 
     async def _catch_up(self, room: str, after: int | None) -> None:
         self._transport.catchup += 1
@@ -163,7 +185,7 @@ class Session:
         finally:
             self._transport.catchup -= 1
 
-    def _answered(self, ref: str | None, answer: "asyncio.Future[Receipt]", shape: Shape) -> None:
+    def _answered(self, ref: str | None, answer: "asyncio.Future[Receipt]", make: MakeAck) -> None:
         self._in_flight -= 1
         self._room_for_more.set()
         if answer.cancelled():
@@ -171,8 +193,7 @@ class Session:
             return
         error = answer.exception()
         if error is None:
-            receipt = answer.result()
-            self.ack(ref, {"seq": receipt.seq, **shape(receipt), "at": timestamp(receipt.at)})
+            self.ack(ref, make(answer.result()))
         elif isinstance(error, OnRecordError):
             self.refuse(ref, error)
         else:

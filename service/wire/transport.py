@@ -11,8 +11,9 @@ The application finds its transport as `scope["extensions"][EXTENSION]`.
 import asyncio
 import socket
 from asyncio.transports import BaseTransport
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.config import Config
@@ -39,11 +40,24 @@ _SECOND_LOOK = 0.1  # seconds
 _NORMAL, _ABNORMAL, _INTERNAL_ERROR = 1000, 1006, 1011  # RFC 6455, section 7.4.1
 
 
+class Ending(NamedTuple):
+    """How a connection ended: its close code (RFC 6455, section 7.4), and whether the client said goodbye first."""
+
+    code: int
+    by_client: bool
+
+
 class Transport(Protocol):
     """What a connection offers to the sessions above it."""
 
     catchup: int
     """Catch-ups in progress; while there are any, `CATCHUP_ALLOWANCE` is added to the outbox's bound."""
+
+    ending: Ending | None
+    """Set once, when either side begins to close or the connection is lost."""
+
+    on_ending: Callable[[], None]
+    """Called at that very moment, inside whatever call it happened in: nothing written later reaches the peer."""
 
     def write(self, frame: bytes) -> None:
         """Send one or several complete, unmasked frames now; nothing once the connection is closing.
@@ -113,6 +127,8 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         self.ping_timeout = limits.ping_timeout
         self.conn = Inbound(config.ws_max_size, limits.max_fragments, self.logger)
         self.catchup = 0
+        self.ending: Ending | None = None
+        self.on_ending: Callable[[], None] = lambda: None
         self._open = False  # accepted, and neither side has begun to close
         self._farewell: ASGIReceiveEvent | None = None  # what the application was told of the end
         self._unread = bytearray()  # at most what one read of the socket brought
@@ -151,12 +167,12 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
 
     # How a connection ends.
 
-    def _end(self, code: int, reason: str) -> None:
+    def _end(self, code: int, reason: str, *, by_client: bool = False) -> None:
         """The close frame is written. From here on nothing is, and the transport has a time limit."""
         self._open = False
         self.close_sent = True
         self.stop_keepalive()
-        self._tell_app(code, reason)
+        self._tell_app(code, reason, by_client=by_client)
         self.writable.set()
         self._read_on()  # the peer's answer
         self.close_timer = self.loop.call_later(self.limits.close_timeout, self.transport.abort)
@@ -173,10 +189,12 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         else:
             self.transport.close()
 
-    def _tell_app(self, code: int, reason: str) -> None:
+    def _tell_app(self, code: int, reason: str, *, by_client: bool = False) -> None:
         if self._farewell is None:
             self._farewell = {"type": "websocket.disconnect", "code": code, "reason": reason}
             self.queue.put_nowait(self._farewell)
+            self.ending = Ending(code, by_client)
+            self.on_ending()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
         """Whatever was still awaited here returns, and the application is told if it was not."""
@@ -260,7 +278,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         if close is None:  # not even a handshake: `last` is an HTTP response, or nothing
             self.transport.close()
             return
-        self._end(close.code, close.reason)
+        self._end(close.code, close.reason, by_client=self.conn.close_rcvd is not None)
         self._hang_up()
 
     def eof_received(self) -> None:

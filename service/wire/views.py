@@ -135,19 +135,17 @@ class Views:
         users = sorted(user for user in state.members if after is None or user > after)
         page = users[:limit]
         await self._s.people.load(page)
-        entries = []
-        for user in page:
-            seen = self._s.sessions.last_seen(user)
-            entries.append(
-                MemberEntry(
-                    user_id=user,
-                    name=self._s.people.name_of(user),
-                    role=state.members[user].role,
-                    status=self._s.sessions.status(user),
-                    last_seen=timestamp(seen) if seen else None,
-                    **_muting(state, user, self._s.now()),
-                )
+        entries = [
+            MemberEntry(
+                user_id=user,
+                name=self._s.people.name_of(user),
+                role=state.members[user].role,
+                status=self._s.presence.status(user),
+                last_seen=self._s.presence.last_seen(user),
+                **_muting(state, user, self._s.now()),
             )
+            for user in page
+        ]
         return Members(room_id=room, members=entries, has_more=len(users) > limit)
 
     def message(self, row: MessageRow) -> Message:

@@ -20,6 +20,8 @@ from service.live.people import People
 from service.protocol.events import Outgoing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from service.log.read import LogReader
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
@@ -62,20 +64,35 @@ class Ear:
     """A listener that remembers the numbers it heard."""
 
     wire_format = "number"
-    closing = False
 
     def __init__(self, user: str, after: int) -> None:
         self.user = user
+        self.closing = False
+        self.takes: int | None = None
+        self.on_ending: Callable[[], None] = lambda: None
         self.turn = asyncio.Lock()
         self.after = after
         self.heard: list[int] = []
+        self.stretches: list[tuple[int, int]] = []
         self.out = False
 
     def write(self, frame: bytes) -> None:
+        if self.closing:
+            return
         self.heard.append(int(frame))
+        if self.takes is not None and len(self.heard) >= self.takes:
+            self.close()
+
+    def close(self) -> None:
+        """End, as a socket does inside the very write that is too much for it."""
+        self.closing = True
+        self.on_ending()
 
     def left(self, _room: str) -> None:
         self.out = True
+
+    def wrote(self, _room: str, first: int, last: int) -> None:
+        self.stretches.append((first, last))
 
     async def drained(self) -> None:
         await asyncio.sleep(0)
@@ -103,7 +120,10 @@ class Splice(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.settle()
         for ear in self.ears:
-            assert ear.heard == self._due(ear), ear.after
+            assert ear.closing or ear.heard == self._due(ear), ear.after
+            self.hub.quit(ear, "general")
+            stretches = [(ear.heard[0], ear.heard[-1])] if ear.heard else []
+            assert ear.stretches == stretches, "what is said to be written is what was written"
         self.loop.run_until_complete(self.hub.close())
         self.loop.close()
 
@@ -133,8 +153,18 @@ class Splice(RuleBasedStateMachine):
     @rule(user=st.sampled_from(["alice", "alice", "bob", "carol"]), data=st.data())
     def listen(self, user: str, data: st.DataObject) -> None:
         ear = Ear(user, data.draw(st.integers(0, len(self.log.events))))
+        ear.on_ending = lambda: self.hub.halt(ear, "general")
         self.ears.append(ear)
         self.listening.append(self.loop.create_task(self.hub.listen(ear, "general", ear.after)))
+
+    @precondition(lambda self: self.ears)
+    @rule(data=st.data())
+    def cut(self, data: st.DataObject) -> None:
+        ear = data.draw(st.sampled_from(self.ears))
+        if data.draw(st.booleans()):
+            ear.close()
+        else:
+            ear.takes = len(ear.heard) + data.draw(st.integers(1, 3))
 
     @rule(steps=st.integers(0, 6))
     def time_passes(self, steps: int) -> None:

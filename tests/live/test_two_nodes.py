@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from service.domain.commands import JoinRoom, LeaveRoom, PostMessage
-from service.live.relay import InProcessBus
+from service.live.bus import InProcessBus
 from service.node import node
 from service.settings import Settings
 from service.wire.services import Services
@@ -27,12 +27,16 @@ class Ear:
         self.turn = asyncio.Lock()
         self.frames: list[bytes] = []
         self.out: list[str] = []
+        self.stretches: list[tuple[str, int, int]] = []
 
     def write(self, frame: bytes) -> None:
         self.frames.append(frame)
 
     def left(self, room: str) -> None:
         self.out.append(room)
+
+    def wrote(self, room: str, first: int, last: int) -> None:
+        self.stretches.append((room, first, last))
 
     async def drained(self) -> None:
         await asyncio.sleep(0)

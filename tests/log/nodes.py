@@ -12,7 +12,7 @@ import msgspec
 
 from service.domain.events import Event, MemberJoined, MessagePosted, Recorded, RoomOpened
 from service.domain.streams import SETTINGS, room_stream, user_subject
-from service.log.append import Appender, Entry, Placed
+from service.log.append import Appender, Batch, Entry, Placed
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper
 from service.log.read import LogReader
@@ -48,9 +48,9 @@ class Node:
     def known_head(self, stream: str) -> int | None:
         return len(self.feeds[stream]) if stream in self.feeds else None
 
-    def placed(self, news: dict[str, list[Recorded]]) -> None:
-        self.news.append(news)
-        for stream, rows in news.items():
+    def placed(self, batch: Batch) -> None:
+        self.news.append(batch.news)
+        for stream, rows in batch.news.items():
             if stream in self.feeds:
                 self.feeds[stream].extend(rows)
 

@@ -29,6 +29,9 @@ TABLES = {
     "person_keys": {"SELECT", "INSERT"},
     "log_epoch": {"SELECT"},
     "alembic_version": {"SELECT"},
+    # Leases and open sessions are no part of the record.
+    "incarnations": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "open_sessions": {"SELECT", "INSERT", "DELETE"},
     # The projector writes its position; no one may forget one.
     "notification_tracking": {"SELECT", "INSERT", "UPDATE"},
 }

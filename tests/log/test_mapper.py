@@ -39,6 +39,8 @@ from service.domain.events import (
     RoomRenamed,
     RoomReopened,
     RoomTopicChanged,
+    SessionClosed,
+    SessionOpened,
 )
 from service.domain.streams import (
     NAMESPACE,
@@ -143,6 +145,26 @@ GOLDEN: list[tuple[Event, str, str, str]] = [
         "user:alice",
         '{"user":"alice","name":null}',
     ),
+    (
+        SessionOpened(session="s-1", node="n-1", incarnation="i-1", address="192.0.2.7", client=None),
+        "session.SessionOpened.v1",
+        "session:s-1",
+        '{"session":"s-1","node":"n-1","incarnation":"i-1","address":"192.0.2.7","client":null}',
+    ),
+    (
+        SessionClosed(
+            session="s-1", reason="client", code=1001, ranges={"general": ((1, 7), (9, 9)), "empty": ()}
+        ),
+        "session.SessionClosed.v1",
+        "session:s-1",
+        '{"session":"s-1","reason":"client","code":1001,"ranges":{"general":[[1,7],[9,9]],"empty":[]}}',
+    ),
+    (
+        SessionClosed(session="s-1", reason="node_lost", ranges=None),
+        "session.SessionClosed.v1",
+        "session:s-1",
+        '{"session":"s-1","reason":"node_lost","ranges":null}',
+    ),
 ]
 """What is stored, literally. A line here is never changed and never removed; an event that changes is a new topic."""
 
@@ -170,6 +192,8 @@ TOPICS = {
     "room.RoomTopicChanged.v1",
     "reader.ReadMarkerMoved.v1",
     "person.PersonNamed.v1",
+    "session.SessionOpened.v1",
+    "session.SessionClosed.v1",
 }
 
 SEALED = (
@@ -247,6 +271,7 @@ def test_personal_words_are_the_ones_listed() -> None:
         "room.MessageEdited.v1": ("content",),
         "room.MessageDeleted.v1": ("reason",),
         "person.PersonNamed.v1": ("name",),
+        "session.SessionOpened.v1": ("client",),
     }
 
 
@@ -346,6 +371,22 @@ ANY: dict[type[Event], st.SearchStrategy[Event]] = {
     ),
     ReadMarkerMoved: st.builds(ReadMarkerMoved, user=words, message=seqs),
     PersonNamed: st.builds(PersonNamed, user=words, name=st.none() | words),
+    SessionOpened: st.builds(
+        SessionOpened,
+        session=words,
+        node=words,
+        incarnation=words,
+        address=st.none() | words,
+        client=st.none() | words,
+    ),
+    SessionClosed: st.builds(
+        SessionClosed,
+        session=words,
+        reason=words,
+        code=st.none() | st.integers(1000, 4999),
+        ranges=st.none()
+        | st.dictionaries(words, st.lists(st.tuples(seqs, seqs), max_size=3).map(tuple), max_size=3),
+    ),
 }
 events = st.one_of(*ANY.values())
 

@@ -70,7 +70,7 @@ async def test_every_projection_follows_what_is_there_and_what_comes(here: World
         for number in range(3):
             await here.happen(said(f"late {number}"))
             await level(here, *runners)
-        assert [runner.behind for runner in runners] == [0] * 4
+        assert [runner.behind for runner in runners] == [0] * len(PROJECTIONS)
         assert all(runner.leading for runner in runners)
     assert await equal(here, *PROJECTIONS)
     assert len(await here.rows(messages.PROJECTION)) == 53

@@ -34,14 +34,19 @@ from service.domain.events import (
     RoomReopened,
     RoomTopicChanged,
 )
-from service.protocol.close import Close
+from service.protocol.close import Close, reason_of
 from service.protocol.events import (
     Connected,
     MessageReadBy,
     Outgoing,
+    PresenceChanged,
     Receipt,
     Receipts,
     RoomHead,
+    TypingStarted,
+    TypingStopped,
+    UserJoined,
+    UserLeft,
     timestamp,
 )
 from service.protocol.names import TO_WIRE, to_wire
@@ -301,6 +306,42 @@ def every_outgoing(base: type[Outgoing] = Outgoing) -> list[type[Outgoing]]:
     return [found for cls in base.__subclasses__() for found in (cls, *every_outgoing(cls))]
 
 
+@pytest.mark.parametrize(
+    ("event", "wire"),
+    [
+        (
+            PresenceChanged(user_id="bob", status="away", last_seen=None),
+            {"type": "presence:changed", "userId": "bob", "status": "away", "lastSeen": None},
+        ),
+        (
+            UserLeft(room_id="general", user_id="bob", reason="disconnect"),
+            {"type": "room:user_left", "roomId": "general", "userId": "bob", "reason": "disconnect"},
+        ),
+        (
+            UserJoined(room_id="general", user_id="bob", name="Bob", role="member", reason="reconnect"),
+            {
+                "type": "room:user_joined",
+                "roomId": "general",
+                "userId": "bob",
+                "name": "Bob",
+                "role": "member",
+                "reason": "reconnect",
+            },
+        ),
+        (
+            TypingStarted(room_id="general", user_id="bob"),
+            {"type": "typing:start", "roomId": "general", "userId": "bob"},
+        ),
+        (
+            TypingStopped(room_id="general", user_id="bob"),
+            {"type": "typing:stop", "roomId": "general", "userId": "bob"},
+        ),
+    ],
+)
+def test_what_is_no_part_of_the_order_has_no_seq(event: Outgoing, wire: dict[str, Any]) -> None:
+    assert json.loads(encode(event)) == wire
+
+
 def test_no_two_events_have_one_wire_name() -> None:
     names = [cls.__struct_config__.tag for cls in every_outgoing()]
     assert len(set(names)) == len(names)
@@ -329,3 +370,32 @@ def test_a_close_code_says_whether_to_come_back(code: int, come_back: bool) -> N
 
 def test_every_close_code_is_in_the_table() -> None:
     assert {int(code) for code in Close} == {4000, 4001, 4008, 4009, 4010, 4011, *range(4500, 4505), 1009}
+
+
+@pytest.mark.parametrize(
+    ("code", "by_client", "reason"),
+    [
+        (1000, True, "client"),
+        (1001, True, "client"),
+        (1005, True, "client"),
+        (4011, True, "client"),
+        (1006, False, "connection_lost"),
+        (4000, False, "shutting_down"),
+        (4001, False, "token_expired"),
+        (4008, False, "too_slow"),
+        (4009, False, "too_many_requests"),
+        (4010, False, "no_pong"),
+        (4011, False, "fenced"),
+        (4501, False, "malformed"),
+        (1002, False, "malformed"),
+        (1007, False, "malformed"),
+        (1009, False, "too_large"),
+        (4503, False, "suspended"),
+        (4504, False, "erased"),
+        (1000, False, "server_error"),
+        (1011, False, "server_error"),
+        (None, False, "server_error"),
+    ],
+)
+def test_a_close_code_says_why_a_session_ended(code: int | None, by_client: bool, reason: str) -> None:  # noqa: FBT001 - a table
+    assert reason_of(code, by_client=by_client) == reason

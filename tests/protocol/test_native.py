@@ -238,6 +238,9 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "message:unpin": {"roomId": "general", "messageId": 3},
     "message:history": {"roomId": "general"},
     "message:read": {"roomId": "general", "messageId": 1},
+    "typing:start": {"roomId": "general"},
+    "typing:stop": {"roomId": "general"},
+    "presence:set": {"status": "away"},
     "auth:refresh": {"token": "t"},
 }
 UNRECORDED = {"room:list", "room:members", "message:history", "auth:refresh"}

@@ -10,6 +10,7 @@ from uuid import uuid4
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests import contract
 from tests.whole.processes import token
 
 PATIENCE = 60.0
@@ -28,13 +29,15 @@ class Refused(Exception):
 
 
 class Client:
-    """One connection. `heard` holds every event in the order in which it came."""
+    """One connection. `heard` holds every event in the order in which it came, `faults` what the contract forbids."""
 
     def __init__(self, socket: ClientConnection, user: str) -> None:
         self.socket = socket
         self.user = user
         self.heard: list[Event] = []
         self.connected: Event = {}
+        self.faults: list[str] = []
+        self._kinds: dict[str, str] = {}
         self._answers: dict[str, asyncio.Future[Event]] = {}
         self._news = asyncio.Condition()
         self._reading = asyncio.create_task(self._read())
@@ -49,6 +52,7 @@ class Client:
         ref = fields.setdefault("ref", str(uuid4()))
         answer: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         self._answers[ref] = answer
+        self._kinds[ref] = kind
         await self.socket.send(json.dumps({"type": kind, **fields}))
         async with asyncio.timeout(PATIENCE):
             return await answer
@@ -110,6 +114,7 @@ class Client:
             self._news.notify_all()
 
     async def _take(self, event: Event) -> None:
+        self.faults += contract.faults(event, self._kinds.get(event.get("ref", "")))
         answer = self._answers.get(event.get("ref", "")) if event["type"] in ("ack", "error") else None
         if answer is not None and not answer.done():
             if event["type"] == "ack":
@@ -155,3 +160,4 @@ async def client(
             yield joined
         finally:
             await joined.close()
+        assert not joined.faults, "the server sent what docs/asyncapi.yaml does not say"

@@ -15,6 +15,7 @@ from joserfc.jwk import OctKey
 from tests.databases import Database
 
 SECRET = "a secret of the tests, thirty-two bytes and more"
+BUS_KEY = "dGhlIGJ1cyBrZXkgZm9yIGFsbCB0aGVzZSB0ZXN0cyE="
 KEY_ENCRYPTION_KEY = "b25lIGtleSBmb3IgYWxsIG9mIHRoZXNlIHRlc3RzISE="
 ROOT = Path(__file__).parent.parent.parent
 
@@ -32,9 +33,9 @@ def environment(database: Database, **settings: str) -> dict[str, str]:
         "ONRECORD_PORT": "0",
         "ONRECORD_DATABASE_URL": database.app_url,
         "ONRECORD_MIGRATE_DATABASE_URL": database.owner_url,
-        "ONRECORD_REDIS_URL": "redis://127.0.0.1:1/0",
         "ONRECORD_JWT_SECRET": SECRET,
         "ONRECORD_KEY_ENCRYPTION_KEY": KEY_ENCRYPTION_KEY,
+        "ONRECORD_BUS_KEY": BUS_KEY,
         "ONRECORD_JOIN_CREATES": "true",
         "ONRECORD_RATE_BURST": "0",
         "ONRECORD_MAX_CONNECTIONS": "1000",
@@ -67,10 +68,13 @@ class Process:
         return await self.process.wait()
 
 
-async def start(env: dict[str, str], *command: str) -> Process:
-    """Start `onrecord COMMAND`; its words (stderr) are collected, its lines on stdout are left to the caller."""
+async def start(env: dict[str, str], *command: str, program: tuple[str, ...] = ("service.cli",)) -> Process:
+    """Start `onrecord COMMAND`; its words (stderr) are collected, its lines on stdout are left to the caller.
+
+    `program` is what Python runs as a module, with its words before the command's.
+    """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "service.cli", *command,
+        sys.executable, "-m", *program, *command,
         cwd=ROOT, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     return Process(process)
@@ -80,10 +84,10 @@ async def start(env: dict[str, str], *command: str) -> Process:
 async def running(env: dict[str, str], *command: str) -> AsyncIterator[Process]:
     """Give a command that runs until the block ends; `serve` has said its address by then."""
     started = await start(env, *command)
-    collecting = asyncio.create_task(_collect(started))
+    collecting = asyncio.create_task(collect(started))
     try:
         if command[0] in ("serve", "dev"):
-            await _wait_for_address(started)
+            await wait_for_address(started)
         yield started
     finally:
         await started.stop()
@@ -98,7 +102,8 @@ async def run(env: dict[str, str], *command: str) -> tuple[int, str, str]:
     return started.process.returncode or 0, out.decode(), err.decode()
 
 
-async def _wait_for_address(started: Process) -> None:
+async def wait_for_address(started: Process) -> None:
+    """Wait until a node has said where it listens."""
     assert started.process.stdout is not None
     while not started.address:
         line = (await started.process.stdout.readline()).decode()
@@ -107,7 +112,8 @@ async def _wait_for_address(started: Process) -> None:
             started.address = "http://" + line.split("http://")[1].strip()
 
 
-async def _collect(started: Process) -> None:
+async def collect(started: Process) -> None:
+    """Keep what a command says, until it ends."""
     assert started.process.stderr is not None
     while line := await started.process.stderr.readline():
         started.words.append(line.decode())

@@ -12,6 +12,7 @@ from uuid import uuid4
 import psycopg
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from projections import PROJECTIONS
 from tests.databases import Database
 from tests.whole.client import Client, Refused, client
 from tests.whole.processes import environment, run, running
@@ -219,7 +220,7 @@ async def test_a_projector_killed_again_and_again_ends_equal_to_a_rebuild(databa
             await _until_projected(env)
             code, lines, words = await run(env, "project", "verify")
         assert code == 0, lines + words
-        assert [json.loads(line)["equal"] for line in lines.splitlines()] == [True] * 4
+        assert [json.loads(line)["equal"] for line in lines.splitlines()] == [True] * len(PROJECTIONS)
 
 
 async def _until_projected(env: dict[str, str]) -> None:

@@ -15,10 +15,13 @@ from tests.whole.test_page import newcomer
 
 async def test_a_node_says_that_it_lives_and_is_ready(node: Process) -> None:
     async with httpx.AsyncClient(base_url=node.address) as http:
-        health, ready = await http.get("/healthz"), await http.get("/readyz")
+        health = await http.get("/healthz")
+        async with asyncio.timeout(60):
+            while (ready := await http.get("/readyz")).json()["bus"] != "ok":
+                await asyncio.sleep(0.05)
     assert (health.status_code, health.text) == (200, "ok")
     assert ready.status_code == 200
-    assert ready.json() == {"ready": True, "log": "ok", "connections": 0}
+    assert ready.json() == {"ready": True, "log": "ok", "bus": "ok", "connections": 0}
 
 
 async def test_a_node_is_not_ready_while_postgres_is_down_and_ready_by_itself_later(

@@ -2,6 +2,7 @@
 
 import json
 
+from projections import PROJECTIONS
 from tests.databases import Database
 from tests.whole.client import client
 from tests.whole.processes import Process, environment, run, running
@@ -49,7 +50,7 @@ async def test_status_and_verify_print_a_line_per_projection(node: Process, data
     code, lines, _ = await run(env, "project", "status")
     status = {line["name"]: line for line in map(json.loads, lines.splitlines())}
     assert code == 0
-    assert set(status) == {"messages", "memberships", "read_receipts", "rooms"}
+    assert set(status) == {projection.name for projection in PROJECTIONS}
     assert all(line["behind"] > 0 for line in status.values())
     assert (await run(env, "project", "verify", "messages"))[0] == 0
 
@@ -65,10 +66,17 @@ async def test_a_database_that_was_not_migrated_is_refused_in_one_sentence(datab
 
 async def test_a_database_that_cannot_be_reached_is_exit_code_3(database: Database) -> None:
     env = environment(database, ONRECORD_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
-    for command in (("serve",), ("project", "status"), ("audit", "replay", "--room", "general")):
+    for command in (("project", "status"), ("audit", "replay", "--room", "general")):
         code, _, words = await run(env, *command)
         assert code == 3
         assert "Traceback" not in words
+
+
+async def test_redis_without_a_key_that_signs_is_refused_in_one_sentence(database: Database) -> None:
+    env = environment(database, ONRECORD_REDIS_URL="redis://127.0.0.1:1/0", ONRECORD_BUS_KEY="")
+    code, _, words = await run(env, "serve")
+    assert code == 2
+    assert words.startswith("ONRECORD_BUS_KEY is needed")
 
 
 async def test_a_projection_that_does_not_exist_is_wrong_usage(database: Database) -> None:
@@ -81,7 +89,7 @@ async def test_a_projection_that_does_not_exist_is_wrong_usage(database: Databas
         code, _, words = await run(env, *command)
         assert (code, words) == (
             2,
-            "There is no projection x; there are messages, memberships, read_receipts, rooms.\n",
+            f"There is no projection x; there are {', '.join(one.name for one in PROJECTIONS)}.\n",
         )
 
 

@@ -9,6 +9,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from service.wire.frames import text_frame
+from service.wire.transport import Ending
 from tests.wire.transport.conftest import Serve
 from tests.wire.transport.peer import CLOSE, CONT, TEXT, Peer, close_payload, frame
 from tests.wire.transport.server import Heard, Message, Receive, Send, accept, echo, eventually, the_end
@@ -23,6 +24,48 @@ class Listener:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         await accept(scope, receive, send)
         self.ends.put(await the_end(receive))
+
+
+class Witness:
+    """An application that notes when its transport says that it ends, and how."""
+
+    def __init__(self, *, close: int | None = None) -> None:
+        self.close = close
+        self.endings = Heard()
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        transport = await accept(scope, receive, send)
+        transport.on_ending = lambda: self.endings.put((transport.ending, transport.closing))
+        assert transport.ending is None
+        if self.close is not None:
+            transport.close(self.close, "")
+            transport.close(4999, "")
+        await the_end(receive)
+
+
+def test_whoever_says_goodbye_first_is_known_at_that_moment(serve: Serve) -> None:
+    by_server = Witness(close=4008)
+    with Peer(serve(by_server).port).shake_hands() as peer:
+        assert peer.read_close() == (4008, "")
+        peer.send(CLOSE, close_payload(4008))
+    assert by_server.endings.next() == (Ending(4008, by_client=False), True)
+    by_client = Witness()
+    with Peer(serve(by_client).port).shake_hands() as peer:
+        peer.send(CLOSE, close_payload(4011, "as if it were ours"))
+        assert peer.read_close() == (4011, "as if it were ours")
+    assert by_client.endings.next() == (Ending(4011, by_client=True), True)
+
+
+def test_a_rule_that_was_broken_and_a_lost_connection_are_not_the_clients_goodbye(serve: Serve) -> None:
+    broken = Witness()
+    with Peer(serve(broken).port).shake_hands() as peer:
+        peer.send(TEXT, b"\xff")
+        assert peer.read_close()[0] == 1007
+    assert broken.endings.next()[0] == Ending(1007, by_client=False)
+    lost = Witness()
+    with Peer(serve(lost).port).shake_hands():
+        pass
+    assert lost.endings.next()[0] == Ending(1006, by_client=False)
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 3000, 4999])

@@ -1,0 +1,53 @@
+"""How much each person wrote in each room on each day (UTC).
+
+A projection of its own, and no view over `messages`: what was written on a day was written, whatever is deleted, erased
+or purged from that table later, and an answer over years reads a row per day instead of a row per message. It holds no
+words. Deleting and editing are no activity here.
+
+`apply` adds to the rows that are there. That is a fold all the same, since rows and position move in one transaction.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from projections.projection import Projection
+from service.domain.events import MessagePosted, Recorded
+from service.domain.streams import room_of
+
+if TYPE_CHECKING:
+    import asyncpg
+
+
+async def apply(connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]) -> None:
+    """See `projections.projection.Apply`."""
+    await connection.execute(
+        _ADD.format(table=table),
+        [room_of(recorded.stream) for recorded in batch],
+        [_author(recorded) for recorded in batch],
+        [recorded.at for recorded in batch],
+    )
+
+
+def _author(recorded: Recorded) -> str:
+    event = recorded.event
+    assert isinstance(event, MessagePosted)  # noqa: S101 - the one event in `topics`
+    return event.author
+
+
+PROJECTION = Projection(
+    name="activity",
+    version=1,
+    topics=(MessagePosted.TOPIC,),
+    key=("day", "room_id", "user_id"),
+    apply=apply,
+)
+_ADD = """
+    INSERT INTO {table} AS known (day, room_id, user_id, messages, first_at, last_at)
+    SELECT (at AT TIME ZONE 'UTC')::date, room_id, user_id, count(*), min(at), max(at)
+    FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS posted (room_id, user_id, at)
+    GROUP BY 1, 2, 3
+    ON CONFLICT (day, room_id, user_id) DO UPDATE SET
+        messages = known.messages + excluded.messages,
+        first_at = least(known.first_at, excluded.first_at),
+        last_at = greatest(known.last_at, excluded.last_at)
+"""

@@ -1,0 +1,152 @@
+"""Presence on this node: who is where (`service.live.gossip`), and telling the connections here what changes.
+
+Two tasks: `run` keeps the beat between the nodes, which nothing here may hold up; `tell` gathers changes and tells
+them. Nothing is recorded. Rooms above `MOST_MEMBERS` are told nothing: whoever wants to know asks for the members.
+
+The rule: every node tells its own connections, by what it has itself derived, so that each hears of a change once.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from uuid import uuid4
+
+import msgspec
+
+from service.domain.room import RoomState
+from service.errors import Unavailable
+from service.live.gossip import KINDS, STEP, Gossip, Said
+from service.live.hub import Hub, Listener
+from service.live.people import People
+from service.live.relay import Relay
+from service.live.roster import Change, Moment, Shown, Status
+from service.protocol.events import PresenceChanged, UserJoined, UserLeft, timestamp
+
+MOST_MEMBERS = 200
+"""Members of a room that hears of comings and goings."""
+
+MOST_CHANGES = 500
+"""Users whose changes are told in one go; the others' are told `STEP` seconds later."""
+
+log = logging.getLogger("onrecord.presence")
+
+
+class Presence:
+    """Who is online, as far as this node knows; `grace` in seconds."""
+
+    def __init__(self, relay: Relay, hub: Hub, people: People, grace: float) -> None:
+        self._relay = relay
+        self._hub = hub
+        self._people = people
+        self._clock = asyncio.get_running_loop().time
+        self._gossip = Gossip(str(uuid4()), grace, self._when())
+        for kind in KINDS:
+            relay.on(kind, partial(self._hear, kind))
+        relay.on_resync(lambda: self._gossip.renew(self._clock()))
+
+    # What happens to the connections here.
+
+    def arrive(self, user: str, connection: str) -> None:
+        """Count a connection in."""
+        self._gossip.here.arrive(user, connection, self._clock())
+
+    def depart(self, user: str, connection: str) -> None:
+        """Count a connection out; its user stays for the grace."""
+        self._gossip.here.depart(user, connection, self._when())
+
+    def touch(self, user: str, connection: str) -> None:
+        """Hear that a command came: whoever counted as away for their silence is online again."""
+        self._gossip.here.touch(user, connection, self._clock())
+
+    def set(self, user: str, connection: str, status: Status) -> None:
+        """Let a connection count as online or as away."""
+        self._gossip.here.set(user, connection, status)
+
+    # What is shown.
+
+    def status(self, user: str) -> Shown:
+        """Return how a user is connected, over all devices and nodes."""
+        return self._gossip.roster.status(user)
+
+    def last_seen(self, user: str) -> str | None:
+        """Return when somebody who is offline left; None while connected, and where it is not known."""
+        return _shown(self._gossip.roster.last_seen(user))
+
+    # How it goes on.
+
+    def fenced(self) -> None:
+        """Hear that this node was taken for dead; its connections are about to be closed."""
+        self._gossip.fenced(self._when())
+
+    def trust(self) -> None:
+        """Hear that this node was not taken for dead."""
+        self._gossip.trust()
+
+    def goodbye(self) -> None:
+        """Tell the other nodes that this one stops."""
+        self._say([self._gossip.goodbye()])
+
+    async def run(self) -> None:
+        """Speak with the other nodes until cancelled."""
+        while True:
+            self._say(self._gossip.step(self._when(), hearing=self._relay.hearing))
+            await asyncio.sleep(STEP)
+
+    async def tell(self) -> None:
+        """Tell the connections here what changes, until cancelled."""
+        while True:
+            await asyncio.sleep(STEP)
+            changes = self._gossip.roster.changes(MOST_CHANGES)
+            if changes:
+                with suppress(Unavailable):  # then they are called by their ids
+                    await self._people.load(change.user for change in changes if change.returns)
+                self._tell({change.user: change for change in changes})
+
+    def _tell(self, changes: dict[str, Change]) -> None:
+        hearers: dict[str, set[Listener]] = {}
+        for room, listeners in self._hub.attended(MOST_MEMBERS):
+            for user in changes.keys() & room.members.keys():
+                hearers.setdefault(user, set()).update(listeners)
+                self._tell_room(room, listeners, changes[user])
+        for user, listeners in hearers.items():
+            change = changes[user]
+            changed = PresenceChanged(user_id=user, status=change.status, last_seen=_shown(change.seen))
+            # Whoever has just connected knows that they have.
+            arrives = change.before == "offline"
+            self._hub.send((one for one in listeners if not (arrives and one.user == user)), changed)
+
+    def _tell_room(self, room: RoomState, listeners: Collection[Listener], change: Change) -> None:
+        user = change.user
+        if change.status == "offline":
+            self._hub.send(listeners, UserLeft(room_id=room.room, user_id=user, reason="disconnect"))
+        elif change.returns:
+            returned = UserJoined(
+                room_id=room.room,
+                user_id=user,
+                name=self._people.name_of(user),
+                role=room.members[user].role,
+                reason="reconnect",
+            )
+            self._hub.send((one for one in listeners if one.user != user), returned)
+
+    def _hear(self, kind: str, payload: bytes) -> None:
+        try:
+            self._gossip.hear(kind, payload, self._when())
+        except msgspec.MsgspecError:
+            # Signed by one of ours, so another version: it is as if nothing had come.
+            log.warning("presence_unreadable", extra={"kind": kind})
+
+    def _say(self, said: list[Said]) -> None:
+        for kind, payload in said:
+            self._relay.tell(kind, payload)
+
+    def _when(self) -> Moment:
+        return Moment(self._clock(), int(time.time() * 1000))
+
+
+def _shown(milliseconds: int | None) -> str | None:
+    return timestamp(datetime.fromtimestamp(milliseconds / 1000, UTC)) if milliseconds is not None else None

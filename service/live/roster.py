@@ -1,0 +1,122 @@
+"""Who is online, away or offline, over all devices and nodes: a union of what every node claims of its own users. Pure.
+
+Each node keeps one and derives everything by itself. A *claim* says that a user is connected at a node. When the last
+claim goes the user does not leave at once but when `due`: another node's claim may be on its way.
+
+The rule: whoever is told of changes is told each once, in an order that makes sense: nobody comes back who did not
+leave, nobody leaves twice.
+"""
+
+from collections import OrderedDict
+from typing import Literal, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+MAX_SEEN = 100_000
+"""Users whose last departure is remembered, about 200 bytes each; the earliest goes first, and reads as never seen."""
+
+Status = Literal["online", "away"]
+"""How somebody is connected."""
+
+Shown = Literal["online", "away", "offline"]
+"""What others are shown of somebody."""
+
+
+class Moment(NamedTuple):
+    """Now: `now` in seconds on a clock that never goes back, `at` in milliseconds since 1970, as people are shown."""
+
+    now: float
+    at: int
+
+
+class Change(NamedTuple):
+    """A user is shown otherwise than before; `seen` is when they left, in milliseconds since 1970, once offline.
+
+    `returns` says that they come back after others were told that they had left.
+    """
+
+    user: str
+    before: Shown
+    status: Shown
+    seen: int | None
+    returns: bool
+
+
+class Roster:
+    """Everybody who is connected anywhere, and when those who are not were last seen."""
+
+    def __init__(self) -> None:
+        self._claims: dict[str, dict[str, Status]] = {}
+        self._leaving: dict[str, float] = {}
+        self._shown: dict[str, Shown] = {}
+        self._seen: OrderedDict[str, int] = OrderedDict()
+        self._left: OrderedDict[str, None] = OrderedDict()
+        self._dirty: dict[str, None] = {}
+
+    def claim(self, user: str, node: str, status: Status) -> None:
+        """Hear that a user is connected at a node."""
+        self._claims.setdefault(user, {})[node] = status
+        self._leaving.pop(user, None)
+        self._dirty[user] = None
+
+    def release(self, user: str, node: str, seen: int, due: float) -> None:
+        """Hear that a user, last seen at `seen`, is not connected at a node any more."""
+        claims = self._claims.get(user, {})
+        if claims.pop(node, None) is None:
+            return
+        _keep(self._seen, user, max(seen, self._seen.get(user, 0)))
+        self._dirty[user] = None
+        if not claims:
+            del self._claims[user]
+            self._leaving[user] = due
+
+    def settle(self, now: float) -> None:
+        """Let those leave who are due."""
+        for user in [user for user, due in self._leaving.items() if due <= now]:
+            del self._leaving[user]
+            self._dirty[user] = None
+
+    def postpone(self, until: float) -> None:
+        """Let nobody leave before `until`: claims may be on their way that could not be heard."""
+        self._leaving = {user: max(due, until) for user, due in self._leaving.items()}
+
+    def status(self, user: str) -> Shown:
+        """Return how a user is shown."""
+        claims = self._claims.get(user)
+        if claims:
+            return "online" if "online" in claims.values() else "away"
+        return self._shown.get(user, "offline") if user in self._leaving else "offline"
+
+    def last_seen(self, user: str) -> int | None:
+        """Return when somebody who is offline left, in milliseconds since 1970; None where it is not known."""
+        return self._seen.get(user) if self.status(user) == "offline" else None
+
+    def changes(self, most: int) -> list[Change]:
+        """Return what has changed since it was last returned, of as many users as may have changed at most."""
+        changes = []
+        for user in list(self._dirty)[:most]:
+            del self._dirty[user]
+            before, status = self._shown.get(user, "offline"), self.status(user)
+            if status != before:
+                changes.append(self._change(user, before, status))
+        return changes
+
+    def _change(self, user: str, before: Shown, status: Shown) -> Change:
+        returns = user in self._left
+        if status == "offline":
+            del self._shown[user]
+            _keep(self._left, user, None)
+            return Change(user, before, status, self._seen.get(user), returns=False)
+        self._shown[user] = status
+        self._left.pop(user, None)
+        return Change(user, before, status, None, returns)
+
+    def __len__(self) -> int:
+        return len(self._claims)
+
+
+def _keep(kept: OrderedDict[str, T], user: str, value: T) -> None:
+    kept[user] = value
+    kept.move_to_end(user)
+    if len(kept) > MAX_SEEN:
+        kept.popitem(last=False)

@@ -1,0 +1,95 @@
+"""What commands are acknowledged with: one struct per kind of ack, and the one table from commands to them.
+
+The handlers build these structs and the documents of the contract are made from them, so that neither can say what the
+other does not. On the wire `type` and `ref` stand around an ack's fields (`service.protocol.native.encode_ack`); an
+HTTP read answers with the fields alone. Every field of an ack is always there.
+"""
+
+from typing import Any
+
+import msgspec
+
+from service.protocol import commands
+from service.protocol.events import Invitation, MemberEntry, Message, RoomSummary
+
+
+class Ack(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The command was carried out, and there is nothing more to say of it."""
+
+
+class RecordedAck(Ack, frozen=True, kw_only=True, rename="camel"):
+    """The command is on the record: the seq of its last event, or the present one where it changed nothing."""
+
+    seq: int
+    at: str
+
+
+class RoomCreateAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
+    """The room is there."""
+
+    room_id: str
+
+
+class RoomJoinAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
+    """The membership is there; `head` is the seq of the room's last event, `epoch` the log's."""
+
+    head: int
+    epoch: str
+
+
+class MessageSendAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
+    """The message is on the record, under the number that names it from now on."""
+
+    message_id: int
+
+
+class RoomListAck(Ack, frozen=True, kw_only=True, rename="camel"):
+    """One's rooms, by room id, and those that one is invited to."""
+
+    rooms: list[RoomSummary]
+    invitations: list[Invitation]
+
+
+class RoomMembersAck(Ack, frozen=True, kw_only=True, rename="camel"):
+    """A page of members, by user id."""
+
+    members: list[MemberEntry]
+    has_more: bool
+
+
+class MessageHistoryAck(Ack, frozen=True, kw_only=True, rename="camel"):
+    """A page of messages, oldest first."""
+
+    messages: list[Message]
+    has_more: bool
+
+
+class AuthRefreshAck(Ack, frozen=True, kw_only=True, rename="camel"):
+    """The connection goes on under the new token."""
+
+    expires_at: str
+
+
+ACKS: dict[str, type[Ack]] = {
+    commands.RoomCreate.TYPE: RoomCreateAck,
+    commands.RoomJoin.TYPE: RoomJoinAck,
+    commands.RoomList.TYPE: RoomListAck,
+    commands.RoomMembers.TYPE: RoomMembersAck,
+    commands.MessageSend.TYPE: MessageSendAck,
+    commands.MessageHistory.TYPE: MessageHistoryAck,
+    commands.AuthRefresh.TYPE: AuthRefreshAck,
+}
+"""The acks that say more than that a command was carried out or recorded, by the command's wire name."""
+
+
+def ack_of(command: type[commands.Frame]) -> type[Ack]:
+    """Return what a command is acknowledged with."""
+    return ACKS.get(command.TYPE, RecordedAck if command.RECORDED else Ack)
+
+
+def ack_fields(ack: Ack) -> dict[str, Any]:
+    """Return an ack's fields under their wire names; their values stay as they are."""
+    return {
+        name: getattr(ack, field)
+        for name, field in zip(ack.__struct_encode_fields__, ack.__struct_fields__, strict=True)
+    }

@@ -1,0 +1,190 @@
+"""Examples of everything that travels, made from the structs and from what their fields are called.
+
+A field's example is the first of these that its type allows: what `Meta(examples=[...])` says, what `SAMPLES` has under
+its name (or under that of its struct, a dot and its name), and one worked out from the type alone. So a new struct has
+its example as soon as it is there.
+"""
+
+import string
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+from service.errors import OnRecordError
+from service.protocol.acks import Ack
+from service.protocol.commands import Frame
+from service.protocol.native import error_fields
+
+TIME = "2026-03-14T09:26:53.589793Z"
+UUID = "4f1c8a52-0d6b-4c3e-9a27-5f0e1b7d2c90"
+
+SAMPLES: dict[str, tuple[Any, ...]] = {
+    "DirectoryQuery.after": ("general",),
+    "NotAllowed.problem": ("A direct room has exactly two members.",),
+    "RoomHead.reason": ("epoch_changed",),
+    "RoomHead.recovered": (False,),
+    "TokenInvalid.problem": ("bad_signature",),
+    "added": (True,),
+    "after": (41, "alice"),
+    "at": (TIME,),
+    "behind": (900,),
+    "before": (58,),
+    "bus": ("ok",),
+    "connections": (12,),
+    "createdAt": (TIME,),
+    "code": ("not_a_member",),
+    "content": ("Hello, this is on the record.",),
+    "editedAt": (TIME,),
+    "emoji": ("\N{THUMBS UP SIGN}",),
+    "epoch": ("0b9f7c1e-6a35-4d0a-8f52-3f4f0c9d1a77",),
+    "expiresAt": (TIME,),
+    "head": (58,),
+    "hasMore": (False,),
+    "lastRead": (57,),
+    "lastSeen": (TIME,),
+    "length": (10_001,),
+    "limit": (50,),
+    "log": ("ok",),
+    "members": (2, ["bob"]),
+    "mentions": (1, ["bob"]),
+    "message": (58,),
+    "messageId": (58,),
+    "name": ("General",),
+    "pingInterval": (25.0,),
+    "problem": ("Expected 'int', got 'str' - at '$.limit'",),
+    "protocol": (1,),
+    "reason": ("left",),
+    "recovered": (True,),
+    "ref": (UUID,),
+    "replyTo": (57,),
+    "retryAfter": (1.5,),
+    "role": ("member",),
+    "rooms": ({"general": 41},),
+    "room": ("general",),
+    "roomId": ("general",),
+    "seq": (58,),
+    "session": (UUID,),
+    "status": ("online", "away"),
+    "token": ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl",),
+    "topic": ("What everybody should know",),
+    "type": ("message:sned",),
+    "unread": (3,),
+    "until": (TIME,),
+    "user": ("bob",),
+    "userId": ("alice",),
+    "visibility": ("public",),
+    "what": ("a <script> element",),
+}
+"""What fields of these names may hold, or those of one struct; of several, the first that a field's type allows."""
+
+
+def example(cls: type[msgspec.Struct], *, optional: bool = True) -> dict[str, Any]:
+    """Return an example of a struct as it travels; without `optional`, only of the fields that have to be there."""
+    fields = [field for field in msgspec.structs.fields(cls) if field.required or optional]
+    value = {field.encode_name: _of_field(cls, field) for field in fields}
+    config = cls.__struct_config__
+    return {config.tag_field: config.tag, **value} if config.tag_field else value
+
+
+def command_examples(command: type[Frame]) -> list[dict[str, Any]]:
+    """Return a command as short as it may be, and one that says everything, where that is more."""
+    said = {"type": command.TYPE, "ref": UUID} if command.RECORDED else {"type": command.TYPE}
+    short = {**said, **example(command, optional=False), **said}
+    full = {**said, **example(command), **said}
+    if {"before", "after"} <= full.keys():
+        del full["after"]  # a page lies on one side of a message
+    more = full.keys() - short.keys()
+    return [short, full] if more - {"ref"} else [full]
+
+
+def ack_example(ack: type[Ack]) -> dict[str, Any]:
+    """Return an example of the frame that acknowledges a command."""
+    return {"type": "ack", "ref": UUID, **example(ack)}
+
+
+def error_example(error: type[OnRecordError]) -> OnRecordError:
+    """Return an error as it could happen."""
+    named = {name for _, name, _, _ in string.Formatter().parse(error.sentence) if name}
+    return error(
+        **{
+            name: SAMPLES.get(f"{error.__name__}.{name}", (shown_example(name),))[0]
+            for name in sorted({*named, *error.shown})
+        }
+    )
+
+
+def error_frame(error: type[OnRecordError]) -> dict[str, Any]:
+    """Return an example of the frame that answers a refused command."""
+    return {"type": "error", "ref": UUID, **error_fields(error_example(error))}
+
+
+def shown_example(name: str) -> Any:
+    """Return what an error's data may hold under a name."""
+    return SAMPLES.get(name, (name,))[0]
+
+
+def _of_field(cls: type[msgspec.Struct], field: msgspec.structs.FieldInfo) -> Any:
+    name = field.encode_name
+    told = _told(inspect.type_info(field.type))
+    candidates = [*told, *_samples(cls, name)]
+    for candidate in candidates:
+        if _allowed(candidate, field.type):
+            return candidate
+    made = _of_type(inspect.type_info(field.type), name)
+    if not _allowed(made, field.type):
+        message = f"{cls.__name__}.{field.name} needs an example: give it Meta(examples=[...])"
+        raise LookupError(message)
+    return made
+
+
+def _samples(cls: type[msgspec.Struct], name: str) -> tuple[Any, ...]:
+    # The `name` of whatever has a user but is no room is that user's.
+    of_a_user = "user_id" in cls.__struct_fields__ and "visibility" not in cls.__struct_fields__
+    plain = ("Alice",) if name == "name" and of_a_user else SAMPLES.get(name, ())
+    return SAMPLES.get(f"{cls.__name__}.{name}", plain)
+
+
+def _told(kind: inspect.Type) -> list[Any]:
+    if isinstance(kind, inspect.Metadata):
+        return list((kind.extra_json_schema or {}).get("examples", ()))
+    if isinstance(kind, inspect.UnionType):
+        return [one for part in kind.types for one in _told(part)]
+    return []
+
+
+_PLAIN: dict[type[inspect.Type], Any] = {
+    inspect.BoolType: True,
+    inspect.FloatType: 1.5,
+    inspect.DateTimeType: TIME,
+}
+
+
+def _allowed(value: Any, annotation: Any) -> bool:
+    try:
+        msgspec.convert(value, annotation)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _of_type(kind: inspect.Type, name: str) -> Any:
+    value: Any = name
+    match kind:
+        case inspect.Metadata(type=inner):
+            value = _of_type(inner, name)
+        case inspect.UnionType(types=types):
+            value = _of_type(next(one for one in types if not isinstance(one, inspect.NoneType)), name)
+        case inspect.LiteralType(values=values):
+            value = values[0]
+        case inspect.StructType(cls=cls):
+            value = example(cls)
+        case inspect.CollectionType(item_type=item):
+            value = [_of_type(item, name)]
+        case inspect.DictType(value_type=item):
+            value = {"general": _of_type(item, name)}
+        case inspect.IntType(ge=least):
+            value = least or 1
+        case _:
+            value = _PLAIN.get(type(kind), name)
+    return value

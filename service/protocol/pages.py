@@ -1,0 +1,102 @@
+"""What is asked and answered over HTTP beyond what commands and their acks are: each a struct, as on the socket.
+
+A query's fields are the parameters of a request: those in its path, and those after the question mark.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from service.domain.events import Role, Visibility
+from service.protocol.commands import RoomId, RoomName, UserId
+from service.protocol.events import Receipt
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A request that takes no parameters."""
+
+
+class RoomQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A request about one room."""
+
+    room_id: RoomId
+
+
+class DirectoryQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A page of rooms by id; `after` is the last id of the page before."""
+
+    after: RoomId | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 100
+
+
+class RoomEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A room in the directory."""
+
+    room_id: str
+    name: str
+    visibility: Visibility
+    created_at: str
+
+
+class Directory(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A page of the public rooms, by room id."""
+
+    rooms: list[RoomEntry]
+    has_more: bool
+
+
+class RoomView(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A room as one user may see it.
+
+    `role` is there for members. `head` is the seq of the last event that the user may read, and is not there for those
+    who were never in the room; `members`, their number, is not there for those who have left a room that is not public.
+    """
+
+    room_id: str
+    name: str
+    visibility: Visibility
+    role: Role | None = None
+    head: int | None = None
+    members: int | None = None
+
+
+class ReceiptList(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How far everybody has read in a room, the latest first."""
+
+    receipts: list[Receipt]
+
+
+class Readiness(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Whether commands can be recorded now; how the log and the bus are; and how many connections the node has."""
+
+    ready: bool
+    log: str
+    bus: str
+    connections: int
+
+
+class DemoSignIn(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """The body of `POST /dev/token`."""
+
+    user_id: UserId
+    name: RoomName | None = None
+
+
+class DemoToken(msgspec.Struct, frozen=True, rename="camel"):
+    """A token that holds for an hour."""
+
+    token: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """An RFC 9457 problem document; `code` is that of every door, and `parameter` names the one that is wrong."""
+
+    type: str
+    title: str
+    status: int
+    detail: str | None = None
+    code: str | None = None
+    retryable: bool | None = None
+    parameter: str | None = None
+    retry_after: float | None = None

@@ -1,0 +1,54 @@
+"""What an error is over HTTP: its status, and its RFC 9457 problem document with the code that every door uses."""
+
+from http import HTTPStatus
+from typing import Any
+
+from service.errors import OnRecordError, Trouble
+from service.protocol.native import error_fields
+
+STATUS: dict[str, int] = {
+    "malformed": 400,
+    "unknown_type": 400,
+    "ref_required": 400,
+    "not_connected": 400,
+    "token_invalid": 401,
+    "token_expired": 401,
+    "not_a_member": 403,
+    "not_allowed": 403,
+    "muted": 403,
+    "banned": 403,
+    "room_not_found": 404,
+    "message_not_found": 404,
+    "user_not_found": 404,
+    "ref_conflict": 409,
+    "room_exists": 409,
+    "room_archived": 409,
+    "last_owner": 409,
+    "too_many_rooms": 409,
+    "message_deleted": 410,
+    "message_too_long": 422,
+    "empty_message": 422,
+    "unsafe_content": 422,
+    "too_many_requests": 429,
+    "overloaded": 503,
+    "unavailable": 503,
+    "projection_behind": 503,
+}
+"""The status of every error code of the contract, also of those that no request over HTTP meets yet."""
+
+
+def status_of(error: OnRecordError | type[OnRecordError]) -> int:
+    """Return an error's status."""
+    trouble = issubclass(error if isinstance(error, type) else type(error), Trouble)
+    return STATUS.get(error.code, 503 if trouble else 400)
+
+
+def problem_fields(error: OnRecordError) -> dict[str, Any]:
+    """Return an error's problem document: `title` is the status in words, `detail` the sentence of every door."""
+    fields = error_fields(error)
+    return {**plain_problem(status_of(error)), "detail": fields.pop("message"), **fields}
+
+
+def plain_problem(status: int) -> dict[str, Any]:
+    """Return the problem document of a status that says it all."""
+    return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}

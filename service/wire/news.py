@@ -1,0 +1,98 @@
+"""What reaches connections from outside their own commands: the bus, the tail reader, a renewed log.
+
+The rule: what is on the record is delivered through the hub alone, in order; here is what has no place in that order.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from service.domain.streams import room_of
+from service.errors import Trouble
+from service.live.hub import Hub
+from service.live.people import People
+from service.live.relay import Relay
+from service.log.mapper import Mapper, Row
+from service.log.readiness import Readiness
+from service.protocol.close import Close
+from service.protocol.events import MessageReadBy, Receipts, timestamp
+from service.wire.sessions import Sessions
+
+MARKER = "marker"
+_marker = msgspec.json.Decoder(MessageReadBy)
+log = logging.getLogger("onrecord.news")
+
+
+class News:
+    """Takes news and tells connections."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        relay: Relay,
+        mapper: Mapper,
+        people: People,
+        sessions: Sessions,
+        readiness: Readiness,
+    ) -> None:
+        self._hub = hub
+        self._relay = relay
+        self._mapper = mapper
+        self._people = people
+        self._sessions = sessions
+        self._readiness = readiness
+        relay.on_events(self.recorded_elsewhere)
+        relay.on_room(MARKER, lambda room, payload: hub.broadcast(room, _marker.decode(payload)))
+
+    def recorded_elsewhere(self, stream: str, rows: list[Row]) -> None:
+        """Deliver what another node recorded in a room; where words cannot be read here yet, the log is read."""
+        events = [self._mapper.heard(stream, row) for row in rows]
+        readable = [event for event in events if event is not None]
+        if len(readable) == len(rows):
+            self._hub.deliver({stream: readable})
+        else:
+            self._hub.lacks(room_of(stream), rows[-1].seq)
+
+    def marker_moved(self, room: str, user: str, message: int, at: datetime) -> None:
+        """Tell a room on every node that somebody has read up to a message."""
+        moved = MessageReadBy(room_id=room, user_id=user, message_id=message, at=timestamp(at))
+        self._hub.broadcast(room, moved)
+        self._relay.tell_room(room, MARKER, msgspec.json.encode(moved))
+
+    def renewed(self, epoch: str) -> None:
+        """Forget everything: the log is another one now, and every client has to come back with its cursors."""
+        self._readiness.renewed(epoch)
+        self._hub.reset()
+        self._people.clear()
+        for session in self._sessions.all():
+            session.close(Close.FENCED, "the log was restored; come back")
+
+
+class ReceiptsAgain:
+    """After an outage of the bus, tells every room in use how far everybody has read: nobody heard what moved in it."""
+
+    def __init__(self, hub: Hub, receipts: Callable[[str], Any]) -> None:
+        self._hub = hub
+        self._receipts = receipts
+        self._due = asyncio.Event()
+
+    def due(self) -> None:
+        """Do it soon."""
+        self._due.set()
+
+    async def run(self) -> None:
+        """Do it whenever it is due, one room after the other, until cancelled."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            for room in self._hub.heard_rooms():
+                try:
+                    found: Receipts = await self._receipts(room)
+                except Trouble as error:
+                    log.warning("receipts_not_sent", extra={"room": room, "problem": str(error)})
+                else:
+                    self._hub.broadcast(room, found)

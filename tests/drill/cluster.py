@@ -1,0 +1,161 @@
+"""What is broken: a database of its own, nodes as real processes on it, and proxies between every node and its servers.
+
+The rule: the environment of a node is made in one place (`node_environment`), and whatever was started is stopped when
+the block ends, a stopped or hanging process too, and by the reaper if this process is killed.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from service.embedded import Servers
+from service.embedded.daemon import free_port
+from service.settings import BY_VARIABLE
+from tests.databases import Database, fresh_database
+from tests.drill.reaper import Reaper
+from tests.proxies import Proxy, proxied
+from tests.whole import processes
+
+if TYPE_CHECKING:
+    from tests.whole.processes import Process
+
+BUS_KEY = "dGhlIGtleSBvZiB0aGUgZHJpbGwncyBvd24gYnVzLi4="
+STARTS = 30.0
+"""Seconds that a node has to listen; after that the drill is given up."""
+
+
+def node_environment(database: Database, redis_url: str, port: int) -> dict[str, str]:
+    """Return the environment of a node: an unknown setting would be refused, so only known ones are named."""
+    wanted = {
+        "ONRECORD_PORT": str(port),
+        "ONRECORD_REDIS_URL": redis_url,
+        "ONRECORD_BUS_KEY": BUS_KEY,
+        "ONRECORD_DRAIN_SECONDS": "1",
+    }
+    known = {name: value for name, value in wanted.items() if name in BY_VARIABLE}
+    return processes.environment(database, **known)
+
+
+class Node:
+    """A `serve` process, and what can happen to it. It keeps its address over restarts."""
+
+    def __init__(
+        self, number: int, start: Callable[[], Any], reaper: Reaper, postgres: Proxy, redis: Proxy, url: str
+    ) -> None:
+        self.number = number
+        self.url = url
+        self.postgres = postgres
+        self.redis = redis
+        self.words: list[str] = []
+        self._start = start
+        self._reaper = reaper
+        self._process: Process | None = None
+        self._collecting: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start it; returns when it listens."""
+        self._process = process = await self._start()
+        self._reaper.watch(process.process.pid)
+        process.words = self.words
+        self._collecting = asyncio.create_task(processes.collect(process))
+        async with asyncio.timeout(STARTS):
+            await processes.wait_for_address(process)
+
+    async def kill(self) -> None:
+        """End it as a power cut would."""
+        await self._end(signal.SIGKILL)
+
+    async def terminate(self) -> int:
+        """Ask it to stop; return its exit code."""
+        return await self._end(signal.SIGTERM)
+
+    def pause(self) -> None:
+        """Stop it where it is, as a machine that is suspended or starved."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.process.send_signal(number)
+
+    async def _end(self, number: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        process, self._process = self._process.process, None
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+        code = await process.wait()
+        self._reaper.release(process.pid)
+        if self._collecting is not None:
+            await self._collecting
+        return code
+
+
+@dataclass
+class Cluster:
+    """What runs."""
+
+    servers: Servers
+    database: Database
+    nodes: list[Node]
+    reaper: Reaper = field(repr=False)
+
+    @asynccontextmanager
+    async def owner(self) -> AsyncIterator["psycopg.AsyncConnection[Any]"]:
+        """Give a connection of the database's owner, past the proxies."""
+        async with await psycopg.AsyncConnection.connect(self.database.owner_url, autocommit=True) as owner:
+            yield owner
+
+
+@asynccontextmanager
+async def cluster(
+    servers: Servers, *, nodes: int = 2, program: tuple[str, ...] = ("service.cli",), projector: bool = False
+) -> AsyncIterator[Cluster]:
+    """Give a cluster whose nodes listen; `program` is what they run, see `processes.start`."""
+    async with AsyncExitStack() as stack:
+        reaper = Reaper()
+        stack.callback(reaper.close)
+        database = stack.enter_context(fresh_database(servers))
+        made = [await _node(stack, servers, database, reaper, program, number) for number in range(nodes)]
+        running = Cluster(servers, database, made, reaper)
+        await asyncio.gather(*(node.start() for node in made))
+        if projector:
+            await _projector(stack, database, reaper)
+        yield running
+
+
+async def _node(
+    stack: AsyncExitStack,
+    servers: Servers,
+    database: Database,
+    reaper: Reaper,
+    program: tuple[str, ...],
+    number: int,
+) -> Node:
+    postgres, database_url = await stack.enter_async_context(proxied(database.app_url, Proxy))
+    redis, redis_url = await stack.enter_async_context(proxied(servers.redis_url, Proxy))
+    port = free_port()
+    env = node_environment(replace(database, app_url=database_url), redis_url, port)
+    start = partial(processes.start, env, "serve", program=program)
+    node = Node(number, start, reaper, postgres, redis, f"ws://127.0.0.1:{port}/ws")
+    stack.push_async_callback(node.kill)
+    return node
+
+
+async def _projector(stack: AsyncExitStack, database: Database, reaper: Reaper) -> None:
+    """Run a projector, so that reads stay possible however long the drill lasts."""
+    process = await processes.start(processes.environment(database), "project", "run")
+    reaper.watch(process.process.pid)
+    collecting = asyncio.create_task(processes.collect(process))
+    stack.push_async_callback(asyncio.wait, [collecting])
+    stack.push_async_callback(process.kill)

@@ -1,0 +1,169 @@
+"""What every client did and heard, in order: the only thing the checker looks at, beside the log.
+
+Times are seconds on one monotonic clock, since the history began; no two records have the same. An operation stands
+where it was invoked, a delivery where it was received. A history can be written to a file and judged again, so nothing
+in it refers to what runs.
+"""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+Op = Literal["connect", "send", "join", "leave", "history"]
+Outcome = Literal["ok", "refused", "unknown"]
+
+_STEP = 1e-7
+"""Seconds between two records at least; a float of this size tells them apart for weeks."""
+
+
+class _Record(msgspec.Struct, kw_only=True, tag_field="record", tag=str.lower, omit_defaults=True):
+    """A line of the file."""
+
+
+class Said(msgspec.Struct, array_like=True, frozen=True):
+    """A message as a page of history shows it."""
+
+    seq: int
+    user: str
+    content: str | None
+    at: str
+
+
+class Head(msgspec.Struct, omit_defaults=True, rename="camel"):
+    """What `connected` says of a room."""
+
+    recovered: bool
+    head: int | None = None
+    reason: str | None = None
+
+
+class Operation(_Record):
+    """One try of one command on one connection.
+
+    `unknown` means that the connection was lost, or given up, before the answer; the next try, of the same `ref`, is an
+    operation of its own. `seq`, `at` and `head` are the ack's; `page` and `more` what a history read was answered.
+    """
+
+    process: str
+    user: str
+    connection: str
+    node: int
+    op: Op
+    invoked: float
+    room: str = ""
+    ref: str = ""
+    content: str | None = None
+    cursors: dict[str, int | None] = {}
+    after: int | None = None
+    before: int | None = None
+    limit: int = 0
+    completed: float | None = None
+    outcome: Outcome = "unknown"
+    code: str = ""
+    retryable: bool = False
+    seq: int = 0
+    at: str = ""
+    head: int = 0
+    heads: dict[str, Head] = {}
+    page: list[Said] = []
+    more: bool = False
+
+
+class Delivery(_Record):
+    """An event of a room's order, as a connection received it; `user` is its author, or whom it is about."""
+
+    connection: str
+    time: float
+    room: str
+    seq: int
+    type: str
+    user: str | None = None
+    content: str | None = None
+    ref: str | None = None
+    at: str = ""
+
+
+class Snapshot(_Record):
+    """The page of history that follows the ack of a join."""
+
+    connection: str
+    time: float
+    room: str
+    page: list[Said]
+    more: bool
+
+
+class Closed(_Record):
+    """A connection's end, with its close code (1006: no word)."""
+
+    connection: str
+    time: float
+    code: int
+
+
+class Silence(_Record):
+    """A time in which nobody sent anything: whoever was connected throughout has to have heard all that was before."""
+
+    began: float
+    ended: float
+
+
+class Fault(_Record):
+    """What was broken, and from when to when; for people who read the file."""
+
+    name: str
+    began: float
+    ended: float
+
+
+class Logged(_Record):
+    """An event as the log has it in the end; `user` is its author, or whom it is about."""
+
+    room: str
+    seq: int
+    type: str
+    by: str
+    at: str
+    user: str | None = None
+    content: str | None = None
+    ref: str | None = None
+
+
+Record = Operation | Delivery | Snapshot | Closed | Silence | Fault | Logged
+
+
+class History:
+    """Records, in the order in which they were begun."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self.records: list[Record] = list(records)
+        self._began = time.monotonic()
+        self._last = 0.0
+
+    def now(self) -> float:
+        """Return the time, later than every time given out before."""
+        self._last = max(time.monotonic() - self._began, self._last + _STEP)
+        return self._last
+
+    def add(self, record: Record) -> None:
+        """Write a record down. An operation is added when it is invoked, and filled in when it is answered."""
+        self.records.append(record)
+
+    def save(self, path: Path) -> None:
+        """Write the history into a file, a JSON object a line."""
+        encoder = msgspec.json.Encoder()
+        path.write_bytes(b"".join(encoder.encode(record) + b"\n" for record in self.records))
+
+
+def load(path: Path) -> History:
+    """Return the history in a file.
+
+    Raises:
+        msgspec.DecodeError: it holds none.
+        OSError: it cannot be read.
+    """
+    decoder = msgspec.json.Decoder(Record)
+    return History(decoder.decode(line) for line in path.read_bytes().splitlines())

@@ -1,0 +1,201 @@
+"""The load: seeded people who post to shared rooms over all nodes, and do what people and their networks do.
+
+They come late, leave and come back, read the history, reconnect to any node, lose the connection right after a frame
+left, and send again what was answered long ago. Each has a chance of its own, seeded; when what happens is up to the
+cluster.
+"""
+
+import asyncio
+import random
+from collections.abc import Iterator
+
+from tests.drill.client import Client, Order
+from tests.drill.cluster import Cluster, Node
+from tests.drill.connection import Connection, Lost
+from tests.drill.history import History
+
+ROOMS = ("hot-0", "hot-1", "hot-2")
+PEOPLE = 8
+LATE = 2
+"""Of the people, how many come only when they are called."""
+
+REMEMBERED = 20
+"""Answered messages of which one is sent again now and then."""
+
+
+class Person(Client):
+    """Somebody who posts."""
+
+    def __init__(self, load: "Load", number: int, rng: random.Random) -> None:
+        # Two clients share a user: the ref is shown to both, and both hear everything.
+        user = f"user-{max(1, number)}"
+        super().__init__(f"p{number}", user, load.nodes, load.history, rng)
+        self.rooms = list(ROOMS)
+        self.posted = 0
+        self._load = load
+        self._may_leave = number > 1
+        self._from_first = number % 2 == 0
+        self._sent: list[Order] = []
+
+    def first_cursor(self) -> int | None:
+        """See `Client`: some want a room from its first event, the others what a chat shows on a join."""
+        return 0 if self._from_first else None
+
+    async def act(self, connection: Connection) -> None:
+        """Wait a little, and do something by chance; rest while the load is stopped."""
+        if self._load.stopped:
+            self.resting = True
+            await self.rest(connection)
+            self.resting = False
+            return
+        await self.rest(connection, self.rng.expovariate(self._load.rate_each))
+        await self._by_chance(connection)
+
+    async def _by_chance(self, connection: Connection) -> None:
+        chance = self.rng.random()
+        if self.rng.random() < self._load.cutting:
+            await self._send_and_cut(connection)
+        elif chance < 0.80:
+            for _ in range(self.rng.choice((1, 1, 1, 2, 4))):
+                self._sent.append(self._message())
+            del self._sent[:-REMEMBERED]
+        elif chance < 0.89:
+            await self._read(connection)
+        elif chance < 0.94:
+            self._repeat()
+        elif chance < 0.97 and self._may_leave:
+            self.order("leave", self.rng.choice(self.rooms))  # and `answered` brings it back
+        else:
+            raise Lost  # goes, and comes back with its cursors
+
+    def _message(self) -> Order:
+        self.posted += 1
+        content = f"{self.name} says {self.posted} " + "~" * self.rng.choice((0, 0, 20, 400))
+        return self.order("send", self.rng.choice(self.rooms), content=content)
+
+    async def _send_and_cut(self, connection: Connection) -> None:
+        order = self._message()
+        await connection.send_and_cut("send", "message:send", order.ref, room=order.room, **order.fields)
+        raise Lost
+
+    async def _read(self, connection: Connection) -> None:
+        room = self.rng.choice(self.rooms)
+        fields = {"room": room, "limit": self.rng.choice((5, 20, 50))}
+        if self.rng.random() < 0.4 and self.cursors[room] > 1:
+            fields[self.rng.choice(("before", "after"))] = self.rng.randint(1, self.cursors[room])
+        await connection.command("history", "message:history", f"read-{self.rng.getrandbits(64):x}", **fields)
+
+    def _repeat(self) -> None:
+        answered = [order for order in self._sent if order.answer is not None]
+        if answered:
+            order = self.rng.choice(answered)
+            self.orders.append(Order(order.op, order.room, order.ref, order.fields))
+
+    def answered(self, order: Order) -> None:
+        """See `Client`: whoever left comes back at once, and wants what was missed."""
+        if order.op == "leave":
+            self.order("join", order.room, after=self.cursors[order.room])
+
+
+class Probe(Client):
+    """A client of one node that posts when asked to: it measures how long a node takes to serve and to hear."""
+
+    def __init__(self, node: Node, nodes: list[Node], history: History, rng: random.Random) -> None:
+        super().__init__(f"probe{node.number}", f"probe-{node.number}", nodes, history, rng, home=node)
+        # Every probe hears every room, and posts to its own alone: what it posts brings it no news of the others'.
+        self.rooms = [f"probe-{one.number}" for one in nodes] + list(ROOMS)
+        self.room = f"probe-{node.number}"
+        self.said = 0
+
+    async def act(self, connection: Connection) -> None:
+        """Rest until there is something to say."""
+        self.resting = True
+        await self.rest(connection)
+        self.resting = False
+
+    async def say(self, room: str | None = None) -> int:
+        """Post a message, to this probe's room if no other is named; return its seq once it is acked."""
+        self.said += 1
+        order = self.order("send", room or self.room, content=f"{self.name} says {self.said}")
+        await order.done.wait()
+        assert order.answer is not None
+        return order.answer.seq
+
+
+class Load:
+    """Everybody."""
+
+    def __init__(self, cluster: Cluster, history: History, *, seed: int, rate: float) -> None:
+        rng = random.Random(seed)
+        self.nodes = cluster.nodes
+        self.history = history
+        self.stopped = False
+        self.cutting = 0.01
+        self.rate_each = rate / PEOPLE
+        self.people = [Person(self, number, random.Random(rng.random())) for number in range(PEOPLE)]
+        self.probes = [Probe(node, self.nodes, history, random.Random(rng.random())) for node in self.nodes]
+        self._waiting = self.people[-LATE:]
+        self._tasks: dict[Client, asyncio.Task[None]] = {}
+
+    def start(self) -> None:
+        """Let everybody live but those who come late."""
+        for one in (*self.people[:-LATE], *self.probes):
+            self._live(one)
+
+    def call(self) -> None:
+        """Let one of those come who are late."""
+        if self._waiting:
+            self._live(self._waiting.pop(0))
+
+    def stop(self) -> None:
+        """Let nobody begin anything new."""
+        self.stopped = True
+
+    def resume(self) -> None:
+        """Go on."""
+        self.stopped = False
+        for one in self.people:
+            one.wake.set()
+
+    async def settled(self) -> None:
+        """Wait until everybody rests: connected, with nothing unanswered."""
+        while not all(one.resting and not one.orders for one in self.living):
+            self._check()
+            await asyncio.sleep(0.01)
+
+    async def heard(self, heads: dict[str, int]) -> None:
+        """Wait until everybody has heard their rooms up to the heads."""
+        while not all(one.has(heads) for one in self.living):
+            self._check()
+            await asyncio.sleep(0.01)
+
+    async def acked_more(self, more: int) -> None:
+        """Wait until so many more commands are acknowledged."""
+        goal = self.acks() + more
+        while self.acks() < goal:
+            self._check()
+            await asyncio.sleep(0.02)
+
+    def acks(self) -> int:
+        """Return how many tries were acknowledged so far."""
+        return sum(one.acked for one in self.living)
+
+    @property
+    def living(self) -> Iterator[Client]:
+        """Everybody who came."""
+        return iter([*self._tasks])
+
+    async def end(self) -> None:
+        """End every connection."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _live(self, one: Client) -> None:
+        self._tasks[one] = asyncio.create_task(one.live())
+
+    def _check(self) -> None:
+        """Fail where a client failed: that is a fault of the drill."""
+        for task in self._tasks.values():
+            if task.done():
+                task.result()

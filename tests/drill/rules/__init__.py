@@ -1,0 +1,35 @@
+"""The rules, by name: each takes the evidence and yields a sentence, with what was seen, per breach it finds.
+
+The rule of the rules: pure, and no rule relies on another having found nothing.
+"""
+
+from collections.abc import Callable, Iterator
+
+from tests.drill.evidence import Evidence
+from tests.drill.rules import answers, log, pages, streams
+
+Rule = Callable[[Evidence], Iterator[str]]
+
+RULES: dict[str, Rule] = {
+    "lost": answers.acknowledged,
+    "twice": log.once,
+    "invented": log.meant,
+    "hole": log.numbered,
+    "clock": log.clock,
+    "retry": answers.same_answer,
+    "real-time": answers.real_time,
+    "refused": answers.refused,
+    "unanswered": answers.unanswered,
+    "order": streams.contiguous,
+    "told-wrong": streams.true,
+    "too-early": streams.not_before_it_was_said,
+    "skipped": streams.continued,
+    "unheard": streams.heard_in_silence,
+    "absent": streams.present,
+    "leak": streams.permitted,
+    "unrecovered": streams.recovered,
+    "closed": streams.closed,
+    "page": pages.whole,
+    "page-wrong": pages.true,
+}
+"""Every rule; what each one means is its docstring, and the table in docs/reliability.md."""
