@@ -1,6 +1,6 @@
 """Any value of a struct, for Hypothesis: drawn from the types of its fields, as msgspec reads them."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ times = st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9999, 1,
 _storable = st.characters(codec="utf-8", exclude_characters="\0")
 _plain: dict[type[inspect.Type], st.SearchStrategy[Any]] = {
     inspect.BoolType: st.booleans(),
+    inspect.DateTimeType: times.map(lambda at: at.replace(tzinfo=UTC)),
     inspect.FloatType: st.floats(allow_nan=False, allow_infinity=False),
     inspect.NoneType: st.none(),
 }

@@ -36,6 +36,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "code": ("not_a_member",),
     "content": ("Hello, this is on the record.",),
     "editedAt": (TIME,),
+    "deletedAt": (TIME,),
     "emoji": ("\N{THUMBS UP SIGN}",),
     "epoch": ("0b9f7c1e-6a35-4d0a-8f52-3f4f0c9d1a77",),
     "expiresAt": (TIME,),

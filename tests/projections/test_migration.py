@@ -18,6 +18,9 @@ from tests.databases import Database, _maintenance, database_named
 from tests.projections.test_queries import OPENED, joined, left, one_room, read, said
 from tests.projections.worlds import World, world
 
+FIRST = ("messages", "memberships", "read_receipts", "rooms")
+"""The read models that there were."""
+
 
 @pytest.fixture
 def old_database(servers: Servers) -> Iterator[Database]:
@@ -49,7 +52,7 @@ async def test_the_rows_of_the_first_versions_are_carried_over(old_database: Dat
         for projection in PROJECTIONS:
             report = await verify(here.connection, here.node.mapper, projection)
             assert report["equal"], report
-            assert report["position"] == 7
+            assert report["position"] == (7 if projection.name in FIRST else 0)
         row = await one_room(here, "alice")
         assert (row.unread, row.mentions, row.topic, row.archived, row.head) == (1, 1, None, False, 7)
         views = await here.connection.fetch(

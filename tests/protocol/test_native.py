@@ -243,7 +243,15 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "presence:set": {"status": "away"},
     "auth:refresh": {"token": "t"},
 }
-UNRECORDED = {"room:list", "room:members", "message:history", "auth:refresh"}
+UNRECORDED = {
+    "room:list",
+    "room:members",
+    "message:history",
+    "typing:start",
+    "typing:stop",
+    "presence:set",
+    "auth:refresh",
+}
 RECORDED = set(MINIMAL) - UNRECORDED
 
 

@@ -124,6 +124,9 @@ TABLE: dict[str, list[Row]] = {
     "message:unpin": [Row(message("moderator"))],
     "message:history": [Row()],
     "message:read": [Row(message("moderator"), by="member", heard="message:read")],
+    "typing:start": [Row(heard="typing:start")],
+    "typing:stop": [Row(before=lambda w: w.say("owner", "typing:start"), heard="typing:stop")],
+    "presence:set": [Row(lambda _w: {"status": "away"}, heard="presence:changed")],
     "auth:refresh": [Row(lambda w: {"token": token(w.user("owner"))})],
 }
 
@@ -208,7 +211,8 @@ async def heard_all(listener: Client, now: Model, row: Row, knew: Model) -> None
         await listener.until(lambda: listener.events("room:user_left", userId=now.user))
     if now.invitations.keys() - knew.invitations.keys():
         await listener.until(lambda: listener.events("room:invited"))
-    if row.heard and now.rooms:
+    is_sender = now.user.startswith(f"{row.by}-")
+    if row.heard and now.rooms and not (is_sender and row.heard != "message:read"):
         await listener.until(lambda: listener.events(row.heard or ""))
 
 
