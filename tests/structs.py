@@ -1,6 +1,6 @@
 """Any value of a struct, for Hypothesis: drawn from the types of its fields, as msgspec reads them."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ _plain: dict[type[inspect.Type], st.SearchStrategy[Any]] = {
     inspect.BoolType: st.booleans(),
     inspect.FloatType: st.floats(allow_nan=False, allow_infinity=False),
     inspect.NoneType: st.none(),
+    inspect.DateTimeType: times.map(lambda at: at.replace(tzinfo=UTC)),
 }
 
 

@@ -46,7 +46,9 @@ async def test_the_rows_of_the_first_versions_are_carried_over(old_database: Dat
         await here.happen(said("not projected yet"))
         applied = schema.migrate(old_database.owner_url, old_database.app_url)
         assert "0004_chat_actions" in applied
-        for projection in PROJECTIONS:
+        for projection in (
+            one for one in PROJECTIONS if one.name != "activity"
+        ):  # which is newer, and begins at 0
             report = await verify(here.connection, here.node.mapper, projection)
             assert report["equal"], report
             assert report["position"] == 7

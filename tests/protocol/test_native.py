@@ -243,7 +243,10 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "presence:set": {"status": "away"},
     "auth:refresh": {"token": "t"},
 }
-UNRECORDED = {"room:list", "room:members", "message:history", "auth:refresh"}
+UNRECORDED = {
+    *("room:list", "room:members", "message:history", "auth:refresh"),
+    *("typing:start", "typing:stop", "presence:set"),
+}
 RECORDED = set(MINIMAL) - UNRECORDED
 
 
