@@ -13,9 +13,9 @@ times = st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9999, 1,
 _storable = st.characters(codec="utf-8", exclude_characters="\0")
 _plain: dict[type[inspect.Type], st.SearchStrategy[Any]] = {
     inspect.BoolType: st.booleans(),
-    inspect.DateTimeType: times.map(lambda at: at.replace(tzinfo=UTC)),
     inspect.FloatType: st.floats(allow_nan=False, allow_infinity=False),
     inspect.NoneType: st.none(),
+    inspect.DateTimeType: times.map(lambda at: at.replace(tzinfo=UTC)),
 }
 
 

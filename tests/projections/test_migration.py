@@ -18,9 +18,6 @@ from tests.databases import Database, _maintenance, database_named
 from tests.projections.test_queries import OPENED, joined, left, one_room, read, said
 from tests.projections.worlds import World, world
 
-FIRST = ("messages", "memberships", "read_receipts", "rooms")
-"""The read models that there were."""
-
 
 @pytest.fixture
 def old_database(servers: Servers) -> Iterator[Database]:
@@ -49,10 +46,12 @@ async def test_the_rows_of_the_first_versions_are_carried_over(old_database: Dat
         await here.happen(said("not projected yet"))
         applied = schema.migrate(old_database.owner_url, old_database.app_url)
         assert "0004_chat_actions" in applied
-        for projection in PROJECTIONS:
+        for projection in (
+            one for one in PROJECTIONS if one.name != "activity"
+        ):  # which is newer, and begins at 0
             report = await verify(here.connection, here.node.mapper, projection)
             assert report["equal"], report
-            assert report["position"] == (7 if projection.name in FIRST else 0)
+            assert report["position"] == 7
         row = await one_room(here, "alice")
         assert (row.unread, row.mentions, row.topic, row.archived, row.head) == (1, 1, None, False, 7)
         views = await here.connection.fetch(

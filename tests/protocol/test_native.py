@@ -244,13 +244,8 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "auth:refresh": {"token": "t"},
 }
 UNRECORDED = {
-    "room:list",
-    "room:members",
-    "message:history",
-    "typing:start",
-    "typing:stop",
-    "presence:set",
-    "auth:refresh",
+    *("room:list", "room:members", "message:history", "auth:refresh"),
+    *("typing:start", "typing:stop", "presence:set"),
 }
 RECORDED = set(MINIMAL) - UNRECORDED
 
