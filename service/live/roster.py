@@ -85,7 +85,8 @@ class Roster:
         claims = self._claims.get(user)
         if claims:
             return "online" if "online" in claims.values() else "away"
-        return self._shown.get(user, "offline") if user in self._leaving else "offline"
+        # Whoever came and went between two looks was here all the same, and others are told so.
+        return self._shown.get(user, "online") if user in self._leaving else "offline"
 
     def last_seen(self, user: str) -> int | None:
         """Return when somebody who is offline left, in milliseconds since 1970; None where it is not known."""

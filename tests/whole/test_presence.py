@@ -43,10 +43,6 @@ async def node(database: Database) -> AsyncIterator[Process]:
         yield process
 
 
-@pytest.mark.xfail(
-    reason="known defect: a serving node tells nobody of presence changes; members are shown right",
-    strict=False,
-)
 async def test_a_disconnect_is_told_after_the_grace_and_a_return_too(node: Process) -> None:
     async with client(node.url, "alice") as alice:
         await alice.join("general")
@@ -113,10 +109,6 @@ async def test_away_is_when_all_devices_are(node: Process) -> None:
         assert presence(alice, "bob")[-3:] == ["away", "online", "offline"]
 
 
-@pytest.mark.xfail(
-    reason="known defect: a serving node tells nobody of presence changes; members are shown right",
-    strict=False,
-)
 async def test_people_who_share_no_room_hear_nothing_of_each_other(node: Process) -> None:
     async with client(node.url, "alice") as alice, client(node.url, "carol") as carol:
         await alice.join("general")
