@@ -11,6 +11,9 @@ from msgspec import Meta
 
 from service.domain.events import Role, Visibility
 
+PROTOCOL = 1
+"""The version of the wire contract."""
+
 ROOM_ID = r"\A[a-z0-9][a-z0-9._-]{0,63}\Z"
 USER_ID = r"\A[A-Za-z0-9][A-Za-z0-9._@|-]{0,127}\Z"
 REF = r"\A[A-Za-z0-9._:-]{1,64}\Z"

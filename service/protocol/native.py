@@ -5,7 +5,6 @@ A frame that is not JSON (RFC 8259), not an object or nested too deep cannot be 
 Duplicate keys, lone surrogates and NUL are refused: JSON readers disagree about them, and Postgres cannot hold them.
 """
 
-import json
 import re
 from typing import Any
 
@@ -15,9 +14,8 @@ from service.errors import Malformed, OnRecordError, RefRequired, UnknownType
 from service.protocol.acks import Ack, ack_fields
 from service.protocol.commands import COMMANDS, REF, Connect, Frame
 from service.protocol.events import Outgoing
+from service.protocol.strict import Duplicate, NotJson, check_strings, parse_json
 
-MAX_DEPTH = 32
-_LONGEST_INTEGER = 20  # digits and sign
 _encoder = msgspec.json.Encoder()
 _ref = re.compile(REF)
 
@@ -26,32 +24,18 @@ class NotAFrame(Exception):
     """What came is no JSON object that could be answered; close with 4501."""
 
 
-class Duplicate(dict[str, Any]):
-    """An object in which a key came twice: kept apart until the command's `ref` is known."""
-
-    key: str
-
-
 def parse(text: str) -> dict[str, Any]:
     """Return the JSON object in `text`.
 
     Raises:
-        NotAFrame: it is not JSON, not an object, or nested deeper than `MAX_DEPTH`.
+        NotAFrame: it is not JSON, not an object, or nested too deep.
     """
     try:
-        value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_int=_integer
-        )
-    except (ValueError, RecursionError) as error:
-        reason = "not JSON"
-        raise NotAFrame(reason) from error
+        value = parse_json(text)
+    except NotJson as error:
+        raise NotAFrame(str(error)) from error
     if not isinstance(value, dict):
-        reason = "not an object"
-        raise NotAFrame(reason)
-    # Only a text with that many brackets can be that deep, so an ordinary frame is not walked at all.
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-        reason = "nested too deep"
-        raise NotAFrame(reason)
+        raise NotAFrame("not an object")
     return value
 
 
@@ -114,57 +98,8 @@ def error_fields(error: OnRecordError) -> dict[str, Any]:
 def _convert(text: str, value: dict[str, Any], schema: type[Frame]) -> Frame:
     # Only an escape can bring in NUL or a lone surrogate, and only a second object another duplicate.
     if "\\u" in text or text.count("{") > 1 or isinstance(value, Duplicate):
-        _check_strings(value, "$")
+        check_strings(value, "$")
     try:
         return msgspec.convert(value, schema)
     except msgspec.ValidationError as error:
         raise Malformed(problem=str(error).replace("`", "'")) from error
-
-
-def _check_strings(value: object, path: str) -> None:
-    """Refuse duplicate keys, NUL and lone surrogates anywhere below `path`."""
-    if isinstance(value, Duplicate):
-        _check_strings(value.key, path)
-        raise Malformed(problem=f"The key {value.key} came twice - at '{path}'")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_strings(key, path)
-            _check_strings(item, f"{path}.{key}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            _check_strings(item, f"{path}[{index}]")
-    elif isinstance(value, str) and ("\0" in value or any("\ud800" <= char <= "\udfff" for char in value)):
-        raise Malformed(problem=f"NUL and lone surrogates cannot be stored - at '{path}'")
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) == len(pairs):
-        return value
-    seen: set[str] = set()
-    duplicate = Duplicate(value)
-    duplicate.key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-    return duplicate
-
-
-def _integer(digits: str) -> int | float:
-    # No number of ours is that long, and Python refuses to read very long ones as integers: it is a wrong type then.
-    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
-
-
-def _refuse_constant(name: str) -> None:
-    message = f"{name} is not JSON"
-    raise ValueError(message)
-
-
-def _depth(value: object) -> int:
-    """Return how deep `value` is nested, counted level by level so that no depth can exhaust the stack."""
-    depth, level = 0, [value]
-    while level := [item for item in level if isinstance(item, dict | list)]:
-        depth += 1
-        level = [
-            item
-            for container in level
-            for item in (container.values() if isinstance(container, dict) else container)
-        ]
-    return depth

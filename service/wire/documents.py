@@ -6,8 +6,8 @@ from typing import Any
 import yaml
 
 from service.protocol import asyncapi
+from service.protocol.commands import PROTOCOL
 from service.wire import openapi
-from service.wire.handlers import PROTOCOL
 
 MEDIA_TYPE = "application/yaml"  # RFC 9512
 

@@ -28,6 +28,7 @@ from service.protocol.acks import (
     RoomListAck,
     RoomMembersAck,
 )
+from service.protocol.commands import PROTOCOL
 from service.protocol.events import (
     Connected,
     Message,
@@ -42,7 +43,6 @@ from service.wire.views import Views
 
 log = logging.getLogger("onrecord.handlers")
 
-PROTOCOL = 1
 HISTORY_ON_JOIN = 50
 MEMBERS_PAGE = 200
 

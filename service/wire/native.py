@@ -21,11 +21,11 @@ from service.errors import (
     Unavailable,
 )
 from service.protocol.close import Close
-from service.protocol.commands import Connect
+from service.protocol.commands import PROTOCOL, Connect
 from service.protocol.native import NotAFrame, decode, decode_connect, encode_error, parse, ref_of
 from service.wire.auth import Identity, bearer
 from service.wire.frames import text_frame
-from service.wire.handlers import PROTOCOL, Handlers, Later
+from service.wire.handlers import Handlers, Later
 from service.wire.services import Services
 from service.wire.session import Session
 from service.wire.transport import EXTENSION, Transport

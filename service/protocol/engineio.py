@@ -1,0 +1,162 @@
+"""Engine.IO 4, the lower half of Socket.IO: its packets, its payloads, and what it refuses a request with.
+
+A packet is one digit and its data. Over WebSocket each is a message of its own, and bytes are a binary message; over
+HTTP several stand in one payload, parted by a record separator, and bytes are base64 behind a `b`. Here a packet on
+its way out is bytes as they stand in a payload.
+
+The rule: a client sends `close`, `pong` and `message`, and `ping` and `upgrade` to upgrade; all else is garbage.
+"""
+
+import base64
+import binascii
+from enum import IntEnum, StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+VERSION = "4"
+SEPARATOR = "\x1e"
+MAX_PACKETS = 4096
+"""Packets in one payload; each may be one character, so that its size alone does not bound the work."""
+
+CLOSE, PING, NOOP, PROBED = b"1", b"2", b"6", b"3probe"
+"""What the server sends beside `open` and messages."""
+
+
+class Kind(StrEnum):
+    """The kinds of packets."""
+
+    OPEN = "0"
+    CLOSE = "1"
+    PING = "2"
+    PONG = "3"
+    MESSAGE = "4"
+    UPGRADE = "5"
+    NOOP = "6"
+
+
+class Packet(NamedTuple):
+    """A packet of a client; `data` is bytes in a message only."""
+
+    kind: Kind
+    data: str | bytes
+
+
+class NotAPacket(Exception):
+    """What came is no packet that a client may send; close the session."""
+
+
+class Problem(IntEnum):
+    """Why a request is refused, by the numbers that stock clients know."""
+
+    UNKNOWN_TRANSPORT = 0
+    UNKNOWN_SID = 1
+    BAD_HANDSHAKE_METHOD = 2
+    BAD_REQUEST = 3
+    FORBIDDEN = 4
+    UNSUPPORTED_VERSION = 5
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return 403 if self is Problem.FORBIDDEN else 400
+
+    @property
+    def sentence(self) -> str:
+        """The same in words."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Problem.UNKNOWN_TRANSPORT: "Transport unknown",
+    Problem.UNKNOWN_SID: "Session ID unknown",
+    Problem.BAD_HANDSHAKE_METHOD: "Bad handshake method",
+    Problem.BAD_REQUEST: "Bad request",
+    Problem.FORBIDDEN: "Forbidden",
+    Problem.UNSUPPORTED_VERSION: "Unsupported protocol version",
+}
+
+
+class Opening(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a new session is told; times are milliseconds, `max_payload` is the bytes of one request's body."""
+
+    sid: str
+    upgrades: tuple[str, ...]
+    ping_interval: int
+    ping_timeout: int
+    max_payload: int
+
+
+def problem_body(problem: Problem) -> bytes:
+    """Return the body of a refusal."""
+    return msgspec.json.encode({"code": problem.value, "message": problem.sentence})
+
+
+def opening(told: Opening) -> bytes:
+    """Return the packet that opens a session."""
+    return b"0" + msgspec.json.encode(told)
+
+
+def message(data: bytes) -> bytes:
+    """Return the packet of a text message; `data` is UTF-8 already."""
+    return b"4" + data
+
+
+def binary_message(data: bytes) -> bytes:
+    """Return the packet of a binary message, as it stands in a payload."""
+    return b"b" + base64.b64encode(data)
+
+
+def binary_of(packet: bytes) -> bytes | None:
+    """Return the bytes of a binary message on its way out, None for any other packet."""
+    return base64.b64decode(packet[1:]) if packet.startswith(b"b") else None
+
+
+def payload(packets: list[bytes]) -> bytes:
+    """Return packets as the body of one response."""
+    return SEPARATOR.encode().join(packets)
+
+
+def decode(packet: str | bytes) -> Packet:
+    """Return the packet in a WebSocket message.
+
+    Raises:
+        NotAPacket: it is none.
+    """
+    if isinstance(packet, bytes):
+        return Packet(Kind.MESSAGE, packet)
+    try:
+        return _checked(Packet(Kind(packet[:1]), packet[1:]))
+    except ValueError as error:
+        raise NotAPacket("no such packet") from error
+
+
+def decode_payload(body: bytes) -> list[Packet]:
+    """Return the packets in the body of one request.
+
+    Raises:
+        NotAPacket: one of them is none, or they are too many.
+    """
+    try:
+        packets = body.decode().split(SEPARATOR)
+    except UnicodeDecodeError as error:
+        raise NotAPacket("not UTF-8") from error
+    if len(packets) > MAX_PACKETS:
+        raise NotAPacket("too many packets")
+    return [_decode_base64(one) if one.startswith("b") else decode(one) for one in packets]
+
+
+def _decode_base64(packet: str) -> Packet:
+    try:
+        return Packet(Kind.MESSAGE, base64.b64decode(packet[1:], validate=True))
+    except (binascii.Error, ValueError) as error:
+        raise NotAPacket("not base64") from error
+
+
+_SAYABLE = {Kind.CLOSE: ("",), Kind.PONG: ("",), Kind.UPGRADE: ("",), Kind.PING: ("probe",)}
+
+
+def _checked(packet: Packet) -> Packet:
+    if packet.kind is not Kind.MESSAGE and packet.data not in _SAYABLE.get(packet.kind, ()):
+        raise NotAPacket("a client may not send this")
+    return packet
