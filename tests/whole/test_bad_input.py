@@ -137,7 +137,10 @@ async def test_every_command_refuses_an_unknown_field_a_wrong_type_and_a_room_th
         await alice.join("general")
         stored = record(database)
         for kind, command in COMMANDS.items():
-            wrong = [{"surprise": 1}, *({name: {"no": "value"}} for name in names_of(command))]
+            wrong: list[dict[str, Any]] = [
+                {"surprise": 1},
+                *({name: {"no": "value"}} for name in names_of(command)),
+            ]
             wrong += [{"roomId": "No Room!"}] if issubclass(command, RoomFrame) else []
             for fields in wrong:
                 await alice.socket.send(json.dumps({"type": kind, "ref": "r", **fields}))
