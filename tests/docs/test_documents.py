@@ -13,6 +13,7 @@ from service.protocol.close import Close
 from service.protocol.commands import COMMANDS
 from service.protocol.events import Outgoing
 from service.settings import BY_VARIABLE
+from service.wire.reads import READS, Read, parameter_names
 from tests.databases import Database, database
 from tests.whole.processes import ROOT, environment, running
 
@@ -76,3 +77,11 @@ async def test_the_client_in_the_readme_works_as_printed(database: Database, tmp
         out, _ = await process.communicate()
     assert process.returncode == 0
     assert "message:new 3 Hello, this is on the record." in out.decode()
+
+
+@pytest.mark.parametrize("read", READS, ids=lambda read: read.path)
+def test_every_read_over_http_is_documented_with_its_parameters(read: Read) -> None:
+    row = next(line for line in PROTOCOL.splitlines() if line.startswith(f"| `{read.path}"))
+    path, _, query = row.split("`")[1].partition("?")
+    given = {name.rstrip("=") for name in query.split("&")} - {""} | set(re.findall(r"{(\w+)}", path))
+    assert given == set(parameter_names(read.query))
