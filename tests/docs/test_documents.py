@@ -15,6 +15,9 @@ from service.protocol.events import Outgoing
 from service.settings import BY_VARIABLE
 from service.wire.reads import READS, Read, parameter_names
 from tests.databases import Database, database
+from tests.drill.faults import FAULTS
+from tests.drill.faulty import BUGS
+from tests.drill.rules import RULES
 from tests.whole.processes import ROOT, environment, running
 
 __all__ = ["database"]
@@ -61,6 +64,14 @@ def test_every_document_is_linked_and_no_link_is_broken() -> None:
             assert target.startswith("http") or (document.parent / target).exists(), (
                 f"{document.name}: {target}"
             )
+
+
+@pytest.mark.parametrize("name", [*FAULTS, *RULES, *BUGS])
+def test_every_fault_rule_and_bug_of_the_drill_is_documented_as_it_says_of_itself(name: str) -> None:
+    fault, rule, bug = FAULTS.get(name), RULES.get(name), BUGS.get(name)
+    meaning = (fault and fault.meaning) or (rule and rule.__doc__) or (bug and bug.meaning) or ""
+    sentence = " ".join(meaning.strip().split("\n\n")[0].split())
+    assert f"| `{name}` | {sentence} |" in (DOCS / "reliability.md").read_text()
 
 
 async def test_the_client_in_the_readme_works_as_printed(database: Database, tmp_path: Path) -> None:

@@ -244,7 +244,9 @@ class _Walk:
             return  # it hears the room already, and goes on
         if one.room in self._open:
             self._end(one.room, time)
-        self._begin(one.room, time, one.after, at_most=one.seq - 1 if self._evidence.is_fresh(one) else one.head)
+        self._begin(
+            one.room, time, one.after, at_most=one.seq - 1 if self._evidence.is_fresh(one) else one.head
+        )
 
     def _delivered(self, one: Delivery) -> None:
         if one.room not in self._open:

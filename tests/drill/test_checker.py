@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,16 +29,29 @@ def at(seq: int) -> str:
     return f"2026-01-01T00:00:0{seq}.000000Z"
 
 
-def operation(user: str, op: str, time: float, *, connection: str | None = None, **fields: object) -> Operation:
-    told: dict[str, object] = {"outcome": "ok", "completed": time + 0.05, "ref": f"{op}-{user}-{time}", **fields}
+def operation(
+    user: str, op: str, time: float, *, connection: str | None = None, **fields: object
+) -> Operation:
+    told: dict[str, Any] = {
+        "outcome": "ok",
+        "completed": time + 0.05,
+        "ref": f"{op}-{user}-{time}",
+        **fields,
+    }
     node = 0 if user == "ann" else 1
     return Operation(
-        process=f"p-{user}", user=user, connection=connection or f"{user}/1", node=node, op=op, invoked=time, **told
-    )  # type: ignore[arg-type] # the fields of an operation, by name
+        process=f"p-{user}",
+        user=user,
+        connection=connection or f"{user}/1",
+        node=node,
+        op=op,
+        invoked=time,
+        **told,
+    )
 
 
-def heard(connection: str, seq: int, time: float, **fields: object) -> Delivery:
-    return Delivery(connection=connection, time=time, room="r", seq=seq, at=at(seq), **fields)  # type: ignore[arg-type]
+def heard(connection: str, seq: int, time: float, **fields: Any) -> Delivery:
+    return Delivery(connection=connection, time=time, room="r", seq=seq, at=at(seq), **fields)
 
 
 def whole_history() -> list[Record]:
@@ -65,9 +79,18 @@ def whole_history() -> list[Record]:
         Logged(room="r", seq=1, type="RoomOpened", by="ann", at=at(1)),
         Logged(room="r", seq=2, type="MemberJoined", by="ann", at=at(2), user="ann"),
         Logged(room="r", seq=3, type="MemberJoined", by="bob", at=at(3), user="bob"),
-        Logged(room="r", seq=4, type="MessagePosted", by="ann", at=at(4), user="ann", content="Hello", ref="one"),
         Logged(
-            room="r", seq=5, type="MessagePosted", by="ann", at=at(5), user="ann", content="Still there?", ref="two"
+            room="r", seq=4, type="MessagePosted", by="ann", at=at(4), user="ann", content="Hello", ref="one"
+        ),
+        Logged(
+            room="r",
+            seq=5,
+            type="MessagePosted",
+            by="ann",
+            at=at(5),
+            user="ann",
+            content="Still there?",
+            ref="two",
         ),
     ]
 
@@ -100,7 +123,9 @@ def lose_an_acknowledged_message(history: list[Record]) -> None:
 
 def record_a_retry_again(history: list[Record]) -> None:
     again = logged(history, 5)
-    history.append(Logged(room="r", seq=6, type=again.type, by="ann", at=at(6), content=again.content, ref="two"))
+    history.append(
+        Logged(room="r", seq=6, type=again.type, by="ann", at=at(6), content=again.content, ref="two")
+    )
 
 
 def record_what_nobody_sent(history: list[Record]) -> None:
@@ -116,7 +141,9 @@ def turn_the_clock_back(history: list[Record]) -> None:
 
 
 def answer_a_retry_otherwise(history: list[Record]) -> None:
-    history.append(operation("ann", "send", 1.45, room="r", ref="two", content="Still there?", seq=5, at=at(6)))
+    history.append(
+        operation("ann", "send", 1.45, room="r", ref="two", content="Still there?", seq=5, at=at(6))
+    )
 
 
 def record_in_the_wrong_order(history: list[Record]) -> None:
