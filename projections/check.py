@@ -7,15 +7,13 @@ table stands, by the code that follows it live, and compares in both directions,
 from typing import TYPE_CHECKING, Any
 
 from projections import PROJECTIONS
+from projections.compare import compare
 from projections.projection import Projection
 from projections.spans import events, next_span, tracked
 from service.log.mapper import Mapper
 
 if TYPE_CHECKING:
     import asyncpg
-
-MAX_KEYS = 5
-"""Differing rows that a report names."""
 
 
 async def status(connection: "asyncpg.Connection[Any]") -> list[dict[str, Any]]:
@@ -48,7 +46,7 @@ async def verify(
         await connection.execute(f"CREATE TEMPORARY TABLE {fresh} (LIKE {live} INCLUDING ALL) ON COMMIT DROP")
         position = await tracked(connection, live)
         await _rebuild(connection, mapper, projection, fresh, position)
-        found = await _compare(connection, projection, fresh)
+        found = await compare(connection, projection.key, live, fresh)
     return {
         "name": projection.name,
         "version": projection.version,
@@ -66,34 +64,6 @@ async def _rebuild(
         if batch := await events(connection, mapper, projection.topics, span):
             await projection.apply(connection, table, batch)
         span = await next_span(connection, projection.topics, span.upto, until)
-
-
-async def _compare(
-    connection: "asyncpg.Connection[Any]", projection: Projection, fresh: str
-) -> dict[str, Any]:
-    live, key = projection.table, ", ".join(projection.key)
-    texts = ", ".join(f"{name}::text" for name in projection.key)
-    await connection.execute(f"""
-        CREATE TEMPORARY TABLE differing ON COMMIT DROP AS
-        SELECT {key}, bool_or(live) AS live, bool_or(NOT live) AS fresh
-        FROM (
-            SELECT {key}, true FROM (SELECT * FROM {live} EXCEPT SELECT * FROM {fresh}) extra
-            UNION ALL
-            SELECT {key}, false FROM (SELECT * FROM {fresh} EXCEPT SELECT * FROM {live}) missing
-        ) found ({key}, live)
-        GROUP BY {key}""")  # noqa: S608 - names of our own
-    row = await connection.fetchrow(f"""
-        SELECT (SELECT count(*) FROM {live}) AS rows,
-            count(*) FILTER (WHERE NOT live) AS missing,
-            count(*) FILTER (WHERE NOT fresh) AS extra,
-            count(*) FILTER (WHERE live AND fresh) AS changed
-        FROM differing""")  # noqa: S608 - names of our own
-    keys = await connection.fetch(
-        f"SELECT ARRAY[{texts}] FROM differing ORDER BY {key} LIMIT $1",  # noqa: S608 - names of our own
-        MAX_KEYS,
-    )
-    assert row is not None  # noqa: S101 - aggregates have one row
-    return {**row, "keys": [found[0] for found in keys]}
 
 
 _STATUS = """

@@ -21,7 +21,9 @@ Apply = Callable[["asyncpg.Connection[Any]", str, Sequence[Recorded]], Awaitable
 class Projection(msgspec.Struct, frozen=True, kw_only=True):
     """A read model. Another shape of the rows, or another way to make them, is another version.
 
-    `topics` are the stored names of the events that it is made of, `key` the columns of its primary key.
+    `topics` are the stored names of the events that it is made of, `key` the columns of its primary key. A version
+    whose table no migration makes has the statements for it here: `create`, and `views`, which repoints the public
+    views; both say `{table}`. See `rebuild`.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     topics: tuple[str, ...]
     key: tuple[str, ...]
     apply: Apply
+    create: str = ""
+    views: str = ""
 
     @property
     def table(self) -> str:

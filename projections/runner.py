@@ -8,12 +8,13 @@ that: a position is moved by compare-and-set before the rows are touched, and wh
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from projections import rebuild
 from projections.projection import Projection
-from projections.spans import Span, events, next_span, tracked
+from projections.spans import ENDLESS, Span, events, next_span, tracked
 from service.log.mapper import Mapper, UnknownTopic
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ LULL = 0.02
 """Seconds between two looks at the log. Queries read its tail themselves, so haste would only cost transactions."""
 DEADLINE = 30.0
 """Seconds after which a step is given up, with its connection."""
+LONG = 600.0
+"""The same for putting one table in the place of another, which compares them."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 """Seconds until the next try after one failure, and after many."""
 
@@ -37,14 +40,23 @@ class Overtaken(Exception):
 
 
 class Runner:
-    """Keeps one projection's table level with the log.
+    """Keeps one projection's table level with the log, or fills one that takes its place (`table`, see `rebuild`).
 
     `connect` opens an asyncpg connection, `interval` is the seconds between looks at the log without any news. For
     metrics: `position` and `head` as last seen (0 before), `leading`, and `stopped`, the topic that ended it, if any.
     """
 
-    def __init__(self, connect: Connect, mapper: Mapper, projection: Projection, interval: float) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        mapper: Mapper,
+        projection: Projection,
+        interval: float,
+        table: str | None = None,
+    ) -> None:
         self.projection = projection
+        self._name = table or projection.table
+        self._live: str | None = None
         self.position = 0
         self.head = 0
         self.leading = False
@@ -61,10 +73,13 @@ class Runner:
         return max(0, self.head - self.position)
 
     async def run(self) -> None:
-        """Follow the log until cancelled, or until it holds an event that only a newer version understands."""
+        """Follow the log until cancelled, or until it holds an event that only a newer version understands.
+
+        Somebody who fills a table that is wrong is done when its rows are in place.
+        """
         while True:
             try:
-                await self._serve()
+                return await self._serve()
             except UnknownTopic as unknown:
                 self.stopped = str(unknown)
                 log.error(  # noqa: TRY400 - what happened is known; a traceback would hide it
@@ -76,17 +91,13 @@ class Runner:
                         "advice": "the log holds an event of a newer version: upgrade the projector",
                     },
                 )
-                return
+                return None
             except Exception:
                 log.exception(
                     "projection_failed", extra={"projection": self._name, "position": self.position}
                 )
             await asyncio.sleep(self._pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
-
-    @property
-    def _name(self) -> str:
-        return self.projection.table
 
     async def _serve(self) -> None:
         connection = await self._connect()
@@ -96,6 +107,10 @@ class Runner:
                 self._wake.clear()
                 while await self._advance(connection):
                     pass
+                if self._live is not None and await self._take_place(connection, self._live):
+                    if self._name != self.projection.table:
+                        return
+                    continue
                 await self._rest()
         finally:
             self.leading = False
@@ -104,9 +119,11 @@ class Runner:
     async def _lead(self, connection: "asyncpg.Connection[Any]") -> None:
         """Wait to be the leader. By asking now and then: a query that waits would keep vacuum from its work."""
         while True:
-            with _deadline(connection):
+            with deadline(connection):
                 await connection.execute(_SESSION)
                 self.leading = await connection.fetchval(_TRY_TO_LEAD, self._name)
+                if self.leading:
+                    self._live = await rebuild.begin(connection, self.projection, self._name)
                 self.position = await tracked(connection, self._name)
                 self.head = await connection.fetchval(_HEAD)
                 if self.leading:
@@ -118,10 +135,12 @@ class Runner:
 
     async def _advance(self, connection: "asyncpg.Connection[Any]") -> bool:
         """Take the next span of the log in one transaction; return whether there is more to take."""
-        with _deadline(connection):
+        with deadline(connection):
             try:
                 async with connection.transaction():
-                    span = await next_span(connection, self.projection.topics, self.position)
+                    # What takes another's place never overtakes it, so that the two can be compared.
+                    last = ENDLESS if self._live is None else await tracked(connection, self._live)
+                    span = await next_span(connection, self.projection.topics, self.position, last)
                     if span.upto > span.after:
                         await self._take(connection, span)
             except Overtaken:
@@ -132,7 +151,14 @@ class Runner:
                 return True
         self.position, self.head = span.upto, span.head
         self._pause = FIRST_PAUSE
-        return span.upto < span.head
+        return span.upto < min(span.head, last)
+
+    async def _take_place(self, connection: "asyncpg.Connection[Any]", live: str) -> bool:
+        with deadline(connection, LONG):
+            done = await rebuild.finish(connection, self.projection, self._name, live)
+        if done:
+            self._live = None
+        return done
 
     async def _take(self, connection: "asyncpg.Connection[Any]", span: Span) -> None:
         # First the position: it locks the row, so a rival waits here, and then finds that it lost.
@@ -153,24 +179,11 @@ class Runner:
         self._wake.set()
 
 
-async def run_all(
-    connect: Connect, mapper: Mapper, projections: Iterable[Projection], interval: float
-) -> None:
-    """Follow the log for several projections; return when each has met an event that it does not understand."""
-    await run_each([Runner(connect, mapper, projection, interval) for projection in projections])
-
-
-async def run_each(runners: Iterable[Runner]) -> None:
-    """Run several runners, for callers that also watch them; return as `run_all` does."""
-    async with asyncio.TaskGroup() as group:
-        for runner in runners:
-            group.create_task(runner.run(), name=f"project {runner.projection.name}")
-
-
 @contextmanager
-def _deadline(connection: "asyncpg.Connection[Any]") -> Iterator[None]:
+def deadline(connection: "asyncpg.Connection[Any]", seconds: float = 0) -> Iterator[None]:
+    """Give up what is done over a connection, and the connection with it, after a while."""
     # Cutting the connection ends whatever waits on it, even a rollback, where cancelling would wait for the server.
-    timer = asyncio.get_running_loop().call_later(DEADLINE, connection.terminate)
+    timer = asyncio.get_running_loop().call_later(seconds or DEADLINE, connection.terminate)
     try:
         yield
     finally:

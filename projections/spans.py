@@ -19,7 +19,7 @@ MAX_EVENTS = 500
 """Events of the wanted topics in one span."""
 MAX_POSITIONS = 2_000
 """Events of any topic in one span."""
-_ENDLESS = 2**63 - 1
+ENDLESS = 2**63 - 1
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -31,7 +31,7 @@ class Span(msgspec.Struct, frozen=True):
 
 
 async def next_span(
-    connection: "asyncpg.Connection[Any]", topics: Sequence[str], after: int, until: int = _ENDLESS
+    connection: "asyncpg.Connection[Any]", topics: Sequence[str], after: int, until: int = ENDLESS
 ) -> Span:
     """Return the next piece of the log, in which at most `MAX_EVENTS` are of `topics`; empty where there is no more.
 

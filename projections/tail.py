@@ -89,6 +89,8 @@ async def snapshot(database: Database, mapper: Mapper, *projections: Projection)
         rows = await connection.fetch_all(
             _POSITIONS, {"tables": [projection.table for projection in projections]}
         )
+        if any(row["position"] is None for row in rows):
+            raise ProjectionBehind(behind=rows[0]["head"])  # a version that the projector has not begun yet
         now = Snapshot(connection, mapper, rows[0]["head"], {row["name"]: row["position"] for row in rows})
         behind = now.head - min(now.positions.values())
         if behind > MAX_BEHIND:
@@ -97,9 +99,10 @@ async def snapshot(database: Database, mapper: Mapper, *projections: Projection)
 
 
 _POSITIONS = """
-    SELECT application_name AS name, notification_id AS position,
+    SELECT wanted.name, t.notification_id AS position,
         (SELECT coalesce(max(notification_id), 0) FROM stored_events) AS head
-    FROM notification_tracking WHERE application_name = ANY (CAST(:tables AS text[]))
+    FROM unnest(CAST(:tables AS text[])) AS wanted (name)
+        LEFT JOIN notification_tracking t ON t.application_name = wanted.name
 """
 _FACTS = f"""{ROWS}
     WHERE e.originator_id = :stream AND e.subject = ANY (CAST(:subjects AS text[])) AND e.originator_version <= :until

@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import WebSocketRoute
 
-from projections import PROJECTIONS, check, runner
+from projections import PROJECTIONS, check, projector
 from service import logs, supervise
 from service.audit.replay import replay
 from service.embedded import Servers
@@ -207,7 +207,7 @@ def run_audit_replay(
 async def _project(settings: Settings, only: str | None) -> None:
     mapper = Mapper(KeyRing(settings.key_encryption_key))
     chosen = _chosen([only] if only else [])
-    await runner.run_all(
+    await projector.run_all(
         lambda: asyncpg.connect(settings.database_url, timeout=settings.database_timeout),
         mapper,
         chosen,

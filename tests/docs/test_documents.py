@@ -13,7 +13,11 @@ from service.protocol.close import Close
 from service.protocol.commands import COMMANDS
 from service.protocol.events import Outgoing
 from service.settings import BY_VARIABLE
+from service.wire.reads import READS, Read, parameter_names
 from tests.databases import Database, database
+from tests.drill.faults import FAULTS
+from tests.drill.faulty import BUGS
+from tests.drill.rules import RULES
 from tests.whole.processes import ROOT, environment, running
 
 __all__ = ["database"]
@@ -62,6 +66,14 @@ def test_every_document_is_linked_and_no_link_is_broken() -> None:
             )
 
 
+@pytest.mark.parametrize("name", [*FAULTS, *RULES, *BUGS])
+def test_every_fault_rule_and_bug_of_the_drill_is_documented_as_it_says_of_itself(name: str) -> None:
+    fault, rule, bug = FAULTS.get(name), RULES.get(name), BUGS.get(name)
+    meaning = (fault and fault.meaning) or (rule and rule.__doc__) or (bug and bug.meaning) or ""
+    sentence = " ".join(meaning.strip().split("\n\n")[0].split())
+    assert f"| `{name}` | {sentence} |" in (DOCS / "reliability.md").read_text()
+
+
 async def test_the_client_in_the_readme_works_as_printed(database: Database, tmp_path: Path) -> None:
     program = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
     script = tmp_path / "client.py"
@@ -76,3 +88,11 @@ async def test_the_client_in_the_readme_works_as_printed(database: Database, tmp
         out, _ = await process.communicate()
     assert process.returncode == 0
     assert "message:new 3 Hello, this is on the record." in out.decode()
+
+
+@pytest.mark.parametrize("read", READS, ids=lambda read: read.path)
+def test_every_read_over_http_is_documented_with_its_parameters(read: Read) -> None:
+    row = next(line for line in PROTOCOL.splitlines() if line.startswith(f"| `{read.path}"))
+    path, _, query = row.split("`")[1].partition("?")
+    given = {name.rstrip("=") for name in query.split("&")} - {""} | set(re.findall(r"{(\w+)}", path))
+    assert given == set(parameter_names(read.query))

@@ -16,7 +16,7 @@ from service import embedded
 from service.cli import stoppable
 from tests.drill import history as histories
 from tests.drill.checker import Finding, judge
-from tests.drill.drill import Plan, run
+from tests.drill.drill import BROKEN, Plan, run
 from tests.drill.faults import FAULTS
 from tests.drill.faulty import BUGS
 from tests.drill.history import Delivery, History, Operation
@@ -104,7 +104,7 @@ def _plans(args: argparse.Namespace) -> list[Plan]:
     }
     if args.bugs:
         return [
-            Plan(faults=(FAULTS[bug.fault],), bug=bug, silence=6.0, projector=True, **common)
+            Plan(faults=(FAULTS[bug.fault],), bug=bug, **BROKEN, projector=True, **common)
             for bug in map(BUGS.__getitem__, args.bugs)
         ]
     return [Plan(faults=(FAULTS[name],), projector=True, **common) for name in args.faults]

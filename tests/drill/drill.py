@@ -41,6 +41,10 @@ class Plan:
     projector: bool = False
 
 
+BROKEN: dict[str, Any] = {"patience": 8.0, "silence": 6.0}
+"""The patience of a drill with a planted bug: what is owed may never come, and that is the finding."""
+
+
 @dataclass
 class Drill:
     """A drill that goes on, as faults see it."""

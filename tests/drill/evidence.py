@@ -141,6 +141,23 @@ class Evidence:
             for room, pairs in by_room.items()
         }
 
+    def is_fresh(self, join: Operation) -> bool:
+        """Return whether the event at a join's seq is surely this very join.
+
+        One that changed nothing has the head and the time of its batch, which may be those of somebody else's join, or
+        of the same user's on another connection.
+        """
+        event = self.at.get((join.room, join.seq))
+        if event is None or (event.type, event.user, event.at) != ("MemberJoined", join.user, join.at):
+            return False
+        alike = [
+            command
+            for command in self.commands.values()
+            for ack in command.acks
+            if (ack.op, ack.user, ack.room, ack.seq) == ("join", join.user, join.room, join.seq)
+        ]
+        return len(alike) == 1 and alike[0].first is join
+
     def membership(self, room: str, user: str, seq: int) -> Logged | None:
         """Return the last event at or before a seq by which a user joined or left a room."""
         changes = self._changes.get((room, user), [])
@@ -227,11 +244,9 @@ class _Walk:
             return  # it hears the room already, and goes on
         if one.room in self._open:
             self._end(one.room, time)
-        event = self._evidence.at.get((one.room, one.seq))
-        command = self._evidence.commands[one.user, one.ref]
-        # A join that changed nothing is answered with its own time, and so is no event's.
-        fresh = event is not None and event.at == one.at and command.first is one
-        self._begin(one.room, time, one.after, at_most=one.seq - 1 if fresh else one.head)
+        self._begin(
+            one.room, time, one.after, at_most=one.seq - 1 if self._evidence.is_fresh(one) else one.head
+        )
 
     def _delivered(self, one: Delivery) -> None:
         if one.room not in self._open:

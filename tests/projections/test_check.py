@@ -3,7 +3,8 @@
 import pytest
 
 from projections import PROJECTIONS, memberships, messages, rooms, spans
-from projections.check import MAX_KEYS, status, verify
+from projections.check import status, verify
+from projections.compare import MAX_KEYS
 from projections.projection import Projection
 from tests.projections.test_queries import OPENED, joined, read, said
 from tests.projections.worlds import World

@@ -12,7 +12,8 @@ import pytest
 from projections import PROJECTIONS, message_rows, messages, read_receipts, rooms, spans
 from projections.check import verify
 from projections.projection import Projection
-from projections.runner import Runner, run_all, run_each
+from projections.projector import run_all, run_each
+from projections.runner import Runner
 from projections.spans import tracked
 from service.domain.events import Recorded
 from service.log.mapper import Stored

@@ -471,42 +471,6 @@ async def _replay(database: Database, room: str) -> list[Event]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-RETRIED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("message:edit", {"messageId": 4, "content": "once"}, {"content": "twice"}),
-    ("message:react", {"messageId": 4, "emoji": "👍"}, {"emoji": "🎉"}),
-    ("message:pin", {"messageId": 4}, {"messageId": 5}),
-    ("room:update", {"name": "N", "topic": "T"}, {"topic": "U"}),
-    ("room:invite", {"userId": "carol"}, {"userId": "dave"}),
-    ("room:mute", {"userId": "bob", "until": "2099-01-01T00:00:00Z"}, {"until": "2098-01-01T00:00:00Z"}),
-    ("room:role", {"userId": "bob", "role": "moderator"}, {"role": "owner"}),
-    ("room:kick", {"userId": "bob", "reason": "noise"}, {"reason": "more noise"}),
-    ("room:ban", {"userId": "bob"}, {"userId": "carol"}),
-    ("message:delete", {"messageId": 4}, {"reason": "because"}),
-    ("room:archive", {}, {}),
-]
-
-
-async def test_a_retry_on_any_node_at_any_time_has_one_effect_and_the_same_ack(
-    nodes: Nodes, database: Database
-) -> None:
-    one, other = nodes
-    async with client(one.url, "alice") as alice, client(other.url, "alice") as phone:
-        room = await room_of(alice, "bob")
-        await alice.post(room, "one")
-        await alice.post(room, "two")
-        expected = len(await _replay(database, room))
-        for number, (kind, fields, otherwise) in enumerate(RETRIED):
-            wish = {"ref": f"retried-{number}", "roomId": room, **fields}
-            acks = [*await asyncio.gather(alice.say(kind, **wish), phone.say(kind, **wish))]
-            acks += [await phone.say(kind, **wish), await alice.say(kind, **wish)]
-            assert all(ack == acks[0] for ack in acks), kind
-            if otherwise:
-                assert await code(phone, kind, **{**wish, **otherwise}) == "ref_conflict"
-            expected += 2 if kind in ("room:update", "message:delete") else 1  # it is pinned
-            assert acks[0]["seq"] == expected, kind
-        assert len(await _replay(database, room)) == expected
-
-
 async def test_nothing_is_refused_before_its_ref_was_looked_up(nodes: Nodes) -> None:
     async with client(nodes[0].url, "alice") as alice:
         room = await room_of(alice)

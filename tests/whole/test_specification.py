@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from service.embedded import Servers
 from tests.databases import Database
 from tests.whole.browser import chromium
-from tests.whole.client import PATIENCE, client, raw
+from tests.whole.client import PATIENCE, Refused, client, raw
 from tests.whole.processes import Process, environment, running, token
 from tests.whole.test_door import connecting
 
@@ -139,6 +139,90 @@ async def test_a_dead_connection_is_detected_and_cleaned_up(database: Database) 
         await until_logged(node, "disconnected", user="mute")
         await alice.post("general", "still here")
         writer.close()
+
+
+async def test_all_rooms_hear_of_a_disconnect_and_show_the_user_as_offline(database: Database) -> None:
+    async with running(environment(database, ONRECORD_DISCONNECT_GRACE="0.2"), "serve") as node:
+        async with client(node.url, "alice") as alice:
+            async with client(node.url, "bob") as bob:
+                for room in ("one", "two"):
+                    await alice.join(room)
+                    await bob.join(room)
+                bob.cut()
+            for room in ("one", "two"):
+                left = {"roomId": room, "userId": "bob", "reason": "disconnect"}
+                await alice.until(lambda: alice.events("room:user_left", **left))  # noqa: B023 - waited for at once
+                members = (await alice.say("room:members", roomId=room))["members"]
+                assert [(one["userId"], one["status"]) for one in members] == [
+                    ("alice", "online"),
+                    ("bob", "offline"),
+                ]
+                assert members[1]["lastSeen"]
+
+
+async def test_nobody_sends_to_a_room_that_they_are_not_in(node: Process) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "eve") as eve:
+        await alice.join("general")
+        with pytest.raises(Refused) as refused:
+            await eve.post("general", "let me in")
+        assert refused.value.code == "not_a_member"
+        await alice.post("general", "nothing but this")
+        await alice.until(lambda: alice.events("message:new", content="nothing but this"))
+        assert len(alice.events("message:new")) == 1
+
+
+async def test_oversized_and_malicious_messages_are_rejected_and_heard_by_nobody(node: Process) -> None:
+    refused = {
+        "x" * 10_001: "message_too_long",
+        " \n\t ": "empty_message",
+        "<script>alert(1)</script>": "unsafe_content",
+        "<img src=x onerror=alert(1)>": "unsafe_content",
+        "<a href='javascript:alert(1)'>here</a>": "unsafe_content",
+    }
+    async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+        await alice.join("general")
+        await bob.join("general")
+        for content, code in refused.items():
+            with pytest.raises(Refused) as error:
+                await alice.post("general", content)
+            assert error.value.code == code
+        longest = await alice.post("general", "😀" * 10_000)
+        await bob.until(lambda: bob.events("message:new", seq=longest["seq"]))
+        assert len(bob.events("message:new")) == 1
+        assert len((await bob.say("message:history", roomId="general"))["messages"]) == 1
+
+
+async def test_a_page_of_history_has_the_newest_fifty_in_order_by_default(node: Process) -> None:
+    async with client(node.url, "alice") as alice:
+        await alice.join("general")
+        for number in range(60):
+            await alice.post("general", str(number))
+        page = await alice.say("message:history", roomId="general")
+        assert [message["content"] for message in page["messages"]] == [
+            str(number) for number in range(10, 60)
+        ]
+        assert page["hasMore"] is True
+        first = page["messages"][0]["messageId"]
+        rest = await alice.say("message:history", roomId="general", before=first)
+        assert [message["content"] for message in rest["messages"]] == [str(number) for number in range(10)]
+        assert rest["hasMore"] is False
+
+
+async def test_who_joins_is_sent_the_last_fifty_messages_and_nobody_else_is(node: Process) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+        await alice.join("general")
+        for number in range(60):
+            await alice.post("general", str(number))
+        pages = len(alice.events("message:history"))
+        await bob.join("general")
+        (page,) = bob.events("message:history")
+        assert [message["content"] for message in page["messages"]] == [
+            str(number) for number in range(10, 60)
+        ]
+        assert page["hasMore"] is True
+        await alice.until(lambda: alice.events("room:user_joined", userId="bob"))
+        await alice.post("general", "the end")
+        assert len(alice.events("message:history")) == pages
 
 
 @pytest.mark.usefixtures("projector")

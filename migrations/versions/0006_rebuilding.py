@@ -1,0 +1,11 @@
+"""Read models that are filled anew while they serve."""
+
+from service.log.schema import run_sql
+
+revision = "0006_rebuilding"
+down_revision = "0005_analytics"
+
+
+def upgrade() -> None:
+    """Let the projector strike out the position of a table that has taken another's place."""
+    run_sql("0006_rebuilding.sql")

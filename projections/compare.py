@@ -1,0 +1,62 @@
+"""Two tables of one read model, row by row, in both directions."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    import asyncpg
+
+MAX_KEYS = 5
+"""Differing rows that a report names."""
+
+
+class Difference(TypedDict):
+    """`rows` in the live table; how many are `missing` from it, `extra` in it, and `changed`; the first few `keys`."""
+
+    rows: int
+    missing: int
+    extra: int
+    changed: int
+    keys: list[list[str]]
+
+
+async def compare(
+    connection: "asyncpg.Connection[Any]",
+    key: Sequence[str],
+    live: str,
+    fresh: str,
+    columns: Sequence[str] = ("*",),
+) -> Difference:
+    """Compare a live table with a fresh one; `columns` has the key's.
+
+    Leaves the keys that differ in the temporary table `differing`, until the transaction ends.
+    """
+    keys, shown = ", ".join(key), ", ".join(f'"{name}"' if name != "*" else name for name in columns)
+    texts = ", ".join(f"{name}::text" for name in key)
+    await connection.execute(f"""
+        CREATE TEMPORARY TABLE differing ON COMMIT DROP AS
+        SELECT {keys}, bool_or(live) AS live, bool_or(NOT live) AS fresh
+        FROM (
+            SELECT {keys}, true FROM (SELECT {shown} FROM {live} EXCEPT SELECT {shown} FROM {fresh}) extra
+            UNION ALL
+            SELECT {keys}, false FROM (SELECT {shown} FROM {fresh} EXCEPT SELECT {shown} FROM {live}) missing
+        ) found ({keys}, live)
+        GROUP BY {keys}""")  # noqa: S608 - names of our own
+    row = await connection.fetchrow(f"""
+        SELECT (SELECT count(*) FROM {live}) AS rows,
+            count(*) FILTER (WHERE NOT live) AS missing,
+            count(*) FILTER (WHERE NOT fresh) AS extra,
+            count(*) FILTER (WHERE live AND fresh) AS changed
+        FROM differing""")  # noqa: S608 - names of our own
+    first = await connection.fetch(
+        f"SELECT ARRAY[{texts}] FROM differing ORDER BY {keys} LIMIT $1",  # noqa: S608 - names of our own
+        MAX_KEYS,
+    )
+    assert row is not None  # noqa: S101 - aggregates have one row
+    return Difference(
+        rows=row["rows"],
+        missing=row["missing"],
+        extra=row["extra"],
+        changed=row["changed"],
+        keys=[found[0] for found in first],
+    )

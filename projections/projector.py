@@ -1,0 +1,56 @@
+"""The projector: a runner for each projection, and one more for tables that somebody wants filled anew."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+
+from projections import rebuild
+from projections.projection import Projection
+from projections.runner import Connect, Runner, deadline
+from service.log.mapper import Mapper
+
+LOOK_FOR_WISHES = 5.0
+"""Seconds between two looks for tables that somebody wants filled anew."""
+
+log = logging.getLogger("onrecord.project")
+
+
+async def run_all(
+    connect: Connect, mapper: Mapper, projections: Iterable[Projection], interval: float
+) -> None:
+    """Follow the log for several projections; return when each has met an event that it does not understand."""
+    chosen = list(projections)
+    async with asyncio.TaskGroup() as group:
+        mending = group.create_task(mend(connect, mapper, chosen, interval), name="mend")
+        await run_each([Runner(connect, mapper, projection, interval) for projection in chosen])
+        mending.cancel()
+
+
+async def mend(connect: Connect, mapper: Mapper, projections: Sequence[Projection], interval: float) -> None:
+    """Fill tables anew whenever that is asked for (`rebuild.again`), one after the other, until cancelled."""
+    while True:
+        try:
+            await _mend_asked(connect, mapper, projections, interval)
+        except Exception:
+            log.exception("mending_failed")
+        await asyncio.sleep(LOOK_FOR_WISHES)
+
+
+async def _mend_asked(
+    connect: Connect, mapper: Mapper, projections: Sequence[Projection], interval: float
+) -> None:
+    connection = await connect()
+    try:
+        with deadline(connection):
+            wanted = await rebuild.wanted_again(connection, projections)
+    finally:
+        connection.terminate()
+    for projection in wanted:
+        await Runner(connect, mapper, projection, interval, rebuild.again(projection)).run()
+
+
+async def run_each(runners: Iterable[Runner]) -> None:
+    """Run several runners, for callers that also watch them; return as `run_all` does."""
+    async with asyncio.TaskGroup() as group:
+        for runner in runners:
+            group.create_task(runner.run(), name=f"project {runner.projection.name}")
