@@ -33,6 +33,7 @@ def operation(
     user: str, op: str, time: float, *, connection: str | None = None, **fields: object
 ) -> Operation:
     told: dict[str, Any] = {
+        "op": op,
         "outcome": "ok",
         "completed": time + 0.05,
         "ref": f"{op}-{user}-{time}",
@@ -44,7 +45,6 @@ def operation(
         user=user,
         connection=connection or f"{user}/1",
         node=node,
-        op=op,
         invoked=time,
         **told,
     )
