@@ -35,12 +35,12 @@ def event_packet(outgoing: Outgoing, argument: str | None = None) -> bytes:
     return b'42["' + name + b'",{' + rest + more + b"]"
 
 
-def ack_packet(ack_id: int, ack: Ack) -> bytes:
+def ack_packet(ack_id: str, ack: Ack) -> bytes:
     """Return the answer to a command that was carried out."""
     return _ack(ack_id, {"ok": True, **ack_fields(ack)})
 
 
-def refusal_packet(ack_id: int | None, error: OnRecordError) -> bytes:
+def refusal_packet(ack_id: str | None, error: OnRecordError) -> bytes:
     """Return the answer to a command that is refused; without an ack to call it is an event of the name `error`."""
     if ack_id is None:
         return message(socketio.encode(Kind.EVENT, data=["error", error_fields(error)])[0])
@@ -95,5 +95,5 @@ def _typed(payload: dict[str, Any], kind: object) -> dict[str, Any]:
     return value
 
 
-def _ack(ack_id: int, fields: dict[str, Any]) -> bytes:
-    return message(socketio.encode(Kind.ACK, data=[fields], ack_id=ack_id)[0])
+def _ack(ack_id: str, fields: dict[str, Any]) -> bytes:
+    return message(socketio.encode(Kind.ACK, data=[fields], ack_id=int(ack_id))[0])

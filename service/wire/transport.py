@@ -84,6 +84,13 @@ class Transport(Protocol):
         """Return when at most 128 KiB wait for the kernel, or when the connection is closing."""
 
 
+class WebSocketTransport(Transport, Protocol):
+    """The same of a WebSocket, for who speaks a protocol of its own over it."""
+
+    def stop_keepalive(self) -> None:
+        """Send no pings, since that protocol has heartbeats."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What one connection may cost. The size of a message is uvicorn's `ws_max_size`."""

@@ -49,11 +49,11 @@ def test_an_argument_can_be_appended_to_an_event() -> None:
 
 def test_an_ack_says_ok_and_a_refusal_why_not() -> None:
     ack = MessageSendAck(seq=58, at="now", message_id=58)
-    assert body(emits.ack_packet(7, ack), "437") == [{"ok": True, "seq": 58, "at": "now", "messageId": 58}]
+    assert body(emits.ack_packet("7", ack), "437") == [{"ok": True, "seq": 58, "at": "now", "messageId": 58}]
     error = TooManyRequests(retryAfter=1.5)
     fields = native.error_fields(error)
     assert fields["retryAfter"] == 1.5
-    assert body(emits.refusal_packet(0, error), "430") == [{"ok": False, "error": fields}]
+    assert body(emits.refusal_packet("0", error), "430") == [{"ok": False, "error": fields}]
     assert body(emits.refusal_packet(None, error), "42") == ["error", fields]
 
 

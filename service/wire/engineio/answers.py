@@ -1,0 +1,25 @@
+"""What Engine.IO requests are refused with, as the reference words it."""
+
+from typing import NamedTuple
+
+from starlette.responses import Response
+
+from service.protocol import engineio
+from service.protocol.engineio import Problem
+
+
+class Refused(NamedTuple):
+    """Why a request is not let in."""
+
+    status: int
+    body: bytes
+
+
+def refused(problem: Problem) -> Refused:
+    """Return a refusal as the reference words it."""
+    return Refused(problem.status, engineio.problem_body(problem))
+
+
+def refusal(why: Refused) -> Response:
+    """Return the answer to a request that is refused."""
+    return Response(why.body, why.status, {"Cache-Control": "no-store"}, "application/json")

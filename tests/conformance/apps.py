@@ -1,0 +1,105 @@
+"""The applications that conformance is tried on, made of the layers under the doors and of nothing else.
+
+`engineio` echoes over Engine.IO, `socketio` has two namespaces, `echo` is a plain WebSocket for Autobahn's test suite.
+"""
+
+from collections.abc import Callable
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
+
+from service.protocol.engineio import binary_message, message
+from service.protocol.socketio import Packet
+from service.wire.engineio import Connection, Engine, Settings
+from service.wire.socketio.server import Server, Socket
+from service.wire.transport import transport_class
+
+MAX_PAYLOAD = 1_000_000
+SETTINGS = Settings(
+    ping_interval=0.3, ping_timeout=0.2, max_payload=MAX_PAYLOAD, max_packet=MAX_PAYLOAD, max_outbox=2**20
+)
+CONNECT_TIMEOUT = 1.0
+
+
+class Echo:
+    """Sends every message back."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def take(self, data: str | bytes) -> None:
+        packet = binary_message(data) if isinstance(data, bytes) else message(data.encode())
+        self._connection.send(packet)
+
+    def ended(self) -> None:
+        pass
+
+
+class Talk:
+    """A namespace that says what it was told."""
+
+    async def connect(self, socket: Socket, packet: Packet) -> None:
+        socket.accept()
+        socket.emit("auth", packet.data or {})
+
+    async def event(self, socket: Socket, packet: Packet) -> None:
+        name, *arguments = packet.data
+        if name == "message":
+            socket.emit("message-back", *arguments)
+        elif name == "message-with-ack" and packet.id is not None:
+            socket.ack(packet.id, *arguments)
+
+    async def gone(self, socket: Socket) -> None:
+        pass
+
+
+def engineio(settings: Settings = SETTINGS) -> tuple[Starlette, Engine]:
+    engine = Engine(settings, Echo)
+    return _open_to_all(engine.routes("/engine.io/")), engine
+
+
+def socketio(settings: Settings = SETTINGS) -> tuple[Starlette, Engine]:
+    namespaces = {"/": Talk(), "/custom": Talk()}
+    server = Server(namespaces, CONNECT_TIMEOUT, MAX_PAYLOAD)
+    engine = Engine(settings, server.accept)
+    return _open_to_all(engine.routes("/socket.io/")), engine
+
+
+def echo() -> Starlette:
+    async def serve(websocket: WebSocket) -> None:
+        await websocket.accept()
+        while (received := await websocket.receive())["type"] == "websocket.receive":
+            await websocket.send({**received, "type": "websocket.send"})
+
+    return Starlette(routes=[WebSocketRoute("/", serve)])
+
+
+APPS: dict[str, Callable[[], ASGIApp]] = {
+    "engineio": lambda: engineio()[0],
+    "socketio": lambda: socketio()[0],
+    "echo": echo,
+}
+
+
+def config(
+    app: ASGIApp, max_size: int = MAX_PAYLOAD, host: str = "localhost", port: int = 0
+) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        ws=transport_class(),
+        ws_max_size=max_size,
+        lifespan="off",
+        log_level="warning",
+    )
+
+
+def _open_to_all(routes: list[BaseRoute]) -> Starlette:
+    everybody = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
+    return Starlette(routes=routes, middleware=[everybody])
