@@ -86,7 +86,7 @@ class Poller:
 
 @asynccontextmanager
 async def poller(server: Served) -> AsyncIterator[Poller]:
-    async with httpx.AsyncClient(timeout=PATIENCE, verify=False) as http:
+    async with httpx.AsyncClient(timeout=PATIENCE) as http:
         session = Poller(http, f"http://{server.address}")
         await session.open()
         yield session
