@@ -28,6 +28,7 @@ from service.log.keys import KeyRing
 from service.log.mapper import Mapper
 from service.log.read import LogReader
 from service.node import node, pool
+from service.proving import sealer
 from service.settings import Settings
 from service.wire.http import Http
 from service.wire.native import NativeDoor
@@ -205,6 +206,15 @@ def run_audit_replay(
 
 
 async def _project(settings: Settings, only: str | None) -> None:
+    """The projections, or one alone, and beside them all the sealer, which follows the log as they do."""
+    if only:
+        await _project_tables(settings, only)
+    else:
+        async with supervise.background(seal=sealer(settings).run):
+            await _project_tables(settings, only)
+
+
+async def _project_tables(settings: Settings, only: str | None) -> None:
     mapper = Mapper(KeyRing(settings.key_encryption_key))
     chosen = _chosen([only] if only else [])
     await projector.run_all(

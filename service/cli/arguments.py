@@ -5,6 +5,7 @@ import contextlib
 import datetime as dt
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.cli import commands
@@ -70,6 +71,17 @@ def _add_audit(words: "Words") -> None:
     replay.add_argument("--to-seq", type=_seq, metavar="N")
     replay.add_argument("--from", dest="from_time", type=_moment, metavar="TIME")
     replay.add_argument("--to", dest="to_time", type=_moment, metavar="TIME")
+    _add_proof(parts)
+
+
+def _add_proof(parts: "Words") -> None:
+    _add(parts, "checkpoint", commands.audit_checkpoint, "the newest signed checkpoint; keep it elsewhere")
+    verify = _add(
+        parts, "verify", commands.audit_verify, "the whole log against its seals; 1: the first bad position"
+    )
+    verify.add_argument("--against", type=Path, metavar="FILE", help="an older checkpoint, kept elsewhere")
+    keys = _add(parts, "keys", commands.audit_keys, "the public keys that sign checkpoints, the newest last")
+    keys.add_argument("--rotate", action="store_true", help="make a new one, endorsed by the newest")
 
 
 def _group(words: "Words", name: str, meaning: str) -> "Words":

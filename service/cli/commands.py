@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from service import development
 from service.settings import Settings, table
@@ -128,6 +129,38 @@ def audit_replay(args: argparse.Namespace) -> int:
     from service.app import run_audit_replay
 
     return run_audit_replay(settings, args.room, args.from_seq, args.to_seq, args.from_time, args.to_time)
+
+
+def audit_checkpoint(_args: argparse.Namespace) -> int:
+    """The newest checkpoint."""
+    settings = _settings("database_url", "key_encryption_key")
+    from service.proving import run_checkpoint
+
+    return run_checkpoint(settings)
+
+
+def audit_keys(args: argparse.Namespace) -> int:
+    """The keys that sign checkpoints."""
+    settings = _settings("database_url", "key_encryption_key")
+    from service.proving import run_keys
+
+    return run_keys(settings, rotate=args.rotate)
+
+
+def audit_verify(args: argparse.Namespace) -> int:
+    """The whole log against its seals."""
+    settings = _settings("database_url", "key_encryption_key")
+    against = _read(args.against) if args.against else None
+    from service.proving import run_verify
+
+    return run_verify(settings, against)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as problem:
+        raise WrongUsage(f"{path} cannot be read: {problem}.") from problem
 
 
 def show_settings(_args: argparse.Namespace) -> int:

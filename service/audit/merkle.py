@@ -1,0 +1,190 @@
+"""The Merkle tree of RFC 9162, section 2.1, over SHA-256: growing it, proofs from it, and checking them. All pure.
+
+Leaves are numbered from 0. Of a growing tree only its right edge is kept (`Frontier`), so that a leaf costs O(1) hashes
+and a root O(log n). A proof is a list of subtrees, named here by the leaves that they span; whoever stores the tree
+says what their hashes are.
+
+The rule: leaves and inner nodes are hashed under different prefixes, so that neither can be shown for the other.
+"""
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+EMPTY = sha256().digest()
+"""The root of a tree without leaves."""
+
+STRIDE = 8
+"""Of the levels above the leaves, every eighth is kept: a 255th of the tree, and a proof reads 255 hashes a level."""
+
+
+class Node(NamedTuple):
+    """A perfect subtree: of 2**level leaves, the number-th of its level from the left."""
+
+    level: int
+    number: int
+    hash: bytes
+
+
+class Span(NamedTuple):
+    """The leaves from `start` up to, and without, `end`; a subtree of the tree that it was named in."""
+
+    start: int
+    end: int
+
+
+def leaf_hash(leaf: bytes) -> bytes:
+    """Return the hash of a leaf."""
+    return sha256(b"\x00" + leaf).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Return the hash of an inner node."""
+    return sha256(b"\x01" + left + right).digest()
+
+
+class Frontier:
+    """The right edge of a tree of `size` leaves: the hashes of its perfect subtrees, the largest first."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._peaks: list[bytes] = []
+
+    def extend(self, leaves: Iterable[bytes]) -> list[Node]:
+        """Append leaves by their hashes; return the subtrees completed on kept levels, by their last leaf."""
+        kept: list[Node] = []
+        for leaf in leaves:
+            self.push(0, leaf, kept)
+        return kept
+
+    def push(self, level: int, subtree: bytes, kept: list[Node] | None = None) -> None:
+        """Append a perfect subtree of 2**level leaves; the size so far has to be a multiple of that."""
+        number = self.size >> level
+        self.size += 1 << level
+        while number & 1:
+            subtree = node_hash(self._peaks.pop(), subtree)
+            number >>= 1
+            level += 1
+            if kept is not None and level % STRIDE == 0:
+                kept.append(Node(level, number, subtree))
+        self._peaks.append(subtree)
+
+    def root(self) -> bytes:
+        """Return the tree's root."""
+        if not self._peaks:
+            return EMPTY
+        root = self._peaks[-1]
+        for peak in self._peaks[-2::-1]:
+            root = node_hash(peak, root)
+        return root
+
+
+def pieces(span: Span) -> list[tuple[int, int]]:
+    """Return the kept subtrees (level, number) that a span is made of, from the left; level 0 are leaves."""
+    found, at = [], span.start
+    while at < span.end:
+        level = 0
+        while not at % (1 << level + STRIDE) and at + (1 << level + STRIDE) <= span.end:
+            level += STRIDE
+        found.append((level, at >> level))
+        at += 1 << level
+    return found
+
+
+def subtree(hashes: Iterable[tuple[int, bytes]]) -> bytes:
+    """Return the hash of a span, given the level and hash of each of its `pieces`."""
+    edge = Frontier()
+    for level, piece in hashes:
+        edge.push(level, piece)
+    return edge.root()
+
+
+def inclusion(index: int, size: int) -> list[Span]:
+    """Return the subtrees that prove the leaf numbered `index` in a tree of `size` leaves, lowest first.
+
+    Raises:
+        ValueError: there is no such leaf.
+    """
+    if not 0 <= index < size:
+        raise ValueError(f"a tree of {size} leaves has no leaf {index}")
+    path, start, end = [], 0, size
+    while end - start > 1:
+        middle = start + _split(end - start)
+        if index < middle:
+            path.append(Span(middle, end))
+            end = middle
+        else:
+            path.append(Span(start, middle))
+            start = middle
+    return path[::-1]
+
+
+def consistency(old: int, new: int) -> list[Span]:
+    """Return the subtrees that prove a tree of `new` leaves to begin with one of `old`.
+
+    Raises:
+        ValueError: the sizes are not 0 < old <= new.
+    """
+    if not 0 < old <= new:
+        raise ValueError(f"no tree of {new} leaves begins with one of {old}")
+    path, start, end = [], 0, new
+    while old < end:
+        middle = start + _split(end - start)
+        if old <= middle:
+            path.append(Span(middle, end))
+            end = middle
+        else:
+            path.append(Span(start, middle))
+            start = middle
+    if start:  # where nothing was parted from the left, it is the old tree itself, whose root is known
+        path.append(Span(start, end))
+    return path[::-1]
+
+
+def includes(root: bytes, size: int, index: int, leaf: bytes, path: Sequence[bytes]) -> bool:
+    """Return whether `path` proves the leaf with the hash `leaf` (RFC 9162, section 2.1.3.2)."""
+    if not 0 <= index < size:
+        return False
+    number, last, node = index, size - 1, leaf
+    for other in path:
+        if not last:
+            return False
+        if number & 1 or number == last:
+            node = node_hash(other, node)
+            while not number & 1 and number:
+                number, last = number >> 1, last >> 1
+        else:
+            node = node_hash(node, other)
+        number, last = number >> 1, last >> 1
+    return not last and node == root
+
+
+def extends(old_root: bytes, old: int, new_root: bytes, new: int, path: Sequence[bytes]) -> bool:
+    """Return whether `path` proves that the new tree begins with the old one (RFC 9162, section 2.1.4.2)."""
+    if not 0 < old <= new:
+        return False
+    if old == new:
+        return not path and old_root == new_root
+    steps = list(path) if old & (old - 1) else [old_root, *path]
+    if not steps:
+        return False
+    number, last = old - 1, new - 1
+    while number & 1:
+        number, last = number >> 1, last >> 1
+    was = now = steps[0]
+    for other in steps[1:]:
+        if not last:
+            return False
+        if number & 1 or number == last:
+            was, now = node_hash(other, was), node_hash(other, now)
+            while not number & 1 and number:
+                number, last = number >> 1, last >> 1
+        else:
+            now = node_hash(now, other)
+        number, last = number >> 1, last >> 1
+    return not last and was == old_root and now == new_root
+
+
+def _split(size: int) -> int:
+    """Return the largest power of two below `size`, which has to be over 1."""
+    return 1 << (size - 1).bit_length() - 1
