@@ -1,8 +1,8 @@
 """What each command does: the one set of handlers behind every door.
 
 A handler returns the ack; `Later` where it is known only after a commit; `Then` where something follows it; or None
-where none is due. It may raise any `OnRecordError`. `room:join` and `connect` splice what was into what comes:
-`service.live.hub`.
+where only those are answered who ask for it. It may raise any `OnRecordError`. `room:join` and `connect` splice what
+was into what comes: `service.live.hub`.
 """
 
 import logging
@@ -240,20 +240,20 @@ class Handlers:
         return Later(await self._s.markers.move(command, session.user, _ref(frame), said(frame)))
 
     async def typing_start(self, session: Session, frame: wire.TypingStart) -> Reply:
-        """`typing:start`: acked only where a `ref` asks for it."""
+        """`typing:start`."""
         await self._views.ask(require_member, frame.room_id, session.user)
         self._s.typing.start(frame.room_id, session.user, session.id)
-        return _if_asked(frame)
+        return None
 
     async def typing_stop(self, session: Session, frame: wire.TypingStop) -> Reply:
         """`typing:stop`."""
         self._s.typing.stop(frame.room_id, session.user, session.id)
-        return _if_asked(frame)
+        return None
 
     async def presence(self, session: Session, frame: wire.PresenceSet) -> Reply:
         """`presence:set`."""
         self._s.presence.set(session.user, session.id, frame.status)
-        return _if_asked(frame)
+        return None
 
     async def refresh(self, session: Session, frame: wire.AuthRefresh) -> Reply:
         """`auth:refresh`."""
@@ -322,10 +322,6 @@ def said(frame: wire.Frame) -> bytes:
         if field.name != "ref" and getattr(frame, field.name) != field.default
     }
     return msgspec.json.encode(dict(sorted(fields.items())))
-
-
-def _if_asked(frame: wire.Frame) -> Reply:
-    return None if frame.ref is None else Ack()
 
 
 def _wrote(asker: object, messages: list[Message]) -> None:

@@ -17,6 +17,7 @@ from service.errors import (
     Trouble,
     Unavailable,
 )
+from service.protocol.acks import Ack
 from service.protocol.close import Close
 from service.protocol.commands import Connect, Frame
 from service.wire.auth import Identity
@@ -136,3 +137,5 @@ def _answer(session: Session, tag: str | None, reply: Reply) -> None:
         reply.after()
     elif reply is not None:
         session.ack(tag, reply)
+    elif tag is not None:
+        session.ack(tag, Ack())
