@@ -38,7 +38,10 @@ class Session(ABC):
     a command, or None where nobody waits for an answer.
     """
 
-    wire_format: str
+    @property
+    @abstractmethod
+    def wire_format(self) -> str:
+        """See `Listener`."""
 
     def __init__(self, transport: Transport, hub: Hub, identity: Identity, max_rooms: int) -> None:
         self.id = str(uuid4())

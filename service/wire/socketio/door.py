@@ -5,6 +5,7 @@ The main namespace is the chat; there is no other. What a client may do, and how
 """
 
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -12,16 +13,20 @@ from starlette.datastructures import Headers
 from starlette.routing import BaseRoute
 
 from service.errors import OnRecordError
+from service.protocol import recovery
 from service.protocol.close import Close
+from service.protocol.commands import Connect
 from service.protocol.emits import decode_auth, decode_command
 from service.protocol.engineio import Problem
 from service.protocol.native import error_fields
 from service.protocol.socketio import MAIN, Packet
+from service.wire.auth import Identity
 from service.wire.engineio import Engine, Refused, Settings
 from service.wire.engineio.answers import refused
 from service.wire.origins import allowed_origin
 from service.wire.reception import Reception, described
 from service.wire.services import Services
+from service.wire.socketio.recovering import Begin, RecoveringSession
 from service.wire.socketio.server import ConnectRefused, Server, Socket
 from service.wire.socketio.session import SocketSession
 
@@ -83,7 +88,7 @@ class SocketIoDoor:
             frame = decode_auth(packet)
             self._reception.check_rooms(frame)
             identity = self._reception.check(frame.token)
-            session = SocketSession(socket, self._s.hub, identity, self._s.settings.max_rooms)
+            session, frame = self._session(socket, identity, frame, packet.data)
             session.address = socket.connection.address
             session.client = described(socket.connection.user_agent)
             self._sessions[socket] = session
@@ -92,6 +97,19 @@ class SocketIoDoor:
             self._sessions.pop(socket, None)
             fields = error_fields(error)
             raise ConnectRefused(fields.pop("message"), fields) from error
+
+    def _session(
+        self, socket: Socket, identity: Identity, frame: Connect, auth: dict[str, Any]
+    ) -> tuple[SocketSession, Connect]:
+        """Return a session, and from where its rooms go on."""
+        hub, max_rooms = self._s.hub, self._s.settings.max_rooms
+        if not recovery.wished(auth):
+            return SocketSession(socket, hub, identity, max_rooms), frame
+        asked = recovery.asked(auth)
+        if asked is None or len(asked.cursors) > max_rooms:
+            return RecoveringSession(socket, hub, identity, max_rooms, Begin(frame.rooms, None)), frame
+        frame = msgspec.structs.replace(frame, epoch=asked.epoch, rooms={**asked.cursors})
+        return RecoveringSession(socket, hub, identity, max_rooms, Begin(frame.rooms, asked.pid)), frame
 
     async def event(self, socket: Socket, packet: Packet) -> None:
         """Carry out a command."""

@@ -58,9 +58,9 @@ class Socket:
         self.ending: Ending | None = None
         self.on_ending: Callable[[], None] = lambda: None
 
-    def accept(self) -> None:
-        """Tell the client that it is in."""
-        self.say(Kind.CONNECT, {"sid": self.id})
+    def accept(self, pid: str | None = None) -> None:
+        """Tell the client that it is in; `pid` names what it may ask to be recovered."""
+        self.say(Kind.CONNECT, {"sid": self.id, **({"pid": pid} if pid else {})})
 
     def emit(self, name: str, *arguments: Any) -> None:
         """Send an event to this client alone."""

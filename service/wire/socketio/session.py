@@ -18,8 +18,8 @@ class SocketSession(Session):
         self._socket = socket
 
     @property
-    def wire_format(self) -> str:  # type: ignore[override] # an upgrade changes it
-        """What `write` takes just now."""
+    def wire_format(self) -> str:
+        """See `Listener`; an upgrade changes it."""
         return self._socket.wire_format
 
     def welcome(self, connected: Connected) -> None:
