@@ -27,8 +27,9 @@ from service.wire.origins import allowed_origin
 from service.wire.reception import Reception, described
 from service.wire.services import Services
 from service.wire.socketio.recovering import Begin, RecoveringSession
-from service.wire.socketio.server import ConnectRefused, Server, Socket
+from service.wire.socketio.server import ConnectRefused, Server
 from service.wire.socketio.session import SocketSession
+from service.wire.socketio.socket import Socket
 
 PATH = "/socket.io/"
 

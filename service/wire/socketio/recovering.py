@@ -14,8 +14,8 @@ from service.protocol.emits import event_packet
 from service.protocol.events import Connected, Outgoing
 from service.wire.auth import Identity
 from service.wire.engineio import PACKET
-from service.wire.socketio.server import Socket
 from service.wire.socketio.session import SocketSession
+from service.wire.socketio.socket import Socket
 
 
 class Begin(NamedTuple):

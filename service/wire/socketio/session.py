@@ -7,7 +7,7 @@ from service.protocol.emits import ack_packet, event_packet, refusal_packet
 from service.protocol.events import Connected, Outgoing
 from service.wire.auth import Identity
 from service.wire.session import Session
-from service.wire.socketio.server import Socket
+from service.wire.socketio.socket import Socket
 
 
 class SocketSession(Session):
