@@ -34,6 +34,7 @@ from service.wire.http import Http
 from service.wire.native import NativeDoor
 from service.wire.problem import problem
 from service.wire.services import Services
+from service.wire.socketio.door import SocketIoDoor
 from service.wire.transport import transport_class
 
 GC_THRESHOLDS = (10_000, 20, 50)
@@ -42,9 +43,10 @@ GC_THRESHOLDS = (10_000, 20, 50)
 log = logging.getLogger("onrecord.app")
 
 
-def application(services: Services) -> Starlette:
+def application(services: Services, socketio: SocketIoDoor) -> Starlette:
     """Return the ASGI application over a node's services."""
-    routes = [WebSocketRoute("/ws", NativeDoor(services).serve), *Http(services).routes()]
+    native = WebSocketRoute("/ws", NativeDoor(services).serve)
+    routes = [native, *socketio.routes(), *Http(services).routes()]
     return Starlette(
         routes=routes,
         middleware=cross_origin(services.settings.origins),
@@ -61,7 +63,7 @@ def cross_origin(origins: Sequence[str]) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=origins,
             allow_credentials=True,
-            allow_methods=["GET", "HEAD"],
+            allow_methods=["GET", "HEAD", "POST"],
             allow_headers=["Authorization"],
             expose_headers=["Retry-After", "WWW-Authenticate"],
         )
@@ -74,9 +76,10 @@ class Server(uvicorn.Server):
     def __init__(self, services: Services, ready: Callable[[str], None]) -> None:
         settings = services.settings
         self._ready = ready
+        self._socketio = SocketIoDoor(services)
         super().__init__(
             uvicorn.Config(
-                application(services),
+                application(services, self._socketio),
                 host=settings.host,
                 port=settings.port,
                 ws=transport_class(
@@ -104,6 +107,11 @@ class Server(uvicorn.Server):
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             self._ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """End what uvicorn does not know of: sessions over polling, whose polls would be waited for."""
+        await self._socketio.close()
+        await super().shutdown(sockets)
 
 
 def run_serve(settings: Settings) -> int:

@@ -10,7 +10,7 @@ never logged as an error of ours: whose fault it is shows in the type.
     │   ├── RoomNotFound, RoomExists, RoomIsArchived, NotAMember, NotAllowed
     │   ├── Muted, Banned, LastOwner, UserNotFound
     │   ├── MessageNotFound, MessageIsDeleted, MessageTooLong, EmptyMessage, UnsafeContent
-    │   ├── TooManyRequests, TooManyRooms
+    │   ├── TooManyRequests (and of connections: TooManyConnections), TooManyRooms
     │   └── TokenInvalid, TokenExpired
     └── Trouble                ours, and it passes: the same command may succeed later
         ├── Overloaded
@@ -188,6 +188,12 @@ class TooManyRequests(Refusal):
     sentence = "Too many requests; wait {retryAfter} seconds."
     retryable = True
     shown = ("retryAfter",)
+
+
+class TooManyConnections(TooManyRequests):
+    """A user has as many connections as one may have; a code of its own would tell clients nothing more."""
+
+    sentence = "This user has too many connections; wait, or close one."
 
 
 class TooManyRooms(Refusal):

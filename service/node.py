@@ -37,10 +37,10 @@ from service.log.visits import Visits
 from service.settings import Settings
 from service.wire.attendance import Attendance
 from service.wire.auth import Tokens
+from service.wire.encoders import ENCODERS
 from service.wire.limits import Rate
 from service.wire.news import News, ReceiptsAgain
 from service.wire.services import Services
-from service.wire.session import NATIVE, native_frame
 from service.wire.sessions import Sessions
 from service.wire.telling import Telling
 from service.wire.views import Views
@@ -75,7 +75,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
         reader = LogReader(database, mapper, settings.database_timeout)
         people = People(reader)
         clock = Clock(database, settings.database_timeout)
-        hub = Hub(reader, people, {NATIVE: native_frame}, clock.now)
+        hub = Hub(reader, people, ENCODERS, clock.now)
         relay = await stack.enter_async_context(_relay(settings, bus or InProcessBus()))
         hub.on_follow, hub.on_unfollow = relay.follow, relay.unfollow
         sessions = Sessions(settings.max_connections)

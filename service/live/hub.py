@@ -44,9 +44,12 @@ class Listener(Protocol):
     """A connection, as the hub sees it."""
 
     user: str
-    wire_format: str
     turn: asyncio.Lock
     """Held by whichever room catches this listener up: one page at a time, however many rooms it hears."""
+
+    @property
+    def wire_format(self) -> str:
+        """Which of the encoders makes what `write` takes just now."""
 
     @property
     def closing(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from service.errors import Malformed, OnRecordError
-from service.protocol import socketio
+from service.protocol import recovery, socketio
 from service.protocol.acks import Ack, ack_fields
 from service.protocol.commands import COMMANDS, PROTOCOL, Connect, Frame
 from service.protocol.engineio import message
@@ -20,19 +20,15 @@ from service.protocol.schemas import event_name
 from service.protocol.socketio import Kind, Packet
 from service.protocol.strict import Duplicate
 
-EXTRAS = ("pid", "offset", "recovery")
-"""What a stock client's connection state recovery adds to `auth`, and the wish for it."""
-
 _encoder = msgspec.json.Encoder()
 
 
-def event_packet(outgoing: Outgoing, argument: str | None = None) -> bytes:
-    """Return an event as a whole Engine.IO packet; `argument` is appended to it."""
+def event_packet(outgoing: Outgoing) -> bytes:
+    """Return an event as a whole Engine.IO packet."""
     name = event_name(type(outgoing)).encode()
     # The tag is encoded first: without it the rest of the object is the payload.
     rest = _encoder.encode(outgoing)[len(b'{"type":"",') + len(name) :]
-    more = b"" if argument is None else b"," + _encoder.encode(argument)
-    return b'42["' + name + b'",{' + rest + more + b"]"
+    return b'42["' + name + b'",{' + rest + b"]"
 
 
 def ack_packet(ack_id: str, ack: Ack) -> bytes:
@@ -45,12 +41,6 @@ def refusal_packet(ack_id: str | None, error: OnRecordError) -> bytes:
     if ack_id is None:
         return message(socketio.encode(Kind.EVENT, data=["error", error_fields(error)])[0])
     return _ack(ack_id, {"ok": False, "error": error_fields(error)})
-
-
-def connect_packet(sid: str, pid: str | None = None) -> bytes:
-    """Return the answer to a CONNECT that is accepted."""
-    data = {"sid": sid, **({"pid": pid} if pid else {})}
-    return message(socketio.encode(Kind.CONNECT, data=data)[0])
 
 
 def decode_command(packet: Packet, new_ref: Callable[[], str]) -> Frame:
@@ -80,7 +70,7 @@ def decode_auth(packet: Packet) -> Connect:
     """
     value = _typed(packet.data or {}, Connect.TYPE)
     value.setdefault("protocol", PROTOCOL)
-    for extra in EXTRAS:
+    for extra in recovery.FIELDS:
         value.pop(extra, None)
     return decode_connect(packet.text, value)
 

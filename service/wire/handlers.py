@@ -1,7 +1,8 @@
 """What each command does: the one set of handlers behind every door.
 
-A handler returns the fields of the ack; `Later` where they are known only after a commit; or None where it has answered
-itself. It may raise any `OnRecordError`. `room:join` and `connect` splice what was into what comes: `service.live.hub`.
+A handler returns the ack; `Later` where it is known only after a commit; `Then` where something follows it; or None
+where only those are answered who ask for it. It may raise any `OnRecordError`. `room:join` and `connect` splice what
+was into what comes: `service.live.hub`.
 """
 
 import logging
@@ -67,7 +68,14 @@ class Later(msgspec.Struct, frozen=True):
     ack: Callable[[Receipt], Ack] = recorded
 
 
-Reply = Ack | Later | None
+class Then(msgspec.Struct, frozen=True):
+    """An ack, and what is sent right after it."""
+
+    ack: Ack
+    after: Callable[[], None]
+
+
+Reply = Ack | Later | Then | None
 Handler = Callable[[Session, Any], Awaitable[Reply]]
 
 
@@ -103,7 +111,7 @@ class Handlers:
             if start is not None:
                 starts[room] = start
         self._s.attendance.begin(session)
-        session.emit(
+        session.welcome(
             Connected(
                 protocol=PROTOCOL,
                 user_id=session.user,
@@ -138,16 +146,19 @@ class Handlers:
         receipt = await answer
         await self._s.hub.reach(receipt.room, receipt.seq)
         at = timestamp(receipt.at)
-        session.ack(frame.ref, RoomCreateAck(seq=receipt.seq, at=at, room_id=receipt.room))
+        acked = RoomCreateAck(seq=receipt.seq, at=at, room_id=receipt.room)
         # The direct room of the same people may have been there, and be long; a room is opened by its first events.
         after = 0 if receipt.seq == 1 + len({session.user, *frame.members}) else None
         # A retry is for the connection that sends it: the user's others, and the other members (`Telling`), heard of
         # the room the first time.
         own = self._s.sessions.of_user(session.user)
-        for hearer in own if receipt.fresh else [session]:
-            if hearer.connected:
-                listen_quietly(hearer, receipt.room, after)
-        return None
+
+        def listen() -> None:
+            for hearer in own if receipt.fresh else [session]:
+                if hearer.connected:
+                    listen_quietly(hearer, receipt.room, after)
+
+        return Then(acked, listen)
 
     async def join(self, session: Session, frame: wire.RoomJoin) -> Reply:
         """`room:join`: the ack, then members, receipts and history, then everything that follows."""
@@ -169,13 +180,15 @@ class Handlers:
             await self._views.receipts(room),
             await self._views.history(room, limit=HISTORY_ON_JOIN, until=cursor),
         )
-        session.ack(frame.ref, acked)
-        for snapshot in snapshots:
-            session.emit(snapshot)
-        _wrote(session, snapshots[-1].messages)
-        if frame.after is not None or not session.hears(room):
-            session.listen(room, cursor)
-        return None
+
+        def listen() -> None:
+            for snapshot in snapshots:
+                session.emit(snapshot)
+            _wrote(session, snapshots[-1].messages)
+            if frame.after is not None or not session.hears(room):
+                session.listen(room, cursor)
+
+        return Then(acked, listen)
 
     async def update(self, session: Session, frame: wire.RoomUpdate) -> Reply:
         """`room:update`."""
@@ -227,20 +240,20 @@ class Handlers:
         return Later(await self._s.markers.move(command, session.user, _ref(frame), said(frame)))
 
     async def typing_start(self, session: Session, frame: wire.TypingStart) -> Reply:
-        """`typing:start`: acked only where a `ref` asks for it."""
+        """`typing:start`."""
         await self._views.ask(require_member, frame.room_id, session.user)
         self._s.typing.start(frame.room_id, session.user, session.id)
-        return _if_asked(frame)
+        return None
 
     async def typing_stop(self, session: Session, frame: wire.TypingStop) -> Reply:
         """`typing:stop`."""
         self._s.typing.stop(frame.room_id, session.user, session.id)
-        return _if_asked(frame)
+        return None
 
     async def presence(self, session: Session, frame: wire.PresenceSet) -> Reply:
         """`presence:set`."""
         self._s.presence.set(session.user, session.id, frame.status)
-        return _if_asked(frame)
+        return None
 
     async def refresh(self, session: Session, frame: wire.AuthRefresh) -> Reply:
         """`auth:refresh`."""
@@ -309,10 +322,6 @@ def said(frame: wire.Frame) -> bytes:
         if field.name != "ref" and getattr(frame, field.name) != field.default
     }
     return msgspec.json.encode(dict(sorted(fields.items())))
-
-
-def _if_asked(frame: wire.Frame) -> Reply:
-    return None if frame.ref is None else Ack()
 
 
 def _wrote(asker: object, messages: list[Message]) -> None:

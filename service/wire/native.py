@@ -1,11 +1,9 @@
 """The native door, `GET /ws`: a connection from its upgrade to its last frame, by the rules of `docs/protocol.md`."""
 
 import asyncio
-import logging
+from functools import partial
 from typing import cast
-from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket
 
@@ -15,32 +13,69 @@ from service.errors import (
     Refusal,
     TokenExpired,
     TokenInvalid,
-    TooManyRequests,
-    TooManyRooms,
-    Trouble,
-    Unavailable,
+    TooManyConnections,
 )
+from service.protocol.acks import Ack
 from service.protocol.close import Close
 from service.protocol.commands import PROTOCOL, Connect
-from service.protocol.native import NotAFrame, decode, decode_connect, encode_error, parse, ref_of
-from service.wire.auth import Identity, bearer
+from service.protocol.events import Connected, Outgoing
+from service.protocol.native import (
+    NotAFrame,
+    decode,
+    decode_connect,
+    encode,
+    encode_ack,
+    encode_error,
+    parse,
+    ref_of,
+)
+from service.wire.auth import bearer
 from service.wire.frames import text_frame
-from service.wire.handlers import Handlers, Later
+from service.wire.origins import allowed_origin
+from service.wire.reception import Reception, described
 from service.wire.services import Services
 from service.wire.session import Session
 from service.wire.transport import EXTENSION, Transport
 
-MAX_REFUSED = 100
-"""Commands in a row that may be refused as too many, before the connection is closed with 4009."""
+NATIVE = "native"
 
-MAX_CLIENT = 200
-"""Characters of what a client says of itself that are put on the record."""
+CLOSES: dict[type[OnRecordError], Close] = {
+    TokenInvalid: Close.TOKEN_INVALID,
+    TokenExpired: Close.TOKEN_EXPIRED,
+    TooManyConnections: Close.TOO_MANY_REQUESTS,
+}
+"""The close codes of those who are not let in; anything else is trouble of ours, and they come back."""
 
-log = logging.getLogger("onrecord.door")
+
+def native_frame(outgoing: Outgoing) -> bytes:
+    """Return an event as a complete frame."""
+    return text_frame(encode(outgoing))
 
 
 class _Closed(Exception):
     """The connection is over; the transport was told why."""
+
+
+class NativeSession(Session):
+    """A session of this door; a `tag` is the command's `ref`."""
+
+    wire_format = NATIVE
+
+    def welcome(self, connected: Connected) -> None:
+        """See `Session.welcome`."""
+        self.emit(connected)
+
+    def emit(self, outgoing: Outgoing) -> None:
+        """See `Session.emit`."""
+        self.write(native_frame(outgoing))
+
+    def ack(self, tag: str | None, ack: Ack) -> None:
+        """See `Session.ack`."""
+        self.write(text_frame(encode_ack(tag, ack)))
+
+    def refuse(self, tag: str | None, error: OnRecordError) -> None:
+        """See `Session.refuse`."""
+        self.write(text_frame(encode_error(tag, error)))
 
 
 class NativeDoor:
@@ -48,21 +83,13 @@ class NativeDoor:
 
     def __init__(self, services: Services) -> None:
         self._s = services
-        self._handlers = Handlers(services)
+        self._reception = Reception(services)
 
     async def serve(self, websocket: WebSocket) -> None:
         """Serve one connection."""
-        if not allowed_origin(websocket.headers, self._s.settings.origins):
-            await websocket.send_denial_response(PlainTextResponse("This origin is not allowed.", 403))
-            return
-        if not self._s.readiness.ready:
-            await websocket.send_denial_response(
-                PlainTextResponse("The log cannot be reached yet; come back.", 503, {"Retry-After": "1"})
-            )
-            return
-        early = self._identify(bearer(websocket.headers.get("authorization")))
-        if isinstance(early, Identity) and self._s.sessions.full(early.user):
-            await websocket.send_denial_response(PlainTextResponse("Too many connections of this user.", 429))
+        early = bearer(websocket.headers.get("authorization"))
+        if (denial := self._denial(websocket, early)) is not None:
+            await websocket.send_denial_response(denial)
             return
         await websocket.accept()
         transport = cast("Transport", websocket.scope["extensions"][EXTENSION])
@@ -71,21 +98,31 @@ class NativeDoor:
         except _Closed:
             return
         try:
-            await self._converse(websocket, transport, session)
+            while True:
+                text = await self._receive(websocket, transport)
+                value = self._parse(transport, text)
+                await self._reception.carry_out(session, ref_of(value), partial(decode, text, value))
+        except _Closed:
+            pass
         finally:
-            await self._s.attendance.end(session)
+            await self._reception.end(session)
 
-    def _identify(self, token: str | None) -> Identity | OnRecordError | None:
-        if token is None:
-            return None
+    def _denial(self, websocket: WebSocket, early: str | None) -> PlainTextResponse | None:
+        """Return why a connection is refused before it is one."""
+        if not allowed_origin(websocket.headers, self._s.settings.origins):
+            return PlainTextResponse("This origin is not allowed.", 403)
+        if not self._s.readiness.ready:
+            return PlainTextResponse("The log cannot be reached yet; come back.", 503, {"Retry-After": "1"})
         try:
-            return self._s.tokens.verify(token)
-        except (TokenInvalid, TokenExpired) as error:
-            return error
+            if early is not None:
+                self._reception.count(self._s.tokens.verify(early))
+        except TooManyConnections as error:
+            return PlainTextResponse(str(error), 429)
+        except (TokenInvalid, TokenExpired):
+            pass  # the first frame may bring a better one
+        return None
 
-    async def _connect(
-        self, websocket: WebSocket, transport: Transport, early: Identity | OnRecordError | None
-    ) -> Session:
+    async def _connect(self, websocket: WebSocket, transport: Transport, early: str | None) -> Session:
         try:
             async with asyncio.timeout(self._s.settings.connect_timeout):
                 frame = await self._first_frame(websocket, transport)
@@ -95,36 +132,18 @@ class NativeDoor:
         if frame.protocol != PROTOCOL:
             transport.close(Close.PROTOCOL_VERSION, f"this server speaks protocol {PROTOCOL}")
             raise _Closed
-        identity = self._identify(frame.token) if frame.token is not None else early
-        if not isinstance(identity, Identity):
-            expired = isinstance(identity, TokenExpired)
-            reason = str(identity) if identity else "a token is needed"
-            transport.close(Close.TOKEN_EXPIRED if expired else Close.TOKEN_INVALID, reason[:100])
-            raise _Closed
-        if self._s.sessions.full(identity.user):
-            transport.close(Close.TOO_MANY_REQUESTS, "too many connections of this user")
-            raise _Closed
-        session = Session(transport, self._s.hub, identity, self._s.settings.max_rooms)
-        session.address = websocket.client.host if websocket.client else None
-        session.client = described(websocket.headers.get("user-agent"))
-        await self._open(transport, session, identity, frame)
-        return session
-
-    async def _open(self, transport: Transport, session: Session, identity: Identity, frame: Connect) -> None:
-        self._s.sessions.add(session)
         try:
-            await self._s.people.load([identity.user])
-            if identity.name:
-                await self._s.chat.name(identity.user, identity.name)
-            await self._handlers.connect(session, frame)
-        except BaseException as error:
-            if isinstance(error, Exception):
-                transport.close(Close.SHUTTING_DOWN, "cannot serve now; come back")
-            await self._s.attendance.end(session)
-            if not isinstance(error, Exception):
-                raise
-            log.error("connect_failed", exc_info=None if isinstance(error, Trouble) else error)  # noqa: TRY400 - Trouble is known
+            identity = self._reception.check(early if frame.token is None else frame.token)
+            session = NativeSession(transport, self._s.hub, identity, self._s.settings.max_rooms)
+            session.address = websocket.client.host if websocket.client else None
+            session.client = described(websocket.headers.get("user-agent"))
+            await self._reception.admit(session, identity, frame)
+        except OnRecordError as error:
+            close = CLOSES.get(type(error))
+            reason = str(error)[:100] if close else "cannot serve now; come back"
+            transport.close(close or Close.SHUTTING_DOWN, reason)
             raise _Closed from error
+        return session
 
     async def _first_frame(self, websocket: WebSocket, transport: Transport) -> Connect:
         """Return the `connect` frame; until it has come, no other is looked at."""
@@ -140,43 +159,8 @@ class NativeDoor:
         if value.get("type") != Connect.TYPE:
             raise NotConnected
         frame = decode_connect(text, value)
-        if len(frame.rooms) > self._s.settings.max_rooms:
-            raise TooManyRooms(limit=self._s.settings.max_rooms)
+        self._reception.check_rooms(frame)
         return frame
-
-    async def _converse(self, websocket: WebSocket, transport: Transport, session: Session) -> None:
-        refused = 0
-        while True:
-            try:
-                text = await self._receive(websocket, transport)
-                value = self._parse(transport, text)
-            except _Closed:
-                return
-            try:
-                self._s.rate.take(session.user)
-                refused = 0
-                await self._answer(session, text, value)
-            except TooManyRequests as error:
-                refused += 1
-                session.refuse(ref_of(value), error)
-                if refused > MAX_REFUSED:
-                    transport.close(Close.TOO_MANY_REQUESTS, "too many requests")
-            except OnRecordError as error:
-                session.refuse(ref_of(value), error)
-            except Exception:
-                # One command's failure ends neither the connection nor any other command.
-                log.exception("command_failed", extra={"session": session.id})
-                session.refuse(ref_of(value), Unavailable())
-
-    async def _answer(self, session: Session, text: str, value: dict[str, object]) -> None:
-        self._s.presence.touch(session.user, session.id)
-        frame = decode(text, value)
-        await session.ready()
-        reply = await self._handlers.by_type[frame.type](session, frame)
-        if isinstance(reply, Later):
-            session.ack_later(frame.ref, reply.answer, reply.ack)
-        elif reply is not None:
-            session.ack(frame.ref, reply)
 
     @staticmethod
     async def _receive(websocket: WebSocket, transport: Transport) -> str:
@@ -196,26 +180,3 @@ class NativeDoor:
         except NotAFrame as error:
             transport.close(Close.MALFORMED, str(error))
             raise _Closed from error
-
-
-def described(user_agent: str | None) -> str | None:
-    """Return what a client says of itself, as far as it can be kept."""
-    if not user_agent:
-        return None
-    return "".join(char for char in user_agent if char.isprintable())[:MAX_CLIENT] or None
-
-
-def allowed_origin(headers: Headers, allowed: tuple[str, ...]) -> bool:
-    """Return whether a page of the request's `Origin` (RFC 6454) may come in; a client that sends none is no page.
-
-    Without a list the page has to come from this very server, as its `Host` names it.
-    """
-    origin = headers.get("origin")
-    if origin is None:
-        return True
-    if allowed:
-        return origin in allowed
-    try:
-        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
-    except ValueError:
-        return False  # no URL at all

@@ -35,7 +35,7 @@ from service.protocol.pages import (
 )
 from service.wire.auth import Identity, bearer
 from service.wire.handlers import Handlers
-from service.wire.native import allowed_origin
+from service.wire.origins import allowed_origin
 from service.wire.problem import TokenMissing
 from service.wire.services import Services
 from service.wire.views import Views

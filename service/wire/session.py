@@ -1,4 +1,4 @@
-"""One authenticated connection: who it is, which rooms it hears, and how a command on it is answered.
+"""One authenticated connection: who it is, which rooms it hears, and how a command on it is answered, at every door.
 
 Commands are begun in the order in which they came. One that is recorded is answered after its commit, while the next is
 begun already; at most `MAX_IN_FLIGHT` wait so, and reading stops until one is answered.
@@ -8,6 +8,7 @@ The rule: whatever a session started ends with it, and nothing it waits for is d
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -17,15 +18,12 @@ from service.errors import OnRecordError, TooManyRooms, Unavailable
 from service.live.hub import Hub
 from service.protocol.acks import Ack
 from service.protocol.close import Close
-from service.protocol.events import Outgoing
-from service.protocol.native import encode, encode_ack, encode_error
+from service.protocol.events import Connected, Outgoing
 from service.wire.auth import Identity
-from service.wire.frames import text_frame
 from service.wire.transport import Ending, Transport
 from service.wire.written import Written
 
 MAX_IN_FLIGHT = 100
-NATIVE = "native"
 
 log = logging.getLogger("onrecord.session")
 
@@ -33,15 +31,17 @@ MakeAck = Callable[[Receipt], Ack]
 """Makes a recorded command's ack of what its commit said."""
 
 
-def native_frame(outgoing: Outgoing) -> bytes:
-    """Return an event as a complete frame of the native door."""
-    return text_frame(encode(outgoing))
+class Session(ABC):
+    """A connection that has said who it is, at any door. It is a `Listener` of the hub.
 
+    How events and answers are worded is the door's. A `tag` is what an answer is addressed to: whatever the door calls
+    a command, or None where nobody waits for an answer.
+    """
 
-class Session:
-    """A connection after `connect`. It is a `Listener` of the hub."""
-
-    wire_format = NATIVE
+    @property
+    @abstractmethod
+    def wire_format(self) -> str:
+        """See `Listener`."""
 
     def __init__(self, transport: Transport, hub: Hub, identity: Identity, max_rooms: int) -> None:
         self.id = str(uuid4())
@@ -49,6 +49,8 @@ class Session:
         self.expires_at = identity.expires_at
         self.turn = asyncio.Lock()
         self.connected = False
+        self.refused = 0
+        """Commands in a row that were too many."""
         self.address: str | None = None
         self.client: str | None = None
         """Where the connection comes from, and what the client says of itself; for the record of the session."""
@@ -95,28 +97,32 @@ class Session:
 
     # What the handlers call.
 
+    @abstractmethod
+    def welcome(self, connected: Connected) -> None:
+        """Say that the connection is let in."""
+
+    @abstractmethod
     def emit(self, outgoing: Outgoing) -> None:
         """Send an event to this connection alone."""
-        self.write(native_frame(outgoing))
 
-    def ack(self, ref: str | None, ack: Ack) -> None:
+    @abstractmethod
+    def ack(self, tag: str | None, ack: Ack) -> None:
         """Answer a command."""
-        self.write(text_frame(encode_ack(ref, ack)))
 
-    def refuse(self, ref: str | None, error: OnRecordError) -> None:
+    @abstractmethod
+    def refuse(self, tag: str | None, error: OnRecordError) -> None:
         """Answer a command that is refused."""
-        self.write(text_frame(encode_error(ref, error)))
 
     def close(self, code: Close, reason: str) -> None:
         """End the connection."""
         self._transport.close(code, reason)
 
-    def ack_later(self, ref: str | None, answer: "asyncio.Future[Receipt]", make: MakeAck) -> None:
+    def ack_later(self, tag: str | None, answer: "asyncio.Future[Receipt]", make: MakeAck) -> None:
         """Answer a command once its commit is known."""
         self._in_flight += 1
         if self._in_flight >= MAX_IN_FLIGHT:
             self._room_for_more.clear()
-        answer.add_done_callback(lambda done: self._answered(ref, done, make))
+        answer.add_done_callback(lambda done: self._answered(tag, done, make))
 
     async def ready(self) -> None:
         """Wait until another command may be begun: few wait for their commit, and little waits for the socket."""
@@ -185,17 +191,17 @@ class Session:
         finally:
             self._transport.catchup -= 1
 
-    def _answered(self, ref: str | None, answer: "asyncio.Future[Receipt]", make: MakeAck) -> None:
+    def _answered(self, tag: str | None, answer: "asyncio.Future[Receipt]", make: MakeAck) -> None:
         self._in_flight -= 1
         self._room_for_more.set()
         if answer.cancelled():
-            self.refuse(ref, Unavailable())
+            self.refuse(tag, Unavailable())
             return
         error = answer.exception()
         if error is None:
-            self.ack(ref, make(answer.result()))
+            self.ack(tag, make(answer.result()))
         elif isinstance(error, OnRecordError):
-            self.refuse(ref, error)
+            self.refuse(tag, error)
         else:
             log.error("command_failed", exc_info=error, extra={"session": self.id})
-            self.refuse(ref, Unavailable())
+            self.refuse(tag, Unavailable())

@@ -16,7 +16,8 @@ from starlette.websockets import WebSocket
 from service.protocol.engineio import binary_message, message
 from service.protocol.socketio import Packet
 from service.wire.engineio import Connection, Engine, Settings
-from service.wire.socketio.server import Server, Socket
+from service.wire.socketio.server import Server
+from service.wire.socketio.socket import Socket
 from service.wire.transport import transport_class
 
 MAX_PAYLOAD = 1_000_000

@@ -287,3 +287,17 @@ async def test_unanswered_polls_do_not_hold_up_a_shutdown() -> None:
             assert (await polling).text == "1"
             assert await closed(socket) == 4000
     assert time.monotonic() - begun < PATIENT.ping_interval
+
+
+async def test_a_body_that_never_comes_keeps_no_session_and_does_not_hold_up_a_shutdown() -> None:
+    begun = time.monotonic()
+    async with serving(*apps.engineio(PATIENT), "/engine.io/") as server, poller(server) as session:
+        host, _, path = server.address.partition("/")
+        reader, writer = await asyncio.open_connection(*host.split(":"))
+        target = f"/{path}?EIO=4&transport=polling&sid={session.sid}"
+        writer.write(f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n4x".encode())
+        await asyncio.sleep(0.05)
+        server.should_exit = True
+        assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+        writer.close()
+    assert time.monotonic() - begun < PATIENT.ping_interval

@@ -43,10 +43,6 @@ def native_example(event: type[Outgoing]) -> Outgoing:
     return msgspec.convert(example(event), event)
 
 
-def test_an_argument_can_be_appended_to_an_event() -> None:
-    assert body(emits.event_packet(SAID, "here"), "42")[2:] == ["here"]
-
-
 def test_an_ack_says_ok_and_a_refusal_why_not() -> None:
     ack = MessageSendAck(seq=58, at="now", message_id=58)
     assert body(emits.ack_packet("7", ack), "437") == [{"ok": True, "seq": 58, "at": "now", "messageId": 58}]
@@ -117,5 +113,3 @@ def test_auth_says_what_connect_says() -> None:
     assert wrong is not None
     with pytest.raises(Malformed):
         emits.decode_auth(wrong)
-    assert emits.connect_packet("s") == b'40{"sid":"s"}'
-    assert emits.connect_packet("s", "p") == b'40{"sid":"s","pid":"p"}'

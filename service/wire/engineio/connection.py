@@ -8,20 +8,17 @@ The rule: a session ends once, for one reason, and everything that waited for it
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from service.protocol import engineio
 from service.protocol.close import Close
 from service.protocol.engineio import Kind, Opening, Packet
-from service.wire.deadlines import Deadlines
+from service.wire.engineio.heart import Heart
+from service.wire.engineio.interface import FRAME, PACKET, Settings, Upper
 from service.wire.engineio.polling import Polling
 from service.wire.frames import binary_frame, text_frame
 from service.wire.transport import CATCHUP_ALLOWANCE, Ending, Transport
-
-PACKET, FRAME = "socketio", "socketio-frame"
-"""The wire formats: a packet as it stands in a payload, and the WebSocket frame of one."""
 
 NOOP_AFTER = 0.1
 """Seconds for which a poll that comes during an upgrade waits for something better than `noop`."""
@@ -30,58 +27,6 @@ _NORMAL, _LOST, _INTERNAL_ERROR = 1000, 1006, 1011  # RFC 6455, section 7.4.1
 
 
 log = logging.getLogger("onrecord.engineio")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What a session may cost; times in seconds, sizes in bytes."""
-
-    ping_interval: float
-    ping_timeout: float
-    max_payload: int
-    max_packet: int
-    max_outbox: int
-    upgrade_timeout: float = 10.0
-
-
-class Upper(Protocol):
-    """What is built on a session."""
-
-    async def take(self, message: str | bytes) -> None:
-        """Take a message; the next comes when this returns."""
-
-    def ended(self) -> None:
-        """Hear that the session is over."""
-
-
-class Heart:
-    """The heartbeats of all sessions."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.allowed = settings.ping_interval + settings.ping_timeout
-        self._pings: Deadlines[Connection] = Deadlines(settings.ping_interval, self._ping)
-        self._pongs: Deadlines[Connection] = Deadlines(settings.ping_timeout, self._no_pong)
-
-    def beat(self, one: "Connection") -> None:
-        """Hear that a session lives."""
-        self._pongs.end(one)
-        self._pings.begin(one)
-
-    def forget(self, one: "Connection") -> None:
-        """Leave a session alone."""
-        self._pings.end(one)
-        self._pongs.end(one)
-
-    def _ping(self, one: "Connection") -> None:
-        one.send(engineio.PING)
-        if not one.closing:
-            self._pongs.begin(one)
-
-    def _no_pong(self, one: "Connection") -> None:
-        if one.busy:  # the pong may lie where we have not read
-            self._pongs.begin(one)
-        else:
-            one.close(Close.NO_PONG, "no pong")
 
 
 class Connection:
@@ -103,6 +48,7 @@ class Connection:
         self._probing: Transport | None = None
         self._heard = asyncio.get_running_loop().time()
         self._goodbye = False
+        self._reading: asyncio.Timeout | None = None
         self._catchup = 0
         self.wire_format = PACKET
         self.posting = False
@@ -215,7 +161,21 @@ class Connection:
         silence = asyncio.get_running_loop().time() - self._heard
         return not self.busy and silence >= self._heart.allowed
 
-    # Polls.
+    # Polls and posts.
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """Read a request for as long as the session lasts, and not for ever.
+
+        Raises:
+            TimeoutError: the time is over.
+        """
+        self._reading = asyncio.timeout(self._heart.allowed)
+        async with self._reading:
+            try:
+                yield
+            finally:
+                self._reading = None
 
     @property
     def pollable(self) -> bool:
@@ -291,6 +251,8 @@ class Connection:
         self._heart.forget(self)
         self._gone(self)
         self._polling.end(last)
+        if self._reading is not None:
+            self._reading.reschedule(asyncio.get_running_loop().time())
         if self._probing is not None:
             self._probing.close(_NORMAL)
         self.on_ending()

@@ -75,7 +75,7 @@ class Polls:
         connection.posting = True
         try:
             await self._take(connection, request)
-        except ClientDisconnect:
+        except (ClientDisconnect, TimeoutError):
             connection.lose()
         except NotAPacket as error:
             connection.close(Close.MALFORMED, str(error))
@@ -85,11 +85,12 @@ class Polls:
 
     async def _take(self, connection: Connection, request: Request) -> None:
         body = bytearray()
-        async for piece in request.stream():
-            body += piece
-            if len(body) > self._engine.settings.max_payload:
-                connection.close(Close.TOO_LARGE, "payload too large")
-                return
+        async with connection.reading():
+            async for piece in request.stream():
+                body += piece
+                if len(body) > self._engine.settings.max_payload:
+                    connection.close(Close.TOO_LARGE, "payload too large")
+                    return
         for packet in engineio.decode_payload(bytes(body)):
             if connection.closing:
                 return

@@ -17,7 +17,9 @@ from service.protocol.close import Close
 from service.protocol.engineio import Kind, NotAPacket, Packet, Problem
 from service.wire.deadlines import Deadlines
 from service.wire.engineio.answers import Refused, refusal, refused
-from service.wire.engineio.connection import Connection, Heart, Settings, Upper
+from service.wire.engineio.connection import Connection
+from service.wire.engineio.heart import Heart
+from service.wire.engineio.interface import Settings, Upper
 from service.wire.engineio.polls import Polls
 from service.wire.frames import text_frame
 from service.wire.transport import EXTENSION, WebSocketTransport

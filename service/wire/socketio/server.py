@@ -6,16 +6,14 @@ A client that is in no namespace has `connect_timeout` seconds to enter one.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol
-from uuid import uuid4
 
-from service.protocol import socketio
 from service.protocol.close import Close
-from service.protocol.engineio import binary_message, message
 from service.protocol.socketio import Decoder, Kind, NotAPacket, Packet
 from service.wire.deadlines import Deadlines
 from service.wire.engineio import Connection
+from service.wire.socketio.socket import Socket
 from service.wire.transport import Ending
 
 _NORMAL = 1000
@@ -33,94 +31,18 @@ class ConnectRefused(Exception):
 class Namespace(Protocol):
     """What clients enter."""
 
-    async def connect(self, socket: "Socket", packet: Packet) -> None:
+    async def connect(self, socket: Socket, packet: Packet) -> None:
         """Let a client in, which begins with `Socket.accept`; the packet is its CONNECT.
 
         Raises:
             ConnectRefused: it may not come in.
         """
 
-    async def event(self, socket: "Socket", packet: Packet) -> None:
+    async def event(self, socket: Socket, packet: Packet) -> None:
         """Take an event."""
 
-    async def gone(self, socket: "Socket") -> None:
+    async def gone(self, socket: Socket) -> None:
         """Hear, once, that a client which was let in is gone; nothing can be sent to it any more."""
-
-
-class Socket:
-    """A client in a namespace: a `Transport` whose end may come before that of its connection."""
-
-    def __init__(self, connection: Connection, namespace: str) -> None:
-        self.id = str(uuid4())
-        self.connection = connection
-        self.namespace = namespace
-        self.inside = False
-        self.ending: Ending | None = None
-        self.on_ending: Callable[[], None] = lambda: None
-
-    def accept(self) -> None:
-        """Tell the client that it is in."""
-        self.say(Kind.CONNECT, {"sid": self.id})
-
-    def emit(self, name: str, *arguments: Any) -> None:
-        """Send an event to this client alone."""
-        self.say(Kind.EVENT, [name, *arguments])
-
-    def ack(self, ack_id: int, *arguments: Any) -> None:
-        """Answer an event that asked for it."""
-        self.say(Kind.ACK, list(arguments), ack_id)
-
-    def say(self, kind: Kind, data: Any, ack_id: int | None = None) -> None:
-        """Send a packet with its attachments."""
-        text, attachments = socketio.encode(kind, self.namespace, data, ack_id)
-        self.send(message(text))
-        for attachment in attachments:
-            self.send(binary_message(attachment))
-
-    def send(self, packet: bytes) -> None:
-        """Send an Engine.IO packet."""
-        if self.ending is None:
-            self.connection.send(packet)
-
-    # See `Transport`.
-
-    @property
-    def wire_format(self) -> str:
-        """What `write` takes just now."""
-        return self.connection.wire_format
-
-    @property
-    def catchup(self) -> int:
-        """Catch-ups in progress."""
-        return self.connection.catchup
-
-    @catchup.setter
-    def catchup(self, count: int) -> None:
-        self.connection.catchup = count
-
-    @property
-    def closing(self) -> bool:
-        """Whether the client has left, or its connection is over."""
-        return self.ending is not None
-
-    def write(self, data: bytes) -> None:
-        """Send what is encoded for `wire_format`."""
-        if self.ending is None:
-            self.connection.write(data)
-
-    def close(self, code: int, reason: str = "") -> None:
-        """End the whole connection: a DISCONNECT alone would tell stock clients never to come back."""
-        if self.ending is None:
-            self.connection.close(code, reason)
-
-    async def drained(self) -> None:
-        """Wait until little waits for the client."""
-        await self.connection.drained()
-
-    def end(self, ending: Ending) -> None:
-        """Hear that the client is out."""
-        self.ending = ending
-        self.on_ending()
 
 
 class Server:

@@ -1,0 +1,72 @@
+"""Socket.IO's own connection state recovery, out of the log: for clients that ask for it by `auth: {recovery: true}`.
+
+A stock client keeps the last argument of the last event, if it is a text, as its `offset`, and brings it back with the
+`pid` that it was given. Here an offset is every cursor of the connection, so that any node can go on from it, also
+after a restart; nothing is kept of those who are away. It grants nothing: it is checked like `auth.rooms`.
+
+    <epoch> <room>:<seq> <room>:<seq> ...
+"""
+
+import re
+from typing import Any, NamedTuple
+
+import msgspec
+
+from service.protocol.commands import MAX_SEQ, ROOM_ID
+
+FIELDS = ("recovery", "pid", "offset")
+"""What it adds to `auth`."""
+
+MAX_OFFSET = 16 * 1024
+_PID = re.compile(r"\A[A-Za-z0-9-]{1,64}\Z")
+_CURSOR = re.compile(rf"{ROOM_ID[:-2]}:[0-9]{{1,16}}\Z")
+
+
+class Asked(NamedTuple):
+    """What a client brings back."""
+
+    pid: str
+    epoch: str
+    cursors: dict[str, int]
+
+
+class _Placed(msgspec.Struct, rename="camel"):
+    room_id: str | None = None
+    seq: int | None = None
+
+
+_event = msgspec.json.Decoder(tuple[str, _Placed])
+
+
+def wished(auth: dict[str, Any]) -> bool:
+    """Return whether a client wants every event to carry its offset."""
+    return auth.get("recovery") is True
+
+
+def asked(auth: dict[str, Any]) -> Asked | None:
+    """Return what is to be recovered, None where that is nothing that was ever given out here."""
+    pid, offset = auth.get("pid"), auth.get("offset")
+    if (
+        not isinstance(pid, str)
+        or not _PID.match(pid)
+        or not isinstance(offset, str)
+        or len(offset) > MAX_OFFSET
+    ):
+        return None
+    epoch, *cursors = offset.split(" ")
+    if not epoch or not all(map(_CURSOR.match, cursors)):
+        return None
+    pairs = [cursor.rsplit(":", 1) for cursor in cursors]
+    return Asked(pid, epoch, {room: min(int(seq), MAX_SEQ) for room, seq in pairs})
+
+
+def with_offset(packet: bytes, epoch: str, cursors: dict[str, int]) -> bytes:
+    """Return an event's packet with an offset as its last argument."""
+    offset = " ".join([epoch, *(f"{room}:{seq}" for room, seq in cursors.items())])
+    return packet[:-1] + b"," + msgspec.json.encode(offset) + b"]"
+
+
+def place_of(packet: bytes) -> tuple[str, int] | None:
+    """Return the room of an event's packet and its seq there, None where it is in no room's order."""
+    _, placed = _event.decode(packet[2:])
+    return None if placed.room_id is None or placed.seq is None else (placed.room_id, placed.seq)

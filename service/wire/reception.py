@@ -1,0 +1,141 @@
+"""What every door does with whoever comes: check them, let them in, carry out their commands, let them go.
+
+The rule: commands of one connection are begun one after the other, each is answered whatever becomes of it, and one
+that fails ends neither the connection nor any other command.
+"""
+
+import logging
+from collections.abc import Callable
+
+from service.errors import (
+    OnRecordError,
+    Refusal,
+    TokenInvalid,
+    TooManyConnections,
+    TooManyRequests,
+    TooManyRooms,
+    Trouble,
+    Unavailable,
+)
+from service.protocol.acks import Ack
+from service.protocol.close import Close
+from service.protocol.commands import Connect, Frame
+from service.wire.auth import Identity
+from service.wire.handlers import Handlers, Later, Reply, Then
+from service.wire.services import Services
+from service.wire.session import Session
+
+MAX_REFUSED = 100
+"""Commands in a row that may be refused as too many, before the connection is closed with 4009."""
+
+MAX_CLIENT = 200
+"""Characters of what a client says of itself that are put on the record."""
+
+TRY_AGAIN = 5.0
+"""Seconds after which a user with too many connections may try again."""
+
+log = logging.getLogger("onrecord.door")
+
+
+class Reception:
+    """The part of the doors that is the same for all."""
+
+    def __init__(self, services: Services) -> None:
+        self._s = services
+        self._handlers = Handlers(services)
+
+    def check(self, token: str | None) -> Identity:
+        """Return who asks to be let in.
+
+        Raises:
+            TokenInvalid, TokenExpired, TooManyConnections: they may not come in.
+        """
+        if token is None:
+            raise TokenInvalid(problem="none was given")
+        identity = self._s.tokens.verify(token)
+        self.count(identity)
+        return identity
+
+    def check_rooms(self, frame: Connect) -> None:
+        """Do nothing where a connection may hear as many rooms as it asks for.
+
+        Raises:
+            TooManyRooms: it may not.
+        """
+        if len(frame.rooms) > self._s.settings.max_rooms:
+            raise TooManyRooms(limit=self._s.settings.max_rooms)
+
+    def count(self, identity: Identity) -> None:
+        """Do nothing where a user may have one more connection.
+
+        Raises:
+            TooManyConnections: they may not.
+        """
+        if self._s.sessions.full(identity.user):
+            raise TooManyConnections(retryAfter=TRY_AGAIN)
+
+    async def admit(self, session: Session, identity: Identity, frame: Connect) -> None:
+        """Let a session in, and send it what followed its cursors.
+
+        Raises:
+            OnRecordError: that cannot be done (now); the session has ended.
+        """
+        self._s.sessions.add(session)
+        try:
+            await self._s.people.load([identity.user])
+            if identity.name:
+                await self._s.chat.name(identity.user, identity.name)
+            await self._handlers.connect(session, frame)
+        except BaseException as error:
+            if session.connected and isinstance(error, Exception):
+                session.close(Close.SHUTTING_DOWN, "cannot serve now; come back")
+            await self.end(session)
+            if isinstance(error, Refusal) or not isinstance(error, Exception):
+                raise
+            log.error("connect_failed", exc_info=None if isinstance(error, Trouble) else error)  # noqa: TRY400 - Trouble is known
+            if isinstance(error, Trouble):
+                raise
+            raise Unavailable from error
+
+    async def carry_out(self, session: Session, tag: str | None, decode: Callable[[], Frame]) -> None:
+        """Carry out one command, and answer it."""
+        try:
+            self._s.rate.take(session.user)
+            session.refused = 0
+            self._s.presence.touch(session.user, session.id)
+            frame = decode()
+            await session.ready()
+            _answer(session, tag, await self._handlers.by_type[frame.type](session, frame))
+        except TooManyRequests as error:
+            session.refused += 1
+            session.refuse(tag, error)
+            if session.refused > MAX_REFUSED:
+                session.close(Close.TOO_MANY_REQUESTS, "too many requests")
+        except OnRecordError as error:
+            session.refuse(tag, error)
+        except Exception:
+            log.exception("command_failed", extra={"session": session.id})
+            session.refuse(tag, Unavailable())
+
+    async def end(self, session: Session) -> None:
+        """Let a session go whose connection has ended, or is ending."""
+        await self._s.attendance.end(session)
+
+
+def described(user_agent: str | None) -> str | None:
+    """Return what a client says of itself, as far as it can be kept."""
+    if not user_agent:
+        return None
+    return "".join(char for char in user_agent if char.isprintable())[:MAX_CLIENT] or None
+
+
+def _answer(session: Session, tag: str | None, reply: Reply) -> None:
+    if isinstance(reply, Later):
+        session.ack_later(tag, reply.answer, reply.ack)
+    elif isinstance(reply, Then):
+        session.ack(tag, reply.ack)
+        reply.after()
+    elif reply is not None:
+        session.ack(tag, reply)
+    elif tag is not None:
+        session.ack(tag, Ack())

@@ -1,0 +1,127 @@
+"""The Socket.IO door, `/socket.io/`: the chat for stock clients, by the rules of `docs/socketio.md`.
+
+The main namespace is the chat; there is no other. What a client may do, and how, is the native door's: the same
+`Reception`, the same handlers, the same events.
+"""
+
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.routing import BaseRoute
+
+from service.errors import OnRecordError
+from service.protocol import recovery
+from service.protocol.close import Close
+from service.protocol.commands import Connect
+from service.protocol.emits import decode_auth, decode_command
+from service.protocol.engineio import Problem
+from service.protocol.native import error_fields
+from service.protocol.socketio import MAIN, Packet
+from service.wire.auth import Identity
+from service.wire.engineio import Engine, Refused, Settings
+from service.wire.engineio.answers import refused
+from service.wire.origins import allowed_origin
+from service.wire.reception import Reception, described
+from service.wire.services import Services
+from service.wire.socketio.recovering import Begin, RecoveringSession
+from service.wire.socketio.server import ConnectRefused, Server
+from service.wire.socketio.session import SocketSession
+from service.wire.socketio.socket import Socket
+
+PATH = "/socket.io/"
+
+MAX_PAYLOAD = 1_000_000
+"""Bytes of one post, the reference's default: stock clients join what waits up to that, and those before 4.5 always."""
+
+MAX_STRANGERS = 10_000
+"""Connections that have not said yet who they are: over polling they cost their sender nothing, so they are bounded."""
+
+
+class SocketIoDoor:
+    """The endpoint, and the namespace behind it."""
+
+    def __init__(self, services: Services) -> None:
+        self._s = services
+        settings = services.settings
+        self._reception = Reception(services)
+        self._sessions: dict[Socket, SocketSession] = {}
+        self._server = Server({MAIN: self}, settings.connect_timeout, settings.max_frame)
+        self.engine = Engine(
+            Settings(
+                ping_interval=settings.ping_interval,
+                ping_timeout=settings.ping_timeout,
+                max_payload=max(MAX_PAYLOAD, settings.max_frame),
+                max_packet=settings.max_frame,
+                max_outbox=settings.max_outbox,
+            ),
+            self._server.accept,
+            self._gate,
+        )
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the routes of the door."""
+        return self.engine.routes(PATH)
+
+    async def close(self) -> None:
+        """End every connection, so that clients come back elsewhere; polls that wait are answered."""
+        self.engine.close(Close.SHUTTING_DOWN, "shutting down")
+        await self._server.settle()
+
+    def _gate(self, headers: Headers, opening: bool) -> Refused | None:  # noqa: FBT001 - the interface of the engine
+        if not allowed_origin(headers, self._s.settings.origins):
+            return refused(Problem.FORBIDDEN)
+        if not opening:
+            return None
+        if not self._s.readiness.ready:
+            return _not_now("The log cannot be reached yet; come back.")
+        if len(self._server.strangers) >= MAX_STRANGERS:
+            return _not_now("Too many connections wait to say who they are; come back.")
+        return None
+
+    # The namespace.
+
+    async def connect(self, socket: Socket, packet: Packet) -> None:
+        """Let a client in."""
+        try:
+            frame = decode_auth(packet)
+            self._reception.check_rooms(frame)
+            identity = self._reception.check(frame.token)
+            session, frame = self._session(socket, identity, frame, packet.data)
+            session.address = socket.connection.address
+            session.client = described(socket.connection.user_agent)
+            self._sessions[socket] = session
+            await self._reception.admit(session, identity, frame)
+        except OnRecordError as error:
+            self._sessions.pop(socket, None)
+            fields = error_fields(error)
+            raise ConnectRefused(fields.pop("message"), fields) from error
+
+    def _session(
+        self, socket: Socket, identity: Identity, frame: Connect, auth: dict[str, Any]
+    ) -> tuple[SocketSession, Connect]:
+        """Return a session, and from where its rooms go on."""
+        hub, max_rooms = self._s.hub, self._s.settings.max_rooms
+        if not recovery.wished(auth):
+            return SocketSession(socket, hub, identity, max_rooms), frame
+        asked = recovery.asked(auth)
+        if asked is None or len(asked.cursors) > max_rooms:
+            return RecoveringSession(socket, hub, identity, max_rooms, Begin(frame.rooms, None)), frame
+        frame = msgspec.structs.replace(frame, epoch=asked.epoch, rooms={**asked.cursors})
+        return RecoveringSession(socket, hub, identity, max_rooms, Begin(frame.rooms, asked.pid)), frame
+
+    async def event(self, socket: Socket, packet: Packet) -> None:
+        """Carry out a command."""
+        tag = None if packet.id is None else str(packet.id)
+        decode = partial(decode_command, packet, lambda: str(uuid4()))
+        await self._reception.carry_out(self._sessions[socket], tag, decode)
+
+    async def gone(self, socket: Socket) -> None:
+        """Let a client go."""
+        await self._reception.end(self._sessions.pop(socket))
+
+
+def _not_now(sentence: str) -> Refused:
+    return Refused(503, msgspec.json.encode({"code": Problem.BAD_REQUEST, "message": sentence}))
