@@ -1,4 +1,4 @@
--- The proof of the log: a Merkle tree over every stored event, and its signed checkpoints (docs/decisions/0006-proof.md).
+-- The proof of the log: a Merkle tree over every stored event, and its signed checkpoints (docs/decisions/0007-proof.md).
 -- Append-only by force, as the log itself. service/audit/sealer.py writes it and nobody else.
 
 -- The keys that sign, one after the other. The secret is wrapped by the installation's key encryption key together with

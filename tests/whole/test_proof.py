@@ -122,9 +122,7 @@ async def test_before_anything_is_sealed_the_commands_say_so(database: Database,
 
 
 @pytest.mark.usefixtures("projector")
-async def test_another_key_encryption_key_is_said_to_be_wrong(
-    node: Process, database: Database
-) -> None:
+async def test_another_key_encryption_key_is_said_to_be_wrong(node: Process, database: Database) -> None:
     await talk(node, "one")
     await all_sealed(database)
     env = environment(database, ONRECORD_KEY_ENCRYPTION_KEY="QQ" * 21 + "Q=")
