@@ -2,19 +2,32 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from service.audit import seal_keys, seals
+from service.audit.export import CannotExport, Tell, export
+from service.audit.notes import NoteInvalid
+from service.audit.prove import prove
+from service.audit.scope import Scope
 from service.audit.sealer import Sealer
 from service.audit.verify import Tampered, verify
+from service.errors import Refusal
+from service.log.keys import KeyRing
+from service.log.mapper import Mapper
 from service.settings import Settings
 
 SEAL_WITHIN = 30.0
 """Seconds that one of the sealer's calls may take."""
+
+TELL_EVERY = 2.0
+"""Seconds between two words about how far an export is."""
 
 _NOTHING = "Nothing is sealed yet; is `onrecord project run` running?"
 
@@ -72,18 +85,65 @@ def run_verify(settings: Settings, against: str | None) -> int:
     return _found(run())
 
 
+def run_prove(settings: Settings, room: str, seq: int, *, reveal: bool) -> int:
+    """`onrecord audit prove`: the proof of one event as JSON; 1 where there is none."""
+
+    async def run() -> int:
+        async with _connection(settings) as connection:
+            keys = await seal_keys.load(connection, settings.key_encryption_key)
+            mapper = Mapper(KeyRing(settings.key_encryption_key))
+            proof = await prove(connection, keys, mapper, room, seq, reveal=reveal)
+        return _print(msgspec.json.format(msgspec.json.encode(proof)).decode() + "\n")
+
+    return _found(run())
+
+
+def run_export(settings: Settings, scope: Scope, place: Path) -> int:
+    """`onrecord audit export`: a directory; progress on stderr, 1 where there is nothing to export."""
+
+    async def run() -> int:
+        async with _connection(settings) as connection:
+            keys = await seal_keys.load(connection, settings.key_encryption_key)
+            mapper = Mapper(KeyRing(settings.key_encryption_key))
+            count = await export(connection, keys, mapper, scope, place, _progress())
+        return _print(f"exported {count} events to {place}\n")
+
+    return _found(run())
+
+
+def _progress() -> Tell:
+    """Return what says how far an export is, every few seconds."""
+    said = time.monotonic()
+
+    def tell(count: int, position: int, last: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= TELL_EVERY:
+            said = time.monotonic()
+            _say(f"{count} events, position {position} of {last}")
+
+    return tell
+
+
 def _found(main: Coroutine[Any, Any, int]) -> int:
     """Run a command; 1 and a sentence where what it asks for is not there, or is not what was sealed."""
     try:
         return asyncio.run(main)
-    except (seals.NotSealed, seal_keys.SealKeyInvalid) as problem:
+    except (seals.NotSealed, seal_keys.SealKeyInvalid, CannotExport, Refusal) as problem:
         return _say(str(problem))
+    except NoteInvalid as problem:
+        return _say(f"The newest checkpoint was changed: {problem}. Run `onrecord audit verify`.")
+    except OSError as problem:
+        if problem.filename is None:
+            raise
+        return _say(f"{problem.filename} cannot be written: {problem.strerror}.")
 
 
 @asynccontextmanager
 async def _connection(settings: Settings) -> AsyncIterator["asyncpg.Connection[Any]"]:
     connection = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
     try:
+        # A plan made for one cursor would be kept for another.
+        await connection.execute("SET plan_cache_mode = force_custom_plan")
         yield connection
     finally:
         connection.terminate()

@@ -11,6 +11,7 @@ The rule: it covers stored bytes only. Whether the words in them can still be re
 
 import struct
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,6 +19,7 @@ from uuid import UUID
 import msgspec
 
 from service.domain.streams import stream_id
+from service.log.keys import is_sealed
 
 VERSION = 1
 
@@ -27,6 +29,7 @@ COLUMNS = """
 """
 """What `of_row` reads, of `stored_events`; a time as its stored bytes, so that whatever stands there can be read."""
 
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _POSTGRES_EPOCH = 946_684_800_000_000
 """Microseconds from 1970 to 2000, from which PostgreSQL counts."""
 
@@ -90,10 +93,12 @@ def keys_in(state: bytes) -> set[UUID]:
         msgspec.DecodeError, ValueError: this is no event.
     """
     fields = msgspec.json.decode(state, type=dict[str, Any])
-    sealed = [
-        value for value in fields.values() if isinstance(value, dict) and value.keys() == {"k", "h", "c"}
-    ]
-    return {UUID(value["k"]) for value in sealed if isinstance(value["k"], str)}
+    return {UUID(value["k"]) for value in fields.values() if is_sealed(value)}
+
+
+def moment(at: int) -> datetime:
+    """Return a leaf's time."""
+    return _BEGINNING + timedelta(microseconds=at)
 
 
 def digest(state: bytes) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.audit.checkpoint import Checkpoint
-from service.audit.merkle import EMPTY, Frontier, Span, pieces, subtree
+from service.audit.merkle import EMPTY, STRIDE, Frontier, Span, inclusion, pieces, subtree
 from service.audit.notes import opened
 from service.audit.seal_keys import SealKey
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import asyncpg
 
 HASH = len(EMPTY)
+_KNOWN = 10_000
+"""Hashes that `Paths` keeps, about 100 bytes each."""
 
 
 class NotSealed(Exception):
@@ -32,23 +34,30 @@ async def newest(connection: "asyncpg.Connection[Any]", keys: Sequence[SealKey])
         NoteInvalid: none of `keys` has signed it.
     """
     note = await connection.fetchval("SELECT checkpoint FROM seals ORDER BY size DESC LIMIT 1")
-    if note is None:
-        return None
+    return None if note is None else read(note, keys)
+
+
+def read(note: str, keys: Sequence[SealKey]) -> Sealed:
+    """Return the checkpoint in a note.
+
+    Raises:
+        NoteInvalid: none of `keys` has signed it.
+    """
     return Sealed(Checkpoint.parse(opened(note, [key.verifier for key in keys])), note)
 
 
-async def index_of(connection: "asyncpg.Connection[Any]", position: int) -> int:
-    """Return the number of the leaf of the event at a position.
+async def indexes(connection: "asyncpg.Connection[Any]", positions: Sequence[int]) -> list[int]:
+    """Return the number of the leaf of the event at each of some positions.
 
     Raises:
-        NotSealed: it has none.
+        NotSealed: one has none.
     """
-    index = await connection.fetchval(_INDEX, position)
-    if index is None:
-        raise NotSealed(
-            f"The event at position {position} is not sealed yet; is `onrecord project run` running?"
-        )
-    return int(index)
+    rows = await connection.fetch(_INDEXES, positions)
+    for position, row in zip(positions, rows, strict=True):
+        if row["index"] is None:
+            advice = "is `onrecord project run` running?"
+            raise NotSealed(f"The event at position {position} is not sealed yet; {advice}")
+    return [row["index"] for row in rows]
 
 
 async def frontier(connection: "asyncpg.Connection[Any]", size: int) -> Frontier:
@@ -66,6 +75,25 @@ async def path(connection: "asyncpg.Connection[Any]", spans: Sequence[Span]) -> 
     return [subtree([next(found) for _ in each]) for each in wanted]
 
 
+class Paths:
+    """Inclusion proofs of many leaves of one tree; what neighbours share is read once."""
+
+    def __init__(self, connection: "asyncpg.Connection[Any]", size: int) -> None:
+        self._connection = connection
+        self._size = size
+        self._known: dict[Span, bytes] = {}
+
+    async def of(self, index: int) -> list[bytes]:
+        """Return the proof of the leaf numbered `index`."""
+        spans = inclusion(index, self._size)
+        if missing := [span for span in spans if span not in self._known]:
+            if len(self._known) + len(missing) > _KNOWN:
+                self._known.clear()
+                missing = spans
+            self._known.update(zip(missing, await path(self._connection, missing), strict=True))
+        return [self._known[span] for span in spans]
+
+
 async def _hashes(
     connection: "asyncpg.Connection[Any]", wanted: Sequence[tuple[int, int]]
 ) -> list[tuple[int, bytes]]:
@@ -77,28 +105,35 @@ async def _hashes(
     nodes = [piece for piece in wanted if piece[0]]
     rows = await connection.fetch(_NODES, [level for level, _ in nodes], [number for _, number in nodes])
     stored = {(row["level"], row["number"]): row["hash"] for row in rows}
-    leaves = [number for level, number in wanted if not level]
-    stored |= {(0, row["number"]): row["hash"] for row in await connection.fetch(_LEAVES, leaves)}
-    if missing := [piece for piece in wanted if piece not in stored]:
-        raise NotSealed(
-            f"The seals lack subtree {missing[0][1]} of level {missing[0][0]}: run `onrecord audit verify`."
+    for block in sorted({number >> STRIDE for level, number in wanted if not level}):
+        first = block << STRIDE
+        leaves = b"".join(
+            row["hashes"] for row in await connection.fetch(_LEAVES, first, first + (1 << STRIDE))
         )
+        for place in range(len(leaves) // HASH):
+            stored[0, first + place] = leaves[HASH * place : HASH * (place + 1)]
+    if missing := [piece for piece in wanted if piece not in stored]:
+        level, number = missing[0]
+        raise NotSealed(f"The seals lack subtree {number} of level {level}: run `onrecord audit verify`.")
     return [(piece[0], stored[piece]) for piece in wanted]
 
 
-_INDEX = """
-    SELECT first + array_position(positions, $1) - 1 FROM (
-        SELECT first, positions FROM seals WHERE positions[array_upper(positions, 1)] >= $1
-        ORDER BY positions[array_upper(positions, 1)] LIMIT 1) seal
+_INDEXES = """
+    SELECT (
+        SELECT first + array_position(positions, wanted.position) - 1 FROM (
+            SELECT first, positions FROM seals
+            WHERE positions[array_upper(positions, 1)] >= wanted.position
+            ORDER BY positions[array_upper(positions, 1)] LIMIT 1) seal) AS index
+    FROM unnest($1::bigint[]) WITH ORDINALITY AS wanted (position, place) ORDER BY wanted.place
 """
 _NODES = """
     SELECT n.level, n.number, n.hash
     FROM unnest($1::smallint[], $2::bigint[]) AS wanted (level, number) JOIN seal_nodes n USING (level, number)
 """
+# The limit, as many leaves as there can be, keeps the planner on the index by size.
 _LEAVES = f"""
-    SELECT wanted.number,
-        substring(seal.hashes FROM (wanted.number - seal.first)::integer * {HASH} + 1 FOR {HASH}) AS hash
-    FROM unnest($1::bigint[]) AS wanted (number)
-    CROSS JOIN LATERAL (
-        SELECT first, hashes FROM seals WHERE size > wanted.number ORDER BY size LIMIT 1) seal
+    SELECT substring(hashes FROM (greatest($1 - first, 0) * {HASH} + 1)::integer
+        FOR ((least(size, $2) - greatest(first, $1)) * {HASH})::integer) AS hashes
+    FROM (SELECT first, size, hashes FROM seals WHERE size > $1::bigint ORDER BY size LIMIT {1 << STRIDE}) seal
+    WHERE first < $2::bigint ORDER BY size
 """  # noqa: S608 - constants

@@ -80,6 +80,18 @@ def _add_proof(parts: "Words") -> None:
         parts, "verify", commands.audit_verify, "the whole log against its seals; 1: the first bad position"
     )
     verify.add_argument("--against", type=Path, metavar="FILE", help="an older checkpoint, kept elsewhere")
+    prove = _add(parts, "prove", commands.audit_prove, "the proof of one event, as JSON")
+    prove.add_argument("--room", required=True, metavar="ROOM")
+    prove.add_argument("--seq", required=True, type=_seq, metavar="N")
+    prove.add_argument("--reveal", action="store_true", help="with what it says, to be checked without a key")
+    export = _add(parts, "export", commands.audit_export, "a directory that `onrecord-verify` checks offline")
+    export.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="new, or of an unfinished export"
+    )
+    what = export.add_mutually_exclusive_group(required=True)
+    what.add_argument("--room", metavar="ROOM")
+    what.add_argument("--person", type=_user, metavar="USER", help="what they did, and what is about them")
+    what.add_argument("--all", action="store_true")
     keys = _add(parts, "keys", commands.audit_keys, "the public keys that sign checkpoints, the newest last")
     keys.add_argument("--rotate", action="store_true", help="make a new one, endorsed by the newest")
 

@@ -156,6 +156,24 @@ def audit_verify(args: argparse.Namespace) -> int:
     return run_verify(settings, against)
 
 
+def audit_prove(args: argparse.Namespace) -> int:
+    """The proof of one event."""
+    settings = _settings("database_url", "key_encryption_key")
+    from service.proving import run_prove
+
+    return run_prove(settings, args.room, args.seq, reveal=args.reveal)
+
+
+def audit_export(args: argparse.Namespace) -> int:
+    """A directory that stands for itself."""
+    settings = _settings("database_url", "key_encryption_key")
+    from service.audit.scope import Everything, OnePerson, OneRoom
+    from service.proving import run_export
+
+    scope = OneRoom(args.room) if args.room else OnePerson(args.person) if args.person else Everything()
+    return run_export(settings, scope, args.out)
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

@@ -61,12 +61,27 @@ class PersonKey:
         Raises:
             cryptography.exceptions.InvalidTag: the bytes are not what this key sealed in that context.
         """
+        return self.reveal(stored, context)[1]
+
+    def reveal(self, stored: dict[str, str], context: str) -> tuple[bytes, str]:
+        """Return the salt and the words in a stored form: who is given both can check the commitment without a key.
+
+        Raises:
+            cryptography.exceptions.InvalidTag: the bytes are not what this key sealed in that context.
+        """
         sealed = b64decode(stored["c"])
         salted = self._aead.decrypt(sealed[:_NONCE], sealed[_NONCE:], self._bind(context))
-        return salted[_SALT:].decode()
+        return salted[:_SALT], salted[_SALT:].decode()
 
     def _bind(self, context: str) -> bytes:
         return f"{self.key_id}|{context}".encode()
+
+
+def is_sealed(value: object) -> bool:
+    """Return whether a field of a stored event holds sealed words; no other field looks like this."""
+    if not isinstance(value, dict) or value.keys() != {"k", "h", "c"}:
+        return False
+    return all(isinstance(part, str) for part in value.values())
 
 
 class KeyRing:

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from service.domain.events import EVENTS, Event, Recorded
-from service.log.keys import KeyRing, PersonKey
+from service.log.keys import KeyRing, PersonKey, is_sealed
 
 ROW = """
     e.stream, e.originator_version, e.notification_id, e.topic, e.subject, e.recorded_at, e.recorded_by,
@@ -93,6 +93,25 @@ class Mapper:
             event=event,
             erased=key_id is not None and key is None,
         )
+
+    def reveal(self, row: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
+        """Return the salt and the words of each personal field; none where their key is gone.
+
+        The row has `stream`, `topic`, `state`, `key_id` and `wrapped`. Whether this version knows the event does not
+        matter.
+
+        Raises:
+            cryptography.exceptions.InvalidTag: its words, or their key, were tampered with.
+        """
+        if row["wrapped"] is None:
+            return {}
+        key = self._keys.unwrap(row["key_id"], row["wrapped"])
+        fields: dict[str, Any] = msgspec.json.decode(row["state"])
+        return {
+            name: key.reveal(value, _context(row["stream"], row["topic"], name))
+            for name, value in fields.items()
+            if is_sealed(value)
+        }
 
     def heard(self, stream: str, row: Row) -> Recorded | None:
         """Return the event in a row that another node told of, or None where its words need a key not met here yet.

@@ -1,0 +1,181 @@
+"""An export: a directory that stands for itself, with the events, the proof of each, and pages to be read by people.
+
+    events.ndjson     an event a line (`service.audit.entry`), by position
+    checkpoint.txt    the signed checkpoint that all of it is proved against
+    keys.json         the keys that sign, each endorsed by the one before
+    index.html, page-*.html
+    manifest.json     what it is of, and the SHA-256 of every file
+    manifest.sig      a signed note with the SHA-256 of the manifest
+
+The checkpoint is fixed when an export begins. An export that was broken off goes on after its last whole line when it
+is asked for again, with the same bytes in the end. It takes the same memory whatever its length.
+
+The rule: `manifest.json` is written last, so a directory that has one is whole.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import msgspec
+
+from service.audit import entry, leaf, pages, seals
+from service.audit.prove import public
+from service.audit.scope import Everything, Scope
+from service.audit.seal_keys import SealKey
+from service.log.mapper import Mapper
+
+if TYPE_CHECKING:
+    import asyncpg
+
+FORMAT = "onrecord-export/1"
+PAGE = 200
+"""Events read at a time."""
+
+EVENTS, CHECKPOINT, KEYS = "events.ndjson", "checkpoint.txt", "keys.json"
+MANIFEST, SIGNATURE, UNFINISHED = "manifest.json", "manifest.sig", "unfinished.json"
+_DRAFT = ".new"
+
+Tell = Callable[[int, int, int], None]
+"""Is told now and then how many events were written, the position reached, and the last position to come."""
+
+
+class CannotExport(Exception):
+    """The directory cannot take this export, or there is nothing to export; the message is a sentence."""
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """What was fixed when an export began."""
+
+    scope: Scope
+    note: str
+
+
+async def export(
+    connection: "asyncpg.Connection[Any]",
+    keys: Sequence[SealKey],
+    mapper: Mapper,
+    scope: Scope,
+    place: Path,
+    tell: Tell,
+) -> int:
+    """Write an export into a directory, or go on with it; return how many events are in it.
+
+    Raises:
+        CannotExport: see there.
+        NotSealed: nothing is sealed yet, or the seals are damaged.
+        NoteInvalid: the newest checkpoint was changed.
+    """
+    begun = await _begin(connection, keys, scope, place)
+    sealed = seals.read(begun.note, keys)
+    with (place / EVENTS).open("ab+") as file:
+        count, after = _resume(file, scope.CURSOR)
+        async for written, position in _events(connection, mapper, scope, sealed, after):
+            file.write(b"".join(written))
+            count += len(written)
+            tell(count, position, sealed.checkpoint.position)
+    if not count:
+        raise CannotExport(f"There is nothing on the record to export: {scope.title}.")
+    (place / CHECKPOINT).write_text(begun.note, encoding="utf-8")
+    (place / KEYS).write_bytes(_json(public(keys)))
+    named = [
+        EVENTS,
+        CHECKPOINT,
+        KEYS,
+        *pages.write(place, place / EVENTS, scope.title, sealed.checkpoint, count),
+    ]
+    _finish(place, keys[-1], begun, count, named)
+    return count
+
+
+async def _begin(
+    connection: "asyncpg.Connection[Any]", keys: Sequence[SealKey], scope: Scope, place: Path
+) -> Begun:
+    if (begun := _begun(scope, place)) is None:
+        newest = await seals.newest(connection, keys)
+        if newest is None:
+            raise seals.NotSealed("Nothing is sealed yet; is `onrecord project run` running?")
+        begun = Begun(scope, newest.note)
+        _write(place / UNFINISHED, _json(begun))
+    return begun
+
+
+def _begun(scope: Scope, place: Path) -> Begun | None:
+    """Return the unfinished export that is in a directory; None where the directory is new."""
+    place.mkdir(parents=True, exist_ok=True)
+    if (place / MANIFEST).exists():
+        (place / UNFINISHED).unlink(missing_ok=True)
+        raise CannotExport(f"{place} is an export already; name another directory.")
+    if not (place / UNFINISHED).exists():
+        if any(file.suffix != _DRAFT for file in place.iterdir()):
+            raise CannotExport(f"{place} is not empty; name another directory.")
+        return None
+    begun = msgspec.json.decode((place / UNFINISHED).read_bytes(), type=Begun)
+    if begun.scope != scope:
+        raise CannotExport(f"{place} is an unfinished export of something else: {begun.scope.title}.")
+    return begun
+
+
+def _resume(file: BinaryIO, cursor: str) -> tuple[int, int]:
+    """Cut off a line that is not whole; return how many whole ones there are, and where the last of them stands."""
+    count, whole, last, line = 0, 0, b"", b""
+    file.seek(0)
+    for line in file:
+        if line.endswith(b"\n"):
+            count, whole, last = count + 1, whole + len(line), line
+    file.truncate(whole)
+    return count, msgspec.json.decode(last)[cursor] if last else 0
+
+
+async def _events(
+    connection: "asyncpg.Connection[Any]", mapper: Mapper, scope: Scope, sealed: seals.Sealed, after: int
+) -> AsyncIterator[tuple[list[bytes], int]]:
+    """Give the lines of the events after a cursor, some at a time, and the position reached with them."""
+    condition, arguments = scope.condition()
+    paths = None if isinstance(scope, Everything) else seals.Paths(connection, sealed.checkpoint.size)
+    query = _EVENTS.format(condition=condition, cursor=_COLUMN[scope.CURSOR])
+    while rows := await connection.fetch(query, after, sealed.checkpoint.position, PAGE, *arguments):
+        after = rows[-1][scope.CURSOR]
+        indexes = await seals.indexes(connection, [row["position"] for row in rows])
+        lines = []
+        for row, index in zip(rows, indexes, strict=True):
+            path = await paths.of(index) if paths else None
+            shown = leaf.of_row(row, leaf.digest(row["state"]))
+            lines.append(_json(entry.opened(shown, index, path, row["state"], mapper.reveal(row))))
+        yield lines, rows[-1]["position"]
+
+
+def _finish(place: Path, key: SealKey, begun: Begun, count: int, names: Sequence[str]) -> None:
+    files = {
+        name: {"bytes": (place / name).stat().st_size, "sha256": _digest(place / name)} for name in names
+    }
+    manifest = _json({"format": FORMAT, "scope": begun.scope, "events": count, "files": files})
+    signed = f"{key.verifier.name}/export\nsha256 {hashlib.sha256(manifest).hexdigest()}\n"
+    (place / SIGNATURE).write_text(key.signer.sign(signed), encoding="utf-8")
+    _write(place / MANIFEST, manifest)
+    (place / UNFINISHED).unlink()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    draft = path.with_suffix(_DRAFT)
+    draft.write_bytes(content)
+    draft.rename(path)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _json(value: object) -> bytes:
+    return msgspec.json.encode(value) + b"\n"
+
+
+_COLUMN = {"seq": "originator_version", "position": "notification_id"}
+_EVENTS = f"""
+    SELECT {leaf.COLUMNS}, key_id, wrapped, state FROM stored_events LEFT JOIN person_keys USING (key_id)
+    WHERE {{cursor}} > $1 AND notification_id <= $2 AND {{condition}}
+    ORDER BY {{cursor}} LIMIT $3
+"""  # noqa: S608 - constants

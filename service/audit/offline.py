@@ -1,0 +1,381 @@
+"""onrecord-verify: checks an export or a proof of OnRecord, offline. This one file, Python 3.11, and nothing else.
+
+    onrecord-verify EXPORT_DIRECTORY [--key VKEY]...
+    onrecord-verify PROOF.json [--key VKEY]...
+
+It shares no code with the service and needs neither its keys nor a network, so it can be read in half an hour, copied
+to another machine and kept. It checks that every event shown is in the tree whose root a checkpoint names, that words
+are those committed to in the stored bytes, that what is shown to be read says what the stored bytes say, that a room's
+numbers have no gap, that no byte of any file was changed, and who signed. `--key` names a key that you kept, or a file
+with some; without it the keys that came along are believed, and said.
+
+The rule: what cannot be checked is wrong. Prints `ok N events` and ends with 0, or `bad`, a sentence, and ends with 1.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import re
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+
+class Bad(Exception):
+    """What was found wrong, in a sentence."""
+
+
+# Ed25519, verification only (RFC 8032, section 5.1). Slow and simple; an export has a handful of signatures.
+
+P, ORDER = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, -1, P) % P
+ROOT_OF_MINUS_ONE = pow(2, (P - 1) // 4, P)
+Point = tuple[int, int, int, int]
+"""X, Y, Z, T of a point: x = X/Z, y = Y/Z, x*y = T/Z."""
+
+
+def _add(a: Point, b: Point) -> Point:
+    e, f = (a[1] - a[0]) * (b[1] - b[0]) % P, (a[1] + a[0]) * (b[1] + b[0]) % P
+    g, h = 2 * a[3] * b[3] * D % P, 2 * a[2] * b[2] % P
+    x, y, z, t = f - e, h - g, h + g, f + e
+    return x * y % P, z * t % P, y * z % P, x * t % P
+
+
+def _times(factor: int, point: Point) -> Point:
+    product: Point = (0, 1, 1, 0)
+    while factor:
+        if factor & 1:
+            product = _add(product, point)
+        point, factor = _add(point, point), factor >> 1
+    return product
+
+
+def _point(encoded: bytes) -> Point | None:
+    y = int.from_bytes(encoded, "little")
+    sign, y = y >> 255, y & (1 << 255) - 1
+    if y >= P:
+        return None
+    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if (x * x - square) % P:
+        x = x * ROOT_OF_MINUS_ONE % P
+    if (x * x - square) % P or (not x and sign):
+        return None
+    x = P - x if x & 1 != sign else x
+    return x, y, 1, x * y % P
+
+
+def ed25519(public: bytes, message: bytes, signature: bytes) -> bool:
+    """Return whether a signature is good."""
+    base = _point(bytes([0x58]) + bytes([0x66]) * 31)
+    key, point = _point(public), _point(signature[:32])
+    factor = int.from_bytes(signature[32:], "little")
+    if len(public) != 32 or len(signature) != 64 or not (base and key and point) or factor >= ORDER:
+        return False
+    digest = int.from_bytes(hashlib.sha512(signature[:32] + public + message).digest(), "little") % ORDER
+    left, right = _times(factor, base), _add(point, _times(digest, key))
+    return not (
+        (left[0] * right[2] - right[0] * left[2]) % P or (left[1] * right[2] - right[1] * left[2]) % P
+    )
+
+
+# Signed notes (C2SP signed-note) and checkpoints (C2SP tlog-checkpoint).
+
+
+def _unbase64(text: str) -> bytes:
+    decoded = base64.b64decode(text, validate=True)
+    if base64.b64encode(decoded).decode() != text:
+        raise Bad("base64 is written in an unusual way")
+    return decoded
+
+
+def vkey(text: str) -> tuple[str, bytes, bytes]:
+    """Return the name, the id and the public key that a vkey says."""
+    name, key_id, encoded = text.strip().split("+", 2)
+    public = _unbase64(encoded)
+    digest = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
+    if public[:1] != b"\x01" or digest.hex() != key_id:
+        raise Bad(f"{text.strip()!r} is no Ed25519 vkey")
+    return name, digest, public[1:]
+
+
+def opened(note: str, keys: list[str], what: str) -> str:
+    """Return the text of a note that one of `keys` has signed."""
+    text, _, below = note.rpartition("\n\n")
+    known = {(name, key_id): public for name, key_id, public in map(vkey, keys)}
+    signed = False
+    if not below.endswith("\n"):
+        raise Bad(f"{what} is no signed note")
+    for line in below.removesuffix("\n").split("\n"):
+        dash, name, encoded = line.split(" ")
+        signature = _unbase64(encoded)
+        if dash != "\u2014":
+            raise Bad(f"{what} is no signed note")
+        if public := known.get((name, signature[:4])):
+            if not ed25519(public, text.encode() + b"\n", signature[4:]):
+                raise Bad(f"the signature of {what} is false")
+            signed = True
+    if not signed:
+        raise Bad(f"{what} is not signed by a key that is trusted here")
+    return text + "\n"
+
+
+def trusted(keys: list[dict[str, str]], kept: list[str]) -> list[str]:
+    """Return the keys to believe: those kept, and each that one of them has endorsed, and so on."""
+    believed = kept or [keys[0]["vkey"]]
+    for key in keys:
+        vkey(key["vkey"])
+        if key["vkey"] in believed or not key["endorsement"]:
+            continue
+        try:
+            text = opened(key["endorsement"], believed, "an endorsement")
+        except Bad:
+            continue
+        if text == f"{vkey(key['vkey'])[0]}/key\n{key['vkey']}\n":
+            believed.append(key["vkey"])
+    return believed
+
+
+class Tree:
+    """What a checkpoint says: so many leaves under this root; `position` is that of the last."""
+
+    def __init__(self, note: str, keys: list[str]) -> None:
+        self.text = opened(note, keys, "the checkpoint")
+        self.origin, size, root, self.position = self.text.removesuffix("\n").split("\n")
+        self.size, self.root = int(size), _unbase64(root)
+
+
+# The tree (RFC 9162, section 2.1), and an event as its leaf.
+
+
+def node(left: bytes, right: bytes) -> bytes:
+    """Return the hash of an inner node."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def includes(tree: Tree, index: int, leaf: bytes, path: list[bytes]) -> bool:
+    """Return whether a path leads from a leaf to the root."""
+    number, last = index, tree.size - 1
+    for other in path:
+        if not last:
+            return False
+        if number & 1 or number == last:
+            leaf = node(other, leaf)
+            while number and not number & 1:
+                number, last = number >> 1, last >> 1
+        else:
+            leaf = node(leaf, other)
+        number, last = number >> 1, last >> 1
+    return 0 <= index < tree.size and not last and leaf == tree.root
+
+
+EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")
+
+
+def leaf_of(event: dict[str, Any], state: bytes) -> bytes:
+    """Return the leaf hash of an event; `state` is the SHA-256 of its stored bytes."""
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event["at"]):
+        raise Bad("a time is written in an unusual way")
+    at = (datetime.fromisoformat(event["at"]) - EPOCH) // timedelta(microseconds=1)
+    encoded = b"\x00\x01" + number(event["position"]) + text(event["stream"]) + number(event["seq"])
+    encoded += text(event["topic"]) + text(event["subject"]) + number(at) + text(event["by"])
+    return hashlib.sha256(encoded + state).digest()
+
+
+def number(value: object) -> bytes:
+    """Return a number as a leaf has it."""
+    if type(value) is not int:
+        raise Bad(f"{value!r} is no number")
+    return struct.pack(">q", value)
+
+
+def text(value: object) -> bytes:
+    """Return a text as a leaf has it."""
+    if not isinstance(value, str):
+        raise Bad(f"{value!r} is no text")
+    return struct.pack(">I", len(value.encode())) + value.encode()
+
+
+EVENT = {"index", "position", "stream", "seq", "topic", "subject", "at", "by"}
+
+
+def check_event(event: dict[str, Any], tree: Tree) -> bytes:
+    """Check that an event shown is what its stored bytes say; return its leaf hash. A path, if any, is checked too."""
+    hidden = "stateSha256" in event
+    if event.keys() - {"path"} != EVENT | ({"stateSha256"} if hidden else {"state", "words", "fields"}):
+        raise Bad(f"the fields of an event are {sorted(event)}")
+    state = bytes.fromhex(event["stateSha256"]) if hidden else check_words(event)
+    if type(event["index"]) is not int or len(state) != 32:
+        raise Bad("an event has no number in the tree, or no hash")
+    leaf = leaf_of(event, state)
+    if "path" in event and not includes(tree, event["index"], leaf, list(map(bytes.fromhex, event["path"]))):
+        raise Bad(f"the event at position {event['position']} is not in the tree that was signed")
+    return leaf
+
+
+def check_words(event: dict[str, Any]) -> bytes:
+    """Check the words against their commitments, and what is shown against both; return the hash of the state."""
+    said = load(event["state"])
+    words, where = dict(event["words"]), f"position {event['position']}"
+    for name, value in said.items():
+        if sealed(value):
+            word = words.pop(name, None)
+            said[name] = word and word["text"]
+            if word and (
+                word.keys() != {"text", "salt"} or not commits(value["h"], word["salt"], word["text"])
+            ):
+                raise Bad(f"the words at {where} are not those that were recorded")
+    if words or json.dumps(event["fields"]) != json.dumps(said):
+        raise Bad(f"what is shown at {where} is not what was recorded")
+    return hashlib.sha256(event["state"].encode()).digest()
+
+
+def sealed(value: object) -> bool:
+    """Return whether a field of a stored event holds encrypted words: key id, commitment and ciphertext."""
+    shape = isinstance(value, dict) and value.keys() == {"k", "h", "c"}
+    return shape and all(isinstance(part, str) for part in value.values())  # type: ignore[attr-defined] # a dict
+
+
+def commits(commitment: str, salt: str, words: str) -> bool:
+    """Return whether a commitment is to these words."""
+    return _unbase64(commitment) == hashlib.sha256(_unbase64(salt) + words.encode()).digest()
+
+
+# Proofs and exports.
+
+
+def load(text: str | bytes) -> Any:
+    """Return what a JSON text says; a name that stands twice in an object could be read both ways, and is an error."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({name for name, _ in pairs}) < len(pairs):
+            raise Bad("a name stands twice in an object")
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=once)
+
+
+def check_proof(path: Path, kept: list[str], say: Callable[[str], None]) -> int:
+    """Check the proof of one event; return how many that were."""
+    proof = load(path.read_bytes())
+    if proof["format"] != "onrecord-proof/1" or proof.keys() != {"format", "event", "checkpoint", "keys"}:
+        raise Bad("this is no proof that this version knows")
+    keys = trusted(proof["keys"], kept)
+    tree = Tree(proof["checkpoint"], keys)
+    if "path" not in proof["event"]:
+        raise Bad("the proof has no path")
+    check_event(proof["event"], tree)
+    about(tree, keys, kept, say)
+    return 1
+
+
+def check_export(place: Path, kept: list[str], say: Callable[[str], None]) -> int:
+    """Check an export; return how many events are in it."""
+    written = (place / "manifest.json").read_bytes()
+    manifest = load(written)
+    if manifest["format"] != "onrecord-export/1":
+        raise Bad("this is no export that this version knows")
+    keys = trusted(load((place / "keys.json").read_bytes()), kept)
+    tree = Tree((place / "checkpoint.txt").read_text(encoding="utf-8"), keys)
+    signed = opened((place / "manifest.sig").read_text(encoding="utf-8"), keys, "the manifest")
+    if signed != f"{tree.origin}/export\nsha256 {hashlib.sha256(written).hexdigest()}\n":
+        raise Bad("the manifest was changed")
+    if {file.name for file in place.iterdir()} != {"manifest.json", "manifest.sig", *manifest["files"]}:
+        raise Bad("there are other files than the manifest names")
+    for name, expected in manifest["files"].items():
+        with (place / name).open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != expected["sha256"]:
+            raise Bad(f"{name} was changed")
+    count = check_events(place / "events.ndjson", manifest["scope"], tree)
+    if count != manifest["events"]:
+        raise Bad(f"{manifest['events']} events are promised, and {count} are there")
+    about(tree, keys, kept, say)
+    return count
+
+
+def check_events(path: Path, scope: dict[str, str], tree: Tree) -> int:
+    """Check each event, that it belongs here, and that those that have to be here are; return how many there are."""
+    count, position, whole, peaks = 0, 0, scope["kind"] == "all", list[bytes]()
+    for event in lines(path):
+        leaf = check_event(event, tree)
+        if not belongs(event, scope, count) or event["position"] <= position or ("path" in event) == whole:
+            where = f"position {event['position']}"
+            raise Bad(f"the event at {where} does not belong here, or one before it is missing")
+        completed = count if whole else 0
+        while completed & 1:
+            leaf, completed = node(peaks.pop(), leaf), completed >> 1
+        peaks = [*peaks, leaf] if whole else []
+        count, position = count + 1, event["position"]
+    if whole:
+        root = peaks.pop()
+        while peaks:
+            root = node(peaks.pop(), root)
+        if count != tree.size or root != tree.root:
+            raise Bad("these events are not the ones that were signed")
+    return count
+
+
+def belongs(event: dict[str, Any], scope: dict[str, str], before: int) -> bool:
+    """Return whether an event, with so many before it, is one of an export of this scope."""
+    if scope["kind"] == "all":
+        return bool(event["index"] == before)
+    if scope["kind"] == "room":
+        return (event["stream"], event["seq"]) == (f"room:{scope['room']}", before + 1)
+    person = scope["person"]
+    about = event["subject"] == f"user:{person}" or event["stream"] in (
+        f"person:{person}",
+        f"session:{person}",
+    )
+    return about or event["by"] == person
+
+
+def lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Give the events of a file, one at a time."""
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                raise Bad("the last line is not whole")
+            yield load(line)
+
+
+def about(tree: Tree, keys: list[str], kept: list[str], say: Callable[[str], None]) -> None:
+    """Say what was checked against what."""
+    say(f"Sealed in {tree.origin}: {tree.size} events up to {tree.position}.")
+    if not kept:
+        say(
+            f"Signed by {keys[0]}, which came with it: compare it with the key that you keep, or name that with --key."
+        )
+
+
+def main() -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        "onrecord-verify", description="Checks an export or a proof of OnRecord, offline."
+    )
+    parser.add_argument("path", type=Path, help="directory of an export, or file of a proof")
+    parser.add_argument(
+        "--key", action="append", default=[], help="a vkey that you kept, or a file with some"
+    )
+    args = parser.parse_args()
+    check = check_export if args.path.is_dir() else check_proof
+    try:
+        named = [Path(key).read_text(encoding="utf-8") if Path(key).exists() else key for key in args.key]
+        kept = [key for text in named for key in text.split()]
+        count = check(args.path, kept, lambda words: print(words, file=sys.stderr))
+    except Bad as found:
+        print(f"bad: {found}.")
+        return 1
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error) as problem:
+        print(f"bad: it is not in the form of an export or a proof ({problem!r}).")
+        return 1
+    print(f"ok {count} event{'s' * (count != 1)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""The proof of one event: that it is in the record that a checkpoint is of, for somebody who has nothing else."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from service.audit import entry, leaf, seals
+from service.audit.merkle import inclusion
+from service.audit.seal_keys import SealKey
+from service.domain.streams import room_stream, stream_id
+from service.errors import MessageNotFound, RoomNotFound
+from service.log.mapper import Mapper
+
+if TYPE_CHECKING:
+    import asyncpg
+
+FORMAT = "onrecord-proof/1"
+
+
+async def prove(
+    connection: "asyncpg.Connection[Any]",
+    keys: Sequence[SealKey],
+    mapper: Mapper,
+    room: str,
+    seq: int,
+    *,
+    reveal: bool,
+) -> dict[str, Any]:
+    """Return the proof of the event numbered `seq` in a room, as JSON; `reveal` adds what it says.
+
+    Raises:
+        RoomNotFound, MessageNotFound: there is no such room, or no such event in it.
+        NotSealed: it is not sealed yet.
+        NoteInvalid: the newest checkpoint was changed.
+    """
+    stream = stream_id(room_stream(room))
+    row = await connection.fetchrow(_EVENT, stream, seq)
+    if row is None:
+        there = await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM stored_events WHERE originator_id = $1)", stream
+        )
+        raise MessageNotFound(room=room, message=seq) if there else RoomNotFound(room=room)
+    (index,) = await seals.indexes(connection, [row["position"]])
+    newest = await seals.newest(connection, keys)
+    if newest is None or newest.checkpoint.size <= index:
+        raise seals.NotSealed(f"The event at position {row['position']} is not sealed yet.")
+    path = await seals.path(connection, inclusion(index, newest.checkpoint.size))
+    shown = leaf.of_row(row, leaf.digest(row["state"]))
+    return {
+        "format": FORMAT,
+        "event": entry.opened(shown, index, path, row["state"], mapper.reveal(row))
+        if reveal
+        else entry.closed(shown, index, path),
+        "checkpoint": newest.note,
+        "keys": public(keys),
+    }
+
+
+def public(keys: Sequence[SealKey]) -> list[dict[str, str | None]]:
+    """Return the public halves of keys, each with what the one before says of it."""
+    return [{"vkey": str(key.verifier), "endorsement": key.endorsement} for key in keys]
+
+
+_EVENT = f"""
+    SELECT {leaf.COLUMNS}, key_id, wrapped, state FROM stored_events LEFT JOIN person_keys USING (key_id)
+    WHERE originator_id = $1 AND originator_version = $2
+"""  # noqa: S608 - constants
