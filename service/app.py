@@ -30,6 +30,7 @@ from service.log.read import LogReader
 from service.node import node, pool
 from service.proving import sealer
 from service.settings import Settings
+from service.wire.drain import drain
 from service.wire.http import Http
 from service.wire.native import NativeDoor
 from service.wire.problem import problem
@@ -39,6 +40,9 @@ from service.wire.transport import transport_class
 
 GC_THRESHOLDS = (10_000, 20, 50)
 """New objects per young collection, young ones per middle one, middle ones per full one (`gc.set_threshold`)."""
+
+LAST_WORDS = 0.2
+"""Seconds that a stopping server gives its last requests, however little time is left."""
 
 log = logging.getLogger("onrecord.app")
 
@@ -75,6 +79,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, services: Services, ready: Callable[[str], None]) -> None:
         settings = services.settings
+        self._services = services
         self._ready = ready
         self._socketio = SocketIoDoor(services)
         super().__init__(
@@ -92,7 +97,6 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
             )
         )
 
@@ -109,8 +113,18 @@ class Server(uvicorn.Server):
             self._ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 
     async def shutdown(self, sockets: Any = None) -> None:
-        """End what uvicorn does not know of: sessions over polling, whose polls would be waited for."""
+        """Take no new connections, drain those that there are, then let uvicorn end what is left."""
+        services = self._services
+        services.readiness.stopping = True
+        for server in self.servers:
+            server.close()
+        # The last part of the time is for the peers' answers to our close frames.
+        until = asyncio.get_running_loop().time() + services.settings.drain_seconds
+        await drain(services.sessions, services.settings.drain_seconds * 0.8)
+        # What uvicorn does not know of: polls, and who has not said yet who they are; it would wait for them.
         await self._socketio.close()
+        left = until - asyncio.get_running_loop().time()
+        self.config.timeout_graceful_shutdown = max(left, LAST_WORDS)  # type: ignore[assignment] # a fraction will do
         await super().shutdown(sockets)
 
 

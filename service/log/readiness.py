@@ -33,11 +33,12 @@ class Readiness:
         self._allow_unsafe = allow_unsafe
         self._is_ready = asyncio.Event()
         self.epoch = ""
+        self.stopping = False
 
     @property
     def ready(self) -> bool:
-        """Whether the log was found fit to serve."""
-        return self._is_ready.is_set()
+        """Whether the log was found fit to serve, and this node is not stopping."""
+        return self._is_ready.is_set() and not self.stopping
 
     async def begin(self) -> None:
         """Try once, soon after the start.
@@ -56,7 +57,7 @@ class Readiness:
     async def run(self) -> None:
         """Try until it is ready, then wait to be cancelled."""
         said = ""
-        while not self.ready:
+        while not self._is_ready.is_set():
             await asyncio.sleep(PAUSE)
             try:
                 await self._check(self._deadline)

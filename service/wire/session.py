@@ -95,6 +95,15 @@ class Session(ABC):
         """Whether the connection is ending."""
         return self._transport.closing
 
+    def hold(self) -> None:
+        """Take no further commands; those that were received are still answered."""
+        self._transport.hold()
+
+    @property
+    def answered(self) -> bool:
+        """Whether every command that was received has its answer."""
+        return self.closing or (self._in_flight == 0 and self._transport.taken)
+
     # What the handlers call.
 
     @abstractmethod

@@ -83,6 +83,13 @@ class Transport(Protocol):
     async def drained(self) -> None:
         """Return when at most 128 KiB wait for the kernel, or when the connection is closing."""
 
+    def hold(self) -> None:
+        """Read no more of the socket until the connection closes; what was read already is still passed on."""
+
+    @property
+    def taken(self) -> bool:
+        """Whether the application has taken all that was read, and waits for more."""
+
 
 class WebSocketTransport(Transport, Protocol):
     """The same of a WebSocket, for who speaks a protocol of its own over it."""
@@ -139,6 +146,8 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         self._open = False  # accepted, and neither side has begun to close
         self._farewell: ASGIReceiveEvent | None = None  # what the application was told of the end
         self._unread = bytearray()  # at most what one read of the socket brought
+        self._held = False
+        self._app_waits = False
 
     # The interface to the rest of the server.
 
@@ -167,6 +176,16 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
     async def drained(self) -> None:
         """See `Transport.drained`."""
         await self.writable.wait()
+
+    def hold(self) -> None:
+        """See `Transport.hold`."""
+        self._held = True
+        self._read_on()
+
+    @property
+    def taken(self) -> bool:
+        """See `Transport.taken`."""
+        return self._app_waits and self.queue.empty()
 
     def _require_handshake(self) -> None:
         if not self.closing:
@@ -248,7 +267,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
             del self._unread[:_SLICE]
             self.conn.receive_data(piece)
             self._heed()
-        if bool(self._unread) is not self.read_paused:
+        if (bool(self._unread) or (self._held and not self.closing)) is not self.read_paused:
             self.read_paused = not self.read_paused
             (self.transport.pause_reading if self.read_paused else self.transport.resume_reading)()
 
@@ -357,7 +376,11 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         """ASGI's `receive`. Taking a message lets the next be read; the end is told to whoever asks again."""
         if self._farewell is not None and self.queue.empty():
             return self._farewell
-        message = await self.queue.get()
+        self._app_waits = True
+        try:
+            message = await self.queue.get()
+        finally:
+            self._app_waits = False
         self._read_on()
         return message
 

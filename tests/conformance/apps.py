@@ -97,7 +97,8 @@ def config(
         ws=transport_class(),
         ws_max_size=max_size,
         lifespan="off",
-        log_level="warning",
+        log_config=None,  # its own would speak for every server of this process
+        access_log=False,
     )
 
 

@@ -13,6 +13,7 @@ from tests.drill.history import (
     Head,
     History,
     Logged,
+    Op,
     Operation,
     Record,
     Said,
@@ -30,7 +31,7 @@ def at(seq: int) -> str:
 
 
 def operation(
-    user: str, op: str, time: float, *, connection: str | None = None, **fields: object
+    user: str, op: Op, time: float, *, connection: str | None = None, **fields: object
 ) -> Operation:
     told: dict[str, Any] = {
         "op": op,

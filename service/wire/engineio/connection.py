@@ -50,6 +50,7 @@ class Connection:
         self._goodbye = False
         self._reading: asyncio.Timeout | None = None
         self._catchup = 0
+        self._held = False
         self.wire_format = PACKET
         self.posting = False
         self.busy = False
@@ -115,6 +116,17 @@ class Connection:
             await self._polling.drained()
         if self._socket is not None:
             await self._socket.drained()
+
+    def hold(self) -> None:
+        """See `Transport.hold`; a post that comes all the same is answered like any other."""
+        self._held = True
+        if self._socket is not None:
+            self._socket.hold()
+
+    @property
+    def taken(self) -> bool:
+        """See `Transport.taken`."""
+        return self._socket.taken if self._socket is not None else not self.posting
 
     # What comes from the client.
 
@@ -234,6 +246,8 @@ class Connection:
         self.wire_format = FRAME
         socket.catchup = self._catchup
         socket.on_ending = self._socket_ended
+        if self._held:
+            socket.hold()
         if socket.closing:
             self._socket_ended()
 

@@ -83,6 +83,15 @@ class Socket:
         """Wait until little waits for the client."""
         await self.connection.drained()
 
+    def hold(self) -> None:
+        """Read no more of the connection."""
+        self.connection.hold()
+
+    @property
+    def taken(self) -> bool:
+        """Whether all that was read is begun."""
+        return self.connection.taken
+
     def end(self, ending: Ending) -> None:
         """Hear that the client is out."""
         self.ending = ending
