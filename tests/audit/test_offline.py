@@ -53,7 +53,7 @@ VECTORS = [  # RFC 8032, section 7.1: tests 1, 2, 3 and SHA(abc), as public key,
         ),
     ),
     (
-        "ec172b93ad5e563f4932c70e1245034c35467efd2efd4d64ebf819683467e2bf",
+        "ec172b93ad5e563bf4932c70e1245034c35467ef2efd4d64ebf819683467e2bf",
         (
             "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce8"
             "0e2a9ac94fa54ca49f"

@@ -1,5 +1,8 @@
 """The auditor's proof, by the commands of an operator on real processes."""
 
+import asyncio
+import json
+import sys
 from pathlib import Path
 
 import asyncpg
@@ -7,6 +10,7 @@ import pytest
 
 from tests.databases import Database
 from tests.log.nodes import until
+from tests.whole import processes
 from tests.whole.client import client
 from tests.whole.processes import Process, environment, run
 
@@ -107,6 +111,45 @@ async def test_a_key_is_rotated_and_the_old_one_stays_known(
     await talk(node, "two")
     size = await all_sealed(database)
     assert await run(env, "audit", "verify", "--against", str(file)) == (0, f"ok {size}\n", "")
+
+
+async def offline(*arguments: str) -> tuple[int, str]:
+    """Run the verifier as its single file, away from this project."""
+    file = processes.ROOT / "service" / "audit" / "offline.py"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", str(file), *arguments, cwd="/", stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    return process.returncode or 0, out.decode()
+
+
+@pytest.mark.usefixtures("projector")
+async def test_a_proof_and_an_export_are_checked_by_the_single_file_alone(
+    node: Process, database: Database, tmp_path: Path
+) -> None:
+    env = environment(database)
+    await talk(node, "one", "two")
+    await all_sealed(database)
+    code, proof, _ = await run(env, "audit", "prove", "--room", "general", "--seq", "3", "--reveal")
+    assert code == 0
+    assert json.loads(proof)["event"]["fields"]["content"] == "one"
+    file = tmp_path / "proof.json"
+    file.write_text(proof)
+    assert await offline(str(file)) == (0, "ok 1 event\n")
+    file.write_text(proof.replace('"one"', '"won"'))
+    assert (await offline(str(file)))[0] == 1
+    place = tmp_path / "export"
+    code, said, _ = await run(env, "audit", "export", "--out", str(place), "--room", "general")
+    assert (code, said) == (0, f"exported 4 events to {place}\n")
+    assert await offline(str(place)) == (0, "ok 4 events\n")
+    assert "two" in (place / "events.ndjson").read_text()
+    (place / "events.ndjson").write_text((place / "events.ndjson").read_text().replace("two", "too"))
+    code, said = await offline(str(place))
+    assert code == 1
+    assert said.startswith("bad")
+    code, _, words = await run(env, "audit", "prove", "--room", "nowhere", "--seq", "1")
+    assert code == 1
+    assert "Traceback" not in words
 
 
 async def test_before_anything_is_sealed_the_commands_say_so(database: Database, tmp_path: Path) -> None:
