@@ -194,9 +194,11 @@ async def test_the_example_loses_nothing_through_a_restart(database: Database, t
     async with running(env | {"ONRECORD_PORT": port}, "serve") as node, client(node.url, "bob") as bob:
         await bob.join("general")
         await bob.post("general", "welcome back")
-        heard = [await lines.readline(), await lines.readline()]
-        assert sorted(line.split(b": ")[1] for line in heard if b": " in line) == [
-            b"said while away\n", b"welcome back\n",
-        ]  # fmt: skip
+        heard: list[bytes] = []
+        while len(heard) < 2:
+            line = await lines.readline()
+            if not line.startswith(b"("):  # in words: that a try to come back was too early
+                heard.append(line.split(b": ")[1])
+        assert sorted(heard) == [b"said while away\n", b"welcome back\n"]
         talk.stdin.close()
         assert await talk.wait() == 0

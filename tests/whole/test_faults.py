@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from projections import PROJECTIONS
 from tests.databases import Database
-from tests.whole.client import Client, Refused, client
+from tests.whole.client import Client, Event, Refused, client
 from tests.whole.processes import environment, run, running
 
 ROOMS = ("red", "green", "blue")
@@ -108,14 +108,19 @@ class Person:
         return ref
 
     def _hear_from(self, connection: Client) -> None:
-        heard, original = self.heard, connection._take
+        original = connection._take
 
-        async def take(event: dict) -> None:  # type: ignore[type-arg] # an event
-            if "seq" in event and event.get("roomId") in heard and event["type"] not in ("ack", "error"):
-                heard[event["roomId"]].append(event["seq"])
+        async def take(event: Event) -> None:
+            self._hear(event)
             await original(event)
 
+        for event in connection.heard:  # what came with `connected` in one piece
+            self._hear(event)
         connection._take = take  # type: ignore[method-assign] # the test listens in
+
+    def _hear(self, event: Event) -> None:
+        if "seq" in event and event.get("roomId") in self.heard and event["type"] not in ("ack", "error"):
+            self.heard[event["roomId"]].append(event["seq"])
 
 
 async def judge(people: list[Person], database: Database, server: Address) -> None:

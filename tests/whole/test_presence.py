@@ -105,7 +105,7 @@ async def test_away_is_when_all_devices_are(node: Process) -> None:
             await alice.until(lambda: presence(alice, "bob")[-1:] == ["online"])
             with pytest.raises(Refused, match="malformed"):
                 await phone.say("presence:set", status="asleep")
-        await alice.until(lambda: notices(alice, "bob"))
+        await alice.until(lambda: presence(alice, "bob")[-1:] == ["offline"])
         assert presence(alice, "bob")[-3:] == ["away", "online", "offline"]
 
 
