@@ -19,7 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import WebSocketRoute
 
 from projections import PROJECTIONS, check, projector
-from service import logs, supervise
+from service import logs, supervise, workers
 from service.audit.replay import replay
 from service.embedded import Servers
 from service.errors import OnRecordError, RoomNotFound
@@ -138,6 +138,26 @@ def run_serve(settings: Settings) -> int:
 
     _run(run())
     return 0
+
+
+def run_worker(settings: Settings, parent: workers.Parent) -> int:
+    """A worker of `onrecord serve --workers N`: a node on a port that others share."""
+    logs.configure(words=False)
+
+    async def run() -> None:
+        parent.watch()
+        async with node(settings) as services:
+            listener = workers.listener(settings.host, settings.port)
+            await Server(services, parent.ready).serve([listener])
+
+    _run(run())
+    return 0
+
+
+def run_workers(settings: Settings, count: int) -> int:
+    """`onrecord serve --workers N`: their parent, until it is told to stop."""
+    logs.configure(words=False)
+    return int(_run(workers.run(settings, count, _say_ready)))
 
 
 def run_dev(settings: Settings, servers: Servers) -> int:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     Words = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the type has no public name
 
 
+MOST_WORKERS = 64
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -31,7 +33,13 @@ def parser() -> argparse.ArgumentParser:
         "everything for development: servers, migrations, projections, a node",
         lasts=True,
     )
-    _add(words, "serve", commands.serve, "a node", lasts=True)
+    serve = _add(words, "serve", commands.serve, "a node", lasts=True)
+    serve.add_argument(
+        "--workers", type=_workers, default=1, metavar="N", help="N nodes on one port; default: 1"
+    )
+    serve.add_argument(
+        "--worker", type=int, help=argparse.SUPPRESS
+    )  # what the parent starts: service.workers
     _add(words, "migrate", commands.migrate, "bring the schema to the newest version")
     _add(words, "settings", commands.show_settings, "every setting: name, value, default, meaning")
     _add(words, "asyncapi", commands.asyncapi, "the AsyncAPI document of the doors, as YAML")
@@ -128,6 +136,12 @@ def _duration(word: str) -> int:
     if found is None:
         raise argparse.ArgumentTypeError(f"{word!r} is no duration such as 90s, 30m, 1h or 7d")
     return int(found[1]) * _UNITS[found[2]]
+
+
+def _workers(word: str) -> int:
+    if not re.fullmatch(r"[1-9]\d?", word, re.ASCII) or int(word) > MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"{word!r} is no number of workers: 1 to {MOST_WORKERS}")
+    return int(word)
 
 
 def _seq(word: str) -> int:

@@ -69,15 +69,19 @@ def dev(_args: argparse.Namespace) -> int:
         return run_dev(Settings.from_env(dev=True, join_creates=True, **lent), servers)
 
 
-def serve(_args: argparse.Namespace) -> int:
-    """One node."""
+def serve(args: argparse.Namespace) -> int:
+    """A node, or several."""
     settings = _settings("database_url", "jwt_secret", "key_encryption_key")
     if settings.redis_url and settings.missing("bus_key"):
         raise WrongUsage("ONRECORD_BUS_KEY is needed with ONRECORD_REDIS_URL (openssl rand -base64 32).")
-    _check_port(settings)
-    from service.app import run_serve
+    from service.app import run_serve, run_worker, run_workers
 
-    return run_serve(settings)
+    if args.worker is not None:
+        from service.workers import Parent
+
+        return run_worker(settings, Parent(args.worker))
+    _check_port(settings)
+    return run_serve(settings) if args.workers == 1 else run_workers(settings, args.workers)
 
 
 def migrate(_args: argparse.Namespace) -> int:
