@@ -1,7 +1,7 @@
 """Several nodes as one command: `onrecord serve --workers N`.
 
-Each worker is a process and a node like any other, with a name of its own. All listen on one port, each on a socket of its
-own (SO_REUSEPORT), so the kernel spreads connections evenly; the parent holds the port and serves nobody.
+Each worker is a process and a node like any other, with a name of its own. All listen on one port, each on a socket
+of its own (SO_REUSEPORT), so the kernel spreads connections evenly; the parent holds the port and serves nobody.
 
 The rule: no worker dies silently, and none outlives the parent, however that ends: each holds one end of a socket
 pair, over which it says where it listens, and whose end tells it that the parent is gone.
@@ -81,7 +81,7 @@ async def run(settings: Settings, count: int, ready: Callable[[str], None]) -> i
 
     Returns the exit code of a worker that cannot run as things are set; the others are stopped.
     """
-    # Bound and never listening: it names the port where the setting leaves that open, and keeps it while workers change.
+    # Bound and never listening: names the port where the setting leaves that open, and keeps it while workers change.
     with listener(settings.host, settings.port) as held:
         port = held.getsockname()[1]
         crew = [_Worker(f"{settings.node}-{number}", port, settings) for number in range(1, count + 1)]

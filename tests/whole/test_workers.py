@@ -5,6 +5,7 @@ import base64
 import os
 import signal
 from contextlib import AsyncExitStack
+from functools import partial
 
 import psutil
 import pytest
@@ -26,12 +27,18 @@ def _workers(parent: Process) -> list[psutil.Process]:
     ]
 
 
+def _replaced(parent: Process, dead: psutil.Process) -> bool:
+    return len([worker for worker in _workers(parent) if worker != dead]) == 2
+
+
 def _nodes(database: Database, users: list[str]) -> set[str]:
     return {event["node"] for user in users for event in sessions(database, user) if "node" in event}
 
 
 @pytest.mark.parametrize("bus", [True, False], ids=["with Redis", "without Redis"])
-async def test_workers_share_a_port_and_their_rooms(database: Database, servers: Servers, bus: bool) -> None:
+async def test_workers_share_a_port_and_their_rooms(
+    database: Database, servers: Servers, *, bus: bool
+) -> None:
     settings = {"ONRECORD_NODE": "crew"}
     if bus:
         key = base64.b64encode(os.urandom(32)).decode()
@@ -46,7 +53,7 @@ async def test_workers_share_a_port_and_their_rooms(database: Database, servers:
                 await person.post("general", f"{person.user} is here")
             last = (await people[0].post("general", "and that is all"))["seq"]
             for person in people:
-                await person.until(lambda person=person: person.events("message:new", seq=last))
+                await person.until(partial(person.events, "message:new", seq=last))
             heard = [[event["seq"] for event in person.events("message:new")] for person in people]
             assert all(seqs == heard[0] for seqs in heard)
             assert len(heard[0]) == len(users) + 1
@@ -66,7 +73,7 @@ async def test_a_worker_killed_under_load_is_replaced_and_loses_nothing(database
             before = _workers(crew)
             before[0].kill()
             async with asyncio.timeout(60):
-                await until(lambda before=before: len(set(_workers(crew)) - set(before[:1])) == 2)
+                await until(partial(_replaced, crew, before[0]))
         for person in people:
             person.goal = len(person.acked) + 20
         await asyncio.gather(*living)
