@@ -1,4 +1,4 @@
-"""Posts a second through the whole path on one node: WebSocket in, committed, delivered to the room, acknowledged.
+"""Posts a second through the whole path, on one node or several: WebSocket in, committed, delivered to the room, acknowledged.
 
     .venv/bin/python bench/posts.py --rate 2000 --seconds 20
 
@@ -19,6 +19,7 @@ import platform
 import struct
 import sys
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import psutil
@@ -134,10 +135,12 @@ def percentile(values: list[float], share: float) -> float:
     return round(sorted(values)[min(len(values) - 1, int(len(values) * share))] * 1000, 2) if values else -1.0
 
 
-async def connect(options: argparse.Namespace, address: str, book: Book) -> list[Person]:
-    host, port = address.removeprefix("http://").split(":")
+async def connect(options: argparse.Namespace, addresses: list[str], book: Book) -> list[Person]:
     people = []
     for number in range(options.connections):
+        # Turn about, and the rooms' numbers run on: every room has members on every node.
+        address = addresses[number // options.rooms % len(addresses)]
+        host, port = address.removeprefix("http://").split(":")
         user = f"user{number}"
         person = Person(user, f"room{number % options.rooms}", book)
         await asyncio.get_running_loop().create_connection(lambda person=person: person, host, int(port))
@@ -180,12 +183,15 @@ async def post(options: argparse.Namespace, people: list[Person], book: Book) ->
     return time.perf_counter() - began
 
 
-async def measure(options: argparse.Namespace, database: Database) -> dict[str, object]:
-    env = environment(database)
+async def measure(options: argparse.Namespace, database: Database, redis_url: str) -> dict[str, object]:
+    env = environment(database) | ({"ONRECORD_REDIS_URL": redis_url} if options.nodes > 1 else {})
     book = Book()
-    async with running(env, "serve") as node, running(env, "project", "run") as projector:
-        people = await connect(options, node.address, book)
-        processes = {"node": node.process.pid, "projector": projector.process.pid}
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(running(env, "serve")) for _ in range(options.nodes)]
+        projector = await stack.enter_async_context(running(env, "project", "run"))
+        people = await connect(options, [node.address for node in nodes], book)
+        processes = {f"node {number}": node.process.pid for number, node in enumerate(nodes, 1)}
+        processes["projector"] = projector.process.pid
         await warm_up(people, book)
         watched = {name: psutil.Process(pid) for name, pid in processes.items()}
         before = {name: sum(process.cpu_times()[:2]) for name, process in watched.items()}
@@ -217,6 +223,7 @@ async def measure(options: argparse.Namespace, database: Database) -> dict[str, 
         "cpu_seconds": cpu,
         "connections": options.connections,
         "rooms": options.rooms,
+        "nodes": options.nodes,
         "seconds": options.seconds,
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
     }
@@ -230,6 +237,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--connections", type=int, default=100)
     parser.add_argument("--rooms", type=int, default=10)
+    parser.add_argument("--nodes", type=int, default=1, help="over one bus, if more than one")
     parser.add_argument("--size", type=int, default=100, help="characters a message")
     options = parser.parse_args()
     gc.disable()  # the generator's own pauses are nobody's latency
@@ -237,7 +245,7 @@ def main() -> None:
         migrate(servers.migrate_database_url, servers.database_url)
         database = Database("onrecord", servers.migrate_database_url, servers.database_url)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            print(json.dumps(runner.run(measure(options, database))))
+            print(json.dumps(runner.run(measure(options, database, servers.redis_url))))
 
 
 if __name__ == "__main__":
