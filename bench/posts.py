@@ -1,4 +1,4 @@
-"""Posts a second through the whole path, on one node or several: WebSocket in, committed, delivered to the room, acknowledged.
+"""Posts a second through the whole path, on one node or several: in by WebSocket, committed, delivered, acknowledged.
 
     .venv/bin/python bench/posts.py --rate 2000 --seconds 20
 

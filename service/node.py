@@ -38,7 +38,7 @@ from service.settings import Settings
 from service.wire.attendance import Attendance
 from service.wire.auth import Tokens
 from service.wire.encoders import ENCODERS
-from service.wire.limits import Rate
+from service.wire.limits import Rate, SharedRate
 from service.wire.news import News, ReceiptsAgain
 from service.wire.services import Services
 from service.wire.sessions import Sessions
@@ -94,6 +94,8 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
         visits, reaper = Visits(*recording), Reaper(*recording)
         presence = Presence(relay, hub, people, settings.disconnect_grace)
         typing = Typing(relay, hub, str(uuid4()), asyncio.get_running_loop().time)
+        rate = Rate(settings.rate_per_second, settings.rate_burst, asyncio.get_running_loop().time)
+        shared_rate = SharedRate(rate, relay)
         attendance = Attendance(sessions, presence, typing, visits)
         lease.fenced, lease.renewed = attendance.fenced, presence.trust
         stack.push_async_callback(hub.close)
@@ -111,7 +113,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             log=reader,
             reads=reads,
             tokens=_tokens(settings),
-            rate=Rate(settings.rate_per_second, settings.rate_burst, asyncio.get_running_loop().time),
+            rate=rate,
             sessions=sessions,
             presence=presence,
             typing=typing,
@@ -135,6 +137,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
                 presence=presence.run,
                 notices=presence.tell,
                 typing=typing.run,
+                rate=shared_rate.run,
                 clock=lambda: readiness.then(lambda: supervise.every(CLOCK_EVERY, clock.ask)),
                 purge=lambda: readiness.then(lambda: supervise.every(PURGE_EVERY, lambda: _purge(database))),
             )

@@ -21,8 +21,9 @@ claim has the time to arrive: as long as it takes to notice and repair one lost 
 CHUNK = 500
 """Users in one message to the other nodes."""
 
-Entry = tuple[str, Status | None, int]
-"""A user, how they are (None: gone), and when they were last seen, in milliseconds since 1970 (0 while connected)."""
+Entry = tuple[str, Status | None, int, int]
+"""A user, how they are (None: gone), when they were last seen, in milliseconds since 1970 (0 while connected), and how
+many connections they have."""
 
 
 class News(NamedTuple):
@@ -71,6 +72,8 @@ class Here:
         else:
             del self._connections[user]
             self._lingering[user] = (when.now + self._linger, when.at)
+            # They count as here, and have no connection that would count against them elsewhere.
+            self._news[user] = (user, self._claimed[user], 0, 0)
 
     def set(self, user: str, connection: str, status: Status) -> None:
         """Hear what a user wants one of their connections to count as."""
@@ -123,7 +126,9 @@ class Here:
 
     def everybody(self) -> list[Entry]:
         """Return all users, as of `version` where all news was taken."""
-        return [(user, status, 0) for user, status in self._claimed.items()]
+        return [
+            (user, status, 0, len(self._connections.get(user, ()))) for user, status in self._claimed.items()
+        ]
 
     def _update(self, user: str) -> None:
         connections = self._connections[user].values()
@@ -132,10 +137,10 @@ class Here:
         if self._claimed.get(user) != status:
             self._claimed[user] = status
             self._roster.claim(user, self._me, status)
-            self._news[user] = (user, status, 0)
+        self._news[user] = (user, status, 0, len(connections))
 
     def _release(self, user: str, seen: int, due: float) -> None:
         self._lingering.pop(user, None)
         del self._claimed[user]
         self._roster.release(user, self._me, seen, due)
-        self._news[user] = (user, None, seen)
+        self._news[user] = (user, None, seen, 0)

@@ -65,7 +65,10 @@ class Bye(Message, frozen=True, array_like=True):
 
 
 class _View:
-    """One other node. `counter` is the newest heard, `floor` what its messages have to be above to count at all."""
+    """One other node. `counter` is the newest heard, `floor` what its messages have to be above to count at all.
+
+    `users` has how many connections each has there.
+    """
 
     def __init__(self, heard: Moment, floor: int) -> None:
         self.heard = heard
@@ -73,7 +76,7 @@ class _View:
         self.counter = floor
         self.version = 0
         self.told = 0
-        self.users: set[str] = set()
+        self.users: dict[str, int] = {}
         self.asked = float("-inf")
         self.ends: float | None = None
         self.pending: tuple[int, dict[int, list[Entry]]] = (0, {})
@@ -122,8 +125,8 @@ class Peers:
             view.pending = (0, {})
             view.version = message.version
             everybody = [entry for piece in pieces.values() for entry in piece]
-            gone = view.users - {user for user, _, _ in everybody}
-            self._apply(message.node, view, [*everybody, *((user, None, when.at) for user in gone)], when)
+            gone = view.users.keys() - {user for user, *_ in everybody}
+            self._apply(message.node, view, [*everybody, *((user, None, when.at, 0) for user in gone)], when)
 
     def bye(self, message: Bye, when: Moment) -> None:
         """Hear that a node stops: its users linger for the grace, which they may use to come back elsewhere."""
@@ -156,6 +159,10 @@ class Peers:
             if view.ends is not None:
                 view.ends = max(view.ends, now + LAPSE)
 
+    def connections(self, user: str) -> int:
+        """Return how many connections a user has at the other nodes, those that stop left out."""
+        return sum(view.users.get(user, 0) for view in self._views.values() if view.ends is None)
+
     def __len__(self) -> int:
         return len(self._views)
 
@@ -175,12 +182,12 @@ class Peers:
         return view
 
     def _apply(self, node: str, view: _View, users: list[Entry], when: Moment) -> None:
-        for user, status, seen in users:
+        for user, status, seen, connections in users:
             if status is None:
-                view.users.discard(user)
+                view.users.pop(user, None)
                 self._roster.release(user, node, seen, when.now + self._settle)
             else:
-                view.users.add(user)
+                view.users[user] = connections
                 self._roster.claim(user, node, status)
 
     def _forget(self, node: str, view: _View, now: float) -> None:

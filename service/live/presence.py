@@ -76,6 +76,10 @@ class Presence:
         """Return when somebody who is offline left; None while connected, and where it is not known."""
         return _shown(self._gossip.roster.last_seen(user))
 
+    def elsewhere(self, user: str) -> int:
+        """Return how many connections a user has at other nodes, as far as this one has heard."""
+        return self._gossip.peers.connections(user)
+
     # How it goes on.
 
     def fenced(self) -> None:

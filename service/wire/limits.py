@@ -1,9 +1,29 @@
-"""How much one user may do: commands a second, and connections at once. Pure but for the clock it is given."""
+"""How many commands a second one user may send, over all connections and nodes.
 
+Each node keeps a bucket for each user and tells the others a few times a second what it took out, so that what is
+spent at one is missing at all. While they do not hear each other each counts for itself.
+
+The rule: nothing is waited for. Between two tellings a user may get a burst from more than one node; that is a debt,
+and paid before anything else.
+"""
+
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 
+import msgspec
+
 from service.errors import TooManyRequests
+from service.live.relay import Relay
+
+SPENT = "limits.spent"
+"""The message by which nodes tell each other."""
+
+TELL_EVERY = 0.2
+"""Seconds between two tellings."""
+
+MOST_TOLD = 5_000
+"""Users in one telling; the others' turn comes with the next."""
 
 MAX_BUCKETS = 100_000
 """Users remembered; the least recently active goes first, and by then its bucket is full again."""
@@ -20,6 +40,7 @@ class Rate:
         self._burst = burst
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._spent: dict[str, int] = {}
 
     def take(self, user: str) -> None:
         """Count one command.
@@ -29,12 +50,51 @@ class Rate:
         """
         if not self._burst or not self._per_second:
             return
-        now = self._clock()
-        left, since = self._buckets.get(user, (float(self._burst), now))
-        left = min(self._burst, left + (now - since) * self._per_second)
+        left = self._left(user)
         if left < 1:
             raise TooManyRequests(retryAfter=round((1 - left) / self._per_second, 3))
-        self._buckets[user] = (left - 1, now)
+        self._keep(user, left - 1)
+        self._spent[user] = self._spent.get(user, 0) + 1
+
+    def spent_elsewhere(self, user: str, count: int) -> None:
+        """Hear of commands that a user sent to another node; never more than a burst is owed."""
+        if self._burst and self._per_second:
+            self._keep(user, max(self._left(user) - count, -float(self._burst)))
+
+    def take_spent(self, most: int) -> dict[str, int]:
+        """Return what was spent here since it was last returned, of as many users at most."""
+        users = list(self._spent)[:most]
+        return {user: self._spent.pop(user) for user in users}
+
+    def _left(self, user: str) -> float:
+        now = self._clock()
+        left, since = self._buckets.get(user, (float(self._burst), now))
+        return min(float(self._burst), left + (now - since) * self._per_second)
+
+    def _keep(self, user: str, left: float) -> None:
+        self._buckets[user] = (left, self._clock())
         self._buckets.move_to_end(user)
         if len(self._buckets) > MAX_BUCKETS:
-            self._buckets.popitem(last=False)
+            forgotten, _ = self._buckets.popitem(last=False)
+            self._spent.pop(forgotten, None)
+
+
+class SharedRate:
+    """Tells the other nodes what is spent here, and hears what is spent there."""
+
+    def __init__(self, rate: Rate, relay: Relay) -> None:
+        self._rate = rate
+        self._relay = relay
+        self._decoder = msgspec.msgpack.Decoder(dict[str, int])
+        relay.on(SPENT, self._hear)
+
+    async def run(self) -> None:
+        """Tell, until cancelled."""
+        while True:
+            await asyncio.sleep(TELL_EVERY)
+            if spent := self._rate.take_spent(MOST_TOLD):
+                self._relay.tell(SPENT, msgspec.msgpack.encode(spent))
+
+    def _hear(self, payload: bytes) -> None:
+        for user, count in self._decoder.decode(payload).items():
+            self._rate.spent_elsewhere(user, count)

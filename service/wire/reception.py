@@ -71,7 +71,7 @@ class Reception:
         Raises:
             TooManyConnections: they may not.
         """
-        if self._s.sessions.full(identity.user):
+        if self._s.sessions.full(identity.user, self._s.presence.elsewhere(identity.user)):
             raise TooManyConnections(retryAfter=TRY_AGAIN)
 
     async def admit(self, session: Session, identity: Identity, frame: Connect) -> None:

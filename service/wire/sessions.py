@@ -13,9 +13,9 @@ class Sessions:
         self._max_per_user = max_per_user
         self._by_user: dict[str, set[Session]] = {}
 
-    def full(self, user: str) -> bool:
-        """Return whether a user has as many connections as one may have."""
-        return len(self._by_user.get(user, ())) >= self._max_per_user
+    def full(self, user: str, elsewhere: int) -> bool:
+        """Return whether a user who has `elsewhere` connections at other nodes has as many as one may have."""
+        return len(self._by_user.get(user, ())) + elsewhere >= self._max_per_user
 
     def add(self, session: "Session") -> None:
         """Count a session in."""

@@ -159,11 +159,11 @@ def peers() -> tuple[Roster, Peers]:
 
 def test_a_repeated_sign_of_life_keeps_nobody_alive_and_brings_nobody_back() -> None:
     roster, others = peers()
-    others.delta(Delta("dead", 1, 0, [("alice", "online", 0)]), at(0))
+    others.delta(Delta("dead", 1, 0, [("alice", "online", 0, 1)]), at(0))
     others.alive(Alive("dead", 2, 1), at(1))
     for second in range(2, 20):
         others.alive(Alive("dead", 2, 1), at(second))
-        others.delta(Delta("dead", 1, 0, [("alice", "online", 0)]), at(second))
+        others.delta(Delta("dead", 1, 0, [("alice", "online", 0, 1)]), at(second))
         others.settle(second)
         roster.settle(second)
     assert roster.status("alice") == "offline"
@@ -174,41 +174,41 @@ def test_a_repeated_sign_of_life_keeps_nobody_alive_and_brings_nobody_back() -> 
 
 def test_a_change_to_another_version_than_the_one_before_is_not_applied_but_asked_for() -> None:
     roster, others = peers()
-    others.delta(Delta("one", 2, 1, [("bob", "online", 0)]), at(0))
+    others.delta(Delta("one", 2, 1, [("bob", "online", 0, 1)]), at(0))
     assert roster.status("bob") == "offline"
     assert others.wanted(0) == ["one"]
     assert others.wanted(0.5) == [], "not again so soon"
     assert others.wanted(1.5) == ["one"]
-    others.part(Part("one", 4, 2, 0, 2, [("alice", "online", 0)]), at(2))
+    others.part(Part("one", 4, 2, 0, 2, [("alice", "online", 0, 1)]), at(2))
     assert others.wanted(5) == ["one"], "half of it is not it"
-    others.part(Part("one", 5, 2, 1, 2, [("bob", "away", 0)]), at(2))
+    others.part(Part("one", 5, 2, 1, 2, [("bob", "away", 0, 1)]), at(2))
     assert [roster.status(user) for user in ("alice", "bob")] == ["online", "away"]
     assert others.wanted(9) == []
-    others.part(Part("one", 3, 1, 0, 1, [("carol", "online", 0)]), at(3))
+    others.part(Part("one", 3, 1, 0, 1, [("carol", "online", 0, 1)]), at(3))
     assert roster.status("carol") == "offline", "an older whole comes too late"
 
 
 def test_pieces_may_come_in_any_order_and_of_two_versions() -> None:
     roster, others = peers()
-    others.part(Part("one", 1, 5, 1, 2, [("old", "online", 0)]), at(0))
-    others.part(Part("one", 4, 6, 1, 2, [("bob", "online", 0)]), at(0))
-    others.part(Part("one", 2, 5, 0, 2, [("older", "online", 0)]), at(0))
-    others.part(Part("one", 3, 6, 0, 2, [("alice", "online", 0)]), at(0))
+    others.part(Part("one", 1, 5, 1, 2, [("old", "online", 0, 1)]), at(0))
+    others.part(Part("one", 4, 6, 1, 2, [("bob", "online", 0, 1)]), at(0))
+    others.part(Part("one", 2, 5, 0, 2, [("older", "online", 0, 1)]), at(0))
+    others.part(Part("one", 3, 6, 0, 2, [("alice", "online", 0, 1)]), at(0))
     shown = [roster.status(user) for user in ("old", "older", "alice", "bob")]
     assert shown == ["offline", "offline", "online", "online"]
 
 
 def test_whoever_is_missing_from_the_whole_is_gone() -> None:
     roster, others = peers()
-    others.delta(Delta("one", 1, 0, [("alice", "online", 0), ("bob", "online", 0)]), at(0))
-    others.part(Part("one", 2, 3, 0, 1, [("bob", "online", 0)]), at(1))
+    others.delta(Delta("one", 1, 0, [("alice", "online", 0, 1), ("bob", "online", 0, 1)]), at(0))
+    others.part(Part("one", 2, 3, 0, 1, [("bob", "online", 0, 1)]), at(1))
     roster.settle(1 + SETTLE)
     assert [roster.status(user) for user in ("alice", "bob")] == ["offline", "online"]
 
 
 def test_after_goodbye_nothing_that_was_late_counts() -> None:
     roster, others = peers()
-    others.delta(Delta("one", 1, 0, [("alice", "online", 0)]), at(0))
+    others.delta(Delta("one", 1, 0, [("alice", "online", 0, 1)]), at(0))
     others.bye(Bye("one", 9), at(1))
     others.alive(Alive("one", 8, 4), at(2))
     assert others.wanted(2) == []
@@ -344,3 +344,44 @@ def test_changes_come_in_portions() -> None:
     for user in ("alice", "bob", "carol"):
         roster.claim(user, "node", "online")
     assert [len(roster.changes(2)) for _ in range(3)] == [2, 1, 0]
+
+
+# How many connections
+
+
+def test_connections_at_other_nodes_are_counted_and_those_that_ended_are_not() -> None:
+    world = two()
+    one, other = world.nodes
+
+    def counted() -> int:
+        world.pass_time(0.3, deliver=True)
+        return other.gossip.peers.connections("alice")
+
+    world.arrive(one, "alice")
+    world.arrive(one, "alice")
+    assert counted() == 2
+    assert one.gossip.peers.connections("alice") == 0, "one's own are counted by the sessions"
+    world.depart(one, 0)
+    assert counted() == 1
+    world.depart(one, 0)
+    assert counted() == 0, "who lingers has no connection"
+    assert other.gossip.roster.status("alice") == "online"
+
+
+def test_a_node_that_joins_later_hears_how_many_connections_there_are() -> None:
+    world = two()
+    for _ in range(3):
+        world.arrive(world.nodes[0], "alice")
+    world.pass_time(1, deliver=True)
+    world.nodes.append(world.start())
+    world.pass_time(2, deliver=True)
+    assert world.nodes[-1].gossip.peers.connections("alice") == 3
+
+
+def test_the_connections_of_a_node_that_stops_do_not_count() -> None:
+    world = two()
+    world.arrive(world.nodes[0], "alice")
+    world.pass_time(1, deliver=True)
+    world.say(world.nodes[0], [world.nodes[0].gossip.goodbye()])
+    world.pass_time(0.1, deliver=True)
+    assert world.nodes[1].gossip.peers.connections("alice") == 0

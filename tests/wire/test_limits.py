@@ -61,3 +61,40 @@ def test_the_number_of_users_remembered_is_bounded() -> None:
     for number in range(MAX_BUCKETS + 10):
         rate.take(f"user-{number}")
     assert len(rate._buckets) == MAX_BUCKETS
+
+
+def test_what_is_spent_at_one_node_is_missing_at_the_other() -> None:
+    clock = Clock()
+    here, there = Rate(1, 10, clock), Rate(1, 10, clock)
+    for _ in range(7):
+        here.take("alice")
+    for user, count in here.take_spent(100).items():
+        there.spent_elsewhere(user, count)
+    assert here.take_spent(100) == {}, "each is told once"
+    for _ in range(3):
+        there.take("alice")
+    with pytest.raises(TooManyRequests):
+        there.take("alice")
+    assert there.take_spent(100) == {"alice": 3}
+
+
+def test_who_spent_a_burst_at_two_nodes_at_once_pays_the_debt_first() -> None:
+    clock = Clock()
+    rate = Rate(1, 10, clock)
+    for _ in range(10):
+        rate.take("alice")
+    rate.spent_elsewhere("alice", 1_000)
+    with pytest.raises(TooManyRequests) as refused:
+        rate.take("alice")
+    assert refused.value.data["retryAfter"] == 11, "a burst is the most that is owed"
+    clock.now += 11
+    rate.take("alice")
+
+
+def test_what_is_told_at_once_is_bounded_and_nothing_is_left_out() -> None:
+    rate = Rate(1, 10, Clock())
+    for number in range(25):
+        rate.take(f"user-{number}")
+    told = [rate.take_spent(10) for _ in range(4)]
+    assert [len(spent) for spent in told] == [10, 10, 5, 0]
+    assert {user for spent in told for user in spent} == {f"user-{number}" for number in range(25)}
