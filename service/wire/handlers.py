@@ -7,6 +7,7 @@ was into what comes: `service.live.hub`.
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -317,11 +318,18 @@ def said(frame: wire.Frame) -> bytes:
     Fields at their defaults are left out, so that a later version with more fields knows a retry of an earlier one.
     """
     fields = {
-        field.encode_name: getattr(frame, field.name)
-        for field in msgspec.structs.fields(frame)
-        if field.name != "ref" and getattr(frame, field.name) != field.default
+        shown: value
+        for shown, name, default in _fields(type(frame))
+        if (value := getattr(frame, name)) != default
     }
-    return msgspec.json.encode(dict(sorted(fields.items())))
+    return msgspec.json.encode(fields)
+
+
+@cache
+def _fields(frame: type[wire.Frame]) -> tuple[tuple[str, str, object], ...]:
+    """Return the fields of a frame but its ref, by their names on the wire: each with its own name and its default."""
+    fields = (field for field in msgspec.structs.fields(frame) if field.name != "ref")
+    return tuple(sorted((field.encode_name, field.name, field.default) for field in fields))
 
 
 def _wrote(asker: object, messages: list[Message]) -> None:
