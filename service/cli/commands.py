@@ -104,7 +104,7 @@ def project_run(args: argparse.Namespace) -> int:
     """The projector."""
     _check_projections([args.only] if args.only else [])
     settings = _settings("database_url", "key_encryption_key")
-    from service.app import run_projector
+    from service.projecting import run_projector
 
     return run_projector(settings, args.only)
 
@@ -113,7 +113,7 @@ def project_status(args: argparse.Namespace) -> int:
     """How far the projections are."""
     _check_projections(args.names)
     settings = _settings("database_url")
-    from service.app import run_project_status
+    from service.projecting import run_project_status
 
     return run_project_status(settings, args.names)
 
@@ -122,7 +122,7 @@ def project_verify(args: argparse.Namespace) -> int:
     """The read models against a fold of the log."""
     _check_projections(args.names)
     settings = _settings("database_url", "key_encryption_key")
-    from service.app import run_project_verify
+    from service.projecting import run_project_verify
 
     return run_project_verify(settings, args.names)
 
