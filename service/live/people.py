@@ -9,10 +9,14 @@ from collections.abc import Iterable
 
 from service.domain.events import AboutUser, MessagePosted, Recorded
 from service.domain.person import PersonState
+from service.gather import Gather
 from service.log.read import LogReader
 
 MAX_PEOPLE = 100_000
 """People in memory, about 300 bytes each; the least recently heard of goes first."""
+
+MOST_ASKED = 1_000
+"""Users who are asked about at once."""
 
 
 class People:
@@ -22,6 +26,7 @@ class People:
         self._log = log
         self._known: OrderedDict[str, PersonState] = OrderedDict()
         self._asked: Counter[str] = Counter()
+        self._reading = Gather(self._read, MOST_ASKED)
 
     def name_of(self, user: str) -> str:
         """Return what a user is called, their id where no name is known."""
@@ -76,10 +81,15 @@ class People:
         """
         self._asked.update(users)
         try:
-            for user, state in (await self._log.persons(users)).items():
-                self.hear(user, state)
+            await self._reading.ask(users)
         finally:
             self._asked -= Counter(users)
+
+    async def _read(self, users: list[str]) -> dict[str, PersonState]:
+        states = await self._log.persons(users)
+        for user, state in states.items():
+            self.hear(user, state)
+        return states
 
 
 def named_in(events: Iterable[Recorded]) -> set[str]:
