@@ -7,10 +7,14 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from service.domain.events import AboutUser, MessagePosted, Recorded
+from service.gather import Gather
 from service.log.read import LogReader
 
 MAX_NAMES = 100_000
 """Names in memory, about 200 bytes each; the least recently heard goes first."""
+
+MOST_ASKED = 1_000
+"""Users whose names are read at once."""
 
 
 class People:
@@ -19,6 +23,7 @@ class People:
     def __init__(self, log: LogReader) -> None:
         self._log = log
         self._names: OrderedDict[str, str | None] = OrderedDict()
+        self._reading = Gather(self._read, MOST_ASKED)
 
     def name_of(self, user: str) -> str:
         """Return what a user is called, their id where no name is known."""
@@ -47,8 +52,13 @@ class People:
         """
         missing = {user for user in users if user not in self._names}
         if missing:
-            for user, name in (await self._log.names(missing)).items():
-                self.hear(user, name)
+            await self._reading.ask(missing)
+
+    async def _read(self, users: list[str]) -> dict[str, str | None]:
+        names = await self._log.names(users)
+        for user, name in names.items():
+            self.hear(user, name)
+        return names
 
 
 def named_in(events: Iterable[Recorded]) -> set[str]:
