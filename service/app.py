@@ -3,9 +3,7 @@
 import asyncio
 import gc
 import logging
-import sys
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -20,14 +18,12 @@ from starlette.routing import WebSocketRoute
 
 from projections import PROJECTIONS, check, projector
 from service import logs, supervise, workers
-from service.audit.replay import replay
 from service.embedded import Servers
-from service.errors import OnRecordError, RoomNotFound
+from service.errors import OnRecordError
 from service.log import schema
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper
-from service.log.read import LogReader
-from service.node import node, pool
+from service.node import node
 from service.proving import sealer
 from service.settings import Settings
 from service.wire.drain import drain
@@ -219,32 +215,6 @@ def run_project_verify(settings: Settings, names: Sequence[str]) -> int:
         return all(line["equal"] for line in results)
 
     return 0 if _run(run()) else 1
-
-
-def run_audit_replay(
-    settings: Settings,
-    room: str,
-    from_seq: int | None,
-    to_seq: int | None,
-    from_time: datetime | None,
-    to_time: datetime | None,
-) -> int:
-    """`onrecord audit replay`: NDJSON; 1 where there is no such room."""
-
-    async def run() -> None:
-        async with pool(settings) as database:
-            reader = LogReader(database, Mapper(KeyRing(settings.key_encryption_key)))
-            bounds = {"from_seq": from_seq, "to_seq": to_seq, "from_time": from_time, "to_time": to_time}
-            async for line in replay(reader, room, **bounds):  # type: ignore[arg-type] # one dict, two types
-                sys.stdout.buffer.write(line)
-        sys.stdout.buffer.flush()
-
-    try:
-        _run(run())
-    except RoomNotFound as error:
-        print(error, file=sys.stderr)  # noqa: T201 - a command's output
-        return 1
-    return 0
 
 
 async def _project(settings: Settings, only: str | None) -> None:
