@@ -3,10 +3,8 @@
 import asyncio
 import gc
 import logging
-import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any
 
 import uvicorn
@@ -18,15 +16,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import WebSocketRoute
 
 from service import logs, supervise, workers
-from service.audit.replay import replay
 from service.embedded import Servers
-from service.errors import OnRecordError, RoomNotFound
+from service.errors import OnRecordError
 from service.log import schema
-from service.log.keys import KeyRing
-from service.log.mapper import Mapper
-from service.log.read import LogReader
 from service.metrics.endpoint import aside, open_to_strangers
-from service.node import node, pool
+from service.node import node
 from service.projecting import project, projector
 from service.proving import sealer
 from service.settings import Settings
@@ -178,32 +172,6 @@ def run_migrate(settings: Settings) -> int:
     """`onrecord migrate`: print the versions applied."""
     for version in schema.migrate(settings.migrate_database_url, settings.database_url):
         print(version)  # noqa: T201 - a command's output
-    return 0
-
-
-def run_audit_replay(
-    settings: Settings,
-    room: str,
-    from_seq: int | None,
-    to_seq: int | None,
-    from_time: datetime | None,
-    to_time: datetime | None,
-) -> int:
-    """`onrecord audit replay`: NDJSON; 1 where there is no such room."""
-
-    async def run() -> None:
-        async with pool(settings) as database:
-            reader = LogReader(database, Mapper(KeyRing(settings.key_encryption_key)))
-            bounds = {"from_seq": from_seq, "to_seq": to_seq, "from_time": from_time, "to_time": to_time}
-            async for line in replay(reader, room, **bounds):  # type: ignore[arg-type] # one dict, two types
-                sys.stdout.buffer.write(line)
-        sys.stdout.buffer.flush()
-
-    try:
-        _run(run())
-    except RoomNotFound as error:
-        print(error, file=sys.stderr)  # noqa: T201 - a command's output
-        return 1
     return 0
 
 

@@ -27,8 +27,8 @@ LONG = 60.0
 PATIENCE = 5.0
 """Seconds beyond the drain that a worker has to end, before it is killed."""
 
-WRONG = 2
-"""The exit code of a worker that would end in the same way again: see `service.cli`."""
+WRONG, UNREACHED = 2, 3
+"""Exit codes of `service.cli`: wrong settings, and a server that cannot be reached."""
 
 COMMAND = (sys.executable, "-m", "service.cli", "serve")
 
@@ -79,7 +79,8 @@ def listener(host: str, port: int) -> socket.socket:
 async def run(settings: Settings, count: int, ready: Callable[[str], None]) -> int:
     """Keep so many workers running until cancelled; `ready` is told the address once all listen for the first time.
 
-    Returns the exit code of a worker that cannot run as things are set; the others are stopped.
+    Returns the exit code of a worker that cannot run as things are, or that never came to listen; the others are
+    stopped.
     """
     # Bound and never listening: names the port where the setting leaves that open, and keeps it while workers change.
     with listener(settings.host, settings.port) as held:
@@ -113,14 +114,14 @@ class _Worker:
         self._patience = settings.drain_seconds + PATIENCE
 
     async def keep(self) -> int:
-        """Run the worker, and again whenever it ends; return its exit code where that is no use."""
+        """Run the worker, and again whenever it ends; return an exit code where that is no use."""
         clock = asyncio.get_running_loop().time
         pause = FIRST_PAUSE
         while True:
             began = clock()
             code = await self._once()
-            if code == WRONG:
-                return code
+            if code == WRONG or not self.address.done():
+                return code if code > 0 else UNREACHED  # it would end in the same way again
             if clock() - began > LONG:
                 pause = FIRST_PAUSE
             log.error("worker_ended", extra={"node": self._name, "code": code, "again_in": pause})

@@ -143,6 +143,9 @@ def test_durations_have_a_unit(ttl: str, seconds: int) -> None:
         ["audit", "replay"],
         ["audit", "replay", "--room", "r", "--from-seq", "0"],
         ["audit", "replay", "--room", "r", "--from", "2026-11-24T15:00:00"],
+        ["audit", "room"],
+        ["audit", "room", "r", "--at", "yesterday"],
+        ["audit", "room", "r", "--diff", "0"],
         ["project"],
         ["settings", "--sh"],
         ["dance"],
@@ -201,6 +204,7 @@ def test_wrong_settings_are_named_one_a_line() -> None:
         ["project", "status"],
         ["project", "verify", "messages"],
         ["audit", "replay", "--room", "general"],
+        ["audit", "room", "general"],
     ],
 )
 def test_a_command_without_servers_names_what_is_missing(words: list[str], tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def _known(problem: Exception) -> tuple[int, str] | None:
     unreachable = (
         *(Unavailable, ConnectionError, TimeoutError, socket.gaierror),
         *(asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError),
+        *(asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError),
         *(psycopg.OperationalError, redis.ConnectionError),
     )
     # asyncio reports several failed addresses of one host as a plain OSError without a number.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from service.domain.person import require_standing
 from service.errors import (
     OnRecordError,
     Refusal,
@@ -89,6 +90,7 @@ class Reception:
         self._s.sessions.add(session)
         try:
             await self._s.people.load([identity.user])
+            require_standing(self._s.people.standing(identity.user))
             if identity.name:
                 await self._s.chat.name(identity.user, identity.name)
             await self._handlers.connect(session, frame)
