@@ -39,10 +39,19 @@ async def until(address: str, condition: Callable[[Numbers], bool]) -> Numbers:
     return numbers
 
 
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
+def free_ports(count: int = 1) -> int:
+    """Return the first of so many free ports in a row."""
+    while True:
+        with contextlib.ExitStack() as stack:
+            first = 0
+            try:
+                for number in range(count):
+                    held = stack.enter_context(socket.socket())
+                    held.bind(("127.0.0.1", first + number if first else 0))
+                    first = first or held.getsockname()[1]
+            except OSError:
+                continue
+            return first
 
 
 async def converse(one: Process, other: Process) -> None:
@@ -101,7 +110,7 @@ async def test_the_numbers_of_two_nodes_are_those_of_what_happened(
 async def test_a_node_sees_how_far_the_read_models_are_behind_and_a_projector_what_it_does(
     database: Database,
 ) -> None:
-    port = free_port()
+    port = free_ports()
     messages = {"projection": "messages"}
     async with running(environment(database), "serve") as node:
         async with client(node.url, "alice") as alice:
@@ -114,7 +123,15 @@ async def test_a_node_sees_how_far_the_read_models_are_behind_and_a_projector_wh
         assert number(behind, "onrecord_projection_lag_seconds", **messages) > 0
         env = environment(database, ONRECORD_METRICS_PORT=str(port))
         async with running(env, "project", "run") as _, answering(port) as address:
-            numbers = await until(address, lambda numbers: number(numbers, "onrecord_sealed_events") > 0)
+            numbers = await until(
+                address,
+                lambda numbers: all(
+                    (
+                        number(numbers, "onrecord_sealed_events") > 0,
+                        number(numbers, "onrecord_projector_events_total", **messages) > 0,
+                    )
+                ),
+            )
             assert number(numbers, "onrecord_projector_leading", **messages) == 1
             assert number(numbers, "onrecord_projector_events_total", **messages) >= 1
             assert number(numbers, "onrecord_projector_batch_duration_seconds_count", **messages) >= 1
@@ -134,7 +151,7 @@ async def test_a_node_sees_how_far_the_read_models_are_behind_and_a_projector_wh
 async def test_with_a_port_of_their_own_the_metrics_are_nowhere_else_and_each_worker_has_one(
     database: Database,
 ) -> None:
-    port = free_port()
+    port = free_ports(2)
     env = environment(database, ONRECORD_METRICS_PORT=str(port), ONRECORD_NODE="crew")
     async with running(env, "serve", "--workers", "2") as crew:
         async with httpx.AsyncClient() as http:
