@@ -140,7 +140,7 @@ class Runner:
                 async with connection.transaction():
                     # What takes another's place never overtakes it, so that the two can be compared.
                     last = ENDLESS if self._live is None else await tracked(connection, self._live)
-                    span = await next_span(connection, self.projection.topics, self.position, last)
+                    span = await next_span(connection, self.projection.followed, self.position, last)
                     if span.upto > span.after:
                         await self._take(connection, span)
             except Overtaken:
@@ -165,9 +165,9 @@ class Runner:
         moved = await connection.execute(_MOVE, self._name, span.after, span.upto)
         if moved != "UPDATE 1":
             raise Overtaken
-        batch = await events(connection, self._mapper, self.projection.topics, span)
-        if batch:
-            await self.projection.apply(connection, self._name, batch)
+        batch = await events(connection, self._mapper, self.projection.followed, span)
+        if batch and (erased := await self.projection.take(connection, self._name, batch)):
+            await self._mapper.bury(erased, connection)
 
     async def _rest(self) -> None:
         await asyncio.sleep(LULL)

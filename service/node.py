@@ -42,6 +42,7 @@ from service.wire.limits import Rate, SharedRate
 from service.wire.news import News, ReceiptsAgain
 from service.wire.services import Services
 from service.wire.sessions import Sessions
+from service.wire.standing import Standing
 from service.wire.telling import Telling
 from service.wire.views import Views
 
@@ -87,7 +88,11 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
         )  # fmt: skip
         news = News(hub, relay, mapper, people, sessions, readiness)
         markers = Markers(chat, hub, appender, reader, keys, news.marker_moved, now=clock.now)
-        tail = Tail(reader, hub, settings.catchup_interval, affected=telling.told, renewed=news.renewed)
+        standing = Standing(people, hub, keys, sessions, database)
+        tail = Tail(
+            reader, hub, settings.catchup_interval,
+            affected=telling.told, persons=standing.changed, renewed=news.renewed,
+        )  # fmt: skip
         relay.on_missed(tail.wake)
         lease = Lease(database, settings.node, deadline=settings.database_timeout)
         recording = (database, appender, mapper, keys, lease, settings.database_timeout)

@@ -263,6 +263,32 @@ class PersonNamed(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
     name: str | None
 
 
+class PersonSuspended(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A person may not come in any more, until that is taken back."""
+
+    TOPIC = "person.PersonSuspended.v1"
+    PERSONAL = ("reason",)
+    reason: str | None = None
+
+
+class PersonRestored(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A person who was suspended may come in again."""
+
+    TOPIC = "person.PersonRestored.v1"
+    PERSONAL = ("reason",)
+    reason: str | None = None
+
+
+class PersonErased(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A person's keys are destroyed, for good: their words are gone everywhere, and they may not come in any more.
+
+    `ground` is why that was lawful. It has to be read later, so it is nobody's own words: it stands in the clear.
+    """
+
+    TOPIC = "person.PersonErased.v1"
+    ground: str
+
+
 class AboutSession(Event, frozen=True, kw_only=True, omit_defaults=True):
     """An event about one connection, in the stream of the connection's user."""
 
@@ -345,6 +371,9 @@ EVENTS: dict[str, type[Event]] = {
         MessageUnpinned,
         ReadMarkerMoved,
         PersonNamed,
+        PersonSuspended,
+        PersonRestored,
+        PersonErased,
         SessionOpened,
         SessionClosed,
         AuditRead,
@@ -381,3 +410,12 @@ class Recorded(msgspec.Struct, frozen=True):
     def originator_version(self) -> int:
         """The seq, under the name that the `eventsourcing` library uses."""
         return self.seq
+
+
+def as_erased(recorded: Recorded) -> Recorded:
+    """Return an event as it reads once its words are erased."""
+    said = [name for name in recorded.event.PERSONAL if getattr(recorded.event, name) is not None]
+    if not said:
+        return recorded
+    silent = msgspec.structs.replace(recorded.event, **dict.fromkeys(said))
+    return msgspec.structs.replace(recorded, event=silent, erased=True)

@@ -30,6 +30,9 @@ EVERY_USER = "user:*"
 WHOLE_STREAM = "*"
 """In a guard: any subject at all."""
 
+OPERATOR = "~operator"
+"""Who acts by a command on the server itself; no user's id begins so."""
+
 _DIRECT = re.compile("d-[0-9a-f]{32}")
 
 
@@ -66,6 +69,11 @@ def is_direct_room(room: str) -> bool:
 def room_of(stream: str) -> str:
     """Return the room that a room's or a reader's stream belongs to."""
     return stream.split(":", 2)[1]
+
+
+def user_of(stream: str) -> str:
+    """Return the user whose a person's or a session's stream is."""
+    return stream.split(":", 1)[1]
 
 
 def user_subject(user: str) -> str:

@@ -210,6 +210,11 @@ class Hub:
                 frames[wire_format] = self._encoders[wire_format](outgoing)
             listener.write(frames[wire_format])
 
+    def forget_person(self, user: str) -> None:
+        """Drop what a person said, who is erased, and what they were called, wherever it is remembered."""
+        for feed in self._feeds.values():
+            feed.forget(user)
+
     def attended(self, most_members: int) -> Iterator[tuple[RoomState, set[Listener]]]:
         """Yield the rooms that somebody here listens to and that have so few members, each with its listeners."""
         for room in self._listeners.keys() | self._arriving.keys():

@@ -18,7 +18,7 @@ import msgspec
 
 from service.domain.events import Event, SessionClosed, SessionOpened
 from service.domain.streams import session_stream
-from service.errors import Overloaded, Unavailable
+from service.errors import AccountErased, Overloaded, Unavailable
 from service.log.append import Appender, Entry, Placed
 from service.log.keys import KeyRing, PersonKey
 from service.log.leases import Lease
@@ -223,7 +223,10 @@ class Visits:
             self._todo.pop(visit.session, None)
 
     async def _opening(self, visit: _Visit) -> Entry:
-        key = await self._keys.of_person(visit.user, self._database) if visit.client is not None else None
+        try:
+            key = await self._keys.of_person(visit.user, self._database) if visit.client is not None else None
+        except AccountErased:
+            key = visit.client = None
         event = SessionOpened(
             session=visit.session,
             node=self._lease.node,

@@ -8,6 +8,8 @@ from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket
 
 from service.errors import (
+    AccountErased,
+    AccountSuspended,
     NotConnected,
     OnRecordError,
     Refusal,
@@ -40,6 +42,8 @@ from service.wire.transport import EXTENSION, Transport
 NATIVE = "native"
 
 CLOSES: dict[type[OnRecordError], Close] = {
+    AccountErased: Close.ERASED,
+    AccountSuspended: Close.SUSPENDED,
     TokenInvalid: Close.TOKEN_INVALID,
     TokenExpired: Close.TOKEN_EXPIRED,
     TooManyConnections: Close.TOO_MANY_REQUESTS,

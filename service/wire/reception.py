@@ -7,6 +7,7 @@ that fails ends neither the connection nor any other command.
 import logging
 from collections.abc import Callable
 
+from service.domain.person import require_standing
 from service.errors import (
     OnRecordError,
     Refusal,
@@ -83,6 +84,7 @@ class Reception:
         self._s.sessions.add(session)
         try:
             await self._s.people.load([identity.user])
+            require_standing(self._s.people.standing(identity.user))
             if identity.name:
                 await self._s.chat.name(identity.user, identity.name)
             await self._handlers.connect(session, frame)

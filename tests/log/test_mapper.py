@@ -29,7 +29,10 @@ from service.domain.events import (
     MessagePinned,
     MessagePosted,
     MessageUnpinned,
+    PersonErased,
     PersonNamed,
+    PersonRestored,
+    PersonSuspended,
     ReactionAdded,
     ReactionRemoved,
     ReadMarkerMoved,
@@ -164,6 +167,14 @@ GOLDEN: list[tuple[Event, str, str, str]] = [
         "user:alice",
         '{"user":"alice","name":null}',
     ),
+    (PersonSuspended(user="alice"), "person.PersonSuspended.v1", "user:alice", '{"user":"alice"}'),
+    (PersonRestored(user="alice"), "person.PersonRestored.v1", "user:alice", '{"user":"alice"}'),
+    (
+        PersonErased(user="alice", ground="GDPR 17(1)(b)"),
+        "person.PersonErased.v1",
+        "user:alice",
+        '{"user":"alice","ground":"GDPR 17(1)(b)"}',
+    ),
     (
         SessionOpened(session="s-1", node="n-1", incarnation="i-1", address="192.0.2.7", client=None),
         "session.SessionOpened.v1",
@@ -212,6 +223,9 @@ TOPICS = {
     "room.RoomTopicChanged.v1",
     "reader.ReadMarkerMoved.v1",
     "person.PersonNamed.v1",
+    "person.PersonSuspended.v1",
+    "person.PersonRestored.v1",
+    "person.PersonErased.v1",
     "session.SessionOpened.v1",
     "session.SessionClosed.v1",
 }
@@ -291,6 +305,8 @@ def test_personal_words_are_the_ones_listed() -> None:
         "room.MessageEdited.v1": ("content",),
         "room.MessageDeleted.v1": ("reason",),
         "person.PersonNamed.v1": ("name",),
+        "person.PersonSuspended.v1": ("reason",),
+        "person.PersonRestored.v1": ("reason",),
         "session.SessionOpened.v1": ("client",),
     }
 
@@ -399,6 +415,9 @@ ANY: dict[type[Event], st.SearchStrategy[Event]] = {
         person=st.none() | words,
         asked=st.dictionaries(words, words, max_size=3),
     ),
+    PersonSuspended: st.builds(PersonSuspended, user=words, reason=st.none() | words),
+    PersonRestored: st.builds(PersonRestored, user=words, reason=st.none() | words),
+    PersonErased: st.builds(PersonErased, user=words, ground=words),
     SessionOpened: st.builds(
         SessionOpened,
         session=words,
