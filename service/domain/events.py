@@ -13,9 +13,11 @@ from uuid import UUID
 import msgspec
 
 from service.domain.streams import (
+    EVERYTHING,
     NEW_MESSAGE,
     SETTINGS,
     message_subject,
+    room_subject,
     session_subject,
     stream_id,
     user_subject,
@@ -321,6 +323,28 @@ class SessionClosed(AboutSession, frozen=True, kw_only=True, omit_defaults=True)
     ranges: dict[str, tuple[tuple[int, int], ...]] | None
 
 
+class AuditRead(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Somebody read the record: recorded before anything was given, in the stream of all such readings.
+
+    `what` is the kind of reading, `asked` its bounds and filters as they were given. Without `room` and `person` it was
+    of everything. Who it was stands in the envelope: the token's user, or for a command the operating system's.
+    """
+
+    TOPIC = "audit.AuditRead.v1"
+    what: str
+    via: Literal["http", "cli"]
+    room: str | None = None
+    person: str | None = None
+    asked: dict[str, str] = {}
+
+    @property
+    def subject(self) -> str:
+        """The room that was read in, else the person who was read about, else everything."""
+        if self.room is not None:
+            return room_subject(self.room)
+        return EVERYTHING if self.person is None else user_subject(self.person)
+
+
 EVENTS: dict[str, type[Event]] = {
     cls.TOPIC: cls
     for cls in (
@@ -352,6 +376,7 @@ EVENTS: dict[str, type[Event]] = {
         PersonErased,
         SessionOpened,
         SessionClosed,
+        AuditRead,
     )
 }
 """Every event by its stored name."""

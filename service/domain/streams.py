@@ -1,7 +1,7 @@
 """Names of streams and subjects, and the ids that the event store keys streams by.
 
-A stream's name says what it is (`room:general`, `reader:general:alice`, `person:alice`, `session:alice`); its id is the
-UUID (version 5, RFC 9562) of that name. Room ids hold no colon, so a name can be taken apart again.
+A stream's name says what it is (`room:general`, `reader:general:alice`, `person:alice`, `session:alice`, `audit`); its
+id is the UUID (version 5, RFC 9562) of that name. Room ids hold no colon, so a name can be taken apart again.
 """
 
 import re
@@ -14,6 +14,12 @@ NAMESPACE = UUID("6f0a2f0e-6a57-5e0b-9c43-0f6e52c0a7d1")
 
 SETTINGS = "settings"
 """The subject of facts about a room as a whole."""
+
+AUDIT = "audit"
+"""The stream of everything that was read of the record."""
+
+EVERYTHING = "log"
+"""The subject of a reading that was of no room and no person alone."""
 
 NEW_MESSAGE = "message:"
 """The subject of a message whose number the log has not given yet; `chat_append` completes it."""
@@ -73,6 +79,11 @@ def user_of(stream: str) -> str:
 def user_subject(user: str) -> str:
     """Return the subject of facts about one user in a stream."""
     return f"user:{user}"
+
+
+def room_subject(room: str) -> str:
+    """Return the subject of facts about one room in a stream that is not its own."""
+    return f"room:{room}"
 
 
 def session_subject(session: str) -> str:

@@ -246,6 +246,12 @@ class Appender:
                 future.set_exception(Unavailable())
 
 
+async def append_one(connection: "asyncpg.Connection[Any]", entry: Entry, mapper: Mapper) -> Placed:
+    """Append an entry at once, by itself: for a command, which is no node and has no queue."""
+    rows = await connection.fetch(_APPEND, *arguments([entry], lambda _stream: None))
+    return read_batch([entry], rows, mapper).placed[0]
+
+
 def read_batch(entries: list[Entry], rows: list[Any], mapper: Mapper) -> Batch:
     """Return what the rows of `chat_append` say: own events from memory, missing ones decoded."""
     placed: list[Placed | None] = [None] * len(entries)

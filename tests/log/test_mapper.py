@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from service.domain.events import (
     EVENTS,
+    AuditRead,
     Event,
     MemberBanned,
     MemberInvited,
@@ -93,6 +94,24 @@ GOLDEN: list[tuple[Event, str, str, str]] = [
         "room.MessagePosted.v1",
         "message:",
         '{"author":"alice","content":null,"ref":"r-1","reply_to":7,"mentions":["bob","carol"]}',
+    ),
+    (
+        AuditRead(what="events", via="http"),
+        "audit.AuditRead.v1",
+        "log",
+        '{"what":"events","via":"http"}',
+    ),
+    (
+        AuditRead(what="person", via="http", person="a@b|c"),
+        "audit.AuditRead.v1",
+        "user:a@b|c",
+        '{"what":"person","via":"http","person":"a@b|c"}',
+    ),
+    (
+        AuditRead(what="view", via="cli", room="general", person="bob", asked={"at": "7"}),
+        "audit.AuditRead.v1",
+        "room:general",
+        '{"what":"view","via":"cli","room":"general","person":"bob","asked":{"at":"7"}}',
     ),
     (RoomRenamed(name="Raum"), "room.RoomRenamed.v1", "settings", '{"name":"Raum"}'),
     (RoomTopicChanged(topic=None), "room.RoomTopicChanged.v1", "settings", '{"topic":null}'),
@@ -180,6 +199,7 @@ GOLDEN: list[tuple[Event, str, str, str]] = [
 """What is stored, literally. A line here is never changed and never removed; an event that changes is a new topic."""
 
 TOPICS = {
+    "audit.AuditRead.v1",
     "room.RoomOpened.v1",
     "room.MemberJoined.v1",
     "room.MemberLeft.v1",
@@ -387,6 +407,14 @@ ANY: dict[type[Event], st.SearchStrategy[Event]] = {
     ),
     ReadMarkerMoved: st.builds(ReadMarkerMoved, user=words, message=seqs),
     PersonNamed: st.builds(PersonNamed, user=words, name=st.none() | words),
+    AuditRead: st.builds(
+        AuditRead,
+        what=words,
+        via=st.sampled_from(["http", "cli"]),
+        room=st.none() | words,
+        person=st.none() | words,
+        asked=st.dictionaries(words, words, max_size=3),
+    ),
     PersonSuspended: st.builds(PersonSuspended, user=words, reason=st.none() | words),
     PersonRestored: st.builds(PersonRestored, user=words, reason=st.none() | words),
     PersonErased: st.builds(PersonErased, user=words, ground=words),
