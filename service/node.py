@@ -185,8 +185,8 @@ async def _purge(database: Any) -> None:
 
 
 @asynccontextmanager
-async def pool(settings: Settings) -> AsyncIterator[Pool]:
-    """Give a pool of connections to the database."""
+async def pool(settings: Settings) -> AsyncIterator[Any]:
+    """Give a pool of connections to the database, a `Pool`; the library's types part lent connections from others."""
     made = Pool(settings.database_url, settings.pool_size, settings.database_timeout)
     await made
     try:
