@@ -57,6 +57,8 @@ class RoomState(msgspec.Struct, frozen=True):
     left: "HashTrieMap[str, int]" = HashTrieMap()
     """Former members, with the seq of their last leave."""
     topic: str | None = None
+    topic_by: str | None = None
+    """Who said the topic: once they are erased, it is gone."""
     archived: bool = False
     invited: "HashTrieSet[str]" = HashTrieSet()
     banned: "HashTrieMap[str, datetime | None]" = HashTrieMap()
@@ -91,7 +93,14 @@ def evolve(state: RoomState, recorded: Recorded) -> RoomState:
     """Return the state after one more event of the room's stream."""
     change = _CHANGES.get(type(recorded.event))
     changed = change(state, recorded.event, recorded.seq) if change else {}
+    if "topic" in changed:
+        changed["topic_by"] = recorded.by
     return msgspec.structs.replace(state, head=recorded.seq, **changed)
+
+
+def without_words_of(state: RoomState, user: str) -> RoomState:
+    """Return a room as it reads once a person is erased."""
+    return msgspec.structs.replace(state, topic=None) if state.topic_by == user else state
 
 
 def _joined(state: RoomState, event: MemberJoined, seq: int) -> dict[str, Any]:

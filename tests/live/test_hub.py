@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from service.domain.events import MemberJoined, MessagePosted, RoomOpened
+from service.domain.person import PersonState
 from service.live.hub import Hub
 from service.live.people import People
 from tests.live.test_splice import STREAM, Ear, Log, number
@@ -23,10 +24,10 @@ class SlowLog(Log):
         self.held.set()
         self.asked = 0
 
-    async def names(self, users: object) -> dict[str, None]:
+    async def persons(self, users: object) -> dict[str, PersonState]:
         self.asked += 1
         await self.held.wait()
-        return await super().names(users)
+        return await super().persons(users)
 
     async def room(self, room: str) -> object:  # type: ignore[override] # the state
         self.asked += 1
