@@ -59,11 +59,11 @@ async def verify(
 async def _rebuild(
     connection: "asyncpg.Connection[Any]", mapper: Mapper, projection: Projection, table: str, until: int
 ) -> None:
-    span = await next_span(connection, projection.topics, 0, until)
+    span = await next_span(connection, projection.followed, 0, until)
     while span.upto > span.after:
-        if batch := await events(connection, mapper, projection.topics, span):
-            await projection.apply(connection, table, batch)
-        span = await next_span(connection, projection.topics, span.upto, until)
+        if batch := await events(connection, mapper, projection.followed, span):
+            await projection.take(connection, table, batch)
+        span = await next_span(connection, projection.followed, span.upto, until)
 
 
 _STATUS = """

@@ -155,10 +155,11 @@ PROJECTION = Projection(
     ),
     key=("room_id", "id"),
     apply=apply,
+    forget="UPDATE {table} SET content = NULL WHERE user_id = ANY ($1::text[]) AND content IS NOT NULL",
 )
 COLUMNS = """
     m.room_id, m.id, m.user_id, m.created_at, m.reply_to, m.mentions, m.changed_seq, m.edited_at, m.deleted_at,
-    m.reactions, m.pinned, CASE WHEN m.key_id IS NULL OR k.key_id IS NOT NULL THEN m.content END AS content
+    m.reactions, m.pinned, CASE WHEN m.key_id IS NULL OR k.wrapped IS NOT NULL THEN m.content END AS content
 """
 """The columns of a `MessageRow`, of `messages_v2 m LEFT JOIN person_keys k ON k.key_id = m.key_id`."""
 _LOAD = """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from service.domain.events import Recorded
+from service.domain.events import PersonErased, Recorded
 
 if TYPE_CHECKING:
     import asyncpg
@@ -23,7 +23,8 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
 
     `topics` are the stored names of the events that it is made of, `key` the columns of its primary key. A version
     whose table no migration makes has the statements for it here: `create`, and `views`, which repoints the public
-    views; both say `{table}`. See `rebuild`.
+    views; both say `{table}`. See `rebuild`. One whose rows hold words says in `forget` how they are taken from
+    `{table}` once the people `$1` are erased.
     """
 
     name: str
@@ -33,8 +34,26 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     apply: Apply
     create: str = ""
     views: str = ""
+    forget: str = ""
 
     @property
     def table(self) -> str:
         """The table of this version; also its name in `notification_tracking` and the lock of its leader."""
         return f"{self.name}_v{self.version}"
+
+    @property
+    def followed(self) -> tuple[str, ...]:
+        """The topics that are read of the log for `take`."""
+        return (*self.topics, PersonErased.TOPIC) if self.forget else self.topics
+
+    async def take(
+        self, connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]
+    ) -> list[str]:
+        """Bring a table from before a batch of the topics `followed` to after it; return who is erased in it."""
+        if events := [recorded for recorded in batch if recorded.event.TOPIC in self.topics]:
+            await self.apply(connection, table, events)
+        erased = [recorded.event.user for recorded in batch if isinstance(recorded.event, PersonErased)]
+        if erased:
+            # What is theirs in the batch has no words any more, so where in it they were erased does not matter.
+            await connection.execute(self.forget.format(table=table), erased)
+        return erased

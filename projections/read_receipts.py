@@ -1,5 +1,6 @@
 """How far each user has read in each room. Markers only move forward."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 import msgspec
@@ -9,7 +10,7 @@ from projections.projection import Projection
 from projections.rows import Key, Rows
 from projections.tail import Row, Snapshot, snapshot
 from service.domain.events import ReadMarkerMoved, Recorded
-from service.domain.streams import reader_stream, room_of, user_subject
+from service.domain.streams import room_of, user_subject
 from service.log.mapper import Mapper
 
 
@@ -28,18 +29,20 @@ class _Stored(msgspec.Struct, frozen=True):
     last_read_message_id: int
 
 
-async def of_room(database: Database, mapper: Mapper, room: str) -> list[ReceiptRow]:
-    """Return how far everybody has read in a room as of the log's head, by user.
+async def of_rooms(database: Database, mapper: Mapper, rooms: Collection[str]) -> dict[str, list[ReceiptRow]]:
+    """Return how far everybody has read in some rooms as of the log's head, by room and by user.
 
     Raises:
         ProjectionBehind: the table is too far behind the log.
     """
     async with snapshot(database, mapper, PROJECTION) as now:
-        rows = _ROWS.by_key(await now.fetch(_OF_ROOM, room=room))
-        tail = await now.tail("starts_with(e.stream, :readers)", readers=reader_stream(room, ""))
+        rows = _ROWS.by_key(await now.fetch(_OF_ROOMS, rooms=list(rooms)))
+        tail = await now.tail(_READERS, rooms=list(rooms))
     _ROWS.fold(rows, now.lacking(tail, PROJECTION))
-    ordered = sorted(rows.values(), key=lambda row: row.user_id)
-    return [ReceiptRow(row.user_id, row.last_read_message_id, row.last_read_at) for row in ordered]
+    found: dict[str, list[ReceiptRow]] = {room: [] for room in rooms}
+    for row in sorted(rows.values(), key=lambda row: row.user_id):
+        found[row.room_id].append(ReceiptRow(row.user_id, row.last_read_message_id, row.last_read_at))
+    return found
 
 
 async def markers(now: Snapshot, tail: list[Row], user: str) -> dict[str, int]:
@@ -82,5 +85,6 @@ PROJECTION = Projection(
     key=("user_id", "room_id"),
     apply=_ROWS.apply,
 )
-_OF_ROOM = f"SELECT * FROM {PROJECTION.table} WHERE room_id = :room"  # noqa: S608 - a constant
+_OF_ROOMS = f"SELECT * FROM {PROJECTION.table} WHERE room_id = ANY (CAST(:rooms AS text[]))"  # noqa: S608 - a constant
+_READERS = "starts_with(e.stream, 'reader:') AND split_part(e.stream, ':', 2) = ANY (CAST(:rooms AS text[]))"
 _OF_USER = f"SELECT * FROM {PROJECTION.table} WHERE user_id = :user"  # noqa: S608 - a constant

@@ -98,11 +98,15 @@ PROJECTION = Projection(
     topics=tuple(topic for topic in EVENTS if topic.startswith("room.")),
     key=("room_id",),
     apply=ROWS.apply,
+    forget="""
+        UPDATE {table} r SET topic = NULL FROM stored_events e
+        WHERE e.notification_id = r.topic_position AND e.recorded_by = ANY ($1::text[]) AND r.topic IS NOT NULL
+    """,
 )
 COLUMNS = """
     r.name, r.visibility, r.created_at, r.created_by, r.head, r.last_message_id, r.last_message_at,
     r.topic_position, r.archived,
     CASE WHEN EXISTS (SELECT FROM stored_events e JOIN person_keys USING (key_id)
-        WHERE e.notification_id = r.topic_position) THEN r.topic END AS topic
+        WHERE e.notification_id = r.topic_position AND wrapped IS NOT NULL) THEN r.topic END AS topic
 """
 """The columns of a `RoomRow` but the first, of `rooms_v2 r`."""

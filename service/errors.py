@@ -7,7 +7,8 @@ never logged as an error of ours: whose fault it is shows in the type.
     OnRecordError
     ├── Refusal                the sender can do something about it
     │   ├── Malformed, UnknownType, RefRequired, RefConflict, NotConnected
-    │   ├── RoomNotFound, RoomExists, RoomIsArchived, NotAMember, NotAllowed
+    │   ├── RoomNotFound, RoomExists, RoomIsArchived, NotAMember
+    │   ├── NotAllowed (and of accounts: AccountErased, AccountSuspended)
     │   ├── Muted, Banned, LastOwner, UserNotFound
     │   ├── MessageNotFound, MessageIsDeleted, MessageTooLong, EmptyMessage, UnsafeContent
     │   ├── TooManyRequests (and of connections: TooManyConnections), TooManyRooms
@@ -116,6 +117,18 @@ class NotAllowed(Refusal):
 
     code = "not_allowed"
     sentence = "{problem}"
+
+
+class AccountErased(NotAllowed):
+    """A person was erased; a code of its own would tell clients nothing more than the close code does."""
+
+    sentence = "This account was erased."
+
+
+class AccountSuspended(NotAllowed):
+    """A person is suspended."""
+
+    sentence = "This account is suspended."
 
 
 class Muted(Refusal):

@@ -15,9 +15,11 @@ from service.audit import seal_keys, seals
 from service.audit.export import CannotExport, Tell, export
 from service.audit.notes import NoteInvalid
 from service.audit.prove import prove
-from service.audit.scope import Scope
+from service.audit.scope import OnePerson, OneRoom, Scope
 from service.audit.sealer import Sealer
 from service.audit.verify import Tampered, verify
+from service.auditing import asked_for, record
+from service.domain.events import AuditRead
 from service.errors import Refusal
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper
@@ -90,6 +92,9 @@ def run_prove(settings: Settings, room: str, seq: int, *, reveal: bool) -> int:
 
     async def run() -> int:
         async with _connection(settings) as connection:
+            asked = asked_for(seq=seq, **({"reveal": "yes"} if reveal else {}))
+            reading = AuditRead(what="proof", via="cli", room=room, asked=asked)
+            await record(connection, reading, settings)
             keys = await seal_keys.load(connection, settings.key_encryption_key)
             mapper = Mapper(KeyRing(settings.key_encryption_key))
             proof = await prove(connection, keys, mapper, room, seq, reveal=reveal)
@@ -103,12 +108,19 @@ def run_export(settings: Settings, scope: Scope, place: Path) -> int:
 
     async def run() -> int:
         async with _connection(settings) as connection:
+            await record(connection, _reading(scope), settings)
             keys = await seal_keys.load(connection, settings.key_encryption_key)
             mapper = Mapper(KeyRing(settings.key_encryption_key))
             count = await export(connection, keys, mapper, scope, place, _progress())
         return _print(f"exported {count} events to {place}\n")
 
     return _found(run())
+
+
+def _reading(scope: Scope) -> AuditRead:
+    room = scope.room if isinstance(scope, OneRoom) else None
+    person = scope.person if isinstance(scope, OnePerson) else None
+    return AuditRead(what="export", via="cli", room=room, person=person)
 
 
 def _progress() -> Tell:

@@ -27,8 +27,8 @@ LONG = 60.0
 PATIENCE = 5.0
 """Seconds beyond the drain that a worker has to end, before it is killed."""
 
-WRONG = 2
-"""The exit code of a worker that would end in the same way again: see `service.cli`."""
+WRONG, UNREACHED = 2, 3
+"""Exit codes of `service.cli`: wrong settings, and a server that cannot be reached."""
 
 COMMAND = (sys.executable, "-m", "service.cli", "serve")
 
@@ -79,12 +79,13 @@ def listener(host: str, port: int) -> socket.socket:
 async def run(settings: Settings, count: int, ready: Callable[[str], None]) -> int:
     """Keep so many workers running until cancelled; `ready` is told the address once all listen for the first time.
 
-    Returns the exit code of a worker that cannot run as things are set; the others are stopped.
+    Returns the exit code of a worker that cannot run as things are, or that never came to listen; the others are
+    stopped.
     """
     # Bound and never listening: names the port where the setting leaves that open, and keeps it while workers change.
     with listener(settings.host, settings.port) as held:
         port = held.getsockname()[1]
-        crew = [_Worker(f"{settings.node}-{number}", port, settings) for number in range(1, count + 1)]
+        crew = [_Worker(number, port, settings) for number in range(1, count + 1)]
         keeping = [asyncio.create_task(worker.keep()) for worker in crew]
         announcing = asyncio.create_task(_announce(crew, ready))
         try:
@@ -104,21 +105,23 @@ async def _announce(crew: Sequence["_Worker"], ready: Callable[[str], None]) -> 
 class _Worker:
     """One place in the crew, whoever fills it."""
 
-    def __init__(self, name: str, port: int, settings: Settings) -> None:
+    def __init__(self, number: int, port: int, settings: Settings) -> None:
         self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._name = name
-        self._env = os.environ | {"ONRECORD_NODE": name, "ONRECORD_PORT": str(port)}
+        self._name = f"{settings.node}-{number}"
+        self._env = os.environ | {"ONRECORD_NODE": self._name, "ONRECORD_PORT": str(port)}
+        if settings.metrics_port:
+            self._env["ONRECORD_METRICS_PORT"] = str(settings.metrics_port + number - 1)
         self._patience = settings.drain_seconds + PATIENCE
 
     async def keep(self) -> int:
-        """Run the worker, and again whenever it ends; return its exit code where that is no use."""
+        """Run the worker, and again whenever it ends; return an exit code where that is no use."""
         clock = asyncio.get_running_loop().time
         pause = FIRST_PAUSE
         while True:
             began = clock()
             code = await self._once()
-            if code == WRONG:
-                return code
+            if code == WRONG or not self.address.done():
+                return code if code > 0 else UNREACHED  # it would end in the same way again
             if clock() - began > LONG:
                 pause = FIRST_PAUSE
             log.error("worker_ended", extra={"node": self._name, "code": code, "again_in": pause})

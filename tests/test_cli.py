@@ -143,6 +143,9 @@ def test_durations_have_a_unit(ttl: str, seconds: int) -> None:
         ["audit", "replay"],
         ["audit", "replay", "--room", "r", "--from-seq", "0"],
         ["audit", "replay", "--room", "r", "--from", "2026-11-24T15:00:00"],
+        ["audit", "room"],
+        ["audit", "room", "r", "--at", "yesterday"],
+        ["audit", "room", "r", "--diff", "0"],
         ["project"],
         ["settings", "--sh"],
         ["dance"],
@@ -201,6 +204,7 @@ def test_wrong_settings_are_named_one_a_line() -> None:
         ["project", "status"],
         ["project", "verify", "messages"],
         ["audit", "replay", "--room", "general"],
+        ["audit", "room", "general"],
     ],
 )
 def test_a_command_without_servers_names_what_is_missing(words: list[str], tmp_path: Path) -> None:
@@ -233,13 +237,16 @@ def test_who_names_a_database_borrows_nothing(tmp_path: Path) -> None:
     assert "ONRECORD_JWT_SECRET and ONRECORD_KEY_ENCRYPTION_KEY are not set" in sentence(outcome)
 
 
-def test_a_taken_port_is_found_before_anything_starts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("setting", ["ONRECORD_PORT", "ONRECORD_METRICS_PORT"])
+def test_a_taken_port_is_found_before_anything_starts(setting: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        outcome = onrecord("dev", ONRECORD_PORT=str(port), ONRECORD_DATA_DIR=str(tmp_path / "data"))
+        others = {"ONRECORD_PORT": "0"} | {setting: str(port)}
+        outcome = onrecord("dev", **others, ONRECORD_DATA_DIR=str(tmp_path / "data"))
 
     assert outcome.code == 2
     assert f"cannot listen on 127.0.0.1 port {port}" in sentence(outcome)
+    assert setting in sentence(outcome)
     assert not (tmp_path / "data").exists()
 
 

@@ -129,7 +129,7 @@ class Chat:
         Raises:
             Unavailable, Overloaded: the log cannot be reached.
         """
-        if self._people.knows(user) and self._people.name_of(user) == name:
+        if self._people.standing(user).name == name:
             return
         state = await self._reader.person(user)
         events = person.decide(state, NamePerson(name=name), user)
@@ -138,9 +138,13 @@ class Chat:
             entry = self.entry(
                 person_stream(user), user, f"~{uuid4()}", b"", state.head, person.guard(user), events, key
             )
-            await self._appender.offer(entry)
-        # A stale guard means that the same user was named on another node just now: either name is right.
-        self._people.hear(user, name)
+            placed = await self._appender.offer(entry)
+            if placed.outcome != "appended":
+                # The same user was named, or erased, on another node just now: that is right, too.
+                state = await self._reader.person(user)
+            else:
+                state = msgspec.structs.replace(state, head=placed.seq, name=name)
+        self._people.hear(user, state)
 
     def entry(
         self,

@@ -54,6 +54,7 @@ def _known(problem: Exception) -> tuple[int, str] | None:
     import redis
     import sqlalchemy.exc
 
+    from service.audit.register import NotRecorded
     from service.embedded.failures import EmbeddedFailed, ServerDidNotStart
     from service.errors import Unavailable
     from service.log.schema import SchemaOutdated, UnsafeDurability
@@ -62,11 +63,12 @@ def _known(problem: Exception) -> tuple[int, str] | None:
         problem = problem.orig  # what the driver said, without the page about SQLAlchemy
     if isinstance(problem, ServerDidNotStart):
         return UNREACHABLE, str(problem)
-    if isinstance(problem, (EmbeddedFailed, SchemaOutdated, UnsafeDurability)):
+    if isinstance(problem, (EmbeddedFailed, NotRecorded, SchemaOutdated, UnsafeDurability)):
         return WRONG, str(problem)
     unreachable = (
         *(Unavailable, ConnectionError, TimeoutError, socket.gaierror),
         *(asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError),
+        *(asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError),
         *(psycopg.OperationalError, redis.ConnectionError),
     )
     # asyncio reports several failed addresses of one host as a plain OSError without a number.

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.cli import commands
+from service.cli import audit, commands
+from service.protocol.audit import Moment, NoMoment, moment_of
 from service.protocol.commands import USER_ID
 
 if TYPE_CHECKING:
@@ -73,26 +74,33 @@ def _add_project(words: "Words") -> None:
 
 def _add_audit(words: "Words") -> None:
     parts = _group(words, "audit", "what was said, and when")
-    replay = _add(parts, "replay", commands.audit_replay, "a room's events, one JSON object a line")
+    replay = _add(parts, "replay", audit.replay, "a room's events, one JSON object a line")
     replay.add_argument("--room", required=True, metavar="ROOM")
     replay.add_argument("--from-seq", type=_seq, metavar="N")
     replay.add_argument("--to-seq", type=_seq, metavar="N")
     replay.add_argument("--from", dest="from_time", type=_moment, metavar="TIME")
     replay.add_argument("--to", dest="to_time", type=_moment, metavar="TIME")
+    room = _add(parts, "room", audit.room, "a room as it stood at a moment, as JSON; without --at: now")
+    room.add_argument("room", metavar="ROOM")
+    room.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ")
+    room.add_argument(
+        "--diff",
+        type=_moment_of_room,
+        metavar="TIME|SEQ",
+        help="what is different from then to --at, instead",
+    )
     _add_proof(parts)
 
 
 def _add_proof(parts: "Words") -> None:
-    _add(parts, "checkpoint", commands.audit_checkpoint, "the newest signed checkpoint; keep it elsewhere")
-    verify = _add(
-        parts, "verify", commands.audit_verify, "the whole log against its seals; 1: the first bad position"
-    )
+    _add(parts, "checkpoint", audit.checkpoint, "the newest signed checkpoint; keep it elsewhere")
+    verify = _add(parts, "verify", audit.verify, "the whole log against its seals; 1: the first bad position")
     verify.add_argument("--against", type=Path, metavar="FILE", help="an older checkpoint, kept elsewhere")
-    prove = _add(parts, "prove", commands.audit_prove, "the proof of one event, as JSON")
+    prove = _add(parts, "prove", audit.prove, "the proof of one event, as JSON")
     prove.add_argument("--room", required=True, metavar="ROOM")
     prove.add_argument("--seq", required=True, type=_seq, metavar="N")
     prove.add_argument("--reveal", action="store_true", help="with what it says, to be checked without a key")
-    export = _add(parts, "export", commands.audit_export, "a directory that `onrecord-verify` checks offline")
+    export = _add(parts, "export", audit.export, "a directory that `onrecord-verify` checks offline")
     export.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="new, or of an unfinished export"
     )
@@ -100,7 +108,7 @@ def _add_proof(parts: "Words") -> None:
     what.add_argument("--room", metavar="ROOM")
     what.add_argument("--person", type=_user, metavar="USER", help="what they did, and what is about them")
     what.add_argument("--all", action="store_true")
-    keys = _add(parts, "keys", commands.audit_keys, "the public keys that sign checkpoints, the newest last")
+    keys = _add(parts, "keys", audit.keys, "the public keys that sign checkpoints, the newest last")
     keys.add_argument("--rotate", action="store_true", help="make a new one, endorsed by the newest")
 
 
@@ -148,6 +156,13 @@ def _seq(word: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,15}", word, re.ASCII):
         raise argparse.ArgumentTypeError(f"{word!r} is no seq: they count from 1")
     return int(word)
+
+
+def _moment_of_room(word: str) -> Moment:
+    try:
+        return moment_of(word)
+    except NoMoment as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from problem
 
 
 def _moment(word: str) -> dt.datetime:

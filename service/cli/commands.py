@@ -10,7 +10,6 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from service import development
 from service.settings import Settings, table
@@ -20,7 +19,7 @@ class WrongUsage(Exception):
     """What the command was told cannot be done; the message is one sentence."""
 
 
-def _settings(*needed: str) -> Settings:
+def settings_with(*needed: str) -> Settings:
     """The environment, and beside a running `onrecord dev` its servers and keys; `needed` fields have to be set.
 
     Whoever names a database of their own gets nothing of that development server's.
@@ -37,19 +36,29 @@ def _settings(*needed: str) -> Settings:
 
 
 def _check_port(settings: Settings) -> None:
-    """Says now that the port is taken, and not after two servers were started."""
+    """Says now that a port is taken, and not after two servers were started."""
+    _check(settings.host, settings.port, "ONRECORD_PORT")
+    _check_metrics_port(settings)
+
+
+def _check_metrics_port(settings: Settings) -> None:
+    if settings.metrics_port:
+        _check(settings.host, settings.metrics_port, "ONRECORD_METRICS_PORT")
+
+
+def _check(host: str, port: int, setting: str) -> None:
     with contextlib.ExitStack() as stack:
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(
-                settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
             probe = stack.enter_context(socket.socket(family, kind, protocol))
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
         except OSError as problem:
             raise WrongUsage(
-                f"OnRecord cannot listen on {settings.host} port {settings.port} ({problem.strerror}); "
-                "choose another with ONRECORD_HOST and ONRECORD_PORT."
+                f"OnRecord cannot listen on {host} port {port} ({problem.strerror}); "
+                f"choose another with ONRECORD_HOST and {setting}."
             ) from problem
 
 
@@ -71,7 +80,7 @@ def dev(_args: argparse.Namespace) -> int:
 
 def serve(args: argparse.Namespace) -> int:
     """A node, or several."""
-    settings = _settings("database_url", "jwt_secret", "key_encryption_key")
+    settings = settings_with("database_url", "jwt_secret", "key_encryption_key")
     if settings.redis_url and settings.missing("bus_key"):
         raise WrongUsage("ONRECORD_BUS_KEY is needed with ONRECORD_REDIS_URL (openssl rand -base64 32).")
     from service.app import run_serve, run_worker, run_workers
@@ -86,7 +95,7 @@ def serve(args: argparse.Namespace) -> int:
 
 def migrate(_args: argparse.Namespace) -> int:
     """The schema, to the newest version."""
-    settings = _settings("migrate_database_url", "database_url")
+    settings = settings_with("migrate_database_url", "database_url")
     from service.app import run_migrate
 
     return run_migrate(settings)
@@ -103,8 +112,9 @@ def _check_projections(names: Sequence[str]) -> None:
 def project_run(args: argparse.Namespace) -> int:
     """The projector."""
     _check_projections([args.only] if args.only else [])
-    settings = _settings("database_url", "key_encryption_key")
-    from service.app import run_projector
+    settings = settings_with("database_url", "key_encryption_key")
+    _check_metrics_port(settings)
+    from service.projecting import run_projector
 
     return run_projector(settings, args.only)
 
@@ -112,8 +122,8 @@ def project_run(args: argparse.Namespace) -> int:
 def project_status(args: argparse.Namespace) -> int:
     """How far the projections are."""
     _check_projections(args.names)
-    settings = _settings("database_url")
-    from service.app import run_project_status
+    settings = settings_with("database_url")
+    from service.projecting import run_project_status
 
     return run_project_status(settings, args.names)
 
@@ -121,73 +131,15 @@ def project_status(args: argparse.Namespace) -> int:
 def project_verify(args: argparse.Namespace) -> int:
     """The read models against a fold of the log."""
     _check_projections(args.names)
-    settings = _settings("database_url", "key_encryption_key")
-    from service.app import run_project_verify
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.projecting import run_project_verify
 
     return run_project_verify(settings, args.names)
 
 
-def audit_replay(args: argparse.Namespace) -> int:
-    """A room's events."""
-    settings = _settings("database_url", "key_encryption_key")
-    from service.app import run_audit_replay
-
-    return run_audit_replay(settings, args.room, args.from_seq, args.to_seq, args.from_time, args.to_time)
-
-
-def audit_checkpoint(_args: argparse.Namespace) -> int:
-    """The newest checkpoint."""
-    settings = _settings("database_url", "key_encryption_key")
-    from service.proving import run_checkpoint
-
-    return run_checkpoint(settings)
-
-
-def audit_keys(args: argparse.Namespace) -> int:
-    """The keys that sign checkpoints."""
-    settings = _settings("database_url", "key_encryption_key")
-    from service.proving import run_keys
-
-    return run_keys(settings, rotate=args.rotate)
-
-
-def audit_verify(args: argparse.Namespace) -> int:
-    """The whole log against its seals."""
-    settings = _settings("database_url", "key_encryption_key")
-    against = _read(args.against) if args.against else None
-    from service.proving import run_verify
-
-    return run_verify(settings, against)
-
-
-def audit_prove(args: argparse.Namespace) -> int:
-    """The proof of one event."""
-    settings = _settings("database_url", "key_encryption_key")
-    from service.proving import run_prove
-
-    return run_prove(settings, args.room, args.seq, reveal=args.reveal)
-
-
-def audit_export(args: argparse.Namespace) -> int:
-    """A directory that stands for itself."""
-    settings = _settings("database_url", "key_encryption_key")
-    from service.audit.scope import Everything, OnePerson, OneRoom
-    from service.proving import run_export
-
-    scope = OneRoom(args.room) if args.room else OnePerson(args.person) if args.person else Everything()
-    return run_export(settings, scope, args.out)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as problem:
-        raise WrongUsage(f"{path} cannot be read: {problem}.") from problem
-
-
 def show_settings(_args: argparse.Namespace) -> int:
     """Every setting."""
-    print(table(_settings()))
+    print(table(settings_with()))
     return 0
 
 

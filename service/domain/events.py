@@ -13,9 +13,11 @@ from uuid import UUID
 import msgspec
 
 from service.domain.streams import (
+    EVERYTHING,
     NEW_MESSAGE,
     SETTINGS,
     message_subject,
+    room_subject,
     session_subject,
     stream_id,
     user_subject,
@@ -261,6 +263,32 @@ class PersonNamed(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
     name: str | None
 
 
+class PersonSuspended(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A person may not come in any more, until that is taken back."""
+
+    TOPIC = "person.PersonSuspended.v1"
+    PERSONAL = ("reason",)
+    reason: str | None = None
+
+
+class PersonRestored(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A person who was suspended may come in again."""
+
+    TOPIC = "person.PersonRestored.v1"
+    PERSONAL = ("reason",)
+    reason: str | None = None
+
+
+class PersonErased(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A person's keys are destroyed, for good: their words are gone everywhere, and they may not come in any more.
+
+    `ground` is why that was lawful. It has to be read later, so it is nobody's own words: it stands in the clear.
+    """
+
+    TOPIC = "person.PersonErased.v1"
+    ground: str
+
+
 class AboutSession(Event, frozen=True, kw_only=True, omit_defaults=True):
     """An event about one connection, in the stream of the connection's user."""
 
@@ -295,6 +323,28 @@ class SessionClosed(AboutSession, frozen=True, kw_only=True, omit_defaults=True)
     ranges: dict[str, tuple[tuple[int, int], ...]] | None
 
 
+class AuditRead(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Somebody read the record: recorded before anything was given, in the stream of all such readings.
+
+    `what` is the kind of reading, `asked` its bounds and filters as they were given. Without `room` and `person` it was
+    of everything. Who it was stands in the envelope: the token's user, or for a command the operating system's.
+    """
+
+    TOPIC = "audit.AuditRead.v1"
+    what: str
+    via: Literal["http", "cli"]
+    room: str | None = None
+    person: str | None = None
+    asked: dict[str, str] = {}
+
+    @property
+    def subject(self) -> str:
+        """The room that was read in, else the person who was read about, else everything."""
+        if self.room is not None:
+            return room_subject(self.room)
+        return EVERYTHING if self.person is None else user_subject(self.person)
+
+
 EVENTS: dict[str, type[Event]] = {
     cls.TOPIC: cls
     for cls in (
@@ -321,8 +371,12 @@ EVENTS: dict[str, type[Event]] = {
         MessageUnpinned,
         ReadMarkerMoved,
         PersonNamed,
+        PersonSuspended,
+        PersonRestored,
+        PersonErased,
         SessionOpened,
         SessionClosed,
+        AuditRead,
     )
 }
 """Every event by its stored name."""
@@ -356,3 +410,12 @@ class Recorded(msgspec.Struct, frozen=True):
     def originator_version(self) -> int:
         """The seq, under the name that the `eventsourcing` library uses."""
         return self.seq
+
+
+def as_erased(recorded: Recorded) -> Recorded:
+    """Return an event as it reads once its words are erased."""
+    said = [name for name in recorded.event.PERSONAL if getattr(recorded.event, name) is not None]
+    if not said:
+        return recorded
+    silent = msgspec.structs.replace(recorded.event, **dict.fromkeys(said))
+    return msgspec.structs.replace(recorded, event=silent, erased=True)

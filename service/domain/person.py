@@ -1,10 +1,18 @@
-"""A person: what they are called. All pure."""
+"""A person: what they are called, and whether they may come in. All pure."""
 
 import msgspec
 
 from service.domain.commands import NamePerson
-from service.domain.events import Event, PersonNamed, Recorded
+from service.domain.events import (
+    Event,
+    PersonErased,
+    PersonNamed,
+    PersonRestored,
+    PersonSuspended,
+    Recorded,
+)
 from service.domain.streams import user_subject
+from service.errors import AccountErased, AccountSuspended
 
 
 class PersonState(msgspec.Struct, frozen=True):
@@ -12,6 +20,8 @@ class PersonState(msgspec.Struct, frozen=True):
 
     head: int = 0
     name: str | None = None
+    suspended: bool = False
+    erased: bool = False
 
 
 def decide(state: PersonState, command: NamePerson, by: str) -> list[Event]:
@@ -26,10 +36,32 @@ def guard(by: str) -> tuple[str, ...]:
     return (user_subject(by),)
 
 
+def require_standing(state: PersonState) -> None:
+    """Do nothing where a person may come in.
+
+    Raises:
+        AccountErased, AccountSuspended: they may not.
+    """
+    if state.erased:
+        raise AccountErased
+    if state.suspended:
+        raise AccountSuspended
+
+
 def evolve(state: PersonState, recorded: Recorded) -> PersonState:
     """Return the state after one more event of the person's stream."""
-    match recorded.event:
+    return msgspec.structs.replace(state, head=recorded.seq, **_change(recorded.event))
+
+
+def _change(event: Event) -> dict[str, str | bool | None]:
+    match event:
         case PersonNamed(name=name):
-            return PersonState(head=recorded.seq, name=name)
+            return {"name": name}
+        case PersonSuspended():
+            return {"suspended": True}
+        case PersonRestored():
+            return {"suspended": False}
+        case PersonErased():
+            return {"name": None, "erased": True}
         case _:
-            return msgspec.structs.replace(state, head=recorded.seq)
+            return {}

@@ -1,7 +1,7 @@
 """Names of streams and subjects, and the ids that the event store keys streams by.
 
-A stream's name says what it is (`room:general`, `reader:general:alice`, `person:alice`, `session:alice`); its id is the
-UUID (version 5, RFC 9562) of that name. Room ids hold no colon, so a name can be taken apart again.
+A stream's name says what it is (`room:general`, `reader:general:alice`, `person:alice`, `session:alice`, `audit`); its
+id is the UUID (version 5, RFC 9562) of that name. Room ids hold no colon, so a name can be taken apart again.
 """
 
 import re
@@ -15,6 +15,12 @@ NAMESPACE = UUID("6f0a2f0e-6a57-5e0b-9c43-0f6e52c0a7d1")
 SETTINGS = "settings"
 """The subject of facts about a room as a whole."""
 
+AUDIT = "audit"
+"""The stream of everything that was read of the record."""
+
+EVERYTHING = "log"
+"""The subject of a reading that was of no room and no person alone."""
+
 NEW_MESSAGE = "message:"
 """The subject of a message whose number the log has not given yet; `chat_append` completes it."""
 
@@ -23,6 +29,9 @@ EVERY_USER = "user:*"
 
 WHOLE_STREAM = "*"
 """In a guard: any subject at all."""
+
+OPERATOR = "~operator"
+"""Who acts by a command on the server itself; no user's id begins so."""
 
 _DIRECT = re.compile("d-[0-9a-f]{32}")
 
@@ -62,9 +71,19 @@ def room_of(stream: str) -> str:
     return stream.split(":", 2)[1]
 
 
+def user_of(stream: str) -> str:
+    """Return the user whose a person's or a session's stream is."""
+    return stream.split(":", 1)[1]
+
+
 def user_subject(user: str) -> str:
     """Return the subject of facts about one user in a stream."""
     return f"user:{user}"
+
+
+def room_subject(room: str) -> str:
+    """Return the subject of facts about one room in a stream that is not its own."""
+    return f"room:{room}"
 
 
 def session_subject(session: str) -> str:

@@ -10,9 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from service.domain import room
-from service.domain.events import MessageDeleted, MessagePosted, Recorded
+from service.domain.events import MessageDeleted, MessagePosted, Recorded, as_erased
 from service.domain.message import number_of, without_words
 from service.domain.room import RoomState
+from service.domain.room_state import without_words_of
+from service.domain.streams import user_subject
 from service.protocol.events import MessageNew, Outgoing
 from service.protocol.names import NameOf, to_wire
 
@@ -48,6 +50,14 @@ class Item:
     def silenced(self) -> "Item":
         """Return the same event without the words of its message."""
         return Item(without_words(self.recorded), self._name_of, self._encoders)
+
+    def forgetting(self) -> "Item":
+        """Return the same event as it reads once its words are erased, with the names that people have now."""
+        return Item(as_erased(self.recorded), self._name_of, self._encoders)
+
+    def renamed(self) -> "Item":
+        """Return the same event with the names that people have now."""
+        return Item(self.recorded, self._name_of, self._encoders)
 
     def frame(self, wire_format: str, user: str) -> bytes:
         """Return the frame for a listener of `user`; a message's `ref` is shown to its author only."""
@@ -112,12 +122,26 @@ class Feed:
         while len(self._ring) > RING or self._ring_size > RING_SIZE:
             self._ring_size -= self._ring.popleft().size
 
+    def forget(self, user: str) -> None:
+        """Drop what a person said, who is erased, and what they were called."""
+        self.state = without_words_of(self.state, user)
+        for seq, waiting in self._parked.items():
+            if waiting.by == user:
+                self._parked[seq] = as_erased(waiting)
+        for index, item in enumerate(self._ring):
+            if item.recorded.by == user:
+                self._replace(index, item.forgetting())
+            elif item.recorded.subject == user_subject(user):
+                self._replace(index, item.renamed())
+
     def _silence(self, message: int) -> None:
         for index, item in enumerate(self._ring):
             if number_of(item.recorded) == message:
-                self._ring_size -= item.size
-                self._ring[index] = item.silenced()
-                self._ring_size += self._ring[index].size
+                self._replace(index, item.silenced())
+
+    def _replace(self, index: int, item: Item) -> None:
+        self._ring_size += item.size - self._ring[index].size
+        self._ring[index] = item
 
     def recent(self, after: int) -> list[Item] | None:
         """Return all events after a seq, or None where they reach further back than this feed remembers."""

@@ -3,17 +3,18 @@
 The fast ways are this node's own commits and the bus. Both may fail for the last message before a silence, so this
 looks at how far every stream has come since the last look: once an interval, and soon after Postgres or the bus says
 that there may be something (`wake`). Rooms that lag are read by the hub; what others did to the membership of somebody
-who is connected here is told to them, since none of their connections needs to hear the room.
+who is connected here is told to them, since none of their connections needs to hear the room. Who was named, suspended
+or erased is heard this way alone: it needs no bus.
 
 It also sees when the log is not the one it was: a restore renews its epoch, and then nothing known here holds.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from service.domain.events import Recorded
-from service.domain.streams import room_of
+from service.domain.streams import room_of, user_of
 from service.errors import Unavailable
 from service.live.hub import PATIENCE, Hub
 from service.log.read import LogReader
@@ -27,7 +28,8 @@ log = logging.getLogger("onrecord.tail")
 class Tail:
     """Follows the log's positions from where it stands when `run` begins; `interval` in seconds.
 
-    `affected` is called with a user and what somebody else did to their membership; `renewed` with a new epoch.
+    `affected` is called with a user and what somebody else did to their membership; `renewed` with a new epoch; and
+    `persons` with the people about whom something was recorded, and who of them was suspended, restored or erased.
     """
 
     def __init__(
@@ -37,12 +39,14 @@ class Tail:
         interval: float,
         *,
         affected: Callable[[str, Recorded], None],
+        persons: Callable[[list[str], list[str]], Awaitable[None]],
         renewed: Callable[[str], None],
     ) -> None:
         self._reader = reader
         self._hub = hub
         self._interval = interval
         self._affected = affected
+        self._persons = persons
         self._renewed = renewed
         self._wake = asyncio.Event()
         self._epoch = ""
@@ -58,7 +62,8 @@ class Tail:
         Raises:
             Unavailable: the log could not be read at the start.
         """
-        self._epoch, self.position = await self._reader.standing()
+        if not self._epoch:  # begun again after a failure it goes on where it stood
+            self._epoch, self.position = await self._reader.standing()
         while True:
             await asyncio.sleep(QUIET)
             try:
@@ -81,6 +86,8 @@ class Tail:
         if head <= self.position:
             return
         moved = await self._reader.moved(self.position, head)
+        if people := [user_of(stream) for stream, _ in moved if stream.startswith("person:")]:
+            await self._persons(people, await self._reader.verdicts(self.position, head))
         lagging = [(room_of(stream), seq) for stream, seq in moved if stream.startswith("room:")]
         if any(self._hub.lags(room, seq) for room, seq in lagging):
             await asyncio.sleep(PATIENCE)  # the bus may be bringing it

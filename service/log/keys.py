@@ -2,8 +2,8 @@
 
 Each person has a random 256-bit key in the table `person_keys`, wrapped by the key encryption key of the installation.
 Words are sealed with AES-256-GCM (NIST SP 800-38D) together with a 32-byte salt; beside the ciphertext stands the
-commitment SHA-256(salt || text), so that one message can be proved to an outsider without a key. Destroying the row
-erases the words without touching a byte of the log.
+commitment SHA-256(salt || text), so that one message can be proved to an outsider without a key. Destroying the key
+erases the words without touching a byte of the log; its row stays, empty, so that nobody gets another in its place.
 
 The rule: a key is used to write only if `chat_append` finds it alive under its lock, so a cached key cannot outlive an
 erasure on the record.
@@ -14,11 +14,13 @@ import hmac
 import os
 from base64 import b64decode, b64encode
 from collections import OrderedDict
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid4
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from service.errors import AccountErased
 from service.log.trouble import patiently
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ _NONCE = 12
 _K = TypeVar("_K", UUID, str)
 CACHED_KEYS = 20_000
 """Keys held in memory per node, about 1 KiB each; the least recently used goes first."""
+REMEMBERED_DEAD = 100_000
+"""Destroyed keys that are remembered, so that what was read before cannot bring them back; the earliest goes first."""
 
 
 class PersonKey:
@@ -93,11 +97,13 @@ class KeyRing:
         self._fingerprint_key = hmac.digest(key_encryption_key, b"onrecord command fingerprints", "sha256")
         self._by_id: OrderedDict[UUID, PersonKey] = OrderedDict()
         self._by_person: OrderedDict[str, PersonKey] = OrderedDict()
+        self._dead: OrderedDict[UUID, None] = OrderedDict()
 
     async def of_person(self, person: str, database: "asyncpg.Pool[Any]") -> PersonKey:
         """Return the key of a person, made on first use.
 
         Raises:
+            AccountErased: it is destroyed.
             Unavailable: the database cannot be reached.
         """
         if (known := self._by_person.get(person)) is not None:
@@ -110,8 +116,10 @@ class KeyRing:
             row = await patiently(
                 lambda: database.fetchrow(_GET_OR_CREATE, key_id, person, wrapped), self._deadline
             )
+        if row["wrapped"] is None:
+            raise AccountErased
         key = self.unwrap(row["key_id"], row["wrapped"])
-        return _remember(self._by_person, person, key)
+        return key if key.key_id in self._dead else _remember(self._by_person, person, key)
 
     def unwrap(self, key_id: UUID, wrapped: bytes) -> PersonKey:
         """Return the key in a row of `person_keys`.
@@ -123,17 +131,33 @@ class KeyRing:
             self._by_id.move_to_end(key_id)
             return known
         secret = self._wrapping.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], key_id.bytes)
-        return _remember(self._by_id, key_id, PersonKey(key_id, secret))
+        key = PersonKey(key_id, secret)
+        return key if key_id in self._dead else _remember(self._by_id, key_id, key)
 
     def met(self, key_id: UUID) -> PersonKey | None:
         """Return a key that was unwrapped here before, if it is still in memory."""
         return self._by_id.get(key_id)
 
     def forget(self, person: str) -> None:
-        """Drop a person's key from memory, as after an erasure."""
+        """Drop a person's key from memory."""
         key = self._by_person.pop(person, None)
         if key is not None:
             self._by_id.pop(key.key_id, None)
+
+    async def bury(self, people: Collection[str], database: Any) -> None:
+        """Drop all keys of people who are erased from memory, for good; `database` is asked which they were.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+        """
+        rows = await patiently(lambda: database.fetch(_KEYS_OF, list(people)), self._deadline)
+        for person in people:
+            self.forget(person)
+        for row in rows:
+            self._by_id.pop(row["key_id"], None)
+            self._dead[row["key_id"]] = None
+        while len(self._dead) > REMEMBERED_DEAD:
+            self._dead.popitem(last=False)
 
     def fingerprint(self, command: bytes) -> bytes:
         """Return 16 bytes that tell a command from another under the same ref, and tell nobody else what it says."""
@@ -151,6 +175,7 @@ def _remember(cache: OrderedDict[_K, PersonKey], name: _K, key: PersonKey) -> Pe
     return key
 
 
+_KEYS_OF = "SELECT key_id FROM person_keys WHERE person = ANY ($1::text[])"
 _GET_OR_CREATE = """
     WITH made AS (
         INSERT INTO person_keys (key_id, person, wrapped) VALUES ($1, $2, $3)

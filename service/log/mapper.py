@@ -5,7 +5,7 @@ null once its key is gone. Neither the seq nor anything else of the envelope is 
 number and time an event when it places it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -55,6 +55,10 @@ class Mapper:
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
+
+    async def bury(self, people: Collection[str], database: Any) -> None:
+        """See `KeyRing.bury`."""
+        await self._keys.bury(people, database)
 
     def to_stored(self, event: Event, stream: str, key: PersonKey | None) -> Stored:
         """Return the stored form of an event; `key` is that of the person whose words it holds, if any.

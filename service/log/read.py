@@ -7,13 +7,27 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from service.domain import person, reader, room
-from service.domain.events import MessageDeleted, MessagePosted, Recorded
+from service.domain.events import (
+    MessageDeleted,
+    MessagePosted,
+    PersonErased,
+    PersonRestored,
+    PersonSuspended,
+    Recorded,
+)
 from service.domain.message import MessageState
 from service.domain.message import evolve as evolve_message
 from service.domain.person import PersonState
 from service.domain.reader import ReaderState
 from service.domain.room import RoomState
-from service.domain.streams import message_subject, person_stream, reader_stream, room_stream, stream_id
+from service.domain.streams import (
+    message_subject,
+    person_stream,
+    reader_stream,
+    room_stream,
+    stream_id,
+    user_of,
+)
 from service.log.mapper import ROW, ROWS, Mapper
 from service.log.trouble import patiently
 
@@ -55,6 +69,11 @@ class LogReader:
     async def moved(self, after: int, until: int) -> list[tuple[str, int]]:
         """Return, for each stream that has events with `after` < position <= `until`, its name and last seq there."""
         return [(row["stream"], row["seq"]) for row in await self._fetch(_MOVED, after, until)]
+
+    async def verdicts(self, after: int, until: int) -> list[str]:
+        """Return who was suspended, restored or erased at these positions."""
+        rows = await self._fetch(_VERDICTS, after, until, _VERDICT_TOPICS)
+        return [user_of(row["stream"]) for row in rows]
 
     async def memberships(self, after: int, until: int) -> list[Recorded]:
         """Return what people did to the membership of others at these positions, in order."""
@@ -102,17 +121,17 @@ class LogReader:
 
     async def person(self, user: str) -> PersonState:
         """Return a person as of now."""
-        row = await self._last(person_stream(user))
-        return person.evolve(PersonState(), row) if row else PersonState()
+        return (await self.persons([user]))[user]
 
-    async def names(self, users: Iterable[str]) -> dict[str, str | None]:
-        """Return what each of `users` is called; None where no name is known."""
+    async def persons(self, users: Iterable[str]) -> dict[str, PersonState]:
+        """Return each of `users` as of now; nobody has said anything of whom the log does not know."""
         streams = {stream_id(person_stream(user)): user for user in users}
-        names: dict[str, str | None] = dict.fromkeys(streams.values())
-        for row in await self._fetch(_LAST_OF_EACH, list(streams)):
+        states = {user: PersonState() for user in streams.values()}
+        for row in await self._fetch(_LAST_OF_EACH_KIND, list(streams)):
             recorded = self._mapper.to_recorded(row)
-            names[streams[recorded.originator_id]] = person.evolve(PersonState(), recorded).name
-        return names
+            user = streams[recorded.originator_id]
+            states[user] = person.evolve(states[user], recorded)
+        return states
 
     async def _fetch(self, query: str, *arguments: object) -> list[Any]:
         return await patiently(lambda: self._database.fetch(query, *arguments), self._deadline)
@@ -133,6 +152,11 @@ _MOVED = """
     SELECT stream, max(originator_version) AS seq FROM stored_events
     WHERE notification_id > $1 AND notification_id <= $2
     GROUP BY stream
+"""
+_VERDICT_TOPICS = [PersonSuspended.TOPIC, PersonRestored.TOPIC, PersonErased.TOPIC]
+_VERDICTS = """
+    SELECT DISTINCT stream FROM stored_events
+    WHERE notification_id > $1 AND notification_id <= $2 AND topic = ANY ($3::text[])
 """
 _MEMBERSHIPS = f"""{ROWS}
     WHERE e.notification_id > $1 AND e.notification_id <= $2 AND starts_with(e.stream, 'room:')
@@ -162,11 +186,13 @@ _ROOM = f"""
     ORDER BY e.originator_version
 """  # noqa: S608 - constants
 _LAST = f"{ROWS} WHERE e.originator_id = $1 ORDER BY e.originator_version DESC LIMIT 1"
-_LAST_OF_EACH = f"""
+# Of each kind of event only the last matters, and of most people there is one kind.
+_LAST_OF_EACH_KIND = f"""
     SELECT {ROW}
     FROM unnest($1::uuid[]) AS wanted (id)
     CROSS JOIN LATERAL (
-        SELECT * FROM stored_events WHERE originator_id = wanted.id
-        ORDER BY originator_version DESC LIMIT 1) e
+        SELECT DISTINCT ON (topic) * FROM stored_events WHERE originator_id = wanted.id
+        ORDER BY topic, originator_version DESC) e
     LEFT JOIN person_keys k USING (key_id)
+    ORDER BY e.originator_version
 """  # noqa: S608 - constants

@@ -18,7 +18,7 @@ import msgspec
 
 from service.domain.events import Event, SessionClosed, SessionOpened
 from service.domain.streams import session_stream
-from service.errors import Overloaded, Unavailable
+from service.errors import AccountErased, Overloaded, Unavailable
 from service.log.append import Appender, Entry, Placed
 from service.log.keys import KeyRing, PersonKey
 from service.log.leases import Lease
@@ -132,6 +132,11 @@ class Visits:
         self._settled.set()
         self.missed = 0
 
+    @property
+    def waiting(self) -> int:
+        """How many sessions wait to be recorded."""
+        return len(self._todo)
+
     def opened(self, session: str, user: str, address: str | None, client: str | None) -> None:
         """Note that a session has begun. Where too many wait already it is not recorded at all, and counted."""
         if len(self._visits) >= MAX_VISITS:
@@ -223,7 +228,10 @@ class Visits:
             self._todo.pop(visit.session, None)
 
     async def _opening(self, visit: _Visit) -> Entry:
-        key = await self._keys.of_person(visit.user, self._database) if visit.client is not None else None
+        try:
+            key = await self._keys.of_person(visit.user, self._database) if visit.client is not None else None
+        except AccountErased:
+            key = visit.client = None
         event = SessionOpened(
             session=visit.session,
             node=self._lease.node,

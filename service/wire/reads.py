@@ -33,12 +33,11 @@ from service.protocol.pages import (
     RoomQuery,
     RoomView,
 )
-from service.wire.auth import Identity, bearer
 from service.wire.handlers import Handlers
 from service.wire.origins import allowed_origin
-from service.wire.problem import TokenMissing
 from service.wire.services import Services
 from service.wire.views import Views
+from service.wire.visitors import visitor
 
 METHODS = ("GET", "HEAD", "OPTIONS")
 NO_STORE = {"Cache-Control": "no-store"}
@@ -130,18 +129,12 @@ class Reads:
                 raise NotAllowed(problem="Pages of this origin may not read here.")
             if not self._s.readiness.ready:
                 raise Unavailable
-            visitor = Visitor(self._identify(request).user)
-            self._s.rate.take(visitor.user)
-            answer = await read.ask(self, visitor, parameters(request, read.query))
+            asker = Visitor((await visitor(self._s, request)).user)
+            self._s.rate.take(asker.user)
+            answer = await read.ask(self, asker, parameters(request, read.query))
             return Response(msgspec.json.encode(answer), media_type="application/json", headers=NO_STORE)
 
         return serve
-
-    def _identify(self, request: Request) -> Identity:
-        token = bearer(request.headers.get("authorization"))
-        if token is None:
-            raise TokenMissing
-        return self._s.tokens.verify(token)
 
 
 _OF_A_MEMBER = ("room_not_found", "not_a_member", "banned")

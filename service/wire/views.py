@@ -13,8 +13,10 @@ import msgspec
 
 from projections import messages, read_receipts, rooms
 from projections.messages import MessageRow
+from projections.read_receipts import ReceiptRow
 from service.domain.room import RoomState
 from service.errors import Refusal
+from service.gather import Gather
 from service.log.trouble import patiently
 from service.protocol.events import (
     History,
@@ -33,6 +35,9 @@ from service.wire.services import Services
 MAX_RECEIPTS = 1_000
 """Receipts in one `room:receipts`: the latest, so that the frame stays small in a very large room."""
 
+MOST_ROOMS = 100
+"""Rooms whose receipts are read at once."""
+
 MAX_SHOWN_PER_EMOJI = 100
 """Users named under one emoji of a message; `count` has them all."""
 
@@ -44,6 +49,7 @@ class Views:
 
     def __init__(self, services: Services) -> None:
         self._s = services
+        self._receipts = Gather(self._read_receipts, MOST_ROOMS)
 
     async def history(self, room: str, **which: int | None) -> History:
         """Return a page of messages; `which` as for `projections.messages.page`.
@@ -119,7 +125,7 @@ class Views:
         Raises:
             ProjectionBehind, Unavailable: the read model cannot be asked now.
         """
-        found = await self.read(read_receipts.of_room, room)
+        found = (await self._receipts.ask([room]))[room]
         latest = sorted(found, key=lambda row: row.at, reverse=True)[:MAX_RECEIPTS]
         return Receipts(
             room_id=room,
@@ -128,6 +134,9 @@ class Views:
                 for row in latest
             ],
         )
+
+    async def _read_receipts(self, wanted: list[str]) -> dict[str, list[ReceiptRow]]:
+        return await self.read(read_receipts.of_rooms, wanted)
 
     async def members(self, room: str, after: str | None, limit: int) -> Members:
         """Return a page of members by user id, `after` exclusive."""

@@ -6,10 +6,19 @@ from hypothesis import strategies as st
 
 from service.domain import person, reader
 from service.domain.commands import MoveReadMarker, NamePerson
-from service.domain.events import Event, MemberLeft, PersonNamed, ReadMarkerMoved
+from service.domain.events import (
+    Event,
+    MemberLeft,
+    PersonErased,
+    PersonNamed,
+    PersonRestored,
+    PersonSuspended,
+    ReadMarkerMoved,
+)
 from service.domain.person import PersonState
 from service.domain.reader import ReaderState
 from service.domain.streams import person_stream, reader_stream
+from service.errors import AccountErased, AccountSuspended
 from tests.domain.log import Log
 
 
@@ -94,10 +103,27 @@ def test_a_person_is_named_where_the_name_is_another(
         (named("Alice", "Al"), PersonState(2, "Al")),
         (named("Alice", None), PersonState(2, None)),
         ([*named("Alice"), MemberLeft(user="alice")], PersonState(2, "Alice")),
+        ([*named("Alice"), PersonSuspended(user="alice")], PersonState(2, "Alice", suspended=True)),
+        ([PersonSuspended(user="alice"), PersonRestored(user="alice")], PersonState(2)),
+        ([*named("Alice"), PersonErased(user="alice", ground="g")], PersonState(2, erased=True)),
     ],
 )
 def test_a_person_is_called_what_was_said_last(given: list[Event], then: PersonState) -> None:
     assert person_of(given) == then
+
+
+@pytest.mark.parametrize(
+    ("state", "refusal"),
+    [
+        (PersonState(suspended=True), AccountSuspended),
+        (PersonState(erased=True), AccountErased),
+        (PersonState(suspended=True, erased=True), AccountErased),
+    ],
+)
+def test_whoever_is_suspended_or_erased_may_not_come_in(state: PersonState, refusal: type[Exception]) -> None:
+    with pytest.raises(refusal):
+        person.require_standing(state)
+    person.require_standing(PersonState(1, "Alice"))
 
 
 def test_an_event_of_another_kind_moves_a_readers_head_alone() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from service.domain.events import MemberJoined, MessagePosted, RoomOpened
+from service.domain.person import PersonState
 from service.live.hub import Hub
 from service.live.people import People
 from tests.live.test_splice import STREAM, Ear, Log, number
@@ -23,10 +24,10 @@ class SlowLog(Log):
         self.held.set()
         self.asked = 0
 
-    async def names(self, users: object) -> dict[str, None]:
+    async def persons(self, users: object) -> dict[str, PersonState]:
         self.asked += 1
         await self.held.wait()
-        return await super().names(users)
+        return await super().persons(users)
 
     async def room(self, room: str) -> object:  # type: ignore[override] # the state
         self.asked += 1
@@ -74,4 +75,18 @@ async def test_what_arrives_while_a_repair_waits_for_names_is_delivered_too() ->
     log.held.set()
     await until(lambda: len(ear.heard) == 4)
     assert ear.heard == [1, 2, 3, 4]
+    await hub.close()
+
+
+async def test_a_connection_that_ends_in_the_write_that_makes_it_level_is_told_of_nothing_later() -> None:
+    log, hub = world()
+    ear = Ear("alice", 0)
+    ear.on_ending = lambda: hub.halt(ear, "general")
+    ear.takes = 2
+    await hub.listen(ear, "general", 0)
+    hub.deliver({STREAM: [log.append(MessagePosted(author="alice", content="later", ref="r"))]})
+    hub.quit(ear, "general")
+    assert ear.heard == [1, 2]
+    assert ear.stretches == [(1, 2)]
+    assert not hub.listening("general")
     await hub.close()

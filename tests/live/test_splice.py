@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from service.domain import room
 from service.domain.events import Event, MemberJoined, MemberLeft, MessagePosted, Recorded, RoomOpened
+from service.domain.person import PersonState
 from service.domain.room import RoomState
 from service.live.hub import Hub
 from service.live.people import People
@@ -55,9 +56,9 @@ class Log:
         await asyncio.sleep(0)
         return set()
 
-    async def names(self, users: object) -> dict[str, None]:
+    async def persons(self, users: object) -> dict[str, PersonState]:
         await asyncio.sleep(0)
-        return dict.fromkeys(cast("set[str]", users))
+        return dict.fromkeys(cast("set[str]", users), PersonState())
 
 
 class Ear:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from service.domain.events import (
     EVENTS,
+    AuditRead,
     Event,
     MemberBanned,
     MemberInvited,
@@ -28,7 +29,10 @@ from service.domain.events import (
     MessagePinned,
     MessagePosted,
     MessageUnpinned,
+    PersonErased,
     PersonNamed,
+    PersonRestored,
+    PersonSuspended,
     ReactionAdded,
     ReactionRemoved,
     ReadMarkerMoved,
@@ -91,6 +95,24 @@ GOLDEN: list[tuple[Event, str, str, str]] = [
         "message:",
         '{"author":"alice","content":null,"ref":"r-1","reply_to":7,"mentions":["bob","carol"]}',
     ),
+    (
+        AuditRead(what="events", via="http"),
+        "audit.AuditRead.v1",
+        "log",
+        '{"what":"events","via":"http"}',
+    ),
+    (
+        AuditRead(what="person", via="http", person="a@b|c"),
+        "audit.AuditRead.v1",
+        "user:a@b|c",
+        '{"what":"person","via":"http","person":"a@b|c"}',
+    ),
+    (
+        AuditRead(what="view", via="cli", room="general", person="bob", asked={"at": "7"}),
+        "audit.AuditRead.v1",
+        "room:general",
+        '{"what":"view","via":"cli","room":"general","person":"bob","asked":{"at":"7"}}',
+    ),
     (RoomRenamed(name="Raum"), "room.RoomRenamed.v1", "settings", '{"name":"Raum"}'),
     (RoomTopicChanged(topic=None), "room.RoomTopicChanged.v1", "settings", '{"topic":null}'),
     (RoomArchived(), "room.RoomArchived.v1", "settings", "{}"),
@@ -145,6 +167,14 @@ GOLDEN: list[tuple[Event, str, str, str]] = [
         "user:alice",
         '{"user":"alice","name":null}',
     ),
+    (PersonSuspended(user="alice"), "person.PersonSuspended.v1", "user:alice", '{"user":"alice"}'),
+    (PersonRestored(user="alice"), "person.PersonRestored.v1", "user:alice", '{"user":"alice"}'),
+    (
+        PersonErased(user="alice", ground="GDPR 17(1)(b)"),
+        "person.PersonErased.v1",
+        "user:alice",
+        '{"user":"alice","ground":"GDPR 17(1)(b)"}',
+    ),
     (
         SessionOpened(session="s-1", node="n-1", incarnation="i-1", address="192.0.2.7", client=None),
         "session.SessionOpened.v1",
@@ -169,6 +199,7 @@ GOLDEN: list[tuple[Event, str, str, str]] = [
 """What is stored, literally. A line here is never changed and never removed; an event that changes is a new topic."""
 
 TOPICS = {
+    "audit.AuditRead.v1",
     "room.RoomOpened.v1",
     "room.MemberJoined.v1",
     "room.MemberLeft.v1",
@@ -192,6 +223,9 @@ TOPICS = {
     "room.RoomTopicChanged.v1",
     "reader.ReadMarkerMoved.v1",
     "person.PersonNamed.v1",
+    "person.PersonSuspended.v1",
+    "person.PersonRestored.v1",
+    "person.PersonErased.v1",
     "session.SessionOpened.v1",
     "session.SessionClosed.v1",
 }
@@ -271,6 +305,8 @@ def test_personal_words_are_the_ones_listed() -> None:
         "room.MessageEdited.v1": ("content",),
         "room.MessageDeleted.v1": ("reason",),
         "person.PersonNamed.v1": ("name",),
+        "person.PersonSuspended.v1": ("reason",),
+        "person.PersonRestored.v1": ("reason",),
         "session.SessionOpened.v1": ("client",),
     }
 
@@ -371,6 +407,17 @@ ANY: dict[type[Event], st.SearchStrategy[Event]] = {
     ),
     ReadMarkerMoved: st.builds(ReadMarkerMoved, user=words, message=seqs),
     PersonNamed: st.builds(PersonNamed, user=words, name=st.none() | words),
+    AuditRead: st.builds(
+        AuditRead,
+        what=words,
+        via=st.sampled_from(["http", "cli"]),
+        room=st.none() | words,
+        person=st.none() | words,
+        asked=st.dictionaries(words, words, max_size=3),
+    ),
+    PersonSuspended: st.builds(PersonSuspended, user=words, reason=st.none() | words),
+    PersonRestored: st.builds(PersonRestored, user=words, reason=st.none() | words),
+    PersonErased: st.builds(PersonErased, user=words, ground=words),
     SessionOpened: st.builds(
         SessionOpened,
         session=words,

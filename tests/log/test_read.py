@@ -164,17 +164,17 @@ async def test_a_marker_and_a_name_are_read_from_the_end_of_their_streams(databa
         assert await one.log.person("alice") == PersonState(head=2, name="Al")
 
 
-async def test_names_are_read_for_many_at_once(database: Database) -> None:
+async def test_people_are_read_many_at_once(database: Database) -> None:
     async with node(database) as one:
         for user in ("alice", "bob"):
             await one.append(PersonNamed(user=user, name=user.title()), stream=person_stream(user), by=user)
-        assert await one.log.names(["alice", "bob", "carol"]) == {
-            "alice": "Alice",
-            "bob": "Bob",
-            "carol": None,
+        assert await one.log.persons(["alice", "bob", "carol"]) == {
+            "alice": PersonState(1, "Alice"),
+            "bob": PersonState(1, "Bob"),
+            "carol": PersonState(),
         }
-        assert await one.log.names([]) == {}
-        assert await one.log.names(["alice", "alice"]) == {"alice": "Alice"}
+        assert await one.log.persons([]) == {}
+        assert await one.log.persons(["alice", "alice"]) == {"alice": PersonState(1, "Alice")}
 
 
 async def test_the_log_has_an_epoch_and_a_last_position(database: Database) -> None:

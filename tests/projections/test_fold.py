@@ -62,7 +62,7 @@ async def queries_are_right(here: World) -> None:
         assert await rooms.invitations(reads, mapper, user) == histories.invitations_of(log, user)
         assert await memberships.rooms_of(reads, mapper, user) == histories.memberships_of(log, user)
     for room in ROOMS:
-        assert await read_receipts.of_room(reads, mapper, room) == histories.receipts_of(log, room)
+        assert (await read_receipts.of_rooms(reads, mapper, [room]))[room] == histories.receipts_of(log, room)
         everything = await messages.page(reads, mapper, room, limit=200)
         assert list(map(histories.plain, everything.messages)) == histories.messages_of(log, room)
         assert not everything.has_more

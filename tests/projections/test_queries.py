@@ -217,7 +217,7 @@ async def test_queries_are_exact_at_every_position_of_one_table(
             found = await rooms.summaries(here.reads, here.node.mapper, user)
             shown = list(map(histories.plain_summary, found))
             assert shown == histories.summaries_of(log, user), recorded
-        receipts = await read_receipts.of_room(here.reads, here.node.mapper, "general")
+        receipts = (await read_receipts.of_rooms(here.reads, here.node.mapper, ["general"]))["general"]
         assert receipts == histories.receipts_of(log, "general")
         shown_messages = list(map(histories.plain, (await page(here, limit=200)).messages))
         assert shown_messages == histories.messages_of(log, "general")
@@ -238,15 +238,15 @@ async def test_receipts_show_the_furthest_marker_of_each(here: World) -> None:
     await here.happen(OPENED, joined("bob"), said("one"), said("two"), read(4, "bob"), read(4))
     await here.project()
     await here.happen(read(5))
-    found = await read_receipts.of_room(here.reads, here.node.mapper, "general")
+    found = (await read_receipts.of_rooms(here.reads, here.node.mapper, ["general"]))["general"]
     assert [(row.user_id, row.message_id) for row in found] == [("alice", 5), ("bob", 4)]
-    assert await read_receipts.of_room(here.reads, here.node.mapper, "gen") == []
+    assert (await read_receipts.of_rooms(here.reads, here.node.mapper, ["gen"]))["gen"] == []
 
 
 async def test_a_marker_never_moves_back(here: World) -> None:
     await here.happen(OPENED, said("one"), said("two"), read(4), read(3))
     for _ in range(2):
-        found = await read_receipts.of_room(here.reads, here.node.mapper, "general")
+        found = (await read_receipts.of_rooms(here.reads, here.node.mapper, ["general"]))["general"]
         assert [(row.user_id, row.message_id) for row in found] == [("alice", 4)]
         await here.project()
 
@@ -262,7 +262,7 @@ async def test_a_query_refuses_where_the_tail_is_too_long(
         page(here),
         rooms.summaries(here.reads, here.node.mapper, "alice"),
         memberships.rooms_of(here.reads, here.node.mapper, "alice"),
-        read_receipts.of_room(here.reads, here.node.mapper, "general"),
+        read_receipts.of_rooms(here.reads, here.node.mapper, ["general"]),
     ]
     for query in queries:
         with pytest.raises(ProjectionBehind) as refused:

@@ -36,6 +36,31 @@ async def test_replay_prints_a_room_event_by_event(node: Process, database: Data
     assert [json.loads(line)["seq"] for line in timed.splitlines()] == [4]
 
 
+async def test_a_room_is_shown_as_it_stood_and_what_changed_since(node: Process, database: Database) -> None:
+    async with client(node.url, "alice", name="Alice") as alice:
+        await alice.join("general")
+        first = await alice.post("general", "one")
+        await alice.say("message:edit", roomId="general", messageId=3, content="two")
+    env = environment(database)
+    documents = {}
+    for moment in ("3", first["at"]):
+        code, out, _ = await run(env, "audit", "room", "general", "--at", moment)
+        assert code == 0
+        documents[moment] = json.loads(out)
+    assert documents["3"] == documents[first["at"]]
+    assert [one["content"] for one in documents["3"]["messages"]] == ["one"]
+    assert [(one["userId"], one["name"], one["role"]) for one in documents["3"]["members"]] == [
+        ("alice", "Alice", "owner")
+    ]
+    _, out, _ = await run(env, "audit", "room", "general")
+    assert [one["content"] for one in json.loads(out)["messages"]] == ["two"]
+    code, out, _ = await run(env, "audit", "room", "general", "--diff", "3")
+    (change,) = json.loads(out)["messages"]
+    assert (code, change["before"]["content"], change["after"]["content"]) == (0, "one", "two")
+    code, out, words = await run(env, "audit", "room", "nowhere")
+    assert (code, out, words) == (1, "", "There is no room nowhere.\n")
+
+
 async def test_a_room_that_is_not_there_is_said_so(database: Database) -> None:
     code, lines, words = await run(environment(database), "audit", "replay", "--room", "nowhere")
     assert (code, lines) == (1, "")

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import os
 import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 import psutil
@@ -20,11 +20,12 @@ from tests.whole.test_faults import Address, Person, judge
 
 
 def _workers(parent: Process) -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process(parent.process.pid).children()
-        if "--worker" in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE
-    ]
+    found = []
+    for child in psutil.Process(parent.process.pid).children():
+        with suppress(psutil.NoSuchProcess):  # also where it has ended and nobody has taken note of it yet
+            if "--worker" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def _replaced(parent: Process, dead: psutil.Process) -> bool:
@@ -113,6 +114,15 @@ async def test_a_crew_that_cannot_run_as_things_are_set_ends_with_2(database: Da
     code, out, words = await run(env, "serve", "--workers", "2")
     assert (code, out) == (2, "")
     assert "onrecord migrate" in words
+
+
+async def test_a_crew_that_the_database_turns_away_ends_like_one_node(database: Database) -> None:
+    url = "postgresql://nobody:nothing@" + database.app_url.split("@")[1]
+    env = environment(database, ONRECORD_DATABASE_URL=url)
+    alone = await run(env, "serve")
+    crew = await run(env, "serve", "--workers", "2")
+    assert (alone[0], crew[0]) == (3, 3), crew[2]
+    assert "Traceback" not in alone[2] + crew[2]
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "65", "two", "1.5"])

@@ -1,0 +1,72 @@
+"""What the commands of `onrecord audit` do, by the rules of `service.cli.commands`."""
+
+import argparse
+from pathlib import Path
+
+from service.cli.commands import WrongUsage, settings_with
+
+
+def replay(args: argparse.Namespace) -> int:
+    """A room's events."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.auditing import run_replay
+
+    return run_replay(settings, args.room, args.from_seq, args.to_seq, args.from_time, args.to_time)
+
+
+def room(args: argparse.Namespace) -> int:
+    """A room as it stood, or what changed in it."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.auditing import run_room
+
+    return run_room(settings, args.room, args.at, args.diff)
+
+
+def checkpoint(_args: argparse.Namespace) -> int:
+    """The newest checkpoint."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.proving import run_checkpoint
+
+    return run_checkpoint(settings)
+
+
+def keys(args: argparse.Namespace) -> int:
+    """The keys that sign checkpoints."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.proving import run_keys
+
+    return run_keys(settings, rotate=args.rotate)
+
+
+def verify(args: argparse.Namespace) -> int:
+    """The whole log against its seals."""
+    settings = settings_with("database_url", "key_encryption_key")
+    against = _read(args.against) if args.against else None
+    from service.proving import run_verify
+
+    return run_verify(settings, against)
+
+
+def prove(args: argparse.Namespace) -> int:
+    """The proof of one event."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.proving import run_prove
+
+    return run_prove(settings, args.room, args.seq, reveal=args.reveal)
+
+
+def export(args: argparse.Namespace) -> int:
+    """A directory that stands for itself."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.audit.scope import Everything, OnePerson, OneRoom
+    from service.proving import run_export
+
+    scope = OneRoom(args.room) if args.room else OnePerson(args.person) if args.person else Everything()
+    return run_export(settings, scope, args.out)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as problem:
+        raise WrongUsage(f"{path} cannot be read: {problem}.") from problem

@@ -1,0 +1,76 @@
+"""Reading the record is on the record, before anything is given."""
+
+import json
+import os
+import pwd
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.databases import Database
+from tests.log.nodes import stored
+from tests.whole.client import client
+from tests.whole.processes import Process, environment, run
+from tests.whole.test_proof import all_sealed
+
+OPERATOR = "os:" + pwd.getpwuid(os.getuid()).pw_name
+
+
+async def readings(database: Database) -> list[tuple[str, dict[str, Any]]]:
+    """Return who read what, from the stored bytes."""
+    query = "SELECT recorded_by, state, seq FROM (SELECT *, originator_version AS seq FROM stored_events) e"
+    rows = await stored(database, f"{query} WHERE stream = 'audit' ORDER BY seq")
+    assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
+    return [(row["recorded_by"], json.loads(row["state"])) for row in rows]
+
+
+@pytest.mark.usefixtures("projector")
+async def test_every_command_that_reads_is_recorded_with_what_it_asked_for(
+    node: Process, database: Database, tmp_path: Path
+) -> None:
+    async with client(node.url, "alice", name="Alice") as alice:
+        await alice.join("general")
+        await alice.post("general", "hello")
+    await all_sealed(database)
+    env = environment(database)
+    for command, reading in (
+        (("replay", "--room", "general", "--from-seq", "2"), {"what": "replay", "asked": {"from_seq": "2"}}),
+        (("room", "general"), {"what": "room"}),
+        (("room", "general", "--at", "3"), {"what": "room", "asked": {"at": "3"}}),
+        (
+            ("room", "general", "--diff", "2026-01-01T00:00:00Z"),
+            {"what": "changes", "asked": {"since": "2026-01-01T00:00:00.000000Z"}},
+        ),
+        (("prove", "--room", "general", "--seq", "1"), {"what": "proof", "asked": {"seq": "1"}}),
+        (("export", "--out", str(tmp_path / "export"), "--room", "general"), {"what": "export"}),
+    ):
+        assert (await run(env, "audit", *command))[0] == 0
+        by, found = (await readings(database))[-1]
+        assert (by, found) == (OPERATOR, {"via": "cli", "room": "general", **reading}), command
+    await run(env, "audit", "export", "--out", str(tmp_path / "all"), "--all")
+    await run(env, "audit", "export", "--out", str(tmp_path / "alice"), "--person", "alice")
+    assert [reading for _, reading in (await readings(database))[-2:]] == [
+        {"what": "export", "via": "cli"},
+        {"what": "export", "via": "cli", "person": "alice"},
+    ]
+    count = len(await readings(database))
+    for word in ("checkpoint", "verify", "keys"):
+        await run(env, "audit", word)
+    assert len(await readings(database)) == count, "what shows nobody's doings is no reading"
+
+
+async def test_what_cannot_be_recorded_is_not_given(node: Process, database: Database) -> None:
+    async with client(node.url, "alice") as alice:
+        await alice.join("general")
+    await stored(database, "REVOKE EXECUTE ON FUNCTION chat_append FROM onrecord_node")
+    for command in (("replay", "--room", "general"), ("room", "general")):
+        code, out, words = await run(environment(database), "audit", *command)
+        assert (code, out) == (2, "")
+        assert "cannot be recorded, so nothing is shown" in words
+        assert "Traceback" not in words
+
+
+async def test_what_was_asked_for_is_recorded_though_it_is_not_there(database: Database) -> None:
+    assert (await run(environment(database), "audit", "room", "nowhere"))[0] == 1
+    assert await readings(database) == [(OPERATOR, {"what": "room", "via": "cli", "room": "nowhere"})]
