@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from service.errors import Malformed, Unavailable
+from service.metrics.endpoint import Metrics
 from service.protocol.pages import DemoSignIn, Readiness
 from service.wire import documents
 from service.wire.reads import Reads
@@ -50,7 +51,10 @@ class Http:
             *Reads(self._s).routes(),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
-        if self._s.settings.dev:
+        settings = self._s.settings
+        if not settings.metrics_port:
+            routes.append(Metrics(self._s.exposition, settings.metrics_token).route())
+        if settings.dev:
             routes.append(Route("/dev/token", self.demo_token, methods=["POST"]))
         return routes
 

@@ -15,11 +15,13 @@ from service.live.typing import Typing
 from service.log.mapper import Mapper
 from service.log.read import LogReader
 from service.log.readiness import Readiness
+from service.metrics.exposition import Exposition
 from service.settings import Settings
 from service.wire.attendance import Attendance
 from service.wire.auth import Tokens
 from service.wire.limits import Rate
 from service.wire.sessions import Sessions
+from service.wire.tally import Tally
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,5 +44,7 @@ class Services:
     presence: Presence
     typing: Typing
     attendance: Attendance
+    tally: Tally
+    exposition: Exposition
     now: Callable[[], datetime]
     """The database's time."""
