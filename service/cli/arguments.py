@@ -45,6 +45,12 @@ def parser() -> argparse.ArgumentParser:
         "--worker", type=int, help=argparse.SUPPRESS
     )  # what the parent starts: service.workers
     _add(words, "migrate", commands.migrate, "bring the schema to the newest version")
+    _add(
+        words,
+        "doctor",
+        commands.doctor,
+        "look at settings and servers, and say what is wrong; 1: something is",
+    )
     _add(words, "settings", commands.show_settings, "every setting: name, value, default, meaning")
     _add(words, "asyncapi", commands.asyncapi, "the AsyncAPI document of the doors, as YAML")
     _add(words, "openapi", commands.openapi, "the OpenAPI document of the HTTP side, as YAML")
