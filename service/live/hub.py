@@ -271,7 +271,8 @@ class Hub:
                     return
                 if end is None and (recent := feed.recent(reach.upto)) is not None:
                     self._write_some(listener, recent, reach)
-                    if reach.upto == feed.head:
+                    # A connection that ended in the very write that made it level takes nothing any more.
+                    if reach.upto == feed.head and not listener.closing:
                         self._join(listener, feed, reach)
                         return
                 else:

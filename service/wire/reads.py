@@ -7,7 +7,7 @@ kept by a cache.
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -39,6 +39,7 @@ from service.wire.services import Services
 from service.wire.views import Views
 from service.wire.visitors import visitor
 
+Q = TypeVar("Q", bound=msgspec.Struct)
 METHODS = ("GET", "HEAD", "OPTIONS")
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -166,7 +167,7 @@ def parameter_names(query: type[msgspec.Struct]) -> list[str]:
     return [name for name in query.__struct_encode_fields__ if name not in ("type", "ref")]
 
 
-def parameters(request: Request, query: type[msgspec.Struct]) -> msgspec.Struct:
+def parameters(request: Request, query: type[Q]) -> Q:
     """Return what a request asks for.
 
     Raises:
