@@ -168,7 +168,9 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
                 clock=lambda: readiness.then(lambda: supervise.every(CLOCK_EVERY, clock.ask)),
                 pulse=pulse.run,
                 lag=lambda: readiness.then(lambda: supervise.every(LAG_EVERY, lag.look)),
-                purge=lambda: readiness.then(lambda: supervise.every(PURGE_EVERY, lambda: _purge(database))),
+                purge=lambda: readiness.then(
+                    lambda: supervise.every(PURGE_EVERY, lambda: _purge(database, settings.database_timeout))
+                ),
             )
         )
         stack.push_async_callback(_leave, presence, visits, lease)
@@ -182,9 +184,9 @@ async def _leave(presence: Presence, visits: Visits, lease: Lease) -> None:
     await lease.end()
 
 
-async def _purge(database: Any) -> None:
-    await refs.purge(database)
-    await leases.purge(database)
+async def _purge(database: Any, deadline: float) -> None:
+    await refs.purge(database, deadline)
+    await leases.purge(database, deadline)
 
 
 @asynccontextmanager
