@@ -47,6 +47,7 @@ def configure(*, words: bool) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("databases").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it says every address that it asks
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -20,7 +20,7 @@ async def visitor(services: Services, request: Request, scope: str | None = None
     token = bearer(request.headers.get("authorization"))
     if token is None:
         raise TokenMissing
-    identity = services.tokens.verify(token)
+    identity = await services.tokens.verify(token)
     await services.people.load([identity.user])
     require_standing(services.people.standing(identity.user))
     if scope is not None and scope not in identity.scopes:
