@@ -14,6 +14,7 @@ import asyncpg
 from databases import Database
 
 from service import supervise
+from service.audit import register
 from service.chat import Chat, Markers
 from service.live.bus import InProcessBackend, InProcessBus, Missed
 from service.live.envelope import Envelope, channel_prefix
@@ -30,6 +31,8 @@ from service.log.clock import Clock
 from service.log.keys import KeyRing
 from service.log.leases import Lease
 from service.log.mapper import Mapper
+from service.log.notify import Pulse
+from service.log.past import PastReader
 from service.log.read import LogReader
 from service.log.readiness import Readiness
 from service.log.reaper import Reaper
@@ -94,6 +97,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             affected=telling.told, persons=standing.changed, renewed=news.renewed,
         )  # fmt: skip
         relay.on_missed(tail.wake)
+        pulse = Pulse()
         lease = Lease(database, settings.node, deadline=settings.database_timeout)
         recording = (database, appender, mapper, keys, lease, settings.database_timeout)
         visits, reaper = Visits(*recording), Reaper(*recording)
@@ -116,6 +120,9 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             people=people,
             mapper=mapper,
             log=reader,
+            past=PastReader(database, mapper, settings.database_timeout),
+            register=register.of_node(appender, mapper, keys),
+            pulse=pulse,
             reads=reads,
             tokens=_tokens(settings),
             rate=rate,
@@ -134,7 +141,9 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
                 probe=relay.probe,
                 ready=readiness.run,
                 tail=lambda: readiness.then(tail.run),
-                notify=lambda: notify.listen(_connecting(settings), tail.wake, settings.database_timeout),
+                notify=lambda: notify.listen(
+                    _connecting(settings), [tail.wake, pulse.beat], settings.database_timeout
+                ),
                 receipts=receipts.run,
                 lease=lambda: readiness.then(lease.run),
                 visits=lambda: readiness.then(visits.run),

@@ -148,6 +148,9 @@ class Settings:
     )
     max_rooms: int = _setting("rooms that one connection may hear", values.whole(1), 100)
     max_connections: int = _setting("connections of one user", values.whole(1), 10)
+    show_readings: bool = _setting(
+        "whether owners of a room are shown who read its record", values.flag, False
+    )
     join_creates: bool = _setting(
         "whether joining a missing room opens it",
         values.flag,

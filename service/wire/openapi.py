@@ -20,7 +20,9 @@ from service.protocol import examples, schemas
 from service.protocol.pages import DemoSignIn, DemoToken, Problem, Readiness
 from service.protocol.problems import problem_fields, status_of
 from service.wire import problem
-from service.wire.reads import READS, Read, parameter_names
+from service.wire.audits import AUDITS
+from service.wire.endpoint import JSON, Read, parameter_names
+from service.wire.reads import READS
 
 DESCRIPTION = (
     "What can be read of a chat without a connection of its own; all that is live, and all that is written, goes over "
@@ -34,6 +36,8 @@ ANY_READ: tuple[type[OnRecordError], ...] = (
     *(error for error in every_error().values() if issubclass(error, Trouble)),
 )
 """What any read may be refused with, besides its own refusals."""
+
+EVERY_READ = (*READS, *AUDITS)
 
 _HEADERS = {
     401: {"WWW-Authenticate": "What is wanted, and what was wrong with what was given (RFC 6750)."},
@@ -54,7 +58,7 @@ def document(version: str) -> Part:
         "openapi": "3.1.0",
         "info": {"title": "OnRecord", "version": version, "description": DESCRIPTION},
         "servers": [{"url": "http://localhost:8000", "description": "What `make run` starts."}],
-        "paths": {**{read.path: {"get": _read(read, known)} for read in READS}, **_others(known)},
+        "paths": {**{read.path: {"get": _read(read, known)} for read in EVERY_READ}, **_others(known)},
         "components": {
             "schemas": shown,
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
@@ -69,11 +73,11 @@ def refusals_of(read: Read) -> list[type[OnRecordError]]:
 
 
 def _queries() -> list[type[msgspec.Struct]]:
-    return [read.query for read in READS]
+    return [read.query for read in EVERY_READ]
 
 
 def _structs() -> list[type[msgspec.Struct]]:
-    return [*_queries(), *(read.answer for read in READS)]
+    return [*_queries(), *(read.answer for read in EVERY_READ)]
 
 
 def _name(cls: type) -> str:
@@ -84,14 +88,15 @@ def _read(read: Read, known: schemas.Catalogue) -> Part:
     parameters = _parameters(read, known)
     return {
         "operationId": read.ask.__name__,
-        "summary": " ".join((read.ask.__doc__ or "").split()),
+        "summary": " ".join((read.ask.__doc__ or "").split("Raises:")[0].split()),
+        "description": f"The token's scope has to include `{read.scope}`.",
         "security": [{"bearer": []}],
         **({"parameters": parameters} if parameters else {}),
         "responses": {
             "200": {
                 "description": schemas.summary(read.answer),
                 "headers": {"Cache-Control": {"schema": {"const": "no-store"}}},
-                "content": _json(known, read.answer),
+                "content": _json(known, read.answer, read.media),
             },
             **_refusals([*ANY_READ, *refusals_of(read)], known),
         },
@@ -184,5 +189,5 @@ def _plain(name: str, summary: str, content: Part) -> Part:
     }
 
 
-def _json(known: schemas.Catalogue, cls: type[msgspec.Struct]) -> Part:
-    return {"application/json": {"schema": known.reference(cls), "example": examples.example(cls)}}
+def _json(known: schemas.Catalogue, cls: type[msgspec.Struct], media: str = JSON) -> Part:
+    return {media: {"schema": known.reference(cls), "example": examples.example(cls)}}
