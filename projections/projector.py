@@ -15,15 +15,26 @@ LOOK_FOR_WISHES = 5.0
 log = logging.getLogger("onrecord.project")
 
 
-async def run_all(
-    connect: Connect, mapper: Mapper, projections: Iterable[Projection], interval: float
-) -> None:
-    """Follow the log for several projections; return when each has met an event that it does not understand."""
-    chosen = list(projections)
-    async with asyncio.TaskGroup() as group:
-        mending = group.create_task(mend(connect, mapper, chosen, interval), name="mend")
-        await run_each([Runner(connect, mapper, projection, interval) for projection in chosen])
-        mending.cancel()
+class Projector:
+    """Follows the log for several projections; `runners` are theirs, for metrics."""
+
+    def __init__(
+        self, connect: Connect, mapper: Mapper, projections: Iterable[Projection], interval: float
+    ) -> None:
+        self._connect = connect
+        self._mapper = mapper
+        self._interval = interval
+        self.runners = [Runner(connect, mapper, projection, interval) for projection in projections]
+
+    async def run(self) -> None:
+        """Follow until cancelled, or until each projection has met an event that it does not understand."""
+        projections = [runner.projection for runner in self.runners]
+        async with asyncio.TaskGroup() as group:
+            mending = group.create_task(
+                mend(self._connect, self._mapper, projections, self._interval), name="mend"
+            )
+            await run_each(self.runners)
+            mending.cancel()
 
 
 async def mend(connect: Connect, mapper: Mapper, projections: Sequence[Projection], interval: float) -> None:
@@ -50,7 +61,7 @@ async def _mend_asked(
 
 
 async def run_each(runners: Iterable[Runner]) -> None:
-    """Run several runners, for callers that also watch them; return as `run_all` does."""
+    """Run several runners, for callers that also watch them; return as `Projector.run` does."""
     async with asyncio.TaskGroup() as group:
         for runner in runners:
             group.create_task(runner.run(), name=f"project {runner.projection.name}")

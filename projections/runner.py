@@ -16,6 +16,7 @@ from projections import rebuild
 from projections.projection import Projection
 from projections.spans import ENDLESS, Span, events, next_span, tracked
 from service.log.mapper import Mapper, UnknownTopic
+from service.measures import Histogram
 
 if TYPE_CHECKING:
     import asyncpg
@@ -43,7 +44,8 @@ class Runner:
     """Keeps one projection's table level with the log, or fills one that takes its place (`table`, see `rebuild`).
 
     `connect` opens an asyncpg connection, `interval` is the seconds between looks at the log without any news. For
-    metrics: `position` and `head` as last seen (0 before), `leading`, and `stopped`, the topic that ended it, if any.
+    metrics: `position` and `head` as last seen (0 before), `leading`, `stopped`, the topic that ended it, if any,
+    `applied` events, `batches` (seconds of each) and `failures`.
     """
 
     def __init__(
@@ -61,6 +63,9 @@ class Runner:
         self.head = 0
         self.leading = False
         self.stopped: str | None = None
+        self.applied = 0
+        self.batches = Histogram()
+        self.failures = 0
         self._connect = connect
         self._mapper = mapper
         self._interval = interval
@@ -93,6 +98,7 @@ class Runner:
                 )
                 return None
             except Exception:
+                self.failures += 1
                 log.exception(
                     "projection_failed", extra={"projection": self._name, "position": self.position}
                 )
@@ -135,6 +141,7 @@ class Runner:
 
     async def _advance(self, connection: "asyncpg.Connection[Any]") -> bool:
         """Take the next span of the log in one transaction; return whether there is more to take."""
+        began, taken = asyncio.get_running_loop().time(), 0
         with deadline(connection):
             try:
                 async with connection.transaction():
@@ -142,7 +149,7 @@ class Runner:
                     last = ENDLESS if self._live is None else await tracked(connection, self._live)
                     span = await next_span(connection, self.projection.followed, self.position, last)
                     if span.upto > span.after:
-                        await self._take(connection, span)
+                        taken = await self._take(connection, span)
             except Overtaken:
                 log.warning(
                     "projection_overtaken", extra={"projection": self._name, "position": self.position}
@@ -150,6 +157,9 @@ class Runner:
                 self.position = await tracked(connection, self._name)
                 return True
         self.position, self.head = span.upto, span.head
+        if taken:
+            self.applied += taken
+            self.batches.observe(asyncio.get_running_loop().time() - began)
         self._pause = FIRST_PAUSE
         return span.upto < min(span.head, last)
 
@@ -160,7 +170,8 @@ class Runner:
             self._live = None
         return done
 
-    async def _take(self, connection: "asyncpg.Connection[Any]", span: Span) -> None:
+    async def _take(self, connection: "asyncpg.Connection[Any]", span: Span) -> int:
+        """Apply a span; return how many events that was."""
         # First the position: it locks the row, so a rival waits here, and then finds that it lost.
         moved = await connection.execute(_MOVE, self._name, span.after, span.upto)
         if moved != "UPDATE 1":
@@ -168,6 +179,7 @@ class Runner:
         batch = await events(connection, self._mapper, self.projection.followed, span)
         if batch and (erased := await self.projection.take(connection, self._name, batch)):
             await self._mapper.bury(erased, connection)
+        return len(batch)
 
     async def _rest(self) -> None:
         await asyncio.sleep(LULL)

@@ -3,11 +3,10 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-import asyncpg
-import msgspec
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
@@ -16,14 +15,13 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import WebSocketRoute
 
-from projections import PROJECTIONS, check, projector
 from service import logs, supervise, workers
 from service.embedded import Servers
 from service.errors import OnRecordError
 from service.log import schema
-from service.log.keys import KeyRing
-from service.log.mapper import Mapper
+from service.metrics.endpoint import aside, open_to_strangers
 from service.node import node
+from service.projecting import project, projector
 from service.proving import sealer
 from service.settings import Settings
 from service.wire.drain import drain
@@ -129,7 +127,7 @@ def run_serve(settings: Settings) -> int:
     logs.configure(words=False)
 
     async def run() -> None:
-        async with node(settings) as services:
+        async with _served(settings) as services:
             await Server(services, _say_ready).serve()
 
     _run(run())
@@ -142,7 +140,7 @@ def run_worker(settings: Settings, parent: workers.Parent) -> int:
 
     async def run() -> None:
         parent.watch()
-        async with node(settings) as services:
+        async with _served(settings) as services:
             listener = workers.listener(settings.host, settings.port)
             await Server(services, parent.ready).serve([listener])
 
@@ -162,7 +160,8 @@ def run_dev(settings: Settings, servers: Servers) -> int:
     schema.migrate(servers.migrate_database_url, servers.database_url)
 
     async def run() -> None:
-        async with node(settings) as services, supervise.background(project=lambda: _project(settings, None)):
+        projecting = supervise.background(project=lambda: project(projector(settings), sealer(settings)))
+        async with _served(settings) as services, projecting:
             await Server(services, _welcome).serve()
 
     _run(run())
@@ -176,70 +175,13 @@ def run_migrate(settings: Settings) -> int:
     return 0
 
 
-def run_projector(settings: Settings, only: str | None) -> int:
-    """`onrecord project run`: the projector, until it is told to stop."""
-    logs.configure(words=False)
-    _run(_project(settings, only))
-    return 0
-
-
-def run_project_status(settings: Settings, names: Sequence[str]) -> int:
-    """`onrecord project status`: a JSON line per projection."""
-
-    async def run() -> None:
-        connection = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
-        try:
-            wanted = {projection.name for projection in _chosen(names)}
-            for line in await check.status(connection):
-                if line["name"] in wanted:
-                    _print_json(line)
-        finally:
-            await connection.close()
-
-    _run(run())
-    return 0
-
-
-def run_project_verify(settings: Settings, names: Sequence[str]) -> int:
-    """`onrecord project verify`: a JSON line per projection; 1 where a read model differs from the log."""
-
-    async def run() -> bool:
-        mapper = Mapper(KeyRing(settings.key_encryption_key))
-        connection = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
-        try:
-            results = [await check.verify(connection, mapper, projection) for projection in _chosen(names)]
-        finally:
-            await connection.close()
-        for line in results:
-            _print_json(line)
-        return all(line["equal"] for line in results)
-
-    return 0 if _run(run()) else 1
-
-
-async def _project(settings: Settings, only: str | None) -> None:
-    """The projections, or one alone, and beside them all the sealer, which follows the log as they do."""
-    if only:
-        await _project_tables(settings, only)
-    else:
-        async with supervise.background(seal=sealer(settings).run):
-            await _project_tables(settings, only)
-
-
-async def _project_tables(settings: Settings, only: str | None) -> None:
-    mapper = Mapper(KeyRing(settings.key_encryption_key))
-    chosen = _chosen([only] if only else [])
-    await projector.run_all(
-        lambda: asyncpg.connect(settings.database_url, timeout=settings.database_timeout),
-        mapper,
-        chosen,
-        settings.catchup_interval,
-    )
-
-
-def _chosen(names: Sequence[str]) -> list[Any]:
-    known = {projection.name: projection for projection in PROJECTIONS}
-    return [known[name] for name in names] if names else list(known.values())
+@asynccontextmanager
+async def _served(settings: Settings) -> AsyncIterator[Services]:
+    """A node with its metrics, aside where that is set."""
+    if open_to_strangers(settings):
+        log.warning("metrics_open", extra={"advice": "set ONRECORD_METRICS_PORT or ONRECORD_METRICS_TOKEN"})
+    async with node(settings) as services, aside(settings, services.exposition):
+        yield services
 
 
 def _say_ready(address: str) -> None:
@@ -255,10 +197,6 @@ def _welcome(address: str) -> None:
         "  Ctrl-C stops it; the history stays.\n",
         flush=True,
     )
-
-
-def _print_json(value: object) -> None:
-    print(msgspec.json.encode(value).decode())  # noqa: T201 - a command's output
 
 
 def _run(main: Coroutine[Any, Any, Any]) -> Any:

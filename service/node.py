@@ -31,12 +31,21 @@ from service.log.clock import Clock
 from service.log.keys import KeyRing
 from service.log.leases import Lease
 from service.log.mapper import Mapper
+<<<<<<< HEAD
 from service.log.notify import Pulse
 from service.log.past import PastReader
+=======
+from service.log.pool import CLOSE_WITHIN, Pool
+>>>>>>> main
 from service.log.read import LogReader
 from service.log.readiness import Readiness
 from service.log.reaper import Reaper
 from service.log.visits import Visits
+from service.metrics.exposition import Exposition
+from service.metrics.process import Pulse
+from service.scrape.lag import EVERY as LAG_EVERY
+from service.scrape.lag import Lag
+from service.scrape.node import NodeMetrics
 from service.settings import Settings
 from service.wire.attendance import Attendance
 from service.wire.auth import Tokens
@@ -46,6 +55,7 @@ from service.wire.news import News, ReceiptsAgain
 from service.wire.services import Services
 from service.wire.sessions import Sessions
 from service.wire.standing import Standing
+from service.wire.tally import Tally
 from service.wire.telling import Telling
 from service.wire.views import Views
 
@@ -54,9 +64,6 @@ PURGE_EVERY = 3600.0
 
 CLOCK_EVERY = 60.0
 """Seconds between two questions for the database's time."""
-
-CLOSE_WITHIN = 3.0
-"""Seconds that a pool has to give its connections back when the node stops."""
 
 
 @asynccontextmanager
@@ -68,7 +75,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
         asyncpg.PostgresError: it answers that this login may not, or that there is no such database.
     """
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(_log_database(settings))
+        database = await stack.enter_async_context(pool(settings))
         reads = await stack.enter_async_context(_read_models(settings))
         readiness = Readiness(
             database, settings.database_timeout, allow_unsafe=settings.allow_unsafe_durability
@@ -106,6 +113,19 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
         rate = Rate(settings.rate_per_second, settings.rate_burst, asyncio.get_running_loop().time)
         shared_rate = SharedRate(rate, relay)
         attendance = Attendance(sessions, presence, typing, visits)
+        tally, pulse, lag = Tally(), Pulse(settings.node), Lag(database, settings.database_timeout)
+        stack.enter_context(pulse.watching_gc())
+        numbers = NodeMetrics(
+            readiness=readiness,
+            sessions=sessions,
+            tally=tally,
+            appender=appender,
+            pools={"log": database, "reads": reads._backend._pool},  # noqa: SLF001 - see `_read_models`
+            lease=lease,
+            visits=visits,
+            hub=hub,
+            relay=relay,
+        )
         lease.fenced, lease.renewed = attendance.fenced, presence.trust
         stack.push_async_callback(hub.close)
         stack.push_async_callback(markers.close)
@@ -130,6 +150,8 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             presence=presence,
             typing=typing,
             attendance=attendance,
+            tally=tally,
+            exposition=Exposition(pulse.write, numbers.write, lag.write),
             now=clock.now,
         )
         receipts = ReceiptsAgain(hub, Views(services).receipts)
@@ -153,6 +175,8 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
                 typing=typing.run,
                 rate=shared_rate.run,
                 clock=lambda: readiness.then(lambda: supervise.every(CLOCK_EVERY, clock.ask)),
+                pulse=pulse.run,
+                lag=lambda: readiness.then(lambda: supervise.every(LAG_EVERY, lag.look)),
                 purge=lambda: readiness.then(lambda: supervise.every(PURGE_EVERY, lambda: _purge(database))),
             )
         )
@@ -172,49 +196,26 @@ async def _purge(database: Any) -> None:
     await leases.purge(database)
 
 
-def pool(settings: Settings) -> Any:
-    """Return a pool of connections to the log, to be entered."""
-    return asyncpg.create_pool(
-        settings.database_url,
-        min_size=0,
-        max_size=settings.pool_size,
-        timeout=settings.database_timeout,
-        command_timeout=settings.database_timeout,
-    )
-
-
 @asynccontextmanager
-async def _log_database(settings: Settings) -> AsyncIterator[Any]:
-    database = await pool(settings)
+async def pool(settings: Settings) -> AsyncIterator[Any]:
+    """Give a pool of connections to the database, a `Pool`; the library's types part lent connections from others."""
+    made = Pool(settings.database_url, settings.pool_size, settings.database_timeout)
+    await made
     try:
-        yield database
+        yield made
     finally:
-        await _close(database)
+        await made.leave()
 
 
 @asynccontextmanager
 async def _read_models(settings: Settings) -> AsyncIterator[Database]:
-    reads = Database(
-        settings.database_url,
-        min_size=0,
-        max_size=settings.pool_size,
-        timeout=settings.database_timeout,
-        command_timeout=settings.database_timeout,
-    )
+    """Give the read models' database, over a pool of ours: the library's own waits for ever for what broke."""
+    reads = Database(settings.database_url, min_size=0, max_size=1)
     await reads.connect()
-    try:
+    async with pool(settings) as ours:
+        await reads._backend._pool.close()  # noqa: SLF001 - it has no connection yet
+        reads._backend._pool = ours  # noqa: SLF001 - the library makes pools of asyncpg's class only
         yield reads
-    finally:
-        await _close(reads._backend._pool)  # noqa: SLF001 - disconnect() waits for ever for a connection that broke
-
-
-async def _close(database: Any) -> None:
-    """Close a pool in order, or at once where a connection does not come back."""
-    try:
-        async with asyncio.timeout(CLOSE_WITHIN):
-            await database.close()
-    except TimeoutError:
-        database.terminate()
 
 
 @asynccontextmanager

@@ -85,7 +85,7 @@ async def run(settings: Settings, count: int, ready: Callable[[str], None]) -> i
     # Bound and never listening: names the port where the setting leaves that open, and keeps it while workers change.
     with listener(settings.host, settings.port) as held:
         port = held.getsockname()[1]
-        crew = [_Worker(f"{settings.node}-{number}", port, settings) for number in range(1, count + 1)]
+        crew = [_Worker(number, port, settings) for number in range(1, count + 1)]
         keeping = [asyncio.create_task(worker.keep()) for worker in crew]
         announcing = asyncio.create_task(_announce(crew, ready))
         try:
@@ -105,10 +105,12 @@ async def _announce(crew: Sequence["_Worker"], ready: Callable[[str], None]) -> 
 class _Worker:
     """One place in the crew, whoever fills it."""
 
-    def __init__(self, name: str, port: int, settings: Settings) -> None:
+    def __init__(self, number: int, port: int, settings: Settings) -> None:
         self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._name = name
-        self._env = os.environ | {"ONRECORD_NODE": name, "ONRECORD_PORT": str(port)}
+        self._name = f"{settings.node}-{number}"
+        self._env = os.environ | {"ONRECORD_NODE": self._name, "ONRECORD_PORT": str(port)}
+        if settings.metrics_port:
+            self._env["ONRECORD_METRICS_PORT"] = str(settings.metrics_port + number - 1)
         self._patience = settings.drain_seconds + PATIENCE
 
     async def keep(self) -> int:

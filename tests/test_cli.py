@@ -240,13 +240,16 @@ def test_who_names_a_database_borrows_nothing(tmp_path: Path) -> None:
     assert "ONRECORD_JWT_SECRET and ONRECORD_KEY_ENCRYPTION_KEY are not set" in sentence(outcome)
 
 
-def test_a_taken_port_is_found_before_anything_starts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("setting", ["ONRECORD_PORT", "ONRECORD_METRICS_PORT"])
+def test_a_taken_port_is_found_before_anything_starts(setting: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        outcome = onrecord("dev", ONRECORD_PORT=str(port), ONRECORD_DATA_DIR=str(tmp_path / "data"))
+        others = {"ONRECORD_PORT": "0"} | {setting: str(port)}
+        outcome = onrecord("dev", **others, ONRECORD_DATA_DIR=str(tmp_path / "data"))
 
     assert outcome.code == 2
     assert f"cannot listen on 127.0.0.1 port {port}" in sentence(outcome)
+    assert setting in sentence(outcome)
     assert not (tmp_path / "data").exists()
 
 

@@ -36,19 +36,29 @@ def settings_with(*needed: str) -> Settings:
 
 
 def _check_port(settings: Settings) -> None:
-    """Says now that the port is taken, and not after two servers were started."""
+    """Says now that a port is taken, and not after two servers were started."""
+    _check(settings.host, settings.port, "ONRECORD_PORT")
+    _check_metrics_port(settings)
+
+
+def _check_metrics_port(settings: Settings) -> None:
+    if settings.metrics_port:
+        _check(settings.host, settings.metrics_port, "ONRECORD_METRICS_PORT")
+
+
+def _check(host: str, port: int, setting: str) -> None:
     with contextlib.ExitStack() as stack:
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(
-                settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
             probe = stack.enter_context(socket.socket(family, kind, protocol))
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
         except OSError as problem:
             raise WrongUsage(
-                f"OnRecord cannot listen on {settings.host} port {settings.port} ({problem.strerror}); "
-                "choose another with ONRECORD_HOST and ONRECORD_PORT."
+                f"OnRecord cannot listen on {host} port {port} ({problem.strerror}); "
+                f"choose another with ONRECORD_HOST and {setting}."
             ) from problem
 
 
@@ -103,7 +113,8 @@ def project_run(args: argparse.Namespace) -> int:
     """The projector."""
     _check_projections([args.only] if args.only else [])
     settings = settings_with("database_url", "key_encryption_key")
-    from service.app import run_projector
+    _check_metrics_port(settings)
+    from service.projecting import run_projector
 
     return run_projector(settings, args.only)
 
@@ -112,7 +123,7 @@ def project_status(args: argparse.Namespace) -> int:
     """How far the projections are."""
     _check_projections(args.names)
     settings = settings_with("database_url")
-    from service.app import run_project_status
+    from service.projecting import run_project_status
 
     return run_project_status(settings, args.names)
 
@@ -121,7 +132,7 @@ def project_verify(args: argparse.Namespace) -> int:
     """The read models against a fold of the log."""
     _check_projections(args.names)
     settings = settings_with("database_url", "key_encryption_key")
-    from service.app import run_project_verify
+    from service.projecting import run_project_verify
 
     return run_project_verify(settings, args.names)
 

@@ -1,15 +1,19 @@
 """A room as it is now, and how each event of its stream changes it. All pure.
 
 The state is small: settings, people and the numbers of pinned messages, never messages, so that a node can hold it for
-every room it serves. The rule: only events about `settings` and about users change more than the head, since a node
-reads no others when it loads a room (`LogReader.room`).
+every room it serves. Its maps are persistent ones (`rpds`): a state shares all but the change with the one before, so
+that a room of many members costs no more to change than a small one.
+
+The rule: only events about `settings` and about users change more than the head, since a node reads no others when it
+loads a room (`LogReader.room`).
 """
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
+from rpds import HashTrieMap, HashTrieSet
 
 from service.domain.events import (
     Event,
@@ -34,8 +38,6 @@ from service.domain.events import (
     Visibility,
 )
 
-V = TypeVar("V")
-
 
 class Member(msgspec.Struct, frozen=True):
     """A membership: the role, and the seq of the join."""
@@ -51,18 +53,18 @@ class RoomState(msgspec.Struct, frozen=True):
     head: int = 0
     name: str = ""
     visibility: Visibility = "public"
-    members: dict[str, Member] = {}
-    left: dict[str, int] = {}
+    members: "HashTrieMap[str, Member]" = HashTrieMap()
+    left: "HashTrieMap[str, int]" = HashTrieMap()
     """Former members, with the seq of their last leave."""
     topic: str | None = None
     topic_by: str | None = None
     """Who said the topic: once they are erased, it is gone."""
     archived: bool = False
-    invited: frozenset[str] = frozenset()
-    banned: dict[str, datetime | None] = {}
+    invited: "HashTrieSet[str]" = HashTrieSet()
+    banned: "HashTrieMap[str, datetime | None]" = HashTrieMap()
     """Until when (UTC), None for good. A time that has passed counts as no ban; the same holds for `muted`."""
-    muted: dict[str, datetime | None] = {}
-    pinned: frozenset[int] = frozenset()
+    muted: "HashTrieMap[str, datetime | None]" = HashTrieMap()
+    pinned: "HashTrieSet[int]" = HashTrieSet()
 
     @property
     def exists(self) -> bool:
@@ -75,8 +77,8 @@ class RoomState(msgspec.Struct, frozen=True):
         return member.role if member else None
 
     def owners(self) -> list[str]:
-        """Return who owns the room."""
-        return [user for user, member in self.members.items() if member.role == "owner"]
+        """Return who owns the room, by id."""
+        return sorted(user for user, member in self.members.items() if member.role == "owner")
 
     def is_banned(self, user: str, at: datetime) -> bool:
         """Return whether a user may not be in the room at a time."""
@@ -103,10 +105,10 @@ def without_words_of(state: RoomState, user: str) -> RoomState:
 
 def _joined(state: RoomState, event: MemberJoined, seq: int) -> dict[str, Any]:
     return {
-        "members": state.members | {event.user: Member(event.role, seq)},
-        "left": _without(state.left, event.user),
-        "invited": state.invited - {event.user},
-        "banned": _without(state.banned, event.user),  # it had run out
+        "members": state.members.insert(event.user, Member(event.role, seq)),
+        "left": state.left.discard(event.user),
+        "invited": state.invited.discard(event.user),
+        "banned": state.banned.discard(event.user),  # it had run out
     }
 
 
@@ -114,19 +116,19 @@ def _gone(state: RoomState, event: MemberLeft | MemberRemoved | MemberBanned, se
     """Whoever only was invited has been nowhere, and so may read nothing."""
     was_member = event.user in state.members
     return {
-        "members": _without(state.members, event.user),
-        "left": state.left | {event.user: seq} if was_member else state.left,
-        "invited": state.invited - {event.user},
+        "members": state.members.discard(event.user),
+        "left": state.left.insert(event.user, seq) if was_member else state.left,
+        "invited": state.invited.discard(event.user),
     }
 
 
 def _banned(state: RoomState, event: MemberBanned, seq: int) -> dict[str, Any]:
-    return {**_gone(state, event, seq), "banned": state.banned | {event.user: event.until}}
+    return {**_gone(state, event, seq), "banned": state.banned.insert(event.user, event.until)}
 
 
 def _role_changed(state: RoomState, event: RoleChanged, _seq: int) -> dict[str, Any]:
     changed = Member(event.role, state.members[event.user].since)
-    return {"members": state.members | {event.user: changed}}
+    return {"members": state.members.insert(event.user, changed)}
 
 
 _CHANGES: dict[type[Event], Callable[[RoomState, Any, int], dict[str, Any]]] = {
@@ -135,23 +137,19 @@ _CHANGES: dict[type[Event], Callable[[RoomState, Any, int], dict[str, Any]]] = {
     RoomTopicChanged: lambda _, event, __: {"topic": event.topic or None},
     RoomArchived: lambda *_: {"archived": True},
     RoomReopened: lambda *_: {"archived": False},
-    MessagePinned: lambda state, event, _: {"pinned": state.pinned | {event.message}},
-    MessageUnpinned: lambda state, event, _: {"pinned": state.pinned - {event.message}},
-    MemberInvited: lambda state, event, _: {"invited": state.invited | {event.user}},
+    MessagePinned: lambda state, event, _: {"pinned": state.pinned.insert(event.message)},
+    MessageUnpinned: lambda state, event, _: {"pinned": state.pinned.discard(event.message)},
+    MemberInvited: lambda state, event, _: {"invited": state.invited.insert(event.user)},
     MemberJoined: _joined,
     MemberLeft: _gone,
     MemberRemoved: _gone,
     MemberBanned: _banned,
-    MemberUnbanned: lambda state, event, _: {"banned": _without(state.banned, event.user)},
-    MemberMuted: lambda state, event, _: {"muted": state.muted | {event.user: event.until}},
-    MemberUnmuted: lambda state, event, _: {"muted": _without(state.muted, event.user)},
+    MemberUnbanned: lambda state, event, _: {"banned": state.banned.discard(event.user)},
+    MemberMuted: lambda state, event, _: {"muted": state.muted.insert(event.user, event.until)},
+    MemberUnmuted: lambda state, event, _: {"muted": state.muted.discard(event.user)},
     RoleChanged: _role_changed,
 }
 """What an event changes of a state, beside its head."""
-
-
-def _without(values: dict[str, V], user: str) -> dict[str, V]:
-    return {known: value for known, value in values.items() if known != user} if user in values else values
 
 
 def _lasts(until: datetime | None, at: datetime) -> bool:

@@ -32,12 +32,19 @@ class Inbox:
         self._missed = missed
         self._queue: asyncio.Queue[Event] = asyncio.Queue(size)
         self._overflowed = False
+        self.dropped = 0
+
+    @property
+    def queued(self) -> int:
+        """How many messages wait."""
+        return self._queue.qsize()
 
     def put(self, channel: str, message: bytes) -> None:
         """Add a message, or note that there was no room for it."""
         try:
             self._queue.put_nowait(Event(channel, message))  # type: ignore[arg-type] # the library says str, passes anything
         except asyncio.QueueFull:
+            self.dropped += 1
             self._overflowed = True
 
     async def get(self) -> Event:
@@ -64,6 +71,16 @@ class InProcessBackend(BroadcastBackend):
         self._bus = bus
         self._channels: set[str] = set()
         self._inbox = Inbox(missed, size)
+
+    @property
+    def queued(self) -> int:
+        """How many messages wait here."""
+        return self._inbox.queued
+
+    @property
+    def dropped(self) -> int:
+        """How many messages found no room, or no connection."""
+        return self._inbox.dropped
 
     async def connect(self) -> None:
         """Take part in the bus."""

@@ -20,6 +20,7 @@ from service.domain.streams import room_of, room_stream
 from service.live.feed import Encoders, Feed, Item
 from service.live.people import People, named_in
 from service.log.read import LogReader
+from service.measures import Histogram
 from service.protocol.events import Outgoing
 
 PATIENCE = 0.02
@@ -82,7 +83,11 @@ class _Reach:
 
 
 class Hub:
-    """The rooms in use on this node, and their listeners; `now` tells the database's time."""
+    """The rooms in use on this node, and their listeners; `now` tells the database's time.
+
+    For metrics: `deliveries`, events times listeners; `delays`, the seconds from each event's commit until it was
+    written here; and `gap_reads`, looks at the log for what was missing.
+    """
 
     def __init__(
         self,
@@ -102,6 +107,9 @@ class Hub:
         self._arriving: dict[str, set[Listener]] = {}
         self._repairs: dict[str, asyncio.Task[None]] = {}
         self._repair_again: set[str] = set()
+        self.deliveries = 0
+        self.delays = Histogram()
+        self.gap_reads = 0
         self.on_follow: Callable[[str], None] = lambda _room: None
         self.on_unfollow: Callable[[str], None] = lambda _room: None
 
@@ -262,7 +270,8 @@ class Hub:
                     return
                 if end is None and (recent := feed.recent(reach.upto)) is not None:
                     self._write_some(listener, recent, reach)
-                    if reach.upto == feed.head:
+                    # A connection that ended in the very write that made it level takes nothing any more.
+                    if reach.upto == feed.head and not listener.closing:
                         self._join(listener, feed, reach)
                         return
                 else:
@@ -281,6 +290,7 @@ class Hub:
             listener.write(frame)
             written += len(frame)
             reach.upto = item.recorded.seq
+            self.deliveries += 1
 
     async def _send_page(self, listener: Listener, room: str, reach: _Reach, last: int) -> None:
         """Send a page of the log up to a seq, paced."""
@@ -355,6 +365,11 @@ class Hub:
         self._listeners.clear()
         self._arriving.clear()
 
+    @property
+    def rooms(self) -> int:
+        """How many rooms are in memory."""
+        return len(self._feeds)
+
     def heard_rooms(self) -> list[str]:
         """Return the rooms that somebody listens to here."""
         return list(self._listeners)
@@ -427,6 +442,8 @@ class Hub:
                 continue
             for listener in listeners:
                 listener.write(item.frame(listener.wire_format, listener.user))
+            self.deliveries += len(listeners)
+            self.delays.observe((self._now() - recorded.at).total_seconds())
             if isinstance(recorded.event, ENDINGS):
                 self._take_out(feed.room, recorded.event.user)
 
@@ -458,6 +475,7 @@ class Hub:
 
     async def _read_on(self, feed: Feed) -> bool:
         """Deliver what the log has after a feed's head; return whether there is more."""
+        self.gap_reads += 1
         try:
             events = await self._reader.stream(room_stream(feed.room), feed.head, PAGE)
             await self._people.load(named_in(events))

@@ -113,7 +113,7 @@ class Presence:
     def _tell(self, changes: dict[str, Change]) -> None:
         hearers: dict[str, set[Listener]] = {}
         for room, listeners in self._hub.attended(MOST_MEMBERS):
-            for user in changes.keys() & room.members.keys():
+            for user in [user for user in changes if user in room.members]:
                 hearers.setdefault(user, set()).update(listeners)
                 self._tell_room(room, listeners, changes[user])
         for user, listeners in hearers.items():

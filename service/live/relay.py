@@ -11,7 +11,6 @@ none comes back it is deaf: it says so and subscribes anew. What it missed is re
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Self, cast
 
 import msgspec
@@ -40,7 +39,10 @@ log = logging.getLogger("onrecord.relay")
 
 
 class Relay:
-    """Passes a node's news to the others, and theirs to whoever takes that kind."""
+    """Passes a node's news to the others, and theirs to whoever takes that kind.
+
+    For metrics: `published` and `taken` messages, `forged` ones, `resyncs` and what `_put` had no room for.
+    """
 
     def __init__(
         self, backend: Callable[[Missed], InProcessBackend | RelayBackend], envelope: Envelope
@@ -54,9 +56,13 @@ class Relay:
         self._hear_room: dict[str, HearRoom] = {}
         self._on_missed: list[Callable[[], None]] = []
         self._on_resync: list[Callable[[], None]] = []
-        self._heard_at = -DEAF_AFTER
+        self._heard_at = asyncio.get_running_loop().time() - DEAF_AFTER
         self._was_hearing = False
+        self.published = 0
+        self.taken = 0
         self.forged = 0
+        self.resyncs = 0
+        self._not_put = 0
 
     # What a node says.
 
@@ -99,7 +105,22 @@ class Relay:
     @property
     def hearing(self) -> bool:
         """Whether what other nodes say arrives here, as far as the last probe tells."""
-        return asyncio.get_running_loop().time() - self._heard_at < DEAF_AFTER
+        return self.silence < DEAF_AFTER
+
+    @property
+    def silence(self) -> float:
+        """Seconds since this node last heard itself."""
+        return asyncio.get_running_loop().time() - self._heard_at
+
+    @property
+    def queued(self) -> int:
+        """How many messages wait, to leave or to be taken."""
+        return self._outgoing.qsize() + self._backend.queued
+
+    @property
+    def dropped(self) -> int:
+        """How many messages found no room, or no connection."""
+        return self._not_put + self._backend.dropped
 
     def follow(self, room: str) -> None:
         """Hear a room's news from now on."""
@@ -130,6 +151,7 @@ class Relay:
         while True:
             channel, message = await self._outgoing.get()
             await self._broadcast.publish(channel, self._envelope.seal(channel, message))
+            self.published += 1
 
     async def probe(self) -> None:
         """Find out again and again whether this node hears, and mend it where it does not, until cancelled."""
@@ -154,8 +176,10 @@ class Relay:
 
     def _put(self, channel: str, message: Message) -> None:
         # Where too much waits already the others read it in the log.
-        with suppress(asyncio.QueueFull):
+        try:
             self._outgoing.put_nowait((channel, message))
+        except asyncio.QueueFull:
+            self._not_put += 1
 
     def _listen_to(self, channel: str) -> None:
         if channel not in self._followed:
@@ -176,6 +200,7 @@ class Relay:
             if channel == NODES:
                 self._hears()
             return
+        self.taken += 1
         message = self._envelope.open(channel, sealed)
         if message is None:
             self.forged += 1
@@ -190,5 +215,6 @@ class Relay:
         self._heard_at = asyncio.get_running_loop().time()
         if not self._was_hearing:
             self._was_hearing = True
+            self.resyncs += 1
             for hear in self._on_resync:
                 hear()

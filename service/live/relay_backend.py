@@ -62,11 +62,22 @@ class RelayBackend(BroadcastBackend):
         self._outbox: deque[tuple[str, bytes]] = deque(maxlen=size)
         self._to_send = asyncio.Event()
         self._sending = False
+        self._unsent = 0
         self._channels: set[str] = set()
         self._changes: dict[str, bool] = {}
         self._changed = asyncio.Event()
         self._hearing: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def queued(self) -> int:
+        """How many messages wait here, to leave or to be taken."""
+        return len(self._outbox) + self._inbox.queued
+
+    @property
+    def dropped(self) -> int:
+        """How many messages found no room, or no connection."""
+        return self._unsent + self._inbox.dropped
 
     async def connect(self) -> None:
         """Begin; Redis may come later."""
@@ -98,6 +109,7 @@ class RelayBackend(BroadcastBackend):
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Send a message, soon; during an outage it is dropped, and where too many wait, the oldest."""
+        self._unsent += not self._sending or len(self._outbox) == self._outbox.maxlen
         if self._sending:
             self._outbox.append((channel, message))
             self._to_send.set()
@@ -153,6 +165,7 @@ class RelayBackend(BroadcastBackend):
                     self._to_send.clear()
             finally:
                 self._sending = False
+                self._unsent += len(self._outbox)
                 self._outbox.clear()
 
     async def _publish_some(self, connection: Any) -> None:

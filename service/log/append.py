@@ -9,7 +9,7 @@ The rule: an entry's future is resolved only after its commit, and after `placed
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +21,7 @@ from service.domain.streams import NEW_MESSAGE, stream_id
 from service.errors import Overloaded, Unavailable
 from service.log.mapper import Mapper, Row, Stored
 from service.log.trouble import PAUSE, TROUBLE, passes
+from service.measures import SIZES, Histogram
 
 if TYPE_CHECKING:
     import asyncpg
@@ -86,7 +87,8 @@ class Appender:
     """The node's only way to write events.
 
     `known_head` answers how far this node has a stream (None: it does not follow it); `placed` is given every
-    batch right after its commit.
+    batch right after its commit. For metrics: `batches` (events in each), `commits` (seconds of each), `outcomes` of
+    entries, `retries` of batches and `unavailable`, the entries that were given up.
     """
 
     def __init__(
@@ -108,6 +110,11 @@ class Appender:
         self._wake = asyncio.Event()
         self._ended = False
         self._connection: asyncpg.Connection[Any] | None = None
+        self.batches = Histogram(SIZES)
+        self.commits = Histogram()
+        self.outcomes: Counter[Outcome] = Counter()
+        self.retries = 0
+        self.unavailable = 0
 
     def offer(self, entry: Entry) -> "asyncio.Future[Placed]":
         """Queue an entry; the future resolves after its commit, or raises `Unavailable`.
@@ -149,6 +156,11 @@ class Appender:
         """How many entries wait for the next commit."""
         return len(self._queue)
 
+    @property
+    def queued_bytes(self) -> int:
+        """Roughly the bytes of those that wait."""
+        return self._queued_bytes
+
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
         events = size = 0
@@ -183,20 +195,25 @@ class Appender:
         """Send the batch until there is an answer; every try sends the same."""
         sent = arguments(entries, self._known_head)
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._deadline
+        began = loop.time()
+        until = began + self._deadline
         while True:
             try:
                 async with asyncio.timeout_at(until):
                     connection = await self._connected()
-                    return await connection.fetch(_APPEND, *sent)
+                    rows = await connection.fetch(_APPEND, *sent)
             except TROUBLE as error:
                 if not passes(error):
                     raise
+                self.retries += 1
                 log.warning("append_retry", extra={"problem": repr(error)})
                 self._drop_connection()
                 if loop.time() >= until:
                     raise Unavailable from error
                 await asyncio.sleep(PAUSE)
+            else:
+                self.commits.observe(loop.time() - began)
+                return rows
 
     async def _connected(self) -> "asyncpg.Connection[Any]":
         if self._connection is None or self._connection.is_closed():
@@ -211,6 +228,8 @@ class Appender:
 
     def _settle(self, batch: list[_Waiting], rows: list[Any]) -> None:
         result = read_batch([entry for entry, _ in batch], rows, self._mapper)
+        self.batches.observe(sum(map(len, result.written.values())))
+        self.outcomes.update(placed.outcome for placed in result.placed)
         try:
             self._placed(result)
         except Exception:
@@ -223,6 +242,7 @@ class Appender:
     def _fail(self, batch: list[_Waiting]) -> None:
         for _, future in batch:
             if not future.done():
+                self.unavailable += 1
                 future.set_exception(Unavailable())
 
 

@@ -37,7 +37,7 @@ class Lease:
     """This node's lease.
 
     `fenced` is called when the row says that another node found it run out, `renewed` after each renewal; both with the
-    incarnation that holds from then on.
+    incarnation that holds from then on. For metrics: `renewed_at`, by the loop's clock, and `fencings`, of this node.
     """
 
     def __init__(
@@ -51,6 +51,8 @@ class Lease:
         self._database = database
         self._deadline = deadline
         self._taken = asyncio.Event()
+        self.renewed_at: float | None = None
+        self.fencings = 0
 
     async def run(self) -> None:
         """Take the lease and renew it until cancelled."""
@@ -95,12 +97,14 @@ class Lease:
         elif not await self._fetch(_RENEW, self.incarnation, span):
             self._begin_anew()
             await self._keep()
+        self.renewed_at = asyncio.get_running_loop().time()
         self.renewed()
 
     def _begin_anew(self) -> None:
         log.error("fenced", extra={"node": self.node, "incarnation": str(self.incarnation)})
         # No await before everybody here is told: nothing may be done under the old incarnation any more.
         self.incarnation = uuid4()
+        self.fencings += 1
         self._taken.clear()
         self.fenced()
 

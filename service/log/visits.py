@@ -132,6 +132,11 @@ class Visits:
         self._settled.set()
         self.missed = 0
 
+    @property
+    def waiting(self) -> int:
+        """How many sessions wait to be recorded."""
+        return len(self._todo)
+
     def opened(self, session: str, user: str, address: str | None, client: str | None) -> None:
         """Note that a session has begun. Where too many wait already it is not recorded at all, and counted."""
         if len(self._visits) >= MAX_VISITS:

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from service.errors import Malformed, Unavailable
+from service.metrics.endpoint import Metrics
 from service.protocol.pages import DemoSignIn, Readiness
 from service.wire import documents
 from service.wire.audits import AUDITS, Audits
@@ -53,9 +54,18 @@ class Http:
             *routes(self._s, AUDITS, Audits(self._s)),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
+<<<<<<< HEAD
         if self._s.settings.dev:
             served.append(Route("/dev/token", self.demo_token, methods=["POST"]))
         return served
+=======
+        settings = self._s.settings
+        if not settings.metrics_port:
+            routes.append(Metrics(self._s.exposition, settings.metrics_token).route())
+        if settings.dev:
+            routes.append(Route("/dev/token", self.demo_token, methods=["POST"]))
+        return routes
+>>>>>>> main
 
     async def page(self, _request: Request) -> Response:
         """`GET /`: the web client."""

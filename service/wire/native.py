@@ -38,7 +38,7 @@ from service.wire.origins import allowed_origin
 from service.wire.reception import Reception, described
 from service.wire.services import Services
 from service.wire.session import Session
-from service.wire.transport import EXTENSION, Transport
+from service.wire.transport import ABNORMAL, EXTENSION, Transport
 
 NATIVE = "native"
 
@@ -65,7 +65,7 @@ class _Closed(Exception):
 class NativeSession(Session):
     """A session of this door; a `tag` is the command's `ref`."""
 
-    wire_format = NATIVE
+    door = wire_format = NATIVE
 
     def welcome(self, connected: Connected) -> None:
         """See `Session.welcome`."""
@@ -89,7 +89,7 @@ class NativeDoor:
 
     def __init__(self, services: Services) -> None:
         self._s = services
-        self._reception = Reception(services)
+        self._reception = Reception(services, NATIVE)
 
     async def serve(self, websocket: WebSocket) -> None:
         """Serve one connection."""
@@ -99,6 +99,12 @@ class NativeDoor:
             return
         await websocket.accept()
         transport = cast("Transport", websocket.scope["extensions"][EXTENSION])
+        try:
+            await self._converse(websocket, transport, early)
+        finally:
+            self._reception.went(transport.ending.code if transport.ending else ABNORMAL)
+
+    async def _converse(self, websocket: WebSocket, transport: Transport, early: str | None) -> None:
         try:
             session = await self._connect(websocket, transport, early)
         except _Closed:
@@ -116,13 +122,16 @@ class NativeDoor:
     def _denial(self, websocket: WebSocket, early: str | None) -> PlainTextResponse | None:
         """Return why a connection is refused before it is one."""
         if not allowed_origin(websocket.headers, self._s.settings.origins):
+            self._reception.came("foreign_origin")
             return PlainTextResponse("This origin is not allowed.", 403)
         if not self._s.readiness.ready:
+            self._reception.came("not_ready")
             return PlainTextResponse("The log cannot be reached yet; come back.", 503, {"Retry-After": "1"})
         try:
             if early is not None:
                 self._reception.count(self._s.tokens.verify(early))
         except TooManyConnections as error:
+            self._reception.came(error.code)
             return PlainTextResponse(str(error), 429)
         except (TokenInvalid, TokenExpired):
             pass  # the first frame may bring a better one
@@ -133,9 +142,11 @@ class NativeDoor:
             async with asyncio.timeout(self._s.settings.connect_timeout):
                 frame = await self._first_frame(websocket, transport)
         except TimeoutError:
+            self._reception.came("too_late")
             transport.close(Close.TOKEN_INVALID, "no connect in time")
             raise _Closed from None
         if frame.protocol != PROTOCOL:
+            self._reception.came("protocol_version")
             transport.close(Close.PROTOCOL_VERSION, f"this server speaks protocol {PROTOCOL}")
             raise _Closed
         try:
@@ -145,6 +156,7 @@ class NativeDoor:
             session.client = described(websocket.headers.get("user-agent"))
             await self._reception.admit(session, identity, frame)
         except OnRecordError as error:
+            self._reception.came(error.code)
             close = CLOSES.get(type(error))
             reason = str(error)[:100] if close else "cannot serve now; come back"
             transport.close(close or Close.SHUTTING_DOWN, reason)

@@ -161,6 +161,13 @@ def _others(known: schemas.Catalogue) -> Part:
                 },
             }
         },
+        "/metrics": {
+            "get": {
+                **_plain("metrics", "What the node counts, for Prometheus.", {"text/plain": text}),
+                "description": "Where ONRECORD_METRICS_TOKEN is set, that is the bearer token; where "
+                "ONRECORD_METRICS_PORT is, it is at that port and not here.",
+            }
+        },
         "/asyncapi.yaml": {
             "get": _plain("asyncapi", "The AsyncAPI document of the doors.", {"application/yaml": yaml})
         },

@@ -4,8 +4,11 @@ The rule: commands of one connection are begun one after the other, each is answ
 that fails ends neither the connection nor any other command.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from service.domain.person import require_standing
 from service.errors import (
@@ -25,6 +28,7 @@ from service.wire.auth import CHAT, Identity
 from service.wire.handlers import Handlers, Later, Reply, Then
 from service.wire.services import Services
 from service.wire.session import Session
+from service.wire.tally import OK, UNREAD
 
 MAX_REFUSED = 100
 """Commands in a row that may be refused as too many, before the connection is closed with 4009."""
@@ -39,10 +43,12 @@ log = logging.getLogger("onrecord.door")
 
 
 class Reception:
-    """The part of the doors that is the same for all."""
+    """The part of the doors that is the same for all; `door` names one in the metrics."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, door: str) -> None:
         self._s = services
+        self._door = door
+        self._tally = services.tally
         self._handlers = Handlers(services)
 
     def check(self, token: str | None) -> Identity:
@@ -89,6 +95,7 @@ class Reception:
             if identity.name:
                 await self._s.chat.name(identity.user, identity.name)
             await self._handlers.connect(session, frame)
+            self.came(OK)
         except BaseException as error:
             if session.connected and isinstance(error, Exception):
                 session.close(Close.SHUTTING_DOWN, "cannot serve now; come back")
@@ -100,25 +107,49 @@ class Reception:
                 raise
             raise Unavailable from error
 
+    def came(self, outcome: str) -> None:
+        """Count somebody who came, and what became of it."""
+        self._tally.handshakes[self._door, outcome] += 1
+
+    def went(self, code: int) -> None:
+        """Count a connection that ended, at whatever point."""
+        self._tally.closes[self._door, code] += 1
+
     async def carry_out(self, session: Session, tag: str | None, decode: Callable[[], Frame]) -> None:
         """Carry out one command, and answer it."""
+        began, kind = asyncio.get_running_loop().time(), UNREAD
         try:
             self._s.rate.take(session.user)
             session.refused = 0
             self._s.presence.touch(session.user, session.id)
             frame = decode()
+            kind = frame.type
             await session.ready()
-            _answer(session, tag, await self._handlers.by_type[frame.type](session, frame))
-        except TooManyRequests as error:
-            session.refused += 1
-            session.refuse(tag, error)
-            if session.refused > MAX_REFUSED:
-                session.close(Close.TOO_MANY_REQUESTS, "too many requests")
+            reply = await self._handlers.by_type[kind](session, frame)
+            _answer(session, tag, reply)
         except OnRecordError as error:
-            session.refuse(tag, error)
-        except Exception:
+            self._tally.answered(kind, error, began)
+            self._refuse(session, tag, error)
+        except Exception as error:
+            self._tally.answered(kind, error, began)
             log.exception("command_failed", extra={"session": session.id})
             session.refuse(tag, Unavailable())
+        else:
+            if isinstance(reply, Later):
+                reply.answer.add_done_callback(partial(self._answered_later, kind, began))
+            else:
+                self._tally.answered(kind, None, began)
+
+    def _answered_later(self, kind: str, began: float, answer: "asyncio.Future[Any]") -> None:
+        self._tally.answered(kind, Unavailable() if answer.cancelled() else answer.exception(), began)
+
+    @staticmethod
+    def _refuse(session: Session, tag: str | None, error: OnRecordError) -> None:
+        session.refuse(tag, error)
+        if isinstance(error, TooManyRequests):
+            session.refused += 1
+            if session.refused > MAX_REFUSED:
+                session.close(Close.TOO_MANY_REQUESTS, "too many requests")
 
     async def end(self, session: Session) -> None:
         """Let a session go whose connection has ended, or is ending."""

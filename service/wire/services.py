@@ -18,11 +18,13 @@ from service.log.notify import Pulse
 from service.log.past import PastReader
 from service.log.read import LogReader
 from service.log.readiness import Readiness
+from service.metrics.exposition import Exposition
 from service.settings import Settings
 from service.wire.attendance import Attendance
 from service.wire.auth import Tokens
 from service.wire.limits import Rate
 from service.wire.sessions import Sessions
+from service.wire.tally import Tally
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,5 +50,7 @@ class Services:
     presence: Presence
     typing: Typing
     attendance: Attendance
+    tally: Tally
+    exposition: Exposition
     now: Callable[[], datetime]
     """The database's time."""

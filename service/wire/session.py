@@ -11,6 +11,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import ClassVar
 from uuid import uuid4
 
 from service.chat import Receipt
@@ -37,6 +38,9 @@ class Session(ABC):
     How events and answers are worded is the door's. A `tag` is what an answer is addressed to: whatever the door calls
     a command, or None where nobody waits for an answer.
     """
+
+    door: ClassVar[str]
+    """The door's name in the metrics."""
 
     @property
     @abstractmethod
@@ -94,6 +98,11 @@ class Session(ABC):
     def closing(self) -> bool:
         """Whether the connection is ending."""
         return self._transport.closing
+
+    @property
+    def outbox(self) -> int:
+        """Bytes that wait for the client."""
+        return self._transport.outbox
 
     def hold(self) -> None:
         """Take no further commands; those that were received are still answered."""

@@ -37,7 +37,10 @@ _RECEIVE_AHEAD = 4  # messages the application has not taken yet, before reading
 _SLICE = 4096  # bytes parsed at a time: so far can a segment full of tiny messages run past that bound
 _SECOND_LOOK = 0.1  # seconds
 
-_NORMAL, _ABNORMAL, _INTERNAL_ERROR = 1000, 1006, 1011  # RFC 6455, section 7.4.1
+ABNORMAL = 1006
+"""Stands for a connection that was lost without a word (RFC 6455, section 7.4.1)."""
+
+_NORMAL, _INTERNAL_ERROR = 1000, 1011  # the same section
 
 
 class Ending(NamedTuple):
@@ -89,6 +92,10 @@ class Transport(Protocol):
     @property
     def taken(self) -> bool:
         """Whether the application has taken all that was read, and waits for more."""
+
+    @property
+    def outbox(self) -> int:
+        """Bytes that wait for the peer."""
 
 
 class WebSocketTransport(Transport, Protocol):
@@ -187,6 +194,11 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         """See `Transport.taken`."""
         return self._app_waits and self.queue.empty()
 
+    @property
+    def outbox(self) -> int:
+        """See `Transport.outbox`."""
+        return self.transport.get_write_buffer_size()
+
     def _require_handshake(self) -> None:
         if not self.closing:
             raise RuntimeError("the WebSocket handshake is not complete")
@@ -230,7 +242,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         self.stop_keepalive()
         if self.close_timer is not None:
             self.close_timer.cancel()
-        self._tell_app(_ABNORMAL, "")
+        self._tell_app(ABNORMAL, "")
         self._unread.clear()
         self.writable.set()
         self.connections.discard(self)

@@ -170,7 +170,7 @@ def test_in_a_direct_room_all_are_equal(user: str, when: RoomCommand, then: Any)
 
 def test_a_pinned_message_comes_off_the_wall_with_its_deletion() -> None:
     state = scene("public", PINNED)
-    assert state.pinned == {SAID}
+    assert set(state.pinned) == {SAID}
     assert outcome(state, PIN, "owner", about()) == []
     assert outcome(state, UNPIN, "owner", about()) == [UNPINNED]
     assert outcome(state, DELETE, "member", about()) == [UNPINNED, DELETED]

@@ -76,3 +76,17 @@ async def test_what_arrives_while_a_repair_waits_for_names_is_delivered_too() ->
     await until(lambda: len(ear.heard) == 4)
     assert ear.heard == [1, 2, 3, 4]
     await hub.close()
+
+
+async def test_a_connection_that_ends_in_the_write_that_makes_it_level_is_told_of_nothing_later() -> None:
+    log, hub = world()
+    ear = Ear("alice", 0)
+    ear.on_ending = lambda: hub.halt(ear, "general")
+    ear.takes = 2
+    await hub.listen(ear, "general", 0)
+    hub.deliver({STREAM: [log.append(MessagePosted(author="alice", content="later", ref="r"))]})
+    hub.quit(ear, "general")
+    assert ear.heard == [1, 2]
+    assert ear.stretches == [(1, 2)]
+    assert not hub.listening("general")
+    await hub.close()

@@ -11,7 +11,7 @@ import pytest
 from projections import PROJECTIONS, activity, messages, rebuild, rooms
 from projections.check import verify
 from projections.projection import Projection
-from projections.projector import run_all
+from projections.projector import Projector
 from projections.runner import Runner
 from projections.spans import tracked
 from projections.tail import snapshot
@@ -152,7 +152,7 @@ async def test_a_read_model_that_somebody_wrote_to_is_filled_again_where_that_is
         assert not await equal(here, projection)
     asking = "INSERT INTO notification_tracking (application_name, notification_id) VALUES ($1, 0)"
     await here.connection.execute(asking, rebuild.again(projection))
-    following = asyncio.create_task(run_all(here.connect, here.node.mapper, [projection], 0.05))
+    following = asyncio.create_task(Projector(here.connect, here.node.mapper, [projection], 0.05).run())
     await until(lambda: _is_mended(here, projection))
     await here.happen(said("after"))
     await until(lambda: _is_level(here, projection))

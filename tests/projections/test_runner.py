@@ -12,7 +12,7 @@ import pytest
 from projections import PROJECTIONS, message_rows, messages, read_receipts, rooms, spans
 from projections.check import verify
 from projections.projection import Projection
-from projections.projector import run_all, run_each
+from projections.projector import Projector, run_each
 from projections.runner import Runner
 from projections.spans import tracked
 from service.domain.events import Recorded
@@ -219,7 +219,7 @@ async def test_an_event_of_a_newer_version_stops_the_projection_right_before_it(
     entry = await here.node.entry(*said("x")[2], guard=())
     await here.node.appender.offer(msgspec.structs.replace(entry, stored=(stranger,)))
     await here.happen(said("after"))
-    await asyncio.wait_for(run_all(here.connect, here.node.mapper, PROJECTIONS, 0.05), 60)
+    await asyncio.wait_for(Projector(here.connect, here.node.mapper, PROJECTIONS, 0.05).run(), 60)
     for projection in PROJECTIONS:
         assert await tracked(here.connection, projection.table) == 3
         assert await equal(here, projection)

@@ -128,6 +128,11 @@ class Connection:
         """See `Transport.taken`."""
         return self._socket.taken if self._socket is not None else not self.posting
 
+    @property
+    def outbox(self) -> int:
+        """Bytes that wait for the client."""
+        return self._socket.outbox if self._socket is not None else self._polling.size
+
     # What comes from the client.
 
     async def take(self, packet: Packet) -> None:

@@ -22,7 +22,7 @@ from service.wire.engineio.heart import Heart
 from service.wire.engineio.interface import Settings, Upper
 from service.wire.engineio.polls import Polls
 from service.wire.frames import text_frame
-from service.wire.transport import EXTENSION, WebSocketTransport
+from service.wire.transport import EXTENSION, Ending, WebSocketTransport
 
 _NORMAL = 1000
 
@@ -32,14 +32,19 @@ Gate = Callable[[Headers, bool], Refused | None]
 
 
 class Engine:
-    """The sessions of this process; `accept` builds on each, `gate` guards the door."""
+    """The sessions of this process; `accept` builds on each, `gate` guards the door, `ended` hears how each ended."""
 
     def __init__(
-        self, settings: Settings, accept: Callable[[Connection], Upper], gate: Gate = lambda *_: None
+        self,
+        settings: Settings,
+        accept: Callable[[Connection], Upper],
+        gate: Gate = lambda *_: None,
+        ended: Callable[[Ending], None] = lambda _ending: None,
     ) -> None:
         self.settings = settings
         self._accept = accept
         self._gate = gate
+        self._ended = ended
         self._heart = Heart(settings)
         self._upgrades: Deadlines[WebSocketTransport] = Deadlines(
             settings.upgrade_timeout, lambda socket: socket.close(_NORMAL, "no upgrade in time")
@@ -137,6 +142,8 @@ class Engine:
 
     def _forget(self, connection: Connection) -> None:
         self._connections.pop(connection.sid, None)
+        if connection.ending is not None:
+            self._ended(connection.ending)
 
 
 async def _receive(websocket: WebSocket) -> Packet | None:

@@ -28,7 +28,7 @@ from service.wire.reception import Reception, described
 from service.wire.services import Services
 from service.wire.socketio.recovering import Begin, RecoveringSession
 from service.wire.socketio.server import ConnectRefused, Server
-from service.wire.socketio.session import SocketSession
+from service.wire.socketio.session import SOCKETIO, SocketSession
 from service.wire.socketio.socket import Socket
 
 PATH = "/socket.io/"
@@ -46,7 +46,7 @@ class SocketIoDoor:
     def __init__(self, services: Services) -> None:
         self._s = services
         settings = services.settings
-        self._reception = Reception(services)
+        self._reception = Reception(services, SOCKETIO)
         self._sessions: dict[Socket, SocketSession] = {}
         self._server = Server({MAIN: self}, settings.connect_timeout, settings.max_frame)
         self.engine = Engine(
@@ -59,6 +59,7 @@ class SocketIoDoor:
             ),
             self._server.accept,
             self._gate,
+            lambda ending: self._reception.went(ending.code),
         )
 
     def routes(self) -> list[BaseRoute]:
@@ -72,12 +73,15 @@ class SocketIoDoor:
 
     def _gate(self, headers: Headers, opening: bool) -> Refused | None:  # noqa: FBT001 - the interface of the engine
         if not allowed_origin(headers, self._s.settings.origins):
+            self._reception.came("foreign_origin")
             return refused(Problem.FORBIDDEN)
         if not opening:
             return None
         if not self._s.readiness.ready:
+            self._reception.came("not_ready")
             return _not_now("The log cannot be reached yet; come back.")
         if len(self._server.strangers) >= MAX_STRANGERS:
+            self._reception.came("too_many_strangers")
             return _not_now("Too many connections wait to say who they are; come back.")
         return None
 
@@ -96,6 +100,7 @@ class SocketIoDoor:
             await self._reception.admit(session, identity, frame)
         except OnRecordError as error:
             self._sessions.pop(socket, None)
+            self._reception.came(error.code)
             fields = error_fields(error)
             raise ConnectRefused(fields.pop("message"), fields) from error
 

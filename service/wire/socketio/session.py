@@ -9,9 +9,13 @@ from service.wire.auth import Identity
 from service.wire.session import Session
 from service.wire.socketio.socket import Socket
 
+SOCKETIO = "socketio"
+
 
 class SocketSession(Session):
     """A client in the main namespace; a `tag` is the number of the ack that it waits for."""
+
+    door = SOCKETIO
 
     def __init__(self, socket: Socket, hub: Hub, identity: Identity, max_rooms: int) -> None:
         super().__init__(socket, hub, identity, max_rooms)

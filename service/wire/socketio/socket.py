@@ -92,6 +92,11 @@ class Socket:
         """Whether all that was read is begun."""
         return self.connection.taken
 
+    @property
+    def outbox(self) -> int:
+        """Bytes that wait for the connection's client."""
+        return self.connection.outbox
+
     def end(self, ending: Ending) -> None:
         """Hear that the client is out."""
         self.ending = ending

@@ -1,0 +1,80 @@
+"""Connections to Postgres that several share: asyncpg's pool, which never waits for a server that does not answer.
+
+A call that is given up at its deadline leaves a connection of which nobody knows what the server makes of it. asyncpg
+would wait for the server's word before it gives that connection to anybody else, without end where the network swallows
+everything, and whoever gave up would wait with it. The rule: a connection that does not come back in order within
+`RETURN_WITHIN` is cut, and that is nobody's trouble.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+from asyncpg.pool import Pool as AsyncpgPool
+
+from service.log.trouble import TROUBLE
+from service.measures import Histogram
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+RETURN_WITHIN = 0.5
+"""Seconds that a connection has to be clean again after its use."""
+
+IDLE = 300.0
+"""Seconds after which a connection that nobody used is closed."""
+
+CLOSE_WITHIN = 3.0
+"""Seconds that a pool has to give its connections back when it is closed."""
+
+
+class Pool(AsyncpgPool):
+    """A pool of at most `size` connections; `deadline` is in seconds and bounds a connect and a statement.
+
+    For metrics: `waits`, the seconds until each use had its connection, and `waiting`, how many wait now.
+    """
+
+    def __init__(self, url: str, size: int, deadline: float) -> None:
+        super().__init__(
+            url,
+            connection_class=asyncpg.Connection,
+            record_class=asyncpg.Record,
+            min_size=0,
+            max_size=size,
+            max_queries=50_000,  # asyncpg's own default, as there is none in its class
+            max_inactive_connection_lifetime=IDLE,
+            loop=asyncio.get_running_loop(),
+            timeout=deadline,
+            command_timeout=deadline,
+        )
+        self.waits = Histogram()
+        self.waiting = 0
+
+    async def release(
+        self,
+        connection: "PoolConnectionProxy[Any]",
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - the library's
+    ) -> None:
+        """Take a connection back, or cut it: whoever used it has their answer."""
+        with suppress(*TROUBLE):
+            await super().release(connection, timeout=timeout or RETURN_WITHIN)
+
+    async def leave(self) -> None:
+        """Close in order, or at once where a connection does not come back."""
+        try:
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await self.close()
+        except TimeoutError:
+            self.terminate()
+
+    async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109 - the library's
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        self.waiting += 1
+        try:
+            return await super()._acquire(timeout)  # type: ignore[misc] # the stubs leave it out
+        finally:
+            self.waiting -= 1
+            self.waits.observe(clock() - began)

@@ -1,0 +1,1 @@
+"""The numbers to watch: what the parts count, under names that Prometheus keeps."""

@@ -1,0 +1,107 @@
+"""What the commands about read models run, put together from the parts; beside `service.app`, under the same rule."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import asyncpg
+import msgspec
+import uvloop
+
+from projections import PROJECTIONS, check
+from projections.projector import Projector
+from service import logs, supervise
+from service.audit.sealer import Sealer
+from service.log.keys import KeyRing
+from service.log.mapper import Mapper
+from service.metrics.endpoint import aside
+from service.metrics.exposition import Exposition
+from service.metrics.process import Pulse
+from service.proving import sealer
+from service.scrape.projector import ProjectorMetrics
+from service.settings import Settings
+
+
+def run_projector(settings: Settings, only: str | None) -> int:
+    """`onrecord project run`: the projector, until it is told to stop."""
+    logs.configure(words=False)
+
+    async def run() -> None:
+        following, sealing = projector(settings, only), None if only else sealer(settings)
+        pulse, numbers = Pulse(settings.node), ProjectorMetrics(runners=following.runners, sealer=sealing)
+        with pulse.watching_gc():
+            async with (
+                aside(settings, Exposition(pulse.write, numbers.write)),
+                supervise.background(pulse=pulse.run),
+            ):
+                await project(following, sealing)
+
+    _run(run())
+    return 0
+
+
+def run_project_status(settings: Settings, names: Sequence[str]) -> int:
+    """`onrecord project status`: a JSON line per projection."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
+        try:
+            wanted = {projection.name for projection in _chosen(names)}
+            for line in await check.status(connection):
+                if line["name"] in wanted:
+                    _print_json(line)
+        finally:
+            await connection.close()
+
+    _run(run())
+    return 0
+
+
+def run_project_verify(settings: Settings, names: Sequence[str]) -> int:
+    """`onrecord project verify`: a JSON line per projection; 1 where a read model differs from the log."""
+
+    async def run() -> bool:
+        mapper = Mapper(KeyRing(settings.key_encryption_key))
+        connection = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
+        try:
+            results = [await check.verify(connection, mapper, projection) for projection in _chosen(names)]
+        finally:
+            await connection.close()
+        for line in results:
+            _print_json(line)
+        return all(line["equal"] for line in results)
+
+    return 0 if _run(run()) else 1
+
+
+async def project(following: Projector, sealing: Sealer | None) -> None:
+    """The projections, and beside them all the sealer, which follows the log as they do."""
+    if sealing is None:
+        await following.run()
+    else:
+        async with supervise.background(seal=sealing.run):
+            await following.run()
+
+
+def projector(settings: Settings, only: str | None = None) -> Projector:
+    """Return the projector, of one read model alone where that is named."""
+    return Projector(
+        lambda: asyncpg.connect(settings.database_url, timeout=settings.database_timeout),
+        Mapper(KeyRing(settings.key_encryption_key)),
+        _chosen([only] if only else []),
+        settings.catchup_interval,
+    )
+
+
+def _chosen(names: Sequence[str]) -> list[Any]:
+    known = {projection.name: projection for projection in PROJECTIONS}
+    return [known[name] for name in names] if names else list(known.values())
+
+
+def _print_json(value: object) -> None:
+    print(msgspec.json.encode(value).decode())  # noqa: T201 - a command's output
+
+
+def _run(main: Coroutine[Any, Any, Any]) -> Any:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as running:
+        return running.run(main)

@@ -1,0 +1,35 @@
+"""The numbers of a projector, read from its runners and its sealer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from projections.runner import Runner
+from service.audit.sealer import Sealer
+from service.metrics.exposition import Sheet
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectorMetrics:
+    """The parts of a projector that count something; one that projects a single read model seals nothing."""
+
+    runners: Sequence[Runner]
+    sealer: Sealer | None
+
+    def write(self, sheet: Sheet) -> None:
+        """Be a `Source`."""
+        for runner in self.runners:
+            self._runner(sheet, runner, runner.projection.name)
+        if self.sealer is not None:
+            sheet.put("onrecord_sealer_leading", self.sealer.leading)
+            if self.sealer.leading:
+                sheet.put("onrecord_sealed_events", self.sealer.size)
+
+    @staticmethod
+    def _runner(sheet: Sheet, runner: Runner, name: str) -> None:
+        sheet.put("onrecord_projector_leading", runner.leading, name)
+        sheet.put("onrecord_projector_stopped", runner.stopped is not None, name)
+        sheet.put("onrecord_projector_position", runner.position, name)
+        sheet.put("onrecord_projector_behind_events", runner.behind, name)
+        sheet.put("onrecord_projector_events_total", runner.applied, name)
+        sheet.put("onrecord_projector_failures_total", runner.failures, name)
+        sheet.put("onrecord_projector_batch_duration_seconds", runner.batches, name)
