@@ -31,12 +31,9 @@ from service.log.clock import Clock
 from service.log.keys import KeyRing
 from service.log.leases import Lease
 from service.log.mapper import Mapper
-<<<<<<< HEAD
-from service.log.notify import Pulse
+from service.log.notify import Bell
 from service.log.past import PastReader
-=======
 from service.log.pool import CLOSE_WITHIN, Pool
->>>>>>> main
 from service.log.read import LogReader
 from service.log.readiness import Readiness
 from service.log.reaper import Reaper
@@ -104,7 +101,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             affected=telling.told, persons=standing.changed, renewed=news.renewed,
         )  # fmt: skip
         relay.on_missed(tail.wake)
-        pulse = Pulse()
+        bell = Bell()
         lease = Lease(database, settings.node, deadline=settings.database_timeout)
         recording = (database, appender, mapper, keys, lease, settings.database_timeout)
         visits, reaper = Visits(*recording), Reaper(*recording)
@@ -142,7 +139,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             log=reader,
             past=PastReader(database, mapper, settings.database_timeout),
             register=register.of_node(appender, mapper, keys),
-            pulse=pulse,
+            bell=bell,
             reads=reads,
             tokens=_tokens(settings),
             rate=rate,
@@ -164,7 +161,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
                 ready=readiness.run,
                 tail=lambda: readiness.then(tail.run),
                 notify=lambda: notify.listen(
-                    _connecting(settings), [tail.wake, pulse.beat], settings.database_timeout
+                    _connecting(settings), [tail.wake, bell.ring], settings.database_timeout
                 ),
                 receipts=receipts.run,
                 lease=lambda: readiness.then(lease.run),

@@ -148,10 +148,9 @@ class Settings:
     )
     max_rooms: int = _setting("rooms that one connection may hear", values.whole(1), 100)
     max_connections: int = _setting("connections of one user", values.whole(1), 10)
-<<<<<<< HEAD
     show_readings: bool = _setting(
         "whether owners of a room are shown who read its record", values.flag, False
-=======
+    )
     metrics_token: str = _setting(
         "what a scraper of /metrics has to show as its bearer token; unset: nothing",
         values.text,
@@ -162,7 +161,6 @@ class Settings:
         "port of /metrics alone, which then is nowhere else; each worker takes the next; 0: the node's own",
         values.whole(0, 65535),
         0,
->>>>>>> main
     )
     join_creates: bool = _setting(
         "whether joining a missing room opens it",

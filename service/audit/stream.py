@@ -15,7 +15,7 @@ import msgspec
 from service.audit.line import as_json
 from service.domain.events import Recorded
 from service.domain.streams import room_stream
-from service.log.notify import Pulse
+from service.log.notify import Bell
 from service.log.past import PastReader, Which
 
 PAGE = 500
@@ -39,11 +39,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stream:
-    """The log as lines. Every `interval` seconds, and at every beat of the pulse, whoever follows looks for more."""
+    """The log as lines. Every `interval` seconds, and at every ring of the bell, whoever follows looks for more."""
 
-    def __init__(self, past: PastReader, pulse: Pulse, interval: float) -> None:
+    def __init__(self, past: PastReader, bell: Bell, interval: float) -> None:
         self._past = past
-        self._pulse = pulse
+        self._bell = bell
         self._interval = interval
 
     async def lines(self, wanted: Wanted, end: int) -> AsyncIterator[bytes]:
@@ -66,7 +66,7 @@ class Stream:
         clock = asyncio.get_running_loop().time
         cursor, spoke = wanted.after, clock()
         while not over():
-            beat, end = self._pulse.count, await self._past.position()
+            rung, end = self._bell.count, await self._past.position()
             async for some in self.lines(msgspec.structs.replace(wanted, after=cursor), end):
                 yield some
                 spoke = clock()
@@ -74,7 +74,7 @@ class Stream:
             if clock() - spoke >= BREATH:
                 yield b"\n"
                 spoke = clock()
-            await self._pulse.after(beat, self._interval)
+            await self._bell.after(rung, self._interval)
 
     async def _bounds(self, wanted: Wanted, end: int) -> tuple[int, int]:
         after = wanted.after

@@ -24,21 +24,21 @@ PAUSE = 0.5
 log = logging.getLogger("onrecord.notify")
 
 
-class Pulse:
+class Bell:
     """Wakes whoever waits for something new in the log."""
 
     def __init__(self) -> None:
         self.count = 0
         self._next = asyncio.Event()
 
-    def beat(self) -> None:
+    def ring(self) -> None:
         """Something was appended, or may have been."""
         self.count += 1
         self._next.set()
         self._next = asyncio.Event()
 
     async def after(self, count: int, seconds: float) -> None:
-        """Wait for a beat later than the one numbered `count`, or for so long."""
+        """Wait for a ring later than the one numbered `count`, or for so long."""
         if self.count == count:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):

@@ -75,7 +75,7 @@ class Audits:
         wanted = _wanted(query)
         end = await self._s.past.position()
         await self._record(visitor, "events", query, room=query.room, person=query.person)
-        stream = Stream(self._s.past, self._s.pulse, self._s.settings.catchup_interval)
+        stream = Stream(self._s.past, self._s.bell, self._s.settings.catchup_interval)
         return stream.follow(wanted, self._over(visitor)) if query.follow else stream.lines(wanted, end)
 
     async def readings(self, visitor: Visitor, query: ReadingsQuery) -> Readings:

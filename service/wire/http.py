@@ -54,18 +54,12 @@ class Http:
             *routes(self._s, AUDITS, Audits(self._s)),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
-<<<<<<< HEAD
-        if self._s.settings.dev:
-            served.append(Route("/dev/token", self.demo_token, methods=["POST"]))
-        return served
-=======
         settings = self._s.settings
         if not settings.metrics_port:
-            routes.append(Metrics(self._s.exposition, settings.metrics_token).route())
+            served.append(Metrics(self._s.exposition, settings.metrics_token).route())
         if settings.dev:
-            routes.append(Route("/dev/token", self.demo_token, methods=["POST"]))
-        return routes
->>>>>>> main
+            served.append(Route("/dev/token", self.demo_token, methods=["POST"]))
+        return served
 
     async def page(self, _request: Request) -> Response:
         """`GET /`: the web client."""

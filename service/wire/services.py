@@ -14,7 +14,7 @@ from service.live.presence import Presence
 from service.live.relay import Relay
 from service.live.typing import Typing
 from service.log.mapper import Mapper
-from service.log.notify import Pulse
+from service.log.notify import Bell
 from service.log.past import PastReader
 from service.log.read import LogReader
 from service.log.readiness import Readiness
@@ -42,7 +42,7 @@ class Services:
     log: LogReader
     past: PastReader
     register: Register
-    pulse: Pulse
+    bell: Bell
     reads: Database
     tokens: Tokens
     rate: Rate

@@ -23,7 +23,7 @@ from service.domain.events import (
 )
 from service.domain.streams import person_stream, reader_stream, room_stream, session_stream
 from service.embedded import Servers
-from service.log.notify import Pulse
+from service.log.notify import Bell
 from service.log.past import PastReader, Which
 from tests.databases import Database, fresh_database
 from tests.log.nodes import GENERAL, message, until
@@ -35,8 +35,8 @@ slow = settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.re
 maybe = st.none
 
 
-def of_log(here: World, pulse: Pulse | None = None, interval: float = 0.05) -> Stream:
-    return Stream(PastReader(here.node.pool, here.node.mapper), pulse or Pulse(), interval)
+def of_log(here: World, bell: Bell | None = None, interval: float = 0.05) -> Stream:
+    return Stream(PastReader(here.node.pool, here.node.mapper), bell or Bell(), interval)
 
 
 async def read(here: World, **wanted: Any) -> list[dict[str, Any]]:
@@ -172,21 +172,21 @@ class Following:
 
 
 async def test_who_follows_hears_what_was_and_then_what_comes_once_each(some: World) -> None:
-    pulse = Pulse()
-    following = Following(of_log(some, pulse, interval=30), Wanted(after=3, room="general"))
+    bell = Bell()
+    following = Following(of_log(some, bell, interval=30), Wanted(after=3, room="general"))
     await until(lambda: len(following.heard) == 7)
     for number in range(3):
         await some.happen(("alice", GENERAL, (message(f"new {number}"),)))
         await some.happen(("alice", room_stream("other"), (RoomOpened(name="Other"),)))
-        pulse.beat()
+        bell.ring()
         await until(lambda: len(following.heard) == 8 + number)  # noqa: B023 - awaited at once
     assert [one["seq"] for one in following.heard] == list(range(4, 14))
     following.over = True
-    pulse.beat()
+    bell.ring()
     await following.task
 
 
-async def test_who_follows_hears_without_a_beat_too_and_breathes_in_silence(
+async def test_who_follows_hears_without_a_ring_too_and_breathes_in_silence(
     some: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "BREATH", 0.0)
@@ -199,12 +199,12 @@ async def test_who_follows_hears_without_a_beat_too_and_breathes_in_silence(
     await following.task
 
 
-async def test_a_beat_between_the_look_and_the_wait_is_not_missed() -> None:
-    pulse = Pulse()
-    seen = pulse.count
-    pulse.beat()
-    await pulse.after(seen, 3600)
-    waiting = asyncio.create_task(pulse.after(pulse.count, 3600))
+async def test_a_ring_between_the_look_and_the_wait_is_not_missed() -> None:
+    bell = Bell()
+    seen = bell.count
+    bell.ring()
+    await bell.after(seen, 3600)
+    waiting = asyncio.create_task(bell.after(bell.count, 3600))
     await asyncio.sleep(0)
-    pulse.beat()
+    bell.ring()
     await waiting
