@@ -4,11 +4,8 @@ Each reading is recorded first, in the name of the operating system's user.
 """
 
 import asyncio
-import os
-import pwd
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +25,7 @@ from service.log.mapper import Mapper
 from service.log.past import PastReader
 from service.log.read import LogReader
 from service.node import pool
+from service.operator import operator
 from service.protocol.events import timestamp
 from service.protocol.past import Moment
 from service.settings import Settings
@@ -97,17 +95,9 @@ async def record(connection: "asyncpg.Connection[Any]", reading: AuditRead, sett
     """
     keys = KeyRing(settings.key_encryption_key)
     try:
-        await register.of_command(connection, Mapper(keys), keys).note(reading, _operator())
+        await register.of_command(connection, Mapper(keys), keys).note(reading, operator())
     except asyncpg.InsufficientPrivilegeError as problem:
         raise NotRecorded(f"This reading cannot be recorded, so nothing is shown: {problem}.") from problem
-
-
-def _operator() -> str:
-    """Return the operating system's user, in a form that no chat user's id has."""
-    name = str(os.getuid())
-    with suppress(KeyError):
-        name = pwd.getpwuid(os.getuid()).pw_name
-    return f"os:{name}"
 
 
 def _print(

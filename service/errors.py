@@ -9,7 +9,7 @@ never logged as an error of ours: whose fault it is shows in the type.
     │   ├── Malformed, UnknownType, RefRequired, RefConflict, NotConnected
     │   ├── RoomNotFound, RoomExists, RoomIsArchived, NotAMember
     │   ├── NotAllowed (and of accounts: AccountErased, AccountSuspended)
-    │   ├── Muted, Banned, LastOwner, UserNotFound
+    │   ├── Muted, Banned, LastOwner, UserNotFound (and of the whole record: PersonUnknown)
     │   ├── MessageNotFound, MessageIsDeleted, MessageTooLong, EmptyMessage, UnsafeContent
     │   ├── TooManyRequests (and of connections: TooManyConnections), TooManyRooms
     │   └── TokenInvalid, TokenExpired
@@ -157,6 +157,12 @@ class UserNotFound(Refusal):
 
     code = "user_not_found"
     sentence = "{user} is not in {room}."
+
+
+class PersonUnknown(UserNotFound):
+    """`data`: `user`. Nobody of that id was ever here; said to administrators alone."""
+
+    sentence = "There is nothing on the record of a person {user}."
 
 
 class MessageNotFound(Refusal):

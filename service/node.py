@@ -7,6 +7,7 @@ there when a node begins: it listens, says that it is not ready, and is ready by
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from databases import Database
 
 from service import supervise
 from service.audit import register
+from service.audit.erase import erase
 from service.chat import Chat, Markers
 from service.live.bus import InProcessBackend, InProcessBus, Missed
 from service.live.envelope import Envelope, channel_prefix
@@ -147,6 +149,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             presence=presence,
             typing=typing,
             attendance=attendance,
+            erase=partial(erase, database, mapper, deadline=settings.database_timeout),
             tally=tally,
             exposition=Exposition(pulse.write, numbers.write, lag.write),
             now=clock.now,

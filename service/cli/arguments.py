@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from service.cli import audit, commands
 from service.protocol.commands import USER_ID
+from service.protocol.pages import Ground
 from service.protocol.past import Moment, NoMoment, moment_of
 
 if TYPE_CHECKING:
@@ -42,6 +45,12 @@ def parser() -> argparse.ArgumentParser:
         "--worker", type=int, help=argparse.SUPPRESS
     )  # what the parent starts: service.workers
     _add(words, "migrate", commands.migrate, "bring the schema to the newest version")
+    _add(
+        words,
+        "doctor",
+        commands.doctor,
+        "look at settings and servers, and say what is wrong; 1: something is",
+    )
     _add(words, "settings", commands.show_settings, "every setting: name, value, default, meaning")
     _add(words, "asyncapi", commands.asyncapi, "the AsyncAPI document of the doors, as YAML")
     _add(words, "openapi", commands.openapi, "the OpenAPI document of the HTTP side, as YAML")
@@ -113,6 +122,9 @@ def _add_proof(parts: "Words") -> None:
     what.add_argument("--room", metavar="ROOM")
     what.add_argument("--person", type=_user, metavar="USER", help="what they did, and what is about them")
     what.add_argument("--all", action="store_true")
+    erase = _add(parts, "erase", audit.erase, "destroy a person's keys, for good; on the record")
+    erase.add_argument("--person", required=True, type=_user, metavar="USER")
+    erase.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="why that is lawful")
     keys = _add(parts, "keys", audit.keys, "the public keys that sign checkpoints, the newest last")
     keys.add_argument("--rotate", action="store_true", help="make a new one, endorsed by the newest")
 
@@ -142,6 +154,13 @@ def _user(word: str) -> str:
             f"{word!r} is no user id: letters, digits and . _ @ | - (at most 128)"
         )
     return word
+
+
+def _ground(word: str) -> str:
+    with contextlib.suppress(msgspec.ValidationError):
+        if word.isprintable():
+            return msgspec.convert(word.strip(), Ground)
+    raise argparse.ArgumentTypeError("a ground is one line of 1 to 500 characters")
 
 
 def _duration(word: str) -> int:

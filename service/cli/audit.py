@@ -74,6 +74,14 @@ def export(args: argparse.Namespace) -> int:
     return run_export(settings, scope, args.out)
 
 
+def erase(args: argparse.Namespace) -> int:
+    """A person's keys destroyed."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.erasing import run_erase
+
+    return run_erase(settings, args.person, args.ground)
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")

@@ -30,9 +30,6 @@ EVERY_USER = "user:*"
 WHOLE_STREAM = "*"
 """In a guard: any subject at all."""
 
-OPERATOR = "~operator"
-"""Who acts by a command on the server itself; no user's id begins so."""
-
 _DIRECT = re.compile("d-[0-9a-f]{32}")
 
 

@@ -7,7 +7,7 @@ answer is never kept by a cache.
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -27,6 +27,7 @@ JSON, NDJSON = "application/json", "application/x-ndjson"
 
 _where = re.compile(r" - at '\$\.(\w+)")
 
+Q = TypeVar("Q", bound=msgspec.Struct)
 Pieces = AsyncIterator[bytes]
 """An answer that is sent while it is being read."""
 
@@ -94,7 +95,7 @@ def parameter_names(query: type[msgspec.Struct]) -> list[str]:
     return [name for name in query.__struct_encode_fields__ if name not in of_a_frame]
 
 
-def parameters(request: Request, query: type[msgspec.Struct]) -> msgspec.Struct:
+def parameters(request: Request, query: type[Q]) -> Q:
     """Return what a request asks for.
 
     Raises:

@@ -1,11 +1,12 @@
 """What the doors work with: everything is built in `service.app` and passed in as this one value."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from databases import Database
 
+from service.audit.erase import Erasure
 from service.audit.register import Register
 from service.chat import Chat, Markers
 from service.live.hub import Hub
@@ -50,6 +51,8 @@ class Services:
     presence: Presence
     typing: Typing
     attendance: Attendance
+    erase: Callable[..., Awaitable[Erasure]]
+    """See `service.audit.erase`."""
     tally: Tally
     exposition: Exposition
     now: Callable[[], datetime]
