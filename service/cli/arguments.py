@@ -104,6 +104,7 @@ def _add_audit(words: "Words") -> None:
     person.add_argument("--room", required=True, metavar="ROOM")
     person.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ")
     _add_proof(parts)
+    _add_erasing(parts)
 
 
 def _add_proof(parts: "Words") -> None:
@@ -122,11 +123,24 @@ def _add_proof(parts: "Words") -> None:
     what.add_argument("--room", metavar="ROOM")
     what.add_argument("--person", type=_user, metavar="USER", help="what they did, and what is about them")
     what.add_argument("--all", action="store_true")
+    keys = _add(parts, "keys", audit.keys, "the public keys that sign checkpoints, the newest last")
+    keys.add_argument("--rotate", action="store_true", help="make a new one, endorsed by the newest")
+
+
+def _add_erasing(parts: "Words") -> None:
     erase = _add(parts, "erase", audit.erase, "destroy a person's keys, for good; on the record")
     erase.add_argument("--person", required=True, type=_user, metavar="USER")
     erase.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="why that is lawful")
-    keys = _add(parts, "keys", audit.keys, "the public keys that sign checkpoints, the newest last")
-    keys.add_argument("--rotate", action="store_true", help="make a new one, endorsed by the newest")
+    for name, run, meaning in (
+        ("hold", audit.hold, "place a legal hold: nothing of it is made unreadable; on the record"),
+        ("release", audit.release, "end a legal hold, on the record"),
+    ):
+        hold = _add(parts, name, run, meaning)
+        what = hold.add_mutually_exclusive_group(required=True)
+        what.add_argument("--room", metavar="ROOM", help="with all who were ever in it")
+        what.add_argument("--person", type=_user, metavar="USER")
+        hold.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="why")
+    _add(parts, "holds", audit.holds, "the legal holds in force, one JSON object a line")
 
 
 def _group(words: "Words", name: str, meaning: str) -> "Words":

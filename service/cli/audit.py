@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from service.cli.commands import WrongUsage, settings_with
+from service.domain.streams import room_subject, user_subject
 
 
 def replay(args: argparse.Namespace) -> int:
@@ -80,6 +81,34 @@ def erase(args: argparse.Namespace) -> int:
     from service.erasing import run_erase
 
     return run_erase(settings, args.person, args.ground)
+
+
+def hold(args: argparse.Namespace) -> int:
+    """A legal hold."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.erasing import run_hold
+
+    return run_hold(settings, _held(args), args.ground)
+
+
+def release(args: argparse.Namespace) -> int:
+    """The end of one."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.erasing import run_release
+
+    return run_release(settings, _held(args), args.ground)
+
+
+def holds(_args: argparse.Namespace) -> int:
+    """Those in force."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.erasing import run_holds
+
+    return run_holds(settings)
+
+
+def _held(args: argparse.Namespace) -> str:
+    return room_subject(args.room) if args.room else user_subject(args.person)
 
 
 def _read(path: Path) -> str:

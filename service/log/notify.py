@@ -67,7 +67,7 @@ async def listen(connect: Callable[[], Any], hearers: Sequence[Callable[[], None
                 connection.terminate()
         except TROUBLE as error:
             if not lost:
-                log.warning("notify_lost", extra={"problem": repr(error)})
+                log.warning("notify_lost", extra={"problem": error})
             lost = True
         await asyncio.sleep(PAUSE)
 
