@@ -1,8 +1,10 @@
 # Each target is one script; CI calls the same ones.
-.PHONY: run test drill check fix docs lock env
+.PHONY: run test drill bench bench-full check fix docs lock env
 run:   ; @scripts/run $(ARGS)
 test:  ; @scripts/test $(ARGS)
 drill: ; @scripts/drill $(ARGS)
+bench: ; @scripts/bench short $(ARGS)
+bench-full: ; @scripts/bench full $(ARGS)
 check: ; @scripts/check
 fix:   ; @scripts/fix
 docs:  ; @scripts/docs

@@ -20,6 +20,7 @@ from service.domain.events import (
     MessageEdited,
     MessagePosted,
     ReactionAdded,
+    Role,
     RoomOpened,
 )
 from service.domain.streams import NEW_MESSAGE, room_stream, stream_id
@@ -112,7 +113,7 @@ class Filler:
             room = f"room{number}"
             yield self._row(room, "user0", RoomOpened(name=room, visibility="public"))
             for user in range(USERS // 4):
-                role = "owner" if user == 0 else "member"
+                role: Role = "owner" if user == 0 else "member"
                 yield self._row(room, f"user{user}", MemberJoined(user=f"user{user}", role=role))
 
     def _talk(self) -> Iterator[tuple[object, ...]]:

@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.append import Writer
 from bench.filling import Filler
-from projections import PROJECTIONS, check, messages, projector, rooms
+from projections import PROJECTIONS, check, messages, rooms
+from projections.projector import Projector
 from service import embedded
 from service.audit.replay import replay
 from service.audit.sealer import Sealer
@@ -72,7 +74,7 @@ class Measured:
     async def level_projections(self) -> float:
         """Return events a second that the projector brought its tables forward by."""
         began, left = time.perf_counter(), await self.behind()
-        task = asyncio.create_task(projector.run_all(self.connect, self.filler.mapper, PROJECTIONS, 0.2))
+        task = asyncio.create_task(Projector(self.connect, self.filler.mapper, PROJECTIONS, 0.2).run())
         while await self.behind():
             await asyncio.sleep(0.05)
         took = time.perf_counter() - began
@@ -81,8 +83,10 @@ class Measured:
         return round(left / took)
 
     async def behind(self) -> int:
-        async with self.pool.acquire() as connection:
-            return max(line["behind"] for line in await check.status(connection))
+        connection = await self.connect()
+        behind = max(int(line["behind"]) for line in await check.status(connection))
+        await connection.close()
+        return behind
 
     async def level_seals(self) -> float:
         sealer = Sealer(self.connect, KEY, 0.2)
@@ -146,8 +150,7 @@ class Measured:
         for size in CROWDS:
             await self.filler.crowd(f"crowd{size}", size)
         return {
-            f"room_of_{size}_ms": await self.median(lambda size=size: self.log.room(f"crowd{size}"))
-            for size in CROWDS
+            f"room_of_{size}_ms": await self.median(partial(self.log.room, f"crowd{size}")) for size in CROWDS
         }
 
     async def connect(self) -> Any:

@@ -24,7 +24,7 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     `topics` are the stored names of the events that it is made of, `key` the columns of its primary key. A version
     whose table no migration makes has the statements for it here: `create`, and `views`, which repoints the public
     views; both say `{table}`. See `rebuild`. One whose rows hold words says in `forget` how they are taken from
-    `{table}` once the people `$1` are erased.
+    `{table}` once the people `$1` are erased; such columns have `STATISTICS 0`, since ANALYZE keeps samples elsewhere.
     """
 
     name: str

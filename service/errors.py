@@ -8,8 +8,8 @@ never logged as an error of ours: whose fault it is shows in the type.
     ├── Refusal                the sender can do something about it
     │   ├── Malformed, UnknownType, RefRequired, RefConflict, NotConnected
     │   ├── RoomNotFound, RoomExists, RoomIsArchived, NotAMember
-    │   ├── NotAllowed (and of accounts: AccountErased, AccountSuspended)
-    │   ├── Muted, Banned, LastOwner, UserNotFound
+    │   ├── NotAllowed (and of accounts: AccountErased, AccountSuspended; of holds: UnderLegalHold, HoldStands, NoHold)
+    │   ├── Muted, Banned, LastOwner, UserNotFound (and of the whole record: PersonUnknown)
     │   ├── MessageNotFound, MessageIsDeleted, MessageTooLong, EmptyMessage, UnsafeContent
     │   ├── TooManyRequests (and of connections: TooManyConnections), TooManyRooms
     │   └── TokenInvalid, TokenExpired
@@ -131,6 +131,24 @@ class AccountSuspended(NotAllowed):
     sentence = "This account is suspended."
 
 
+class UnderLegalHold(NotAllowed):
+    """`data`: `what` cannot be done, and what is `held`."""
+
+    sentence = "{what}: a legal hold is on {held}."
+
+
+class HoldStands(NotAllowed):
+    """`data`: `held`."""
+
+    sentence = "There is a legal hold on {held} already."
+
+
+class NoHold(NotAllowed):
+    """`data`: `held`."""
+
+    sentence = "There is no legal hold on {held}."
+
+
 class Muted(Refusal):
     """`data`: `room`."""
 
@@ -157,6 +175,12 @@ class UserNotFound(Refusal):
 
     code = "user_not_found"
     sentence = "{user} is not in {room}."
+
+
+class PersonUnknown(UserNotFound):
+    """`data`: `user`. Nobody of that id was ever here; said to administrators alone."""
+
+    sentence = "There is nothing on the record of a person {user}."
 
 
 class MessageNotFound(Refusal):

@@ -7,6 +7,7 @@ there when a node begins: it listens, says that it is not ready, and is ready by
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,8 @@ import asyncpg
 from databases import Database
 
 from service import supervise
+from service.audit import register
+from service.audit.erase import erase
 from service.chat import Chat, Markers
 from service.live.bus import InProcessBackend, InProcessBus, Missed
 from service.live.envelope import Envelope, channel_prefix
@@ -30,6 +33,8 @@ from service.log.clock import Clock
 from service.log.keys import KeyRing
 from service.log.leases import Lease
 from service.log.mapper import Mapper
+from service.log.notify import Bell
+from service.log.past import PastReader
 from service.log.pool import CLOSE_WITHIN, Pool
 from service.log.read import LogReader
 from service.log.readiness import Readiness
@@ -99,6 +104,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             affected=telling.told, persons=standing.changed, renewed=news.renewed,
         )  # fmt: skip
         relay.on_missed(tail.wake)
+        bell = Bell()
         lease = Lease(database, settings.node, deadline=settings.database_timeout)
         recording = (database, appender, mapper, keys, lease, settings.database_timeout)
         visits, reaper = Visits(*recording), Reaper(*recording)
@@ -135,6 +141,9 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             people=people,
             mapper=mapper,
             log=reader,
+            past=PastReader(database, mapper, settings.database_timeout),
+            register=register.of_node(appender, mapper, keys),
+            bell=bell,
             reads=reads,
             tokens=_tokens(settings, verification_keys),
             rate=rate,
@@ -142,6 +151,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             presence=presence,
             typing=typing,
             attendance=attendance,
+            erase=partial(erase, database, mapper, deadline=settings.database_timeout),
             tally=tally,
             exposition=Exposition(pulse.write, numbers.write, lag.write),
             now=clock.now,
@@ -155,7 +165,9 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
                 probe=relay.probe,
                 ready=readiness.run,
                 tail=lambda: readiness.then(tail.run),
-                notify=lambda: notify.listen(_connecting(settings), tail.wake, settings.database_timeout),
+                notify=lambda: notify.listen(
+                    _connecting(settings), [tail.wake, bell.ring], settings.database_timeout
+                ),
                 receipts=receipts.run,
                 lease=lambda: readiness.then(lease.run),
                 visits=lambda: readiness.then(visits.run),

@@ -61,7 +61,14 @@ def url(*schemes: str) -> Callable[[str], str]:
     """An address with one of these schemes."""
 
     def parse(raw: str) -> str:
-        if raw.partition("://")[0] not in schemes or not raw.partition("://")[2]:
+        try:
+            # A password with a character that has to be escaped ends up in the port, where libraries repeat it.
+            usable = (
+                raw.partition("://")[0] in schemes and raw.partition("://")[2] and urlsplit(raw).port != 0
+            )
+        except ValueError:
+            usable = False
+        if not usable:
             raise ValueError(
                 f"has to be an address that starts with {' or '.join(s + '://' for s in schemes)}"
             )

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from service.cli import audit, commands
-from service.protocol.audit import Moment, NoMoment, moment_of
 from service.protocol.commands import USER_ID
+from service.protocol.pages import Ground
+from service.protocol.past import Moment, NoMoment, moment_of
 
 if TYPE_CHECKING:
     Words = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the type has no public name
@@ -42,6 +45,12 @@ def parser() -> argparse.ArgumentParser:
         "--worker", type=int, help=argparse.SUPPRESS
     )  # what the parent starts: service.workers
     _add(words, "migrate", commands.migrate, "bring the schema to the newest version")
+    _add(
+        words,
+        "doctor",
+        commands.doctor,
+        "look at settings and servers, and say what is wrong; 1: something is",
+    )
     _add(words, "settings", commands.show_settings, "every setting: name, value, default, meaning")
     _add(words, "asyncapi", commands.asyncapi, "the AsyncAPI document of the doors, as YAML")
     _add(words, "openapi", commands.openapi, "the OpenAPI document of the HTTP side, as YAML")
@@ -74,12 +83,13 @@ def _add_project(words: "Words") -> None:
 
 def _add_audit(words: "Words") -> None:
     parts = _group(words, "audit", "what was said, and when")
-    replay = _add(parts, "replay", audit.replay, "a room's events, one JSON object a line")
+    replay = _add(parts, "replay", audit.replay, "a room's events, one a line")
     replay.add_argument("--room", required=True, metavar="ROOM")
     replay.add_argument("--from-seq", type=_seq, metavar="N")
     replay.add_argument("--to-seq", type=_seq, metavar="N")
     replay.add_argument("--from", dest="from_time", type=_moment, metavar="TIME")
     replay.add_argument("--to", dest="to_time", type=_moment, metavar="TIME")
+    replay.add_argument("--as", dest="form", choices=["ndjson", "text"], default="ndjson")
     room = _add(parts, "room", audit.room, "a room as it stood at a moment, as JSON; without --at: now")
     room.add_argument("room", metavar="ROOM")
     room.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ")
@@ -89,7 +99,12 @@ def _add_audit(words: "Words") -> None:
         metavar="TIME|SEQ",
         help="what is different from then to --at, instead",
     )
+    person = _add(parts, "person", audit.person, "what somebody could see of a room, was sent and had read")
+    person.add_argument("person", type=_user, metavar="PERSON")
+    person.add_argument("--room", required=True, metavar="ROOM")
+    person.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ")
     _add_proof(parts)
+    _add_erasing(parts)
 
 
 def _add_proof(parts: "Words") -> None:
@@ -110,6 +125,22 @@ def _add_proof(parts: "Words") -> None:
     what.add_argument("--all", action="store_true")
     keys = _add(parts, "keys", audit.keys, "the public keys that sign checkpoints, the newest last")
     keys.add_argument("--rotate", action="store_true", help="make a new one, endorsed by the newest")
+
+
+def _add_erasing(parts: "Words") -> None:
+    erase = _add(parts, "erase", audit.erase, "destroy a person's keys, for good; on the record")
+    erase.add_argument("--person", required=True, type=_user, metavar="USER")
+    erase.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="why that is lawful")
+    for name, run, meaning in (
+        ("hold", audit.hold, "place a legal hold: nothing of it is made unreadable; on the record"),
+        ("release", audit.release, "end a legal hold, on the record"),
+    ):
+        hold = _add(parts, name, run, meaning)
+        what = hold.add_mutually_exclusive_group(required=True)
+        what.add_argument("--room", metavar="ROOM", help="with all who were ever in it")
+        what.add_argument("--person", type=_user, metavar="USER")
+        hold.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="why")
+    _add(parts, "holds", audit.holds, "the legal holds in force, one JSON object a line")
 
 
 def _group(words: "Words", name: str, meaning: str) -> "Words":
@@ -137,6 +168,13 @@ def _user(word: str) -> str:
             f"{word!r} is no user id: letters, digits and . _ @ | - (at most 128)"
         )
     return word
+
+
+def _ground(word: str) -> str:
+    with contextlib.suppress(msgspec.ValidationError):
+        if word.isprintable():
+            return msgspec.convert(word.strip(), Ground)
+    raise argparse.ArgumentTypeError("a ground is one line of 1 to 500 characters")
 
 
 def _duration(word: str) -> int:

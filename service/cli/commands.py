@@ -162,6 +162,14 @@ def project_verify(args: argparse.Namespace) -> int:
     return run_project_verify(settings, args.names)
 
 
+def doctor(_args: argparse.Namespace) -> int:
+    """What is wrong, before it hurts."""
+    settings = settings_with()
+    from service.doctor import run_doctor
+
+    return run_doctor(settings)
+
+
 def show_settings(_args: argparse.Namespace) -> int:
     """Every setting."""
     print(table(settings_with()))

@@ -89,6 +89,30 @@ class DemoToken(msgspec.Struct, frozen=True, rename="camel"):
     token: str
 
 
+class PersonQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A request about one person."""
+
+    user_id: UserId
+
+
+Ground = Annotated[str, Meta(max_length=500, pattern=r"^[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")]
+"""Why something was lawful, in a line. It is on the record in the clear, so it names no more than it must."""
+
+
+class ToErase(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The body of an erasure: its ground."""
+
+    ground: Ground
+
+
+class Erased(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A person is erased since `at`, which is at `position` of the log."""
+
+    user_id: str
+    position: int
+    at: str
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """An RFC 9457 problem document; `code` is that of every door, and `parameter` names the one that is wrong."""
 

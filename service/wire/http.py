@@ -5,17 +5,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from service.errors import Malformed, Unavailable
+from service.errors import Unavailable
 from service.metrics.endpoint import Metrics
 from service.protocol.pages import DemoSignIn, Readiness
 from service.wire import documents
-from service.wire.reads import Reads
+from service.wire.admin import Admin
+from service.wire.audits import AUDITS, Audits
+from service.wire.bodies import body
+from service.wire.endpoint import routes
+from service.wire.reads import READS, Reads
 from service.wire.services import Services
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -31,8 +34,6 @@ DEMO_LIFETIME = 3600.0
 READY_WITHIN = 1.0
 """Seconds within which the log has to answer for the node to count as ready."""
 
-MAX_BODY = 16 * 1024
-
 
 class Http:
     """The HTTP endpoints over a node's services."""
@@ -42,21 +43,23 @@ class Http:
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes; the demo sign-in is there in development only."""
-        routes: list[BaseRoute] = [
+        served: list[BaseRoute] = [
             Route("/", self.page),
             Route("/healthz", self.healthz),
             Route("/readyz", self.readyz),
             Route("/asyncapi.yaml", self.asyncapi),
             Route("/openapi.yaml", self.openapi),
-            *Reads(self._s).routes(),
+            *routes(self._s, READS, Reads(self._s)),
+            *routes(self._s, AUDITS, Audits(self._s)),
+            *Admin(self._s).routes(),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
         settings = self._s.settings
         if not settings.metrics_port:
-            routes.append(Metrics(self._s.exposition, settings.metrics_token).route())
+            served.append(Metrics(self._s.exposition, settings.metrics_token).route())
         if settings.dev:
-            routes.append(Route("/dev/token", self.demo_token, methods=["POST"]))
-        return routes
+            served.append(Route("/dev/token", self.demo_token, methods=["POST"]))
+        return served
 
     async def page(self, _request: Request) -> Response:
         """`GET /`: the web client."""
@@ -90,15 +93,7 @@ class Http:
 
     async def demo_token(self, request: Request) -> Response:
         """`POST /dev/token`: a token for whoever asks."""
-        body = b""
-        async for piece in request.stream():
-            body += piece
-            if len(body) > MAX_BODY:
-                raise HTTPException(413)
-        try:
-            wanted = msgspec.json.decode(body, type=DemoSignIn)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Malformed(problem=str(error).replace("`", "'")) from error
+        wanted = await body(request, DemoSignIn)
         return JSONResponse({"token": self._s.tokens.sign(wanted.user_id, wanted.name, DEMO_LIFETIME)})
 
 

@@ -118,7 +118,7 @@ class PublishedKeys:
             keys = public_keys(text)
         except (KeysUnusable, httpx.HTTPError, OSError) as problem:
             # `TimeoutError` is an `OSError`.
-            log.warning("jwks_failed", extra={"problem": repr(problem), "kept": len(self._keys or ())})
+            log.warning("jwks_failed", extra={"problem": problem, "kept": len(self._keys or ())})
             return False
         if self._keys is None or [key.kid for key in keys] != [key.kid for key in self._keys]:
             log.info("jwks_read", extra={"keys": len(keys)})

@@ -17,16 +17,20 @@ from service.errors import (
     every_error,
 )
 from service.protocol import examples, schemas
-from service.protocol.pages import DemoSignIn, DemoToken, Problem, Readiness
+from service.protocol.pages import DemoSignIn, DemoToken, PersonQuery, Problem, Readiness
 from service.protocol.problems import problem_fields, status_of
 from service.wire import problem
-from service.wire.reads import READS, Read, parameter_names
+from service.wire.admin import ACTIONS, Action
+from service.wire.audits import AUDITS
+from service.wire.endpoint import JSON, Read, parameter_names
+from service.wire.reads import READS
 
 DESCRIPTION = (
-    "What can be read of a chat without a connection of its own; all that is live, and all that is written, goes over "
-    "the doors that `/asyncapi.yaml` describes. Each read has the rules and payloads of the command it stands for, and "
-    "counts as one command. Every read answers HEAD too. Errors are RFC 9457 problem documents with the codes of every "
-    "door. Times are RFC 3339, UTC, with microseconds."
+    "What can be read of a chat without a connection of its own, and what administrators do to people; all that is "
+    "live, and all that members write, goes over the doors that `/asyncapi.yaml` describes. Each read has the rules "
+    "and payloads of the command it stands for, and counts as one command, as each action does. Every read answers "
+    "HEAD too. Errors are RFC 9457 problem documents with the codes of every door. Times are RFC 3339, UTC, with "
+    "microseconds."
 )
 
 ANY_READ: tuple[type[OnRecordError], ...] = (
@@ -34,6 +38,8 @@ ANY_READ: tuple[type[OnRecordError], ...] = (
     *(error for error in every_error().values() if issubclass(error, Trouble)),
 )
 """What any read may be refused with, besides its own refusals."""
+
+EVERY_READ = (*READS, *AUDITS)
 
 _HEADERS = {
     401: {"WWW-Authenticate": "What is wanted, and what was wrong with what was given (RFC 6750)."},
@@ -54,7 +60,11 @@ def document(version: str) -> Part:
         "openapi": "3.1.0",
         "info": {"title": "OnRecord", "version": version, "description": DESCRIPTION},
         "servers": [{"url": "http://localhost:8000", "description": "What `make run` starts."}],
-        "paths": {**{read.path: {"get": _read(read, known)} for read in READS}, **_others(known)},
+        "paths": {
+            **{read.path: {"get": _read(read, known)} for read in EVERY_READ},
+            **{action.path: {"post": _action(action, known)} for action in ACTIONS},
+            **_others(known),
+        },
         "components": {
             "schemas": shown,
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
@@ -62,18 +72,19 @@ def document(version: str) -> Part:
     }
 
 
-def refusals_of(read: Read) -> list[type[OnRecordError]]:
-    """Return the errors that a read may be refused with besides those that any may."""
+def refusals_of(read: Read | Action) -> list[type[OnRecordError]]:
+    """Return the errors that a request may be refused with besides those that any may."""
     known = every_error()
     return [known[code] for code in read.refusals if code in known]
 
 
 def _queries() -> list[type[msgspec.Struct]]:
-    return [read.query for read in READS]
+    return [*(read.query for read in EVERY_READ), PersonQuery]
 
 
 def _structs() -> list[type[msgspec.Struct]]:
-    return [*_queries(), *(read.answer for read in READS)]
+    asked = [kind for action in ACTIONS for kind in (action.body, action.answer)]
+    return [*_queries(), *(read.answer for read in EVERY_READ), *asked]
 
 
 def _name(cls: type) -> str:
@@ -81,34 +92,48 @@ def _name(cls: type) -> str:
 
 
 def _read(read: Read, known: schemas.Catalogue) -> Part:
-    parameters = _parameters(read, known)
+    parameters = _parameters(read.path, read.query, known)
     return {
         "operationId": read.ask.__name__,
-        "summary": " ".join((read.ask.__doc__ or "").split()),
-        "security": [{"bearer": []}],
+        "summary": " ".join((read.ask.__doc__ or "").split("Raises:")[0].split()),
+        "security": [{"bearer": [read.scope]}],
         **({"parameters": parameters} if parameters else {}),
         "responses": {
             "200": {
                 "description": schemas.summary(read.answer),
                 "headers": {"Cache-Control": {"schema": {"const": "no-store"}}},
-                "content": _json(known, read.answer),
+                "content": _json(known, read.answer, read.media),
             },
             **_refusals([*ANY_READ, *refusals_of(read)], known),
         },
     }
 
 
-def _parameters(read: Read, known: schemas.Catalogue) -> list[Part]:
-    schema, samples = known.schema(read.query), examples.example(read.query)
+def _action(action: Action, known: schemas.Catalogue) -> Part:
+    return {
+        "operationId": action.do.__name__,
+        "summary": " ".join((action.do.__doc__ or "").split()),
+        "security": [{"bearer": ["admin"]}],
+        "parameters": _parameters(action.path, PersonQuery, known),
+        "requestBody": {"required": True, "content": _json(known, action.body)},
+        "responses": {
+            "200": {"description": schemas.summary(action.answer), "content": _json(known, action.answer)},
+            **_refusals([*ANY_READ, *refusals_of(action)], known),
+        },
+    }
+
+
+def _parameters(path: str, query: type[msgspec.Struct], known: schemas.Catalogue) -> list[Part]:
+    schema, samples = known.schema(query), examples.example(query)
     return [
         {
             "name": name,
-            "in": "path" if f"{{{name}}}" in read.path else "query",
+            "in": "path" if f"{{{name}}}" in path else "query",
             "required": name in schema.get("required", ()),
             "schema": _given(schema["properties"][name]),
             "example": samples[name],
         }
-        for name in parameter_names(read.query)
+        for name in parameter_names(query)
     ]
 
 
@@ -191,5 +216,5 @@ def _plain(name: str, summary: str, content: Part) -> Part:
     }
 
 
-def _json(known: schemas.Catalogue, cls: type[msgspec.Struct]) -> Part:
-    return {"application/json": {"schema": known.reference(cls), "example": examples.example(cls)}}
+def _json(known: schemas.Catalogue, cls: type[msgspec.Struct], media: str = JSON) -> Part:
+    return {media: {"schema": known.reference(cls), "example": examples.example(cls)}}

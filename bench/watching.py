@@ -1,0 +1,54 @@
+"""CPU and memory of the processes under test, as the kernel counts them."""
+
+import time
+from collections.abc import Mapping
+
+import psutil
+
+QUIET = 0.05
+"""Share of one core below which a server counts as idle."""
+
+KIB = 1024
+
+
+def _family(process: psutil.Process) -> list[psutil.Process]:
+    return [process, *process.children(recursive=True)]
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Return user and system time of a process, its children, and those of them that have ended."""
+    total = 0.0
+    for one in _family(process):
+        try:
+            times = one.cpu_times()
+        except psutil.NoSuchProcess:
+            continue  # its parent has its time from now on
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def rss_kib(process: psutil.Process) -> float:
+    """Return the resident memory of a process and its children."""
+    return sum(one.memory_info().rss for one in _family(process)) / KIB
+
+
+def all_cpu(processes: Mapping[str, psutil.Process]) -> dict[str, float]:
+    """Return the CPU seconds of each part."""
+    return {name: cpu_seconds(process) for name, process in processes.items()}
+
+
+def spent(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """Return what each part spent in between."""
+    return {name: round(after[name] - before[name], 3) for name in after}
+
+
+def settle(processes: Mapping[str, psutil.Process], most: float) -> bool:
+    """Wait until every part is idle for a second, at most so many seconds; return whether they are."""
+    until = time.monotonic() + most
+    quiet = 0
+    while time.monotonic() < until and quiet < 2:
+        before = all_cpu(processes)
+        time.sleep(0.5)
+        busiest = max(spent(before, all_cpu(processes)).values()) / 0.5
+        quiet = quiet + 1 if busiest < QUIET else 0
+    return quiet >= 2

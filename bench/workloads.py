@@ -1,0 +1,178 @@
+"""The workloads: what is asked of a server, and what is written down of its answer. See docs/speed.md for the table."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from bench import search
+from bench.generator import Figures
+from bench.results import Round, Row
+from bench.visits import SETTLES_WITHIN, SMALLEST_CPU, Stretch, Visit, watched
+from bench.watching import settle
+from bench.worlds import Shape
+
+ALL_AT_ONCE = 20_000
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long steps are and how finely the highest rate is sought; the short form and the full one differ in this."""
+
+    step: float = 2.0
+    final: float = 5.0
+    narrow: int = 3
+    tries: int = 4
+    fixed: float = 8.0
+    """Seconds of a workload with a fixed rate."""
+
+
+SHORT = Pace()
+FULL = Pace(step=5.0, final=20.0, narrow=4, tries=6, fixed=30.0)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """`posters` of each room write, in turn."""
+
+    name: str
+    shape: Shape
+    posters: int = 10
+
+    def measure(self, visit: Visit, pace: Pace) -> Round:
+        """Return what the visited server does with this."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Highest(Workload):
+    """W1, W3, W5: posts a second are raised until the p99 of deliveries, or of acks, passes the limit."""
+
+    limit_ms: float = 100.0
+    what: str = "deliveries"
+    start: float = 100.0
+
+    def measure(self, visit: Visit, pace: Pace) -> Round:
+        """See `Workload`."""
+        steps: list[dict[str, Any]] = []
+        best: list[Stretch] = []
+
+        def passes(rate: float, seconds: float) -> bool:
+            stretch = visit.post(rate, seconds, self.limit_ms, self.what)
+            steps.append(_step(rate, stretch))
+            good = self._passes(stretch.figures)
+            _say(visit, self.name, steps[-1], "" if good else ": too much")
+            if good:
+                best.append(stretch)
+            settle({"server": visit.running.parts["server"]}, 3.0)
+            return good
+
+        def passes_once(rate: float) -> bool:  # of two tries: the machine has other things to do too
+            return passes(rate, pace.step) or passes(rate, pace.step)
+
+        found = search.highest(passes_once, start=self.start, narrow=pace.narrow)
+        search.confirmed(lambda rate: passes(rate, pace.final), found, pace.tries)
+        if not best:
+            raise RuntimeError(f"not even the lowest rate passes: {steps}")
+        row = visit.row(self.name, best[-1])
+        return Round(row, best[-1].seconds, best[-1].cpu, {"steps": steps, "arrival": visit.told()})
+
+    def _passes(self, figures: Figures) -> bool:
+        p99 = figures["delivery_p99_ms" if self.what == "deliveries" else "ack_p99_ms"]
+        complete = figures["posts"] == figures["planned"] == figures["acked"] and figures["lost"] == 0
+        return complete and bool(0 < p99 < self.limit_ms)
+
+
+@dataclass(frozen=True)
+class Fixed(Workload):
+    """W2 and `hot`: so many posts a second, and what becomes of them."""
+
+    rate: float = 1.0
+
+    def measure(self, visit: Visit, pace: Pace) -> Round:
+        """See `Workload`."""
+        stretch = visit.post(self.rate, pace.fixed)
+        step = _step(self.rate, stretch)
+        _say(visit, self.name, step)
+        row = visit.row(self.name, stretch)
+        return Round(row, stretch.seconds, stretch.cpu, {"step": step, "arrival": visit.told()})
+
+
+@dataclass(frozen=True)
+class Storm(Workload):
+    """W4: all but one of each room lose their connection, miss messages, and come back at once with their cursors.
+
+    The row's latencies are the times until clients had everything; its p99 is the last one's.
+    """
+
+    missed: int = 20
+    """Messages of each room that they miss."""
+
+    def measure(self, visit: Visit, pace: Pace) -> Round:  # noqa: ARG002 - a storm has a pace of its own
+        """See `Workload`."""
+        parts, generator = visit.running.parts, visit.generator
+        generator.cut(1)
+        settle(parts, SETTLES_WITHIN)
+        rate = self.shape.rooms * 5.0
+        before = generator.post(rate, self.missed * self.shape.rooms / rate)
+        settle(parts, SETTLES_WITHIN)
+        storm = watched(visit.running, lambda: generator.connect(ALL_AT_ONCE))
+        figures = storm.figures
+        came, caught_up = figures["came"], figures["deliveries"] - before["deliveries"]
+        row = Row(
+            workload=self.name,
+            server=visit.server,
+            connections=came,
+            deliveries_per_s=round(caught_up / figures["seconds"], 1),
+            kib_per_connection=round(visit.kib_per_connection, 2),
+            handshakes_per_s=round(came / max(SMALLEST_CPU, storm.cpu["server"])),
+            p50_ms=figures["level_p50_ms"],
+            p99_ms=figures["level_max_ms"],
+            lost=came * self.missed - caught_up,
+            duplicated=figures["duplicated"],
+            reordered=figures["reordered"],
+        )
+        return Round(row, storm.seconds, storm.cpu, {"storm": figures, "arrival": visit.told()})
+
+
+def _step(rate: float, stretch: Stretch) -> dict[str, Any]:
+    kept = (
+        "posts",
+        "planned",
+        "acked",
+        "deliveries",
+        "lost",
+        "duplicated",
+        "reordered",
+        "seconds",
+        "refused",
+        "closes",
+    )
+    latencies = [name for name in stretch.figures if name.endswith("_ms")]
+    return {"rate": rate, **{name: stretch.figures[name] for name in (*kept, *latencies)}, "cpu": stretch.cpu}
+
+
+def _say(visit: Visit, workload: str, step: dict[str, Any], more: str = "") -> None:
+    """A line of progress."""
+    trouble = "".join(f", {what} {step[what]}" for what in ("lost", "refused", "closes") if step[what])
+    print(
+        f"  {workload} {visit.server}: {step['rate']:g} posts/s, p99 {step['delivery_p99_ms']:.1f} ms, "
+        f"ack p99 {step['ack_p99_ms']:.1f} ms, "
+        f"generator late by {step['behind_p99_ms']:.1f} ms{trouble}{more}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+CROWD = Shape(people=10_000, rooms=100)
+ONE_ROOM = Shape(people=10_000, rooms=1)
+SMALL = Shape(people=1_000, rooms=100)
+HOT = Shape(people=200, rooms=20)
+
+W1 = Highest("W1", CROWD)
+W1_JOINED = Highest("W1-joined", CROWD)
+W1_SOCKETIO = Highest("W1-socketio", CROWD)
+W2 = Fixed("W2", ONE_ROOM)
+W3 = Highest("W3", SMALL, limit_ms=20.0, what="acks", start=500.0)
+W4 = Storm("W4", CROWD)
+W5 = Highest("W5", CROWD)
+HOT_ROOMS = Fixed("hot", HOT, rate=2000.0)

@@ -1,0 +1,54 @@
+"""Erasing a person: their keys are destroyed, and nobody reads a word of theirs again.
+
+All of it is one transaction of the database (`erase_person`, migrations/sql/0009_holds.sql): the keys go and
+`PersonErased` is on the record, or neither. Whatever else has to forget follows from the record: nodes by their tail
+reader (`service.wire.standing`), read models by the projector (`Projection.forget`). So there is nothing to resume.
+
+The rule: no stored byte of the log changes.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from service.audit.holds import in_words
+from service.audit.known import require_person
+from service.domain.events import PersonErased
+from service.domain.streams import person_stream, stream_id
+from service.errors import UnderLegalHold
+from service.log.mapper import Mapper
+from service.log.trouble import patiently
+
+
+class Erasure(msgspec.Struct, frozen=True):
+    """A person is erased since `at` (UTC), at `position` of the log; `keys` of theirs were destroyed just now."""
+
+    person: str
+    position: int
+    at: datetime
+    keys: int
+
+
+async def erase(
+    database: Any, mapper: Mapper, person: str, *, ground: str, by: str, deadline: float
+) -> Erasure:
+    """Erase a person for good, or find that they are; `database` is a pool or a connection.
+
+    Raises:
+        PersonUnknown: nobody of that id was ever here.
+        UnderLegalHold: a hold is on them, or on a room that they were ever in.
+        Unavailable: the database cannot be reached; they may be erased, and asking again is safe.
+    """
+    await require_person(database, person, deadline)
+    stream = person_stream(person)
+    event = mapper.to_stored(PersonErased(user=person, ground=ground), stream, None)
+    row = await patiently(
+        lambda: database.fetchrow(_ERASE, person, stream_id(stream), by, event.state), deadline
+    )
+    if row["held"] is not None:
+        raise UnderLegalHold(what=f"{person} cannot be erased", held=in_words(row["held"]))
+    return Erasure(person, row["position"], row["at"], row["keys_gone"])
+
+
+_ERASE = "SELECT * FROM erase_person($1, $2, $3, $4)"

@@ -1,0 +1,185 @@
+"""The log, as this login finds it: its schema, who may do what to it, its keys, and who serves and projects it."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+
+from projections import PROJECTIONS, check
+from service.doctor.finding import Finding, fail, ok, warn
+from service.log import schema
+from service.log.keys import KeyRing
+from service.log.trouble import TROUBLE
+from service.settings import Settings
+
+NEEDED = {
+    "stored_events": ("SELECT", "INSERT"),
+    "refs": ("SELECT", "INSERT", "DELETE"),
+    "person_keys": ("SELECT", "INSERT"),
+    "log_epoch": ("SELECT",),
+    "alembic_version": ("SELECT",),
+    "incarnations": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "open_sessions": ("SELECT", "INSERT", "DELETE"),
+    "notification_tracking": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "seals": ("SELECT", "INSERT"),
+    "seal_nodes": ("SELECT", "INSERT"),
+    "seal_keys": ("SELECT", "INSERT"),
+}
+"""What the application's login has to be allowed, per table."""
+
+RECORD = ("stored_events", "seals", "seal_nodes")
+"""The tables that only grow: nobody but their owner may ever be allowed more, and a trigger stops the owner too."""
+
+FAR_BEHIND = 10_000
+"""Events behind the log from which reads of new messages begin to be refused."""
+
+
+async def examine(connection: Any, settings: Settings) -> list[Finding]:
+    """Return what is to be said about the log; where its schema is another version's, that alone."""
+    try:
+        await schema.check(connection, allow_unsafe=True)
+    except schema.SchemaOutdated as problem:
+        return [fail("schema", str(problem))]
+    except TROUBLE as error:
+        return [fail("schema", f"The schema cannot be looked at ({error}); run `onrecord migrate`.")]
+    findings = [ok("schema", "The schema is the one that this version needs.")]
+    for look in (grants, append_only, epoch, keys, nodes, projector, sealer):
+        try:
+            findings += [finding async for finding in look(connection, settings)]
+        except TROUBLE as error:
+            findings.append(fail(look.__name__, f"This could not be looked at: {error}."))
+    return findings
+
+
+async def grants(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
+    """Whether this login may do what it has to, and nothing that would rewrite the record."""
+    lacks = [
+        f"{privilege} on {table}"
+        for table, wanted in NEEDED.items()
+        for privilege in wanted
+        if not await connection.fetchval("SELECT has_table_privilege($1, $2)", table, privilege)
+    ]
+    if not await connection.fetchval(_MAY_APPEND):
+        lacks.append("EXECUTE on chat_append")
+    if lacks:
+        words = "as its owner, with ONRECORD_DATABASE_URL set to this login"
+        yield fail("grants", f"This login lacks {', '.join(lacks)}: run `onrecord migrate` {words}.")
+    else:
+        yield ok("grants", "This login may read the log and append to it.")
+    if powers := await connection.fetchval(_POWERS, list(RECORD)):
+        yield fail(
+            "powers",
+            f"This login {' and '.join(powers)}, so whoever breaks into a node can rewrite the record: "
+            "serve with a login of its own that owns nothing.",
+        )
+
+
+async def append_only(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
+    """Whether the triggers that refuse every change are there and on."""
+    guarded = {row["name"] for row in await connection.fetch(_GUARDED, list(RECORD))}
+    if missing := [table for table in RECORD if table not in guarded]:
+        words = f"Nothing refuses UPDATE, DELETE and TRUNCATE on {', '.join(missing)}"
+        yield fail(
+            "append-only", f"{words}: a trigger append_only is missing or off; who did that, and what since?"
+        )
+    else:
+        yield ok("append-only", "Triggers refuse every change of what is on the record, its owner's too.")
+
+
+async def epoch(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
+    """Which log this is."""
+    row = await connection.fetchrow("SELECT epoch, since FROM log_epoch")
+    head = await connection.fetchval("SELECT coalesce(max(notification_id), 0) FROM stored_events")
+    yield ok(
+        "log",
+        f"It stands at position {head}, in epoch {row['epoch']} since {row['since']:%Y-%m-%d %H:%M} UTC.",
+    )
+
+
+async def keys(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
+    """Whether the key encryption key is the one that people's keys were wrapped with."""
+    if not settings.key_encryption_key:
+        return
+    row = await connection.fetchrow(
+        "SELECT key_id, wrapped FROM person_keys WHERE wrapped IS NOT NULL LIMIT 1"
+    )
+    if row is None:
+        yield ok("keys", "Nobody has a key yet.")
+        return
+    try:
+        KeyRing(settings.key_encryption_key).unwrap(row["key_id"], row["wrapped"])
+    except InvalidTag:
+        words = "ONRECORD_KEY_ENCRYPTION_KEY does not open people's keys: this log was written with another"
+        yield fail("keys", f"{words}, without which no personal word of it can be read.")
+    else:
+        yield ok("keys", "ONRECORD_KEY_ENCRYPTION_KEY opens people's keys.")
+
+
+async def nodes(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
+    """Which nodes live."""
+    names = [row["node"] for row in await connection.fetch(_NODES)]
+    yield ok("nodes", f"{len(names)} hold a lease: {', '.join(names)}." if names else "None holds a lease.")
+
+
+async def projector(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
+    """Whether each read model is followed by somebody, and how far it is."""
+    led = {row["name"] for row in await connection.fetch(_LED, [one.table for one in PROJECTIONS])}
+    for projection, line in zip(PROJECTIONS, await check.status(connection), strict=True):
+        name, behind, is_led = f"{line['name']} read model", line["behind"], projection.table in led
+        if behind is None:
+            yield fail(
+                "projector", f"The {name} of this version was not built yet: start `onrecord project run`."
+            )
+        elif not is_led:
+            words = f"Nobody follows the log for the {name}, {behind} events behind: start `onrecord project run`."
+            yield (fail if behind else warn)("projector", words)
+        else:
+            yield (warn if behind > FAR_BEHIND else ok)("projector", f"The {name} is {behind} events behind.")
+
+
+async def sealer(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
+    """Whether somebody seals the log, and how much of it is not sealed."""
+    row = await connection.fetchrow(_UNSEALED)
+    if not row["led"]:
+        words = f"Nobody seals the log, {row['behind']} events are not sealed: start `onrecord project run`."
+        yield (fail if row["behind"] else warn)("sealer", words)
+    else:
+        yield (warn if row["behind"] > FAR_BEHIND else ok)(
+            "sealer", f"{row['behind']} events are not sealed."
+        )
+
+
+_MAY_APPEND = """
+    SELECT coalesce(bool_and(has_function_privilege(oid, 'EXECUTE')), false) FROM pg_proc WHERE proname = 'chat_append'
+"""
+_POWERS = """
+    SELECT array_remove(ARRAY[
+        CASE WHEN (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN 'is a superuser' END,
+        (SELECT 'owns ' || string_agg(relname, ', ') FROM pg_class
+         WHERE oid = ANY ($1::text[]::regclass[]) AND pg_has_role(relowner, 'MEMBER')),
+        (SELECT 'may change ' || string_agg(relname, ', ') FROM pg_class
+         WHERE oid = ANY ($1::text[]::regclass[]) AND has_table_privilege(oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER'))
+    ], NULL)
+"""
+_GUARDED = """
+    SELECT tgrelid::regclass::text AS name FROM pg_trigger
+    WHERE tgname = 'append_only' AND tgenabled = 'A' AND tgrelid = ANY ($1::text[]::regclass[])
+"""
+_NODES = """
+    SELECT node FROM incarnations
+    WHERE ended_at IS NULL AND fenced_at IS NULL AND expires_at > clock_timestamp() ORDER BY node
+"""
+# Who leads holds the lock of projections/runner.py, and service/audit/sealer.py's, for as long as the connection lives.
+_LED = """
+    SELECT name FROM unnest($1::text[]) name
+    WHERE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = 7236111 AND objsubid = 2
+        AND objid::bigint = hashtext(name)::bigint & 4294967295
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+"""
+_UNSEALED = """
+    SELECT (SELECT count(*) FROM stored_events
+            WHERE notification_id > coalesce((SELECT positions[array_upper(positions, 1)]
+                                              FROM seals ORDER BY size DESC LIMIT 1), 0)) AS behind,
+           EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = 0 AND objid = 7236112
+               AND objsubid = 1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS led
+"""

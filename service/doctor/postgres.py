@@ -1,0 +1,182 @@
+"""PostgreSQL: whether it answers, whether what it acknowledges stays, and whether it can serve one more node."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import asyncpg
+
+from service.doctor import log
+from service.doctor.disk import disk
+from service.doctor.finding import UNREACHED, Finding, fail, ok, warn
+from service.log.trouble import TROUBLE
+from service.settings import Settings
+
+OLDEST = 15
+"""The oldest major version of PostgreSQL that the migrations and queries were tried on."""
+
+SKEW = 1.0
+"""Seconds by which this machine's clock may differ from the database's before it is worth a word."""
+
+Check = Callable[[Any, Settings], AsyncIterator[Finding]]
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Return what is to be said about the database; nothing where no database is set."""
+    if not settings.database_url:
+        return []
+    try:
+        connection = await asyncpg.connect(
+            settings.database_url,
+            timeout=settings.database_timeout,
+            command_timeout=settings.database_timeout,
+        )
+    except TROUBLE as error:
+        return [
+            fail("database", f"{_where(settings.database_url)} is not reached: {_said(error)}", UNREACHED)
+        ]
+    try:
+        server = [finding for check in CHECKS for finding in await _run(check, connection, settings)]
+        return server + await log.examine(connection, settings)
+    finally:
+        connection.terminate()
+
+
+async def _run(check: Check, connection: Any, settings: Settings) -> list[Finding]:
+    """Run one check; what goes wrong in it is a finding too, and the others go on."""
+    try:
+        return [finding async for finding in check(connection, settings)]
+    except TROUBLE as error:
+        return [fail(check.__name__, f"This could not be looked at: {_said(error)}")]
+
+
+async def database(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
+    """Whether it answers, as whom, how fast, and what it is."""
+    began = time.perf_counter()
+    for _ in range(10):
+        await connection.fetchval("SELECT 1")
+    took = (time.perf_counter() - began) * 100
+    version = await connection.fetchval("SELECT current_setting('server_version')")
+    user = await connection.fetchval("SELECT current_user")
+    where = f"PostgreSQL {version} at {_where(settings.database_url)} answers {user} in {took:.1f} ms"
+    if connection.get_server_version().major < OLDEST:
+        yield warn("database", f"{where}, and is older than {OLDEST}, which nobody has tried.")
+    else:
+        yield ok("database", f"{where}.")
+    if await connection.fetchval("SELECT pg_is_in_recovery()"):
+        yield fail("primary", "This is a standby, where nothing can be recorded: name the primary.")
+    elif await connection.fetchval("SELECT current_setting('transaction_read_only')") == "on":
+        yield fail(
+            "primary", "Transactions are read-only (default_transaction_read_only): nothing can be recorded."
+        )
+
+
+async def durability(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
+    """Whether a commit that was acknowledged outlives a power cut."""
+    names = ("fsync", "synchronous_commit", "full_page_writes")
+    off = [name for name in names if await connection.fetchval("SELECT current_setting($1)", name) == "off"]
+    if not off:
+        yield ok("durability", f"{', '.join(names)} are on: what is acknowledged outlives a power cut.")
+        return
+    words = f"{' and '.join(off)} off: a crash of the database's machine may lose acknowledged messages"
+    if settings.allow_unsafe_durability:
+        yield warn("durability", f"{words}, which ONRECORD_ALLOW_UNSAFE_DURABILITY accepts.")
+    else:
+        yield fail("durability", f"{words}; switch it on.")
+
+
+async def collation(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
+    """Whether texts are UTF-8, and sorted as the indexes were built."""
+    row = await connection.fetchrow(_COLLATION)
+    if row["encoding"] != "UTF8":
+        yield fail(
+            "collation", f"The database is encoded in {row['encoding']}; only UTF8 holds what people write."
+        )
+    elif row["made"] != row["actual"]:
+        yield warn(
+            "collation",
+            f"The collation {row['collate']} was version {row['made']} and is {row['actual']} now: REINDEX, "
+            "then ALTER DATABASE ... REFRESH COLLATION VERSION.",
+        )
+    else:
+        yield ok("collation", f"UTF8, sorted by {row['collate']}.")
+
+
+async def clock(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
+    """Whether this machine and the database agree about the time, by which tokens end and messages are dated."""
+    before = now()
+    told = await connection.fetchval("SELECT clock_timestamp()")
+    after = now()
+    ahead = (before + (after - before) / 2 - told).total_seconds()
+    unsure = (after - before).total_seconds() / 2
+    if abs(ahead) - unsure > SKEW:
+        words = f"This machine's clock is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the database's"
+        yield warn(
+            "clock", f"{words}: tokens end by the one, messages are dated by the other; run NTP on both."
+        )
+    else:
+        yield ok("clock", f"This machine and the database agree within {abs(ahead) + unsure:.3f} s.")
+
+
+async def connections(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
+    """Whether one more node finds room."""
+    needed = (
+        2 * settings.pool_size + 2
+    )  # the log's pool, the read models' pool, the appender and the listener
+    row = await connection.fetchrow(_CONNECTIONS)
+    words = f"{row['used']} of {row['most']} connections are in use, and a node may open {needed}"
+    yield (ok if row["most"] - row["used"] >= needed else warn)(
+        "connections", f"{words} (ONRECORD_POOL_SIZE)."
+    )
+
+
+async def notices(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
+    """Whether NOTIFY is heard, and sessions are sessions: neither holds behind a pooler that shares them out."""
+    heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    channel = f"onrecord_doctor_{uuid4().hex}"
+    listener = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
+    try:
+        await listener.add_listener(channel, lambda *_notification: heard.set_result(None))
+        await connection.execute(f"NOTIFY {channel}")
+        async with asyncio.timeout(settings.database_timeout):
+            await heard
+        yield ok("notices", "NOTIFY is heard.")
+    except TimeoutError:
+        words = "NOTIFY is not heard: a pooler in between shares sessions out; connect to PostgreSQL itself."
+        yield fail("notices", words)
+    finally:
+        listener.terminate()
+
+
+CHECKS: tuple[Check, ...] = (database, durability, collation, clock, connections, notices, disk)
+
+
+def now() -> datetime:
+    """Return this machine's time."""
+    return datetime.now(UTC)
+
+
+def _where(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.hostname or ''}:{parts.port or 5432}{parts.path}"
+
+
+def _said(error: BaseException) -> str:
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if words.endswith(".") else f"{words}."
+
+
+_COLLATION = """
+    SELECT pg_encoding_to_char(encoding) AS encoding, datcollversion AS made,
+           pg_database_collation_actual_version(oid) AS actual,
+           coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale', datcollate) AS collate
+    FROM pg_database d WHERE datname = current_database()
+"""
+_CONNECTIONS = """
+    SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
+           current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int AS most
+"""

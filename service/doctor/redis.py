@@ -1,0 +1,145 @@
+"""Redis or Valkey: whether it answers, carries a message, and has bounds that let a slow node be a slow node."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import redis
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from service.doctor.finding import UNREACHED, Finding, fail, ok, warn
+from service.live.envelope import channel_prefix
+from service.settings import Settings
+
+SMALL = 8 * 1024 * 1024
+"""Bytes that Redis has to hold back for a node that is busy for a moment, before it cuts it off."""
+
+NEARLY_FULL = 0.9
+
+TROUBLE = (redis.RedisError, OSError)
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Return what is to be said about the bus; nothing where none is set."""
+    if not settings.redis_url:
+        return []
+    # Every call has a deadline, and none is tried again: a server that answers the second time is worth knowing of.
+    client = Redis.from_url(
+        settings.redis_url,
+        socket_timeout=settings.redis_timeout,
+        socket_connect_timeout=settings.redis_timeout,
+        retry=Retry(NoBackoff(), 0),
+    )
+    findings: list[Finding] = []
+    try:
+        async with asyncio.timeout(10 * settings.redis_timeout):
+            findings += [finding async for finding in _look(client, settings)]
+    except TROUBLE as error:
+        words = " ".join(str(error).split()) or type(error).__name__
+        return [
+            fail("redis", f"{_where(settings.redis_url)} is not reached: {words.rstrip('.')}.", UNREACHED)
+        ]
+    finally:
+        with suppress(*TROUBLE):
+            await client.aclose()
+    return findings
+
+
+async def _look(client: Any, settings: Settings) -> AsyncIterator[Finding]:
+    began = time.perf_counter()
+    await client.ping()
+    took = (time.perf_counter() - began) * 1000
+    try:
+        info = await client.info()
+    except redis.ResponseError:  # `NoPermissionError` of a narrow login is one
+        yield ok("redis", f"It answers in {took:.1f} ms, and does not let this login ask what it is.")
+    else:
+        name = (
+            f"Valkey {info['valkey_version']}"
+            if "valkey_version" in info
+            else f"Redis {info.get('redis_version')}"
+        )
+        yield ok("redis", f"{name} at {_where(settings.redis_url)} answers in {took:.1f} ms.")
+        for finding in _memory(info):
+            yield finding
+        if info.get("role") == "slave":
+            yield fail(
+                "bus",
+                "This is a replica: what is published here does not reach the others; name the primary.",
+            )
+    yield await _heard(client, settings)
+    yield await _buffers(client)
+    async for finding in _others(client, settings):
+        yield finding
+
+
+def _memory(info: dict[str, Any]) -> list[Finding]:
+    most, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
+    if most and used > NEARLY_FULL * most:
+        words = f"{used / most:.0%} of maxmemory ({most:,} bytes) are used"
+        return [
+            warn("memory", f"{words}: what waits for slow nodes counts too; give the bus a Redis of its own.")
+        ]
+    return []
+
+
+async def _heard(client: Any, settings: Settings) -> Finding:
+    """Publish something on a channel of this installation, and hear it."""
+    channel = f"{channel_prefix(settings.bus_key)}doctor:{uuid4().hex}"
+    async with client.pubsub() as pubsub:
+        await pubsub.subscribe(channel)
+        began = time.perf_counter()
+        await client.publish(channel, b"heard?")
+        until = began + settings.redis_timeout
+        while (left := until - time.perf_counter()) > 0:
+            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=left)
+            if message and message["data"] == b"heard?":
+                return ok(
+                    "publish",
+                    f"A message published was heard {(time.perf_counter() - began) * 1000:.1f} ms later.",
+                )
+    return fail("publish", f"A message published was not heard within {settings.redis_timeout:g} s.")
+
+
+async def _buffers(client: Any) -> Finding:
+    """Look at what Redis keeps for a node that does not read, and when it cuts it off."""
+    try:
+        limits = (await client.config_get("client-output-buffer-limit"))["client-output-buffer-limit"]
+    except (redis.ResponseError, KeyError):
+        return ok(
+            "buffers",
+            "This login may not ask for client-output-buffer-limit; 32mb 8mb 60 for pubsub is well.",
+        )
+    words = limits.split()
+    hard = int(words[words.index("pubsub") + 1])
+    if hard == 0:
+        return warn(
+            "buffers", "client-output-buffer-limit has no bound for pubsub: one stuck node can fill Redis."
+        )
+    if hard < SMALL:
+        limit = f"client-output-buffer-limit cuts a node off at {hard:,} bytes"
+        return warn("buffers", f"{limit}, which a busy moment fills; 32mb 8mb 60 is well.")
+    return ok("buffers", f"A node that does not read is cut off at {hard:,} bytes.")
+
+
+async def _others(client: Any, settings: Settings) -> AsyncIterator[Finding]:
+    """Look whether nodes are here that cannot hear us, since they sign with another key."""
+    try:
+        channels = await client.pubsub_channels("onrecord:*")
+    except redis.ResponseError:
+        return
+    ours = channel_prefix(settings.bus_key).encode()
+    if channels and not any(channel.startswith(ours) for channel in channels):
+        words = "Only nodes with another ONRECORD_BUS_KEY are on this Redis"
+        yield warn("bus key", f"{words}: nodes of one installation need the same one to hear each other.")
+
+
+def _where(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path

@@ -1,0 +1,69 @@
+"""What administrators do to people over HTTP: the table of actions, and the endpoint that serves each.
+
+The rule: an action needs a token with the scope `admin`, and is on the record in the administrator's name.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.errors import NotAllowed, Unavailable
+from service.protocol.events import timestamp
+from service.protocol.pages import Erased, PersonQuery, ToErase
+from service.wire.auth import ADMIN, Identity
+from service.wire.bodies import body
+from service.wire.endpoint import NO_STORE, parameters
+from service.wire.origins import allowed_origin
+from service.wire.services import Services
+from service.wire.visitors import visitor
+
+
+class Action(msgspec.Struct, frozen=True):
+    """An action on the person in its path: the `body` that comes with it, the `answer`, and its refusals' codes."""
+
+    path: str
+    body: type[msgspec.Struct]
+    answer: type[msgspec.Struct]
+    do: "Callable[[Admin, Identity, str, Any], Awaitable[msgspec.Struct]]"
+    refusals: tuple[str, ...] = ("user_not_found",)
+
+
+class Admin:
+    """The actions, over a node's services."""
+
+    def __init__(self, services: Services) -> None:
+        self._s = services
+
+    def routes(self) -> list[Route]:
+        """Return a route for each."""
+        return [
+            Route(action.path, self._endpoint(action), methods=["POST"], name=action.path)
+            for action in ACTIONS
+        ]
+
+    async def erase(self, admin: Identity, person: str, asked: ToErase) -> Erased:
+        """Erase a person for good: their keys are destroyed, on the record. Asking again changes nothing."""
+        erasure = await self._s.erase(person, ground=asked.ground, by=admin.user)
+        return Erased(user_id=person, position=erasure.position, at=timestamp(erasure.at))
+
+    def _endpoint(self, action: Action) -> Callable[[Request], Awaitable[Response]]:
+        async def serve(request: Request) -> Response:
+            if not allowed_origin(request.headers, self._s.settings.origins):
+                raise NotAllowed(problem="Pages of this origin may not act here.")
+            if not self._s.readiness.ready:
+                raise Unavailable
+            admin = await visitor(self._s, request, ADMIN)
+            self._s.rate.take(admin.user)
+            query = parameters(request, PersonQuery)
+            answer = await action.do(self, admin, query.user_id, await body(request, action.body))
+            return Response(msgspec.json.encode(answer), media_type="application/json", headers=NO_STORE)
+
+        return serve
+
+
+ACTIONS = (Action("/admin/people/{userId}/erase", ToErase, Erased, Admin.erase),)
+"""Every action."""
