@@ -15,6 +15,7 @@ import asyncpg
 from databases import Database
 
 from service import supervise
+from service.audit import register
 from service.audit.erase import erase
 from service.chat import Chat, Markers
 from service.live.bus import InProcessBackend, InProcessBus, Missed
@@ -32,6 +33,8 @@ from service.log.clock import Clock
 from service.log.keys import KeyRing
 from service.log.leases import Lease
 from service.log.mapper import Mapper
+from service.log.notify import Bell
+from service.log.past import PastReader
 from service.log.pool import CLOSE_WITHIN, Pool
 from service.log.read import LogReader
 from service.log.readiness import Readiness
@@ -100,6 +103,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             affected=telling.told, persons=standing.changed, renewed=news.renewed,
         )  # fmt: skip
         relay.on_missed(tail.wake)
+        bell = Bell()
         lease = Lease(database, settings.node, deadline=settings.database_timeout)
         recording = (database, appender, mapper, keys, lease, settings.database_timeout)
         visits, reaper = Visits(*recording), Reaper(*recording)
@@ -135,6 +139,9 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             people=people,
             mapper=mapper,
             log=reader,
+            past=PastReader(database, mapper, settings.database_timeout),
+            register=register.of_node(appender, mapper, keys),
+            bell=bell,
             reads=reads,
             tokens=_tokens(settings),
             rate=rate,
@@ -156,7 +163,9 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
                 probe=relay.probe,
                 ready=readiness.run,
                 tail=lambda: readiness.then(tail.run),
-                notify=lambda: notify.listen(_connecting(settings), tail.wake, settings.database_timeout),
+                notify=lambda: notify.listen(
+                    _connecting(settings), [tail.wake, bell.ring], settings.database_timeout
+                ),
                 receipts=receipts.run,
                 lease=lambda: readiness.then(lease.run),
                 visits=lambda: readiness.then(visits.run),

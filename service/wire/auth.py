@@ -15,7 +15,7 @@ from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import OctKey
 from joserfc.jws import JWSRegistry
 
-from service.errors import TokenExpired, TokenInvalid
+from service.errors import NotAllowed, TokenExpired, TokenInvalid
 from service.protocol.commands import USER_ID
 
 ALGORITHMS = ["HS256"]
@@ -25,16 +25,28 @@ MAX_TOKEN = 8_192
 MAX_NAME = 100
 """Code points of a display name; a longer one is cut."""
 
+CHAT, AUDITOR, ADMIN = "chat", "auditor", "admin"
+"""What a token may grant. None of them implies another: who administers reads no record, who audits does not chat."""
+
 _user_id = re.compile(USER_ID)
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who a token speaks for; `name` is None where it gives none."""
+    """Who a token speaks for; `name` is None where it gives none. `scopes` is what it grants."""
 
     user: str
     name: str | None
     expires_at: datetime
     scopes: frozenset[str] = frozenset()
+
+    def require(self, scope: str) -> None:
+        """Do nothing where the token grants a scope.
+
+        Raises:
+            NotAllowed: it does not.
+        """
+        if scope not in self.scopes:
+            raise NotAllowed(problem=f"This needs a token with the scope {scope}.")
 
 
 class Tokens:
@@ -100,8 +112,14 @@ def _identity(claims: dict[str, object], leeway: float) -> Identity:
         expires_at = datetime.fromtimestamp(expires + leeway, UTC)
     except (ValueError, OverflowError, OSError):
         expires_at = datetime.max.replace(tzinfo=UTC)
-    scopes = frozenset(scope.split()) if isinstance(scope, str) else frozenset[str]()
-    return Identity(user, _name(name), expires_at, scopes)
+    return Identity(user, _name(name), expires_at, _scopes(scope))
+
+
+def _scopes(claim: object) -> frozenset[str]:
+    """A token without the claim is one to chat with; one with it grants what it names (RFC 8693, 4.2) and no more."""
+    if claim is None:
+        return frozenset({CHAT})
+    return frozenset(claim.split()) if isinstance(claim, str) else frozenset()
 
 
 def _name(claim: object) -> str | None:

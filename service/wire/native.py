@@ -10,6 +10,7 @@ from starlette.websockets import WebSocket
 from service.errors import (
     AccountErased,
     AccountSuspended,
+    NotAllowed,
     NotConnected,
     OnRecordError,
     Refusal,
@@ -45,6 +46,7 @@ CLOSES: dict[type[OnRecordError], Close] = {
     AccountErased: Close.ERASED,
     AccountSuspended: Close.SUSPENDED,
     TokenInvalid: Close.TOKEN_INVALID,
+    NotAllowed: Close.TOKEN_INVALID,
     TokenExpired: Close.TOKEN_EXPIRED,
     TooManyConnections: Close.TOO_MANY_REQUESTS,
 }

@@ -24,7 +24,7 @@ from service.errors import (
 from service.protocol.acks import Ack
 from service.protocol.close import Close
 from service.protocol.commands import Connect, Frame
-from service.wire.auth import Identity
+from service.wire.auth import CHAT, Identity
 from service.wire.handlers import Handlers, Later, Reply, Then
 from service.wire.services import Services
 from service.wire.session import Session
@@ -55,11 +55,12 @@ class Reception:
         """Return who asks to be let in.
 
         Raises:
-            TokenInvalid, TokenExpired, TooManyConnections: they may not come in.
+            TokenInvalid, TokenExpired, NotAllowed, TooManyConnections: they may not come in.
         """
         if token is None:
             raise TokenInvalid(problem="none was given")
         identity = self._s.tokens.verify(token)
+        identity.require(CHAT)
         self.count(identity)
         return identity
 

@@ -9,8 +9,8 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from service.errors import TokenExpired, TokenInvalid
-from service.wire.auth import MAX_NAME, MAX_TOKEN, Tokens, bearer
+from service.errors import NotAllowed, TokenExpired, TokenInvalid
+from service.wire.auth import ADMIN, AUDITOR, CHAT, MAX_NAME, MAX_TOKEN, Tokens, bearer
 
 SECRET = "a secret of the tests, thirty-two bytes and more"
 TOKENS = Tokens(SECRET, issuer=None, audience=None, leeway=0)
@@ -35,6 +35,31 @@ def test_a_token_says_who_for_how_long_and_for_what() -> None:
     assert (identity.user, identity.name) == ("alice", "Alice")
     assert identity.expires_at.timestamp() == LATER
     assert identity.scopes == {"chat", "auditor"}
+
+
+@pytest.mark.parametrize(
+    ("claims", "granted"),
+    [
+        ({}, {CHAT}),
+        ({"scope": "chat"}, {CHAT}),
+        ({"scope": "auditor"}, {AUDITOR}),
+        ({"scope": "admin chat"}, {ADMIN, CHAT}),
+        ({"scope": "openid  profile"}, set()),
+        ({"scope": ""}, set()),
+        ({"scope": ["chat"]}, set()),
+        ({"scope": 7}, set()),
+    ],
+)
+def test_a_token_grants_what_it_names_and_nothing_implies_anything(
+    claims: dict[str, Any], granted: set[str]
+) -> None:
+    identity = TOKENS.verify(signed({"sub": "alice", "exp": LATER, **claims}))
+    for scope in (CHAT, AUDITOR, ADMIN):
+        if scope in granted:
+            identity.require(scope)
+        else:
+            with pytest.raises(NotAllowed, match=f"the scope {scope}"):
+                identity.require(scope)
 
 
 def test_a_token_of_our_own_is_good() -> None:
