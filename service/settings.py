@@ -131,8 +131,9 @@ class Settings:
         (),
     )
     key_encryption_key: bytes = _setting(
-        "32 bytes in base64 that wrap every person's key; who loses it loses all personal data",
-        values.key,
+        "32 bytes in base64, or file: and a path to them, that wrap every person's key; who loses it loses all "
+        "personal data; while it is rotated two, with a comma between: the first wraps",
+        values.keys,
         b"",
         secret=True,
     )

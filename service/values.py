@@ -93,6 +93,20 @@ def shared_secret(raw: str) -> str:
     return raw
 
 
+def keys(raw: str) -> bytes:
+    """Keys for AES-256, each in base64 or as `file:` and the path of a file that holds it, with commas between."""
+    return b"".join(key(_from_file(part.strip())) for part in raw.split(","))
+
+
+def _from_file(raw: str) -> str:
+    if not raw.startswith("file:"):
+        return raw
+    try:
+        return Path(raw.removeprefix("file:")).read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as problem:
+        raise ValueError(f"names a file that cannot be read ({problem})") from problem
+
+
 def key(raw: str) -> bytes:
     """A key for AES-256, in base64."""
     try:
