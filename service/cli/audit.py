@@ -12,7 +12,8 @@ def replay(args: argparse.Namespace) -> int:
     settings = settings_with("database_url", "key_encryption_key")
     from service.auditing import run_replay
 
-    return run_replay(settings, args.room, args.from_seq, args.to_seq, args.from_time, args.to_time)
+    bounds = (args.from_seq, args.to_seq, args.from_time, args.to_time)
+    return run_replay(settings, args.room, *bounds, args.form)
 
 
 def room(args: argparse.Namespace) -> int:
@@ -21,6 +22,14 @@ def room(args: argparse.Namespace) -> int:
     from service.auditing import run_room
 
     return run_room(settings, args.room, args.at, args.diff)
+
+
+def person(args: argparse.Namespace) -> int:
+    """A room through somebody's eyes."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.auditing import run_person
+
+    return run_person(settings, args.person, args.room, args.at)
 
 
 def checkpoint(_args: argparse.Namespace) -> int:
