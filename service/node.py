@@ -48,7 +48,7 @@ from service.scrape.node import NodeMetrics
 from service.settings import PUBLISHED, SHARED, Settings
 from service.wire.attendance import Attendance
 from service.wire.auth import Tokens
-from service.wire.encoders import ENCODERS
+from service.wire.encoders import ENCODERS, JOINING
 from service.wire.keys import PublishedKeys, SharedSecret
 from service.wire.limits import Rate, SharedRate
 from service.wire.news import News, ReceiptsAgain
@@ -86,7 +86,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
         reader = LogReader(database, mapper, settings.database_timeout)
         people = People(reader)
         clock = Clock(database, settings.database_timeout)
-        hub = Hub(reader, people, ENCODERS, clock.now)
+        hub = Hub(reader, people, ENCODERS, JOINING, clock.now)
         relay = await stack.enter_async_context(_relay(settings, bus or InProcessBus()))
         hub.on_follow, hub.on_unfollow = relay.follow, relay.unfollow
         sessions = Sessions(settings.max_connections)
