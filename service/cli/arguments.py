@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from service.cli import audit, commands
+from service.cli import audit, commands, keys
 from service.protocol.commands import USER_ID
 from service.protocol.pages import Ground
 from service.protocol.past import Moment, NoMoment, moment_of
@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     _add(words, "openapi", commands.openapi, "the OpenAPI document of the HTTP side, as YAML")
     _add_project(words)
     _add_audit(words)
+    _add_keys(words)
     token = _add(words, "token", commands.token, "sign a token with the development key")
     token.add_argument("--user", required=True, type=_user, help="user id (sub)")
     token.add_argument("--name", help="name to show; default: the user id")
@@ -79,6 +80,12 @@ def _add_project(words: "Words") -> None:
         "compare the read models with a fold of the log; 1: they differ",
     )
     verify.add_argument("names", nargs="*", metavar="NAME")
+
+
+def _add_keys(words: "Words") -> None:
+    parts = _group(words, "keys", "how people's keys are wrapped")
+    _add(parts, "status", keys.status, "how many each key encryption key wraps; 1: some that is not there")
+    _add(parts, "rotate", keys.rotate, "wrap all by the first of ONRECORD_KEY_ENCRYPTION_KEY")
 
 
 def _add_audit(words: "Words") -> None:
