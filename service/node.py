@@ -17,6 +17,7 @@ from databases import Database
 from service import supervise
 from service.audit import register
 from service.audit.erase import erase
+from service.audit.retention import expire
 from service.chat import Chat, Markers
 from service.live.bus import InProcessBackend, InProcessBus, Missed
 from service.live.envelope import Envelope, channel_prefix
@@ -45,10 +46,11 @@ from service.metrics.process import Pulse
 from service.scrape.lag import EVERY as LAG_EVERY
 from service.scrape.lag import Lag
 from service.scrape.node import NodeMetrics
-from service.settings import Settings
+from service.settings import PUBLISHED, SHARED, Settings
 from service.wire.attendance import Attendance
 from service.wire.auth import Tokens
 from service.wire.encoders import ENCODERS
+from service.wire.keys import PublishedKeys, SharedSecret
 from service.wire.limits import Rate, SharedRate
 from service.wire.news import News, ReceiptsAgain
 from service.wire.services import Services
@@ -97,10 +99,10 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
         )  # fmt: skip
         news = News(hub, relay, mapper, people, sessions, readiness)
         markers = Markers(chat, hub, appender, reader, keys, news.marker_moved, now=clock.now)
-        standing = Standing(people, hub, keys, sessions, database)
+        standing = Standing(people, hub, keys, mapper, sessions, database)
         tail = Tail(
             reader, hub, settings.catchup_interval,
-            affected=telling.told, persons=standing.changed, renewed=news.renewed,
+            affected=telling.told, persons=standing.changed, expired=standing.expired, renewed=news.renewed,
         )  # fmt: skip
         relay.on_missed(tail.wake)
         bell = Bell()
@@ -109,6 +111,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
         visits, reaper = Visits(*recording), Reaper(*recording)
         presence = Presence(relay, hub, people, settings.disconnect_grace)
         typing = Typing(relay, hub, str(uuid4()), asyncio.get_running_loop().time)
+        verification_keys = _verification_keys(settings)
         rate = Rate(settings.rate_per_second, settings.rate_burst, asyncio.get_running_loop().time)
         shared_rate = SharedRate(rate, relay)
         attendance = Attendance(sessions, presence, typing, visits)
@@ -143,7 +146,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             register=register.of_node(appender, mapper, keys),
             bell=bell,
             reads=reads,
-            tokens=_tokens(settings),
+            tokens=_tokens(settings, verification_keys),
             rate=rate,
             sessions=sessions,
             presence=presence,
@@ -177,9 +180,16 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
                 clock=lambda: readiness.then(lambda: supervise.every(CLOCK_EVERY, clock.ask)),
                 pulse=pulse.run,
                 lag=lambda: readiness.then(lambda: supervise.every(LAG_EVERY, lag.look)),
-                purge=lambda: readiness.then(lambda: supervise.every(PURGE_EVERY, lambda: _purge(database))),
+                expire=lambda: readiness.then(
+                    lambda: supervise.every(PURGE_EVERY, lambda: _expire(database, mapper, settings))
+                ),
+                purge=lambda: readiness.then(
+                    lambda: supervise.every(PURGE_EVERY, lambda: _purge(database, settings.database_timeout))
+                ),
             )
         )
+        if isinstance(verification_keys, PublishedKeys):
+            await stack.enter_async_context(supervise.background(keys=verification_keys.run))
         stack.push_async_callback(_leave, presence, visits, lease)
         yield services
 
@@ -191,9 +201,13 @@ async def _leave(presence: Presence, visits: Visits, lease: Lease) -> None:
     await lease.end()
 
 
-async def _purge(database: Any) -> None:
-    await refs.purge(database)
-    await leases.purge(database)
+async def _expire(database: Any, mapper: Mapper, settings: Settings) -> None:
+    await expire(database, mapper, by=f"node:{settings.node}", deadline=settings.database_timeout)
+
+
+async def _purge(database: Any, deadline: float) -> None:
+    await refs.purge(database, deadline)
+    await leases.purge(database, deadline)
 
 
 @asynccontextmanager
@@ -251,9 +265,16 @@ def _appender(settings: Settings, mapper: Mapper, hub: Hub, relay: Relay, tellin
     )
 
 
-def _tokens(settings: Settings) -> Tokens:
+def _verification_keys(settings: Settings) -> SharedSecret | PublishedKeys:
+    if settings.jwt_jwks:
+        return PublishedKeys(settings.jwt_jwks, asyncio.get_running_loop().time)
+    return SharedSecret(settings.jwt_secret)
+
+
+def _tokens(settings: Settings, keys: SharedSecret | PublishedKeys) -> Tokens:
     return Tokens(
-        settings.jwt_secret,
+        keys,
+        settings.jwt_algorithms or (PUBLISHED if settings.jwt_jwks else SHARED),
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         leeway=settings.jwt_leeway,

@@ -22,6 +22,10 @@ from service.development import default_data_dir
 
 PREFIX = "ONRECORD_"
 
+SHARED = ("HS256",)
+PUBLISHED = ("RS256", "ES256", "EdDSA", "Ed25519")
+"""The algorithms that are accepted where none are named: with a shared secret, and with published keys."""
+
 
 class SettingsInvalid(Exception):
     """What is wrong with the environment: `problems` holds one sentence each."""
@@ -101,9 +105,22 @@ class Settings:
     jwt_secret: str = _setting(
         "key of the HS256 tokens that let people in, at least 32 bytes", values.shared_secret, "", secret=True
     )
-    jwt_issuer: str | None = _setting("a token's iss has to be this; unset: not looked at", values.text, None)
+    jwt_jwks: str = _setting(
+        "URL or file of the identity provider's public keys (JWKS), in place of the secret",
+        values.key_set,
+        "",
+    )
+    jwt_algorithms: tuple[str, ...] = _setting(
+        "algorithms that may sign tokens, with commas between",
+        values.among(*SHARED, *PUBLISHED, "RS384", "RS512", "PS256", "PS384", "PS512", "ES384", "ES512"),
+        (),
+        shown_default=f"with the secret {','.join(SHARED)}, with a JWKS {','.join(PUBLISHED)}",
+    )
+    jwt_issuer: str | None = _setting(
+        "a token's iss has to be this; unset: not looked at; needed with a JWKS", values.text, None
+    )
     jwt_audience: str | None = _setting(
-        "a token's aud has to contain this; unset: not looked at", values.text, None
+        "a token's aud has to contain this; unset: not looked at; needed with a JWKS", values.text, None
     )
     jwt_leeway: float = _setting(
         "seconds that clocks may differ when a token's times are judged", values.seconds_or_zero, 0.0

@@ -118,3 +118,26 @@ def key(raw: str) -> bytes:
             f"has to be {_KEY_LENGTH} random bytes in base64 (openssl rand -base64 {_KEY_LENGTH})"
         )
     return key
+
+
+def among(*known: str) -> Callable[[str], tuple[str, ...]]:
+    """Some of these words, with commas between."""
+
+    def parse(raw: str) -> tuple[str, ...]:
+        words = tuple(part.strip() for part in raw.split(",") if part.strip())
+        if not words or not set(words) <= set(known):
+            raise ValueError(f"has to be some of {', '.join(known)}, with commas between")
+        return words
+
+    return parse
+
+
+def key_set(raw: str) -> str:
+    """The address of public keys: https, http on this machine alone, or the path of a file."""
+    address = urlsplit(raw)
+    if not address.scheme:
+        return str(path(raw))
+    local = address.hostname in ("localhost", "127.0.0.1", "::1")
+    if not address.hostname or address.scheme not in (("https", "http") if local else ("https",)):
+        raise ValueError("has to be an https:// address or the path of a file")
+    return raw

@@ -113,13 +113,13 @@ class Lease:
         return await patiently(lambda: self._database.fetch(statement, *arguments), self._deadline)
 
 
-async def purge(database: "asyncpg.Pool[Any]") -> None:
+async def purge(database: "asyncpg.Pool[Any]", deadline: float) -> None:
     """Forget incarnations that have been over for `KEPT_DAYS` and left nothing open.
 
     Raises:
-        asyncpg.PostgresError, OSError, TimeoutError: the database cannot be reached.
+        Unavailable: the database cannot be reached within `deadline` seconds.
     """
-    await database.execute(_PURGE, KEPT_DAYS)
+    await patiently(lambda: database.execute(_PURGE, KEPT_DAYS), deadline)
 
 
 _TAKE = """

@@ -259,7 +259,7 @@ class Handlers:
 
     async def refresh(self, session: Session, frame: wire.AuthRefresh) -> Reply:
         """`auth:refresh`."""
-        identity = self._s.tokens.verify(frame.token)
+        identity = await self._s.tokens.verify(frame.token)
         identity.require(CHAT)
         if identity.user != session.user:
             raise NotAllowed(problem="The new token is another user's.")

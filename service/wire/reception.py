@@ -51,15 +51,16 @@ class Reception:
         self._tally = services.tally
         self._handlers = Handlers(services)
 
-    def check(self, token: str | None) -> Identity:
+    async def check(self, token: str | None) -> Identity:
         """Return who asks to be let in.
 
         Raises:
             TokenInvalid, TokenExpired, NotAllowed, TooManyConnections: they may not come in.
+            Unavailable: whether they may cannot be told now.
         """
         if token is None:
             raise TokenInvalid(problem="none was given")
-        identity = self._s.tokens.verify(token)
+        identity = await self._s.tokens.verify(token)
         identity.require(CHAT)
         self.count(identity)
         return identity

@@ -19,7 +19,7 @@ async def visitor(services: Services, request: Request, scope: str = CHAT) -> Id
     token = bearer(request.headers.get("authorization"))
     if token is None:
         raise TokenMissing
-    identity = services.tokens.verify(token)
+    identity = await services.tokens.verify(token)
     await services.people.load([identity.user])
     require_standing(services.people.standing(identity.user))
     identity.require(scope)
