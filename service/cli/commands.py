@@ -67,7 +67,10 @@ def dev(_args: argparse.Namespace) -> int:
     settings = Settings.from_env(dev=True, join_creates=True)
     _check_port(settings)
     place = development.prepare(settings.data_dir)
-    from service import embedded
+    try:
+        from service import embedded
+    except ModuleNotFoundError as problem:
+        raise WrongUsage("`onrecord dev` and the tests need `pip install 'onrecord[dev]'`.") from problem
     from service.app import run_dev
 
     if development.as_root():
