@@ -1,4 +1,6 @@
-"""Runs the benchmark: `python -m bench short | full | one WORKLOAD SERVER`.
+"""Runs the benchmark: `python -m bench short | full | one WORKLOAD SERVER | readme`.
+
+`readme` puts what was measured last into README.md.
 
 The rule: what was measured is written down and shown as it comes; what could not be measured is named, does not stop
 the rest, and makes the exit code 1. A run that was cut off goes on where it was, on the same commit.
@@ -20,6 +22,9 @@ from service import embedded
 
 def main() -> int:
     options = _options()
+    if options.form == "readme":
+        results.into_readme()
+        return 0
     commit = machine.commit()
     tasks = {"short": plan.short, "full": plan.full}.get(options.form, lambda: plan.one(*options.what))()
     if not tasks:
@@ -87,7 +92,7 @@ def _visit(task: plan.Task, left: list[Workload], servers: embedded.Servers, pac
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("form", choices=["short", "full", "one"])
+    parser.add_argument("form", choices=["short", "full", "one", "readme"])
     parser.add_argument("what", nargs="*", help="for `one`: a workload and a server, or `all` servers")
     parser.add_argument(
         "--fresh", action="store_true", help="measure again what an unfinished run has measured"

@@ -32,6 +32,8 @@ class Running:
     port: int
     parts: dict[str, psutil.Process]
     tokens: Path | None = None
+    cursor: int = 0
+    """The seq that people have heard their room up to."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _onrecord(
     parts["server"], port = _start(stack, serve, env, place / "serve.log", "http://")
     project = [sys.executable, "-m", "service.cli", "project", "run"]
     parts["projector"], _ = _start(stack, project, env, place / "project.log", None)
-    return Running(port, parts, worlds.tokens(shape, place / "tokens"))
+    return Running(port, parts, worlds.tokens(shape, place / "tokens"), shape.head)
 
 
 def _start(
@@ -113,6 +115,8 @@ def _port(process: "subprocess.Popen[bytes]", out: IO[bytes], log: Path, says: s
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
+    assert process.stdout is not None
+    process.stdout.close()
     process.terminate()
     try:
         process.wait(STOPS_WITHIN)

@@ -37,9 +37,20 @@ class Generator:
         posters: int,
         content: int = 80,
         tokens: Path | None = None,
+        cursor: int = 0,
     ) -> None:
         self.connections = connections
-        words = [port, door, connections, rooms, posters, uuid4().hex[:8], "x" * content, tokens or "-"]
+        words = [
+            port,
+            door,
+            connections,
+            rooms,
+            posters,
+            uuid4().hex[:8],
+            "x" * content,
+            tokens or "-",
+            cursor,
+        ]
         self._process = subprocess.Popen(
             [building.generator(), *map(str, words)],
             stdin=subprocess.PIPE,

@@ -220,6 +220,48 @@ def targets_table(found: Iterable[Row]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
+BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
+README = building.ROOT / "README.md"
+
+
+def latest() -> tuple[list[Row], dict[str, Any]] | None:
+    """Return what was measured last, and on what; None where nothing was."""
+    if not LATEST.exists():
+        return None
+    return [Row(**row) for row in json.loads(LATEST.read_text())], json.loads(MACHINE.read_text())
+
+
+def summary(found: list[Row], machine: dict[str, Any]) -> str:
+    """Return the few figures that stand in the README."""
+    by = {(row.workload, row.server): row for row in found}
+    lines = [
+        [
+            "10,000 connections",
+            "deliveries/s, 100 rooms",
+            "CPU us each",
+            "KiB/connection",
+            "p99 ms, one room",
+        ],
+        ["---"] * 5,
+    ]
+    for row in found:
+        if row.workload == "W1":
+            one_room = by.get(("W2", row.server))
+            lines.append([row.server, *cells(row)[3:6], _number(one_room.p99_ms if one_room else None, 0)])
+    where = "{cores} cores, {cpu}, generator and database included; commit {commit}".format_map(machine)
+    return (
+        "".join("| " + " | ".join(line) + " |\n" for line in lines) + f"\n{machine['date'][:10]}: {where}.\n"
+    )
+
+
+def into_readme() -> None:
+    """Put the figures between the marks in the README."""
+    known = latest()
+    before, rest = README.read_text().split(BEGIN)
+    after = rest.split(END)[1]
+    README.write_text(before + BEGIN + (summary(*known) if known else "") + END + after)
+
+
 def report(found: list[Row], rounds: list[Round], machine: dict[str, Any]) -> str:
     """Return everything as a page."""
     where = "{cores} cores, {cpu}, {system}, commit {commit}".format_map(machine)

@@ -9,7 +9,7 @@ from typing import Any
 from bench.candidates import Candidate, Running
 from bench.generator import Figures, Generator
 from bench.results import Row
-from bench.watching import all_cpu, cpu_seconds, rss_kib, settle, spent
+from bench.watching import all_cpu, rss_kib, settle, spent
 from bench.worlds import Shape
 from service.embedded import Servers
 
@@ -35,9 +35,16 @@ class Visit:
     running: Running
     generator: Generator
     arrival: Stretch
+    settled: dict[str, float]
+    """What the arrival cost until all was quiet again: some of what it brings is done later."""
     kib_per_connection: float
     connections: int
     server: str
+    look: float
+
+    def settle(self, most: float = SETTLES_WITHIN) -> None:
+        """Wait until every part of the server is at rest."""
+        settle(self.running.parts, most, self.look)
 
     def post(self, rate: float, seconds: float, limit_ms: float = 1e6, what: str = "deliveries") -> Stretch:
         """Post, after those who were closed have come back and everything is quiet."""
@@ -70,15 +77,20 @@ class Visit:
         return {
             "seconds": self.arrival.figures["seconds"],
             "cpu": self.arrival.cpu,
-            "server_cpu_settled": round(cpu_seconds(self.running.parts["server"]), 2),
+            "cpu_until_settled": self.settled,
         }
 
 
 @contextmanager
-def visiting(candidate: Candidate, servers: Servers, shape: Shape, posters: int) -> Iterator[Visit]:
-    """Start a server, connect everybody, and wait until it has done what that brought with it."""
+def visiting(
+    candidate: Candidate, servers: Servers, shape: Shape, posters: int, look: float = 0.5
+) -> Iterator[Visit]:
+    """Start a server, connect everybody, and wait until it has done what that brought with it.
+
+    It counts as at rest once it was idle for two looks of so many seconds.
+    """
     with candidate.running(servers, shape) as running:
-        settle(running.parts, SETTLES_WITHIN)
+        settle(running.parts, SETTLES_WITHIN, look)
         empty = rss_kib(running.parts["server"])
         with Generator(
             running.port,
@@ -88,14 +100,17 @@ def visiting(candidate: Candidate, servers: Servers, shape: Shape, posters: int)
             posters=posters,
             content=candidate.content,
             tokens=running.tokens,
+            cursor=running.cursor,
         ) as generator:
+            before = all_cpu(running.parts)
             arrival = watched(running, generator.connect)
-            settle(running.parts, SETTLES_WITHIN)
-            # Caches, keys and compiled code are warm before anything counts; the memory too that first use takes.
-            generator.post(WARM_DELIVERIES * shape.rooms / shape.people / WARM_SECONDS, WARM_SECONDS)
-            settle(running.parts, SETTLES_WITHIN)
+            settle(running.parts, SETTLES_WITHIN, look)
+            settled = spent(before, all_cpu(running.parts))
             kib = (rss_kib(running.parts["server"]) - empty) / shape.people
-            yield Visit(running, generator, arrival, kib, shape.people, candidate.name)
+            # Caches, keys and compiled code are warm before anything else is measured.
+            generator.post(WARM_DELIVERIES * shape.rooms / shape.people / WARM_SECONDS, WARM_SECONDS)
+            settle(running.parts, SETTLES_WITHIN, look)
+            yield Visit(running, generator, arrival, settled, kib, shape.people, candidate.name, look)
 
 
 def watched(running: Running, act: Callable[[], Figures]) -> Stretch:

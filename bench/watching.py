@@ -42,13 +42,13 @@ def spent(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, 
     return {name: round(after[name] - before[name], 3) for name in after}
 
 
-def settle(processes: Mapping[str, psutil.Process], most: float) -> bool:
-    """Wait until every part is idle for a second, at most so many seconds; return whether they are."""
+def settle(processes: Mapping[str, psutil.Process], most: float, look: float) -> bool:
+    """Wait until every part is idle for two looks of so many seconds, at most `most`; return whether they are."""
     until = time.monotonic() + most
     quiet = 0
     while time.monotonic() < until and quiet < 2:
         before = all_cpu(processes)
-        time.sleep(0.5)
-        busiest = max(spent(before, all_cpu(processes)).values()) / 0.5
+        time.sleep(look)
+        busiest = max(spent(before, all_cpu(processes)).values()) / look
         quiet = quiet + 1 if busiest < QUIET else 0
     return quiet >= 2

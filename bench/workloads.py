@@ -7,8 +7,7 @@ from typing import Any
 from bench import search
 from bench.generator import Figures
 from bench.results import Round, Row
-from bench.visits import SETTLES_WITHIN, SMALLEST_CPU, Stretch, Visit, watched
-from bench.watching import settle
+from bench.visits import SMALLEST_CPU, Stretch, Visit, watched
 from bench.worlds import Shape
 
 ALL_AT_ONCE = 20_000
@@ -63,7 +62,7 @@ class Highest(Workload):
             _say(visit, self.name, steps[-1], "" if good else ": too much")
             if good:
                 best.append(stretch)
-            settle({"server": visit.running.parts["server"]}, 3.0)
+            visit.settle(3.0)
             return good
 
         def passes_once(rate: float) -> bool:  # of two tries: the machine has other things to do too
@@ -109,12 +108,12 @@ class Storm(Workload):
 
     def measure(self, visit: Visit, pace: Pace) -> Round:  # noqa: ARG002 - a storm has a pace of its own
         """See `Workload`."""
-        parts, generator = visit.running.parts, visit.generator
+        generator = visit.generator
         generator.cut(1)
-        settle(parts, SETTLES_WITHIN)
+        visit.settle()
         rate = self.shape.rooms * 5.0
         before = generator.post(rate, self.missed * self.shape.rooms / rate)
-        settle(parts, SETTLES_WITHIN)
+        visit.settle()
         storm = watched(visit.running, lambda: generator.connect(ALL_AT_ONCE))
         figures = storm.figures
         came, caught_up = figures["came"], figures["deliveries"] - before["deliveries"]

@@ -35,7 +35,7 @@ AT_ONCE = 10
 
 @dataclass(frozen=True)
 class Shape:
-    """So many people, each in one room: person p in room p % rooms, called `user00000` and so on."""
+    """So many people, called `user00000` and so on; person p is in room p % rooms, and all rooms are as large."""
 
     people: int
     rooms: int
@@ -43,6 +43,11 @@ class Shape:
     @property
     def template(self) -> str:
         return f"world_{self.people}_{self.rooms}"
+
+    @property
+    def head(self) -> int:
+        """The last event of each room: its opening, and then its members came."""
+        return 1 + self.people // self.rooms
 
     def user(self, number: int) -> str:
         return f"user{number:05}"

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from projections import rebuild
 from projections.projection import Projection
-from projections.runner import Connect, Runner, deadline
+from projections.runner import DEADLINE, Connect, Runner
 from service.log.mapper import Mapper
+from service.log.trouble import cutting, passes
 
 LOOK_FOR_WISHES = 5.0
 """Seconds between two looks for tables that somebody wants filled anew."""
@@ -42,8 +43,9 @@ async def mend(connect: Connect, mapper: Mapper, projections: Sequence[Projectio
     while True:
         try:
             await _mend_asked(connect, mapper, projections, interval)
-        except Exception:
-            log.exception("mending_failed")
+        except Exception as error:
+            if not passes(error):  # else the runners, who meet the same, say so
+                log.exception("mending_failed")
         await asyncio.sleep(LOOK_FOR_WISHES)
 
 
@@ -52,7 +54,7 @@ async def _mend_asked(
 ) -> None:
     connection = await connect()
     try:
-        with deadline(connection):
+        with cutting(connection, DEADLINE):
             wanted = await rebuild.wanted_again(connection, projections)
     finally:
         connection.terminate()

@@ -8,14 +8,15 @@ that: a position is moved by compare-and-set before the rows are touched, and wh
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from projections import rebuild
 from projections.projection import Projection
 from projections.spans import ENDLESS, Span, events, next_span, tracked
 from service.log.mapper import Mapper, UnknownTopic
+from service.log.trouble import cutting, passes
 from service.measures import Histogram
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ LONG = 600.0
 """The same for putting one table in the place of another, which compares them."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 """Seconds until the next try after one failure, and after many."""
+OUTAGE_PAUSE = 1.0
+"""The longest while the database is away, which is nobody's fault here and may be over at any moment."""
 
 Connect = Callable[[], Awaitable[Any]]
 
@@ -71,6 +74,7 @@ class Runner:
         self._interval = interval
         self._pause = FIRST_PAUSE
         self._wake = asyncio.Event()
+        self._waiting = False
 
     @property
     def behind(self) -> int:
@@ -97,13 +101,28 @@ class Runner:
                     },
                 )
                 return None
-            except Exception:
-                self.failures += 1
-                log.exception(
-                    "projection_failed", extra={"projection": self._name, "position": self.position}
-                )
+            except Exception as error:  # noqa: BLE001 - it is said whole
+                self._complain(error)
             await asyncio.sleep(self._pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
-            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            longest = OUTAGE_PAUSE if self._waiting else LONGEST_PAUSE
+            self._pause = min(self._pause * 2, longest)
+
+    def _complain(self, error: Exception) -> None:
+        """Say what is wrong: of an outage one line, until it is over."""
+        self.failures += 1
+        if not passes(error):
+            self._waiting = False
+            log.error(
+                "projection_failed",
+                extra={"projection": self._name, "position": self.position},
+                exc_info=error,
+            )
+        elif not self._waiting:
+            self._waiting = True
+            log.warning(
+                "projection_waits",
+                extra={"projection": self._name, "position": self.position, "problem": error},
+            )
 
     async def _serve(self) -> None:
         connection = await self._connect()
@@ -125,7 +144,7 @@ class Runner:
     async def _lead(self, connection: "asyncpg.Connection[Any]") -> None:
         """Wait to be the leader. By asking now and then: a query that waits would keep vacuum from its work."""
         while True:
-            with deadline(connection):
+            with cutting(connection, DEADLINE):
                 await connection.execute(_SESSION)
                 self.leading = await connection.fetchval(_TRY_TO_LEAD, self._name)
                 if self.leading:
@@ -142,7 +161,7 @@ class Runner:
     async def _advance(self, connection: "asyncpg.Connection[Any]") -> bool:
         """Take the next span of the log in one transaction; return whether there is more to take."""
         began, taken = asyncio.get_running_loop().time(), 0
-        with deadline(connection):
+        with cutting(connection, DEADLINE):
             try:
                 async with connection.transaction():
                     # What takes another's place never overtakes it, so that the two can be compared.
@@ -161,10 +180,13 @@ class Runner:
             self.applied += taken
             self.batches.observe(asyncio.get_running_loop().time() - began)
         self._pause = FIRST_PAUSE
+        if self._waiting:
+            self._waiting = False
+            log.warning("projection_goes_on", extra={"projection": self._name, "position": self.position})
         return span.upto < min(span.head, last)
 
     async def _take_place(self, connection: "asyncpg.Connection[Any]", live: str) -> bool:
-        with deadline(connection, LONG):
+        with cutting(connection, LONG):
             done = await rebuild.finish(connection, self.projection, self._name, live)
         if done:
             self._live = None
@@ -189,17 +211,6 @@ class Runner:
 
     def _on_news(self, *_about: object) -> None:
         self._wake.set()
-
-
-@contextmanager
-def deadline(connection: "asyncpg.Connection[Any]", seconds: float = 0) -> Iterator[None]:
-    """Give up what is done over a connection, and the connection with it, after a while."""
-    # Cutting the connection ends whatever waits on it, even a rollback, where cancelling would wait for the server.
-    timer = asyncio.get_running_loop().call_later(seconds or DEADLINE, connection.terminate)
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 # Rows and position are lost together, if at all, and then made again from the log: no commit has to wait for the disk.

@@ -126,7 +126,7 @@ class Server(uvicorn.Server):
 
 def run_serve(settings: Settings) -> int:
     """`onrecord serve`: a node, until it is told to stop."""
-    logs.configure(words=False)
+    logs.configure(settings, words=False)
 
     async def run() -> None:
         async with _served(settings) as services:
@@ -138,7 +138,7 @@ def run_serve(settings: Settings) -> int:
 
 def run_worker(settings: Settings, parent: workers.Parent) -> int:
     """A worker of `onrecord serve --workers N`: a node on a port that others share."""
-    logs.configure(words=False)
+    logs.configure(settings, words=False)
 
     async def run() -> None:
         parent.watch()
@@ -152,13 +152,13 @@ def run_worker(settings: Settings, parent: workers.Parent) -> int:
 
 def run_workers(settings: Settings, count: int) -> int:
     """`onrecord serve --workers N`: their parent, until it is told to stop."""
-    logs.configure(words=False)
+    logs.configure(settings, words=False)
     return int(_run(workers.run(settings, count, _say_ready)))
 
 
 def run_dev(settings: Settings, servers: "Servers") -> int:
     """`onrecord dev`: migrate, project and serve, over embedded servers that the caller runs."""
-    logs.configure(words=True)
+    logs.configure(settings, words=True)
     schema.migrate(servers.migrate_database_url, servers.database_url)
 
     async def run() -> None:

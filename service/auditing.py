@@ -10,9 +10,12 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
+import msgspec
 
 from service.audit import register
 from service.audit.as_of import AsOf
+from service.audit.line import Form
+from service.audit.person_view import PersonViews
 from service.audit.register import NotRecorded
 from service.audit.replay import replay
 from service.domain.events import AuditRead
@@ -23,8 +26,8 @@ from service.log.past import PastReader
 from service.log.read import LogReader
 from service.node import pool
 from service.operator import operator
-from service.protocol.audit import Moment
 from service.protocol.events import timestamp
+from service.protocol.past import Moment
 from service.settings import Settings
 
 
@@ -35,26 +38,44 @@ def run_replay(
     to_seq: int | None,
     from_time: datetime | None,
     to_time: datetime | None,
+    form: Form,
 ) -> int:
-    """`onrecord audit replay`: NDJSON; 1 where there is no such room."""
-    asked = asked_for(from_seq=from_seq, to_seq=to_seq, from_time=from_time, to_time=to_time)
+    """`onrecord audit replay`: a line an event; 1 where there is no such room."""
+    asked = asked_for(from_seq=from_seq, to_seq=to_seq, **{"from": from_time, "to": to_time})
 
     async def lines(database: Any, mapper: Mapper) -> AsyncIterator[bytes]:
-        bounds: dict[str, Any] = {"from_seq": from_seq, "to_seq": to_seq}
-        return replay(LogReader(database, mapper), room, **bounds, from_time=from_time, to_time=to_time)
+        bounds: dict[str, Any] = {"from_seq": from_seq, "to_seq": to_seq, "from_time": from_time}
+        return replay(LogReader(database, mapper), room, **bounds, to_time=to_time, form=form)
 
     return _print(settings, AuditRead(what="replay", via="cli", room=room, asked=asked), lines)
 
 
 def run_room(settings: Settings, room: str, at: Moment, since: Moment) -> int:
     """`onrecord audit room`: JSON, of a moment or of what changed since another; 1 where there was no such room."""
-    what, asked = ("room", asked_for(at=at)) if since is None else ("changes", asked_for(since=since, to=at))
+    what, asked = (
+        ("room", asked_for(at=at)) if since is None else ("changes", asked_for(**{"from": since, "to": at}))
+    )
 
     async def document(database: Any, mapper: Mapper) -> AsyncIterator[bytes]:
         rooms = AsOf(PastReader(database, mapper, settings.database_timeout))
         return await (rooms.room(room, at) if since is None else rooms.changes(room, since, at))
 
     return _print(settings, AuditRead(what=what, via="cli", room=room, asked=asked), document)
+
+
+def run_person(settings: Settings, person: str, room: str, at: Moment) -> int:
+    """`onrecord audit person`: what somebody could see of a room, as JSON; 1 where there was no such room."""
+
+    async def document(database: Any, mapper: Mapper) -> AsyncIterator[bytes]:
+        past = PastReader(database, mapper, settings.database_timeout)
+        return _whole(await PersonViews(past).view(person, room, at))
+
+    reading = AuditRead(what="view", via="cli", room=room, person=person, asked=asked_for(at=at))
+    return _print(settings, reading, document)
+
+
+async def _whole(document: msgspec.Struct) -> AsyncIterator[bytes]:
+    yield msgspec.json.encode(document) + b"\n"
 
 
 def asked_for(**bounds: Moment | str) -> dict[str, str]:

@@ -5,14 +5,15 @@ What they do is recorded in the name of the operating system's user.
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import asyncpg
 import msgspec
 
 from projections import PROJECTIONS
-from service.audit.erase import Erasure, erase
+from service.audit.erase import erase
+from service.audit.holds import Hold, in_force, place, release
 from service.errors import Refusal
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper
@@ -36,27 +37,89 @@ class Summary(msgspec.Struct, frozen=True, rename="camel"):
     purged: bool
 
 
+class ShownHold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A hold as the commands print it: on a room or a person."""
+
+    room: str = ""
+    person: str = ""
+    position: int
+    at: str
+    by: str
+    ground: str
+
+
 def run_erase(settings: Settings, person: str, ground: str) -> int:
     """`onrecord audit erase`: a summary as JSON; 1 where it is refused."""
 
-    async def run() -> int:
+    async def run(connection: "asyncpg.Connection[Any]", mapper: Mapper) -> None:
+        erased = await erase(
+            connection, mapper, person, ground=ground, by=operator(), deadline=settings.database_timeout
+        )
+        purged = await _purged(connection, erased.position)
+        _print(Summary(person, erased.position, timestamp(erased.at), erased.keys, purged))
+        _say_erased(person, purged=purged)
+
+    return _run(settings, run)
+
+
+def run_hold(settings: Settings, held: str, ground: str) -> int:
+    """`onrecord audit hold`: the hold as JSON; 1 where it stands already, or what is to be held was never here."""
+
+    async def run(connection: "asyncpg.Connection[Any]", mapper: Mapper) -> None:
+        placed = await place(
+            connection, mapper, held, ground=ground, by=operator(), deadline=settings.database_timeout
+        )
+        _print(_shown(placed))
+
+    return _run(settings, run)
+
+
+def run_release(settings: Settings, held: str, ground: str) -> int:
+    """`onrecord audit release`: its event as JSON; 1 where there is no such hold."""
+
+    async def run(connection: "asyncpg.Connection[Any]", mapper: Mapper) -> None:
+        released = await release(
+            connection, mapper, held, ground=ground, by=operator(), deadline=settings.database_timeout
+        )
+        _print(_shown(released))
+
+    return _run(settings, run)
+
+
+def run_holds(settings: Settings) -> int:
+    """`onrecord audit holds`: the holds in force, one a line."""
+
+    async def run(connection: "asyncpg.Connection[Any]", mapper: Mapper) -> None:
+        for hold in await in_force(connection, mapper, settings.database_timeout):
+            _print(_shown(hold))
+
+    return _run(settings, run)
+
+
+def _shown(hold: Hold) -> ShownHold:
+    kind, _, name = hold.held.partition(":")
+    what = {"room": name} if kind == "room" else {"person": name}
+    return ShownHold(**what, position=hold.position, at=timestamp(hold.at), by=hold.by, ground=hold.ground)
+
+
+def _run(
+    settings: Settings, work: Callable[["asyncpg.Connection[Any]", Mapper], Coroutine[Any, Any, None]]
+) -> int:
+    """Do some work over a connection; 1 and a sentence where it is refused."""
+
+    async def run() -> None:
         connection = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
         try:
-            mapper = Mapper(KeyRing(settings.key_encryption_key))
-            erased = await erase(
-                connection, mapper, person, ground=ground, by=operator(), deadline=settings.database_timeout
-            )
-            purged = await _purged(connection, erased.position)
+            await work(connection, Mapper(KeyRing(settings.key_encryption_key)))
         finally:
             await connection.close()
-        _print(_summary(erased, purged=purged))
-        return _say_erased(erased, purged=purged)
 
     try:
-        return asyncio.run(run())
+        asyncio.run(run())
     except Refusal as problem:
         _say(str(problem))
         return 1
+    return 0
 
 
 async def _purged(connection: "asyncpg.Connection[Any]", position: int) -> bool:
@@ -75,24 +138,17 @@ async def _past(connection: "asyncpg.Connection[Any]", tables: Sequence[str], po
     return bool(await connection.fetchval(_PAST, tables, position))
 
 
-def _summary(erased: Erasure, *, purged: bool) -> Summary:
-    return Summary(erased.person, erased.position, timestamp(erased.at), erased.keys, purged)
-
-
-def _say_erased(erased: Erasure, *, purged: bool) -> int:
-    _say(
-        f"{erased.person} is erased: nobody is shown a word of theirs any more, and none can be read in the log."
-    )
+def _say_erased(person: str, *, purged: bool) -> None:
+    _say(f"{person} is erased: nobody is shown a word of theirs any more, and none can be read in the log.")
     if not purged:
         _say(
             "The read models still hold what they wrote, unseen, until `onrecord project run` has come past it."
         )
     _say("Backups made before hold their keys: see docs/audit.md.")
-    return 0
 
 
-def _print(summary: Summary) -> None:
-    print(msgspec.json.encode(summary).decode())  # noqa: T201 - a command's output
+def _print(shown: msgspec.Struct) -> None:
+    print(msgspec.json.encode(shown).decode())  # noqa: T201 - a command's output
 
 
 def _say(words: str) -> None:

@@ -8,7 +8,7 @@ never logged as an error of ours: whose fault it is shows in the type.
     ├── Refusal                the sender can do something about it
     │   ├── Malformed, UnknownType, RefRequired, RefConflict, NotConnected
     │   ├── RoomNotFound, RoomExists, RoomIsArchived, NotAMember
-    │   ├── NotAllowed (and of accounts: AccountErased, AccountSuspended)
+    │   ├── NotAllowed (and of accounts: AccountErased, AccountSuspended; of holds: UnderLegalHold, HoldStands, NoHold)
     │   ├── Muted, Banned, LastOwner, UserNotFound (and of the whole record: PersonUnknown)
     │   ├── MessageNotFound, MessageIsDeleted, MessageTooLong, EmptyMessage, UnsafeContent
     │   ├── TooManyRequests (and of connections: TooManyConnections), TooManyRooms
@@ -129,6 +129,24 @@ class AccountSuspended(NotAllowed):
     """A person is suspended."""
 
     sentence = "This account is suspended."
+
+
+class UnderLegalHold(NotAllowed):
+    """`data`: `what` cannot be done, and what is `held`."""
+
+    sentence = "{what}: a legal hold is on {held}."
+
+
+class HoldStands(NotAllowed):
+    """`data`: `held`."""
+
+    sentence = "There is a legal hold on {held} already."
+
+
+class NoHold(NotAllowed):
+    """`data`: `held`."""
+
+    sentence = "There is no legal hold on {held}."
 
 
 class Muted(Refusal):

@@ -15,6 +15,7 @@ import asyncpg
 from databases import Database
 
 from service import supervise
+from service.audit import register
 from service.audit.erase import erase
 from service.chat import Chat, Markers
 from service.live.bus import InProcessBackend, InProcessBus, Missed
@@ -32,6 +33,8 @@ from service.log.clock import Clock
 from service.log.keys import KeyRing
 from service.log.leases import Lease
 from service.log.mapper import Mapper
+from service.log.notify import Bell
+from service.log.past import PastReader
 from service.log.pool import CLOSE_WITHIN, Pool
 from service.log.read import LogReader
 from service.log.readiness import Readiness
@@ -42,10 +45,11 @@ from service.metrics.process import Pulse
 from service.scrape.lag import EVERY as LAG_EVERY
 from service.scrape.lag import Lag
 from service.scrape.node import NodeMetrics
-from service.settings import Settings
+from service.settings import PUBLISHED, SHARED, Settings
 from service.wire.attendance import Attendance
 from service.wire.auth import Tokens
 from service.wire.encoders import ENCODERS
+from service.wire.keys import PublishedKeys, SharedSecret
 from service.wire.limits import Rate, SharedRate
 from service.wire.news import News, ReceiptsAgain
 from service.wire.services import Services
@@ -100,11 +104,13 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             affected=telling.told, persons=standing.changed, renewed=news.renewed,
         )  # fmt: skip
         relay.on_missed(tail.wake)
+        bell = Bell()
         lease = Lease(database, settings.node, deadline=settings.database_timeout)
         recording = (database, appender, mapper, keys, lease, settings.database_timeout)
         visits, reaper = Visits(*recording), Reaper(*recording)
         presence = Presence(relay, hub, people, settings.disconnect_grace)
         typing = Typing(relay, hub, str(uuid4()), asyncio.get_running_loop().time)
+        verification_keys = _verification_keys(settings)
         rate = Rate(settings.rate_per_second, settings.rate_burst, asyncio.get_running_loop().time)
         shared_rate = SharedRate(rate, relay)
         attendance = Attendance(sessions, presence, typing, visits)
@@ -135,8 +141,11 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             people=people,
             mapper=mapper,
             log=reader,
+            past=PastReader(database, mapper, settings.database_timeout),
+            register=register.of_node(appender, mapper, keys),
+            bell=bell,
             reads=reads,
-            tokens=_tokens(settings),
+            tokens=_tokens(settings, verification_keys),
             rate=rate,
             sessions=sessions,
             presence=presence,
@@ -156,7 +165,9 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
                 probe=relay.probe,
                 ready=readiness.run,
                 tail=lambda: readiness.then(tail.run),
-                notify=lambda: notify.listen(_connecting(settings), tail.wake, settings.database_timeout),
+                notify=lambda: notify.listen(
+                    _connecting(settings), [tail.wake, bell.ring], settings.database_timeout
+                ),
                 receipts=receipts.run,
                 lease=lambda: readiness.then(lease.run),
                 visits=lambda: readiness.then(visits.run),
@@ -168,9 +179,13 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
                 clock=lambda: readiness.then(lambda: supervise.every(CLOCK_EVERY, clock.ask)),
                 pulse=pulse.run,
                 lag=lambda: readiness.then(lambda: supervise.every(LAG_EVERY, lag.look)),
-                purge=lambda: readiness.then(lambda: supervise.every(PURGE_EVERY, lambda: _purge(database))),
+                purge=lambda: readiness.then(
+                    lambda: supervise.every(PURGE_EVERY, lambda: _purge(database, settings.database_timeout))
+                ),
             )
         )
+        if isinstance(verification_keys, PublishedKeys):
+            await stack.enter_async_context(supervise.background(keys=verification_keys.run))
         stack.push_async_callback(_leave, presence, visits, lease)
         yield services
 
@@ -182,9 +197,9 @@ async def _leave(presence: Presence, visits: Visits, lease: Lease) -> None:
     await lease.end()
 
 
-async def _purge(database: Any) -> None:
-    await refs.purge(database)
-    await leases.purge(database)
+async def _purge(database: Any, deadline: float) -> None:
+    await refs.purge(database, deadline)
+    await leases.purge(database, deadline)
 
 
 @asynccontextmanager
@@ -242,9 +257,16 @@ def _appender(settings: Settings, mapper: Mapper, hub: Hub, relay: Relay, tellin
     )
 
 
-def _tokens(settings: Settings) -> Tokens:
+def _verification_keys(settings: Settings) -> SharedSecret | PublishedKeys:
+    if settings.jwt_jwks:
+        return PublishedKeys(settings.jwt_jwks, asyncio.get_running_loop().time)
+    return SharedSecret(settings.jwt_secret)
+
+
+def _tokens(settings: Settings, keys: SharedSecret | PublishedKeys) -> Tokens:
     return Tokens(
-        settings.jwt_secret,
+        keys,
+        settings.jwt_algorithms or (PUBLISHED if settings.jwt_jwks else SHARED),
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         leeway=settings.jwt_leeway,

@@ -24,7 +24,7 @@ from service.settings import Settings
 
 def run_projector(settings: Settings, only: str | None) -> int:
     """`onrecord project run`: the projector, until it is told to stop."""
-    logs.configure(words=False)
+    logs.configure(settings, words=False)
 
     async def run() -> None:
         following, sealing = projector(settings, only), None if only else sealer(settings)

@@ -25,9 +25,6 @@ from service.log.keys import KeyRing
 from service.log.mapper import Mapper
 from service.settings import Settings
 
-SEAL_WITHIN = 30.0
-"""Seconds that one of the sealer's calls may take."""
-
 TELL_EVERY = 2.0
 """Seconds between two words about how far an export is."""
 
@@ -37,9 +34,7 @@ _NOTHING = "Nothing is sealed yet; is `onrecord project run` running?"
 def sealer(settings: Settings) -> Sealer:
     """Return the sealer, to be kept running beside the projector."""
     return Sealer(
-        lambda: asyncpg.connect(
-            settings.database_url, timeout=settings.database_timeout, command_timeout=SEAL_WITHIN
-        ),
+        lambda: asyncpg.connect(settings.database_url, timeout=settings.database_timeout),
         settings.key_encryption_key,
         settings.catchup_interval,
     )

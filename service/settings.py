@@ -5,6 +5,7 @@ help text, `docs/operations.md`'s test and `onrecord settings` are made from the
 the start of a command, and wrongly set variables are reported together, one sentence each.
 """
 
+import base64
 import dataclasses
 import difflib
 import os
@@ -14,12 +15,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from service import values
 from service.development import default_data_dir
 
 PREFIX = "ONRECORD_"
+
+SHARED = ("HS256",)
+PUBLISHED = ("RS256", "ES256", "EdDSA", "Ed25519")
+"""The algorithms that are accepted where none are named: with a shared secret, and with published keys."""
 
 
 class SettingsInvalid(Exception):
@@ -100,9 +105,22 @@ class Settings:
     jwt_secret: str = _setting(
         "key of the HS256 tokens that let people in, at least 32 bytes", values.shared_secret, "", secret=True
     )
-    jwt_issuer: str | None = _setting("a token's iss has to be this; unset: not looked at", values.text, None)
+    jwt_jwks: str = _setting(
+        "URL or file of the identity provider's public keys (JWKS), in place of the secret",
+        values.key_set,
+        "",
+    )
+    jwt_algorithms: tuple[str, ...] = _setting(
+        "algorithms that may sign tokens, with commas between",
+        values.among(*SHARED, *PUBLISHED, "RS384", "RS512", "PS256", "PS384", "PS512", "ES384", "ES512"),
+        (),
+        shown_default=f"with the secret {','.join(SHARED)}, with a JWKS {','.join(PUBLISHED)}",
+    )
+    jwt_issuer: str | None = _setting(
+        "a token's iss has to be this; unset: not looked at; needed with a JWKS", values.text, None
+    )
     jwt_audience: str | None = _setting(
-        "a token's aud has to contain this; unset: not looked at", values.text, None
+        "a token's aud has to contain this; unset: not looked at; needed with a JWKS", values.text, None
     )
     jwt_leeway: float = _setting(
         "seconds that clocks may differ when a token's times are judged", values.seconds_or_zero, 0.0
@@ -113,8 +131,9 @@ class Settings:
         (),
     )
     key_encryption_key: bytes = _setting(
-        "32 bytes in base64 that wrap every person's key; who loses it loses all personal data",
-        values.key,
+        "32 bytes in base64, or file: and a path to them, that wrap every person's key; who loses it loses all "
+        "personal data; while it is rotated two, with a comma between: the first wraps",
+        values.keys,
         b"",
         secret=True,
     )
@@ -148,6 +167,9 @@ class Settings:
     )
     max_rooms: int = _setting("rooms that one connection may hear", values.whole(1), 100)
     max_connections: int = _setting("connections of one user", values.whole(1), 10)
+    show_readings: bool = _setting(
+        "whether owners of a room are shown who read its record", values.flag, False
+    )
     metrics_token: str = _setting(
         "what a scraper of /metrics has to show as its bearer token; unset: nothing",
         values.text,
@@ -199,6 +221,21 @@ class Settings:
                 "database_url"
             ]  # one server, never the default of another
         return cls(**chosen)
+
+    def secret_texts(self) -> frozenset[str]:
+        """Every text that must not be shown anywhere: the secrets, as they are written and as they are used."""
+        found: set[str] = set()
+        for setting in BY_VARIABLE.values():
+            value = getattr(self, setting.name)
+            if not setting.metadata["secret"] or not value:
+                continue
+            if isinstance(value, bytes):
+                found |= {base64.b64encode(value).decode(), value.hex()}
+            elif not setting.name.endswith("_url"):
+                found.add(value)
+            elif password := urlsplit(value).password:
+                found |= {value, password, unquote(password)}
+        return frozenset(found)
 
     def missing(self, *names: str) -> tuple[str, ...]:
         """The variables of those fields among `names` that nobody set."""

@@ -6,17 +6,36 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+from service.errors import Trouble
+from service.log.trouble import TROUBLE, passes
+
 log = logging.getLogger("onrecord.supervise")
 
 PAUSE = 1.0
 """Seconds before work that failed is begun again."""
 
+WELL_AFTER = 60.0
+"""Seconds for which work has to go on before its next trouble is news; longer than any deadline."""
+
 
 async def keep_running(name: str, work: Callable[[], Awaitable[object]]) -> None:
-    """Run `work` until cancelled; where it fails, say so and begin it again."""
+    """Run `work` until cancelled; where it fails, say so and begin it again.
+
+    Trouble that passes is said once, until it has gone well for a while.
+    """
+    clock = asyncio.get_running_loop().time
+    well = True
     while True:
+        began = clock()
         try:
             await work()
+        except (Trouble, *TROUBLE) as error:
+            well = well or clock() - began > WELL_AFTER
+            if not isinstance(error, Trouble) and not passes(error):
+                log.exception("task_failed", extra={"task": name})
+            elif well:
+                log.warning("task_waits", extra={"task": name, "problem": error})
+            well = False
         except Exception:
             log.exception("task_failed", extra={"task": name})
         else:

@@ -8,6 +8,7 @@ import binascii
 import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 _SHORTEST_SECRET = 32  # bytes: RFC 7518, 3.2 wants a key at least as long as HS256's hash
 _KEY_LENGTH = 32  # bytes: AES-256
@@ -60,7 +61,14 @@ def url(*schemes: str) -> Callable[[str], str]:
     """An address with one of these schemes."""
 
     def parse(raw: str) -> str:
-        if raw.partition("://")[0] not in schemes or not raw.partition("://")[2]:
+        try:
+            # A password with a character that has to be escaped ends up in the port, where libraries repeat it.
+            usable = (
+                raw.partition("://")[0] in schemes and raw.partition("://")[2] and urlsplit(raw).port != 0
+            )
+        except ValueError:
+            usable = False
+        if not usable:
             raise ValueError(
                 f"has to be an address that starts with {' or '.join(s + '://' for s in schemes)}"
             )
@@ -85,6 +93,20 @@ def shared_secret(raw: str) -> str:
     return raw
 
 
+def keys(raw: str) -> bytes:
+    """Keys for AES-256, each in base64 or as `file:` and the path of a file that holds it, with commas between."""
+    return b"".join(key(_from_file(part.strip())) for part in raw.split(","))
+
+
+def _from_file(raw: str) -> str:
+    if not raw.startswith("file:"):
+        return raw
+    try:
+        return Path(raw.removeprefix("file:")).read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as problem:
+        raise ValueError(f"names a file that cannot be read ({problem})") from problem
+
+
 def key(raw: str) -> bytes:
     """A key for AES-256, in base64."""
     try:
@@ -96,3 +118,26 @@ def key(raw: str) -> bytes:
             f"has to be {_KEY_LENGTH} random bytes in base64 (openssl rand -base64 {_KEY_LENGTH})"
         )
     return key
+
+
+def among(*known: str) -> Callable[[str], tuple[str, ...]]:
+    """Some of these words, with commas between."""
+
+    def parse(raw: str) -> tuple[str, ...]:
+        words = tuple(part.strip() for part in raw.split(",") if part.strip())
+        if not words or not set(words) <= set(known):
+            raise ValueError(f"has to be some of {', '.join(known)}, with commas between")
+        return words
+
+    return parse
+
+
+def key_set(raw: str) -> str:
+    """The address of public keys: https, http on this machine alone, or the path of a file."""
+    address = urlsplit(raw)
+    if not address.scheme:
+        return str(path(raw))
+    local = address.hostname in ("localhost", "127.0.0.1", "::1")
+    if not address.hostname or address.scheme not in (("https", "http") if local else ("https",)):
+        raise ValueError("has to be an https:// address or the path of a file")
+    return raw

@@ -124,7 +124,7 @@ class _Worker:
                 return code if code > 0 else UNREACHED  # it would end in the same way again
             if clock() - began > LONG:
                 pause = FIRST_PAUSE
-            log.error("worker_ended", extra={"node": self._name, "code": code, "again_in": pause})
+            log.error("worker_ended", extra={"worker": self._name, "code": code, "again_in": pause})
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE)
 
@@ -139,7 +139,7 @@ class _Worker:
                     *COMMAND, "--worker", str(descriptor),
                     env=self._env, pass_fds=[descriptor], start_new_session=True,
                 )  # fmt: skip
-            log.info("worker_started", extra={"node": self._name, "pid": process.pid})
+            log.info("worker_started", extra={"worker": self._name, "pid": process.pid})
             hearing = asyncio.create_task(self._hear(mine))
             try:
                 return await process.wait()
@@ -160,6 +160,6 @@ class _Worker:
             async with asyncio.timeout(self._patience):
                 await process.wait()
         except TimeoutError:
-            log.error("worker_killed", extra={"node": self._name, "pid": process.pid})  # noqa: TRY400 - known
+            log.error("worker_killed", extra={"worker": self._name, "pid": process.pid})  # noqa: TRY400 - known
             process.kill()
             await process.wait()

@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from service import embedded
 
 pytest_plugins = ["tests.needs"]
+
+# How long an example takes says more about what else the machine does than about the code.
+settings.register_profile("onrecord", deadline=None)
+settings.load_profile("onrecord")
 
 
 @pytest.fixture(scope="session")

@@ -161,3 +161,16 @@ def test_roots_data_is_kept_where_a_system_user_can_reach_it() -> None:
     assert default_data_dir(0, here).parent == Path("/var/tmp")  # noqa: S108
     assert default_data_dir(0, here) == default_data_dir(0, here)
     assert default_data_dir(0, here) != default_data_dir(0, Path("/root/other"))
+
+
+def test_several_key_encryption_keys_come_one_after_the_other_from_the_environment_or_files(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "old key"
+    file.write_text(KEY + "\n")
+    other = base64.b64encode(bytes(32)).decode()
+    read = Settings.from_env({"ONRECORD_KEY_ENCRYPTION_KEY": f"{other}, file:{file}"})
+    assert read.key_encryption_key == bytes(32) + bytes(range(32))
+    with pytest.raises(SettingsInvalid) as wrong:
+        Settings.from_env({"ONRECORD_KEY_ENCRYPTION_KEY": f"file:{tmp_path / 'nowhere'}"})
+    assert "cannot be read" in str(wrong.value)

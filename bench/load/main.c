@@ -1,8 +1,9 @@
 /* The load generator: many WebSocket clients of one chat server in one thread, told what to do line by line.
  *
- *     load PORT DOOR CONNECTIONS ROOMS POSTERS RUN FILLER TOKENS
+ *     load PORT DOOR CONNECTIONS ROOMS POSTERS RUN FILLER TOKENS CURSOR
  *
- * TOKENS is a file with a token a line, or "-". Commands on stdin; each is answered with one line of JSON:
+ * TOKENS is a file with a token a line, or "-"; CURSOR is the seq from which everybody hears their room at first, 0 for
+ * "from now on". Commands on stdin; each is answered with one line of JSON:
  *
  *     connect AT_ONCE SECONDS           everybody who is away comes, so many handshakes at once; who was cut is sent
  *                                       what they missed, where the door can do that
@@ -236,13 +237,14 @@ static void allow_descriptors(uint32_t connections)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static void seat_people(struct crowd *c, const char *tokens)
+static void seat_people(struct crowd *c, const char *tokens, uint64_t cursor)
 {
     FILE *file = strcmp(tokens, "-") ? fopen(tokens, "r") : NULL;
     char line[8192];
     c->people = must_alloc(c->count * sizeof *c->people);
     for (uint32_t i = 0; i < c->count; i++) {
         c->people[i].hears.room = i % c->rooms;
+        c->people[i].hears.seq = cursor;
         c->people[i].token = "";
         if (file && fgets(line, sizeof line, file)) {
             line[strcspn(line, "\n")] = 0;
@@ -270,8 +272,8 @@ int main(int argc, char **argv)
     struct sockaddr_in *address = (struct sockaddr_in *)&crowd.address;
     if (argc == 2 && !strcmp(argv[1], "percentiles"))
         return percentiles();
-    if (argc != 9 || !door_named(argv[2]))
-        fail("usage: load PORT DOOR CONNECTIONS ROOMS POSTERS RUN FILLER TOKENS");
+    if (argc != 10 || !door_named(argv[2]))
+        fail("usage: load PORT DOOR CONNECTIONS ROOMS POSTERS RUN FILLER TOKENS CURSOR");
     signal(SIGPIPE, SIG_IGN);
     crowd.door = door_named(argv[2]);
     crowd.count = (uint32_t)atoi(argv[3]);
@@ -283,7 +285,7 @@ int main(int argc, char **argv)
     address->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     crowd.address_length = sizeof *address;
     crowd.epoll = epoll_create1(EPOLL_CLOEXEC);
-    seat_people(&crowd, argv[8]);
+    seat_people(&crowd, argv[8], strtoull(argv[9], NULL, 10));
     book_open(&crowd.book, crowd.rooms, (uint32_t)atoi(argv[5]), crowd.count);
     book_begin(&crowd.book, 0, 0, 0);
     serve(&crowd);

@@ -15,7 +15,8 @@ from service.domain.room import RoomState
 from service.domain.streams import person_stream, reader_stream, room_stream
 from service.errors import RoomNotFound
 from service.log.past import PastReader
-from service.protocol.audit import (
+from service.protocol.events import timestamp
+from service.protocol.past import (
     MessageChange,
     MessageThen,
     Moment,
@@ -27,7 +28,6 @@ from service.protocol.audit import (
     StandingChange,
     Standpoint,
 )
-from service.protocol.events import timestamp
 
 PAGE = 200
 """Messages read at a time."""
@@ -63,7 +63,7 @@ class AsOf:
         people = then.standings.values()
         document = RoomThen(
             room_id=room,
-            **msgspec.structs.asdict(await self._standpoint(then.state)),
+            **msgspec.structs.asdict(await self.standpoint(then.state)),
             opened_at=timestamp(opened.at),
             opened_by=opened.by,
             settings=shown.settings(then.state),
@@ -88,8 +88,8 @@ class AsOf:
         was, is_now = _settings(before), _settings(after)
         document = RoomChanges(
             room_id=room,
-            from_=await self._standpoint(before.state),
-            to=await self._standpoint(after.state),
+            from_=await self.standpoint(before.state),
+            to=await self.standpoint(after.state),
             settings=SettingsChange(before=was, after=is_now) if was != is_now else None,
             people=_people(before.standings, after.standings),
             messages=[],
@@ -118,7 +118,8 @@ class AsOf:
             return event.position, event.at
         return await self._past.position(), await self._past.now()
 
-    async def _standpoint(self, state: RoomState) -> Standpoint:
+    async def standpoint(self, state: RoomState) -> Standpoint:
+        """Return the last event of a room as of its state."""
         last = await self._past.event(room_stream(state.room), state.head)
         return Standpoint(seq=state.head, at=timestamp(last.at) if last else None)
 

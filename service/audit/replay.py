@@ -1,4 +1,4 @@
-"""Replay: a room's events in order, one JSON object a line.
+"""Replay: a room's events in order, one a line.
 
 Deterministic: the same range gives the same bytes, but for words that were erased since, and those are marked. Streams
 in pages, so a room of any length needs the same memory.
@@ -6,15 +6,11 @@ in pages, so a room of any length needs the same memory.
 
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any
 
-import msgspec
-
-from service.domain.events import Recorded
+from service.audit.line import Form, as_json, as_text
 from service.domain.streams import room_stream
 from service.errors import RoomNotFound
 from service.log.read import LogReader
-from service.protocol.events import timestamp
 
 PAGE = 500
 
@@ -27,13 +23,14 @@ async def replay(
     to_seq: int | None = None,
     from_time: datetime | None = None,
     to_time: datetime | None = None,
+    form: Form = "ndjson",
 ) -> AsyncIterator[bytes]:
     """Yield a line per event of a room within the bounds, which are inclusive; each ends with a newline.
 
     Raises:
         RoomNotFound: there is no such room.
     """
-    stream = room_stream(room)
+    stream, line = room_stream(room), as_json if form == "ndjson" else as_text
     if not await log.head(stream):
         raise RoomNotFound(room=room)
     cursor = (from_seq or 1) - 1
@@ -44,22 +41,3 @@ async def replay(
                 return  # a room's times never decrease
             if from_time is None or recorded.at >= from_time:
                 yield line(recorded)
-
-
-def line(recorded: Recorded) -> bytes:
-    """Return an event as one line of JSON: seq, position, type, by, at, and its own fields."""
-    fields: dict[str, Any] = {
-        "seq": recorded.seq,
-        "position": recorded.position,
-        "type": type(recorded.event).__name__,
-        "by": recorded.by,
-        "at": timestamp(recorded.at),
-        **{name: _shown(getattr(recorded.event, name)) for name in recorded.event.__struct_fields__},
-    }
-    if recorded.erased:
-        fields["erased"] = True
-    return msgspec.json.encode(fields) + b"\n"
-
-
-def _shown(value: object) -> object:
-    return timestamp(value) if isinstance(value, datetime) else value

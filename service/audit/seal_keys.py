@@ -11,14 +11,13 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from service.audit.notes import NoteInvalid, SigningKey, VerifierKey, opened
+from service.log.wrapping import Wrapping
 
 if TYPE_CHECKING:
     import asyncpg
 
-_NONCE = 12
 _SECRET = 32
 
 
@@ -75,6 +74,20 @@ async def rotate(connection: "asyncpg.Connection[Any]", key_encryption_key: byte
     await _insert(connection, key_encryption_key, newest.number + 1, newest.verifier.name, newest)
 
 
+async def rewrap(connection: "asyncpg.Connection[Any]", key_encryption_key: bytes) -> None:
+    """Wrap every secret by the first of the key encryption keys; needs the owner's login.
+
+    Raises:
+        SealKeyInvalid: see there.
+    """
+    wrapping = Wrapping(key_encryption_key)
+    for key in await load(connection, key_encryption_key):
+        name, public = key.verifier.name, key.verifier.public
+        bound = _bound(key.number, name, public, key.endorsement)
+        secret = wrapping.unwrap(await connection.fetchval(_WRAPPED, key.number), bound)
+        await connection.execute(_REWRAP, key.number, wrapping.wrap(secret, bound))
+
+
 def endorsed(key: VerifierKey) -> str:
     """Return the text in which the key before says that `key` follows it."""
     return f"{key.name}/key\n{key}\n"
@@ -83,19 +96,18 @@ def endorsed(key: VerifierKey) -> str:
 async def _insert(
     connection: "asyncpg.Connection[Any]", wrapping: bytes, number: int, name: str, before: SealKey | None
 ) -> None:
-    secret, nonce = os.urandom(_SECRET), os.urandom(_NONCE)
+    secret = os.urandom(_SECRET)
     key = SigningKey(name, secret).verifier
     endorsement = before.signer.sign(endorsed(key)) if before else None
     bound = _bound(number, name, key.public, endorsement)
-    wrapped = nonce + AESGCM(wrapping).encrypt(nonce, secret, bound)
+    wrapped = Wrapping(wrapping).wrap(secret, bound)
     await connection.execute(_INSERT, number, name, key.public, wrapped, endorsement)
 
 
 def _unwrapped(row: Any, wrapping: bytes, before: SealKey | None) -> SealKey:
     bound = _bound(row["number"], row["name"], row["public"], row["endorsement"])
-    wrapped = row["wrapped"]
     try:
-        secret = AESGCM(wrapping).decrypt(wrapped[:_NONCE], wrapped[_NONCE:], bound)
+        secret = Wrapping(wrapping).unwrap(row["wrapped"], bound)
         signer = SigningKey(row["name"], secret)
         text = opened(row["endorsement"], [before.verifier]) if before else None
     except (InvalidTag, ValueError, NoteInvalid) as problem:
@@ -114,6 +126,8 @@ def _bound(number: int, name: str, public: bytes, endorsement: str | None) -> by
     return f"onrecord seal key|{number}|{name}|{public.hex()}|{endorsement or ''}".encode()
 
 
+_WRAPPED = "SELECT wrapped FROM seal_keys WHERE number = $1"
+_REWRAP = "UPDATE seal_keys SET wrapped = $2 WHERE number = $1"
 # Two that make the same key at once: the second finds it made.
 _INSERT = """
     INSERT INTO seal_keys (number, name, public, wrapped, endorsement) VALUES ($1, $2, $3, $4, $5)

@@ -19,6 +19,7 @@ from service.audit.checkpoint import Checkpoint
 from service.audit.merkle import Frontier, Node, leaf_hash
 from service.audit.notes import NoteInvalid, SigningKey
 from service.log.notify import CHANNEL
+from service.log.trouble import cutting
 
 if TYPE_CHECKING:
     import asyncpg
@@ -28,6 +29,9 @@ MOST = 2_000
 
 LULL = 0.5
 """Seconds between two seals while events trickle in: half of what may be unsealed, so that seals stay few."""
+
+DEADLINE = 30.0
+"""Seconds after which a step is given up, with its connection."""
 
 BROKEN_PAUSE = 30.0
 """Seconds until a tree that is not what was signed is looked at again."""
@@ -44,7 +48,7 @@ class SealsBroken(Exception):
 class Sealer:
     """Keeps the tree level with the log.
 
-    `connect` opens an asyncpg connection whose commands have a deadline, `interval` is the seconds between looks at the
+    `connect` opens an asyncpg connection, `interval` is the seconds between looks at the
     log without any news. For metrics: `size`, the events sealed so far, and `leading`.
     """
 
@@ -61,7 +65,8 @@ class Sealer:
         connection = await self._connect()
         try:
             await self._lead(connection)
-            await connection.add_listener(CHANNEL, self._on_news)
+            with cutting(connection, DEADLINE):
+                await connection.add_listener(CHANNEL, self._on_news)
             connection.add_termination_listener(self._on_news)
             await self._follow(connection)
         except (SealsBroken, NoteInvalid, seal_keys.SealKeyInvalid, seals.NotSealed) as problem:
@@ -74,21 +79,25 @@ class Sealer:
 
     async def _lead(self, connection: "asyncpg.Connection[Any]") -> None:
         """Wait to be the leader, by asking now and then: a query that waits would keep vacuum from its work."""
-        await connection.execute(_SESSION)
+        with cutting(connection, DEADLINE):
+            await connection.execute(_SESSION)
         while True:
-            self.leading = await connection.fetchval(_TRY_TO_LEAD)
+            with cutting(connection, DEADLINE):
+                self.leading = await connection.fetchval(_TRY_TO_LEAD)
             if self.leading:
                 return
             await asyncio.sleep(self._interval)
 
     async def _follow(self, connection: "asyncpg.Connection[Any]") -> None:
-        edge, position = await self._resume(connection)
+        with cutting(connection, DEADLINE):
+            edge, position = await self._resume(connection)
         log.info("sealer_leads", extra={"size": edge.size, "position": position})
         while True:
             self._wake.clear()
             more = True
             while more:
-                upto = await self._seal(connection, edge, position)
+                with cutting(connection, DEADLINE):
+                    upto = await self._seal(connection, edge, position)
                 more = edge.size - self.size >= MOST
                 position, self.size = upto, edge.size
             await asyncio.sleep(LULL)

@@ -16,8 +16,8 @@ from service.domain.events import MessageDeleted, MessageEdited, MessagePosted, 
 from service.domain.message import MessageState
 from service.domain.person import PersonState
 from service.domain.room import RoomState
-from service.protocol.audit import MessageThen, ReactionThen, SettingsThen, Standing
 from service.protocol.events import timestamp
+from service.protocol.past import MessageThen, ReactionThen, SettingsThen, Standing
 
 
 class Crowd(msgspec.Struct, frozen=True):

@@ -235,8 +235,9 @@ class Chat:
         try:
             feed = await self._hub.refresh(attempt.command.room)
             sight = await self._look(attempt, feed)
-        except Exception:
-            log.exception("refresh_failed", extra={"room": attempt.command.room})
+        except Exception as error:
+            if not isinstance(error, Unavailable):  # of which the log's reader has told already
+                log.exception("refresh_failed", extra={"room": attempt.command.room})
             if not attempt.answer.done():
                 attempt.answer.set_exception(Unavailable())
         else:

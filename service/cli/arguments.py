@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from service.cli import audit, commands
-from service.protocol.audit import Moment, NoMoment, moment_of
+from service.cli import audit, commands, keys
 from service.protocol.commands import USER_ID
 from service.protocol.pages import Ground
+from service.protocol.past import Moment, NoMoment, moment_of
 
 if TYPE_CHECKING:
     Words = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the type has no public name
@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     _add(words, "openapi", commands.openapi, "the OpenAPI document of the HTTP side, as YAML")
     _add_project(words)
     _add_audit(words)
+    _add_keys(words)
     token = _add(words, "token", commands.token, "sign a token with the development key")
     token.add_argument("--user", required=True, type=_user, help="user id (sub)")
     token.add_argument("--name", help="name to show; default: the user id")
@@ -81,14 +82,21 @@ def _add_project(words: "Words") -> None:
     verify.add_argument("names", nargs="*", metavar="NAME")
 
 
+def _add_keys(words: "Words") -> None:
+    parts = _group(words, "keys", "how people's keys are wrapped")
+    _add(parts, "status", keys.status, "how many each key encryption key wraps; 1: some that is not there")
+    _add(parts, "rotate", keys.rotate, "wrap all by the first of ONRECORD_KEY_ENCRYPTION_KEY")
+
+
 def _add_audit(words: "Words") -> None:
     parts = _group(words, "audit", "what was said, and when")
-    replay = _add(parts, "replay", audit.replay, "a room's events, one JSON object a line")
+    replay = _add(parts, "replay", audit.replay, "a room's events, one a line")
     replay.add_argument("--room", required=True, metavar="ROOM")
     replay.add_argument("--from-seq", type=_seq, metavar="N")
     replay.add_argument("--to-seq", type=_seq, metavar="N")
     replay.add_argument("--from", dest="from_time", type=_moment, metavar="TIME")
     replay.add_argument("--to", dest="to_time", type=_moment, metavar="TIME")
+    replay.add_argument("--as", dest="form", choices=["ndjson", "text"], default="ndjson")
     room = _add(parts, "room", audit.room, "a room as it stood at a moment, as JSON; without --at: now")
     room.add_argument("room", metavar="ROOM")
     room.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ")
@@ -98,7 +106,12 @@ def _add_audit(words: "Words") -> None:
         metavar="TIME|SEQ",
         help="what is different from then to --at, instead",
     )
+    person = _add(parts, "person", audit.person, "what somebody could see of a room, was sent and had read")
+    person.add_argument("person", type=_user, metavar="PERSON")
+    person.add_argument("--room", required=True, metavar="ROOM")
+    person.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ")
     _add_proof(parts)
+    _add_erasing(parts)
 
 
 def _add_proof(parts: "Words") -> None:
@@ -117,11 +130,24 @@ def _add_proof(parts: "Words") -> None:
     what.add_argument("--room", metavar="ROOM")
     what.add_argument("--person", type=_user, metavar="USER", help="what they did, and what is about them")
     what.add_argument("--all", action="store_true")
+    keys = _add(parts, "keys", audit.keys, "the public keys that sign checkpoints, the newest last")
+    keys.add_argument("--rotate", action="store_true", help="make a new one, endorsed by the newest")
+
+
+def _add_erasing(parts: "Words") -> None:
     erase = _add(parts, "erase", audit.erase, "destroy a person's keys, for good; on the record")
     erase.add_argument("--person", required=True, type=_user, metavar="USER")
     erase.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="why that is lawful")
-    keys = _add(parts, "keys", audit.keys, "the public keys that sign checkpoints, the newest last")
-    keys.add_argument("--rotate", action="store_true", help="make a new one, endorsed by the newest")
+    for name, run, meaning in (
+        ("hold", audit.hold, "place a legal hold: nothing of it is made unreadable; on the record"),
+        ("release", audit.release, "end a legal hold, on the record"),
+    ):
+        hold = _add(parts, name, run, meaning)
+        what = hold.add_mutually_exclusive_group(required=True)
+        what.add_argument("--room", metavar="ROOM", help="with all who were ever in it")
+        what.add_argument("--person", type=_user, metavar="USER")
+        hold.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="why")
+    _add(parts, "holds", audit.holds, "the legal holds in force, one JSON object a line")
 
 
 def _group(words: "Words", name: str, meaning: str) -> "Words":

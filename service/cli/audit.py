@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from service.cli.commands import WrongUsage, settings_with
+from service.domain.streams import room_subject, user_subject
 
 
 def replay(args: argparse.Namespace) -> int:
@@ -11,7 +12,8 @@ def replay(args: argparse.Namespace) -> int:
     settings = settings_with("database_url", "key_encryption_key")
     from service.auditing import run_replay
 
-    return run_replay(settings, args.room, args.from_seq, args.to_seq, args.from_time, args.to_time)
+    bounds = (args.from_seq, args.to_seq, args.from_time, args.to_time)
+    return run_replay(settings, args.room, *bounds, args.form)
 
 
 def room(args: argparse.Namespace) -> int:
@@ -20,6 +22,14 @@ def room(args: argparse.Namespace) -> int:
     from service.auditing import run_room
 
     return run_room(settings, args.room, args.at, args.diff)
+
+
+def person(args: argparse.Namespace) -> int:
+    """A room through somebody's eyes."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.auditing import run_person
+
+    return run_person(settings, args.person, args.room, args.at)
 
 
 def checkpoint(_args: argparse.Namespace) -> int:
@@ -71,6 +81,34 @@ def erase(args: argparse.Namespace) -> int:
     from service.erasing import run_erase
 
     return run_erase(settings, args.person, args.ground)
+
+
+def hold(args: argparse.Namespace) -> int:
+    """A legal hold."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.erasing import run_hold
+
+    return run_hold(settings, _held(args), args.ground)
+
+
+def release(args: argparse.Namespace) -> int:
+    """The end of one."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.erasing import run_release
+
+    return run_release(settings, _held(args), args.ground)
+
+
+def holds(_args: argparse.Namespace) -> int:
+    """Those in force."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.erasing import run_holds
+
+    return run_holds(settings)
+
+
+def _held(args: argparse.Namespace) -> str:
+    return room_subject(args.room) if args.room else user_subject(args.person)
 
 
 def _read(path: Path) -> str:

@@ -6,13 +6,14 @@ are quick and a wrong setting is never hidden behind something else.
 
 import argparse
 import contextlib
+import dataclasses
 import socket
 import sys
 import time
 from collections.abc import Sequence
 
 from service import development
-from service.settings import Settings, table
+from service.settings import SHARED, Settings, table
 
 
 class WrongUsage(Exception):
@@ -83,7 +84,8 @@ def dev(_args: argparse.Namespace) -> int:
 
 def serve(args: argparse.Namespace) -> int:
     """A node, or several."""
-    settings = settings_with("database_url", "jwt_secret", "key_encryption_key")
+    secret = () if Settings.from_env().jwt_jwks else ("jwt_secret",)
+    settings = _check_tokens(settings_with("database_url", *secret, "key_encryption_key"))
     if settings.redis_url and settings.missing("bus_key"):
         raise WrongUsage("ONRECORD_BUS_KEY is needed with ONRECORD_REDIS_URL (openssl rand -base64 32).")
     from service.app import run_serve, run_worker, run_workers
@@ -94,6 +96,29 @@ def serve(args: argparse.Namespace) -> int:
         return run_worker(settings, Parent(args.worker))
     _check_port(settings)
     return run_serve(settings) if args.workers == 1 else run_workers(settings, args.workers)
+
+
+def _check_tokens(settings: Settings) -> Settings:
+    """Return the settings with one way to check tokens; a secret that `onrecord dev` lends gives way to a JWKS.
+
+    Raises:
+        WrongUsage: they contradict each other.
+    """
+    if not settings.jwt_jwks:
+        if set(settings.jwt_algorithms) - set(SHARED):
+            raise WrongUsage("ONRECORD_JWT_ALGORITHMS: a secret goes with HS256 alone.")
+        return settings
+    if Settings.from_env().jwt_secret:
+        raise WrongUsage(
+            "ONRECORD_JWT_SECRET and ONRECORD_JWT_JWKS cannot both be set: one of them lets people in."
+        )
+    if missing := settings.missing("jwt_issuer", "jwt_audience"):
+        raise WrongUsage(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} needed with ONRECORD_JWT_JWKS."
+        )
+    if set(settings.jwt_algorithms) & set(SHARED):
+        raise WrongUsage("ONRECORD_JWT_ALGORITHMS: HS256 goes with a secret, and never with published keys.")
+    return dataclasses.replace(settings, jwt_secret="")
 
 
 def migrate(_args: argparse.Namespace) -> int:

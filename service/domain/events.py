@@ -289,6 +289,30 @@ class PersonErased(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
     ground: str
 
 
+class AboutHold(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """An event about a legal hold. `held` is the subject of a room or a user, `ground` is why, in the clear."""
+
+    held: str
+    ground: str
+
+    @property
+    def subject(self) -> str:
+        """What is held."""
+        return self.held
+
+
+class HoldPlaced(AboutHold, frozen=True, kw_only=True, omit_defaults=True):
+    """Nothing of a room or a person may be made unreadable from now on."""
+
+    TOPIC = "hold.HoldPlaced.v1"
+
+
+class HoldReleased(AboutHold, frozen=True, kw_only=True, omit_defaults=True):
+    """It may be again."""
+
+    TOPIC = "hold.HoldReleased.v1"
+
+
 class AboutSession(Event, frozen=True, kw_only=True, omit_defaults=True):
     """An event about one connection, in the stream of the connection's user."""
 
@@ -374,6 +398,8 @@ EVENTS: dict[str, type[Event]] = {
         PersonSuspended,
         PersonRestored,
         PersonErased,
+        HoldPlaced,
+        HoldReleased,
         SessionOpened,
         SessionClosed,
         AuditRead,

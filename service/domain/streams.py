@@ -1,7 +1,8 @@
 """Names of streams and subjects, and the ids that the event store keys streams by.
 
-A stream's name says what it is (`room:general`, `reader:general:alice`, `person:alice`, `session:alice`, `audit`); its
-id is the UUID (version 5, RFC 9562) of that name. Room ids hold no colon, so a name can be taken apart again.
+A stream's name says what it is (`room:general`, `reader:general:alice`, `person:alice`, `session:alice`, `audit`,
+`holds`); its id is the UUID (version 5, RFC 9562) of that name. Room ids hold no colon, so a name can be taken apart
+again.
 """
 
 import re
@@ -17,6 +18,9 @@ SETTINGS = "settings"
 
 AUDIT = "audit"
 """The stream of everything that was read of the record."""
+
+HOLDS = "holds"
+"""The stream of the legal holds on rooms and people."""
 
 EVERYTHING = "log"
 """The subject of a reading that was of no room and no person alone."""

@@ -17,6 +17,7 @@ from service.domain.events import ENDINGS, MessagePosted, Recorded
 from service.domain.message import number_of, without_words
 from service.domain.room import RoomState, readable_until
 from service.domain.streams import room_of, room_stream
+from service.errors import Unavailable
 from service.live.feed import Encoders, Feed, Item
 from service.live.people import People, named_in
 from service.log.read import LogReader
@@ -479,8 +480,9 @@ class Hub:
         try:
             events = await self._reader.stream(room_stream(feed.room), feed.head, PAGE)
             await self._people.load(named_in(events))
-        except Exception:
-            log.exception("repair_failed", extra={"room": feed.room})
+        except Exception as error:
+            if not isinstance(error, Unavailable):  # of which the log's reader has told already
+                log.exception("repair_failed", extra={"room": feed.room})
             self._repair_again.add(feed.room)
             return False
         self._advance(feed, events)

@@ -137,7 +137,7 @@ class RelayBackend(BroadcastBackend):
                 await work(well)
             except TROUBLE as error:
                 if pause == FIRST_PAUSE:
-                    log.warning("bus_lost", extra={"to": what, "problem": repr(error)})
+                    log.warning("bus_lost", extra={"to": what, "problem": error})
             except Exception:
                 log.exception("bus_failed", extra={"to": what})
             await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret

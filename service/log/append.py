@@ -186,7 +186,7 @@ class Appender:
                 await self._append(batch[:middle])
                 await self._append(batch[middle:])
             else:
-                log.exception("a command cannot be appended", extra={"stream": entries[0].stream})
+                log.exception("not_appended", extra={"stream": entries[0].stream})
                 self._fail(batch)
         else:
             self._settle(batch, rows)
@@ -206,7 +206,7 @@ class Appender:
                 if not passes(error):
                     raise
                 self.retries += 1
-                log.warning("append_retry", extra={"problem": repr(error)})
+                log.warning("append_retry", extra={"problem": error})
                 self._drop_connection()
                 if loop.time() >= until:
                     raise Unavailable from error

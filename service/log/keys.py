@@ -10,7 +10,6 @@ erasure on the record.
 """
 
 import hashlib
-import hmac
 import os
 from base64 import b64decode, b64encode
 from collections import OrderedDict
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from service.errors import AccountErased
 from service.log.trouble import patiently
+from service.log.wrapping import Wrapping
 
 if TYPE_CHECKING:
     import asyncpg
@@ -93,8 +93,7 @@ class KeyRing:
 
     def __init__(self, key_encryption_key: bytes, deadline: float = DEADLINE) -> None:
         self._deadline = deadline
-        self._wrapping = AESGCM(key_encryption_key)
-        self._fingerprint_key = hmac.digest(key_encryption_key, b"onrecord command fingerprints", "sha256")
+        self._wrapping = Wrapping(key_encryption_key)
         self._by_id: OrderedDict[UUID, PersonKey] = OrderedDict()
         self._by_person: OrderedDict[str, PersonKey] = OrderedDict()
         self._dead: OrderedDict[UUID, None] = OrderedDict()
@@ -130,8 +129,7 @@ class KeyRing:
         if (known := self._by_id.get(key_id)) is not None:
             self._by_id.move_to_end(key_id)
             return known
-        secret = self._wrapping.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], key_id.bytes)
-        key = PersonKey(key_id, secret)
+        key = PersonKey(key_id, self._wrapping.unwrap(wrapped, key_id.bytes))
         return key if key_id in self._dead else _remember(self._by_id, key_id, key)
 
     def met(self, key_id: UUID) -> PersonKey | None:
@@ -160,12 +158,11 @@ class KeyRing:
             self._dead.popitem(last=False)
 
     def fingerprint(self, command: bytes) -> bytes:
-        """Return 16 bytes that tell a command from another under the same ref, and tell nobody else what it says."""
-        return hmac.digest(self._fingerprint_key, command, "sha256")[:16]
+        """See `Wrapping.fingerprint`."""
+        return self._wrapping.fingerprint(command)
 
     def _wrap(self, key_id: UUID) -> bytes:
-        nonce = os.urandom(_NONCE)
-        return nonce + self._wrapping.encrypt(nonce, AESGCM.generate_key(bit_length=256), key_id.bytes)
+        return self._wrapping.wrap(AESGCM.generate_key(bit_length=256), key_id.bytes)
 
 
 def _remember(cache: OrderedDict[_K, PersonKey], name: _K, key: PersonKey) -> PersonKey:

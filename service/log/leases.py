@@ -78,7 +78,7 @@ class Lease:
         """
         rows = await self._fetch(_JUDGE, self.incarnation, timedelta(seconds=self.seconds))
         for row in rows:
-            log.warning("node_fenced", extra={"node": row["node"], "incarnation": str(row["incarnation"])})
+            log.warning("node_fenced", extra={"other": row["node"], "incarnation": str(row["incarnation"])})
         return [row["incarnation"] for row in rows]
 
     async def end(self) -> None:
@@ -93,7 +93,7 @@ class Lease:
         if not self._taken.is_set():
             await self._fetch(_TAKE, self.incarnation, self.node, span)
             self._taken.set()
-            log.info("lease_taken", extra={"node": self.node, "incarnation": str(self.incarnation)})
+            log.info("lease_taken", extra={"incarnation": str(self.incarnation)})
         elif not await self._fetch(_RENEW, self.incarnation, span):
             self._begin_anew()
             await self._keep()
@@ -101,7 +101,7 @@ class Lease:
         self.renewed()
 
     def _begin_anew(self) -> None:
-        log.error("fenced", extra={"node": self.node, "incarnation": str(self.incarnation)})
+        log.error("fenced", extra={"incarnation": str(self.incarnation)})
         # No await before everybody here is told: nothing may be done under the old incarnation any more.
         self.incarnation = uuid4()
         self.fencings += 1
@@ -113,13 +113,13 @@ class Lease:
         return await patiently(lambda: self._database.fetch(statement, *arguments), self._deadline)
 
 
-async def purge(database: "asyncpg.Pool[Any]") -> None:
+async def purge(database: "asyncpg.Pool[Any]", deadline: float) -> None:
     """Forget incarnations that have been over for `KEPT_DAYS` and left nothing open.
 
     Raises:
-        asyncpg.PostgresError, OSError, TimeoutError: the database cannot be reached.
+        Unavailable: the database cannot be reached within `deadline` seconds.
     """
-    await database.execute(_PURGE, KEPT_DAYS)
+    await patiently(lambda: database.execute(_PURGE, KEPT_DAYS), deadline)
 
 
 _TAKE = """

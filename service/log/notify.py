@@ -5,7 +5,8 @@ It is a hint and no more: notifications are lost while no connection listens, so
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from service.log.trouble import TROUBLE
@@ -23,16 +24,42 @@ PAUSE = 0.5
 log = logging.getLogger("onrecord.notify")
 
 
-async def listen(connect: Callable[[], Any], hear: Callable[[], None], deadline: float) -> None:
-    """Call `hear` whenever something was appended, and whenever listening begins, until cancelled."""
+class Bell:
+    """Wakes whoever waits for something new in the log."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._next = asyncio.Event()
+
+    def ring(self) -> None:
+        """Something was appended, or may have been."""
+        self.count += 1
+        self._next.set()
+        self._next = asyncio.Event()
+
+    async def after(self, count: int, seconds: float) -> None:
+        """Wait for a ring later than the one numbered `count`, or for so long."""
+        if self.count == count:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._next.wait()
+
+
+async def listen(connect: Callable[[], Any], hearers: Sequence[Callable[[], None]], deadline: float) -> None:
+    """Call all `hearers` whenever something was appended, and whenever listening begins, until cancelled."""
     lost = False
+
+    def hear(*_notification: object) -> None:
+        for hearer in hearers:
+            hearer()
+
     while True:
         try:
             async with asyncio.timeout(deadline):
                 connection: asyncpg.Connection[Any] = await connect()
             try:
                 async with asyncio.timeout(deadline):
-                    await connection.add_listener(CHANNEL, lambda *_notification: hear())
+                    await connection.add_listener(CHANNEL, hear)
                 hear()
                 lost = False
                 await _alive(connection, deadline)
@@ -40,7 +67,7 @@ async def listen(connect: Callable[[], Any], hear: Callable[[], None], deadline:
                 connection.terminate()
         except TROUBLE as error:
             if not lost:
-                log.warning("notify_lost", extra={"problem": repr(error)})
+                log.warning("notify_lost", extra={"problem": error})
             lost = True
         await asyncio.sleep(PAUSE)
 

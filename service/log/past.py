@@ -8,14 +8,41 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from service.domain.events import MessagePosted, Recorded
-from service.domain.streams import NEW_MESSAGE, message_subject, room_stream, stream_id
+from service.domain.streams import (
+    NEW_MESSAGE,
+    message_subject,
+    person_stream,
+    room_stream,
+    session_stream,
+    stream_id,
+    user_subject,
+)
 from service.log.mapper import ROW, ROWS, Mapper
 from service.log.read import DEADLINE
 from service.log.trouble import patiently
 
 if TYPE_CHECKING:
     import asyncpg
+
+
+class Which(msgspec.Struct, frozen=True):
+    """Which events of the log: those of a topic, and those by or about a person; None means any."""
+
+    topic: str | None = None
+    person: str | None = None
+
+    @property
+    def subject(self) -> str | None:
+        """What events about the person are about."""
+        return user_subject(self.person) if self.person else None
+
+    @property
+    def streams(self) -> list[str]:
+        """The person's own streams."""
+        return [person_stream(self.person), session_stream(self.person)] if self.person else []
 
 
 class PastReader:
@@ -84,6 +111,24 @@ class PastReader:
         """Return the events of streams up to a position, in order; for streams of a few events."""
         return await self._read(_ALL_OF, [stream_id(stream) for stream in streams], position)
 
+    async def page(self, stream: str, after: int, position: int, limit: int) -> list[Recorded]:
+        """Return at most `limit` events of a stream after a seq and up to a position, in order."""
+        return await self._read(_PAGE, stream_id(stream), after, position, limit)
+
+    async def newest_about(
+        self, stream: str, subjects: Sequence[str], before: int | None, limit: int
+    ) -> list[Recorded]:
+        """Return the newest `limit` events of a stream about any of some subjects, before a seq, oldest first."""
+        rows = await self._read(_NEWEST_ABOUT, stream_id(stream), list(subjects), before, limit)
+        return rows[::-1]
+
+    async def stretch(self, after: int, upto: int, which: Which, limit: int) -> list[Recorded]:
+        """Return the first `limit` events of the whole log with `after` < position <= `upto`, by position."""
+        streams = [stream_id(stream) for stream in which.streams]
+        return await self._read(
+            _STRETCH, after, upto, which.topic, which.person, which.subject, streams, limit
+        )
+
     async def _read(self, query: str, *arguments: object) -> list[Recorded]:
         return [self._mapper.to_recorded(row) for row in await self._fetch(query, *arguments)]
 
@@ -140,6 +185,20 @@ _LAST_OF_EACH = f"""
         ORDER BY originator_version DESC LIMIT 1) e
     LEFT JOIN person_keys k USING (key_id)
 """  # noqa: S608 - constants
+_PAGE = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.originator_version > $2 AND e.notification_id <= $3
+    ORDER BY e.originator_version LIMIT $4
+"""
+_NEWEST_ABOUT = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.subject = ANY ($2::text[])
+        AND e.originator_version < coalesce($3::bigint, 9223372036854775807)
+    ORDER BY e.originator_version DESC LIMIT $4
+"""
+_STRETCH = f"""{ROWS}
+    WHERE e.notification_id > $1 AND e.notification_id <= $2 AND ($3::text IS NULL OR e.topic = $3)
+        AND ($4::text IS NULL OR e.recorded_by = $4 OR e.subject = $5 OR e.originator_id = ANY ($6::uuid[]))
+    ORDER BY e.notification_id LIMIT $7
+"""
 _ALL_OF = f"""{ROWS}
     WHERE e.originator_id = ANY ($1::uuid[]) AND e.notification_id <= $2
     ORDER BY e.notification_id

@@ -1,8 +1,8 @@
-"""Connections to Postgres that several share: asyncpg's pool, which never waits for a server that does not answer.
+"""Connections to Postgres that several share: asyncpg's pool, which does not wait for a server that does not answer.
 
 A call that is given up at its deadline leaves a connection of which nobody knows what the server makes of it. asyncpg
-would wait for the server's word before it gives that connection to anybody else, without end where the network swallows
-everything, and whoever gave up would wait with it. The rule: a connection that does not come back in order within
+waits for the server's word before it lends that connection again, as long as a statement may take, and whoever has
+given up waits with it: twice the deadline in all. The rule: a connection that does not come back in order within
 `RETURN_WITHIN` is cut, and that is nobody's trouble.
 """
 

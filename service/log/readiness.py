@@ -52,7 +52,7 @@ class Readiness:
         except TROUBLE as error:
             if not passes(error):
                 raise
-            log.warning("not_ready", extra={"problem": repr(error)})
+            log.warning("not_ready", extra={"problem": error})
 
     async def run(self) -> None:
         """Try until it is ready, then wait to be cancelled."""
@@ -65,7 +65,7 @@ class Readiness:
             except (*TROUBLE, schema.SchemaOutdated, schema.UnsafeDurability) as error:
                 if repr(error) != said:
                     said = repr(error)
-                    log.warning("not_ready", extra={"problem": said})
+                    log.warning("not_ready", extra={"problem": error})
         await asyncio.Event().wait()
 
     async def then(self, work: Callable[[], Awaitable[object]]) -> None:

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from service.log.trouble import patiently
+
 if TYPE_CHECKING:
     import asyncpg
 
@@ -10,16 +12,20 @@ KEPT_DAYS = 7
 BATCH = 10_000
 
 
-async def purge(database: "asyncpg.Pool[Any]") -> int:
-    """Forget refs older than `KEPT_DAYS`, a batch at a time; return how many.
+async def purge(database: "asyncpg.Pool[Any]", deadline: float) -> int:
+    """Forget refs older than `KEPT_DAYS`, a batch at a time, each within `deadline` seconds; return how many.
 
     Raises:
-        asyncpg.PostgresError, OSError, TimeoutError: the database cannot be reached.
+        Unavailable: the database cannot be reached.
     """
     forgotten = 0
-    while deleted := int((await database.execute(_PURGE, KEPT_DAYS, BATCH)).split()[-1]):
+    while deleted := await patiently(lambda: _purge_some(database), deadline):
         forgotten += deleted
     return forgotten
+
+
+async def _purge_some(database: "asyncpg.Pool[Any]") -> int:
+    return int((await database.execute(_PURGE, KEPT_DAYS, BATCH)).split()[-1])
 
 
 _PURGE = """

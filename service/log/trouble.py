@@ -7,11 +7,15 @@ is well again. So reads are tried again until their deadline; appends have their
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 
 from service.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 T = TypeVar("T")
 
@@ -35,6 +39,17 @@ def passes(error: BaseException) -> bool:
     return isinstance(error, TROUBLE)
 
 
+@contextmanager
+def cutting(connection: "asyncpg.Connection[Any]", seconds: float) -> "Iterator[None]":
+    """Give up what is done over a connection, and the connection with it, after so many seconds."""
+    # Cutting the connection ends whatever waits on it, even a rollback, where cancelling would wait for the server.
+    timer = asyncio.get_running_loop().call_later(seconds, connection.terminate)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 async def patiently(read: Callable[[], Awaitable[T]], seconds: float) -> T:
     """Return what `read`, which may be done twice, answers; it is tried again while its trouble passes.
 
@@ -51,6 +66,6 @@ async def patiently(read: Callable[[], Awaitable[T]], seconds: float) -> T:
             if not passes(error):
                 raise
             if loop.time() + PAUSE >= until:
-                log.warning("unavailable", extra={"problem": repr(error)})
+                log.warning("unavailable", extra={"problem": error})
                 raise Unavailable from error
             await asyncio.sleep(PAUSE)

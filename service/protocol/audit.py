@@ -1,163 +1,113 @@
-"""What an auditor asks for and is shown, as of a moment: each a struct, as on the socket.
+"""What an auditor asks for and is shown besides rooms as they stood: events, people's views, and who reads all that."""
 
-A moment is the seq of a room's event or a time, both inclusive; none means now. In a document with a long list the
-list is its last field, so that it can be sent while it is being read (`service.audit.pieces`).
-"""
-
-import contextlib
-import re
-from datetime import UTC, datetime
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
-from service.domain.events import Role, Visibility
-from service.protocol.commands import RoomId
+from service.protocol.commands import RoomId, UserId
 from service.protocol.pages import Query
-
-Moment = int | datetime | None
-
-
-class NoMoment(ValueError):
-    """A text is neither a seq nor a time; the message is a sentence."""
+from service.protocol.past import MomentText, Shown, Standing, Standpoint, TimeText
 
 
-def moment_of(text: str | None) -> Moment:
-    """Return the moment that a text names, None where there is none.
+class PersonViewQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """One person and a room, as of a moment: the seq of one of its events, or a time; both inclusive."""
 
-    Raises:
-        NoMoment: it names neither a seq nor a time with its offset.
+    user_id: UserId
+    room: RoomId
+    at: MomentText | None = None
+
+
+class Stretch(Shown, frozen=True, kw_only=True, rename="camel"):
+    """Events of a room, by their numbers; both ends included."""
+
+    first: int
+    last: int
+
+
+class SessionThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A connection by a moment, and what was `written` to it of the room; null where that is not known.
+
+    It is not known of one that was `open` then, nor of one whose node died, which is `unknown`.
     """
-    if text is None:
-        return None
-    if re.fullmatch(r"[1-9]\d{0,15}", text, re.ASCII):
-        return int(text)
-    with contextlib.suppress(ValueError):
-        if (time := datetime.fromisoformat(text)).tzinfo is not None:
-            return time.astimezone(UTC)
-    raise NoMoment(f"'{text}' is neither a seq, which count from 1, nor a time such as 2026-11-24T15:00:00Z.")
+
+    session: str
+    node: str
+    opened_at: str
+    closed_at: str | None = None
+    state: Literal["open", "closed", "unknown"]
+    written: tuple[Stretch, ...] | None
 
 
-class RoomThenQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """A room as of a moment: the seq of one of its events, or a time; both inclusive."""
+class PersonView(Standpoint, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What somebody could see of a room by its event `seq`, what was written to their connections, what they had read.
 
-    room_id: RoomId
-    at: str | None = None
-
-
-class RoomChangesQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """What changed in a room from one moment to another, each the seq of one of its events or a time."""
-
-    room_id: RoomId
-    from_: str = msgspec.field(name="from")
-    to: str | None = None
-
-
-class Shown(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Something of the record. What is not so, or not there, is left out."""
-
-
-class Standing(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What somebody was to a room at a moment.
-
-    `name` is what they were called then. `role` and `since`, the seq of the join, are there for members; `left` is the
-    seq at which somebody who was one had gone. A ban or a mute without its `...Until` was for good. `lastRead` is the
-    message up to which they had read.
+    `visible` says whether the room was there for them at all, `readable` what of it they could read. `written` is all
+    that certainly reached a connection, and `unknown` counts those of which it is not known. What they had read stands
+    in `standing`.
     """
 
     user_id: str
-    name: str | None = None
-    role: Role | None = None
-    since: int | None = None
-    left: int | None = None
-    invited: bool = False
-    banned: bool = False
-    banned_until: str | None = None
-    muted: bool = False
-    muted_until: str | None = None
-    last_read: int | None = None
-    last_read_at: str | None = None
+    room_id: str
+    visible: bool
+    readable: tuple[Stretch, ...]
+    standing: Standing | None
+    written: tuple[Stretch, ...]
+    unknown: int
+    sessions: tuple[SessionThen, ...]
 
 
-class ReactionThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """An emoji under a message, and who gave it, the first of them first."""
+class EventsQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The log after a position: of one room, by or about one person, of one type, from one time to another.
 
-    emoji: str
-    user_ids: tuple[str, ...]
+    With `follow` it goes on with what happens.
+    """
+
+    after: Annotated[int, Meta(ge=0)] = 0
+    room: RoomId | None = None
+    person: UserId | None = None
+    type: str | None = None
+    from_: TimeText | None = msgspec.field(name="from", default=None)
+    to: TimeText | None = None
+    follow: bool = False
 
 
-class MessageThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A message as it read at a moment. `content` is null where it was deleted by then, or has been `erased` since."""
+class EventLine(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """An event: its place in the log and in its stream, and beside these the fields of its type.
 
-    message_id: int
-    user_id: str
+    `erased` says that words in it cannot be read any more; they are null.
+    """
+
+    position: int
+    stream: str
+    seq: int
+    type: str
+    by: str
     at: str
-    content: str | None
-    reply_to: int | None = None
-    mentions: tuple[str, ...] = ()
-    edited_at: str | None = None
-    deleted_at: str | None = None
-    reactions: tuple[ReactionThen, ...] = ()
-    pinned: bool = False
     erased: bool = False
 
 
-class Standpoint(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The last event of a room that was there at a moment; `seq` 0: the room was not."""
+class ReadingsQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A page of readings, the newest; `before` is the first number of the page after it."""
 
-    seq: int
-    at: str | None = None
-
-
-class SettingsThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """How a room was set up at a moment."""
-
-    name: str
-    visibility: Visibility
-    topic: str | None = None
-    archived: bool = False
+    room_id: RoomId
+    before: Annotated[int, Meta(ge=1)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
 
 
-class RoomThen(Standpoint, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A room as it stood after its event `seq`, which happened at `at`; by user id, and by number."""
+class Reading(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Somebody read the record: of this `room`, of a `person` who is or was in it, or of `everything`."""
 
-    room_id: str
-    opened_at: str
-    opened_by: str
-    settings: SettingsThen
-    members: tuple[Standing, ...]
-    others: tuple[Standing, ...]
-    messages: list[MessageThen]
-
-
-class SettingsChange(Shown, frozen=True, kw_only=True, rename="camel"):
-    """A room's settings before and after; null before it was opened."""
-
-    before: SettingsThen | None
-    after: SettingsThen | None
+    number: int
+    at: str
+    by: str
+    via: Literal["http", "cli"]
+    what: str
+    of: Literal["room", "person", "everything"]
 
 
-class StandingChange(Shown, frozen=True, kw_only=True, rename="camel"):
-    """What somebody was to a room before and after; null where it did not know them."""
+class Readings(Shown, frozen=True, kw_only=True, rename="camel"):
+    """A page of readings that a room was part of, the oldest first."""
 
-    user_id: str
-    before: Standing | None
-    after: Standing | None
-
-
-class MessageChange(Shown, frozen=True, kw_only=True, rename="camel"):
-    """A message before and after; null before it was posted."""
-
-    message_id: int
-    before: MessageThen | None
-    after: MessageThen | None
-
-
-class RoomChanges(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What is different in a room between two moments; what came and went between them does not show."""
-
-    room_id: str
-    from_: Standpoint = msgspec.field(name="from")
-    to: Standpoint
-    settings: SettingsChange | None = None
-    people: tuple[StandingChange, ...]
-    messages: list[MessageChange]
+    readings: tuple[Reading, ...]
+    has_more: bool

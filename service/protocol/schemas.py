@@ -134,7 +134,8 @@ def _translated(value: Any, name: str = "") -> Any:
 
 
 def _timed(name: str, schema: Schema) -> Schema:
-    times = schema.get("type") == "string" and (name in _TIMES or name.endswith("At"))
+    plain = schema.get("type") == "string" and "pattern" not in schema
+    times = plain and (name in _TIMES or name.endswith("At"))
     return {**schema, "format": "date-time"} if times else schema
 
 

@@ -14,14 +14,12 @@ from starlette.routing import Route
 from service.errors import NotAllowed, Unavailable
 from service.protocol.events import timestamp
 from service.protocol.pages import Erased, PersonQuery, ToErase
-from service.wire.auth import Identity
+from service.wire.auth import ADMIN, Identity
 from service.wire.bodies import body
+from service.wire.endpoint import NO_STORE, parameters
 from service.wire.origins import allowed_origin
-from service.wire.reads import NO_STORE, parameters
 from service.wire.services import Services
 from service.wire.visitors import visitor
-
-SCOPE = "admin"
 
 
 class Action(msgspec.Struct, frozen=True):
@@ -58,7 +56,7 @@ class Admin:
                 raise NotAllowed(problem="Pages of this origin may not act here.")
             if not self._s.readiness.ready:
                 raise Unavailable
-            admin = await visitor(self._s, request, SCOPE)
+            admin = await visitor(self._s, request, ADMIN)
             self._s.rate.take(admin.user)
             query = parameters(request, PersonQuery)
             answer = await action.do(self, admin, query.user_id, await body(request, action.body))

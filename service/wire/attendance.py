@@ -29,7 +29,15 @@ class Attendance:
         session.connected = True
         self._presence.arrive(session.user, session.id)
         self._visits.opened(session.id, session.user, session.address, session.client)
-        log.info("connected", extra={"session": session.id, "user": session.user, "client": session.address})
+        log.info(
+            "connected",
+            extra={
+                "session": session.id,
+                "user": session.user,
+                "door": session.door,
+                "client": session.address,
+            },
+        )
 
     async def end(self, session: Session) -> None:
         """Count a session out; its transport is closed or closing."""

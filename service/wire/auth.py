@@ -4,84 +4,139 @@ Only the algorithms listed here are accepted, whatever the token's header says (
 required; `iss` and `aud` too where they are configured. A token never travels in a URL.
 """
 
+import math
 import re
 import time
+from collections.abc import Sequence
+from copy import copy
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, JoseError
-from joserfc.jwk import OctKey
-from joserfc.jws import JWSRegistry
+from joserfc.jws import JWSRegistry, extract_compact
 
-from service.errors import TokenExpired, TokenInvalid
+from service.errors import NotAllowed, TokenExpired, TokenInvalid
 from service.protocol.commands import USER_ID
+from service.wire.keys import SharedSecret, VerificationKeys
 
-ALGORITHMS = ["HS256"]
 MAX_TOKEN = 8_192
 """Characters of a token; a longer one is not looked at."""
 
 MAX_NAME = 100
 """Code points of a display name; a longer one is cut."""
 
+CHAT, AUDITOR, ADMIN = "chat", "auditor", "admin"
+"""What a token may grant. None of them implies another: who administers reads no record, who audits does not chat."""
+
 _user_id = re.compile(USER_ID)
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who a token speaks for; `name` is None where it gives none."""
+    """Who a token speaks for; `name` is None where it gives none. `scopes` is what it grants."""
 
     user: str
     name: str | None
     expires_at: datetime
     scopes: frozenset[str] = frozenset()
 
+    def require(self, scope: str) -> None:
+        """Do nothing where the token grants a scope.
+
+        Raises:
+            NotAllowed: it does not.
+        """
+        if scope not in self.scopes:
+            raise NotAllowed(problem=f"This needs a token with the scope {scope}.")
+
+
+def _without_warning(name: str) -> Any:
+    """Return an algorithm that the library calls deprecated, as one that is not."""
+    algorithm = copy(JWSRegistry.algorithms[name])
+    algorithm.security_warning = None
+    return algorithm
+
+
+class _Algorithms(JWSRegistry):
+    # What providers call EdDSA; `suits` lets no key but Ed25519 come to it, which is all that is left of it (RFC 9864).
+    algorithms = {**JWSRegistry.algorithms, "EdDSA": _without_warning("EdDSA")}  # noqa: RUF012 - as the library has it
+
 
 class Tokens:
-    """Checks tokens, and signs them for development."""
+    """Checks tokens by the `keys`, signed by one of the `algorithms`; times may be `leeway` seconds off."""
 
-    def __init__(self, secret: str, *, issuer: str | None, audience: str | None, leeway: float) -> None:
-        self._key = OctKey.import_key(secret)
+    def __init__(
+        self,
+        keys: VerificationKeys,
+        algorithms: Sequence[str],
+        *,
+        issuer: str | None,
+        audience: str | None,
+        leeway: float,
+    ) -> None:
+        self._keys = keys
         self._issuer = issuer
         self._audience = audience
         self._leeway = leeway
         # `registry=` overrides `algorithms=` in joserfc without a word, so the list goes here and only here.
-        self._registry = JWSRegistry(algorithms=ALGORITHMS)
+        self._registry = _Algorithms(algorithms=list(algorithms))
 
-    def verify(self, token: str) -> Identity:
+    async def verify(self, token: str) -> Identity:
         """Return who a token speaks for.
 
         Raises:
             TokenInvalid, TokenExpired: it speaks for nobody, or not any more.
+            Unavailable: its key cannot be had now.
         """
         if len(token) > MAX_TOKEN:
             raise TokenInvalid(problem="it is too long")
         try:
-            decoded = jwt.decode(token, self._key, registry=self._registry)
+            algorithm, key_id = self._header(token)
+            key = await self._keys.find(algorithm, key_id)
+            decoded = jwt.decode(token, key, registry=self._registry)
             self._claims_registry().validate(decoded.claims)
         except ExpiredTokenError as error:
             raise TokenExpired from error
-        except (JoseError, ValueError, TypeError) as error:
+        except (JoseError, ValueError, TypeError, RecursionError) as error:
             raise TokenInvalid(problem=_sentence(error)) from error
         return _identity(decoded.claims, self._leeway)
 
+    def _header(self, token: str) -> tuple[str, str | None]:
+        """Return the algorithm and the key id that a token names.
+
+        Raises:
+            JoseError, ValueError: it is no token, or not of an algorithm that is allowed.
+        """
+        header = extract_compact(token.encode()).headers()
+        self._registry.check_header(header)
+        key_id = header.get("kid")
+        return self._registry.get_alg(header["alg"]).name, key_id if isinstance(key_id, str) else None
+
     def sign(self, user: str, name: str | None, lifetime: float) -> str:
-        """Return a token of a user that holds for `lifetime` seconds; for development only."""
+        """Return a token of a user that holds for `lifetime` seconds; for development only.
+
+        Raises:
+            TypeError: these tokens are signed by somebody else.
+        """
+        if not isinstance(self._keys, SharedSecret):
+            message = "only a shared secret signs"
+            raise TypeError(message)
         now = int(time.time())
         claims: dict[str, object] = {"sub": user, "iat": now, "exp": now + int(lifetime), "scope": "chat"}
         claims |= {"name": name} if name else {}
         claims |= {"iss": self._issuer} if self._issuer else {}
         claims |= {"aud": self._audience} if self._audience else {}
-        return jwt.encode({"alg": "HS256"}, claims, self._key, registry=self._registry)
+        return jwt.encode({"alg": "HS256"}, claims, self._keys.key, registry=self._registry)
 
     def _claims_registry(self) -> jwt.JWTClaimsRegistry:
-        # Made anew each time: it fixes the present moment when it is made.
         options: dict[str, Any] = {"sub": {"essential": True}, "exp": {"essential": True}}
         if self._issuer:
             options["iss"] = {"essential": True, "value": self._issuer}
         if self._audience:
             options["aud"] = {"essential": True, "value": self._audience}
-        return jwt.JWTClaimsRegistry(leeway=int(self._leeway), **options)
+        # The library knows whole seconds alone; `_identity` has the very moment at which the token runs out.
+        return jwt.JWTClaimsRegistry(leeway=math.ceil(self._leeway), **options)
 
 
 def bearer(header: str | None) -> str | None:
@@ -100,8 +155,16 @@ def _identity(claims: dict[str, object], leeway: float) -> Identity:
         expires_at = datetime.fromtimestamp(expires + leeway, UTC)
     except (ValueError, OverflowError, OSError):
         expires_at = datetime.max.replace(tzinfo=UTC)
-    scopes = frozenset(scope.split()) if isinstance(scope, str) else frozenset[str]()
-    return Identity(user, _name(name), expires_at, scopes)
+    if expires_at <= datetime.now(UTC):
+        raise TokenExpired
+    return Identity(user, _name(name), expires_at, _scopes(scope))
+
+
+def _scopes(claim: object) -> frozenset[str]:
+    """A token without the claim is one to chat with; one with it grants what it names (RFC 8693, 4.2) and no more."""
+    if claim is None:
+        return frozenset({CHAT})
+    return frozenset(claim.split()) if isinstance(claim, str) else frozenset()
 
 
 def _name(claim: object) -> str | None:

@@ -37,6 +37,7 @@ from service.protocol.events import (
     RoomHead,
     timestamp,
 )
+from service.wire.auth import CHAT
 from service.wire.plain import PLAIN, as_command
 from service.wire.services import Services
 from service.wire.session import Session
@@ -258,7 +259,8 @@ class Handlers:
 
     async def refresh(self, session: Session, frame: wire.AuthRefresh) -> Reply:
         """`auth:refresh`."""
-        identity = self._s.tokens.verify(frame.token)
+        identity = await self._s.tokens.verify(frame.token)
+        identity.require(CHAT)
         if identity.user != session.user:
             raise NotAllowed(problem="The new token is another user's.")
         session.renew(identity.expires_at)

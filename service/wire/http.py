@@ -15,8 +15,10 @@ from service.metrics.endpoint import Metrics
 from service.protocol.pages import DemoSignIn, Readiness
 from service.wire import documents
 from service.wire.admin import Admin
+from service.wire.audits import AUDITS, Audits
 from service.wire.bodies import body
-from service.wire.reads import Reads
+from service.wire.endpoint import routes
+from service.wire.reads import READS, Reads
 from service.wire.services import Services
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -41,22 +43,23 @@ class Http:
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes; the demo sign-in is there in development only."""
-        routes: list[BaseRoute] = [
+        served: list[BaseRoute] = [
             Route("/", self.page),
             Route("/healthz", self.healthz),
             Route("/readyz", self.readyz),
             Route("/asyncapi.yaml", self.asyncapi),
             Route("/openapi.yaml", self.openapi),
-            *Reads(self._s).routes(),
+            *routes(self._s, READS, Reads(self._s)),
+            *routes(self._s, AUDITS, Audits(self._s)),
             *Admin(self._s).routes(),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
         settings = self._s.settings
         if not settings.metrics_port:
-            routes.append(Metrics(self._s.exposition, settings.metrics_token).route())
+            served.append(Metrics(self._s.exposition, settings.metrics_token).route())
         if settings.dev:
-            routes.append(Route("/dev/token", self.demo_token, methods=["POST"]))
-        return routes
+            served.append(Route("/dev/token", self.demo_token, methods=["POST"]))
+        return served
 
     async def page(self, _request: Request) -> Response:
         """`GET /`: the web client."""

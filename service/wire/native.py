@@ -10,12 +10,14 @@ from starlette.websockets import WebSocket
 from service.errors import (
     AccountErased,
     AccountSuspended,
+    NotAllowed,
     NotConnected,
     OnRecordError,
     Refusal,
     TokenExpired,
     TokenInvalid,
     TooManyConnections,
+    Unavailable,
 )
 from service.protocol.acks import Ack
 from service.protocol.close import Close
@@ -45,6 +47,7 @@ CLOSES: dict[type[OnRecordError], Close] = {
     AccountErased: Close.ERASED,
     AccountSuspended: Close.SUSPENDED,
     TokenInvalid: Close.TOKEN_INVALID,
+    NotAllowed: Close.TOKEN_INVALID,
     TokenExpired: Close.TOKEN_EXPIRED,
     TooManyConnections: Close.TOO_MANY_REQUESTS,
 }
@@ -92,7 +95,7 @@ class NativeDoor:
     async def serve(self, websocket: WebSocket) -> None:
         """Serve one connection."""
         early = bearer(websocket.headers.get("authorization"))
-        if (denial := self._denial(websocket, early)) is not None:
+        if (denial := await self._denial(websocket, early)) is not None:
             await websocket.send_denial_response(denial)
             return
         await websocket.accept()
@@ -117,7 +120,7 @@ class NativeDoor:
         finally:
             await self._reception.end(session)
 
-    def _denial(self, websocket: WebSocket, early: str | None) -> PlainTextResponse | None:
+    async def _denial(self, websocket: WebSocket, early: str | None) -> PlainTextResponse | None:
         """Return why a connection is refused before it is one."""
         if not allowed_origin(websocket.headers, self._s.settings.origins):
             self._reception.came("foreign_origin")
@@ -127,11 +130,11 @@ class NativeDoor:
             return PlainTextResponse("The log cannot be reached yet; come back.", 503, {"Retry-After": "1"})
         try:
             if early is not None:
-                self._reception.count(self._s.tokens.verify(early))
+                self._reception.count(await self._s.tokens.verify(early))
         except TooManyConnections as error:
             self._reception.came(error.code)
             return PlainTextResponse(str(error), 429)
-        except (TokenInvalid, TokenExpired):
+        except (TokenInvalid, TokenExpired, Unavailable):
             pass  # the first frame may bring a better one
         return None
 
@@ -148,7 +151,7 @@ class NativeDoor:
             transport.close(Close.PROTOCOL_VERSION, f"this server speaks protocol {PROTOCOL}")
             raise _Closed
         try:
-            identity = self._reception.check(early if frame.token is None else frame.token)
+            identity = await self._reception.check(early if frame.token is None else frame.token)
             session = NativeSession(transport, self._s.hub, identity, self._s.settings.max_rooms)
             session.address = websocket.client.host if websocket.client else None
             session.client = described(websocket.headers.get("user-agent"))

@@ -21,7 +21,9 @@ from service.protocol.pages import DemoSignIn, DemoToken, PersonQuery, Problem, 
 from service.protocol.problems import problem_fields, status_of
 from service.wire import problem
 from service.wire.admin import ACTIONS, Action
-from service.wire.reads import READS, Read, parameter_names
+from service.wire.audits import AUDITS
+from service.wire.endpoint import JSON, Read, parameter_names
+from service.wire.reads import READS
 
 DESCRIPTION = (
     "What can be read of a chat without a connection of its own, and what administrators do to people; all that is "
@@ -36,6 +38,8 @@ ANY_READ: tuple[type[OnRecordError], ...] = (
     *(error for error in every_error().values() if issubclass(error, Trouble)),
 )
 """What any read may be refused with, besides its own refusals."""
+
+EVERY_READ = (*READS, *AUDITS)
 
 _HEADERS = {
     401: {"WWW-Authenticate": "What is wanted, and what was wrong with what was given (RFC 6750)."},
@@ -57,7 +61,7 @@ def document(version: str) -> Part:
         "info": {"title": "OnRecord", "version": version, "description": DESCRIPTION},
         "servers": [{"url": "http://localhost:8000", "description": "What `make run` starts."}],
         "paths": {
-            **{read.path: {"get": _read(read, known)} for read in READS},
+            **{read.path: {"get": _read(read, known)} for read in EVERY_READ},
             **{action.path: {"post": _action(action, known)} for action in ACTIONS},
             **_others(known),
         },
@@ -75,12 +79,12 @@ def refusals_of(read: Read | Action) -> list[type[OnRecordError]]:
 
 
 def _queries() -> list[type[msgspec.Struct]]:
-    return [*(read.query for read in READS), PersonQuery]
+    return [*(read.query for read in EVERY_READ), PersonQuery]
 
 
 def _structs() -> list[type[msgspec.Struct]]:
     asked = [kind for action in ACTIONS for kind in (action.body, action.answer)]
-    return [*_queries(), *(read.answer for read in READS), *asked]
+    return [*_queries(), *(read.answer for read in EVERY_READ), *asked]
 
 
 def _name(cls: type) -> str:
@@ -91,14 +95,14 @@ def _read(read: Read, known: schemas.Catalogue) -> Part:
     parameters = _parameters(read.path, read.query, known)
     return {
         "operationId": read.ask.__name__,
-        "summary": " ".join((read.ask.__doc__ or "").split()),
-        "security": [{"bearer": []}],
+        "summary": " ".join((read.ask.__doc__ or "").split("Raises:")[0].split()),
+        "security": [{"bearer": [read.scope]}],
         **({"parameters": parameters} if parameters else {}),
         "responses": {
             "200": {
                 "description": schemas.summary(read.answer),
                 "headers": {"Cache-Control": {"schema": {"const": "no-store"}}},
-                "content": _json(known, read.answer),
+                "content": _json(known, read.answer, read.media),
             },
             **_refusals([*ANY_READ, *refusals_of(read)], known),
         },
@@ -212,5 +216,5 @@ def _plain(name: str, summary: str, content: Part) -> Part:
     }
 
 
-def _json(known: schemas.Catalogue, cls: type[msgspec.Struct]) -> Part:
-    return {"application/json": {"schema": known.reference(cls), "example": examples.example(cls)}}
+def _json(known: schemas.Catalogue, cls: type[msgspec.Struct], media: str = JSON) -> Part:
+    return {media: {"schema": known.reference(cls), "example": examples.example(cls)}}

@@ -24,7 +24,7 @@ from service.errors import (
 from service.protocol.acks import Ack
 from service.protocol.close import Close
 from service.protocol.commands import Connect, Frame
-from service.wire.auth import Identity
+from service.wire.auth import CHAT, Identity
 from service.wire.handlers import Handlers, Later, Reply, Then
 from service.wire.services import Services
 from service.wire.session import Session
@@ -51,15 +51,17 @@ class Reception:
         self._tally = services.tally
         self._handlers = Handlers(services)
 
-    def check(self, token: str | None) -> Identity:
+    async def check(self, token: str | None) -> Identity:
         """Return who asks to be let in.
 
         Raises:
-            TokenInvalid, TokenExpired, TooManyConnections: they may not come in.
+            TokenInvalid, TokenExpired, NotAllowed, TooManyConnections: they may not come in.
+            Unavailable: whether they may cannot be told now.
         """
         if token is None:
             raise TokenInvalid(problem="none was given")
-        identity = self._s.tokens.verify(token)
+        identity = await self._s.tokens.verify(token)
+        identity.require(CHAT)
         self.count(identity)
         return identity
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from databases import Database
 
 from service.audit.erase import Erasure
+from service.audit.register import Register
 from service.chat import Chat, Markers
 from service.live.hub import Hub
 from service.live.people import People
@@ -14,6 +15,8 @@ from service.live.presence import Presence
 from service.live.relay import Relay
 from service.live.typing import Typing
 from service.log.mapper import Mapper
+from service.log.notify import Bell
+from service.log.past import PastReader
 from service.log.read import LogReader
 from service.log.readiness import Readiness
 from service.metrics.exposition import Exposition
@@ -38,6 +41,9 @@ class Services:
     people: People
     mapper: Mapper
     log: LogReader
+    past: PastReader
+    register: Register
+    bell: Bell
     reads: Database
     tokens: Tokens
     rate: Rate

@@ -15,7 +15,7 @@ from typing import ClassVar
 from uuid import uuid4
 
 from service.chat import Receipt
-from service.errors import OnRecordError, TooManyRooms, Unavailable
+from service.errors import OnRecordError, TooManyRooms, Trouble, Unavailable
 from service.live.hub import Hub
 from service.protocol.acks import Ack
 from service.protocol.close import Close
@@ -202,9 +202,10 @@ class Session(ABC):
         self._transport.catchup += 1
         try:
             await self._hub.listen(self, room, after)
-        except Exception:
+        except Exception as error:
             # The client cannot know what it misses, so it has to come back with its cursors.
-            log.exception("catch_up_failed", extra={"room": room, "session": self.id})
+            trouble = None if isinstance(error, Trouble) else error
+            log.error("catch_up_failed", exc_info=trouble, extra={"room": room, "session": self.id})  # noqa: TRY400 - Trouble is known
             self.close(Close.SHUTTING_DOWN, "the log cannot be read; come back")
         finally:
             self._transport.catchup -= 1

@@ -30,7 +30,7 @@ from service.domain.streams import person_stream, reader_stream, room_stream
 from service.embedded import Servers
 from service.errors import RoomNotFound
 from service.log.past import PastReader
-from service.protocol.audit import Moment, NoMoment, moment_of
+from service.protocol.past import Moment, NoMoment, moment_of
 from tests.audit import oracle
 from tests.databases import Database, fresh_database
 from tests.log.nodes import GENERAL, message, stored

@@ -13,7 +13,8 @@ from service.protocol.close import Close
 from service.protocol.commands import COMMANDS
 from service.protocol.events import Outgoing
 from service.settings import BY_VARIABLE
-from service.wire.reads import READS, Read, parameter_names
+from service.wire.endpoint import Read, parameter_names
+from service.wire.openapi import EVERY_READ
 from tests.databases import Database, database
 from tests.drill.faults import FAULTS
 from tests.drill.faulty import BUGS
@@ -90,7 +91,7 @@ async def test_the_client_in_the_readme_works_as_printed(database: Database, tmp
     assert "message:new 3 Hello, this is on the record." in out.decode()
 
 
-@pytest.mark.parametrize("read", READS, ids=lambda read: read.path)
+@pytest.mark.parametrize("read", EVERY_READ, ids=lambda read: read.path)
 def test_every_read_over_http_is_documented_with_its_parameters(read: Read) -> None:
     row = next(line for line in PROTOCOL.splitlines() if line.startswith(f"| `{read.path}"))
     path, _, query = row.split("`")[1].partition("?")

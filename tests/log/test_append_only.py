@@ -27,6 +27,7 @@ TABLES = {
     "stored_events": {"SELECT", "INSERT"},
     "refs": {"SELECT", "INSERT", "DELETE"},
     "person_keys": {"SELECT", "INSERT"},
+    "holds": {"SELECT"},
     "log_epoch": {"SELECT"},
     "alembic_version": {"SELECT"},
     # The proof of the log, as append-only as the log itself.

@@ -166,6 +166,6 @@ async def test_what_is_long_over_is_forgotten_unless_it_left_something_open(data
         for lease in (clean, untidy):
             await lease.end()
         await stored(database, "UPDATE incarnations SET ended_at = ended_at - interval '8 days'")
-        await leases.purge(judge._database)
+        await leases.purge(judge._database, 20)
         left = {row["incarnation"] for row in await stored(database, "SELECT incarnation FROM incarnations")}
         assert left == {judge.incarnation, untidy.incarnation}

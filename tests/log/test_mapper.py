@@ -16,6 +16,8 @@ from service.domain.events import (
     EVENTS,
     AuditRead,
     Event,
+    HoldPlaced,
+    HoldReleased,
     MemberBanned,
     MemberInvited,
     MemberJoined,
@@ -176,6 +178,18 @@ GOLDEN: list[tuple[Event, str, str, str]] = [
         '{"user":"alice","ground":"GDPR 17(1)(b)"}',
     ),
     (
+        HoldPlaced(held="room:general", ground="case 7"),
+        "hold.HoldPlaced.v1",
+        "room:general",
+        '{"held":"room:general","ground":"case 7"}',
+    ),
+    (
+        HoldReleased(held="user:alice", ground="case 7 is over"),
+        "hold.HoldReleased.v1",
+        "user:alice",
+        '{"held":"user:alice","ground":"case 7 is over"}',
+    ),
+    (
         SessionOpened(session="s-1", node="n-1", incarnation="i-1", address="192.0.2.7", client=None),
         "session.SessionOpened.v1",
         "session:s-1",
@@ -226,6 +240,8 @@ TOPICS = {
     "person.PersonSuspended.v1",
     "person.PersonRestored.v1",
     "person.PersonErased.v1",
+    "hold.HoldPlaced.v1",
+    "hold.HoldReleased.v1",
     "session.SessionOpened.v1",
     "session.SessionClosed.v1",
 }
@@ -418,6 +434,8 @@ ANY: dict[type[Event], st.SearchStrategy[Event]] = {
     PersonSuspended: st.builds(PersonSuspended, user=words, reason=st.none() | words),
     PersonRestored: st.builds(PersonRestored, user=words, reason=st.none() | words),
     PersonErased: st.builds(PersonErased, user=words, ground=words),
+    HoldPlaced: st.builds(HoldPlaced, held=words, ground=words),
+    HoldReleased: st.builds(HoldReleased, held=words, ground=words),
     SessionOpened: st.builds(
         SessionOpened,
         session=words,

@@ -221,7 +221,7 @@ async def test_refs_are_forgotten_after_seven_days_and_no_sooner(
             "UPDATE refs SET recorded_at = recorded_at - $1::interval WHERE ref = 'r0'",
             timedelta(days=6, hours=23),
         )
-        assert await refs.purge(one.pool) == 6
+        assert await refs.purge(one.pool, 20) == 6
         assert [row[0] for row in await stored(database, "SELECT ref FROM refs")] == ["r0"]
         assert (await one.append(ref="r0", decided_on=0)).outcome == "known"
         assert (await one.append(ref="r1", decided_on=0, guard=(user_subject("x"),))).outcome == "nothing"

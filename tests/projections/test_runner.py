@@ -143,7 +143,8 @@ async def test_a_connection_that_ends_in_the_middle_of_a_batch_loses_and_doubles
         go_on.set()
         await level(here, runner)
     assert await equal(here, messages.PROJECTION)
-    assert "projection_failed" in [record.message for record in caplog.records]
+    events = [record.message for record in caplog.records if record.message.startswith("projection_")]
+    assert events == ["projection_waits", "projection_goes_on"]
 
 
 async def test_a_batch_that_fails_is_rolled_back_said_and_tried_again(

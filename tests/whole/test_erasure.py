@@ -281,3 +281,29 @@ async def test_without_a_projector_the_summary_says_what_is_left(node: Process, 
     code, summary, words = await run(environment(database), *ERASE)
     assert (code, json.loads(summary)["purged"]) == (0, False)
     assert "onrecord project run" in words
+
+
+async def test_what_is_held_is_not_erased_and_the_commands_say_why(node: Process, database: Database) -> None:
+    env = environment(database)
+    async with client(node.url, "alice", name="Alice") as alice:
+        await alice.join("general")
+        await alice.post("general", MARK)
+    assert await run(env, "audit", "holds") == (0, "", "")
+    code, placed, words = await run(env, "audit", "hold", "--room", "general", "--ground", "case 7")
+    assert code == 0, words
+    assert json.loads(placed).items() >= {("room", "general"), ("ground", "case 7")}
+    assert await run(env, "audit", "holds") == (0, placed, "")
+    code, out, words = await run(env, *ERASE)
+    assert (code, out) == (1, "")
+    assert words == "alice cannot be erased: a legal hold is on the room general.\n"
+    async with httpx.AsyncClient(base_url=node.address, headers=_bearer("root", "admin")) as http:
+        refused = await http.post("/admin/people/alice/erase", json={"ground": "x"})
+        assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
+        assert refused.json()["detail"] == words.strip()
+    code, _, words = await run(env, "audit", "hold", "--room", "general", "--ground", "case 8")
+    assert (code, words) == (1, "There is a legal hold on the room general already.\n")
+    code, released, _ = await run(env, "audit", "release", "--room", "general", "--ground", "closed")
+    assert json.loads(released)["ground"] == "closed"
+    assert await run(env, "audit", "holds") == (0, "", "")
+    assert (await run(env, "audit", "release", "--room", "general", "--ground", "x"))[0] == 1
+    assert (await run(env, *ERASE))[0] == 0

@@ -34,6 +34,11 @@ async def test_replay_prints_a_room_event_by_event(node: Process, database: Data
         env, "audit", "replay", "--room", "general", "--from", acks[1]["at"], "--to", acks[1]["at"]
     )
     assert [json.loads(line)["seq"] for line in timed.splitlines()] == [4]
+    code, text, _ = await run(env, "audit", "replay", "--room", "general", "--as", "text", "--from-seq", "4")
+    assert (code, text.splitlines()[0]) == (
+        0,
+        f'     4  {acks[1]["at"]}  alice  message posted: author="alice" content="two"',
+    )
 
 
 async def test_a_room_is_shown_as_it_stood_and_what_changed_since(node: Process, database: Database) -> None:

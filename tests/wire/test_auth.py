@@ -9,11 +9,13 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from service.errors import TokenExpired, TokenInvalid
-from service.wire.auth import MAX_NAME, MAX_TOKEN, Tokens, bearer
+from service.errors import NotAllowed, TokenExpired, TokenInvalid
+from service.settings import SHARED
+from service.wire.auth import ADMIN, AUDITOR, CHAT, MAX_NAME, MAX_TOKEN, Tokens, bearer
+from service.wire.keys import SharedSecret
 
 SECRET = "a secret of the tests, thirty-two bytes and more"
-TOKENS = Tokens(SECRET, issuer=None, audience=None, leeway=0)
+TOKENS = Tokens(SharedSecret(SECRET), SHARED, issuer=None, audience=None, leeway=0)
 LATER = int(time.time()) + 3600
 
 
@@ -28,8 +30,8 @@ def unsigned(claims: dict[str, Any]) -> str:
     return f"{part({'alg': 'none'})}.{part(claims)}."
 
 
-def test_a_token_says_who_for_how_long_and_for_what() -> None:
-    identity = TOKENS.verify(
+async def test_a_token_says_who_for_how_long_and_for_what() -> None:
+    identity = await TOKENS.verify(
         signed({"sub": "alice", "name": " Alice ", "exp": LATER, "scope": "chat auditor"})
     )
     assert (identity.user, identity.name) == ("alice", "Alice")
@@ -37,8 +39,33 @@ def test_a_token_says_who_for_how_long_and_for_what() -> None:
     assert identity.scopes == {"chat", "auditor"}
 
 
-def test_a_token_of_our_own_is_good() -> None:
-    assert TOKENS.verify(TOKENS.sign("alice", "Alice", 60)).user == "alice"
+@pytest.mark.parametrize(
+    ("claims", "granted"),
+    [
+        ({}, {CHAT}),
+        ({"scope": "chat"}, {CHAT}),
+        ({"scope": "auditor"}, {AUDITOR}),
+        ({"scope": "admin chat"}, {ADMIN, CHAT}),
+        ({"scope": "openid  profile"}, set()),
+        ({"scope": ""}, set()),
+        ({"scope": ["chat"]}, set()),
+        ({"scope": 7}, set()),
+    ],
+)
+async def test_a_token_grants_what_it_names_and_nothing_implies_anything(
+    claims: dict[str, Any], granted: set[str]
+) -> None:
+    identity = await TOKENS.verify(signed({"sub": "alice", "exp": LATER, **claims}))
+    for scope in (CHAT, AUDITOR, ADMIN):
+        if scope in granted:
+            identity.require(scope)
+        else:
+            with pytest.raises(NotAllowed, match=f"the scope {scope}"):
+                identity.require(scope)
+
+
+async def test_a_token_of_our_own_is_good() -> None:
+    assert (await TOKENS.verify(TOKENS.sign("alice", "Alice", 60))).user == "alice"
 
 
 @pytest.mark.parametrize(
@@ -63,17 +90,27 @@ def test_a_token_of_our_own_is_good() -> None:
     ],
     ids=lambda token: token[:8],  # the rest differs from second to second
 )
-def test_what_is_no_good_token_lets_nobody_in(token: str) -> None:
+async def test_what_is_no_good_token_lets_nobody_in(token: str) -> None:
     with pytest.raises(TokenInvalid):
-        TOKENS.verify(token)
+        await TOKENS.verify(token)
 
 
-def test_a_token_runs_out_and_leeway_bridges_clocks_that_differ() -> None:
+async def test_a_token_holds_to_the_very_moment_and_a_leeway_of_less_than_a_second_counts() -> None:
+    now = time.time()
+    token = signed({"sub": "alice", "exp": now - 0.3})
+    with pytest.raises(TokenExpired):
+        await TOKENS.verify(token)
+    lenient = Tokens(SharedSecret(SECRET), SHARED, issuer=None, audience=None, leeway=3600.5)
+    identity = await lenient.verify(token)
+    assert abs(identity.expires_at.timestamp() - (now + 3600.2)) < 0.001
+
+
+async def test_a_token_runs_out_and_leeway_bridges_clocks_that_differ() -> None:
     token = signed({"sub": "alice", "exp": int(time.time()) - 10})
     with pytest.raises(TokenExpired):
-        TOKENS.verify(token)
-    lenient = Tokens(SECRET, issuer=None, audience=None, leeway=60)
-    assert lenient.verify(token).user == "alice"
+        await TOKENS.verify(token)
+    lenient = Tokens(SharedSecret(SECRET), SHARED, issuer=None, audience=None, leeway=60)
+    assert (await lenient.verify(token)).user == "alice"
 
 
 @pytest.mark.parametrize(
@@ -87,23 +124,26 @@ def test_a_token_runs_out_and_leeway_bridges_clocks_that_differ() -> None:
         ({"aud": "chat"}, False),
     ],
 )
-def test_issuer_and_audience_count_where_they_are_configured(claims: dict[str, Any], *, good: bool) -> None:
-    strict = Tokens(SECRET, issuer="us", audience="chat", leeway=0)
+async def test_issuer_and_audience_count_where_they_are_configured(
+    claims: dict[str, Any], *, good: bool
+) -> None:
+    strict = Tokens(SharedSecret(SECRET), SHARED, issuer="us", audience="chat", leeway=0)
     token = signed({"sub": "alice", "exp": LATER, **claims})
     if good:
-        assert strict.verify(token).user == "alice"
+        assert (await strict.verify(token)).user == "alice"
     else:
         with pytest.raises(TokenInvalid):
-            strict.verify(token)
+            await strict.verify(token)
 
 
 @pytest.mark.parametrize("name", ["", "  ", 7, None, "nul\0", ["Alice"]])
-def test_a_name_that_cannot_be_shown_counts_as_none(name: object) -> None:
-    assert TOKENS.verify(signed({"sub": "alice", "exp": LATER, "name": name})).name is None
+async def test_a_name_that_cannot_be_shown_counts_as_none(name: object) -> None:
+    identity = await TOKENS.verify(signed({"sub": "alice", "exp": LATER, "name": name}))
+    assert identity.name is None
 
 
-def test_a_long_name_is_cut_and_a_far_expiry_is_kept_in_range() -> None:
-    identity = TOKENS.verify(signed({"sub": "alice", "exp": 10**15, "name": "é" * 500}))
+async def test_a_long_name_is_cut_and_a_far_expiry_is_kept_in_range() -> None:
+    identity = await TOKENS.verify(signed({"sub": "alice", "exp": 10**15, "name": "é" * 500}))
     assert identity.name == "é" * MAX_NAME
     assert identity.expires_at.year == 9999
 

@@ -92,7 +92,7 @@ class SocketIoDoor:
         try:
             frame = decode_auth(packet)
             self._reception.check_rooms(frame)
-            identity = self._reception.check(frame.token)
+            identity = await self._reception.check(frame.token)
             session, frame = self._session(socket, identity, frame, packet.data)
             session.address = socket.connection.address
             session.client = described(socket.connection.user_agent)

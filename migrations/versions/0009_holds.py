@@ -1,0 +1,11 @@
+"""Legal holds."""
+
+from service.log.schema import run_sql
+
+revision = "0009_holds"
+down_revision = "0008_erasure"
+
+
+def upgrade() -> None:
+    """Let rooms and people be held."""
+    run_sql("0009_holds.sql")

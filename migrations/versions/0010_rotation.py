@@ -1,0 +1,11 @@
+"""Rotating the key encryption key."""
+
+from service.log.schema import run_sql
+
+revision = "0010_rotation"
+down_revision = "0009_holds"
+
+
+def upgrade() -> None:
+    """Know commands by fingerprints under several keys."""
+    run_sql("0010_rotation.sql")

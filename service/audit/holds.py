@@ -1,0 +1,102 @@
+"""Legal holds: while one is on a room or a person, nothing of theirs is made unreadable.
+
+A hold on a room protects the words of everybody who was ever in it. Whoever erases is told what is in the way.
+
+The rule: the record says which holds are in force, in the stream `holds`; the table of that name is what the database
+looks at under its lock, and both change in one transaction (`change_hold`, migrations/sql/0009_holds.sql).
+"""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from service.audit.known import require_person, require_room
+from service.domain.events import HoldPlaced, HoldReleased
+from service.domain.streams import HOLDS, room_stream, stream_id
+from service.errors import HoldStands, NoHold
+from service.log.mapper import ROW, Mapper
+from service.log.trouble import patiently
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """A hold in force: on the subject `held`, at `position` of the log since `at` (UTC)."""
+
+    held: str
+    position: int
+    at: datetime
+    by: str
+    ground: str
+
+
+def in_words(held: str) -> str:
+    """Return what is held, for people."""
+    kind, _, name = held.partition(":")
+    return f"the room {name}" if kind == "room" else f"the person {name}"
+
+
+async def in_force(database: Any, mapper: Mapper, deadline: float) -> list[Hold]:
+    """Return the holds in force, by what is held.
+
+    Raises:
+        Unavailable: the database cannot be reached.
+    """
+    rows = await patiently(lambda: database.fetch(_LAST_OF_EACH, stream_id(HOLDS)), deadline)
+    last = [mapper.to_recorded(row) for row in rows]
+    return [
+        Hold(one.event.held, one.position, one.at, one.by, one.event.ground)
+        for one in last
+        if isinstance(one.event, HoldPlaced)
+    ]
+
+
+async def place(database: Any, mapper: Mapper, held: str, *, ground: str, by: str, deadline: float) -> Hold:
+    """Hold a room or a person.
+
+    Raises:
+        HoldStands, RoomNotFound, PersonUnknown: it is held already, or was never here.
+        Unavailable: the database cannot be reached; look at the holds.
+    """
+    kind, _, name = held.partition(":")
+    await (require_room if kind == "room" else require_person)(database, name, deadline)
+    changed = await _change(database, mapper, HoldPlaced(held=held, ground=ground), by, deadline)
+    if changed is None:
+        raise HoldStands(held=in_words(held))
+    return changed
+
+
+async def release(database: Any, mapper: Mapper, held: str, *, ground: str, by: str, deadline: float) -> Hold:
+    """Release what is held; return the event of that, as a hold that is over.
+
+    Raises:
+        NoHold: it is not held.
+        Unavailable: the database cannot be reached; look at the holds.
+    """
+    changed = await _change(database, mapper, HoldReleased(held=held, ground=ground), by, deadline)
+    if changed is None:
+        raise NoHold(held=in_words(held))
+    return changed
+
+
+async def _change(
+    database: Any, mapper: Mapper, event: HoldPlaced | HoldReleased, by: str, deadline: float
+) -> Hold | None:
+    state = mapper.to_stored(event, HOLDS, None).state
+    kind, _, name = event.held.partition(":")
+    room = stream_id(room_stream(name)) if kind == "room" else None
+    given = (event.held, room, stream_id(HOLDS), by, isinstance(event, HoldPlaced), state)
+    # Done twice, since a reply was lost, it says that it was so already: that is true.
+    row = await patiently(lambda: database.fetchrow(_CHANGE, *given), deadline)
+    if row["outcome"] == "nothing":
+        return None
+    return Hold(event.held, row["position"], row["at"], by, event.ground)
+
+
+_CHANGE = "SELECT * FROM change_hold($1, $2, $3, $4, $5, $6)"
+_LAST_OF_EACH = f"""
+    SELECT {ROW} FROM (
+        SELECT DISTINCT ON (subject) * FROM stored_events WHERE originator_id = $1
+        ORDER BY subject, originator_version DESC) e
+    LEFT JOIN person_keys k USING (key_id)
+    ORDER BY e.subject
+"""  # noqa: S608 - constants

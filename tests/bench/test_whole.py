@@ -1,0 +1,62 @@
+"""The benchmark still knows how to speak to the servers: small workloads, and a count of everything."""
+
+import pytest
+
+from bench import candidates, worlds
+from bench.candidates import Candidate
+from bench.generator import Figures
+from bench.results import Round
+from bench.visits import visiting
+from bench.workloads import Fixed, Highest, Pace, Storm, Workload
+from service.embedded import Servers
+
+pytestmark = pytest.mark.needs("cc")
+
+SHAPE = worlds.Shape(people=40, rooms=4)
+PACE = Pace(step=0.2, final=0.3, narrow=1, tries=1, fixed=0.5)
+
+
+def measure(candidate: Candidate, servers: Servers, *workloads: Workload) -> list[Round]:
+    with visiting(candidate, servers, SHAPE, posters=3, look=0.1) as visit:
+        return [workload.measure(visit, PACE) for workload in workloads]
+
+
+def counts(found: Round) -> tuple[int | None, int | None, int | None]:
+    return found.row.lost, found.row.duplicated, found.row.reordered
+
+
+@pytest.mark.parametrize("candidate", [candidates.LIMIT_JOINED, candidates.ONRECORD_SOCKETIO])
+def test_every_message_comes_once_and_in_order(candidate: Candidate, servers: Servers) -> None:
+    (found,) = measure(candidate, servers, Fixed("small", SHAPE, rate=40))
+    assert counts(found) == (0, 0, 0)
+    step = found.more["step"]
+    assert (step["posts"], step["acked"], step["deliveries"], step["refused"]) == (20, 20, 200, {})
+
+
+def test_those_who_come_back_with_cursors_are_sent_exactly_what_they_missed(servers: Servers) -> None:
+    fixed, storm = measure(
+        candidates.ONRECORD, servers, Fixed("small", SHAPE, rate=40), Storm("storm", SHAPE)
+    )
+    assert counts(fixed) == counts(storm) == (0, 0, 0)
+    assert storm.row.connections == SHAPE.people - SHAPE.rooms
+    assert set(storm.cpu) == {"server", "postgres", "projector"}
+
+
+def test_two_nodes_and_redis_are_measured_as_one_server(servers: Servers) -> None:
+    (found,) = measure(candidates.ONRECORD_TWO, servers, Fixed("small", SHAPE, rate=40))
+    assert counts(found) == (0, 0, 0)
+    assert set(found.cpu) == {"server", "postgres", "redis", "projector"}
+
+
+class UpTo(Highest):
+    """Any rate passes up to one, whatever the machine is busy with."""
+
+    def _passes(self, figures: Figures) -> bool:
+        return bool(figures["planned"] <= 4)
+
+
+def test_the_row_is_that_of_the_highest_rate_that_passed(servers: Servers) -> None:
+    (found,) = measure(candidates.LIMIT, servers, UpTo("search", SHAPE, limit_ms=60_000.0, start=10.0))
+    steps = found.more["steps"]
+    assert [step["rate"] for step in steps] == [10, 20, 40, 40, 30, 30, 20]
+    assert counts(found) == (0, 0, 0)
