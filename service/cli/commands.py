@@ -167,7 +167,7 @@ def project_verify(args: argparse.Namespace) -> int:
 
 def doctor(_args: argparse.Namespace) -> int:
     """What is wrong, before it hurts."""
-    settings = settings_with()
+    settings = _check_tokens(settings_with())
     from service.doctor import run_doctor
 
     return run_doctor(settings)
