@@ -199,8 +199,9 @@ class Runner:
         if moved != "UPDATE 1":
             raise Overtaken
         batch = await events(connection, self._mapper, self.projection.followed, span)
-        if batch and (erased := await self.projection.take(connection, self._name, batch)):
-            await self._mapper.bury(erased, connection)
+        if batch:
+            await self.projection.take(connection, self._name, batch)
+            await self._mapper.bury(batch, connection)
         return len(batch)
 
     async def _rest(self) -> None:

@@ -17,6 +17,7 @@ from databases import Database
 from service import supervise
 from service.audit import register
 from service.audit.erase import erase
+from service.audit.retention import expire
 from service.chat import Chat, Markers
 from service.live.bus import InProcessBackend, InProcessBus, Missed
 from service.live.envelope import Envelope, channel_prefix
@@ -98,10 +99,10 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
         )  # fmt: skip
         news = News(hub, relay, mapper, people, sessions, readiness)
         markers = Markers(chat, hub, appender, reader, keys, news.marker_moved, now=clock.now)
-        standing = Standing(people, hub, keys, sessions, database)
+        standing = Standing(people, hub, keys, mapper, sessions, database)
         tail = Tail(
             reader, hub, settings.catchup_interval,
-            affected=telling.told, persons=standing.changed, renewed=news.renewed,
+            affected=telling.told, persons=standing.changed, expired=standing.expired, renewed=news.renewed,
         )  # fmt: skip
         relay.on_missed(tail.wake)
         bell = Bell()
@@ -179,6 +180,9 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
                 clock=lambda: readiness.then(lambda: supervise.every(CLOCK_EVERY, clock.ask)),
                 pulse=pulse.run,
                 lag=lambda: readiness.then(lambda: supervise.every(LAG_EVERY, lag.look)),
+                expire=lambda: readiness.then(
+                    lambda: supervise.every(PURGE_EVERY, lambda: _expire(database, mapper, settings))
+                ),
                 purge=lambda: readiness.then(
                     lambda: supervise.every(PURGE_EVERY, lambda: _purge(database, settings.database_timeout))
                 ),
@@ -195,6 +199,10 @@ async def _leave(presence: Presence, visits: Visits, lease: Lease) -> None:
     presence.goodbye()
     await visits.drain(CLOSE_WITHIN)
     await lease.end()
+
+
+async def _expire(database: Any, mapper: Mapper, settings: Settings) -> None:
+    await expire(database, mapper, by=f"node:{settings.node}", deadline=settings.database_timeout)
 
 
 async def _purge(database: Any, deadline: float) -> None:
