@@ -80,7 +80,10 @@ def dev(_args: argparse.Namespace) -> int:
     settings = Settings.from_env(dev=True, join_creates=True)
     _check_port(settings)
     place = development.prepare(settings.data_dir)
-    from service import embedded
+    try:
+        from service import embedded
+    except ModuleNotFoundError as problem:
+        raise WrongUsage("`onrecord dev` and the tests need `pip install 'onrecord[dev]'`.") from problem
     from service.app import run_dev
 
     if development.as_root():
@@ -177,7 +180,7 @@ def project_verify(args: argparse.Namespace) -> int:
 
 def doctor(_args: argparse.Namespace) -> int:
     """What is wrong, before it hurts."""
-    settings = settings_with()
+    settings = _check_tokens(settings_with())
     from service.doctor import run_doctor
 
     return run_doctor(settings)
