@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service import development
+from service.development import AlreadyRunning
 from service.embedded.account import account, open_to, programs
-from service.embedded.failures import AlreadyRunning
 from service.embedded.postgres import OWNER, Postgres
 from service.embedded.valkey import Valkey
 
