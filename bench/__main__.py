@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bench import building, machine, plan, results
+from bench import building, machine, plan, reports, results
 from bench.results import Notebook, Round
 from bench.visits import visiting
 from bench.workloads import FULL, SHORT, Pace, Workload
@@ -23,7 +23,7 @@ from service import embedded
 def main() -> int:
     options = _options()
     if options.form == "readme":
-        results.into_readme()
+        reports.into_readme()
         return 0
     commit = machine.commit()
     tasks = {"short": plan.short, "full": plan.full}.get(options.form, lambda: plan.one(*options.what))()
@@ -39,7 +39,7 @@ def main() -> int:
     failed = _run(
         tasks, notebook, FULL if options.form == "full" else SHORT, commit, about, keep=options.form != "one"
     )
-    print("\n" + results.report(results.rows(notebook.rounds), notebook.rounds, about))
+    print("\n" + reports.report(results.rows(notebook.rounds), notebook.rounds, about))
     for words in failed:
         print(f"Not measured: {words}", file=sys.stderr)
     if not failed:
@@ -58,7 +58,7 @@ def _run(
 ) -> list[str]:
     """Measure what the notebook has not; return what could not be measured."""
     failed = []
-    print(results.table([]), end="", flush=True)
+    print(reports.table([]), end="", flush=True)
     with embedded.throwaway() as servers:
         for task in tasks:
             left = [
@@ -71,9 +71,9 @@ def _run(
                     row = replace(found.row, commit=commit, command=command)
                     notebook.add(replace(found, row=row, number=task.number))
                     if keep:
-                        results.write(notebook.rounds, about)
+                        reports.write(notebook.rounds, about)
                     print(
-                        "| " + " | ".join(results.cells(row)) + f" | {time.monotonic() - began:.0f} s",
+                        "| " + " | ".join(reports.cells(row)) + f" | {time.monotonic() - began:.0f} s",
                         flush=True,
                     )
             except Exception as error:  # noqa: BLE001 - one server that fails is not the end of the others

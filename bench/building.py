@@ -3,12 +3,14 @@
 Everything goes into an ignored folder and is made once; a change of a source or of a pinned version makes it anew.
 """
 
+import fcntl
 import hashlib
 import json
 import shutil
 import subprocess
 import venv
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -34,12 +36,12 @@ class CannotBuild(Exception):
 
 def generator() -> Path:
     """Return the load generator, built."""
-    return _compiled("load", sorted((HERE / "load").glob("*.c")), sorted((HERE / "load").glob("*.h")))
+    return _compiled("load", HERE / "load")
 
 
 def limit() -> Path:
     """Return the C limit, built."""
-    return _compiled("limit", [HERE / "peers" / "limit.c"])
+    return _compiled("limit", HERE / "peers" / "limit")
 
 
 def node_modules() -> Path:
@@ -60,23 +62,36 @@ def python() -> Path:
     place = CACHE / "python"
     wanted = [f"{name}=={version}" for name, version in PYTHON_PACKAGES.items()]
     program = place / "bin" / "python"
-    if _is_made(place, wanted):
-        return program
-    venv.create(place, with_pip=True, clear=True)
-    _run(str(program), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted)
-    _made(place, wanted)
+    with _alone():
+        if not _is_made(place, wanted):
+            venv.create(place, with_pip=True, clear=True)
+            _run(str(program), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted)
+            _made(place, wanted)
     return program
 
 
-def _compiled(name: str, sources: Sequence[Path], headers: Sequence[Path] = ()) -> Path:
-    text = b"".join(path.read_bytes() for path in (*sources, *headers)) + " ".join(FLAGS).encode()
+def _compiled(name: str, place: Path) -> Path:
+    sources = sorted(place.glob("*.c"))
+    text = (
+        b"".join(path.read_bytes() for path in (*sources, *sorted(place.glob("*.h"))))
+        + " ".join(FLAGS).encode()
+    )
     program = CACHE / f"{name}-{hashlib.sha256(text).hexdigest()[:12]}"
-    if not program.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        draft = program.with_suffix(".new")
-        _run("cc", *FLAGS, "-o", str(draft), *map(str, sources), "-lm")
-        draft.rename(program)
+    with _alone():
+        if not program.exists():
+            draft = program.with_suffix(".new")
+            _run("cc", *FLAGS, "-o", str(draft), *map(str, sources), "-lm")
+            draft.rename(program)
     return program
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Nobody else makes anything here meanwhile: tests run in several processes."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _is_made(place: Path, wanted: list[str]) -> bool:

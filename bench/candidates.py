@@ -146,7 +146,9 @@ def _node(script: str) -> Callable[[], list[str]]:
 def _placed(script: str) -> Path:
     """A script beside its packages: Node looks for them from where the script is."""
     place = building.node_modules() / script
-    place.write_bytes((PEERS / script).read_bytes())
+    text = (PEERS / script).read_bytes()
+    if not place.exists() or place.read_bytes() != text:
+        place.write_bytes(text)
     return place
 
 

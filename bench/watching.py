@@ -1,5 +1,6 @@
 """CPU and memory of the processes under test, as the kernel counts them."""
 
+import sys
 import time
 from collections.abc import Mapping
 
@@ -7,6 +8,9 @@ import psutil
 
 QUIET = 0.05
 """Share of one core below which a server counts as idle."""
+
+TICK = 0.011
+"""Seconds: the kernel counts CPU time in hundredths; one of them is nothing yet."""
 
 KIB = 1024
 
@@ -45,10 +49,17 @@ def spent(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, 
 def settle(processes: Mapping[str, psutil.Process], most: float, look: float) -> bool:
     """Wait until every part is idle for two looks of so many seconds, at most `most`; return whether they are."""
     until = time.monotonic() + most
+    before: dict[str, float] = {}
     quiet = 0
     while time.monotonic() < until and quiet < 2:
         before = all_cpu(processes)
         time.sleep(look)
-        busiest = max(spent(before, all_cpu(processes)).values()) / look
-        quiet = quiet + 1 if busiest < QUIET else 0
+        busiest = max(spent(before, all_cpu(processes)).values())
+        quiet = quiet + 1 if busiest <= max(QUIET * look, TICK) else 0
+    if quiet < 2:
+        print(
+            f"  not at rest after {most:g} s: {spent(before, all_cpu(processes))}",
+            file=sys.stderr,
+            flush=True,
+        )
     return quiet >= 2

@@ -156,6 +156,10 @@ PROJECTION = Projection(
     key=("room_id", "id"),
     apply=apply,
     forget="UPDATE {table} SET content = NULL WHERE user_id = ANY ($1::text[]) AND content IS NOT NULL",
+    expire="""
+        UPDATE {table} m SET content = NULL FROM person_keys k
+        WHERE m.room_id = ANY ($1::text[]) AND k.key_id = m.key_id AND k.wrapped IS NULL AND m.content IS NOT NULL
+    """,
 )
 COLUMNS = """
     m.room_id, m.id, m.user_id, m.created_at, m.reply_to, m.mentions, m.changed_seq, m.edited_at, m.deleted_at,

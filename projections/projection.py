@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from service.domain.events import PersonErased, Recorded
+from service.domain.events import ContentExpired, PersonErased, Recorded
 
 if TYPE_CHECKING:
     import asyncpg
@@ -23,8 +23,9 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
 
     `topics` are the stored names of the events that it is made of, `key` the columns of its primary key. A version
     whose table no migration makes has the statements for it here: `create`, and `views`, which repoints the public
-    views; both say `{table}`. See `rebuild`. One whose rows hold words says in `forget` how they are taken from
-    `{table}` once the people `$1` are erased; such columns have `STATISTICS 0`, since ANALYZE keeps samples elsewhere.
+    views; both say `{table}`. See `rebuild`. One whose rows hold words says how they are taken from `{table}`: in
+    `forget` those of the people `$1`, who are erased, in `expire` what has expired in the rooms `$1`. Such columns have
+    `STATISTICS 0`, since ANALYZE keeps samples elsewhere.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     create: str = ""
     views: str = ""
     forget: str = ""
+    expire: str = ""
 
     @property
     def table(self) -> str:
@@ -44,16 +46,17 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def followed(self) -> tuple[str, ...]:
         """The topics that are read of the log for `take`."""
-        return (*self.topics, PersonErased.TOPIC) if self.forget else self.topics
+        silencing = {PersonErased.TOPIC: self.forget, ContentExpired.TOPIC: self.expire}
+        return (*self.topics, *(topic for topic, statement in silencing.items() if statement))
 
     async def take(
         self, connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]
-    ) -> list[str]:
-        """Bring a table from before a batch of the topics `followed` to after it; return who is erased in it."""
+    ) -> None:
+        """Bring a table from before a batch of the topics `followed` to after it."""
         if events := [recorded for recorded in batch if recorded.event.TOPIC in self.topics]:
             await self.apply(connection, table, events)
-        erased = [recorded.event.user for recorded in batch if isinstance(recorded.event, PersonErased)]
-        if erased:
-            # What is theirs in the batch has no words any more, so where in it they were erased does not matter.
+        # What is gone reads as null in the batch already, so where in it that was recorded does not matter.
+        if erased := [one.event.user for one in batch if isinstance(one.event, PersonErased)]:
             await connection.execute(self.forget.format(table=table), erased)
-        return erased
+        if expired := [one.event.room for one in batch if isinstance(one.event, ContentExpired)]:
+            await connection.execute(self.expire.format(table=table), expired)

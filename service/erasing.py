@@ -14,6 +14,7 @@ import msgspec
 from projections import PROJECTIONS
 from service.audit.erase import erase
 from service.audit.holds import Hold, in_force, place, release
+from service.audit.retention import expire, keep_for
 from service.errors import Refusal
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper
@@ -35,6 +36,14 @@ class Summary(msgspec.Struct, frozen=True, rename="camel"):
     at: str
     keys: int
     purged: bool
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """For how many days a room keeps what is said, and did before; null is for ever."""
+
+    room: str
+    days: int | None
+    before: int | None
 
 
 class ShownHold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -92,6 +101,29 @@ def run_holds(settings: Settings) -> int:
     async def run(connection: "asyncpg.Connection[Any]", mapper: Mapper) -> None:
         for hold in await in_force(connection, mapper, settings.database_timeout):
             _print(_shown(hold))
+
+    return _run(settings, run)
+
+
+def run_retention(settings: Settings, room: str, days: int | None) -> int:
+    """`onrecord audit retention`: the rule as JSON; 1 where there is no such room."""
+
+    async def run(connection: "asyncpg.Connection[Any]", mapper: Mapper) -> None:
+        before = await keep_for(
+            connection, mapper, room, days, by=operator(), deadline=settings.database_timeout
+        )
+        _print(Rule(room, days, before))
+        _say(f"What was said in {room} before this stays as it is; see docs/audit.md.")
+
+    return _run(settings, run)
+
+
+def run_expire(settings: Settings) -> int:
+    """`onrecord audit expire`: what was made unreadable, a JSON object a room."""
+
+    async def run(connection: "asyncpg.Connection[Any]", mapper: Mapper) -> None:
+        for done in await expire(connection, mapper, by=operator(), deadline=settings.database_timeout):
+            _print(done)
 
     return _run(settings, run)
 

@@ -19,8 +19,10 @@ from service.domain.commands import EditMessage, MessageCommand, NamePerson, Pos
 from service.domain.content import check_content
 from service.domain.events import Event
 from service.domain.message import MessageState
+from service.domain.retention import scope_of
 from service.domain.streams import person_stream, room_of, room_stream
 from service.errors import (
+    AccountErased,
     MessageNotFound,
     NotAllowed,
     OnRecordError,
@@ -65,10 +67,12 @@ class _Attempt(msgspec.Struct):
     by: str
     ref: str
     fingerprint: bytes
-    key: PersonKey | None
     answer: "asyncio.Future[Receipt]"
     unfit: Refusal | None
     """Why it is refused whatever the room is like."""
+    key: PersonKey | None = None
+    scope: str | None = None
+    """What the key is for; None before there is one."""
     decisions: int = 0
 
 
@@ -113,13 +117,13 @@ class Chat:
         where the room, the author's key or the message that it is about have to be read first.
 
         Raises:
+            AccountErased: whoever sent it is erased.
             Unavailable: the log cannot be read.
         """
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        key = await self._keys.of_person(by, self._database) if command.has_words else None
-        fingerprint = self._keys.fingerprint(said)
-        attempt = _Attempt(command, by, ref, fingerprint, key, answer, self._unfit(command))
+        attempt = _Attempt(command, by, ref, self._keys.fingerprint(said), answer, self._unfit(command))
         feed = await self._hub.feed(command.room)
+        await self._take_key(attempt, feed)
         self._decide(attempt, feed, await self._look(attempt, feed))
         return answer
 
@@ -190,6 +194,13 @@ class Chat:
             return _Sight(head)
         return _Sight(head, refusal=MessageNotFound(room=feed.room, message=reply_to))
 
+    async def _take_key(self, attempt: _Attempt, feed: Feed) -> None:
+        """Take the key that a command's words are sealed with in this room, as of the moment when this returns."""
+        command = attempt.command
+        while command.has_words and (scope := scope_of(feed.state, command, self._now())) != attempt.scope:
+            attempt.key = await self._keys.of_person(attempt.by, self._database, scope)
+            attempt.scope = scope
+
     def _decide(self, attempt: _Attempt, feed: Feed, sight: _Sight) -> None:
         command, by, state = attempt.command, attempt.by, feed.state
         refusal = attempt.unfit or sight.refusal
@@ -234,7 +245,11 @@ class Chat:
     async def _decide_again(self, attempt: _Attempt) -> None:
         try:
             feed = await self._hub.refresh(attempt.command.room)
+            await self._take_key(attempt, feed)
             sight = await self._look(attempt, feed)
+        except AccountErased as error:
+            if not attempt.answer.done():
+                attempt.answer.set_exception(error)
         except Exception as error:
             if not isinstance(error, Unavailable):  # of which the log's reader has told already
                 log.exception("refresh_failed", extra={"room": attempt.command.room})

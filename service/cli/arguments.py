@@ -147,6 +147,12 @@ def _add_erasing(parts: "Words") -> None:
         what.add_argument("--room", metavar="ROOM", help="with all who were ever in it")
         what.add_argument("--person", type=_user, metavar="USER")
         hold.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="why")
+    keep = _add(parts, "retention", audit.retention, "how long a room keeps what is said in it from now on")
+    keep.add_argument("--room", required=True, metavar="ROOM")
+    span = keep.add_mutually_exclusive_group(required=True)
+    span.add_argument("--days", type=_days, metavar="N", help="then it is made unreadable")
+    span.add_argument("--for-ever", action="store_true")
+    _add(parts, "expire", audit.expire, "make unreadable now what is over; nodes do so once an hour")
     _add(parts, "holds", audit.holds, "the legal holds in force, one JSON object a line")
 
 
@@ -194,6 +200,12 @@ def _duration(word: str) -> int:
 def _workers(word: str) -> int:
     if not re.fullmatch(r"[1-9]\d?", word, re.ASCII) or int(word) > MOST_WORKERS:
         raise argparse.ArgumentTypeError(f"{word!r} is no number of workers: 1 to {MOST_WORKERS}")
+    return int(word)
+
+
+def _days(word: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,4}", word, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{word!r} is no number of days from 1 to 99999")
     return int(word)
 
 

@@ -107,6 +107,22 @@ def holds(_args: argparse.Namespace) -> int:
     return run_holds(settings)
 
 
+def retention(args: argparse.Namespace) -> int:
+    """How long a room keeps what is said in it from now on."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.erasing import run_retention
+
+    return run_retention(settings, args.room, None if args.for_ever else args.days)
+
+
+def expire(_args: argparse.Namespace) -> int:
+    """What is over, made unreadable now."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.erasing import run_expire
+
+    return run_expire(settings)
+
+
 def _held(args: argparse.Namespace) -> str:
     return room_subject(args.room) if args.room else user_subject(args.person)
 

@@ -6,7 +6,7 @@ in the event. Fields named in `PERSONAL` are a person's own words: in the log th
 key, and once the key is destroyed they read as None.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import ClassVar, Literal
 from uuid import UUID
 
@@ -106,6 +106,13 @@ class RoomReopened(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
     """An archived room is open again."""
 
     TOPIC = "room.RoomReopened.v1"
+
+
+class RoomRetentionChanged(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
+    """What is said in a room from now on is made unreadable after so many days, or never."""
+
+    TOPIC = "room.RoomRetentionChanged.v1"
+    days: int | None = None
 
 
 class MessagePinned(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
@@ -289,6 +296,23 @@ class PersonErased(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
     ground: str
 
 
+class ContentExpired(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The keys are destroyed of what was said in a room up to and including a day (UTC), `days` after it.
+
+    Not of those on whom a legal hold is: theirs go once it is released. Lives in the stream of all such.
+    """
+
+    TOPIC = "retention.ContentExpired.v1"
+    room: str
+    until: date
+    days: int
+
+    @property
+    def subject(self) -> str:
+        """The room."""
+        return room_subject(self.room)
+
+
 class AboutHold(Event, frozen=True, kw_only=True, omit_defaults=True):
     """An event about a legal hold. `held` is the subject of a room or a user, `ground` is why, in the clear."""
 
@@ -391,6 +415,7 @@ EVENTS: dict[str, type[Event]] = {
         MessageDeleted,
         ReactionAdded,
         ReactionRemoved,
+        RoomRetentionChanged,
         MessagePinned,
         MessageUnpinned,
         ReadMarkerMoved,
@@ -400,6 +425,7 @@ EVENTS: dict[str, type[Event]] = {
         PersonErased,
         HoldPlaced,
         HoldReleased,
+        ContentExpired,
         SessionOpened,
         SessionClosed,
         AuditRead,

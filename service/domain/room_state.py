@@ -34,6 +34,7 @@ from service.domain.events import (
     RoomOpened,
     RoomRenamed,
     RoomReopened,
+    RoomRetentionChanged,
     RoomTopicChanged,
     Visibility,
 )
@@ -60,6 +61,8 @@ class RoomState(msgspec.Struct, frozen=True):
     topic_by: str | None = None
     """Who said the topic: once they are erased, it is gone."""
     archived: bool = False
+    retention: int | None = None
+    """Days after which what is said from now on is made unreadable."""
     invited: "HashTrieSet[str]" = HashTrieSet()
     banned: "HashTrieMap[str, datetime | None]" = HashTrieMap()
     """Until when (UTC), None for good. A time that has passed counts as no ban; the same holds for `muted`."""
@@ -137,6 +140,7 @@ _CHANGES: dict[type[Event], Callable[[RoomState, Any, int], dict[str, Any]]] = {
     RoomTopicChanged: lambda _, event, __: {"topic": event.topic or None},
     RoomArchived: lambda *_: {"archived": True},
     RoomReopened: lambda *_: {"archived": False},
+    RoomRetentionChanged: lambda _, event, __: {"retention": event.days},
     MessagePinned: lambda state, event, _: {"pinned": state.pinned.insert(event.message)},
     MessageUnpinned: lambda state, event, _: {"pinned": state.pinned.discard(event.message)},
     MemberInvited: lambda state, event, _: {"invited": state.invited.insert(event.user)},

@@ -1,8 +1,8 @@
 """Names of streams and subjects, and the ids that the event store keys streams by.
 
 A stream's name says what it is (`room:general`, `reader:general:alice`, `person:alice`, `session:alice`, `audit`,
-`holds`); its id is the UUID (version 5, RFC 9562) of that name. Room ids hold no colon, so a name can be taken apart
-again.
+`holds`, `retention`); its id is the UUID (version 5, RFC 9562) of that name. Room ids hold no colon, so a name can be
+taken apart again.
 """
 
 import re
@@ -21,6 +21,9 @@ AUDIT = "audit"
 
 HOLDS = "holds"
 """The stream of the legal holds on rooms and people."""
+
+RETENTION = "retention"
+"""The stream of what was made unreadable since its time was over."""
 
 EVERYTHING = "log"
 """The subject of a reading that was of no room and no person alone."""

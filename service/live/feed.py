@@ -84,6 +84,11 @@ class Feed:
             elif item.recorded.subject == user_subject(user):
                 self._replace(index, item.renamed())
 
+    def forget_past(self) -> None:
+        """Drop every event that is kept for those who come back: the log says how each reads now."""
+        self._ring.clear()
+        self._ring_size = 0
+
     def _silence(self, message: int) -> None:
         for index, item in enumerate(self._ring):
             if number_of(item.recorded) == message:

@@ -229,6 +229,11 @@ class Hub:
         for feed in self._feeds.values():
             feed.forget(user)
 
+    def forget_past(self, room: str) -> None:
+        """Drop what is remembered of a room's past, since something in it cannot be read any more."""
+        if (feed := self._feeds.get(room)) is not None:
+            feed.forget_past()
+
     def attended(self, most_members: int) -> Iterator[tuple[RoomState, set[Listener]]]:
         """Yield the rooms that somebody here listens to and that have so few members, each with its listeners."""
         for room in self._listeners.keys() | self._arriving.keys():

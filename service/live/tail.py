@@ -14,7 +14,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from service.domain.events import Recorded
-from service.domain.streams import room_of, user_of
+from service.domain.streams import RETENTION, room_of, user_of
 from service.errors import Unavailable
 from service.live.hub import PATIENCE, Hub
 from service.log.read import LogReader
@@ -29,7 +29,8 @@ class Tail:
     """Follows the log's positions from where it stands when `run` begins; `interval` in seconds.
 
     `affected` is called with a user and what somebody else did to their membership; `renewed` with a new epoch; and
-    `persons` with the people about whom something was recorded, and who of them was suspended, restored or erased.
+    `persons` with the people about whom something was recorded, and who of them was suspended, restored or erased;
+    `expired` with the events that say what has expired.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Tail:
         *,
         affected: Callable[[str, Recorded], None],
         persons: Callable[[list[str], list[str]], Awaitable[None]],
+        expired: Callable[[list[Recorded]], Awaitable[None]],
         renewed: Callable[[str], None],
     ) -> None:
         self._reader = reader
@@ -47,6 +49,7 @@ class Tail:
         self._interval = interval
         self._affected = affected
         self._persons = persons
+        self._expired = expired
         self._renewed = renewed
         self._wake = asyncio.Event()
         self._epoch = ""
@@ -88,6 +91,8 @@ class Tail:
         moved = await self._reader.moved(self.position, head)
         if people := [user_of(stream) for stream, _ in moved if stream.startswith("person:")]:
             await self._persons(people, await self._reader.verdicts(self.position, head))
+        if any(stream == RETENTION for stream, _ in moved):
+            await self._expired(await self._reader.expired(self.position, head))
         lagging = [(room_of(stream), seq) for stream, seq in moved if stream.startswith("room:")]
         if any(self._hub.lags(room, seq) for room, seq in lagging):
             await asyncio.sleep(PATIENCE)  # the bus may be bringing it

@@ -14,6 +14,7 @@ import os
 from base64 import b64decode, b64encode
 from collections import OrderedDict
 from collections.abc import Collection
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -31,7 +32,9 @@ DEADLINE = 5.0
 
 _SALT = 32
 _NONCE = 12
-_K = TypeVar("_K", UUID, str)
+_Owner = tuple[str, str]
+"""A person, and the scope of one of their keys."""
+_K = TypeVar("_K", UUID, _Owner)
 CACHED_KEYS = 20_000
 """Keys held in memory per node, about 1 KiB each; the least recently used goes first."""
 REMEMBERED_DEAD = 100_000
@@ -95,30 +98,31 @@ class KeyRing:
         self._deadline = deadline
         self._wrapping = Wrapping(key_encryption_key)
         self._by_id: OrderedDict[UUID, PersonKey] = OrderedDict()
-        self._by_person: OrderedDict[str, PersonKey] = OrderedDict()
+        self._by_owner: OrderedDict[_Owner, PersonKey] = OrderedDict()
         self._dead: OrderedDict[UUID, None] = OrderedDict()
 
-    async def of_person(self, person: str, database: "asyncpg.Pool[Any]") -> PersonKey:
-        """Return the key of a person, made on first use.
+    async def of_person(self, person: str, database: "asyncpg.Pool[Any]", scope: str = "") -> PersonKey:
+        """Return a key of a person, made on first use: the one for everything, or the one for a `scope`.
 
         Raises:
-            AccountErased: it is destroyed.
+            AccountErased: it, or the one for everything, is destroyed.
             Unavailable: the database cannot be reached.
         """
-        if (known := self._by_person.get(person)) is not None:
-            self._by_person.move_to_end(person)
+        owner = (person, scope)
+        if (known := self._by_owner.get(owner)) is not None:
+            self._by_owner.move_to_end(owner)
             return known
         key_id = uuid4()
         wrapped = self._wrap(key_id)
         row = None
         while row is None:  # None: another node made it between the look-up and the insert.
             row = await patiently(
-                lambda: database.fetchrow(_GET_OR_CREATE, key_id, person, wrapped), self._deadline
+                lambda: database.fetchrow(_GET_OR_CREATE, key_id, person, scope, wrapped), self._deadline
             )
         if row["wrapped"] is None:
             raise AccountErased
         key = self.unwrap(row["key_id"], row["wrapped"])
-        return key if key.key_id in self._dead else _remember(self._by_person, person, key)
+        return key if key.key_id in self._dead else _remember(self._by_owner, owner, key)
 
     def unwrap(self, key_id: UUID, wrapped: bytes) -> PersonKey:
         """Return the key in a row of `person_keys`.
@@ -137,10 +141,9 @@ class KeyRing:
         return self._by_id.get(key_id)
 
     def forget(self, person: str) -> None:
-        """Drop a person's key from memory."""
-        key = self._by_person.pop(person, None)
-        if key is not None:
-            self._by_id.pop(key.key_id, None)
+        """Drop a person's keys from memory, as far as it is known that they are theirs."""
+        for owner in [owner for owner in self._by_owner if owner[0] == person]:
+            self._by_id.pop(self._by_owner.pop(owner).key_id, None)
 
     async def bury(self, people: Collection[str], database: Any) -> None:
         """Drop all keys of people who are erased from memory, for good; `database` is asked which they were.
@@ -149,11 +152,23 @@ class KeyRing:
             Unavailable: the database cannot be reached.
         """
         rows = await patiently(lambda: database.fetch(_KEYS_OF, list(people)), self._deadline)
-        for person in people:
-            self.forget(person)
-        for row in rows:
-            self._by_id.pop(row["key_id"], None)
-            self._dead[row["key_id"]] = None
+        self._drop({row["key_id"] for row in rows})
+
+    async def bury_expired(self, since: datetime, database: Any) -> None:
+        """Drop all keys that were destroyed since a time from memory, for good.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+        """
+        rows = await patiently(lambda: database.fetch(_DESTROYED, since), self._deadline)
+        self._drop({row["key_id"] for row in rows})
+
+    def _drop(self, dead: set[UUID]) -> None:
+        for key_id in dead:
+            self._by_id.pop(key_id, None)
+            self._dead[key_id] = None
+        for owner in [owner for owner, key in self._by_owner.items() if key.key_id in dead]:
+            del self._by_owner[owner]
         while len(self._dead) > REMEMBERED_DEAD:
             self._dead.popitem(last=False)
 
@@ -173,13 +188,19 @@ def _remember(cache: OrderedDict[_K, PersonKey], name: _K, key: PersonKey) -> Pe
 
 
 _KEYS_OF = "SELECT key_id FROM person_keys WHERE person = ANY ($1::text[])"
+_DESTROYED = "SELECT key_id FROM person_keys WHERE destroyed_at >= $1"
 _GET_OR_CREATE = """
-    WITH made AS (
-        INSERT INTO person_keys (key_id, person, wrapped) VALUES ($1, $2, $3)
+    WITH erased AS (
+        SELECT key_id, wrapped FROM person_keys WHERE person = $2 AND scope = '' AND wrapped IS NULL),
+    made AS (
+        INSERT INTO person_keys (key_id, person, scope, wrapped)
+        SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT FROM erased)
         ON CONFLICT (person, scope) DO NOTHING
         RETURNING key_id, wrapped)
+    SELECT key_id, wrapped FROM erased
+    UNION ALL
     SELECT key_id, wrapped FROM made
     UNION ALL
-    SELECT key_id, wrapped FROM person_keys WHERE person = $2 AND scope = ''
+    SELECT key_id, wrapped FROM person_keys WHERE person = $2 AND scope = $3
     LIMIT 1
 """

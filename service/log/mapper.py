@@ -5,14 +5,14 @@ null once its key is gone. Neither the seq nor anything else of the envelope is 
 number and time an event when it places it.
 """
 
-from collections.abc import Collection, Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 
-from service.domain.events import EVENTS, Event, Recorded
+from service.domain.events import EVENTS, ContentExpired, Event, PersonErased, Recorded
 from service.log.keys import KeyRing, PersonKey, is_sealed
 
 ROW = """
@@ -22,6 +22,10 @@ ROW = """
 """The columns that `Mapper.to_recorded` reads, of `stored_events e LEFT JOIN person_keys k USING (key_id)`."""
 
 ROWS = f"SELECT {ROW} FROM stored_events e LEFT JOIN person_keys k USING (key_id)"  # noqa: S608 - constants
+
+
+DESTROYING = timedelta(minutes=10)
+"""The longest that destroying keys and recording it, one transaction, may take."""
 
 
 class Stored(NamedTuple):
@@ -56,9 +60,18 @@ class Mapper:
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
 
-    async def bury(self, people: Collection[str], database: Any) -> None:
-        """See `KeyRing.bury`."""
-        await self._keys.bury(people, database)
+    async def bury(self, events: Sequence[Recorded], database: Any) -> None:
+        """Drop the keys that some events say are destroyed from memory, for good.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+        """
+        erased = [recorded.event.user for recorded in events if isinstance(recorded.event, PersonErased)]
+        if erased:
+            await self._keys.bury(erased, database)
+        expired = [recorded.at for recorded in events if isinstance(recorded.event, ContentExpired)]
+        if expired:
+            await self._keys.bury_expired(min(expired) - DESTROYING, database)
 
     def to_stored(self, event: Event, stream: str, key: PersonKey | None) -> Stored:
         """Return the stored form of an event; `key` is that of the person whose words it holds, if any.

@@ -21,6 +21,7 @@ from service.domain.person import PersonState
 from service.domain.reader import ReaderState
 from service.domain.room import RoomState
 from service.domain.streams import (
+    RETENTION,
     message_subject,
     person_stream,
     reader_stream,
@@ -74,6 +75,11 @@ class LogReader:
         """Return who was suspended, restored or erased at these positions."""
         rows = await self._fetch(_VERDICTS, after, until, _VERDICT_TOPICS)
         return [user_of(row["stream"]) for row in rows]
+
+    async def expired(self, after: int, until: int) -> list[Recorded]:
+        """Return what was said to have expired at these positions."""
+        rows = await self._fetch(_EXPIRED, stream_id(RETENTION), after, until)
+        return list(map(self._mapper.to_recorded, rows))
 
     async def memberships(self, after: int, until: int) -> list[Recorded]:
         """Return what people did to the membership of others at these positions, in order."""
@@ -157,6 +163,9 @@ _VERDICT_TOPICS = [PersonSuspended.TOPIC, PersonRestored.TOPIC, PersonErased.TOP
 _VERDICTS = """
     SELECT DISTINCT stream FROM stored_events
     WHERE notification_id > $1 AND notification_id <= $2 AND topic = ANY ($3::text[])
+"""
+_EXPIRED = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.notification_id > $2 AND e.notification_id <= $3 ORDER BY e.notification_id
 """
 _MEMBERSHIPS = f"""{ROWS}
     WHERE e.notification_id > $1 AND e.notification_id <= $2 AND starts_with(e.stream, 'room:')

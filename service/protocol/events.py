@@ -99,7 +99,10 @@ class Invited(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults
 class RoomUpdated(
     Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:updated"
 ):
-    """A room has another name or topic, or was archived or reopened; `topic` is null where there is none (any more)."""
+    """A room has another name or topic, was archived or reopened, or keeps what is said for so many days from now on.
+
+    `topic` is null where there is none (any more), `retentionDays` where what is said is kept for ever.
+    """
 
     room_id: str
     seq: int
@@ -108,6 +111,7 @@ class RoomUpdated(
     name: str | UnsetType = UNSET
     topic: str | UnsetType | None = UNSET
     archived: bool | UnsetType = UNSET
+    retention_days: int | UnsetType | None = UNSET
 
 
 class MessageNew(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:new"):

@@ -74,6 +74,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "ref": (UUID,),
     "replyTo": (57,),
     "retryAfter": (1.5,),
+    "retentionDays": (90,),
     "role": ("member",),
     "rooms": ({"general": 41},),
     "room": ("general",),

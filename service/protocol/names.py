@@ -53,6 +53,10 @@ def _archived(recorded: Recorded, event: Event, _name_of: NameOf) -> Outgoing:
     return RoomUpdated(**_done(recorded), archived=isinstance(event, log.RoomArchived))
 
 
+def _retention_changed(recorded: Recorded, event: log.RoomRetentionChanged, _name_of: NameOf) -> Outgoing:
+    return RoomUpdated(**_done(recorded), retention_days=event.days)
+
+
 def _invited(recorded: Recorded, event: log.MemberInvited, _name_of: NameOf) -> Outgoing:
     return Invited(**_common(recorded), user_id=event.user, by=recorded.by)
 
@@ -149,6 +153,7 @@ TO_WIRE: dict[type[Event], Callable[[Recorded, Any, NameOf], Outgoing]] = {
     log.RoomTopicChanged: _topic_changed,
     log.RoomArchived: _archived,
     log.RoomReopened: _archived,
+    log.RoomRetentionChanged: _retention_changed,
     log.MemberInvited: _invited,
     log.MemberJoined: _user_joined,
     log.MemberLeft: _user_left,

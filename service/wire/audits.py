@@ -11,11 +11,11 @@ from typing import cast
 from service.audit.as_of import AsOf
 from service.audit.person_view import PersonViews
 from service.audit.stream import Stream, Wanted
-from service.domain.events import EVENTS, AuditRead
+from service.domain.events import EVENTS, AuditRead, Recorded
 from service.domain.rights import require_role
 from service.domain.room import RoomState, require_member
 from service.domain.streams import AUDIT, EVERYTHING, room_subject, user_subject
-from service.errors import NotAllowed
+from service.errors import NotAllowed, Overloaded
 from service.log.past import Which
 from service.protocol.audit import (
     EventLine,
@@ -42,6 +42,9 @@ from service.wire.endpoint import NDJSON, BadParameter, Pieces, Read, Visitor
 from service.wire.services import Services
 from service.wire.views import Views
 
+MOST_AT_ONCE = 16
+"""Readings that a node sends at once; whoever comes then is told to come back, and nothing is recorded."""
+
 TOPICS = {cls.__name__: topic for topic, cls in EVENTS.items()}
 """The stored name of each event, by the name that a line shows."""
 
@@ -51,18 +54,19 @@ class Audits:
 
     def __init__(self, services: Services) -> None:
         self._s = services
+        self._sending = 0
 
     async def room_then(self, visitor: Visitor, query: RoomThenQuery) -> Pieces:
         """Show a room as it stood at a moment, without `at` now: settings, people, and messages as they read then."""
         moment = _moment("at", query.at)
         await self._record(visitor, "room", query, room=query.room_id)
-        return await AsOf(self._s.past).room(query.room_id, moment)
+        return self._sent(await AsOf(self._s.past).room(query.room_id, moment))
 
     async def room_changes(self, visitor: Visitor, query: RoomChangesQuery) -> Pieces:
         """Show what is different in a room between two moments, without `to` now."""
         begin, end = _moment("from", query.from_), _moment("to", query.to)
         await self._record(visitor, "changes", query, room=query.room_id)
-        return await AsOf(self._s.past).changes(query.room_id, begin, end)
+        return self._sent(await AsOf(self._s.past).changes(query.room_id, begin, end))
 
     async def person_view(self, visitor: Visitor, query: PersonViewQuery) -> PersonView:
         """Show what somebody could see of a room by a moment, what was written to them, and what they had read."""
@@ -76,7 +80,8 @@ class Audits:
         end = await self._s.past.position()
         await self._record(visitor, "events", query, room=query.room, person=query.person)
         stream = Stream(self._s.past, self._s.bell, self._s.settings.catchup_interval)
-        return stream.follow(wanted, self._over(visitor)) if query.follow else stream.lines(wanted, end)
+        lines = stream.follow(wanted, self._over(visitor)) if query.follow else stream.lines(wanted, end)
+        return self._sent(lines)
 
     async def readings(self, visitor: Visitor, query: ReadingsQuery) -> Readings:
         """Show an owner when the record of their room was read, and by whom, where the policy is to show it."""
@@ -87,32 +92,31 @@ class Audits:
         people = [user_subject(user) for user in (*state.members, *state.left)]
         subjects = [room_subject(query.room_id), EVERYTHING, *people]
         found = await self._s.past.newest_about(AUDIT, subjects, query.before, query.limit + 1)
-        page = tuple(
-            Reading(
-                number=one.seq,
-                at=timestamp(one.at),
-                by=one.by,
-                via=event.via,
-                what=event.what,
-                of="room" if event.room else "person" if event.person else "everything",
-            )
-            for one in found[-query.limit :]
-            for event in (cast("AuditRead", one.event),)
-        )
+        page = tuple(map(_reading, found[-query.limit :]))
         return Readings(readings=page, has_more=len(found) > query.limit)
 
     async def _record(
         self, visitor: Visitor, what: str, query: Query, *, room: str | None = None, person: str | None = None
     ) -> None:
+        if self._sending >= MOST_AT_ONCE:
+            raise Overloaded
         names = zip(query.__struct_fields__, query.__struct_encode_fields__, strict=True)
         given = {shown: getattr(query, name) for name, shown in names}
         asked = {
-            shown: str(value)
+            shown: "true" if value is True else str(value)
             for shown, value in given.items()
             if value and shown not in ("roomId", "userId", "room", "person")
         }
         reading = AuditRead(what=what, via="http", room=room, person=person, asked=asked)
         await self._s.register.note(reading, visitor.user)
+
+    async def _sent(self, pieces: Pieces) -> Pieces:
+        self._sending += 1
+        try:
+            async for piece in pieces:
+                yield piece
+        finally:
+            self._sending -= 1
 
     def _over(self, visitor: Visitor) -> Callable[[], bool]:
         """Return what tells whether somebody may hear no more, or the node is stopping."""
@@ -123,6 +127,18 @@ class Audits:
             return gone or not self._s.readiness.ready or datetime.now(UTC) >= visitor.expires_at
 
         return over
+
+
+def _reading(recorded: Recorded) -> Reading:
+    event = cast("AuditRead", recorded.event)
+    return Reading(
+        number=recorded.seq,
+        at=timestamp(recorded.at),
+        by=recorded.by,
+        via=event.via,
+        what=event.what,
+        of="room" if event.room else "person" if event.person else "everything",
+    )
 
 
 def _require_owner(state: RoomState, user: str, at: datetime) -> None:

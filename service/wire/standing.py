@@ -1,4 +1,4 @@
-"""What becomes of people here once it is recorded that they are erased, suspended or called otherwise.
+"""What becomes here of people, and of what was said, once it is recorded that they are erased or that it has expired.
 
 Called for what the tail reader has seen, so it holds on every node within a look of it, with the bus or without. The
 rule: the keys go first, so that nothing is opened with them while the rest is dropped; connections are closed last.
@@ -7,9 +7,11 @@ rule: the keys go first, so that nothing is opened with them while the rest is d
 import logging
 from typing import TYPE_CHECKING, Any
 
+from service.domain.events import ContentExpired, Recorded
 from service.live.hub import Hub
 from service.live.people import People
 from service.log.keys import KeyRing
+from service.log.mapper import Mapper
 from service.protocol.close import Close
 from service.wire.sessions import Sessions
 
@@ -23,11 +25,18 @@ class Standing:
     """The standing of people on this node."""
 
     def __init__(
-        self, people: People, hub: Hub, keys: KeyRing, sessions: Sessions, database: "asyncpg.Pool[Any]"
+        self,
+        people: People,
+        hub: Hub,
+        keys: KeyRing,
+        mapper: Mapper,
+        sessions: Sessions,
+        database: "asyncpg.Pool[Any]",
     ) -> None:
         self._people = people
         self._hub = hub
         self._keys = keys
+        self._mapper = mapper
         self._sessions = sessions
         self._database = database
 
@@ -45,6 +54,17 @@ class Standing:
             await self._keys.bury(erased, self._database)
         for user in judged:
             self._act(user)
+
+    async def expired(self, events: list[Recorded]) -> None:
+        """Hear that what was said in rooms has expired.
+
+        Raises:
+            Unavailable: the log cannot be read.
+        """
+        await self._mapper.bury(events, self._database)
+        for recorded in events:
+            if isinstance(recorded.event, ContentExpired):
+                self._hub.forget_past(recorded.event.room)
 
     def _act(self, user: str) -> None:
         state = self._people.standing(user)

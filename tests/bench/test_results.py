@@ -4,8 +4,9 @@ import json
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from bench import results
-from bench.results import BEGIN, END, README, Notebook, Round, Row
+from bench import reports, results
+from bench.reports import BEGIN, END, README
+from bench.results import Notebook, Round, Row
 
 COLUMNS = [
     "workload",
@@ -71,7 +72,7 @@ def test_a_run_that_was_cut_off_knows_what_it_has(tmp_path: Path) -> None:
 
 
 def test_targets_are_ratios_of_one_run_and_what_was_not_measured_is_not_met() -> None:
-    found = results.targets(
+    found = reports.targets(
         [
             a_row("onrecord", deliveries_per_s=90.0, cpu_us_per_delivery=14.0, kib_per_connection=11.0),
             a_row("c-limit", deliveries_per_s=100.0, cpu_us_per_delivery=10.0),
@@ -93,7 +94,7 @@ def test_targets_are_ratios_of_one_run_and_what_was_not_measured_is_not_met() ->
 def test_the_readme_shows_what_was_measured_last() -> None:
     known = results.latest()
     shown = README.read_text().split(BEGIN)[1].split(END)[0]
-    assert shown == (results.summary(*known) if known else "")
+    assert shown == (reports.summary(*known) if known else "")
 
 
 def test_a_report_names_the_machine_and_every_round() -> None:
@@ -106,8 +107,15 @@ def test_a_report_names_the_machine_and_every_round() -> None:
         "command": "this",
     }
     one = Round(a_row(deliveries_per_s=12345.6), 2.0, {"server": 1.0, "postgres": 0.5}, number=3)
-    text = results.report([one.row], [one], machine)
+    text = reports.report([one.row], [one], machine)
     assert "2 cores, a cpu, Linux, commit abc" in text
     assert "| W1 | onrecord | 10 | 12,346 |" in text
     assert "| W1 | onrecord | 3 | 0.50 | 0.25 |  |  |" in text
     assert json.loads(json.dumps(asdict(one))) == asdict(one)
+
+
+def test_a_report_says_what_was_refused() -> None:
+    fine = Round(a_row(), more={"step": {"refused": {}, "closes": {}}})
+    refused = Round(a_row(workload="hot"), more={"step": {"refused": {"overloaded": 3}, "closes": {}}})
+    assert reports.trouble([fine]) == "Refused or closed: nothing."
+    assert reports.trouble([fine, refused]).endswith("hot onrecord, round 1: {'refused': {'overloaded': 3}}")

@@ -1,6 +1,7 @@
 """The benchmark still knows how to speak to the servers: small workloads, and a count of everything."""
 
 import pytest
+from websockets.asyncio.client import connect
 
 from bench import candidates, worlds
 from bench.candidates import Candidate
@@ -23,6 +24,25 @@ def measure(candidate: Candidate, servers: Servers, *workloads: Workload) -> lis
 
 def counts(found: Round) -> tuple[int | None, int | None, int | None]:
     return found.row.lost, found.row.duplicated, found.row.reordered
+
+
+async def test_the_c_limit_speaks_websockets(servers: Servers) -> None:
+    with candidates.LIMIT.running(servers, SHAPE) as running:
+        async with connect(f"ws://127.0.0.1:{running.port}/ws") as one:  # which checks Sec-WebSocket-Accept
+            await one.send('{"type":"room:join","roomId":"room7","userId":"robin"}')
+            assert await one.recv() == '{"type":"joined"}'
+            await one.send('{"type":"message:send","ref":"r-1","roomId":"room7","content":"hello"}')
+            assert await one.recv() == '{"type":"message:new","ref":"r-1","roomId":"room7","content":"hello"}'
+            assert await one.recv() == '{"type":"ack","ref":"r-1"}'
+
+
+@pytest.mark.needs("node", "npm")
+@pytest.mark.parametrize("candidate", candidates.PEERS_IN_ORDER, ids=lambda candidate: candidate.name)
+def test_every_peer_delivers_all_and_answers_all(candidate: Candidate, servers: Servers) -> None:
+    (found,) = measure(candidate, servers, Fixed("small", SHAPE, rate=40))
+    assert counts(found) == (0, 0, 0)
+    assert found.more["step"]["acked"] == 20
+    assert found.row.server == candidate.name
 
 
 @pytest.mark.parametrize("candidate", [candidates.LIMIT_JOINED, candidates.ONRECORD_SOCKETIO])

@@ -197,7 +197,7 @@ async def test_keys_in_memory_are_bounded_and_found_again(
     monkeypatch.setattr(keys_module, "CACHED_KEYS", 3)
     ring = KeyRing(KEY_ENCRYPTION_KEY)
     first = {person: (await ring.of_person(person, pool)).key_id for person in "abcdef"}
-    assert len(ring._by_person) == len(ring._by_id) == 3
+    assert len(ring._by_owner) == len(ring._by_id) == 3
     assert {person: (await ring.of_person(person, pool)).key_id for person in "abcdef"} == first
 
 

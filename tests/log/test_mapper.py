@@ -1,7 +1,7 @@
 """The stored form of events is a contract: it is read back as it was written, for ever, and holds no personal word."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from service.domain.events import (
     EVENTS,
     AuditRead,
+    ContentExpired,
     Event,
     HoldPlaced,
     HoldReleased,
@@ -44,6 +45,7 @@ from service.domain.events import (
     RoomOpened,
     RoomRenamed,
     RoomReopened,
+    RoomRetentionChanged,
     RoomTopicChanged,
     SessionClosed,
     SessionOpened,
@@ -119,6 +121,14 @@ GOLDEN: list[tuple[Event, str, str, str]] = [
     (RoomTopicChanged(topic=None), "room.RoomTopicChanged.v1", "settings", '{"topic":null}'),
     (RoomArchived(), "room.RoomArchived.v1", "settings", "{}"),
     (RoomReopened(), "room.RoomReopened.v1", "settings", "{}"),
+    (RoomRetentionChanged(days=90), "room.RoomRetentionChanged.v1", "settings", '{"days":90}'),
+    (RoomRetentionChanged(), "room.RoomRetentionChanged.v1", "settings", "{}"),
+    (
+        ContentExpired(room="general", until=date(2026, 8, 28), days=90),
+        "retention.ContentExpired.v1",
+        "room:general",
+        '{"room":"general","until":"2026-08-28","days":90}',
+    ),
     (MessagePinned(message=7), "room.MessagePinned.v1", "settings", '{"message":7}'),
     (MessageUnpinned(message=7), "room.MessageUnpinned.v1", "settings", '{"message":7}'),
     (MemberInvited(user="bob"), "room.MemberInvited.v1", "user:bob", '{"user":"bob"}'),
@@ -234,6 +244,8 @@ TOPICS = {
     "room.RoomArchived.v1",
     "room.RoomRenamed.v1",
     "room.RoomReopened.v1",
+    "room.RoomRetentionChanged.v1",
+    "retention.ContentExpired.v1",
     "room.RoomTopicChanged.v1",
     "reader.ReadMarkerMoved.v1",
     "person.PersonNamed.v1",
@@ -401,6 +413,8 @@ ANY: dict[type[Event], st.SearchStrategy[Event]] = {
     RoomTopicChanged: st.builds(RoomTopicChanged, topic=st.none() | words),
     RoomArchived: st.builds(RoomArchived),
     RoomReopened: st.builds(RoomReopened),
+    RoomRetentionChanged: st.builds(RoomRetentionChanged, days=st.none() | seqs),
+    ContentExpired: st.builds(ContentExpired, room=words, until=st.dates(), days=seqs),
     MessagePinned: st.builds(MessagePinned, message=seqs),
     MessageUnpinned: st.builds(MessageUnpinned, message=seqs),
     MemberInvited: st.builds(MemberInvited, user=words),

@@ -63,7 +63,7 @@ def environment(database: Database) -> Environment:
 def application(database: Database, one: Node, url: str | None = None) -> ChatApplication:
     """Return an application of the library that shares a node's keys."""
     return ChatApplication(
-        url or database.app_url, Mapper(one.keys), lambda person: one.keys._by_person[person]
+        url or database.app_url, Mapper(one.keys), lambda person: one.keys._by_owner[person, ""]
     )
 
 

@@ -32,6 +32,7 @@ from service.domain.events import (
     RoomOpened,
     RoomRenamed,
     RoomReopened,
+    RoomRetentionChanged,
     RoomTopicChanged,
 )
 from service.protocol.close import Close, reason_of
@@ -97,6 +98,8 @@ COMMON = {"roomId": "general", "seq": 7, "at": SHOWN}
         (RoomTopicChanged(topic=None), {"type": "room:updated", "userId": "alice", "topic": None}),
         (RoomArchived(), {"type": "room:updated", "userId": "alice", "archived": True}),
         (RoomReopened(), {"type": "room:updated", "userId": "alice", "archived": False}),
+        (RoomRetentionChanged(days=90), {"type": "room:updated", "userId": "alice", "retentionDays": 90}),
+        (RoomRetentionChanged(), {"type": "room:updated", "userId": "alice", "retentionDays": None}),
         (MemberInvited(user="bob"), {"type": "room:invited", "userId": "bob", "by": "alice"}),
         (
             MemberRemoved(user="bob", reason="noise"),

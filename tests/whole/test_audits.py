@@ -4,12 +4,13 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 
+from service.wire.audits import MOST_AT_ONCE
 from tests.databases import Database
 from tests.log.nodes import stored, until
 from tests.whole.client import Refused, client, raw
@@ -147,6 +148,37 @@ async def test_a_node_that_stops_does_not_wait_for_those_who_follow(database: Da
         assert "Traceback" not in "".join(node.words)
 
 
+async def test_a_node_sends_so_many_readings_at_once_and_no_more(
+    general: Process, database: Database
+) -> None:
+    async with visitor(general, "ann", "auditor") as ann, AsyncExitStack() as stack:
+        kept = []  # an iterator that is let go closes its connection
+        for _ in range(MOST_AT_ONCE):
+            following = await stack.enter_async_context(ann.stream("GET", "/audit/events?follow=true"))
+            kept.append(following.aiter_lines())
+            await anext(kept[-1])
+        for path in OF_THE_AUDITOR[:2]:
+            assert (await ann.get(path)).json()["code"] == "overloaded"
+        assert len(await readings(database)) == MOST_AT_ONCE
+        await stack.aclose()
+
+        async def room_again() -> bool:
+            return (await ann.get("/audit/rooms/general")).status_code == 200
+
+        await until(room_again)
+
+
+async def test_what_is_asked_for_its_head_alone_is_recorded_and_not_sent(
+    general: Process, database: Database
+) -> None:
+    async with visitor(general, "ann", "auditor") as ann:
+        for path in OF_THE_AUDITOR:
+            answer = await ann.head(path)
+            assert (answer.status_code, answer.content) == (200, b"")
+        assert (await ann.head("/audit/rooms/nowhere")).status_code == 404
+    assert len(await readings(database)) == len(OF_THE_AUDITOR) + 1
+
+
 @pytest.mark.parametrize("path", OF_THE_AUDITOR)
 @pytest.mark.parametrize("scope", ["chat", "admin", "chat admin", "", "auditors"])
 async def test_nobody_but_an_auditor_reads_and_a_refusal_is_no_reading(
@@ -171,6 +203,12 @@ async def test_an_auditor_enters_no_door_and_reads_nothing_of_the_chat(
     async with client(general.url, "ann") as ann:  # a token without the claim is one to chat with
         with pytest.raises(Refused, match="not_allowed"):
             await ann.say("auth:refresh", token=auditor)
+    async with httpx.AsyncClient(base_url=general.address) as polling:
+        door = "/socket.io/?EIO=4&transport=polling"
+        sid = json.loads((await polling.get(door)).text[1:])["sid"]
+        await polling.post(f"{door}&sid={sid}", content="40" + json.dumps({"token": auditor}))
+        answer = (await polling.get(f"{door}&sid={sid}")).text
+        assert (answer[:2], json.loads(answer[2:])["data"]["code"]) == ("44", "not_allowed")
     async with visitor(general, "ann", "auditor") as http:
         for path in ("/api/rooms", "/api/me/rooms", "/api/rooms/general/messages"):
             assert (await http.get(path)).json()["code"] == "not_allowed"

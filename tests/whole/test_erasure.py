@@ -307,3 +307,50 @@ async def test_what_is_held_is_not_erased_and_the_commands_say_why(node: Process
     assert await run(env, "audit", "holds") == (0, "", "")
     assert (await run(env, "audit", "release", "--room", "general", "--ground", "x"))[0] == 1
     assert (await run(env, *ERASE))[0] == 0
+
+
+@pytest.mark.usefixtures("projector")
+async def test_a_room_with_a_rule_forgets_what_is_over(node: Process, database: Database) -> None:
+    env = environment(database)
+    async with client(node.url, "alice", name="Alice") as alice, client(node.url, "bob") as bob:
+        for each in (alice, bob):
+            await each.join("general")
+        await alice.post("general", "before the rule")
+        code, said, words = await run(env, "audit", "retention", "--room", "general", "--days", "30")
+        assert (code, json.loads(said)) == (0, {"room": "general", "days": 30, "before": None}), words
+        await bob.until(lambda: bob.events("room:updated", retentionDays=30))
+        await alice.post("general", f"over soon {MARK}")
+        await bob.post("general", "new")
+        await bob.until(lambda: bob.events("message:new", content="new"))
+        await projected(database)
+        assert await run(env, "audit", "expire") == (0, "", "")
+        age(database, "alice")
+        code, said, words = await run(env, "audit", "expire")
+        assert (code, json.loads(said)["room"], json.loads(said)["keys"]) == (0, "general", 1), words
+        await projected(database)
+        contents = ["before the rule", None, "new"]
+
+        async def forgotten() -> bool:
+            async with client(node.url, "bob", {"general": 0}) as later:
+                await later.until(lambda: later.events("message:new", content="new"))
+                return [said["content"] for said in later.events("message:new")] == contents
+
+        await until(forgotten)
+        page = await bob.say("message:history", roomId="general")
+        assert [said["content"] for said in page["messages"]] == contents
+        assert not holds(dump(database))
+        # Who writes on goes on under today's key.
+        await alice.post("general", "and on")
+        code, lines, _ = await run(env, "audit", "replay", "--room", "general")
+        said_then = [json.loads(line) for line in lines.splitlines() if "MessagePosted" in line]
+        assert [event["content"] for event in said_then] == [*contents, "and on"]
+    await projected(database)
+    assert (await run(env, "project", "verify"))[0] == 0
+
+
+def age(database: Database, person: str) -> None:
+    """Let what somebody said in rooms with a rule be of long ago, as far as its keys are concerned."""
+    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+        owner.execute(
+            "UPDATE person_keys SET scope = 'general/2020-02-29' WHERE person = %s AND scope <> ''", [person]
+        )
