@@ -57,6 +57,8 @@ class Services:
     attendance: Attendance
     erase: Callable[..., Awaitable[Erasure]]
     """See `service.audit.erase`."""
+    leave_rooms: Callable[..., Awaitable[list[str]]]
+    """See `service.audit.leaving`."""
     tally: Tally
     exposition: Exposition
     traces: "Traces | None"
