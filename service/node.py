@@ -97,7 +97,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             hub, appender, reader, people, keys, database,
             now=clock.now, max_content=settings.max_content,
         )  # fmt: skip
-        news = News(hub, relay, mapper, people, sessions, readiness)
+        news = News(hub, relay, mapper, people, sessions, telling, readiness)
         markers = Markers(chat, hub, appender, reader, keys, news.marker_moved, now=clock.now)
         standing = Standing(people, hub, keys, mapper, sessions, database)
         tail = Tail(
