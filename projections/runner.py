@@ -8,13 +8,14 @@ that: a position is moved by compare-and-set before the rows are touched, and wh
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from projections import rebuild
 from projections.projection import Projection
 from projections.spans import ENDLESS, Span, events, next_span, tracked
+from service.domain.events import Recorded
 from service.log.mapper import Mapper, UnknownTopic
 from service.log.trouble import cutting, passes
 from service.measures import Histogram
@@ -35,6 +36,9 @@ OUTAGE_PAUSE = 1.0
 """The longest while the database is away, which is nobody's fault here and may be over at any moment."""
 
 Connect = Callable[[], Awaitable[Any]]
+
+Watch = Callable[[str, float, Sequence[Recorded]], None]
+"""Is told what a projection, by name, has applied, and when by the loop's clock that began."""
 
 log = logging.getLogger("onrecord.project")
 
@@ -58,6 +62,7 @@ class Runner:
         projection: Projection,
         interval: float,
         table: str | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.projection = projection
         self._name = table or projection.table
@@ -70,6 +75,7 @@ class Runner:
         self.batches = Histogram()
         self.failures = 0
         self._connect = connect
+        self._watch = watch
         self._mapper = mapper
         self._interval = interval
         self._pause = FIRST_PAUSE
@@ -160,7 +166,8 @@ class Runner:
 
     async def _advance(self, connection: "asyncpg.Connection[Any]") -> bool:
         """Take the next span of the log in one transaction; return whether there is more to take."""
-        began, taken = asyncio.get_running_loop().time(), 0
+        began = asyncio.get_running_loop().time()
+        taken: Sequence[Recorded] = ()
         with cutting(connection, DEADLINE):
             try:
                 async with connection.transaction():
@@ -177,7 +184,9 @@ class Runner:
                 return True
         self.position, self.head = span.upto, span.head
         if taken:
-            self.applied += taken
+            self.applied += len(taken)
+            if self._watch is not None:
+                self._watch(self.projection.name, began, taken)
             self.batches.observe(asyncio.get_running_loop().time() - began)
         self._pause = FIRST_PAUSE
         if self._waiting:
@@ -192,8 +201,8 @@ class Runner:
             self._live = None
         return done
 
-    async def _take(self, connection: "asyncpg.Connection[Any]", span: Span) -> int:
-        """Apply a span; return how many events that was."""
+    async def _take(self, connection: "asyncpg.Connection[Any]", span: Span) -> Sequence[Recorded]:
+        """Apply a span; return its events."""
         # First the position: it locks the row, so a rival waits here, and then finds that it lost.
         moved = await connection.execute(_MOVE, self._name, span.after, span.upto)
         if moved != "UPDATE 1":
@@ -202,7 +211,7 @@ class Runner:
         if batch:
             await self.projection.take(connection, self._name, batch)
             await self._mapper.bury(batch, connection)
-        return len(batch)
+        return batch
 
     async def _rest(self) -> None:
         await asyncio.sleep(LULL)

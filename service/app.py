@@ -19,7 +19,7 @@ from service import logs, supervise, workers
 from service.errors import OnRecordError
 from service.log import schema
 from service.metrics.endpoint import aside, open_to_strangers
-from service.node import node
+from service.node import node, traced
 from service.projecting import project, projector
 from service.proving import sealer
 from service.settings import Settings
@@ -162,9 +162,10 @@ def run_dev(settings: Settings, servers: "Servers") -> int:
     schema.migrate(servers.migrate_database_url, servers.database_url)
 
     async def run() -> None:
-        projecting = supervise.background(project=lambda: project(projector(settings), sealer(settings)))
-        async with _served(settings) as services, projecting:
-            await Server(services, _welcome).serve()
+        async with _served(settings) as services:
+            following = projector(settings, watch=services.traces.projected if services.traces else None)
+            async with supervise.background(project=lambda: project(following, sealer(settings))):
+                await Server(services, _welcome).serve()
 
     _run(run())
     return 0
@@ -182,7 +183,11 @@ async def _served(settings: Settings) -> AsyncIterator[Services]:
     """A node with its metrics, aside where that is set."""
     if open_to_strangers(settings):
         log.warning("metrics_open", extra={"advice": "set ONRECORD_METRICS_PORT or ONRECORD_METRICS_TOKEN"})
-    async with node(settings) as services, aside(settings, services.exposition):
+    async with (
+        traced(settings) as traces,
+        node(settings, traces=traces) as services,
+        aside(settings, services.exposition),
+    ):
         yield services
 
 

@@ -40,11 +40,23 @@ def _check_port(settings: Settings) -> None:
     """Says now that a port is taken, and not after two servers were started."""
     _check(settings.host, settings.port, "ONRECORD_PORT")
     _check_metrics_port(settings)
+    _check_traces(settings)
 
 
 def _check_metrics_port(settings: Settings) -> None:
     if settings.metrics_port:
         _check(settings.host, settings.metrics_port, "ONRECORD_METRICS_PORT")
+
+
+def _check_traces(settings: Settings) -> None:
+    """Says now that what sends traces is not installed."""
+    if settings.traces_url:
+        try:
+            from service import tracing  # noqa: F401 - for its own imports
+        except ImportError as problem:
+            raise WrongUsage(
+                "ONRECORD_TRACES_URL needs OpenTelemetry: pip install 'onrecord[otel]'."
+            ) from problem
 
 
 def _check(host: str, port: int, setting: str) -> None:
@@ -142,6 +154,7 @@ def project_run(args: argparse.Namespace) -> int:
     _check_projections([args.only] if args.only else [])
     settings = settings_with("database_url", "key_encryption_key")
     _check_metrics_port(settings)
+    _check_traces(settings)
     from service.projecting import run_projector
 
     return run_projector(settings, args.only)

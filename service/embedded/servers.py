@@ -136,7 +136,8 @@ def _servers_of(place: Path) -> Servers:
 
 def _clear(place: Path) -> None:
     for home in place.glob("run-*"):
-        with contextlib.suppress(AlreadyRunning), _held(home):
+        # Not there any more: whoever ran there cleared it away in order, just now.
+        with contextlib.suppress(AlreadyRunning, FileNotFoundError), _held(home):
             _servers_of(home).stop()
             shutil.rmtree(home, ignore_errors=True)
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from projections import memberships
 from service.errors import NotAllowed, Unavailable
 from service.protocol.events import timestamp
 from service.protocol.pages import Erased, PersonQuery, ToErase
@@ -19,6 +20,7 @@ from service.wire.bodies import body
 from service.wire.endpoint import NO_STORE, parameters
 from service.wire.origins import allowed_origin
 from service.wire.services import Services
+from service.wire.views import Views
 from service.wire.visitors import visitor
 
 
@@ -46,8 +48,10 @@ class Admin:
         ]
 
     async def erase(self, admin: Identity, person: str, asked: ToErase) -> Erased:
-        """Erase a person for good: their keys are destroyed, on the record. Asking again changes nothing."""
+        """Erase a person for good: their keys are destroyed, and they leave their rooms, on the record. Repeatable."""
         erasure = await self._s.erase(person, ground=asked.ground, by=admin.user)
+        rows = await Views(self._s).read(memberships.rooms_of, person)
+        await self._s.leave_rooms(person, [row.room_id for row in rows], by=admin.user)
         return Erased(user_id=person, position=erasure.position, at=timestamp(erasure.at))
 
     def _endpoint(self, action: Action) -> Callable[[Request], Awaitable[Response]]:

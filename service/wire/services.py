@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from databases import Database
 
@@ -26,6 +27,9 @@ from service.wire.auth import Tokens
 from service.wire.limits import Rate
 from service.wire.sessions import Sessions
 from service.wire.tally import Tally
+
+if TYPE_CHECKING:
+    from service.tracing import Traces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +57,11 @@ class Services:
     attendance: Attendance
     erase: Callable[..., Awaitable[Erasure]]
     """See `service.audit.erase`."""
+    leave_rooms: Callable[..., Awaitable[list[str]]]
+    """See `service.audit.leaving`."""
     tally: Tally
     exposition: Exposition
+    traces: "Traces | None"
+    """None where nothing is traced."""
     now: Callable[[], datetime]
     """The database's time."""
