@@ -19,7 +19,7 @@ from service.audit import register
 from service.audit.erase import erase
 from service.audit.leaving import leave_rooms
 from service.audit.retention import expire
-from service.chat import Chat, Markers
+from service.chat import Chat, Judging, Markers
 from service.live.bus import InProcessBackend, InProcessBus, Missed
 from service.live.envelope import Envelope, channel_prefix
 from service.live.hub import Hub
@@ -162,6 +162,7 @@ async def node(
             presence=presence,
             typing=typing,
             attendance=attendance,
+            judging=Judging(chat, people, appender, reader, keys, database),
             erase=partial(erase, database, mapper, deadline=settings.database_timeout),
             leave_rooms=partial(leave_rooms, database, mapper, deadline=settings.database_timeout),
             tally=tally,
