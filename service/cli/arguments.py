@@ -46,7 +46,9 @@ def parser() -> argparse.ArgumentParser:
     )  # what the parent starts: service.workers
     _add(words, "migrate", commands.migrate, "bring the schema to the newest version")
     epoch = _add(words, "epoch", commands.epoch, "which log this is: what cursors are good for")
-    epoch.add_argument("--renew", action="store_true", help="after a restore: no older cursor is good any more")
+    epoch.add_argument(
+        "--renew", action="store_true", help="after a restore: no older cursor is good any more"
+    )
     _add(
         words,
         "doctor",
