@@ -96,6 +96,7 @@ CATALOGUE: dict[str, Metric] = {
         "histogram", "from taking a piece of the log to its commit", ("projection",)
     ),
     "onrecord_sealer_leading": Metric("gauge", "1 where this projector seals the log"),
+    "onrecord_sealer_lag_seconds": Metric("gauge", "since all that was there was sealed, where it leads"),
     "onrecord_sealed_events": Metric("gauge", "events in the newest checkpoint, where it leads"),
 }
 """Every metric of our own. `prometheus_client` adds those of any process: `process_cpu_seconds_total` and others."""
