@@ -23,7 +23,9 @@ CATALOGUE: dict[str, Metric] = {
     "onrecord_loop_lag_seconds": Metric("histogram", "how late the event loop came to a timer"),
     "onrecord_gc_pause_seconds": Metric("histogram", "how long a garbage collection took", ("generation",)),
     # The doors.
-    "onrecord_ready": Metric("gauge", "1 where the node lets clients in"),
+    "onrecord_ready": Metric(
+        "gauge", "1 where the node lets clients in, and has read the log in the last 10 s"
+    ),
     "onrecord_connections": Metric("gauge", "connections that have been let in", ("door",)),
     "onrecord_handshakes_total": Metric(
         "counter", "who came, and what became of it: ok, or why not", ("door", "outcome")
