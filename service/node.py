@@ -19,7 +19,7 @@ from service.audit import register
 from service.audit.erase import erase
 from service.audit.leaving import leave_rooms
 from service.audit.retention import expire
-from service.chat import Chat, Markers
+from service.chat import Chat, Judging, Markers
 from service.live.bus import InProcessBackend, InProcessBus, Missed
 from service.live.envelope import Envelope, channel_prefix
 from service.live.hub import Hub
@@ -105,7 +105,7 @@ async def node(
             hub, appender, reader, people, keys, database,
             now=clock.now, max_content=settings.max_content,
         )  # fmt: skip
-        news = News(hub, relay, mapper, people, sessions, readiness)
+        news = News(hub, relay, mapper, people, sessions, telling, readiness)
         if traces is not None:
             relay.on_events(traces.hearing(news.recorded_elsewhere))
         markers = Markers(chat, hub, appender, reader, keys, news.marker_moved, now=clock.now)
@@ -163,6 +163,7 @@ async def node(
             presence=presence,
             typing=typing,
             attendance=attendance,
+            judging=Judging(chat, people, appender, reader, keys, database),
             erase=partial(erase, database, mapper, deadline=settings.database_timeout),
             leave_rooms=partial(leave_rooms, database, mapper, deadline=settings.database_timeout),
             tally=tally,

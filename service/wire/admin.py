@@ -12,9 +12,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from projections import memberships
+from service.domain.commands import JudgePerson
 from service.errors import NotAllowed, Unavailable
 from service.protocol.events import timestamp
-from service.protocol.pages import Erased, PersonQuery, ToErase
+from service.protocol.pages import Erased, Judged, PersonQuery, ToErase, ToJudge
 from service.wire.auth import ADMIN, Identity
 from service.wire.bodies import body
 from service.wire.endpoint import NO_STORE, parameters
@@ -54,6 +55,18 @@ class Admin:
         await self._s.leave_rooms(person, [row.room_id for row in rows], by=admin.user)
         return Erased(user_id=person, position=erasure.position, at=timestamp(erasure.at))
 
+    async def suspend(self, admin: Identity, person: str, asked: ToJudge) -> Judged:
+        """Close a person's connections (4503) and let them in no more, on every node within moments. Repeatable."""
+        return await self._judge(admin, JudgePerson(user=person, suspended=True, reason=asked.reason))
+
+    async def restore(self, admin: Identity, person: str, asked: ToJudge) -> Judged:
+        """Let a person who was suspended come in again. Repeatable."""
+        return await self._judge(admin, JudgePerson(user=person, suspended=False, reason=asked.reason))
+
+    async def _judge(self, admin: Identity, command: JudgePerson) -> Judged:
+        await self._s.judging.judge(command, admin.user)
+        return Judged(user_id=command.user, suspended=command.suspended)
+
     def _endpoint(self, action: Action) -> Callable[[Request], Awaitable[Response]]:
         async def serve(request: Request) -> Response:
             if not allowed_origin(request.headers, self._s.settings.origins):
@@ -69,5 +82,9 @@ class Admin:
         return serve
 
 
-ACTIONS = (Action("/admin/people/{userId}/erase", ToErase, Erased, Admin.erase),)
+ACTIONS = (
+    Action("/admin/people/{userId}/erase", ToErase, Erased, Admin.erase),
+    Action("/admin/people/{userId}/suspend", ToJudge, Judged, Admin.suspend, refusals=()),
+    Action("/admin/people/{userId}/restore", ToJudge, Judged, Admin.restore, refusals=()),
+)
 """Every action."""
