@@ -17,8 +17,9 @@ from databases import Database
 from service import supervise
 from service.audit import register
 from service.audit.erase import erase
+from service.audit.leaving import leave_rooms
 from service.audit.retention import expire
-from service.chat import Chat, Markers
+from service.chat import Chat, Judging, Markers
 from service.live.bus import InProcessBackend, InProcessBus, Missed
 from service.live.envelope import Envelope, channel_prefix
 from service.live.hub import Hub
@@ -49,7 +50,7 @@ from service.scrape.node import NodeMetrics
 from service.settings import PUBLISHED, SHARED, Settings
 from service.wire.attendance import Attendance
 from service.wire.auth import Tokens
-from service.wire.encoders import ENCODERS
+from service.wire.encoders import ENCODERS, JOINING
 from service.wire.keys import PublishedKeys, SharedSecret
 from service.wire.limits import Rate, SharedRate
 from service.wire.news import News, ReceiptsAgain
@@ -84,7 +85,7 @@ async def node(
     """
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(pool(settings))
-        reads = await stack.enter_async_context(_read_models(settings))
+        reads = await stack.enter_async_context(read_models(settings))
         readiness = Readiness(
             database, settings.database_timeout, allow_unsafe=settings.allow_unsafe_durability
         )
@@ -94,7 +95,7 @@ async def node(
         reader = LogReader(database, mapper, settings.database_timeout)
         people = People(reader)
         clock = Clock(database, settings.database_timeout)
-        hub = Hub(reader, people, ENCODERS, clock.now)
+        hub = Hub(reader, people, ENCODERS, JOINING, clock.now)
         relay = await stack.enter_async_context(_relay(settings, bus or InProcessBus()))
         hub.on_follow, hub.on_unfollow = relay.follow, relay.unfollow
         sessions = Sessions(settings.max_connections)
@@ -104,7 +105,7 @@ async def node(
             hub, appender, reader, people, keys, database,
             now=clock.now, max_content=settings.max_content,
         )  # fmt: skip
-        news = News(hub, relay, mapper, people, sessions, readiness)
+        news = News(hub, relay, mapper, people, sessions, telling, readiness)
         if traces is not None:
             relay.on_events(traces.hearing(news.recorded_elsewhere))
         markers = Markers(chat, hub, appender, reader, keys, news.marker_moved, now=clock.now)
@@ -161,7 +162,9 @@ async def node(
             presence=presence,
             typing=typing,
             attendance=attendance,
+            judging=Judging(chat, people, appender, reader, keys, database),
             erase=partial(erase, database, mapper, deadline=settings.database_timeout),
+            leave_rooms=partial(leave_rooms, database, mapper, deadline=settings.database_timeout),
             tally=tally,
             traces=traces,
             exposition=Exposition(pulse.write, numbers.write, lag.write),
@@ -232,7 +235,8 @@ async def pool(settings: Settings) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
-async def _read_models(settings: Settings) -> AsyncIterator[Database]:
+async def read_models(settings: Settings) -> AsyncIterator[Database]:
+    """Give what the queries of `projections` take."""
     """Give the read models' database, over a pool of ours: the library's own waits for ever for what broke."""
     reads = Database(settings.database_url, min_size=0, max_size=1)
     await reads.connect()

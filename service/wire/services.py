@@ -9,7 +9,7 @@ from databases import Database
 
 from service.audit.erase import Erasure
 from service.audit.register import Register
-from service.chat import Chat, Markers
+from service.chat import Chat, Judging, Markers
 from service.live.hub import Hub
 from service.live.people import People
 from service.live.presence import Presence
@@ -55,8 +55,11 @@ class Services:
     presence: Presence
     typing: Typing
     attendance: Attendance
+    judging: Judging
     erase: Callable[..., Awaitable[Erasure]]
     """See `service.audit.erase`."""
+    leave_rooms: Callable[..., Awaitable[list[str]]]
+    """See `service.audit.leaving`."""
     tally: Tally
     exposition: Exposition
     traces: "Traces | None"
