@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from projections import rebuild
 from projections.projection import Projection
-from projections.runner import DEADLINE, Connect, Runner
+from projections.runner import DEADLINE, Connect, Runner, Watch
 from service.log.mapper import Mapper
 from service.log.trouble import cutting, passes
 
@@ -20,12 +20,19 @@ class Projector:
     """Follows the log for several projections; `runners` are theirs, for metrics."""
 
     def __init__(
-        self, connect: Connect, mapper: Mapper, projections: Iterable[Projection], interval: float
+        self,
+        connect: Connect,
+        mapper: Mapper,
+        projections: Iterable[Projection],
+        interval: float,
+        watch: Watch | None = None,
     ) -> None:
         self._connect = connect
         self._mapper = mapper
         self._interval = interval
-        self.runners = [Runner(connect, mapper, projection, interval) for projection in projections]
+        self.runners = [
+            Runner(connect, mapper, projection, interval, watch=watch) for projection in projections
+        ]
 
     async def run(self) -> None:
         """Follow until cancelled, or until each projection has met an event that it does not understand."""

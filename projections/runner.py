@@ -8,13 +8,14 @@ that: a position is moved by compare-and-set before the rows are touched, and wh
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from projections import rebuild
 from projections.projection import Projection
 from projections.spans import ENDLESS, Span, events, next_span, tracked
+from service.domain.events import Recorded
 from service.log.mapper import Mapper, UnknownTopic
 from service.log.trouble import cutting, passes
 from service.measures import Histogram
@@ -28,13 +29,16 @@ LULL = 0.02
 DEADLINE = 30.0
 """Seconds after which a step is given up, with its connection."""
 LONG = 600.0
-"""The same for putting one table in the place of another, which compares them."""
+"""The same for what looks at a whole table: putting it in the place of another, taking somebody's words out of it."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 """Seconds until the next try after one failure, and after many."""
 OUTAGE_PAUSE = 1.0
 """The longest while the database is away, which is nobody's fault here and may be over at any moment."""
 
 Connect = Callable[[], Awaitable[Any]]
+
+Watch = Callable[[str, float, Sequence[Recorded]], None]
+"""Is told what a projection, by name, has applied, and when by the loop's clock that began."""
 
 log = logging.getLogger("onrecord.project")
 
@@ -58,6 +62,7 @@ class Runner:
         projection: Projection,
         interval: float,
         table: str | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.projection = projection
         self._name = table or projection.table
@@ -70,6 +75,7 @@ class Runner:
         self.batches = Histogram()
         self.failures = 0
         self._connect = connect
+        self._watch = watch
         self._mapper = mapper
         self._interval = interval
         self._pause = FIRST_PAUSE
@@ -160,15 +166,16 @@ class Runner:
 
     async def _advance(self, connection: "asyncpg.Connection[Any]") -> bool:
         """Take the next span of the log in one transaction; return whether there is more to take."""
-        began, taken = asyncio.get_running_loop().time(), 0
-        with cutting(connection, DEADLINE):
+        began = asyncio.get_running_loop().time()
+        taken: Sequence[Recorded] = ()
+        with cutting(connection, DEADLINE) as allow:
             try:
                 async with connection.transaction():
                     # What takes another's place never overtakes it, so that the two can be compared.
                     last = ENDLESS if self._live is None else await tracked(connection, self._live)
                     span = await next_span(connection, self.projection.followed, self.position, last)
                     if span.upto > span.after:
-                        taken = await self._take(connection, span)
+                        taken = await self._take(connection, span, allow)
             except Overtaken:
                 log.warning(
                     "projection_overtaken", extra={"projection": self._name, "position": self.position}
@@ -177,7 +184,9 @@ class Runner:
                 return True
         self.position, self.head = span.upto, span.head
         if taken:
-            self.applied += taken
+            self.applied += len(taken)
+            if self._watch is not None:
+                self._watch(self.projection.name, began, taken)
             self.batches.observe(asyncio.get_running_loop().time() - began)
         self._pause = FIRST_PAUSE
         if self._waiting:
@@ -192,17 +201,21 @@ class Runner:
             self._live = None
         return done
 
-    async def _take(self, connection: "asyncpg.Connection[Any]", span: Span) -> int:
-        """Apply a span; return how many events that was."""
+    async def _take(
+        self, connection: "asyncpg.Connection[Any]", span: Span, allow: Callable[[float], None]
+    ) -> Sequence[Recorded]:
+        """Apply a span; return its events."""
         # First the position: it locks the row, so a rival waits here, and then finds that it lost.
         moved = await connection.execute(_MOVE, self._name, span.after, span.upto)
         if moved != "UPDATE 1":
             raise Overtaken
         batch = await events(connection, self._mapper, self.projection.followed, span)
         if batch:
+            if any(recorded.event.TOPIC not in self.projection.topics for recorded in batch):
+                allow(LONG)  # words are taken out of the table, which may be large
             await self.projection.take(connection, self._name, batch)
             await self._mapper.bury(batch, connection)
-        return len(batch)
+        return batch
 
     async def _rest(self) -> None:
         await asyncio.sleep(LULL)

@@ -5,7 +5,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
@@ -16,11 +16,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import WebSocketRoute
 
 from service import logs, supervise, workers
-from service.embedded import Servers
 from service.errors import OnRecordError
 from service.log import schema
 from service.metrics.endpoint import aside, open_to_strangers
-from service.node import node
+from service.node import node, traced
 from service.projecting import project, projector
 from service.proving import sealer
 from service.settings import Settings
@@ -31,6 +30,9 @@ from service.wire.problem import problem
 from service.wire.services import Services
 from service.wire.socketio.door import SocketIoDoor
 from service.wire.transport import transport_class
+
+if TYPE_CHECKING:
+    from service.embedded import Servers  # comes with the development extra
 
 GC_THRESHOLDS = (10_000, 20, 50)
 """New objects per young collection, young ones per middle one, middle ones per full one (`gc.set_threshold`)."""
@@ -154,15 +156,16 @@ def run_workers(settings: Settings, count: int) -> int:
     return int(_run(workers.run(settings, count, _say_ready)))
 
 
-def run_dev(settings: Settings, servers: Servers) -> int:
+def run_dev(settings: Settings, servers: "Servers") -> int:
     """`onrecord dev`: migrate, project and serve, over embedded servers that the caller runs."""
     logs.configure(settings, words=True)
     schema.migrate(servers.migrate_database_url, servers.database_url)
 
     async def run() -> None:
-        projecting = supervise.background(project=lambda: project(projector(settings), sealer(settings)))
-        async with _served(settings) as services, projecting:
-            await Server(services, _welcome).serve()
+        async with supervise.background(servers=servers.watch), _served(settings) as services:
+            following = projector(settings, watch=services.traces.projected if services.traces else None)
+            async with supervise.background(project=lambda: project(following, sealer(settings))):
+                await Server(services, _welcome).serve()
 
     _run(run())
     return 0
@@ -180,7 +183,11 @@ async def _served(settings: Settings) -> AsyncIterator[Services]:
     """A node with its metrics, aside where that is set."""
     if open_to_strangers(settings):
         log.warning("metrics_open", extra={"advice": "set ONRECORD_METRICS_PORT or ONRECORD_METRICS_TOKEN"})
-    async with node(settings) as services, aside(settings, services.exposition):
+    async with (
+        traced(settings) as traces,
+        node(settings, traces=traces) as services,
+        aside(settings, services.exposition),
+    ):
         yield services
 
 

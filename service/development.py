@@ -2,7 +2,7 @@
 
 `onrecord dev` makes the directory; every command started beside it reads from it what it needs. The rule: what is
 secret is in files that only their owner can read, and a command that finds something in its way says so in one
-sentence (`DataDirUnusable`).
+sentence (`DataDirUnusable`, and `EmbeddedFailed` of the servers, which are an extra that production does without).
 """
 
 import base64
@@ -21,6 +21,18 @@ SERVERS = "servers.json"
 
 class DataDirUnusable(Exception):
     """The data directory cannot be used; the message is one sentence for its owner."""
+
+
+class EmbeddedFailed(Exception):
+    """The embedded servers cannot be had; the message is one sentence for whoever started them."""
+
+
+class AlreadyRunning(EmbeddedFailed):
+    """Another process uses this data directory."""
+
+
+class ServerDidNotStart(EmbeddedFailed):
+    """A server program ended, or did not answer, instead of starting."""
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,15 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from projections import PROJECTIONS
+from projections import PROJECTIONS, memberships
 from service.audit.erase import erase
 from service.audit.holds import Hold, in_force, place, release
+from service.audit.leaving import leave_rooms
 from service.audit.retention import expire, keep_for
-from service.errors import Refusal
+from service.errors import ProjectionBehind, Refusal
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper
+from service.node import read_models
 from service.operator import operator
 from service.protocol.events import timestamp
 from service.settings import Settings
@@ -29,12 +31,17 @@ LOOK_EVERY = 0.1
 
 
 class Summary(msgspec.Struct, frozen=True, rename="camel"):
-    """What `onrecord audit erase` prints: `purged` says whether the read models hold no word of theirs any more."""
+    """What `onrecord audit erase` prints.
+
+    `left` is how many rooms they have left just now, null where that is not known; `purged` says whether the read
+    models hold no word of theirs any more.
+    """
 
     person: str
     position: int
     at: str
     keys: int
+    left: int | None
     purged: bool
 
 
@@ -64,9 +71,10 @@ def run_erase(settings: Settings, person: str, ground: str) -> int:
         erased = await erase(
             connection, mapper, person, ground=ground, by=operator(), deadline=settings.database_timeout
         )
+        left = await _leave_rooms(settings, connection, mapper, person)
         purged = await _purged(connection, erased.position)
-        _print(Summary(person, erased.position, timestamp(erased.at), erased.keys, purged))
-        _say_erased(person, purged=purged)
+        _print(Summary(person, erased.position, timestamp(erased.at), erased.keys, left, purged))
+        _say_erased(person, left=left is not None, purged=purged)
 
     return _run(settings, run)
 
@@ -154,6 +162,19 @@ def _run(
     return 0
 
 
+async def _leave_rooms(
+    settings: Settings, connection: "asyncpg.Connection[Any]", mapper: Mapper, person: str
+) -> int | None:
+    try:
+        async with read_models(settings) as reads:
+            rows = await memberships.rooms_of(reads, mapper, person)
+    except ProjectionBehind:
+        return None
+    rooms = [row.room_id for row in rows]
+    how: dict[str, Any] = {"by": operator(), "deadline": settings.database_timeout}
+    return len(await leave_rooms(connection, mapper, person, rooms, **how))
+
+
 async def _purged(connection: "asyncpg.Connection[Any]", position: int) -> bool:
     """Wait until every read model with words has come past a position; return whether they have."""
     tables = [projection.table for projection in PROJECTIONS if projection.forget]
@@ -170,8 +191,10 @@ async def _past(connection: "asyncpg.Connection[Any]", tables: Sequence[str], po
     return bool(await connection.fetchval(_PAST, tables, position))
 
 
-def _say_erased(person: str, *, purged: bool) -> None:
+def _say_erased(person: str, *, left: bool, purged: bool) -> None:
     _say(f"{person} is erased: nobody is shown a word of theirs any more, and none can be read in the log.")
+    if not left:
+        _say("They are still in their rooms: run this again when `onrecord project run` has caught up.")
     if not purged:
         _say(
             "The read models still hold what they wrote, unseen, until `onrecord project run` has come past it."

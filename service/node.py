@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import asyncpg
@@ -17,8 +17,9 @@ from databases import Database
 from service import supervise
 from service.audit import register
 from service.audit.erase import erase
+from service.audit.leaving import leave_rooms
 from service.audit.retention import expire
-from service.chat import Chat, Markers
+from service.chat import Chat, Judging, Markers
 from service.live.bus import InProcessBackend, InProcessBus, Missed
 from service.live.envelope import Envelope, channel_prefix
 from service.live.hub import Hub
@@ -49,7 +50,7 @@ from service.scrape.node import NodeMetrics
 from service.settings import PUBLISHED, SHARED, Settings
 from service.wire.attendance import Attendance
 from service.wire.auth import Tokens
-from service.wire.encoders import ENCODERS
+from service.wire.encoders import ENCODERS, JOINING
 from service.wire.keys import PublishedKeys, SharedSecret
 from service.wire.limits import Rate, SharedRate
 from service.wire.news import News, ReceiptsAgain
@@ -60,6 +61,9 @@ from service.wire.tally import Tally
 from service.wire.telling import Telling
 from service.wire.views import Views
 
+if TYPE_CHECKING:
+    from service.tracing import Traces
+
 PURGE_EVERY = 3600.0
 """Seconds between two rounds of forgetting old refs."""
 
@@ -68,8 +72,12 @@ CLOCK_EVERY = 60.0
 
 
 @asynccontextmanager
-async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIterator[Services]:
+async def node(
+    settings: Settings, bus: InProcessBus | None = None, traces: "Traces | None" = None
+) -> AsyncIterator[Services]:
     """Run a node's services for as long as the block lasts. Nodes in one process may share a `bus` instead of Redis.
+
+    `traces` is told what becomes of commands; the caller closes it.
 
     Raises:
         SchemaOutdated, UnsafeDurability: the database answers and is not fit to serve.
@@ -77,7 +85,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
     """
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(pool(settings))
-        reads = await stack.enter_async_context(_read_models(settings))
+        reads = await stack.enter_async_context(read_models(settings))
         readiness = Readiness(
             database, settings.database_timeout, allow_unsafe=settings.allow_unsafe_durability
         )
@@ -87,17 +95,19 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
         reader = LogReader(database, mapper, settings.database_timeout)
         people = People(reader)
         clock = Clock(database, settings.database_timeout)
-        hub = Hub(reader, people, ENCODERS, clock.now)
+        hub = Hub(reader, people, ENCODERS, JOINING, clock.now)
         relay = await stack.enter_async_context(_relay(settings, bus or InProcessBus()))
         hub.on_follow, hub.on_unfollow = relay.follow, relay.unfollow
         sessions = Sessions(settings.max_connections)
         telling = Telling(sessions, hub)
-        appender = _appender(settings, mapper, hub, relay, telling)
+        appender = _appender(settings, mapper, hub, relay, telling, traces)
         chat = Chat(
             hub, appender, reader, people, keys, database,
             now=clock.now, max_content=settings.max_content,
         )  # fmt: skip
-        news = News(hub, relay, mapper, people, sessions, readiness)
+        news = News(hub, relay, mapper, people, sessions, telling, readiness)
+        if traces is not None:
+            relay.on_events(traces.hearing(news.recorded_elsewhere))
         markers = Markers(chat, hub, appender, reader, keys, news.marker_moved, now=clock.now)
         standing = Standing(people, hub, keys, mapper, sessions, database)
         tail = Tail(
@@ -127,6 +137,7 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             visits=visits,
             hub=hub,
             relay=relay,
+            lag=lag,
         )
         lease.fenced, lease.renewed = attendance.fenced, presence.trust
         stack.push_async_callback(hub.close)
@@ -152,8 +163,11 @@ async def node(settings: Settings, bus: InProcessBus | None = None) -> AsyncIter
             presence=presence,
             typing=typing,
             attendance=attendance,
+            judging=Judging(chat, people, appender, reader, keys, database),
             erase=partial(erase, database, mapper, deadline=settings.database_timeout),
+            leave_rooms=partial(leave_rooms, database, mapper, deadline=settings.database_timeout),
             tally=tally,
+            traces=traces,
             exposition=Exposition(pulse.write, numbers.write, lag.write),
             now=clock.now,
         )
@@ -222,7 +236,8 @@ async def pool(settings: Settings) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
-async def _read_models(settings: Settings) -> AsyncIterator[Database]:
+async def read_models(settings: Settings) -> AsyncIterator[Database]:
+    """Give what the queries of `projections` take."""
     """Give the read models' database, over a pool of ours: the library's own waits for ever for what broke."""
     reads = Database(settings.database_url, min_size=0, max_size=1)
     await reads.connect()
@@ -244,11 +259,28 @@ async def _relay(settings: Settings, bus: InProcessBus) -> AsyncIterator[Relay]:
         yield relay
 
 
+@asynccontextmanager
+async def traced(settings: Settings) -> AsyncIterator["Traces | None"]:
+    """Give the traces of a process, None where nothing is traced; see `service.cli` for where the extra is missing."""
+    if not settings.traces_url:
+        yield None
+        return
+    from service.tracing import traces_to  # noqa: PLC0415 - an extra, which is not there for everybody
+
+    traces = traces_to(settings.traces_url, settings.node, settings.traces_ratio)
+    try:
+        yield traces
+    finally:
+        await traces.close()
+
+
 def _connecting(settings: Settings, **options: Any) -> Callable[[], Any]:
     return lambda: asyncpg.connect(settings.database_url, timeout=settings.database_timeout, **options)
 
 
-def _appender(settings: Settings, mapper: Mapper, hub: Hub, relay: Relay, telling: Telling) -> Appender:
+def _appender(
+    settings: Settings, mapper: Mapper, hub: Hub, relay: Relay, telling: Telling, traces: "Traces | None"
+) -> Appender:
     def placed(batch: Batch) -> None:
         hub.deliver(batch.news)
         relay.announce(batch.written)
@@ -260,7 +292,7 @@ def _appender(settings: Settings, mapper: Mapper, hub: Hub, relay: Relay, tellin
         _connecting(settings, server_settings=isolation),
         mapper,
         known_head=hub.known_head,
-        placed=placed,
+        placed=traces.placing(placed) if traces is not None else placed,
         deadline=settings.database_timeout,
     )
 

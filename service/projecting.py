@@ -10,6 +10,7 @@ import uvloop
 
 from projections import PROJECTIONS, check
 from projections.projector import Projector
+from projections.runner import Watch
 from service import logs, supervise
 from service.audit.sealer import Sealer
 from service.log.keys import KeyRing
@@ -17,6 +18,7 @@ from service.log.mapper import Mapper
 from service.metrics.endpoint import aside
 from service.metrics.exposition import Exposition
 from service.metrics.process import Pulse
+from service.node import traced
 from service.proving import sealer
 from service.scrape.projector import ProjectorMetrics
 from service.settings import Settings
@@ -27,17 +29,22 @@ def run_projector(settings: Settings, only: str | None) -> int:
     logs.configure(settings, words=False)
 
     async def run() -> None:
-        following, sealing = projector(settings, only), None if only else sealer(settings)
-        pulse, numbers = Pulse(settings.node), ProjectorMetrics(runners=following.runners, sealer=sealing)
-        with pulse.watching_gc():
-            async with (
-                aside(settings, Exposition(pulse.write, numbers.write)),
-                supervise.background(pulse=pulse.run),
-            ):
-                await project(following, sealing)
+        async with traced(settings) as traces:
+            following = projector(settings, only, watch=traces.projected if traces else None)
+            sealing = None if only else sealer(settings)
+            await _watched(settings, following, sealing)
 
     _run(run())
     return 0
+
+
+async def _watched(settings: Settings, following: Projector, sealing: Sealer | None) -> None:
+    """Project, with the metrics aside where that is set."""
+    pulse, numbers = Pulse(settings.node), ProjectorMetrics(runners=following.runners, sealer=sealing)
+    exposition = Exposition(pulse.write, numbers.write)
+    with pulse.watching_gc():
+        async with aside(settings, exposition), supervise.background(pulse=pulse.run):
+            await project(following, sealing)
 
 
 def run_project_status(settings: Settings, names: Sequence[str]) -> int:
@@ -83,13 +90,14 @@ async def project(following: Projector, sealing: Sealer | None) -> None:
             await following.run()
 
 
-def projector(settings: Settings, only: str | None = None) -> Projector:
+def projector(settings: Settings, only: str | None = None, watch: Watch | None = None) -> Projector:
     """Return the projector, of one read model alone where that is named."""
     return Projector(
         lambda: asyncpg.connect(settings.database_url, timeout=settings.database_timeout),
         Mapper(KeyRing(settings.key_encryption_key)),
         _chosen([only] if only else []),
         settings.catchup_interval,
+        watch,
     )
 
 

@@ -181,6 +181,13 @@ class Settings:
         values.whole(0, 65535),
         0,
     )
+    traces_url: str = _setting(
+        "where traces go, by OTLP over HTTP, such as http://collector:4318/v1/traces; unset: nothing is traced",
+        values.url("http", "https"),
+        "",
+        secret=True,
+    )
+    traces_ratio: float = _setting("share of what is traced, from 0 to 1", values.share, 1.0)
     join_creates: bool = _setting(
         "whether joining a missing room opens it",
         values.flag,

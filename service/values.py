@@ -57,6 +57,13 @@ def seconds_or_zero(raw: str) -> float:
     return 0.0 if re.fullmatch(r"0(\.0+)?", raw, re.ASCII) else seconds(raw)
 
 
+def share(raw: str) -> float:
+    """A part of the whole."""
+    if not re.fullmatch(r"0(\.\d{1,9})?|1(\.0+)?", raw, re.ASCII):
+        raise ValueError("has to be a number from 0 to 1, such as 0.01")
+    return float(raw)
+
+
 def url(*schemes: str) -> Callable[[str], str]:
     """An address with one of these schemes."""
 

@@ -5,7 +5,7 @@ The rule: a line is one line. Whatever somebody wrote, no character of it ends t
 
 import json
 import re
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -63,4 +63,6 @@ def _shown(value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    return timestamp(value) if isinstance(value, datetime) else value
+    if isinstance(value, datetime):
+        return timestamp(value)
+    return value.isoformat() if isinstance(value, date) else value

@@ -50,7 +50,11 @@ def known_in(state: RoomState) -> list[str]:
 def settings(state: RoomState) -> SettingsThen:
     """Return how a room was set up."""
     return SettingsThen(
-        name=state.name, visibility=state.visibility, topic=state.topic, archived=state.archived
+        name=state.name,
+        visibility=state.visibility,
+        topic=state.topic,
+        archived=state.archived,
+        retention=state.retention,
     )
 
 

@@ -55,7 +55,7 @@ def _known(problem: Exception) -> tuple[int, str] | None:
     import sqlalchemy.exc
 
     from service.audit.register import NotRecorded
-    from service.embedded.failures import EmbeddedFailed, ServerDidNotStart
+    from service.development import EmbeddedFailed, ServerDidNotStart
     from service.errors import Unavailable
     from service.log.schema import SchemaOutdated, UnsafeDurability
 

@@ -40,11 +40,23 @@ def _check_port(settings: Settings) -> None:
     """Says now that a port is taken, and not after two servers were started."""
     _check(settings.host, settings.port, "ONRECORD_PORT")
     _check_metrics_port(settings)
+    _check_traces(settings)
 
 
 def _check_metrics_port(settings: Settings) -> None:
     if settings.metrics_port:
         _check(settings.host, settings.metrics_port, "ONRECORD_METRICS_PORT")
+
+
+def _check_traces(settings: Settings) -> None:
+    """Says now that what sends traces is not installed."""
+    if settings.traces_url:
+        try:
+            from service import tracing  # noqa: F401 - for its own imports
+        except ImportError as problem:
+            raise WrongUsage(
+                "ONRECORD_TRACES_URL needs OpenTelemetry: pip install 'onrecord[otel]'."
+            ) from problem
 
 
 def _check(host: str, port: int, setting: str) -> None:
@@ -68,7 +80,10 @@ def dev(_args: argparse.Namespace) -> int:
     settings = Settings.from_env(dev=True, join_creates=True)
     _check_port(settings)
     place = development.prepare(settings.data_dir)
-    from service import embedded
+    try:
+        from service import embedded
+    except ModuleNotFoundError as problem:
+        raise WrongUsage("`onrecord dev` and the tests need `pip install 'onrecord[dev]'`.") from problem
     from service.app import run_dev
 
     if development.as_root():
@@ -139,6 +154,7 @@ def project_run(args: argparse.Namespace) -> int:
     _check_projections([args.only] if args.only else [])
     settings = settings_with("database_url", "key_encryption_key")
     _check_metrics_port(settings)
+    _check_traces(settings)
     from service.projecting import run_projector
 
     return run_projector(settings, args.only)
@@ -162,9 +178,17 @@ def project_verify(args: argparse.Namespace) -> int:
     return run_project_verify(settings, args.names)
 
 
+def epoch(args: argparse.Namespace) -> int:
+    """Which log this is."""
+    settings = settings_with("migrate_database_url" if args.renew else "database_url")
+    from service.restoring import run_epoch
+
+    return run_epoch(settings, renew=args.renew)
+
+
 def doctor(_args: argparse.Namespace) -> int:
     """What is wrong, before it hurts."""
-    settings = settings_with()
+    settings = _check_tokens(settings_with())
     from service.doctor import run_doctor
 
     return run_doctor(settings)

@@ -16,7 +16,8 @@ def examine(settings: Settings) -> list[Finding]:
 
 
 def _needed(settings: Settings) -> Iterator[Finding]:
-    if missing := settings.missing("database_url", "jwt_secret", "key_encryption_key"):
+    tokens = "jwt_jwks" if settings.jwt_jwks else "jwt_secret"
+    if missing := settings.missing("database_url", tokens, "key_encryption_key"):
         yield fail("settings", f"{' and '.join(missing)} not set: a node does not start without.", WRONG)
     else:
         yield ok("settings", "Everything that a node needs is set.")

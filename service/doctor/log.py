@@ -17,6 +17,7 @@ NEEDED = {
     "refs": ("SELECT", "INSERT", "DELETE"),
     "person_keys": ("SELECT", "INSERT"),
     "log_epoch": ("SELECT",),
+    "holds": ("SELECT",),
     "alembic_version": ("SELECT",),
     "incarnations": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "open_sessions": ("SELECT", "INSERT", "DELETE"),

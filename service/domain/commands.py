@@ -177,6 +177,14 @@ class MoveReadMarker(RoomCommand, frozen=True, kw_only=True):
     message: int
 
 
+class JudgePerson(Command, frozen=True, kw_only=True):
+    """Let `user` come in no more (`suspended`), or come in again."""
+
+    user: str
+    suspended: bool
+    reason: str | None = None
+
+
 class NamePerson(Command, frozen=True, kw_only=True):
     """Be called `name` from now on."""
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from service.domain.commands import NamePerson
+from service.domain.commands import JudgePerson, NamePerson
 from service.domain.events import (
     Event,
     PersonErased,
@@ -29,6 +29,20 @@ def decide(state: PersonState, command: NamePerson, by: str) -> list[Event]:
     if command.name == state.name:
         return []
     return [PersonNamed(user=by, name=command.name)]
+
+
+def judge(state: PersonState, command: JudgePerson) -> list[Event]:
+    """Return the suspension or its end, or nothing where that is so already.
+
+    Raises:
+        AccountErased: they are gone for good.
+    """
+    if state.erased:
+        raise AccountErased
+    if command.suspended == state.suspended:
+        return []
+    verdict = PersonSuspended if command.suspended else PersonRestored
+    return [verdict(user=command.user, reason=command.reason)]
 
 
 def guard(by: str) -> tuple[str, ...]:

@@ -18,8 +18,8 @@ from typing import IO
 
 import psutil
 
+from service.development import EmbeddedFailed, ServerDidNotStart
 from service.embedded.account import Account
-from service.embedded.failures import EmbeddedFailed, ServerDidNotStart
 
 PATIENCE = 60.0  # seconds that a start may take: recovery after a crash replays the write-ahead log
 _LOOK = 0.01  # seconds between looks

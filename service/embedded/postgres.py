@@ -14,10 +14,9 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from service.development import Keys
+from service.development import EmbeddedFailed, Keys, ServerDidNotStart
 from service.embedded.account import Account
 from service.embedded.daemon import Daemon
-from service.embedded.failures import EmbeddedFailed, ServerDidNotStart
 
 DATABASE = "onrecord"
 OWNER = "postgres"

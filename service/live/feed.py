@@ -7,16 +7,15 @@ calls `accept`.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from service.domain import room
-from service.domain.events import MessageDeleted, MessagePosted, Recorded, as_erased
-from service.domain.message import number_of, without_words
+from service.domain.events import MessageDeleted, Recorded, as_erased
+from service.domain.message import number_of
 from service.domain.room import RoomState
 from service.domain.room_state import without_words_of
 from service.domain.streams import user_subject
-from service.protocol.events import MessageNew, Outgoing
-from service.protocol.names import NameOf, to_wire
+from service.live.items import Item
 
 RING = 256
 RING_SIZE = 256 * 1024
@@ -24,55 +23,6 @@ RING_SIZE = 256 * 1024
 
 MAX_PARKED = 1_000
 """Events that may wait for a missing one; past that they are dropped, since the log has them all."""
-
-Encoders = dict[str, Callable[[Outgoing], bytes]]
-"""Per wire format, an event as the complete frame that every listener of that format is sent."""
-
-
-class Item:
-    """An event on its way to listeners, encoded once per wire format however many they are."""
-
-    __slots__ = ("_encoders", "_frames", "_name_of", "_own", "outgoing", "recorded")
-
-    def __init__(self, recorded: Recorded, name_of: NameOf, encoders: Encoders) -> None:
-        self.recorded = recorded
-        self.outgoing = to_wire(recorded, name_of)
-        self._name_of = name_of
-        self._encoders = encoders
-        self._frames: dict[str, bytes] = {}
-        self._own: dict[str, bytes] = {}
-
-    @property
-    def size(self) -> int:
-        """Roughly its length in characters."""
-        return 200 + len(getattr(self.recorded.event, "content", None) or "")
-
-    def silenced(self) -> "Item":
-        """Return the same event without the words of its message."""
-        return Item(without_words(self.recorded), self._name_of, self._encoders)
-
-    def forgetting(self) -> "Item":
-        """Return the same event as it reads once its words are erased, with the names that people have now."""
-        return Item(as_erased(self.recorded), self._name_of, self._encoders)
-
-    def renamed(self) -> "Item":
-        """Return the same event with the names that people have now."""
-        return Item(self.recorded, self._name_of, self._encoders)
-
-    def frame(self, wire_format: str, user: str) -> bytes:
-        """Return the frame for a listener of `user`; a message's `ref` is shown to its author only."""
-        event = self.recorded.event
-        if isinstance(event, MessagePosted) and event.author == user:
-            return self._cached(self._own, wire_format, self.outgoing)
-        if (frame := self._frames.get(wire_format)) is not None:
-            return frame
-        return self._cached(self._frames, wire_format, _without_ref(self.outgoing))
-
-    def _cached(self, cache: dict[str, bytes], wire_format: str, outgoing: Outgoing) -> bytes:
-        frame = cache.get(wire_format)
-        if frame is None:
-            frame = cache[wire_format] = self._encoders[wire_format](outgoing)
-        return frame
 
 
 class Feed:
@@ -156,10 +106,3 @@ class Feed:
             return None
         first = self._ring[0].recorded.seq
         return [self._ring[index] for index in range(after + 1 - first, len(self._ring))]
-
-
-def _without_ref(outgoing: Outgoing) -> Outgoing:
-    if isinstance(outgoing, MessageNew):
-        fields = {name: getattr(outgoing, name) for name in outgoing.__struct_fields__ if name != "ref"}
-        return MessageNew(**fields)
-    return outgoing

@@ -9,7 +9,7 @@ The rule: a listener joins a room with no await between "it has everything up to
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -18,7 +18,8 @@ from service.domain.message import number_of, without_words
 from service.domain.room import RoomState, readable_until
 from service.domain.streams import room_of, room_stream
 from service.errors import Unavailable
-from service.live.feed import Encoders, Feed, Item
+from service.live.feed import Feed
+from service.live.items import Encoders, Item, Joined
 from service.live.people import People, named_in
 from service.log.read import LogReader
 from service.measures import Histogram
@@ -86,6 +87,8 @@ class _Reach:
 class Hub:
     """The rooms in use on this node, and their listeners; `now` tells the database's time.
 
+    `encoders` makes frames of the wire formats, of which those in `joining` may be sent several in one piece.
+
     For metrics: `deliveries`, events times listeners; `delays`, the seconds from each event's commit until it was
     written here; and `gap_reads`, looks at the log for what was missing.
     """
@@ -95,12 +98,14 @@ class Hub:
         reader: LogReader,
         people: People,
         encoders: Encoders,
+        joining: Collection[str] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._now = now
         self._reader = reader
         self._people = people
         self._encoders = encoders
+        self._joining = joining
         self._feeds: dict[str, Feed] = {}
         self._idle: OrderedDict[str, None] = OrderedDict()
         self._loading: dict[str, tuple[asyncio.Task[Feed], list[Recorded]]] = {}
@@ -222,7 +227,8 @@ class Hub:
     def forget_person(self, user: str) -> None:
         """Drop what a person said, who is erased, and what they were called, wherever it is remembered."""
         for feed in self._feeds.values():
-            feed.forget(user)
+            if user in feed.state.members or user in feed.state.left:
+                feed.forget(user)
 
     def forget_past(self, room: str) -> None:
         """Drop what is remembered of a room's past, since something in it cannot be read any more."""
@@ -437,21 +443,35 @@ class Hub:
 
     def _advance(self, feed: Feed, events: list[Recorded]) -> None:
         """Deliver what comes next of `events`, whose people are known."""
+        items: list[Item] = []
         for recorded in feed.accept(events):
             if self._feeds.get(feed.room) is not feed:
                 continue  # nobody listens to a feed that was dropped: its successor delivers
-            feed.delivered = recorded.seq
             item = Item(recorded, self._people.name_of, self._encoders)
             feed.remember(item)
-            listeners = self._listeners.get(feed.room)
-            if not listeners:
-                continue
-            for listener in listeners:
-                listener.write(item.frame(listener.wire_format, listener.user))
-            self.deliveries += len(listeners)
-            self.delays.observe((self._now() - recorded.at).total_seconds())
+            items.append(item)
             if isinstance(recorded.event, ENDINGS):
+                self._write_out(feed, items)
+                items.clear()
                 self._take_out(feed.room, recorded.event.user)
+        self._write_out(feed, items)
+
+    def _write_out(self, feed: Feed, items: list[Item]) -> None:
+        """Write events to all who listen: what comes together goes out together, one write for each listener."""
+        if not items or self._feeds.get(feed.room) is not feed:
+            return
+        feed.delivered = items[-1].recorded.seq
+        listeners = self._listeners.get(feed.room)
+        if not listeners:
+            return
+        joined = Joined(items, self._joining)
+        for listener in listeners:
+            for frame in joined.frames(listener.wire_format, listener.user):
+                listener.write(frame)
+        self.deliveries += len(listeners) * len(items)
+        now = self._now()
+        for item in items:
+            self.delays.observe((now - item.recorded.at).total_seconds())
 
     def _take_out(self, room: str, user: str) -> None:
         """A former member hears the event that ended the membership, and nothing after it."""

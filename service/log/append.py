@@ -73,11 +73,13 @@ class Batch(msgspec.Struct):
     """What a commit brought: what became of each entry, and by stream what this node has not seen, in order.
 
     `news` has the node's own events and the rows that it lacked; `written` has its own as other nodes are told them.
+    `began` is when its first try was made, by the loop's clock.
     """
 
     placed: list[Placed]
     news: dict[str, list[Recorded]]
     written: dict[str, list[Row]]
+    began: float = 0.0
 
 
 _Waiting = tuple[Entry, "asyncio.Future[Placed]"]
@@ -110,6 +112,7 @@ class Appender:
         self._wake = asyncio.Event()
         self._ended = False
         self._connection: asyncpg.Connection[Any] | None = None
+        self._began = 0.0
         self.batches = Histogram(SIZES)
         self.commits = Histogram()
         self.outcomes: Counter[Outcome] = Counter()
@@ -195,8 +198,8 @@ class Appender:
         """Send the batch until there is an answer; every try sends the same."""
         sent = arguments(entries, self._known_head)
         loop = asyncio.get_running_loop()
-        began = loop.time()
-        until = began + self._deadline
+        self._began = loop.time()
+        until = self._began + self._deadline
         while True:
             try:
                 async with asyncio.timeout_at(until):
@@ -212,7 +215,7 @@ class Appender:
                     raise Unavailable from error
                 await asyncio.sleep(PAUSE)
             else:
-                self.commits.observe(loop.time() - began)
+                self.commits.observe(loop.time() - self._began)
                 return rows
 
     async def _connected(self) -> "asyncpg.Connection[Any]":
@@ -228,6 +231,7 @@ class Appender:
 
     def _settle(self, batch: list[_Waiting], rows: list[Any]) -> None:
         result = read_batch([entry for entry, _ in batch], rows, self._mapper)
+        result.began = self._began
         self.batches.observe(sum(map(len, result.written.values())))
         self.outcomes.update(placed.outcome for placed in result.placed)
         try:

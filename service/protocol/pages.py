@@ -95,6 +95,7 @@ class PersonQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unkno
     user_id: UserId
 
 
+Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 Ground = Annotated[str, Meta(max_length=500, pattern=r"^[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")]
 """Why something was lawful, in a line. It is on the record in the clear, so it names no more than it must."""
 
@@ -111,6 +112,19 @@ class Erased(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     user_id: str
     position: int
     at: str
+
+
+class ToJudge(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The body of a suspension or of its end: its reason, which is for the record."""
+
+    reason: Reason | None = None
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Whether a person is suspended now."""
+
+    user_id: str
+    suspended: bool
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -118,12 +118,13 @@ class Standpoint(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults
 
 
 class SettingsThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """How a room was set up at a moment."""
+    """How a room was set up at a moment; `retention` is after how many days what is said then becomes unreadable."""
 
     name: str
     visibility: Visibility
     topic: str | None = None
     archived: bool = False
+    retention: int | None = None
 
 
 class RoomThen(Standpoint, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -11,14 +11,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from projections import memberships
+from service.domain.commands import JudgePerson
 from service.errors import NotAllowed, Unavailable
 from service.protocol.events import timestamp
-from service.protocol.pages import Erased, PersonQuery, ToErase
+from service.protocol.pages import Erased, Judged, PersonQuery, ToErase, ToJudge
 from service.wire.auth import ADMIN, Identity
 from service.wire.bodies import body
 from service.wire.endpoint import NO_STORE, parameters
 from service.wire.origins import allowed_origin
 from service.wire.services import Services
+from service.wire.views import Views
 from service.wire.visitors import visitor
 
 
@@ -46,9 +49,23 @@ class Admin:
         ]
 
     async def erase(self, admin: Identity, person: str, asked: ToErase) -> Erased:
-        """Erase a person for good: their keys are destroyed, on the record. Asking again changes nothing."""
+        """Erase a person for good: their keys are destroyed, and they leave their rooms, on the record. Repeatable."""
         erasure = await self._s.erase(person, ground=asked.ground, by=admin.user)
+        rows = await Views(self._s).read(memberships.rooms_of, person)
+        await self._s.leave_rooms(person, [row.room_id for row in rows], by=admin.user)
         return Erased(user_id=person, position=erasure.position, at=timestamp(erasure.at))
+
+    async def suspend(self, admin: Identity, person: str, asked: ToJudge) -> Judged:
+        """Close a person's connections (4503) and let them in no more, on every node within moments. Repeatable."""
+        return await self._judge(admin, JudgePerson(user=person, suspended=True, reason=asked.reason))
+
+    async def restore(self, admin: Identity, person: str, asked: ToJudge) -> Judged:
+        """Let a person who was suspended come in again. Repeatable."""
+        return await self._judge(admin, JudgePerson(user=person, suspended=False, reason=asked.reason))
+
+    async def _judge(self, admin: Identity, command: JudgePerson) -> Judged:
+        await self._s.judging.judge(command, admin.user)
+        return Judged(user_id=command.user, suspended=command.suspended)
 
     def _endpoint(self, action: Action) -> Callable[[Request], Awaitable[Response]]:
         async def serve(request: Request) -> Response:
@@ -65,5 +82,9 @@ class Admin:
         return serve
 
 
-ACTIONS = (Action("/admin/people/{userId}/erase", ToErase, Erased, Admin.erase),)
+ACTIONS = (
+    Action("/admin/people/{userId}/erase", ToErase, Erased, Admin.erase),
+    Action("/admin/people/{userId}/suspend", ToJudge, Judged, Admin.suspend, refusals=()),
+    Action("/admin/people/{userId}/restore", ToJudge, Judged, Admin.restore, refusals=()),
+)
 """Every action."""

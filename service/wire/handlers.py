@@ -71,10 +71,11 @@ class Later(msgspec.Struct, frozen=True):
 
 
 class Then(msgspec.Struct, frozen=True):
-    """An ack, and what is sent right after it."""
+    """An ack, what is sent right after it, and what it says of the commit."""
 
     ack: Ack
     after: Callable[[], None]
+    receipt: Receipt
 
 
 Reply = Ack | Later | Then | None
@@ -160,7 +161,7 @@ class Handlers:
                 if hearer.connected:
                     listen_quietly(hearer, receipt.room, after)
 
-        return Then(acked, listen)
+        return Then(acked, listen, receipt)
 
     async def join(self, session: Session, frame: wire.RoomJoin) -> Reply:
         """`room:join`: the ack, then members, receipts and history, then everything that follows."""
@@ -190,7 +191,7 @@ class Handlers:
             if frame.after is not None or not session.hears(room):
                 session.listen(room, cursor)
 
-        return Then(acked, listen)
+        return Then(acked, listen, receipt)
 
     async def update(self, session: Session, frame: wire.RoomUpdate) -> Reply:
         """`room:update`."""

@@ -8,9 +8,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
+from service.chat import Receipt
 from service.domain.person import require_standing
+from service.domain.streams import room_stream
 from service.errors import (
     OnRecordError,
     Refusal,
@@ -23,12 +24,12 @@ from service.errors import (
 )
 from service.protocol.acks import Ack
 from service.protocol.close import Close
-from service.protocol.commands import Connect, Frame
+from service.protocol.commands import Connect, Frame, MessageRead
 from service.wire.auth import CHAT, Identity
 from service.wire.handlers import Handlers, Later, Reply, Then
 from service.wire.services import Services
 from service.wire.session import Session
-from service.wire.tally import OK, UNREAD
+from service.wire.tally import OK, UNREAD, outcome
 
 MAX_REFUSED = 100
 """Commands in a row that may be refused as too many, before the connection is closed with 4009."""
@@ -108,9 +109,9 @@ class Reception:
                 raise
             raise Unavailable from error
 
-    def came(self, outcome: str) -> None:
+    def came(self, became: str) -> None:
         """Count somebody who came, and what became of it."""
-        self._tally.handshakes[self._door, outcome] += 1
+        self._tally.handshakes[self._door, became] += 1
 
     def went(self, code: int) -> None:
         """Count a connection that ended, at whatever point."""
@@ -129,20 +130,33 @@ class Reception:
             reply = await self._handlers.by_type[kind](session, frame)
             _answer(session, tag, reply)
         except OnRecordError as error:
-            self._tally.answered(kind, error, began)
+            self._answered(kind, began, error)
             self._refuse(session, tag, error)
         except Exception as error:
-            self._tally.answered(kind, error, began)
+            self._answered(kind, began, error)
             log.exception("command_failed", extra={"session": session.id})
             session.refuse(tag, Unavailable())
         else:
             if isinstance(reply, Later):
                 reply.answer.add_done_callback(partial(self._answered_later, kind, began))
             else:
-                self._tally.answered(kind, None, began)
+                self._answered(kind, began, None, reply.receipt if isinstance(reply, Then) else None)
 
-    def _answered_later(self, kind: str, began: float, answer: "asyncio.Future[Any]") -> None:
-        self._tally.answered(kind, Unavailable() if answer.cancelled() else answer.exception(), began)
+    def _answered_later(self, kind: str, began: float, answer: "asyncio.Future[Receipt]") -> None:
+        error = Unavailable() if answer.cancelled() else answer.exception()
+        self._answered(kind, began, error, None if error else answer.result())
+
+    def _answered(
+        self, kind: str, began: float, error: BaseException | None, receipt: Receipt | None = None
+    ) -> None:
+        """Count a command that was begun at a time of the loop and is answered now; trace it where that is on."""
+        self._tally.answered(kind, error, began)
+        if self._s.traces is None:
+            return
+        place, fresh = None, False
+        if receipt is not None and kind != MessageRead.TYPE:  # whose marker is in a stream of its own
+            place, fresh = (room_stream(receipt.room), receipt.seq, receipt.at), receipt.fresh
+        self._s.traces.command(kind, outcome(error), began, place, fresh=fresh)
 
     @staticmethod
     def _refuse(session: Session, tag: str | None, error: OnRecordError) -> None:

@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from databases import Database
 
 from service.audit.erase import Erasure
 from service.audit.register import Register
-from service.chat import Chat, Markers
+from service.chat import Chat, Judging, Markers
 from service.live.hub import Hub
 from service.live.people import People
 from service.live.presence import Presence
@@ -26,6 +27,9 @@ from service.wire.auth import Tokens
 from service.wire.limits import Rate
 from service.wire.sessions import Sessions
 from service.wire.tally import Tally
+
+if TYPE_CHECKING:
+    from service.tracing import Traces
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +55,14 @@ class Services:
     presence: Presence
     typing: Typing
     attendance: Attendance
+    judging: Judging
     erase: Callable[..., Awaitable[Erasure]]
     """See `service.audit.erase`."""
+    leave_rooms: Callable[..., Awaitable[list[str]]]
+    """See `service.audit.leaving`."""
     tally: Tally
     exposition: Exposition
+    traces: "Traces | None"
+    """None where nothing is traced."""
     now: Callable[[], datetime]
     """The database's time."""

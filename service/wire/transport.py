@@ -9,6 +9,7 @@ The application finds its transport as `scope["extensions"][EXTENSION]`.
 """
 
 import asyncio
+import os
 import socket
 from asyncio.transports import BaseTransport
 from collections.abc import Callable
@@ -151,6 +152,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         self.ending: Ending | None = None
         self.on_ending: Callable[[], None] = lambda: None
         self._open = False  # accepted, and neither side has begun to close
+        self._descriptor: int | None = None  # of the socket, where nothing stands between it and us
         self._farewell: ASGIReceiveEvent | None = None  # what the application was told of the end
         self._unread = bytearray()  # at most what one read of the socket brought
         self._held = False
@@ -167,11 +169,27 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         """See `Transport.write`."""
         if not self._open:
             return self._require_handshake()
+        if self._descriptor is not None and not self.transport.get_write_buffer_size():
+            frame = frame[self._write_at_once(self._descriptor, frame) :]
+            if not frame:
+                return None
         self.transport.write(frame)
         allowed = self.limits.max_outbox + (CATCHUP_ALLOWANCE if self.catchup else 0)
         if self.transport.get_write_buffer_size() > allowed:
             self.close(Close.TOO_SLOW, "too slow")
         return None
+
+    @staticmethod
+    def _write_at_once(descriptor: int, frame: bytes) -> int:
+        """Return how much the kernel takes: a call less than by way of the transport, which has the rest.
+
+        The descriptor is this connection's for as long as it is open: transports call `connection_lost` before they
+        close it.
+        """
+        try:
+            return os.write(descriptor, frame)
+        except OSError:
+            return 0  # the kernel takes nothing now; or the connection is broken, as the transport finds out, too
 
     def close(self, code: int, reason: str = "") -> None:
         """See `Transport.close`."""
@@ -263,6 +281,8 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         if tcp.family in (socket.AF_INET, socket.AF_INET6):
             # asyncio does so only where the listening socket was made with IPPROTO_TCP, which uvicorn's is not.
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if transport.get_extra_info("ssl_object") is None:
+            self._descriptor = tcp.fileno()
         self.transport.set_write_buffer_limits(high=_WATERMARK, low=_WATERMARK)
 
     def data_received(self, data: bytes) -> None:

@@ -46,6 +46,9 @@ def settings(own: list[Recorded]) -> dict[str, Any]:
         found["topic"] = topics[-1]
     if doors and isinstance(doors[-1], log_of.RoomArchived):
         found["archived"] = True
+    kept = [r.event.days for r in own if isinstance(r.event, log_of.RoomRetentionChanged)]
+    if kept and kept[-1] is not None:
+        found["retention"] = kept[-1]
     return found
 
 

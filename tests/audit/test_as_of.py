@@ -23,7 +23,10 @@ from service.domain.events import (
     PersonNamed,
     ReadMarkerMoved,
     Recorded,
+    RoomArchived,
     RoomOpened,
+    RoomRenamed,
+    RoomRetentionChanged,
     RoomTopicChanged,
 )
 from service.domain.streams import person_stream, reader_stream, room_stream
@@ -185,6 +188,28 @@ async def test_erased_words_are_marked_and_everything_else_stays(here: World) ->
     assert before["messages"][0].pop("content") == "mine"
     assert (after["messages"][0].pop("content"), after["messages"][0].pop("erased")) == (None, True)
     assert after == before
+
+
+async def test_settings_are_those_of_the_moment(here: World) -> None:
+    changes = (
+        RoomRenamed(name="G"),
+        RoomTopicChanged(topic="t"),
+        RoomRetentionChanged(days=30),
+        RoomArchived(),
+    )
+    opened = (RoomOpened(name="General", visibility="private"), MemberJoined(user="alice", role="owner"))
+    await here.happen(("alice", GENERAL, (*opened, *changes)))
+    log = await here.log()
+    for recorded in log:
+        then = await room_at(here, "general", recorded.seq)
+        assert then == oracle.room_then(log, "general", recorded.position, recorded.at)
+    assert (await room_at(here, "general", None))["settings"] == {
+        "name": "G",
+        "visibility": "private",
+        "topic": "t",
+        "retention": 30,
+        "archived": True,
+    }
 
 
 async def test_a_seq_or_a_time_still_to_come_means_now(here: World) -> None:

@@ -53,6 +53,12 @@ def test_every_alert_asks_for_metrics_that_are_there_and_says_what_is_wrong() ->
         check_labels(rule["expr"])
 
 
+def test_what_to_do_about_every_alert_is_in_the_runbook() -> None:
+    runbook = OPERATIONS.split("## When something is wrong")[1]
+    rules = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+    assert {rule["alert"] for rule in rules} == set(re.findall(r"`(OnRecord[A-Za-z]+)`", runbook))
+
+
 def test_every_panel_asks_for_metrics_that_are_there() -> None:
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:

@@ -18,7 +18,8 @@ from service.domain.events import (
     RoomTopicChanged,
 )
 from service.domain.room import RoomState
-from service.live.feed import MAX_PARKED, RING, RING_SIZE, Feed, Item
+from service.live.feed import MAX_PARKED, RING, RING_SIZE, Feed
+from service.live.items import Item
 from service.protocol.native import encode
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)

@@ -161,7 +161,7 @@ async def test_an_erased_person_is_shut_out_and_not_a_word_of_theirs_is_found_an
             assert code == 0, words
             assert [await each.closed() for each in (here, there)] == [4504, 4504]
         erased = json.loads(summary)
-        assert (erased["person"], erased["keys"], erased["purged"]) == ("alice", 1, True)
+        assert (erased["person"], erased["keys"], erased["left"], erased["purged"]) == ("alice", 1, 1, True)
         await shut_out(one, other)
         # Nowhere in the database, in what others are told, in what auditors see, in Redis, in the logs.
         assert not holds(dump(database))
@@ -262,6 +262,9 @@ async def test_an_administrator_erases_over_http_and_nobody_else_does(
             await later.until(lambda: later.events("message:new"))
             (said,) = later.events("message:new")
             assert (said["content"], said["name"]) == (None, "alice")
+            await later.until(lambda: later.events("room:user_left", userId="alice", reason="left"))
+            members = (await later.say("room:members", roomId="general"))["members"]
+            assert [(member["userId"], member["role"]) for member in members] == [("bob", "owner")]
     assert projector.process.returncode is None
 
 

@@ -30,12 +30,16 @@ class Address:
 
 @dataclass
 class Person:
-    """Somebody who posts, loses the connection, comes back with cursors and sends again what was not acknowledged."""
+    """Somebody who posts, loses the connection, comes back with cursors and sends again what was not acknowledged.
+
+    `pace` is the seconds between two posts.
+    """
 
     user: str
     server: Address
     goal: int
     cut_every: int = 0
+    pace: float = 0.0
     acked: dict[str, int] = field(default_factory=dict)
     sent: dict[str, tuple[str, str]] = field(default_factory=dict)
     heard: dict[str, list[int]] = field(default_factory=lambda: {room: [] for room in ROOMS})
@@ -78,6 +82,7 @@ class Person:
                     await self._send_and_cut(connection, ref)
                     return
                 room, content = self.sent[ref]
+                await asyncio.sleep(self.pace)
                 try:
                     ack = await connection.post(room, content, ref=ref)
                 except Refused as refused:

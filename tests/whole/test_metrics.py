@@ -20,10 +20,15 @@ Numbers = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 async def scraped(address: str) -> Numbers:
-    async with httpx.AsyncClient() as http:
+    return samples(await scraped_text(address))
+
+
+async def scraped_text(address: str, token: str = "") -> bytes:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with httpx.AsyncClient(headers=headers) as http:
         answer = await http.get(f"{address}/metrics")
     assert answer.status_code == 200, answer.text
-    return samples(answer.content)
+    return answer.content
 
 
 def number(numbers: Numbers, name: str, **labels: str) -> float:

@@ -1,0 +1,69 @@
+"""Suspending people and letting them come back, on the record.
+
+Every node acts on what is recorded (`service.wire.standing`), so nothing is done here but to decide and append.
+
+The rule: done twice is done once.
+"""
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+
+from service.chat.submit import Chat
+from service.domain import person
+from service.domain.commands import JudgePerson
+from service.domain.streams import person_stream
+from service.errors import Overloaded
+from service.live.people import People
+from service.log.append import Appender
+from service.log.keys import KeyRing
+from service.log.read import LogReader
+
+if TYPE_CHECKING:
+    import asyncpg
+
+MAX_DECISIONS = 8
+"""How often it is decided again because something about the person was recorded meanwhile."""
+
+
+class Judging:
+    """Records what is decided about people."""
+
+    def __init__(
+        self,
+        chat: Chat,
+        people: People,
+        appender: Appender,
+        reader: LogReader,
+        keys: KeyRing,
+        database: "asyncpg.Pool[Any]",
+    ) -> None:
+        self._chat = chat
+        self._people = people
+        self._appender = appender
+        self._reader = reader
+        self._keys = keys
+        self._database = database
+
+    async def judge(self, command: JudgePerson, by: str) -> None:
+        """Suspend a person, or let them come back.
+
+        Raises:
+            AccountErased: they are gone for good.
+            Overloaded, Unavailable: the log cannot be reached; asking again is safe.
+        """
+        key = await self._keys.of_person(by, self._database) if command.reason else None
+        for _ in range(MAX_DECISIONS):
+            state = await self._reader.person(command.user)
+            events = person.judge(state, command)
+            if not events:
+                return
+            stream, guard = person_stream(command.user), person.guard(command.user)
+            entry = self._chat.entry(stream, by, f"~{uuid4()}", b"", state.head, guard, events, key)
+            placed = await self._appender.offer(entry)
+            if placed.outcome == "appended":
+                changed = msgspec.structs.replace(state, head=placed.seq, suspended=command.suspended)
+                self._people.hear(command.user, changed)
+                return
+        raise Overloaded
