@@ -92,6 +92,9 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                # uvicorn would believe whoever comes from this machine, and what its own variable names.
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=list(settings.trusted_proxies),
             )
         )
 
@@ -161,7 +164,7 @@ def run_dev(settings: Settings, servers: "Servers") -> int:
     schema.migrate(servers.migrate_database_url, servers.database_url)
 
     async def run() -> None:
-        async with _served(settings) as services:
+        async with supervise.background(servers=servers.watch), _served(settings) as services:
             following = projector(settings, watch=services.traces.projected if services.traces else None)
             async with supervise.background(project=lambda: project(following, sealer(settings))):
                 await Server(services, _welcome).serve()

@@ -105,7 +105,7 @@ async def node(
             hub, appender, reader, people, keys, database,
             now=clock.now, max_content=settings.max_content,
         )  # fmt: skip
-        news = News(hub, relay, mapper, people, sessions, readiness)
+        news = News(hub, relay, mapper, people, sessions, telling, readiness)
         if traces is not None:
             relay.on_events(traces.hearing(news.recorded_elsewhere))
         markers = Markers(chat, hub, appender, reader, keys, news.marker_moved, now=clock.now)
@@ -137,6 +137,7 @@ async def node(
             visits=visits,
             hub=hub,
             relay=relay,
+            lag=lag,
         )
         lease.fenced, lease.renewed = attendance.fenced, presence.trust
         stack.push_async_callback(hub.close)

@@ -45,6 +45,10 @@ def parser() -> argparse.ArgumentParser:
         "--worker", type=int, help=argparse.SUPPRESS
     )  # what the parent starts: service.workers
     _add(words, "migrate", commands.migrate, "bring the schema to the newest version")
+    epoch = _add(words, "epoch", commands.epoch, "which log this is: what cursors are good for")
+    epoch.add_argument(
+        "--renew", action="store_true", help="after a restore: no older cursor is good any more"
+    )
     _add(
         words,
         "doctor",

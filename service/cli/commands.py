@@ -178,6 +178,14 @@ def project_verify(args: argparse.Namespace) -> int:
     return run_project_verify(settings, args.names)
 
 
+def epoch(args: argparse.Namespace) -> int:
+    """Which log this is."""
+    settings = settings_with("migrate_database_url" if args.renew else "database_url")
+    from service.restoring import run_epoch
+
+    return run_epoch(settings, renew=args.renew)
+
+
 def doctor(_args: argparse.Namespace) -> int:
     """What is wrong, before it hurts."""
     settings = _check_tokens(settings_with())

@@ -28,6 +28,7 @@ from service.protocol.native import (
     parse,
     ref_of,
 )
+from service.wire.addresses import Addresses
 from service.wire.auth import bearer
 from service.wire.deadlines import Deadlines
 from service.wire.frames import text_frame
@@ -86,11 +87,12 @@ class NativeDoor:
     def __init__(self, services: Services) -> None:
         self.s = services
         self.reception = Reception(services, NATIVE)
+        self._addresses = Addresses(services.settings.trusted_proxies)
         self.strangers: Deadlines[NativeConversation] = Deadlines(
             services.settings.connect_timeout, NativeConversation.too_late
         )
 
-    async def knock(self, upgrade: Upgrade) -> Refused | None:
+    async def knock(self, upgrade: Upgrade) -> Refused | Upgrade:
         """Return why a connection is refused before it is one."""
         if not allowed_origin(upgrade.headers, self.s.settings.origins):
             self.reception.came("foreign_origin")
@@ -111,7 +113,7 @@ class NativeDoor:
             return Refused(429, str(error))
         except (TokenInvalid, TokenExpired, Unavailable):
             pass  # the first frame may bring a better one
-        return None
+        return upgrade._replace(address=await self._addresses.of(upgrade))
 
     def open(self, transport: Transport, upgrade: Upgrade) -> "NativeConversation":
         """Begin a conversation with somebody who has to say who they are in time."""

@@ -21,6 +21,7 @@ from service.log.readiness import Readiness
 from service.protocol.close import Close
 from service.protocol.events import MessageReadBy, Receipts, timestamp
 from service.wire.sessions import Sessions
+from service.wire.telling import Telling
 
 MARKER = "marker"
 _marker = msgspec.json.Decoder(MessageReadBy)
@@ -37,6 +38,7 @@ class News:
         mapper: Mapper,
         people: People,
         sessions: Sessions,
+        telling: Telling,
         readiness: Readiness,
     ) -> None:
         self._hub = hub
@@ -44,6 +46,7 @@ class News:
         self._mapper = mapper
         self._people = people
         self._sessions = sessions
+        self._telling = telling
         self._readiness = readiness
         relay.on_events(self.recorded_elsewhere)
         relay.on_room(MARKER, lambda room, payload: hub.broadcast(room, _marker.decode(payload)))
@@ -68,6 +71,7 @@ class News:
         self._readiness.renewed(epoch)
         self._hub.reset()
         self._people.clear()
+        self._telling.clear()
         for session in self._sessions.all():
             session.close(Close.FENCED, "the log was restored; come back")
 

@@ -59,6 +59,10 @@ class Telling:
                 if isinstance(recorded.event, MemberJoined | MemberInvited | MemberRemoved):
                     self.told(recorded.event.user, recorded)
 
+    def clear(self) -> None:
+        """Forget what was told: in a log that was restored the same position is another event."""
+        self._told.clear()
+
     async def close(self) -> None:
         """Tell nothing more."""
         tasks = list(self._tasks)

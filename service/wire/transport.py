@@ -133,8 +133,8 @@ class Conversation(Protocol):
 class Door(Protocol):
     """Serves the WebSockets of a path without ASGI: no task waits for a connection that says nothing."""
 
-    async def knock(self, upgrade: Upgrade) -> Refused | None:
-        """Return why an upgrade is refused, if it is."""
+    async def knock(self, upgrade: Upgrade) -> "Refused | Upgrade":
+        """Return why an upgrade is refused, or the upgrade with the address that it counts as coming from."""
 
     def open(self, transport: Transport, upgrade: Upgrade) -> Conversation:
         """Begin a conversation."""
@@ -448,15 +448,15 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
 
     async def _answer(self, door: Door, upgrade: Upgrade, response: Response) -> None:
         try:
-            refused = await door.knock(upgrade)
+            answer = await door.knock(upgrade)
         except Exception:
             log.exception("knock_failed")
-            refused = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error.")
+            answer = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error.")
         if self.closing:
             return
-        if refused is not None:
-            denial = self.conn.reject(refused.status, refused.sentence)
-            denial.headers.update(refused.headers)
+        if isinstance(answer, Refused):
+            denial = self.conn.reject(answer.status, answer.sentence)
+            denial.headers.update(answer.headers)
             self._refuse(denial)
             return
         del response.headers["Date"]
@@ -465,7 +465,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         self.handshake_complete = True
         self.start_keepalive()
         self._open = True
-        self._conversation = door.open(self, upgrade)
+        self._conversation = door.open(self, answer)
         self._read_on()
 
     def _refuse(self, response: Response) -> None:

@@ -85,6 +85,17 @@ async def test_an_invitation_is_told_once_with_the_name_of_the_room() -> None:
     )
 
 
+async def test_after_a_restore_the_same_position_is_another_invitation() -> None:
+    scene = Scene()
+    await scene.happens(MemberInvited(user="bob"))
+    (invited,) = [one for one in scene.log.events if isinstance(one.event, MemberInvited)]
+    scene.telling.clear()
+    scene.telling.told("bob", invited)
+    while scene.telling._tasks:
+        await asyncio.sleep(0)
+    assert len(scene.bob.told) == 2
+
+
 async def test_that_an_invitation_was_taken_back_is_told_and_a_ban_of_outsiders_is_not() -> None:
     scene = Scene()
     await scene.happens(MemberInvited(user="bob"))
