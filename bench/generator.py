@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Self
 from uuid import uuid4
 
+import psutil
+
 from bench import building
 
 Figures = dict[str, Any]
@@ -58,6 +60,11 @@ class Generator:
             bufsize=0,
         )
 
+    @property
+    def process(self) -> psutil.Process:
+        """The generator itself, to be watched like the servers."""
+        return psutil.Process(self._process.pid)
+
     def __enter__(self) -> Self:
         return self
 
@@ -78,9 +85,19 @@ class Generator:
             )
         return figures
 
-    def post(self, rate: float, seconds: float, limit_ms: float = 1e6, what: str = "deliveries") -> Figures:
-        """Post at a rate; stop early once more than 1 % of `what` (deliveries or acks) took longer than the limit."""
-        return self._tell(seconds, "post", rate, seconds, limit_ms, what)
+    def post(
+        self,
+        rate: float,
+        seconds: float,
+        limit_ms: float = 1e6,
+        what: str = "deliveries",
+        patience: float = 10.0,
+    ) -> Figures:
+        """Post at a rate; stop early once more than 1 % of `what` (deliveries or acks) took longer than the limit.
+
+        What is missing after `patience` seconds in which nothing came counts as lost.
+        """
+        return self._tell(seconds, "post", rate, seconds, limit_ms, what, patience)
 
     def cut(self, seats: int) -> Figures:
         """Cut everybody off but the first seats of each room."""

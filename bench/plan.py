@@ -21,7 +21,7 @@ def short() -> list[Task]:
         Task((w.W1, w.W4), c.ONRECORD, 1),
         *_rounds(w.W1, c.PEERS_IN_ORDER, 1),
         *_rounds(w.W2, (c.LIMIT, c.ONRECORD, c.NODE_WS, c.NODE_SOCKETIO), 1),
-        *_rounds(w.W3, (c.ONRECORD,), 1),
+        Task((w.W3, w.CHURN), c.ONRECORD, 1),
         *_rounds(w.HOT_ROOMS, (c.ONRECORD_TWO,), 1),
         *_rounds(w.W5, (c.ONRECORD_TWO,), 1),
         *_rounds(w.W1, (c.LIMIT, c.ONRECORD), 1, first=2),
@@ -49,6 +49,7 @@ def full() -> list[Task]:
         *_rounds(w.W4, (c.ONRECORD,), 3),
         *_rounds(w.HOT_ROOMS, (c.ONRECORD_TWO,), 3),
         *_rounds(w.W5, (c.ONRECORD_TWO,), 3),
+        *_rounds(w.CHURN, (c.ONRECORD,), 1),
     ]
 
 

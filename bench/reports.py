@@ -46,7 +46,7 @@ def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:,.{digits}f}"
 
 
-PARTS = ("server", "postgres", "redis", "projector")
+PARTS = ("server", "postgres", "redis", "projector", "generator")
 
 
 def parts_table(rounds: Iterable[Round]) -> str:
@@ -103,6 +103,11 @@ def targets(found: Iterable[Row]) -> list[Target]:
         Target("W2: handshakes per second and core", value("W2", "onrecord", "handshakes_per_s"), least=2500),
         Target("W2: p99, of the C limit's", ratio("W2", "c-limit", "p99_ms"), most=1.15),
         Target("W3: posts a second with ack p99 under 20 ms", _posts(by.get(("W3", "onrecord"))), least=2000),
+        Target(
+            "churn: KiB that a connection leaves behind",
+            value("churn", "onrecord", "kib_per_connection"),
+            most=0.1,
+        ),
         Target("W4: seconds until all are level", _seconds(by.get(("W4", "onrecord"))), most=10),
     ]
 

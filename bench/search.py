@@ -15,7 +15,8 @@ def highest(passes: Callable[[float], bool], *, start: float, narrow: int) -> fl
     while passes(high):
         low, high = high, high * 2
     while not low and high > LOWEST:
-        low, high = (high / 2, high) if passes(high / 2) else (0.0, high / 2)
+        lower = max(LOWEST, high / 2)
+        low, high = (lower, high) if passes(lower) else (0.0, lower)
     for _ in range(narrow if low else 0):
         middle = (low + high) / 2
         low, high = (middle, high) if passes(middle) else (low, middle)

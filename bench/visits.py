@@ -102,6 +102,7 @@ def visiting(
             tokens=running.tokens,
             cursor=running.cursor,
         ) as generator:
+            running.parts["generator"] = generator.process
             before = all_cpu(running.parts)
             arrival = watched(running, generator.connect)
             settle(running.parts, SETTLES_WITHIN, look)

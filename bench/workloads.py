@@ -1,6 +1,7 @@
 """The workloads: what is asked of a server, and what is written down of its answer. See docs/speed.md for the table."""
 
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +9,16 @@ from bench import search
 from bench.generator import Figures
 from bench.results import Round, Row
 from bench.visits import SMALLEST_CPU, Stretch, Visit, watched
+from bench.watching import all_cpu, rss_kib, spent
 from bench.worlds import Shape
 
 ALL_AT_ONCE = 20_000
+RECOVERS_WITHIN = 20.0
+"""Seconds that a server has to work off what was too much, before the next step."""
+
+
+class NothingPasses(Exception):
+    """A server cannot do even the least."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +31,12 @@ class Pace:
     tries: int = 4
     fixed: float = 8.0
     """Seconds of a workload with a fixed rate."""
+    churn: float = 0.0
+    """Seconds for which people come and go, at the least."""
 
 
 SHORT = Pace()
-FULL = Pace(step=5.0, final=20.0, narrow=4, tries=6, fixed=30.0)
+FULL = Pace(step=5.0, final=20.0, narrow=4, tries=6, fixed=30.0, churn=3600.0)
 
 
 @dataclass(frozen=True)
@@ -62,16 +72,16 @@ class Highest(Workload):
             _say(visit, self.name, steps[-1], "" if good else ": too much")
             if good:
                 best.append(stretch)
-            visit.settle(3.0)
+            visit.settle(RECOVERS_WITHIN)
             return good
 
         def passes_once(rate: float) -> bool:  # of two tries: the machine has other things to do too
             return passes(rate, pace.step) or passes(rate, pace.step)
 
         found = search.highest(passes_once, start=self.start, narrow=pace.narrow)
+        if not found:
+            raise NothingPasses(f"more than 1 % is late even at one post a second: {steps[-1]}")
         search.confirmed(lambda rate: passes(rate, pace.final), found, pace.tries)
-        if not best:
-            raise RuntimeError(f"not even the lowest rate passes: {steps}")
         row = visit.row(self.name, best[-1])
         return Round(row, best[-1].seconds, best[-1].cpu, {"steps": steps, "arrival": visit.told()})
 
@@ -133,6 +143,50 @@ class Storm(Workload):
         return Round(row, storm.seconds, storm.cpu, {"storm": figures, "arrival": visit.told()})
 
 
+@dataclass(frozen=True)
+class Churn(Workload):
+    """Everybody leaves and comes back, again and again, at least 10,000 times: what does a connection leave behind?
+
+    The row's `connections` are all that were made, and its memory is what each left: 0 where nothing grows.
+    """
+
+    least: int = 10_000
+    warm: int = 3
+    """Rounds before anything counts: the memory that first use takes is not a leak."""
+
+    def measure(self, visit: Visit, pace: Pace) -> Round:
+        """See `Workload`."""
+        for _ in range(self.warm):
+            self._turn(visit)
+        until = time.monotonic() + pace.churn
+        sizes, before = [self._size(visit)], all_cpu(visit.running.parts)
+        made = 0
+        began = time.monotonic()
+        while made < self.least or time.monotonic() < until:
+            self._turn(visit)
+            made += self.shape.people
+            sizes.append(self._size(visit))
+        cpu = spent(before, all_cpu(visit.running.parts))
+        row = Row(
+            workload=self.name,
+            server=visit.server,
+            connections=made,
+            kib_per_connection=round((sizes[-1] - sizes[0]) / made, 3),
+            handshakes_per_s=round(made / max(SMALLEST_CPU, cpu["server"])),
+        )
+        return Round(
+            row, round(time.monotonic() - began, 2), cpu, {"rss_kib": sizes, "arrival": visit.told()}
+        )
+
+    def _turn(self, visit: Visit) -> None:
+        visit.generator.cut(0)
+        visit.generator.connect()
+
+    def _size(self, visit: Visit) -> float:
+        visit.settle()
+        return rss_kib(visit.running.parts["server"])
+
+
 def _step(rate: float, stretch: Stretch) -> dict[str, Any]:
     kept = (
         "posts",
@@ -175,3 +229,4 @@ W3 = Highest("W3", SMALL, limit_ms=20.0, what="acks", start=500.0)
 W4 = Storm("W4", CROWD)
 W5 = Highest("W5", CROWD)
 HOT_ROOMS = Fixed("hot", HOT, rate=2000.0)
+CHURN = Churn("churn", SMALL)

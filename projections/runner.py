@@ -29,7 +29,7 @@ LULL = 0.02
 DEADLINE = 30.0
 """Seconds after which a step is given up, with its connection."""
 LONG = 600.0
-"""The same for putting one table in the place of another, which compares them."""
+"""The same for what looks at a whole table: putting it in the place of another, taking somebody's words out of it."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 """Seconds until the next try after one failure, and after many."""
 OUTAGE_PAUSE = 1.0
@@ -168,14 +168,14 @@ class Runner:
         """Take the next span of the log in one transaction; return whether there is more to take."""
         began = asyncio.get_running_loop().time()
         taken: Sequence[Recorded] = ()
-        with cutting(connection, DEADLINE):
+        with cutting(connection, DEADLINE) as allow:
             try:
                 async with connection.transaction():
                     # What takes another's place never overtakes it, so that the two can be compared.
                     last = ENDLESS if self._live is None else await tracked(connection, self._live)
                     span = await next_span(connection, self.projection.followed, self.position, last)
                     if span.upto > span.after:
-                        taken = await self._take(connection, span)
+                        taken = await self._take(connection, span, allow)
             except Overtaken:
                 log.warning(
                     "projection_overtaken", extra={"projection": self._name, "position": self.position}
@@ -201,7 +201,9 @@ class Runner:
             self._live = None
         return done
 
-    async def _take(self, connection: "asyncpg.Connection[Any]", span: Span) -> Sequence[Recorded]:
+    async def _take(
+        self, connection: "asyncpg.Connection[Any]", span: Span, allow: Callable[[float], None]
+    ) -> Sequence[Recorded]:
         """Apply a span; return its events."""
         # First the position: it locks the row, so a rival waits here, and then finds that it lost.
         moved = await connection.execute(_MOVE, self._name, span.after, span.upto)
@@ -209,6 +211,8 @@ class Runner:
             raise Overtaken
         batch = await events(connection, self._mapper, self.projection.followed, span)
         if batch:
+            if any(recorded.event.TOPIC not in self.projection.topics for recorded in batch):
+                allow(LONG)  # words are taken out of the table, which may be large
             await self.projection.take(connection, self._name, batch)
             await self._mapper.bury(batch, connection)
         return batch

@@ -162,7 +162,7 @@ def run_dev(settings: Settings, servers: "Servers") -> int:
     schema.migrate(servers.migrate_database_url, servers.database_url)
 
     async def run() -> None:
-        async with _served(settings) as services:
+        async with supervise.background(servers=servers.watch), _served(settings) as services:
             following = projector(settings, watch=services.traces.projected if services.traces else None)
             async with supervise.background(project=lambda: project(following, sealer(settings))):
                 await Server(services, _welcome).serve()

@@ -137,6 +137,7 @@ async def node(
             visits=visits,
             hub=hub,
             relay=relay,
+            lag=lag,
         )
         lease.fenced, lease.renewed = attendance.fenced, presence.trust
         stack.push_async_callback(hub.close)

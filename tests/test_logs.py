@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from typing import Any
 
 import asyncpg
@@ -98,6 +100,19 @@ def test_of_a_library_the_template_is_told_and_not_what_it_put_in() -> None:
     assert (said["event"], said["says"]) == ("library", "cannot reach %s")
     assert WORDS not in json.dumps(said)
     assert line(OSError(98, "in use"), "uvicorn.error")["says"] == "OSError: [Errno 98] in use"
+
+
+def test_what_ends_the_process_is_a_line_as_well() -> None:
+    program = (
+        "from service import logs; from service.settings import Settings; "
+        f"logs.configure(Settings(node='here'), words=False); raise ValueError({WORDS!r})"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    said = json.loads(ended.stderr)
+    assert (said["event"], said["level"], said["node"]) == ("crashed", "critical", "here")
+    assert said["exception"].startswith("ValueError\n")
+    assert WORDS not in ended.stderr
 
 
 def test_a_secret_of_the_settings_is_blacked_out_wherever_it_stands() -> None:

@@ -7,8 +7,7 @@
 #include "system.h"
 
 #define SECOND 1000000000u
-#define QUIET (2 * (uint64_t)SECOND) /* without any delivery: the rest counts as lost */
-#define DRAIN (20 * (uint64_t)SECOND)
+#define DRAIN (60 * (uint64_t)SECOND)
 
 static double ms(uint64_t ns)
 {
@@ -86,11 +85,12 @@ static uint64_t owed_in_all(struct crowd *c)
     return owed;
 }
 
-static void drain(struct crowd *c)
+/* Wait for the rest; after so many seconds without any of it, it counts as lost. */
+static void drain(struct crowd *c, double patience)
 {
     struct book *b = &c->book;
     uint64_t until = now_ns() + DRAIN, last = now_ns(), had = 0;
-    while ((owed_in_all(c) || b->acked < b->sent) && now_ns() < until && now_ns() < last + QUIET) {
+    while ((owed_in_all(c) || b->acked < b->sent) && now_ns() < until && now_ns() < last + (uint64_t)(patience * SECOND)) {
         uint64_t pause = now_ns() + 5000000;
         while (now_ns() < pause)
             crowd_turn(c, pause);
@@ -119,14 +119,14 @@ static void expect_the_away_too(struct crowd *c)
         c->people[i].hears.expected = true;
 }
 
-static void do_post(struct crowd *c, double rate, double seconds, double limit_ms, bool acks)
+static void do_post(struct crowd *c, double rate, double seconds, double limit_ms, bool acks, double patience)
 {
     static uint32_t index = 1;
     struct book *b = &c->book;
     uint64_t expected = begin(c, index, rate, seconds, limit_ms), began = now_ns();
     send_posts(c, rate, expected, acks);
     double sending = (double)(now_ns() - began) / SECOND;
-    drain(c);
+    drain(c, patience);
     index += b->posts;
     double took = (double)((b->last_delivery > began ? b->last_delivery : now_ns()) - began) / SECOND;
     took = took > b->sent / rate ? took : b->sent / rate; /* the pause after the last post belongs to the rate */
@@ -155,12 +155,12 @@ static void do_idle(struct crowd *c, double seconds)
 void obey(struct crowd *c, const char *line)
 {
     unsigned count;
-    double first, second, third;
+    double first, second, third, fourth;
     char what[16];
     if (sscanf(line, "connect %u %lf", &count, &first) == 2) {
         do_connect(c, count, first);
-    } else if (sscanf(line, "post %lf %lf %lf %15s", &first, &second, &third, what) == 4) {
-        do_post(c, first, second, third, !strcmp(what, "acks"));
+    } else if (sscanf(line, "post %lf %lf %lf %15s %lf", &first, &second, &third, what, &fourth) == 5) {
+        do_post(c, first, second, third, !strcmp(what, "acks"), fourth);
     } else if (sscanf(line, "cut %u", &count) == 1) {
         crowd_cut(c, count);
         printf("{\"ready\":%u}\n", c->ready);

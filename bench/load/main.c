@@ -7,9 +7,11 @@
  *
  *     connect AT_ONCE SECONDS           everybody who is away comes, so many handshakes at once; who was cut is sent
  *                                       what they missed, where the door can do that
- *     post RATE SECONDS LIMIT WHAT      an open loop: RATE posts a second, evenly over rooms and authors; what is late
+ *     post RATE SECONDS LIMIT WHAT PATIENCE
+ *                                       an open loop: RATE posts a second, evenly over rooms and authors; what is late
  *                                       counts from when it should have been sent. Ends early once more than 1 % of all
- *                                       deliveries (WHAT = deliveries) or acks (WHAT = acks) took over LIMIT ms
+ *                                       deliveries (WHAT = deliveries) or acks (WHAT = acks) took over LIMIT ms.
+ *                                       What is missing after PATIENCE seconds in which nothing came is lost
  *     cut SEATS                         everybody but the first SEATS of each room loses the connection
  *     idle SECONDS                      nothing but heartbeats
  *

@@ -169,7 +169,9 @@ static void level(struct crowd *c, struct person *p, uint64_t now)
 
 static bool owed(const struct crowd *c, const struct person *p)
 {
-    return c->door->recovers && p->hears.expected && p->hears.got < book_posts_in(&c->book, p->hears.room);
+    /* A post that was never answered may not be on the record. */
+    bool complete = c->book.acked == c->book.sent;
+    return c->door->recovers && complete && p->hears.expected && p->hears.got < book_posts_in(&c->book, p->hears.room);
 }
 
 static void entered(struct crowd *c, struct person *p)

@@ -34,11 +34,15 @@ PAGE = 200
 
 
 class Then(msgspec.Struct, frozen=True):
-    """A room at a moment: everything up to `position`; `at` is the time by which bans and mutes are judged."""
+    """A room at a moment: everything up to `position`; `at` is the time by which bans and mutes are judged.
+
+    `settings` is None where it was not there.
+    """
 
     position: int
     at: datetime
     state: RoomState
+    settings: SettingsThen | None
     standings: dict[str, Standing]
 
 
@@ -56,7 +60,7 @@ class AsOf:
             Unavailable: the log cannot be read.
         """
         then = await self.then(room, moment)
-        if not then.state.exists:
+        if then.settings is None:
             raise RoomNotFound(room=room)
         opened = await self._past.event(room_stream(room), 1)
         assert opened is not None  # noqa: S101 - a room that is there was opened
@@ -66,7 +70,7 @@ class AsOf:
             **msgspec.structs.asdict(await self.standpoint(then.state)),
             opened_at=timestamp(opened.at),
             opened_by=opened.by,
-            settings=shown.settings(then.state),
+            settings=then.settings,
             members=tuple(one for one in people if one.role),
             others=tuple(one for one in people if not one.role),
             messages=[],
@@ -85,7 +89,7 @@ class AsOf:
         )
         if not after.state.exists:
             raise RoomNotFound(room=room)
-        was, is_now = _settings(before), _settings(after)
+        was, is_now = before.settings, after.settings
         document = RoomChanges(
             room_id=room,
             from_=await self.standpoint(before.state),
@@ -104,11 +108,14 @@ class AsOf:
         """
         position, at = await self._resolved(room, moment)
         head = await self._past.seq_at(room_stream(room), position)
-        state = shown.folded(room, await self._past.about_room(room, head), head)
+        facts = await self._past.about_room(room, head)
+        state = shown.folded(room, facts, head)
+        settings = shown.settings(state, facts) if state.exists else None
         users = shown.known_in(state)
         people = await self._past.all_of([person_stream(user) for user in users], position)
         readers = await self._past.last_of([reader_stream(room, user) for user in users], position)
-        return Then(position, at, state, shown.standings(state, shown.crowd(people, readers), at))
+        standings = shown.standings(state, shown.crowd(people, readers), at)
+        return Then(position, at, state, settings, standings)
 
     async def _resolved(self, room: str, moment: Moment) -> tuple[int, datetime]:
         """Return the position and the time of a moment; a seq that is still to come means now."""
@@ -140,10 +147,6 @@ class AsOf:
         for start in range(0, len(numbers), PAGE):
             some = numbers[start : start + PAGE]
             yield _changed(await self._as_read(before, some), await self._as_read(after, some))
-
-
-def _settings(then: Then) -> SettingsThen | None:
-    return shown.settings(then.state) if then.state.exists else None
 
 
 def _people(before: dict[str, Standing], after: dict[str, Standing]) -> tuple[StandingChange, ...]:

@@ -49,11 +49,13 @@ class Sealer:
     """Keeps the tree level with the log.
 
     `connect` opens an asyncpg connection, `interval` is the seconds between looks at the
-    log without any news. For metrics: `size`, the events sealed so far, and `leading`.
+    log without any news. For metrics: `size`, the events sealed so far, `leading`, and `level_at`, when by the
+    loop's clock all that was there was sealed.
     """
 
     def __init__(self, connect: Connect, key_encryption_key: bytes, interval: float) -> None:
         self.size = 0
+        self.level_at: float | None = None
         self.leading = False
         self._connect = connect
         self._key_encryption_key = key_encryption_key
@@ -100,6 +102,7 @@ class Sealer:
                     upto = await self._seal(connection, edge, position)
                 more = edge.size - self.size >= MOST
                 position, self.size = upto, edge.size
+            self.level_at = asyncio.get_running_loop().time()
             await asyncio.sleep(LULL)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):

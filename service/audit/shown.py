@@ -12,18 +12,31 @@ from itertools import groupby
 import msgspec
 
 from service.domain import message, person, room
-from service.domain.events import MessageDeleted, MessageEdited, MessagePosted, ReadMarkerMoved, Recorded
+from service.domain.events import (
+    MessageDeleted,
+    MessageEdited,
+    MessagePosted,
+    PersonNamed,
+    ReadMarkerMoved,
+    Recorded,
+    RoomTopicChanged,
+)
 from service.domain.message import MessageState
 from service.domain.person import PersonState
 from service.domain.room import RoomState
+from service.domain.streams import user_of
 from service.protocol.events import timestamp
 from service.protocol.past import MessageThen, ReactionThen, SettingsThen, Standing
 
 
 class Crowd(msgspec.Struct, frozen=True):
-    """What is known of people beside a room's own state: what they were called, and how far they had read."""
+    """What is known of people beside a room's own state: what they were called, and how far they had read.
+
+    `nameless` are those who were called something that has been erased since.
+    """
 
     names: Mapping[str, str | None]
+    nameless: frozenset[str]
     markers: Mapping[str, Recorded]
 
 
@@ -35,11 +48,15 @@ def folded(room_id: str, facts: Iterable[Recorded], head: int) -> RoomState:
 def crowd(people: Iterable[Recorded], readers: Iterable[Recorded]) -> Crowd:
     """Return what the events of people's own streams, and the last of each of their markers, say."""
     states: dict[str, PersonState] = {}
+    named: dict[str, Recorded] = {}
     for recorded in people:
-        user = recorded.stream.split(":", 1)[1]
+        user = user_of(recorded.stream)
         states[user] = person.evolve(states.get(user, PersonState()), recorded)
+        if isinstance(recorded.event, PersonNamed):
+            named[user] = recorded
     markers = {one.event.user: one for one in readers if isinstance(one.event, ReadMarkerMoved)}
-    return Crowd({user: state.name for user, state in states.items()}, markers)
+    nameless = frozenset(user for user, last in named.items() if last.erased)
+    return Crowd({user: state.name for user, state in states.items()}, nameless, markers)
 
 
 def known_in(state: RoomState) -> list[str]:
@@ -47,12 +64,14 @@ def known_in(state: RoomState) -> list[str]:
     return sorted({*state.members, *state.left, *state.invited, *state.banned, *state.muted})
 
 
-def settings(state: RoomState) -> SettingsThen:
-    """Return how a room was set up."""
+def settings(state: RoomState, facts: Iterable[Recorded]) -> SettingsThen:
+    """Return how a room was set up, of its state and the facts that it was folded from."""
+    topics = [recorded for recorded in facts if isinstance(recorded.event, RoomTopicChanged)]
     return SettingsThen(
         name=state.name,
         visibility=state.visibility,
         topic=state.topic,
+        topic_erased=bool(topics) and topics[-1].erased,
         archived=state.archived,
         retention=state.retention,
     )
@@ -64,7 +83,7 @@ def standings(state: RoomState, others: Crowd, at: datetime) -> dict[str, Standi
     return {
         user: standing
         for user, standing in found.items()
-        if standing != Standing(user_id=user, name=standing.name)
+        if standing != Standing(user_id=user, name=standing.name, name_erased=standing.name_erased)
     }
 
 
@@ -74,6 +93,7 @@ def _standing(state: RoomState, user: str, others: Crowd, at: datetime) -> Stand
     return Standing(
         user_id=user,
         name=others.names.get(user),
+        name_erased=user in others.nameless,
         role=member.role if member else None,
         since=member.since if member else None,
         left=state.left.get(user),

@@ -18,8 +18,8 @@ from service.domain.streams import room_stream
 from service.log.notify import Bell
 from service.log.past import PastReader, Which
 
-PAGE = 200
-"""Events read at a time: a few milliseconds of a node's time, so that a chat beside it is not kept waiting."""
+PAGE = 500
+"""Events read at a time: few milliseconds of a node's time, so that a chat beside it is not kept waiting."""
 
 SPAN = 20_000
 """Positions looked through at a time, where few events are wanted."""

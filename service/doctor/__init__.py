@@ -8,7 +8,7 @@ The rule: a finding is a fact that was seen just now, with what to do about it. 
 
 import asyncio
 
-from service.doctor import configuration, postgres, redis
+from service.doctor import configuration, postgres, provider, redis
 from service.doctor.finding import Finding, Level
 from service.settings import Settings
 
@@ -24,7 +24,7 @@ def run_doctor(settings: Settings) -> int:
 
 async def examine(settings: Settings) -> list[Finding]:
     """Return what was found, part by part."""
-    parts = await asyncio.gather(postgres.examine(settings), redis.examine(settings))
+    parts = await asyncio.gather(*(part.examine(settings) for part in (provider, postgres, redis)))
     return [*configuration.examine(settings), *(finding for part in parts for finding in part)]
 
 

@@ -89,6 +89,16 @@ async def durability(connection: Any, settings: Settings) -> AsyncIterator[Findi
         yield fail("durability", f"{words}; switch it on.")
 
 
+async def privacy(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
+    """Whether the server's log could hold what people write, where no erasure reaches."""
+    row = await connection.fetchrow(_LOGGED)
+    if row["values"] and row["statements"]:
+        words = "The server logs statements with their values, which are people's words"
+        yield warn("privacy", f"{words}, and no erasure reaches its log: set log_parameter_max_length = 0.")
+    else:
+        yield ok("privacy", "The server's log holds no words of people.")
+
+
 async def collation(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
     """Whether texts are UTF-8, and sorted as the indexes were built."""
     row = await connection.fetchrow(_COLLATION)
@@ -152,7 +162,12 @@ async def notices(connection: Any, settings: Settings) -> AsyncIterator[Finding]
         listener.terminate()
 
 
-CHECKS: tuple[Check, ...] = (database, durability, collation, clock, connections, notices, disk)
+_LOGGED = """
+    SELECT current_setting('log_parameter_max_length') <> '0' AS values,
+        current_setting('log_statement') IN ('mod', 'all') OR current_setting('log_min_duration_statement') <> '-1'
+            OR current_setting('log_min_duration_sample') <> '-1' AS statements
+"""
+CHECKS: tuple[Check, ...] = (database, durability, privacy, collation, clock, connections, notices, disk)
 
 
 def now() -> datetime:

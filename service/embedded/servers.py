@@ -4,8 +4,10 @@ The rule: the lock comes first and goes last, and whatever ends the block, the s
 given back, with further signals held off meanwhile.
 """
 
+import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import shutil
 import signal
@@ -22,7 +24,12 @@ from service.embedded.postgres import OWNER, Postgres
 from service.embedded.valkey import Valkey
 
 LOCK = "lock"
+LOOK_EVERY = 0.5
+"""Seconds between two looks at whether both still run."""
+
 _ROOT = Path("/var/tmp")  # noqa: S108 - as root /tmp is often private; what is made here is ours alone
+
+log = logging.getLogger("onrecord.embedded")
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,20 @@ class Servers:
         development.withdraw(self.data_dir)
         self.valkey.stop()
         self.postgres.stop()
+
+    async def watch(self) -> None:
+        """Starts again, on the same port, whichever was killed, until cancelled.
+
+        Raises:
+            ServerDidNotStart: it does not come up; to be watched again then.
+        """
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            for server in (self.postgres, self.valkey):
+                if server.pid is None:
+                    # In a thread that the loop waits for when it closes, so that nothing is started after `stop`.
+                    await asyncio.to_thread(server.start)
+                    log.warning("server_started_again", extra={"server": server.name})
 
     def restart_postgres(self, *, abruptly: bool = False) -> None:
         """Restarts PostgreSQL on the same port, in order or as after a power cut."""

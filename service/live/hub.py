@@ -227,7 +227,8 @@ class Hub:
     def forget_person(self, user: str) -> None:
         """Drop what a person said, who is erased, and what they were called, wherever it is remembered."""
         for feed in self._feeds.values():
-            feed.forget(user)
+            if user in feed.state.members or user in feed.state.left:
+                feed.forget(user)
 
     def forget_past(self, room: str) -> None:
         """Drop what is remembered of a room's past, since something in it cannot be read any more."""

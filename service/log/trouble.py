@@ -40,12 +40,22 @@ def passes(error: BaseException) -> bool:
 
 
 @contextmanager
-def cutting(connection: "asyncpg.Connection[Any]", seconds: float) -> "Iterator[None]":
-    """Give up what is done over a connection, and the connection with it, after so many seconds."""
+def cutting(connection: "asyncpg.Connection[Any]", seconds: float) -> "Iterator[Callable[[float], None]]":
+    """Give up what is done over a connection, and the connection with it, after so many seconds.
+
+    Gives what allows it so many more from then on.
+    """
     # Cutting the connection ends whatever waits on it, even a rollback, where cancelling would wait for the server.
-    timer = asyncio.get_running_loop().call_later(seconds, connection.terminate)
+    loop = asyncio.get_running_loop()
+    timer = loop.call_later(seconds, connection.terminate)
+
+    def allow(more: float) -> None:
+        nonlocal timer
+        timer.cancel()
+        timer = loop.call_later(more, connection.terminate)
+
     try:
-        yield
+        yield allow
     finally:
         timer.cancel()
 

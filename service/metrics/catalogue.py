@@ -23,7 +23,9 @@ CATALOGUE: dict[str, Metric] = {
     "onrecord_loop_lag_seconds": Metric("histogram", "how late the event loop came to a timer"),
     "onrecord_gc_pause_seconds": Metric("histogram", "how long a garbage collection took", ("generation",)),
     # The doors.
-    "onrecord_ready": Metric("gauge", "1 where the node lets clients in"),
+    "onrecord_ready": Metric(
+        "gauge", "1 where the node lets clients in, and has read the log in the last 10 s"
+    ),
     "onrecord_connections": Metric("gauge", "connections that have been let in", ("door",)),
     "onrecord_handshakes_total": Metric(
         "counter", "who came, and what became of it: ok, or why not", ("door", "outcome")
@@ -96,6 +98,7 @@ CATALOGUE: dict[str, Metric] = {
         "histogram", "from taking a piece of the log to its commit", ("projection",)
     ),
     "onrecord_sealer_leading": Metric("gauge", "1 where this projector seals the log"),
+    "onrecord_sealer_lag_seconds": Metric("gauge", "since all that was there was sealed, where it leads"),
     "onrecord_sealed_events": Metric("gauge", "events in the newest checkpoint, where it leads"),
 }
 """Every metric of our own. `prometheus_client` adds those of any process: `process_cpu_seconds_total` and others."""

@@ -68,13 +68,14 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 class Standing(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What somebody was to a room at a moment.
 
-    `name` is what they were called then. `role` and `since`, the seq of the join, are there for members; `left` is the
-    seq at which somebody who was one had gone. A ban or a mute without its `...Until` was for good. `lastRead` is the
-    message up to which they had read.
+    `name` is what they were called then, if that has not been erased since (`nameErased`). `role` and `since`, the seq
+    of the join, are there for members; `left` is the seq at which somebody who was one had gone. A ban or a mute
+    without its `...Until` was for good. `lastRead` is the message up to which they had read.
     """
 
     user_id: str
     name: str | None = None
+    name_erased: bool = False
     role: Role | None = None
     since: int | None = None
     left: int | None = None
@@ -118,11 +119,15 @@ class Standpoint(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults
 
 
 class SettingsThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """How a room was set up at a moment; `retention` is after how many days what is said then becomes unreadable."""
+    """How a room was set up at a moment; `retention` is after how many days what is said then becomes unreadable.
+
+    Without a `topic` there was none, or it has been erased since, where `topicErased` says so.
+    """
 
     name: str
     visibility: Visibility
     topic: str | None = None
+    topic_erased: bool = False
     archived: bool = False
     retention: int | None = None
 

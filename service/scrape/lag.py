@@ -10,10 +10,10 @@ from service.metrics.exposition import Sheet
 if TYPE_CHECKING:
     import asyncpg
 
-EVERY = 5.0
+EVERY = 2.0
 """Seconds between two looks."""
 
-FORGET_AFTER = 3 * EVERY
+FORGET_AFTER = 10.0
 """Seconds after which what was seen is said no more: no number is better than an old one."""
 
 
@@ -36,9 +36,14 @@ class Lag:
         self._seen = await patiently(lambda: self._database.fetch(_LAG, tables), self._deadline)
         self._seen_at = asyncio.get_running_loop().time()
 
+    @property
+    def fresh(self) -> bool:
+        """Whether the log was read not long ago."""
+        return asyncio.get_running_loop().time() - self._seen_at < FORGET_AFTER
+
     def write(self, sheet: Sheet) -> None:
         """Be a `Source`; a read model that was never made lacks everything."""
-        if asyncio.get_running_loop().time() - self._seen_at > FORGET_AFTER:
+        if not self.fresh:
             return
         for projection, row in zip(PROJECTIONS, self._seen, strict=True):
             sheet.put("onrecord_projection_lag_events", row["behind"], projection.name)

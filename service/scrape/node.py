@@ -13,6 +13,7 @@ from service.log.pool import Pool
 from service.log.readiness import Readiness
 from service.log.visits import Visits
 from service.metrics.exposition import Sheet
+from service.scrape.lag import Lag
 from service.wire.sessions import Sessions
 from service.wire.tally import Tally
 
@@ -32,6 +33,7 @@ class NodeMetrics:
     visits: Visits
     hub: Hub
     relay: Relay
+    lag: Lag
 
     def write(self, sheet: Sheet) -> None:
         """Be a `Source`."""
@@ -42,7 +44,7 @@ class NodeMetrics:
         self._bus(sheet)
 
     def _doors(self, sheet: Sheet) -> None:
-        sheet.put("onrecord_ready", self.readiness.ready)
+        sheet.put("onrecord_ready", self.readiness.ready and self.lag.fresh)
         # A look at each connection: about a millisecond for 10,000, and only when somebody asks.
         sessions = self.sessions.all()
         doors = Counter(session.door for session in sessions)

@@ -1,5 +1,6 @@
 """The numbers of a projector, read from its runners and its sealer."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,9 @@ class ProjectorMetrics:
             sheet.put("onrecord_sealer_leading", self.sealer.leading)
             if self.sealer.leading:
                 sheet.put("onrecord_sealed_events", self.sealer.size)
+                if self.sealer.level_at is not None:
+                    lag = asyncio.get_running_loop().time() - self.sealer.level_at
+                    sheet.put("onrecord_sealer_lag_seconds", lag)
 
     @staticmethod
     def _runner(sheet: Sheet, runner: Runner, name: str) -> None:

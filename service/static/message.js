@@ -17,7 +17,7 @@ export function messageElement(row, actions) {
 
 function recordedElement(row, actions) {
   const { message, own, day, isNew, continued, forMe, note } = row;
-  const { seq, ref, userId, content, pinned } = message;
+  const { seq, ref, userId, content, deletedAt, pinned } = message;
   const gone = content === null;
   const classes = ["message", own && "own", continued && "continued", forMe && "for-me", pinned && "pinned"];
   const item = element(
@@ -31,7 +31,7 @@ function recordedElement(row, actions) {
       row.quote && element("p", { className: "quote", dir: "auto" }, row.quote),
       headElement(row),
       gone
-        ? element("p", { className: "content gone" }, "This message was deleted.")
+        ? element("p", { className: "content gone" }, deletedAt ? "This message was deleted." : "This message cannot be read any more.")
         : element("p", { className: "content", dir: "auto" }, content),
       gone ? null : reactionsElement(row, actions),
       gone || row.archived ? null : menuElement(row, actions),

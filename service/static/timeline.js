@@ -94,7 +94,7 @@ function quoteOf(room, messageId) {
   if (messageId === undefined || messageId === null) return "";
   const message = room.messages.find((each) => each.messageId === messageId);
   if (!message) return "In reply to an earlier message";
-  const words = message.content === null ? "a deleted message" : message.content.slice(0, QUOTED);
+  const words = message.content === null ? "a message that cannot be read any more" : message.content.slice(0, QUOTED);
   return `${message.name ?? nameOf(room, message.userId)}: ${words}`;
 }
 

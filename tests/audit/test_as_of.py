@@ -180,13 +180,18 @@ async def test_erased_words_are_marked_and_everything_else_stays(here: World) ->
     opened = (RoomOpened(name="General"), MemberJoined(user="alice", role="owner"), MemberJoined(user="bob"))
     await here.happen(("alice", GENERAL, opened))
     await here.happen(("bob", GENERAL, (message("mine", author="bob"),)))
-    await here.happen(("alice", GENERAL, (message("hers"), RoomTopicChanged(topic="words"))))
+    await here.happen(("alice", GENERAL, (message("hers"),)))
+    await here.happen(("bob", GENERAL, (RoomTopicChanged(topic="words"),)))
+    await here.happen(("bob", person_stream("bob"), (PersonNamed(user="bob", name="Bob"),)))
     before = await room_at(here, "general", None)
     await here.as_owner("DELETE FROM person_keys WHERE person = 'bob'")
     here.node.keys.forget("bob")
     after = await room_at(here, "general", None)
     assert before["messages"][0].pop("content") == "mine"
     assert (after["messages"][0].pop("content"), after["messages"][0].pop("erased")) == (None, True)
+    assert before["settings"].pop("topic") == "words"
+    assert after["settings"].pop("topicErased") is True
+    assert (before["members"][1].pop("name"), after["members"][1].pop("nameErased")) == ("Bob", True)
     assert after == before
 
 

@@ -25,7 +25,7 @@ def counts(orders: Orders, *, refuse: tuple[int, ...] = ()) -> dict[str, object]
     """What it counts of 40 posts, 20 in each room."""
     with faulty(orders, refuse=refuse) as port, load(port) as generator:
         generator.connect()
-        figures = generator.post(400, 0.1)
+        figures = generator.post(400, 0.1, patience=1)
         names = (
             "posts",
             "acked",
@@ -78,13 +78,13 @@ def test_messages_of_one_author_in_another_order_count_and_those_of_two_authors_
     with faulty({(0, 4): "swap"}) as port, load(port) as generator:
         generator.connect()
         # Numbers 4 and 5 are of different authors: nobody promised which comes first.
-        assert generator.post(400, 0.1)["reordered"] == 0
+        assert generator.post(400, 0.1, patience=1)["reordered"] == 0
     with (
         faulty({(0, 4): "swap"}) as port,
         Generator(port, "plain", connections=10, rooms=2, posters=1) as generator,
     ):
         generator.connect()
-        assert generator.post(400, 0.1)["reordered"] == 2
+        assert generator.post(400, 0.1, patience=1)["reordered"] == 2
 
 
 def test_refusals_are_counted_by_their_code_and_nobody_waits_for_what_was_refused() -> None:
@@ -97,7 +97,7 @@ def test_refusals_are_counted_by_their_code_and_nobody_waits_for_what_was_refuse
 def test_a_connection_that_the_server_closes_has_lost_the_rest_and_comes_back() -> None:
     with faulty({(4, 10): "close"}) as port, load(port) as generator:
         generator.connect()
-        figures = generator.post(400, 0.1)
+        figures = generator.post(400, 0.1, patience=1)
         assert figures["closes"] == {"4008": 2}
         assert figures["lost"] == 2 * 10
         assert generator.connect()["came"] == 2

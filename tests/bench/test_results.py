@@ -88,6 +88,7 @@ def test_targets_are_ratios_of_one_run_and_what_was_not_measured_is_not_met() ->
         (None, None),
         (2000.0, True),
         (None, None),
+        (None, None),
     ]
 
 
@@ -110,7 +111,7 @@ def test_a_report_names_the_machine_and_every_round() -> None:
     text = reports.report([one.row], [one], machine)
     assert "2 cores, a cpu, Linux, commit abc" in text
     assert "| W1 | onrecord | 10 | 12,346 |" in text
-    assert "| W1 | onrecord | 3 | 0.50 | 0.25 |  |  |" in text
+    assert "| W1 | onrecord | 3 | 0.50 | 0.25 |  |  |  |" in text
     assert json.loads(json.dumps(asdict(one))) == asdict(one)
 
 

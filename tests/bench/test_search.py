@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.search import SMALLER, confirmed, highest
+from bench.search import LOWEST, SMALLER, confirmed, highest
 
 
 @given(limit=st.floats(2, 1e5), start=st.floats(1, 1e4))
@@ -18,7 +18,14 @@ def test_the_highest_rate_is_found_to_within_the_last_step(limit: float, start: 
 
 
 def test_where_nothing_passes_the_rate_is_zero() -> None:
-    assert highest(lambda _: False, start=100, narrow=3) == 0
+    tried: list[float] = []
+
+    def passes(rate: float) -> bool:
+        tried.append(rate)
+        return False
+
+    assert highest(passes, start=100, narrow=3) == 0
+    assert tried[-1] == LOWEST == min(tried)
     assert confirmed(lambda _: False, 100, tries=3) == 0
 
 

@@ -8,7 +8,7 @@ from bench.candidates import Candidate
 from bench.generator import Figures
 from bench.results import Round
 from bench.visits import visiting
-from bench.workloads import Fixed, Highest, Pace, Storm, Workload
+from bench.workloads import Churn, Fixed, Highest, Pace, Storm, Workload
 from service.embedded import Servers
 
 pytestmark = pytest.mark.needs("cc")
@@ -54,18 +54,22 @@ def test_every_message_comes_once_and_in_order(candidate: Candidate, servers: Se
 
 
 def test_those_who_come_back_with_cursors_are_sent_exactly_what_they_missed(servers: Servers) -> None:
-    fixed, storm = measure(
-        candidates.ONRECORD, servers, Fixed("small", SHAPE, rate=40), Storm("storm", SHAPE)
+    small, storms, churns = (
+        Fixed("small", SHAPE, rate=40),
+        Storm("storm", SHAPE),
+        Churn("churn", SHAPE, least=80),
     )
+    fixed, storm, churn = measure(candidates.ONRECORD, servers, small, storms, churns)
+    assert (churn.row.connections, len(churn.more["rss_kib"])) == (80, 3)
     assert counts(fixed) == counts(storm) == (0, 0, 0)
     assert storm.row.connections == SHAPE.people - SHAPE.rooms
-    assert set(storm.cpu) == {"server", "postgres", "projector"}
+    assert set(storm.cpu) == {"server", "postgres", "projector", "generator"}
 
 
 def test_two_nodes_and_redis_are_measured_as_one_server(servers: Servers) -> None:
     (found,) = measure(candidates.ONRECORD_TWO, servers, Fixed("small", SHAPE, rate=40))
     assert counts(found) == (0, 0, 0)
-    assert set(found.cpu) == {"server", "postgres", "redis", "projector"}
+    assert set(found.cpu) == {"server", "postgres", "redis", "projector", "generator"}
 
 
 class UpTo(Highest):

@@ -51,7 +51,17 @@ async def test_nothing_is_wrong_with_a_database_as_migrations_leave_it(database:
     bad = {name for name, findings in found.items() for one in findings if one.level is Level.FAIL}
     assert not bad
     assert found.keys() >= {
-        *("settings", "database", "durability", "collation", "clock", "connections", "notices", "disk"),
+        *(
+            "settings",
+            "database",
+            "durability",
+            "privacy",
+            "collation",
+            "clock",
+            "connections",
+            "notices",
+            "disk",
+        ),
         *("schema", "grants", "append-only", "log", "keys", "nodes", "projector", "sealer"),
     }
 
@@ -64,6 +74,19 @@ async def test_a_commit_that_does_not_wait_for_the_disk_is_found(
     assert (level, words[:22]) == (Level.FAIL, "synchronous_commit off")
     found = await examine(database, ONRECORD_ALLOW_UNSAFE_DURABILITY="true")
     assert said(found, "durability")[0] is Level.WARN
+
+
+@pytest.mark.parametrize("setting", ["log_min_duration_statement = 0", "log_statement = 'all'"])
+async def test_a_server_that_logs_what_people_write_is_found(
+    database: Database, owner: "psycopg.Connection[Any]", setting: str
+) -> None:
+    assert said(await examine(database), "privacy")[0] is Level.OK
+    change(owner, database, f"ALTER ROLE onrecord_app IN DATABASE {{}} SET {setting}")
+    level, words = said(await examine(database), "privacy")
+    assert level is Level.WARN
+    assert "log_parameter_max_length = 0" in words
+    change(owner, database, "ALTER ROLE onrecord_app IN DATABASE {} SET log_parameter_max_length = 0")
+    assert said(await examine(database), "privacy")[0] is Level.OK
 
 
 def test_a_server_without_fsync_and_whole_pages_is_found(place: Path) -> None:

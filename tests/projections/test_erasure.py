@@ -1,11 +1,15 @@
 """The read models after an erasure: the words show to nobody at once, and leave the tables as the log is followed."""
 
+import asyncio
+
+import msgspec
 import pytest
 
-from projections import PROJECTIONS, messages, rooms
+from projections import PROJECTIONS, messages, rooms, runner
 from projections.check import verify
 from service.audit.erase import erase
 from service.domain.events import RoomTopicChanged
+from tests.log.nodes import until
 from tests.projections.test_queries import GENERAL, OPENED, joined, one_room, page, said
 from tests.projections.worlds import Act, World
 
@@ -65,3 +69,19 @@ async def test_the_samples_that_analyze_keeps_hold_no_words(here: World) -> None
     await here.as_owner("ANALYZE")
     query = "SELECT s::text FROM pg_stats s WHERE schemaname = 'public' AND s::text ~ 'my (words|topic)'"
     assert await here.connection.fetch(query) == []
+
+
+async def test_taking_words_out_of_a_large_table_may_take_long(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "DEADLINE", 0.5)
+    slowly = f"WITH waited AS MATERIALIZED (SELECT pg_sleep(1.5)) {messages.PROJECTION.forget}"
+    slow = msgspec.structs.replace(messages.PROJECTION, forget=slowly.replace("WHERE", "FROM waited WHERE"))
+    await here.happen(OPENED, said("my words"))
+    await here.project()
+    await erase(here.node.pool, here.node.mapper, "alice", ground="g", by="root", deadline=20)
+    task = asyncio.create_task(here.runner(slow).run())
+    query = "SELECT bool_and(content IS NULL) FROM messages_v2"
+    await until(lambda: here.connection.fetchval(query))
+    task.cancel()
+    assert [row["content"] for row in await here.rows(messages.PROJECTION)] == [None]

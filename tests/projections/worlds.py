@@ -56,7 +56,9 @@ class World:
         after = await tracked(self.connection, projection.table)
         if upto > after:
             async with self.connection.transaction():
-                await self.runner(projection)._take(self.connection, Span(after, upto, upto))
+                await self.runner(projection)._take(
+                    self.connection, Span(after, upto, upto), lambda _more: None
+                )
 
     async def project(self, *projections: Projection) -> None:
         """Bring live tables to the log's head; all of them where none is named."""

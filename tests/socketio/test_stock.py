@@ -10,7 +10,7 @@ from tests import contract
 from tests.databases import Database
 from tests.socketio.stock import Driver
 from tests.whole.client import Refused, client
-from tests.whole.processes import Process, environment, running, token
+from tests.whole.processes import Process, environment, run, running, token
 
 pytestmark = pytest.mark.needs("node", "npm")
 
@@ -195,3 +195,17 @@ async def test_a_token_that_runs_out_ends_the_connection(node: Process, newest: 
     alice = await newest.open(node.address, None, auth=auth)
     assert (await alice.reached("disconnect"))["reason"] == "transport close"
     assert (await alice.reached("connect_error"))["data"]["code"] == "token_expired"
+
+
+@pytest.mark.parametrize("how", ["polling", "websocket"])
+async def test_a_client_of_somebody_who_is_erased_is_shut_out_and_told_why(
+    node: Process, database: Database, newest: Driver, how: str
+) -> None:
+    alice = await newest.open(node.address, "alice", transports=[how])
+    await alice.join("general")
+    code, _, words = await run(environment(database), "audit", "erase", "--person", "alice", "--ground", "x")
+    assert code == 0, words
+    await alice.reached("disconnect")
+    refused = await alice.reached("connect_error")
+    assert refused["data"]["code"] == "not_allowed"
+    assert refused["message"] == "This account was erased."

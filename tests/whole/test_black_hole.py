@@ -77,7 +77,7 @@ async def test_every_command_is_answered_unavailable_while_postgres_swallows_eve
         async with client(node.url, "alice") as alice, httpx.AsyncClient(base_url=node.address) as http:
             await settle(alice)
             headers = {"Authorization": f"Bearer {token('alice')}"}
-            for _ in range(2):
+            for _ in range(2):  # it comes back, and again
                 postgres.hold()
                 commands: dict[str, dict[str, Any]] = {
                     "message:send": {"roomId": "general", "content": "into the hole"},
@@ -98,10 +98,11 @@ async def test_every_command_is_answered_unavailable_while_postgres_swallows_eve
                 assert {answer.status_code for answer in answers} == {503}
                 assert (await http.get("/readyz", timeout=60)).status_code == 503
                 assert (await http.get("/healthz")).status_code == 200
-                assert number(await scraped(node.address), "onrecord_ready") in (0, 1)
+                await until(node.address, lambda numbers: number(numbers, "onrecord_ready") == 0)
                 await postgres.restore()
                 await until_well(alice)
             await until(node.address, nobody_waits)
+            await until(node.address, lambda numbers: number(numbers, "onrecord_ready") == 1)
             assert (await http.get("/readyz")).status_code == 200
 
 

@@ -1,0 +1,68 @@
+"""The pool counts who waits, and waits itself for no server that says nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from service.log.pool import Pool
+from tests.databases import Database
+from tests.log.nodes import until
+from tests.proxies import Proxy, proxied
+
+
+@pytest.fixture
+async def pool(database: Database) -> AsyncIterator[Pool]:
+    made = Pool(database.app_url, 1, 20)
+    await made
+    yield made
+    await made.leave()
+
+
+async def test_whoever_waits_for_a_connection_is_counted_until_they_have_it(pool: Pool) -> None:
+    async with pool.acquire():
+        waiting = asyncio.create_task(pool.fetchval("SELECT 1"))
+        await until(lambda: pool.waiting == 1)
+    assert await waiting == 1
+    assert pool.waiting == 0
+    assert sum(pool.waits.counts) == 2
+
+
+async def test_whoever_gives_up_waiting_is_counted_no_more(pool: Pool) -> None:
+    async with pool.acquire():
+        waiting = asyncio.create_task(pool.fetchval("SELECT 1"))
+        await until(lambda: pool.waiting == 1)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert pool.waiting == 0
+
+
+async def test_a_connection_that_does_not_come_back_in_order_is_cut_and_the_answer_stands(
+    database: Database,
+) -> None:
+    async with proxied(database.app_url, Proxy) as (postgres, url):
+        pool = Pool(url, 1, 20)
+        await pool
+        async with pool.acquire() as connection:
+            assert await connection.fetchval("SELECT 1") == 1
+            postgres.hold()
+        assert pool.get_size() == 0
+        await postgres.restore()
+        assert await pool.fetchval("SELECT 2") == 2
+        await pool.leave()
+
+
+async def test_a_call_that_is_given_up_frees_its_place_while_the_server_says_nothing(
+    database: Database,
+) -> None:
+    async with proxied(database.app_url, Proxy) as (postgres, url):
+        pool = Pool(url, 1, 20)
+        await pool
+        await pool.fetchval("SELECT 1")
+        postgres.hold()
+        with pytest.raises((TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)):
+            async with asyncio.timeout(0.1):
+                await pool.fetchval("SELECT 1")
+        assert pool.get_size() == 0
+        await pool.leave()
