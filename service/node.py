@@ -240,7 +240,6 @@ async def pool(settings: Settings) -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def read_models(settings: Settings) -> AsyncIterator[Database]:
-    """Give what the queries of `projections` take."""
     """Give the read models' database, over a pool of ours: the library's own waits for ever for what broke."""
     reads = Database(settings.database_url, min_size=0, max_size=1)
     await reads.connect()

@@ -21,6 +21,7 @@ from service.protocol.acks import Ack
 from service.protocol.close import Close
 from service.protocol.events import Connected, Outgoing
 from service.wire.auth import Identity
+from service.wire.gate import Gate
 from service.wire.transport import Ending, Transport
 from service.wire.written import Written
 
@@ -65,8 +66,7 @@ class Session(ABC):
         self._rooms: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
-        self._room_for_more = asyncio.Event()
-        self._room_for_more.set()
+        self._room_for_more = Gate()
         self._expiry: asyncio.TimerHandle | None = None
         self.renew(identity.expires_at)
         transport.on_ending = self._halt

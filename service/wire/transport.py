@@ -31,6 +31,7 @@ from websockets.protocol import State
 from service.protocol.close import Close
 from service.wire.deadlines import Deadlines
 from service.wire.frames import PING, Inbound, binary_frame, close_frame, text_frame
+from service.wire.gate import Gate
 
 log = logging.getLogger("onrecord.transport")
 
@@ -167,6 +168,20 @@ class Limits:
     """Frames one message may come in; one more closes with 1009."""
 
 
+class _NoQueue:
+    """In place of the queue, which is several kilobytes, where a conversation is told what comes."""
+
+    def put_nowait(self, _event: ASGIReceiveEvent) -> None:
+        """Let it go."""
+
+    def qsize(self) -> int:
+        """Nothing is in it."""
+        return 0
+
+
+_NO_QUEUE = _NoQueue()
+
+
 class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's sans-IO class with the rule of this module; `transport_class` gives it its settings.
 
@@ -193,6 +208,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         self.ping_interval = limits.ping_interval
         self.ping_timeout = limits.ping_timeout
         self.conn = Inbound(config.ws_max_size, limits.max_fragments, self.logger)
+        self.writable = cast("asyncio.Event", Gate())
         self.catchup = 0
         self.ending: Ending | None = None
         self.on_ending: Callable[[], None] = lambda: None
@@ -316,6 +332,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         self._unread.clear()
         self.writable.set()
         self.connections.discard(self)
+        self.conn.parser.close()  # a generator that holds what holds it, which only the collector would find
 
     def shutdown(self) -> None:
         """Called by uvicorn, once for each connection, when the server stops."""
@@ -465,6 +482,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         self.handshake_complete = True
         self.start_keepalive()
         self._open = True
+        self.queue = cast("asyncio.Queue[ASGIReceiveEvent]", _NO_QUEUE)
         self._conversation = door.open(self, answer)
         self._read_on()
 
