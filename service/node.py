@@ -191,6 +191,7 @@ async def node(
                 notices=presence.tell,
                 typing=typing.run,
                 rate=shared_rate.run,
+                tokens=sessions.run,
                 clock=lambda: readiness.then(lambda: supervise.every(CLOCK_EVERY, clock.ask)),
                 pulse=pulse.run,
                 lag=lambda: readiness.then(lambda: supervise.every(LAG_EVERY, lag.look)),

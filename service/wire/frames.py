@@ -10,6 +10,7 @@ import struct
 from uvicorn._types import ASGIReceiveEvent
 from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame, Opcode
+from websockets.protocol import Protocol
 from websockets.server import ServerProtocol
 
 _FIN = 0x80  # every frame is a whole message: the server never fragments
@@ -103,6 +104,12 @@ class Inbound(ServerProtocol):
                 if self._text
                 else {"type": "websocket.receive", "bytes": data},
             )
+
+    def forget_request(self) -> None:
+        """Begin a parser that does not hold the request, as the one that read it does; nothing may be half read."""
+        self.parser.close()
+        self.parser = Protocol.parse(self)
+        next(self.parser)
 
     def take_messages(self) -> list[ASGIReceiveEvent]:
         """The messages completed since the last call."""

@@ -10,7 +10,8 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 from typing import ClassVar
 from uuid import uuid4
 
@@ -63,12 +64,11 @@ class Session(ABC):
         self._hub = hub
         self._max_rooms = max_rooms
         self.written = Written()
-        self._rooms: dict[str, asyncio.Task[None]] = {}
+        self._rooms: dict[str, asyncio.Task[None] | None] = {}
+        """What this hears, each with the task that catches up, as long as it does."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
         self._room_for_more = Gate()
-        self._expiry: asyncio.TimerHandle | None = None
-        self.renew(identity.expires_at)
         transport.on_ending = self._halt
 
     # What the hub calls.
@@ -148,14 +148,8 @@ class Session(ABC):
         await self._transport.drained()
 
     def renew(self, expires_at: datetime) -> None:
-        """Go on until another expiry; then the connection closes with 4001."""
+        """Go on until another expiry; then `Sessions` closes the connection with 4001."""
         self.expires_at = expires_at
-        if self._expiry is not None:
-            self._expiry.cancel()
-        seconds = (expires_at - datetime.now(UTC)).total_seconds()
-        self._expiry = asyncio.get_running_loop().call_later(
-            max(0.0, seconds), self.close, Close.TOKEN_EXPIRED, "token expired"
-        )
 
     def hears(self, room: str) -> bool:
         """Return whether this connection hears a room, or is catching up with it."""
@@ -175,7 +169,7 @@ class Session(ABC):
         self.stop(room)
         task = self._rooms[room] = asyncio.create_task(self._catch_up(room, after))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._caught_up, room))
 
     def stop(self, room: str) -> None:
         """Hear a room no more."""
@@ -186,13 +180,16 @@ class Session(ABC):
 
     async def end(self) -> None:
         """Let go of everything; the transport is closed or closing."""
-        if self._expiry is not None:
-            self._expiry.cancel()
         for room in list(self._rooms):
             self.stop(room)
         self._hub.forget(self)
         # Those too that were stopped before: each still says how far it came.
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _caught_up(self, room: str, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if self._rooms.get(room) is task:
+            self._rooms[room] = None
 
     def _halt(self) -> None:
         for room in self._rooms:

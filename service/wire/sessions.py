@@ -1,9 +1,16 @@
 """The connections of this node, by user."""
 
+import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from service.protocol.close import Close
 
 if TYPE_CHECKING:
     from service.wire.session import Session
+
+LOOK_EVERY = 0.25
+"""Seconds between two looks for tokens that have run out."""
 
 
 class Sessions:
@@ -27,6 +34,15 @@ class Sessions:
         sessions.discard(session)
         if not sessions:
             self._by_user.pop(session.user, None)
+
+    async def run(self) -> None:
+        """Close those whose token has run out, until cancelled; one look at all is cheaper than a timer for each."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            now = datetime.now(UTC)
+            for session in self.all():
+                if session.expires_at <= now and not session.closing:
+                    session.close(Close.TOKEN_EXPIRED, "token expired")
 
     def of_user(self, user: str) -> "frozenset[Session]":
         """Return a user's sessions."""

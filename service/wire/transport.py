@@ -207,6 +207,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         limits = self.limits
         self.ping_interval = limits.ping_interval
         self.ping_timeout = limits.ping_timeout
+        self.conn.parser.close()  # uvicorn's own, which is of no use here, and a cycle
         self.conn = Inbound(config.ws_max_size, limits.max_fragments, self.logger)
         self.writable = cast("asyncio.Event", Gate())
         self.catchup = 0
@@ -219,6 +220,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         self._held = False
         self._app_waits = False
         self._owes_pong = False
+        self._whole = False  # the last piece was the end of a request, and nothing more
         self._conversation: Conversation | None = None
         self._inbox: list[str | None] = []
         self._talking: asyncio.Task[None] | None = None
@@ -366,6 +368,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         while self._unread and self._may_parse():
             piece = bytes(self._unread[:_SLICE])
             del self._unread[:_SLICE]
+            self._whole = piece.endswith(b"\r\n\r\n")
             self.conn.receive_data(piece)
             self._heed()
         if (bool(self._unread) or (self._held and not self.closing)) is not self.read_paused:
@@ -483,6 +486,8 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         self.start_keepalive()
         self._open = True
         self.queue = cast("asyncio.Queue[ASGIReceiveEvent]", _NO_QUEUE)
+        if self._whole:
+            self.conn.forget_request()
         self._conversation = door.open(self, answer)
         self._read_on()
 
