@@ -105,7 +105,7 @@ async def node(
             hub, appender, reader, people, keys, database,
             now=clock.now, max_content=settings.max_content,
         )  # fmt: skip
-        news = News(hub, relay, mapper, people, sessions, telling, readiness)
+        news = News(hub, relay, mapper, people, sessions, telling, readiness, keys)
         if traces is not None:
             relay.on_events(traces.hearing(news.recorded_elsewhere))
         markers = Markers(chat, hub, appender, reader, keys, news.marker_moved, now=clock.now)

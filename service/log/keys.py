@@ -146,6 +146,12 @@ class KeyRing:
         for owner in [owner for owner in self._by_owner if owner[0] == person]:
             self._by_id.pop(self._by_owner.pop(owner).key_id, None)
 
+    def clear(self) -> None:
+        """Drop every key from memory: in a log that was restored, those made since the backup do not exist."""
+        self._by_owner.clear()
+        self._by_id.clear()
+        self._dead.clear()
+
     async def bury(self, people: Collection[str], database: Any) -> None:
         """Drop all keys of people who are erased from memory, for good; `database` is asked which they were.
 

@@ -16,6 +16,7 @@ from service.errors import Trouble
 from service.live.hub import Hub
 from service.live.people import People
 from service.live.relay import Relay
+from service.log.keys import KeyRing
 from service.log.mapper import Mapper, Row
 from service.log.readiness import Readiness
 from service.protocol.close import Close
@@ -40,6 +41,7 @@ class News:
         sessions: Sessions,
         telling: Telling,
         readiness: Readiness,
+        keys: KeyRing,
     ) -> None:
         self._hub = hub
         self._relay = relay
@@ -48,6 +50,7 @@ class News:
         self._sessions = sessions
         self._telling = telling
         self._readiness = readiness
+        self._keys = keys
         relay.on_events(self.recorded_elsewhere)
         relay.on_room(MARKER, lambda room, payload: hub.broadcast(room, _marker.decode(payload)))
 
@@ -71,6 +74,7 @@ class News:
         self._readiness.renewed(epoch)
         self._hub.reset()
         self._people.clear()
+        self._keys.clear()
         self._telling.clear()
         for session in self._sessions.all():
             session.close(Close.FENCED, "the log was restored; come back")

@@ -90,3 +90,17 @@ async def test_a_connection_that_ends_in_the_write_that_makes_it_level_is_told_o
     assert ear.stretches == [(1, 2)]
     assert not hub.listening("general")
     await hub.close()
+
+
+async def test_a_connection_that_ends_in_the_first_of_two_writes_is_told_of_nothing_after_it() -> None:
+    log, hub = world()
+    ear = Ear("alice", 0)
+    ear.on_ending = lambda: hub.halt(ear, "general")
+    await hub.listen(ear, "general", 0)
+    ear.takes = 3
+    news = [log.append(MessagePosted(author="alice", content=str(number), ref="r")) for number in range(2)]
+    hub.deliver({STREAM: news})
+    hub.quit(ear, "general")
+    assert ear.heard == [1, 2, 3]
+    assert ear.stretches == [(1, 3)]
+    await hub.close()
