@@ -1,6 +1,7 @@
 """The keys under which people's words are encrypted, and the sealing itself.
 
-Each person has a random 256-bit key in the table `person_keys`, wrapped by the key encryption key of the installation.
+Each person has a random 256-bit key in the table `person_keys`, wrapped by the key encryption key of the installation,
+and in rooms that keep words for so many days one more for each day (`service.domain.retention`).
 Words are sealed with AES-256-GCM (NIST SP 800-38D) together with a 32-byte salt; beside the ciphertext stands the
 commitment SHA-256(salt || text), so that one message can be proved to an outsider without a key. Destroying the key
 erases the words without touching a byte of the log; its row stays, empty, so that nobody gets another in its place.

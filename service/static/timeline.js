@@ -105,7 +105,7 @@ function messageElement(row, actions) {
 }
 
 function recordedElement({ message, author, own, day, isNew, continued, note }) {
-  const { seq, ref, userId, at, content, editedAt } = message;
+  const { seq, ref, userId, at, content, editedAt, deletedAt } = message;
   const item = element(
     "li",
     { className: `message${own ? " own" : ""}${continued ? " continued" : ""}` },
@@ -119,7 +119,7 @@ function recordedElement({ message, author, own, day, isNew, continued, note }) 
       editedAt && content !== null ? element("span", { className: "edited" }, "edited") : null,
     ),
     content === null
-      ? element("p", { className: "content gone" }, "This message was deleted.")
+      ? element("p", { className: "content gone" }, deletedAt ? "This message was deleted." : "This message cannot be read any more.")
       : element("p", { className: "content", dir: "auto" }, content),
     note && element("p", { className: "note" }, note),
   );
