@@ -7,9 +7,9 @@ on (see `service.wire.transport`), nor a connection between two requests, which 
 """
 
 import asyncio
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.wire.deadlines import Deadlines
 
@@ -95,7 +95,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
             self.waits.begin(self)
 
     def _answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
+        return cycle is not None and not cycle.response_complete
 
     def _refuse(self, status: bytes) -> None:
         """Answer and close; where an answer to an earlier request is under way, it would stand in its midst."""
