@@ -130,6 +130,12 @@ class Settings:
         values.origins,
         (),
     )
+    trusted_proxies: tuple[str, ...] = _setting(
+        "addresses and networks of the proxies before the nodes, with commas between, which are believed whom they "
+        "speak for (X-Forwarded-For); unset: nobody is",
+        values.networks,
+        (),
+    )
     key_encryption_key: bytes = _setting(
         "32 bytes in base64, or file: and a path to them, that wrap every person's key; who loses it loses all "
         "personal data; while it is rotated two, with a comma between: the first wraps",

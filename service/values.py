@@ -5,6 +5,7 @@ The rule: each function raises `ValueError` for a text it cannot use, with words
 
 import base64
 import binascii
+import ipaddress
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,20 @@ def origins(raw: str) -> tuple[str, ...]:
         if not re.fullmatch(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", origin):
             raise ValueError("has to be exact origins, such as https://chat.example.com, with commas between")
     return origins
+
+
+def networks(raw: str) -> tuple[str, ...]:
+    """Addresses and networks of machines; never all of them."""
+    parts = tuple(part.strip() for part in raw.split(",") if part.strip())
+    try:
+        usable = parts and all(ipaddress.ip_network(part).prefixlen > 0 for part in parts)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(
+            "has to be addresses or networks, such as 10.0.0.7 or 10.1.0.0/16, with commas between"
+        )
+    return parts
 
 
 def shared_secret(raw: str) -> str:

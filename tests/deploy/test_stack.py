@@ -105,7 +105,6 @@ async def test_nodes_restart_one_after_the_other_under_load_and_nobody_loses_a_m
         server = Address(native(running))
         people = [Customer(f"user-{number}", server, 10**6, pace=0.08) for number in range(8)]
         living = [asyncio.create_task(person.live()) for person in people]
-        cutting = asyncio.create_task(cut_one_after_the_other(people))
 
         async def acked_more(count: int) -> None:
             goal = sum(len(person.acked) for person in people) + count
@@ -113,6 +112,11 @@ async def test_nodes_restart_one_after_the_other_under_load_and_nobody_loses_a_m
                 await asyncio.sleep(0.02)
 
         await acked_more(100)
+        while not all(
+            seqs for person in people for seqs in person.heard.values()
+        ):  # they have cursors by then
+            await asyncio.sleep(0.05)
+        cutting = asyncio.create_task(cut_one_after_the_other(people))
         for name in ("node1", "node2"):
             assert await running.stop(name) == 0
             await acked_more(100)

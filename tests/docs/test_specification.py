@@ -1,17 +1,14 @@
 """docs/specification.md has every step of the original specification, and names only tests that run."""
 
-import asyncio
 import re
-import sys
 import tomllib
 
+from tests.docs.named_tests import NAMED, named_in, not_collected
 from tests.whole.processes import ROOT
 
 DOCUMENT = (ROOT / "docs" / "specification.md").read_text()
 STEPS = {1: 8, 2: 9, 3: 10}
 """Steps per ticket."""
-
-NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
 def test_every_step_is_there_once_with_a_test_that_shows_it() -> None:
@@ -25,15 +22,7 @@ def test_every_step_is_there_once_with_a_test_that_shows_it() -> None:
 
 
 async def test_every_test_that_is_named_is_collected() -> None:
-    named = {f"{file}::{test}" for file, test in NAMED.findall(DOCUMENT)}
-    files = sorted({test.split("::")[0] for test in named})
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *files,
-        cwd=ROOT, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, _ = await process.communicate()
-    collected = {line.split("[")[0] for line in out.decode().splitlines() if "::" in line}
-    assert named <= collected, named - collected
+    assert await not_collected(named_in(DOCUMENT)) == set()
 
 
 def test_the_packages_are_declared() -> None:

@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
-from service.embedded import Servers
+from service import development, embedded
+from service.embedded import Servers, account
+from service.log import schema
 from tests.databases import Database, database_named
 from tests.whole.client import client
 from tests.whole.processes import Process, environment, run, running
@@ -106,6 +109,57 @@ async def test_a_restore_under_a_running_node_is_told_to_everybody_and_what_foll
         await everything_agrees(env)
         assert "task_failed" not in "".join(node.words)
     assert [word for word in node.words if "epoch_renewed" in word]
+
+
+async def test_a_base_backup_of_the_whole_cluster_serves_under_a_new_epoch(place: Path) -> None:
+    first, second = place / "first", place / "second"
+    with embedded.servers(first) as servers:
+        database = _of(servers)
+        schema.migrate(database.owner_url, database.app_url)
+        async with running(environment(database), "serve") as node, client(node.url, "alice") as alice:
+            old = alice.connected["epoch"]
+            await alice.join("general")
+            ack = await alice.post("general", "kept")
+            await asyncio.to_thread(_base_backup, servers, second)
+            cursor = (await alice.post("general", "lost"))["seq"]
+    with embedded.servers(second) as servers:
+        database = _of(servers)
+        epoch = await renewed(database)
+        env = environment(database)
+        async with running(env, "serve") as node, running(env, "project", "run"):
+            async with client(node.url, "alice", {"general": cursor}, epoch=old) as alice:
+                assert alice.connected["epoch"] == epoch
+                assert alice.connected["rooms"]["general"] == {
+                    "recovered": False, "head": ack["seq"], "reason": "epoch_changed",
+                }  # fmt: skip
+                assert (await alice.post("general", "goes on"))["seq"] == cursor
+            await everything_agrees(env)
+            code, found, _ = await run(env, "doctor")
+            assert code == 0, found
+
+
+def _of(servers: Servers) -> Database:
+    return Database("onrecord", servers.migrate_database_url, servers.database_url)
+
+
+def _base_backup(servers: Servers, place: Path) -> None:
+    """Copy the running cluster, with the write-ahead log that makes it whole, to where other servers find it."""
+    cluster = place / "servers" / "postgres"
+    cluster.parent.mkdir(mode=0o700, parents=True)
+    postgres(
+        servers,
+        "pg_basebackup",
+        "--checkpoint=fast",
+        "--dbname",
+        servers.migrate_database_url,
+        "--pgdata",
+        cluster,
+    )
+    shutil.copy(servers.data_dir / development.KEYS, place)
+    user = account.account()
+    for path in (cluster.parent, cluster, *cluster.rglob("*")):
+        user.own(path)
+    place.chmod(0o711)
 
 
 async def everything_agrees(env: dict[str, str]) -> None:

@@ -1,0 +1,35 @@
+"""Where a connection came from, on the record: what a proxy says counts where it is trusted, and nowhere else."""
+
+import pytest
+
+from tests.databases import Database
+from tests.log.nodes import until
+from tests.whole.client import raw
+from tests.whole.cluster import sessions
+from tests.whole.processes import environment, running, token
+from tests.whole.test_door import connecting
+
+CLAIMED = "203.0.113.9"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "said", "recorded"),
+    [
+        ("", CLAIMED, "127.0.0.1"),
+        ("192.0.2.1", CLAIMED, "127.0.0.1"),
+        ("127.0.0.1", CLAIMED, CLAIMED),
+        ("127.0.0.0/8", f"198.51.100.7, {CLAIMED}", CLAIMED),
+        ("127.0.0.1, 192.0.2.0/24", f"198.51.100.7, {CLAIMED}, 192.0.2.8", CLAIMED),
+        ("127.0.0.1", "", "127.0.0.1"),
+    ],
+)
+async def test_only_a_trusted_proxy_is_believed_whom_it_speaks_for(
+    database: Database, trusted: str, said: str, recorded: str
+) -> None:
+    env = environment(database, ONRECORD_TRUSTED_PROXIES=trusted, FORWARDED_ALLOW_IPS="*")
+    async with running(env, "serve") as node:
+        async with raw(node.url, additional_headers={"X-Forwarded-For": said}) as socket:
+            await socket.send(connecting(token=token("alice")))
+            await socket.recv()
+            await until(lambda: sessions(database, "alice"))
+    assert sessions(database, "alice")[0]["address"] == recorded
