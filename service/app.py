@@ -13,7 +13,6 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import WebSocketRoute
 
 from service import logs, supervise, workers
 from service.errors import OnRecordError
@@ -46,8 +45,7 @@ log = logging.getLogger("onrecord.app")
 
 def application(services: Services, socketio: SocketIoDoor) -> Starlette:
     """Return the ASGI application over a node's services."""
-    native = WebSocketRoute("/ws", NativeDoor(services).serve)
-    routes = [native, *socketio.routes(), *Http(services).routes()]
+    routes = [*socketio.routes(), *Http(services).routes()]
     return Starlette(
         routes=routes,
         middleware=cross_origin(services.settings.origins),
@@ -86,6 +84,7 @@ class Server(uvicorn.Server):
                 port=settings.port,
                 http=http_class(),
                 ws=transport_class(
+                    doors={"/ws": NativeDoor(services)},
                     max_outbox=settings.max_outbox,
                     ping_interval=settings.ping_interval,
                     ping_timeout=settings.ping_timeout,

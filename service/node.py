@@ -204,14 +204,17 @@ async def node(
         )
         if isinstance(verification_keys, PublishedKeys):
             await stack.enter_async_context(supervise.background(keys=verification_keys.run))
-        stack.push_async_callback(_leave, presence, visits, lease)
+        # After the drain, whose last fifth is left for what ends with it.
+        stack.push_async_callback(
+            _leave, presence, visits, lease, max(CLOSE_WITHIN, settings.drain_seconds / 5)
+        )
         yield services
 
 
-async def _leave(presence: Presence, visits: Visits, lease: Lease) -> None:
+async def _leave(presence: Presence, visits: Visits, lease: Lease, seconds: float) -> None:
     """End in order, with everything still running: the connections are closed by now."""
     presence.goodbye()
-    await visits.drain(CLOSE_WITHIN)
+    await visits.drain(seconds)
     await lease.end()
 
 

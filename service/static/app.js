@@ -8,19 +8,41 @@ import { Composer } from "./composer.js";
 import { $ } from "./dom.js";
 import { ReadMarks } from "./reading.js";
 import { currentSession, roomIdFor, signIn, signOut, userIdFor } from "./session.js";
+import { nameOf } from "./state.js";
 import { Timeline } from "./timeline.js";
 import { announce, notify, showConnection, Surroundings } from "./view.js";
 
 let chat = null;
 let drawing = null;
 
-const timeline = new Timeline({
-  retry: (ref) => chat.retry(ref),
-  edit: (ref) => composer.takeBack(chat.discard(ref)),
-  discard: (ref) => chat.discard(ref),
+const timeline = new Timeline(
+  {
+    retry: (ref) => chat.retry(ref),
+    rewrite: (ref) => composer.takeBack(chat.discard(ref)),
+    discard: (ref) => chat.discard(ref),
+    react: (message, emoji, add) => chat.change(add ? "react" : "unreact", message, { emoji }),
+    reply: (message) => composer.reply(message, message.name ?? nameOf(chat.room, message.userId)),
+    edit: (message) => composer.edit(message),
+    pin: (message) => chat.change(message.pinned ? "unpin" : "pin", message),
+    remove: (message) => confirm("Delete this message for everybody?") && chat.change("delete", message),
+  },
+  () => chat.loadEarlier(),
+);
+const composer = new Composer({
+  say,
+  edit: (message, content) => chat.change("edit", message, { content }),
+  editLast: () => {
+    const last = chat.room.messages.findLast(({ userId, content }) => userId === chat.state.userId && content !== null);
+    if (last) composer.edit(last);
+  },
+  typing: (roomId, begins) => chat?.typing(roomId, begins),
 });
-const composer = new Composer(say);
-const surroundings = new Surroundings({ open: openRoom });
+const surroundings = new Surroundings({
+  open: openRoom,
+  join: joinRoom,
+  write: (userId, name) => talkTo(userId, name),
+  govern: (kind, userId, fields) => chat.govern(kind, userId, fields),
+});
 const readMarks = new ReadMarks({
   seen: (roomId, messageId) => chat.showRead(roomId, messageId),
   tell: (roomId, messageId) => chat.tellRead(roomId, messageId),
@@ -114,8 +136,19 @@ function showMembers(shown) {
   $(shown ? "members-close" : "members-toggle").focus();
 }
 
-function say(text) {
-  chat.say(text);
+async function joinRoom(roomId) {
+  await chat.join(roomId);
+  if (chat?.state.open === roomId) showRoom();
+}
+
+/** The same people have one direct room: opening it again finds it. */
+async function talkTo(userId, name) {
+  await chat.create({ name: `${currentSession().name}, ${name}`, visibility: "direct", members: [userId] });
+  if (chat?.room) showRoom();
+}
+
+function say(text, replyTo) {
+  chat.say(text, replyTo);
   drawNow();
   timeline.toEnd();
 }
@@ -143,8 +176,13 @@ onSubmit("join-form", async () => {
   const roomId = roomIdFor($("join-room").value);
   if (!roomId) return notify("A room's name needs at least one letter or digit.");
   $("join-room").value = "";
-  await chat.join(roomId);
-  if (chat?.state.open === roomId) showRoom();
+  await joinRoom(roomId);
+});
+
+onSubmit("invite-form", () => {
+  const userId = $("invite-user").value.trim();
+  $("invite-user").value = "";
+  chat.govern("invite", userId);
 });
 
 onSubmit("create-form", async () => {

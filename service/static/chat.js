@@ -19,6 +19,7 @@ export class Chat {
   #draw;
   #notify;
   #heard;
+  #loading = null; // the room of which an earlier page is on its way
   #left = new Set(); // the list of rooms may lag: what one left must not be joined again because of it
 
   /** `draw()` after each change, `notify(sentence)` for people, `heard(room, message)` for what others say in the open room. */
@@ -60,19 +61,14 @@ export class Chat {
     if (await this.#try(this.connection.send("room:leave", { roomId }))) this.#remove(roomId);
   }
 
-  /** A message keeps its ref over every attempt, so that trying again cannot say it twice. */
-  async say(content, ref = newRef(), roomId = this.state.open) {
-    this.#apply({ type: "sending", roomId, ref, content });
-    try {
-      const { seq, messageId, at } = await this.connection.send("message:send", { roomId, content }, ref);
-      this.#apply({ type: "sent", roomId, ref, message: { roomId, seq, messageId, at, userId: this.state.userId, content, ref } });
-    } catch ({ code, message, retryable }) {
-      this.#apply({ type: "failed", roomId, ref, failure: { code, message, retryable } });
-    }
+  /** Says something new in the open room; ids after an @ that are members of it are mentioned. */
+  say(content, replyTo) {
+    const { roomId, members } = this.room;
+    this.#send(roomId, { ref: newRef(), content, replyTo, mentions: mentionsIn(content, members) });
   }
 
   retry(ref) {
-    this.say(this.#unsent(ref).content, ref);
+    this.#send(this.state.open, this.#unsent(ref));
   }
 
   /** Takes a failed message away and returns its text. */
@@ -82,11 +78,31 @@ export class Chat {
     return content;
   }
 
+  /** A command about one message of the open room; its effect comes back as an event, as for everybody. */
+  change(kind, { roomId, messageId }, fields = {}) {
+    return this.#try(this.connection.send(`message:${kind}`, { roomId, messageId, ...fields }));
+  }
+
+  /** A command about one person in the open room. */
+  async govern(kind, userId, fields = {}) {
+    const ack = await this.#try(this.connection.send(`room:${kind}`, { roomId: this.state.open, userId, ...fields }));
+    if (ack && kind === "invite") this.#notify(`${userId} is invited.`);
+  }
+
+  /** Typing is lossy: without a connection, or refused, it is simply not shown to the others. */
+  typing(roomId, begins) {
+    if (this.connection.status !== "connected" || !this.state.rooms.has(roomId)) return;
+    this.connection.send(begins ? "typing:start" : "typing:stop", { roomId }).catch(() => {});
+  }
+
   async loadEarlier() {
-    const { roomId, messages } = this.room;
+    const { roomId, messages, hasMore } = this.room;
+    if (!hasMore || this.#loading === roomId) return;
+    this.#loading = roomId;
     const page = await this.#try(
       this.connection.send("message:history", { roomId, before: messages[0].messageId, limit: PAGE }),
     );
+    this.#loading = null;
     if (page) this.#apply({ ...page, type: "message:history", roomId });
   }
 
@@ -109,7 +125,7 @@ export class Chat {
     const list = await this.#try(this.connection.send("room:list"));
     if (!list) return;
     const rooms = list.rooms.filter(({ roomId }) => !this.#left.has(roomId));
-    this.#apply({ type: "room:list", rooms });
+    this.#apply({ type: "room:list", rooms, invitations: list.invitations });
     rooms.sort((a, b) => (b.roomId === this.state.open) - (a.roomId === this.state.open));
     for (const { roomId } of rooms) {
       if (this.connection.isAttached(roomId) || this.#left.has(roomId)) continue;
@@ -125,7 +141,7 @@ export class Chat {
   }
 
   #resume({ userId, rooms }) {
-    this.state = { ...this.state, userId };
+    this.#apply({ type: "connected", userId });
     for (const [roomId, { recovered, reason }] of Object.entries(rooms ?? {})) {
       if (recovered) continue;
       const gone = reason === "not_a_member" || reason === "room_not_found";
@@ -142,8 +158,7 @@ export class Chat {
     if (type === "room:user_left" && userId === this.state.userId && seq !== undefined && known) {
       return reason === "left" ? this.#remove(roomId) : this.#lose(roomId);
     }
-    if (type === "room:invited") this.#notify(`You are invited to ${roomId}: join it by that name.`);
-    if (type === "room:created" && !known) this.refresh();
+    if ((type === "room:created" || type === "room:invited") && !known) this.refresh();
     this.#apply(event);
     if (type === "message:new" && roomId === this.state.open && userId !== this.state.userId) this.#heard(this.room, event);
   }
@@ -164,6 +179,18 @@ export class Chat {
     this.#apply({ type: "removed", roomId });
   }
 
+  /** A message keeps its ref and all its fields over every attempt, so that trying again cannot say it twice. */
+  async #send(roomId, { ref, content, replyTo, mentions }) {
+    const fields = { roomId, content, replyTo, mentions };
+    this.#apply({ type: "sending", roomId, message: { ref, content, replyTo, mentions } });
+    try {
+      const { seq, messageId, at } = await this.connection.send("message:send", fields, ref);
+      this.#apply({ type: "sent", roomId, ref, message: { ...fields, seq, messageId, at, userId: this.state.userId, ref } });
+    } catch ({ code, message, retryable }) {
+      this.#apply({ type: "failed", roomId, ref, failure: { code, message, retryable } });
+    }
+  }
+
   #unsent(ref) {
     return this.room.unsent.find((each) => each.ref === ref);
   }
@@ -182,4 +209,12 @@ export class Chat {
     this.state = reduce(this.state, action);
     this.#draw();
   }
+}
+
+/** "@bob, see @carol." -> ["bob", "carol"], where they are members; undefined where nobody is. */
+function mentionsIn(content, members) {
+  const named = [...content.matchAll(/(?<![\p{L}\p{N}._|-])@([a-z0-9][a-z0-9._@|-]*)/giu)];
+  const ids = named.map(([, id]) => (members.has(id) ? id : id.replace(/[._|-]+$/, "")));
+  const found = [...new Set(ids.filter((id) => members.has(id)))];
+  return found.length ? found : undefined;
 }

@@ -1,18 +1,18 @@
 /*
- * The messages of the open room: what rows there are, what each looks like, and where the view is scrolled to.
+ * The messages of the open room: what rows there are, and where the view is scrolled to.
  * Its rule: a message is shown as sent only once the server has given it a number.
  */
 
-import { $, element, KeyedList } from "./dom.js";
-import { nameOf } from "./state.js";
+import { $, KeyedList } from "./dom.js";
+import { messageElement } from "./message.js";
+import { mayModerate, nameOf } from "./state.js";
 
 const SAME_BREATH_MS = 5 * 60_000;
 const NEAR_PX = 40;
 const NAMES_SHOWN = 3;
+const QUOTED = 120;
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const day = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long", year: "numeric" });
-const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
 
 export class Timeline {
   #scroller = $("timeline");
@@ -20,10 +20,13 @@ export class Timeline {
   #roomId = null;
   #following = true; // the end: new messages scroll into view
 
-  /** `actions`: {retry(ref), edit(ref), discard(ref)} for messages that failed. */
-  constructor(actions) {
+  /** `actions` as `messageElement` takes them; `earlier()` is called when the view comes near the oldest message. */
+  constructor(actions, earlier) {
     this.#list = new KeyedList($("messages"), (row) => messageElement(row, actions));
-    this.#scroller.addEventListener("scroll", () => (this.#following = this.#isAtEnd()));
+    this.#scroller.addEventListener("scroll", () => {
+      this.#following = this.#isAtEnd();
+      if (this.#scroller.scrollTop < NEAR_PX && !this.#following) earlier();
+    });
     new ResizeObserver(() => this.#following && this.toEnd()).observe(this.#scroller);
   }
 
@@ -63,6 +66,7 @@ function rowsOf(room, { self, online, readBefore }) {
   const seen = seenBy(room, self);
   const firstNew = room.messages.find(({ seq, userId }) => seq > readBefore && userId !== self)?.seq;
   const lastOwn = room.messages.findLast(({ userId }) => userId === self)?.seq;
+  const moderates = mayModerate(room, self);
   const rows = room.messages.map((message, index) => {
     const before = room.messages[index - 1];
     const newDay = !before || day.format(new Date(before.at)) !== day.format(new Date(message.at));
@@ -70,7 +74,13 @@ function rowsOf(room, { self, online, readBefore }) {
       key: message.ref ?? `seq ${message.seq}`,
       message,
       author: message.name ?? nameOf(room, message.userId),
+      self,
       own: message.userId === self,
+      forMe: message.mentions?.includes(self) ?? false,
+      moderates,
+      pins: moderates || room.visibility === "direct", // where all are equal
+      archived: room.archived,
+      quote: quoteOf(room, message.replyTo),
       day: newDay ? day.format(new Date(message.at)) : "",
       isNew: message.seq === firstNew,
       continued: !newDay && message.seq !== firstNew && inOneBreath(before, message),
@@ -80,8 +90,16 @@ function rowsOf(room, { self, online, readBefore }) {
   return [...rows, ...room.unsent.map((unsent) => ({ key: unsent.ref, unsent, online, own: true }))];
 }
 
+function quoteOf(room, messageId) {
+  if (messageId === undefined || messageId === null) return "";
+  const message = room.messages.find((each) => each.messageId === messageId);
+  if (!message) return "In reply to an earlier message";
+  const words = message.content === null ? "a message that cannot be read any more" : message.content.slice(0, QUOTED);
+  return `${message.name ?? nameOf(room, message.userId)}: ${words}`;
+}
+
 function inOneBreath(before, message) {
-  return before.userId === message.userId && Date.parse(message.at) - Date.parse(before.at) < SAME_BREATH_MS;
+  return !message.replyTo && before.userId === message.userId && Date.parse(message.at) - Date.parse(before.at) < SAME_BREATH_MS;
 }
 
 /** seq of the newest shown message at or before each person's mark -> "Seen by ..." */
@@ -98,53 +116,4 @@ function seenBy(room, self) {
 function listing(names) {
   if (names.length <= NAMES_SHOWN) return names.join(", ");
   return `${names.slice(0, NAMES_SHOWN).join(", ")} and ${names.length - NAMES_SHOWN} more`;
-}
-
-function messageElement(row, actions) {
-  return row.unsent ? unsentElement(row, actions) : recordedElement(row);
-}
-
-function recordedElement({ message, author, own, day, isNew, continued, note }) {
-  const { seq, ref, userId, at, content, editedAt, deletedAt } = message;
-  const item = element(
-    "li",
-    { className: `message${own ? " own" : ""}${continued ? " continued" : ""}` },
-    day && element("p", { className: "day" }, day),
-    isNew ? element("p", { className: "new" }, "New") : null,
-    element(
-      "div",
-      { className: "head" },
-      element("span", { className: "author" }, author),
-      element("time", { dateTime: at, title: moment.format(new Date(at)) }, clock.format(new Date(at))),
-      editedAt && content !== null ? element("span", { className: "edited" }, "edited") : null,
-    ),
-    content === null
-      ? element("p", { className: "content gone" }, deletedAt ? "This message was deleted." : "This message cannot be read any more.")
-      : element("p", { className: "content", dir: "auto" }, content),
-    note && element("p", { className: "note" }, note),
-  );
-  Object.assign(item.dataset, { status: "sent", seq, userId, ...(ref && { ref }) });
-  return item;
-}
-
-function unsentElement({ unsent: { ref, content, failure }, online }, actions) {
-  const item = element(
-    "li",
-    { className: "message own" },
-    element("p", { className: "content", dir: "auto" }, content),
-    failure ? failureElement(ref, failure, actions) : element("p", { className: "note" }, online ? "Sending…" : "Waiting for the connection…"),
-  );
-  Object.assign(item.dataset, { status: failure ? "failed" : "pending", ref });
-  return item;
-}
-
-function failureElement(ref, { code, message, retryable }, { retry, edit, discard }) {
-  const button = (label, act) => element("button", { type: "button", onclick: () => act(ref) }, label);
-  return element(
-    "p",
-    { className: "note failure", role: "alert" },
-    `${code === "unconfirmed" ? "Not confirmed" : "Not sent"}: ${message} `,
-    retryable ? button("Try again", retry) : button("Edit", edit),
-    button("Remove", discard),
-  );
 }

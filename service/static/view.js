@@ -32,17 +32,24 @@ export function announce(room, { userId, name, content }) {
 
 export class Surroundings {
   #rooms;
-  #members = new KeyedList($("member-list"), memberElement);
+  #invitations;
+  #members;
 
-  constructor({ open }) {
-    this.#rooms = new KeyedList($("room-list"), (row) => roomElement(row, open));
+  /** `actions`: {open(roomId), join(roomId), write(userId, name), govern(kind, userId, fields)}. */
+  constructor(actions) {
+    this.#rooms = new KeyedList($("room-list"), (row) => roomElement(row, actions));
+    this.#invitations = new KeyedList($("invitation-list"), (row) => invitationElement(row, actions));
+    this.#members = new KeyedList($("member-list"), (row) => memberElement(row, actions));
   }
 
   render(state) {
     const rooms = [...state.rooms.values()].sort((a, b) => a.name.localeCompare(b.name));
-    this.#rooms.render(rooms.map(({ roomId, name, visibility, unread }) => (
-      { key: roomId, roomId, name, visibility, unread, current: roomId === state.open }
+    this.#rooms.render(rooms.map(({ roomId, name, visibility, unread, mentions }) => (
+      { key: roomId, roomId, name, visibility, unread, mentions, current: roomId === state.open }
     )));
+    const invitations = state.invitations.filter(({ roomId }) => !state.rooms.has(roomId));
+    this.#invitations.render(invitations.map(({ roomId, name, by }) => ({ key: roomId, roomId, name, by })));
+    $("invitations").hidden = !invitations.length;
     const room = state.rooms.get(state.open);
     this.#renderRoom(room);
     if (room) this.#renderMembers(room, state.userId);
@@ -52,15 +59,22 @@ export class Surroundings {
   #renderRoom(room) {
     $("room-name").textContent = room?.name ?? "No room open";
     $("empty").hidden = Boolean(room);
-    for (const id of ["timeline", "message-form", "members-toggle", "leave"]) $(id).hidden = !room;
+    for (const id of ["timeline", "members-toggle"]) $(id).hidden = !room;
+    $("room-topic").textContent = room?.topic ?? "";
+    $("typing").textContent = room ? typingSentence(room) : "";
+    $("archived").hidden = !room?.archived;
+    $("message-form").hidden = !room || room.archived;
+    $("leave").hidden = !room || room.visibility === "direct"; // which nobody leaves
+    $("invite-form").hidden = !room || room.visibility === "direct" || room.archived;
     $("load-earlier").hidden = !room?.hasMore;
     $("members").hidden = !room || $("members-toggle").getAttribute("aria-expanded") !== "true";
   }
 
   #renderMembers(room, self) {
     const label = (userId) => nameOf(room, userId) + (userId === self ? " (you)" : "");
-    const rows = [...room.members.values()].map(({ userId, role, status }) => (
-      { key: userId, userId, name: label(userId), role, status: status ?? "offline" }
+    const own = room.visibility === "direct" || room.archived ? "member" : (room.members.get(self)?.role ?? room.role);
+    const rows = [...room.members.values()].map(({ userId, role, status, muted }) => (
+      { key: userId, userId, name: label(userId), role, muted: muted === true, status: status ?? "offline", own, self: userId === self }
     ));
     this.#members.render(rows.sort((a, b) => a.name.localeCompare(b.name)));
     $("members-toggle").textContent = `People (${rows.length}${room.moreMembers ? "+" : ""})`;
@@ -73,29 +87,73 @@ function titleOf(rooms, open) {
   return `${unread ? `(${unread}) ` : ""}${open ? `${open.name} · ` : ""}OnRecord`;
 }
 
-function roomElement({ roomId, name, visibility, unread, current }, open) {
+/** "Bob types…" */
+function typingSentence(room) {
+  const names = room.typing.map((userId) => nameOf(room, userId));
+  if (names.length > 2) return "Several people are typing…";
+  return names.length ? `${names.join(" and ")} ${names.length === 1 ? "is" : "are"} typing…` : "";
+}
+
+function roomElement({ roomId, name, visibility, unread, mentions, current }, { open }) {
+  const hidden = (text) => element("span", { className: "unseen" }, text);
   const button = element(
     "button",
     { type: "button", onclick: () => open(roomId) },
     element("span", { className: "name" }, name),
-    visibility === "private" ? element("span", { className: "hint" }, "private") : null,
-    unread ? element("span", { className: "unread" }, String(unread), element("span", { className: "unseen" }, " unread")) : null,
+    visibility === "public" ? null : element("span", { className: "hint" }, visibility),
+    mentions ? element("span", { className: "mentions" }, "@", hidden(` ${mentions} mentions`)) : null,
+    unread ? element("span", { className: "unread" }, String(unread), hidden(" unread")) : null,
   );
   if (current) button.setAttribute("aria-current", "true");
   const item = element("li", {}, button);
-  Object.assign(item.dataset, { roomId, unread });
+  Object.assign(item.dataset, { roomId, unread, mentions });
   return item;
 }
 
-function memberElement({ userId, name, role, status }) {
+function invitationElement({ roomId, name, by }, { join }) {
+  const item = element(
+    "li",
+    { title: `from ${by}` },
+    element("span", { className: "name" }, name),
+    element("button", { type: "button", onclick: () => join(roomId) }, "Join"),
+  );
+  item.dataset.roomId = roomId;
+  return item;
+}
+
+function memberElement(row, actions) {
+  const { userId, name, role, status, muted } = row;
   const item = element(
     "li",
     { title: userId },
     element("span", { className: "dot" }),
     element("span", { className: "name" }, name),
     role && role !== "member" ? element("span", { className: "hint" }, role) : null,
+    muted ? element("span", { className: "hint" }, "muted") : null,
     element("span", { className: "unseen" }, `, ${status}`),
+    row.self ? null : memberMenu(row, actions),
   );
   Object.assign(item.dataset, { userId, status });
   return item;
+}
+
+/** What the server would allow: it decides, this only leaves out what it would refuse. */
+function memberMenu({ userId, name, role, muted, own }, { write, govern }) {
+  const governs = own === "owner" || (own === "moderator" && role === "member");
+  const item = (label, act) => element("button", { type: "button", onclick: () => ((menu.open = false), act()) }, label);
+  const other = role === "member" ? "moderator" : "member";
+  const menu = element(
+    "details",
+    { className: "menu" },
+    element("summary", { ariaLabel: `What to do with ${name}` }, "⋯"),
+    element(
+      "div",
+      { className: "menu-items" },
+      item("Write to", () => write(userId, name)),
+      governs ? item(muted ? "Unmute" : "Mute", () => govern(muted ? "unmute" : "mute", userId)) : null,
+      own === "owner" ? item(`Make ${other}`, () => govern("role", userId, { role: other })) : null,
+      governs ? item("Remove", () => confirm(`Remove ${name} from this room?`) && govern("kick", userId)) : null,
+    ),
+  );
+  return menu;
 }

@@ -15,6 +15,7 @@ import msgspec
 
 from service.chat import Receipt
 from service.domain.commands import JoinRoom, MoveReadMarker, OpenRoom, PostMessage, RoomCommand, UpdateRoom
+from service.domain.rights import require_voice
 from service.domain.room import require_member, visible_until
 from service.domain.streams import direct_room
 from service.errors import Banned, Malformed, NotAllowed, NotAMember, ProjectionBehind, RoomNotFound
@@ -244,7 +245,7 @@ class Handlers:
 
     async def typing_start(self, session: Session, frame: wire.TypingStart) -> Reply:
         """`typing:start`."""
-        await self._views.ask(require_member, frame.room_id, session.user)
+        await self._views.ask(require_voice, frame.room_id, session.user)
         self._s.typing.start(frame.room_id, session.user, session.id)
         return None
 

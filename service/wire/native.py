@@ -1,11 +1,6 @@
 """The native door, `GET /ws`: a connection from its upgrade to its last frame, by the rules of `docs/protocol.md`."""
 
-import asyncio
 from functools import partial
-from typing import cast
-
-from starlette.responses import PlainTextResponse
-from starlette.websockets import WebSocket
 
 from service.errors import (
     AccountErased,
@@ -33,15 +28,20 @@ from service.protocol.native import (
     parse,
     ref_of,
 )
+from service.wire.addresses import Addresses
 from service.wire.auth import bearer
+from service.wire.deadlines import Deadlines
 from service.wire.frames import text_frame
 from service.wire.origins import allowed_origin
 from service.wire.reception import Reception, described
 from service.wire.services import Services
 from service.wire.session import Session
-from service.wire.transport import ABNORMAL, EXTENSION, Transport
+from service.wire.transport import ABNORMAL, Refused, Transport, Upgrade
 
 NATIVE = "native"
+
+MAX_STRANGERS = 10_000
+"""Connections that have not said yet who they are."""
 
 CLOSES: dict[type[OnRecordError], Close] = {
     AccountErased: Close.ERASED,
@@ -57,10 +57,6 @@ CLOSES: dict[type[OnRecordError], Close] = {
 def native_frame(outgoing: Outgoing) -> bytes:
     """Return an event as a complete frame."""
     return text_frame(encode(outgoing))
-
-
-class _Closed(Exception):
-    """The connection is over; the transport was told why."""
 
 
 class NativeSession(Session):
@@ -86,116 +82,119 @@ class NativeSession(Session):
 
 
 class NativeDoor:
-    """The endpoint of `/ws`."""
+    """The endpoint of `/ws`: see `Door`."""
 
     def __init__(self, services: Services) -> None:
-        self._s = services
-        self._reception = Reception(services, NATIVE)
+        self.s = services
+        self.reception = Reception(services, NATIVE)
+        self._addresses = Addresses(services.settings.trusted_proxies)
+        self.strangers: Deadlines[NativeConversation] = Deadlines(
+            services.settings.connect_timeout, NativeConversation.too_late
+        )
 
-    async def serve(self, websocket: WebSocket) -> None:
-        """Serve one connection."""
-        early = bearer(websocket.headers.get("authorization"))
-        if (denial := await self._denial(websocket, early)) is not None:
-            await websocket.send_denial_response(denial)
-            return
-        await websocket.accept()
-        transport = cast("Transport", websocket.scope["extensions"][EXTENSION])
-        try:
-            await self._converse(websocket, transport, early)
-        finally:
-            self._reception.went(transport.ending.code if transport.ending else ABNORMAL)
-
-    async def _converse(self, websocket: WebSocket, transport: Transport, early: str | None) -> None:
-        try:
-            session = await self._connect(websocket, transport, early)
-        except _Closed:
-            return
-        try:
-            while True:
-                text = await self._receive(websocket, transport)
-                value = self._parse(transport, text)
-                await self._reception.carry_out(session, ref_of(value), partial(decode, text, value))
-        except _Closed:
-            pass
-        finally:
-            await self._reception.end(session)
-
-    async def _denial(self, websocket: WebSocket, early: str | None) -> PlainTextResponse | None:
+    async def knock(self, upgrade: Upgrade) -> Refused | Upgrade:
         """Return why a connection is refused before it is one."""
-        if not allowed_origin(websocket.headers, self._s.settings.origins):
-            self._reception.came("foreign_origin")
-            return PlainTextResponse("This origin is not allowed.", 403)
-        if not self._s.readiness.ready:
-            self._reception.came("not_ready")
-            return PlainTextResponse("The log cannot be reached yet; come back.", 503, {"Retry-After": "1"})
+        if not allowed_origin(upgrade.headers, self.s.settings.origins):
+            self.reception.came("foreign_origin")
+            return Refused(403, "This origin is not allowed.")
+        if not self.s.readiness.ready:
+            self.reception.came("not_ready")
+            return Refused(503, "The log cannot be reached yet; come back.", {"Retry-After": "1"})
+        if len(self.strangers) >= MAX_STRANGERS:
+            self.reception.came("too_many_strangers")
+            return Refused(
+                503, "Too many connections wait to say who they are; come back.", {"Retry-After": "1"}
+            )
         try:
-            if early is not None:
-                self._reception.count(await self._s.tokens.verify(early))
+            if (early := bearer(upgrade.headers.get("authorization"))) is not None:
+                self.reception.count(await self.s.tokens.verify(early))
         except TooManyConnections as error:
-            self._reception.came(error.code)
-            return PlainTextResponse(str(error), 429)
+            self.reception.came(error.code)
+            return Refused(429, str(error))
         except (TokenInvalid, TokenExpired, Unavailable):
             pass  # the first frame may bring a better one
-        return None
+        return upgrade._replace(address=await self._addresses.of(upgrade))
 
-    async def _connect(self, websocket: WebSocket, transport: Transport, early: str | None) -> Session:
+    def open(self, transport: Transport, upgrade: Upgrade) -> "NativeConversation":
+        """Begin a conversation with somebody who has to say who they are in time."""
+        conversation = NativeConversation(self, transport, upgrade)
+        self.strangers.begin(conversation)
+        return conversation
+
+
+class NativeConversation:
+    """What is said over one connection: see `Conversation`."""
+
+    def __init__(self, door: NativeDoor, transport: Transport, upgrade: Upgrade) -> None:
+        self._door = door
+        self._transport = transport
+        self._early = bearer(upgrade.headers.get("authorization"))
+        self._address = upgrade.address
+        self._client = described(upgrade.headers.get("user-agent"))
+        self._session: NativeSession | None = None
+
+    async def take(self, text: str | None) -> None:
+        """Carry out a command; until `connect` has come, no other is looked at."""
+        if self._transport.closing and self._session is None:
+            return
+        if text is None:
+            self._transport.close(Close.MALFORMED, "text frames only")
+            return
         try:
-            async with asyncio.timeout(self._s.settings.connect_timeout):
-                frame = await self._first_frame(websocket, transport)
-        except TimeoutError:
-            self._reception.came("too_late")
-            transport.close(Close.TOKEN_INVALID, "no connect in time")
-            raise _Closed from None
+            value = parse(text)
+        except NotAFrame as error:
+            self._transport.close(Close.MALFORMED, str(error))
+            return
+        if self._session is None:
+            await self._meet(text, value)
+        else:
+            await self._door.reception.carry_out(self._session, ref_of(value), partial(decode, text, value))
+
+    async def ended(self) -> None:
+        """Let the session go."""
+        self._door.strangers.end(self)
+        if self._session is not None:
+            await self._door.reception.end(self._session)
+        ending = self._transport.ending
+        self._door.reception.went(ending.code if ending else ABNORMAL)
+
+    def too_late(self) -> None:
+        """Hear that the time is over in which a client says who it is."""
+        if not self._transport.closing:
+            self._door.reception.came("too_late")
+            self._transport.close(Close.TOKEN_INVALID, "no connect in time")
+
+    async def _meet(self, text: str, value: dict[str, object]) -> None:
+        try:
+            frame = self._as_connect(text, value)
+        except Refusal as error:
+            self._transport.write(text_frame(encode_error(ref_of(value), error)))
+            return
+        self._door.strangers.end(self)
         if frame.protocol != PROTOCOL:
-            self._reception.came("protocol_version")
-            transport.close(Close.PROTOCOL_VERSION, f"this server speaks protocol {PROTOCOL}")
-            raise _Closed
+            self._door.reception.came("protocol_version")
+            self._transport.close(Close.PROTOCOL_VERSION, f"this server speaks protocol {PROTOCOL}")
+            return
         try:
-            identity = await self._reception.check(early if frame.token is None else frame.token)
-            session = NativeSession(transport, self._s.hub, identity, self._s.settings.max_rooms)
-            session.address = websocket.client.host if websocket.client else None
-            session.client = described(websocket.headers.get("user-agent"))
-            await self._reception.admit(session, identity, frame)
+            await self._let_in(frame)
         except OnRecordError as error:
-            self._reception.came(error.code)
+            self._session = None
+            self._door.reception.came(error.code)
             close = CLOSES.get(type(error))
             reason = str(error)[:100] if close else "cannot serve now; come back"
-            transport.close(close or Close.SHUTTING_DOWN, reason)
-            raise _Closed from error
-        return session
+            self._transport.close(close or Close.SHUTTING_DOWN, reason)
 
-    async def _first_frame(self, websocket: WebSocket, transport: Transport) -> Connect:
-        """Return the `connect` frame; until it has come, no other is looked at."""
-        while True:
-            text = await self._receive(websocket, transport)
-            value = self._parse(transport, text)
-            try:
-                return self._as_connect(text, value)
-            except Refusal as error:
-                transport.write(text_frame(encode_error(ref_of(value), error)))
+    async def _let_in(self, frame: Connect) -> None:
+        services, reception = self._door.s, self._door.reception
+        identity = await reception.check(self._early if frame.token is None else frame.token)
+        session = NativeSession(self._transport, services.hub, identity, services.settings.max_rooms)
+        session.address, session.client = self._address, self._client
+        await reception.admit(session, identity, frame)
+        self._session = session
 
     def _as_connect(self, text: str, value: dict[str, object]) -> Connect:
         if value.get("type") != Connect.TYPE:
             raise NotConnected
         frame = decode_connect(text, value)
-        self._reception.check_rooms(frame)
+        self._door.reception.check_rooms(frame)
         return frame
-
-    @staticmethod
-    async def _receive(websocket: WebSocket, transport: Transport) -> str:
-        message = await websocket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise _Closed
-        text = message.get("text")
-        if text is None:
-            transport.close(Close.MALFORMED, "text frames only")
-            raise _Closed
-        return cast("str", text)
-
-    @staticmethod
-    def _parse(transport: Transport, text: str) -> dict[str, object]:
-        try:
-            return parse(text)
-        except NotAFrame as error:
-            transport.close(Close.MALFORMED, str(error))
-            raise _Closed from error

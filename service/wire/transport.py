@@ -9,24 +9,30 @@ The application finds its transport as `scope["extensions"][EXTENSION]`.
 """
 
 import asyncio
+import logging
 import os
 import socket
 from asyncio.transports import BaseTransport
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
+from starlette.datastructures import Headers
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.config import Config
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Request
+from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from service.protocol.close import Close
+from service.wire.deadlines import Deadlines
 from service.wire.frames import PING, Inbound, binary_frame, close_frame, text_frame
+
+log = logging.getLogger("onrecord.transport")
 
 EXTENSION = "onrecord.transport"
 
@@ -36,7 +42,6 @@ CATCHUP_ALLOWANCE = 256 * 1024
 _WATERMARK = CATCHUP_ALLOWANCE // 2  # what is left then, and a batch of 128 KiB, stay within the allowance
 _RECEIVE_AHEAD = 4  # messages the application has not taken yet, before reading stops
 _SLICE = 4096  # bytes parsed at a time: so far can a segment full of tiny messages run past that bound
-_SECOND_LOOK = 0.1  # seconds
 
 ABNORMAL = 1006
 """Stands for a connection that was lost without a word (RFC 6455, section 7.4.1)."""
@@ -99,6 +104,42 @@ class Transport(Protocol):
         """Bytes that wait for the peer."""
 
 
+class Upgrade(NamedTuple):
+    """A request to become a WebSocket."""
+
+    headers: Headers
+    address: str | None
+    """Of the peer."""
+
+
+class Refused(NamedTuple):
+    """Why an upgrade is refused: an HTTP status, and a sentence."""
+
+    status: int
+    sentence: str
+    headers: Mapping[str, str] = {}
+
+
+class Conversation(Protocol):
+    """What is said over one WebSocket. The calls come one after the other, each in a task that lasts no longer."""
+
+    async def take(self, text: str | None) -> None:
+        """Take a message; None is one of bytes."""
+
+    async def ended(self) -> None:
+        """Hear that the connection has ended, once, after the last message."""
+
+
+class Door(Protocol):
+    """Serves the WebSockets of a path without ASGI: no task waits for a connection that says nothing."""
+
+    async def knock(self, upgrade: Upgrade) -> "Refused | Upgrade":
+        """Return why an upgrade is refused, or the upgrade with the address that it counts as coming from."""
+
+    def open(self, transport: Transport, upgrade: Upgrade) -> Conversation:
+        """Begin a conversation."""
+
+
 class WebSocketTransport(Transport, Protocol):
     """The same of a WebSocket, for who speaks a protocol of its own over it."""
 
@@ -132,7 +173,11 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
     The opening handshake and its refusals are uvicorn's. From the accept on, everything is here.
     """
 
-    limits: ClassVar[Limits] = Limits()
+    limits: ClassVar[Limits]
+    doors: ClassVar[Mapping[str, Door]]
+    pings: ClassVar["Deadlines[ChatWebSocketProtocol]"]
+    pongs: ClassVar["Deadlines[ChatWebSocketProtocol]"]
+    """One timer for all connections that are to be sent a ping, and one for all that owe a pong."""
 
     conn: Inbound
 
@@ -157,6 +202,10 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         self._unread = bytearray()  # at most what one read of the socket brought
         self._held = False
         self._app_waits = False
+        self._owes_pong = False
+        self._conversation: Conversation | None = None
+        self._inbox: list[str | None] = []
+        self._talking: asyncio.Task[None] | None = None
 
     # The interface to the rest of the server.
 
@@ -210,6 +259,8 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
     @property
     def taken(self) -> bool:
         """See `Transport.taken`."""
+        if self._conversation is not None:
+            return self._talking is None and not self._inbox
         return self._app_waits and self.queue.empty()
 
     @property
@@ -251,6 +302,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
             self.queue.put_nowait(self._farewell)
             self.ending = Ending(code, by_client)
             self.on_ending()
+            self._talk_on()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
         """Whatever was still awaited here returns, and the application is told if it was not."""
@@ -307,7 +359,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         if not self.handshake_initiated or self.closing:
             return True
         # A client may not send before it has our response (section 4.1); one that does is read after it.
-        return self._open and self.queue.qsize() < _RECEIVE_AHEAD
+        return self._open and self.queue.qsize() + len(self._inbox) < _RECEIVE_AHEAD
 
     def _heed(self) -> None:
         """Act on what the parser has made of one piece."""
@@ -322,8 +374,12 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
             if self.conn.eof_sent:
                 self._hang_up()
             return
-        for message in messages:
-            self.queue.put_nowait(message)
+        if self._conversation is not None:
+            self._inbox += [message.get("text") for message in messages]  # type: ignore[misc] # they are messages
+            self._talk_on()
+        else:
+            for message in messages:
+                self.queue.put_nowait(message)
         if self.conn.eof_sent:
             self._answer_the_end(replies)
         elif replies:
@@ -346,31 +402,126 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
 
     # Heartbeats (RFC 6455, sections 5.5.2 and 5.5.3).
 
+    def schedule_ping(self) -> None:
+        """The next ping is due in `ping_interval` seconds."""
+        self.pings.begin(self)
+
     def send_keepalive_ping(self) -> None:
         """The peer has `ping_timeout` seconds from here."""
-        self.ping_timer = None
         self.write(PING)
         if self._open:
-            self.pong_timer = self.loop.call_later(self.limits.ping_timeout, self.keepalive_timeout)
+            self._owes_pong = True
+            self.pongs.begin(self)
 
     def handle_pong(self, event: Frame) -> None:  # noqa: ARG002 - any pong answers
         """The peer lives."""
-        if self.pong_timer is not None:
-            self.pong_timer.cancel()
-            self.pong_timer = None
+        if self._owes_pong:
+            self._owes_pong = False
+            self.pongs.end(self)
             self.schedule_ping()
 
     def keepalive_timeout(self) -> None:
         """No pong was seen, which is not yet the peer's fault."""
         if self.read_paused:  # the pong may lie where we have not read: the application is slow
-            self.pong_timer = self.loop.call_later(self.limits.ping_timeout, self.keepalive_timeout)
-        else:  # the whole process may have stood still, and uvloop runs what is due before it reads
-            self.pong_timer = self.loop.call_later(_SECOND_LOOK, self.close, Close.NO_PONG, "no pong")
+            self.pongs.begin(self)
+        else:
+            self.close(Close.NO_PONG, "no pong")
+
+    def stop_keepalive(self) -> None:
+        """Send no pings, and expect no pong."""
+        self._owes_pong = False
+        self.pings.end(self)
+        self.pongs.end(self)
+
+    # A door of our own.
+
+    def _knock(self, door: Door, request: Request) -> None:
+        """Ask a door whether it lets a client in, in a task that lasts no longer than the answer takes."""
+        self.handshake_initiated = True
+        response = self.conn.accept(request)
+        if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            self._refuse(response)
+            return
+        headers = [(name.lower().encode(), _bytes(value)) for name, value in request.headers.raw_items()]
+        upgrade = Upgrade(Headers(raw=headers), self.client[0] if self.client else None)
+        self._in_task(self._answer(door, upgrade, response))
+
+    async def _answer(self, door: Door, upgrade: Upgrade, response: Response) -> None:
+        try:
+            answer = await door.knock(upgrade)
+        except Exception:
+            log.exception("knock_failed")
+            answer = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error.")
+        if self.closing:
+            return
+        if isinstance(answer, Refused):
+            denial = self.conn.reject(answer.status, answer.sentence)
+            denial.headers.update(answer.headers)
+            self._refuse(denial)
+            return
+        del response.headers["Date"]
+        self.conn.send_response(response)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.handshake_complete = True
+        self.start_keepalive()
+        self._open = True
+        self._conversation = door.open(self, answer)
+        self._read_on()
+
+    def _refuse(self, response: Response) -> None:
+        self.handshake_complete = True
+        self.close_sent = True
+        self.conn.send_response(response)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.close()
+
+    def _talk_on(self) -> None:
+        """Let the conversation go on where there is something to be told."""
+        if self._conversation is not None and self._talking is None:
+            self._talking = self._in_task(self._talk(self._conversation))
+
+    async def _talk(self, conversation: Conversation) -> None:
+        """Tell what came, and then the end; whatever was received before it is told first."""
+        try:
+            while self._inbox:
+                await self._tell(conversation, self._inbox.pop(0))
+        except asyncio.CancelledError:
+            self.transport.abort()
+            self._farewell = self._farewell or {
+                "type": "websocket.disconnect",
+                "code": ABNORMAL,
+                "reason": "",
+            }
+            raise
+        finally:
+            self._talking = None
+            if self._farewell is not None:
+                self._conversation = None
+                await conversation.ended()
+                self.on_ending = _nothing  # a cycle, which only the collector would find
+
+    async def _tell(self, conversation: Conversation, text: str | None) -> None:
+        try:
+            await conversation.take(text)
+        except Exception:
+            log.exception("conversation_failed")
+            self._inbox.clear()
+            self._leave(_INTERNAL_ERROR, "internal error")
+        self._read_on()
+
+    def _in_task(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
 
     # The application.
 
     def handle_connect(self, event: Request) -> None:
-        """The request is read: uvicorn starts the application, which finds the transport in its scope."""
+        """The request is read: a door answers it, or the application, which finds the transport in its scope."""
+        if (door := self.doors.get(event.path.partition("?")[0])) is not None:
+            self._knock(door, event)
+            return
         super().handle_connect(event)
         if not self.close_sent:  # else the handshake was refused, and there is no application
             self.scope["extensions"][EXTENSION] = cast("dict[object, object]", self)
@@ -458,8 +609,9 @@ def transport_class(
     ping_timeout: float = Limits.ping_timeout,
     close_timeout: float = Limits.close_timeout,
     max_fragments: int = Limits.max_fragments,
+    doors: Mapping[str, Door] | None = None,
 ) -> type[ChatWebSocketProtocol]:
-    """The class to give to uvicorn as `ws`, with these `Limits` (bytes and seconds)."""
+    """The class to give to uvicorn as `ws`, with these `Limits` (bytes and seconds) and `doors` by their paths."""
     limits = Limits(
         max_outbox=max_outbox,
         ping_interval=ping_interval,
@@ -467,4 +619,19 @@ def transport_class(
         close_timeout=close_timeout,
         max_fragments=max_fragments,
     )
-    return type("ChatWebSocketProtocol", (ChatWebSocketProtocol,), {"limits": limits})
+    given = {
+        "limits": limits,
+        "doors": doors or {},
+        "pings": Deadlines(ping_interval, ChatWebSocketProtocol.send_keepalive_ping),
+        "pongs": Deadlines(ping_timeout, ChatWebSocketProtocol.keepalive_timeout),
+    }
+    return type("ChatWebSocketProtocol", (ChatWebSocketProtocol,), given)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _bytes(value: str) -> bytes:
+    # What is not ASCII comes out of `websockets` as it went in, byte by byte.
+    return value.encode("latin-1", errors="surrogateescape")

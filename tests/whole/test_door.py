@@ -210,13 +210,13 @@ async def test_a_token_that_runs_out_ends_the_connection_unless_it_is_renewed(no
 async def test_commands_past_the_rate_are_refused_and_a_flood_ends_the_connection(database: Database) -> None:
     env = environment(database, ONRECORD_RATE_BURST="5", ONRECORD_RATE_PER_SECOND="1")
     async with running(env, "serve") as node, client(node.url, "alice") as alice:
-        for _ in range(5):
-            await alice.say("room:list")
-        with pytest.raises(Refused) as refused:
-            await alice.say("room:list")
-        assert refused.value.code == "too_many_requests"
-        assert 0 < refused.value.error["retryAfter"] <= 1
-        assert refused.value.error["retryable"] is True
+        answers = await asyncio.gather(*(alice.say("room:list") for _ in range(50)), return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, Refused)]
+        assert 0 < len(refused) <= 45, "a burst is let through"
+        for answer in refused:
+            assert answer.code == "too_many_requests"
+            assert 0 < answer.error["retryAfter"] <= 1
+            assert answer.error["retryable"] is True
         with pytest.raises(ConnectionClosed):
             while True:
                 await alice.socket.send(json.dumps({"type": "room:list", "ref": "flood"}))

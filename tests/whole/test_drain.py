@@ -77,7 +77,8 @@ async def test_a_drain_that_the_database_holds_up_ends_within_its_seconds(databa
 async def test_everybody_is_closed_with_4000_and_their_sessions_are_closed_on_the_record(
     database: Database,
 ) -> None:
-    async with running(environment(database), "serve") as node, AsyncExitStack() as stack:
+    env = environment(database, ONRECORD_DRAIN_SECONDS="300")
+    async with running(env, "serve") as node, AsyncExitStack() as stack:
         people = [await stack.enter_async_context(client(node.url, f"user-{n}")) for n in range(250)]
         node.process.send_signal(signal.SIGTERM)
         assert {await person.closed() for person in people} == {4000}

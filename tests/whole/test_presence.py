@@ -73,7 +73,7 @@ async def test_a_disconnect_is_told_after_the_grace_and_a_return_too(node: Proce
 
 
 async def test_a_reconnect_within_the_grace_is_silent(database: Database) -> None:
-    async with running(environment(database, ONRECORD_DISCONNECT_GRACE="3"), "serve") as node:
+    async with running(environment(database, ONRECORD_DISCONNECT_GRACE="5"), "serve") as node:
         async with client(node.url, "alice") as alice:
             await alice.join("general")
             for _ in range(4):
@@ -82,8 +82,7 @@ async def test_a_reconnect_within_the_grace_is_silent(database: Database) -> Non
                     await asyncio.sleep(0.3)
                     bob.cut()
                 await asyncio.sleep(0.7)
-            await alice.until(lambda: notices(alice, "bob"))
-            assert presence(alice, "bob")[-1] == "offline"
+            await alice.until(lambda: presence(alice, "bob")[-1:] == ["offline"])  # told after the notice
             assert presence(alice, "bob").count("offline") == 1
             assert len(notices(alice, "bob")) == 1
 
@@ -192,6 +191,24 @@ async def test_without_a_ref_neither_typing_nor_presence_is_acked(node: Process)
             await alice.socket.send(text)
         await alice.say("room:list", ref="last")
         assert [event.get("ref") for event in alice.heard if event["type"] == "ack"][1:] == ["last"]
+
+
+async def test_who_may_not_speak_is_not_shown_as_typing(node: Process) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+        await alice.join("general")
+        await bob.join("general")
+        await alice.say("room:mute", roomId="general", userId="bob")
+        with pytest.raises(Refused) as refused:
+            await bob.say("typing:start", roomId="general")
+        assert refused.value.code == "muted"
+        await alice.say("room:unmute", roomId="general", userId="bob")
+        await alice.say("room:archive", roomId="general")
+        with pytest.raises(Refused) as refused:
+            await bob.say("typing:start", roomId="general")
+        assert refused.value.code == "room_archived"
+        await bob.say("typing:stop", roomId="general")
+        await bob.say("message:history", roomId="general")
+        assert not alice.events("typing:start")
 
 
 # Two nodes

@@ -165,3 +165,14 @@ async def test_members_are_paged_by_user_id(node: Process) -> None:
         assert offline["members"] == [
             {"userId": "user-01", "name": "user-01", "role": "member", "status": "offline", "lastSeen": None}
         ]
+
+
+async def test_a_room_has_a_name_of_which_something_shows(node: Process) -> None:
+    async with client(node.url, "alice") as alice:
+        await alice.say("room:create", roomId="plans", name="Plans", visibility="public")
+        for kind, fields in (("room:create", {"visibility": "public"}), ("room:update", {"roomId": "plans"})):
+            with pytest.raises(Refused) as refused:
+                await alice.say(kind, name=" \t", **fields)
+            assert refused.value.code == "malformed"
+            assert "$.name" in refused.value.error["message"]
+        assert not alice.events("room:updated")
