@@ -9,7 +9,9 @@ from uuid import uuid4
 import psycopg
 
 from tests.databases import Database
+from tests.log.nodes import until
 from tests.whole.client import Client, client
+from tests.whole.cluster import closings, sessions, still_open
 from tests.whole.processes import Process, environment, run, running
 
 APPEND_LOCK = 7236109
@@ -86,3 +88,23 @@ async def test_everybody_is_closed_with_4000_and_their_sessions_are_closed_on_th
     with psycopg.connect(database.owner_url) as connection:
         rows = connection.execute("SELECT count(*) FROM open_sessions").fetchone()
     assert rows == (0,)
+
+
+async def test_a_node_that_stops_waits_until_its_sessions_are_closed_on_the_record(
+    database: Database,
+) -> None:
+    env = environment(database, ONRECORD_DRAIN_SECONDS="300")
+    async with running(env, "serve") as node, AsyncExitStack() as stack:
+        people = [await stack.enter_async_context(client(node.url, f"user-{n}")) for n in range(5)]
+        async with asyncio.timeout(60):
+            await until(lambda: sum(len(sessions(database, person.user)) for person in people) == 5)
+        async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as owner:
+            await owner.execute("SELECT pg_advisory_lock(%s)", [APPEND_LOCK])  # no commit gets through
+            node.process.send_signal(signal.SIGTERM)
+            assert {await person.closed() for person in people} == {4000}
+            await asyncio.sleep(2)  # longer than the server itself takes
+            assert node.process.returncode is None, "it did not wait"
+            await owner.execute("SELECT pg_advisory_unlock(%s)", [APPEND_LOCK])
+        assert await node.process.wait() == 0
+    assert still_open(database) == 0
+    assert [closings(database, person.user).popitem()[1][0][0] for person in people] == ["shutting_down"] * 5
