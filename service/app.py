@@ -27,6 +27,7 @@ from service.wire.drain import drain
 from service.wire.http import Http
 from service.wire.native import NativeDoor
 from service.wire.problem import problem
+from service.wire.requests import http_class
 from service.wire.services import Services
 from service.wire.socketio.door import SocketIoDoor
 from service.wire.transport import transport_class
@@ -82,6 +83,7 @@ class Server(uvicorn.Server):
                 application(services, self._socketio),
                 host=settings.host,
                 port=settings.port,
+                http=http_class(),
                 ws=transport_class(
                     doors={"/ws": NativeDoor(services)},
                     max_outbox=settings.max_outbox,

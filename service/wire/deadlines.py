@@ -30,6 +30,9 @@ class Deadlines(Generic[T]):
     def __len__(self) -> int:
         return len(self._waits)
 
+    def __contains__(self, one: T) -> bool:
+        return one in self._waits
+
     def begin(self, one: T) -> None:
         """Let somebody wait from now on, anew where they waited already."""
         loop = asyncio.get_running_loop()

@@ -1,0 +1,112 @@
+"""uvicorn's HTTP class with a limit on how long, and how large, a request may be while it comes in.
+
+The rule: whoever opens a connection says soon, and briefly, what they want. The time runs from the connection, or from
+the first byte of a later request, and no byte that trickles in renews it; only a complete head does, once, for the
+body. What is answered slowly is not the client's fault and has no limit here: neither has a WebSocket, from its upgrade
+on (see `service.wire.transport`), nor a connection between two requests, which uvicorn itself closes.
+"""
+
+import asyncio
+from typing import Any, ClassVar, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from service.wire.deadlines import Deadlines
+
+PART_SECONDS = 8.0
+"""For a request's head, and again for its body."""
+
+MAX_HEAD = 64 * 1024
+"""Bytes of a head: far more than any browser sends, with all its cookies."""
+
+_REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class TimedHttpProtocol(HttpToolsProtocol):
+    """One connection that speaks HTTP; `http_class` gives it its time.
+
+    For metrics: `overdue` and `oversized`, the connections of a class that were closed for either.
+    """
+
+    waits: ClassVar[Deadlines["TimedHttpProtocol"]]
+    overdue: ClassVar[int] = 0
+    oversized: ClassVar[int] = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
+        """The time for the first request begins."""
+        super().connection_made(transport)
+        self._in_head = True
+        self._head_size = 0
+        self.waits.begin(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody waits for anything any more."""
+        self.waits.end(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Let uvicorn parse it, unless that makes the head too large."""
+        self._wait()  # empty lines may come before a request, and are none
+        if self._in_head:
+            self._head_size += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_size > MAX_HEAD and not self.transport.is_closing():
+            type(self).oversized += 1
+            self._refuse(b"431 Request Header Fields Too Large")
+
+    def handle_websocket_upgrade(self) -> None:
+        """The connection is the WebSocket's."""
+        self._in_head = False
+        self.waits.end(self)
+        super().handle_websocket_upgrade()
+
+    def on_message_begin(self) -> None:
+        """A request begins, perhaps in the piece that ended another."""
+        super().on_message_begin()
+        if self not in self.waits:
+            self.waits.begin(self)
+
+    def on_headers_complete(self) -> None:
+        """The head is there; now the body has its time."""
+        self._in_head = False
+        self.waits.begin(self)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """All is there; from here on the client waits for us."""
+        self._in_head = True
+        self._head_size = 0
+        self.waits.end(self)
+        super().on_message_complete()
+
+    def late(self) -> None:
+        """The time of the head, or that of the body, is over."""
+        if self.flow.read_paused:  # it may lie where we have not read: the application is slow
+            self.waits.begin(self)
+            return
+        type(self).overdue += 1
+        if self._head_size and not self._answering():
+            self._refuse(b"408 Request Timeout")
+        else:
+            self.transport.close()
+
+    def _wait(self) -> None:
+        if not self._answering() and self not in self.waits:
+            self.waits.begin(self)
+
+    def _answering(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
+        return cycle is not None and not cycle.response_complete
+
+    def _refuse(self, status: bytes) -> None:
+        """Answer and close; where an answer to an earlier request is under way, it would stand in its midst."""
+        if not self._answering():
+            self.transport.write(_REFUSAL % status)
+        self.transport.close()
+
+
+def http_class(part_seconds: float = PART_SECONDS) -> type[TimedHttpProtocol]:
+    """The class to give to uvicorn as `http`; its connections share one timer."""
+    waits: Deadlines[TimedHttpProtocol] = Deadlines(part_seconds, TimedHttpProtocol.late)
+    fields: dict[str, Any] = {"waits": waits, "overdue": 0, "oversized": 0}
+    return type("TimedHttpProtocol", (TimedHttpProtocol,), fields)

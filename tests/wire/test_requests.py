@@ -1,0 +1,187 @@
+"""Who is silent, dribbles or floods before a request is complete is closed in time; nobody else notices."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import uvloop
+from websockets.sync.client import connect
+
+from service.wire.requests import MAX_HEAD, TimedHttpProtocol, http_class
+from service.wire.transport import transport_class
+from tests.wire.transport.server import PATIENCE, App, LiveServer, Message, Receive, Send, echo, eventually
+
+LOOPS: list[Callable[[], Any]] = [asyncio.SelectorEventLoop, uvloop.new_event_loop]
+
+Serve = Callable[..., tuple[LiveServer, type[TimedHttpProtocol]]]
+
+
+@pytest.fixture(params=LOOPS, ids=["asyncio", "uvloop"])
+def serve(request: pytest.FixtureRequest) -> Iterator[Serve]:
+    with ExitStack() as stack:
+
+        def start(app: App, seconds: float = 0.5) -> tuple[LiveServer, type[TimedHttpProtocol]]:
+            http = http_class(seconds)
+            server = LiveServer(app, transport_class(), request.param, 128 * 1024, http)
+            return stack.enter_context(server), http
+
+        yield start
+
+
+async def answer(scope: Message, receive: Receive, send: Send) -> None:
+    """Read a request to its end, then say how long its body was; WebSockets are echoed."""
+    if scope["type"] == "websocket":
+        await echo(scope, receive, send)
+        return
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    body = str(size).encode()
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]}
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+def client(server: LiveServer) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), PATIENCE)
+
+
+def rest(tcp: socket.socket) -> bytes:
+    """Everything until the server closes."""
+    received = b""
+    try:
+        while data := tcp.recv(65536):
+            received += data
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def dribble(tcp: socket.socket, start: bytes, more: bytes) -> bytes:
+    """Send a little now and then, for as long as the server lets us; return what it said."""
+    over = threading.Event()
+
+    def go_on() -> None:
+        while not over.wait(0.02):
+            try:
+                tcp.sendall(more)
+            except OSError:
+                return
+
+    tcp.sendall(start)
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        return rest(tcp)
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_who_never_says_anything_is_closed_without_a_word(serve: Serve) -> None:
+    server, http = serve(answer)
+    with client(server) as tcp:
+        assert rest(tcp) == b""
+    assert http.overdue == 1
+    eventually(server.idle)
+
+
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [
+        (b"GET / HTTP/1.1\r\n", b"X-Slow: 1\r\n"),
+        (b"GET / HTTP/1.1\r\nX-Slow: ", b"a"),
+        (b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n", b"X-Slow: 1\r\n"),
+        (b"GET /", b"a"),
+        (b"", b"\r\n"),
+    ],
+    ids=["headers", "one header", "an upgrade", "a path", "empty lines"],
+)
+def test_a_dribbled_head_is_answered_with_408_in_time(serve: Serve, start: bytes, more: bytes) -> None:
+    server, http = serve(answer)
+    with client(server) as tcp:
+        assert dribble(tcp, start, more).startswith(b"HTTP/1.1 408 ")
+    assert http.overdue == 1
+    eventually(server.idle)
+
+
+def test_a_dribbled_body_ends_the_connection_and_the_request(serve: Serve) -> None:
+    server, http = serve(answer)
+    with client(server) as tcp:
+        assert dribble(tcp, b"POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n", b"a") == b""
+    assert http.overdue == 1
+    eventually(server.idle)
+
+
+def test_a_second_request_on_a_connection_has_its_own_time(serve: Serve) -> None:
+    server, http = serve(answer)
+    with client(server) as tcp:
+        tcp.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert tcp.recv(1) == b"H"
+        said = dribble(tcp, b"GET / HTTP/1.1\r\n", b"X-Slow: 1\r\n")
+        assert said.startswith(b"TTP/1.1 200 ")
+        assert b"HTTP/1.1 408 " in said
+    assert http.overdue == 1
+
+
+@pytest.mark.parametrize("piece", [b"a" * 1000, b"X-More: 1\r\n" * 100], ids=["one header", "many headers"])
+def test_an_endless_head_is_refused_with_431(serve: Serve, piece: bytes) -> None:
+    server, http = serve(answer, 30)
+    with client(server) as tcp:
+        tcp.sendall(b"GET / HTTP/1.1\r\nX-Long: " + b"\r\n" * piece.startswith(b"X"))
+        sent = 0
+        try:
+            while sent < 100 * MAX_HEAD:
+                tcp.sendall(piece)
+                sent += len(piece)
+        except OSError:
+            pass
+        assert sent < 100 * MAX_HEAD
+    eventually(lambda: http.oversized == 1)
+    eventually(server.idle)
+
+
+def test_a_large_head_within_the_limit_and_a_body_beyond_it_are_served(serve: Serve) -> None:
+    server, http = serve(answer, 30)
+    with client(server) as tcp:
+        head = b"POST / HTTP/1.1\r\nConnection: close\r\nCookie: %s\r\nContent-Length: %d\r\n\r\n"
+        tcp.sendall(head % (b"a" * (MAX_HEAD - 1000), 10 * MAX_HEAD) + bytes(10 * MAX_HEAD))
+        assert rest(tcp).endswith(b"\r\n\r\n%d" % (10 * MAX_HEAD))
+    assert (http.oversized, http.overdue) == (0, 0)
+
+
+def test_a_slow_answer_is_not_the_clients_fault(serve: Serve) -> None:
+    async def slow(scope: Message, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(1)
+        await answer(scope, receive, send)
+
+    server, http = serve(slow, 0.2)
+    with client(server) as tcp:
+        tcp.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+        assert rest(tcp).startswith(b"HTTP/1.1 200 ")
+    assert http.overdue == 0
+
+
+def test_a_websocket_outlives_the_time_and_hears_nothing_of_the_silent(serve: Serve) -> None:
+    server, http = serve(answer, 0.5)
+    with connect(server.url) as bystander, ExitStack() as stack:
+        silent = [stack.enter_context(client(server)) for _ in range(100)]
+        for number in range(20):
+            bystander.send(str(number))
+            assert bystander.recv(timeout=PATIENCE) == str(number)
+            time.sleep(0.05)
+        assert [rest(tcp) for tcp in silent] == [b""] * 100
+        bystander.send("still here")
+        assert bystander.recv(timeout=PATIENCE) == "still here"
+    assert http.overdue == 100
+    assert len(http.waits) == 0
