@@ -30,7 +30,7 @@ from service.wire.problem import problem
 from service.wire.requests import http_class
 from service.wire.services import Services
 from service.wire.socketio.door import SocketIoDoor
-from service.wire.transport import transport_class
+from service.wire.websocket import transport_class
 
 if TYPE_CHECKING:
     from service.embedded import Servers  # comes with the development extra

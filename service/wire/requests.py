@@ -3,7 +3,7 @@
 The rule: whoever opens a connection says soon, and briefly, what they want. The time runs from the connection, or from
 the first byte of a later request, and no byte that trickles in renews it; only a complete head does, once, for the
 body. What is answered slowly is not the client's fault and has no limit here: neither has a WebSocket, from its upgrade
-on (see `service.wire.transport`), nor a connection between two requests, which uvicorn itself closes.
+on (see `service.wire.websocket`), nor a connection between two requests, which uvicorn itself closes.
 """
 
 import asyncio

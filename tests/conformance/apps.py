@@ -18,7 +18,7 @@ from service.protocol.socketio import Packet
 from service.wire.engineio import Connection, Engine, Settings
 from service.wire.socketio.server import Server
 from service.wire.socketio.socket import Socket
-from service.wire.transport import transport_class
+from service.wire.websocket import transport_class
 
 MAX_PAYLOAD = 1_000_000
 SETTINGS = Settings(

@@ -13,7 +13,7 @@ import uvloop
 from websockets.sync.client import connect
 
 from service.wire.requests import MAX_HEAD, TimedHttpProtocol, http_class
-from service.wire.transport import transport_class
+from service.wire.websocket import transport_class
 from tests.wire.transport.server import PATIENCE, App, LiveServer, Message, Receive, Send, echo, eventually
 
 LOOPS: list[Callable[[], Any]] = [asyncio.SelectorEventLoop, uvloop.new_event_loop]

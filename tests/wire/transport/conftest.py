@@ -1,6 +1,6 @@
 """Every test here runs against every transport class, on every loop.
 
-A class joins by its factory, which takes the keywords of `service.wire.transport.transport_class`.
+A class joins by its factory, which takes the keywords of `service.wire.websocket.transport_class`.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from service.wire.transport import transport_class
+from service.wire.websocket import transport_class
 from tests.wire.transport.server import App, LiveServer
 
 TRANSPORTS: list[Callable[..., type[asyncio.Protocol]]] = [transport_class]
