@@ -4,18 +4,17 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-import uvloop
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from service import logs, supervise, workers
+from service import console, logs, supervise, workers
 from service.errors import OnRecordError
 from service.log import schema
 from service.metrics.endpoint import aside, open_to_strangers
@@ -149,7 +148,7 @@ def run_serve(settings: Settings) -> int:
         async with _served(settings) as services:
             await Server(services, _say_ready).serve()
 
-    _run(run())
+    console.run(run())
     return 0
 
 
@@ -163,14 +162,14 @@ def run_worker(settings: Settings, parent: workers.Parent) -> int:
             listener = workers.listener(settings.host, settings.port)
             await Server(services, parent.ready).serve([listener])
 
-    _run(run())
+    console.run(run())
     return 0
 
 
 def run_workers(settings: Settings, count: int) -> int:
     """`onrecord serve --workers N`: their parent, until it is told to stop."""
     logs.configure(settings, words=False)
-    return int(_run(workers.run(settings, count, _say_ready)))
+    return int(console.run(workers.run(settings, count, _say_ready)))
 
 
 def run_dev(settings: Settings, servers: "Servers") -> int:
@@ -184,7 +183,7 @@ def run_dev(settings: Settings, servers: "Servers") -> int:
             async with supervise.background(project=lambda: project(following, sealer(settings))):
                 await Server(services, _welcome).serve()
 
-    _run(run())
+    console.run(run())
     return 0
 
 
@@ -221,8 +220,3 @@ def _welcome(address: str) -> None:
         "  Ctrl-C stops it; the history stays.\n",
         flush=True,
     )
-
-
-def _run(main: Coroutine[Any, Any, Any]) -> Any:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as running:
-        return running.run(main)

@@ -18,6 +18,7 @@ from service.audit.line import Form
 from service.audit.person_view import PersonViews
 from service.audit.register import NotRecorded
 from service.audit.replay import replay
+from service.console import say
 from service.domain.events import AuditRead
 from service.errors import Refusal
 from service.log.keys import KeyRing
@@ -116,6 +117,5 @@ def _print(
     try:
         asyncio.run(run())
     except Refusal as problem:
-        print(problem, file=sys.stderr)  # noqa: T201 - a command's words
-        return 1
+        return say(problem)
     return 0

@@ -4,7 +4,6 @@ What they do is recorded in the name of the operating system's user.
 """
 
 import asyncio
-import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from service.audit.erase import erase
 from service.audit.holds import Hold, in_force, place, release
 from service.audit.leaving import leave_rooms
 from service.audit.retention import expire, keep_for
+from service.console import print_json, say
 from service.errors import ProjectionBehind, Refusal
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper
@@ -73,7 +73,7 @@ def run_erase(settings: Settings, person: str, ground: str) -> int:
         )
         left = await _leave_rooms(settings, connection, mapper, person)
         purged = await _purged(connection, erased.position)
-        _print(Summary(person, erased.position, timestamp(erased.at), erased.keys, left, purged))
+        print_json(Summary(person, erased.position, timestamp(erased.at), erased.keys, left, purged))
         _say_erased(person, left=left is not None, purged=purged)
 
     return _run(settings, run)
@@ -86,7 +86,7 @@ def run_hold(settings: Settings, held: str, ground: str) -> int:
         placed = await place(
             connection, mapper, held, ground=ground, by=operator(), deadline=settings.database_timeout
         )
-        _print(_shown(placed))
+        print_json(_shown(placed))
 
     return _run(settings, run)
 
@@ -98,7 +98,7 @@ def run_release(settings: Settings, held: str, ground: str) -> int:
         released = await release(
             connection, mapper, held, ground=ground, by=operator(), deadline=settings.database_timeout
         )
-        _print(_shown(released))
+        print_json(_shown(released))
 
     return _run(settings, run)
 
@@ -108,7 +108,7 @@ def run_holds(settings: Settings) -> int:
 
     async def run(connection: "asyncpg.Connection[Any]", mapper: Mapper) -> None:
         for hold in await in_force(connection, mapper, settings.database_timeout):
-            _print(_shown(hold))
+            print_json(_shown(hold))
 
     return _run(settings, run)
 
@@ -120,8 +120,8 @@ def run_retention(settings: Settings, room: str, days: int | None) -> int:
         before = await keep_for(
             connection, mapper, room, days, by=operator(), deadline=settings.database_timeout
         )
-        _print(Rule(room, days, before))
-        _say(f"What was said in {room} before this stays as it is; see docs/audit.md.")
+        print_json(Rule(room, days, before))
+        say(f"What was said in {room} before this stays as it is; see docs/audit.md.")
 
     return _run(settings, run)
 
@@ -131,7 +131,7 @@ def run_expire(settings: Settings) -> int:
 
     async def run(connection: "asyncpg.Connection[Any]", mapper: Mapper) -> None:
         for done in await expire(connection, mapper, by=operator(), deadline=settings.database_timeout):
-            _print(done)
+            print_json(done)
 
     return _run(settings, run)
 
@@ -157,8 +157,7 @@ def _run(
     try:
         asyncio.run(run())
     except Refusal as problem:
-        _say(str(problem))
-        return 1
+        return say(problem)
     return 0
 
 
@@ -192,22 +191,14 @@ async def _past(connection: "asyncpg.Connection[Any]", tables: Sequence[str], po
 
 
 def _say_erased(person: str, *, left: bool, purged: bool) -> None:
-    _say(f"{person} is erased: nobody is shown a word of theirs any more, and none can be read in the log.")
+    say(f"{person} is erased: nobody is shown a word of theirs any more, and none can be read in the log.")
     if not left:
-        _say("They are still in their rooms: run this again when `onrecord project run` has caught up.")
+        say("They are still in their rooms: run this again when `onrecord project run` has caught up.")
     if not purged:
-        _say(
+        say(
             "The read models still hold what they wrote, unseen, until `onrecord project run` has come past it."
         )
-    _say("Backups made before hold their keys: see docs/audit.md.")
-
-
-def _print(shown: msgspec.Struct) -> None:
-    print(msgspec.json.encode(shown).decode())  # noqa: T201 - a command's output
-
-
-def _say(words: str) -> None:
-    print(words, file=sys.stderr)  # noqa: T201 - a command's words
+    say("Backups made before hold their keys: see docs/audit.md.")
 
 
 _PAST = """

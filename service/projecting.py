@@ -1,17 +1,14 @@
 """What the commands about read models run, put together from the parts; beside `service.app`, under the same rule."""
 
-import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
-import msgspec
-import uvloop
 
 from projections import PROJECTIONS, check
 from projections.projector import Projector
 from projections.runner import Watch
-from service import logs, supervise
+from service import console, logs, supervise
 from service.audit.sealer import Sealer
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper
@@ -34,7 +31,7 @@ def run_projector(settings: Settings, only: str | None) -> int:
             sealing = None if only else sealer(settings)
             await _watched(settings, following, sealing)
 
-    _run(run())
+    console.run(run())
     return 0
 
 
@@ -56,11 +53,11 @@ def run_project_status(settings: Settings, names: Sequence[str]) -> int:
             wanted = {projection.name for projection in _chosen(names)}
             for line in await check.status(connection):
                 if line["name"] in wanted:
-                    _print_json(line)
+                    console.print_json(line)
         finally:
             await connection.close()
 
-    _run(run())
+    console.run(run())
     return 0
 
 
@@ -75,10 +72,10 @@ def run_project_verify(settings: Settings, names: Sequence[str]) -> int:
         finally:
             await connection.close()
         for line in results:
-            _print_json(line)
+            console.print_json(line)
         return all(line["equal"] for line in results)
 
-    return 0 if _run(run()) else 1
+    return 0 if console.run(run()) else 1
 
 
 async def project(following: Projector, sealing: Sealer | None) -> None:
@@ -104,12 +101,3 @@ def projector(settings: Settings, only: str | None = None, watch: Watch | None =
 def _chosen(names: Sequence[str]) -> list[Any]:
     known = {projection.name: projection for projection in PROJECTIONS}
     return [known[name] for name in names] if names else list(known.values())
-
-
-def _print_json(value: object) -> None:
-    print(msgspec.json.encode(value).decode())  # noqa: T201 - a command's output
-
-
-def _run(main: Coroutine[Any, Any, Any]) -> Any:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as running:
-        return running.run(main)

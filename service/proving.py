@@ -19,6 +19,7 @@ from service.audit.scope import OnePerson, OneRoom, Scope
 from service.audit.sealer import Sealer
 from service.audit.verify import Tampered, verify
 from service.auditing import asked_for, record
+from service.console import say
 from service.domain.events import AuditRead
 from service.errors import Refusal
 from service.log.keys import KeyRing
@@ -47,7 +48,7 @@ def run_checkpoint(settings: Settings) -> int:
         async with _connection(settings) as connection:
             keys = await seal_keys.load(connection, settings.key_encryption_key)
             newest = await seals.newest(connection, keys)
-        return _print(newest.note) if newest else _say(_NOTHING)
+        return _print(newest.note) if newest else say(_NOTHING)
 
     return _found(run())
 
@@ -60,7 +61,7 @@ def run_keys(settings: Settings, *, rotate: bool) -> int:
             if rotate:
                 await seal_keys.rotate(connection, settings.key_encryption_key)
             keys = await seal_keys.load(connection, settings.key_encryption_key)
-        return _print("".join(f"{key.verifier}\n" for key in keys)) if keys else _say(_NOTHING)
+        return _print("".join(f"{key.verifier}\n" for key in keys)) if keys else say(_NOTHING)
 
     return _found(run())
 
@@ -74,9 +75,9 @@ def run_verify(settings: Settings, against: str | None) -> int:
                 verified = await verify(connection, settings.key_encryption_key, against)
             except Tampered as found:
                 _print(f"bad {found.position}\n")
-                return _say(f"Position {found.position}: {found}.")
+                return say(f"Position {found.position}: {found}.")
         if verified.unsealed:
-            _say(f"{verified.unsealed} events after them are not sealed yet.")
+            say(f"{verified.unsealed} events after them are not sealed yet.")
         return _print(f"ok {verified.size}\n")
 
     return _found(run())
@@ -126,7 +127,7 @@ def _progress() -> Tell:
         nonlocal said
         if time.monotonic() - said >= TELL_EVERY:
             said = time.monotonic()
-            _say(f"{count} events, position {position} of {last}")
+            say(f"{count} events, position {position} of {last}")
 
     return tell
 
@@ -136,13 +137,13 @@ def _found(main: Coroutine[Any, Any, int]) -> int:
     try:
         return asyncio.run(main)
     except (seals.NotSealed, seal_keys.SealKeyInvalid, CannotExport, Refusal) as problem:
-        return _say(str(problem))
+        return say(problem)
     except NoteInvalid as problem:
-        return _say(f"The newest checkpoint was changed: {problem}. Run `onrecord audit verify`.")
+        return say(f"The newest checkpoint was changed: {problem}. Run `onrecord audit verify`.")
     except OSError as problem:
         if problem.filename is None:
             raise
-        return _say(f"{problem.filename} cannot be written: {problem.strerror}.")
+        return say(f"{problem.filename} cannot be written: {problem.strerror}.")
 
 
 @asynccontextmanager
@@ -160,8 +161,3 @@ def _print(text: str) -> int:
     sys.stdout.buffer.write(text.encode())  # UTF-8 whatever the locale
     sys.stdout.buffer.flush()
     return 0
-
-
-def _say(words: str) -> int:
-    print(words, file=sys.stderr)  # noqa: T201 - a command's words
-    return 1

@@ -1,14 +1,13 @@
 """What `onrecord keys` runs: how people's keys are wrapped, and wrapping them anew; beside `service.app`."""
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
-import msgspec
 
 from service.audit import seal_keys
+from service.console import print_json, say
 from service.log.rewrap import Wrapped, count, rewrap
 from service.log.wrapping import Wrapping
 from service.settings import Settings
@@ -43,13 +42,8 @@ def _run(settings: Settings, url: str, work: Work) -> int:
     try:
         found = asyncio.run(run())
     except seal_keys.SealKeyInvalid as problem:
-        return _say(str(problem))
-    print(msgspec.json.encode(found).decode())  # noqa: T201 - a command's output
+        return say(problem)
+    print_json(found)
     if found.unknown:
-        return _say(f"{found.unknown} keys are wrapped by none of the keys in ONRECORD_KEY_ENCRYPTION_KEY.")
+        return say(f"{found.unknown} keys are wrapped by none of the keys in ONRECORD_KEY_ENCRYPTION_KEY.")
     return 0
-
-
-def _say(words: str) -> int:
-    print(words, file=sys.stderr)  # noqa: T201 - a command's words
-    return 1

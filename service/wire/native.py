@@ -32,16 +32,12 @@ from service.wire.addresses import Addresses
 from service.wire.auth import bearer
 from service.wire.deadlines import Deadlines
 from service.wire.frames import text_frame
-from service.wire.origins import allowed_origin
 from service.wire.reception import Reception, described
 from service.wire.services import Services
 from service.wire.session import Session
 from service.wire.transport import ABNORMAL, Refused, Transport, Upgrade
 
 NATIVE = "native"
-
-MAX_STRANGERS = 10_000
-"""Connections that have not said yet who they are."""
 
 CLOSES: dict[type[OnRecordError], Close] = {
     AccountErased: Close.ERASED,
@@ -94,17 +90,8 @@ class NativeDoor:
 
     async def knock(self, upgrade: Upgrade) -> Refused | Upgrade:
         """Return why a connection is refused before it is one."""
-        if not allowed_origin(upgrade.headers, self.s.settings.origins):
-            self.reception.came("foreign_origin")
-            return Refused(403, "This origin is not allowed.")
-        if not self.s.readiness.ready:
-            self.reception.came("not_ready")
-            return Refused(503, "The log cannot be reached yet; come back.", {"Retry-After": "1"})
-        if len(self.strangers) >= MAX_STRANGERS:
-            self.reception.came("too_many_strangers")
-            return Refused(
-                503, "Too many connections wait to say who they are; come back.", {"Retry-After": "1"}
-            )
+        if (shut := self.reception.shut(upgrade.headers, len(self.strangers))) is not None:
+            return shut
         try:
             if (early := bearer(upgrade.headers.get("authorization"))) is not None:
                 self.reception.count(await self.s.tokens.verify(early))

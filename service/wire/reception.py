@@ -8,6 +8,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
+
+from starlette.datastructures import Headers
 
 from service.chat import Receipt
 from service.domain.person import require_standing
@@ -27,18 +30,25 @@ from service.protocol.close import Close
 from service.protocol.commands import Connect, Frame, MessageRead
 from service.wire.auth import CHAT, Identity
 from service.wire.handlers import Handlers, Later, Reply, Then
+from service.wire.origins import allowed_origin
 from service.wire.services import Services
 from service.wire.session import Session
 from service.wire.tally import OK, UNREAD, outcome
+from service.wire.transport import Refused
 
 MAX_REFUSED = 100
 """Commands in a row that may be refused as too many, before the connection is closed with 4009."""
+
+MAX_STRANGERS = 10_000
+"""Connections at a door that have not said yet who they are: they cost their sender next to nothing."""
 
 MAX_CLIENT = 200
 """Characters of what a client says of itself that are put on the record."""
 
 TRY_AGAIN = 5.0
 """Seconds after which a user with too many connections may try again."""
+
+_LATER = {"Retry-After": "1"}
 
 log = logging.getLogger("onrecord.door")
 
@@ -51,6 +61,26 @@ class Reception:
         self._door = door
         self._tally = services.tally
         self._handlers = Handlers(services)
+
+    def shut(self, headers: Headers, strangers: int | None) -> Refused | None:
+        """Return why a request is refused before anybody is asked who they are.
+
+        `strangers` is how many have not said so yet; None where the request opens no connection.
+        """
+        if not allowed_origin(headers, self._s.settings.origins):
+            return self._refusal("foreign_origin", 403, "This origin is not allowed.")
+        if strangers is None:
+            return None
+        if not self._s.readiness.ready:
+            return self._refusal("not_ready", 503, "The log cannot be reached yet; come back.")
+        if strangers >= MAX_STRANGERS:
+            words = "Too many connections wait to say who they are; come back."
+            return self._refusal("too_many_strangers", 503, words)
+        return None
+
+    def _refusal(self, became: str, status: int, words: str) -> Refused:
+        self.came(became)
+        return Refused(status, words, _LATER if status == HTTPStatus.SERVICE_UNAVAILABLE else {})
 
     async def check(self, token: str | None) -> Identity:
         """Return who asks to be let in.

@@ -116,7 +116,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         self.writable = cast("asyncio.Event", Gate())
         self.catchup = 0
         self.ending: Ending | None = None
-        self.on_ending: Callable[[], None] = lambda: None
+        self.on_ending: Callable[[], None] = _nothing
         self._open = False  # accepted, and neither side has begun to close
         self._descriptor: int | None = None  # of the socket, where nothing stands between it and us
         self._farewell: ASGIReceiveEvent | None = None  # what the application was told of the end

@@ -5,6 +5,7 @@ The main namespace is the chat; there is no other. What a client may do, and how
 """
 
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
@@ -23,7 +24,6 @@ from service.protocol.socketio import MAIN, Packet
 from service.wire.auth import Identity
 from service.wire.engineio import Engine, Refused, Settings
 from service.wire.engineio.answers import refused
-from service.wire.origins import allowed_origin
 from service.wire.reception import Reception, described
 from service.wire.services import Services
 from service.wire.socketio.recovering import Begin, RecoveringSession
@@ -35,9 +35,6 @@ PATH = "/socket.io/"
 
 MAX_PAYLOAD = 1_000_000
 """Bytes of one post, the reference's default: stock clients join what waits up to that, and those before 4.5 always."""
-
-MAX_STRANGERS = 10_000
-"""Connections that have not said yet who they are: over polling they cost their sender nothing, so they are bounded."""
 
 
 class SocketIoDoor:
@@ -72,18 +69,10 @@ class SocketIoDoor:
         await self._server.settle()
 
     def _gate(self, headers: Headers, opening: bool) -> Refused | None:  # noqa: FBT001 - the interface of the engine
-        if not allowed_origin(headers, self._s.settings.origins):
-            self._reception.came("foreign_origin")
-            return refused(Problem.FORBIDDEN)
-        if not opening:
+        shut = self._reception.shut(headers, len(self._server.strangers) if opening else None)
+        if shut is None:
             return None
-        if not self._s.readiness.ready:
-            self._reception.came("not_ready")
-            return _not_now("The log cannot be reached yet; come back.")
-        if len(self._server.strangers) >= MAX_STRANGERS:
-            self._reception.came("too_many_strangers")
-            return _not_now("Too many connections wait to say who they are; come back.")
-        return None
+        return refused(Problem.FORBIDDEN) if shut.status == HTTPStatus.FORBIDDEN else _not_now(shut.sentence)
 
     # The namespace.
 
