@@ -54,6 +54,7 @@ from service.wire.encoders import ENCODERS, JOINING
 from service.wire.keys import PublishedKeys, SharedSecret
 from service.wire.limits import Rate, SharedRate
 from service.wire.news import News, ReceiptsAgain
+from service.wire.oidc import Oidc
 from service.wire.services import Services
 from service.wire.sessions import Sessions
 from service.wire.standing import Standing
@@ -122,8 +123,8 @@ async def node(
         presence = Presence(relay, hub, people, settings.disconnect_grace)
         typing = Typing(relay, hub, str(uuid4()), asyncio.get_running_loop().time)
         verification_keys = _verification_keys(settings)
+        tokens = _tokens(settings, verification_keys)
         rate = Rate(settings.rate_per_second, settings.rate_burst, asyncio.get_running_loop().time)
-        shared_rate = SharedRate(rate, relay)
         attendance = Attendance(sessions, presence, typing, visits)
         tally, pulse, lag = Tally(), Pulse(settings.node), Lag(database, settings.database_timeout)
         stack.enter_context(pulse.watching_gc())
@@ -157,7 +158,8 @@ async def node(
             register=register.of_node(appender, mapper, keys),
             bell=bell,
             reads=reads,
-            tokens=_tokens(settings, verification_keys),
+            tokens=tokens,
+            oidc=Oidc(settings, tokens) if settings.oidc_client_id else None,
             rate=rate,
             sessions=sessions,
             presence=presence,
@@ -190,7 +192,7 @@ async def node(
                 presence=presence.run,
                 notices=presence.tell,
                 typing=typing.run,
-                rate=shared_rate.run,
+                rate=SharedRate(rate, relay).run,
                 tokens=sessions.run,
                 clock=lambda: readiness.then(lambda: supervise.every(CLOCK_EVERY, clock.ask)),
                 pulse=pulse.run,

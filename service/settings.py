@@ -125,6 +125,27 @@ class Settings:
     jwt_leeway: float = _setting(
         "seconds that clocks may differ when a token's times are judged", values.seconds_or_zero, 0.0
     )
+    oidc_client_id: str = _setting(
+        "what the identity provider knows the page by: people then sign in there (OpenID Connect at "
+        "ONRECORD_JWT_ISSUER); needs a JWKS",
+        values.text,
+        "",
+    )
+    oidc_client_secret: str = _setting(
+        "what the page shows the identity provider beside PKCE; unset: it is a public client",
+        values.text,
+        "",
+        secret=True,
+    )
+    oidc_redirect_uri: str = _setting(
+        "where people come back from the identity provider, registered there letter for letter: the page's address "
+        "and /signin/callback; needed with a client id",
+        values.redirect_uri,
+        "",
+    )
+    oidc_scopes: tuple[str, ...] = _setting(
+        "what is asked for at the identity provider", values.scopes, ("openid", "profile")
+    )
     origins: tuple[str, ...] = _setting(
         "exact origins of web pages that may connect, with commas between; unset: the same origin only",
         values.origins,

@@ -25,6 +25,7 @@ from service.settings import Settings
 from service.wire.attendance import Attendance
 from service.wire.auth import Tokens
 from service.wire.limits import Rate
+from service.wire.oidc import Oidc
 from service.wire.sessions import Sessions
 from service.wire.tally import Tally
 
@@ -50,6 +51,8 @@ class Services:
     bell: Bell
     reads: Database
     tokens: Tokens
+    oidc: Oidc | None
+    """None where people do not sign in at an identity provider."""
     rate: Rate
     sessions: Sessions
     presence: Presence
