@@ -63,6 +63,7 @@ class Crowd:
         # Of everybody who has a place, by place. Flat, since a fan-out is as fast as what it touches is near.
         self._listeners: list[Listener | None] = []
         self._descriptors = array("i")
+        self._of_user: dict[str, list[int]] = {}
         self._free: list[int] = []
         self._waiting: deque[Stretch] = deque()
         # What is being written now, to whom, and how far that has come.
@@ -97,11 +98,7 @@ class Crowd:
         reach.upto = self._upto(reach)
         if (place := reach.place) is not None:
             reach.place = None
-            self._listeners[place] = None
-            self._descriptors[place] = NOWHERE
-            self._free.append(place)
-            if place < len(self._targets):
-                self._targets[place] = NOWHERE
+            self._vacate(place, listener.user)
         return reach
 
     def put(self, items: Sequence[Item], ended: str | None = None) -> None:
@@ -136,6 +133,17 @@ class Crowd:
             reach.place = len(self._listeners)
             self._listeners.append(listener)
             self._descriptors.append(descriptor)
+        self._of_user.setdefault(listener.user, []).append(reach.place)
+
+    def _vacate(self, place: int, user: str) -> None:
+        self._listeners[place] = None
+        self._descriptors[place] = NOWHERE
+        if place < len(self._targets):
+            self._targets[place] = NOWHERE
+        self._free.append(place)
+        self._of_user[user].remove(place)
+        if not self._of_user[user]:
+            del self._of_user[user]
 
     def _upto(self, reach: Reach) -> int:
         if reach.place is None or reach is self._writing:
@@ -147,9 +155,8 @@ class Crowd:
         self._on_the_way = Joined(stretch.items, self._joining)
         self._targets = self._descriptors[:]
         self._next = 0
-        authors = self._on_the_way.authors
-        for place, listener in enumerate(self._listeners):
-            if listener is not None and listener.user in authors:
+        for author in self._on_the_way.authors:
+            for place in self._of_user.get(author, ()):
                 self._targets[place] = NOWHERE  # they are shown their own message otherwise
         self._behind = [one for one, reach in self._late.items() if reach.upto < stretch.last]
 

@@ -13,7 +13,7 @@ from time import perf_counter
 
 from service.live.crowd import Crowd, Stretch
 
-TURN = 0.003
+TURN = 0.008
 """Seconds for which the loop does nothing else."""
 
 MOST_WAITING = 1_000

@@ -72,7 +72,7 @@ class Joined:
         self._items = items
         self._joining = joining
         self._shared: dict[str, list[bytes]] = {}
-        self.authors = {item.author for item in items}
+        self.authors = {item.author for item in items if item.author is not None}
         """Who is shown some of them otherwise than all others."""
 
     @property
