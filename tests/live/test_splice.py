@@ -16,7 +16,7 @@ from service.domain import room
 from service.domain.events import Event, MemberJoined, MemberLeft, MessagePosted, Recorded, RoomOpened
 from service.domain.person import PersonState
 from service.domain.room import RoomState
-from service.live import crowd
+from service.live import crowd, fanout
 from service.live.hub import Hub
 from service.live.people import People
 from service.live.straight import NOWHERE
@@ -220,12 +220,12 @@ class SplicedBetweenWrites(Splice):
     turn = 0.0
 
     def __init__(self) -> None:
-        self.chunk, crowd.CHUNK = crowd.CHUNK, 1
+        self.before, (crowd.CHUNK, fanout.SHARE) = (crowd.CHUNK, fanout.SHARE), (1, 0.0)
         super().__init__()
 
     def teardown(self) -> None:
         super().teardown()
-        crowd.CHUNK = self.chunk
+        crowd.CHUNK, fanout.SHARE = self.before
 
 
 Splice.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
