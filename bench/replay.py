@@ -5,7 +5,8 @@
 Starts throw-away servers and grows the log by COPY through the service's own encoding (`filling`). At each size real
 processes seal it (`project run`), verify, replay and show it, and a node streams it over HTTP. Prints a JSON line per
 size: events a second, and the peak resident memory of each process in MiB, which has to be the same at every size for
-what streams. The reader is Python on the same machine and throws away what it is given.
+what streams; what is known so far goes to stderr. The reader is Python on the same machine and throws away what it is
+given.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -115,33 +117,57 @@ async def streamed(env: dict[str, str], size: int) -> dict[str, float]:
     return {"http_per_s": round(given.lines / took), "node_idle_mib": idle, "node_mib": most}
 
 
-async def measure(env: dict[str, str], owner: "asyncpg.Connection[Any]", filler: Filler) -> dict[str, Any]:
-    size = await owner.fetchval("SELECT count(*) FROM stored_events")
-    seals = await sealed(env, owner, size)
-    _, verify_took, verify_mib = await command(env, "audit", "verify")
+async def exported(env: dict[str, str], size: int) -> dict[str, float]:
+    """Export the whole log; `export_bytes` is what the directory holds."""
+    with tempfile.TemporaryDirectory(prefix="onrecord-export-") as place:
+        _, took, most = await command(env, "audit", "export", "--all", "--out", place)
+        held = sum(file.stat().st_size for file in os.scandir(place))
+    return {"export_per_s": round(size / took), "export_mib": most, "export_bytes": held}
+
+
+async def replayed(env: dict[str, str]) -> dict[str, float]:
+    """Replay the room twice as JSON, which has to be the same bytes, and once as text."""
     replay = ("audit", "replay", "--room", ROOM)
-    given, replay_took, replay_mib = await command(env, *replay)
+    given, took, most = await command(env, *replay)
     again, _, _ = await command(env, *replay)
     assert given.hash.digest() == again.hash.digest(), "the same range gives the same bytes"
-    text, text_took, text_mib = await command(env, *replay, "--as", "text")
-    room, room_took, room_mib = await command(
-        env, "audit", "room", ROOM, "--at", str(filler.heads[ROOM] // 2)
-    )
+    text, text_took, text_most = await command(env, *replay, "--as", "text")
     return {
-        "events": size,
-        **seals,
-        "verify_per_s": round(size / verify_took),
-        "verify_mib": verify_mib,
-        "replay_per_s": round(given.lines / replay_took),
-        "replay_mib": replay_mib,
+        "replay_per_s": round(given.lines / took),
+        "replay_mib": most,
         "replay_bytes": given.bytes,
         "text_per_s": round(text.lines / text_took),
-        "text_mib": text_mib,
-        **await streamed(env, size),
-        "room_at_half_s": round(room_took, 2),
-        "room_at_half_bytes": room.bytes,
-        "room_mib": room_mib,
+        "text_mib": text_most,
     }
+
+
+async def shown(env: dict[str, str], filler: Filler) -> dict[str, float]:
+    """Show the room as of its middle."""
+    moment = str(filler.heads[ROOM] // 2)
+    room, took, most = await command(env, "audit", "room", ROOM, "--at", moment)
+    return {"room_at_half_s": round(took, 2), "room_at_half_bytes": room.bytes, "room_mib": most}
+
+
+async def verified(env: dict[str, str], size: int) -> dict[str, float]:
+    """Check the whole log."""
+    _, took, most = await command(env, "audit", "verify")
+    return {"verify_per_s": round(size / took), "verify_mib": most}
+
+
+async def measure(env: dict[str, str], owner: "asyncpg.Connection[Any]", filler: Filler) -> dict[str, Any]:
+    size = await owner.fetchval("SELECT count(*) FROM stored_events")
+    found: dict[str, Any] = {"events": size}
+    for step in (
+        sealed(env, owner, size),
+        verified(env, size),
+        replayed(env),
+        streamed(env, size),
+        shown(env, filler),
+        exported(env, size),
+    ):
+        found |= await step
+        print(json.dumps(found), flush=True)
+    return found
 
 
 async def run(sizes: list[int], database: Database) -> None:

@@ -159,11 +159,13 @@ PROJECTION = Projection(
     expire="""
         UPDATE {table} m SET content = NULL FROM person_keys k
         WHERE m.room_id = ANY ($1::text[]) AND k.key_id = m.key_id AND k.wrapped IS NULL AND m.content IS NOT NULL
+            AND NOT (starts_with(k.scope, '~') AND carried_words_live(m.position, m.id, m.key_id))
     """,
 )
 COLUMNS = """
     m.room_id, m.id, m.user_id, m.created_at, m.reply_to, m.mentions, m.changed_seq, m.edited_at, m.deleted_at,
-    m.reactions, m.pinned, CASE WHEN m.key_id IS NULL OR k.wrapped IS NOT NULL THEN m.content END AS content
+    m.reactions, m.pinned, CASE WHEN m.key_id IS NULL OR k.wrapped IS NOT NULL THEN m.content
+        WHEN starts_with(k.scope, '~') AND carried_words_live(m.position, m.id, m.key_id) THEN m.content END AS content
 """
 """The columns of a `MessageRow`, of `messages_v2 m LEFT JOIN person_keys k ON k.key_id = m.key_id`."""
 _LOAD = """

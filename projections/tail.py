@@ -111,6 +111,6 @@ _FACTS = f"""{ROWS}
 # The limit keeps the planner from any other way to the tail than the index on the position.
 _TAIL = f"""
     WITH tail AS MATERIALIZED (
-        SELECT * FROM stored_events WHERE notification_id > :after ORDER BY notification_id LIMIT :most)
+        SELECT * FROM readable_events WHERE notification_id > :after ORDER BY notification_id LIMIT :most)
     SELECT {ROW} FROM tail e LEFT JOIN person_keys k USING (key_id)
 """  # noqa: S608 - constants

@@ -85,6 +85,7 @@ class Server(uvicorn.Server):
                 http=http_class(),
                 ws=transport_class(
                     doors={"/ws": NativeDoor(services)},
+                    straight=services.hub.straight,
                     max_outbox=settings.max_outbox,
                     ping_interval=settings.ping_interval,
                     ping_timeout=settings.ping_timeout,

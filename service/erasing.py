@@ -121,7 +121,8 @@ def run_retention(settings: Settings, room: str, days: int | None) -> int:
             connection, mapper, room, days, by=operator(), deadline=settings.database_timeout
         )
         print_json(Rule(room, days, before))
-        say(f"What was said in {room} before this stays as it is; see docs/audit.md.")
+        if days is not None:
+            say(f"What was said in {room} before is covered too, from the next look on; see docs/audit.md.")
 
     return _run(settings, run)
 

@@ -27,6 +27,7 @@ from service.live.people import People
 from service.live.presence import Presence
 from service.live.relay import Relay
 from service.live.relay_backend import RelayBackend
+from service.live.straight import Straight
 from service.live.tail import Tail
 from service.live.typing import Typing
 from service.log import leases, notify, refs
@@ -96,7 +97,7 @@ async def node(
         reader = LogReader(database, mapper, settings.database_timeout)
         people = People(reader)
         clock = Clock(database, settings.database_timeout)
-        hub = Hub(reader, people, ENCODERS, JOINING, clock.now)
+        hub = Hub(reader, people, ENCODERS, JOINING, Straight(), clock.now)
         relay = await stack.enter_async_context(_relay(settings, bus or InProcessBus()))
         hub.on_follow, hub.on_unfollow = relay.follow, relay.unfollow
         sessions = Sessions(settings.max_connections)

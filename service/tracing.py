@@ -36,6 +36,9 @@ from service.log.mapper import Row
 SEND_EVERY = 1_000
 """Milliseconds between two sendings; what waits longer than the library's queue is dropped."""
 
+MOST_DRIFT = 50_000_000
+"""Nanoseconds that the wall clock may go off from the loop's before spans follow it."""
+
 SEND_WITHIN = 2.0
 """Seconds that a sending may take: as long as a stopping node can wait for it."""
 
@@ -90,6 +93,7 @@ class Traces:
     def __init__(self, processor: SpanProcessor, node: str, ratio: float) -> None:
         self._processor = processor
         self._below = int(ratio * (_LOW + 1))
+        self._offset = 0
         self._resource = Resource(
             {"service.name": "onrecord", "service.instance.id": node, "service.version": version("onrecord")}
         )
@@ -200,7 +204,7 @@ class Traces:
         links: Sequence[Link] = (),
         failed: bool = False,
     ) -> None:
-        moment, now = time.time_ns(), _now()
+        self._follow_the_wall()
         span = ReadableSpan(
             name,
             context,
@@ -210,11 +214,21 @@ class Traces:
             links=links,
             kind=kind,
             status=Status(StatusCode.ERROR if failed else StatusCode.UNSET),
-            start_time=moment - int((now - stretch[0]) * 1e9),
-            end_time=moment - int((now - stretch[1]) * 1e9),
+            start_time=self._offset + int(stretch[0] * 1e9),
+            end_time=self._offset + int(stretch[1] * 1e9),
             instrumentation_scope=_SCOPE,
         )
         self._processor.on_end(span)
+
+    def _follow_the_wall(self) -> None:
+        """Set how far the wall clock is ahead of the loop's, where that has changed.
+
+        One offset for all spans: taken anew for each, two that began together would be told apart by the time between
+        two looks at two clocks, and a child could begin before its parent.
+        """
+        offset = time.time_ns() - int(_now() * 1e9)
+        if abs(offset - self._offset) > MOST_DRIFT:
+            self._offset = offset
 
 
 class Streamed(Numbered, Protocol):

@@ -1,7 +1,9 @@
 """Traces: what everybody derives alike, and the spans that are made of it."""
 
+import asyncio
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -149,3 +151,31 @@ def test_whoever_traces_nothing_does_not_even_import_what_does() -> None:
     # Of the library a part is there whenever it is installed: redis-py imports it.
     program = "import sys, service.app, service.projecting; sys.exit('service.tracing' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+async def test_spans_of_one_node_are_in_the_order_in_which_things_happened_however_the_clocks_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thread of somebody else's may run between two looks at two clocks."""
+    kept = Kept()
+    late = iter(range(0, 10_000_000, 1_000_000))
+    true = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: true() + next(late))
+    now = asyncio.get_running_loop().time()
+    kept.traces.command("message:send", "ok", now - 2.0, None, fresh=True)
+    kept.traces.projected("messages", now - 2.0, [read(3)])
+    kept.traces.command("message:read", "ok", now - 1.0, None, fresh=True)
+    first, second, third = (span.start_time or 0 for span in kept.spans)
+    assert first == second
+    assert abs(third - first - 1_000_000_000) < 1_000  # of a float
+
+
+async def test_spans_follow_a_wall_clock_that_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Kept()
+    now = asyncio.get_running_loop().time()
+    kept.traces.command("message:send", "ok", now, None, fresh=True)
+    true = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: true() + 3_600_000_000_000)
+    kept.traces.command("message:send", "ok", now, None, fresh=True)
+    before, after = (span.start_time or 0 for span in kept.spans)
+    assert abs(after - before - 3_600_000_000_000) < 60_000_000_000

@@ -141,8 +141,8 @@ async def _events(
         lines = []
         for row, index in zip(rows, indexes, strict=True):
             path = await paths.of(index) if paths else None
-            shown = leaf.of_row(row, leaf.digest(row["state"]))
-            lines.append(_json(entry.opened(shown, index, path, row["state"], mapper.reveal(row))))
+            shown = leaf.of_row(row, leaf.digest(row["stored"]))
+            lines.append(_json(entry.opened(shown, index, path, row["stored"], mapper.reveal(row))))
         yield lines, rows[-1]["position"]
 
 
@@ -175,7 +175,7 @@ def _json(value: object) -> bytes:
 
 _COLUMN = {"seq": "originator_version", "position": "notification_id"}
 _EVENTS = f"""
-    SELECT {leaf.COLUMNS}, key_id, wrapped, state FROM stored_events LEFT JOIN person_keys USING (key_id)
+    SELECT {leaf.COLUMNS}, key_id, wrapped, state, stored FROM readable_events LEFT JOIN person_keys USING (key_id)
     WHERE {{cursor}} > $1 AND notification_id <= $2 AND {{condition}}
     ORDER BY {{cursor}} LIMIT $3
 """  # noqa: S608 - constants

@@ -44,10 +44,10 @@ async def prove(
     if newest is None or newest.checkpoint.size <= index:
         raise seals.NotSealed(f"The event at position {row['position']} is not sealed yet.")
     path = await seals.path(connection, inclusion(index, newest.checkpoint.size))
-    shown = leaf.of_row(row, leaf.digest(row["state"]))
+    shown = leaf.of_row(row, leaf.digest(row["stored"]))
     return {
         "format": FORMAT,
-        "event": entry.opened(shown, index, path, row["state"], mapper.reveal(row))
+        "event": entry.opened(shown, index, path, row["stored"], mapper.reveal(row))
         if reveal
         else entry.closed(shown, index, path),
         "checkpoint": newest.note,
@@ -61,6 +61,6 @@ def public(keys: Sequence[SealKey]) -> list[dict[str, str | None]]:
 
 
 _EVENT = f"""
-    SELECT {leaf.COLUMNS}, key_id, wrapped, state FROM stored_events LEFT JOIN person_keys USING (key_id)
+    SELECT {leaf.COLUMNS}, key_id, wrapped, state, stored FROM readable_events LEFT JOIN person_keys USING (key_id)
     WHERE originator_id = $1 AND originator_version = $2
 """  # noqa: S608 - constants

@@ -1,10 +1,11 @@
 """Retention: what is said in a room is made unreadable after so many days, on the record.
 
 `keep_for` puts a room's rule on the record; from then on what is said there is sealed under a key for each person and
-day (`service.domain.retention`). `expire` destroys the keys of days that are over, and records it: the database goes by
-the room's rule on the record and its own clock, so it may be asked by anybody, at any time and twice.
+day (`service.domain.retention`), and what was said before is carried over to such keys once some of it is over
+(`service.audit.reach`). `expire` destroys the keys of days that are over, and records it.
 
-The rule: what was said before a room had a rule is not under such keys, and stays.
+The rule: the database goes by the room's rule on the record and its own clock, so `expire` may be asked by anybody, at
+any time and twice.
 """
 
 import logging
@@ -15,8 +16,8 @@ from uuid import uuid4
 import msgspec
 
 from service.audit.known import require_room
+from service.audit.reach import Rule, reach_back
 from service.domain.events import ContentExpired, RoomRetentionChanged
-from service.domain.retention import over_until
 from service.domain.streams import RETENTION, SETTINGS, room_stream, stream_id
 from service.errors import Overloaded
 from service.log.append import Entry, append_one
@@ -43,7 +44,7 @@ class Expiry(msgspec.Struct, frozen=True):
 async def keep_for(
     connection: Any, mapper: Mapper, room: str, days: int | None, *, by: str, deadline: float
 ) -> int | None:
-    """Let a room keep what is said from now on for so many days, None for ever; return what the rule was before.
+    """Let a room keep what is said for so many days, None for ever; return what the rule was before.
 
     Raises:
         RoomNotFound: there is no such room.
@@ -73,20 +74,18 @@ async def expire(database: Any, mapper: Mapper, *, by: str, deadline: float) -> 
     Raises:
         Unavailable: the database cannot be reached.
     """
-    rooms = [row["room"] for row in await patiently(lambda: database.fetch(_ROOMS), deadline)]
-    streams = [stream_id(room_stream(room)) for room in rooms]
-    rules = await patiently(
-        lambda: database.fetch(_RULES, rooms, streams, RoomRetentionChanged.TOPIC), deadline
-    )
+    rows = await patiently(lambda: database.fetch(_RULES), deadline)
+    rules = [Rule(row["room"], row["days"], row["now"]) for row in rows]
+    await reach_back(database, mapper, rules, by=by, deadline=deadline)
     found = [await _expire(database, mapper, rule, by, deadline) for rule in rules]
     return [one for one in found if one is not None]
 
 
-async def _expire(database: Any, mapper: Mapper, rule: Any, by: str, deadline: float) -> Expiry | None:
-    room, days = rule["room"], rule["days"]
-    event = ContentExpired(room=room, until=over_until(rule["now"], days), days=days)
+async def _expire(database: Any, mapper: Mapper, rule: Rule, by: str, deadline: float) -> Expiry | None:
+    room = rule.room
+    event = ContentExpired(room=room, until=rule.until, days=rule.days)
     state = mapper.to_stored(event, RETENTION, None).state
-    given = (room, rule["id"], event.until, stream_id(RETENTION), by, state)
+    given = (room, rule.id, event.until, stream_id(RETENTION), by, state)
     done = await patiently(lambda: database.fetchrow(_EXPIRE, *given), deadline)
     until = event.until.isoformat()
     if done["outcome"] == "held":
@@ -97,14 +96,12 @@ async def _expire(database: Any, mapper: Mapper, rule: Any, by: str, deadline: f
     return Expiry(room, until, done["keys_gone"], done["position"], done["at"])
 
 
-_ROOMS = "SELECT DISTINCT split_part(scope, '/', 1) AS room FROM person_keys WHERE scope <> '' AND wrapped IS NOT NULL"
-_RULES = """
-    SELECT known.room, known.id, rule.days, clock_timestamp() AS now
-    FROM unnest($1::text[], $2::uuid[]) AS known (room, id)
-    CROSS JOIN LATERAL (
-        SELECT (convert_from(e.state, 'UTF8')::jsonb ->> 'days')::integer AS days FROM stored_events e
-        WHERE e.originator_id = known.id AND e.subject = 'settings' AND e.topic = $3
-        ORDER BY e.originator_version DESC LIMIT 1) rule
-    WHERE rule.days IS NOT NULL
-"""
+_RULES = f"""
+    SELECT * FROM (
+        SELECT DISTINCT ON (e.originator_id) split_part(e.stream, ':', 2) AS room,
+            (convert_from(e.state, 'UTF8')::jsonb ->> 'days')::integer AS days, clock_timestamp() AS now
+        FROM stored_events e WHERE e.topic = '{RoomRetentionChanged.TOPIC}'
+        ORDER BY e.originator_id, e.originator_version DESC) rule
+    WHERE days IS NOT NULL
+"""  # noqa: S608 - constants
 _EXPIRE = "SELECT * FROM expire_content($1, $2, $3, $4, $5, $6)"

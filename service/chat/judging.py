@@ -53,8 +53,8 @@ class Judging:
             AccountErased: they are gone for good.
             Overloaded, Unavailable: the log cannot be reached; asking again is safe.
         """
-        key = await self._keys.of_person(by, self._database) if command.reason else None
         for _ in range(MAX_DECISIONS):
+            key = await self._keys.of_person(by, self._database) if command.reason else None
             state = await self._reader.person(command.user)
             events = person.judge(state, command)
             if not events:
@@ -66,4 +66,6 @@ class Judging:
                 changed = msgspec.structs.replace(state, head=placed.seq, suspended=command.suspended)
                 self._people.hear(command.user, changed)
                 return
+            if placed.outcome == "key_gone":
+                self._keys.forget(by)
         raise Overloaded

@@ -143,6 +143,8 @@ class Chat:
                 person_stream(user), user, f"~{uuid4()}", b"", state.head, person.guard(user), events, key
             )
             placed = await self._appender.offer(entry)
+            if placed.outcome == "key_gone":
+                self._keys.forget(user)  # erased, or under another key from the next visit on
             if placed.outcome != "appended":
                 # The same user was named, or erased, on another node just now: that is right, too.
                 state = await self._reader.person(user)
@@ -233,11 +235,13 @@ class Chat:
             attempt.answer.set_exception(error)
             return
         placed = placing.result()
-        if placed.outcome == "stale" and attempt.decisions < MAX_DECISIONS:
+        if placed.outcome == "key_gone":
+            self._keys.forget(attempt.by)
+        gone = placed.outcome == "key_gone" and attempt.key is not None  # erased, or there is another since
+        if (placed.outcome == "stale" or gone) and attempt.decisions < MAX_DECISIONS:
+            attempt.scope = None if gone else attempt.scope
             self._spawn(self._decide_again(attempt))
         elif (failure := failed(placed.outcome, attempt.ref, refusal)) is not None:
-            if placed.outcome == "key_gone":
-                self._keys.forget(attempt.by)
             attempt.answer.set_exception(failure)
         else:
             attempt.answer.set_result(receipt(placed))

@@ -151,7 +151,7 @@ def _add_erasing(parts: "Words") -> None:
         what.add_argument("--room", metavar="ROOM", help="with all who were ever in it")
         what.add_argument("--person", type=_user, metavar="USER")
         hold.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="why")
-    keep = _add(parts, "retention", audit.retention, "how long a room keeps what is said in it from now on")
+    keep = _add(parts, "retention", audit.retention, "how long a room keeps what is said in it")
     keep.add_argument("--room", required=True, metavar="ROOM")
     span = keep.add_mutually_exclusive_group(required=True)
     span.add_argument("--days", type=_days, metavar="N", help="then it is made unreadable")

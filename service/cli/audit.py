@@ -108,7 +108,7 @@ def holds(_args: argparse.Namespace) -> int:
 
 
 def retention(args: argparse.Namespace) -> int:
-    """How long a room keeps what is said in it from now on."""
+    """How long a room keeps what is said in it."""
     settings = settings_with("database_url", "key_encryption_key")
     from service.erasing import run_retention
 

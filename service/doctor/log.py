@@ -18,6 +18,8 @@ NEEDED = {
     "person_keys": ("SELECT", "INSERT"),
     "log_epoch": ("SELECT",),
     "holds": ("SELECT",),
+    "carried_words": ("SELECT", "INSERT"),
+    "reached_back": ("SELECT", "INSERT", "UPDATE"),
     "alembic_version": ("SELECT",),
     "incarnations": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "open_sessions": ("SELECT", "INSERT", "DELETE"),

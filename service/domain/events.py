@@ -313,6 +313,16 @@ class ContentExpired(Event, frozen=True, kw_only=True, omit_defaults=True):
         return room_subject(self.room)
 
 
+class KeyReplaced(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A person's key for everything is destroyed, and what it sealed is under others, so that some of it can expire.
+
+    `rooms` are those whose rule asked for it. Lives in the stream of all that expires.
+    """
+
+    TOPIC = "retention.KeyReplaced.v1"
+    rooms: tuple[str, ...]
+
+
 class AboutHold(Event, frozen=True, kw_only=True, omit_defaults=True):
     """An event about a legal hold. `held` is the subject of a room or a user, `ground` is why, in the clear."""
 
@@ -426,6 +436,7 @@ EVENTS: dict[str, type[Event]] = {
         HoldPlaced,
         HoldReleased,
         ContentExpired,
+        KeyReplaced,
         SessionOpened,
         SessionClosed,
         AuditRead,

@@ -25,6 +25,11 @@ def scope(room: str, day: date) -> str:
     return f"{room}/{day.isoformat()}"
 
 
+def earlier(room: str, day: date) -> str:
+    """Return the scope of what was said in a room on a day before there was a rule; it ends with that day's own."""
+    return f"{scope(room, day)}+"
+
+
 def over_until(at: datetime, days: int) -> date:
     """Return the last day of which every moment is `days` past."""
     return at.astimezone(UTC).date() - timedelta(days=days + 1)

@@ -30,8 +30,6 @@ class Feed:
 
     def __init__(self, state: RoomState) -> None:
         self.state = state
-        self.delivered = state.head
-        """The seq up to which those who listen were written the room; behind `head` only while a batch goes out."""
         self._ring: deque[Item] = deque()
         self._ring_size = 0
         self._parked: dict[int, Recorded] = {}

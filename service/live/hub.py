@@ -9,18 +9,21 @@ The rule: a listener joins a room with no await between "it has everything up to
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol
 
 from service.domain.events import ENDINGS, MessagePosted, Recorded
 from service.domain.message import number_of, without_words
 from service.domain.room import RoomState, readable_until
 from service.domain.streams import room_of, room_stream
 from service.errors import Unavailable
+from service.live.crowd import Crowd, Stretch
+from service.live.fanout import TURN, Fanout
 from service.live.feed import Feed
-from service.live.items import Encoders, Item, Joined
+from service.live.items import Encoders, Item
+from service.live.listener import Listener, Reach, report
 from service.live.people import People, named_in
+from service.live.straight import Straight
 from service.log.read import LogReader
 from service.measures import Histogram
 from service.protocol.events import Outgoing
@@ -43,51 +46,11 @@ MAX_IDLE_FEEDS = 1_000
 log = logging.getLogger("onrecord.hub")
 
 
-class Listener(Protocol):
-    """A connection, as the hub sees it."""
-
-    user: str
-    turn: asyncio.Lock
-    """Held by whichever room catches this listener up: one page at a time, however many rooms it hears."""
-
-    @property
-    def wire_format(self) -> str:
-        """Which of the encoders makes what `write` takes just now."""
-
-    @property
-    def closing(self) -> bool:
-        """Whether the connection is ending, so that nothing more needs to be sent."""
-
-    def write(self, frame: bytes) -> None:
-        """Send a frame without waiting."""
-
-    def left(self, room: str) -> None:
-        """Hear that nothing more comes from a room, since this listener's user is no member (any more)."""
-
-    def wrote(self, room: str, first: int, last: int) -> None:
-        """Hear which stretch of a room was written here, both seqs included, when it has come to its end."""
-
-    async def drained(self) -> None:
-        """Wait until little is in flight."""
-
-
-class _Reach:
-    """How far a listener was written a room: everything with `after` < seq <= `upto`.
-
-    While it is `live`, `upto` stands still and the feed knows; so that delivering costs nothing here.
-    """
-
-    __slots__ = ("after", "live", "upto")
-
-    def __init__(self, after: int) -> None:
-        self.after = self.upto = after
-        self.live = False
-
-
 class Hub:
     """The rooms in use on this node, and their listeners; `now` tells the database's time.
 
-    `encoders` makes frames of the wire formats, of which those in `joining` may be sent several in one piece.
+    `encoders` makes frames of the wire formats. Those of `joining` may be sent several in one piece, and past the
+    connection's transport where `straight` says so. `turn` is for how many seconds at a time the hub writes.
 
     For metrics: `deliveries`, events times listeners; `delays`, the seconds from each event's commit until it was
     written here; and `gap_reads`, looks at the log for what was missing.
@@ -98,18 +61,23 @@ class Hub:
         reader: LogReader,
         people: People,
         encoders: Encoders,
-        joining: Collection[str] = (),
+        joining: str | None = None,
+        straight: Straight | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        turn: float = TURN,
     ) -> None:
         self._now = now
         self._reader = reader
         self._people = people
         self._encoders = encoders
         self._joining = joining
+        self.straight = Straight() if straight is None else straight
+        """What the hub and the transports agree by."""
+        self._fanout = Fanout(self._written, turn)
         self._feeds: dict[str, Feed] = {}
         self._idle: OrderedDict[str, None] = OrderedDict()
         self._loading: dict[str, tuple[asyncio.Task[Feed], list[Recorded]]] = {}
-        self._listeners: dict[str, dict[Listener, _Reach]] = {}
+        self._crowds: dict[str, Crowd] = {}
         self._arriving: dict[str, set[Listener]] = {}
         self._repairs: dict[str, asyncio.Task[None]] = {}
         self._repair_again: set[str] = set()
@@ -166,6 +134,7 @@ class Hub:
                 self.on_follow(room)
                 self._keep(feed)
             self._advance(feed, events)
+            self._fanout.go()
             if len(events) < PAGE:
                 return feed
 
@@ -205,6 +174,7 @@ class Hub:
                 self._loading[room][1].extend(events)
             elif (feed := self._feeds.get(room)) is not None:
                 self._receive(feed, list(events))
+        self._fanout.go()
 
     def lacks(self, room: str, seq: int) -> None:
         """Have a room read from the log, soon, where `seq` is on the record and was not heard here."""
@@ -226,6 +196,7 @@ class Hub:
 
     def forget_person(self, user: str) -> None:
         """Drop what a person said, who is erased, and what they were called, wherever it is remembered."""
+        self._fanout.finish()
         for feed in self._feeds.values():
             if user in feed.state.members or user in feed.state.left:
                 feed.forget(user)
@@ -237,13 +208,13 @@ class Hub:
 
     def attended(self, most_members: int) -> Iterator[tuple[RoomState, set[Listener]]]:
         """Yield the rooms that somebody here listens to and that have so few members, each with its listeners."""
-        for room in self._listeners.keys() | self._arriving.keys():
+        for room in self._crowds.keys() | self._arriving.keys():
             feed = self._feeds.get(room)
             if feed is not None and len(feed.state.members) <= most_members:
                 yield feed.state, self._attending(room)
 
     def _attending(self, room: str) -> set[Listener]:
-        return {*self._listeners.get(room, ()), *self._arriving.get(room, ())}
+        return {*self._crowds.get(room, ()), *self._arriving.get(room, ())}
 
     def arrive(self, listener: Listener, room: str) -> None:
         """Let a member hear what is not part of the room's order, while it still catches up; before its snapshots."""
@@ -262,14 +233,14 @@ class Hub:
         if self._end(feed, listener) is not None or (after or 0) > feed.head:
             # Another node may know better: of a join just now, or of events that the client heard there already.
             feed = await self.refresh(room)
-        reach = _Reach(feed.head if after is None else min(after, feed.head))
+        reach = Reach(feed.head if after is None else min(after, feed.head))
         try:
             await self._catch_up(listener, room, reach)
         finally:
-            if not reach.live:
-                _report(listener, room, reach)
+            if room not in self._crowds or listener not in self._crowds[room]:
+                report(listener, room, reach)
 
-    async def _catch_up(self, listener: Listener, room: str, reach: _Reach) -> None:
+    async def _catch_up(self, listener: Listener, room: str, reach: Reach) -> None:
         while not listener.closing:
             async with listener.turn:
                 await listener.drained()
@@ -292,7 +263,7 @@ class Hub:
     def _end(self, feed: Feed, listener: Listener) -> int | None:
         return readable_until(feed.state, listener.user, self._now())
 
-    def _write_some(self, listener: Listener, items: Iterable[Item], reach: _Reach) -> None:
+    def _write_some(self, listener: Listener, items: Iterable[Item], reach: Reach) -> None:
         """Write events until a slice is full, or until the listener takes no more."""
         written = 0
         for item in items:
@@ -304,7 +275,7 @@ class Hub:
             reach.upto = item.recorded.seq
             self.deliveries += 1
 
-    async def _send_page(self, listener: Listener, room: str, reach: _Reach, last: int) -> None:
+    async def _send_page(self, listener: Listener, room: str, reach: Reach, last: int) -> None:
         """Send a page of the log up to a seq, paced."""
         events = await self._reader.stream(room_stream(room), reach.upto, PAGE, last)
         await self._people.load(named_in(events))
@@ -317,7 +288,7 @@ class Hub:
             items = [item for item in items if item.recorded.seq > reach.upto]
             await listener.drained()
         if not events:  # nothing stands there, so nothing of it was written
-            _report(listener, room, reach)
+            report(listener, room, reach)
             reach.after = reach.upto = last
 
     async def _without_deleted(self, room: str, events: list[Recorded]) -> list[Recorded]:
@@ -327,54 +298,44 @@ class Hub:
         return [without_words(one) if said.get(one.seq) in gone else one for one in events]
 
     def quit(self, listener: Listener, room: str) -> None:
-        """Let a listener hear a room no more."""
-        if self._discard(self._arriving, listener, room):
+        """Let a listener hear a room no more; nothing that is written to it from now on counts."""
+        if self._gone(listener, room):
             return
-        if (reach := self._listeners.get(room, {}).get(listener)) is None:
+        crowd = self._crowds.get(room)
+        if crowd is None or listener not in crowd:
             return
-        self.halt(listener, room)
-        _report(listener, room, reach)
-        self._discard(self._listeners, listener, room)
-        if room not in self._listeners:
+        report(listener, room, crowd.remove(listener))
+        if not crowd:
+            del self._crowds[room]
             self._idle[room] = None
             self._evict()
-
-    def halt(self, listener: Listener, room: str) -> None:
-        """Count nothing that is written to a listener from now on, since its connection takes nothing any more."""
-        reach = self._listeners.get(room, {}).get(listener)
-        if reach is not None and reach.live:
-            reach.live = False
-            reach.upto = self._feeds[room].delivered
 
     def forget(self, listener: Listener) -> None:
         """Let go of a listener that arrived somewhere and never began to listen."""
         for room in [room for room, arriving in self._arriving.items() if listener in arriving]:
-            self._discard(self._arriving, listener, room)
+            self._gone(listener, room)
 
-    @staticmethod
-    def _discard(by_room: dict[str, Any], listener: Listener, room: str) -> bool:
-        listeners = by_room.get(room, ())
-        if listener not in listeners:
+    def _gone(self, listener: Listener, room: str) -> bool:
+        """Forget that a listener arrived in a room; return whether it had."""
+        arriving = self._arriving.get(room, set())
+        if listener not in arriving:
             return False
-        if isinstance(listeners, set):
-            listeners.remove(listener)
-        else:
-            del listeners[listener]
-        if not listeners:
-            del by_room[room]
+        arriving.remove(listener)
+        if not arriving:
+            del self._arriving[room]
         return True
 
     def reset(self) -> None:
         """Forget every room, as when the log is not the one it was; the listeners are to be closed by the caller."""
         for room in self._feeds:
             self.on_unfollow(room)
-        for room, listeners in self._listeners.items():
-            for listener, reach in listeners.items():
-                self.halt(listener, room)
-                _report(listener, room, reach)
+        self._fanout.stop()
+        for room, crowd in self._crowds.items():
+            for listener in list(crowd):
+                report(listener, room, crowd.remove(listener))
         self._feeds.clear()
         self._idle.clear()
-        self._listeners.clear()
+        self._crowds.clear()
         self._arriving.clear()
 
     @property
@@ -382,16 +343,22 @@ class Hub:
         """How many rooms are in memory."""
         return len(self._feeds)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something is on its way that not everybody was written."""
+        return self._fanout.busy
+
     def heard_rooms(self) -> list[str]:
         """Return the rooms that somebody listens to here."""
-        return list(self._listeners)
+        return list(self._crowds)
 
     def listening(self, room: str) -> int:
         """Return how many listeners a room has on this node."""
-        return len(self._listeners.get(room, ()))
+        return len(self._crowds.get(room, ()))
 
     async def close(self) -> None:
-        """Stop reading."""
+        """Stop reading and writing."""
+        self._fanout.stop()
         tasks = [*self._repairs.values(), *(task for task, _ in self._loading.values())]
         for task in tasks:
             task.cancel()
@@ -425,13 +392,12 @@ class Hub:
             del self._feeds[room]
             self.on_unfollow(room)
 
-    def _join(self, listener: Listener, feed: Feed, reach: _Reach) -> None:
-        self._discard(self._arriving, listener, feed.room)
-        if feed.room not in self._listeners:
-            self._listeners[feed.room] = {}
+    def _join(self, listener: Listener, feed: Feed, reach: Reach) -> None:
+        self._gone(listener, feed.room)
+        if feed.room not in self._crowds:
+            self._crowds[feed.room] = Crowd(feed.room, feed.head, self.straight, self._joining)
             self._idle.pop(feed.room, None)
-        reach.live = True
-        self._listeners[feed.room][listener] = reach
+        self._crowds[feed.room].add(listener, reach)
 
     def _receive(self, feed: Feed, events: list[Recorded]) -> None:
         if all(self._people.knows(user) for user in named_in(events)):
@@ -451,38 +417,27 @@ class Hub:
             feed.remember(item)
             items.append(item)
             if isinstance(recorded.event, ENDINGS):
-                self._write_out(feed, items)
+                self._put(feed, items, recorded.event.user)
                 items.clear()
-                self._take_out(feed.room, recorded.event.user)
-        self._write_out(feed, items)
+        self._put(feed, items)
 
-    def _write_out(self, feed: Feed, items: list[Item]) -> None:
-        """Write events to all who listen: what comes together goes out together, one write for each listener."""
-        if not items or self._feeds.get(feed.room) is not feed:
-            return
-        feed.delivered = items[-1].recorded.seq
-        listeners = self._listeners.get(feed.room)
-        if not listeners:
-            return
-        joined = Joined(items, self._joining)
-        for listener in listeners:
-            frames = joined.frames(listener.wire_format, listener.user)
-            if len(frames) == 1:
-                listener.write(frames[0])
-                continue
-            for item, frame in zip(items, frames, strict=True):
-                feed.delivered = item.recorded.seq  # what `halt` goes by, where this very write is too much
-                listener.write(frame)
-        self.deliveries += len(listeners) * len(items)
+    def _put(self, feed: Feed, items: list[Item], ended: str | None = None) -> None:
+        """Have events written to all who listen, the last of which may have ended somebody's membership."""
+        crowd = self._crowds.get(feed.room)
+        if items and crowd is not None and self._feeds.get(feed.room) is feed:
+            crowd.put(items, ended)
+            self._fanout.add(crowd)
+
+    def _written(self, crowd: Crowd, stretch: Stretch) -> None:
+        """Count what all who listen have now; a former member has heard the last, and hears nothing after it."""
+        self.deliveries += len(crowd) * len(stretch.items)
         now = self._now()
-        for item in items:
+        for item in stretch.items:
             self.delays.observe((now - item.recorded.at).total_seconds())
-
-    def _take_out(self, room: str, user: str) -> None:
-        """A former member hears the event that ended the membership, and nothing after it."""
-        for listener in [one for one in self._listeners.get(room, ()) if one.user == user]:
-            self.quit(listener, room)
-            listener.left(room)
+        if stretch.ended is not None:
+            for listener in crowd.of_user(stretch.ended, stretch.last):
+                self.quit(listener, crowd.room)
+                listener.left(crowd.room)
 
     def _repair(self, feed: Feed, patience: float) -> None:
         if feed.room in self._repairs:
@@ -516,9 +471,5 @@ class Hub:
             self._repair_again.add(feed.room)
             return False
         self._advance(feed, events)
+        self._fanout.go()
         return len(events) == PAGE
-
-
-def _report(listener: Listener, room: str, reach: _Reach) -> None:
-    if reach.upto > reach.after:
-        listener.wrote(room, reach.after + 1, reach.upto)

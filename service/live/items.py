@@ -3,7 +3,7 @@
 The rule: what is sent to one listener depends on nothing but its wire format and whether its user is the author.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from service.domain.events import MessagePosted, Recorded, as_erased
 from service.domain.message import without_words
@@ -66,17 +66,23 @@ class Item:
 
 
 class Joined:
-    """Events that go out together; in the formats of `joining`, as one piece of bytes."""
+    """Events that go out together; in the format `joining`, as one piece of bytes."""
 
-    def __init__(self, items: Sequence[Item], joining: Collection[str]) -> None:
+    def __init__(self, items: Sequence[Item], joining: str | None) -> None:
         self._items = items
         self._joining = joining
-        self._authors = {item.author for item in items}
         self._shared: dict[str, list[bytes]] = {}
+        self.authors = {item.author for item in items if item.author is not None}
+        """Who is shown some of them otherwise than all others."""
+
+    @property
+    def in_one_piece(self) -> bytes:
+        """Everything, as who hears the joining format is written it; nothing where there is no such format."""
+        return b"" if self._joining is None else self.frames(self._joining, "")[0]
 
     def frames(self, wire_format: str, user: str) -> list[bytes]:
         """Return what a listener of `user` is written, in order."""
-        if user in self._authors:
+        if user in self.authors:
             return self._made(wire_format, user)
         if (shared := self._shared.get(wire_format)) is None:
             shared = self._shared[wire_format] = self._made(wire_format, "")
@@ -84,7 +90,7 @@ class Joined:
 
     def _made(self, wire_format: str, user: str) -> list[bytes]:
         frames = [item.frame(wire_format, user) for item in self._items]
-        return [b"".join(frames)] if wire_format in self._joining else frames
+        return [b"".join(frames)] if wire_format == self._joining else frames
 
 
 def _without_ref(outgoing: Outgoing) -> Outgoing:

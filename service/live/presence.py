@@ -20,7 +20,8 @@ import msgspec
 from service.domain.room import RoomState
 from service.errors import Unavailable
 from service.live.gossip import KINDS, STEP, Gossip, Said
-from service.live.hub import Hub, Listener
+from service.live.hub import Hub
+from service.live.listener import Listener
 from service.live.people import People
 from service.live.relay import Relay
 from service.live.roster import Change, Moment, Shown, Status

@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid4
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from service.errors import AccountErased
@@ -54,14 +55,14 @@ class PersonKey:
 
         `context` (stream, topic and field) is authenticated, so that a ciphertext cannot be moved elsewhere.
         """
-        salted = os.urandom(_SALT) + text.encode()
+        salt = os.urandom(_SALT)
+        return {"k": str(self.key_id), "h": commitment(salt, text), "c": self.encrypt(salt, text, context)}
+
+    def encrypt(self, salt: bytes, text: str, context: str) -> str:
+        """Return nonce and ciphertext alone, the `c` of `seal`, under a salt that is given."""
         nonce = os.urandom(_NONCE)
-        sealed = nonce + self._aead.encrypt(nonce, salted, self._bind(context))
-        return {
-            "k": str(self.key_id),
-            "h": b64encode(hashlib.sha256(salted).digest()).decode(),
-            "c": b64encode(sealed).decode(),
-        }
+        sealed = nonce + self._aead.encrypt(nonce, salt + text.encode(), self._bind(context))
+        return b64encode(sealed).decode()
 
     def open(self, stored: dict[str, str], context: str) -> str:
         """Return the words in a stored form.
@@ -75,14 +76,23 @@ class PersonKey:
         """Return the salt and the words in a stored form: who is given both can check the commitment without a key.
 
         Raises:
-            cryptography.exceptions.InvalidTag: the bytes are not what this key sealed in that context.
+            cryptography.exceptions.InvalidTag: the bytes are not what this key sealed in that context, or not what
+                the commitment is to.
         """
         sealed = b64decode(stored["c"])
         salted = self._aead.decrypt(sealed[:_NONCE], sealed[_NONCE:], self._bind(context))
-        return salted[:_SALT], salted[_SALT:].decode()
+        salt, text = salted[:_SALT], salted[_SALT:].decode()
+        if commitment(salt, text) != stored["h"]:  # words of the same person, from another event
+            raise InvalidTag
+        return salt, text
 
     def _bind(self, context: str) -> bytes:
         return f"{self.key_id}|{context}".encode()
+
+
+def commitment(salt: bytes, text: str) -> str:
+    """Return what is stored beside words, to prove them by later (base64)."""
+    return b64encode(hashlib.sha256(salt + text.encode()).digest()).decode()
 
 
 def is_sealed(value: object) -> bool:
@@ -194,7 +204,7 @@ def _remember(cache: OrderedDict[_K, PersonKey], name: _K, key: PersonKey) -> Pe
     return key
 
 
-_KEYS_OF = "SELECT key_id FROM person_keys WHERE person = ANY ($1::text[])"
+_KEYS_OF = "SELECT key_id FROM person_keys WHERE person = ANY ($1::text[]) AND wrapped IS NULL"
 _DESTROYED = "SELECT key_id FROM person_keys WHERE destroyed_at >= $1"
 _GET_OR_CREATE = """
     WITH erased AS (

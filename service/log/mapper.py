@@ -12,16 +12,16 @@ from uuid import UUID
 
 import msgspec
 
-from service.domain.events import EVENTS, ContentExpired, Event, PersonErased, Recorded
+from service.domain.events import EVENTS, ContentExpired, Event, KeyReplaced, PersonErased, Recorded
 from service.log.keys import KeyRing, PersonKey, is_sealed
 
 ROW = """
     e.stream, e.originator_version, e.notification_id, e.topic, e.subject, e.recorded_at, e.recorded_by,
     e.key_id, k.wrapped, e.state
 """
-"""The columns that `Mapper.to_recorded` reads, of `stored_events e LEFT JOIN person_keys k USING (key_id)`."""
+"""The columns that `Mapper.to_recorded` reads, of `readable_events e LEFT JOIN person_keys k USING (key_id)`."""
 
-ROWS = f"SELECT {ROW} FROM stored_events e LEFT JOIN person_keys k USING (key_id)"  # noqa: S608 - constants
+ROWS = f"SELECT {ROW} FROM readable_events e LEFT JOIN person_keys k USING (key_id)"  # noqa: S608 - constants
 
 
 DESTROYING = timedelta(minutes=10)
@@ -60,6 +60,11 @@ class Mapper:
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
 
+    @property
+    def keys(self) -> KeyRing:
+        """The key ring."""
+        return self._keys
+
     async def bury(self, events: Sequence[Recorded], database: Any) -> None:
         """Drop the keys that some events say are destroyed from memory, for good.
 
@@ -69,7 +74,7 @@ class Mapper:
         erased = [recorded.event.user for recorded in events if isinstance(recorded.event, PersonErased)]
         if erased:
             await self._keys.bury(erased, database)
-        expired = [recorded.at for recorded in events if isinstance(recorded.event, ContentExpired)]
+        expired = [one.at for one in events if isinstance(one.event, ContentExpired | KeyReplaced)]
         if expired:
             await self._keys.bury_expired(min(expired) - DESTROYING, database)
 
@@ -128,6 +133,19 @@ class Mapper:
             name: key.reveal(value, _context(row["stream"], row["topic"], name))
             for name, value in fields.items()
             if is_sealed(value)
+        }
+
+    def carried(self, row: Mapping[str, Any], key: PersonKey) -> dict[str, str]:
+        """Return the ciphertext of each personal field of a row, its words sealed with another key than its own.
+
+        Salts stay, and so commitments. The row has what `reveal` reads.
+
+        Raises:
+            cryptography.exceptions.InvalidTag: its words, or their key, were tampered with.
+        """
+        return {
+            name: key.encrypt(salt, words, _context(row["stream"], row["topic"], name))
+            for name, (salt, words) in self.reveal(row).items()
         }
 
     def heard(self, stream: str, row: Row) -> Recorded | None:

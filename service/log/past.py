@@ -181,7 +181,7 @@ _LAST_OF_EACH = f"""
     SELECT {ROW}
     FROM unnest($1::uuid[]) AS wanted (id)
     CROSS JOIN LATERAL (
-        SELECT * FROM stored_events WHERE originator_id = wanted.id AND notification_id <= $2
+        SELECT * FROM readable_events WHERE originator_id = wanted.id AND notification_id <= $2
         ORDER BY originator_version DESC LIMIT 1) e
     LEFT JOIN person_keys k USING (key_id)
 """  # noqa: S608 - constants

@@ -200,7 +200,7 @@ _LAST_OF_EACH_KIND = f"""
     SELECT {ROW}
     FROM unnest($1::uuid[]) AS wanted (id)
     CROSS JOIN LATERAL (
-        SELECT DISTINCT ON (topic) * FROM stored_events WHERE originator_id = wanted.id
+        SELECT DISTINCT ON (topic) * FROM readable_events WHERE originator_id = wanted.id
         ORDER BY topic, originator_version DESC) e
     LEFT JOIN person_keys k USING (key_id)
     ORDER BY e.originator_version

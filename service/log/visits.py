@@ -210,8 +210,7 @@ class Visits:
         entries = [await self._opening(visit) for visit in batch]
         for visit, placed in zip(batch, await place(self._appender, entries), strict=True):
             if placed is not None and placed.outcome == "key_gone":
-                self._keys.forget(visit.user)
-                visit.client = None  # the words were erased meanwhile; the next try goes without
+                self._keys.forget(visit.user)  # the next try finds another, or that the words are erased
             elif placed is not None:
                 visit.seq = placed.seq
 

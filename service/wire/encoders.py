@@ -8,8 +8,8 @@ from service.wire.engineio import FRAME, PACKET
 from service.wire.frames import text_frame
 from service.wire.native import NATIVE, native_frame
 
-JOINING = frozenset({NATIVE})
-"""The formats whose frames may be sent several in one piece; a session of Socket.IO may have to add to each."""
+JOINING = NATIVE
+"""The format whose frames may be sent several in one piece; a session of Socket.IO may have to add to each."""
 
 ENCODERS: dict[str, Callable[[Outgoing], bytes]] = {
     NATIVE: native_frame,

@@ -265,7 +265,7 @@ class Handlers:
         identity.require(CHAT)
         if identity.user != session.user:
             raise NotAllowed(problem="The new token is another user's.")
-        session.renew(identity.expires_at)
+        self._s.sessions.renew(session, identity.expires_at)
         return AuthRefreshAck(expires_at=timestamp(identity.expires_at))
 
     async def _resume(

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from datetime import datetime
 from functools import partial
 from typing import ClassVar
 from uuid import uuid4
@@ -72,6 +71,11 @@ class Session(ABC):
         transport.on_ending = self._halt
 
     # What the hub calls.
+
+    @property
+    def descriptor(self) -> int:
+        """See `Listener`."""
+        return self._transport.descriptor
 
     def write(self, frame: bytes) -> None:
         """Send a frame without waiting."""
@@ -147,10 +151,6 @@ class Session(ABC):
         await self._room_for_more.wait()
         await self._transport.drained()
 
-    def renew(self, expires_at: datetime) -> None:
-        """Go on until another expiry; then `Sessions` closes the connection with 4001."""
-        self.expires_at = expires_at
-
     def hears(self, room: str) -> bool:
         """Return whether this connection hears a room, or is catching up with it."""
         return room in self._rooms
@@ -193,7 +193,7 @@ class Session(ABC):
 
     def _halt(self) -> None:
         for room in self._rooms:
-            self._hub.halt(self, room)
+            self._hub.quit(self, room)
 
     async def _catch_up(self, room: str, after: int | None) -> None:
         self._transport.catchup += 1

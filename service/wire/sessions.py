@@ -1,7 +1,8 @@
 """The connections of this node, by user."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import datetime
+from time import time
 from typing import TYPE_CHECKING
 
 from service.protocol.close import Close
@@ -19,6 +20,7 @@ class Sessions:
     def __init__(self, max_per_user: int) -> None:
         self._max_per_user = max_per_user
         self._by_user: dict[str, set[Session]] = {}
+        self._expiries: dict[Session, float] = {}
 
     def full(self, user: str, elsewhere: int) -> bool:
         """Return whether a user who has `elsewhere` connections at other nodes has as many as one may have."""
@@ -27,11 +29,18 @@ class Sessions:
     def add(self, session: "Session") -> None:
         """Count a session in."""
         self._by_user.setdefault(session.user, set()).add(session)
+        self._expiries[session] = session.expires_at.timestamp()
+
+    def renew(self, session: "Session", expires_at: datetime) -> None:
+        """Let a session go on until another expiry; then it is closed with 4001."""
+        session.expires_at = expires_at
+        self._expiries[session] = expires_at.timestamp()
 
     def remove(self, session: "Session") -> None:
         """Count a session out."""
         sessions = self._by_user.get(session.user, set())
         sessions.discard(session)
+        self._expiries.pop(session, None)
         if not sessions:
             self._by_user.pop(session.user, None)
 
@@ -39,9 +48,9 @@ class Sessions:
         """Close those whose token has run out, until cancelled; one look at all is cheaper than a timer for each."""
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            now = datetime.now(UTC)
-            for session in self.all():
-                if session.expires_at <= now and not session.closing:
+            now = time()
+            for session in [session for session, expiry in self._expiries.items() if expiry <= now]:
+                if not session.closing:
                     session.close(Close.TOKEN_EXPIRED, "token expired")
 
     def of_user(self, user: str) -> "frozenset[Session]":

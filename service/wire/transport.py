@@ -37,6 +37,10 @@ class Transport(Protocol):
     on_ending: Callable[[], None]
     """Called at that very moment, inside whatever call it happened in: nothing written later reaches the peer."""
 
+    @property
+    def descriptor(self) -> int:
+        """The socket's, where frames may be written straight to it as long as `Straight` says so, or `NOWHERE`."""
+
     def write(self, frame: bytes) -> None:
         """Send one or several complete, unmasked frames now; nothing once the connection is closing.
 

@@ -28,6 +28,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
+from service.live.straight import NOWHERE, Straight
 from service.protocol.close import Close
 from service.wire.deadlines import Deadlines
 from service.wire.frames import PING, Inbound, binary_frame, close_frame, text_frame
@@ -94,6 +95,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
 
     limits: ClassVar[Limits]
     doors: ClassVar[Mapping[str, Door]]
+    straight: ClassVar[Straight]
     pings: ClassVar["Deadlines[ChatWebSocketProtocol]"]
     pongs: ClassVar["Deadlines[ChatWebSocketProtocol]"]
     """One timer for all connections that are to be sent a ping, and one for all that owe a pong."""
@@ -118,7 +120,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         self.ending: Ending | None = None
         self.on_ending: Callable[[], None] = _nothing
         self._open = False  # accepted, and neither side has begun to close
-        self._descriptor: int | None = None  # of the socket, where nothing stands between it and us
+        self.descriptor = NOWHERE  # the socket's, where nothing stands between it and us
         self._farewell: ASGIReceiveEvent | None = None  # what the application was told of the end
         self._unread = bytearray()  # at most what one read of the socket brought
         self._held = False
@@ -140,33 +142,44 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         """See `Transport.write`."""
         if not self._open:
             return self._require_handshake()
-        if self._descriptor is not None and not self.transport.get_write_buffer_size():
-            frame = frame[self._write_at_once(self._descriptor, frame) :]
+        if self._may_write_straight():
+            frame = frame[self._write_at_once(frame) :]
             if not frame:
                 return None
-        self.transport.write(frame)
+        self._write_later(frame)
         allowed = self.limits.max_outbox + (CATCHUP_ALLOWANCE if self.catchup else 0)
         if self.transport.get_write_buffer_size() > allowed:
             self.close(Close.TOO_SLOW, "too slow")
         return None
 
-    @staticmethod
-    def _write_at_once(descriptor: int, frame: bytes) -> int:
+    def _may_write_straight(self) -> bool:
+        """Return whether nothing waits in the transport, and have all others know."""
+        if self.descriptor == NOWHERE or self.transport.get_write_buffer_size():
+            return False
+        self.straight.allow(self.descriptor)
+        return True
+
+    def _write_at_once(self, frame: bytes) -> int:
         """Return how much the kernel takes: a call less than by way of the transport, which has the rest.
 
         The descriptor is this connection's for as long as it is open: transports call `connection_lost` before they
         close it.
         """
         try:
-            return os.write(descriptor, frame)
+            return os.write(self.descriptor, frame)
         except OSError:
             return 0  # the kernel takes nothing now; or the connection is broken, as the transport finds out, too
+
+    def _write_later(self, data: bytes) -> None:
+        """Have the transport write, which nobody may overtake."""
+        self.straight.deny(self.descriptor)
+        self.transport.write(data)
 
     def close(self, code: int, reason: str = "") -> None:
         """See `Transport.close`."""
         if not self._open:
             return self._require_handshake()
-        self.transport.write(close_frame(code, reason))
+        self._write_later(close_frame(code, reason))
         return self._end(code, reason)
 
     async def drained(self) -> None:
@@ -199,6 +212,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
     def _end(self, code: int, reason: str, *, by_client: bool = False) -> None:
         """The close frame is written. From here on nothing is, and the transport has a time limit."""
         self._open = False
+        self.straight.deny(self.descriptor)
         self.close_sent = True
         self.stop_keepalive()
         self._tell_app(code, reason, by_client=by_client)
@@ -229,6 +243,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
         """Whatever was still awaited here returns, and the application is told if it was not."""
         self._open = False
+        self.straight.deny(self.descriptor)
         self.disconnected = True
         self.handshake_complete = True  # so that uvicorn writes no response any more
         self.stop_keepalive()
@@ -257,7 +272,8 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
             # asyncio does so only where the listening socket was made with IPPROTO_TCP, which uvicorn's is not.
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if transport.get_extra_info("ssl_object") is None:
-            self._descriptor = tcp.fileno()
+            self.descriptor = tcp.fileno()
+            self.straight.deny(self.descriptor)
         self.transport.set_write_buffer_limits(high=_WATERMARK, low=_WATERMARK)
 
     def data_received(self, data: bytes) -> None:
@@ -311,7 +327,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def _answer_the_end(self, last: bytes) -> None:
         """The peer has closed, or broken the rules: `last` ends with the close frame the parser chose."""
-        self.transport.write(last)
+        self._write_later(last)
         close = self.conn.close_sent
         if close is None:  # not even a handshake: `last` is an HTTP response, or nothing
             self.transport.close()
@@ -385,7 +401,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
             return
         del response.headers["Date"]
         self.conn.send_response(response)
-        self.transport.write(b"".join(self.conn.data_to_send()))
+        self._write_later(b"".join(self.conn.data_to_send()))
         self.handshake_complete = True
         self.start_keepalive()
         self._open = True
@@ -399,7 +415,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
         self.handshake_complete = True
         self.close_sent = True
         self.conn.send_response(response)
-        self.transport.write(b"".join(self.conn.data_to_send()))
+        self._write_later(b"".join(self.conn.data_to_send()))
         self.transport.close()
 
     def _talk_on(self) -> None:
@@ -524,7 +540,7 @@ class ChatWebSocketProtocol(WebSocketsSansIOProtocol):
                 raise ClientDisconnected
             text, data = message.get("text"), message.get("bytes")
             frame = binary_frame(data or b"") if text is None else text_frame(text.encode())
-            self.transport.write(frame)
+            self._write_later(frame)
         else:
             raise RuntimeError(f"{message['type']} may not be sent after websocket.accept")
 
@@ -537,8 +553,12 @@ def transport_class(
     close_timeout: float = Limits.close_timeout,
     max_fragments: int = Limits.max_fragments,
     doors: Mapping[str, Door] | None = None,
+    straight: Straight | None = None,
 ) -> type[ChatWebSocketProtocol]:
-    """The class to give to uvicorn as `ws`, with these `Limits` (bytes and seconds) and `doors` by their paths."""
+    """The class to give to uvicorn as `ws`, with these `Limits` (bytes and seconds) and `doors` by their paths.
+
+    In `straight` others are told which sockets they may write to past their transports.
+    """
     limits = Limits(
         max_outbox=max_outbox,
         ping_interval=ping_interval,
@@ -549,6 +569,7 @@ def transport_class(
     given = {
         "limits": limits,
         "doors": doors or {},
+        "straight": Straight() if straight is None else straight,
         "pings": Deadlines(ping_interval, ChatWebSocketProtocol.send_keepalive_ping),
         "pongs": Deadlines(ping_timeout, ChatWebSocketProtocol.keepalive_timeout),
     }

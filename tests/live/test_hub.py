@@ -81,7 +81,7 @@ async def test_what_arrives_while_a_repair_waits_for_names_is_delivered_too() ->
 async def test_a_connection_that_ends_in_the_write_that_makes_it_level_is_told_of_nothing_later() -> None:
     log, hub = world()
     ear = Ear("alice", 0)
-    ear.on_ending = lambda: hub.halt(ear, "general")
+    ear.on_ending = lambda: hub.quit(ear, "general")
     ear.takes = 2
     await hub.listen(ear, "general", 0)
     hub.deliver({STREAM: [log.append(MessagePosted(author="alice", content="later", ref="r"))]})
@@ -95,7 +95,7 @@ async def test_a_connection_that_ends_in_the_write_that_makes_it_level_is_told_o
 async def test_a_connection_that_ends_in_the_first_of_two_writes_is_told_of_nothing_after_it() -> None:
     log, hub = world()
     ear = Ear("alice", 0)
-    ear.on_ending = lambda: hub.halt(ear, "general")
+    ear.on_ending = lambda: hub.quit(ear, "general")
     await hub.listen(ear, "general", 0)
     ear.takes = 3
     news = [log.append(MessagePosted(author="alice", content=str(number), ref="r")) for number in range(2)]

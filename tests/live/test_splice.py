@@ -16,8 +16,10 @@ from service.domain import room
 from service.domain.events import Event, MemberJoined, MemberLeft, MessagePosted, Recorded, RoomOpened
 from service.domain.person import PersonState
 from service.domain.room import RoomState
+from service.live import crowd, fanout
 from service.live.hub import Hub
 from service.live.people import People
+from service.live.straight import NOWHERE
 from service.protocol.events import Outgoing
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class Ear:
     """A listener that remembers the numbers it heard."""
 
     wire_format = "number"
+    descriptor = NOWHERE
 
     def __init__(self, user: str, after: int) -> None:
         self.user = user
@@ -106,6 +109,9 @@ def number(outgoing: Outgoing) -> bytes:
 class Splice(RuleBasedStateMachine):
     """One room on one node, whose news arrives as the world likes."""
 
+    turn = 60.0
+    """Seconds for which the hub writes before anything else may happen."""
+
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
@@ -113,7 +119,7 @@ class Splice(RuleBasedStateMachine):
         self.log.append(RoomOpened(name="General"))
         self.log.append(MemberJoined(user="alice", role="owner"))
         reader = cast("LogReader", self.log)
-        self.hub = Hub(reader, People(reader), {"number": number})
+        self.hub = Hub(reader, People(reader), {"number": number}, turn=self.turn)
         self.on_the_way: list[Recorded] = []
         self.ears: list[Ear] = []
         self.listening: list[asyncio.Task[None]] = []
@@ -154,7 +160,7 @@ class Splice(RuleBasedStateMachine):
     @rule(user=st.sampled_from(["alice", "alice", "bob", "carol"]), data=st.data())
     def listen(self, user: str, data: st.DataObject) -> None:
         ear = Ear(user, data.draw(st.integers(0, len(self.log.events))))
-        ear.on_ending = lambda: self.hub.halt(ear, "general")
+        ear.on_ending = lambda: self.hub.quit(ear, "general")
         self.ears.append(ear)
         self.listening.append(self.loop.create_task(self.hub.listen(ear, "general", ear.after)))
 
@@ -180,6 +186,8 @@ class Splice(RuleBasedStateMachine):
         self.listening.clear()
         self.on_the_way.clear()
         self.loop.run_until_complete(self.hub.refresh("general"))
+        while self.hub.waiting:
+            self.loop.run_until_complete(asyncio.sleep(0))
 
     @invariant()
     def nobody_hears_anything_twice_or_out_of_order(self) -> None:
@@ -206,5 +214,21 @@ class Splice(RuleBasedStateMachine):
         return list(range(ear.after + 1, end + 1))
 
 
+class SplicedBetweenWrites(Splice):
+    """The same where anything may happen between two writes."""
+
+    turn = 0.0
+
+    def __init__(self) -> None:
+        self.before, (crowd.CHUNK, fanout.SHARE) = (crowd.CHUNK, fanout.SHARE), (1, 0.0)
+        super().__init__()
+
+    def teardown(self) -> None:
+        super().teardown()
+        crowd.CHUNK, fanout.SHARE = self.before
+
+
 Splice.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestSplice = Splice.TestCase
+SplicedBetweenWrites.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestSplicedBetweenWrites = SplicedBetweenWrites.TestCase

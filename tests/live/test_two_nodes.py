@@ -9,6 +9,7 @@ import pytest
 
 from service.domain.commands import JoinRoom, LeaveRoom, PostMessage
 from service.live.bus import InProcessBus
+from service.live.straight import NOWHERE
 from service.node import node
 from service.settings import Settings
 from service.wire.services import Services
@@ -20,6 +21,7 @@ class Ear:
     """A listener that remembers the frames it was sent."""
 
     wire_format = "native"
+    descriptor = NOWHERE
     closing = False
 
     def __init__(self, user: str) -> None:

@@ -37,6 +37,8 @@ ADDED_INDEXES = {
     " USING btree (originator_id, subject, originator_version)",
     "stored_events_recorded_at_idx": "CREATE INDEX stored_events_recorded_at_idx ON SCHEMA.stored_events"
     " USING brin (recorded_at)",
+    "stored_events_rules_idx": "CREATE INDEX stored_events_rules_idx ON SCHEMA.stored_events"
+    " USING btree (originator_id, originator_version) WHERE (topic = 'room.RoomRetentionChanged.v1'::text)",
 }
 ADDED_TRIGGERS = {"append_only"}
 LEFT_OUT_FUNCTION = "es_insert_events_uuid"

@@ -351,6 +351,45 @@ async def test_a_room_with_a_rule_forgets_what_is_over(node: Process, database: 
     assert (await run(env, "project", "verify"))[0] == 0
 
 
+@pytest.mark.usefixtures("projector")
+async def test_a_rule_reaches_back_under_connected_people_who_write_on(
+    node: Process, database: Database
+) -> None:
+    env = environment(database)
+    async with client(node.url, "alice", name="Alice") as alice, client(node.url, "bob") as bob:
+        for each in (alice, bob):
+            for room in ("general", "other"):
+                await each.join(room)
+        await alice.post("general", f"before the rule {MARK}")
+        await alice.post("other", "elsewhere")
+        long_ago(database)
+        await bob.post("general", "lately")
+        code, _, words = await run(env, "audit", "retention", "--room", "general", "--days", "30")
+        assert (code, "covered too" in words) == (0, True)
+        await projected(database)
+        code, said, words = await run(env, "audit", "expire")
+        assert (code, json.loads(said)["room"]) == (0, "general"), words
+        # The node still has the old key in memory: what is sealed with it is sealed again.
+        await alice.post("other", "and on")
+        await bob.post("general", "too")
+        await projected(database)
+        assert not holds(dump(database))
+        for room, contents in (("general", [None, "lately", "too"]), ("other", ["elsewhere", "and on"])):
+            page = await bob.say("message:history", roomId=room)
+            assert [said["content"] for said in page["messages"]] == contents
+            code, lines, _ = await run(env, "audit", "replay", "--room", room)
+            events = [json.loads(line) for line in lines.splitlines() if "MessagePosted" in line]
+            assert [event["content"] for event in events] == contents
+
+
+def long_ago(database: Database) -> None:
+    """Let all that happened so far have happened fifty days earlier."""
+    with psycopg.connect(database.owner_url) as owner:
+        owner.execute("ALTER TABLE stored_events DISABLE TRIGGER append_only")
+        owner.execute("UPDATE stored_events SET recorded_at = recorded_at - interval '50 days'")
+        owner.execute("ALTER TABLE stored_events ENABLE ALWAYS TRIGGER append_only")
+
+
 def age(database: Database, person: str) -> None:
     """Let what somebody said in rooms with a rule be of long ago, as far as its keys are concerned."""
     with psycopg.connect(database.owner_url, autocommit=True) as owner:

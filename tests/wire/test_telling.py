@@ -1,6 +1,7 @@
 """People are told of invitations once, however often it is read, and of nothing that they may not know of."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from service.domain.events import (
@@ -28,6 +29,7 @@ class Heard:
 
     connected = True
     closing = False
+    expires_at = datetime.max.replace(tzinfo=UTC)
 
     def __init__(self, user: str, *, full: bool = False) -> None:
         self.user = user

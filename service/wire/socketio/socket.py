@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from service.live.straight import NOWHERE
 from service.protocol import socketio
 from service.protocol.engineio import binary_message, message
 from service.protocol.socketio import Kind
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 class Socket:
     """A client in a namespace: a `Transport` whose end may come before that of its connection."""
+
+    descriptor = NOWHERE  # what it is written may have to be counted, or wait for a poll
 
     def __init__(self, connection: Connection, namespace: str) -> None:
         self.id = str(uuid4())

@@ -1,0 +1,265 @@
+"""A rule reaches back to what was said before it, and nothing else goes with it.
+
+Times are moved before anything is sealed, by the owner and with the trigger off: the log's clock cannot be told a day.
+"""
+
+import json
+from typing import Any
+
+import pytest
+from cryptography.exceptions import InvalidTag
+
+from projections import PROJECTIONS, messages
+from projections.check import verify
+from service.audit import reach
+from service.audit.erase import erase
+from service.audit.export import export
+from service.audit.holds import place, release
+from service.audit.scope import Everything
+from service.audit.seal_keys import load
+from service.domain.events import ContentExpired, KeyReplaced, MessageEdited, PersonNamed, RoomTopicChanged
+from service.domain.streams import RETENTION, person_stream, room_stream, stream_id
+from service.log.keys import KeyRing
+from service.log.mapper import Mapper
+from service.log.read import LogReader
+from tests.audit import records
+from tests.audit.test_retention import HOW, ago, readable, rule, run
+from tests.databases import Database
+from tests.log.nodes import KEY_ENCRYPTION_KEY, Node, message, node, stored
+from tests.projections.worlds import world
+from tests.whole.test_proof import offline
+
+OTHER = room_stream("other")
+
+
+async def backdate(database: Database, days: int) -> None:
+    """Let all that happened so far have happened so many days earlier."""
+    async with records.owner(database) as owner, owner.transaction():
+        await owner.execute("ALTER TABLE stored_events DISABLE TRIGGER append_only")
+        await owner.execute(
+            "UPDATE stored_events SET recorded_at = recorded_at - make_interval(days => $1)", days
+        )
+        await owner.execute("ALTER TABLE stored_events ENABLE ALWAYS TRIGGER append_only")
+
+
+async def tell(one: Node, *texts: str, by: str = "alice", stream: str = room_stream("general")) -> None:
+    """Say something under the key for everything, as where there is no rule."""
+    for text in texts:
+        placed = await one.append(message(text, author=by), by=by, stream=stream, guard=())
+        assert placed.outcome == "appended"
+
+
+async def fill(one: Node, database: Database) -> None:
+    """Let two people say something in two rooms, 50 days ago and 5 days ago, and only then give one a rule."""
+    await one.open_room("alice", "bob")
+    await one.open_room("alice", "bob", stream=OTHER)
+    await one.append(PersonNamed(user="alice", name="Alice"), stream=person_stream("alice"))
+    await one.append(RoomTopicChanged(topic="about"), guard=())
+    await tell(one, "old", "mended")
+    await one.append(MessageEdited(message=5, content="mended old"), guard=())
+    await tell(one, "elsewhere", stream=OTHER)
+    await tell(one, "his old", by="bob")
+    await backdate(database, 45)
+    await tell(one, "recent")
+    await backdate(database, 5)
+    assert await rule(one, 30) is None
+
+
+async def read(one: Node, stream: str, seq: int) -> Any:
+    log = LogReader(one.pool, Mapper(KeyRing(KEY_ENCRYPTION_KEY)))
+    (found,) = await log.stream(stream, seq - 1, 1)
+    return found.event
+
+
+async def test_a_rule_covers_what_was_said_before_it_and_nothing_else(database: Database) -> None:
+    async with node(database) as one:
+        await fill(one, database)
+        before = await stored(database, "SELECT * FROM stored_events ORDER BY notification_id")
+        old_keys = await stored(database, "SELECT key_id FROM person_keys")
+        (done,) = await run(one)
+        assert (done.room, done.until) == ("general", ago(31).isoformat())
+        assert await readable(one) == [None, None, None, "recent"]
+        assert await readable(one, "other") == ["elsewhere"]
+        assert (await read(one, room_stream("general"), 4)).topic == "about"
+        assert (await read(one, person_stream("alice"), 1)).name == "Alice"
+        said = [recorded.event for recorded in await one.log.stream(RETENTION, 0, 10)]
+        replaced = sorted(event.user for event in said if isinstance(event, KeyReplaced))
+        assert replaced == ["alice", "bob"]
+        assert [event.until for event in said if isinstance(event, ContentExpired)] == [ago(31)]
+        after = await stored(database, "SELECT * FROM stored_events ORDER BY notification_id")
+        assert after[: len(before)] == before, "no stored byte changes"
+        gone = await stored(
+            database, "SELECT wrapped FROM person_keys WHERE key_id = ANY ($1)", [r[0] for r in old_keys]
+        )
+        assert [row["wrapped"] for row in gone] == [None, None], "what could open it is destroyed"
+        assert await run(one) == [], "again there is nothing to do"
+        assert await rule(one, 3) == 30
+        assert len(await run(one)) == 1, "a shorter rule reaches what a longer one left"
+        assert await readable(one) == [None, None, None, None]
+    await records.seal(database)
+    assert await records.first_bad(database) is None
+
+
+async def test_nothing_is_replaced_before_something_is_over(database: Database) -> None:
+    async with node(database) as one:
+        await fill(one, database)
+        await rule(one, 60)
+        assert await run(one) == []
+        assert await stored(database, "SELECT FROM carried_words") == []
+        assert await readable(one) == ["old", "mended", "his old", "recent"]
+
+
+async def test_who_writes_on_does_so_under_the_new_key(database: Database) -> None:
+    async with node(database) as one:
+        await fill(one, database)
+        await run(one)
+        late = await one.entry(
+            message("late"), stream=OTHER, guard=()
+        )  # the ring knows that its key is another
+        assert (await one.appender.offer(late)).outcome == "appended"
+        assert await readable(one, "other") == ["elsewhere", "late"]
+    async with node(database) as other:
+        stale = await other.entry(message("x"), stream=OTHER, guard=())
+        (key,) = await stored(
+            database, "SELECT key_id FROM person_keys WHERE person = 'alice' AND scope LIKE '~%'"
+        )
+        kept = [kept._replace(key_id=key["key_id"]) for kept in stale.stored]
+        fields = {name: getattr(stale, name) for name in stale.__struct_fields__} | {"stored": tuple(kept)}
+        assert (await other.appender.offer(type(stale)(**fields))).outcome == "key_gone"
+
+
+async def test_a_hold_keeps_what_is_over_wherever_it_was_said_from(database: Database) -> None:
+    async with node(database) as one:
+        await fill(one, database)
+        ground = {"ground": "case 7", **HOW}
+        await place(one.pool, one.mapper, "room:general", **ground)
+        assert await run(one) == []
+        assert await readable(one) == ["old", "mended", "his old", "recent"]
+        await place(one.pool, one.mapper, "user:alice", **ground)
+        await release(one.pool, one.mapper, "room:general", **ground)
+        await run(one)
+        assert await readable(one) == ["old", "mended", None, "recent"]
+        await release(one.pool, one.mapper, "user:alice", **ground)
+        await run(one)
+        assert await readable(one) == [None, None, None, "recent"]
+
+
+async def test_a_hold_on_another_room_protects_those_who_were_in_it_wholly(database: Database) -> None:
+    async with node(database) as one:
+        await fill(one, database)
+        await place(one.pool, one.mapper, "room:other", ground="case 7", **HOW)
+        assert await run(one) == []
+        assert await readable(one) == ["old", "mended", "his old", "recent"]
+        (key,) = await stored(database, "SELECT key_id FROM person_keys WHERE person = 'alice'")
+        await one.keys.of_person("alice", one.pool, reach.NEXT)
+        query = "SELECT * FROM replace_key($1, $2, $3, 'node:bad', ''::bytea)"
+        row = await one.pool.fetchrow(query, key["key_id"], 2**40, stream_id(RETENTION))
+        assert row is not None
+        assert row["outcome"] == "held", "whatever a node says that it has done"
+        await release(one.pool, one.mapper, "room:other", ground="over", **HOW)
+        await run(one)
+        assert await readable(one) == [None, None, None, "recent"]
+
+
+async def test_what_is_said_while_keys_are_replaced_is_carried_over_too(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry = reach._Reach._carry
+    interrupted: list[int] = []
+
+    async with node(database) as one:
+
+        async def slow(self: Any, keys: Any, after: int, upto: int) -> None:
+            await carry(self, keys, after, upto)
+            if not interrupted:
+                interrupted.append(upto)
+                await tell(one, "meanwhile", stream=OTHER)
+
+        await fill(one, database)
+        monkeypatch.setattr(reach._Reach, "_carry", slow)
+        await run(one)
+        assert interrupted
+        assert await readable(one, "other") == ["elsewhere", "meanwhile"]
+        assert await readable(one) == [None, None, None, "recent"]
+
+
+async def test_who_is_broken_off_goes_on_and_who_is_erased_meanwhile_stays_erased(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with node(database) as one:
+        await fill(one, database)
+
+        async def die(*_about: object) -> None:
+            raise ConnectionAbortedError
+
+        with monkeypatch.context() as patched:
+            patched.setattr(reach._Reach, "_retire", die)
+            with pytest.raises(ConnectionAbortedError):
+                await run(one)
+        assert await readable(one) == ["old", "mended", "his old", "recent"], "half of it changes nothing"
+        assert await stored(database, "SELECT FROM carried_words") != []
+        await erase(one.pool, one.mapper, "alice", ground="g", **HOW)
+        assert await readable(one) == [None, None, "his old", None]
+        await run(one)
+        assert await readable(one) == [None, None, None, None]
+        assert await readable(one, "other") == [None]
+        left = await stored(database, "SELECT DISTINCT person FROM person_keys WHERE wrapped IS NOT NULL")
+        assert [row["person"] for row in left] == ["bob"]
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["projected before", "only after"])
+async def test_followed_is_rebuilt_and_views_show_what_is_kept(database: Database, *, before: bool) -> None:
+    async with world(database) as here:
+        await fill(here.node, database)
+        if before:
+            await here.project()
+        await run(here.node)
+        shown = "SELECT content FROM messages ORDER BY room_id, id"
+        if before:
+            seen = [row["content"] for row in await here.connection.fetch(shown)]
+            assert seen == [None, None, None, "recent", "elsewhere"], "at once, before it is purged"
+        await here.project()
+        assert [row["content"] for row in await here.rows(messages.PROJECTION)] == [
+            *(None, None, None, "recent", "elsewhere"),
+        ]
+        assert [row["content"] for row in await here.connection.fetch(shown)][-2:] == ["recent", "elsewhere"]
+        assert await here.connection.fetchval("SELECT topic FROM rooms WHERE room_id = 'general'") == "about"
+        page = await messages.page(here.reads, here.node.mapper, "general", limit=10)
+        assert [row.content for row in page.messages] == [None, None, None, "recent"]
+        for projection in PROJECTIONS:
+            report = await verify(here.connection, here.node.mapper, projection)
+            assert report["equal"], report
+
+
+async def test_an_export_shows_and_proves_what_was_carried_over(database: Database, tmp_path: Any) -> None:
+    async with node(database) as one:
+        await fill(one, database)
+        await run(one)
+    await records.seal(database)
+    out = tmp_path / "out"
+    async with records.owner(database) as owner:
+        keys = await load(owner, KEY_ENCRYPTION_KEY)
+        await export(owner, keys, Mapper(KeyRing(KEY_ENCRYPTION_KEY)), Everything(), out, lambda *_: None)
+    assert (await offline(str(out)))[0] == 0
+    events = [json.loads(line) for line in (out / "events.ndjson").read_text().splitlines()]
+    said = [event["fields"]["content"] for event in events if event["topic"] == "room.MessagePosted.v1"]
+    assert sorted(said, key=str) == [None, None, None, "elsewhere", "recent"]
+
+
+async def test_words_put_in_the_place_of_others_are_refused_when_read(database: Database) -> None:
+    """Both are alice's, in one room and under one key: only the commitment in the sealed bytes tells them apart."""
+    async with node(database) as one:
+        await one.open_room("alice")
+        await tell(one, "old")
+        await backdate(database, 40)
+        await tell(one, "yes", "no")
+        await rule(one, 30)
+        await run(one)
+        assert await readable(one) == [None, "yes", "no"]
+        async with records.owner(database) as owner:
+            await owner.execute("""
+                UPDATE carried_words c SET sealed = (SELECT sealed FROM carried_words o WHERE o.position <> c.position
+                    AND o.key_id = c.key_id LIMIT 1)
+                WHERE key_id IN (SELECT key_id FROM carried_words GROUP BY key_id HAVING count(*) > 1)""")
+        with pytest.raises(InvalidTag):
+            await readable(one)
