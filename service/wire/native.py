@@ -35,7 +35,7 @@ from service.wire.frames import text_frame
 from service.wire.reception import Reception, described
 from service.wire.services import Services
 from service.wire.session import Session
-from service.wire.transport import ABNORMAL, Refused, Transport, Upgrade
+from service.wire.transport import ABNORMAL, Opening, Refused, Transport, Upgrade, WebSocketTransport
 
 NATIVE = "native"
 
@@ -88,23 +88,24 @@ class NativeDoor:
             services.settings.connect_timeout, NativeConversation.too_late
         )
 
-    async def knock(self, upgrade: Upgrade) -> Refused | Upgrade:
-        """Return why a connection is refused before it is one."""
-        if (shut := self.reception.shut(upgrade.headers, len(self.strangers))) is not None:
+    async def knock(self, transport: WebSocketTransport, request: Upgrade) -> Refused | Opening:
+        """Return why a connection is refused before it is one, or let it begin."""
+        if (shut := self.reception.shut(request.headers, len(self.strangers))) is not None:
             return shut
         try:
-            if (early := bearer(upgrade.headers.get("authorization"))) is not None:
+            if (early := bearer(request.headers.get("authorization"))) is not None:
                 self.reception.count(await self.s.tokens.verify(early))
         except TooManyConnections as error:
             self.reception.came(error.code)
             return Refused(429, str(error))
         except (TokenInvalid, TokenExpired, Unavailable):
             pass  # the first frame may bring a better one
-        return upgrade._replace(address=await self._addresses.of(upgrade))
+        address = await self._addresses.of(request)
+        return Opening(lambda: self._open(transport, request._replace(address=address)))
 
-    def open(self, transport: Transport, upgrade: Upgrade) -> "NativeConversation":
+    def _open(self, transport: Transport, request: Upgrade) -> "NativeConversation":
         """Begin a conversation with somebody who has to say who they are in time."""
-        conversation = NativeConversation(self, transport, upgrade)
+        conversation = NativeConversation(self, transport, request)
         self.strangers.begin(conversation)
         return conversation
 
@@ -120,22 +121,24 @@ class NativeConversation:
         self._client = described(upgrade.headers.get("user-agent"))
         self._session: NativeSession | None = None
 
-    async def take(self, text: str | None) -> None:
+    async def take(self, message: str | bytes) -> None:
         """Carry out a command; until `connect` has come, no other is looked at."""
         if self._transport.closing and self._session is None:
             return
-        if text is None:
+        if isinstance(message, bytes):
             self._transport.close(Close.MALFORMED, "text frames only")
             return
         try:
-            value = parse(text)
+            value = parse(message)
         except NotAFrame as error:
             self._transport.close(Close.MALFORMED, str(error))
             return
         if self._session is None:
-            await self._meet(text, value)
+            await self._meet(message, value)
         else:
-            await self._door.reception.carry_out(self._session, ref_of(value), partial(decode, text, value))
+            await self._door.reception.carry_out(
+                self._session, ref_of(value), partial(decode, message, value)
+            )
 
     async def ended(self) -> None:
         """Let the session go."""

@@ -8,10 +8,16 @@ on (see `service.wire.websocket`), nor a connection between two requests, which 
 
 import asyncio
 from typing import Any, ClassVar, cast
+from urllib.parse import unquote
 
+from httptools import parse_url
+from starlette.datastructures import Headers
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.wire.asgi import AsgiDoor
 from service.wire.deadlines import Deadlines
+from service.wire.transport import Upgrade
+from service.wire.websocket import WebSocket
 
 PART_SECONDS = 8.0
 """For a request's head, and again for its body."""
@@ -55,10 +61,23 @@ class TimedHttpProtocol(HttpToolsProtocol):
             self._refuse(b"431 Request Header Fields Too Large")
 
     def handle_websocket_upgrade(self) -> None:
-        """The connection is the WebSocket's."""
+        """The connection is the WebSocket's, which is asked by what was read and not by bytes, as uvicorn's would be."""
         self._in_head = False
         self.waits.end(self)
-        super().handle_websocket_upgrade()
+        self.connections.discard(self)
+        url = parse_url(self.url)
+        request = Upgrade(
+            Headers(raw=self.headers),
+            self.client[0] if self.client else None,
+            unquote((url.path or b"/").decode("ascii")),
+            self.scope["method"],
+            self.scope["http_version"],
+        )
+        kind = cast("type[WebSocket]", self.ws_protocol_class)
+        websocket = kind(self.config.ws_max_size, self.server_state)
+        websocket.connection_made(self.transport)
+        self.transport.set_protocol(websocket)
+        websocket.ask(request, AsgiDoor(self.app, self.scope, url))
 
     def on_message_begin(self) -> None:
         """A request begins, perhaps in the piece that ended another."""

@@ -4,8 +4,9 @@ The rule: nobody waits for a slow peer. What is written goes out at once, or wai
 connection ends, once, with a code that its end is told by.
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from starlette.datastructures import Headers
 
@@ -84,37 +85,57 @@ class Upgrade(NamedTuple):
     address: str | None
     """Of the peer."""
 
+    path: str = "/"
+    method: str = "GET"
+    http_version: str = "1.1"
+
 
 class Refused(NamedTuple):
-    """Why an upgrade is refused: an HTTP status, and a sentence."""
+    """Why an upgrade is refused: an HTTP status, and a sentence, or whatever else the body is."""
 
     status: int
-    sentence: str
+    sentence: str | bytes
     headers: Mapping[str, str] = {}
 
 
 class Conversation(Protocol):
     """What is said over one WebSocket. The calls come one after the other, each in a task that lasts no longer."""
 
-    async def take(self, text: str | None) -> None:
-        """Take a message; None is one of bytes."""
+    async def take(self, message: str | bytes) -> None:
+        """Take a message, of text or of bytes."""
 
     async def ended(self) -> None:
         """Hear that the connection has ended, once, after the last message."""
 
 
-class Door(Protocol):
-    """Serves the WebSockets of a path without ASGI: no task waits for a connection that says nothing."""
+class Opening(NamedTuple):
+    """That an upgrade is granted: the conversation begins right after the response, which has `headers` besides."""
 
-    async def knock(self, upgrade: Upgrade) -> "Refused | Upgrade":
-        """Return why an upgrade is refused, or the upgrade with the address that it counts as coming from."""
-
-    def open(self, transport: Transport, upgrade: Upgrade) -> Conversation:
-        """Begin a conversation."""
+    begin: Callable[[], Conversation]
+    headers: Sequence[tuple[str, str]] = ()
 
 
 class WebSocketTransport(Transport, Protocol):
     """The same of a WebSocket, for who speaks a protocol of its own over it."""
 
+    reason: str
+    """What was said of the ending."""
+
     def stop_keepalive(self) -> None:
         """Send no pings, since that protocol has heartbeats."""
+
+    async def send(self, frame: bytes) -> bool:
+        """Send a frame once the peer has taken most of what waits, however long that is; return whether it could be."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Begin a task that a stopping server waits for."""
+
+    def abort(self) -> None:
+        """End the connection without a word."""
+
+
+class Door(Protocol):
+    """Serves the WebSockets of a path."""
+
+    async def knock(self, transport: WebSocketTransport, request: Upgrade) -> Refused | Opening:
+        """Return whether an upgrade is granted. The connection may be over by the time that this returns."""

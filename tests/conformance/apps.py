@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket
 from service.protocol.engineio import binary_message, message
 from service.protocol.socketio import Packet
 from service.wire.engineio import Connection, Engine, Settings
+from service.wire.requests import http_class
 from service.wire.socketio.server import Server
 from service.wire.socketio.socket import Socket
 from service.wire.websocket import transport_class
@@ -94,6 +95,7 @@ def config(
         app,
         host=host,
         port=port,
+        http=http_class(),
         ws=transport_class(),
         ws_max_size=max_size,
         lifespan="off",

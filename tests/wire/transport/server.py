@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Self, TypeVar
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.wire.requests import http_class
 from service.wire.transport import Transport
 
 PATIENCE = 30.0  # seconds: after so long something hangs
@@ -83,14 +83,14 @@ class LiveServer:
         protocol: type[asyncio.Protocol],
         loop: Callable[[], Any],
         size: int,
-        http: type[asyncio.Protocol] = HttpToolsProtocol,
+        http: type[asyncio.Protocol] | None = None,
     ) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self.listener.getsockname()[1]
         self.url = f"ws://127.0.0.1:{self.port}/"
         self.errors: list[str] = []
         config = uvicorn.Config(
-            app, ws=protocol, http=http, ws_max_size=size, lifespan="off", log_config=None
+            app, ws=protocol, http=http or http_class(), ws_max_size=size, lifespan="off", log_config=None
         )
         self.uvicorn = _Uvicorn(config)
         self.uvicorn.ready = threading.Event()
