@@ -187,6 +187,14 @@ class Settings:
     rate_burst: int = _setting(
         "commands that one user may send at once; 0 switches the limit off", values.whole(0), 40
     )
+    handshake_rate: int = _setting(
+        "handshakes a second from one address (of IPv6, from one /64), sign-ins on the page among them",
+        values.whole(1),
+        100,
+    )
+    handshake_burst: int = _setting(
+        "handshakes from one address at once; 0 switches the limit off", values.whole(0), 1000
+    )
     max_content: int = _setting("code points of one message", values.whole(1, 100_000), 10_000)
     max_frame: int = _setting("bytes of one frame from a client", values.whole(1024), 128 * 1024)
     max_outbox: int = _setting(
