@@ -6,16 +6,17 @@ never logged as an error of ours: whose fault it is shows in the type.
 
     OnRecordError
     ├── Refusal                the sender can do something about it
-    │   ├── Malformed, UnknownType, RefRequired, RefConflict, NotConnected
+    │   ├── Malformed (and of signing in: SignInUnknown), UnknownType, RefRequired, RefConflict, NotConnected
     │   ├── RoomNotFound, RoomExists, RoomIsArchived, NotAMember
-    │   ├── NotAllowed (and of accounts: AccountErased, AccountSuspended; of holds: UnderLegalHold, HoldStands, NoHold)
+    │   ├── NotAllowed (and of accounts: AccountErased, AccountSuspended; of holds: UnderLegalHold, HoldStands, NoHold;
+    │   │   of signing in: SignInDenied)
     │   ├── Muted, Banned, LastOwner, UserNotFound (and of the whole record: PersonUnknown)
     │   ├── MessageNotFound, MessageIsDeleted, MessageTooLong, EmptyMessage, UnsafeContent
     │   ├── TooManyRequests (and of connections: TooManyConnections), TooManyRooms
-    │   └── TokenInvalid, TokenExpired
+    │   └── TokenInvalid (and of signing in: SignInInvalid), TokenExpired
     └── Trouble                ours, and it passes: the same command may succeed later
         ├── Overloaded
-        ├── Unavailable
+        ├── Unavailable (and of signing in: ProviderAway)
         └── ProjectionBehind
 """
 
@@ -54,6 +55,12 @@ class Malformed(Refusal):
 
     code = "malformed"
     sentence = "{problem}"
+
+
+class SignInUnknown(Malformed):
+    """Somebody comes back from the identity provider who did not go there from this browser, or long ago."""
+
+    sentence = "This sign-in was not begun in this browser, or too long ago. Please sign in again."
 
 
 class UnknownType(Refusal):
@@ -147,6 +154,12 @@ class NoHold(NotAllowed):
     """`data`: `held`."""
 
     sentence = "There is no legal hold on {held}."
+
+
+class SignInDenied(NotAllowed):
+    """The identity provider lets somebody not in, or they did not want to go on."""
+
+    sentence = "The identity provider did not let you in."
 
 
 class Muted(Refusal):
@@ -247,6 +260,12 @@ class TokenInvalid(Refusal):
     sentence = "The token is not valid: {problem}."
 
 
+class SignInInvalid(TokenInvalid):
+    """`data`: `problem`, with what the identity provider gave for somebody who signed in."""
+
+    sentence = "The identity provider's answer is not valid: {problem}. Please sign in again."
+
+
 class TokenExpired(Refusal):
     """The token's `exp` has passed."""
 
@@ -266,6 +285,12 @@ class Unavailable(Trouble):
 
     code = "unavailable"
     sentence = "The log cannot be reached; send the command again with the same ref."
+
+
+class ProviderAway(Unavailable):
+    """The identity provider does not answer, or not as it should; which of them is in the log."""
+
+    sentence = "The identity provider cannot be reached. Please try again in a moment."
 
 
 class ProjectionBehind(Trouble):

@@ -120,7 +120,7 @@ def configure(settings: Settings, *, words: bool) -> None:
     handler.setFormatter(Words(secrets) if words else JsonLines(settings.node, secrets))
     handler.addFilter(Limit())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for library in ("uvicorn", "databases", "asyncio", "httpx"):
+    for library in ("uvicorn", "databases", "asyncio", "httpx2"):
         logging.getLogger(library).setLevel(logging.WARNING)
     if not words:
         sys.excepthook = _crashed

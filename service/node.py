@@ -52,9 +52,11 @@ from service.settings import PUBLISHED, SHARED, Settings
 from service.wire.attendance import Attendance
 from service.wire.auth import Tokens
 from service.wire.encoders import ENCODERS, JOINING
+from service.wire.handshakes import Handshakes
 from service.wire.keys import PublishedKeys, SharedSecret
 from service.wire.limits import Rate, SharedRate
 from service.wire.news import News, ReceiptsAgain
+from service.wire.oidc import Oidc
 from service.wire.services import Services
 from service.wire.sessions import Sessions
 from service.wire.standing import Standing
@@ -123,8 +125,8 @@ async def node(
         presence = Presence(relay, hub, people, settings.disconnect_grace)
         typing = Typing(relay, hub, str(uuid4()), asyncio.get_running_loop().time)
         verification_keys = _verification_keys(settings)
+        tokens = _tokens(settings, verification_keys)
         rate = Rate(settings.rate_per_second, settings.rate_burst, asyncio.get_running_loop().time)
-        shared_rate = SharedRate(rate, relay)
         attendance = Attendance(sessions, presence, typing, visits)
         tally, pulse, lag = Tally(), Pulse(settings.node), Lag(database, settings.database_timeout)
         stack.enter_context(pulse.watching_gc())
@@ -158,8 +160,12 @@ async def node(
             register=register.of_node(appender, mapper, keys),
             bell=bell,
             reads=reads,
-            tokens=_tokens(settings, verification_keys),
+            tokens=tokens,
+            oidc=Oidc(settings, tokens) if settings.oidc_client_id else None,
             rate=rate,
+            handshakes=Handshakes(
+                settings.handshake_rate, settings.handshake_burst, asyncio.get_running_loop().time
+            ),
             sessions=sessions,
             presence=presence,
             typing=typing,
@@ -191,7 +197,7 @@ async def node(
                 presence=presence.run,
                 notices=presence.tell,
                 typing=typing.run,
-                rate=shared_rate.run,
+                rate=SharedRate(rate, relay).run,
                 tokens=sessions.run,
                 clock=lambda: readiness.then(lambda: supervise.every(CLOCK_EVERY, clock.ask)),
                 pulse=pulse.run,

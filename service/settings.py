@@ -125,6 +125,27 @@ class Settings:
     jwt_leeway: float = _setting(
         "seconds that clocks may differ when a token's times are judged", values.seconds_or_zero, 0.0
     )
+    oidc_client_id: str = _setting(
+        "what the identity provider knows the page by: people then sign in there (OpenID Connect at "
+        "ONRECORD_JWT_ISSUER); needs a JWKS",
+        values.text,
+        "",
+    )
+    oidc_client_secret: str = _setting(
+        "what the page shows the identity provider beside PKCE; unset: it is a public client",
+        values.text,
+        "",
+        secret=True,
+    )
+    oidc_redirect_uri: str = _setting(
+        "where people come back from the identity provider, registered there letter for letter: the page's address "
+        "and /signin/callback; needed with a client id",
+        values.redirect_uri,
+        "",
+    )
+    oidc_scopes: tuple[str, ...] = _setting(
+        "what is asked for at the identity provider", values.scopes, ("openid", "profile")
+    )
     origins: tuple[str, ...] = _setting(
         "exact origins of web pages that may connect, with commas between; unset: the same origin only",
         values.origins,
@@ -165,6 +186,14 @@ class Settings:
     rate_per_second: int = _setting("commands a second that one user may send", values.whole(1), 20)
     rate_burst: int = _setting(
         "commands that one user may send at once; 0 switches the limit off", values.whole(0), 40
+    )
+    handshake_rate: int = _setting(
+        "handshakes a second from one address (of IPv6, from one /64), sign-ins on the page among them",
+        values.whole(1),
+        100,
+    )
+    handshake_burst: int = _setting(
+        "handshakes from one address at once; 0 switches the limit off", values.whole(0), 1000
     )
     max_content: int = _setting("code points of one message", values.whole(1, 100_000), 10_000)
     max_frame: int = _setting("bytes of one frame from a client", values.whole(1024), 128 * 1024)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 _SHORTEST_SECRET = 32  # bytes: RFC 7518, 3.2 wants a key at least as long as HS256's hash
 _KEY_LENGTH = 32  # bytes: AES-256
+CALLBACK = "/signin/callback"
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -162,11 +163,35 @@ def among(*known: str) -> Callable[[str], tuple[str, ...]]:
 
 
 def key_set(raw: str) -> str:
-    """The address of public keys: https, http on this machine alone, or the path of a file."""
-    address = urlsplit(raw)
-    if not address.scheme:
+    """The address of public keys, or the path of a file."""
+    if not urlsplit(raw).scheme:
         return str(path(raw))
-    local = address.hostname in ("localhost", "127.0.0.1", "::1")
-    if not address.hostname or address.scheme not in (("https", "http") if local else ("https",)):
+    if not is_safe(raw):
         raise ValueError("has to be an https:// address or the path of a file")
     return raw
+
+
+def redirect_uri(raw: str) -> str:
+    """The address at which the page takes people back from the identity provider."""
+    address = urlsplit(raw)
+    if not is_safe(raw) or address.path != CALLBACK or address.query or address.fragment or "#" in raw:
+        raise ValueError(f"has to be the https:// address of the page with {CALLBACK} behind it")
+    return raw
+
+
+def scopes(raw: str) -> tuple[str, ...]:
+    """Scopes of OAuth (RFC 6749, 3.3), `openid` among them."""
+    words = tuple(raw.replace(",", " ").split())
+    if "openid" not in words or not all(re.fullmatch(r"[!#-\[\]-~]+", word) for word in words):
+        raise ValueError("has to be scopes with spaces or commas between, openid among them")
+    return words
+
+
+def is_safe(address: str) -> bool:
+    """Whether secrets may go to an address: https, and http on this machine alone."""
+    try:
+        parts = urlsplit(address)
+        local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        return bool(parts.hostname) and parts.scheme in (("https", "http") if local else ("https",))
+    except ValueError:
+        return False

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from service import development
+from service import development, values
 from service.settings import SHARED, Settings, table
 
 
@@ -30,7 +30,7 @@ def settings_with(*needed: str) -> Settings:
         settings = Settings.from_env(**development.known_settings(settings.data_dir))
     if missing := settings.missing(*needed):
         raise WrongUsage(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set, "
+            f"{' and '.join(missing)} {_are(missing)} not set, "
             f"and no `onrecord dev` runs on {settings.data_dir} that could lend its own."
         )
     return settings
@@ -78,6 +78,10 @@ def _check(host: str, port: int, setting: str) -> None:
 def dev(_args: argparse.Namespace) -> int:
     """Everything for development, in one process and two servers beside it."""
     settings = Settings.from_env(dev=True, join_creates=True)
+    if settings.oidc_client_id:
+        raise WrongUsage(
+            "`onrecord dev` has a sign-in of its own; ONRECORD_OIDC_* goes with `onrecord serve`."
+        )
     _check_port(settings)
     place = development.prepare(settings.data_dir)
     try:
@@ -116,6 +120,7 @@ def _check_tokens(settings: Settings) -> Settings:
     Raises:
         WrongUsage: they contradict each other.
     """
+    _check_sign_in(settings)
     if not settings.jwt_jwks:
         if set(settings.jwt_algorithms) - set(SHARED):
             raise WrongUsage("ONRECORD_JWT_ALGORITHMS: a secret goes with HS256 alone.")
@@ -125,12 +130,32 @@ def _check_tokens(settings: Settings) -> Settings:
             "ONRECORD_JWT_SECRET and ONRECORD_JWT_JWKS cannot both be set: one of them lets people in."
         )
     if missing := settings.missing("jwt_issuer", "jwt_audience"):
-        raise WrongUsage(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} needed with ONRECORD_JWT_JWKS."
-        )
+        raise WrongUsage(f"{' and '.join(missing)} {_are(missing)} needed with ONRECORD_JWT_JWKS.")
     if set(settings.jwt_algorithms) & set(SHARED):
         raise WrongUsage("ONRECORD_JWT_ALGORITHMS: HS256 goes with a secret, and never with published keys.")
     return dataclasses.replace(settings, jwt_secret="")
+
+
+def _check_sign_in(settings: Settings) -> None:
+    """Do nothing where the page's sign-in has all that it needs, or nothing.
+
+    Raises:
+        WrongUsage: it is half set.
+    """
+    if not settings.oidc_client_id:
+        if settings.oidc_redirect_uri or settings.oidc_client_secret:
+            raise WrongUsage(
+                "ONRECORD_OIDC_CLIENT_ID is not set, and the rest of ONRECORD_OIDC_* goes with it."
+            )
+        return
+    if missing := settings.missing("jwt_jwks", "oidc_redirect_uri"):
+        raise WrongUsage(f"{' and '.join(missing)} {_are(missing)} needed with ONRECORD_OIDC_CLIENT_ID.")
+    if not values.is_safe(settings.jwt_issuer or ""):
+        raise WrongUsage("ONRECORD_JWT_ISSUER has to be an https:// address with ONRECORD_OIDC_CLIENT_ID.")
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def migrate(_args: argparse.Namespace) -> int:

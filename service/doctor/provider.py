@@ -1,12 +1,10 @@
 """The identity provider, where tokens are checked with the keys that it publishes."""
 
-import asyncio
-
-import httpx
-
 from service.doctor.finding import UNREACHED, Finding, fail, ok
 from service.settings import PUBLISHED, Settings
-from service.wire.keys import READ_WITHIN, KeysUnusable, fetch, public_keys, suits
+from service.wire.fetching import NOT_FETCHED, Unusable, fetch
+from service.wire.keys import public_keys, suits
+from service.wire.oidc import metadata_of
 
 
 async def examine(settings: Settings) -> list[Finding]:
@@ -14,11 +12,10 @@ async def examine(settings: Settings) -> list[Finding]:
     if not settings.jwt_jwks:
         return []
     try:
-        async with asyncio.timeout(READ_WITHIN):
-            keys = public_keys(await fetch(settings.jwt_jwks))
-    except KeysUnusable as problem:
+        keys = public_keys(await fetch(settings.jwt_jwks))
+    except Unusable as problem:
         return [fail("provider", f"ONRECORD_JWT_JWKS cannot be used: {problem}.")]
-    except (httpx.HTTPError, OSError) as problem:
+    except NOT_FETCHED as problem:
         words = str(problem) or type(problem).__name__
         return [
             fail(
@@ -31,4 +28,25 @@ async def examine(settings: Settings) -> list[Finding]:
         return [
             fail("provider", f"None of the provider's {len(keys)} keys is one for {', '.join(algorithms)}.")
         ]
-    return [ok("provider", f"It publishes {len(keys)} keys, and {len(usable)} of them can let people in.")]
+    well = ok("provider", f"It publishes {len(keys)} keys, and {len(usable)} of them can let people in.")
+    return [well, *(await _sign_in(settings))]
+
+
+async def _sign_in(settings: Settings) -> list[Finding]:
+    if not settings.oidc_client_id:
+        return []
+    try:
+        await metadata_of(settings.jwt_issuer or "")
+    except Unusable as problem:
+        return [fail("sign-in", f"What ONRECORD_JWT_ISSUER publishes for OpenID cannot be used: {problem}.")]
+    except NOT_FETCHED as problem:
+        words = str(problem) or type(problem).__name__
+        return [
+            fail("sign-in", f"ONRECORD_JWT_ISSUER is not reached, so nobody can sign in: {words}.", UNREACHED)
+        ]
+    return [
+        ok(
+            "sign-in",
+            "People can be sent to the identity provider; whether it knows this page is seen there.",
+        )
+    ]

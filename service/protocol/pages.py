@@ -89,6 +89,40 @@ class DemoToken(msgspec.Struct, frozen=True, rename="camel"):
     token: str
 
 
+class SignIns(msgspec.Struct, frozen=True, rename="camel"):
+    """Which ways to sign in the page offers: under any name, as in development, and at the identity provider."""
+
+    demo: bool
+    provider: bool
+
+
+class SignInBegun(msgspec.Struct, frozen=True, rename="camel"):
+    """Where a browser goes to sign in; what has to be known when it comes back is in a cookie."""
+
+    address: str
+
+
+Parameter = Annotated[str, Meta(max_length=2048)]
+
+
+class SignInReturn(msgspec.Struct, frozen=True, rename="camel"):
+    """What a browser brings back from the identity provider: the parameters of OAuth (RFC 6749, 4.1.2; RFC 9207)."""
+
+    state: Parameter = ""
+    code: Parameter = ""
+    error: Parameter = ""
+    iss: Parameter | None = None
+
+
+class SignedIn(msgspec.Struct, frozen=True, rename="camel"):
+    """Who signed in, under which name, and the token that lets them in at the doors until it expires."""
+
+    token: str
+    user_id: str
+    name: str
+    expires_at: str
+
+
 class PersonQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """A request about one person."""
 

@@ -7,10 +7,13 @@ import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
 import { $ } from "./dom.js";
 import { ReadMarks } from "./reading.js";
-import { currentSession, roomIdFor, signIn, signOut, userIdFor } from "./session.js";
+import { currentSession, goToProvider, roomIdFor, signOut, userIdFor } from "./session.js";
+import { askToSignIn, beginWith, show } from "./signin.js";
 import { nameOf } from "./state.js";
 import { Timeline } from "./timeline.js";
 import { announce, notify, showConnection, Surroundings } from "./view.js";
+
+const DRAFTS = "onrecord.drafts";
 
 let chat = null;
 let drawing = null;
@@ -77,6 +80,7 @@ function enter() {
   chat.connection.addEventListener("status", ({ detail }) => showStatus(detail));
   $("who").textContent = name;
   $("who").title = userId;
+  restoreDrafts();
   show("chat");
   chat.connection.open();
 }
@@ -91,14 +95,29 @@ function leave(reason) {
   composer.clear();
   document.title = "OnRecord";
   notify("");
-  show("signin");
-  $("signin-error").textContent = reason;
-  $("signin-name").focus();
+  askToSignIn({ message: reason });
 }
 
-function show(face) {
-  $("signin").hidden = face !== "signin";
-  $("chat").hidden = face !== "chat";
+/** What was written and not sent is still there when somebody comes back from the provider. */
+async function signInAgain() {
+  if (currentSession().demo) return leave("");
+  const unsent = [...chat.state.rooms.values()].flatMap(({ roomId, unsent: all }) => all.map(({ content }) => [roomId, content]));
+  sessionStorage.setItem(DRAFTS, JSON.stringify([...composer.drafts, ...unsent]));
+  try {
+    await goToProvider();
+  } catch (error) {
+    notify(error.message);
+    draw(); // which brings the draft back into the field
+  }
+}
+
+function restoreDrafts() {
+  const drafts = new Map();
+  for (const [roomId, text] of JSON.parse(sessionStorage.getItem(DRAFTS) ?? "[]")) {
+    drafts.set(roomId, [drafts.get(roomId), text].filter(Boolean).join("\n"));
+  }
+  sessionStorage.removeItem(DRAFTS);
+  composer.drafts = drafts;
 }
 
 function showStatus(detail) {
@@ -162,16 +181,6 @@ function onSubmit(id, act) {
 
 const onClick = (id, act) => $(id).addEventListener("click", act);
 
-onSubmit("signin-form", async () => {
-  $("signin-error").textContent = "";
-  try {
-    await signIn($("signin-name").value);
-    enter();
-  } catch (error) {
-    $("signin-error").textContent = error.message;
-  }
-});
-
 onSubmit("join-form", async () => {
   const roomId = roomIdFor($("join-room").value);
   if (!roomId) return notify("A room's name needs at least one letter or digit.");
@@ -195,6 +204,7 @@ onSubmit("create-form", async () => {
   if (chat?.room) showRoom();
 });
 
+onClick("signin-again", signInAgain);
 onClick("signout", () => leave(""));
 onClick("reconnect", () => chat.connection.open());
 onClick("leave", () => {
@@ -223,5 +233,4 @@ function wake() {
   else chat.connection.open();
 }
 
-if (currentSession()) enter();
-else show("signin");
+beginWith(enter);

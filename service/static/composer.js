@@ -37,6 +37,17 @@ export class Composer {
     this.#roomId = roomId;
   }
 
+  /** What is written in each room and not sent: [[roomId, text]]. */
+  get drafts() {
+    this.switchTo(null);
+    return [...this.#drafts].filter(([roomId, text]) => roomId && text);
+  }
+
+  /** Puts drafts back; those of a room that was left meanwhile wait for it. */
+  set drafts(drafts) {
+    this.#drafts = new Map(drafts);
+  }
+
   /** Puts a text back to be written again, after whatever is in the field. */
   takeBack(text) {
     this.#field.value = [this.#field.value, text].filter(Boolean).join("\n");

@@ -15,6 +15,7 @@ export function showConnection({ status, reason }) {
   $("connection-state").dataset.status = status;
   $("connection-state").textContent = [STATUS_WORDS[status], reason].filter(Boolean).join(" ");
   $("reconnect").hidden = status !== "waiting";
+  $("signin-again").hidden = status !== "stopped";
 }
 
 /** Shows a sentence; an empty one clears it. */

@@ -7,7 +7,8 @@ required; `iss` and `aud` too where they are configured. A token never travels i
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from datetime import UTC, datetime
 from typing import Any
@@ -89,18 +90,24 @@ class Tokens:
             TokenInvalid, TokenExpired: it speaks for nobody, or not any more.
             Unavailable: its key cannot be had now.
         """
+        decoded = await self.read(token)
+        with refusing():
+            self._claims_registry().validate(decoded.claims)
+        return _identity(decoded.claims, self._leeway)
+
+    async def read(self, token: str) -> jwt.Token:
+        """Return what a token says whose signature is good, of whomever and for whomever that is.
+
+        Raises:
+            TokenInvalid: its signature is not.
+            Unavailable: its key cannot be had now.
+        """
         if len(token) > MAX_TOKEN:
             raise TokenInvalid(problem="it is too long")
-        try:
+        with refusing():
             algorithm, key_id = self._header(token)
             key = await self._keys.find(algorithm, key_id)
-            decoded = jwt.decode(token, key, registry=self._registry)
-            self._claims_registry().validate(decoded.claims)
-        except ExpiredTokenError as error:
-            raise TokenExpired from error
-        except (JoseError, ValueError, TypeError, RecursionError) as error:
-            raise TokenInvalid(problem=_sentence(error)) from error
-        return _identity(decoded.claims, self._leeway)
+            return jwt.decode(token, key, registry=self._registry)
 
     def _header(self, token: str) -> tuple[str, str | None]:
         """Return the algorithm and the key id that a token names.
@@ -139,6 +146,21 @@ class Tokens:
         return jwt.JWTClaimsRegistry(leeway=math.ceil(self._leeway), **options)
 
 
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Say in our own errors what the library finds wrong with a token.
+
+    Raises:
+        TokenInvalid, TokenExpired: something is.
+    """
+    try:
+        yield
+    except ExpiredTokenError as error:
+        raise TokenExpired from error
+    except (JoseError, ValueError, TypeError, RecursionError) as error:
+        raise TokenInvalid(problem=_sentence(error)) from error
+
+
 def bearer(header: str | None) -> str | None:
     """Return the token in an `Authorization` header (RFC 6750, section 2.1), or None."""
     scheme, _, token = (header or "").partition(" ")
@@ -157,7 +179,7 @@ def _identity(claims: dict[str, object], leeway: float) -> Identity:
         expires_at = datetime.max.replace(tzinfo=UTC)
     if expires_at <= datetime.now(UTC):
         raise TokenExpired
-    return Identity(user, _name(name), expires_at, _scopes(scope))
+    return Identity(user, shown_name(name), expires_at, _scopes(scope))
 
 
 def _scopes(claim: object) -> frozenset[str]:
@@ -167,7 +189,7 @@ def _scopes(claim: object) -> frozenset[str]:
     return frozenset(claim.split()) if isinstance(claim, str) else frozenset()
 
 
-def _name(claim: object) -> str | None:
+def shown_name(claim: object) -> str | None:
     """A name that cannot be shown or stored counts as none: the token lets its user in all the same."""
     if not isinstance(claim, str):
         return None

@@ -20,6 +20,7 @@ from service.wire.bodies import body
 from service.wire.endpoint import routes
 from service.wire.reads import READS, Reads
 from service.wire.services import Services
+from service.wire.signin import SignIn
 
 STATIC = Path(__file__).parent.parent / "static"
 PAGE_HEADERS = {
@@ -52,6 +53,7 @@ class Http:
             *routes(self._s, READS, Reads(self._s)),
             *routes(self._s, AUDITS, Audits(self._s)),
             *Admin(self._s).routes(),
+            *SignIn(self._s, self.page).routes(),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
         settings = self._s.settings

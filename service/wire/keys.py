@@ -14,15 +14,13 @@ import logging
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
-import httpx
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey, import_key
 
 from service.errors import TokenInvalid, Unavailable
+from service.wire.fetching import NOT_FETCHED, Unusable, fetch
 
 READ_AGAIN = 600.0
 """Seconds for which a set of keys counts as new."""
@@ -33,17 +31,13 @@ TRY_AGAIN = 15.0
 MOST_ASKED, MINUTE = 2, 60.0
 """How often unknown key ids make this node ask again, in how many seconds."""
 
-READ_WITHIN = 5.0
-MAX_SET = 256 * 1024
-"""Seconds and bytes that a set of keys may take."""
-
 SHORTEST_RSA = 2048
 """Bits (RFC 7518, 3.3)."""
 
 log = logging.getLogger("onrecord.keys")
 
 
-class KeysUnusable(Exception):
+class KeysUnusable(Unusable):
     """A set of keys is none, or holds what it must not."""
 
 
@@ -113,11 +107,8 @@ class PublishedKeys:
     async def _read(self) -> bool:
         began = self._clock()
         try:
-            async with asyncio.timeout(READ_WITHIN):
-                text = await fetch(self._source)
-            keys = public_keys(text)
-        except (KeysUnusable, httpx.HTTPError, OSError) as problem:
-            # `TimeoutError` is an `OSError`.
+            keys = public_keys(await fetch(self._source))
+        except (Unusable, *NOT_FETCHED) as problem:
             log.warning("jwks_failed", extra={"problem": problem, "kept": len(self._keys or ())})
             return False
         if self._keys is None or [key.kid for key in keys] != [key.kid for key in self._keys]:
@@ -131,31 +122,6 @@ class PublishedKeys:
         if key_id is None:  # RFC 7517 lets a provider with one key leave its id out
             return suiting[0] if len(suiting) == 1 else None
         return next((key for key in suiting if key.kid == key_id), None)
-
-
-async def fetch(source: str) -> bytes:
-    """Return what is at a URL or in a file.
-
-    Raises:
-        KeysUnusable: it is too large, or the answer is not 200.
-        httpx.HTTPError, OSError: it cannot be read.
-    """
-    if not urlsplit(source).scheme:
-        content = await asyncio.to_thread(Path(source).read_bytes)
-        return _bounded(content)
-    # No redirects: the address is what the operator trusts. No proxies or netrc of the environment either.
-    async with (
-        httpx.AsyncClient(timeout=READ_WITHIN, follow_redirects=False, trust_env=False) as client,
-        client.stream(
-            "GET", source, headers={"Accept": "application/jwk-set+json, application/json"}
-        ) as answer,
-    ):
-        if answer.status_code != httpx.codes.OK:
-            raise KeysUnusable(f"the answer is {answer.status_code}")
-        content = b""
-        async for piece in answer.aiter_bytes():
-            content = _bounded(content + piece)
-        return content
 
 
 def public_keys(text: bytes) -> list[Key]:
@@ -196,12 +162,6 @@ def suits(key: Key, algorithm: str) -> bool:
     if key.alg not in (None, algorithm) and {key.alg, algorithm} != {"EdDSA", "Ed25519"}:
         return False
     return (key.key_type, key.get("crv")) == _KINDS[algorithm]
-
-
-def _bounded(content: bytes) -> bytes:
-    if len(content) > MAX_SET:
-        raise KeysUnusable(f"it is larger than {MAX_SET} bytes")
-    return content
 
 
 _KINDS: dict[str, tuple[str, str | None]] = {

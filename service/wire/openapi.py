@@ -10,6 +10,11 @@ from service.errors import (
     Malformed,
     NotAllowed,
     OnRecordError,
+    Overloaded,
+    ProviderAway,
+    SignInDenied,
+    SignInInvalid,
+    SignInUnknown,
     TokenExpired,
     TokenInvalid,
     TooManyRequests,
@@ -17,8 +22,19 @@ from service.errors import (
     every_error,
 )
 from service.protocol import examples, schemas
-from service.protocol.pages import DemoSignIn, DemoToken, PersonQuery, Problem, Readiness
+from service.protocol.pages import (
+    DemoSignIn,
+    DemoToken,
+    PersonQuery,
+    Problem,
+    Readiness,
+    SignedIn,
+    SignInBegun,
+    SignInReturn,
+    SignIns,
+)
 from service.protocol.problems import problem_fields, status_of
+from service.values import CALLBACK
 from service.wire import problem
 from service.wire.admin import ACTIONS, Action
 from service.wire.audits import AUDITS
@@ -52,7 +68,9 @@ Part = dict[str, Any]
 
 def document(version: str) -> Part:
     """Return the document as plain values, in a stable order; `version` is that of the wire contract."""
-    known = schemas.Catalogue([*_structs(), DemoSignIn, DemoToken, Readiness, Problem])
+    known = schemas.Catalogue(
+        [*_structs(), DemoSignIn, DemoToken, Readiness, Problem, SignIns, SignInBegun, SignInReturn, SignedIn]
+    )
     shown = {
         name: schema for name, schema in known.components.items() if name not in {*map(_name, _queries())}
     }
@@ -192,6 +210,7 @@ def _others(known: schemas.Catalogue) -> Part:
             "get": _plain("asyncapi", "The AsyncAPI document of the doors.", {"application/yaml": yaml})
         },
         "/openapi.yaml": {"get": _plain("openapi", "This document.", {"application/yaml": yaml})},
+        **_signing_in(known),
         "/dev/token": {
             "post": {
                 "operationId": "demo_token",
@@ -204,6 +223,28 @@ def _others(known: schemas.Catalogue) -> Part:
                 },
             }
         },
+    }
+
+
+def _signing_in(known: schemas.Catalogue) -> Part:
+    """Return the endpoints of the page's sign-in at an identity provider."""
+    begin = _plain("begin", "Where a browser goes to sign in.", _json(known, SignInBegun))
+    finish = _plain("finish", "Who came back from the identity provider.", _json(known, SignedIn))
+    begin["responses"] |= _refusals([NotAllowed, TooManyRequests, ProviderAway], known)
+    refusals = [SignInUnknown, SignInInvalid, SignInDenied, TooManyRequests, ProviderAway, Overloaded]
+    finish["responses"] |= _refusals(refusals, known)
+    finish["requestBody"] = {"required": True, "content": _json(known, SignInReturn)}
+    there = "Where ONRECORD_OIDC_CLIENT_ID is set."
+    page = _plain(
+        "callback",
+        "The web client, which finishes the sign-in.",
+        {"text/html": {"schema": {"type": "string"}}},
+    )
+    return {
+        "/signin": {"get": _plain("offered", "The ways to sign in.", _json(known, SignIns))},
+        "/signin/begin": {"post": {**begin, "description": there}},
+        CALLBACK: {"get": {**page, "description": there}},
+        "/signin/finish": {"post": {**finish, "description": there}},
     }
 
 

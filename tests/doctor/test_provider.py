@@ -7,6 +7,7 @@ import pytest
 from service.doctor import provider
 from service.doctor.finding import Finding, Level
 from service.settings import Settings
+from tests.wire.oidc_provider import oidc_provider
 from tests.wire.provider import ec, public, rsa
 
 
@@ -42,6 +43,19 @@ async def test_keys_that_cannot_be_used_are_found(tmp_path: Path, content: bytes
 async def test_a_provider_that_is_away_is_found() -> None:
     finding = await examine("http://127.0.0.1:1/keys")
     assert (finding.level, finding.code) == (Level.FAIL, 3)
+
+
+async def test_where_people_sign_in_is_looked_at_too() -> None:
+    async with oidc_provider() as published:
+        settings = Settings(
+            jwt_jwks=f"{published.issuer}/keys", jwt_issuer=published.issuer, oidc_client_id="chat"
+        )
+        assert [one.level for one in await provider.examine(settings)] == [Level.OK, Level.OK]
+        published.broken = ("/.well-known/openid-configuration",)
+        assert [one.code for one in await provider.examine(settings)] == [0, 1]
+        published.spoil_metadata, published.broken = lambda told: told | {"issuer": "https://x"}, ()
+        finding = (await provider.examine(settings))[1]
+        assert finding.words.endswith("cannot be used: it is of another issuer.")
 
 
 async def test_who_checks_tokens_with_a_secret_needs_no_provider() -> None:

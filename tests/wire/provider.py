@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -82,22 +82,31 @@ class Provider:
 
 
 @asynccontextmanager
-async def provider(*keys: Key, port: int = 0) -> AsyncIterator[Provider]:
-    """Give a provider that runs as long as the block lasts."""
-    made = Provider(*keys)
-    routes = [Route("/keys", made.answer), Route("/moved", made.answer)]
+async def serving(routes: Sequence[Route], port: int = 0) -> AsyncIterator[str]:
+    """Serve some routes as long as the block lasts, and give their address."""
     config = uvicorn.Config(
         Starlette(routes=routes), port=port, log_config=None, lifespan="off", timeout_graceful_shutdown=0
     )
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined] # the signals are the tests'
-    serving = asyncio.create_task(server.serve())
+    running = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
-    made.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/keys"
     try:
-        yield made
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
-        made.holding.set()
         server.should_exit = True
-        await serving
+        await running
+
+
+@asynccontextmanager
+async def provider(*keys: Key, port: int = 0) -> AsyncIterator[Provider]:
+    """Give a provider that runs as long as the block lasts."""
+    made = Provider(*keys)
+    routes = [Route("/keys", made.answer), Route("/moved", made.answer)]
+    async with serving(routes, port) as address:
+        made.url = f"{address}/keys"
+        try:
+            yield made
+        finally:
+            made.holding.set()

@@ -15,9 +15,9 @@ from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from service.errors import TokenInvalid, Unavailable
 from service.settings import PUBLISHED
-from service.wire import keys
+from service.wire import fetching, keys
 from service.wire.auth import Tokens
-from service.wire.keys import MAX_SET, MINUTE, KeysUnusable, PublishedKeys, public_keys
+from service.wire.keys import MINUTE, KeysUnusable, PublishedKeys, public_keys
 from tests.wire.provider import (
     AUDIENCE,
     ISSUER,
@@ -219,13 +219,13 @@ async def test_without_any_keys_nobody_is_called_a_forger() -> None:
 
 async def test_a_set_of_any_length_is_not_read_to_its_end() -> None:
     async with provider(RSA) as published:
-        published.content = b" " * (MAX_SET + 1)
-        with pytest.raises(KeysUnusable):
-            await keys.fetch(published.url)
+        published.content = b" " * (fetching.MAX_SIZE + 1)
+        with pytest.raises(fetching.Unusable):
+            await fetching.fetch(published.url)
 
 
 async def test_a_provider_that_never_answers_holds_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "READ_WITHIN", 0.2)
+    monkeypatch.setattr(fetching, "READ_WITHIN", 0.2)
     async with provider(RSA) as published:
         published.holding.clear()
         with pytest.raises(Unavailable):

@@ -31,7 +31,9 @@ def test_the_document_is_valid_by_the_specification() -> None:
 
 
 def test_every_endpoint_is_in_it_and_no_other() -> None:
-    services = cast("Any", SimpleNamespace(settings=Settings(dev=True), exposition=None))
+    services = cast(
+        "Any", SimpleNamespace(settings=Settings(dev=True, oidc_client_id="chat"), exposition=None)
+    )
     served = {
         (route.path, method)
         for route in Http(services).routes()
