@@ -32,6 +32,7 @@ from service.wire.addresses import Addresses
 from service.wire.auth import bearer
 from service.wire.deadlines import Deadlines
 from service.wire.frames import text_frame
+from service.wire.problem import headers_of
 from service.wire.reception import Reception, described
 from service.wire.services import Services
 from service.wire.session import Session
@@ -90,17 +91,18 @@ class NativeDoor:
 
     async def knock(self, upgrade: Upgrade) -> Refused | Upgrade:
         """Return why a connection is refused before it is one."""
-        if (shut := self.reception.shut(upgrade.headers, len(self.strangers))) is not None:
+        upgrade = upgrade._replace(address=await self._addresses.of(upgrade))
+        if (shut := self.reception.shut(upgrade.headers, upgrade.address, len(self.strangers))) is not None:
             return shut
         try:
             if (early := bearer(upgrade.headers.get("authorization"))) is not None:
                 self.reception.count(await self.s.tokens.verify(early))
         except TooManyConnections as error:
             self.reception.came(error.code)
-            return Refused(429, str(error))
+            return Refused(429, str(error), headers_of(error))
         except (TokenInvalid, TokenExpired, Unavailable):
             pass  # the first frame may bring a better one
-        return upgrade._replace(address=await self._addresses.of(upgrade))
+        return upgrade
 
     def open(self, transport: Transport, upgrade: Upgrade) -> "NativeConversation":
         """Begin a conversation with somebody who has to say who they are in time."""

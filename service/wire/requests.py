@@ -7,6 +7,7 @@ on (see `service.wire.websocket`), nor a connection between two requests, which 
 """
 
 import asyncio
+from collections import Counter
 from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -19,18 +20,19 @@ PART_SECONDS = 8.0
 MAX_HEAD = 64 * 1024
 """Bytes of a head: far more than any browser sends, with all its cookies."""
 
+OVERDUE, OVERSIZED = "overdue", "oversized"
+
 _REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class TimedHttpProtocol(HttpToolsProtocol):
     """One connection that speaks HTTP; `http_class` gives it its time.
 
-    For metrics: `overdue` and `oversized`, the connections of a class that were closed for either.
+    `cut` counts the connections that were closed since a request was `OVERDUE`, or its head `OVERSIZED`.
     """
 
     waits: ClassVar[Deadlines["TimedHttpProtocol"]]
-    overdue: ClassVar[int] = 0
-    oversized: ClassVar[int] = 0
+    cut: ClassVar[Counter[str]]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """The time for the first request begins."""
@@ -51,7 +53,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
             self._head_size += len(data)
         super().data_received(data)
         if self._in_head and self._head_size > MAX_HEAD and not self.transport.is_closing():
-            type(self).oversized += 1
+            self.cut[OVERSIZED] += 1
             self._refuse(b"431 Request Header Fields Too Large")
 
     def handle_websocket_upgrade(self) -> None:
@@ -84,7 +86,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         if self.flow.read_paused:  # it may lie where we have not read: the application is slow
             self.waits.begin(self)
             return
-        type(self).overdue += 1
+        self.cut[OVERDUE] += 1
         if self._head_size and not self._answering():
             self._refuse(b"408 Request Timeout")
         else:
@@ -105,8 +107,10 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def http_class(part_seconds: float = PART_SECONDS) -> type[TimedHttpProtocol]:
-    """The class to give to uvicorn as `http`; its connections share one timer."""
+def http_class(
+    part_seconds: float = PART_SECONDS, cut: Counter[str] | None = None
+) -> type[TimedHttpProtocol]:
+    """The class to give to uvicorn as `http`; its connections share one timer, and are counted in `cut`."""
     waits: Deadlines[TimedHttpProtocol] = Deadlines(part_seconds, TimedHttpProtocol.late)
-    fields: dict[str, Any] = {"waits": waits, "overdue": 0, "oversized": 0}
+    fields: dict[str, Any] = {"waits": waits, "cut": Counter() if cut is None else cut}
     return type("TimedHttpProtocol", (TimedHttpProtocol,), fields)
