@@ -202,6 +202,11 @@ class Settings:
     )
     max_rooms: int = _setting("rooms that one connection may hear", values.whole(1), 100)
     max_connections: int = _setting("connections of one user", values.whole(1), 10)
+    operator: str = _setting(
+        "who runs `onrecord audit` commands, as they say; recorded behind the operating system's user",
+        values.person,
+        "",
+    )
     show_readings: bool = _setting(
         "whether owners of a room are shown who read its record", values.flag, False
     )
