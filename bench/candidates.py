@@ -80,6 +80,7 @@ def _onrecord(
         "ONRECORD_JWT_SECRET": worlds.SECRET,
         "ONRECORD_KEY_ENCRYPTION_KEY": base64.b64encode(worlds.KEY).decode(),
         "ONRECORD_RATE_BURST": "0",  # ten people of a room write for all
+        "ONRECORD_HANDSHAKE_BURST": "0",  # everybody comes from one address
     }
     if candidate.uses_redis:
         env |= {

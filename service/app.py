@@ -82,7 +82,7 @@ class Server(uvicorn.Server):
                 application(services, self._socketio),
                 host=settings.host,
                 port=settings.port,
-                http=http_class(),
+                http=http_class(cut=services.tally.requests),
                 ws=transport_class(
                     doors={"/ws": NativeDoor(services)},
                     straight=services.hub.straight,
@@ -203,7 +203,7 @@ async def _served(settings: Settings) -> AsyncIterator[Services]:
     async with (
         traced(settings) as traces,
         node(settings, traces=traces) as services,
-        aside(settings, services.exposition),
+        aside(settings, services.exposition, http_class(cut=services.tally.requests)),
     ):
         yield services
 

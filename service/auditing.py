@@ -96,7 +96,7 @@ async def record(connection: "asyncpg.Connection[Any]", reading: AuditRead, sett
     """
     keys = KeyRing(settings.key_encryption_key)
     try:
-        await register.of_command(connection, Mapper(keys), keys).note(reading, operator())
+        await register.of_command(connection, Mapper(keys), keys).note(reading, operator(settings.operator))
     except asyncpg.InsufficientPrivilegeError as problem:
         raise NotRecorded(f"This reading cannot be recorded, so nothing is shown: {problem}.") from problem
 

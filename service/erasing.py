@@ -1,33 +1,58 @@
-"""What the commands that make words unreadable run, put together from the parts; beside `service.app`, by its rule.
+"""What the commands that erase people run, put together from the parts; beside `service.app`, by its rule.
 
-What they do is recorded in the name of the operating system's user.
+What they do is recorded in the name of whoever runs them (`service.operator`). A list of erasures is what each prints:
+kept elsewhere, it says after a restore whom to erase again.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-import asyncpg
 import msgspec
 
 from projections import PROJECTIONS, memberships
-from service.audit.erase import erase
-from service.audit.holds import Hold, in_force, place, release
+from service.audit.erase import erase, erasures
 from service.audit.leaving import leave_rooms
-from service.audit.retention import expire, keep_for
 from service.console import print_json, say
-from service.errors import ProjectionBehind, Refusal
-from service.log.keys import KeyRing
+from service.domain.events import PersonErased
+from service.errors import PersonUnknown, ProjectionBehind, UnderLegalHold
 from service.log.mapper import Mapper
 from service.node import read_models
 from service.operator import operator
+from service.protocol.commands import UserId
 from service.protocol.events import timestamp
+from service.protocol.pages import Ground
 from service.settings import Settings
+from service.working import work
+
+if TYPE_CHECKING:
+    from service.working import Connection
 
 PURGED_WITHIN = 10.0
 """Seconds that a command waits for the projector to take the words out of the read models."""
 
 LOOK_EVERY = 0.1
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Whom to erase, and on which ground: what a line of a list of erasures says, whatever else is in it."""
+
+    person: UserId
+    ground: Ground
+
+
+class ListInvalid(Exception):
+    """A line of a list of erasures is none; the message is a sentence."""
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """What `onrecord audit erasures` prints of each."""
+
+    person: str
+    ground: str
+    by: str
+    at: str
+    position: int
 
 
 class Summary(msgspec.Struct, frozen=True, rename="camel"):
@@ -38,6 +63,7 @@ class Summary(msgspec.Struct, frozen=True, rename="camel"):
     """
 
     person: str
+    ground: str
     position: int
     at: str
     keys: int
@@ -45,125 +71,76 @@ class Summary(msgspec.Struct, frozen=True, rename="camel"):
     purged: bool
 
 
-class Rule(msgspec.Struct, frozen=True):
-    """For how many days a room keeps what is said, and did before; null is for ever."""
-
-    room: str
-    days: int | None
-    before: int | None
-
-
-class ShownHold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A hold as the commands print it: on a room or a person."""
-
-    room: str = ""
-    person: str = ""
-    position: int
-    at: str
-    by: str
-    ground: str
-
-
 def run_erase(settings: Settings, person: str, ground: str) -> int:
     """`onrecord audit erase`: a summary as JSON; 1 where it is refused."""
 
-    async def run(connection: "asyncpg.Connection[Any]", mapper: Mapper) -> None:
-        erased = await erase(
-            connection, mapper, person, ground=ground, by=operator(), deadline=settings.database_timeout
-        )
-        left = await _leave_rooms(settings, connection, mapper, person)
-        purged = await _purged(connection, erased.position)
-        print_json(Summary(person, erased.position, timestamp(erased.at), erased.keys, left, purged))
-        _say_erased(person, left=left is not None, purged=purged)
+    async def run(connection: "Connection", mapper: Mapper) -> int:
+        await _erase(settings, connection, mapper, Wanted(person, ground))
+        return 0
 
-    return _run(settings, run)
+    return work(settings, run)
 
 
-def run_hold(settings: Settings, held: str, ground: str) -> int:
-    """`onrecord audit hold`: the hold as JSON; 1 where it stands already, or what is to be held was never here."""
+def run_erasures(settings: Settings) -> int:
+    """`onrecord audit erasures`: those on the record, one a line, the first first."""
 
-    async def run(connection: "asyncpg.Connection[Any]", mapper: Mapper) -> None:
-        placed = await place(
-            connection, mapper, held, ground=ground, by=operator(), deadline=settings.database_timeout
-        )
-        print_json(_shown(placed))
+    async def run(connection: "Connection", mapper: Mapper) -> int:
+        for done in await erasures(connection, mapper, settings.database_timeout):
+            event = done.event
+            assert isinstance(event, PersonErased)  # noqa: S101 - asked for by its topic
+            print_json(Listed(event.user, event.ground, done.by, timestamp(done.at), done.position))
+        return 0
 
-    return _run(settings, run)
-
-
-def run_release(settings: Settings, held: str, ground: str) -> int:
-    """`onrecord audit release`: its event as JSON; 1 where there is no such hold."""
-
-    async def run(connection: "asyncpg.Connection[Any]", mapper: Mapper) -> None:
-        released = await release(
-            connection, mapper, held, ground=ground, by=operator(), deadline=settings.database_timeout
-        )
-        print_json(_shown(released))
-
-    return _run(settings, run)
+    return work(settings, run)
 
 
-def run_holds(settings: Settings) -> int:
-    """`onrecord audit holds`: the holds in force, one a line."""
+def run_erase_again(settings: Settings, wanted: Sequence[Wanted]) -> int:
+    """`onrecord audit erase-again`: a summary of each that is erased; 1 where somebody is held, who is named."""
 
-    async def run(connection: "asyncpg.Connection[Any]", mapper: Mapper) -> None:
-        for hold in await in_force(connection, mapper, settings.database_timeout):
-            print_json(_shown(hold))
+    async def run(connection: "Connection", mapper: Mapper) -> int:
+        code = 0
+        for one in wanted:
+            try:
+                await _erase(settings, connection, mapper, one)
+            except PersonUnknown as problem:  # whoever came after the backup is not in it
+                say(problem)
+            except UnderLegalHold as problem:
+                code = say(problem)
+        return code
 
-    return _run(settings, run)
-
-
-def run_retention(settings: Settings, room: str, days: int | None) -> int:
-    """`onrecord audit retention`: the rule as JSON; 1 where there is no such room."""
-
-    async def run(connection: "asyncpg.Connection[Any]", mapper: Mapper) -> None:
-        before = await keep_for(
-            connection, mapper, room, days, by=operator(), deadline=settings.database_timeout
-        )
-        print_json(Rule(room, days, before))
-        if days is not None:
-            say(f"What was said in {room} before is covered too, from the next look on; see docs/audit.md.")
-
-    return _run(settings, run)
+    return work(settings, run)
 
 
-def run_expire(settings: Settings) -> int:
-    """`onrecord audit expire`: what was made unreadable, a JSON object a room."""
+def wanted_in(text: str) -> list[Wanted]:
+    """Return whom a list names, each once: JSON objects, one a line.
 
-    async def run(connection: "asyncpg.Connection[Any]", mapper: Mapper) -> None:
-        for done in await expire(connection, mapper, by=operator(), deadline=settings.database_timeout):
-            print_json(done)
-
-    return _run(settings, run)
-
-
-def _shown(hold: Hold) -> ShownHold:
-    kind, _, name = hold.held.partition(":")
-    what = {"room": name} if kind == "room" else {"person": name}
-    return ShownHold(**what, position=hold.position, at=timestamp(hold.at), by=hold.by, ground=hold.ground)
-
-
-def _run(
-    settings: Settings, work: Callable[["asyncpg.Connection[Any]", Mapper], Coroutine[Any, Any, None]]
-) -> int:
-    """Do some work over a connection; 1 and a sentence where it is refused."""
-
-    async def run() -> None:
-        connection = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
+    Raises:
+        ListInvalid: see there.
+    """
+    found: dict[str, Wanted] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
         try:
-            await work(connection, Mapper(KeyRing(settings.key_encryption_key)))
-        finally:
-            await connection.close()
+            one = msgspec.json.decode(line, type=Wanted) if line.strip() else None
+        except msgspec.MsgspecError as problem:
+            words = f"Line {number} is no erasure as `onrecord audit erasures` prints it: {problem}."
+            raise ListInvalid(words) from problem
+        if one is not None:
+            found.setdefault(one.person, one)
+    return list(found.values())
 
-    try:
-        asyncio.run(run())
-    except Refusal as problem:
-        return say(problem)
-    return 0
+
+async def _erase(settings: Settings, connection: "Connection", mapper: Mapper, wanted: Wanted) -> None:
+    person, ground = wanted.person, wanted.ground
+    by = operator(settings.operator)
+    erased = await erase(connection, mapper, person, ground=ground, by=by, deadline=settings.database_timeout)
+    left = await _leave_rooms(settings, connection, mapper, person)
+    purged = await _purged(connection, erased.position)
+    print_json(Summary(person, ground, erased.position, timestamp(erased.at), erased.keys, left, purged))
+    _say_erased(person, left=left is not None, purged=purged)
 
 
 async def _leave_rooms(
-    settings: Settings, connection: "asyncpg.Connection[Any]", mapper: Mapper, person: str
+    settings: Settings, connection: "Connection", mapper: Mapper, person: str
 ) -> int | None:
     try:
         async with read_models(settings) as reads:
@@ -171,11 +148,11 @@ async def _leave_rooms(
     except ProjectionBehind:
         return None
     rooms = [row.room_id for row in rows]
-    how: dict[str, Any] = {"by": operator(), "deadline": settings.database_timeout}
+    how: dict[str, Any] = {"by": operator(settings.operator), "deadline": settings.database_timeout}
     return len(await leave_rooms(connection, mapper, person, rooms, **how))
 
 
-async def _purged(connection: "asyncpg.Connection[Any]", position: int) -> bool:
+async def _purged(connection: "Connection", position: int) -> bool:
     """Wait until every read model with words has come past a position; return whether they have."""
     tables = [projection.table for projection in PROJECTIONS if projection.forget]
     try:
@@ -187,7 +164,7 @@ async def _purged(connection: "asyncpg.Connection[Any]", position: int) -> bool:
     return True
 
 
-async def _past(connection: "asyncpg.Connection[Any]", tables: Sequence[str], position: int) -> bool:
+async def _past(connection: "Connection", tables: Sequence[str], position: int) -> bool:
     return bool(await connection.fetchval(_PAST, tables, position))
 
 
@@ -199,7 +176,7 @@ def _say_erased(person: str, *, left: bool, purged: bool) -> None:
         say(
             "The read models still hold what they wrote, unseen, until `onrecord project run` has come past it."
         )
-    say("Backups made before hold their keys: see docs/audit.md.")
+    say("Backups made before hold their keys: keep what `onrecord audit erasures` prints; see docs/audit.md.")
 
 
 _PAST = """

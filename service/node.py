@@ -52,6 +52,7 @@ from service.settings import PUBLISHED, SHARED, Settings
 from service.wire.attendance import Attendance
 from service.wire.auth import Tokens
 from service.wire.encoders import ENCODERS, JOINING
+from service.wire.handshakes import Handshakes
 from service.wire.keys import PublishedKeys, SharedSecret
 from service.wire.limits import Rate, SharedRate
 from service.wire.news import News, ReceiptsAgain
@@ -162,6 +163,9 @@ async def node(
             tokens=tokens,
             oidc=Oidc(settings, tokens) if settings.oidc_client_id else None,
             rate=rate,
+            handshakes=Handshakes(
+                settings.handshake_rate, settings.handshake_burst, asyncio.get_running_loop().time
+            ),
             sessions=sessions,
             presence=presence,
             typing=typing,

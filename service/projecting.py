@@ -19,6 +19,7 @@ from service.node import traced
 from service.proving import sealer
 from service.scrape.projector import ProjectorMetrics
 from service.settings import Settings
+from service.wire.requests import http_class
 
 
 def run_projector(settings: Settings, only: str | None) -> int:
@@ -40,7 +41,7 @@ async def _watched(settings: Settings, following: Projector, sealing: Sealer | N
     pulse, numbers = Pulse(settings.node), ProjectorMetrics(runners=following.runners, sealer=sealing)
     exposition = Exposition(pulse.write, numbers.write)
     with pulse.watching_gc():
-        async with aside(settings, exposition), supervise.background(pulse=pulse.run):
+        async with aside(settings, exposition, http_class()), supervise.background(pulse=pulse.run):
             await project(following, sealing)
 
 

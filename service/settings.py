@@ -187,6 +187,14 @@ class Settings:
     rate_burst: int = _setting(
         "commands that one user may send at once; 0 switches the limit off", values.whole(0), 40
     )
+    handshake_rate: int = _setting(
+        "handshakes a second from one address (of IPv6, from one /64), sign-ins on the page among them",
+        values.whole(1),
+        100,
+    )
+    handshake_burst: int = _setting(
+        "handshakes from one address at once; 0 switches the limit off", values.whole(0), 1000
+    )
     max_content: int = _setting("code points of one message", values.whole(1, 100_000), 10_000)
     max_frame: int = _setting("bytes of one frame from a client", values.whole(1024), 128 * 1024)
     max_outbox: int = _setting(
@@ -194,6 +202,11 @@ class Settings:
     )
     max_rooms: int = _setting("rooms that one connection may hear", values.whole(1), 100)
     max_connections: int = _setting("connections of one user", values.whole(1), 10)
+    operator: str = _setting(
+        "who runs `onrecord audit` commands, as they say; recorded behind the operating system's user",
+        values.person,
+        "",
+    )
     show_readings: bool = _setting(
         "whether owners of a room are shown who read its record", values.flag, False
     )

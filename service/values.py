@@ -22,6 +22,13 @@ def text(raw: str) -> str:
     return raw
 
 
+def person(raw: str) -> str:
+    """What a user's id could be."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@|-]{0,127}", raw):
+        raise ValueError("has to be letters, digits and . _ @ | - (at most 128)")
+    return raw
+
+
 def path(raw: str) -> Path:
     """A path; `~` is someone's home."""
     return Path(raw).expanduser()

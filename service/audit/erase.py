@@ -14,10 +14,10 @@ import msgspec
 
 from service.audit.holds import in_words
 from service.audit.known import require_person
-from service.domain.events import PersonErased
+from service.domain.events import PersonErased, Recorded
 from service.domain.streams import person_stream, stream_id
 from service.errors import UnderLegalHold
-from service.log.mapper import Mapper
+from service.log.mapper import ROWS, Mapper
 from service.log.trouble import patiently
 
 
@@ -51,4 +51,18 @@ async def erase(
     return Erasure(person, row["position"], row["at"], row["keys_gone"])
 
 
+async def erasures(database: Any, mapper: Mapper, deadline: float) -> list[Recorded]:
+    """Return every `PersonErased` on the record, by position.
+
+    Raises:
+        Unavailable: the database cannot be reached.
+    """
+    people = await patiently(lambda: database.fetch(_PEOPLE), deadline)
+    streams = [stream_id(person_stream(row["person"])) for row in people]
+    rows = await patiently(lambda: database.fetch(_ERASURES, streams, PersonErased.TOPIC), deadline)
+    return [mapper.to_recorded(row) for row in rows]
+
+
 _ERASE = "SELECT * FROM erase_person($1, $2, $3, $4)"
+_PEOPLE = "SELECT person FROM person_keys WHERE scope = '' AND wrapped IS NULL"
+_ERASURES = f"{ROWS} WHERE e.originator_id = ANY ($1::uuid[]) AND e.topic = $2 ORDER BY e.notification_id"

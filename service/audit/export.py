@@ -8,13 +8,15 @@
     manifest.sig      a signed note with the SHA-256 of the manifest
 
 The checkpoint is fixed when an export begins. An export that was broken off goes on after its last whole line when it
-is asked for again, with the same bytes in the end. It takes the same memory whatever its length.
+is asked for again, with the same bytes in the end; where words were erased meanwhile it begins anew, so that none of
+them stay in what was written before. It takes the same memory whatever its length.
 
 The rule: `manifest.json` is written last, so a directory that has one is whole.
 """
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -46,10 +48,11 @@ class CannotExport(Exception):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """What was fixed when an export began."""
+    """What was fixed when an export began, at the database's time `at`."""
 
     scope: Scope
     note: str
+    at: datetime
 
 
 async def export(
@@ -68,8 +71,13 @@ async def export(
         NoteInvalid: the newest checkpoint was changed.
     """
     begun = await _begin(connection, keys, scope, place)
+    if (place / MANIFEST).exists():  # broken off when all was done but to say so
+        (place / UNFINISHED).unlink()
+        return int(msgspec.json.decode((place / MANIFEST).read_bytes())["events"])
     sealed = seals.read(begun.note, keys)
     with (place / EVENTS).open("ab+") as file:
+        if await connection.fetchval(_ERASED_SINCE, begun.at):
+            file.truncate(0)
         count, after = _resume(file, scope.CURSOR)
         async for written, position in _events(connection, mapper, scope, sealed, after):
             file.write(b"".join(written))
@@ -96,7 +104,7 @@ async def _begin(
         newest = await seals.newest(connection, keys)
         if newest is None:
             raise seals.NotSealed("Nothing is sealed yet; is `onrecord project run` running?")
-        begun = Begun(scope, newest.note)
+        begun = Begun(scope, newest.note, await connection.fetchval("SELECT clock_timestamp()"))
         _write(place / UNFINISHED, _json(begun))
     return begun
 
@@ -104,10 +112,9 @@ async def _begin(
 def _begun(scope: Scope, place: Path) -> Begun | None:
     """Return the unfinished export that is in a directory; None where the directory is new."""
     place.mkdir(parents=True, exist_ok=True)
-    if (place / MANIFEST).exists():
-        (place / UNFINISHED).unlink(missing_ok=True)
-        raise CannotExport(f"{place} is an export already; name another directory.")
     if not (place / UNFINISHED).exists():
+        if (place / MANIFEST).exists():
+            raise CannotExport(f"{place} is an export already; name another directory.")
         if any(file.suffix != _DRAFT for file in place.iterdir()):
             raise CannotExport(f"{place} is not empty; name another directory.")
         return None
@@ -173,6 +180,7 @@ def _json(value: object) -> bytes:
     return msgspec.json.encode(value) + b"\n"
 
 
+_ERASED_SINCE = "SELECT EXISTS (SELECT FROM person_keys WHERE destroyed_at >= $1)"
 _COLUMN = {"seq": "originator_version", "position": "notification_id"}
 _EVENTS = f"""
     SELECT {leaf.COLUMNS}, key_id, wrapped, state, stored FROM readable_events LEFT JOIN person_keys USING (key_id)

@@ -24,9 +24,23 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+LARGEST = {"manifest.json": 1 << 26}
+"""The most bytes of a file that is read, by its name; 16 MiB of any other that is read whole."""
+LONGEST = 1 << 22
+"""The most bytes of a line of events."""
+
 
 class Bad(Exception):
     """What was found wrong, in a sentence."""
+
+
+def read(path: Path) -> bytes:
+    """Return what is in a file, which has to be one, and of no unreasonable size."""
+    if path.is_symlink() or not path.is_file():
+        raise Bad(f"{path.name} is no file")
+    if path.stat().st_size > LARGEST.get(path.name, 1 << 24):
+        raise Bad(f"{path.name} is too large to be what it should be")
+    return path.read_bytes()
 
 
 # Ed25519, verification only (RFC 8032, section 5.1). Slow and simple; an export has a handful of signatures.
@@ -106,6 +120,8 @@ def vkey(text: str) -> tuple[str, bytes, bytes]:
 def opened(note: str, keys: list[str], what: str) -> str:
     """Return the text of a note that one of `keys` has signed."""
     text, _, below = note.rpartition("\n\n")
+    if any(letter < " " and letter != "\n" for letter in note):
+        raise Bad(f"{what} is no signed note")
     known = {(name, key_id): public for name, key_id, public in map(vkey, keys)}
     signed = False
     if not below.endswith("\n"):
@@ -261,7 +277,7 @@ def load(text: str | bytes) -> Any:
 
 def check_proof(path: Path, kept: list[str], say: Callable[[str], None]) -> int:
     """Check the proof of one event; return how many that were."""
-    proof = load(path.read_bytes())
+    proof = load(read(path))
     if proof["format"] != "onrecord-proof/1" or proof.keys() != {"format", "event", "checkpoint", "keys"}:
         raise Bad("this is no proof that this version knows")
     keys = trusted(proof["keys"], kept)
@@ -275,23 +291,28 @@ def check_proof(path: Path, kept: list[str], say: Callable[[str], None]) -> int:
 
 def check_export(place: Path, kept: list[str], say: Callable[[str], None]) -> int:
     """Check an export; return how many events are in it."""
-    written = (place / "manifest.json").read_bytes()
+    written = read(place / "manifest.json")
     manifest = load(written)
     if manifest["format"] != "onrecord-export/1":
         raise Bad("this is no export that this version knows")
-    keys = trusted(load((place / "keys.json").read_bytes()), kept)
-    tree = Tree((place / "checkpoint.txt").read_text(encoding="utf-8"), keys)
-    signed = opened((place / "manifest.sig").read_text(encoding="utf-8"), keys, "the manifest")
+    keys = trusted(load(read(place / "keys.json")), kept)
+    tree = Tree(read(place / "checkpoint.txt").decode(), keys)
+    signed = opened(read(place / "manifest.sig").decode(), keys, "the manifest")
     if signed != f"{tree.origin}/export\nsha256 {hashlib.sha256(written).hexdigest()}\n":
         raise Bad("the manifest was changed")
     if {file.name for file in place.iterdir()} != {"manifest.json", "manifest.sig", *manifest["files"]}:
         raise Bad("there are other files than the manifest names")
+    if not {"events.ndjson", "checkpoint.txt", "keys.json"} <= manifest["files"].keys():
+        raise Bad("the manifest does not name what belongs to an export")
+    # Events first: they say where something is wrong.
+    count = check_events(place / "events.ndjson", manifest["scope"], tree)
     for name, expected in manifest["files"].items():
+        if (place / name).is_symlink() or not (place / name).is_file():
+            raise Bad(f"{name} is no file")
         with (place / name).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != expected["sha256"]:
             raise Bad(f"{name} was changed")
-    count = check_events(place / "events.ndjson", manifest["scope"], tree)
     if count != manifest["events"]:
         raise Bad(f"{manifest['events']} events are promised, and {count} are there")
     about(tree, keys, kept, say)
@@ -336,11 +357,18 @@ def belongs(event: dict[str, Any], scope: dict[str, str], before: int) -> bool:
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:
     """Give the events of a file, one at a time."""
+    if path.is_symlink() or not path.is_file():
+        raise Bad(f"{path.name} is no file")
     with path.open("rb") as file:
-        for line in file:
+        while line := file.readline(LONGEST):
             if not line.endswith(b"\n"):
-                raise Bad("the last line is not whole")
+                raise Bad("the last line is not whole, or one is too long")
             yield load(line)
+
+
+def printable(words: object) -> str:
+    """Return words without a character that could move a terminal's cursor: they come from whoever made the files."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(words))
 
 
 def about(tree: Tree, keys: list[str], kept: list[str], say: Callable[[str], None]) -> None:
@@ -350,6 +378,10 @@ def about(tree: Tree, keys: list[str], kept: list[str], say: Callable[[str], Non
         say(
             f"Signed by {keys[0]}, which came with it: compare it with the key that you keep, or name that with --key."
         )
+
+
+FORMS = (ValueError, TypeError, AttributeError, struct.error)
+"""What is raised where something is not of the form that it should be of."""
 
 
 def main() -> int:
@@ -366,12 +398,12 @@ def main() -> int:
     try:
         named = [Path(key).read_text(encoding="utf-8") if Path(key).exists() else key for key in args.key]
         kept = [key for text in named for key in text.split()]
-        count = check(args.path, kept, lambda words: print(words, file=sys.stderr))
+        count = check(args.path, kept, lambda words: print(printable(words), file=sys.stderr))
     except Bad as found:
-        print(f"bad: {found}.")
+        print(printable(f"bad: {found}."))
         return 1
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error) as problem:
-        print(f"bad: it is not in the form of an export or a proof ({problem!r}).")
+    except (OSError, ArithmeticError, LookupError, RecursionError, *FORMS) as problem:
+        print(printable(f"bad: it is not in the form of an export or a proof ({problem!r})."))
         return 1
     print(f"ok {count} event{'s' * (count != 1)}")
     return 0

@@ -142,6 +142,9 @@ def _add_erasing(parts: "Words") -> None:
     erase = _add(parts, "erase", audit.erase, "destroy a person's keys, for good; on the record")
     erase.add_argument("--person", required=True, type=_user, metavar="USER")
     erase.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="why that is lawful")
+    again = _add(parts, "erase-again", audit.erase_again, "after a restore: erase all on a list, as above")
+    again.add_argument("list", type=Path, metavar="FILE", help="what `onrecord audit erasures` printed")
+    _add(parts, "erasures", audit.erasures, "whom was erased, one JSON object a line; keep it elsewhere")
     for name, run, meaning in (
         ("hold", audit.hold, "place a legal hold: nothing of it is made unreadable; on the record"),
         ("release", audit.release, "end a legal hold, on the record"),

@@ -83,10 +83,30 @@ def erase(args: argparse.Namespace) -> int:
     return run_erase(settings, args.person, args.ground)
 
 
+def erase_again(args: argparse.Namespace) -> int:
+    """Those of all on a list."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.erasing import ListInvalid, run_erase_again, wanted_in
+
+    try:
+        wanted = wanted_in(_read(args.list))
+    except ListInvalid as problem:
+        raise WrongUsage(str(problem)) from problem
+    return run_erase_again(settings, wanted)
+
+
+def erasures(_args: argparse.Namespace) -> int:
+    """Those on the record."""
+    settings = settings_with("database_url", "key_encryption_key")
+    from service.erasing import run_erasures
+
+    return run_erasures(settings)
+
+
 def hold(args: argparse.Namespace) -> int:
     """A legal hold."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.erasing import run_hold
+    from service.keeping import run_hold
 
     return run_hold(settings, _held(args), args.ground)
 
@@ -94,7 +114,7 @@ def hold(args: argparse.Namespace) -> int:
 def release(args: argparse.Namespace) -> int:
     """The end of one."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.erasing import run_release
+    from service.keeping import run_release
 
     return run_release(settings, _held(args), args.ground)
 
@@ -102,7 +122,7 @@ def release(args: argparse.Namespace) -> int:
 def holds(_args: argparse.Namespace) -> int:
     """Those in force."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.erasing import run_holds
+    from service.keeping import run_holds
 
     return run_holds(settings)
 
@@ -110,7 +130,7 @@ def holds(_args: argparse.Namespace) -> int:
 def retention(args: argparse.Namespace) -> int:
     """How long a room keeps what is said in it."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.erasing import run_retention
+    from service.keeping import run_retention
 
     return run_retention(settings, args.room, None if args.for_ever else args.days)
 
@@ -118,7 +138,7 @@ def retention(args: argparse.Namespace) -> int:
 def expire(_args: argparse.Namespace) -> int:
     """What is over, made unreadable now."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.erasing import run_expire
+    from service.keeping import run_expire
 
     return run_expire(settings)
 

@@ -30,6 +30,9 @@ CATALOGUE: dict[str, Metric] = {
     "onrecord_handshakes_total": Metric(
         "counter", "who came, and what became of it: ok, or why not", ("door", "outcome")
     ),
+    "onrecord_requests_cut_total": Metric(
+        "counter", "connections closed over a request: overdue, or with an oversized head", ("reason",)
+    ),
     "onrecord_closes_total": Metric(
         "counter", "connections that ended, by close code; 4008 was too slow", ("door", "code")
     ),

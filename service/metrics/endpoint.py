@@ -54,8 +54,12 @@ class _Aside(uvicorn.Server):
 
 
 @asynccontextmanager
-async def aside(settings: Settings, exposition: Exposition) -> AsyncIterator[None]:
+async def aside(
+    settings: Settings, exposition: Exposition, http: type[asyncio.Protocol]
+) -> AsyncIterator[None]:
     """Serve the metrics at `ONRECORD_METRICS_PORT` for as long as the block lasts, where that is set.
+
+    `http` is the class of its connections, since what a request may cost is the same there.
 
     Raises:
         OSError: the port cannot be had.
@@ -68,7 +72,13 @@ async def aside(settings: Settings, exposition: Exposition) -> AsyncIterator[Non
     )
     server = _Aside(
         uvicorn.Config(
-            application, lifespan="off", log_config=None, access_log=False, server_header=False, ws="none"
+            application,
+            http=http,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
         )
     )
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET

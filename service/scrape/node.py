@@ -14,6 +14,7 @@ from service.log.readiness import Readiness
 from service.log.visits import Visits
 from service.metrics.exposition import Sheet
 from service.scrape.lag import Lag
+from service.wire.requests import OVERDUE, OVERSIZED
 from service.wire.sessions import Sessions
 from service.wire.tally import Tally
 
@@ -55,6 +56,8 @@ class NodeMetrics:
         sheet.put("onrecord_outbox_largest_bytes", max(outboxes, default=0))
         for (door, outcome), count in self.tally.handshakes.items():
             sheet.put("onrecord_handshakes_total", count, door, outcome)
+        for reason in (OVERDUE, OVERSIZED):
+            sheet.put("onrecord_requests_cut_total", self.tally.requests[reason], reason)
         for (door, code), count in self.tally.closes.items():
             sheet.put("onrecord_closes_total", count, door, str(code))
         for (kind, outcome), count in self.tally.commands.items():

@@ -6,7 +6,7 @@ meanwhile. The rule: it is told every message that was received before the end, 
 
 import asyncio
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,7 +17,6 @@ from service.wire.frames import binary_frame, text_frame
 from service.wire.transport import (
     ABNORMAL,
     EXTENSION,
-    Opening,
     Refused,
     Upgrade,
     WebSocketTransport,
@@ -27,19 +26,19 @@ Message = MutableMapping[str, Any]
 
 _NORMAL, _INTERNAL_ERROR = 1000, 1011  # RFC 6455, section 7.4.1
 
-log = logging.getLogger("onrecord.asgi")
+log = logging.getLogger("onrecord.transport")
 
 
 class AsgiDoor:
     """Serves every path by an application; `scope` is what uvicorn says of the request, `url` as it parsed it."""
 
-    def __init__(self, app: ASGI3Application, scope: MutableMapping[str, Any], url: Any) -> None:
+    def __init__(self, app: ASGI3Application, scope: Mapping[str, Any], url: Any) -> None:
         self._app = app
         self._scope = scope
         self._url = url
 
-    async def knock(self, transport: WebSocketTransport, request: Upgrade) -> Refused | Opening:
-        """Return what the application answers. It may go on before and after that."""
+    async def knock(self, transport: WebSocketTransport, request: Upgrade) -> None:
+        """Run the application, which accepts or refuses."""
         raw_path = self._url.path or b"/"
         root = self._scope["root_path"]
         scope = {
@@ -56,7 +55,7 @@ class AsgiDoor:
             ],
             "extensions": {"websocket.http.response": {}, EXTENSION: transport},
         }
-        return await AsgiConversation(transport, scope).answered_by(self._app)
+        await AsgiConversation(transport, scope).run(self._app)
 
 
 class AsgiConversation:
@@ -65,26 +64,32 @@ class AsgiConversation:
     def __init__(self, transport: WebSocketTransport, scope: dict[str, Any]) -> None:
         self._transport = transport
         self._scope = scope
-        loop = asyncio.get_running_loop()
-        self._answer: asyncio.Future[Refused | Opening] = loop.create_future()
-        self._response: tuple[int, dict[str, str], bytes] | None = None
-        self._opened = asyncio.Event()  # or will never be
-        self._began = False
+        self._response: Refused | None = None
+        self._accepted = False
         self._asks = asyncio.Event()  # the application waits for a message, or is over
         self._over = False
         self._told: asyncio.Queue[Message | None] = asyncio.Queue()
         self._told.put_nowait({"type": "websocket.connect"})
         self._farewell: Message | None = None
 
-    async def answered_by(self, app: ASGI3Application) -> Refused | Opening:
-        """Run an application, and return what it says to the upgrade."""
+    async def run(self, app: ASGI3Application) -> None:
+        """Run an application. Whichever way it ends, the connection ends too, and says why."""
         self._transport.on_ending = self._left
-        running = self._transport.spawn(self._run(app))
         try:
-            return await self._answer
-        except asyncio.CancelledError:
-            running.cancel()
-            raise
+            await app(self._scope, self._receive, self._send)  # type: ignore[arg-type] # uvicorn's narrower types
+        except ClientDisconnected:
+            pass  # it was told by an exception of ours that nobody listens any more
+        except Exception:
+            if not self._accepted:
+                raise
+            log.exception("conversation_failed")
+            self._close(_INTERNAL_ERROR, "internal error")
+        else:
+            self._close(_NORMAL, "")
+        finally:
+            self._over = True
+            self._asks.set()
+            self._scope["extensions"].pop(EXTENSION, None)  # a cycle, which only the collector would find
 
     # See `Conversation`.
 
@@ -103,17 +108,9 @@ class AsgiConversation:
         ending = self._transport.ending
         self._say_farewell(ending.code if ending else ABNORMAL, self._transport.reason)
 
-    def _begin(self) -> "AsgiConversation":
-        self._began = True
-        if self._transport.on_ending == self._left:
-            self._transport.on_ending = _nothing
-        self._opened.set()
-        return self
-
     def _left(self) -> None:
         """The connection ended before it was open."""
         self._say_farewell(ABNORMAL, "")
-        self._opened.set()
 
     def _say_farewell(self, code: int, reason: str) -> None:
         if self._farewell is None:
@@ -122,34 +119,11 @@ class AsgiConversation:
 
     # The application.
 
-    async def _run(self, app: ASGI3Application) -> None:
-        """Whichever way the application ends, the connection ends too, and says why."""
-        try:
-            await app(self._scope, self._receive, self._send)  # type: ignore[arg-type] # uvicorn's narrower types
-        except ClientDisconnected:
-            self._leave(_NORMAL, "")  # it was told by an exception of ours that nobody listens any more
-        except Exception:
-            log.exception("Exception in ASGI application")
-            self._leave(_INTERNAL_ERROR, "internal error")
-        except BaseException:  # cancelled, or the process ends
-            self._transport.abort()
-            raise
-        else:
-            self._leave(_NORMAL, "")
-        finally:
-            self._over = True
-            self._asks.set()
-            self._scope["extensions"].pop(EXTENSION, None)  # a cycle, which only the collector would find
-            if not self._answer.done():
-                self._answer.set_result(Refused(500, "Internal server error."))
-
-    def _leave(self, code: int, reason: str) -> None:
-        if self._transport.closing:
-            return
-        if self._began:
+    def _close(self, code: int, reason: str) -> None:
+        if not self._transport.closing:
+            if not self._accepted:
+                raise RuntimeError("the application gave no answer")
             self._transport.close(code, reason)
-        elif not self._answer.done() and code == _NORMAL:
-            log.error("The ASGI application ended without completing the handshake.")
 
     async def _receive(self) -> Message:
         """ASGI's `receive`."""
@@ -167,55 +141,46 @@ class AsgiConversation:
         Raises:
             ClientDisconnected: The connection is closing; an `OSError`, as ASGI asks for.
         """
-        if self._began:
+        if self._accepted:
             await self._send_open(message)
         elif self._transport.closing:
             if message["type"] != "websocket.close":
                 raise ClientDisconnected
         else:
-            await self._send_answer(message)
+            self._send_answer(message)
 
-    async def _send_answer(self, message: Message) -> None:
+    def _send_answer(self, message: Message) -> None:
         match message["type"]:
             case "websocket.accept":
-                self._grant(message)
-                await self._opened.wait()
-                if not self._began:
-                    raise ClientDisconnected
+                self._accept(message)
             case "websocket.close":
-                self._deny(Refused(403, ""))
+                self._refuse(Refused(403, ""))
             case "websocket.http.response.start":
-                headers = {
-                    name.decode("latin-1"): value.decode("latin-1")
-                    for name, value in message.get("headers", [])
-                }
-                self._response = (message["status"], headers, b"")
+                self._response = Refused(message["status"], b"", dict(_headers(message)))
             case "websocket.http.response.body" if self._response is not None:
-                status, headers, body = self._response
-                self._response = (status, headers, body + message.get("body", b""))
+                body = bytes(self._response.sentence) + message.get("body", b"")  # type: ignore[arg-type] # it is bytes
+                self._response = self._response._replace(sentence=body)
                 if not message.get("more_body", False):
-                    self._deny(Refused(status, self._response[2], headers))
+                    self._refuse(self._response)
             case other:
                 raise RuntimeError(f"{other} may not be sent before the handshake is complete")
 
-    def _grant(self, message: Message) -> None:
-        headers = [
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers") or ()
-        ]
+    def _accept(self, message: Message) -> None:
+        headers = _headers(message)
         if message.get("subprotocol"):
             headers.append(("Sec-WebSocket-Protocol", message["subprotocol"]))
-        if not self._answer.done():
-            self._answer.set_result(Opening(self._begin, headers))
+        self._transport.on_ending = _nothing
+        self._accepted = True
+        if not self._transport.accept(lambda: self, headers):
+            raise ClientDisconnected
 
-    def _deny(self, refused: Refused) -> None:
+    def _refuse(self, refused: Refused) -> None:
         self._say_farewell(ABNORMAL, "")
-        if not self._answer.done():
-            self._answer.set_result(refused)
+        self._transport.refuse(refused)
 
     async def _send_open(self, message: Message) -> None:
         if message["type"] == "websocket.close":
-            if not self._transport.closing:
-                self._transport.close(message.get("code", _NORMAL), message.get("reason") or "")
+            self._close(message.get("code", _NORMAL), message.get("reason") or "")
         elif message["type"] == "websocket.send":
             text, data = message.get("text"), message.get("bytes")
             frame = binary_frame(data or b"") if text is None else text_frame(text.encode())
@@ -223,6 +188,10 @@ class AsgiConversation:
                 raise ClientDisconnected
         else:
             raise RuntimeError(f"{message['type']} may not be sent after websocket.accept")
+
+
+def _headers(message: Message) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers") or ()]
 
 
 def _nothing() -> None:

@@ -8,13 +8,13 @@ and paid before anything else.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 
 import msgspec
 
 from service.errors import TooManyRequests
 from service.live.relay import Relay
+from service.wire.buckets import Buckets
 
 SPENT = "limits.spent"
 """The message by which nodes tell each other."""
@@ -25,9 +25,6 @@ TELL_EVERY = 0.2
 MOST_TOLD = 5_000
 """Users in one telling; the others' turn comes with the next."""
 
-MAX_BUCKETS = 100_000
-"""Users remembered; the least recently active goes first, and by then its bucket is full again."""
-
 
 class Rate:
     """A token bucket per user over all of their connections: `per_second` commands, `burst` at once.
@@ -36,10 +33,7 @@ class Rate:
     """
 
     def __init__(self, per_second: float, burst: int, clock: Callable[[], float]) -> None:
-        self._per_second = per_second
-        self._burst = burst
-        self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets = Buckets(per_second, burst, clock)
         self._spent: dict[str, int] = {}
 
     def take(self, user: str) -> None:
@@ -48,34 +42,26 @@ class Rate:
         Raises:
             TooManyRequests: the user has none left just now.
         """
-        if not self._burst or not self._per_second:
+        if not self._buckets.on:
             return
-        left = self._left(user)
+        left = self._buckets.left(user)
         if left < 1:
-            raise TooManyRequests(retryAfter=round((1 - left) / self._per_second, 3))
+            raise TooManyRequests(retryAfter=self._buckets.wait(left))
         self._keep(user, left - 1)
         self._spent[user] = self._spent.get(user, 0) + 1
 
     def spent_elsewhere(self, user: str, count: int) -> None:
         """Hear of commands that a user sent to another node; never more than a burst is owed."""
-        if self._burst and self._per_second:
-            self._keep(user, max(self._left(user) - count, -float(self._burst)))
+        if self._buckets.on:
+            self._keep(user, max(self._buckets.left(user) - count, -self._buckets.burst))
 
     def take_spent(self, most: int) -> dict[str, int]:
         """Return what was spent here since it was last returned, of as many users at most."""
         users = list(self._spent)[:most]
         return {user: self._spent.pop(user) for user in users}
 
-    def _left(self, user: str) -> float:
-        now = self._clock()
-        left, since = self._buckets.get(user, (float(self._burst), now))
-        return min(float(self._burst), left + (now - since) * self._per_second)
-
     def _keep(self, user: str, left: float) -> None:
-        self._buckets[user] = (left, self._clock())
-        self._buckets.move_to_end(user)
-        if len(self._buckets) > MAX_BUCKETS:
-            forgotten, _ = self._buckets.popitem(last=False)
+        if (forgotten := self._buckets.keep(user, left)) is not None:
             self._spent.pop(forgotten, None)
 
 

@@ -32,10 +32,11 @@ from service.wire.addresses import Addresses
 from service.wire.auth import bearer
 from service.wire.deadlines import Deadlines
 from service.wire.frames import text_frame
+from service.wire.problem import headers_of
 from service.wire.reception import Reception, described
 from service.wire.services import Services
 from service.wire.session import Session
-from service.wire.transport import ABNORMAL, Opening, Refused, Transport, Upgrade, WebSocketTransport
+from service.wire.transport import ABNORMAL, Refused, Transport, Upgrade, WebSocketTransport
 
 NATIVE = "native"
 
@@ -88,26 +89,27 @@ class NativeDoor:
             services.settings.connect_timeout, NativeConversation.too_late
         )
 
-    async def knock(self, transport: WebSocketTransport, request: Upgrade) -> Refused | Opening:
-        """Return why a connection is refused before it is one, or let it begin."""
-        if (shut := self.reception.shut(request.headers, len(self.strangers))) is not None:
+    async def knock(self, transport: WebSocketTransport, request: Upgrade) -> None:
+        """Refuse a connection before it is one, or let somebody in who has to say in time who they are."""
+        request = request._replace(address=await self._addresses.of(request))
+        refused = await self._refused(request)
+        if refused is not None:
+            transport.refuse(refused)
+        else:
+            transport.accept(lambda: NativeConversation(self, transport, request))
+
+    async def _refused(self, request: Upgrade) -> Refused | None:
+        if (shut := self.reception.shut(request.headers, request.address, len(self.strangers))) is not None:
             return shut
         try:
             if (early := bearer(request.headers.get("authorization"))) is not None:
                 self.reception.count(await self.s.tokens.verify(early))
         except TooManyConnections as error:
             self.reception.came(error.code)
-            return Refused(429, str(error))
+            return Refused(429, str(error), headers_of(error))
         except (TokenInvalid, TokenExpired, Unavailable):
             pass  # the first frame may bring a better one
-        address = await self._addresses.of(request)
-        return Opening(lambda: self._open(transport, request._replace(address=address)))
-
-    def _open(self, transport: Transport, request: Upgrade) -> "NativeConversation":
-        """Begin a conversation with somebody who has to say who they are in time."""
-        conversation = NativeConversation(self, transport, request)
-        self.strangers.begin(conversation)
-        return conversation
+        return None
 
 
 class NativeConversation:
@@ -120,6 +122,7 @@ class NativeConversation:
         self._address = upgrade.address
         self._client = described(upgrade.headers.get("user-agent"))
         self._session: NativeSession | None = None
+        door.strangers.begin(self)
 
     async def take(self, message: str | bytes) -> None:
         """Carry out a command; until `connect` has come, no other is looked at."""

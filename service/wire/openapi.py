@@ -230,8 +230,8 @@ def _signing_in(known: schemas.Catalogue) -> Part:
     """Return the endpoints of the page's sign-in at an identity provider."""
     begin = _plain("begin", "Where a browser goes to sign in.", _json(known, SignInBegun))
     finish = _plain("finish", "Who came back from the identity provider.", _json(known, SignedIn))
-    begin["responses"] |= _refusals([NotAllowed, ProviderAway], known)
-    refusals = [SignInUnknown, SignInInvalid, SignInDenied, ProviderAway, Overloaded]
+    begin["responses"] |= _refusals([NotAllowed, TooManyRequests, ProviderAway], known)
+    refusals = [SignInUnknown, SignInInvalid, SignInDenied, TooManyRequests, ProviderAway, Overloaded]
     finish["responses"] |= _refusals(refusals, known)
     finish["requestBody"] = {"required": True, "content": _json(known, SignInReturn)}
     there = "Where ONRECORD_OIDC_CLIENT_ID is set."

@@ -155,10 +155,10 @@ def close_of(payload: bytes) -> tuple[int, str]:
     """
     if not payload:
         return NO_STATUS, ""
-    code = int.from_bytes(payload[:2]) if len(payload) > 1 else 0
-    if code not in CLOSE_CODES:
+    code, reason = int.from_bytes(payload[:2]), _text(payload[2:])
+    if code not in CLOSE_CODES:  # as one byte alone never is
         raise Broken(PROTOCOL_ERROR, "no close code that may be sent")
-    return code, _text(payload[2:])
+    return code, reason
 
 
 def _text(payload: bytes) -> str:

@@ -31,6 +31,7 @@ from service.protocol.commands import Connect, Frame, MessageRead
 from service.wire.auth import CHAT, Identity
 from service.wire.handlers import Handlers, Later, Reply, Then
 from service.wire.origins import allowed_origin
+from service.wire.problem import headers_of
 from service.wire.services import Services
 from service.wire.session import Session
 from service.wire.tally import OK, UNREAD, outcome
@@ -62,8 +63,8 @@ class Reception:
         self._tally = services.tally
         self._handlers = Handlers(services)
 
-    def shut(self, headers: Headers, strangers: int | None) -> Refused | None:
-        """Return why a request is refused before anybody is asked who they are.
+    def shut(self, headers: Headers, address: str | None, strangers: int | None) -> Refused | None:
+        """Return why a request from an address is refused before anybody is asked who they are.
 
         `strangers` is how many have not said so yet; None where the request opens no connection.
         """
@@ -71,6 +72,11 @@ class Reception:
             return self._refusal("foreign_origin", 403, "This origin is not allowed.")
         if strangers is None:
             return None
+        try:
+            self._s.handshakes.take(address)
+        except TooManyRequests as error:
+            self.came(error.code)
+            return Refused(429, str(error), headers_of(error))
         if not self._s.readiness.ready:
             return self._refusal("not_ready", 503, "The log cannot be reached yet; come back.")
         if strangers >= MAX_STRANGERS:

@@ -7,7 +7,8 @@ on (see `service.wire.websocket`), nor a connection between two requests, which 
 """
 
 import asyncio
-from typing import Any, ClassVar, cast
+from collections import Counter
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import unquote
 
 from httptools import parse_url
@@ -17,7 +18,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from service.wire.asgi import AsgiDoor
 from service.wire.deadlines import Deadlines
 from service.wire.transport import Upgrade
-from service.wire.websocket import WebSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from service.wire.websocket import WebSocket
 
 PART_SECONDS = 8.0
 """For a request's head, and again for its body."""
@@ -25,18 +30,19 @@ PART_SECONDS = 8.0
 MAX_HEAD = 64 * 1024
 """Bytes of a head: far more than any browser sends, with all its cookies."""
 
+OVERDUE, OVERSIZED = "overdue", "oversized"
+
 _REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class TimedHttpProtocol(HttpToolsProtocol):
     """One connection that speaks HTTP; `http_class` gives it its time.
 
-    For metrics: `overdue` and `oversized`, the connections of a class that were closed for either.
+    `cut` counts the connections that were closed since a request was `OVERDUE`, or its head `OVERSIZED`.
     """
 
     waits: ClassVar[Deadlines["TimedHttpProtocol"]]
-    overdue: ClassVar[int] = 0
-    oversized: ClassVar[int] = 0
+    cut: ClassVar[Counter[str]]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """The time for the first request begins."""
@@ -57,13 +63,15 @@ class TimedHttpProtocol(HttpToolsProtocol):
             self._head_size += len(data)
         super().data_received(data)
         if self._in_head and self._head_size > MAX_HEAD and not self.transport.is_closing():
-            type(self).oversized += 1
-            self._refuse(b"431 Request Header Fields Too Large")
+            self._too_large()
 
     def handle_websocket_upgrade(self) -> None:
-        """The connection is the WebSocket's, which is asked by what was read and not by bytes, as uvicorn's would be."""
+        """The connection is the WebSocket's, which is given what was read, where uvicorn's would read it again."""
         self._in_head = False
         self.waits.end(self)
+        if self._whole_size > MAX_HEAD:
+            self._too_large()
+            return
         self.connections.discard(self)
         url = parse_url(self.url)
         request = Upgrade(
@@ -77,7 +85,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         websocket = kind(self.config.ws_max_size, self.server_state)
         websocket.connection_made(self.transport)
         self.transport.set_protocol(websocket)
-        websocket.ask(request, AsgiDoor(self.app, self.scope, url))
+        websocket.ask(request, AsgiDoor(self.app, cast("Mapping[str, Any]", self.scope), url))
 
     def on_message_begin(self) -> None:
         """A request begins, perhaps in the piece that ended another."""
@@ -88,6 +96,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there; now the body has its time."""
         self._in_head = False
+        self._whole_size = self._head_size  # and whatever came with its end, which for an upgrade is nothing
         self.waits.begin(self)
         super().on_headers_complete()
 
@@ -103,11 +112,15 @@ class TimedHttpProtocol(HttpToolsProtocol):
         if self.flow.read_paused:  # it may lie where we have not read: the application is slow
             self.waits.begin(self)
             return
-        type(self).overdue += 1
+        self.cut[OVERDUE] += 1
         if self._head_size and not self._answering():
             self._refuse(b"408 Request Timeout")
         else:
             self.transport.close()
+
+    def _too_large(self) -> None:
+        self.cut[OVERSIZED] += 1
+        self._refuse(b"431 Request Header Fields Too Large")
 
     def _wait(self) -> None:
         if not self._answering() and self not in self.waits:
@@ -124,8 +137,10 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def http_class(part_seconds: float = PART_SECONDS) -> type[TimedHttpProtocol]:
-    """The class to give to uvicorn as `http`; its connections share one timer."""
+def http_class(
+    part_seconds: float = PART_SECONDS, cut: Counter[str] | None = None
+) -> type[TimedHttpProtocol]:
+    """The class to give to uvicorn as `http`; its connections share one timer, and are counted in `cut`."""
     waits: Deadlines[TimedHttpProtocol] = Deadlines(part_seconds, TimedHttpProtocol.late)
-    fields: dict[str, Any] = {"waits": waits, "overdue": 0, "oversized": 0}
+    fields: dict[str, Any] = {"waits": waits, "cut": Counter() if cut is None else cut}
     return type("TimedHttpProtocol", (TimedHttpProtocol,), fields)

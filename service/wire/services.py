@@ -24,6 +24,7 @@ from service.metrics.exposition import Exposition
 from service.settings import Settings
 from service.wire.attendance import Attendance
 from service.wire.auth import Tokens
+from service.wire.handshakes import Handshakes
 from service.wire.limits import Rate
 from service.wire.oidc import Oidc
 from service.wire.sessions import Sessions
@@ -54,6 +55,7 @@ class Services:
     oidc: Oidc | None
     """None where people do not sign in at an identity provider."""
     rate: Rate
+    handshakes: Handshakes
     sessions: Sessions
     presence: Presence
     typing: Typing

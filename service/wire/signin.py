@@ -19,6 +19,7 @@ from service.errors import NotAllowed, OnRecordError, ProviderAway, SignInDenied
 from service.protocol.events import timestamp
 from service.protocol.pages import SignedIn, SignInBegun, SignInReturn, SignIns
 from service.values import CALLBACK
+from service.wire.addresses import real
 from service.wire.bodies import body
 from service.wire.endpoint import NO_STORE
 from service.wire.oidc import Begun, Oidc
@@ -64,7 +65,7 @@ class SignIn:
 
     async def begin(self, request: Request) -> Response:
         """`POST /signin/begin`: where to go."""
-        self._require_own_page(request)
+        self._meet(request)
         address, begun = await self._oidc.begin()
         response = _json(SignInBegun(address))
         if len(earlier := [name for name in request.cookies if name.startswith(self._prefix)]) >= MOST_BEGUN:
@@ -74,7 +75,7 @@ class SignIn:
 
     async def finish(self, request: Request) -> Response:
         """`POST /signin/finish`: who came back; whatever becomes of it, this attempt is over."""
-        self._require_own_page(request)
+        self._meet(request)
         back = await body(request, SignInReturn)
         name = self._prefix + back.state
         try:
@@ -110,9 +111,11 @@ class SignIn:
         """With this beginning of its name a browser takes a cookie from this very host alone, and over TLS."""
         return f"__Host-{_COOKIE}" if self._secure else _COOKIE
 
-    def _require_own_page(self, request: Request) -> None:
+    def _meet(self, request: Request) -> None:
+        """Let in who comes from a page of ours, and not too often: what follows costs the provider something."""
         if not allowed_origin(request.headers, self._s.settings.origins):
             raise NotAllowed(problem="Pages of this origin may not sign anybody in here.")
+        self._s.handshakes.take(real(request.client.host if request.client else None))
 
     def _keep(self, response: Response, name: str, value: str, seconds: int) -> None:
         response.set_cookie(

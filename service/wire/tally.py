@@ -25,6 +25,8 @@ class Tally:
         """By type and outcome."""
         self.command_seconds: defaultdict[str, Histogram] = defaultdict(Histogram)
         """By type, from the frame to the answer."""
+        self.requests: Counter[str] = Counter()
+        """Connections that were closed over a request, by reason; see `TimedHttpProtocol.cut`."""
         self.closes: Counter[tuple[str, int]] = Counter()
         """By door and close code."""
 

@@ -4,9 +4,8 @@ The rule: nobody waits for a slow peer. What is written goes out at once, or wai
 connection ends, once, with a code that its end is told by.
 """
 
-import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from starlette.datastructures import Headers
 
@@ -108,27 +107,26 @@ class Conversation(Protocol):
         """Hear that the connection has ended, once, after the last message."""
 
 
-class Opening(NamedTuple):
-    """That an upgrade is granted: the conversation begins right after the response, which has `headers` besides."""
-
-    begin: Callable[[], Conversation]
-    headers: Sequence[tuple[str, str]] = ()
-
-
 class WebSocketTransport(Transport, Protocol):
-    """The same of a WebSocket, for who speaks a protocol of its own over it."""
+    """The same of a WebSocket, for who answers its upgrade, and speaks a protocol of its own over it."""
 
     reason: str
     """What was said of the ending."""
+
+    def accept(self, begin: Callable[[], Conversation], headers: Sequence[tuple[str, str]] = ()) -> bool:
+        """Grant the upgrade, with `headers` in the response; return whether there is still a peer.
+
+        The conversation begins at once, before anything is read.
+        """
+
+    def refuse(self, answer: Refused) -> None:
+        """Refuse it, and close; nothing where the connection is closing."""
 
     def stop_keepalive(self) -> None:
         """Send no pings, since that protocol has heartbeats."""
 
     async def send(self, frame: bytes) -> bool:
         """Send a frame once the peer has taken most of what waits, however long that is; return whether it could be."""
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """Begin a task that a stopping server waits for."""
 
     def abort(self) -> None:
         """End the connection without a word."""
@@ -137,5 +135,5 @@ class WebSocketTransport(Transport, Protocol):
 class Door(Protocol):
     """Serves the WebSockets of a path."""
 
-    async def knock(self, transport: WebSocketTransport, request: Upgrade) -> Refused | Opening:
-        """Return whether an upgrade is granted. The connection may be over by the time that this returns."""
+    async def knock(self, transport: WebSocketTransport, request: Upgrade) -> None:
+        """Accept or refuse an upgrade. This may last as long as the connection, or end with the answer."""

@@ -11,37 +11,32 @@ deadlines.
 
 import asyncio
 import logging
-import os
-import socket
 from asyncio.transports import BaseTransport
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
 from uvicorn.server import ServerState
 
-from service.live.straight import NOWHERE, Straight
+from service.live.straight import Straight
 from service.protocol.close import Close
 from service.wire import upgrade
 from service.wire.deadlines import Deadlines
 from service.wire.frames import CLOSE, HEARTBEAT, PING, PONG, close_answer, close_frame, pong_frame
-from service.wire.gate import Gate
+from service.wire.outbox import Outbox
 from service.wire.parser import Broken, Parser, close_of
 from service.wire.transport import (
     ABNORMAL,
-    CATCHUP_ALLOWANCE,
     Conversation,
     Door,
     Ending,
-    Opening,
     Refused,
     Upgrade,
 )
 
 log = logging.getLogger("onrecord.transport")
 
-_WATERMARK = CATCHUP_ALLOWANCE // 2  # what is left then, and a batch of 128 KiB, stay within the allowance
 _RECEIVE_AHEAD = 4  # messages the conversation has not taken yet, before reading stops
 _INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1
 
@@ -65,32 +60,31 @@ class Limits:
     max_fragments: int = 1024
     """Frames one message may come in; one more closes with 1009."""
 
+    frame_seconds: float = 8.0
+    """Seconds that a frame may take to come in, from its first byte; then the connection closes with 4008."""
 
-class WebSocket(asyncio.Protocol):
+
+class WebSocket(Outbox):
     """One connection; `transport_class` gives the class its settings, and uvicorn's HTTP class makes it."""
 
     __slots__ = (
-        "_close_timer", "_conversation", "_deaf", "_held", "_inbox", "_open", "_owes_pong", "_parser", "_paused", "_state",
-        "_talking", "catchup", "closed", "descriptor", "ending", "lost", "on_ending", "reason", "transport", "writable",
+        "_close_timer", "_conversation", "_deaf", "_held", "_inbox", "_open", "_owes_pong", "_parser", "_partial", "_paused",
+        "_request", "_state", "_talking", "closed", "ending", "lost", "on_ending", "reason",
     )  # fmt: skip
 
     limits: ClassVar[Limits]
     doors: ClassVar[Mapping[str, Door]]
-    straight: ClassVar[Straight]
     pings: ClassVar["Deadlines[WebSocket]"]
     pongs: ClassVar["Deadlines[WebSocket]"]
-    """One timer for all connections that are to be sent a ping, and one for all that owe a pong."""
-
-    transport: asyncio.Transport
+    frames: ClassVar["Deadlines[WebSocket]"]
+    """One timer for all who are to be sent a ping, one for all who owe a pong, and one for all who owe half a frame."""
 
     def __init__(self, max_size: int, state: ServerState) -> None:
+        super().__init__()
         self._state = state
         self._parser = Parser(max_size, self.limits.max_fragments)
-        self.writable = Gate()
-        self.catchup = 0
         self.ending: Ending | None = None
         self.on_ending: Callable[[], None] = _nothing
-        self.descriptor = NOWHERE  # the socket's, where nothing stands between it and us
         self.reason = ""
         self.closed = False  # our close frame, or a refusal, is written
         self.lost = False
@@ -98,10 +92,12 @@ class WebSocket(asyncio.Protocol):
         self._conversation: Conversation | None = None
         self._inbox: list[str | bytes] = []
         self._talking: asyncio.Task[None] | None = None
+        self._request: Upgrade | None = None  # that is not answered yet
         self._deaf = False  # what comes is not looked at any more
         self._held = False
         self._paused = False
         self._owes_pong = False
+        self._partial = False  # a frame has begun to come in
         self._close_timer: asyncio.TimerHandle | None = None
 
     # The interface to the rest of the server.
@@ -115,13 +111,8 @@ class WebSocket(asyncio.Protocol):
         """See `Transport.write`."""
         if not self._open:
             return self._require_handshake()
-        if self._may_write_straight():
-            frame = frame[self._write_at_once(frame) :]
-            if not frame:
-                return None
-        self._write_later(frame)
-        allowed = self.limits.max_outbox + (CATCHUP_ALLOWANCE if self.catchup else 0)
-        if self.transport.get_write_buffer_size() > allowed:
+        self.put(frame)
+        if self.over(self.limits.max_outbox):
             self.close(Close.TOO_SLOW, "too slow")
         return None
 
@@ -129,23 +120,19 @@ class WebSocket(asyncio.Protocol):
         """See `WebSocketTransport.send`."""
         await self.writable.wait()
         if self._open:
-            self._write_later(frame)
+            self.put_later(frame)
         return self._open
 
     def close(self, code: int, reason: str = "") -> None:
         """See `Transport.close`."""
         if not self._open:
             return self._require_handshake()
-        self._write_later(close_frame(code, reason))
+        self.put_later(close_frame(code, reason))
         return self._end(code, reason)
 
     def abort(self) -> None:
         """See `WebSocketTransport.abort`."""
         self.transport.abort()
-
-    async def drained(self) -> None:
-        """See `Transport.drained`."""
-        await self.writable.wait()
 
     def hold(self) -> None:
         """See `Transport.hold`."""
@@ -157,13 +144,8 @@ class WebSocket(asyncio.Protocol):
         """See `Transport.taken`."""
         return self._talking is None and not self._inbox
 
-    @property
-    def outbox(self) -> int:
-        """See `Transport.outbox`."""
-        return self.transport.get_write_buffer_size()
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-        """See `WebSocketTransport.spawn`."""
+    def _in_task(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Begin a task that a stopping server waits for."""
         task = asyncio.get_running_loop().create_task(work)
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
@@ -173,97 +155,60 @@ class WebSocket(asyncio.Protocol):
         if not self.closing:
             raise RuntimeError("the WebSocket handshake is not complete")
 
-    # Writing.
-
-    def _may_write_straight(self) -> bool:
-        """Return whether nothing waits in the transport, and have all others know."""
-        if self.descriptor == NOWHERE or self.transport.get_write_buffer_size():
-            return False
-        self.straight.allow(self.descriptor)
-        return True
-
-    def _write_at_once(self, frame: bytes) -> int:
-        """Return how much the kernel takes: a call less than by way of the transport, which has the rest.
-
-        The descriptor is this connection's for as long as it is open: transports call `connection_lost` before they
-        close it.
-        """
-        try:
-            return os.write(self.descriptor, frame)
-        except OSError:
-            return 0  # the kernel takes nothing now; or the connection is broken, as the transport finds out, too
-
-    def _write_later(self, data: bytes) -> None:
-        """Have the transport write, which nobody may overtake."""
-        self.straight.deny(self.descriptor)
-        self.transport.write(data)
-
-    def pause_writing(self) -> None:
-        """Called by the transport above its watermark."""
-        self.writable.clear()
-
-    def resume_writing(self) -> None:
-        """Called by the transport at its watermark again."""
-        self.writable.set()
-
     # How a connection begins.
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Called by the HTTP class that read the upgrade."""
-        self.transport = cast("asyncio.Transport", transport)
+        super().connection_made(transport)
         self._state.connections.add(self)  # type: ignore[arg-type] # uvicorn names its own classes
-        tcp = transport.get_extra_info("socket")
-        if tcp.family in (socket.AF_INET, socket.AF_INET6):
-            # asyncio does so only where the listening socket was made with IPPROTO_TCP, which uvicorn's is not.
-            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if transport.get_extra_info("ssl_object") is None:
-            self.descriptor = tcp.fileno()
-            self.straight.deny(self.descriptor)
-        self.transport.set_write_buffer_limits(high=_WATERMARK, low=_WATERMARK)
 
     def ask(self, request: Upgrade, otherwise: Door) -> None:
         """Answer a request; `otherwise` is who serves paths that have no door."""
         if (refusal := upgrade.check(request.method, request.http_version, request.headers)) is not None:
-            self._refuse(refusal)
+            self.refuse(refusal)
         else:
-            self.spawn(self._knock(self.doors.get(request.path, otherwise), request))
+            self._in_task(self._knock(self.doors.get(request.path, otherwise), request))
 
     async def _knock(self, door: Door, request: Upgrade) -> None:
-        """Ask a door whether it lets a client in, in a task that lasts no longer than the answer takes."""
+        self._request = request
         try:
-            answer = await door.knock(self, request)
+            await door.knock(self, request)
+        except asyncio.CancelledError:
+            self.transport.abort()
+            raise
         except Exception:
             log.exception("knock_failed")
-            answer = Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error.")
-        if isinstance(answer, Refused):
-            if not self.closing:
-                self._refuse(answer)
-        elif not self.closing:
-            self._begin(answer, request)
+            self.refuse(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error."))
 
-    def _begin(self, opening: Opening, request: Upgrade) -> None:
-        self._write_later(upgrade.accepted(request.headers, opening.headers))
+    def accept(self, begin: Callable[[], Conversation], headers: Sequence[tuple[str, str]] = ()) -> bool:
+        """See `WebSocketTransport.accept`."""
+        if self.closing or self._request is None:
+            return False
+        self.put_later(upgrade.accepted(self._request.headers, headers))
+        self._request = None
         self._open = True
         self.pings.begin(self)
-        self._conversation = opening.begin()
+        self._conversation = begin()
         self._read_on()
+        return True
 
-    def _refuse(self, answer: Refused) -> None:
-        self.closed = self._deaf = True
-        self._write_later(upgrade.refused(answer))
-        self.transport.close()
+    def refuse(self, answer: Refused) -> None:
+        """See `WebSocketTransport.refuse`."""
+        if not self.closing and not self._open:
+            self.closed = self._deaf = True
+            self.put_later(upgrade.refused(answer))
+            self.transport.close()
 
     # How it ends.
 
     def _end(self, code: int, reason: str, *, by_client: bool = False) -> None:
         """The close frame is written. From here on nothing is, and the transport has a time limit."""
         self._open = False
-        self.straight.deny(self.descriptor)
+        self.stop_writing()
         self.closed = True
-        self.stop_keepalive()
+        self._expect_nothing()
         self.reason = reason
         self._tell(Ending(code, by_client))
-        self.writable.set()
         self._read_on()  # the peer's answer
         loop = asyncio.get_running_loop()
         self._close_timer = loop.call_later(self.limits.close_timeout, self.transport.abort)
@@ -290,22 +235,21 @@ class WebSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
         """Whatever was still awaited here returns, and the conversation is told if it was not."""
         self._open = False
-        self.straight.deny(self.descriptor)
+        self.stop_writing()
         self.lost = True
-        self.stop_keepalive()
+        self._expect_nothing()
         if self._close_timer is not None:
             self._close_timer.cancel()
         self._tell(Ending(ABNORMAL, by_client=False))
         self._parser.clear()
-        self.writable.set()
-        self._state.connections.discard(self)  # type: ignore[arg-type] # as above
+        self._state.connections.discard(self)
 
     def shutdown(self) -> None:
         """Called by uvicorn, once for each connection, when the server stops."""
         if self._open:
             self.close(Close.SHUTTING_DOWN, "shutting down")
-        elif not self.closing:
-            self._refuse(Refused(HTTPStatus.SERVICE_UNAVAILABLE, "This server stops."))
+        else:
+            self.refuse(Refused(HTTPStatus.SERVICE_UNAVAILABLE, "This server stops."))
 
     # Reading.
 
@@ -326,13 +270,31 @@ class WebSocket(asyncio.Protocol):
             return
         try:
             while self._may_parse() and (received := self._parser.next()) is not None:
+                self._whole()
                 self._heed(received.opcode, received.data)
         except Broken as error:
             self._answer_the_end(close_frame(error.code, error.reason), error.code, error.reason)
         stuck = bool(self._parser) and not self._may_parse()
+        if self._open and self._parser and not stuck and not self._partial:
+            self._partial = True
+            self.frames.begin(self)
         if (stuck or (self._held and not self.closing)) is not self._paused:
             self._paused = not self._paused
             (self.transport.pause_reading if self._paused else self.transport.resume_reading)()
+
+    def _whole(self) -> None:
+        """A frame is there, and whatever follows has its own time."""
+        if self._partial:
+            self._partial = False
+            self.frames.end(self)
+
+    def unfinished(self) -> None:
+        """A frame was begun and not finished, which is not yet the peer's fault."""
+        self._partial = False
+        if self._paused:
+            self._read_on()
+        else:
+            self.close(Close.TOO_SLOW, "a frame takes too long")
 
     def _may_parse(self) -> bool:
         # A client may not send before it has our response (section 4.1); one that does is read after it.
@@ -361,7 +323,7 @@ class WebSocket(asyncio.Protocol):
         self._deaf = True
         self._parser.clear()
         if not self.closed:
-            self._write_later(last)
+            self.put_later(last)
             self._end(code, reason, by_client=by_client)
         self._hang_up()
 
@@ -394,12 +356,17 @@ class WebSocket(asyncio.Protocol):
         self.pings.end(self)
         self.pongs.end(self)
 
+    def _expect_nothing(self) -> None:
+        """Neither pongs nor the rest of a frame."""
+        self.stop_keepalive()
+        self._whole()
+
     # The conversation.
 
     def _talk_on(self) -> None:
         """Let the conversation go on where there is something to be told."""
         if self._conversation is not None and self._talking is None:
-            self._talking = self.spawn(self._talk(self._conversation))
+            self._talking = self._in_task(self._talk(self._conversation))
 
     async def _talk(self, conversation: Conversation) -> None:
         """Tell what came, and then the end; whatever was received before it is told first."""
@@ -435,6 +402,7 @@ def transport_class(
     ping_timeout: float = Limits.ping_timeout,
     close_timeout: float = Limits.close_timeout,
     max_fragments: int = Limits.max_fragments,
+    frame_seconds: float = Limits.frame_seconds,
     doors: Mapping[str, Door] | None = None,
     straight: Straight | None = None,
 ) -> type[WebSocket]:
@@ -448,6 +416,7 @@ def transport_class(
         ping_timeout=ping_timeout,
         close_timeout=close_timeout,
         max_fragments=max_fragments,
+        frame_seconds=frame_seconds,
     )
     given = {
         "__slots__": (),
@@ -456,6 +425,7 @@ def transport_class(
         "straight": Straight() if straight is None else straight,
         "pings": Deadlines(ping_interval, WebSocket.ping),
         "pongs": Deadlines(ping_timeout, WebSocket.no_pong),
+        "frames": Deadlines(frame_seconds, WebSocket.unfinished),
     }
     return type("WebSocket", (WebSocket,), given)
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -390,7 +391,7 @@ async def test_even_who_can_sign_a_manifest_cannot_change_what_was_sealed(
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     (tmp_path / "manifest.json").unlink()
     (tmp_path / "unfinished.json").touch()
-    begun = exporting.Begun(SCOPES[kind][0], "")
+    begun = exporting.Begun(SCOPES[kind][0], "", datetime.now(UTC))
     exporting._finish(tmp_path, key, begun, len(events), list(manifest["files"]))
     with pytest.raises(offline.Bad):
         offline.check_export(tmp_path, [], list[str]().append)

@@ -8,10 +8,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from service.audit import leaf
+from service.audit import leaf, seal_keys
 from service.audit.checkpoint import Checkpoint
 from service.audit.merkle import Frontier, leaf_hash
 from service.audit.notes import SigningKey
+from service.domain.streams import stream_id
 from tests.audit.records import (
     TABLES,
     append,
@@ -25,7 +26,7 @@ from tests.audit.records import (
     verified,
 )
 from tests.databases import Database
-from tests.log.nodes import stored
+from tests.log.nodes import KEY_ENCRYPTION_KEY, node, stored
 
 
 @pytest.fixture
@@ -238,6 +239,73 @@ async def test_a_seal_that_is_not_whole_shows(sealed: Database, evil: "asyncpg.C
         await evil.execute(f"ALTER TABLE seals DROP CONSTRAINT {constraint}")
     await evil.execute("UPDATE seals SET positions = positions[1:39] WHERE first = 80")
     assert await first_bad(sealed) == (await positions(sealed))[80]
+
+
+async def test_rooms_that_changed_their_names_show_at_the_first_event_of_either(
+    sealed: Database, evil: "asyncpg.Connection[Any]"
+) -> None:
+    """Each event is whole in itself, with the id that goes with its new stream."""
+    async with node(sealed) as one:
+        await one.open_room("alice", stream="room:other")
+    await seal(sealed)
+    assert await first_bad(sealed) is None
+    for was, is_now in (("general", "between"), ("other", "general"), ("between", "other")):
+        await evil.execute(
+            "UPDATE stored_events SET stream = $1, originator_id = $2 WHERE stream = $3",
+            f"room:{is_now}",
+            stream_id(f"room:{is_now}"),
+            f"room:{was}",
+        )
+    assert await first_bad(sealed) == (await positions(sealed))[0]
+
+
+async def test_leaves_of_another_version_show_at_the_first(
+    sealed: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await append(sealed, "later")
+    with monkeypatch.context() as patched:
+        patched.setattr(leaf, "VERSION", 2)
+        await seal(sealed)
+    assert await first_bad(sealed) == (await positions(sealed))[310]
+
+
+async def test_keys_that_changed_places_or_are_gone_after_a_rotation_show(
+    sealed: Database, evil: "asyncpg.Connection[Any]"
+) -> None:
+    async with owner(sealed) as connection:
+        await seal_keys.rotate(connection, KEY_ENCRYPTION_KEY)
+    await append(sealed, "later")
+    await seal(sealed)
+    assert await first_bad(sealed) is None
+    where = await positions(sealed)
+    await evil.execute("CREATE TABLE kept AS SELECT * FROM seal_keys")
+    for change, found in (
+        ("DELETE FROM seal_keys WHERE number = 2", where[310]),
+        (
+            "UPDATE seal_keys k SET public = o.public, wrapped = o.wrapped FROM kept o WHERE o.number = 3 - k.number",
+            where[0],
+        ),
+        (
+            "UPDATE seal_keys SET endorsement = checkpoint FROM seals WHERE first = 0 AND number = 2",
+            where[0],
+        ),
+        ("DELETE FROM seal_keys WHERE number = 1", where[0]),
+    ):
+        await evil.execute(change)
+        assert await first_bad(sealed) == found, change
+        await evil.execute("DELETE FROM seal_keys")
+        await evil.execute("INSERT INTO seal_keys SELECT * FROM kept")
+    assert await first_bad(sealed) is None
+
+
+async def test_the_first_checkpoint_in_the_place_of_the_newest_shows(
+    sealed: Database, evil: "asyncpg.Connection[Any]"
+) -> None:
+    await evil.execute(
+        """UPDATE seals SET checkpoint = (SELECT checkpoint FROM seals WHERE first = 0)
+           WHERE size = (SELECT max(size) FROM seals)"""
+    )
+    assert await first_bad(sealed) == (await positions(sealed))[280]
 
 
 # Whoever has everything but the key

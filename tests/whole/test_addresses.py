@@ -21,10 +21,13 @@ CLAIMED = "203.0.113.9"
         ("127.0.0.0/8", f"198.51.100.7, {CLAIMED}", CLAIMED),
         ("127.0.0.1, 192.0.2.0/24", f"198.51.100.7, {CLAIMED}, 192.0.2.8", CLAIMED),
         ("127.0.0.1", "", "127.0.0.1"),
+        ("127.0.0.1", "[2001:DB8::7]:4711", "2001:db8::7"),
+        ("127.0.0.1", "somebody", None),
+        ("127.0.0.1", f"{CLAIMED} and more", None),
     ],
 )
 async def test_only_a_trusted_proxy_is_believed_whom_it_speaks_for(
-    database: Database, trusted: str, said: str, recorded: str
+    database: Database, trusted: str, said: str, recorded: str | None
 ) -> None:
     env = environment(database, ONRECORD_TRUSTED_PROXIES=trusted, FORWARDED_ALLOW_IPS="*")
     async with running(env, "serve") as node:

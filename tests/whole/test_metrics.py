@@ -180,3 +180,23 @@ async def answering(port: int) -> AsyncIterator[str]:
             except httpx.TransportError:
                 await asyncio.sleep(0.05)
     yield address
+
+
+async def test_a_request_that_never_comes_is_cut_at_both_ports_and_counted(database: Database) -> None:
+    port = free_ports()
+    async with running(environment(database, ONRECORD_METRICS_PORT=str(port)), "serve") as node:
+        aside = f"http://127.0.0.1:{port}"
+        reason = "onrecord_requests_cut_total"
+        assert number(await scraped(aside), reason, reason="overdue") == 0
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(60):
+            assert await reader.read() == b""
+        writer.close()
+        host, own = node.address.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(own))
+        writer.write(b"GET / HTTP/1.1\r\nx: " + b"x" * 70_000)
+        async with asyncio.timeout(60):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 431 ")
+        writer.close()
+        await until(aside, lambda numbers: number(numbers, reason, reason="oversized") == 1)
+        assert number(await scraped(aside), reason, reason="overdue") == 1

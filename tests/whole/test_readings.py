@@ -64,6 +64,21 @@ async def test_every_command_that_reads_is_recorded_with_what_it_asked_for(
     assert len(await readings(database)) == count, "what shows nobody's doings is no reading"
 
 
+async def test_who_shares_an_account_is_told_apart_by_what_they_say_they_are(
+    node: Process, database: Database
+) -> None:
+    async with client(node.url, "alice", name="Alice") as alice:
+        await alice.join("general")
+    env = environment(database, ONRECORD_OPERATOR="ann@example.org")
+    assert (await run(env, "audit", "replay", "--room", "general"))[0] == 0
+    assert (await readings(database))[-1][0] == f"{OPERATOR}/ann@example.org"
+    code, placed, _ = await run(env, "audit", "hold", "--room", "general", "--ground", "case 7")
+    assert (code, json.loads(placed)["by"]) == (0, f"{OPERATOR}/ann@example.org")
+    code, _, words = await run({**env, "ONRECORD_OPERATOR": "os:root/x"}, "audit", "holds")
+    assert code == 2
+    assert "ONRECORD_OPERATOR has to be letters" in words
+
+
 async def test_what_cannot_be_recorded_is_not_given(node: Process, database: Database) -> None:
     async with client(node.url, "alice") as alice:
         await alice.join("general")

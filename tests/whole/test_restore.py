@@ -5,8 +5,10 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import psycopg
+import pytest
 from psycopg import sql
 
 from service import development, embedded
@@ -15,6 +17,7 @@ from service.log import schema
 from tests.databases import Database, database_named
 from tests.whole.client import client
 from tests.whole.processes import Process, environment, run, running
+from tests.whole.test_erasure import dump, heard_by_bob, holds, life, projected
 
 
 def postgres(servers: Servers, program: str, *words: str | Path) -> None:
@@ -192,3 +195,83 @@ async def test_the_epoch_is_printed_and_only_the_owner_renews_it(node: Process, 
         assert await alice.closed() == 4011
     async with client(node.url, "alice") as alice:
         assert alice.connected["epoch"] == epoch
+
+
+async def erasures_applied(env: dict[str, str], kept: Path) -> tuple[int, list[dict[str, Any]], str]:
+    code, out, words = await run(env, "audit", "erase-again", str(kept))
+    return code, [json.loads(line) for line in out.splitlines()], words
+
+
+async def test_who_was_erased_after_a_backup_is_erased_again_in_one_command(
+    database: Database, servers: Servers, tmp_path: Path
+) -> None:
+    backup, kept = tmp_path / "onrecord.dump", tmp_path / "erasures.ndjson"
+    env = environment(database)
+    async with running(env, "serve") as node, running(env, "project", "run"):
+        await life(node, node)
+        await projected(database)
+        await asyncio.to_thread(
+            postgres,
+            servers,
+            "pg_dump",
+            "--format=custom",
+            "--file",
+            backup,
+            "--dbname",
+            database.owner_url,
+        )
+        async with client(node.url, "zoe", name="Zoe") as zoe:  # she came after the backup
+            await zoe.join("general")
+        for person, ground in (("alice", "case 2026-31"), ("zoe", "case 2026-32")):
+            assert (await run(env, "audit", "erase", "--person", person, "--ground", ground))[0] == 0
+        code, listed, words = await run(env, "audit", "erasures")
+        assert code == 0, words
+        kept.write_text(listed)
+        assert [json.loads(line)["person"] for line in listed.splitlines()] == ["alice", "zoe"]
+        assert not holds(dump(database))
+        await restore(servers, database, backup)
+        await projected(database)
+        assert holds(dump(database)), "the backup brings her words back"
+        assert (await run(env, "audit", "erasures")) == (0, "", "")
+        # A hold is a hold, also here: the others are erased, and who is not is named.
+        assert (await run(env, "audit", "hold", "--person", "alice", "--ground", "case 7"))[0] == 0
+        code, done, words = await erasures_applied(env, kept)
+        assert (code, done) == (1, [])
+        assert "alice cannot be erased: a legal hold is on the person alice." in words
+        assert "There is nothing on the record of a person zoe." in words
+        assert (await run(env, "audit", "release", "--person", "alice", "--ground", "closed"))[0] == 0
+        code, done, words = await erasures_applied(env, kept)
+        assert (code, [(one["person"], one["ground"], one["purged"]) for one in done]) == (
+            0,
+            [("alice", "case 2026-31", True)],
+        ), words
+        assert not holds(dump(database))
+        assert not holds(await heard_by_bob(node))
+        code, lines, _ = await run(env, "audit", "replay", "--room", "general")
+        assert not holds(lines)
+        # Again: nothing changes, and what the command printed is a list itself.
+        kept.write_text("".join(f"{json.dumps(one)}\n" for one in done))
+        code, again, _ = await erasures_applied(env, kept)
+        assert (code, [(one["position"], one["keys"]) for one in again]) == (0, [(done[0]["position"], 0)])
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ('{"person":"alice","ground":"x"}\nnot JSON\n', "Line 2 is no erasure"),
+        ('{"person":"al ice","ground":"x"}\n', "Line 1 is no erasure"),
+        ('{"person":"alice"}\n', "Line 1 is no erasure"),
+        ('{"person":"alice","ground":"two\\nlines"}\n', "Line 1 is no erasure"),
+    ],
+)
+async def test_a_list_that_is_none_erases_nobody(
+    node: Process, database: Database, tmp_path: Path, lines: str, problem: str
+) -> None:
+    async with client(node.url, "alice", name="Alice") as alice:
+        await alice.join("general")
+    kept = tmp_path / "erasures.ndjson"
+    kept.write_text(lines)
+    code, done, words = await erasures_applied(environment(database), kept)
+    assert (code, done) == (2, [])
+    assert problem in words
+    assert (await run(environment(database), "audit", "erasures"))[1] == ""

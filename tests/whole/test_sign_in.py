@@ -1,5 +1,6 @@
 """People sign in on the page at an identity provider: a real one, a real browser, a node that trusts it."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,12 +37,14 @@ def settings(database: Database, provider: OidcProvider, **more: str) -> dict[st
 
 
 @asynccontextmanager
-async def signing_in(database: Database, **given: Any) -> AsyncIterator[tuple[Process, OidcProvider]]:
-    """Give a node and the provider that it trusts."""
+async def signing_in(
+    database: Database, env: dict[str, str] | None = None, **given: Any
+) -> AsyncIterator[tuple[Process, OidcProvider]]:
+    """Give a node with something more in its environment, and the provider that it trusts."""
     port = free_ports()
     async with oidc_provider(redirect_uri=f"http://localhost:{port}/signin/callback", **given) as provider:
-        env = settings(database, provider, ONRECORD_PORT=str(port))
-        async with running(env, "serve") as node:
+        given_env = settings(database, provider, ONRECORD_PORT=str(port), **(env or {}))
+        async with running(given_env, "serve") as node:
             node.address = f"http://localhost:{port}"
             yield node, provider
 
@@ -133,6 +136,24 @@ async def test_several_windows_may_be_on_their_way_and_another_browser_finishes_
         for _ in range(30):
             await begin(http)
         assert len(list(http.cookies.jar)) <= 9
+
+
+async def test_whoever_signs_in_again_and_again_is_held_back_before_the_provider_is_asked(
+    database: Database,
+) -> None:
+    few = {"ONRECORD_HANDSHAKE_BURST": "3", "ONRECORD_HANDSHAKE_RATE": "1"}
+    async with (
+        signing_in(database, few) as (node, provider),
+        httpx.AsyncClient(base_url=node.address) as http,
+    ):
+        answers = await asyncio.gather(
+            *(http.post("/signin/finish", json={"state": STATE}) for _ in range(40))
+        )
+        held_back = [answer for answer in answers if answer.status_code == 429]
+        assert held_back
+        assert held_back[0].json()["code"] == "too_many_requests"
+        assert int(held_back[0].headers["retry-after"]) >= 1
+        assert provider.asked == ["/keys"]
 
 
 async def test_a_page_that_lives_behind_https_has_cookies_that_go_nowhere_else(

@@ -9,7 +9,7 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 
-from service.wire.frames import PING, binary_frame, close_frame, text_frame
+from service.wire.frames import HEARTBEAT, binary_frame, close_frame, text_frame
 
 EDGES = [0, 1, 125, 126, 127, 65535, 65536, 200_000]
 
@@ -73,4 +73,4 @@ def test_a_close_reason_of_123_bytes_is_the_longest() -> None:
 
 
 def test_the_heartbeat_is_an_empty_ping() -> None:
-    assert read(PING) == [Frame(Opcode.PING, bytearray())]
+    assert read(HEARTBEAT) == [Frame(Opcode.PING, bytearray())]

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import TooManyRequests
-from service.wire.limits import MAX_BUCKETS, Rate
+from service.wire.buckets import MAX_BUCKETS
+from service.wire.limits import Rate
 
 
 class Clock:

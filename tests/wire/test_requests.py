@@ -12,7 +12,7 @@ import pytest
 import uvloop
 from websockets.sync.client import connect
 
-from service.wire.requests import MAX_HEAD, TimedHttpProtocol, http_class
+from service.wire.requests import MAX_HEAD, OVERDUE, OVERSIZED, TimedHttpProtocol, http_class
 from service.wire.websocket import transport_class
 from tests.wire.transport.server import PATIENCE, App, LiveServer, Message, Receive, Send, echo, eventually
 
@@ -92,7 +92,7 @@ def test_who_never_says_anything_is_closed_without_a_word(serve: Serve) -> None:
     server, http = serve(answer)
     with client(server) as tcp:
         assert rest(tcp) == b""
-    assert http.overdue == 1
+    assert http.cut[OVERDUE] == 1
     eventually(server.idle)
 
 
@@ -111,7 +111,7 @@ def test_a_dribbled_head_is_answered_with_408_in_time(serve: Serve, start: bytes
     server, http = serve(answer)
     with client(server) as tcp:
         assert dribble(tcp, start, more).startswith(b"HTTP/1.1 408 ")
-    assert http.overdue == 1
+    assert http.cut[OVERDUE] == 1
     eventually(server.idle)
 
 
@@ -119,7 +119,7 @@ def test_a_dribbled_body_ends_the_connection_and_the_request(serve: Serve) -> No
     server, http = serve(answer)
     with client(server) as tcp:
         assert dribble(tcp, b"POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n", b"a") == b""
-    assert http.overdue == 1
+    assert http.cut[OVERDUE] == 1
     eventually(server.idle)
 
 
@@ -131,7 +131,7 @@ def test_a_second_request_on_a_connection_has_its_own_time(serve: Serve) -> None
         said = dribble(tcp, b"GET / HTTP/1.1\r\n", b"X-Slow: 1\r\n")
         assert said.startswith(b"TTP/1.1 200 ")
         assert b"HTTP/1.1 408 " in said
-    assert http.overdue == 1
+    assert http.cut[OVERDUE] == 1
 
 
 @pytest.mark.parametrize("piece", [b"a" * 1000, b"X-More: 1\r\n" * 100], ids=["one header", "many headers"])
@@ -147,7 +147,7 @@ def test_an_endless_head_is_refused_with_431(serve: Serve, piece: bytes) -> None
         except OSError:
             pass
         assert sent < 100 * MAX_HEAD
-    eventually(lambda: http.oversized == 1)
+    eventually(lambda: http.cut[OVERSIZED] == 1)
     eventually(server.idle)
 
 
@@ -157,7 +157,7 @@ def test_a_large_head_within_the_limit_and_a_body_beyond_it_are_served(serve: Se
         head = b"POST / HTTP/1.1\r\nConnection: close\r\nCookie: %s\r\nContent-Length: %d\r\n\r\n"
         tcp.sendall(head % (b"a" * (MAX_HEAD - 1000), 10 * MAX_HEAD) + bytes(10 * MAX_HEAD))
         assert rest(tcp).endswith(b"\r\n\r\n%d" % (10 * MAX_HEAD))
-    assert (http.oversized, http.overdue) == (0, 0)
+    assert not http.cut
 
 
 def test_a_slow_answer_is_not_the_clients_fault(serve: Serve) -> None:
@@ -169,7 +169,7 @@ def test_a_slow_answer_is_not_the_clients_fault(serve: Serve) -> None:
     with client(server) as tcp:
         tcp.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
         assert rest(tcp).startswith(b"HTTP/1.1 200 ")
-    assert http.overdue == 0
+    assert http.cut[OVERDUE] == 0
 
 
 def test_a_websocket_outlives_the_time_and_hears_nothing_of_the_silent(serve: Serve) -> None:
@@ -183,5 +183,5 @@ def test_a_websocket_outlives_the_time_and_hears_nothing_of_the_silent(serve: Se
         assert [rest(tcp) for tcp in silent] == [b""] * 100
         bystander.send("still here")
         assert bystander.recv(timeout=PATIENCE) == "still here"
-    assert http.overdue == 100
+    assert http.cut[OVERDUE] == 100
     assert len(http.waits) == 0

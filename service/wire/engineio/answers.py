@@ -1,5 +1,6 @@
 """What Engine.IO requests are refused with, as the reference words it."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from starlette.responses import Response
@@ -13,6 +14,7 @@ class Refused(NamedTuple):
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = {}
 
 
 def refused(problem: Problem) -> Refused:
@@ -22,4 +24,4 @@ def refused(problem: Problem) -> Refused:
 
 def refusal(why: Refused) -> Response:
     """Return the answer to a request that is refused."""
-    return Response(why.body, why.status, {"Cache-Control": "no-store"}, "application/json")
+    return Response(why.body, why.status, {"Cache-Control": "no-store", **why.headers}, "application/json")

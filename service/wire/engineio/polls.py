@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from service.protocol import engineio
 from service.protocol.close import Close
 from service.protocol.engineio import NotAPacket, Problem
+from service.wire.addresses import real
 from service.wire.engineio.answers import refusal, refused
 from service.wire.engineio.connection import Connection
 
@@ -35,14 +36,14 @@ class Polls:
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
-        found = self._engine.find(request.query_params, request.headers, "polling")
+        address = real(request.client.host if request.client else None)
+        found = self._engine.find(request.query_params, request.headers, address, "polling")
         if isinstance(found, Connection):
             return await self._respond_to(found, request)
         if found is not None:
             return refusal(found)
         if request.method != "GET":
             return refusal(refused(Problem.BAD_HANDSHAKE_METHOD))
-        address = request.client.host if request.client else None
         return _packets(self._engine.open(request.headers, address, None))
 
     async def _respond_to(self, connection: Connection, request: Request) -> Response:

@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket
 from service.protocol import engineio
 from service.protocol.close import Close
 from service.protocol.engineio import Kind, NotAPacket, Packet, Problem
+from service.wire.addresses import real
 from service.wire.deadlines import Deadlines
 from service.wire.engineio.answers import Refused, refusal, refused
 from service.wire.engineio.connection import Connection
@@ -27,8 +28,8 @@ from service.wire.transport import EXTENSION, Ending, WebSocketTransport
 _NORMAL = 1000
 
 
-Gate = Callable[[Headers, bool], Refused | None]
-"""Looks at a request's headers, and whether it would open a session; returns why it may not."""
+Gate = Callable[[Headers, str | None, bool], Refused | None]
+"""Looks at a request's headers, its address, and whether it would open a session; returns why it may not."""
 
 
 class Engine:
@@ -67,7 +68,8 @@ class Engine:
 
     async def websocket(self, websocket: WebSocket) -> None:
         """Serve a WebSocket: a session of its own, or the upgrade of one."""
-        found = self.find(websocket.query_params, websocket.headers, "websocket")
+        address = real(websocket.client.host if websocket.client else None)
+        found = self.find(websocket.query_params, websocket.headers, address, "websocket")
         if isinstance(found, Refused):
             await websocket.send_denial_response(refusal(found))
             return
@@ -75,7 +77,6 @@ class Engine:
         socket = cast("WebSocketTransport", websocket.scope["extensions"][EXTENSION])
         socket.stop_keepalive()  # the heartbeats are the session's
         if found is None:
-            address = websocket.client.host if websocket.client else None
             found = self.open(websocket.headers, address, socket)
         elif not await self._upgrade(found, websocket, socket):
             return
@@ -114,13 +115,15 @@ class Engine:
 
     # For every request.
 
-    def find(self, query: QueryParams, headers: Headers, transport: str) -> Connection | Refused | None:
+    def find(
+        self, query: QueryParams, headers: Headers, address: str | None, transport: str
+    ) -> Connection | Refused | None:
         """Return the session of a request, why it is refused, or None where it would open a session."""
         if (named := query.get("transport")) != transport:
             known = named in ("polling", "websocket")
             return refused(Problem.BAD_REQUEST if known else Problem.UNKNOWN_TRANSPORT)
         sid = query.get("sid")
-        if (shut := self._gate(headers, sid is None)) is not None:
+        if (shut := self._gate(headers, address, sid is None)) is not None:
             return shut
         if query.get("EIO") != engineio.VERSION:
             return refused(Problem.UNSUPPORTED_VERSION)

@@ -30,6 +30,7 @@ from service.wire.socketio.recovering import Begin, RecoveringSession
 from service.wire.socketio.server import ConnectRefused, Server
 from service.wire.socketio.session import SOCKETIO, SocketSession
 from service.wire.socketio.socket import Socket
+from service.wire.transport import Refused as Shut
 
 PATH = "/socket.io/"
 
@@ -68,11 +69,11 @@ class SocketIoDoor:
         self.engine.close(Close.SHUTTING_DOWN, "shutting down")
         await self._server.settle()
 
-    def _gate(self, headers: Headers, opening: bool) -> Refused | None:  # noqa: FBT001 - the interface of the engine
-        shut = self._reception.shut(headers, len(self._server.strangers) if opening else None)
+    def _gate(self, headers: Headers, address: str | None, opening: bool) -> Refused | None:  # noqa: FBT001 - the interface of the engine
+        shut = self._reception.shut(headers, address, len(self._server.strangers) if opening else None)
         if shut is None:
             return None
-        return refused(Problem.FORBIDDEN) if shut.status == HTTPStatus.FORBIDDEN else _not_now(shut.sentence)
+        return refused(Problem.FORBIDDEN) if shut.status == HTTPStatus.FORBIDDEN else _not_now(shut)
 
     # The namespace.
 
@@ -117,5 +118,6 @@ class SocketIoDoor:
         await self._reception.end(self._sessions.pop(socket))
 
 
-def _not_now(sentence: str) -> Refused:
-    return Refused(503, msgspec.json.encode({"code": Problem.BAD_REQUEST, "message": sentence}))
+def _not_now(shut: Shut) -> Refused:
+    told = {"code": Problem.BAD_REQUEST, "message": shut.sentence}
+    return Refused(shut.status, msgspec.json.encode(told), shut.headers)

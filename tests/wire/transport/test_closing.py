@@ -205,7 +205,7 @@ def test_an_exception_in_the_application_closes_with_1011_and_is_logged(serve: S
     with Peer(server.port).shake_hands() as peer:
         assert peer.read_close() == (1011, "internal error")
     eventually(server.idle)
-    assert server.errors == ["Exception in ASGI application: LookupError('a bug')"]
+    assert server.errors == ["conversation_failed: LookupError('a bug')"]
     server.errors.clear()
 
 

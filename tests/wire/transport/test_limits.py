@@ -1,15 +1,29 @@
 """A peer that breaks the rules is told which, and costs next to nothing."""
 
+import asyncio
 import socket
 import struct
+import time
+from typing import cast
 
 import pytest
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
+from service.wire.websocket import WebSocket
 from tests.wire.transport.conftest import Serve
-from tests.wire.transport.peer import BINARY, CONT, PING, TEXT, Peer, close_payload, frame
-from tests.wire.transport.server import Heard, Message, Receive, Send, accept, echo, eventually, the_end
+from tests.wire.transport.peer import BINARY, CLOSE, CONT, PING, TEXT, Peer, close_payload, frame
+from tests.wire.transport.server import (
+    Heard,
+    LiveServer,
+    Message,
+    Receive,
+    Send,
+    accept,
+    echo,
+    eventually,
+    the_end,
+)
 
 
 def flood(peer: Peer, data: bytes, times: int) -> None:
@@ -132,3 +146,58 @@ def test_pings_of_a_peer_that_does_not_read_are_answered_within_the_outbox(serve
         flood(peer, frame(PING, bytes(125)) * 500, 1000)
         assert heard.next() == 4008
     eventually(server.idle)
+
+
+@pytest.mark.parametrize(
+    "begun", [b"\x81", b"\x81\xfe\x01", frame(TEXT, b"hello")[:-1], frame(TEXT, b"a", fin=False) + b"\x80"]
+)
+def test_a_frame_that_does_not_come_to_its_end_closes_with_4008(serve: Serve, begun: bytes) -> None:
+    server = serve(echo, frame_seconds=0.3)
+    with Peer(server.port).shake_hands() as peer:
+        peer.socket.sendall(begun)
+        assert peer.read_close() == (4008, "a frame takes too long")
+    eventually(server.idle)
+
+
+def test_a_frame_that_dribbles_has_no_more_time_and_one_that_is_whole_ends_it(serve: Serve) -> None:
+    server = serve(echo, frame_seconds=5.0)
+    with Peer(server.port).shake_hands() as peer:
+        for _ in range(3):
+            whole = frame(TEXT, b"hello")
+            peer.socket.sendall(whole[:3])
+            peer.socket.sendall(whole[3:] + whole[:2])
+            peer.socket.sendall(whole[2:])
+            assert [peer.read(), peer.read()] == [(TEXT, b"hello")] * 2
+        assert server.call(lambda: len(protocol_of(server).frames)) == 0
+        for byte in frame(TEXT, b"*" * 120):
+            try:
+                peer.socket.sendall(bytes([byte]))
+            except ConnectionError:
+                break
+            time.sleep(0.05)
+        assert peer.read_close()[0] == 4008
+
+
+def protocol_of(server: LiveServer) -> type[WebSocket]:
+    """The class that a server's connections are of."""
+    ws = server.uvicorn.config.ws_protocol_class
+    assert ws is not None
+    return cast("type[WebSocket]", ws)
+
+
+def test_a_message_that_nobody_takes_is_not_an_unfinished_frame(serve: Serve) -> None:
+    go = asyncio.Event()
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        await accept(scope, receive, send)
+        await go.wait()
+        await the_end(receive)
+
+    server = serve(app, frame_seconds=2.0)
+    with Peer(server.port).shake_hands() as peer:
+        peer.socket.sendall(frame(TEXT, b"*" * 1000) * 50 + frame(TEXT, b"last")[:4])
+        time.sleep(2.5)
+        peer.socket.sendall(frame(TEXT, b"last")[4:])
+        server.call(go.set)
+        peer.send(CLOSE, close_payload(1000))
+        assert peer.read_close()[0] == 1000

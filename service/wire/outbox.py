@@ -1,0 +1,99 @@
+"""What a connection is written: at once where the socket takes it, and what waits is bounded.
+
+The rule: nobody waits for a slow peer, and nothing overtakes what waits already.
+"""
+
+import asyncio
+import os
+import socket
+from asyncio.transports import BaseTransport
+from typing import ClassVar, cast
+
+from service.live.straight import NOWHERE, Straight
+from service.wire.gate import Gate
+from service.wire.transport import CATCHUP_ALLOWANCE
+
+_WATERMARK = CATCHUP_ALLOWANCE // 2  # what is left then, and a batch of 128 KiB, stay within the allowance
+
+
+class Outbox(asyncio.Protocol):
+    """The sending half of a connection."""
+
+    __slots__ = ("catchup", "descriptor", "transport", "writable")
+
+    straight: ClassVar[Straight]
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self.writable = Gate()
+        self.catchup = 0
+        self.descriptor = NOWHERE  # the socket's, where nothing stands between it and us
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Called once, by whoever has the transport."""
+        self.transport = cast("asyncio.Transport", transport)
+        tcp = transport.get_extra_info("socket")
+        if tcp.family in (socket.AF_INET, socket.AF_INET6):
+            # asyncio does so only where the listening socket was made with IPPROTO_TCP, which uvicorn's is not.
+            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if transport.get_extra_info("ssl_object") is None:
+            self.descriptor = tcp.fileno()
+            self.straight.deny(self.descriptor)
+        self.transport.set_write_buffer_limits(high=_WATERMARK, low=_WATERMARK)
+
+    @property
+    def outbox(self) -> int:
+        """See `Transport.outbox`."""
+        return self.transport.get_write_buffer_size()
+
+    async def drained(self) -> None:
+        """See `Transport.drained`."""
+        await self.writable.wait()
+
+    def pause_writing(self) -> None:
+        """Called by the transport above its watermark."""
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        """Called by the transport at its watermark again."""
+        self.writable.set()
+
+    def put(self, frame: bytes) -> None:
+        """Write at once what the kernel takes, and have the transport write the rest."""
+        if self._may_write_straight():
+            frame = frame[self._write_at_once(frame) :]
+        if frame:
+            self.put_later(frame)
+
+    def put_later(self, data: bytes) -> None:
+        """Have the transport write, which nobody may overtake."""
+        self.straight.deny(self.descriptor)
+        self.transport.write(data)
+
+    def over(self, allowed: int) -> bool:
+        """Return whether more waits than may, where catching up has an allowance of its own."""
+        return self.outbox > allowed + (CATCHUP_ALLOWANCE if self.catchup else 0)
+
+    def stop_writing(self) -> None:
+        """Let nobody write straight any more, or wait to write."""
+        self.straight.deny(self.descriptor)
+        self.writable.set()
+
+    def _may_write_straight(self) -> bool:
+        """Return whether nothing waits in the transport, and have all others know."""
+        if self.descriptor == NOWHERE or self.transport.get_write_buffer_size():
+            return False
+        self.straight.allow(self.descriptor)
+        return True
+
+    def _write_at_once(self, frame: bytes) -> int:
+        """Return how much the kernel takes: a call less than by way of the transport, which has the rest.
+
+        The descriptor is this connection's for as long as it is open: transports call `connection_lost` before they
+        close it.
+        """
+        try:
+            return os.write(self.descriptor, frame)
+        except OSError:
+            return 0  # the kernel takes nothing now; or the connection is broken, as the transport finds out, too
