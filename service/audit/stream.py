@@ -68,6 +68,8 @@ class Stream:
         while not over():
             rung, end = self._bell.count, await self._past.position()
             async for some in self.lines(msgspec.structs.replace(wanted, after=cursor), end):
+                if over():  # long before all that was there is told, perhaps
+                    return
                 yield some
                 spoke = clock()
             cursor = max(cursor, end)

@@ -199,6 +199,15 @@ async def test_who_follows_hears_without_a_ring_too_and_breathes_in_silence(
     await following.task
 
 
+async def test_who_may_hear_no_more_is_not_told_the_rest_of_what_was(
+    some: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "PAGE", 2)
+    looks = iter([False, False])  # before it begins, and before the first piece
+    heard = [piece async for piece in of_log(some).follow(Wanted(), lambda: next(looks, True))]
+    assert [piece.count(b"\n") for piece in heard] == [2]
+
+
 async def test_a_ring_between_the_look_and_the_wait_is_not_missed() -> None:
     bell = Bell()
     seen = bell.count
