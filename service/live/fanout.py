@@ -13,9 +13,6 @@ from time import perf_counter
 
 from service.live.crowd import Crowd, Stretch
 
-TURN = 0.003
-"""Seconds for which the loop does nothing else, at the least."""
-
 LONGEST_TURN = 0.02
 SHARE = 2.0
 """Where the loop has much else to do, turns become longer: so many times what that took since the last turn."""
@@ -24,7 +21,10 @@ MOST_WAITING = 1_000
 
 
 class Fanout:
-    """Writes what the crowds have waiting, from `go` on; `written` hears of each stretch that everybody has."""
+    """Writes what the crowds have waiting, from `go` on; `written` hears of each stretch that everybody has.
+
+    A `turn` has so many seconds at the least.
+    """
 
     def __init__(self, written: Callable[[Crowd, Stretch], None], turn: float) -> None:
         self._written = written

@@ -18,12 +18,14 @@ from service.domain.room import RoomState, readable_until
 from service.domain.streams import room_of, room_stream
 from service.errors import Unavailable
 from service.live.crowd import Crowd, Stretch
-from service.live.fanout import TURN, Fanout
+from service.live.fanout import Fanout
 from service.live.feed import Feed
 from service.live.items import Encoders, Item
 from service.live.listener import Listener, Reach, report
+from service.live.mail import Mail
 from service.live.people import People, named_in
 from service.live.straight import Straight
+from service.live.turns import TURN
 from service.log.read import LogReader
 from service.measures import Histogram
 from service.protocol.events import Outgoing
@@ -187,12 +189,13 @@ class Hub:
 
     def send(self, listeners: Iterable[Listener], outgoing: Outgoing) -> None:
         """Send something that is not part of any room's order."""
-        frames: dict[str, bytes] = {}
+        mail = self.mail()
         for listener in listeners:
-            wire_format = listener.wire_format
-            if wire_format not in frames:
-                frames[wire_format] = self._encoders[wire_format](outgoing)
-            listener.write(frames[wire_format])
+            mail.send(listener, (outgoing,))
+
+    def mail(self) -> Mail:
+        """Return what sends several listeners several such things."""
+        return Mail(self._encoders, self._joining)
 
     def forget_person(self, user: str) -> None:
         """Drop what a person said, who is erased, and what they were called, wherever it is remembered."""

@@ -71,9 +71,10 @@ class Oidc:
         self._settings = settings
         self._issuer = settings.jwt_issuer or ""
         self._tokens = tokens
+        self._now = asyncio.get_running_loop().time
         self._loading = asyncio.Lock()
         self._metadata: Metadata | None = None
-        self._loaded_at = float("-inf")
+        self._tried_at = self._due_at = float("-inf")
         self._under_way = 0
 
     async def begin(self) -> tuple[str, Begun]:
@@ -157,16 +158,23 @@ class Oidc:
         return SignedInAs(identity, name, token)
 
     async def _provider(self) -> Metadata:
+        """Return what the provider says of itself; what it said before holds while it is away."""
+        asked = self._now()
         async with self._loading:
-            now = asyncio.get_running_loop().time()
-            if self._metadata is None or now - self._loaded_at >= READ_AGAIN:
-                try:
-                    self._metadata, self._loaded_at = await metadata_of(self._issuer), now
-                except (Unusable, *NOT_FETCHED) as error:
-                    away = self._away(error)
-                    if self._metadata is None:
-                        raise away from error
+            # Whoever waited here takes what came of it: a provider that does not answer holds nobody up twice.
+            if self._tried_at < asked and self._now() >= self._due_at:
+                await self._load()
+        if self._metadata is None:
+            raise ProviderAway
         return self._metadata
+
+    async def _load(self) -> None:
+        try:
+            self._metadata = await metadata_of(self._issuer)
+        except (Unusable, *NOT_FETCHED) as error:
+            self._away(error)
+        self._tried_at = self._now()
+        self._due_at = self._tried_at + (READ_AGAIN if self._metadata is not None else 0)
 
     @asynccontextmanager
     async def _client(self, metadata: Metadata) -> AsyncIterator[AsyncOAuth2Client]:

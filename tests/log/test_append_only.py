@@ -28,6 +28,9 @@ TABLES = {
     "refs": {"SELECT", "INSERT", "DELETE"},
     "person_keys": {"SELECT", "INSERT"},
     "holds": {"SELECT"},
+    # What a room's rule made of the words of before, and how far back that has come.
+    "carried_words": {"SELECT", "INSERT"},
+    "reached_back": {"SELECT", "INSERT", "UPDATE"},
     "log_epoch": {"SELECT"},
     "alembic_version": {"SELECT"},
     # The proof of the log, as append-only as the log itself.

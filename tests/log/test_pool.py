@@ -44,7 +44,9 @@ async def test_a_connection_that_does_not_come_back_in_order_is_cut_and_the_answ
     async with proxied(database.app_url, Proxy) as (postgres, url):
         pool = Pool(url, 1, 20)
         await pool
+        asyncio.get_running_loop().set_exception_handler(lambda *_about: None)  # the library calls it one
         async with pool.acquire() as connection:
+            await connection.execute("BEGIN")
             assert await connection.fetchval("SELECT 1") == 1
             postgres.hold()
         assert pool.get_size() == 0
@@ -66,3 +68,18 @@ async def test_a_call_that_is_given_up_frees_its_place_while_the_server_says_not
                 await pool.fetchval("SELECT 1")
         assert pool.get_size() == 0
         await pool.leave()
+
+
+async def test_a_connection_that_comes_back_costs_no_query_and_keeps_no_transaction(pool: Pool) -> None:
+    last = "SELECT query FROM pg_stat_activity WHERE pid = $1"
+    pid = await pool.fetchval("SELECT pg_backend_pid()")
+    async with pool.acquire() as connection:
+        assert await connection.fetchval(last, pid) == last
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda *_about: None)  # the library calls it one
+        await connection.execute("BEGIN")
+        await connection.execute("CREATE TEMPORARY TABLE left_open (number int)")
+    async with pool.acquire() as connection:
+        assert await connection.fetchval("SELECT pg_backend_pid()") == pid
+        assert not connection.is_in_transaction()
+        assert await connection.fetchval("SELECT to_regclass('left_open')") is None
