@@ -259,6 +259,7 @@ async def test_a_provider_that_is_away_is_said_to_be_and_found_when_it_is_back()
     [
         claiming(error="invalid_client"),
         claiming(error="what\nnobody knows"),
+        claiming(error=7),
         claiming(id_token=7),
         lambda _: {},
     ],
