@@ -5,8 +5,8 @@
 Starts throw-away servers and grows the log by COPY through the service's own encoding (`filling`). At each size real
 processes seal it (`project run`), verify, replay and show it, and a node streams it over HTTP. Prints a JSON line per
 size: events a second, and the peak resident memory of each process in MiB, which has to be the same at every size for
-what streams; what is known so far goes to stderr. The reader is Python on the same machine and throws away what it is
-given.
+what streams; what is known so far goes to stderr. At last the room is given a rule, and all that was said expires. The
+reader is Python on the same machine and throws away what it is given.
 """
 
 import argparse
@@ -170,6 +170,15 @@ async def measure(env: dict[str, str], owner: "asyncpg.Connection[Any]", filler:
     return found
 
 
+async def reached(env: dict[str, str], owner: "asyncpg.Connection[Any]") -> dict[str, Any]:
+    """Give the room a rule by which all that was said is over, and let it reach back; nothing comes after that."""
+    await command(env, "audit", "retention", "--room", ROOM, "--days", "1")
+    _, took, most = await command(env, "audit", "expire")
+    carried = await owner.fetchval("SELECT count(*) FROM carried_words")
+    room = await owner.fetchval("SELECT pg_total_relation_size('carried_words')")
+    return {"carried": carried, "carry_per_s": round(carried / took), "carry_mib": most, "carry_bytes": room}
+
+
 async def run(sizes: list[int], database: Database) -> None:
     env = environment(database)
     key = base64.b64decode(KEY_ENCRYPTION_KEY)
@@ -184,6 +193,9 @@ async def run(sizes: list[int], database: Database) -> None:
             with contextlib.redirect_stdout(sys.stderr):  # what the processes say
                 found = {"load_per_s": loaded, **await measure(env, owner, filler), "machine": machine}
             print(json.dumps(found), flush=True)
+        with contextlib.redirect_stdout(sys.stderr):
+            found = await reached(env, owner)
+        print(json.dumps(found), flush=True)
     await owner.close()
 
 

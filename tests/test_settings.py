@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from service.development import default_data_dir
-from service.settings import BY_VARIABLE, Settings, SettingsInvalid, table
+from service.settings import BY_VARIABLE, Settings, SettingsInvalid
+from service.settings_table import table
 
 SECRET = "s" * 32
 KEY = base64.b64encode(bytes(range(32))).decode()

@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from cryptography.exceptions import InvalidTag
 
 from service.domain.events import KeyReplaced, MessageEdited, MessagePosted
 from service.domain.retention import earlier, over_until
@@ -72,6 +73,8 @@ async def reach_back(
     keys = {key for of_room in found.values() for key, held in of_room.items() if not held}
     people = await work.replace(sorted(keys)) if keys else []
     for rule in due:
+        if work.damaged & found[rule.room].keys():
+            continue
         if any(found[rule.room].values()):
             log.warning("content_held", extra={"room": rule.room, "until": rule.until.isoformat()})
         else:
@@ -80,7 +83,10 @@ async def reach_back(
 
 
 class _Reach:
-    """One pass: `rooms` are those with a rule."""
+    """One pass: `rooms` are those with a rule, `damaged` the keys that sealed something that cannot be opened.
+
+    Those are never destroyed: the fault may be in the key encryption key that was given.
+    """
 
     def __init__(
         self, database: Any, mapper: Mapper, rooms: frozenset[str], by: str, deadline: float
@@ -88,6 +94,7 @@ class _Reach:
         self._database = database
         self._mapper = mapper
         self._rooms = rooms
+        self.damaged: set[UUID] = set()
         self._by = by
         self._deadline = deadline
 
@@ -120,7 +127,7 @@ class _Reach:
         while keys:
             upto = int((await self._fetch(_LAST))[0]["position"])
             await self._carry(keys, after, upto)
-            outcomes = {key: await self._retire(key, upto) for key in keys}
+            outcomes = {key: await self._retire(key, upto) for key in keys if key not in self.damaged}
             people += [person for outcome, person in outcomes.values() if outcome == "replaced"]
             keys, after = [key for key, (outcome, _) in outcomes.items() if outcome == "more"], upto
         return people
@@ -141,12 +148,18 @@ class _Reach:
             await asyncio.sleep(0)
 
     async def _carried(self, row: Any) -> tuple[int, UUID, str] | None:
-        """Return the words of an event under another key; None where they are erased meanwhile."""
+        """Return the words of an event under another key; None where they are erased meanwhile, or damaged."""
         try:
             key = await self._mapper.keys.of_person(row["person"], self._database, self._scope(row))
         except AccountErased:
             return None
-        words = self._mapper.carried(row, key)
+        try:
+            words = self._mapper.carried(row, key)
+        except InvalidTag:
+            advice = "its key is left as it is; run `onrecord audit verify`"
+            log.error("words_damaged", extra={"position": row["position"], "advice": advice})  # noqa: TRY400 - no fault of the code
+            self.damaged.add(row["key_id"])
+            return None
         return (row["position"], key.key_id, msgspec.json.encode(words).decode()) if words else None
 
     def _scope(self, row: Any) -> str:

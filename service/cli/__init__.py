@@ -53,6 +53,7 @@ def _known(problem: Exception) -> tuple[int, str] | None:
     import psycopg
     import redis
     import sqlalchemy.exc
+    from cryptography.exceptions import InvalidTag
 
     from service.audit.register import NotRecorded
     from service.development import EmbeddedFailed, ServerDidNotStart
@@ -61,6 +62,11 @@ def _known(problem: Exception) -> tuple[int, str] | None:
 
     if isinstance(problem, sqlalchemy.exc.DBAPIError) and isinstance(problem.orig, Exception):
         problem = problem.orig  # what the driver said, without the page about SQLAlchemy
+    if isinstance(problem, InvalidTag):
+        return FOUND, (
+            "Words on the record cannot be opened: they or their key were changed, or ONRECORD_KEY_ENCRYPTION_KEY is "
+            "another one. Run `onrecord audit verify` and `onrecord keys status`."
+        )
     if isinstance(problem, ServerDidNotStart):
         return UNREACHABLE, str(problem)
     if isinstance(problem, (EmbeddedFailed, NotRecorded, SchemaOutdated, UnsafeDurability)):

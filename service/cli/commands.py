@@ -13,7 +13,8 @@ import time
 from collections.abc import Sequence
 
 from service import development, values
-from service.settings import SHARED, Settings, table
+from service.settings import SHARED, Settings
+from service.settings_table import table
 
 
 class WrongUsage(Exception):

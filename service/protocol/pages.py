@@ -105,7 +105,7 @@ class SignInBegun(msgspec.Struct, frozen=True, rename="camel"):
 Parameter = Annotated[str, Meta(max_length=2048)]
 
 
-class SignInReturn(msgspec.Struct, frozen=True, rename="camel"):
+class SignInReturn(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """What a browser brings back from the identity provider: the parameters of OAuth (RFC 6749, 4.1.2; RFC 9207)."""
 
     state: Parameter = ""

@@ -7,6 +7,7 @@ import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
 import { $ } from "./dom.js";
 import { ReadMarks } from "./reading.js";
+import { RoomDialog } from "./roomdialog.js";
 import { currentSession, goToProvider, roomIdFor, signOut, userIdFor } from "./session.js";
 import { askToSignIn, beginWith, show } from "./signin.js";
 import { nameOf } from "./state.js";
@@ -45,6 +46,12 @@ const surroundings = new Surroundings({
   join: joinRoom,
   write: (userId, name) => talkTo(userId, name),
   govern: (kind, userId, fields) => chat.govern(kind, userId, fields),
+});
+new RoomDialog(() => ({ room: chat.room, self: chat.state.userId }), {
+  update: (fields) => chat.arrange("update", fields),
+  archive: () => chat.arrange("archive"),
+  reopen: () => chat.arrange("reopen"),
+  unban: (userId) => chat.govern("unban", userId),
 });
 const readMarks = new ReadMarks({
   seen: (roomId, messageId) => chat.showRead(roomId, messageId),

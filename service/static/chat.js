@@ -87,6 +87,12 @@ export class Chat {
   async govern(kind, userId, fields = {}) {
     const ack = await this.#try(this.connection.send(`room:${kind}`, { roomId: this.state.open, userId, ...fields }));
     if (ack && kind === "invite") this.#notify(`${userId} is invited.`);
+    if (ack && kind === "unban") this.#notify(`${userId} may come back.`);
+  }
+
+  /** A command about the open room itself: `update`, `archive`, `reopen`. */
+  arrange(kind, fields = {}) {
+    return this.#try(this.connection.send(`room:${kind}`, { roomId: this.state.open, ...fields }));
   }
 
   /** Typing is lossy: without a connection, or refused, it is simply not shown to the others. */

@@ -4,6 +4,7 @@
  */
 
 import { $, element, KeyedList } from "./dom.js";
+import { mayChange } from "./roomdialog.js";
 import { nameOf } from "./state.js";
 
 const STATUS_WORDS = { connected: "Connected", connecting: "Connecting…", waiting: "Reconnecting…", stopped: "Not connected." };
@@ -52,12 +53,12 @@ export class Surroundings {
     this.#invitations.render(invitations.map(({ roomId, name, by }) => ({ key: roomId, roomId, name, by })));
     $("invitations").hidden = !invitations.length;
     const room = state.rooms.get(state.open);
-    this.#renderRoom(room);
+    this.#renderRoom(room, state.userId);
     if (room) this.#renderMembers(room, state.userId);
     document.title = titleOf(rooms, room);
   }
 
-  #renderRoom(room) {
+  #renderRoom(room, self) {
     $("room-name").textContent = room?.name ?? "No room open";
     $("empty").hidden = Boolean(room);
     for (const id of ["timeline", "members-toggle"]) $(id).hidden = !room;
@@ -65,6 +66,7 @@ export class Surroundings {
     $("typing").textContent = room ? typingSentence(room) : "";
     $("archived").hidden = !room?.archived;
     $("message-form").hidden = !room || room.archived;
+    $("room-open").hidden = !room || !mayChange(room, self);
     $("leave").hidden = !room || room.visibility === "direct"; // which nobody leaves
     $("invite-form").hidden = !room || room.visibility === "direct" || room.archived;
     $("load-earlier").hidden = !room?.hasMore;
@@ -154,6 +156,7 @@ function memberMenu({ userId, name, role, muted, own }, { write, govern }) {
       governs ? item(muted ? "Unmute" : "Mute", () => govern(muted ? "unmute" : "mute", userId)) : null,
       own === "owner" ? item(`Make ${other}`, () => govern("role", userId, { role: other })) : null,
       governs ? item("Remove", () => confirm(`Remove ${name} from this room?`) && govern("kick", userId)) : null,
+      governs ? item("Ban", () => confirm(`Ban ${name}? They are out until you lift it.`) && govern("ban", userId)) : null,
     ),
   );
   return menu;

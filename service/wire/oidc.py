@@ -9,6 +9,7 @@ of the settings; the id token is checked by them, and the token that comes out a
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -17,13 +18,14 @@ import msgspec
 from authlib.common.security import generate_token
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.httpx_client import AsyncOAuth2Client
+from authlib.oauth2.client import OAuth2Client
 from authlib.oidc.core import CodeIDToken
 
 from service.errors import Overloaded, ProviderAway, SignInInvalid, TokenExpired, TokenInvalid
 from service.settings import Settings
 from service.values import is_safe
 from service.wire.auth import CHAT, Identity, Tokens, refusing, shown_name
-from service.wire.fetching import NOT_FETCHED, READ_WITHIN, Unusable, fetch
+from service.wire.fetching import NOT_FETCHED, READ_WITHIN, Unusable, fetch, tls
 
 READ_AGAIN = 600.0
 """Seconds for which what the provider says of itself counts as new."""
@@ -35,6 +37,9 @@ _ENTROPY = {"state": 32, "nonce": 32, "verifier": 64}
 """Letters and digits of each; RFC 7636, 4.1 wants 43 of the verifier at least."""
 
 _UNHASHED = ("EdDSA", "Ed25519")
+
+_oauth_code = re.compile(r"[a-z_]{1,40}")
+"""What an error of OAuth is called; what is not like that may be anybody's words, and is not logged."""
 
 log = logging.getLogger("onrecord.signin")
 
@@ -71,9 +76,16 @@ class Oidc:
         self._settings = settings
         self._issuer = settings.jwt_issuer or ""
         self._tokens = tokens
+        self._client = {
+            "client_id": settings.oidc_client_id,
+            "scope": " ".join(settings.oidc_scopes),
+            "redirect_uri": settings.oidc_redirect_uri,
+            "code_challenge_method": "S256",
+        }
+        self._now = asyncio.get_running_loop().time
         self._loading = asyncio.Lock()
         self._metadata: Metadata | None = None
-        self._loaded_at = float("-inf")
+        self._tried_at = self._due_at = float("-inf")
         self._under_way = 0
 
     async def begin(self) -> tuple[str, Begun]:
@@ -84,13 +96,12 @@ class Oidc:
         """
         metadata = await self._provider()
         begun = Begun(**{name: generate_token(length) for name, length in _ENTROPY.items()})
-        async with self._client(metadata) as client:
-            address, _ = client.create_authorization_url(
-                metadata.authorization_endpoint,
-                state=begun.state,
-                nonce=begun.nonce,
-                code_verifier=begun.verifier,
-            )
+        address, _ = OAuth2Client(None, **self._client).create_authorization_url(
+            metadata.authorization_endpoint,
+            state=begun.state,
+            nonce=begun.nonce,
+            code_verifier=begun.verifier,
+        )
         return str(address), begun
 
     async def finish(self, begun: Begun, code: str) -> SignedInAs:
@@ -117,7 +128,7 @@ class Oidc:
     async def _exchange(self, begun: Begun, code: str) -> "_Given":
         metadata = await self._provider()
         try:
-            async with asyncio.timeout(READ_WITHIN), self._client(metadata) as client:
+            async with asyncio.timeout(READ_WITHIN), self._asking(metadata) as client:
                 answer = await client.fetch_token(
                     metadata.token_endpoint,
                     grant_type="authorization_code",
@@ -129,16 +140,14 @@ class Oidc:
             if error.error == "invalid_grant":
                 raise TokenInvalid(problem="the code is not known there, or was used before") from error
             raise self._away(error) from error
-        except (
-            *NOT_FETCHED,
-            ValueError,
-        ) as error:  # what is no JSON, or not what it should be, is a `ValueError`
+        # What is no JSON, or not what it should be, is a `ValueError`.
+        except (*NOT_FETCHED, ValueError) as error:
             raise self._away(error) from error
 
     async def _judge(self, begun: Begun, given: "_Given") -> SignedInAs:
         """Check the id token (OpenID Connect Core 1.0, 3.1.3.7), and then the token that is for the doors."""
         read = await self._tokens.read(given.id_token)
-        # Authlib knows no hash for these; the signature of the code's own answer says the same.
+        # Authlib knows no hash for these; and in this flow the check may be left out (3.1.3.8).
         hashed = None if read.header["alg"] in _UNHASHED else given.access_token
         client_id = self._settings.oidc_client_id
         expected = {
@@ -157,28 +166,32 @@ class Oidc:
         return SignedInAs(identity, name, token)
 
     async def _provider(self) -> Metadata:
+        """Return what the provider says of itself; what it said before holds while it is away."""
+        asked = self._now()
         async with self._loading:
-            now = asyncio.get_running_loop().time()
-            if self._metadata is None or now - self._loaded_at >= READ_AGAIN:
-                try:
-                    self._metadata, self._loaded_at = await metadata_of(self._issuer), now
-                except (Unusable, *NOT_FETCHED) as error:
-                    away = self._away(error)
-                    if self._metadata is None:
-                        raise away from error
+            # Whoever waited here takes what came of it: a provider that does not answer holds nobody up twice.
+            if self._tried_at < asked and self._now() >= self._due_at:
+                await self._load()
+        if self._metadata is None:
+            raise ProviderAway
         return self._metadata
 
+    async def _load(self) -> None:
+        try:
+            self._metadata = await metadata_of(self._issuer)
+        except (Unusable, *NOT_FETCHED) as error:
+            self._away(error)
+        self._tried_at = self._now()
+        self._due_at = self._tried_at + (READ_AGAIN if self._metadata is not None else 0)
+
     @asynccontextmanager
-    async def _client(self, metadata: Metadata) -> AsyncIterator[AsyncOAuth2Client]:
+    async def _asking(self, metadata: Metadata) -> AsyncIterator[AsyncOAuth2Client]:
         """Give a client that keeps nothing of one person for the next; neither redirects nor proxies count."""
-        settings = self._settings
         async with AsyncOAuth2Client(
-            client_id=settings.oidc_client_id,
-            client_secret=settings.oidc_client_secret or None,
-            token_endpoint_auth_method=_authenticating(settings, metadata),
-            scope=" ".join(settings.oidc_scopes),
-            redirect_uri=settings.oidc_redirect_uri,
-            code_challenge_method="S256",
+            **self._client,
+            client_secret=self._settings.oidc_client_secret or None,
+            token_endpoint_auth_method=_authenticating(self._settings, metadata),
+            verify=tls(),
             timeout=READ_WITHIN,
             follow_redirects=False,
             trust_env=False,
@@ -186,7 +199,8 @@ class Oidc:
             yield client
 
     def _away(self, error: Exception) -> ProviderAway:
-        log.warning("signin_failed", extra={"problem": error})
+        code = str(error.error) if isinstance(error, OAuthError) else ""
+        log.warning("signin_failed", extra={"problem": code if _oauth_code.fullmatch(code) else error})
         return ProviderAway()
 
 

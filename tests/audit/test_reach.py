@@ -246,6 +246,49 @@ async def test_an_export_shows_and_proves_what_was_carried_over(database: Databa
     assert sorted(said, key=str) == [None, None, None, "elsewhere", "recent"]
 
 
+async def test_a_hold_that_comes_between_carrying_over_and_destroying_keeps_everything(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with node(database) as one:
+        await fill(one, database)
+
+        async def die(*_about: object) -> None:
+            raise ConnectionAbortedError
+
+        with monkeypatch.context() as patched:
+            patched.setattr(reach._Reach, "_retire", die)
+            with pytest.raises(ConnectionAbortedError):
+                await run(one)
+        await place(one.pool, one.mapper, "room:other", ground="case 7", **HOW)
+        assert await run(one) == [], "and nothing is said to have expired"
+        assert await readable(one) == ["old", "mended", "his old", "recent"]
+        await release(one.pool, one.mapper, "room:other", ground="over", **HOW)
+        assert len(await run(one)) == 1
+        assert await readable(one) == [None, None, None, "recent"]
+
+
+async def test_words_that_cannot_be_opened_keep_their_key_and_stop_nobody_else(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with node(database) as one:
+        await fill(one, database)
+        async with records.owner(database) as owner, owner.transaction():
+            await owner.execute("ALTER TABLE stored_events DISABLE TRIGGER append_only")
+            changed = await owner.execute("""
+                UPDATE stored_events SET state = (SELECT o.state FROM stored_events o WHERE o.stream = 'person:alice')
+                WHERE stream = 'room:other' AND topic = 'room.MessagePosted.v1'""")
+            await owner.execute("ALTER TABLE stored_events ENABLE ALWAYS TRIGGER append_only")
+        assert changed == "UPDATE 1"
+        await run(one)
+        assert "words_damaged" in [record.message for record in caplog.records]
+        assert await readable(one) == ["old", "mended", None, "recent"], "his are over, hers are left alone"
+        await run(one)
+        (left,) = await stored(
+            database, "SELECT wrapped FROM person_keys WHERE person = 'alice' AND scope = ''"
+        )
+        assert left["wrapped"] is not None
+
+
 async def test_words_put_in_the_place_of_others_are_refused_when_read(database: Database) -> None:
     """Both are alice's, in one room and under one key: only the commitment in the sealed bytes tells them apart."""
     async with node(database) as one:

@@ -200,7 +200,8 @@ async def test_a_room_is_read_by_its_index_and_its_messages_are_not(database: Da
         )
         text = "\n".join(row[0] for row in plan)
         assert "stored_events_subject_idx" in text
-        assert "Seq Scan" not in text.replace("Seq Scan on person_keys", "")
+        small = ("Seq Scan on person_keys", "Seq Scan on carried_words")  # which is empty
+        assert "Seq Scan" not in text.replace(small[0], "").replace(small[1], "")
         assert len(await one.log.stream(GENERAL, 0, 5000)) == 2003
 
 

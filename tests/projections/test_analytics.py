@@ -9,6 +9,8 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from tests.audit.test_reach import fill
+from tests.audit.test_retention import run
 from tests.projections.test_queries import OPENED, joined, left, read, said
 from tests.projections.worlds import World
 
@@ -76,6 +78,18 @@ async def test_words_whose_key_is_destroyed_do_not_show(here: World, analyst: "A
     found = await analyst.fetch("SELECT content FROM analytics.messages ORDER BY message_id")
     assert [row["content"] for row in found] == [None, "other words"]
     assert await analyst.fetchval("SELECT count(*) FROM analytics.messages WHERE content LIKE '%my%'") == 0
+
+
+async def test_words_that_were_carried_over_show_and_those_that_expired_do_not(
+    here: World, analyst: "Analyst"
+) -> None:
+    await fill(here.node, here.database)
+    await here.project()
+    await run(here.node)
+    for _ in range(2):  # at once, and when the projector has come past it
+        found = await analyst.fetch("SELECT content FROM analytics.messages ORDER BY room_id, message_id")
+        assert [row["content"] for row in found] == [None, None, None, "recent", "elsewhere"]
+        await here.project()
 
 
 async def test_an_analyst_can_select_the_views_and_nothing_else(analyst: "Analyst") -> None:

@@ -46,7 +46,9 @@ async def test_the_page_may_load_nothing_from_elsewhere(node: Process) -> None:
     async with httpx.AsyncClient(base_url=node.address) as http:
         page = await http.get("/")
         assert page.status_code == 200
-        assert page.headers["content-security-policy"].startswith("default-src 'self'")
+        policy = page.headers["content-security-policy"]
+        assert policy.startswith("default-src 'self'")
+        assert "frame-ancestors 'none'" in policy
         assert (await http.get("/static/app.js")).headers["content-type"].startswith("text/javascript")
         missing = await http.get("/nothing-here")
     assert missing.status_code == 404

@@ -164,6 +164,27 @@ async def test_before_anything_is_sealed_the_commands_say_so(database: Database,
     assert "cannot be read" in words
 
 
+async def test_words_that_were_changed_are_said_to_be_and_not_shown(
+    node: Process, database: Database
+) -> None:
+    env = environment(database)
+    await talk(node, "one", "two")
+    other = environment(database, ONRECORD_KEY_ENCRYPTION_KEY="AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+    await tamper(
+        database,
+        """UPDATE stored_events SET state = (SELECT o.state FROM stored_events o WHERE o.originator_version = 3
+           AND o.stream = 'room:general') WHERE originator_version = 4 AND stream = 'room:general'""",
+    )
+    code, out, words = await run(env, "audit", "replay", "--room", "general")
+    assert (code, '"seq":4' in out) == (0, True), "whole in itself: only the seals tell"
+    await tamper(database, "UPDATE person_keys SET wrapped = overlay(wrapped PLACING '\\x00ff' FROM 20)")
+    for each in (env, other):
+        code, out, words = await run(each, "audit", "replay", "--room", "general")
+        assert (code, out) == (1, "")
+        assert words.startswith("Words on the record cannot be opened: ")
+        assert "Traceback" not in words
+
+
 @pytest.mark.usefixtures("projector")
 async def test_another_key_encryption_key_is_said_to_be_wrong(node: Process, database: Database) -> None:
     await talk(node, "one")

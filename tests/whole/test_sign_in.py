@@ -15,7 +15,7 @@ from tests.databases import Database
 from tests.whole.browser import Tab, chromium
 from tests.whole.processes import Process, environment, run, running
 from tests.whole.test_metrics import free_ports
-from tests.whole.test_page import SAID, message, say
+from tests.whole.test_page import SAID, message, newcomer, say
 from tests.whole.test_provider import connecting
 from tests.wire.oidc_provider import AUDIENCE, CLIENT, EVERYTHING, OidcProvider, oidc_provider
 
@@ -199,6 +199,12 @@ async def test_a_sign_in_that_is_half_set_is_refused_in_a_sentence(
     assert (code, out) == (2, ""), said
     assert words in said
     assert "Traceback" not in said
+
+
+async def test_development_has_its_own_sign_in_and_no_other(tmp_path: Path) -> None:
+    code, out, said = await run(newcomer(tmp_path) | {"ONRECORD_OIDC_CLIENT_ID": CLIENT}, "dev")
+    assert (code, out) == (2, "")
+    assert "goes with `onrecord serve`" in said
 
 
 CONNECTED = "document.querySelector('#connection-state')?.dataset.status === 'connected'"

@@ -14,7 +14,7 @@ import pytest
 
 from service.errors import NotAllowed, OnRecordError, Overloaded, ProviderAway, SignInInvalid
 from service.settings import PUBLISHED, Settings
-from service.wire import oidc
+from service.wire import fetching, oidc
 from service.wire.auth import Tokens
 from service.wire.keys import PublishedKeys
 from service.wire.oidc import Begun, Oidc, SignedInAs, metadata_of
@@ -259,6 +259,7 @@ async def test_a_provider_that_is_away_is_said_to_be_and_found_when_it_is_back()
     [
         claiming(error="invalid_client"),
         claiming(error="what\nnobody knows"),
+        claiming(error=7),
         claiming(id_token=7),
         lambda _: {},
     ],
@@ -269,15 +270,32 @@ async def test_an_answer_without_tokens_is_trouble_and_no_refusal(spoil: Callabl
             await sign_in(node)
 
 
-async def test_what_the_provider_says_of_itself_is_asked_for_once_in_a_while(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_provider_that_never_answers_holds_nobody_up_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(writer)
+
+    asked: list[asyncio.StreamWriter] = []
+    monkeypatch.setattr(fetching, "READ_WITHIN", 0.3)
+    async with signing_in() as (node, _), await asyncio.start_server(never, "127.0.0.1", 0) as server:
+        node._issuer = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        became = await asyncio.gather(*(node.begin() for _ in range(50)), return_exceptions=True)
+        assert all(isinstance(one, ProviderAway) for one in became)
+        assert len(asked) == 1
+        for writer in asked:
+            writer.close()
+
+
+async def test_what_the_provider_says_of_itself_is_asked_for_once_in_a_while() -> None:
     async with signing_in() as (node, provider):
         await asyncio.gather(*(node.begin() for _ in range(20)))
-        assert provider.asked == ["/.well-known/openid-configuration"]
-        monkeypatch.setattr(oidc, "READ_AGAIN", 0.0)
         await node.begin()
+        assert provider.asked == ["/.well-known/openid-configuration"]
+        node._due_at = node._now()
+        await asyncio.gather(*(node.begin() for _ in range(20)))
         assert len(provider.asked) == 2
+        provider.broken, node._due_at = EVERYTHING, node._now()
+        await asyncio.gather(*(node.begin() for _ in range(20)))
+        assert len(provider.asked) == 3, "what it said before holds, and it is not asked by each"
 
 
 async def test_a_node_asks_about_so_many_codes_at_once_and_no_more() -> None:

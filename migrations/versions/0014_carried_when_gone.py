@@ -1,0 +1,11 @@
+"""Words that were carried over count once their old key is gone."""
+
+from service.log.schema import run_sql
+
+revision = "0014_carried_when_gone"
+down_revision = "0013_reach_back"
+
+
+def upgrade() -> None:
+    """Let a replacement that stopped half way change nothing."""
+    run_sql("0014_carried_when_gone.sql")
