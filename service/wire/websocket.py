@@ -68,7 +68,8 @@ class WebSocket(Outbox):
     """One connection; `transport_class` gives the class its settings, and uvicorn's HTTP class makes it."""
 
     __slots__ = (
-        "_close_timer", "_conversation", "_deaf", "_held", "_inbox", "_open", "_owes_pong", "_parser", "_partial", "_paused",
+        "_close_timer", "_conversation", "_deaf", "_held", "_inbox", "_open", "_owes_pong", "_parser", "_partial",
+        "_paused",
         "_request", "_state", "_talking", "closed", "ending", "lost", "on_ending", "reason",
     )  # fmt: skip
 

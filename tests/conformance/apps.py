@@ -96,7 +96,7 @@ def config(
         host=host,
         port=port,
         http=http_class(),
-        ws=transport_class(),
+        ws=transport_class(max_fragments=2**17),  # Autobahn's 9.3.1 sends 4 MiB, 64 bytes at a time
         ws_max_size=max_size,
         lifespan="off",
         log_config=None,  # its own would speak for every server of this process
