@@ -10,6 +10,7 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
+from starlette.websockets import WebSocketDisconnect
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.utils import ClientDisconnected
 
@@ -77,8 +78,8 @@ class AsgiConversation:
         self._transport.on_ending = self._left
         try:
             await app(self._scope, self._receive, self._send)  # type: ignore[arg-type] # uvicorn's narrower types
-        except ClientDisconnected:
-            pass  # it was told by an exception of ours that nobody listens any more
+        except (ClientDisconnected, WebSocketDisconnect):
+            pass  # it was told by an exception of ours, or Starlette's for it, that nobody listens any more
         except Exception:
             if not self._accepted:
                 raise
