@@ -51,7 +51,7 @@ async def with_library(browser: Browser, page: str) -> Tab:
 async def connect(tab: Tab, address: str, user: str, how: str) -> None:
     await tab.value(
         f"""
-        heard = []; failed = []; upgraded = false;
+        heard = []; failed = []; upgraded = false; ok = false;
         socket = io("{address}", {{...{HOWS[how]}, forceNew: true, auth: {{token: "{token(user)}"}}}});
         socket.onAny((name, payload) => heard.push({{type: name, ...payload}}));
         socket.on("connect_error", (error) => failed.push(error.message));
