@@ -19,6 +19,7 @@ export class Timeline {
   #list;
   #roomId = null;
   #following = true; // the end: new messages scroll into view
+  #end = 0; // where that was
 
   /** `actions` as `messageElement` takes them; `earlier()` is called when the view comes near the oldest message. */
   constructor(actions, earlier) {
@@ -38,6 +39,7 @@ export class Timeline {
   /** `readBefore`: the last message read when the room was opened; what others wrote after it begins under a "New" line. */
   render(room, { self, online, readBefore }) {
     if (room.roomId !== this.#roomId) this.#following = true;
+    else if (this.#wasScrolled()) this.#following = false;
     const fromEnd = this.#scroller.scrollHeight - this.#scroller.scrollTop;
     const oldest = $("messages").firstElementChild;
     this.#list.render(rowsOf(room, { self, online, readBefore }));
@@ -54,6 +56,12 @@ export class Timeline {
   toEnd() {
     this.#following = true;
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#end = this.#scroller.scrollTop;
+  }
+
+  /** Whether somebody has scrolled up, of which the event is still to come. */
+  #wasScrolled() {
+    return this.#following && this.#scroller.scrollTop < this.#end && !this.#isAtEnd();
   }
 
   #isAtEnd() {
