@@ -159,7 +159,8 @@ async def test_whoever_scrolls_up_reads_what_was_said_before_without_losing_thei
         for shown in (2 * ONE_PAGE, said):
             first = await alice.value(f"{SAID}[0]")
             # Something is drawn in between, before the page hears that it was scrolled.
-            await alice.value("document.querySelector('#timeline').scrollTop = 0; dispatchEvent(new Event('focus')); 0")
+            up = "document.querySelector('#timeline').scrollTop = 0"
+            await alice.value(f"{up}; dispatchEvent(new Event('focus')); 0")
             await alice.until(f"{SAID}.length >= {shown}")
             row = f"{message(first)}.getBoundingClientRect().top"
             seen = "document.querySelector('#timeline').getBoundingClientRect().top"
