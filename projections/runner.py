@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 CHANNEL = "stored_events"
-LULL = 0.02
+LULL = 0.08
 """Seconds between two looks at the log. Queries read its tail themselves, so haste would only cost transactions."""
 DEADLINE = 30.0
 """Seconds after which a step is given up, with its connection."""
