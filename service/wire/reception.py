@@ -31,11 +31,14 @@ from service.protocol.acks import Ack
 from service.protocol.close import Close
 from service.protocol.commands import Connect, Frame, MessageRead
 from service.wire.auth import CHAT, Identity
-from service.wire.handlers import Handlers, Later, Reply, Then
+from service.wire.handlers import Handlers
 from service.wire.origins import allowed_origin
+from service.wire.replies import Later, Reply, Then
+from service.wire.resuming import Resuming
 from service.wire.services import Services
 from service.wire.session import Session
 from service.wire.tally import OK, UNREAD, outcome
+from service.wire.views import Views
 
 MAX_REFUSED = 100
 """Commands in a row that may be refused as too many, before the connection is closed with 4009."""
@@ -59,7 +62,9 @@ class Reception:
         self._s = services
         self._door = door
         self._tally = services.tally
-        self._handlers = Handlers(services)
+        views = Views(services)
+        self._handlers = Handlers(services, views)
+        self._resuming = Resuming(services, views)
 
     def shut(self, headers: Headers, address: str | None, strangers: int | None) -> OnRecordError | None:
         """Return why a request from an address is refused before anybody is asked who they are.
@@ -130,7 +135,7 @@ class Reception:
             require_standing(self._s.people.standing(identity.user))
             if identity.name:
                 await self._s.chat.name(identity.user, identity.name)
-            await self._handlers.connect(session, frame)
+            await self._resuming.connect(session, frame)
             self.came(OK)
         except BaseException as error:
             if session.connected and isinstance(error, Exception):
