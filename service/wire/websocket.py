@@ -187,7 +187,7 @@ class WebSocket(Outbox):
         """See `WebSocketTransport.accept`."""
         if self.closing or self._request is None:
             return False
-        self.put_later(upgrade.accepted(self._request.headers, headers))
+        self.put(upgrade.accepted(self._request.headers, headers))
         self._request = None
         self._open = True
         self.pings.begin(self)
