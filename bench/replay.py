@@ -93,7 +93,7 @@ async def sealed(env: dict[str, str], owner: "asyncpg.Connection[Any]", size: in
     """Seal all that is not sealed yet; the projections follow beside it, as they do in life."""
     query = "SELECT coalesce(max(size), 0) FROM seals"
     before = await owner.fetchval(query)
-    async with running(env, "project", "run") as projector:
+    async with running(env, "project", "run", afresh=True) as projector:
         began = time.perf_counter()
         while (now := await owner.fetchval(query)) < size:
             await asyncio.sleep(0.2)
@@ -104,7 +104,7 @@ async def sealed(env: dict[str, str], owner: "asyncpg.Connection[Any]", size: in
 async def streamed(env: dict[str, str], size: int) -> dict[str, float]:
     """Stream the whole log over HTTP."""
     headers = {"Authorization": f"Bearer {token('ann', scope='auditor')}"}
-    async with running(env, "serve") as node:
+    async with running(env, "serve", afresh=True) as node:
         idle, given, began = peak(node.process.pid), Given(), time.perf_counter()
         async with (
             httpx.AsyncClient(base_url=node.address, headers=headers, timeout=None) as ann,  # noqa: S113 - it may take long

@@ -30,6 +30,7 @@ from service.operator import operator
 from service.protocol.events import timestamp
 from service.protocol.past import Moment
 from service.settings import Settings
+from service.steady import keep_memory_steady
 
 
 def run_replay(
@@ -105,6 +106,7 @@ def _print(
     settings: Settings, reading: AuditRead, read: Callable[[Any, Mapper], Awaitable[AsyncIterator[bytes]]]
 ) -> int:
     """Print what is read, piece by piece; 1 and a sentence where what it asks for is not there."""
+    keep_memory_steady()
 
     async def run() -> None:
         async with pool(settings) as database:

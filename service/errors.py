@@ -15,8 +15,8 @@ never logged as an error of ours: whose fault it is shows in the type.
     │   ├── TooManyRequests (and of connections: TooManyConnections), TooManyRooms
     │   └── TokenInvalid (and of signing in: SignInInvalid), TokenExpired
     └── Trouble                ours, and it passes: the same command may succeed later
-        ├── Overloaded
-        ├── Unavailable (and of signing in: ProviderAway)
+        ├── Overloaded (and of connections: TooManyStrangers)
+        ├── Unavailable (and of connections: NotReady; of signing in: ProviderAway)
         └── ProjectionBehind
 """
 
@@ -288,11 +288,23 @@ class Overloaded(Trouble):
     sentence = "The server has more to do than it can; try again shortly."
 
 
+class TooManyStrangers(Overloaded):
+    """As many connections as a door lets wait have not said who they are."""
+
+    sentence = "Too many connections wait to say who they are; come back."
+
+
 class Unavailable(Trouble):
     """The log cannot be reached. A command may or may not be recorded: retry it with the same ref."""
 
     code = "unavailable"
     sentence = "The log cannot be reached; send the command again with the same ref."
+
+
+class NotReady(Unavailable):
+    """The log cannot be reached, so nobody new is let in."""
+
+    sentence = "The log cannot be reached yet; come back."
 
 
 class ProviderAway(Unavailable):

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,16 @@ from service.audit.prove import prove
 from service.audit.scope import OnePerson, OneRoom, Scope
 from service.audit.sealer import Sealer
 from service.audit.verify import Tampered, verify
+from service.audit.words import check_words
 from service.auditing import asked_for, record
 from service.console import say
 from service.domain.events import AuditRead
 from service.errors import Refusal
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper
+from service.protocol.events import timestamp
 from service.settings import Settings
+from service.steady import keep_memory_steady
 
 TELL_EVERY = 2.0
 """Seconds between two words about how far an export is."""
@@ -66,21 +70,38 @@ def run_keys(settings: Settings, *, rotate: bool) -> int:
     return _found(run())
 
 
-def run_verify(settings: Settings, against: str | None) -> int:
+def run_verify(settings: Settings, against: str | None, *, words: bool) -> int:
     """`onrecord audit verify`: `ok SIZE`, or `bad POSITION` and 1."""
 
     async def run() -> int:
         async with _connection(settings) as connection:
             try:
                 verified = await verify(connection, settings.key_encryption_key, against)
+                if words:
+                    await _say_of_words(connection, settings)
             except Tampered as found:
                 _print(f"bad {found.position}\n")
                 return say(f"Position {found.position}: {found}.")
-        if verified.unsealed:
-            say(f"{verified.unsealed} events after them are not sealed yet.")
+        if verified.since:
+            _say_of_unsealed(verified.unsealed, verified.since)
         return _print(f"ok {verified.size}\n")
 
     return _found(run())
+
+
+def _say_of_unsealed(count: int, since: datetime) -> None:
+    say(
+        f"{count} events after them are not sealed yet, the first of {timestamp(since)}; "
+        "if that is more than a minute ago, is `onrecord project run` running?"
+    )
+
+
+async def _say_of_words(connection: "asyncpg.Connection[Any]", settings: Settings) -> None:
+    found = await check_words(connection, Mapper(KeyRing(settings.key_encryption_key)))
+    say(
+        f"The words of {found.readable} events are those that were said; "
+        f"those of {found.gone} are gone, and the record says why."
+    )
 
 
 def run_prove(settings: Settings, room: str, seq: int, *, reveal: bool) -> int:
@@ -134,6 +155,7 @@ def _progress() -> Tell:
 
 def _found(main: Coroutine[Any, Any, int]) -> int:
     """Run a command; 1 and a sentence where what it asks for is not there, or is not what was sealed."""
+    keep_memory_steady()
     try:
         return asyncio.run(main)
     except (seals.NotSealed, seal_keys.SealKeyInvalid, CannotExport, Refusal) as problem:

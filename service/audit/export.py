@@ -1,6 +1,7 @@
 """An export: a directory that stands for itself, with the events, the proof of each, and pages to be read by people.
 
     events.ndjson     an event a line (`service.audit.entry`), by position
+    leaves.bin        the leaf hash of each as it was sealed, so that a line that is changed later is named by its place
     checkpoint.txt    the signed checkpoint that all of it is proved against
     keys.json         the keys that sign, each endorsed by the one before
     index.html, page-*.html
@@ -17,8 +18,9 @@ The rule: `manifest.json` is written last, so a directory that has one is whole.
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
+from os import SEEK_END
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -26,6 +28,7 @@ from service.audit import entry, leaf, pages, seals
 from service.audit.prove import public
 from service.audit.scope import Everything, Scope
 from service.audit.seal_keys import SealKey
+from service.audit.seals import HASH
 from service.log.mapper import Mapper
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ FORMAT = "onrecord-export/1"
 PAGE = 200
 """Events read at a time."""
 
-EVENTS, CHECKPOINT, KEYS = "events.ndjson", "checkpoint.txt", "keys.json"
+EVENTS, LEAVES, CHECKPOINT, KEYS = "events.ndjson", "leaves.bin", "checkpoint.txt", "keys.json"
 MANIFEST, SIGNATURE, UNFINISHED = "manifest.json", "manifest.sig", "unfinished.json"
 _DRAFT = ".new"
 
@@ -75,25 +78,35 @@ async def export(
         (place / UNFINISHED).unlink()
         return int(msgspec.json.decode((place / MANIFEST).read_bytes())["events"])
     sealed = seals.read(begun.note, keys)
-    with (place / EVENTS).open("ab+") as file:
-        if await connection.fetchval(_ERASED_SINCE, begun.at):
-            file.truncate(0)
-        count, after = _resume(file, scope.CURSOR)
-        async for written, position in _events(connection, mapper, scope, sealed, after):
-            file.write(b"".join(written))
-            count += len(written)
-            tell(count, position, sealed.checkpoint.position)
+    count = await _write_events(connection, mapper, begun, sealed, place, tell)
     if not count:
         raise CannotExport(f"There is nothing on the record to export: {scope.title}.")
     (place / CHECKPOINT).write_text(begun.note, encoding="utf-8")
     (place / KEYS).write_bytes(_json(public(keys)))
-    named = [
-        EVENTS,
-        CHECKPOINT,
-        KEYS,
-        *pages.write(place, place / EVENTS, scope.title, sealed.checkpoint, count),
-    ]
-    _finish(place, keys[-1], begun, count, named)
+    shown = pages.write(place, place / EVENTS, scope.title, sealed.checkpoint, count)
+    _finish(place, keys[-1], begun, count, [EVENTS, LEAVES, CHECKPOINT, KEYS, *shown])
+    return count
+
+
+async def _write_events(
+    connection: "asyncpg.Connection[Any]",
+    mapper: Mapper,
+    begun: Begun,
+    sealed: seals.Sealed,
+    place: Path,
+    tell: Tell,
+) -> int:
+    """Write the events that are not written yet; return how many there are then."""
+    with (place / EVENTS).open("ab+") as file, (place / LEAVES).open("ab+") as leaves:
+        if await connection.fetchval(_ERASED_SINCE, begun.at):
+            file.truncate(0)
+        count, after = _resume(file, leaves, begun.scope.CURSOR)
+        async for written in _events(connection, mapper, begun.scope, sealed, after):
+            leaves.write(b"".join(written.leaves))
+            leaves.flush()  # so that there are never fewer of these, whenever it is broken off
+            file.write(b"".join(written.lines))
+            count += len(written.lines)
+            tell(count, written.position, sealed.checkpoint.position)
     return count
 
 
@@ -124,33 +137,44 @@ def _begun(scope: Scope, place: Path) -> Begun | None:
     return begun
 
 
-def _resume(file: BinaryIO, cursor: str) -> tuple[int, int]:
-    """Cut off a line that is not whole; return how many whole ones there are, and where the last of them stands."""
-    count, whole, last, line = 0, 0, b"", b""
+def _resume(file: BinaryIO, leaves: BinaryIO, cursor: str) -> tuple[int, int]:
+    """Cut off what is not whole; return how many whole lines there are, and where the last of them stands."""
+    count, whole, last = 0, 0, b""
     file.seek(0)
     for line in file:
         if line.endswith(b"\n"):
             count, whole, last = count + 1, whole + len(line), line
+    if leaves.seek(0, SEEK_END) < HASH * count:  # not all of them reached the disk: begin anew
+        count, whole, last = 0, 0, b""
     file.truncate(whole)
+    leaves.truncate(HASH * count)
     return count, msgspec.json.decode(last)[cursor] if last else 0
+
+
+class _Written(NamedTuple):
+    """Some events: their lines, their leaf hashes, and the position reached with them."""
+
+    lines: list[bytes]
+    leaves: list[bytes]
+    position: int
 
 
 async def _events(
     connection: "asyncpg.Connection[Any]", mapper: Mapper, scope: Scope, sealed: seals.Sealed, after: int
-) -> AsyncIterator[tuple[list[bytes], int]]:
-    """Give the lines of the events after a cursor, some at a time, and the position reached with them."""
+) -> AsyncIterator[_Written]:
+    """Give the events after a cursor, some at a time."""
     condition, arguments = scope.condition()
     paths = None if isinstance(scope, Everything) else seals.Paths(connection, sealed.checkpoint.size)
     query = _EVENTS.format(condition=condition, cursor=_COLUMN[scope.CURSOR])
     while rows := await connection.fetch(query, after, sealed.checkpoint.position, PAGE, *arguments):
         after = rows[-1][scope.CURSOR]
-        indexes = await seals.indexes(connection, [row["position"] for row in rows])
+        places = await seals.places(connection, [row["position"] for row in rows])
         lines = []
-        for row, index in zip(rows, indexes, strict=True):
-            path = await paths.of(index) if paths else None
+        for row, place in zip(rows, places, strict=True):
+            path = await paths.of(place.number) if paths else None
             shown = leaf.of_row(row, leaf.digest(row["stored"]))
-            lines.append(_json(entry.opened(shown, index, path, row["stored"], mapper.reveal(row))))
-        yield lines, rows[-1]["position"]
+            lines.append(_json(entry.opened(shown, place.number, path, row["stored"], mapper.reveal(row))))
+        yield _Written(lines, [place.hash for place in places], rows[-1]["position"])
 
 
 def _finish(place: Path, key: SealKey, begun: Begun, count: int, names: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ import json
 import re
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,10 @@ LARGEST = {"manifest.json": 1 << 26}
 """The most bytes of a file that is read, by its name; 16 MiB of any other that is read whole."""
 LONGEST = 1 << 22
 """The most bytes of a line of events."""
+LEAVES = "leaves.bin"
+"""The leaf hashes of an export's events, 32 bytes each: so what was changed is named by its line and position."""
+FORMS = (ValueError, TypeError, AttributeError, struct.error)
+"""What is raised where something is not of the form that it should be of."""
 
 
 class Bad(Exception):
@@ -189,6 +193,21 @@ def includes(tree: Tree, index: int, leaf: bytes, path: list[bytes]) -> bool:
     return 0 <= index < tree.size and not last and leaf == tree.root
 
 
+def root_of(leaves: Iterable[bytes]) -> tuple[int, bytes]:
+    """Return how many leaves there are, and the root of the tree of them."""
+    count, peaks = 0, list[bytes]()
+    for leaf in leaves:
+        top, completed = leaf, count
+        while completed & 1:
+            top, completed = node(peaks.pop(), top), completed >> 1
+        peaks.append(top)
+        count += 1
+    root = peaks.pop() if peaks else hashlib.sha256().digest()
+    while peaks:
+        root = node(peaks.pop(), root)
+    return count, root
+
+
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")
 
 
@@ -305,40 +324,80 @@ def check_export(place: Path, kept: list[str], say: Callable[[str], None]) -> in
     if not {"events.ndjson", "checkpoint.txt", "keys.json"} <= manifest["files"].keys():
         raise Bad("the manifest does not name what belongs to an export")
     # Events first: they say where something is wrong.
-    count = check_events(place / "events.ndjson", manifest["scope"], tree)
-    for name, expected in manifest["files"].items():
-        if (place / name).is_symlink() or not (place / name).is_file():
-            raise Bad(f"{name} is no file")
-        with (place / name).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != expected["sha256"]:
-            raise Bad(f"{name} was changed")
+    digests = {name: named["sha256"] for name, named in manifest["files"].items()}
+    leaves = place / LEAVES if LEAVES in digests else None
+    if leaves:
+        check_file(leaves, digests[LEAVES])
+    count = check_events(place / "events.ndjson", manifest["scope"], tree, leaves)
+    for name, digest in digests.items():
+        check_file(place / name, digest)
     if count != manifest["events"]:
         raise Bad(f"{manifest['events']} events are promised, and {count} are there")
     about(tree, keys, kept, say)
     return count
 
 
-def check_events(path: Path, scope: dict[str, str], tree: Tree) -> int:
-    """Check each event, that it belongs here, and that those that have to be here are; return how many there are."""
-    count, position, whole, peaks = 0, 0, scope["kind"] == "all", list[bytes]()
-    for event in lines(path):
-        leaf = check_event(event, tree)
-        if not belongs(event, scope, count) or event["position"] <= position or ("path" in event) == whole:
-            where = f"position {event['position']}"
-            raise Bad(f"the event at {where} does not belong here, or one before it is missing")
-        completed = count if whole else 0
-        while completed & 1:
-            leaf, completed = node(peaks.pop(), leaf), completed >> 1
-        peaks = [*peaks, leaf] if whole else []
-        count, position = count + 1, event["position"]
-    if whole:
-        root = peaks.pop()
-        while peaks:
-            root = node(peaks.pop(), root)
-        if count != tree.size or root != tree.root:
-            raise Bad("these events are not the ones that were signed")
+def check_file(path: Path, expected: str) -> None:
+    """Check that a file is what the manifest says."""
+    if path.is_symlink() or not path.is_file():
+        raise Bad(f"{path.name} is no file")
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != expected:
+            raise Bad(f"{path.name} was changed")
+
+
+def check_events(path: Path, scope: dict[str, str], tree: Tree, sealed: Path | None = None) -> int:
+    """Check each event, that it belongs here, and that those that have to be here are; return how many there are.
+
+    `sealed` is the file with their leaf hashes, which tells where one is wrong.
+    """
+    expected = hashes(sealed) if sealed else None
+    leaves = check_lines(path, scope, tree, expected)
+    if scope["kind"] == "all":
+        count, root = root_of(leaves)
+    else:
+        count, root = sum(1 for _ in leaves), tree.root
+    missing = sum(1 for _ in expected or ()) or (max(tree.size - count, 0) if scope["kind"] == "all" else 0)
+    if missing:
+        raise Bad(f"after line {count} of {path.name} events are missing, {missing} of them")
+    if root != tree.root:
+        raise Bad("these events are not the ones that were signed")
     return count
+
+
+def check_lines(
+    path: Path, scope: dict[str, str], tree: Tree, expected: Iterator[bytes] | None
+) -> Iterator[bytes]:
+    """Check the events one by one, and give their leaf hashes. What is wrong is said with its line and position."""
+    position = 0
+    for count, line in enumerate(lines(path)):
+        where = f"line {count + 1} of {path.name}"
+        try:
+            event = load(line)
+            where += f", position {event['position']}"
+            leaf = check_event(event, tree)
+            check_place(event, scope, count, position)
+            check_sealed(leaf, expected)
+        except Bad as found:
+            raise Bad(f"{where}: {found}") from found
+        except (LookupError, RecursionError, *FORMS) as problem:
+            raise Bad(f"{where}: this is not in the form of an event ({problem!r})") from problem
+        position = event["position"]
+        yield leaf
+
+
+def check_place(event: dict[str, Any], scope: dict[str, str], before: int, position: int) -> None:
+    """Check that an event, with so many before it and the last of them at a position, stands where it should."""
+    if not belongs(event, scope, before) or event["position"] <= position:
+        raise Bad("this event does not belong here, or one before it is missing")
+    if ("path" in event) == (scope["kind"] == "all"):
+        raise Bad("this event has a path where none belongs, or none where one does")
+
+
+def check_sealed(leaf: bytes, expected: Iterator[bytes] | None) -> None:
+    """Check a leaf hash against the next of those that came along, if any did."""
+    if expected and leaf != next(expected, None):
+        raise Bad("this is not the event that was sealed here, or one before it is missing")
 
 
 def belongs(event: dict[str, Any], scope: dict[str, str], before: int) -> bool:
@@ -355,15 +414,24 @@ def belongs(event: dict[str, Any], scope: dict[str, str], before: int) -> bool:
     return about or event["by"] == person
 
 
-def lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Give the events of a file, one at a time."""
+def lines(path: Path) -> Iterator[bytes]:
+    """Give the lines of a file, one at a time."""
     if path.is_symlink() or not path.is_file():
         raise Bad(f"{path.name} is no file")
     with path.open("rb") as file:
+        count = 0
         while line := file.readline(LONGEST):
+            count += 1
             if not line.endswith(b"\n"):
-                raise Bad("the last line is not whole, or one is too long")
-            yield load(line)
+                raise Bad(f"line {count} of {path.name} is not whole, or too long")
+            yield line
+
+
+def hashes(path: Path) -> Iterator[bytes]:
+    """Give the leaf hashes in a file, one at a time."""
+    with path.open("rb") as file:
+        while leaf := file.read(32):
+            yield leaf
 
 
 def printable(words: object) -> str:
@@ -378,10 +446,6 @@ def about(tree: Tree, keys: list[str], kept: list[str], say: Callable[[str], Non
         say(
             f"Signed by {keys[0]}, which came with it: compare it with the key that you keep, or name that with --key."
         )
-
-
-FORMS = (ValueError, TypeError, AttributeError, struct.error)
-"""What is raised where something is not of the form that it should be of."""
 
 
 def main() -> int:

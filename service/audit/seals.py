@@ -46,18 +46,25 @@ def read(note: str, keys: Sequence[SealKey]) -> Sealed:
     return Sealed(Checkpoint.parse(opened(note, [key.verifier for key in keys])), note)
 
 
-async def indexes(connection: "asyncpg.Connection[Any]", positions: Sequence[int]) -> list[int]:
-    """Return the number of the leaf of the event at each of some positions.
+class Place(NamedTuple):
+    """Where in the tree an event is: the number of its leaf, and the hash of that as it was sealed."""
+
+    number: int
+    hash: bytes
+
+
+async def places(connection: "asyncpg.Connection[Any]", positions: Sequence[int]) -> list[Place]:
+    """Return the leaf of the event at each of some positions.
 
     Raises:
         NotSealed: one has none.
     """
-    rows = await connection.fetch(_INDEXES, positions)
+    rows = await connection.fetch(_PLACES, positions)
     for position, row in zip(positions, rows, strict=True):
-        if row["index"] is None:
+        if row["place"] is None:
             advice = "is `onrecord project run` running?"
             raise NotSealed(f"The event at position {position} is not sealed yet; {advice}")
-    return [row["index"] for row in rows]
+    return [Place(row["first"] + row["place"] - 1, row["hash"]) for row in rows]
 
 
 async def frontier(connection: "asyncpg.Connection[Any]", size: int) -> Frontier:
@@ -118,14 +125,14 @@ async def _hashes(
     return [(piece[0], stored[piece]) for piece in wanted]
 
 
-_INDEXES = """
-    SELECT (
-        SELECT first + array_position(positions, wanted.position) - 1 FROM (
-            SELECT first, positions FROM seals
-            WHERE positions[array_upper(positions, 1)] >= wanted.position
-            ORDER BY positions[array_upper(positions, 1)] LIMIT 1) seal) AS index
-    FROM unnest($1::bigint[]) WITH ORDINALITY AS wanted (position, place) ORDER BY wanted.place
-"""
+_PLACES = f"""
+    SELECT seal.first, seal.place, substring(seal.hashes FROM ((seal.place - 1) * {HASH} + 1) FOR {HASH}) AS hash
+    FROM unnest($1::bigint[]) WITH ORDINALITY AS wanted (position, number) LEFT JOIN LATERAL (
+        SELECT first, hashes, array_position(positions, wanted.position) AS place FROM seals
+        WHERE positions[array_upper(positions, 1)] >= wanted.position
+        ORDER BY positions[array_upper(positions, 1)] LIMIT 1) seal ON true
+    ORDER BY wanted.number
+"""  # noqa: S608 - constants
 _NODES = """
     SELECT n.level, n.number, n.hash
     FROM unnest($1::smallint[], $2::bigint[]) AS wanted (level, number) JOIN seal_nodes n USING (level, number)

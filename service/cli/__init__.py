@@ -6,6 +6,7 @@ one sentence, before anything is started.
 """
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from service.development import DataDirUnusable
 from service.settings import SettingsInvalid
 
 DONE, FOUND, WRONG, UNREACHABLE = 0, 1, 2, 3
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 INTERRUPTED = 130  # what a shell reports of a command that Ctrl-C ended
 
 
@@ -65,8 +67,11 @@ def _known(problem: Exception) -> tuple[int, str] | None:
     if isinstance(problem, InvalidTag):
         return FOUND, (
             "Words on the record cannot be opened: they or their key were changed, or ONRECORD_KEY_ENCRYPTION_KEY is "
-            "another one. Run `onrecord audit verify` and `onrecord keys status`."
+            "another one. Run `onrecord audit verify --words` and `onrecord keys status`."
         )
+    if isinstance(problem, OSError) and problem.errno in _NO_ROOM:
+        words = f"What was asked for cannot be written: {problem.strerror}. An export that is asked for again goes on."
+        return FOUND, words
     if isinstance(problem, ServerDidNotStart):
         return UNREACHABLE, str(problem)
     if isinstance(problem, (EmbeddedFailed, NotRecorded, SchemaOutdated, UnsafeDurability)):

@@ -122,6 +122,9 @@ def _add_proof(parts: "Words") -> None:
     _add(parts, "checkpoint", audit.checkpoint, "the newest signed checkpoint; keep it elsewhere")
     verify = _add(parts, "verify", audit.verify, "the whole log against its seals; 1: the first bad position")
     verify.add_argument("--against", type=Path, metavar="FILE", help="an older checkpoint, kept elsewhere")
+    verify.add_argument(
+        "--words", action="store_true", help="open every word too, and see why those are gone that are"
+    )
     prove = _add(parts, "prove", audit.prove, "the proof of one event, as JSON")
     prove.add_argument("--room", required=True, metavar="ROOM")
     prove.add_argument("--seq", required=True, type=_seq, metavar="N")

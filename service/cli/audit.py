@@ -54,7 +54,7 @@ def verify(args: argparse.Namespace) -> int:
     against = _read(args.against) if args.against else None
     from service.proving import run_verify
 
-    return run_verify(settings, against)
+    return run_verify(settings, against, words=args.words)
 
 
 def prove(args: argparse.Namespace) -> int:

@@ -8,7 +8,6 @@ The rule: a stretch may be written in several turns, and at any moment between t
 which event was its last.
 """
 
-import os
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -174,13 +173,13 @@ class Crowd:
     def _write_chunk(self, start: int, end: int) -> None:
         """Write to some places. What this names is touched for each listener: it is what a delivery costs."""
         joined = self._on_the_way
-        straight, targets, write, frame = self._straight, self._targets, os.write, joined.in_one_piece
+        straight, targets, frame = self._straight, self._targets, joined.in_one_piece
         size = len(frame)
         for place in range(start, end):
-            descriptor, taken = targets[place], 0
-            if straight[descriptor]:
+            taken = 0
+            if (send := straight[targets[place]]) is not None:
                 try:
-                    taken = write(descriptor, frame)
+                    taken = send(frame)
                 except OSError:
                     taken = 0  # the kernel takes nothing now; or it is broken, as its transport finds out
                 if taken == size:

@@ -1,32 +1,37 @@
-"""Which sockets may be written to without asking their transports, by descriptor.
+"""Which sockets may be written to without asking their transports, by descriptor, and how.
 
-A fan-out to thousands costs what it touches: a flag of one byte is read where the connection's objects are not.
+A fan-out to thousands costs what it touches: one place of a list is read where the connection's objects are not.
 
-The rule: a flag stands only while the connection is open and nothing of it waits in its transport. The transport raises
-and lowers it; whoever writes without it looks at the flag right before, and has the transport send what is left.
+The rule: a way to write stands here only while the connection is open and nothing of it waits in its transport. The
+transport puts it up and takes it down; whoever writes without it looks right before, and has it send what is left.
 """
 
+from collections.abc import Callable
+
 NOWHERE = -1
-"""Stands for a socket that may never be written to so; its flag, the last one, is always down."""
+"""Stands for a socket that may never be written to so; its place, the last one, is always empty."""
+
+Send = Callable[[bytes], int]
+"""Writes to a socket what the kernel takes at once, and returns how much that is (`socket.send`)."""
 
 
-class Straight(bytearray):
-    """A flag for each descriptor that was ever named here, 1 or 0; to be read as `straight[descriptor]`."""
+class Straight(list[Send | None]):
+    """A place for each descriptor that was ever named here; to be read as `straight[descriptor]`."""
 
     def __init__(self) -> None:
-        super().__init__(1)
+        super().__init__([None])
 
-    def allow(self, descriptor: int) -> None:
-        """Raise a flag."""
-        self._set(descriptor, 1)
+    def allow(self, descriptor: int, send: Send) -> None:
+        """Let others write."""
+        self._set(descriptor, send)
 
     def deny(self, descriptor: int) -> None:
-        """Lower it."""
-        self._set(descriptor, 0)
+        """Let nobody."""
+        self._set(descriptor, None)
 
-    def _set(self, descriptor: int, flag: int) -> None:
+    def _set(self, descriptor: int, send: Send | None) -> None:
         if descriptor == NOWHERE:
             return
-        if descriptor + 1 >= len(self):
-            self.extend(bytes(descriptor + 2 - len(self)))
-        self[descriptor] = flag
+        if (more := descriptor + 2 - len(self)) > 0:
+            self.extend([None] * more)
+        self[descriptor] = send

@@ -5,7 +5,7 @@ clock was moved since it was last asked.
 """
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from service.log.trouble import patiently
@@ -20,8 +20,9 @@ class Clock:
     def __init__(self, database: "asyncpg.Pool[Any]", deadline: float) -> None:
         self._database = database
         self._deadline = deadline
+        self._time = asyncio.get_running_loop().time
         # Until the database was asked, this machine's own.
-        self._origin = datetime.now(UTC) - timedelta(seconds=asyncio.get_running_loop().time())
+        self._origin = datetime.now(UTC).timestamp() - self._time()
 
     async def ask(self) -> None:
         """Ask the database.
@@ -33,11 +34,10 @@ class Clock:
 
     def now(self) -> datetime:
         """Return the database's time, UTC."""
-        return self._origin + timedelta(seconds=asyncio.get_running_loop().time())
+        return datetime.fromtimestamp(self._origin + self._time(), UTC)
 
-    async def _measure(self) -> datetime:
-        """Return when this node's steady clock stood at zero."""
-        loop = asyncio.get_running_loop()
-        before = loop.time()
+    async def _measure(self) -> float:
+        """Return when this node's steady clock stood at zero, in seconds since 1970."""
+        before = self._time()
         told: datetime = await self._database.fetchval("SELECT clock_timestamp()")
-        return told - timedelta(seconds=(before + loop.time()) / 2)
+        return told.timestamp() - (before + self._time()) / 2

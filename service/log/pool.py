@@ -30,6 +30,10 @@ CLOSE_WITHIN = 3.0
 """Seconds that a pool has to give its connections back when it is closed."""
 
 
+PLANS = {"enable_seqscan": "off", "jit": "off"}
+"""What a plan that was made on small tables has to be, as it is kept while they grow: by index, and not compiled."""
+
+
 class Connection(asyncpg.Connection):
     """One that is not told to forget its session when it comes back: nobody here leaves anything in it.
 
@@ -57,6 +61,7 @@ class Pool(AsyncpgPool):
             max_queries=50_000,  # asyncpg's own default, as there is none in its class
             max_inactive_connection_lifetime=IDLE,
             loop=asyncio.get_running_loop(),
+            server_settings=PLANS,
             timeout=deadline,
             command_timeout=deadline,
         )

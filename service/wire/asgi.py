@@ -155,12 +155,12 @@ class AsgiConversation:
             case "websocket.accept":
                 self._accept(message)
             case "websocket.close":
-                self._refuse(Refused(403, ""))
+                self._refuse(Refused(403, b""))
             case "websocket.http.response.start":
                 self._response = Refused(message["status"], b"", dict(_headers(message)))
             case "websocket.http.response.body" if self._response is not None:
-                body = bytes(self._response.sentence) + message.get("body", b"")  # type: ignore[arg-type] # it is bytes
-                self._response = self._response._replace(sentence=body)
+                body = self._response.body + message.get("body", b"")
+                self._response = self._response._replace(body=body)
                 if not message.get("more_body", False):
                     self._refuse(self._response)
             case other:

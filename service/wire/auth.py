@@ -25,6 +25,9 @@ from service.wire.keys import SharedSecret, VerificationKeys
 MAX_TOKEN = 8_192
 """Characters of a token; a longer one is not looked at."""
 
+MOST_HEADERS = 64
+"""Headers of tokens that are known by heart: all tokens that one key has signed have the same one."""
+
 MAX_NAME = 100
 """Code points of a display name; a longer one is cut."""
 
@@ -82,6 +85,7 @@ class Tokens:
         self._leeway = leeway
         # `registry=` overrides `algorithms=` in joserfc without a word, so the list goes here and only here.
         self._registry = _Algorithms(algorithms=list(algorithms))
+        self._headers: dict[str, tuple[str, str | None]] = {}
 
     async def verify(self, token: str) -> Identity:
         """Return who a token speaks for.
@@ -110,15 +114,21 @@ class Tokens:
             return jwt.decode(token, key, registry=self._registry)
 
     def _header(self, token: str) -> tuple[str, str | None]:
-        """Return the algorithm and the key id that a token names.
+        """Return the algorithm and the key id that a token names; that it is whole is for the decoder to see.
 
         Raises:
             JoseError, ValueError: it is no token, or not of an algorithm that is allowed.
         """
-        header = extract_compact(token.encode()).headers()
-        self._registry.check_header(header)
-        key_id = header.get("kid")
-        return self._registry.get_alg(header["alg"]).name, key_id if isinstance(key_id, str) else None
+        first = token.partition(".")[0]
+        if (known := self._headers.get(first)) is None:
+            header = extract_compact(token.encode()).headers()
+            self._registry.check_header(header)
+            key_id = header.get("kid")
+            known = self._registry.get_alg(header["alg"]).name, key_id if isinstance(key_id, str) else None
+            if len(self._headers) >= MOST_HEADERS:
+                self._headers.clear()
+            self._headers[first] = known
+        return known
 
     def sign(self, user: str, name: str | None, lifetime: float) -> str:
         """Return a token of a user that holds for `lifetime` seconds; for development only.

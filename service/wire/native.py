@@ -32,11 +32,11 @@ from service.wire.addresses import Addresses
 from service.wire.auth import bearer
 from service.wire.deadlines import Deadlines
 from service.wire.frames import text_frame
-from service.wire.problem import headers_of
+from service.wire.problem import refusal
 from service.wire.reception import Reception, described
 from service.wire.services import Services
 from service.wire.session import Session
-from service.wire.transport import ABNORMAL, Refused, Transport, Upgrade, WebSocketTransport
+from service.wire.transport import ABNORMAL, Transport, Upgrade, WebSocketTransport
 
 NATIVE = "native"
 
@@ -94,11 +94,11 @@ class NativeDoor:
         request = request._replace(address=await self._addresses.of(request))
         refused = await self._refused(request)
         if refused is not None:
-            transport.refuse(refused)
+            transport.refuse(refusal(refused))
         else:
             transport.accept(lambda: NativeConversation(self, transport, request))
 
-    async def _refused(self, request: Upgrade) -> Refused | None:
+    async def _refused(self, request: Upgrade) -> OnRecordError | None:
         if (shut := self.reception.shut(request.headers, request.address, len(self.strangers))) is not None:
             return shut
         try:
@@ -106,7 +106,7 @@ class NativeDoor:
                 self.reception.count(await self.s.tokens.verify(early))
         except TooManyConnections as error:
             self.reception.came(error.code)
-            return Refused(429, str(error), headers_of(error))
+            return error
         except (TokenInvalid, TokenExpired, Unavailable):
             pass  # the first frame may bring a better one
         return None

@@ -4,12 +4,11 @@ The rule: nobody waits for a slow peer, and nothing overtakes what waits already
 """
 
 import asyncio
-import os
 import socket
 from asyncio.transports import BaseTransport
 from typing import ClassVar, cast
 
-from service.live.straight import NOWHERE, Straight
+from service.live.straight import NOWHERE, Send, Straight
 from service.wire.gate import Gate
 from service.wire.transport import CATCHUP_ALLOWANCE
 
@@ -19,11 +18,13 @@ _WATERMARK = CATCHUP_ALLOWANCE // 2  # what is left then, and a batch of 128 KiB
 class Outbox(asyncio.Protocol):
     """The sending half of a connection."""
 
-    __slots__ = ("catchup", "descriptor", "transport", "writable")
+    __slots__ = ("_send_straight", "_socket", "catchup", "descriptor", "transport", "writable")
 
     straight: ClassVar[Straight]
 
     transport: asyncio.Transport
+    _send_straight: Send
+    _socket: socket.SocketType
 
     def __init__(self) -> None:
         self.writable = Gate()
@@ -38,8 +39,7 @@ class Outbox(asyncio.Protocol):
             # asyncio does so only where the listening socket was made with IPPROTO_TCP, which uvicorn's is not.
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if transport.get_extra_info("ssl_object") is None:
-            self.descriptor = tcp.fileno()
-            self.straight.deny(self.descriptor)
+            self._lend(tcp)
         self.transport.set_write_buffer_limits(high=_WATERMARK, low=_WATERMARK)
 
     @property
@@ -78,22 +78,31 @@ class Outbox(asyncio.Protocol):
     def stop_writing(self) -> None:
         """Let nobody write straight any more, or wait to write."""
         self.straight.deny(self.descriptor)
+        if self.descriptor != NOWHERE:
+            self._socket.detach()
         self.writable.set()
+
+    def _lend(self, tcp: socket.socket) -> None:
+        """Have a way to write to the socket that is the kernel's shortest: `send` asks less of it than `write`."""
+        self.descriptor = tcp.fileno()
+        self._socket = socket.SocketType(tcp.family, tcp.type, tcp.proto, self.descriptor)
+        self._send_straight = self._socket.send
+        self.straight.deny(self.descriptor)
 
     def _may_write_straight(self) -> bool:
         """Return whether nothing waits in the transport, and have all others know."""
         if self.descriptor == NOWHERE or self.transport.get_write_buffer_size():
             return False
-        self.straight.allow(self.descriptor)
+        self.straight.allow(self.descriptor, self._send_straight)
         return True
 
     def _write_at_once(self, frame: bytes) -> int:
         """Return how much the kernel takes: a call less than by way of the transport, which has the rest.
 
-        The descriptor is this connection's for as long as it is open: transports call `connection_lost` before they
+        The socket is this connection's for as long as it is open: transports call `connection_lost` before they
         close it.
         """
         try:
-            return os.write(self.descriptor, frame)
+            return self._send_straight(frame)
         except OSError:
             return 0  # the kernel takes nothing now; or the connection is broken, as the transport finds out, too

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from service.errors import OnRecordError, TokenInvalid, TooManyRequests, Trouble, Unavailable
 from service.protocol.problems import plain_problem, problem_fields
+from service.wire.transport import Refused
 
 REALM = 'Bearer realm="onrecord"'
 MEDIA_TYPE = "application/problem+json"
@@ -36,6 +37,16 @@ def problem(_request: Request, error: Exception) -> Response:
         {"Cache-Control": "no-store", **headers},
         MEDIA_TYPE,
     )
+
+
+def refusal(error: OnRecordError | HTTPException) -> Refused:
+    """Return the same as an answer to an upgrade; of an `HTTPException` the detail is told."""
+    if isinstance(error, HTTPException):
+        fields, headers = {**plain_problem(error.status_code), "detail": error.detail}, error.headers
+    else:
+        fields, headers = problem_fields(error), headers_of(error)
+    told = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store", **(headers or {})}
+    return Refused(fields["status"], msgspec.json.encode(fields), told)
 
 
 def headers_of(error: OnRecordError) -> dict[str, str]:

@@ -19,8 +19,8 @@ from service.protocol.pages import (
     RoomView,
 )
 from service.wire.endpoint import Read, Visitor
-from service.wire.handlers import Handlers
 from service.wire.services import Services
+from service.wire.showing import Showing
 from service.wire.views import Views
 
 
@@ -29,8 +29,8 @@ class Reads:
 
     def __init__(self, services: Services) -> None:
         self._s = services
-        self._handlers = Handlers(services)
         self._views = Views(services)
+        self._showing = Showing(self._views)
 
     async def public_rooms(self, _visitor: Visitor, query: DirectoryQuery) -> Directory:
         """List the public rooms, by id."""
@@ -56,11 +56,11 @@ class Reads:
 
     async def messages(self, visitor: Visitor, query: commands.MessageHistory) -> MessageHistoryAck:
         """Read a page of messages, oldest first, as `message:history` does."""
-        return await self._handlers.history(visitor, query)
+        return await self._showing.history(visitor, query)
 
     async def members(self, visitor: Visitor, query: commands.RoomMembers) -> RoomMembersAck:
         """List members, by user id, as `room:members` does."""
-        return await self._handlers.members(visitor, query)
+        return await self._showing.members(visitor, query)
 
     async def receipts(self, visitor: Visitor, query: RoomQuery) -> ReceiptList:
         """Tell how far everybody has read, as `room:receipts` does."""
@@ -69,7 +69,7 @@ class Reads:
 
     async def my_rooms(self, visitor: Visitor, query: commands.RoomList) -> RoomListAck:
         """List one's rooms with their unread counts, as `room:list` does."""
-        return await self._handlers.list_rooms(visitor, query)
+        return await self._showing.list_rooms(visitor, query)
 
 
 _OF_A_MEMBER = ("room_not_found", "not_a_member", "banned")

@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from http import HTTPStatus
 
 from starlette.datastructures import Headers
 
@@ -16,12 +15,15 @@ from service.chat import Receipt
 from service.domain.person import require_standing
 from service.domain.streams import room_stream
 from service.errors import (
+    NotAllowed,
+    NotReady,
     OnRecordError,
     Refusal,
     TokenInvalid,
     TooManyConnections,
     TooManyRequests,
     TooManyRooms,
+    TooManyStrangers,
     Trouble,
     Unavailable,
 )
@@ -29,13 +31,14 @@ from service.protocol.acks import Ack
 from service.protocol.close import Close
 from service.protocol.commands import Connect, Frame, MessageRead
 from service.wire.auth import CHAT, Identity
-from service.wire.handlers import Handlers, Later, Reply, Then
+from service.wire.handlers import Handlers
 from service.wire.origins import allowed_origin
-from service.wire.problem import headers_of
+from service.wire.replies import Later, Reply, Then
+from service.wire.resuming import Resuming
 from service.wire.services import Services
 from service.wire.session import Session
 from service.wire.tally import OK, UNREAD, outcome
-from service.wire.transport import Refused
+from service.wire.views import Views
 
 MAX_REFUSED = 100
 """Commands in a row that may be refused as too many, before the connection is closed with 4009."""
@@ -49,8 +52,6 @@ MAX_CLIENT = 200
 TRY_AGAIN = 5.0
 """Seconds after which a user with too many connections may try again."""
 
-_LATER = {"Retry-After": "1"}
-
 log = logging.getLogger("onrecord.door")
 
 
@@ -61,32 +62,34 @@ class Reception:
         self._s = services
         self._door = door
         self._tally = services.tally
-        self._handlers = Handlers(services)
+        views = Views(services)
+        self._handlers = Handlers(services, views)
+        self._resuming = Resuming(services, views)
 
-    def shut(self, headers: Headers, address: str | None, strangers: int | None) -> Refused | None:
+    def shut(self, headers: Headers, address: str | None, strangers: int | None) -> OnRecordError | None:
         """Return why a request from an address is refused before anybody is asked who they are.
 
         `strangers` is how many have not said so yet; None where the request opens no connection.
         """
         if not allowed_origin(headers, self._s.settings.origins):
-            return self._refusal("foreign_origin", 403, "This origin is not allowed.")
+            return self._counted(
+                "foreign_origin", NotAllowed(problem="Pages of this origin may not connect here.")
+            )
         if strangers is None:
             return None
         try:
             self._s.handshakes.take(address)
         except TooManyRequests as error:
-            self.came(error.code)
-            return Refused(429, str(error), headers_of(error))
+            return self._counted(error.code, error)
         if not self._s.readiness.ready:
-            return self._refusal("not_ready", 503, "The log cannot be reached yet; come back.")
+            return self._counted("not_ready", NotReady())
         if strangers >= MAX_STRANGERS:
-            words = "Too many connections wait to say who they are; come back."
-            return self._refusal("too_many_strangers", 503, words)
+            return self._counted("too_many_strangers", TooManyStrangers())
         return None
 
-    def _refusal(self, became: str, status: int, words: str) -> Refused:
+    def _counted(self, became: str, error: OnRecordError) -> OnRecordError:
         self.came(became)
-        return Refused(status, words, _LATER if status == HTTPStatus.SERVICE_UNAVAILABLE else {})
+        return error
 
     async def check(self, token: str | None) -> Identity:
         """Return who asks to be let in.
@@ -132,7 +135,7 @@ class Reception:
             require_standing(self._s.people.standing(identity.user))
             if identity.name:
                 await self._s.chat.name(identity.user, identity.name)
-            await self._handlers.connect(session, frame)
+            await self._resuming.connect(session, frame)
             self.came(OK)
         except BaseException as error:
             if session.connected and isinstance(error, Exception):

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import datetime
+from math import inf
 from time import time
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ class Sessions:
         self._max_per_user = max_per_user
         self._by_user: dict[str, set[Session]] = {}
         self._expiries: dict[Session, float] = {}
+        self._soonest = inf  # no token that is known here runs out before
 
     def full(self, user: str, elsewhere: int) -> bool:
         """Return whether a user who has `elsewhere` connections at other nodes has as many as one may have."""
@@ -29,12 +31,12 @@ class Sessions:
     def add(self, session: "Session") -> None:
         """Count a session in."""
         self._by_user.setdefault(session.user, set()).add(session)
-        self._expiries[session] = session.expires_at.timestamp()
+        self._expire(session, session.expires_at)
 
     def renew(self, session: "Session", expires_at: datetime) -> None:
         """Let a session go on until another expiry; then it is closed with 4001."""
         session.expires_at = expires_at
-        self._expiries[session] = expires_at.timestamp()
+        self._expire(session, expires_at)
 
     def remove(self, session: "Session") -> None:
         """Count a session out."""
@@ -48,10 +50,17 @@ class Sessions:
         """Close those whose token has run out, until cancelled; one look at all is cheaper than a timer for each."""
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            now = time()
-            for session in [session for session, expiry in self._expiries.items() if expiry <= now]:
-                if not session.closing:
-                    session.close(Close.TOKEN_EXPIRED, "token expired")
+            if (now := time()) >= self._soonest:
+                self._soonest = inf
+                for session, expiry in [*self._expiries.items()]:
+                    if expiry > now:
+                        self._soonest = min(self._soonest, expiry)
+                    elif not session.closing:
+                        session.close(Close.TOKEN_EXPIRED, "token expired")
+
+    def _expire(self, session: "Session", at: datetime) -> None:
+        self._expiries[session] = expiry = at.timestamp()
+        self._soonest = min(self._soonest, expiry)
 
     def of_user(self, user: str) -> "frozenset[Session]":
         """Return a user's sessions."""

@@ -90,10 +90,10 @@ class Upgrade(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """Why an upgrade is refused: an HTTP status, and a sentence, or whatever else the body is."""
+    """Why an upgrade is refused: the HTTP response, of which `problem.refusal` makes one like all others."""
 
     status: int
-    sentence: str | bytes
+    body: bytes
     headers: Mapping[str, str] = {}
 
 

@@ -6,12 +6,14 @@ The HTTP class has read the request already, and found `Upgrade: websocket` in i
 import base64
 import binascii
 import email.utils
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha1
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 
+from service.wire.problem import refusal
 from service.wire.transport import Refused
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -22,14 +24,14 @@ _VERSION = "13"
 def check(method: str, http_version: str, headers: Headers) -> Refused | None:
     """Return why a request cannot be a handshake, None where it is one."""
     if method != "GET":
-        return Refused(405, "A WebSocket begins with GET.", {"Allow": "GET"})
+        return _wrong(405, "A WebSocket begins with GET.", {"Allow": "GET"})
     if http_version != "1.1":
-        return Refused(505, "A WebSocket begins with HTTP/1.1.")
+        return _wrong(505, "A WebSocket begins with HTTP/1.1.")
     if headers.getlist("sec-websocket-version") != [_VERSION]:
-        return Refused(426, "This server speaks version 13.", {"Sec-WebSocket-Version": _VERSION})
+        return _wrong(426, "This server speaks version 13.", {"Sec-WebSocket-Version": _VERSION})
     keys = headers.getlist("sec-websocket-key")
     if len(keys) != 1 or not _is_key(keys[0]):
-        return Refused(400, "Sec-WebSocket-Key has to be 16 bytes in base64, once.")
+        return _wrong(400, "Sec-WebSocket-Key has to be 16 bytes in base64, once.")
     return None
 
 
@@ -48,16 +50,18 @@ def accepted(headers: Headers, more: Iterable[tuple[str, str]] = ()) -> bytes:
 
 def refused(answer: Refused) -> bytes:
     """Return the response that refuses a handshake; the connection closes after it."""
-    body = answer.sentence.encode() if isinstance(answer.sentence, str) else answer.sentence
     given = {name.lower() for name in answer.headers}
     usual = {
         "Date": email.utils.formatdate(usegmt=True),
         "Connection": "close",
-        "Content-Length": str(len(body)),
-        "Content-Type": "text/plain; charset=utf-8",
+        "Content-Length": str(len(answer.body)),
     }
     fields = [(name, value) for name, value in usual.items() if name.lower() not in given]
-    return _head(HTTPStatus(answer.status), [*fields, *answer.headers.items()]) + body
+    return _head(HTTPStatus(answer.status), [*fields, *answer.headers.items()]) + answer.body
+
+
+def _wrong(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Refused:
+    return refusal(HTTPException(status, sentence, headers))
 
 
 def _is_key(value: str) -> bool:

@@ -14,11 +14,12 @@ import logging
 from asyncio.transports import BaseTransport
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
+from starlette.exceptions import HTTPException
 from uvicorn.server import ServerState
 
+from service.errors import NotReady
 from service.live.straight import Straight
 from service.protocol.close import Close
 from service.wire import upgrade
@@ -26,6 +27,7 @@ from service.wire.deadlines import Deadlines
 from service.wire.frames import CLOSE, HEARTBEAT, PING, PONG, close_answer, close_frame, pong_frame
 from service.wire.outbox import Outbox
 from service.wire.parser import Broken, Parser, close_of
+from service.wire.problem import refusal
 from service.wire.transport import (
     ABNORMAL,
     Conversation,
@@ -179,13 +181,13 @@ class WebSocket(Outbox):
             raise
         except Exception:
             log.exception("knock_failed")
-            self.refuse(Refused(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error."))
+            self.refuse(refusal(HTTPException(500, "Internal server error.")))
 
     def accept(self, begin: Callable[[], Conversation], headers: Sequence[tuple[str, str]] = ()) -> bool:
         """See `WebSocketTransport.accept`."""
         if self.closing or self._request is None:
             return False
-        self.put_later(upgrade.accepted(self._request.headers, headers))
+        self.put(upgrade.accepted(self._request.headers, headers))
         self._request = None
         self._open = True
         self.pings.begin(self)
@@ -250,7 +252,7 @@ class WebSocket(Outbox):
         if self._open:
             self.close(Close.SHUTTING_DOWN, "shutting down")
         else:
-            self.refuse(Refused(HTTPStatus.SERVICE_UNAVAILABLE, "This server stops."))
+            self.refuse(refusal(NotReady()))
 
     # Reading.
 

@@ -14,8 +14,8 @@ from service.audit import export as exporting
 from service.audit import leaf, seal_keys
 from service.audit.notes import SigningKey
 from service.audit.scope import OneRoom
-from tests.audit.records import append, owner, seal
-from tests.audit.test_offline import CHANGES, checked, exported, sealed
+from tests.audit.records import append, attacker, owner, seal
+from tests.audit.test_offline import CHANGES, SCOPES, checked, exported, sealed
 from tests.databases import Database
 from tests.log.nodes import KEY_ENCRYPTION_KEY
 
@@ -122,19 +122,91 @@ async def test_a_signed_manifest_leads_to_no_file_outside(sealed: Database, tmp_
     is_bad(out, "other files than the manifest names")
 
 
-@pytest.mark.parametrize(
-    ("change", "place"),
-    [("words", 9), ("fields", 9), ("state", 9), ("moved", 5), ("missing", 5), ("twice", 6), ("hidden", 0)],
-)
+WRONG_FROM = {"words": 9, "fields": 9, "state": 9, "moved": 5, "missing": 5, "twice": 6, "hidden": 0}
+"""The line, from 0 on, at which each of `CHANGES` begins."""
+
+
+def rewritten(place: Path, change: str, numbered: str) -> list[dict[str, Any]]:
+    """Change the events of an export; `numbered` is a field that then counts up again, as if nothing was missing."""
+    file = place / "events.ndjson"
+    events = CHANGES[change]([json.loads(line) for line in file.read_text().splitlines()])
+    if numbered:
+        events = [{**event, numbered: at + (numbered == "seq")} for at, event in enumerate(events)]
+    file.write_text("".join(json.dumps(event, separators=(",", ":")) + "\n" for event in events))
+    return events
+
+
+@pytest.mark.parametrize("change", WRONG_FROM)
+@pytest.mark.parametrize(("kind", "numbered"), [("room", ""), ("room", "seq"), ("all", ""), ("all", "index")])
 async def test_what_was_changed_in_an_export_is_named_by_its_first_position(
-    sealed: Database, tmp_path: Path, change: str, place: int
+    sealed: Database, tmp_path: Path, kind: str, numbered: str, change: str
 ) -> None:
     """By somebody who cannot sign: the manifest would tell that something was changed, the events tell where."""
-    await exported(sealed, tmp_path, GENERAL)
+    await exported(sealed, tmp_path, SCOPES[kind][0])
+    at, events = WRONG_FROM[change], rewritten(tmp_path, change, numbered)
+    is_bad(tmp_path, f"line {at + 1} of events.ndjson, position {events[at]['position']}: ")
+
+
+@pytest.mark.parametrize("kind", SCOPES)
+@pytest.mark.parametrize("gone", [0, 2, 4])
+async def test_a_line_that_is_gone_is_named_by_the_one_that_took_its_place(
+    sealed: Database, tmp_path: Path, kind: str, gone: int
+) -> None:
+    """Of a person's export, too, whose numbers have gaps."""
+    await exported(sealed, tmp_path, SCOPES[kind][0])
     file = tmp_path / "events.ndjson"
-    events = CHANGES[change]([json.loads(line) for line in file.read_text().splitlines()])
-    file.write_text("".join(json.dumps(event, separators=(",", ":")) + "\n" for event in events))
-    is_bad(tmp_path, f"position {events[place]['position']}")
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:gone] + lines[gone + 1 :]))
+    last = gone + 1 == len(lines)
+    is_bad(tmp_path, f"after line {gone} of" if last else f"line {gone + 1} of events.ndjson, position ")
+    file.write_text("".join(lines[:-3]))
+    is_bad(tmp_path, f"after line {len(lines) - 3} of events.ndjson events are missing, 3 of them")
+
+
+@pytest.mark.parametrize("line", [b"{}", b"[]", b"no JSON", b'{"position":"x"}', b"\xff", b"[" * 10_000])
+async def test_a_line_that_is_no_event_is_named(sealed: Database, tmp_path: Path, line: bytes) -> None:
+    await exported(sealed, tmp_path, SCOPES["all"][0])
+    file = tmp_path / "events.ndjson"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join([*lines[:7], line + b"\n", *lines[8:]]))
+    is_bad(tmp_path, "line 8 of events.ndjson")
+
+
+async def test_whoever_changes_the_hashes_with_the_events_is_found_out_though_not_where(
+    sealed: Database, tmp_path: Path
+) -> None:
+    await exported(sealed, tmp_path, SCOPES["all"][0])
+    (tmp_path / "leaves.bin").write_bytes(bytes(32) + (tmp_path / "leaves.bin").read_bytes()[32:])
+    is_bad(tmp_path, "leaves.bin was changed")
+
+
+async def test_an_event_that_was_changed_in_the_log_itself_is_named_by_an_export_of_all(
+    sealed: Database, tmp_path: Path
+) -> None:
+    async with attacker(sealed) as evil:
+        position = await evil.fetchval(
+            "UPDATE stored_events SET recorded_by = 'mallory' WHERE originator_version = 7 AND stream = 'room:general'"
+            " RETURNING notification_id"
+        )
+    await exported(sealed, tmp_path, SCOPES["all"][0])
+    is_bad(tmp_path, f"position {position}: ")
+
+
+async def test_an_export_of_before_there_were_leaf_hashes_is_good_and_its_changes_show(
+    sealed: Database, tmp_path: Path
+) -> None:
+    await exported(sealed, tmp_path, SCOPES["all"][0])
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    for name in ("manifest.json", "leaves.bin"):
+        (tmp_path / name).unlink()
+    (tmp_path / "unfinished.json").touch()
+    async with owner(sealed) as connection:
+        (key,) = await seal_keys.load(connection, KEY_ENCRYPTION_KEY)
+    begun = exporting.Begun(SCOPES["all"][0], "", datetime.now(UTC))
+    exporting._finish(tmp_path, key, begun, 308, sorted({*manifest["files"]} - {"leaves.bin"}))
+    assert checked(tmp_path)[0] == 0
+    rewritten(tmp_path, "hidden", "")
+    is_bad(tmp_path, "these events are not the ones that were signed")
 
 
 async def test_a_checkpoint_of_another_log_or_signer_is_bad(sealed: Database, tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ async def _node(
     redis, redis_url = await stack.enter_async_context(proxied(servers.redis_url, Proxy))
     port = free_port()
     env = node_environment(replace(database, app_url=database_url), redis_url, port)
-    start = partial(processes.start, env, "serve", program=program)
+    start = partial(processes.start, env, "serve", program=program, afresh=True)
     node = Node(number, start, reaper, postgres, redis, f"ws://127.0.0.1:{port}/ws")
     stack.push_async_callback(node.kill)
     return node

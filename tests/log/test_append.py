@@ -707,3 +707,39 @@ async def test_a_sender_who_gave_up_disturbs_nobody(database: Database) -> None:
         first.cancel()
         await blocker.execute("SELECT pg_advisory_unlock($1)", LOCK)
         assert (await second).seq == 2
+
+
+async def test_a_connection_that_began_on_small_tables_still_reaches_its_rows_by_index(
+    database: Database,
+) -> None:
+    async def read(table: str) -> tuple[int, int]:
+        ((by_index, one_by_one),) = await stored(
+            database, "SELECT idx_scan, seq_tup_read FROM pg_stat_user_tables WHERE relname = $1", table
+        )
+        return by_index, one_by_one
+
+    async with node(database) as one:
+        await one.open_room("alice")
+        for _ in range(100):
+            await one.append(message(), decided_on=2)
+        with as_owner(database) as owner:
+            owner.execute("VACUUM ANALYZE refs, stored_events")
+            for _ in range(10):  # enough for Postgres to keep a plan for good
+                await one.append(message(), decided_on=2)
+            owner.execute("""
+                INSERT INTO refs (user_id, ref, fingerprint, stream, seq, recorded_at)
+                SELECT 'bob', n::text, '\\x00', 'room:other', n, now() FROM generate_series(1, 20000) n""")
+            owner.execute("""
+                INSERT INTO stored_events (
+                    originator_id, originator_version, topic, state, stream, subject, recorded_at, recorded_by)
+                SELECT gen_random_uuid(), 1, 'MemberJoined:1', '{}', 'room:' || n, 'user:bob', now(), 'bob'
+                FROM generate_series(1, 20000) n""")
+        before = {table: await read(table) for table in ("refs", "stored_events")}
+        for _ in range(10):
+            await one.append(message(), decided_on=2)
+        for table, (by_index, one_by_one) in before.items():
+            # Postgres counts a little later than it reads.
+            while (now := await read(table))[0] < by_index + 10:
+                await asyncio.sleep(0.1)
+                await one.append(message(), decided_on=2)
+            assert now[1] - one_by_one < 20000, table

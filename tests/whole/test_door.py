@@ -5,13 +5,16 @@ import json
 import time
 from typing import Any
 
+import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.http11 import Response
 
 from tests.databases import Database
 from tests.whole.client import Refused, client, raw
 from tests.whole.processes import Process, environment, running, token
+from tests.wire.test_openapi import check
 
 
 async def closed_with(socket: ClientConnection) -> int:
@@ -25,6 +28,16 @@ async def closed_with(socket: ClientConnection) -> int:
 
 def connecting(**fields: Any) -> str:
     return json.dumps({"type": "connect", "protocol": 1, **fields})
+
+
+def problem_of(response: Response) -> dict[str, Any]:
+    """Return the problem document that an upgrade was refused with, as all of HTTP is (RFC 9457)."""
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.headers["Cache-Control"] == "no-store"
+    problem: dict[str, Any] = json.loads(response.body)
+    check({"$ref": "#/components/schemas/Problem"}, problem)
+    assert problem["status"] == response.status_code
+    return problem
 
 
 async def test_a_token_in_the_first_frame_opens_the_door(node: Process) -> None:
@@ -106,6 +119,31 @@ async def test_a_foreign_page_is_refused_at_the_upgrade(
             async with raw(node.url, origin=shown):
                 pass
         assert refused.value.response.status_code == 403
+        problem = problem_of(refused.value.response)
+        assert (problem["code"], problem["retryable"]) == ("not_allowed", False)
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        ("POST", {}, 405),
+        ("GET", {"Sec-WebSocket-Version": "8"}, 426),
+        ("GET", {"Sec-WebSocket-Key": "short"}, 400),
+    ],
+)
+async def test_what_is_no_handshake_is_refused_as_all_of_http_is(
+    node: Process, method: str, headers: dict[str, str], status: int
+) -> None:
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    async with httpx.AsyncClient(base_url=node.address) as http:
+        answer = await http.request(method, "/ws", headers=upgrade | headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert (answer.json()["status"], answer.json()["detail"][-1]) == (status, ".")
 
 
 async def test_one_user_has_a_bounded_number_of_connections(database: Database) -> None:
@@ -116,6 +154,9 @@ async def test_one_user_has_a_bounded_number_of_connections(database: Database) 
                 async with raw(node.url, additional_headers=headers):
                     pass
             assert refused.value.response.status_code == 429
+            assert refused.value.response.headers["Retry-After"] == "5"
+            problem = problem_of(refused.value.response)
+            assert (problem["code"], problem["retryAfter"]) == ("too_many_requests", 5.0)
             async with raw(node.url) as socket:
                 await socket.send(connecting(token=token("alice")))
                 assert await closed_with(socket) == 4009

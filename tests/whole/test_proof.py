@@ -95,6 +95,24 @@ async def test_the_tail_cut_off_from_log_and_seals_shows_against_the_checkpoint(
 
 
 @pytest.mark.usefixtures("projector")
+async def test_a_key_that_is_taken_away_in_silence_shows_when_words_are_asked_for(
+    node: Process, database: Database
+) -> None:
+    """No seal covers the table of keys: what the record says of an erasure does."""
+    env = environment(database)
+    await talk(node, "one", "two")
+    size = await all_sealed(database)
+    code, out, words = await run(env, "audit", "verify", "--words")
+    assert (code, out) == (0, f"ok {size}\n"), words
+    assert "those of 0 are gone" in words
+    await tamper(database, "UPDATE person_keys SET wrapped = NULL, destroyed_at = now()")
+    assert await run(env, "audit", "verify") == (0, f"ok {size}\n", "")
+    code, out, words = await run(env, "audit", "verify", "--words")
+    assert (code, out[:4]) == (1, "bad ")
+    assert words.endswith("the key of the words here is gone, and nothing on the record says why.\n")
+
+
+@pytest.mark.usefixtures("projector")
 async def test_a_key_is_rotated_and_the_old_one_stays_known(
     node: Process, database: Database, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from joserfc.jwk import OctKey
 
 from service.errors import NotAllowed, TokenExpired, TokenInvalid
 from service.settings import SHARED
-from service.wire.auth import ADMIN, AUDITOR, CHAT, MAX_NAME, MAX_TOKEN, Tokens, bearer
+from service.wire.auth import ADMIN, AUDITOR, CHAT, MAX_NAME, MAX_TOKEN, MOST_HEADERS, Tokens, bearer
 from service.wire.keys import SharedSecret
 
 SECRET = "a secret of the tests, thirty-two bytes and more"
@@ -93,6 +93,31 @@ async def test_a_token_of_our_own_is_good() -> None:
 async def test_what_is_no_good_token_lets_nobody_in(token: str) -> None:
     with pytest.raises(TokenInvalid):
         await TOKENS.verify(token)
+
+
+async def test_a_header_that_was_seen_before_makes_no_other_token_good() -> None:
+    tokens = Tokens(SharedSecret(SECRET), SHARED, issuer=None, audience=None, leeway=0)
+    good = signed({"sub": "alice", "exp": LATER})
+    header, claims, signature = good.split(".")
+    for number in range(MOST_HEADERS + 1):  # as many headers as anybody likes cost no more memory than these
+        named = jwt.encode(
+            {"alg": "HS256", "kid": str(number)}, {"sub": "bob", "exp": LATER}, OctKey.import_key(SECRET)
+        )
+        assert (await tokens.verify(named)).user == "bob"
+        assert (await tokens.verify(good)).user == "alice"
+    assert len(tokens._headers) <= MOST_HEADERS
+    theirs = signed({"sub": "bob", "exp": LATER}).split(".")[1]
+    bad = (
+        header,
+        f"{header}.",
+        f"{header}.{claims}",
+        f"{header}.{claims}.",
+        f"{header}.{theirs}.{signature}",
+        f"{good}.",
+    )
+    for token in bad:
+        with pytest.raises(TokenInvalid):
+            await tokens.verify(token)
 
 
 async def test_a_token_holds_to_the_very_moment_and_a_leeway_of_less_than_a_second_counts() -> None:

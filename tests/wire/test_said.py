@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from service.protocol import commands as wire
-from service.wire.handlers import said
+from service.wire.said import said
 
 
 @pytest.mark.parametrize(

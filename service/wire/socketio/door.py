@@ -5,7 +5,6 @@ The main namespace is the chat; there is no other. What a client may do, and how
 """
 
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
@@ -13,24 +12,25 @@ import msgspec
 from starlette.datastructures import Headers
 from starlette.routing import BaseRoute
 
-from service.errors import OnRecordError
+from service.errors import NotAllowed, OnRecordError
 from service.protocol import recovery
 from service.protocol.close import Close
 from service.protocol.commands import Connect
 from service.protocol.emits import decode_auth, decode_command
 from service.protocol.engineio import Problem
 from service.protocol.native import error_fields
+from service.protocol.problems import status_of
 from service.protocol.socketio import MAIN, Packet
 from service.wire.auth import Identity
 from service.wire.engineio import Engine, Refused, Settings
 from service.wire.engineio.answers import refused
+from service.wire.problem import headers_of
 from service.wire.reception import Reception, described
 from service.wire.services import Services
 from service.wire.socketio.recovering import Begin, RecoveringSession
 from service.wire.socketio.server import ConnectRefused, Server
 from service.wire.socketio.session import SOCKETIO, SocketSession
 from service.wire.socketio.socket import Socket
-from service.wire.transport import Refused as Shut
 
 PATH = "/socket.io/"
 
@@ -73,7 +73,7 @@ class SocketIoDoor:
         shut = self._reception.shut(headers, address, len(self._server.strangers) if opening else None)
         if shut is None:
             return None
-        return refused(Problem.FORBIDDEN) if shut.status == HTTPStatus.FORBIDDEN else _not_now(shut)
+        return refused(Problem.FORBIDDEN) if isinstance(shut, NotAllowed) else _not_now(shut)
 
     # The namespace.
 
@@ -118,6 +118,6 @@ class SocketIoDoor:
         await self._reception.end(self._sessions.pop(socket))
 
 
-def _not_now(shut: Shut) -> Refused:
-    told = {"code": Problem.BAD_REQUEST, "message": shut.sentence}
-    return Refused(shut.status, msgspec.json.encode(told), shut.headers)
+def _not_now(shut: OnRecordError) -> Refused:
+    told = {"code": Problem.BAD_REQUEST, "message": str(shut)}
+    return Refused(status_of(shut), msgspec.json.encode(told), headers_of(shut))

@@ -1,0 +1,64 @@
+"""Which trace an event belongs to: ids that everybody who handles it derives alike.
+
+The rule: the same event has the same ids in every process, and no two events have.
+"""
+
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from random import getrandbits
+from typing import NamedTuple, Protocol
+
+from opentelemetry.trace import SpanContext, TraceFlags
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+
+
+class Numbered(Protocol):
+    """An event that has its place: a row of the bus, or one that was read."""
+
+    @property
+    def seq(self) -> int:
+        """Its number in its stream."""
+
+    @property
+    def at(self) -> datetime:
+        """When it was recorded."""
+
+
+class Streamed(Numbered, Protocol):
+    """An event that knows its stream."""
+
+    @property
+    def stream(self) -> str:
+        """The stream's name."""
+
+
+class Both(NamedTuple):
+    """The contexts of an event's command and commit, the same for everybody."""
+
+    command: SpanContext
+    commit: SpanContext
+
+
+def spans_of(stream: str, seq: int, at: datetime) -> Both:
+    """Derive the contexts of an event. Its time makes it another's in another installation, and after a restore."""
+    microseconds = (at - _EPOCH) // timedelta(microseconds=1)
+    digest = blake2b(f"{stream}|{seq}|{microseconds}".encode(), digest_size=32).digest()
+    trace = int.from_bytes(digest[:16])
+    command, commit = int.from_bytes(digest[16:24]), int.from_bytes(digest[24:])
+    return Both(_context(trace, command), _context(trace, commit))
+
+
+def of_nobody() -> SpanContext:
+    """Return the context of a command that recorded nothing: a trace of its own."""
+    return _context(getrandbits(128), getrandbits(64))
+
+
+def within(trace: SpanContext) -> SpanContext:
+    """Return the context of one more span in a trace."""
+    return _context(trace.trace_id, getrandbits(64))
+
+
+def _context(trace: int, span: int) -> SpanContext:
+    return SpanContext(trace, span, is_remote=False, trace_flags=_SAMPLED)

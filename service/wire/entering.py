@@ -1,0 +1,102 @@
+"""`room:create` and `room:join`: how a connection comes to hear a room it has just entered.
+
+The rule: the ack comes first, then what the room is and was, then everything that follows, without a hole; and all that
+can fail is done before the ack, so that a retry finds nothing half done. `service.live.hub` splices what was into what
+comes.
+"""
+
+from uuid import uuid4
+
+from service.chat import Receipt
+from service.domain.commands import JoinRoom, OpenRoom
+from service.domain.streams import direct_room
+from service.protocol import commands as wire
+from service.protocol.acks import RoomCreateAck, RoomJoinAck
+from service.protocol.events import timestamp
+from service.wire.replies import Reply, Then
+from service.wire.said import ref_of, said
+from service.wire.services import Services
+from service.wire.session import Session
+from service.wire.showing import note_page
+from service.wire.telling import listen_quietly
+from service.wire.views import Views
+
+HISTORY_ON_JOIN = 50
+MEMBERS_PAGE = 200
+
+
+class Entering:
+    """Lets sessions into rooms."""
+
+    def __init__(self, services: Services, views: Views) -> None:
+        self._s = services
+        self._views = views
+
+    async def create(self, session: Session, frame: wire.RoomCreate) -> Reply:
+        """`room:create`."""
+        room = frame.room_id or _new_room_id(frame, session.user)
+        session.check_room(room)
+        command = OpenRoom(room=room, name=frame.name, visibility=frame.visibility, members=frame.members)
+        await self._s.people.load(frame.members)
+        answer = await self._s.chat.submit(command, session.user, ref_of(frame), said(frame))
+        receipt = await answer
+        await self._s.hub.reach(receipt.room, receipt.seq)
+        at = timestamp(receipt.at)
+        acked = RoomCreateAck(seq=receipt.seq, at=at, room_id=receipt.room)
+        # The direct room of the same people may have been there, and be long; a room is opened by its first events.
+        after = 0 if receipt.seq == 1 + len({session.user, *frame.members}) else None
+        # A retry is for the connection that sends it: the user's others, and the other members (`Telling`), heard of
+        # the room the first time.
+        own = self._s.sessions.of_user(session.user)
+
+        def listen() -> None:
+            for hearer in own if receipt.fresh else [session]:
+                if hearer.connected:
+                    listen_quietly(hearer, receipt.room, after)
+
+        return Then(acked, listen, receipt)
+
+    async def join(self, session: Session, frame: wire.RoomJoin) -> Reply:
+        """`room:join`: the ack, then members, receipts and history, then everything that follows."""
+        room = frame.room_id
+        session.check_room(room)
+        command = JoinRoom(room=room, create=self._s.settings.join_creates)
+        receipt = await (await self._s.chat.submit(command, session.user, ref_of(frame), said(frame)))
+        feed = await self._s.hub.reach(room, receipt.seq)
+        at, epoch = timestamp(receipt.at), self._s.readiness.epoch
+        acked = RoomJoinAck(seq=receipt.seq, at=at, head=feed.head, epoch=epoch)
+        if session.user not in feed.state.members:
+            return acked  # a retry by somebody who has left since: the ack is all they are owed
+        cursor = _join_cursor(receipt, frame.after, feed.head)
+        if not session.hears(room):
+            self._s.hub.arrive(session, room)
+        # All that can fail comes before the ack, so that a retry finds nothing half done.
+        snapshots = (
+            await self._views.members(room, None, MEMBERS_PAGE),
+            await self._views.receipts(room),
+            await self._views.history(room, limit=HISTORY_ON_JOIN, until=cursor),
+        )
+
+        def listen() -> None:
+            for snapshot in snapshots:
+                session.emit(snapshot)
+            note_page(session, snapshots[-1].messages)
+            if frame.after is not None or not session.hears(room):
+                session.listen(room, cursor)
+
+        return Then(acked, listen, receipt)
+
+
+def _join_cursor(receipt: Receipt, after: int | None, head: int) -> int:
+    """Return the seq after which the joiner hears everything; the history sent before ends there."""
+    if after is not None and after <= head:
+        return after
+    if not receipt.fresh:
+        return head
+    # Before one's own join; and where that is the second event, the room was opened by it.
+    return 0 if receipt.seq <= 2 else receipt.seq - 1  # noqa: PLR2004
+
+
+def _new_room_id(frame: wire.RoomCreate, by: str) -> str:
+    """Return an id of the server's choice; the same people have one direct room, whoever opens it."""
+    return direct_room((by, *frame.members)) if frame.visibility == "direct" else f"r-{uuid4().hex[:20]}"

@@ -1,0 +1,127 @@
+"""Words that somebody took away or exchanged in the tables that no seal covers: keys, and what was carried over."""
+
+import asyncpg
+import pytest
+
+from service.audit.erase import erase
+from service.audit.verify import Tampered
+from service.audit.words import Words, check_words
+from service.log.keys import KeyRing
+from service.log.mapper import Mapper
+from tests.audit import records
+from tests.audit.test_reach import fill
+from tests.audit.test_retention import run
+from tests.databases import Database
+from tests.log.nodes import KEY_ENCRYPTION_KEY, Node, node
+
+
+async def check(database: Database, key: bytes = KEY_ENCRYPTION_KEY) -> Words:
+    """Check as `onrecord audit verify --words` does."""
+    connection = await asyncpg.connect(database.app_url)
+    try:
+        return await check_words(connection, Mapper(KeyRing(key)))
+    finally:
+        connection.terminate()
+
+
+async def first_bad(database: Database) -> int | None:
+    try:
+        await check(database)
+    except Tampered as found:
+        return found.position
+    return None
+
+
+async def position_of(database: Database, where: str) -> int:
+    async with records.owner(database) as owner:
+        return int(await owner.fetchval(f"SELECT min(notification_id) FROM stored_events WHERE {where}"))
+
+
+async def erase_alice(one: Node) -> None:
+    await erase(one.pool, one.mapper, "alice", ground="a request", by="root", deadline=20)
+
+
+async def test_every_word_is_opened_and_what_was_erased_has_its_ground(database: Database) -> None:
+    async with node(database) as one:
+        await fill(one, database)
+        assert await check(database) == Words(readable=8, gone=0)
+        await erase(one.pool, one.mapper, "bob", ground="a request", by="root", deadline=20)
+        assert await check(database) == Words(readable=7, gone=1)
+
+
+async def test_what_has_expired_or_was_carried_over_has_its_ground_too(database: Database) -> None:
+    async with node(database) as one:
+        await fill(one, database)
+        assert await run(one), "something expires, and keys are replaced"
+        assert await check(database) == Words(readable=4, gone=4)
+        await erase_alice(one)
+        assert await check(database) == Words(readable=0, gone=8)
+
+
+HERS = "recorded_by = 'alice' AND key_id IS NOT NULL"
+HIS = "recorded_by = 'bob' AND key_id IS NOT NULL"
+TAKEN = {
+    "a key that is deleted": ("DELETE FROM person_keys WHERE person = 'alice'", HERS),
+    "a key that is emptied": (
+        "UPDATE person_keys SET wrapped = NULL, destroyed_at = now() WHERE person = 'bob'", HIS,
+    ),
+    "a key that is said to be of somebody erased": (
+        """UPDATE person_keys SET wrapped = NULL, destroyed_at = now(), person = 'carol', scope = 'x'
+            WHERE person = 'bob'""", HIS,
+    ),
+    "a key that is changed": (
+        "UPDATE person_keys SET wrapped = set_byte(wrapped, 20, 255 - get_byte(wrapped, 20)) WHERE person = 'bob'",
+        HIS,
+    ),
+    "the key of another": (
+        """UPDATE person_keys SET wrapped = (SELECT wrapped FROM person_keys WHERE person = 'alice')
+            WHERE person = 'bob'""", HIS,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", TAKEN)
+async def test_what_is_taken_away_in_silence_is_named_by_its_first_position(
+    database: Database, what: str
+) -> None:
+    async with node(database) as one:
+        await fill(one, database)
+        await records.append(database, "hers")
+        await erase(one.pool, one.mapper, "carol", ground="a request", by="root", deadline=20)
+        assert await first_bad(database) is None
+        statement, where = TAKEN[what]
+        async with records.attacker(database) as evil:
+            await evil.execute(statement)
+        assert await first_bad(database) == await position_of(database, where)
+
+
+CARRIED = {
+    "deleted": "DELETE FROM carried_words WHERE position = $1",
+    "under a key that is not there": "UPDATE carried_words SET key_id = gen_random_uuid() WHERE position = $1",
+    "without its words": "UPDATE carried_words SET sealed = '{}' WHERE position = $1",
+    "with other bytes": """UPDATE carried_words SET sealed = '{"content": "AAAAAAAAAAAAAAAAAAAA"}'
+        WHERE position = $1""",
+    "in the place of others": """UPDATE carried_words SET key_id = o.key_id, sealed = o.sealed
+        FROM (SELECT key_id, sealed FROM carried_words WHERE position <> $1 LIMIT 1) o WHERE position = $1""",
+}
+
+
+@pytest.mark.parametrize("what", CARRIED)
+async def test_what_was_carried_over_can_be_neither_changed_nor_taken_away_in_silence(
+    database: Database, what: str
+) -> None:
+    async with node(database) as one:
+        await fill(one, database)
+        await run(one)
+        position = await position_of(database, "stream = 'room:other' AND topic = 'room.MessagePosted.v1'")
+        async with records.attacker(database) as evil:
+            assert await evil.execute(CARRIED[what], position) in ("UPDATE 1", "DELETE 1")
+        assert await first_bad(database) == position
+
+
+async def test_without_the_key_that_wraps_all_nothing_is_said_to_be_well(database: Database) -> None:
+    async with node(database) as one:
+        await one.open_room("alice")
+    await records.append(database, "hello")
+    with pytest.raises(Tampered, match="their key is not the one that it was"):
+        await check(database, bytes(32))
