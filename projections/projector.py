@@ -8,6 +8,7 @@ from projections import rebuild
 from projections.projection import Projection
 from projections.runner import DEADLINE, Connect, Runner, Watch
 from service.log.mapper import Mapper
+from service.log.notify import listen
 from service.log.trouble import cutting, passes
 
 LOOK_FOR_WISHES = 5.0
@@ -41,7 +42,7 @@ class Projector:
             mending = group.create_task(
                 mend(self._connect, self._mapper, projections, self._interval), name="mend"
             )
-            await run_each(self.runners)
+            await run_each(self.runners, self._connect)
             mending.cancel()
 
 
@@ -69,8 +70,13 @@ async def _mend_asked(
         await Runner(connect, mapper, projection, interval, rebuild.again(projection)).run()
 
 
-async def run_each(runners: Iterable[Runner]) -> None:
-    """Run several runners, for callers that also watch them; return as `Projector.run` does."""
+async def run_each(runners: Sequence[Runner], connect: Connect) -> None:
+    """Run several runners, woken by one connection that listens for all; return as `Projector.run` does."""
     async with asyncio.TaskGroup() as group:
-        for runner in runners:
-            group.create_task(runner.run(), name=f"project {runner.projection.name}")
+        listening = group.create_task(
+            listen(connect, [runner.wake for runner in runners], DEADLINE), name="notify"
+        )
+        async with asyncio.TaskGroup() as following:
+            for runner in runners:
+                following.create_task(runner.run(), name=f"project {runner.projection.name}")
+        listening.cancel()

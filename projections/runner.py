@@ -23,7 +23,6 @@ from service.measures import Histogram
 if TYPE_CHECKING:
     import asyncpg
 
-CHANNEL = "stored_events"
 LULL = 0.08
 """Seconds between two looks at the log. Queries read its tail themselves, so haste would only cost transactions: at
 1,000 posts a second these took Postgres a third and the projector half more at 20 ms."""
@@ -87,6 +86,10 @@ class Runner:
     def behind(self) -> int:
         """How many positions of log the table lacked when last looked at."""
         return max(0, self.head - self.position)
+
+    def wake(self) -> None:
+        """Look at the log soon, since something was appended."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Follow the log until cancelled, or until it holds an event that only a newer version understands.
@@ -159,8 +162,7 @@ class Runner:
                 self.position = await tracked(connection, self._name)
                 self.head = await connection.fetchval(_HEAD)
                 if self.leading:
-                    await connection.add_listener(CHANNEL, self._on_news)
-                    connection.add_termination_listener(self._on_news)
+                    connection.add_termination_listener(lambda _connection: self.wake())
                     log.info("projection_leads", extra={"projection": self._name, "position": self.position})
                     return
             await asyncio.sleep(self._interval)
@@ -223,9 +225,6 @@ class Runner:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._interval):
                 await self._wake.wait()
-
-    def _on_news(self, *_about: object) -> None:
-        self._wake.set()
 
 
 # Rows and position are lost together, if at all, and then made again from the log: no commit has to wait for the disk.

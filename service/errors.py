@@ -156,6 +156,14 @@ class NoHold(NotAllowed):
     sentence = "There is no legal hold on {held}."
 
 
+class DemoNamesOff(NotAllowed):
+    """People sign in under any name in development, and not where an identity provider signs the tokens."""
+
+    sentence = (
+        "Demo names are off: ONRECORD_JWT_JWKS is set, so tokens come from the identity provider alone."
+    )
+
+
 class SignInDenied(NotAllowed):
     """The identity provider lets somebody not in, or they did not want to go on."""
 

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from service.domain.events import AuditRead
 from service.errors import Refusal
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper
+from service.protocol.events import timestamp
 from service.settings import Settings
 from service.steady import keep_memory_steady
 
@@ -80,11 +82,18 @@ def run_verify(settings: Settings, against: str | None, *, words: bool) -> int:
             except Tampered as found:
                 _print(f"bad {found.position}\n")
                 return say(f"Position {found.position}: {found}.")
-        if verified.unsealed:
-            say(f"{verified.unsealed} events after them are not sealed yet.")
+        if verified.since:
+            _say_of_unsealed(verified.unsealed, verified.since)
         return _print(f"ok {verified.size}\n")
 
     return _found(run())
+
+
+def _say_of_unsealed(count: int, since: datetime) -> None:
+    say(
+        f"{count} events after them are not sealed yet, the first of {timestamp(since)}; "
+        "if that is more than a minute ago, is `onrecord project run` running?"
+    )
 
 
 async def _say_of_words(connection: "asyncpg.Connection[Any]", settings: Settings) -> None:

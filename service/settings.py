@@ -241,6 +241,11 @@ class Settings:
     )
     dev: bool = field(default=False)  # set by `onrecord dev`, never by the environment: opens POST /dev/token
 
+    @property
+    def demo_names(self) -> bool:
+        """Whether people may sign in under any name: in development, and only where the tokens are signed here."""
+        return self.dev and not self.jwt_jwks
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **defaults: Any) -> Self:
         """The settings in `environ` (default: the process's); `defaults` stand in for what it does not set.

@@ -3,10 +3,14 @@
 Nothing in the database is believed but what a key of this installation has signed, and an older checkpoint that was
 kept elsewhere (`against`) is not in the database at all. The log is read once, in one snapshot and in constant memory.
 
+Seals say that nothing was changed since, not that it came in by the right way: whoever owns the tables can put an event
+at the end of the log before it is sealed. So the numbers and times of every stream are looked at too, sealed or not.
+
 The rule: the answer to the first thing that is wrong is its position. What comes after it is not looked at.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from struct import error as NumberTooLarge  # noqa: N812 - what it says
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,10 +37,11 @@ class Tampered(Exception):
 
 
 class Verified(NamedTuple):
-    """The record is what was sealed: `size` events, and `unsealed` ones after them."""
+    """The record is what was sealed: `size` events; `unsealed` ones come after them, the first recorded at `since`."""
 
     size: int
     unsealed: int
+    since: datetime | None
 
 
 async def verify(
@@ -52,7 +57,7 @@ async def verify(
         try:
             keys = [key.verifier for key in await seal_keys.load(connection, key_encryption_key)]
         except seal_keys.SealKeyInvalid as problem:
-            raise Tampered(beginning, str(problem)) from problem
+            raise Tampered(beginning, str(problem).removesuffix(".")) from problem
         try:
             older = Checkpoint.parse(opened(against, keys)) if against is not None else None
         except NoteInvalid as problem:
@@ -63,8 +68,10 @@ async def verify(
         async for seal in connection.cursor(_SEALS, prefetch=4):
             await check.seal(seal)
         await check.end()
-        unsealed = await connection.fetchval(_UNSEALED, check.position)
-    return Verified(check.edge.size, unsealed)
+        if astray := await connection.fetchval(_ASTRAY):
+            raise Tampered(astray, "the event here does not follow the one before it in its stream")
+        (unsealed,) = await connection.fetch(_UNSEALED, check.position)
+    return Verified(check.edge.size, unsealed["events"], unsealed["since"])
 
 
 class _Check:
@@ -155,4 +162,15 @@ def _hash(row: Any) -> bytes | None:
 _EVENTS = f"SELECT {leaf.COLUMNS}, originator_id, key_id, state FROM stored_events ORDER BY notification_id"  # noqa: S608 - constants
 _SEALS = "SELECT size, first, positions, hashes, checkpoint FROM seals ORDER BY size"
 _NODES = "SELECT level, number, hash FROM seal_nodes ORDER BY (number + 1) << level, level"
-_UNSEALED = "SELECT count(*) FROM stored_events WHERE notification_id > $1"
+_UNSEALED = """
+    SELECT count(*) AS events, min(recorded_at) AS since FROM stored_events WHERE notification_id > $1
+"""
+# `chat_append` numbers a stream 1, 2, 3 ... and dates it by a clock that never goes back, and nothing else appends.
+_ASTRAY = """
+    SELECT min(position) FROM (
+        SELECT notification_id AS position, lag(notification_id) OVER stream AS position_before,
+            originator_version AS seq, lag(originator_version, 1, 0) OVER stream AS seq_before,
+            recorded_at AS at, lag(recorded_at) OVER stream AS at_before
+        FROM stored_events WINDOW stream AS (PARTITION BY originator_id ORDER BY originator_version)) placed
+    WHERE seq <> seq_before + 1 OR position <= position_before OR at < at_before
+"""

@@ -67,7 +67,7 @@ def _known(problem: Exception) -> tuple[int, str] | None:
     if isinstance(problem, InvalidTag):
         return FOUND, (
             "Words on the record cannot be opened: they or their key were changed, or ONRECORD_KEY_ENCRYPTION_KEY is "
-            "another one. Run `onrecord audit verify` and `onrecord keys status`."
+            "another one. Run `onrecord audit verify --words` and `onrecord keys status`."
         )
     if isinstance(problem, OSError) and problem.errno in _NO_ROOM:
         words = f"What was asked for cannot be written: {problem.strerror}. An export that is asked for again goes on."

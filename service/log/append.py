@@ -234,14 +234,15 @@ class Appender:
         result.began = self._began
         self.batches.observe(sum(map(len, result.written.values())))
         self.outcomes.update(placed.outcome for placed in result.placed)
+        # Whoever waits goes on when this is over, and before the rest of what is delivered in turns.
+        for (_, future), placed in zip(batch, result.placed, strict=True):
+            if not future.done():
+                future.set_result(placed)
         try:
             self._placed(result)
         except Exception:
             # It is committed: whoever waits is told so, and the tail reader brings the news.
             log.exception("delivery_failed")
-        for (_, future), placed in zip(batch, result.placed, strict=True):
-            if not future.done():
-                future.set_result(placed)
 
     def _fail(self, batch: list[_Waiting]) -> None:
         for _, future in batch:

@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from service.errors import Unavailable
+from service.errors import DemoNamesOff, Unavailable
 from service.metrics.endpoint import Metrics
 from service.protocol.pages import DemoSignIn, Readiness
 from service.wire import documents
@@ -96,6 +96,8 @@ class Http:
 
     async def demo_token(self, request: Request) -> Response:
         """`POST /dev/token`: a token for whoever asks."""
+        if not self._s.settings.demo_names:
+            raise DemoNamesOff
         wanted = await body(request, DemoSignIn)
         return JSONResponse({"token": self._s.tokens.sign(wanted.user_id, wanted.name, DEMO_LIFETIME)})
 

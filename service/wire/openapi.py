@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from service.errors import (
+    DemoNamesOff,
     Malformed,
     NotAllowed,
     OnRecordError,
@@ -219,7 +220,7 @@ def _others(known: schemas.Catalogue) -> Part:
                 "requestBody": {"required": True, "content": _json(known, DemoSignIn)},
                 "responses": {
                     "200": {"description": schemas.summary(DemoToken), "content": _json(known, DemoToken)},
-                    **_refusals([Malformed], known),
+                    **_refusals([Malformed, DemoNamesOff], known),
                 },
             }
         },

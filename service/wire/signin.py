@@ -61,7 +61,7 @@ class SignIn:
     async def offered(self, _request: Request) -> Response:
         """`GET /signin`: the ways to sign in that the page offers."""
         settings = self._s.settings
-        return _json(SignIns(demo=settings.dev, provider=bool(settings.oidc_client_id)))
+        return _json(SignIns(demo=settings.demo_names, provider=bool(settings.oidc_client_id)))
 
     async def begin(self, request: Request) -> Response:
         """`POST /signin/begin`: where to go."""

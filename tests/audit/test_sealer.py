@@ -86,7 +86,7 @@ async def test_a_sealer_that_begins_again_goes_on_with_the_same_tree(database: D
     await seal(database, at_once=50)
     second = await newest(database)
     assert (second.size, second.root) == (first.size + 1, await root(database))
-    assert await verified(database) == (second.size, 0)
+    assert await verified(database) == (second.size, 0, None)
 
 
 async def test_one_sealer_leads_and_another_takes_over_when_it_is_gone(database: Database) -> None:
@@ -105,7 +105,7 @@ async def test_one_sealer_leads_and_another_takes_over_when_it_is_gone(database:
             await until(lambda: second.leading)
             await append(database, "more")
             await until(lambda: second.size == 10)
-    assert await verified(database) == (10, 0)
+    assert await verified(database) == (10, 0, None)
 
 
 async def test_two_sealers_cannot_grow_two_trees_from_one(database: Database) -> None:
@@ -182,7 +182,7 @@ async def test_of_an_empty_log_nothing_is_signed(database: Database) -> None:
         async with owner(database) as connection:
             assert await seals.newest(connection, []) is None
             assert (await seals.frontier(connection, 0)).root() == EMPTY
-    assert await verified(database) == (0, 0)
+    assert await verified(database) == (0, 0, None)
 
 
 # Keys

@@ -44,20 +44,44 @@ async def evil(sealed: Database) -> AsyncIterator["asyncpg.Connection[Any]"]:
 
 
 async def test_a_log_that_nobody_touched_is_good(sealed: Database) -> None:
-    assert await verified(sealed) == (310, 0)
-    assert await verified(sealed, against=await checkpoint(sealed)) == (310, 0)
+    assert await verified(sealed) == (310, 0, None)
+    assert await verified(sealed, against=await checkpoint(sealed)) == (310, 0, None)
 
 
 async def test_events_after_the_last_seal_are_counted_and_said_to_be_unsealed(sealed: Database) -> None:
     old = await checkpoint(sealed)
     await append(sealed, "one", "two")
-    assert await verified(sealed, against=old) == (310, 2)
+    size, unsealed, since = await verified(sealed, against=old)
+    assert (size, unsealed) == (310, 2)
+    assert (
+        since
+        == (await stored(sealed, "SELECT recorded_at AS at FROM stored_events ORDER BY 1 DESC LIMIT 2"))[1][
+            "at"
+        ]
+    )
+
+
+@pytest.mark.parametrize(("seq", "at"), [("seq + 5", "at"), ("seq + 1", "at - interval '1 second'")])
+async def test_an_event_that_was_put_at_the_end_out_of_turn_shows_also_when_it_was_sealed(
+    sealed: Database, evil: "asyncpg.Connection[Any]", seq: str, at: str
+) -> None:
+    """By somebody who owns the tables, and not through `chat_append`: with a number too far, or an older time."""
+    position = await evil.fetchval(f"""
+        INSERT INTO stored_events (originator_id, originator_version, topic, state, notification_id, stream, subject,
+            recorded_at, recorded_by)
+        SELECT originator_id, {seq}, topic, '{{"user":"bob"}}', 311, stream, subject, {at}, recorded_by
+        FROM (SELECT *, originator_version AS seq, recorded_at AS at FROM stored_events WHERE stream = 'room:general'
+            ORDER BY originator_version DESC LIMIT 1) last
+        RETURNING notification_id""")
+    assert await first_bad(sealed) == position
+    await seal(sealed)
+    assert await first_bad(sealed) == position
 
 
 async def test_the_proof_stays_valid_when_a_persons_key_is_destroyed(sealed: Database) -> None:
     old = await checkpoint(sealed)
     await stored(sealed, "DELETE FROM person_keys WHERE person = 'alice'")
-    assert await verified(sealed, against=old) == (310, 0)
+    assert await verified(sealed, against=old) == (310, 0, None)
 
 
 # Every column of the log

@@ -86,12 +86,12 @@ async def test_a_new_version_is_built_beside_compared_and_switched_while_clients
     caplog.set_level("INFO", "onrecord.project")
     await here.happen(OPENED, *(said(str(number)) for number in range(20)))
     present, reader = here.runner(rooms.PROJECTION), Reader(here)
-    async with running(present):
+    async with running(here, present):
         await level(here, present)
         reading = asyncio.create_task(reader.read())
         await until(lambda: reader.looks > 3 or reading.done())
         newer = here.runner(NEXT)
-        async with running(newer):
+        async with running(here, newer):
             for number in range(20):
                 await here.happen(said(f"meanwhile {number}"))
             await until(lambda: _is(here, "rooms_v3"))
@@ -115,7 +115,7 @@ async def test_a_new_version_waits_for_no_projector_of_the_old_one(here: World) 
     await here.project(rooms.PROJECTION)
     await here.happen(said("two"))  # nobody follows the old table any more
     newer = here.runner(NEXT)
-    async with running(newer):
+    async with running(here, newer):
         await until(lambda: _is(here, "rooms_v3"))
         await level(here, newer)
     assert await tracked(here.connection, "rooms_v2") < await tracked(here.connection, "rooms_v3")
@@ -125,9 +125,9 @@ async def test_an_older_projector_that_starts_again_does_not_switch_back(here: W
     await here.happen(OPENED)
     await here.project(rooms.PROJECTION)
     newer, older = here.runner(NEXT), here.runner(rooms.PROJECTION)
-    async with running(newer):
+    async with running(here, newer):
         await until(lambda: _is(here, "rooms_v3"))
-    async with running(older):
+    async with running(here, older):
         await here.happen(said("one"))
         await level(here, older)
     assert await shown(here) == ["rooms_v3"]

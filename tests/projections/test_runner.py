@@ -28,8 +28,8 @@ Apply = Callable[["asyncpg.Connection[Any]", str, Sequence[Recorded]], Any]
 
 
 @asynccontextmanager
-async def running(*runners: Runner) -> AsyncIterator[None]:
-    task = asyncio.create_task(run_each(runners))
+async def running(here: World, *runners: Runner) -> AsyncIterator[None]:
+    task = asyncio.create_task(run_each(runners, here.connect))
     try:
         yield
     finally:
@@ -66,7 +66,7 @@ async def test_every_projection_follows_what_is_there_and_what_comes(here: World
     await here.happen(OPENED, *(said(f"early {number}") for number in range(50)))
     # With an interval this long, only news from the database can wake the runners.
     runners = [here.runner(projection, interval=3600) for projection in PROJECTIONS]
-    async with running(*runners):
+    async with running(here, *runners):
         await level(here, *runners)
         for number in range(3):
             await here.happen(said(f"late {number}"))
@@ -81,15 +81,15 @@ async def test_the_position_moves_past_events_of_others(here: World, monkeypatch
     monkeypatch.setattr(spans, "MAX_POSITIONS", 3)
     await here.happen(OPENED, *(said("hello") for _ in range(20)))
     runner = here.runner(read_receipts.PROJECTION)
-    async with running(runner):
+    async with running(here, runner):
         await level(here, runner)
     assert await tracked(here.connection, "read_receipts_v1") == await here.head()
 
 
 async def test_a_runner_without_news_looks_at_the_log_every_interval(here: World) -> None:
     runner = here.runner(messages.PROJECTION, interval=0.05)
-    runner._on_news = lambda *_: None  # type: ignore[method-assign] # deaf
-    async with running(runner):
+    runner.wake = lambda: None  # type: ignore[method-assign] # the news are lost
+    async with running(here, runner):
         await until(lambda: runner.leading)
         await here.happen(OPENED, said("hello"))
         await level(here, runner)
@@ -97,7 +97,7 @@ async def test_a_runner_without_news_looks_at_the_log_every_interval(here: World
 
 async def test_the_standby_takes_over_and_nothing_is_counted_twice(here: World) -> None:
     pair = [here.runner(messages.PROJECTION), here.runner(messages.PROJECTION)]
-    async with running(*pair):
+    async with running(here, *pair):
         await until(lambda: any(runner.leading for runner in pair))
         await here.happen(OPENED, *(said("one") for _ in range(30)))
         await level(here, *pair)
@@ -114,7 +114,7 @@ async def test_the_standby_takes_over_and_nothing_is_counted_twice(here: World) 
 
 async def test_a_leader_that_was_cut_off_comes_back(here: World) -> None:
     runner = here.runner(rooms.PROJECTION)
-    async with running(runner):
+    async with running(here, runner):
         await until(lambda: runner.leading)
         await here.happen(OPENED)
         for _ in range(3):
@@ -137,7 +137,7 @@ async def test_a_connection_that_ends_in_the_middle_of_a_batch_loses_and_doubles
 
     await here.happen(OPENED, *(said("hello") for _ in range(10)))
     runner = here.runner(messages_applied_by(slow))
-    async with running(runner):
+    async with running(here, runner):
         await inside.wait()
         await end_backend(here, "messages_v2")
         go_on.set()
@@ -161,7 +161,7 @@ async def test_a_batch_that_fails_is_rolled_back_said_and_tried_again(
 
     await here.happen(OPENED, said("hello"))
     runner = here.runner(messages_applied_by(shaky))
-    async with running(runner):
+    async with running(here, runner):
         await level(here, runner)
     failed = [record for record in caplog.records if record.message == "projection_failed"]
     assert len(failed) == 2
@@ -182,7 +182,7 @@ async def test_a_step_that_never_ends_is_given_up(here: World, monkeypatch: pyte
 
     await here.happen(OPENED, said("hello"))
     following = here.runner(messages_applied_by(slow))
-    async with running(following):
+    async with running(here, following):
         await level(here, following)
     assert await equal(here, messages.PROJECTION)
 
@@ -234,6 +234,6 @@ async def test_an_event_of_a_newer_version_stops_the_projection_right_before_it(
 
 async def test_a_projection_without_a_position_says_so(here: World, caplog: pytest.LogCaptureFixture) -> None:
     runner = here.runner(msgspec.structs.replace(rooms.PROJECTION, version=99))
-    async with running(runner):
+    async with running(here, runner):
         await until(lambda: caplog.records)
     assert "run `onrecord migrate`" in caplog.text

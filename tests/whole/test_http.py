@@ -11,6 +11,7 @@ from tests.databases import Database
 from tests.whole.client import Client, raw
 from tests.whole.processes import Process, environment, running
 from tests.whole.test_page import newcomer
+from tests.wire.provider import AUDIENCE, ISSUER, provider, rsa
 
 
 async def test_a_node_says_that_it_lives_and_is_ready(node: Process) -> None:
@@ -72,6 +73,20 @@ async def test_the_demo_sign_in_is_there_in_development_only(node: Process, plac
                 assert answer.status_code == 400
                 assert answer.json()["code"] == "malformed"
             assert (await http.post(f"{dev.address}/dev/token", content=b"x" * 20_000)).status_code == 413
+
+
+async def test_there_are_no_demo_names_where_an_identity_provider_signs_the_tokens(place: Path) -> None:
+    async with provider(rsa()) as published:
+        trusting = {
+            "ONRECORD_JWT_JWKS": published.url,
+            "ONRECORD_JWT_ISSUER": ISSUER,
+            "ONRECORD_JWT_AUDIENCE": AUDIENCE,
+        }
+        async with running(newcomer(place) | trusting, "dev") as dev, httpx.AsyncClient() as http:
+            refused = await http.post(f"{dev.address}/dev/token", json={"userId": "alice"})
+            assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")
+            assert refused.json()["detail"].startswith("Demo names are off: ONRECORD_JWT_JWKS is set")
+            assert (await http.get(f"{dev.address}/signin")).json() == {"demo": False, "provider": False}
 
 
 @pytest.mark.parametrize("path", ["/static/../settings.py", "/static/%2e%2e/settings.py", "//etc/passwd"])

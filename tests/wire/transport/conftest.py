@@ -20,13 +20,15 @@ LOOPS: list[Callable[[], Any]] = [asyncio.SelectorEventLoop, uvloop.new_event_lo
 Serve = Callable[..., LiveServer]
 
 
-@pytest.fixture(params=TRANSPORTS, ids=lambda factory: f"{factory.__module__}.{factory.__name__}")
+@pytest.fixture(
+    scope="module", params=TRANSPORTS, ids=lambda factory: f"{factory.__module__}.{factory.__name__}"
+)
 def factory(request: pytest.FixtureRequest) -> Callable[..., type[asyncio.Protocol]]:
     chosen: Callable[..., type[asyncio.Protocol]] = request.param
     return chosen
 
 
-@pytest.fixture(params=LOOPS, ids=["asyncio", "uvloop"])
+@pytest.fixture(scope="module", params=LOOPS, ids=["asyncio", "uvloop"])
 def loop_factory(request: pytest.FixtureRequest) -> Callable[[], Any]:
     chosen: Callable[[], Any] = request.param
     return chosen

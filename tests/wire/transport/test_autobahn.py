@@ -4,13 +4,14 @@ The suite itself runs on Python 2 alone; these are its cases, not its code, sent
 exist, and 12 and 13 are about compression, which is not offered. The answers asked for are the strict ones.
 """
 
+import asyncio
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
-from tests.wire.transport.conftest import Serve
 from tests.wire.transport.peer import BINARY, CLOSE, CONT, PING, PONG, TEXT, Peer, close_payload, frame
 from tests.wire.transport.server import LiveServer, echo
 
@@ -20,9 +21,21 @@ LARGEST = 16 * MEBIBYTE
 Answers = Sequence[tuple[int, bytes]]
 
 
+@pytest.fixture(scope="module")
+def one_server(
+    factory: Callable[..., type[asyncio.Protocol]], loop_factory: Callable[[], Any]
+) -> Iterator[LiveServer]:
+    """One for all cases, since a connection of its own is all that a case needs."""
+    protocol = factory(close_timeout=20.0, max_fragments=100_000)
+    with LiveServer(echo, protocol, loop_factory, LARGEST) as server:
+        yield server
+    assert server.errors == []
+
+
 @pytest.fixture
-def server(serve: Serve) -> LiveServer:
-    return serve(echo, max_size=LARGEST, max_fragments=100_000)
+def server(one_server: LiveServer) -> Iterator[LiveServer]:
+    yield one_server
+    assert one_server.errors == []
 
 
 def say(peer: Peer, sent: bytes, chop: int = 0) -> None:
@@ -218,11 +231,11 @@ INVALID = [
 
 
 def in_fragments(payload: bytes, sizes: Iterator[int]) -> bytes:
-    pieces = []
-    while payload:
+    pieces, begun = [], 0
+    while begun < len(payload):
         size = next(sizes)
-        pieces.append(payload[:size])
-        payload = payload[size:]
+        pieces.append(payload[begun : begun + size])
+        begun += size
     last = len(pieces) - 1
     return b"".join(
         frame(CONT if index else TEXT, piece, fin=index == last) for index, piece in enumerate(pieces)
