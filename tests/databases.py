@@ -34,13 +34,13 @@ def database(servers: Servers) -> Iterator[Database]:
 
 
 @contextmanager
-def fresh_database(servers: Servers) -> Iterator[Database]:
-    """Give a migrated database for as long as a `with` block lasts."""
+def fresh_database(servers: Servers, template: str = TEMPLATE) -> Iterator[Database]:
+    """Give a migrated database for as long as a `with` block lasts, with all that is in the one it is copied from."""
     name = f"test_{uuid4().hex}"
     with _maintenance(servers) as connection:
         _make_template(servers, connection)
         connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*map(sql.Identifier, (name, TEMPLATE)))
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*map(sql.Identifier, (name, template)))
         )
     try:
         yield database_named(servers, name)

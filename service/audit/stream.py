@@ -8,7 +8,7 @@ The rule: a line is the same whenever it is read, but for words that were erased
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -26,6 +26,9 @@ SPAN = 20_000
 
 BREATH = 15.0
 """Seconds of silence after which an empty line is sent while following, so that a dead connection shows."""
+
+
+_FIRST = datetime.min.replace(tzinfo=UTC)
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +83,7 @@ class Stream:
 
     async def _bounds(self, wanted: Wanted, end: int) -> tuple[int, int]:
         after = wanted.after
-        if wanted.since is not None:
+        if wanted.since is not None and wanted.since > _FIRST:
             after = max(after, await self._past.position_at(wanted.since - timedelta.resolution))
         if wanted.until is not None:
             end = min(end, await self._past.position_at(wanted.until))

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import msgspec
 
+from service.chat.lines import Lines
 from service.domain import person, room
 from service.domain.commands import EditMessage, MessageCommand, NamePerson, PostMessage, RoomCommand
 from service.domain.content import check_content
@@ -42,8 +43,12 @@ from service.log.read import LogReader
 if TYPE_CHECKING:
     import asyncpg
 
-MAX_DECISIONS = 8
-"""How often a command is decided again because the room changed under it, before the sender is asked to retry."""
+MAX_DECISIONS = 32
+"""How often a command is decided because the room changed under it, before the sender is asked to retry.
+
+Those that change the same take turns on this node (`lines`), so it is other nodes that come in between: of two that
+contend for one message, each gets in half of the times.
+"""
 
 log = logging.getLogger("onrecord.chat")
 
@@ -108,6 +113,7 @@ class Chat:
         self._database = database
         self._now = now
         self._max_content = max_content
+        self._lines = Lines()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(self, command: RoomCommand, by: str, ref: str, said: bytes) -> "asyncio.Future[Receipt]":
@@ -122,6 +128,9 @@ class Chat:
         """
         answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         attempt = _Attempt(command, by, ref, self._keys.fingerprint(said), answer, self._unfit(command))
+        if self._lines.busy(command):
+            self._spawn(self._decide_again(attempt))
+            return answer
         feed = await self._hub.feed(command.room)
         await self._take_key(attempt, feed)
         self._decide(attempt, feed, await self._look(attempt, feed))
@@ -203,7 +212,8 @@ class Chat:
             attempt.key = await self._keys.of_person(attempt.by, self._database, scope)
             attempt.scope = scope
 
-    def _decide(self, attempt: _Attempt, feed: Feed, sight: _Sight) -> None:
+    def _decide(self, attempt: _Attempt, feed: Feed, sight: _Sight) -> "asyncio.Future[Placed] | None":
+        """Decide and queue; return what tells where it is placed, None where the queue is full."""
         command, by, state = attempt.command, attempt.by, feed.state
         refusal = attempt.unfit or sight.refusal
         events: list[Event] = []
@@ -225,8 +235,9 @@ class Chat:
             placing = self._appender.offer(entry)
         except Overloaded as error:
             attempt.answer.set_exception(error)
-            return
+            return None
         placing.add_done_callback(lambda placed: self._answer(attempt, refusal, placed))
+        return placing
 
     def _answer(self, attempt: _Attempt, refusal: Refusal | None, placing: "asyncio.Future[Placed]") -> None:
         if attempt.answer.done():
@@ -247,6 +258,13 @@ class Chat:
             attempt.answer.set_result(receipt(placed))
 
     async def _decide_again(self, attempt: _Attempt) -> None:
+        async with self._lines.turn(attempt.command):
+            placing = await self._decided_anew(attempt)
+            if placing is not None:
+                await asyncio.wait([placing])
+
+    async def _decided_anew(self, attempt: _Attempt) -> "asyncio.Future[Placed] | None":
+        """Decide on the log as it is now; whatever is in the way is the answer."""
         try:
             feed = await self._hub.refresh(attempt.command.room)
             await self._take_key(attempt, feed)
@@ -260,7 +278,8 @@ class Chat:
             if not attempt.answer.done():
                 attempt.answer.set_exception(Unavailable())
         else:
-            self._decide(attempt, feed, sight)
+            return self._decide(attempt, feed, sight)
+        return None
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from service.protocol.commands import RoomId, UserId
+from service.protocol.commands import MAX_SEQ, RoomId, Seq, UserId
 from service.protocol.pages import Query
 from service.protocol.past import MomentText, Shown, Standing, Standpoint, TimeText
 
@@ -63,7 +63,7 @@ class EventsQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unkno
     With `follow` it goes on with what happens.
     """
 
-    after: Annotated[int, Meta(ge=0)] = 0
+    after: Seq = 0
     room: RoomId | None = None
     person: UserId | None = None
     type: str | None = None
@@ -91,7 +91,7 @@ class ReadingsQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unk
     """A page of readings, the newest; `before` is the first number of the page after it."""
 
     room_id: RoomId
-    before: Annotated[int, Meta(ge=1)] | None = None
+    before: Annotated[int, Meta(ge=1, le=MAX_SEQ)] | None = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
 
 

@@ -40,7 +40,7 @@ def moment_of(text: str | None) -> Moment:
         return None
     if re.fullmatch(SEQ, text):
         return int(text)
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, OverflowError):  # the latter at the ends of the calendar
         if (time := datetime.fromisoformat(text)).tzinfo is not None:
             return time.astimezone(UTC)
     raise NoMoment(f"'{text}' is neither a seq, which count from 1, nor a time such as 2026-11-24T15:00:00Z.")

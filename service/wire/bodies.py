@@ -1,4 +1,7 @@
-"""What is sent along with a request over HTTP: one JSON object, of a struct that says what it may hold."""
+"""What is sent along with a request over HTTP: one JSON object, of a struct that says what it may hold.
+
+It is read as strictly as what comes through the doors: `service.protocol.strict`.
+"""
 
 from typing import TypeVar
 
@@ -7,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from service.errors import Malformed
+from service.protocol.strict import NotJson, check_strings, parse_json
 
 MAX_BODY = 16 * 1024
 
@@ -18,7 +22,7 @@ async def body(request: Request, kind: type[T]) -> T:
 
     Raises:
         HTTPException: it is too long.
-        Malformed: it is no JSON, or not of that kind.
+        Malformed: it is no JSON, or not of that kind, or JSON that readers disagree about.
     """
     read = b""
     async for piece in request.stream():
@@ -26,6 +30,10 @@ async def body(request: Request, kind: type[T]) -> T:
         if len(read) > MAX_BODY:
             raise HTTPException(413)
     try:
-        return msgspec.json.decode(read, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        value = parse_json(read.decode())
+        check_strings(value, "$")
+        return msgspec.convert(value, kind)
+    except (NotJson, UnicodeDecodeError) as error:
+        raise Malformed(problem="The body is no JSON text that can be read.") from error
+    except msgspec.ValidationError as error:
         raise Malformed(problem=str(error).replace("`", "'")) from error

@@ -15,11 +15,9 @@ from service.audit import leaf, seal_keys
 from service.audit.notes import SigningKey
 from service.audit.scope import OneRoom
 from tests.audit.records import append, attacker, owner, seal
-from tests.audit.test_offline import CHANGES, SCOPES, checked, exported, sealed
+from tests.audit.test_offline import CHANGES, SCOPES, checked, exported
 from tests.databases import Database
 from tests.log.nodes import KEY_ENCRYPTION_KEY
-
-__all__ = ["sealed"]
 
 GENERAL = OneRoom("general")
 

@@ -120,13 +120,6 @@ def test_it_hashes_leaves_as_the_service_does(one: leaf.Leaf) -> None:
 # Proofs
 
 
-@pytest.fixture
-async def sealed(database: Database) -> Database:
-    await fill(database, messages=300)
-    await seal(database, at_once=40)
-    return database
-
-
 async def proof_of(database: Database, seq: int, *, reveal: bool, room: str = "general") -> Any:
     mapper = Mapper(KeyRing(KEY_ENCRYPTION_KEY))
     async with owner(database) as connection:

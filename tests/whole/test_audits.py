@@ -9,12 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from service.wire.audits import MOST_AT_ONCE
 from tests.databases import Database
 from tests.log.nodes import stored, until
 from tests.whole.client import Client, Refused, client, raw
-from tests.whole.processes import Process, environment, run, running, token
+from tests.whole.processes import ROOT, Process, environment, run, running, token
 from tests.whole.test_readings import readings
 from tests.whole.test_reads import promised
 
@@ -114,6 +115,13 @@ async def test_the_log_is_streamed_from_any_cursor_and_each_reading_is_in_it(
             ({"room": "general", "person": "bob"}, ["MemberJoined"]),
             ({"person": "bob", "type": "ReadMarkerMoved"}, ["ReadMarkerMoved"]),
             ({"type": "MessageEdited", "to": events[3]["at"]}, []),
+            (
+                {"type": "MessageEdited", "from": "0001-01-01T00:00:00Z", "to": "9999-12-31T23:59:59Z"},
+                ["MessageEdited"],
+            ),
+            ({"room": "general", "person": "alice", "type": "MessagePosted", "after": str(2**53 - 1)}, []),
+            ({"room": "nowhere"}, []),
+            ({"person": "nobody"}, []),
         ):
             found = await ann.get("/audit/events", params=asked)
             assert [json.loads(line)["type"] for line in found.text.splitlines()] == kinds
@@ -153,9 +161,11 @@ async def test_who_follows_and_is_suspended_hears_no_more(general: Process) -> N
         visitor(general, "root", "admin") as root,
         ann.stream("GET", "/audit/events?follow=true") as answer,
     ):
+        lines = answer.aiter_lines()
+        assert json.loads(await anext(lines))["position"] == 1
         assert (await root.post("/admin/people/ann/suspend", json={})).status_code == 200
-        kinds = [json.loads(line)["type"] async for line in answer.aiter_lines() if line]
-    assert "AuditRead" in kinds
+        async for _ in lines:  # to its end, which comes
+            pass
 
 
 async def test_a_node_that_stops_does_not_wait_for_those_who_follow(database: Database) -> None:
@@ -241,6 +251,29 @@ async def test_an_auditor_enters_no_door_and_reads_nothing_of_the_chat(
     assert {row["s"] for row in of_hers} == {"session"}
 
 
+EVERY = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text())["paths"]
+"""Every address that the HTTP side has, and its methods."""
+
+
+def test_every_address_of_the_record_is_among_those_tested_here() -> None:
+    of_the_record = {path for path in EVERY if path.startswith("/audit")}
+    assert of_the_record == {"/audit/events", ROOM, CHANGES, VIEW}
+    assert len(OF_THE_AUDITOR) == len(of_the_record)
+
+
+async def test_a_token_to_read_the_record_is_refused_at_every_other_address(
+    general: Process, database: Database
+) -> None:
+    async with visitor(general, "ann", "auditor") as ann:
+        for path, methods in EVERY.items():
+            if path.startswith(("/api", "/admin")):
+                for method in methods.keys() & {"get", "post", "put", "patch", "delete"}:
+                    address = path.replace("{roomId}", "general").replace("{userId}", "bob")
+                    answer = await ann.request(method, address, json={} if method != "get" else None)
+                    assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed"), path
+    assert await stored(database, "SELECT 1 FROM stored_events WHERE recorded_by = 'ann'") == []
+
+
 async def test_every_reading_is_recorded_as_it_was_asked_for(general: Process, database: Database) -> None:
     async with visitor(general, "ann", "auditor") as ann:
         for path, reading in (
@@ -277,11 +310,19 @@ async def test_what_cannot_be_recorded_is_not_given(general: Process, database: 
         ("/audit/rooms/general?at=2026-13-01T00:00:00Z", "at"),
         ("/audit/rooms/general?at=2026-01-01T00:00:00", "at"),
         ("/audit/rooms/general?when=4", "when"),
+        ("/audit/rooms/general?at=0001-01-01T00:00:00%2B14:00", "at"),
         ("/audit/rooms/general/changes?from=0", ""),
         ("/audit/events?from=4", ""),
         ("/audit/events?type=MessageShouted", "type"),
         ("/audit/events?follow=true&to=2026-01-01T00:00:00Z", "to"),
         ("/audit/events?after=-1", "after"),
+        ("/audit/events?after=x", "after"),
+        ("/audit/events?after=99999999999999999999", "after"),
+        ("/audit/events?follow=perhaps", "follow"),
+        ("/audit/events?room=no%20room", "room"),
+        ("/audit/events?person=no%20body", "person"),
+        ("/audit/events?to=tomorrow", "to"),
+        ("/audit/events?room=general&rooms=other", "rooms"),
         ("/audit/people/bob/view", ""),
     ],
 )

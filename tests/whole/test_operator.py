@@ -1,8 +1,12 @@
 """The operator's commands: what they print, and what they end with."""
 
 import json
+from datetime import datetime, timedelta, timezone
+
+import pytest
 
 from projections import PROJECTIONS
+from service.cli import main
 from tests.databases import Database
 from tests.whole.client import client
 from tests.whole.processes import Process, environment, run, running
@@ -131,3 +135,54 @@ async def test_a_node_that_is_asked_to_stop_ends_with_0(database: Database) -> N
     async with running(environment(database), "serve") as node:
         assert await node.stop() == 0
         assert "Traceback" not in "".join(node.words)
+
+
+async def test_a_moment_is_inclusive_and_may_be_written_in_any_time_zone(
+    node: Process, database: Database
+) -> None:
+    async with client(node.url, "alice") as alice:
+        await alice.join("general")
+        posted = await alice.post("general", "one")
+        await alice.post("general", "two")
+    env = environment(database)
+    at = datetime.fromisoformat(posted["at"])
+    before = await run(env, "audit", "room", "general", "--at", (at - timedelta(microseconds=1)).isoformat())
+    assert (before[0], json.loads(before[1])["seq"]) == (0, 2)
+    exactly = await run(env, "audit", "room", "general", "--at", posted["at"])
+    assert (exactly[0], json.loads(exactly[1])["seq"]) == (0, 3)
+    for hours in (-11, 2, 14):
+        elsewhere = at.astimezone(timezone(timedelta(hours=hours))).isoformat()
+        assert await run(env, "audit", "room", "general", "--at", elsewhere) == exactly
+    now = await run(env, "audit", "room", "general")
+    assert await run(env, "audit", "room", "general", "--at", "9999-12-31T23:59:59Z") == now
+    assert await run(env, "audit", "room", "general", "--at", "4") == now
+    assert await run(env, "audit", "room", "general", "--at", "400") == now
+    unchanged = await run(env, "audit", "room", "general", "--diff", posted["at"], "--at", "3")
+    assert (unchanged[0], json.loads(unchanged[1])["messages"]) == (0, [])
+    forth = await run(env, "audit", "room", "general", "--diff", "1970-01-01T00:00:00Z", "--at", "3")
+    assert (forth[0], json.loads(forth[1])["from"], len(json.loads(forth[1])["messages"])) == (
+        0,
+        {"seq": 0},
+        1,
+    )
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "0",
+        "-1",
+        "yesterday",
+        "2026-11-27T08:00:00",
+        "2026-02-30T00:00:00Z",
+        "9" * 20,
+        "",
+        "0001-01-01T00:00:00+14:00",
+    ],
+)
+def test_what_is_no_moment_is_wrong_usage(moment: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for word in ("--at", "--diff"):
+        with pytest.raises(SystemExit) as ended:
+            main(["audit", "room", "general", f"{word}={moment}"])
+        assert ended.value.code == 2
+        assert "neither a seq" in capsys.readouterr().err

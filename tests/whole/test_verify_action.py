@@ -1,7 +1,8 @@
 """verify_action, after Zulip: what was known before a command and the events since are what is fetched after it.
 
-For those who heard it live, and for those who come back with a cursor. A new command cannot be forgotten: it has no
-row.
+For those who heard it live, and for those who come back with a cursor. And what a command does is what its row says:
+on the log, and in each read model. A new command cannot be forgotten, nor a new event of a room, nor a new read model:
+they have no row.
 """
 
 import asyncio
@@ -10,9 +11,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import asyncpg
+
+from projections import PROJECTIONS
+from service.domain.events import EVENTS
 from service.protocol.commands import COMMANDS
 from tests.databases import Database
-from tests.whole.client import Client, Event, client
+from tests.whole.client import PATIENCE, Client, Event, client
 from tests.whole.model import Model, fetched
 from tests.whole.processes import environment, run, running, token
 
@@ -25,6 +30,7 @@ class World:
 
     number: int
     url: str
+    record: "Record"
     people: dict[str, Client] = field(default_factory=dict)
     said: dict[str, int] = field(default_factory=dict)
 
@@ -56,12 +62,16 @@ class World:
 
 @dataclass(frozen=True)
 class Row:
-    """What is done, by whom, after what; `heard` is an event without number that the room hears of it."""
+    """What is done, by whom, after what, and the events that the log has of it then, by their names.
+
+    `heard` is an event without number that the room hears of it.
+    """
 
     fields: Callable[[World], dict[str, Any]] = lambda w: {"roomId": w.room}
     by: str = "owner"
     before: Callable[[World], Awaitable[object]] | None = None
     heard: str | None = None
+    log: tuple[str, ...] = ()
 
 
 def about(who: str, **more: Any) -> Callable[[World], dict[str, Any]]:
@@ -73,57 +83,123 @@ def message(whose: str, **more: Any) -> Callable[[World], dict[str, Any]]:
 
 
 FAR = "2099-01-01T00:00:00.000000Z"
+CHANGED_BY: dict[str, set[str]] = {
+    "memberships": {
+        *("MemberInvited", "MemberJoined", "MemberLeft", "MemberRemoved", "MemberBanned", "MemberUnbanned"),
+        *("MemberMuted", "MemberUnmuted", "RoleChanged"),
+    },
+    "messages": {
+        *("MessagePosted", "MessageEdited", "MessageDeleted", "MessagePinned", "MessageUnpinned"),
+        *("ReactionAdded", "ReactionRemoved"),
+    },
+    "activity": {"MessagePosted"},
+    "read_receipts": {"ReadMarkerMoved"},
+}
+CHANGED_BY["rooms"] = {
+    *("RoomOpened", "RoomRenamed", "RoomTopicChanged", "RoomArchived", "RoomReopened"),
+    *CHANGED_BY["memberships"],
+    *CHANGED_BY["messages"],
+}  # it has the head of each
+"""The events that change a read model."""
+BY_OPERATORS = {"RoomRetentionChanged"}
+"""Events of rooms that no command of a client leads to."""
+
 TABLE: dict[str, list[Row]] = {
     "room:create": [
-        Row(lambda w: {"roomId": f"other-{w.number}", "name": "Other", "members": [w.user("member")]}),
-        Row(lambda w: {"name": "Two", "visibility": "direct", "members": [w.user("member")]}),
+        Row(
+            lambda w: {"roomId": f"other-{w.number}", "name": "Other", "members": [w.user("member")]},
+            log=("RoomOpened", "MemberJoined", "MemberJoined"),
+        ),
+        Row(
+            lambda w: {"name": "Two", "visibility": "direct", "members": [w.user("member")]},
+            log=("RoomOpened", "MemberJoined", "MemberJoined"),
+        ),
     ],
     "room:join": [
         Row(by="member"),
-        Row(by="outsider", before=lambda w: w.say("owner", "room:invite", userId=w.user("outsider"))),
+        Row(
+            by="outsider",
+            before=lambda w: w.say("owner", "room:invite", userId=w.user("outsider")),
+            log=("MemberJoined",),
+        ),
     ],
-    "room:leave": [Row(by="member"), Row(by="owner")],
+    "room:leave": [Row(by="member", log=("MemberLeft",)), Row(by="owner", log=("RoleChanged", "MemberLeft"))],
     "room:update": [
-        Row(lambda w: {"roomId": w.room, "name": "New", "topic": "Plans"}),
+        Row(
+            lambda w: {"roomId": w.room, "name": "New", "topic": "Plans"},
+            log=("RoomRenamed", "RoomTopicChanged"),
+        ),
         Row(
             lambda w: {"roomId": w.room, "topic": ""},
             before=lambda w: w.say("owner", "room:update", topic="Plans"),
+            log=("RoomTopicChanged",),
         ),
     ],
-    "room:archive": [Row()],
-    "room:reopen": [Row(before=lambda w: w.say("owner", "room:archive"))],
-    "room:invite": [Row(about("outsider"))],
+    "room:archive": [Row(log=("RoomArchived",))],
+    "room:reopen": [Row(before=lambda w: w.say("owner", "room:archive"), log=("RoomReopened",))],
+    "room:invite": [Row(about("outsider"), log=("MemberInvited",))],
     "room:kick": [
-        Row(about("member", reason="noise")),
-        Row(about("outsider"), before=lambda w: w.say("owner", "room:invite", userId=w.user("outsider"))),
+        Row(about("member", reason="noise"), log=("MemberRemoved",)),
+        Row(
+            about("outsider"),
+            before=lambda w: w.say("owner", "room:invite", userId=w.user("outsider")),
+            log=("MemberRemoved",),
+        ),
     ],
-    "room:ban": [Row(about("member", until=FAR)), Row(about("outsider"))],
+    "room:ban": [
+        Row(about("member", until=FAR), log=("MemberBanned",)),
+        Row(about("outsider"), log=("MemberBanned",)),
+    ],
     "room:unban": [
-        Row(about("member"), before=lambda w: w.say("owner", "room:ban", userId=w.user("member"))),
+        Row(
+            about("member"),
+            before=lambda w: w.say("owner", "room:ban", userId=w.user("member")),
+            log=("MemberUnbanned",),
+        ),
     ],
-    "room:mute": [Row(about("member", until=FAR)), Row(about("moderator"))],
+    "room:mute": [
+        Row(about("member", until=FAR), log=("MemberMuted",)),
+        Row(about("moderator"), log=("MemberMuted",)),
+    ],
     "room:unmute": [
-        Row(about("member"), before=lambda w: w.say("owner", "room:mute", userId=w.user("member"))),
+        Row(
+            about("member"),
+            before=lambda w: w.say("owner", "room:mute", userId=w.user("member")),
+            log=("MemberUnmuted",),
+        ),
     ],
-    "room:role": [Row(about("member", role="owner")), Row(about("moderator", role="member", reason="rest"))],
+    "room:role": [
+        Row(about("member", role="owner"), log=("RoleChanged",)),
+        Row(about("moderator", role="member", reason="rest"), log=("RoleChanged",)),
+    ],
     "room:list": [Row(lambda _w: {})],
     "room:members": [Row()],
     "message:send": [
-        Row(lambda w: {"roomId": w.room, "content": "Hello.", "mentions": [w.user("member")]}),
-        Row(lambda w: {"roomId": w.room, "content": "Yes.", "replyTo": w.said["owner"]}, by="member"),
+        Row(
+            lambda w: {"roomId": w.room, "content": "Hello.", "mentions": [w.user("member")]},
+            log=("MessagePosted",),
+        ),
+        Row(
+            lambda w: {"roomId": w.room, "content": "Yes.", "replyTo": w.said["owner"]},
+            by="member",
+            log=("MessagePosted",),
+        ),
     ],
-    "message:edit": [Row(message("member", content="I was a member."), by="member")],
+    "message:edit": [Row(message("member", content="I was a member."), by="member", log=("MessageEdited",))],
     "message:delete": [
-        Row(message("owner")),
-        Row(message("moderator")),  # it is pinned
-        Row(message("member", reason="rude"), by="moderator"),
+        Row(message("owner"), log=("MessageDeleted",)),
+        Row(message("moderator"), log=("MessageUnpinned", "MessageDeleted")),  # it is pinned
+        Row(message("member", reason="rude"), by="moderator", log=("MessageDeleted",)),
     ],
-    "message:react": [Row(message("owner", emoji="👍")), Row(message("member", emoji="🎉"), by="moderator")],
-    "message:unreact": [Row(message("owner", emoji="👍"), by="member")],
-    "message:pin": [Row(message("member"))],
-    "message:unpin": [Row(message("moderator"))],
+    "message:react": [
+        Row(message("owner", emoji="👍"), log=("ReactionAdded",)),
+        Row(message("member", emoji="🎉"), by="moderator", log=("ReactionAdded",)),
+    ],
+    "message:unreact": [Row(message("owner", emoji="👍"), by="member", log=("ReactionRemoved",))],
+    "message:pin": [Row(message("member"), log=("MessagePinned",))],
+    "message:unpin": [Row(message("moderator"), log=("MessageUnpinned",))],
     "message:history": [Row()],
-    "message:read": [Row(message("moderator"), by="member", heard="message:read")],
+    "message:read": [Row(message("moderator"), by="member", heard="message:read", log=("ReadMarkerMoved",))],
     "typing:start": [Row(heard="typing:start")],
     "typing:stop": [Row(before=lambda w: w.say("owner", "typing:start"), heard="typing:stop")],
     "presence:set": [Row(lambda _w: {"status": "away"}, heard="presence:changed")],
@@ -135,17 +211,23 @@ def test_every_command_has_a_row() -> None:
     assert set(TABLE) == set(COMMANDS)
 
 
+def test_every_event_of_a_room_or_a_reader_and_every_read_model_has_a_row() -> None:
+    shown = {name for rows in TABLE.values() for row in rows for name in row.log}
+    known = {cls.__name__ for topic, cls in EVENTS.items() if topic.startswith(("room.", "reader."))}
+    assert shown == set().union(*CHANGED_BY.values()) == known - BY_OPERATORS
+    assert set(CHANGED_BY) == {projection.name for projection in PROJECTIONS}
+
+
 async def test_what_was_known_and_the_events_since_are_what_is_known_now(database: Database) -> None:
     env = environment(database)
     rows = [(kind, row) for kind in TABLE for row in TABLE[kind]]
     wrong = {}
-    async with running(env, "serve") as node, running(env, "project", "run"):
+    async with running(env, "serve") as node, running(env, "project", "run"), reading(database) as record:
         for number, (kind, row) in enumerate(rows):
-            world = World(number, node.url)
+            world = World(number, node.url, record)
             if found := await differences(world, kind, row):
                 wrong[kind, number] = found
         assert not wrong, "\n".join(f"{row}: {found}" for row, found in wrong.items())
-        await until_projected(env)
     code, out, _ = await run(env, "project", "verify")
     assert code == 0, out
 
@@ -160,9 +242,10 @@ async def differences(world: World, kind: str, row: Row) -> dict[str, Any]:
         knew = {who: await fetched(world.url, world.user(who)) for who in PEOPLE}
         await settled(world, knew)
         marks = {who: len(people[who].heard) for who in PEOPLE}
+        before, models = await world.record.head(), await world.record.models()
         await people[row.by].say(kind, **row.fields(world))
         now = {who: await fetched(world.url, world.user(who)) for who in PEOPLE}
-        wrong: dict[str, Any] = {}
+        wrong: dict[str, Any] = await done(world.record, row, before, models)
         for who in PEOPLE:
             await heard_all(people[who], now[who], row, knew[who])
             if kind == "room:join" and who == row.by:
@@ -234,8 +317,55 @@ async def came_back(world: World, who: str, knew: Model, now: Model) -> Model:
         return knew.copy().take(news(back.heard, knew))
 
 
-async def until_projected(env: dict[str, str]) -> None:
-    """Wait until the read models have the whole log."""
-    async with asyncio.timeout(60):
-        while '"behind":0' not in (await run(env, "project", "status"))[1].splitlines()[0]:
-            await asyncio.sleep(0.2)
+@dataclass
+class Record:
+    """The log and the read models, as the database has them."""
+
+    connection: "asyncpg.Connection[Any]"
+
+    async def head(self) -> int:
+        return int(await self.connection.fetchval("SELECT max(notification_id) FROM stored_events"))
+
+    async def since(self, position: int) -> list[str]:
+        """Return the names of the events after a position that are not about sessions."""
+        rows = await self.connection.fetch(
+            "SELECT topic FROM stored_events WHERE notification_id > $1 AND stream NOT LIKE 'session:%' "
+            "ORDER BY notification_id",
+            position,
+        )
+        return [row["topic"].split(".")[1] for row in rows]
+
+    async def models(self) -> dict[str, str]:
+        """Return a digest of each read model, once all have the whole log."""
+        head, tables = await self.head(), [projection.table for projection in PROJECTIONS]
+        async with asyncio.timeout(PATIENCE):
+            while await self.connection.fetchval(_BEHIND, head, tables):
+                await asyncio.sleep(0.01)
+        digest = "SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM {} t"
+        return {one.name: await self.connection.fetchval(digest.format(one.table)) for one in PROJECTIONS}
+
+
+_BEHIND = """
+    SELECT count(*) FROM unnest($2::text[]) AS wanted (name)
+        LEFT JOIN notification_tracking t ON t.application_name = wanted.name
+    WHERE coalesce(t.notification_id, 0) < $1
+"""
+
+
+@asynccontextmanager
+async def reading(database: Database) -> AsyncIterator[Record]:
+    """Give a look at the record."""
+    connection = await asyncpg.connect(database.owner_url)
+    try:
+        yield Record(connection)
+    finally:
+        await connection.close()
+
+
+async def done(record: Record, row: Row, before: int, models: dict[str, str]) -> dict[str, Any]:
+    """Return where the log and the read models have not what a row says, since they were as they were."""
+    events, now = await record.since(before), await record.models()
+    changed = {name for name, digest in now.items() if digest != models[name]}
+    meant = {name for name, by in CHANGED_BY.items() if by & set(row.log)}
+    wrong = {"log": (events, row.log)} if events != list(row.log) else {}
+    return wrong | ({"models": (changed, meant)} if changed != meant else {})
