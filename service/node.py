@@ -58,6 +58,7 @@ from service.wire.keys import PublishedKeys, SharedSecret
 from service.wire.limits import Rate, SharedRate
 from service.wire.news import News, ReceiptsAgain
 from service.wire.oidc import Oidc
+from service.wire.renewals import Renewals
 from service.wire.services import Services
 from service.wire.sessions import Sessions
 from service.wire.standing import Standing
@@ -163,6 +164,7 @@ async def node(
             reads=reads,
             tokens=tokens,
             oidc=Oidc(settings, tokens) if settings.oidc_client_id else None,
+            renewals=_renewals(settings),
             rate=rate,
             handshakes=Handshakes(
                 settings.handshake_rate, settings.handshake_burst, asyncio.get_running_loop().time
@@ -312,6 +314,12 @@ def _verification_keys(settings: Settings) -> SharedSecret | PublishedKeys:
     if settings.jwt_jwks:
         return PublishedKeys(settings.jwt_jwks, asyncio.get_running_loop().time)
     return SharedSecret(settings.jwt_secret)
+
+
+def _renewals(settings: Settings) -> Renewals | None:
+    if not settings.oidc_client_id:
+        return None
+    return Renewals(settings.key_encryption_key, settings.jwt_issuer or "", settings.oidc_client_id)
 
 
 def _tokens(settings: Settings, keys: SharedSecret | PublishedKeys) -> Tokens:

@@ -1,7 +1,7 @@
 """The database's time, which is the only one: told by this node's steady clock since the database was last asked.
 
-Bans and mutes that end by themselves are measured by it. Wrong by half a round trip, and by whatever the database's own
-clock was moved since it was last asked.
+Bans and mutes that end by themselves are measured by it. Behind by the way of an answer, so that nothing ends before
+its time; and wrong by whatever the database's own clock was moved since it was last asked.
 """
 
 import asyncio
@@ -38,6 +38,6 @@ class Clock:
 
     async def _measure(self) -> float:
         """Return when this node's steady clock stood at zero, in seconds since 1970."""
-        before = self._time()
         told: datetime = await self._database.fetchval("SELECT clock_timestamp()")
-        return told.timestamp() - (before + self._time()) / 2
+        # It was that time then. How long ago is not known, so now it is that or later.
+        return told.timestamp() - self._time()

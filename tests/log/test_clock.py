@@ -23,6 +23,27 @@ async def test_the_time_is_the_databases(database: Database) -> None:
         assert told.utcoffset() == timedelta(0)
 
 
+@pytest.mark.parametrize(("before", "after"), [(0.2, 0.0), (0.0, 0.2)], ids=["slow to ask", "slow to answer"])
+async def test_it_is_never_ahead_of_the_database_so_that_nothing_ends_before_its_time(
+    before: float, after: float
+) -> None:
+    steady = asyncio.get_running_loop().time
+
+    class Pool:
+        """A database whose clock is the loop's."""
+
+        async def fetchval(self, _query: str) -> datetime:
+            await asyncio.sleep(before)
+            told = datetime.fromtimestamp(steady(), UTC)
+            await asyncio.sleep(after)
+            return told
+
+    clock = Clock(cast("Any", Pool()), 5)
+    await clock.ask()
+    told = clock.now()
+    assert told <= datetime.fromtimestamp(steady(), UTC)
+
+
 @pytest.mark.parametrize("ahead", [timedelta(days=-400), timedelta(hours=3)])
 async def test_a_node_whose_own_clock_is_wrong_tells_the_right_time(ahead: timedelta) -> None:
     class Pool:

@@ -13,7 +13,10 @@ import pytest
 import yaml
 
 from service.embedded import Servers
+from service.wire.auth import CHAT
 from service.wire.documents import asyncapi_yaml, openapi_yaml
+from service.wire.endpoint import Read
+from service.wire.openapi import EVERY_READ as EVERY_DESCRIBED
 from tests.databases import Database
 from tests.whole.client import Refused, client
 from tests.whole.processes import Process, environment, running, token
@@ -148,6 +151,37 @@ async def test_a_room_is_shown_as_its_reader_may_see_it(node: Process) -> None:
     hidden, missing = seen["eve", "secret"], seen["eve", "missing"]
     assert hidden["code"] == missing["code"] == "room_not_found"
     assert {**hidden, "detail": ""} == {**missing, "detail": ""}
+
+
+@pytest.mark.parametrize(
+    "read", [read for read in EVERY_DESCRIBED if read.scope == CHAT], ids=lambda read: read.path
+)
+async def test_nothing_over_http_tells_a_private_room_from_a_missing_one(
+    database: Database, read: Read
+) -> None:
+    """Neither a word, a status nor a header; by the table of reads, so that a new one cannot be forgotten."""
+    async with running(environment(database, ONRECORD_SHOW_READINGS="true"), "serve") as node:
+        async with client(node.url, "alice") as alice:
+            await alice.say(
+                "room:create", roomId="secret", name="Secret", visibility="private", members=["ben"]
+            )
+            await alice.post("secret", "hidden")
+            await alice.say("room:ban", roomId="secret", userId="ben")
+        for user in ("eve", "ben"):
+            async with reader(node, user) as http:
+                for method in ("GET", "HEAD"):
+                    hidden, missing = [
+                        (
+                            answer.status_code,
+                            answer.text.replace(room, "ROOM"),
+                            {**answer.headers, "date": ""},
+                        )
+                        for room in ("secret", "absent")
+                        for answer in [await http.request(method, read.path.format(roomId=room))]
+                    ]
+                    assert hidden == missing
+                    assert hidden[0] == (404 if "{roomId}" in read.path else 200)
+                    assert "ecret" not in hidden[1]
 
 
 @pytest.mark.parametrize("part", ["", "/messages", "/members", "/receipts"])

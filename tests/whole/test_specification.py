@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
@@ -55,7 +56,7 @@ async def test_a_connection_is_logged_when_it_begins_and_when_it_ends(node: Proc
         session = alice.connected["session"]
         line = await until_logged(node, "connected", session=session)
         assert (line["user"], line["client"], line["level"]) == ("alice", "127.0.0.1", "info")
-    await until_logged(node, "disconnected", session=session, user="alice")
+    await until_logged(node, "disconnected", session=session, user="alice", reason="client", code=1000)
     assert token("alice") not in "".join(node.words)
 
 
@@ -121,9 +122,10 @@ async def test_events_propagate_between_server_instances_over_redis(
 
 
 async def test_a_dead_connection_is_detected_and_cleaned_up(database: Database) -> None:
-    env = environment(database, ONRECORD_PING_INTERVAL="0.2", ONRECORD_PING_TIMEOUT="0.2")
+    heartbeat = {"ONRECORD_PING_INTERVAL": "0.2", "ONRECORD_PING_TIMEOUT": "0.2"}
+    env = environment(database, ONRECORD_DISCONNECT_GRACE="0.2", **heartbeat)
     async with running(env, "serve") as node, client(node.url, "alice") as alice:
-        await alice.join("general")
+        await alice.say("room:create", roomId="general", name="General", members=["mute"])
         reader, writer = await asyncio.open_connection(*node.address.removeprefix("http://").split(":"))
         writer.write(
             b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -136,7 +138,13 @@ async def test_a_dead_connection_is_detected_and_cleaned_up(database: Database) 
         # It answers no ping, so the server ends it; alice, who does, stays.
         async with asyncio.timeout(PATIENCE):
             assert (4010).to_bytes(2) in await reader.read()
-        await until_logged(node, "disconnected", user="mute")
+        await until_logged(node, "disconnected", user="mute", reason="no_pong", code=4010)
+        await alice.until(lambda: alice.events("room:user_left", userId="mute", reason="disconnect"))
+        members = (await alice.say("room:members", roomId="general"))["members"]
+        assert [(one["userId"], one["status"]) for one in members] == [
+            ("alice", "online"),
+            ("mute", "offline"),
+        ]
         await alice.post("general", "still here")
         writer.close()
 
@@ -190,6 +198,37 @@ async def test_oversized_and_malicious_messages_are_rejected_and_heard_by_nobody
         await bob.until(lambda: bob.events("message:new", seq=longest["seq"]))
         assert len(bob.events("message:new")) == 1
         assert len((await bob.say("message:history", roomId="general"))["messages"]) == 1
+
+
+@pytest.mark.parametrize("people", [450])
+async def test_the_list_of_a_large_room_comes_page_by_page_and_its_first_page_on_join(
+    node: Process, people: int
+) -> None:
+    async with client(node.url, "a-owner") as owner:
+        await owner.say("room:create", roomId="large", name="Large")
+        crowd = [f"user-{number:04}" for number in range(people)]
+        for start in range(0, people, 50):
+            await asyncio.gather(*(join_once(node, user) for user in crowd[start : start + 50]))
+        async with client(node.url, "z-last") as last:
+            await last.join("large")
+            (first,) = last.events("room:members")
+            assert (len(first["members"]), first["hasMore"]) == (200, True)
+            found, more = [one["userId"] for one in first["members"]], True
+            while more:
+                page = await last.say("room:members", roomId="large", after=found[-1])
+                assert len(page["members"]) <= 200
+                found += [one["userId"] for one in page["members"]]
+                more = page["hasMore"]
+            assert found == ["a-owner", *crowd, "z-last"]
+        async with httpx.AsyncClient(base_url=node.address) as http:
+            known = {"Authorization": f"Bearer {token('a-owner')}"}
+            page = (await http.get("/api/rooms/large/members?after=user-0399", headers=known)).json()
+            assert [one["userId"] for one in page["members"]] == [*crowd[400:], "z-last"]
+
+
+async def join_once(node: Process, user: str) -> None:
+    async with client(node.url, user) as one:
+        await one.say("room:join", roomId="large")
 
 
 async def test_a_page_of_history_has_the_newest_fifty_in_order_by_default(node: Process) -> None:
