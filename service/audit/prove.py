@@ -39,7 +39,7 @@ async def prove(
             "SELECT EXISTS (SELECT FROM stored_events WHERE originator_id = $1)", stream
         )
         raise MessageNotFound(room=room, message=seq) if there else RoomNotFound(room=room)
-    ((index, _),) = await seals.places(connection, [row["position"]])
+    index = (await seals.Places(connection).of(row["position"])).number
     newest = await seals.newest(connection, keys)
     if newest is None or newest.checkpoint.size <= index:
         raise seals.NotSealed(f"The event at position {row['position']} is not sealed yet.")
