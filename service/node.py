@@ -31,7 +31,8 @@ from service.live.straight import Straight
 from service.live.tail import Tail
 from service.live.typing import Typing
 from service.log import leases, notify, refs
-from service.log.append import Appender, Batch
+from service.log.append import Appender
+from service.log.batch import Batch
 from service.log.clock import Clock
 from service.log.keys import KeyRing
 from service.log.leases import Lease
