@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from service import embedded
 from service.domain.events import MessagePosted
 from service.domain.streams import SETTINGS, room_stream, user_subject
-from service.log.append import _APPEND, Entry, arguments
+from service.log.batch import APPEND, Entry, arguments
 from service.log.keys import KeyRing, PersonKey
 from service.log.mapper import Mapper
 from service.log.schema import migrate
@@ -66,7 +66,7 @@ class Writer:
     async def append(self, size: int) -> float:
         sent = self.batch(size)
         began = time.perf_counter()
-        rows = await self.connection.fetch(_APPEND, *sent)
+        rows = await self.connection.fetch(APPEND, *sent)
         took = time.perf_counter() - began
         outcomes = {row["outcome"] for row in rows}
         assert outcomes == {"appended"}, outcomes

@@ -22,7 +22,8 @@ from psycopg import sql
 from service.domain.events import Event, MemberJoined, RoomOpened
 from service.domain.streams import room_stream
 from service.embedded import Servers
-from service.log.append import Appender, Batch, Entry
+from service.log.append import Appender
+from service.log.batch import Batch, Entry
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper
 from service.log.schema import migrate

@@ -281,6 +281,12 @@ class TokenExpired(Refusal):
     sentence = "The token has expired."
 
 
+class SignInOver(TokenExpired):
+    """A sign-in that is not renewed any more: by the provider, or because this browser keeps nothing of it."""
+
+    sentence = "Your sign-in is over. Please sign in again."
+
+
 class Overloaded(Trouble):
     """A bounded queue is full; nothing was recorded."""
 

@@ -31,7 +31,8 @@ from service.live.straight import Straight
 from service.live.tail import Tail
 from service.live.typing import Typing
 from service.log import leases, notify, refs
-from service.log.append import Appender, Batch
+from service.log.append import Appender
+from service.log.batch import Batch
 from service.log.clock import Clock
 from service.log.keys import KeyRing
 from service.log.leases import Lease
@@ -57,6 +58,7 @@ from service.wire.keys import PublishedKeys, SharedSecret
 from service.wire.limits import Rate, SharedRate
 from service.wire.news import News, ReceiptsAgain
 from service.wire.oidc import Oidc
+from service.wire.renewals import Renewals
 from service.wire.services import Services
 from service.wire.sessions import Sessions
 from service.wire.standing import Standing
@@ -162,6 +164,7 @@ async def node(
             reads=reads,
             tokens=tokens,
             oidc=Oidc(settings, tokens) if settings.oidc_client_id else None,
+            renewals=_renewals(settings),
             rate=rate,
             handshakes=Handshakes(
                 settings.handshake_rate, settings.handshake_burst, asyncio.get_running_loop().time
@@ -311,6 +314,12 @@ def _verification_keys(settings: Settings) -> SharedSecret | PublishedKeys:
     if settings.jwt_jwks:
         return PublishedKeys(settings.jwt_jwks, asyncio.get_running_loop().time)
     return SharedSecret(settings.jwt_secret)
+
+
+def _renewals(settings: Settings) -> Renewals | None:
+    if not settings.oidc_client_id:
+        return None
+    return Renewals(settings.key_encryption_key, settings.jwt_issuer or "", settings.oidc_client_id)
 
 
 def _tokens(settings: Settings, keys: SharedSecret | PublishedKeys) -> Tokens:

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service.domain.events import MessagePosted, Recorded
-from service.log.append import Batch, Placed
+from service.log.batch import Batch, Placed
 from service.log.mapper import Row
 from service.tracing import Traces, spans_of, traces_to
 

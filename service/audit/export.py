@@ -165,10 +165,11 @@ async def _events(
     """Give the events after a cursor, some at a time."""
     condition, arguments = scope.condition()
     paths = None if isinstance(scope, Everything) else seals.Paths(connection, sealed.checkpoint.size)
+    leaves = seals.Places(connection)
     query = _EVENTS.format(condition=condition, cursor=_COLUMN[scope.CURSOR])
     while rows := await connection.fetch(query, after, sealed.checkpoint.position, PAGE, *arguments):
         after = rows[-1][scope.CURSOR]
-        places = await seals.places(connection, [row["position"] for row in rows])
+        places = [await leaves.of(row["position"]) for row in rows]
         lines = []
         for row, place in zip(rows, places, strict=True):
             path = await paths.of(place.number) if paths else None

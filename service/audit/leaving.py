@@ -13,7 +13,7 @@ from service.domain import room as rooms_domain
 from service.domain.commands import LeaveRoom
 from service.domain.streams import room_stream
 from service.errors import Overloaded, Refusal
-from service.log.append import Entry, append_one
+from service.log.batch import Entry, append_one
 from service.log.mapper import Mapper
 from service.log.read import LogReader
 

@@ -12,7 +12,8 @@ import msgspec
 from service.domain.events import AuditRead
 from service.domain.streams import AUDIT
 from service.errors import Unavailable
-from service.log.append import Appender, Entry, Placed, append_one
+from service.log.append import Appender
+from service.log.batch import Entry, Placed, append_one
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper
 

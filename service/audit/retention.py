@@ -20,7 +20,7 @@ from service.audit.reach import Rule, reach_back
 from service.domain.events import ContentExpired, RoomRetentionChanged
 from service.domain.streams import RETENTION, SETTINGS, room_stream, stream_id
 from service.errors import Overloaded
-from service.log.append import Entry, append_one
+from service.log.batch import Entry, append_one
 from service.log.mapper import Mapper
 from service.log.read import LogReader
 from service.log.trouble import patiently

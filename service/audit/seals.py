@@ -1,5 +1,6 @@
 """The stored tree: its newest checkpoint, the place of an event in it, and the hashes that a proof is made of."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,18 +54,32 @@ class Place(NamedTuple):
     hash: bytes
 
 
-async def places(connection: "asyncpg.Connection[Any]", positions: Sequence[int]) -> list[Place]:
-    """Return the leaf of the event at each of some positions.
+class Places:
+    """Where events are, best asked in the order of their positions: the seal that was looked at last is kept."""
 
-    Raises:
-        NotSealed: one has none.
-    """
-    rows = await connection.fetch(_PLACES, positions)
-    for position, row in zip(positions, rows, strict=True):
-        if row["place"] is None:
+    def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
+        self._connection = connection
+        self._first = 0
+        self._positions: list[int] = []
+        self._hashes = b""
+
+    async def of(self, position: int) -> Place:
+        """Return the leaf of the event at a position.
+
+        Raises:
+            NotSealed: it has none.
+        """
+        if not (self._positions and self._positions[0] <= position <= self._positions[-1]):
+            await self._look(position)
+        place = bisect_left(self._positions, position)
+        if self._positions[place : place + 1] != [position]:
             advice = "is `onrecord project run` running?"
             raise NotSealed(f"The event at position {position} is not sealed yet; {advice}")
-    return [Place(row["first"] + row["place"] - 1, row["hash"]) for row in rows]
+        return Place(self._first + place, self._hashes[HASH * place : HASH * (place + 1)])
+
+    async def _look(self, position: int) -> None:
+        row = await self._connection.fetchrow(_SEAL_OF, position)
+        self._first, self._positions, self._hashes = row or (0, [], b"")
 
 
 async def frontier(connection: "asyncpg.Connection[Any]", size: int) -> Frontier:
@@ -125,14 +140,10 @@ async def _hashes(
     return [(piece[0], stored[piece]) for piece in wanted]
 
 
-_PLACES = f"""
-    SELECT seal.first, seal.place, substring(seal.hashes FROM ((seal.place - 1) * {HASH} + 1) FOR {HASH}) AS hash
-    FROM unnest($1::bigint[]) WITH ORDINALITY AS wanted (position, number) LEFT JOIN LATERAL (
-        SELECT first, hashes, array_position(positions, wanted.position) AS place FROM seals
-        WHERE positions[array_upper(positions, 1)] >= wanted.position
-        ORDER BY positions[array_upper(positions, 1)] LIMIT 1) seal ON true
-    ORDER BY wanted.number
-"""  # noqa: S608 - constants
+_SEAL_OF = """
+    SELECT first, positions, hashes FROM seals WHERE positions[array_upper(positions, 1)] >= $1
+    ORDER BY positions[array_upper(positions, 1)] LIMIT 1
+"""
 _NODES = """
     SELECT n.level, n.number, n.hash
     FROM unnest($1::smallint[], $2::bigint[]) AS wanted (level, number) JOIN seal_nodes n USING (level, number)

@@ -23,7 +23,8 @@ from service.domain.reader import ReaderState
 from service.domain.streams import reader_stream
 from service.errors import MessageNotFound, OnRecordError, Overloaded, Refusal, Unavailable
 from service.live.hub import Hub
-from service.log.append import Appender, Entry, Placed
+from service.log.append import Appender
+from service.log.batch import Entry, Placed
 from service.log.keys import KeyRing
 from service.log.read import LogReader
 

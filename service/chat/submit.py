@@ -35,7 +35,8 @@ from service.errors import (
 from service.live.feed import Feed
 from service.live.hub import Hub
 from service.live.people import People
-from service.log.append import Appender, Entry, Outcome, Placed
+from service.log.append import Appender
+from service.log.batch import Entry, Outcome, Placed
 from service.log.keys import KeyRing, PersonKey
 from service.log.mapper import Mapper
 from service.log.read import LogReader

@@ -2,9 +2,9 @@
 
 from service.doctor.finding import UNREACHED, Finding, fail, ok
 from service.settings import PUBLISHED, Settings
+from service.wire.discovery import metadata_of
 from service.wire.fetching import NOT_FETCHED, Unusable, fetch
 from service.wire.keys import public_keys, suits
-from service.wire.oidc import metadata_of
 
 
 async def examine(settings: Settings) -> list[Finding]:

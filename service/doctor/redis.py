@@ -42,9 +42,8 @@ async def examine(settings: Settings) -> list[Finding]:
             findings += [finding async for finding in _look(client, settings)]
     except TROUBLE as error:
         words = " ".join(str(error).split()) or type(error).__name__
-        return [
-            fail("redis", f"{_where(settings.redis_url)} is not reached: {words.rstrip('.')}.", UNREACHED)
-        ]
+        became = "refuses this login" if isinstance(error, redis.ResponseError) else "is not reached"
+        return [fail("redis", f"{_where(settings.redis_url)} {became}: {words.rstrip('.')}.", UNREACHED)]
     finally:
         with suppress(*TROUBLE):
             await client.aclose()

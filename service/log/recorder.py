@@ -40,7 +40,7 @@ from service.domain import room
 from service.domain.events import Recorded
 from service.domain.room import RoomState
 from service.domain.streams import WHOLE_STREAM, room_of, room_stream, stream_id
-from service.log.append import Entry, arguments
+from service.log.batch import Entry, arguments
 from service.log.keys import PersonKey
 from service.log.mapper import ROWS, Stored
 from service.log.mapper import Mapper as LogMapper

@@ -19,7 +19,8 @@ import msgspec
 from service.domain.events import Event, SessionClosed, SessionOpened
 from service.domain.streams import session_stream
 from service.errors import AccountErased, Overloaded, Unavailable
-from service.log.append import Appender, Entry, Placed
+from service.log.append import Appender
+from service.log.batch import Entry, Placed
 from service.log.keys import KeyRing, PersonKey
 from service.log.leases import Lease
 from service.log.mapper import Mapper

@@ -115,12 +115,22 @@ class SignInReturn(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_f
 
 
 class SignedIn(msgspec.Struct, frozen=True, rename="camel"):
-    """Who signed in, under which name, and the token that lets them in at the doors until it expires."""
+    """Who signed in, under which name, and the token that lets them in at the doors until it expires.
+
+    `renewal` is what the sign-in is renewed under; null where the provider gives nothing to renew it by.
+    """
 
     token: str
     user_id: str
     name: str
     expires_at: str
+    renewal: str | None
+
+
+class ToRenew(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """The sign-in to renew, or to end: what `SignedIn` gave. What that is done by is in a cookie."""
+
+    renewal: Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{32}$", examples=["x7Kp2mQ9vT4bWc8LzR1nYs6HdF3gJ5aE"])]
 
 
 class PersonQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

@@ -1,6 +1,7 @@
 /*
  * Who this tab is: signed in at the identity provider, or by the demo sign-in of development, and the token it has.
- * Its rule: kept in sessionStorage, which belongs to one tab, so that two windows can be two people.
+ * Its rule: kept in sessionStorage, which belongs to one tab, so that two windows can be two people. What the sign-in is
+ * renewed by is not here: a cookie that no script can read holds it, under the name that `renewal` gives.
  */
 
 const KEY = "onrecord.session";
@@ -32,7 +33,9 @@ export function currentSession() {
 }
 
 export function signOut() {
+  const renewal = currentSession()?.renewal;
   sessionStorage.removeItem(KEY);
+  if (renewal) ask("/signin/end", { renewal }).catch(() => {}); // who is out here is out, whatever becomes of that
 }
 
 /** The ways to sign in that this server offers: {demo, provider}. */
@@ -66,19 +69,34 @@ export async function finishSignIn() {
   keep(await ask("/signin/finish", Object.fromEntries(given)));
 }
 
-/** The tab's token; a newly issued one if `fresh`, which only the demo sign-in has without asking anybody. */
+/** The tab's token; a newly issued one if `fresh`, for which nobody has to do anything. */
 export async function getToken(fresh) {
   const session = currentSession();
   if (!session) throw new SignInRefused("You are signed out.", true);
   if (!fresh) return session.token;
-  if (!session.demo) throw new SignInRefused("Your sign-in has expired.", true, "token_expired");
-  const token = await demoToken(session);
+  const token = session.demo ? await demoToken(session) : await renewed(session);
   if (currentSession()?.userId === session.userId) keep({ ...session, token }); // signing out meanwhile stays signed out
   return token;
 }
 
-function keep({ userId, name, token, demo = false }) {
-  sessionStorage.setItem(KEY, JSON.stringify({ userId, name, token, demo }));
+/** A tab that was duplicated has the same cookie, and of most providers what is in it is good once: so one at a time. */
+async function renewed(session) {
+  const expired = () => new SignInRefused("Your sign-in has expired.", true, "token_expired");
+  const { renewal } = session;
+  if (!renewal) throw expired();
+  const renew = () => ask("/signin/renew", { renewal });
+  try {
+    const { token } = await (navigator.locks ? navigator.locks.request(`onrecord.renewal.${renewal}`, renew) : renew());
+    return token;
+  } catch (error) {
+    if (!error.final) throw error;
+    if (currentSession()?.renewal === renewal) keep({ ...session, renewal: null }); // it will not be renewed later either
+    throw expired();
+  }
+}
+
+function keep({ userId, name, token, demo = false, renewal = null }) {
+  sessionStorage.setItem(KEY, JSON.stringify({ userId, name, token, demo, renewal }));
 }
 
 async function demoToken({ userId, name }) {

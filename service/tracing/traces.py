@@ -9,7 +9,7 @@ from datetime import datetime
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import Link, SpanContext, SpanKind
 
-from service.log.append import Batch
+from service.log.batch import Batch
 from service.log.mapper import Row
 from service.tracing.contexts import Numbered, Streamed, of_nobody, spans_of, within
 from service.tracing.spans import About, Spans, Stretch, now

@@ -15,6 +15,7 @@ from service.errors import (
     ProviderAway,
     SignInDenied,
     SignInInvalid,
+    SignInOver,
     SignInUnknown,
     TokenExpired,
     TokenInvalid,
@@ -33,6 +34,7 @@ from service.protocol.pages import (
     SignInBegun,
     SignInReturn,
     SignIns,
+    ToRenew,
 )
 from service.protocol.problems import problem_fields, status_of
 from service.values import CALLBACK
@@ -70,7 +72,18 @@ Part = dict[str, Any]
 def document(version: str) -> Part:
     """Return the document as plain values, in a stable order; `version` is that of the wire contract."""
     known = schemas.Catalogue(
-        [*_structs(), DemoSignIn, DemoToken, Readiness, Problem, SignIns, SignInBegun, SignInReturn, SignedIn]
+        [
+            *_structs(),
+            DemoSignIn,
+            DemoToken,
+            Readiness,
+            Problem,
+            SignIns,
+            SignInBegun,
+            SignInReturn,
+            SignedIn,
+            ToRenew,
+        ]
     )
     shown = {
         name: schema for name, schema in known.components.items() if name not in {*map(_name, _queries())}
@@ -235,6 +248,16 @@ def _signing_in(known: schemas.Catalogue) -> Part:
     refusals = [SignInUnknown, SignInInvalid, SignInDenied, TooManyRequests, ProviderAway, Overloaded]
     finish["responses"] |= _refusals(refusals, known)
     finish["requestBody"] = {"required": True, "content": _json(known, SignInReturn)}
+    renew = _plain("renew", "A new token for a sign-in that the browser keeps.", _json(known, SignedIn))
+    again = [SignInOver, SignInInvalid, NotAllowed, TooManyRequests, ProviderAway, Overloaded]
+    renew["responses"] |= _refusals(again, known)
+    end = _plain("end", "A sign-in is not renewed any more.", {})
+    end["responses"] = {
+        "204": {"description": "It is not."},
+        **_refusals([NotAllowed, TooManyRequests], known),
+    }
+    for asked in (renew, end):
+        asked["requestBody"] = {"required": True, "content": _json(known, ToRenew)}
     there = "Where ONRECORD_OIDC_CLIENT_ID is set."
     page = _plain(
         "callback",
@@ -246,6 +269,8 @@ def _signing_in(known: schemas.Catalogue) -> Part:
         "/signin/begin": {"post": {**begin, "description": there}},
         CALLBACK: {"get": {**page, "description": there}},
         "/signin/finish": {"post": {**finish, "description": there}},
+        "/signin/renew": {"post": {**renew, "description": there}},
+        "/signin/end": {"post": {**end, "description": there}},
     }
 
 

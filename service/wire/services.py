@@ -27,6 +27,7 @@ from service.wire.auth import Tokens
 from service.wire.handshakes import Handshakes
 from service.wire.limits import Rate
 from service.wire.oidc import Oidc
+from service.wire.renewals import Renewals
 from service.wire.sessions import Sessions
 from service.wire.tally import Tally
 
@@ -53,7 +54,8 @@ class Services:
     reads: Database
     tokens: Tokens
     oidc: Oidc | None
-    """None where people do not sign in at an identity provider."""
+    renewals: Renewals | None
+    """Both None where people do not sign in at an identity provider."""
     rate: Rate
     handshakes: Handshakes
     sessions: Sessions

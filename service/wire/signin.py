@@ -4,27 +4,39 @@ The page asks where to go, with `POST /signin/begin`, and goes. It is served aga
 stands in its address to `POST /signin/finish`, whose answer holds the token: a token never travels in a URL.
 
 The rule: what the browser has to know on the way back is in a cookie that scripts cannot read and other sites cannot
-send. It is named after the `state`, so that several windows can be on their way, and is good for one attempt.
+send. It is named after the `state`, so that several windows can be on their way, and is good for one attempt. What a
+sign-in is renewed by is in another such cookie, sealed, of as many tabs as there are sign-ins.
 """
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
+from authlib.common.security import generate_token
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from service.errors import NotAllowed, OnRecordError, ProviderAway, SignInDenied, SignInUnknown
+from service.errors import (
+    NotAllowed,
+    OnRecordError,
+    ProviderAway,
+    SignInDenied,
+    SignInOver,
+    SignInUnknown,
+    Trouble,
+)
 from service.protocol.events import timestamp
-from service.protocol.pages import SignedIn, SignInBegun, SignInReturn, SignIns
+from service.protocol.pages import SignedIn, SignInBegun, SignInReturn, SignIns, ToRenew
 from service.values import CALLBACK
 from service.wire.addresses import real
 from service.wire.bodies import body
 from service.wire.endpoint import NO_STORE
-from service.wire.oidc import Begun, Oidc
+from service.wire.oidc import Begun, Oidc, SignedInAs
 from service.wire.origins import allowed_origin
 from service.wire.problem import problem
+from service.wire.renewals import Renewable, Renewals
 from service.wire.services import Services
 
 HOLDS = 600
@@ -33,8 +45,15 @@ HOLDS = 600
 MOST_BEGUN = 8
 """Sign-ins that one browser may have under way; with more, all are forgotten but the newest."""
 
+MOST_RENEWABLE = 8
+"""Sign-ins of one browser that can be renewed, one of each tab; with more, all are forgotten but the newest."""
+
 _COOKIE = "onrecord-signin-"
+_RENEWAL = "onrecord-renewal-"
+_RENEWED_AT = "/signin"  # the only place that a browser sends these to
 _TRY_AGAIN = ("server_error", "temporarily_unavailable")  # RFC 6749, 4.1.2.1
+
+log = logging.getLogger("onrecord.signin")
 
 _letters = re.compile(r"[A-Za-z0-9]{32,64}")
 
@@ -56,6 +75,8 @@ class SignIn:
             Route("/signin/begin", self.begin, methods=["POST"]),
             Route(CALLBACK, self._page),
             Route("/signin/finish", self.finish, methods=["POST"]),
+            Route("/signin/renew", self.renew, methods=["POST"]),
+            Route("/signin/end", self.end, methods=["POST"]),
         ]
 
     async def offered(self, _request: Request) -> Response:
@@ -79,14 +100,61 @@ class SignIn:
         back = await body(request, SignInReturn)
         name = self._prefix + back.state
         try:
-            response = await self._finish(back, _begun(back.state, request.cookies.get(name)))
+            response = await self._finish(request, back, _begun(back.state, request.cookies.get(name)))
         except OnRecordError as error:
             response = problem(request, error)
         if _letters.fullmatch(back.state):
             self._forget(response, [name])
         return response
 
-    async def _finish(self, back: SignInReturn, begun: Begun) -> Response:
+    async def renew(self, request: Request) -> Response:
+        """`POST /signin/renew`: a new token for a tab; unless it was trouble, what did not renew it is forgotten."""
+        self._meet(request)
+        renewal = (await body(request, ToRenew)).renewal
+        try:
+            return self._answer(await self._oidc.renew(self._renewable(request, renewal)), renewal)
+        except OnRecordError as error:
+            response = problem(request, error)
+            if not isinstance(error, Trouble):
+                self._forget_renewals(response, [self._renewal_prefix + renewal])
+            return response
+
+    async def end(self, request: Request) -> Response:
+        """`POST /signin/end`: a tab signs out, and its sign-in is renewed no more."""
+        self._meet(request)
+        renewal = (await body(request, ToRenew)).renewal
+        response = Response(status_code=204, headers=NO_STORE)
+        self._forget_renewals(response, [self._renewal_prefix + renewal])
+        try:
+            await self._oidc.end(self._renewable(request, renewal))
+        except SignInOver:
+            return response  # it was before
+        return response
+
+    def _renewable(self, request: Request, renewal: str) -> Renewable:
+        """Return what a browser keeps of a sign-in.
+
+        Raises:
+            SignInOver: nothing, or nothing of ours.
+        """
+        kept = request.cookies.get(self._renewal_prefix + renewal, "")
+        if (renewable := self._renewals.open(kept, renewal)) is None:
+            raise SignInOver
+        return renewable
+
+    def _answer(self, came: SignedInAs, renewal: str) -> Response:
+        """Tell a tab who it is, and have the browser keep what that is renewed by."""
+        identity, name, token, renewable = came
+        sealed = self._renewals.seal(renewable, renewal) if renewable is not None else None
+        if renewable is not None and sealed is None:
+            log.warning("signin_not_renewable", extra={"problem": "the provider's refresh token is too long"})
+        until = timestamp(identity.expires_at)
+        response = _json(SignedIn(token, identity.user, name, until, renewal if sealed else None))
+        if sealed:
+            self._keep(response, self._renewal_prefix + renewal, sealed, None, _RENEWED_AT)
+        return response
+
+    async def _finish(self, request: Request, back: SignInReturn, begun: Begun) -> Response:
         if back.iss not in (
             None,
             self._s.settings.jwt_issuer,
@@ -94,13 +162,21 @@ class SignIn:
             raise SignInUnknown
         if back.error or not back.code:
             raise ProviderAway if back.error in _TRY_AGAIN else SignInDenied
-        identity, name, token = await self._oidc.finish(begun, back.code)
-        return _json(SignedIn(token, identity.user, name, timestamp(identity.expires_at)))
+        response = self._answer(await self._oidc.finish(begun, back.code), generate_token(32))
+        earlier = [name for name in request.cookies if name.startswith(self._renewal_prefix)]
+        if len(earlier) >= MOST_RENEWABLE:
+            self._forget_renewals(response, earlier)
+        return response
 
     @property
     def _oidc(self) -> Oidc:
         assert self._s.oidc is not None  # noqa: S101 - else there are no such routes
         return self._s.oidc
+
+    @property
+    def _renewals(self) -> Renewals:
+        assert self._s.renewals is not None  # noqa: S101 - else there are no such routes
+        return self._s.renewals
 
     @property
     def _secure(self) -> bool:
@@ -111,20 +187,28 @@ class SignIn:
         """With this beginning of its name a browser takes a cookie from this very host alone, and over TLS."""
         return f"__Host-{_COOKIE}" if self._secure else _COOKIE
 
+    @property
+    def _renewal_prefix(self) -> str:
+        return f"__Secure-{_RENEWAL}" if self._secure else _RENEWAL
+
     def _meet(self, request: Request) -> None:
         """Let in who comes from a page of ours, and not too often: what follows costs the provider something."""
         if not allowed_origin(request.headers, self._s.settings.origins):
             raise NotAllowed(problem="Pages of this origin may not sign anybody in here.")
         self._s.handshakes.take(real(request.client.host if request.client else None))
 
-    def _keep(self, response: Response, name: str, value: str, seconds: int) -> None:
+    def _keep(self, response: Response, name: str, value: str, seconds: int | None, path: str = "/") -> None:
         response.set_cookie(
-            name, value, max_age=seconds, secure=self._secure, httponly=True, samesite="strict"
+            name, value, max_age=seconds, path=path, secure=self._secure, httponly=True, samesite="strict"
         )
 
     def _forget(self, response: Response, names: Iterable[str]) -> None:
         for name in names:
             self._keep(response, name, "", 0)
+
+    def _forget_renewals(self, response: Response, names: Iterable[str]) -> None:
+        for name in names:
+            self._keep(response, name, "", 0, _RENEWED_AT)
 
 
 def _begun(state: str, kept: str | None) -> Begun:

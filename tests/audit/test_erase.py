@@ -19,7 +19,7 @@ from tests.databases import Database
 from tests.log.nodes import GENERAL, KEY_ENCRYPTION_KEY, Node, message, node, stored
 
 if TYPE_CHECKING:
-    from service.log.append import Placed
+    from service.log.batch import Placed
 
 
 async def erase(one: Node, person: str = "alice", by: str = "root") -> Erasure:

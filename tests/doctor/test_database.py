@@ -17,6 +17,8 @@ from service.doctor.log import NEEDED
 from service.log.schema import ROLES
 from service.settings import Settings
 from tests.databases import Database
+from tests.doctor.conftest import Swallowing
+from tests.proxies import proxied
 from tests.whole.client import client
 from tests.whole.processes import environment, running
 
@@ -223,6 +225,27 @@ async def test_a_clock_that_goes_wrong_is_found(
     level, sentence = said(await examine(database), "clock")
     assert level is Level.WARN
     assert words in sentence
+
+
+async def test_a_pooler_that_lets_no_notice_through_is_found(database: Database) -> None:
+    def swallowing(host: str, port: int) -> Swallowing:
+        return Swallowing(host, port).about(b"onrecord_doctor_")
+
+    async with proxied(database.app_url, swallowing) as (_, url):
+        found = await examine(database, ONRECORD_DATABASE_URL=url, ONRECORD_DATABASE_TIMEOUT="2")
+    level, words = said(found, "notices")
+    assert level is Level.FAIL
+    assert words.startswith("NOTIFY is not heard: a pooler in between")
+    assert said(found, "schema")[0] is Level.OK, "the rest is looked at"
+
+
+async def test_settings_that_will_be_regretted_are_told(database: Database) -> None:
+    found = await examine(database, ONRECORD_REDIS_URL="", ONRECORD_BUS_KEY="")
+    assert said(found, "tokens")[1].startswith("ONRECORD_JWT_ISSUER and ONRECORD_JWT_AUDIENCE not set")
+    assert said(found, "bus")[1].startswith("ONRECORD_REDIS_URL is not set")
+    assert {said(found, name)[0] for name in ("tokens", "bus")} == {Level.WARN}
+    found = await examine(database, ONRECORD_REDIS_URL="redis://127.0.0.1:1/0", ONRECORD_BUS_KEY="")
+    assert (said(found, "bus key")[0], found["bus key"][0].code) == (Level.FAIL, 2)
 
 
 async def test_too_few_connections_for_another_node_are_found(database: Database) -> None:

@@ -10,7 +10,9 @@ from service.doctor import redis
 from service.doctor.finding import Finding, Level
 from service.live.envelope import channel_prefix
 from service.settings import Settings
+from tests.doctor.conftest import Swallowing
 from tests.live.brokers import Broker, broker
+from tests.proxies import proxied
 
 KEY = b"k" * 32
 
@@ -84,6 +86,25 @@ async def test_a_login_that_may_only_publish_and_hear_is_enough(server: Broker, 
     found = await examine(server.url.replace("//", "//node:secret@"))
     assert {one.level for one in found.values()} == {Level.OK}
     assert found["redis"].words.endswith("does not let this login ask what it is.")
+
+
+async def test_a_login_that_may_not_publish_is_told_what_it_may_not(server: Broker, client: "Redis") -> None:
+    commands = ["-@all", "+ping", "+subscribe", "+unsubscribe"]
+    await client.acl_setuser("node", enabled=True, passwords=["+secret"], channels=["*"], commands=commands)
+    finding = (await examine(server.url.replace("//", "//node:secret@")))["redis"]
+    assert (finding.level, finding.code) == (Level.FAIL, 3)
+    assert finding.words.startswith(f"127.0.0.1:{server.port} refuses this login: ")
+    assert "publish" in finding.words
+
+
+async def test_a_server_that_swallows_what_is_published_is_found(server: Broker) -> None:
+    def swallowing(host: str, port: int) -> Swallowing:
+        return Swallowing(host, port).about(b"heard?")
+
+    async with proxied(f"{server.url}/", swallowing) as (_, url):
+        finding = (await examine(url))["publish"]
+    assert finding.level is Level.FAIL
+    assert finding.words == "A message published was not heard within 1 s."
 
 
 async def test_nodes_that_sign_with_another_key_are_found(server: Broker, client: "Redis") -> None:

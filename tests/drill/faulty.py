@@ -17,7 +17,7 @@ from service.domain import room
 from service.domain.events import MessagePosted
 from service.live.feed import Feed
 from service.live.tail import Tail
-from service.log import append
+from service.log import batch as batches
 from service.log.append import Appender
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ def ack_before_commit() -> None:
             connection = await self._connected()
             transaction = connection.transaction()
             await transaction.start()
-            rows = await connection.fetch(append._APPEND, *append.arguments(entries, self._known_head))
+            rows = await connection.fetch(batches.APPEND, *batches.arguments(entries, self._known_head))
             for (entry, future), placed in zip(
-                batch, append.read_batch(entries, rows, self._mapper).placed, strict=True
+                batch, batches.read_batch(entries, rows, self._mapper).placed, strict=True
             ):
                 if entry.events and isinstance(entry.events[0], MessagePosted):
                     future.set_result(placed)
@@ -71,11 +71,11 @@ def ack_before_commit() -> None:
 def deliver_before_commit() -> None:
     """Listeners are sent what is about to be committed."""
 
-    async def commit(self: Appender, entries: list[append.Entry]) -> list[Any]:
+    async def commit(self: Appender, entries: list[batches.Entry]) -> list[Any]:
         connection = await self._connected()
         async with connection.transaction():
-            rows = await connection.fetch(append._APPEND, *append.arguments(entries, self._known_head))
-            self._placed(append.read_batch(entries, rows, self._mapper))
+            rows = await connection.fetch(batches.APPEND, *batches.arguments(entries, self._known_head))
+            self._placed(batches.read_batch(entries, rows, self._mapper))
         return rows
 
     Appender._commit = commit  # type: ignore[method-assign] # the bug

@@ -12,7 +12,8 @@ import msgspec
 
 from service.domain.events import Event, MemberJoined, MessagePosted, Recorded, RoomOpened
 from service.domain.streams import SETTINGS, room_stream, user_subject
-from service.log.append import Appender, Batch, Entry, Placed
+from service.log.append import Appender
+from service.log.batch import Batch, Entry, Placed
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper
 from service.log.read import LogReader

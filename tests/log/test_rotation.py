@@ -14,7 +14,7 @@ from service.audit import seal_keys
 from service.audit.erase import erase
 from service.domain.events import MessagePosted
 from service.log import rewrap as rewrapping
-from service.log.append import Entry
+from service.log.batch import Entry
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper, Stored
 from service.log.read import LogReader

@@ -14,7 +14,7 @@ from projections.projection import Projection
 from projections.runner import Runner
 from projections.spans import Span, events, tracked
 from service.domain.events import EVENTS, Event, Recorded
-from service.log.append import Placed
+from service.log.batch import Placed
 from tests.databases import Database
 from tests.log.nodes import Node, node
 

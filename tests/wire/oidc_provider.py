@@ -23,7 +23,7 @@ from tests.wire.provider import public, rsa, serving, signed
 
 CLIENT, AUDIENCE = "chat-page", "chat"
 CODE_HOLDS = 600
-EVERYTHING = ("/.well-known/openid-configuration", "/keys", "/authorize", "/token")
+EVERYTHING = ("/.well-known/openid-configuration", "/keys", "/authorize", "/token", "/revoke")
 
 
 @dataclass
@@ -33,6 +33,8 @@ class Grant:
     asked: dict[str, str]
     user: str
     until: float
+    good: set[str] = field(default_factory=set)
+    """Its refresh token: one at a time, and none once one was used twice (RFC 9700, 4.14.2)."""
 
 
 def _untouched(claims: dict[str, Any]) -> dict[str, Any]:
@@ -52,12 +54,16 @@ class OidcProvider:
     spoil_access: Callable[[dict[str, Any]], dict[str, Any]] = _untouched
     spoil_metadata: Callable[[dict[str, Any]], dict[str, Any]] = _untouched
     spoil_answer: Callable[[dict[str, Any]], dict[str, Any]] = _untouched
+    renewing: bool = False
+    """Whether it gives refresh tokens; each is good once."""
     broken: tuple[str, ...] = ()
     """The paths that answer 503."""
     asked: list[str] = field(default_factory=list)
     """The paths of all requests."""
     issuer: str = ""
     grants: dict[str, Grant] = field(default_factory=dict)
+    refreshing: dict[str, Grant] = field(default_factory=dict)
+    """Every refresh token that was ever given."""
 
     def routes(self) -> list[Route]:
         return [
@@ -65,6 +71,7 @@ class OidcProvider:
             Route("/keys", self._answering(self.keys)),
             Route("/authorize", self._answering(self.authorize), methods=["GET", "POST"]),
             Route("/token", self._answering(self.token), methods=["POST"]),
+            Route("/revoke", self._answering(self.revoke), methods=["POST"]),
         ]
 
     def _answering(self, endpoint: Callable[[Request], Any]) -> Callable[[Request], Any]:
@@ -82,6 +89,7 @@ class OidcProvider:
             "issuer": self.issuer,
             "authorization_endpoint": f"{self.issuer}/authorize",
             "token_endpoint": f"{self.issuer}/token",
+            "revocation_endpoint": f"{self.issuer}/revoke",
             "jwks_uri": f"{self.issuer}/keys",
             "response_types_supported": ["code"],
             # What a client that believes it would be lost by.
@@ -114,18 +122,43 @@ class OidcProvider:
         return RedirectResponse(f"{self.redirect_uri}?{query}", 302)
 
     async def token(self, request: Request) -> Response:
-        """Give tokens for a code, once."""
+        """Give tokens for a code or a refresh token, each once."""
         form = await _form(request)
         if not self._is_client(request, form):
             return JSONResponse({"error": "invalid_client"}, 401)
-        if form.get("grant_type") != "authorization_code":
+        if form.get("grant_type") not in ("authorization_code", "refresh_token"):
             return JSONResponse({"error": "unsupported_grant_type"}, 400)
-        grant = self.grants.pop(str(form.get("code")), None)
-        if grant is None or grant.until < time.time() or not _same(grant.asked, form):
+        again = form["grant_type"] == "refresh_token"
+        grant = self._refreshed(form) if again else self._asked_for(form)
+        if grant is None:
             return JSONResponse({"error": "invalid_grant"}, 400)
-        return JSONResponse(self.spoil_answer(self._tokens(grant)), headers={"Cache-Control": "no-store"})
+        answer = self._tokens(grant, None if again else grant.asked.get("nonce"))
+        return JSONResponse(self.spoil_answer(answer), headers={"Cache-Control": "no-store"})
 
-    def _tokens(self, grant: Grant) -> dict[str, Any]:
+    def _asked_for(self, form: dict[str, str]) -> Grant | None:
+        grant = self.grants.pop(str(form.get("code")), None)
+        good = grant is not None and grant.until >= time.time() and _same(grant.asked, form)
+        return grant if good else None
+
+    def _refreshed(self, form: dict[str, str]) -> Grant | None:
+        token = str(form.get("refresh_token"))
+        grant = self.refreshing.get(token)
+        if grant is None or token not in grant.good:
+            if grant is not None:
+                grant.good.clear()  # somebody has a copy
+            return None
+        return grant
+
+    async def revoke(self, request: Request) -> Response:
+        """Renew nothing by a token any more (RFC 7009)."""
+        form = await _form(request)
+        if not self._is_client(request, form):
+            return JSONResponse({"error": "invalid_client"}, 401)
+        if (grant := self.refreshing.get(str(form.get("token")))) is not None:
+            grant.good.clear()
+        return Response()
+
+    def _tokens(self, grant: Grant, nonce: str | None) -> dict[str, Any]:
         now = time.time()
         both = {"iss": self.issuer, "sub": grant.user, "iat": int(now), "exp": now + self.lifetime}
         access = signed(
@@ -135,7 +168,7 @@ class OidcProvider:
             **both,
             "aud": CLIENT,
             "azp": CLIENT,
-            "nonce": grant.asked.get("nonce"),
+            **({"nonce": nonce} if nonce else {}),
             "name": grant.user.title(),
             "at_hash": half_hash(access) if self.algorithm == "RS256" else None,
         }
@@ -145,7 +178,14 @@ class OidcProvider:
             "id_token": id_token,
             "token_type": "Bearer",
             "expires_in": int(self.lifetime),
+            **({"refresh_token": self._refresh_token(grant)} if self.renewing else {}),
         }
+
+    def _refresh_token(self, grant: Grant) -> str:
+        made = secrets.token_urlsafe(24)
+        grant.good = {made}
+        self.refreshing[made] = grant
+        return made
 
     def _is_client(self, request: Request, form: dict[str, str]) -> bool:
         if not self.secret:

@@ -12,12 +12,14 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from service.errors import NotAllowed, OnRecordError, Overloaded, ProviderAway, SignInInvalid
+from service.errors import NotAllowed, OnRecordError, Overloaded, ProviderAway, SignInInvalid, SignInOver
 from service.settings import PUBLISHED, Settings
 from service.wire import fetching, oidc
 from service.wire.auth import Tokens
+from service.wire.discovery import metadata_of
 from service.wire.keys import PublishedKeys
-from service.wire.oidc import Begun, Oidc, SignedInAs, metadata_of
+from service.wire.oidc import Begun, Oidc, SignedInAs
+from service.wire.renewals import Renewable
 from tests.wire.oidc_provider import AUDIENCE, CLIENT, EVERYTHING, OidcProvider, half_hash, oidc_provider
 from tests.wire.provider import ec, ed25519, rsa, signed
 
@@ -71,8 +73,8 @@ async def test_whoever_signs_in_at_the_provider_has_a_token_for_the_doors(
     audience: str, key: Any, algorithm: str, secret: str
 ) -> None:
     async with signing_in(audience, key=key, algorithm=algorithm, secret=secret) as (node, _):
-        identity, name, token = await sign_in(node)
-        assert (identity.user, name) == ("alice", "Alice")
+        identity, name, token, renewable = await sign_in(node)
+        assert (identity.user, name, renewable) == ("alice", "Alice", None)
         assert await node._tokens.verify(token) == identity
 
 
@@ -223,6 +225,7 @@ async def test_a_code_is_good_once_and_for_whoever_began() -> None:
     [
         claiming(issuer="https://id.example.com"),
         claiming(token_endpoint="http://id.example.com/token"),
+        claiming(revocation_endpoint="http://id.example.com/revoke"),
         claiming(authorization_endpoint="javascript:alert(1)"),
         claiming(token_endpoint=None),
         lambda _: {},
@@ -270,6 +273,85 @@ async def test_an_answer_without_tokens_is_trouble_and_no_refusal(spoil: Callabl
             await sign_in(node)
 
 
+async def renewable(node: Oidc) -> Renewable:
+    found = (await sign_in(node)).renewable
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("audience", "secret"), [(AUDIENCE, ""), (AUDIENCE, "a secret of the page"), (CLIENT, "")]
+)
+async def test_a_sign_in_is_renewed_as_often_as_the_provider_likes_and_by_each_refresh_token_once(
+    audience: str, secret: str
+) -> None:
+    async with signing_in(audience, renewing=True, secret=secret) as (node, provider):
+        first = await renewable(node)
+        assert first[:2] == ("alice", "Alice")
+        again = await node.renew(first)
+        assert (again.identity.user, again.name) == ("alice", "Alice")
+        assert await node._tokens.verify(again.token) == again.identity
+        assert again.renewable is not None
+        assert again.renewable.refresh_token != first.refresh_token
+        provider.renewing = False
+        kept = (await node.renew(again.renewable)).renewable
+        assert kept == again.renewable, "a provider that gives no other goes on with the same"
+        with pytest.raises(SignInOver):
+            await node.renew(first)
+        with pytest.raises(SignInOver):
+            await node.renew(again.renewable)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "audience", "error"),
+    [
+        ({"spoil_id": claiming(sub="bob")}, AUDIENCE, SignInInvalid),
+        ({"spoil_id": claiming(iss="https://id.example.com")}, AUDIENCE, SignInInvalid),
+        ({"spoil_id": claiming(aud="another-page")}, AUDIENCE, SignInInvalid),
+        ({"spoil_access": claiming(sub="bob"), "spoil_id": claiming(at_hash=None)}, AUDIENCE, SignInInvalid),
+        ({"spoil_access": claiming(exp=1), "spoil_id": claiming(at_hash=None)}, AUDIENCE, SignInInvalid),
+        (
+            {"spoil_access": claiming(scope="openid"), "spoil_id": claiming(at_hash=None)},
+            AUDIENCE,
+            NotAllowed,
+        ),
+        ({"spoil_answer": claiming(id_token=None)}, CLIENT, SignInInvalid),
+        ({"spoil_answer": resigned(_unsigned)}, AUDIENCE, SignInInvalid),
+        ({"spoil_answer": claiming(error="invalid_client")}, AUDIENCE, ProviderAway),
+        ({"spoil_answer": lambda _: {}}, AUDIENCE, ProviderAway),
+        ({"broken": EVERYTHING}, AUDIENCE, ProviderAway),
+    ],
+)
+async def test_a_sign_in_is_renewed_with_nothing_that_would_not_have_begun_it(
+    spoil: dict[str, Any], audience: str, error: type[OnRecordError]
+) -> None:
+    async with signing_in(audience, renewing=True) as (node, provider):
+        kept = await renewable(node)
+        for name, spoilt in spoil.items():
+            setattr(provider, name, spoilt)
+        with pytest.raises(error):
+            await node.renew(kept)
+
+
+async def test_an_id_token_may_be_missing_where_the_access_token_opens_the_doors() -> None:
+    async with signing_in(renewing=True) as (node, provider):
+        kept = await renewable(node)
+        provider.spoil_answer = claiming(id_token=None)
+        assert (await node.renew(kept)).name == "Alice"
+
+
+async def test_a_sign_in_that_ended_is_renewed_no_more_and_a_provider_away_holds_nobody_up() -> None:
+    async with signing_in(renewing=True) as (node, provider):
+        kept = await renewable(node)
+        provider.broken = EVERYTHING
+        await node.end(kept)
+        provider.broken = ()
+        kept = (await node.renew(kept)).renewable or kept
+        await node.end(kept)
+        with pytest.raises(SignInOver):
+            await node.renew(kept)
+
+
 async def test_a_provider_that_never_answers_holds_nobody_up_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.append(writer)
@@ -277,7 +359,7 @@ async def test_a_provider_that_never_answers_holds_nobody_up_twice(monkeypatch: 
     asked: list[asyncio.StreamWriter] = []
     monkeypatch.setattr(fetching, "READ_WITHIN", 0.3)
     async with signing_in() as (node, _), await asyncio.start_server(never, "127.0.0.1", 0) as server:
-        node._issuer = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        node._discovery._issuer = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         became = await asyncio.gather(*(node.begin() for _ in range(50)), return_exceptions=True)
         assert all(isinstance(one, ProviderAway) for one in became)
         assert len(asked) == 1
@@ -290,10 +372,10 @@ async def test_what_the_provider_says_of_itself_is_asked_for_once_in_a_while() -
         await asyncio.gather(*(node.begin() for _ in range(20)))
         await node.begin()
         assert provider.asked == ["/.well-known/openid-configuration"]
-        node._due_at = node._now()
+        node._discovery._due_at = node._discovery._now()
         await asyncio.gather(*(node.begin() for _ in range(20)))
         assert len(provider.asked) == 2
-        provider.broken, node._due_at = EVERYTHING, node._now()
+        provider.broken, node._discovery._due_at = EVERYTHING, node._discovery._now()
         await asyncio.gather(*(node.begin() for _ in range(20)))
         assert len(provider.asked) == 3, "what it said before holds, and it is not asked by each"
 

@@ -148,7 +148,7 @@ class Connection:
             self.close(Close.MALFORMED, "no upgrade is under way")
 
     async def _take_message(self, data: str | bytes) -> None:
-        if len(data) > self._settings.max_packet:
+        if _size(data) > self._settings.max_packet:
             self.close(Close.TOO_LARGE, "message too large")
             return
         self.busy = True
@@ -282,3 +282,8 @@ def frame(packet: bytes) -> bytes:
     """Return the WebSocket frame of a packet as it stands in a payload."""
     data = engineio.binary_of(packet)
     return text_frame(packet) if data is None else binary_frame(data)
+
+
+def _size(data: str | bytes) -> int:
+    """Return the bytes that a message takes, with the letter that says what it is."""
+    return 1 + len(data if isinstance(data, bytes) or data.isascii() else data.encode())
