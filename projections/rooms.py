@@ -52,15 +52,18 @@ class InvitationRow(msgspec.Struct, frozen=True):
     invited_at: datetime
 
 
-async def invitations(database: Database, mapper: Mapper, user: str) -> list[InvitationRow]:
-    """Return the rooms that a user is invited to, as of the log's head, by room.
+async def invitations(
+    database: Database, mapper: Mapper, user: str, *, after: str | None = None, limit: int | None = None
+) -> list[InvitationRow]:
+    """Return the rooms that a user is invited to, as of the log's head, by room, `after` exclusive.
 
     Raises:
         ProjectionBehind: one of the tables is too far behind the log.
     """
     async with snapshot(database, mapper, PROJECTION, memberships.PROJECTION) as now:
         tail = await now.tail("e.subject = :subject", subject=user_subject(user))
-        found = [row for row in await memberships.of_user(now, tail, user) if row.invited_at]
+        known = await memberships.of_user(now, tail, user)
+        found = _page([row for row in known if row.invited_at], after, limit)
         if not found:
             return []
         names = [row.room_id for row in found]
@@ -81,8 +84,10 @@ async def invitations(database: Database, mapper: Mapper, user: str) -> list[Inv
     ]
 
 
-async def summaries(database: Database, mapper: Mapper, user: str) -> list[SummaryRow]:
-    """Return the rooms that a user is a member of, as of the log's head, by room.
+async def summaries(
+    database: Database, mapper: Mapper, user: str, *, after: str | None = None, limit: int | None = None
+) -> list[SummaryRow]:
+    """Return the rooms that a user is a member of, as of the log's head, by room, `after` exclusive.
 
     Raises:
         ProjectionBehind: one of the tables is too far behind the log.
@@ -90,7 +95,8 @@ async def summaries(database: Database, mapper: Mapper, user: str) -> list[Summa
     used = (PROJECTION, memberships.PROJECTION, read_receipts.PROJECTION, message_rows.PROJECTION)
     async with snapshot(database, mapper, *used) as now:
         tail = await now.tail(_MINE, user=user, subject=user_subject(user), room=room_stream(""))
-        members = [row for row in await memberships.of_user(now, tail, user) if row.present]
+        known = await memberships.of_user(now, tail, user)
+        members = _page([row for row in known if row.present], after, limit)
         markers = await read_receipts.markers(now, tail, user)
         floors = {
             row.room_id: max(markers.get(row.room_id, 0), cast("int", row.joined_seq)) for row in members
@@ -100,6 +106,10 @@ async def summaries(database: Database, mapper: Mapper, user: str) -> list[Summa
         touched = await _touched(now, mine)
     overlay = _Overlay(now, mine, rows, touched, floors, user)
     return [overlay.summary(member, markers.get(member.room_id, 0)) for member in members]
+
+
+def _page(rows: list[MembershipRow], after: str | None, limit: int | None) -> list[MembershipRow]:
+    return [row for row in rows if after is None or row.room_id > after][:limit]
 
 
 async def _touched(now: Snapshot, tail: list[Row]) -> dict[message_rows.Key, MessageRow]:

@@ -15,7 +15,7 @@ import msgspec
 from service.audit import seal_keys, seals
 from service.audit.export import CannotExport, Tell, export
 from service.audit.notes import NoteInvalid
-from service.audit.prove import prove
+from service.audit.prove import extension, prove
 from service.audit.scope import OnePerson, OneRoom, Scope
 from service.audit.sealer import Sealer
 from service.audit.verify import Tampered, verify
@@ -120,6 +120,18 @@ def run_prove(settings: Settings, room: str, seq: int, *, reveal: bool) -> int:
     return _found(run())
 
 
+def run_extension(settings: Settings, older: str) -> int:
+    """`onrecord audit extension`: the proof that the record was only added to; 1 where it ends before."""
+
+    async def run() -> int:
+        async with _connection(settings) as connection:
+            keys = await seal_keys.load(connection, settings.key_encryption_key)
+            proof = await extension(connection, keys, older)
+        return _print(msgspec.json.format(msgspec.json.encode(proof)).decode() + "\n")
+
+    return _found(run())
+
+
 def run_export(settings: Settings, scope: Scope, place: Path) -> int:
     """`onrecord audit export`: a directory; progress on stderr, 1 where there is nothing to export."""
 
@@ -161,7 +173,7 @@ def _found(main: Coroutine[Any, Any, int]) -> int:
     except (seals.NotSealed, seal_keys.SealKeyInvalid, CannotExport, Refusal) as problem:
         return say(problem)
     except NoteInvalid as problem:
-        return say(f"The newest checkpoint was changed: {problem}. Run `onrecord audit verify`.")
+        return say(f"A checkpoint was changed, or is of another log: {problem}. Run `onrecord audit verify`.")
     except OSError as problem:
         if problem.filename is None:
             raise

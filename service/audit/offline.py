@@ -2,11 +2,13 @@
 
     onrecord-verify EXPORT_DIRECTORY [--key VKEY]...
     onrecord-verify PROOF.json [--key VKEY]...
+    onrecord-verify EXTENSION.json --since CHECKPOINT [--key VKEY]...
 
 It shares no code with the service and needs neither its keys nor a network, so it can be read in half an hour, copied
 to another machine and kept. It checks that every event shown is in the tree whose root a checkpoint names, that words
 are those committed to in the stored bytes, that what is shown to be read says what the stored bytes say, that a room's
-numbers have no gap, that no byte of any file was changed, and who signed. `--key` names a key that you kept, or a file
+numbers have no gap, that no byte of any file was changed, that the record was only added to since a checkpoint that you
+kept, and who signed. `--key` names a key that you kept, or a file
 with some; without it the keys that came along are believed, and said.
 
 The rule: what cannot be checked is wrong. Prints `ok N events` and ends with 0, or `bad`, a sentence, and ends with 1.
@@ -193,6 +195,31 @@ def includes(tree: Tree, index: int, leaf: bytes, path: list[bytes]) -> bool:
     return 0 <= index < tree.size and not last and leaf == tree.root
 
 
+def extends(old: Tree, new: Tree, path: list[bytes]) -> bool:
+    """Return whether a path proves that the new tree begins with the old one."""
+    if not 0 < old.size <= new.size:
+        return False
+    if old.size == new.size:
+        return not path and old.root == new.root
+    if not old.size & (old.size - 1):
+        path = [old.root, *path]
+    number, last = old.size - 1, new.size - 1
+    while number & 1:
+        number, last = number >> 1, last >> 1
+    was = now = path[0] if path else b""
+    for other in path[1:]:
+        if not last:
+            return False
+        if number & 1 or number == last:
+            was, now = node(other, was), node(other, now)
+            while number and not number & 1:
+                number, last = number >> 1, last >> 1
+        else:
+            now = node(now, other)
+        number, last = number >> 1, last >> 1
+    return not last and was == old.root and now == new.root
+
+
 def root_of(leaves: Iterable[bytes]) -> tuple[int, bytes]:
     """Return how many leaves there are, and the root of the tree of them."""
     count, peaks = 0, list[bytes]()
@@ -294,9 +321,35 @@ def load(text: str | bytes) -> Any:
     return json.loads(text, object_pairs_hook=once)
 
 
-def check_proof(path: Path, kept: list[str], say: Callable[[str], None]) -> int:
-    """Check the proof of one event; return how many that were."""
+def check_file_of_proof(path: Path, kept: list[str], since: Path | None, say: Callable[[str], None]) -> int:
+    """Check a proof of either kind; return how many events it is about."""
     proof = load(read(path))
+    if proof["format"] == "onrecord-extension/1":
+        return check_extension(proof, kept, since, say)
+    return check_proof(proof, kept, say)
+
+
+def check_extension(
+    proof: dict[str, Any], kept: list[str], since: Path | None, say: Callable[[str], None]
+) -> int:
+    """Check that the record was only added to since a checkpoint; return how many events are in it now."""
+    if proof.keys() != {"format", "older", "checkpoint", "path", "keys"}:
+        raise Bad("this is no proof that this version knows")
+    if since and read(since).decode() != proof["older"]:
+        raise Bad("the proof begins with another checkpoint than the one that you kept")
+    keys = trusted(proof["keys"], kept)
+    old, new = Tree(proof["older"], keys), Tree(proof["checkpoint"], keys)
+    if old.origin != new.origin or not extends(old, new, list(map(bytes.fromhex, proof["path"]))):
+        raise Bad("the record does not begin with what the older checkpoint is of: it was rewritten")
+    about(new, keys, kept, say)
+    say(f"It begins with the {old.size} events of the older checkpoint.")
+    if not since:
+        say("That came with it: compare it with the checkpoint that you keep, or name that with --since.")
+    return new.size
+
+
+def check_proof(proof: dict[str, Any], kept: list[str], say: Callable[[str], None]) -> int:
+    """Check the proof of one event; return how many that were."""
     if proof["format"] != "onrecord-proof/1" or proof.keys() != {"format", "event", "checkpoint", "keys"}:
         raise Bad("this is no proof that this version knows")
     keys = trusted(proof["keys"], kept)
@@ -457,12 +510,19 @@ def main() -> int:
     parser.add_argument(
         "--key", action="append", default=[], help="a vkey that you kept, or a file with some"
     )
+    parser.add_argument("--since", type=Path, help="a checkpoint that you kept, which an extension is of")
     args = parser.parse_args()
-    check = check_export if args.path.is_dir() else check_proof
+
+    def say(words: str) -> None:
+        print(printable(words), file=sys.stderr)
+
     try:
         named = [Path(key).read_text(encoding="utf-8") if Path(key).exists() else key for key in args.key]
         kept = [key for text in named for key in text.split()]
-        count = check(args.path, kept, lambda words: print(printable(words), file=sys.stderr))
+        if args.path.is_dir():
+            count = check_export(args.path, kept, say)
+        else:
+            count = check_file_of_proof(args.path, kept, args.since, say)
     except Bad as found:
         print(printable(f"bad: {found}."))
         return 1

@@ -1,10 +1,10 @@
-"""The proof of one event: that it is in the record that a checkpoint is of, for somebody who has nothing else."""
+"""Proofs for somebody who has nothing else: that an event is in the record, and that the record was only added to."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from service.audit import entry, leaf, seals
-from service.audit.merkle import inclusion
+from service.audit.merkle import consistency, inclusion
 from service.audit.seal_keys import SealKey
 from service.domain.streams import room_stream, stream_id
 from service.errors import MessageNotFound, RoomNotFound
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 FORMAT = "onrecord-proof/1"
+EXTENSION = "onrecord-extension/1"
 
 
 async def prove(
@@ -51,6 +52,29 @@ async def prove(
         if reveal
         else entry.closed(shown, index, path),
         "checkpoint": newest.note,
+        "keys": public(keys),
+    }
+
+
+async def extension(
+    connection: "asyncpg.Connection[Any]", keys: Sequence[SealKey], older: str
+) -> dict[str, Any]:
+    """Return the proof that the record of the newest checkpoint begins with that of an older one, as JSON.
+
+    Raises:
+        NotSealed: the record ends before the older checkpoint, or nothing is sealed.
+        NoteInvalid: one of the two is not of this log, or was changed.
+    """
+    old, newest = seals.read(older, keys).checkpoint, await seals.newest(connection, keys)
+    if newest is None or newest.checkpoint.size < old.size:
+        size = newest.checkpoint.size if newest else 0
+        raise seals.NotSealed(f"The record ends after {size} events; the checkpoint is of {old.size}.")
+    path = await seals.path(connection, consistency(old.size, newest.checkpoint.size))
+    return {
+        "format": EXTENSION,
+        "older": older,
+        "checkpoint": newest.note,
+        "path": [step.hex() for step in path],
         "keys": public(keys),
     }
 

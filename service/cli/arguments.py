@@ -129,6 +129,10 @@ def _add_proof(parts: "Words") -> None:
     prove.add_argument("--room", required=True, metavar="ROOM")
     prove.add_argument("--seq", required=True, type=_seq, metavar="N")
     prove.add_argument("--reveal", action="store_true", help="with what it says, to be checked without a key")
+    extension = _add(
+        parts, "extension", audit.extension, "the proof that the record was only added to, as JSON"
+    )
+    extension.add_argument("--since", required=True, type=Path, metavar="FILE", help="an older checkpoint")
     export = _add(parts, "export", audit.export, "a directory that `onrecord-verify` checks offline")
     export.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="new, or of an unfinished export"

@@ -65,6 +65,15 @@ def prove(args: argparse.Namespace) -> int:
     return run_prove(settings, args.room, args.seq, reveal=args.reveal)
 
 
+def extension(args: argparse.Namespace) -> int:
+    """The proof that the record was only added to."""
+    settings = settings_with("database_url", "key_encryption_key")
+    older = _read(args.since)
+    from service.proving import run_extension
+
+    return run_extension(settings, older)
+
+
 def export(args: argparse.Namespace) -> int:
     """A directory that stands for itself."""
     settings = settings_with("database_url", "key_encryption_key")

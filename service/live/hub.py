@@ -7,45 +7,31 @@ The rule: a listener joins a room with no await between "it has everything up to
 """
 
 import asyncio
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from service.domain.events import ENDINGS, MessagePosted, Recorded
-from service.domain.message import number_of, without_words
 from service.domain.room import RoomState, readable_until
 from service.domain.streams import room_of, room_stream
-from service.errors import Unavailable
+from service.live.arriving import Arriving
 from service.live.crowd import Crowd, Stretch
 from service.live.fanout import Fanout
 from service.live.feed import Feed
 from service.live.items import Encoders, Item
 from service.live.listener import Listener, Reach, report
 from service.live.mail import Mail
+from service.live.pages import PAGE, Pages
 from service.live.people import People, named_in
+from service.live.repairs import PATIENCE, Repairs
 from service.live.straight import Straight
 from service.live.turns import TURN
 from service.log.read import LogReader
 from service.measures import Histogram
 from service.protocol.events import Outgoing
 
-PATIENCE = 0.02
-"""Seconds to wait for an event that may be on its way, before the log is read for it."""
-
-REPAIR_PAUSE = 0.5
-"""Seconds between two looks at the log for an event that it does not show yet, or that cannot be read."""
-
-PAGE = 200
-"""Events read at once from the log to catch up."""
-
-SLICE = 128 * 1024
-"""Bytes written to one listener that catches up, before it has to have taken most of them."""
-
 MAX_IDLE_FEEDS = 1_000
 """Rooms kept in memory that nobody listens to; the least recently used goes first."""
-
-log = logging.getLogger("onrecord.hub")
 
 
 class Hub:
@@ -80,14 +66,23 @@ class Hub:
         self._idle: OrderedDict[str, None] = OrderedDict()
         self._loading: dict[str, tuple[asyncio.Task[Feed], list[Recorded]]] = {}
         self._crowds: dict[str, Crowd] = {}
-        self._arriving: dict[str, set[Listener]] = {}
-        self._repairs: dict[str, asyncio.Task[None]] = {}
-        self._repair_again: set[str] = set()
-        self.deliveries = 0
+        self._arriving = Arriving()
+        self._pages = Pages(reader, people, encoders)
+        self._repairs = Repairs(reader, people, self._in_use, self._take)
+        self._delivered = 0
         self.delays = Histogram()
-        self.gap_reads = 0
         self.on_follow: Callable[[str], None] = lambda _room: None
         self.on_unfollow: Callable[[str], None] = lambda _room: None
+
+    @property
+    def deliveries(self) -> int:
+        """Events times listeners."""
+        return self._delivered + self._pages.written
+
+    @property
+    def gap_reads(self) -> int:
+        """Looks at the log for what was missing."""
+        return self._repairs.looks
 
     def known_head(self, stream: str) -> int | None:
         """Return how far this node has a room's stream, None for any stream it does not follow."""
@@ -135,8 +130,7 @@ class Hub:
             if events and room not in self._feeds:
                 self.on_follow(room)
                 self._keep(feed)
-            self._advance(feed, events)
-            self._fanout.go()
+            self._take(feed, events)
             if len(events) < PAGE:
                 return feed
 
@@ -181,7 +175,7 @@ class Hub:
     def lacks(self, room: str, seq: int) -> None:
         """Have a room read from the log, soon, where `seq` is on the record and was not heard here."""
         if self.lags(room, seq):
-            self._repair(self._feeds[room], 0)
+            self._repairs.ask(self._feeds[room])
 
     def broadcast(self, room: str, outgoing: Outgoing, *, but: str | None = None) -> None:
         """Send something that is not part of the room's order to everyone who listens here, `but` one user."""
@@ -211,17 +205,17 @@ class Hub:
 
     def attended(self, most_members: int) -> Iterator[tuple[RoomState, set[Listener]]]:
         """Yield the rooms that somebody here listens to and that have so few members, each with its listeners."""
-        for room in self._crowds.keys() | self._arriving.keys():
+        for room in self._crowds.keys() | self._arriving.rooms:
             feed = self._feeds.get(room)
             if feed is not None and len(feed.state.members) <= most_members:
                 yield feed.state, self._attending(room)
 
     def _attending(self, room: str) -> set[Listener]:
-        return {*self._crowds.get(room, ()), *self._arriving.get(room, ())}
+        return {*self._crowds.get(room, ()), *self._arriving.of(room)}
 
     def arrive(self, listener: Listener, room: str) -> None:
         """Let a member hear what is not part of the room's order, while it still catches up; before its snapshots."""
-        self._arriving.setdefault(room, set()).add(listener)
+        self._arriving.add(listener, room)
 
     async def listen(self, listener: Listener, room: str, after: int | None) -> None:
         """Send a listener everything after a seq (None: nothing that is past), then let it hear the room live.
@@ -255,54 +249,20 @@ class Hub:
                     listener.left(room)
                     return
                 if end is None and (recent := feed.recent(reach.upto)) is not None:
-                    self._write_some(listener, recent, reach)
+                    self._pages.write_some(listener, recent, reach)
                     # A connection that ended in the very write that made it level takes nothing any more.
                     if reach.upto == feed.head and not listener.closing:
                         self._join(listener, feed, reach)
                         return
                 else:
-                    await self._send_page(listener, room, reach, feed.head if end is None else end)
+                    await self._pages.send(listener, room, reach, feed.head if end is None else end)
 
     def _end(self, feed: Feed, listener: Listener) -> int | None:
         return readable_until(feed.state, listener.user, self._now())
 
-    def _write_some(self, listener: Listener, items: Iterable[Item], reach: Reach) -> None:
-        """Write events until a slice is full, or until the listener takes no more."""
-        written = 0
-        for item in items:
-            if written >= SLICE or listener.closing:
-                break
-            frame = item.frame(listener.wire_format, listener.user)
-            listener.write(frame)
-            written += len(frame)
-            reach.upto = item.recorded.seq
-            self.deliveries += 1
-
-    async def _send_page(self, listener: Listener, room: str, reach: Reach, last: int) -> None:
-        """Send a page of the log up to a seq, paced."""
-        events = await self._reader.stream(room_stream(room), reach.upto, PAGE, last)
-        await self._people.load(named_in(events))
-        items = [
-            Item(recorded, self._people.name_of, self._encoders)
-            for recorded in await self._without_deleted(room, events)
-        ]
-        while items and not listener.closing:
-            self._write_some(listener, items, reach)
-            items = [item for item in items if item.recorded.seq > reach.upto]
-            await listener.drained()
-        if not events:  # nothing stands there, so nothing of it was written
-            report(listener, room, reach)
-            reach.after = reach.upto = last
-
-    async def _without_deleted(self, room: str, events: list[Recorded]) -> list[Recorded]:
-        """Return past events as whoever comes later is shown them: what was deleted since says nothing."""
-        said = {recorded.seq: number for recorded in events if (number := number_of(recorded)) is not None}
-        gone = await self._reader.deleted(room, set(said.values()))
-        return [without_words(one) if said.get(one.seq) in gone else one for one in events]
-
     def quit(self, listener: Listener, room: str) -> None:
         """Let a listener hear a room no more; nothing that is written to it from now on counts."""
-        if self._gone(listener, room):
+        if self._arriving.gone(listener, room):
             return
         crowd = self._crowds.get(room)
         if crowd is None or listener not in crowd:
@@ -315,18 +275,7 @@ class Hub:
 
     def forget(self, listener: Listener) -> None:
         """Let go of a listener that arrived somewhere and never began to listen."""
-        for room in [room for room, arriving in self._arriving.items() if listener in arriving]:
-            self._gone(listener, room)
-
-    def _gone(self, listener: Listener, room: str) -> bool:
-        """Forget that a listener arrived in a room; return whether it had."""
-        arriving = self._arriving.get(room, set())
-        if listener not in arriving:
-            return False
-        arriving.remove(listener)
-        if not arriving:
-            del self._arriving[room]
-        return True
+        self._arriving.forget(listener)
 
     def reset(self) -> None:
         """Forget every room, as when the log is not the one it was; the listeners are to be closed by the caller."""
@@ -362,9 +311,10 @@ class Hub:
     async def close(self) -> None:
         """Stop reading and writing."""
         self._fanout.stop()
-        tasks = [*self._repairs.values(), *(task for task, _ in self._loading.values())]
+        tasks = [task for task, _ in self._loading.values()]
         for task in tasks:
             task.cancel()
+        await self._repairs.close()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _load(self, room: str) -> Feed:
@@ -396,25 +346,33 @@ class Hub:
             self.on_unfollow(room)
 
     def _join(self, listener: Listener, feed: Feed, reach: Reach) -> None:
-        self._gone(listener, feed.room)
+        self._arriving.gone(listener, feed.room)
         if feed.room not in self._crowds:
             self._crowds[feed.room] = Crowd(feed.room, feed.head, self.straight, self._joining)
             self._idle.pop(feed.room, None)
         self._crowds[feed.room].add(listener, reach)
 
+    def _in_use(self, feed: Feed) -> bool:
+        return self._feeds.get(feed.room) is feed
+
+    def _take(self, feed: Feed, events: list[Recorded]) -> None:
+        """Deliver what was read of the log."""
+        self._advance(feed, events)
+        self._fanout.go()
+
     def _receive(self, feed: Feed, events: list[Recorded]) -> None:
         if all(self._people.knows(user) for user in named_in(events)):
             self._advance(feed, events)
             if feed.gap:
-                self._repair(feed, PATIENCE)
+                self._repairs.ask(feed, PATIENCE)
         else:
-            self._repair(feed, 0)
+            self._repairs.ask(feed)
 
     def _advance(self, feed: Feed, events: list[Recorded]) -> None:
         """Deliver what comes next of `events`, whose people are known."""
         items: list[Item] = []
         for recorded in feed.accept(events):
-            if self._feeds.get(feed.room) is not feed:
+            if not self._in_use(feed):
                 continue  # nobody listens to a feed that was dropped: its successor delivers
             item = Item(recorded, self._people.name_of, self._encoders)
             feed.remember(item)
@@ -427,13 +385,13 @@ class Hub:
     def _put(self, feed: Feed, items: list[Item], ended: str | None = None) -> None:
         """Have events written to all who listen, the last of which may have ended somebody's membership."""
         crowd = self._crowds.get(feed.room)
-        if items and crowd is not None and self._feeds.get(feed.room) is feed:
+        if items and crowd is not None and self._in_use(feed):
             crowd.put(items, ended)
             self._fanout.add(crowd)
 
     def _written(self, crowd: Crowd, stretch: Stretch) -> None:
         """Count what all who listen have now; a former member has heard the last, and hears nothing after it."""
-        self.deliveries += len(crowd) * len(stretch.items)
+        self._delivered += len(crowd) * len(stretch.items)
         now = self._now()
         for item in stretch.items:
             self.delays.observe((now - item.recorded.at).total_seconds())
@@ -441,38 +399,3 @@ class Hub:
             for listener in crowd.of_user(stretch.ended, stretch.last):
                 self.quit(listener, crowd.room)
                 listener.left(crowd.room)
-
-    def _repair(self, feed: Feed, patience: float) -> None:
-        if feed.room in self._repairs:
-            self._repair_again.add(feed.room)
-        else:
-            self._repairs[feed.room] = asyncio.create_task(self._read_missing(feed, patience))
-
-    async def _read_missing(self, feed: Feed, patience: float) -> None:
-        pause = patience
-        try:
-            while self._feeds.get(feed.room) is feed:
-                await asyncio.sleep(pause)
-                self._repair_again.discard(feed.room)
-                more = await self._read_on(feed)
-                if not more and not feed.gap and feed.room not in self._repair_again:
-                    return
-                pause = 0.0 if more else REPAIR_PAUSE
-        finally:
-            # Without an await after the last look, so that nothing which asks for a repair is passed over.
-            del self._repairs[feed.room]
-
-    async def _read_on(self, feed: Feed) -> bool:
-        """Deliver what the log has after a feed's head; return whether there is more."""
-        self.gap_reads += 1
-        try:
-            events = await self._reader.stream(room_stream(feed.room), feed.head, PAGE)
-            await self._people.load(named_in(events))
-        except Exception as error:
-            if not isinstance(error, Unavailable):  # of which the log's reader has told already
-                log.exception("repair_failed", extra={"room": feed.room})
-            self._repair_again.add(feed.room)
-            return False
-        self._advance(feed, events)
-        self._fanout.go()
-        return len(events) == PAGE

@@ -16,7 +16,8 @@ from collections.abc import Awaitable, Callable
 from service.domain.events import Recorded
 from service.domain.streams import RETENTION, room_of, user_of
 from service.errors import Unavailable
-from service.live.hub import PATIENCE, Hub
+from service.live.hub import Hub
+from service.live.repairs import PATIENCE
 from service.log.read import LogReader
 
 QUIET = 0.1

@@ -44,10 +44,11 @@ class MessageSendAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
 
 
 class RoomListAck(Ack, frozen=True, kw_only=True, rename="camel"):
-    """One's rooms, by room id, and those that one is invited to."""
+    """A page of one's rooms, and of those that one is invited to, together by room id."""
 
     rooms: list[RoomSummary]
     invitations: list[Invitation]
+    has_more: bool
 
 
 class RoomMembersAck(Ack, frozen=True, kw_only=True, rename="camel"):

@@ -185,9 +185,10 @@ class RoomRole(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbi
 
 
 class RoomList(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """List the rooms one is a member of, with unread counts."""
+    """List the rooms one is a member of, with unread counts; `after` is the last room id of the page before."""
 
     TYPE = "room:list"
+    after: RoomId | None = None
 
 
 class RoomMembers(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

@@ -128,7 +128,7 @@ export class Chat {
 
   /** The list of rooms anew; then this connection starts to hear those it does not hear yet, the open one first. */
   async refresh() {
-    const list = await this.#try(this.connection.send("room:list"));
+    const list = await this.#list();
     if (!list) return;
     const rooms = list.rooms.filter(({ roomId }) => !this.#left.has(roomId));
     this.#apply({ type: "room:list", rooms, invitations: list.invitations });
@@ -138,6 +138,20 @@ export class Chat {
       await this.#attach(roomId);
       await new Promise((resolve) => setTimeout(resolve, BETWEEN_JOINS_MS));
     }
+  }
+
+  /** Every page of it. */
+  async #list() {
+    const whole = { rooms: [], invitations: [] };
+    for (let after = {}, more = true; more; ) {
+      const page = await this.#try(this.connection.send("room:list", after));
+      if (!page) return undefined;
+      whole.rooms.push(...page.rooms);
+      whole.invitations.push(...page.invitations);
+      const ids = [...page.rooms, ...page.invitations].map(({ roomId }) => roomId);
+      [after, more] = [{ after: ids.sort().at(-1) }, page.hasMore];
+    }
+    return whole;
   }
 
   async #attach(roomId) {

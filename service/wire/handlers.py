@@ -16,6 +16,7 @@ from service.protocol.acks import AuthRefreshAck, MessageSendAck
 from service.protocol.events import timestamp
 from service.wire.auth import CHAT
 from service.wire.entering import Entering
+from service.wire.listing import Listing
 from service.wire.plain import PLAIN, as_command
 from service.wire.replies import Later, Reply
 from service.wire.said import ref_of, said
@@ -34,7 +35,7 @@ class Handlers:
         self._s = services
         self._views = views
         entering = Entering(services, views)
-        showing = Showing(views)
+        showing = Showing(views, Listing(services, views))
         self.by_type: dict[str, Handler] = {
             wire.RoomCreate.TYPE: entering.create,
             wire.RoomJoin.TYPE: entering.join,

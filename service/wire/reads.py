@@ -19,6 +19,7 @@ from service.protocol.pages import (
     RoomView,
 )
 from service.wire.endpoint import Read, Visitor
+from service.wire.listing import Listing
 from service.wire.services import Services
 from service.wire.showing import Showing
 from service.wire.views import Views
@@ -30,7 +31,7 @@ class Reads:
     def __init__(self, services: Services) -> None:
         self._s = services
         self._views = Views(services)
-        self._showing = Showing(self._views)
+        self._showing = Showing(self._views, Listing(services, self._views))
 
     async def public_rooms(self, _visitor: Visitor, query: DirectoryQuery) -> Directory:
         """List the public rooms, by id."""

@@ -10,6 +10,7 @@ from service.errors import Malformed
 from service.protocol import commands as wire
 from service.protocol.acks import MessageHistoryAck, RoomListAck, RoomMembersAck
 from service.protocol.events import Message
+from service.wire.listing import Listing
 from service.wire.session import Session
 from service.wire.views import Views
 
@@ -25,16 +26,17 @@ class Asker(Protocol):
 class Showing:
     """The commands that ask, over what is shown of rooms."""
 
-    def __init__(self, views: Views) -> None:
+    def __init__(self, views: Views, listing: Listing) -> None:
         self._views = views
+        self._listing = listing
 
-    async def list_rooms(self, asker: Asker, _frame: wire.RoomList) -> RoomListAck:
+    async def list_rooms(self, asker: Asker, frame: wire.RoomList) -> RoomListAck:
         """`room:list`."""
-        summaries = await self._views.summaries(asker.user)
-        for summary in summaries:
+        page = await self._listing.page(asker.user, frame.after)
+        for summary in page.rooms:
             if summary.last_message is not None:
                 note_page(asker, [summary.last_message])
-        return RoomListAck(rooms=summaries, invitations=await self._views.invitations(asker.user))
+        return page
 
     async def members(self, asker: Asker, frame: wire.RoomMembers) -> RoomMembersAck:
         """`room:members`."""

@@ -1,4 +1,4 @@
-"""What is shown of a room: members, receipts, pages of history, summaries, as payloads of the wire.
+"""What is shown of a room: members, receipts, pages of history, as payloads of the wire.
 
 The one place where the doors ask the read models. The rule: nothing is refused, and nothing is missing, because this
 node or the database was a moment behind.
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from projections import messages, read_receipts, rooms
+from projections import messages, read_receipts
 from projections.messages import MessageRow
 from projections.read_receipts import ReceiptRow
 from service.domain.room import RoomState
@@ -20,14 +20,12 @@ from service.gather import Gather
 from service.log.trouble import patiently
 from service.protocol.events import (
     History,
-    Invitation,
     MemberEntry,
     Members,
     Message,
     Reaction,
     Receipt,
     Receipts,
-    RoomSummary,
     timestamp,
 )
 from service.wire.services import Services
@@ -60,46 +58,13 @@ class Views:
         page = await self.read(messages.page, room, **which)
         await self._s.people.load(row.user_id for row in page.messages)
         shown = list(map(self.message, page.messages))
-        kept = _within(shown, self._budget, oldest=which.get("after") is not None)
+        kept = _within(shown, self.budget, oldest=which.get("after") is not None)
         return History(room_id=room, messages=kept, has_more=page.has_more or len(kept) < len(shown))
 
     @property
-    def _budget(self) -> int:
+    def budget(self) -> int:
         """Bytes of messages in one frame: a frame has to fit into the outbox with room to spare."""
         return self._s.settings.max_outbox // 2
-
-    async def summaries(self, user: str) -> list[RoomSummary]:
-        """Return a user's rooms with their unread counts.
-
-        Raises:
-            ProjectionBehind, Unavailable: the read models cannot be asked now.
-        """
-        found = await self.read(rooms.summaries, user)
-        await self._s.people.load(row.last_message.user_id for row in found if row.last_message)
-        shown = list(map(self._summary, found))
-        left = self._budget
-        for index, summary in enumerate(shown):
-            left -= len(msgspec.json.encode(summary.last_message))
-            if left < 0:
-                shown[index] = msgspec.structs.replace(summary, last_message=None)
-        return shown
-
-    async def invitations(self, user: str) -> list[Invitation]:
-        """Return the rooms that a user may join and has not joined yet.
-
-        Raises:
-            ProjectionBehind, Unavailable: the read models cannot be asked now.
-        """
-        return [
-            Invitation(
-                room_id=row.room_id,
-                name=row.name,
-                visibility=row.visibility,
-                by=row.invited_by,
-                at=timestamp(row.invited_at),
-            )
-            for row in await self.read(rooms.invitations, user)
-        ]
 
     async def ask(self, rule: Callable[[RoomState, str, datetime], T], room: str, user: str) -> T:
         """Ask a rule about a user in a room; nothing is refused on a state that another node may have outdated."""
@@ -176,21 +141,6 @@ class Views:
                 for emoji, users in row.reactions.items()
             ),
             pinned=row.pinned,
-        )
-
-    def _summary(self, row: rooms.SummaryRow) -> RoomSummary:
-        return RoomSummary(
-            room_id=row.room_id,
-            name=row.name,
-            visibility=row.visibility,
-            role=row.role,
-            head=row.head,
-            unread=row.unread,
-            mentions=row.mentions,
-            last_read=row.last_read,
-            last_message=self.message(row.last_message) if row.last_message else None,
-            topic=row.topic,
-            archived=row.archived,
         )
 
 

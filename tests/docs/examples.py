@@ -20,12 +20,12 @@ CLOSED: dict[Close, tuple[str, str]] = {
         "the node stood still, and others have taken over",
         "this node was taken for dead; come back",
     ),
-    Close.TOKEN_INVALID: ('`{"type":"connect","protocol":1}`', "a token is needed"),
+    Close.TOKEN_INVALID: ('`{"type":"connect","protocol":1}`', "The token is not valid: none was given."),
     Close.MALFORMED: ("`hello`", "not JSON"),
     Close.PROTOCOL_VERSION: ('`{"type":"connect","protocol":2}`', "this server speaks protocol 1"),
     Close.SUSPENDED: ("the account is suspended", "suspended"),
     Close.ERASED: ("the person is erased", "erased"),
-    Close.TOO_LARGE: ("a frame of more than 128 KiB", ""),
+    Close.TOO_LARGE: ("a frame of more than 128 KiB", "a message has at most 131072 bytes"),
 }
 """Per close code, what went before, and the reason that comes with it."""
 

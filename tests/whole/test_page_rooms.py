@@ -53,10 +53,10 @@ async def test_an_owner_names_a_room_says_what_it_is_for_closes_it_and_opens_it_
         await enter(bob, "Bob")
         assert not await bob.value("document.querySelector('#room-open').offsetParent")
         await write(alice, "#room-rename", "The <b>Lobby</b>", "#room-submit")
-        await bob.until("document.querySelector('#room-name').textContent === 'The <b>Lobby</b>'")
+        for tab in (alice, bob):
+            await tab.until("document.querySelector('#room-name').textContent === 'The <b>Lobby</b>'")
         await write(alice, "#room-retopic", "What everybody should know", "#room-submit")
         await bob.until("document.querySelector('#room-topic').textContent === 'What everybody should know'")
-        assert await alice.value("document.querySelector('#room-name').textContent") == "The <b>Lobby</b>"
         await alice.value("window.confirm = () => true")
         await click(alice, "#room-open")
         await click(alice, "#room-archive")

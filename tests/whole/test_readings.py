@@ -20,7 +20,7 @@ OPERATOR = "os:" + pwd.getpwuid(os.getuid()).pw_name
 
 
 READS = {"replay", "room", "person", "prove", "export"}
-SHOWS_NOBODY = {"checkpoint", "keys", "verify"}
+SHOWS_NOBODY = {"checkpoint", "extension", "keys", "verify"}
 ACTS = {"erase", "erase_again", "hold", "release", "retention", "expire"}
 SHOWS_WHAT_OPERATORS_DID = {"erasures", "holds"}
 

@@ -100,7 +100,7 @@ async def test_members_receipts_and_one_s_rooms_are_those_of_the_socket(general:
         assert [one["userId"] for one in answer.json()["members"]] == ["bob"]
         mine = promised(await http.get("/api/me/rooms"), "/api/me/rooms")
         listed = await bob.say("room:list")
-        assert mine == {name: listed[name] for name in ("rooms", "invitations")}
+        assert mine == {name: listed[name] for name in ("rooms", "invitations", "hasMore")}
         assert (mine["rooms"][0]["unread"], mine["rooms"][0]["mentions"]) == (4, 4)
         await bob.join("general")
         receipts = promised(await http.get("/api/rooms/general/receipts"), "/api/rooms/{roomId}/receipts")
@@ -210,7 +210,7 @@ async def test_whoever_left_reads_up_to_their_leave_here_too(general: Process) -
         page = (await http.get("/api/rooms/general/messages")).json()
         assert [one["messageId"] for one in page["messages"]] == [4, 5, 6, 7, 8]
         assert (await http.get("/api/rooms/general/members")).status_code == 403
-        assert (await http.get("/api/me/rooms")).json() == {"rooms": [], "invitations": []}
+        assert (await http.get("/api/me/rooms")).json() == {"rooms": [], "invitations": [], "hasMore": False}
 
 
 @pytest.mark.parametrize("path", EVERY_READ)
@@ -254,7 +254,7 @@ async def test_nobody_reads_without_a_good_token(node: Process, path: str) -> No
         ("/api/rooms/general/messages", "ref=r", "ref"),
         ("/api/rooms/general/messages", "type=message:send", "type"),
         ("/api/rooms/general/members", "after=no%20spaces", "after"),
-        ("/api/me/rooms", "after=general", "after"),
+        ("/api/me/rooms", "after=No!", "after"),
     ],
 )
 async def test_a_wrong_parameter_is_named(general: Process, path: str, query: str, parameter: str) -> None:

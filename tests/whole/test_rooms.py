@@ -1,5 +1,7 @@
 """Rooms over the wire: opened, joined, left, listed, and who may see what."""
 
+import json
+
 import pytest
 
 from tests.databases import Database
@@ -176,3 +178,30 @@ async def test_a_room_has_a_name_of_which_something_shows(node: Process) -> None
             assert refused.value.code == "malformed"
             assert "$.name" in refused.value.error["message"]
         assert not alice.events("room:updated")
+
+
+async def test_a_list_of_ever_so_many_rooms_comes_in_pages_that_fit_into_a_frame(database: Database) -> None:
+    most = 40_000
+    async with running(environment(database, ONRECORD_MAX_OUTBOX=str(most)), "serve") as node:
+        async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+            rooms = [f"r-{number:03}" for number in range(60)]
+            for room in rooms:
+                names = {"roomId": room, "name": "n" * 200, "visibility": "private"}
+                members = ["bob"] if room < "r-040" else []
+                await alice.say("room:create", **names, members=members)
+                await alice.say("room:update", roomId=room, topic="t" * 1_000)
+                if not members:
+                    await alice.say("room:invite", roomId=room, userId="bob")
+            await alice.post(rooms[0], "x" * 10_000)
+            found: list[str] = []
+            invited: list[str] = []
+            more, pages = True, 0
+            while more:
+                page = await bob.say("room:list", **({"after": found[-1]} if found else {}))
+                assert len(json.dumps(page)) < most
+                invited += [one["roomId"] for one in page["invitations"]]
+                found += sorted(one["roomId"] for one in (*page["rooms"], *page["invitations"]))
+                more, pages = page["hasMore"], pages + 1
+            assert found == rooms
+            assert pages > 1
+            assert invited == rooms[40:]

@@ -8,7 +8,9 @@ import time
 import pytest
 
 from service.embedded import Servers
+from service.protocol.close import Close
 from tests.databases import Database
+from tests.docs.examples import CLOSED
 from tests.log.nodes import until
 from tests.whole.client import client, raw
 from tests.whole.cluster import closings, sessions, still_open, two_nodes
@@ -159,6 +161,7 @@ async def test_a_node_that_stood_still_too_long_is_fenced_and_goes_on_as_another
             finally:
                 stopped.process.send_signal(signal.SIGCONT)
             assert await bob.closed() == 4011
+            assert bob.socket.close_reason == CLOSED[Close.FENCED][1]
             async with client(stopped.url, "bob", {"general": 0}) as again:
                 await again.until(lambda: again.events("room:user_joined", userId="bob"))
                 await until(lambda: len(closings(database, "bob")) == 2)

@@ -1,0 +1,85 @@
+"""Reading the log for what a room misses: an event that did not come, or one whose people are not known yet.
+
+The rule: one reading at a time for each room, and none ends while something is still asked for.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from service.domain.events import Recorded
+from service.domain.streams import room_stream
+from service.errors import Unavailable
+from service.live.feed import Feed
+from service.live.pages import PAGE
+from service.live.people import People, named_in
+from service.log.read import LogReader
+
+PATIENCE = 0.02
+"""Seconds to wait for an event that may be on its way, before the log is read for it."""
+
+REPAIR_PAUSE = 0.5
+"""Seconds between two looks at the log for an event that it does not show yet, or that cannot be read."""
+
+log = logging.getLogger("onrecord.hub")
+
+
+class Repairs:
+    """Reads what rooms miss, for as long as they are `in_use`, and has it `delivered`; `looks` counts readings."""
+
+    def __init__(
+        self,
+        reader: LogReader,
+        people: People,
+        in_use: Callable[[Feed], bool],
+        delivered: Callable[[Feed, list[Recorded]], None],
+    ) -> None:
+        self._reader = reader
+        self._people = people
+        self._in_use = in_use
+        self._delivered = delivered
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
+        self.looks = 0
+
+    async def close(self) -> None:
+        """Read no more."""
+        tasks = [*self._tasks.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def ask(self, feed: Feed, patience: float = 0.0) -> None:
+        """Have a room read, after so many seconds in which what is missing may come."""
+        if feed.room in self._tasks:
+            self._again.add(feed.room)
+        else:
+            self._tasks[feed.room] = asyncio.create_task(self._read_missing(feed, patience))
+
+    async def _read_missing(self, feed: Feed, patience: float) -> None:
+        pause = patience
+        try:
+            while self._in_use(feed):
+                await asyncio.sleep(pause)
+                self._again.discard(feed.room)
+                more = await self._read_on(feed)
+                if not more and not feed.gap and feed.room not in self._again:
+                    return
+                pause = 0.0 if more else REPAIR_PAUSE
+        finally:
+            # Without an await after the last look, so that nothing which asks for a repair is passed over.
+            del self._tasks[feed.room]
+
+    async def _read_on(self, feed: Feed) -> bool:
+        """Deliver what the log has after a feed's head; return whether there is more."""
+        self.looks += 1
+        try:
+            events = await self._reader.stream(room_stream(feed.room), feed.head, PAGE)
+            await self._people.load(named_in(events))
+        except Exception as error:
+            if not isinstance(error, Unavailable):  # of which the log's reader has told already
+                log.exception("repair_failed", extra={"room": feed.room})
+            self._again.add(feed.room)
+            return False
+        self._delivered(feed, events)
+        return len(events) == PAGE
