@@ -2,6 +2,7 @@
 
 from service.chat.judging import Judging
 from service.chat.markers import Markers
-from service.chat.submit import Chat, Receipt
+from service.chat.receipts import Receipt
+from service.chat.submit import Chat
 
 __all__ = ["Chat", "Judging", "Markers", "Receipt"]

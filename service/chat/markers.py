@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from service.chat.submit import Chat, Receipt, failed, receipt
+from service.chat.receipts import Receipt, failed, receipt
+from service.chat.submit import Chat
 from service.domain import reader, room
 from service.domain.commands import MoveReadMarker
 from service.domain.reader import ReaderState

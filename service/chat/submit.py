@@ -9,26 +9,24 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import msgspec
 
 from service.chat.lines import Lines
+from service.chat.receipts import Receipt, failed, receipt
 from service.domain import person, room
 from service.domain.commands import EditMessage, MessageCommand, NamePerson, PostMessage, RoomCommand
 from service.domain.content import check_content
 from service.domain.events import Event
 from service.domain.message import MessageState
 from service.domain.retention import scope_of
-from service.domain.streams import person_stream, room_of, room_stream
+from service.domain.streams import person_stream, room_stream
 from service.errors import (
     AccountErased,
     MessageNotFound,
-    NotAllowed,
-    OnRecordError,
     Overloaded,
-    RefConflict,
     Refusal,
     Unavailable,
 )
@@ -36,7 +34,7 @@ from service.live.feed import Feed
 from service.live.hub import Hub
 from service.live.people import People
 from service.log.append import Appender
-from service.log.batch import Entry, Outcome, Placed
+from service.log.batch import Entry, Placed
 from service.log.keys import KeyRing, PersonKey
 from service.log.mapper import Mapper
 from service.log.read import LogReader
@@ -52,20 +50,6 @@ contend for one message, each gets in half of the times.
 """
 
 log = logging.getLogger("onrecord.chat")
-
-
-class Receipt(msgspec.Struct, frozen=True):
-    """What a recorded command is acknowledged with: `nothing` was to do, or its ref was `known`, as of a retry."""
-
-    room: str
-    seq: int
-    at: datetime
-    outcome: Outcome
-
-    @property
-    def fresh(self) -> bool:
-        """Whether it is on the record since just now."""
-        return self.outcome == "appended"
 
 
 class _Attempt(msgspec.Struct):
@@ -286,23 +270,3 @@ class Chat:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def failed(outcome: Outcome, ref: str, refusal: Refusal | None) -> OnRecordError | None:
-    """Return the error that an outcome stands for, or None where the command was placed."""
-    match outcome:
-        case "appended" | "nothing" | "known":
-            return None
-        case "conflict":
-            return RefConflict(ref=ref)
-        case "key_gone":
-            return NotAllowed(problem="The words of this account were erased; it cannot write any more.")
-        case "refused" if refusal is not None:
-            return refusal
-        case _:
-            return Overloaded()
-
-
-def receipt(placed: Placed) -> Receipt:
-    """Return what a placed command is acknowledged with."""
-    return Receipt(room_of(placed.stream), placed.seq, cast("datetime", placed.at), placed.outcome)
