@@ -19,7 +19,7 @@ from service.wire.endpoint import Read
 from service.wire.openapi import EVERY_READ as EVERY_DESCRIBED
 from tests.databases import Database
 from tests.whole.client import Refused, client
-from tests.whole.processes import Process, environment, running, token
+from tests.whole.processes import Process, environment, run, running, token
 
 EVERY_READ = (
     "/api/rooms",
@@ -383,7 +383,9 @@ async def test_the_page_of_this_very_server_may_read(node: Process) -> None:
         assert (await http.get("/api/rooms")).status_code == 200
 
 
-async def test_the_documents_are_served_as_they_are_printed(node: Process) -> None:
+async def test_the_documents_are_served_as_they_are_printed(node: Process, database: Database) -> None:
+    for command, text in (("asyncapi", asyncapi_yaml()), ("openapi", openapi_yaml())):
+        assert (await run(environment(database), command))[:2] == (0, text)
     async with reader(node, None) as http:
         for path, text in (("/asyncapi.yaml", asyncapi_yaml()), ("/openapi.yaml", openapi_yaml())):
             answer = await http.get(path)
