@@ -18,7 +18,8 @@ from service import console, logs, supervise, workers
 from service.errors import OnRecordError
 from service.log import schema
 from service.metrics.endpoint import aside, open_to_strangers
-from service.node import node, traced
+from service.node import node
+from service.parts import traced
 from service.projecting import project, projector
 from service.proving import sealer
 from service.settings import Settings

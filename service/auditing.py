@@ -25,8 +25,8 @@ from service.log.keys import KeyRing
 from service.log.mapper import Mapper
 from service.log.past import PastReader
 from service.log.read import LogReader
-from service.node import pool
 from service.operator import operator
+from service.parts import pool
 from service.protocol.events import timestamp
 from service.protocol.past import Moment
 from service.settings import Settings

@@ -17,8 +17,8 @@ from service.console import print_json, say
 from service.domain.events import PersonErased
 from service.errors import PersonUnknown, ProjectionBehind, UnderLegalHold
 from service.log.mapper import Mapper
-from service.node import read_models
 from service.operator import operator
+from service.parts import read_models
 from service.protocol.commands import UserId
 from service.protocol.events import timestamp
 from service.protocol.pages import Ground

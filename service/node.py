@@ -5,41 +5,33 @@ there when a node begins: it listens, says that it is not ready, and is ready by
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import asyncpg
-from databases import Database
-
-from service import supervise
+from service import parts, supervise
 from service.audit import register
 from service.audit.erase import erase
 from service.audit.leaving import leave_rooms
 from service.audit.retention import expire
 from service.chat import Chat, Judging, Markers
-from service.live.bus import InProcessBackend, InProcessBus, Missed
-from service.live.envelope import Envelope, channel_prefix
+from service.live.bus import InProcessBus
 from service.live.hub import Hub
 from service.live.people import People
 from service.live.presence import Presence
-from service.live.relay import Relay
-from service.live.relay_backend import RelayBackend
 from service.live.straight import Straight
 from service.live.tail import Tail
 from service.live.typing import Typing
 from service.log import leases, notify, refs
-from service.log.append import Appender
-from service.log.batch import Batch
 from service.log.clock import Clock
 from service.log.keys import KeyRing
 from service.log.leases import Lease
 from service.log.mapper import Mapper
 from service.log.notify import Bell
 from service.log.past import PastReader
-from service.log.pool import CLOSE_WITHIN, Pool
+from service.log.pool import CLOSE_WITHIN
 from service.log.read import LogReader
 from service.log.readiness import Readiness
 from service.log.reaper import Reaper
@@ -49,16 +41,14 @@ from service.metrics.process import Pulse
 from service.scrape.lag import EVERY as LAG_EVERY
 from service.scrape.lag import Lag
 from service.scrape.node import NodeMetrics
-from service.settings import PUBLISHED, SHARED, Settings
+from service.settings import Settings
 from service.wire.attendance import Attendance
-from service.wire.auth import Tokens
 from service.wire.encoders import ENCODERS, JOINING
 from service.wire.handshakes import Handshakes
-from service.wire.keys import PublishedKeys, SharedSecret
+from service.wire.keys import PublishedKeys
 from service.wire.limits import Rate, SharedRate
 from service.wire.news import News, ReceiptsAgain
 from service.wire.oidc import Oidc
-from service.wire.renewals import Renewals
 from service.wire.services import Services
 from service.wire.sessions import Sessions
 from service.wire.standing import Standing
@@ -89,8 +79,8 @@ async def node(
         asyncpg.PostgresError: it answers that this login may not, or that there is no such database.
     """
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(pool(settings))
-        reads = await stack.enter_async_context(read_models(settings))
+        database = await stack.enter_async_context(parts.pool(settings))
+        reads = await stack.enter_async_context(parts.read_models(settings))
         readiness = Readiness(
             database, settings.database_timeout, allow_unsafe=settings.allow_unsafe_durability
         )
@@ -101,11 +91,11 @@ async def node(
         people = People(reader)
         clock = Clock(database, settings.database_timeout)
         hub = Hub(reader, people, ENCODERS, JOINING, Straight(), clock.now)
-        relay = await stack.enter_async_context(_relay(settings, bus or InProcessBus()))
+        relay = await stack.enter_async_context(parts.relay(settings, bus or InProcessBus()))
         hub.on_follow, hub.on_unfollow = relay.follow, relay.unfollow
         sessions = Sessions(settings.max_connections)
         telling = Telling(sessions, hub)
-        appender = _appender(settings, mapper, hub, relay, telling, traces)
+        appender = parts.appender(settings, mapper, hub, relay, telling, traces)
         chat = Chat(
             hub, appender, reader, people, keys, database,
             now=clock.now, max_content=settings.max_content,
@@ -126,8 +116,8 @@ async def node(
         visits, reaper = Visits(*recording), Reaper(*recording)
         presence = Presence(relay, hub, people, settings.disconnect_grace)
         typing = Typing(relay, hub, str(uuid4()), asyncio.get_running_loop().time)
-        verification_keys = _verification_keys(settings)
-        tokens = _tokens(settings, verification_keys)
+        verification_keys = parts.verification_keys(settings)
+        tokens = parts.tokens(settings, verification_keys)
         rate = Rate(settings.rate_per_second, settings.rate_burst, asyncio.get_running_loop().time)
         attendance = Attendance(sessions, presence, typing, visits)
         tally, pulse, lag = Tally(), Pulse(settings.node), Lag(database, settings.database_timeout)
@@ -137,7 +127,7 @@ async def node(
             sessions=sessions,
             tally=tally,
             appender=appender,
-            pools={"log": database, "reads": reads._backend._pool},  # noqa: SLF001 - see `_read_models`
+            pools={"log": database, "reads": reads._backend._pool},  # noqa: SLF001 - see `parts.read_models`
             lease=lease,
             visits=visits,
             hub=hub,
@@ -164,7 +154,7 @@ async def node(
             reads=reads,
             tokens=tokens,
             oidc=Oidc(settings, tokens) if settings.oidc_client_id else None,
-            renewals=_renewals(settings),
+            renewals=parts.renewals(settings),
             rate=rate,
             handshakes=Handshakes(
                 settings.handshake_rate, settings.handshake_burst, asyncio.get_running_loop().time
@@ -191,7 +181,7 @@ async def node(
                 ready=readiness.run,
                 tail=lambda: readiness.then(tail.run),
                 notify=lambda: notify.listen(
-                    _connecting(settings), [tail.wake, bell.ring], settings.database_timeout
+                    parts.connecting(settings), [tail.wake, bell.ring], settings.database_timeout
                 ),
                 receipts=receipts.run,
                 lease=lambda: readiness.then(lease.run),
@@ -236,97 +226,3 @@ async def _expire(database: Any, mapper: Mapper, settings: Settings) -> None:
 async def _purge(database: Any, deadline: float) -> None:
     await refs.purge(database, deadline)
     await leases.purge(database, deadline)
-
-
-@asynccontextmanager
-async def pool(settings: Settings) -> AsyncIterator[Any]:
-    """Give a pool of connections to the database, a `Pool`; the library's types part lent connections from others."""
-    made = Pool(settings.database_url, settings.pool_size, settings.database_timeout)
-    await made
-    try:
-        yield made
-    finally:
-        await made.leave()
-
-
-@asynccontextmanager
-async def read_models(settings: Settings) -> AsyncIterator[Database]:
-    """Give the read models' database, over a pool of ours: the library's own waits for ever for what broke."""
-    reads = Database(settings.database_url, min_size=0, max_size=1)
-    await reads.connect()
-    async with pool(settings) as ours:
-        await reads._backend._pool.close()  # noqa: SLF001 - it has no connection yet
-        reads._backend._pool = ours  # noqa: SLF001 - the library makes pools of asyncpg's class only
-        yield reads
-
-
-@asynccontextmanager
-async def _relay(settings: Settings, bus: InProcessBus) -> AsyncIterator[Relay]:
-    def backend(missed: Missed) -> InProcessBackend | RelayBackend:
-        if not settings.redis_url:
-            return InProcessBackend(bus, missed)
-        prefix = channel_prefix(settings.bus_key)
-        return RelayBackend(settings.redis_url, settings.redis_timeout, prefix, missed)
-
-    async with Relay(backend, Envelope(settings.bus_key, uuid4())) as relay:
-        yield relay
-
-
-@asynccontextmanager
-async def traced(settings: Settings) -> AsyncIterator["Traces | None"]:
-    """Give the traces of a process, None where nothing is traced; see `service.cli` for where the extra is missing."""
-    if not settings.traces_url:
-        yield None
-        return
-    from service.tracing import traces_to  # noqa: PLC0415 - an extra, which is not there for everybody
-
-    traces = traces_to(settings.traces_url, settings.node, settings.traces_ratio)
-    try:
-        yield traces
-    finally:
-        await traces.close()
-
-
-def _connecting(settings: Settings, **options: Any) -> Callable[[], Any]:
-    return lambda: asyncpg.connect(settings.database_url, timeout=settings.database_timeout, **options)
-
-
-def _appender(
-    settings: Settings, mapper: Mapper, hub: Hub, relay: Relay, telling: Telling, traces: "Traces | None"
-) -> Appender:
-    def placed(batch: Batch) -> None:
-        hub.deliver(batch.news)
-        relay.announce(batch.written)
-        telling.tell(batch.news)
-
-    # `chat_append` takes its lock first and looks afterwards: each look has to see what was committed by then.
-    isolation = {"default_transaction_isolation": "read committed"}
-    return Appender(
-        _connecting(settings, server_settings=isolation),
-        mapper,
-        known_head=hub.known_head,
-        placed=traces.placing(placed) if traces is not None else placed,
-        deadline=settings.database_timeout,
-    )
-
-
-def _verification_keys(settings: Settings) -> SharedSecret | PublishedKeys:
-    if settings.jwt_jwks:
-        return PublishedKeys(settings.jwt_jwks, asyncio.get_running_loop().time)
-    return SharedSecret(settings.jwt_secret)
-
-
-def _renewals(settings: Settings) -> Renewals | None:
-    if not settings.oidc_client_id:
-        return None
-    return Renewals(settings.key_encryption_key, settings.jwt_issuer or "", settings.oidc_client_id)
-
-
-def _tokens(settings: Settings, keys: SharedSecret | PublishedKeys) -> Tokens:
-    return Tokens(
-        keys,
-        settings.jwt_algorithms or (PUBLISHED if settings.jwt_jwks else SHARED),
-        issuer=settings.jwt_issuer,
-        audience=settings.jwt_audience,
-        leeway=settings.jwt_leeway,
-    )

@@ -15,7 +15,7 @@ from service.log.mapper import Mapper
 from service.metrics.endpoint import aside
 from service.metrics.exposition import Exposition
 from service.metrics.process import Pulse
-from service.node import traced
+from service.parts import traced
 from service.proving import sealer
 from service.scrape.projector import ProjectorMetrics
 from service.settings import Settings

@@ -116,6 +116,13 @@ def test_a_token_is_signed_with_the_development_key_of_the_data_directory(tmp_pa
     assert claims_of(outcome.out, keys.jwt_secret)["sub"] == "alice"
 
 
+def test_where_an_identity_provider_signs_the_tokens_no_other_is_made() -> None:
+    jwks = "https://id.example.com/keys"
+    outcome = onrecord("token", "--user", "alice", ONRECORD_JWT_SECRET=SECRET, ONRECORD_JWT_JWKS=jwks)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("ONRECORD_JWT_JWKS is set, so the identity provider signs the tokens")
+
+
 def test_without_a_key_there_is_no_token(tmp_path: Path) -> None:
     outcome = onrecord("token", "--user", "alice", ONRECORD_DATA_DIR=str(tmp_path))
 

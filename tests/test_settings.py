@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from service.development import default_data_dir
-from service.settings import BY_VARIABLE, Settings, SettingsInvalid
+from service.environment import SettingsInvalid
+from service.settings import BY_VARIABLE, Settings
 from service.settings_table import table
 
 SECRET = "s" * 32

@@ -17,7 +17,7 @@ from types import FrameType
 from service.cli.arguments import parser
 from service.cli.commands import WrongUsage
 from service.development import DataDirUnusable
-from service.settings import SettingsInvalid
+from service.environment import SettingsInvalid
 
 DONE, FOUND, WRONG, UNREACHABLE = 0, 1, 2, 3
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}

@@ -83,6 +83,7 @@ def dev(_args: argparse.Namespace) -> int:
         raise WrongUsage(
             "`onrecord dev` has a sign-in of its own; ONRECORD_OIDC_* goes with `onrecord serve`."
         )
+    _check_tokens(settings)
     _check_port(settings)
     place = development.prepare(settings.data_dir)
     try:
@@ -249,6 +250,10 @@ def _print_document(text: str) -> int:
 def token(args: argparse.Namespace) -> int:
     """A signed token, for whoever has the key."""
     settings = Settings.from_env()
+    if settings.jwt_jwks:
+        raise WrongUsage(
+            "ONRECORD_JWT_JWKS is set, so the identity provider signs the tokens: one of this key would let nobody in."
+        )
     secret = settings.jwt_secret
     if not secret:
         known = development.known_keys(settings.data_dir)

@@ -9,7 +9,7 @@ import pytest
 from service.embedded import Servers
 from tests.databases import Database
 from tests.whole.client import Client, raw
-from tests.whole.processes import Process, environment, running
+from tests.whole.processes import Process, environment, run, running
 from tests.whole.test_page import newcomer
 from tests.wire.provider import AUDIENCE, ISSUER, provider, rsa
 
@@ -82,6 +82,9 @@ async def test_there_are_no_demo_names_where_an_identity_provider_signs_the_toke
             "ONRECORD_JWT_ISSUER": ISSUER,
             "ONRECORD_JWT_AUDIENCE": AUDIENCE,
         }
+        half = newcomer(place) | {"ONRECORD_JWT_JWKS": published.url}
+        code, _, words = await run(half, "dev")
+        assert (code, words[:46]) == (2, "ONRECORD_JWT_ISSUER and ONRECORD_JWT_AUDIENCE ")
         async with running(newcomer(place) | trusting, "dev") as dev, httpx.AsyncClient() as http:
             refused = await http.post(f"{dev.address}/dev/token", json={"userId": "alice"})
             assert (refused.status_code, refused.json()["code"]) == (403, "not_allowed")

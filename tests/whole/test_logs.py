@@ -9,6 +9,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -22,6 +23,9 @@ from tests.databases import Database
 from tests.proxies import Proxy, proxied
 from tests.whole.client import Client, Refused, client, raw
 from tests.whole.processes import Process, environment, run, running, token
+from tests.whole.test_sign_in import begin, settings, signing_in, visit
+from tests.wire.oidc_provider import AUDIENCE
+from tests.wire.provider import signed
 
 MARK = "kumquat"
 PASSWORD = f"{MARK}-database-password"
@@ -162,6 +166,63 @@ async def test_whatever_happens_is_said_in_lines_of_json_without_words_or_secret
     assert events >= {"connected", "disconnected", "bus_lost", "append_retry", "projection_waits"}
     ended = {line["reason"] for line in lines if line["event"] == "disconnected"}
     assert ended >= {"client", "malformed", "connection_lost"}
+
+
+async def test_signing_in_erasing_and_looking_for_faults_leaves_no_word_or_secret_in_the_logs(
+    database: Database,
+) -> None:
+    """With an identity provider: every code, token and cookie that was given is searched for, too."""
+    secret = f"{MARK}-client-secret"
+    more = {"ONRECORD_OIDC_CLIENT_SECRET": secret}
+    async with (
+        signing_in(database, more, renewing=True, secret=secret) as (node, provider),
+        httpx.AsyncClient(base_url=node.address) as http,
+    ):
+        provider.spoil_id = lambda claims: claims | {"name": f"{MARK} Alice"}
+        given = [secret]
+        back = await visit(await begin(http), user="alice")
+        told = (await http.post("/signin/finish", json=back)).json()
+        given += [back["code"], back["state"], told["token"], *map(str, http.cookies.values())]
+        renewed = (await http.post("/signin/renew", json={"renewal": told["renewal"]})).json()
+        given += [renewed["token"], *map(str, http.cookies.values())]
+        for wrong in ({"code": MARK}, {"error": MARK}, {"error": "access_denied"}, {"iss": MARK}):
+            back = await visit(await begin(http), user="alice")
+            assert (await http.post("/signin/finish", json=back | wrong)).status_code >= 400
+        provider.spoil_answer = lambda answer: answer | {"error": f"{MARK} {MARK}", "error_description": MARK}
+        assert (await http.post("/signin/renew", json={"renewal": told["renewal"]})).status_code == 503
+        provider.spoil_answer = lambda answer: answer | {"id_token": MARK}
+        assert (await http.post("/signin/renew", json={"renewal": told["renewal"]})).status_code == 401
+        async with raw(node.url) as socket:
+            await socket.send(json.dumps({"type": "connect", "protocol": 1, "token": renewed["token"]}))
+            await socket.recv()
+            await socket.send(json.dumps({"type": "room:join", "ref": "1", "roomId": "open"}))
+            said = {"type": "message:send", "ref": "2", "roomId": "open", "content": f"{MARK} message"}
+            await socket.send(json.dumps(said))
+            while json.loads(await socket.recv()).get("ref") != "2":
+                pass
+        admin = signed(provider.key, "RS256", iss=provider.issuer, aud=AUDIENCE, sub="root", scope="admin")
+        given += [admin, *provider.refreshing]
+        erased = await http.post(
+            "/admin/people/alice/erase",
+            json={"ground": f"{MARK} asked"},
+            headers={"Authorization": f"Bearer {admin}"},
+        )
+        assert erased.status_code in (200, 503), (
+            erased.text
+        )  # 503: no projector runs, so who was where is not known
+        env = settings(database, provider, **more)
+        code, out, err = await run(env, "doctor")
+        assert code in (0, 1), err
+    for word in (MARK, *given):
+        assert not [line for line in [*node.words, out, err] if word in line], word
+    lines = [json.loads(line) for line in node.words]
+    assert {line["event"] for line in lines} >= {
+        "connected",
+        "disconnected",
+        "signin_failed",
+        "signin_refused",
+    }
+    assert all(re.fullmatch(r"[a-z_]+", line["event"]) for line in lines), "one event, by its name, a line"
 
 
 @contextlib.contextmanager

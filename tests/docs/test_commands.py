@@ -1,0 +1,64 @@
+"""What the documents tell an operator to type or to look at is there: commands, options, settings, metrics, scripts."""
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+from service.cli.arguments import parser
+from service.metrics.catalogue import CATALOGUE
+from service.settings import BY_VARIABLE
+from tests.whole.processes import ROOT
+
+DOCUMENTS = [ROOT / "README.md", ROOT / "docker-compose.yml", *sorted((ROOT / "docs").glob("*.md"))]
+ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
+SAID = re.compile(r"`(?:\w+=\S+ )*onrecord ([a-z][^`]*)`|^ {4}(?:\w+=\S+ )*onrecord ([a-z].*)$", re.MULTILINE)
+
+documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+
+
+def options_of(words: list[str]) -> set[str]:
+    """Return the options of the command that these words begin with.
+
+    Raises:
+        KeyError: there is no such command.
+    """
+    found: argparse.ArgumentParser = parser()
+    while subcommands := [one for one in found._actions if isinstance(one, argparse._SubParsersAction)]:
+        if not words:  # a family of commands, named as such
+            return set()
+        found = subcommands[0].choices[words.pop(0)]
+    return set(found._option_string_actions)
+
+
+@documents
+def test_every_command_in_a_document_is_one_with_these_options(document: Path) -> None:
+    for found in SAID.finditer(document.read_text()):
+        said = " ".join((found[1] or found[2]).split("#")[0].split())
+        for one in said.split(" | ")[:1]:  # `a | b`: the second stands for another of the same kind
+            words = [word for word in re.findall(r"[\w-]+", one) if not word.startswith("-")]
+            assert set(re.findall(r"(?<!\S)\[?\(?(--[a-z-]+)", one)) <= options_of(words), said
+
+
+@documents
+def test_every_setting_in_a_document_is_one(document: Path) -> None:
+    named = set(re.findall(r"\bONRECORD_[A-Z0-9_]*[A-Z0-9]\b(?![_*])", document.read_text()))
+    assert named <= set(BY_VARIABLE)
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, ALERTS], ids=lambda path: path.name)
+def test_every_metric_in_a_document_is_one(document: Path) -> None:
+    named = set(
+        re.findall(r"\bonrecord_[a-z_]+_(?:seconds|total|bytes|info|events|age)\w*\b", document.read_text())
+    )
+    known = {f"{name}{end}" for name in CATALOGUE for end in ("", "_bucket", "_count", "_sum")}
+    assert named <= known
+
+
+@documents
+def test_every_script_and_target_in_a_document_is_there(document: Path) -> None:
+    text = document.read_text()
+    assert all((ROOT / name).exists() for name in re.findall(r"`((?:scripts|deploy|bench)/[\w./-]+)", text))
+    targets = set(re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
