@@ -4,7 +4,7 @@ Each module is one read model: how its rows follow from the log, and what is ask
 log's head when it came (`tail`); only `runner` and `check` write.
 """
 
-from projections import activity, memberships, messages, read_receipts, rooms
+from projections import activity, memberships, messages, read_receipts, rooms, tallies
 from projections.projection import Projection
 
 PROJECTIONS: tuple[Projection, ...] = (
@@ -13,5 +13,6 @@ PROJECTIONS: tuple[Projection, ...] = (
     read_receipts.PROJECTION,
     rooms.PROJECTION,
     activity.PROJECTION,
+    tallies.PROJECTION,
 )
 """Every read model."""

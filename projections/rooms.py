@@ -1,14 +1,13 @@
 """The rooms: how each looks to one of its members, and to somebody who is invited. Their rows: `room_rows`."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import cast
 
 import msgspec
 from databases import Database
 
-from projections import memberships, message_rows, read_receipts
+from projections import memberships, message_rows, read_receipts, tallies
 from projections.memberships import MembershipRow
 from projections.message_rows import MessageRow
 from projections.room_rows import COLUMNS, PROJECTION, ROWS, RoomRow
@@ -92,7 +91,7 @@ async def summaries(
     Raises:
         ProjectionBehind: one of the tables is too far behind the log.
     """
-    used = (PROJECTION, memberships.PROJECTION, read_receipts.PROJECTION, message_rows.PROJECTION)
+    used = (PROJECTION, *(one.PROJECTION for one in (memberships, read_receipts, message_rows, tallies)))
     async with snapshot(database, mapper, *used) as now:
         tail = await now.tail(_MINE, user=user, subject=user_subject(user), room=room_stream(""))
         known = await memberships.of_user(now, tail, user)
@@ -101,51 +100,25 @@ async def summaries(
         floors = {
             row.room_id: max(markers.get(row.room_id, 0), cast("int", row.joined_seq)) for row in members
         }
-        rows = await now.fetch(_SUMMARIES, rooms=list(floors), floors=list(floors.values()), user=user)
+        rows = await now.fetch(_SUMMARIES, rooms=list(floors))
         mine = [row for row in tail if row["stream"].removeprefix(room_stream("")) in floors]
-        touched = await _touched(now, mine)
-    overlay = _Overlay(now, mine, rows, touched, floors, user)
-    return [overlay.summary(member, markers.get(member.room_id, 0)) for member in members]
+        unread = await tallies.unread(now, mine, floors, user)
+    overlay = _Overlay(now, mine, rows)
+    return [overlay.summary(row, markers.get(row.room_id, 0), unread[row.room_id]) for row in members]
 
 
 def _page(rows: list[MembershipRow], after: str | None, limit: int | None) -> list[MembershipRow]:
     return [row for row in rows if after is None or row.room_id > after][:limit]
 
 
-async def _touched(now: Snapshot, tail: list[Row]) -> dict[message_rows.Key, MessageRow]:
-    """Return the messages in the table that the tail has something about."""
-    lacking = now.lacking(tail, message_rows.PROJECTION, sealed=_SAID)
-    about = {message_rows.key_of(one) for one in lacking if not isinstance(one.event, MessagePosted)}
-    if not about:
-        return {}
-    rooms, numbers = zip(*about, strict=True)
-    found = await now.fetch(_TOUCHED, rooms=list(rooms), numbers=list(numbers))
-    return {(row["room_id"], row["id"]): message_rows.row_of(row) for row in found}
-
-
 class _Overlay:
     """What the log's tail says about some rooms beyond their tables."""
 
-    def __init__(
-        self,
-        now: Snapshot,
-        tail: list[Row],
-        rows: Iterable[Row],
-        touched: dict[message_rows.Key, MessageRow],
-        floors: Mapping[str, int],
-        user: str,
-    ) -> None:
+    def __init__(self, now: Snapshot, tail: list[Row], rows: Iterable[Row]) -> None:
         self._rows = {row["room_id"]: row for row in rows}
         known = ROWS.by_key(row for row in self._rows.values() if row["head"] is not None)
         self.rooms = ROWS.fold(known, now.lacking(tail, PROJECTION, sealed=_SAID))
         lacking = now.lacking(tail, message_rows.PROJECTION, sealed=_SAID)
-        after = message_rows.fold(dict(touched), lacking)
-        self.unread: Counter[str] = Counter()
-        self.mentions: Counter[str] = Counter()
-        for found, one in ((after, 1), (touched, -1)):
-            for row in _unread(found.values(), floors, user):
-                self.unread[row.room_id] += one
-                self.mentions[row.room_id] += one if user in row.mentions else 0
         self.last = self._last_messages(now, tail, lacking)
 
     def _last_messages(
@@ -170,29 +143,22 @@ class _Overlay:
         found = message_rows.fold(stored, opened)
         return {key: found[key] for key in newest.values()}
 
-    def summary(self, member: MembershipRow, last_read: int) -> SummaryRow:
+    def summary(self, member: MembershipRow, last_read: int, unread: tallies.Unread) -> SummaryRow:
         """Return a room's summary, of what its tables say and what is new."""
-        row, room = self._rows[member.room_id], self.rooms[member.room_id,]
+        room = self.rooms[member.room_id,]
         return SummaryRow(
             room_id=room.room_id,
             name=room.name,
             visibility=room.visibility,
             role=cast("Role", member.role),
             head=room.head,
-            unread=row["unread"] + self.unread[room.room_id],
-            mentions=row["mentioned"] + self.mentions[room.room_id],
+            unread=unread.messages,
+            mentions=unread.mentions,
             last_read=last_read,
             last_message=self.last.get((room.room_id, room.last_message_id or 0)),
             topic=room.topic,
             archived=room.archived,
         )
-
-
-def _unread(rows: Iterable[MessageRow], floors: Mapping[str, int], user: str) -> list[MessageRow]:
-    """Return the messages that count as unread for a user."""
-    return [
-        row for row in rows if row.id > floors[row.room_id] and row.user_id != user and row.deleted_at is None
-    ]
 
 
 # What is about the user, and all about rooms that the user is in, or came into since.
@@ -205,22 +171,11 @@ _MINE = f"""
 _ROOMS = (
     f"SELECT r.room_id, {COLUMNS} FROM {PROJECTION.table} r WHERE r.room_id = ANY (CAST(:rooms AS text[]))"  # noqa: S608 - constants
 )
-_TOUCHED = f"""
-    SELECT {message_rows.COLUMNS}
-    FROM unnest(CAST(:rooms AS text[]), CAST(:numbers AS bigint[])) AS wanted (room_id, id)
-        JOIN {message_rows.PROJECTION.table} m USING (room_id, id) LEFT JOIN person_keys k ON k.key_id = m.key_id
-"""  # noqa: S608 - constants
-_UNREAD = f"""
-    SELECT count(*) FROM {message_rows.PROJECTION.table} u
-    WHERE u.room_id = mine.room_id AND u.id > mine.floor AND u.user_id <> :user AND u.deleted_at IS NULL
-"""  # noqa: S608 - constants
 _SUMMARIES = f"""
     SELECT mine.room_id, {COLUMNS},
         last.id, last.user_id, last.content, last.reply_to, last.mentions, last.created_at AS posted_at,
-        last.changed_seq, last.edited_at, last.deleted_at, last.reactions, last.pinned,
-        ({_UNREAD}) AS unread,
-        ({_UNREAD} AND u.mentions <> '{{}}' AND CAST(:user AS text) = ANY (u.mentions)) AS mentioned
-    FROM unnest(CAST(:rooms AS text[]), CAST(:floors AS bigint[])) AS mine (room_id, floor)
+        last.changed_seq, last.edited_at, last.deleted_at, last.reactions, last.pinned
+    FROM unnest(CAST(:rooms AS text[])) AS mine (room_id)
         LEFT JOIN {PROJECTION.table} r USING (room_id)
         LEFT JOIN LATERAL (
             SELECT {message_rows.COLUMNS}

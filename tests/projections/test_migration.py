@@ -1,4 +1,4 @@
-"""The second versions of the read models take over the rows of the first, and are what a fold of the log makes."""
+"""Tables that a migration fills from others, since that is quicker, are what a fold of the log makes."""
 
 from collections.abc import Iterator
 from uuid import uuid4
@@ -8,20 +8,21 @@ import sqlalchemy
 from alembic import command
 from psycopg import sql
 
-from projections import PROJECTIONS
+from projections import PROJECTIONS, tallies
 from projections.check import verify
 from projections.spans import tracked
 from service.domain.events import MessagePosted, RoomOpened
 from service.embedded import Servers
 from service.log import schema
 from tests.databases import Database, _maintenance, database_named
-from tests.projections.test_queries import OPENED, joined, left, one_room, read, said
+from tests.projections import histories
+from tests.projections.test_queries import OPENED, deleted, joined, left, one_room, read, said
 from tests.projections.worlds import World, world
 
 
 @pytest.fixture
-def old_database(servers: Servers) -> Iterator[Database]:
-    """A database as the version before left it."""
+def old_database(servers: Servers, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A database as an earlier version left it: that of the first read models, or the one that a test names."""
     database = database_named(servers, f"test_{uuid4().hex}")
     name = sql.Identifier(database.name)
     with _maintenance(servers) as connection:
@@ -30,7 +31,7 @@ def old_database(servers: Servers) -> Iterator[Database]:
         schema._sqlalchemy_url(database.owner_url), poolclass=sqlalchemy.NullPool
     )
     with engine.begin() as connection:
-        command.upgrade(schema._config(connection), "0002_read_models")
+        command.upgrade(schema._config(connection), getattr(request, "param", "0002_read_models"))
         schema._grant_roles(connection, database.app_url)
     yield database
     with _maintenance(servers) as connection:
@@ -61,6 +62,26 @@ async def test_the_rows_of_the_first_versions_are_carried_over(old_database: Dat
         await here.project()
         with pytest.raises(LookupError):
             await tracked(here.connection, "messages_v1")
+
+
+@pytest.mark.parametrize("old_database", ["0016_reach_by_index"], indirect=True)
+async def test_tallies_follow_from_the_messages_that_were_there(old_database: Database) -> None:
+    async with world(old_database) as here:
+        talk = [
+            said("a word", "bob" if n % 7 else "alice", *["alice", "bob", "carol"][: n % 4])
+            for n in range(1100)
+        ]
+        gone = [deleted(number, "alice") for number in (4, 5, 6, 1023, 1024, 1025, 1100)]
+        await here.happen(OPENED, joined("bob"), *talk, *gone)
+        await here.project(*(one for one in PROJECTIONS if one is not tallies.PROJECTION))
+        await here.happen(said("not projected yet", "bob"), deleted(8, "bob"))
+        assert "0017_tallies" in schema.migrate(old_database.owner_url, old_database.app_url)
+        report = await verify(here.connection, here.node.mapper, tallies.PROJECTION)
+        assert report["equal"], report
+        assert report["position"] == await here.head() - 2
+        (wanted,) = histories.summaries_of(await here.log(), "alice")
+        row = await one_room(here, "alice")
+        assert (row.unread, row.mentions) == (wanted.unread, wanted.mentions)
 
 
 async def fill_first_versions(here: World) -> None:
