@@ -93,6 +93,7 @@ CHANGED_BY: dict[str, set[str]] = {
         *("ReactionAdded", "ReactionRemoved"),
     },
     "activity": {"MessagePosted"},
+    "tallies": {"MessagePosted", "MessageDeleted"},
     "read_receipts": {"ReadMarkerMoved"},
 }
 CHANGED_BY["rooms"] = {
