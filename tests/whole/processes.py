@@ -101,9 +101,9 @@ async def running(env: dict[str, str], *command: str, afresh: bool = False) -> A
         print("".join(started.words))  # noqa: T201 - pytest shows it where a test has failed
 
 
-async def run(env: dict[str, str], *command: str) -> tuple[int, str, str]:
+async def run(env: dict[str, str], *command: str, afresh: bool = False) -> tuple[int, str, str]:
     """Run a command to its end; return its exit code, stdout and stderr."""
-    started = await start(env, *command)
+    started = await start(env, *command, afresh=afresh)
     out, err = await started.process.communicate()
     return started.process.returncode or 0, out.decode(), err.decode()
 

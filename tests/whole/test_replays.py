@@ -183,6 +183,7 @@ async def test_who_follows_goes_on_at_another_node_when_one_is_drained(
             for number in range(10):
                 await alice.post("general", f"no. {number}")
             assert await stopping == 0
-            await until(lambda: follower.heard()[-1] == "no. 9")
-        assert follower.heard() == ["before", *(f"no. {number}" for number in range(10))]
-        assert follower.visits > 1
+            await until(lambda: follower.visits > 1 and follower.heard()[-1] == "no. 9")
+            await alice.post("general", "after")
+            await until(lambda: follower.heard()[-1] == "after")
+        assert follower.heard() == ["before", *(f"no. {number}" for number in range(10)), "after"]

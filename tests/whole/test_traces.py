@@ -110,6 +110,6 @@ async def test_that_the_extra_is_missing_is_said_in_a_sentence(database: Databas
     (stub / "__init__.py").write_text("")  # stands before the installed one
     env = environment(database, ONRECORD_TRACES_URL="http://127.0.0.1:9/v1/traces", PYTHONPATH=str(tmp_path))
     for command in (("serve",), ("project", "run")):
-        code, _, words = await run(env, *command)
+        code, _, words = await run(env, *command, afresh=True)  # which reads PYTHONPATH
         assert code == 2
         assert "pip install 'onrecord[otel]'" in words
