@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from projections.message_rows import key_of
 from projections.projection import Projection
 from projections.tail import Row, Snapshot
 from service.domain.events import MessageDeleted, MessagePosted, Recorded
-from service.domain.streams import room_of
 
 if TYPE_CHECKING:
     import asyncpg
@@ -49,7 +49,7 @@ async def unread(
     news: dict[tuple[str, int], MessagePosted] = {}
     gone: list[tuple[str, int]] = []
     for recorded in now.lacking(list(tail), PROJECTION, sealed=(MessagePosted.TOPIC,)):
-        key = _key_of(recorded)
+        key = key_of(recorded)
         if isinstance(recorded.event, MessagePosted):
             news[key] = recorded.event
         elif news.pop(key, None) is None:
@@ -78,24 +78,19 @@ async def apply(connection: "asyncpg.Connection[Any]", table: str, batch: Sequen
     """See `projections.projection.Apply`. No message is deleted before it was said, so deletions may come last."""
     if said := [bit for recorded in batch for bit in _bits(recorded)]:
         await connection.execute(_SET.format(table=table), *map(list, zip(*said, strict=True)))
-    if gone := [_key_of(recorded) for recorded in batch if isinstance(recorded.event, MessageDeleted)]:
+    if gone := [key_of(recorded) for recorded in batch if isinstance(recorded.event, MessageDeleted)]:
         await connection.execute(_CLEAR.format(table=table), *map(list, zip(*gone, strict=True)))
 
 
 def _bits(recorded: Recorded) -> Iterator[tuple[str, str, int, bool]]:
     """Return room, person, number, and whether the person is mentioned, for each bit that a message sets."""
     if isinstance(event := recorded.event, MessagePosted):
-        room, number = _key_of(recorded)
+        room, number = key_of(recorded)
         yield room, EVERYBODY, number, False
         yield room, event.author, number, False
         for user in event.mentions:
             if user != event.author:
                 yield room, user, number, True
-
-
-def _key_of(recorded: Recorded) -> tuple[str, int]:
-    event = recorded.event
-    return room_of(recorded.stream), event.message if isinstance(event, MessageDeleted) else recorded.seq
 
 
 PROJECTION = Projection(
