@@ -12,6 +12,8 @@ import os
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 LENGTH = 32
 """Bytes of a key encryption key: AES-256."""
@@ -27,9 +29,11 @@ class Wrapping:
         if not keys or len(keys) % LENGTH:
             message = f"key encryption keys have {LENGTH} bytes each"
             raise ValueError(message)
-        parts = [keys[start : start + LENGTH] for start in range(0, len(keys), LENGTH)]
-        self._ciphers = [AESGCM(key) for key in parts]
-        self._fingerprints = [hmac.digest(key, b"onrecord command fingerprints", "sha256") for key in parts]
+        self._keys = [keys[start : start + LENGTH] for start in range(0, len(keys), LENGTH)]
+        self._ciphers = [AESGCM(key) for key in self._keys]
+        self._fingerprints = [
+            hmac.digest(key, b"onrecord command fingerprints", "sha256") for key in self._keys
+        ]
 
     def wrap(self, secret: bytes, bound: bytes) -> bytes:
         """Return a secret, wrapped by the first key."""
@@ -56,6 +60,12 @@ class Wrapping:
         """Return 16 bytes for each key, which tell a command from another under the same ref and nobody its words."""
         made = [hmac.digest(key, command, "sha256")[:_FINGERPRINT] for key in self._fingerprints]
         return b"".join(made)
+
+    def derived(self, purpose: bytes) -> list[bytes]:
+        """Return `LENGTH` bytes of each key, in their order, for a purpose of its own (HKDF, RFC 5869)."""
+        return [
+            HKDF(algorithm=SHA256(), length=LENGTH, salt=None, info=purpose).derive(key) for key in self._keys
+        ]
 
     def _opened(self, wrapped: bytes, bound: bytes) -> tuple[int, bytes]:
         for number, cipher in enumerate(self._ciphers):

@@ -9,10 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-KEY_LENGTH = 32
+from service.log.wrapping import Wrapping
 
 MOST_SEALED = 3_800
 """Characters of a sealed one: browsers take 4,096 bytes of a cookie with its name and attributes."""
@@ -30,12 +28,10 @@ class Renewals:
     """Seals and opens, for one client at one provider; any of the key encryption keys opens, the first seals."""
 
     def __init__(self, key_encryption_key: bytes, issuer: str, client_id: str) -> None:
-        starts = range(0, len(key_encryption_key), KEY_LENGTH)
         # With another provider in the settings nothing opens: its refresh tokens are nobody else's business.
         about = f"onrecord sign-in renewal|{issuer}|{client_id}".encode()
-        self._sealing = MultiFernet(
-            [_fernet(key_encryption_key[start : start + KEY_LENGTH], about) for start in starts]
-        )
+        keys = Wrapping(key_encryption_key).derived(about)
+        self._sealing = MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys])
 
     def seal(self, renewable: Renewable, renewal: str) -> str | None:
         """Return what a browser keeps under the id `renewal`; None where that is more than it would keep."""
@@ -50,8 +46,3 @@ class Renewals:
             return None
         of, renewable = msgspec.json.decode(text, type=tuple[str, Renewable])
         return renewable if of == renewal else None
-
-
-def _fernet(key: bytes, about: bytes) -> Fernet:
-    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=about).derive(key)
-    return Fernet(base64.urlsafe_b64encode(derived))

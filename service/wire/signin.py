@@ -11,6 +11,7 @@ sign-in is renewed by is in another such cookie, sealed, of as many tabs as ther
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 
 import msgspec
 from authlib.common.security import generate_token
@@ -116,7 +117,7 @@ class SignIn:
         except OnRecordError as error:
             response = problem(request, error)
             if not isinstance(error, Trouble):
-                self._forget_renewals(response, [self._renewal_prefix + renewal])
+                self._forget(response, [self._renewal_prefix + renewal], _RENEWED_AT)
             return response
 
     async def end(self, request: Request) -> Response:
@@ -124,11 +125,9 @@ class SignIn:
         self._meet(request)
         renewal = (await body(request, ToRenew)).renewal
         response = Response(status_code=204, headers=NO_STORE)
-        self._forget_renewals(response, [self._renewal_prefix + renewal])
-        try:
+        self._forget(response, [self._renewal_prefix + renewal], _RENEWED_AT)
+        with suppress(SignInOver):  # it was before
             await self._oidc.end(self._renewable(request, renewal))
-        except SignInOver:
-            return response  # it was before
         return response
 
     def _renewable(self, request: Request, renewal: str) -> Renewable:
@@ -165,7 +164,7 @@ class SignIn:
         response = self._answer(await self._oidc.finish(begun, back.code), generate_token(32))
         earlier = [name for name in request.cookies if name.startswith(self._renewal_prefix)]
         if len(earlier) >= MOST_RENEWABLE:
-            self._forget_renewals(response, earlier)
+            self._forget(response, earlier, _RENEWED_AT)
         return response
 
     @property
@@ -202,13 +201,9 @@ class SignIn:
             name, value, max_age=seconds, path=path, secure=self._secure, httponly=True, samesite="strict"
         )
 
-    def _forget(self, response: Response, names: Iterable[str]) -> None:
+    def _forget(self, response: Response, names: Iterable[str], path: str = "/") -> None:
         for name in names:
-            self._keep(response, name, "", 0)
-
-    def _forget_renewals(self, response: Response, names: Iterable[str]) -> None:
-        for name in names:
-            self._keep(response, name, "", 0, _RENEWED_AT)
+            self._keep(response, name, "", 0, path)
 
 
 def _begun(state: str, kept: str | None) -> Begun:
