@@ -7,11 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "system.h"
 
 #define EVENTS 256
+#define GATHER 200000u /* ns, or what is left until something is due */
 #define READ_AT_ONCE (256 * 1024)
 #define MAX_SENT 16384
 #define RETRY_NS 200000000u
@@ -283,6 +285,14 @@ static void read_some(struct crowd *c, struct person *p)
         p->in.start += taken;
 }
 
+/* Let more come before it is looked at, as a network card holds back its interrupts. */
+static void gather(uint64_t until)
+{
+    uint64_t now = now_ns(), wait = until > now ? until - now : 0;
+    struct timespec pause = {0, (long)(wait < GATHER ? wait : GATHER)};
+    nanosleep(&pause, NULL);
+}
+
 void crowd_turn(struct crowd *c, uint64_t until)
 {
     struct epoll_event events[EVENTS];
@@ -301,4 +311,6 @@ void crowd_turn(struct crowd *c, uint64_t until)
         if (p->state != AWAY && events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP))
             read_some(c, p);
     }
+    if (count > 0 && count < EVENTS)
+        gather(until);
 }
