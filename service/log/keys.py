@@ -120,20 +120,49 @@ class KeyRing:
             Unavailable: the database cannot be reached.
         """
         owner = (person, scope)
+        key = self._known(owner) or (await self._read([owner], database))[owner]
+        if key is None:
+            raise AccountErased
+        return key
+
+    async def of_people(self, people: Collection[str], database: "asyncpg.Pool[Any]") -> dict[str, PersonKey]:
+        """Return the key for everything of each of some people, made on first use; who is erased has none.
+
+        Raises:
+            Unavailable: the database cannot be reached.
+        """
+        keys = {(person, ""): self._known((person, "")) for person in people}
+        if missing := [owner for owner, key in keys.items() if key is None]:
+            keys.update(await self._read(missing, database))
+        return {person: key for (person, _), key in keys.items() if key is not None}
+
+    def _known(self, owner: _Owner) -> PersonKey | None:
         if (known := self._by_owner.get(owner)) is not None:
             self._by_owner.move_to_end(owner)
-            return known
-        key_id = uuid4()
-        wrapped = self._wrap(key_id)
-        row = None
-        while row is None:  # None: another node made it between the look-up and the insert.
-            row = await patiently(
-                lambda: database.fetchrow(_GET_OR_CREATE, key_id, person, scope, wrapped), self._deadline
+        return known
+
+    async def _read(
+        self, owners: Collection[_Owner], database: "asyncpg.Pool[Any]"
+    ) -> dict[_Owner, PersonKey | None]:
+        """Return a key for each owner, made where there is none; None where it is destroyed."""
+        found: dict[_Owner, PersonKey | None] = {}
+        # In one order for all nodes, so that two who make keys of the same people wait for each other in turn.
+        made = [(key_id := uuid4(), *owner, self._wrap(key_id)) for owner in sorted(owners)]
+        while missing := [one for one in made if one[1:3] not in found]:  # made by another node meanwhile
+            rows = await patiently(
+                lambda: database.fetch(_GET_OR_CREATE, *zip(*missing, strict=True)),
+                self._deadline,
             )
-        if row["wrapped"] is None:
-            raise AccountErased
-        key = self.unwrap(row["key_id"], row["wrapped"])
-        return key if key.key_id in self._dead else _remember(self._by_owner, owner, key)
+            for row in rows:
+                owner = (row["person"], row["scope"])
+                found[owner] = self._taken(owner, row["key_id"], row["wrapped"])
+        return found
+
+    def _taken(self, owner: _Owner, key_id: UUID, wrapped: bytes | None) -> PersonKey | None:
+        if wrapped is None:
+            return None
+        key = self.unwrap(key_id, wrapped)
+        return key if key_id in self._dead else _remember(self._by_owner, owner, key)
 
     def unwrap(self, key_id: UUID, wrapped: bytes) -> PersonKey:
         """Return the key in a row of `person_keys`.
@@ -207,17 +236,23 @@ def _remember(cache: OrderedDict[_K, PersonKey], name: _K, key: PersonKey) -> Pe
 _KEYS_OF = "SELECT key_id FROM person_keys WHERE person = ANY ($1::text[]) AND wrapped IS NULL"
 _DESTROYED = "SELECT key_id FROM person_keys WHERE destroyed_at >= $1"
 _GET_OR_CREATE = """
-    WITH erased AS (
-        SELECT key_id, wrapped FROM person_keys WHERE person = $2 AND scope = '' AND wrapped IS NULL),
+    WITH wanted AS (
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[]) AS w (key_id, person, scope, wrapped)),
+    erased AS (
+        SELECT w.person, w.scope, k.key_id, k.wrapped FROM wanted w
+        JOIN person_keys k ON k.person = w.person AND k.scope = '' AND k.wrapped IS NULL),
     made AS (
         INSERT INTO person_keys (key_id, person, scope, wrapped)
-        SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT FROM erased)
+        SELECT w.* FROM wanted w LEFT JOIN erased e USING (person, scope) WHERE e.key_id IS NULL
+        ORDER BY w.person, w.scope
         ON CONFLICT (person, scope) DO NOTHING
-        RETURNING key_id, wrapped)
-    SELECT key_id, wrapped FROM erased
-    UNION ALL
-    SELECT key_id, wrapped FROM made
-    UNION ALL
-    SELECT key_id, wrapped FROM person_keys WHERE person = $2 AND scope = $3
-    LIMIT 1
+        RETURNING person, scope, key_id, wrapped)
+    SELECT DISTINCT ON (person, scope) * FROM (
+        SELECT 1 AS rank, * FROM erased
+        UNION ALL
+        SELECT 2, * FROM made
+        UNION ALL
+        SELECT 3, k.person, k.scope, k.key_id, k.wrapped FROM wanted w JOIN person_keys k USING (person, scope)
+    ) AS found
+    ORDER BY person, scope, rank
 """

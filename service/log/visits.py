@@ -18,7 +18,7 @@ import msgspec
 
 from service.domain.events import Event, SessionClosed, SessionOpened
 from service.domain.streams import session_stream
-from service.errors import AccountErased, Overloaded, Unavailable
+from service.errors import Overloaded, Unavailable
 from service.log.append import Appender
 from service.log.batch import Entry, Placed
 from service.log.keys import KeyRing, PersonKey
@@ -208,7 +208,9 @@ class Visits:
             [visit.user for visit in batch],
         )
         await patiently(lambda: self._database.execute(_REMEMBER, *rows), self._deadline)
-        entries = [await self._opening(visit) for visit in batch]
+        described = {visit.user for visit in batch if visit.client is not None}
+        keys = await self._keys.of_people(described, self._database)
+        entries = [self._opening(visit, keys.get(visit.user)) for visit in batch]
         for visit, placed in zip(batch, await place(self._appender, entries), strict=True):
             if placed is not None and placed.outcome == "key_gone":
                 self._keys.forget(visit.user)  # the next try finds another, or that the words are erased
@@ -227,11 +229,9 @@ class Visits:
             del self._visits[visit.session]
             self._todo.pop(visit.session, None)
 
-    async def _opening(self, visit: _Visit) -> Entry:
-        try:
-            key = await self._keys.of_person(visit.user, self._database) if visit.client is not None else None
-        except AccountErased:
-            key = visit.client = None
+    def _opening(self, visit: _Visit, key: PersonKey | None) -> Entry:
+        if key is None:  # there is nothing to seal, or whoever it was is erased
+            visit.client = None
         event = SessionOpened(
             session=visit.session,
             node=self._lease.node,

@@ -5,7 +5,7 @@ import base64
 import hashlib
 import os
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from service.domain.events import MessagePosted, PersonNamed
 from service.domain.streams import person_stream
+from service.errors import AccountErased
 from service.log import keys as keys_module
 from service.log.keys import KeyRing, PersonKey
 from tests.databases import Database
@@ -118,6 +119,53 @@ async def test_nodes_that_race_to_make_one_persons_key_agree(
         assert len({key.key_id for key in made}) == 1
         assert made[-1].open(made[0].seal("hello", CONTEXT), CONTEXT) == "hello"
     assert len(await stored(database, "SELECT * FROM person_keys")) == 3
+
+
+async def test_the_keys_of_many_are_asked_for_in_one_statement(pool: "asyncpg.Pool[Any]") -> None:
+    asked: list[str] = []
+
+    class Counting:
+        async def fetch(self, query: str, *arguments: object) -> Any:
+            asked.append(query)
+            return await pool.fetch(query, *arguments)
+
+    ring, counting = KeyRing(KEY_ENCRYPTION_KEY), cast("asyncpg.Pool[Any]", Counting())
+    people = [f"user{number}" for number in range(50)]
+    alice = await ring.of_person("alice", pool)
+    keys = await ring.of_people([*people, "alice"], counting)
+    assert len(asked) == 1
+    assert keys.keys() == {*people, "alice"}
+    assert keys["alice"] is alice
+    assert await ring.of_people(people, counting) == {person: keys[person] for person in people}
+    assert len(asked) == 1
+    other = await KeyRing(KEY_ENCRYPTION_KEY).of_people(people, pool)
+    assert {person: key.key_id for person, key in other.items()} == {
+        person: keys[person].key_id for person in people
+    }
+
+
+async def test_whoever_is_erased_has_no_key_and_the_others_have(
+    pool: "asyncpg.Pool[Any]", database: Database
+) -> None:
+    await KeyRing(KEY_ENCRYPTION_KEY).of_people(["alice", "bob"], pool)
+    await stored(database, "UPDATE person_keys SET wrapped = NULL, destroyed_at = now() WHERE person = 'bob'")
+    ring = KeyRing(KEY_ENCRYPTION_KEY)
+    assert (await ring.of_people(["alice", "bob", "carol"], pool)).keys() == {"alice", "carol"}
+    with pytest.raises(AccountErased):
+        await ring.of_person("bob", pool)
+
+
+async def test_nodes_that_make_keys_of_the_same_crowd_agree_and_do_not_lock_each_other(
+    pool: "asyncpg.Pool[Any]", database: Database
+) -> None:
+    people = [f"user{number}" for number in range(200)]
+    orders = [people, people[::-1], people[100:] + people[:100], people[::2] + people[1::2]]
+    made = await asyncio.gather(*(KeyRing(KEY_ENCRYPTION_KEY).of_people(order, pool) for order in orders))
+    assert all(
+        {p: key.key_id for p, key in one.items()} == {p: key.key_id for p, key in made[0].items()}
+        for one in made
+    )
+    assert len(await stored(database, "SELECT * FROM person_keys")) == 200
 
 
 async def test_a_key_being_made_by_another_node_is_waited_for(

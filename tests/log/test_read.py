@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from service.domain import message as message_of
@@ -39,6 +40,7 @@ from service.domain.room import RoomState
 from service.domain.streams import person_stream, reader_stream, room_stream, stream_id, user_subject
 from service.errors import Refusal
 from service.log import read, refs
+from service.log.pool import PLANS
 from tests.databases import Database
 from tests.domain.log import AT
 from tests.log.nodes import GENERAL, Node, message, node, stored
@@ -203,6 +205,22 @@ async def test_a_room_is_read_by_its_index_and_its_messages_are_not(database: Da
         small = ("Seq Scan on person_keys", "Seq Scan on carried_words")  # which is empty
         assert "Seq Scan" not in text.replace(small[0], "").replace(small[1], "")
         assert len(await one.log.stream(GENERAL, 0, 5000)) == 2003
+
+
+async def test_people_are_read_by_their_own_streams_in_a_log_of_one_large_room(database: Database) -> None:
+    async with node(database) as one:
+        await one.open_room("alice")
+        for _ in range(20):
+            entries = [await one.entry(message(), guard=(), decided_on=2) for _ in range(100)]
+            await asyncio.gather(*map(one.appender.offer, entries))
+        await stored(database, "ANALYZE stored_events")
+        people = [stream_id(person_stream(f"user{number}")) for number in range(100)]
+        reader = await asyncpg.connect(database.app_url, server_settings=PLANS)
+        plan = await reader.fetch(f"EXPLAIN (ANALYZE, FORMAT TEXT) {read._LAST_OF_EACH_KIND}", people)
+        await reader.close()
+        text = "\n".join(row[0] for row in plan)
+        assert "notification_id_idx" not in text
+        assert "Rows Removed by Filter" not in text
 
 
 async def test_refs_are_forgotten_after_seven_days_and_no_sooner(
