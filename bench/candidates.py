@@ -34,6 +34,8 @@ class Running:
     tokens: Path | None = None
     cursor: int = 0
     """The seq that people have heard their room up to."""
+    database: str = ""
+    """Where its log is, for whoever looks there too."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def _onrecord(
     parts["server"], port = _start(stack, serve, env, place / "serve.log", "http://")
     project = [sys.executable, "-m", "service.cli", "project", "run"]
     parts["projector"], _ = _start(stack, project, env, place / "project.log", None)
-    return Running(port, parts, worlds.tokens(shape, place / "tokens"), shape.head)
+    return Running(port, parts, worlds.tokens(shape, place / "tokens"), shape.head, app)
 
 
 def _start(

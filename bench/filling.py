@@ -81,6 +81,7 @@ class Filler:
         self.heads: dict[str, int] = {}
         self._random = random.Random(seed)
         self._at = datetime(2020, 1, 1, tzinfo=UTC)
+        self._step = STEP
         self._posts: dict[str, list[int]] = {}
         self._keys: list[PersonKey] = []
 
@@ -89,9 +90,18 @@ class Filler:
         if not self._keys:
             self._keys = [await self.ring.of_person(f"user{number}", self.pool) for number in range(USERS)]
             await self._write(self._opening())
+        await self._fit_in(max(1, size - self.size))
         while self.size < size:
             await self._write(islice(self._talk(), min(CHUNK, size - self.size)))
         await self.owner.execute("VACUUM ANALYZE stored_events")
+
+    async def _fit_in(self, events: int) -> None:
+        """Where a node has appended since, let what is added lie between that and now: no stream's time goes back."""
+        last, now = (await self.owner.fetch("SELECT max(recorded_at), clock_timestamp() FROM stored_events"))[
+            0
+        ]
+        if last > self._at:
+            self._at, self._step = last, max((now - last) / events, timedelta(microseconds=1))
 
     async def crowd(self, room: str, members: int) -> None:
         """Open a room with so many members, who say nothing."""
@@ -140,7 +150,7 @@ class Filler:
         stored = self.mapper.to_stored(event, stream, None if key is None else self._keys[key])
         head = self.heads[room] = self.heads.get(room, 0) + 1
         subject = f"{NEW_MESSAGE}{head}" if stored.subject == NEW_MESSAGE else stored.subject
-        self._at += STEP
+        self._at += self._step
         return (
             stream_id(stream),
             head,

@@ -1,9 +1,11 @@
 """How the cost of everyday reads and writes grows with the log, and with a room's members.
 
-    .venv/bin/python bench/growth.py --sizes 10000 100000 1000000
+    .venv/bin/python bench/growth.py                                        # to a million, some minutes
+    .venv/bin/python bench/growth.py --sizes 10000 100000 1000000 10000000  # the long form, an hour
 
 Starts a throw-away Postgres, grows its log step by step (`filling`), and measures at each size, with the projections
-and the seals level with it. Prints a JSON line per size: the median of many tries in ms, or a rate a second.
+and the seals level with it: the median of many tries in ms, or a rate a second. Prints a JSON line per size; the
+figures go to `bench/results/growth.json`, the drawings to `docs/scaling/`.
 """
 
 import argparse
@@ -24,8 +26,10 @@ from databases import Database
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from bench import machine
 from bench.append import Writer
 from bench.filling import Filler
+from bench.plots import Line, drawing
 from projections import PROJECTIONS, check, messages, rooms
 from projections.projector import Projector
 from service import embedded
@@ -36,6 +40,13 @@ from service.domain.streams import room_stream
 from service.log.read import LogReader
 from service.log.schema import migrate
 
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "bench" / "results" / "growth.json"
+DRAWINGS = ROOT / "docs" / "scaling"
+DRAWN = {
+    "latency": ("milliseconds", ("append_20_ms", "history_ms", "room_list_ms", "catch_up_100_ms")),
+    "rates": ("events a second", ("project_per_s", "seal_per_s", "replay_per_s", "verify_per_s")),
+}
 KEY = bytes(range(32))
 CROWDS = (100, 1_000, 10_000)
 TRIES = 100
@@ -165,20 +176,33 @@ async def measure(options: argparse.Namespace, servers: embedded.Servers) -> Non
     ):
         filler = Filler(owner, pool, KEY, options.rooms)
         measured = Measured(servers.database_url, filler, pool, reads)
+        points = []
         for size in options.sizes:
             began = time.perf_counter()
             await filler.grow(size)
             filled = round(time.perf_counter() - began, 1)
-            print(json.dumps({**await measured.everything(), "filled_s": filled}), flush=True)
+            points.append({**await measured.everything(), "filled_s": filled})
+            print(json.dumps(points[-1]), flush=True)
+            keep(points)
         print(json.dumps(await measured.crowds()), flush=True)
     await owner.close()
+
+
+def keep(points: list[dict[str, float]]) -> None:
+    """Write down and draw what was measured so far."""
+    about = machine.described(f"python {' '.join(sys.argv)}")
+    found = {"about": about, "commit": machine.commit(), "points": points}
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    for file, (up, names) in DRAWN.items():
+        lines = [Line(name, [(point["events"], point[name]) for point in points]) for name in names]
+        (DRAWINGS / f"log-{file}.svg").write_text(drawing("events in the log", up, lines))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--rooms", type=int, default=100)
     options = parser.parse_args()
     with embedded.throwaway() as servers:

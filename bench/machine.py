@@ -1,5 +1,6 @@
 """What the figures were measured on: the machine, the versions, and how busy it was before."""
 
+import json
 import os
 import platform
 import subprocess
@@ -26,12 +27,26 @@ def described(command: str) -> dict[str, Any]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "load_before": os.getloadavg()[0],
+        "stalls": stalls(),
         "python": platform.python_version(),
         "node": _says("node", "--version"),
         "compiler": _says("cc", "--version"),
         "onrecord": {name: version(name) for name in OURS},
         "peers": {**building.NODE_PACKAGES, **building.PYTHON_PACKAGES},
     }
+
+
+def stalls(seconds: float = 3.0) -> dict[str, float]:
+    """Return how long a core stood still at the longest, in ms, and for what share of the time, with all of them busy.
+
+    A virtual machine whose host has other work, or grants it less than it shows, stalls without a word.
+    """
+    looking = [
+        subprocess.Popen([building.generator(), "stalls", str(seconds)], stdout=subprocess.PIPE, text=True)
+        for _ in range(os.cpu_count() or 1)
+    ]
+    found = [json.loads(one.communicate()[0]) for one in looking]
+    return {name: max(one[name] for one in found) for name in ("longest_ms", "share")}
 
 
 def commit() -> str:
@@ -42,7 +57,7 @@ def commit() -> str:
     return f"{name}+" if others else name
 
 
-_OWN = ("latest.json", "machine.json", "rounds.json", "latest.md")
+_OWN = ("latest.json", "machine.json", "rounds.json", "latest.md", "growth.json", "scaling.json", ".svg")
 """What the benchmark itself writes."""
 
 

@@ -181,8 +181,18 @@ def report(found: list[Row], rounds: list[Round], machine: dict[str, Any]) -> st
     where = "{cores} cores, {cpu}, {system}, commit {commit}".format_map(machine)
     return (
         f"Measured on {machine['date']} by `{machine['command']}`: {where}.\n"
+        f"{_stalls(machine)}"
         "How to read this, and what it does not show: docs/speed.md.\n\n"
         f"{table(found)}\n{targets_table(found)}\n{parts_table(rounds)}\n{trouble(rounds)}\n"
+    )
+
+
+def _stalls(machine: dict[str, Any]) -> str:
+    if (stalls := machine.get("stalls")) is None:
+        return ""
+    return (
+        f"With every core busy and no server running, one stood still for {stalls['longest_ms']:.1f} ms at the longest "
+        f"and {stalls['share']:.1%} of the time: no latency here is better than that.\n"
     )
 
 

@@ -15,7 +15,8 @@
  *     cut SEATS                         everybody but the first SEATS of each room loses the connection
  *     idle SECONDS                      nothing but heartbeats
  *
- * `load percentiles` reads whole numbers and prints what the histogram says of them.
+ * `load percentiles` reads whole numbers and prints what the histogram says of them. `load stalls SECONDS` does nothing
+ * but look at the clock, and prints how long it could not: what the machine itself adds to any latency.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -34,6 +35,7 @@
 
 #define SECOND 1000000000u
 #define SPARE_DESCRIPTORS 32
+#define STALL 500000u /* ns; no look at the clock takes that long */
 
 /* Between commands the connections are served too: a heartbeat does not wait. */
 static void serve(struct crowd *c)
@@ -104,12 +106,28 @@ static int percentiles(void)
     return 0;
 }
 
+static int stalls(double seconds)
+{
+    uint64_t began = now_ns(), last = began, longest = 0, lost = 0;
+    while (last - began < (uint64_t)(seconds * SECOND)) {
+        uint64_t now = now_ns(), gap = now - last;
+        if (gap > STALL)
+            lost += gap;
+        longest = gap > longest ? gap : longest;
+        last = now;
+    }
+    printf("{\"longest_ms\":%.3f,\"share\":%.5f}\n", (double)longest / 1e6, (double)lost / (double)(last - began));
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     static struct crowd crowd;
     struct sockaddr_in *address = (struct sockaddr_in *)&crowd.address;
     if (argc == 2 && !strcmp(argv[1], "percentiles"))
         return percentiles();
+    if (argc == 3 && !strcmp(argv[1], "stalls"))
+        return stalls(atof(argv[2]));
     if (argc != 10 || !door_named(argv[2]))
         fail("usage: load PORT DOOR CONNECTIONS ROOMS POSTERS RUN FILLER TOKENS CURSOR");
     signal(SIGPIPE, SIG_IGN);

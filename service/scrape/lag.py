@@ -33,7 +33,7 @@ class Lag:
             Unavailable: the log cannot be read.
         """
         tables = [projection.table for projection in PROJECTIONS]
-        self._seen = await patiently(lambda: self._database.fetch(_LAG, tables), self._deadline)
+        self._seen = await patiently(lambda: self._database.fetch(AGES, tables), self._deadline)
         self._seen_at = asyncio.get_running_loop().time()
 
     @property
@@ -50,7 +50,7 @@ class Lag:
             sheet.put("onrecord_projection_lag_seconds", row["seconds"], projection.name)
 
 
-_LAG = """
+AGES = """
     SELECT log.head - coalesce(t.notification_id, 0) AS behind, coalesce((
         SELECT greatest(0, extract(epoch FROM clock_timestamp() - e.recorded_at))::float8
         FROM stored_events e WHERE e.notification_id > coalesce(t.notification_id, 0)

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from bench import building
+from bench import building, machine
 from bench.generator import Generator
 from tests.bench.faulty import Orders, faulty
 
@@ -132,3 +132,9 @@ def test_small_values_are_exact_and_no_values_are_zero() -> None:
             [building.generator(), "percentiles"], input=text, capture_output=True, text=True, check=True
         )
         assert json.loads(done.stdout)["p50"] == expected
+
+
+def test_how_long_the_machine_stands_still_is_found() -> None:
+    found = machine.stalls(0.2)
+    assert found["longest_ms"] > 0
+    assert 0 <= found["share"] < 1
