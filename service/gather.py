@@ -1,6 +1,8 @@
 """Many questions, one call: whoever asks while a call is under way is answered by the next, with all the others.
 
-So a crowd that comes back at once costs a few calls and not one each, and a lone question waits for nobody.
+So a crowd that comes back at once costs a few calls and not one each, and a lone question waits for nobody. Where the
+questions of a crowd come no faster than calls are answered, each call would find a few: it waits until `REST` after the
+last one's beginning, so that there are more.
 
 The rule: an answer is of a call that began after the question was asked.
 """
@@ -8,6 +10,9 @@ The rule: an answer is of a call that began after the question was asked.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
 from typing import Generic, TypeVar
+
+REST = 0.02
+"""Seconds from one call's beginning to the next one's, while there are few questions for it."""
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -37,10 +42,14 @@ class Gather(Generic[K, T]):
         return answer
 
     async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
         try:
             while self._waiting:
+                began = clock()
                 taken = {key: self._waiting.pop(key) for key in list(self._waiting)[: self._most]}
                 await self._settle(taken)
+                if 0 < len(self._waiting) < self._most:
+                    await asyncio.sleep(began + REST - clock())
         finally:
             self._calling = None
             for answer in self._waiting.values():

@@ -80,6 +80,7 @@ class JsonLines(logging.Formatter):
         super().__init__()
         self._node = node
         self._secrets = {form for secret in secrets for form in (secret, json.dumps(secret)[1:-1])}
+        self._encode = json.JSONEncoder(default=str).encode
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -93,7 +94,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info and record.exc_info[1]:
             line["exception"] = "\n".join(_told(record.exc_info[1]))
-        return _blackened(json.dumps(line, default=str), self._secrets)
+        return _blackened(self._encode(line), self._secrets)
 
 
 class Words(logging.Formatter):
@@ -120,10 +121,17 @@ def configure(settings: Settings, *, words: bool) -> None:
     handler.setFormatter(Words(secrets) if words else JsonLines(settings.node, secrets))
     handler.addFilter(Limit())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    _look_for_no_more_than_is_told()
     for library in ("uvicorn", "databases", "asyncio", "httpx2"):
         logging.getLogger(library).setLevel(logging.WARNING)
     if not words:
         sys.excepthook = _crashed
+
+
+def _look_for_no_more_than_is_told() -> None:
+    """Have no record look for its caller, thread and process (logging HOWTO, "Optimization"): no line tells them."""
+    logging._srcfile = None  # noqa: SLF001 - the documented switch
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def described(error: BaseException) -> str:

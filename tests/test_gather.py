@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from service import gather as gather_module
 from service.gather import Gather
 
 
@@ -49,6 +50,26 @@ async def test_those_who_ask_while_a_call_is_under_way_share_the_next() -> None:
     assert await first == {"a": 1}
     assert await asyncio.gather(*crowd) == [{"a": 2}, {"b": 2}, {"a": 2}, {"c": 2}]
     assert oracle.calls == [["a"], ["a", "b", "c"]]
+
+
+async def test_who_asks_soon_after_a_call_that_left_some_waiting_shares_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gather_module, "REST", 1.0)
+    oracle = Oracle()
+    gather = Gather(oracle, 10)
+    first = asyncio.create_task(gather.ask(["a"]))
+    await _begun(first)
+    second = asyncio.create_task(gather.ask(["b"]))
+    await _begun(second)
+    await oracle.let(1)
+    assert await first == {"a": 1}
+    third = asyncio.create_task(gather.ask(["c"]))
+    while len(oracle.gates) < 2:
+        await asyncio.sleep(0.01)
+    await oracle.let(2)
+    assert [await second, await third] == [{"b": 2}, {"c": 2}]
+    assert oracle.calls == [["a"], ["b", "c"]]
 
 
 async def test_a_call_is_given_no_more_keys_than_it_takes() -> None:

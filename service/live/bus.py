@@ -8,6 +8,7 @@ of tests asks of each (`tests/live/test_backends.py`):
 - Whenever something may have been missed, the backend calls `missed`: with True after an outage or a full queue,
   which may concern everything, with False when a new subscription begins to count. Then the log is read.
 - A node hears what it published itself, if it subscribes: so it can tell that it still hears.
+- `alone` says that there is certainly no other node, so that nothing has to be made ready for one.
 """
 
 import asyncio
@@ -71,6 +72,11 @@ class InProcessBackend(BroadcastBackend):
         self._bus = bus
         self._channels: set[str] = set()
         self._inbox = Inbox(missed, size)
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other node takes part."""
+        return len(self._bus.backends) <= 1
 
     @property
     def queued(self) -> int:

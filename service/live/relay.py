@@ -68,6 +68,8 @@ class Relay:
 
     def announce(self, news: Mapping[str, Sequence[Row]]) -> None:
         """Tell the other nodes what was recorded in rooms, soon; one message per room and batch."""
+        if self._backend.alone:
+            return
         for stream, rows in news.items():
             if stream.startswith("room:"):
                 self._put(stream, Message(EVENTS, msgspec.msgpack.encode(rows)))

@@ -70,6 +70,11 @@ class RelayBackend(BroadcastBackend):
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
+    def alone(self) -> bool:
+        """Whether no other node takes part: who subscribes in Redis is not known here."""
+        return False
+
+    @property
     def queued(self) -> int:
         """How many messages wait here, to leave or to be taken."""
         return len(self._outbox) + self._inbox.queued

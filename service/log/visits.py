@@ -33,6 +33,9 @@ MAX_VISITS = 100_000
 """Sessions that are open here or wait to be recorded, about 1 KiB each; above that they go unrecorded, and counted."""
 
 BATCH = 200
+REST = 0.1
+"""Seconds from one batch to the next, while it is not full: in a storm of arrivals each then has many."""
+
 RETRY = 1.0
 """Seconds after which what could not be recorded is tried again."""
 
@@ -164,6 +167,8 @@ class Visits:
                 for visit in batch:
                     del self._todo[visit.session]
                 await self._try(batch)
+                if 0 < len(self._todo) < BATCH:
+                    await asyncio.sleep(REST)
             self._settled.set()
 
     async def drain(self, seconds: float) -> None:

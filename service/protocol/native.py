@@ -51,6 +51,8 @@ def decode(text: str, value: dict[str, Any]) -> Frame:
     Raises:
         UnknownType, Malformed, RefRequired: it is not one.
     """
+    if isinstance(value, Duplicate):  # whatever else it says, readers disagree about it
+        check_strings(value, "$")
     kind = value.get("type")
     schema = COMMANDS.get(kind) if isinstance(kind, str) else None
     if schema is None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from service.live.bus import InProcessBackend, InProcessBus
 from service.live.envelope import Envelope, Message, channel_prefix
 from service.live.relay import NODES, Relay
 from service.live.relay_backend import RelayBackend
+from service.log.mapper import Row
 from tests.live.brokers import broker, wire
 from tests.live.test_backends import until
 
@@ -52,6 +54,21 @@ def test_a_message_is_opened_where_it_was_sealed_and_nowhere_else() -> None:
         altered[position] ^= 1
         assert other.open("room:a", bytes(altered)) is None
     assert other.open("room:a", b"") is None
+
+
+async def test_a_node_alone_makes_nothing_ready_for_others() -> None:
+    bus = InProcessBus()
+    heard: list[str] = []
+    row = Row(1, 1, datetime.now(UTC), "alice", "topic", "settings", b"{}", None)
+    async with relay(in_process(bus)) as one:
+        one.announce({"room:general": [row]})
+        assert one.queued == 0
+        async with relay(in_process(bus)) as other:
+            other.on_events(lambda stream, rows: heard.append(f"{stream} {len(rows)}"))
+            other.follow("general")
+            await asyncio.sleep(0)
+            one.announce({"room:general": [row]})
+            await until(lambda: heard == ["room:general 1"])
 
 
 def test_installations_with_other_keys_use_other_channels() -> None:

@@ -128,6 +128,8 @@ def test_enormous_nesting_is_refused_and_exhausts_nothing(opening: str, closed: 
         ('{"type":"room:list","x":{"a":1,"\\u0061":2}}', "$.x"),
         ('{"type":"room:list","x":[0,{"y":{"a":{},"a":{}}}]}', "$.x[1].y"),
         ('{"type":"room:list","":0,"":0}', "$"),
+        ('{"a":1,"a":2}', "$"),
+        ('{"type":"nonsense","type":"room:list2"}', "$"),
     ],
 )
 def test_a_key_that_comes_twice_is_malformed_at_any_depth(text: str, path: str) -> None:

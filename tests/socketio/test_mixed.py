@@ -14,7 +14,7 @@ import pytest
 from service.embedded import Servers
 from tests.databases import Database
 from tests.socketio.stock import MODULES, Driver, Stock
-from tests.whole.client import PATIENCE, Client, client
+from tests.whole.client import PATIENCE, Client, Refused, client
 from tests.whole.cluster import two_nodes
 from tests.whole.processes import ROOT, Process, environment, running, token
 
@@ -98,6 +98,28 @@ async def test_retries_of_the_client_make_one_message(
         await alice.emit("typing:start", {"roomId": "general"}, ack=False)
         await bob.until(lambda: bob.events("typing:start"))  # sent one after the other: all retries are over
         assert len(bob.events("message:new")) == 3
+
+
+async def test_a_retry_through_the_other_door_has_one_effect_and_the_same_ack(
+    node: Process, newest: Driver
+) -> None:
+    alice = await newest.open(node.address, "alice")
+    async with client(node.url, "alice") as native, client(node.url, "bob") as bob:
+        for one in (alice, native, bob):
+            await one.join("general")
+        wish = {"roomId": "general", "content": "once", "ref": "through-both"}
+        first, second = await asyncio.gather(
+            alice.say("message:send", **wish), native.say("message:send", **wish)
+        )
+        again = await alice.say("message:send", **wish)
+        for name in ("seq", "messageId", "at"):
+            assert first[name] == second[name] == again[name]
+        with pytest.raises(Refused) as refused:
+            await native.say("message:send", **{**wish, "content": "twice"})
+        assert refused.value.code == "ref_conflict"
+        await native.post("general", "the last")
+        await bob.until(lambda: bob.events("message:new", content="the last"))
+        assert len(bob.events("message:new", content="once")) == 1
 
 
 async def test_a_stock_client_recovers_from_the_log_on_another_node_and_after_a_restart(

@@ -9,6 +9,7 @@ import pytest
 from service.embedded import Servers
 from tests.databases import Database
 from tests.live.brokers import Broker
+from tests.log.nodes import stored
 from tests.whole.client import Client, Event, Refused, client
 from tests.whole.cluster import two_nodes
 from tests.whole.processes import Process, environment, running
@@ -118,6 +119,39 @@ async def test_people_who_share_no_room_hear_nothing_of_each_other(node: Process
         await alice.until(lambda: notices(alice, "bob"))
         assert presence(carol, "bob") == []
         assert notices(carol, "bob") == []
+
+
+async def test_who_is_put_out_of_the_room_hears_nothing_more_of_those_inside(node: Process) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "carol") as carol:
+        await alice.join("general")
+        await carol.join("general")
+        async with client(node.url, "bob") as bob:
+            await bob.join("general")
+            await carol.until(lambda: presence(carol, "bob"))
+            await alice.say("room:kick", roomId="general", userId="carol")
+            await carol.until(lambda: carol.events("room:user_left", userId="carol"))
+            before = presence(carol, "bob")
+            await bob.say("typing:start", roomId="general")
+            await bob.say("presence:set", status="away")
+            await alice.until(lambda: presence(alice, "bob")[-1:] == ["away"])
+        await alice.until(lambda: notices(alice, "bob"))
+        await carol.say("room:list")
+        assert presence(carol, "bob") == before
+        assert carol.events("typing:start") == notices(carol, "bob") == []
+
+
+async def test_typing_and_presence_leave_nothing_in_the_log(node: Process, database: Database) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+        await alice.join("general")
+        await bob.join("general")
+        counted = "SELECT count(*) FROM stored_events WHERE NOT starts_with(stream, 'session:')"
+        before = await stored(database, counted)
+        await bob.say("typing:start", roomId="general")
+        await alice.until(lambda: alice.events("typing:start"))
+        await bob.say("typing:stop", roomId="general")
+        await bob.say("presence:set", status="away")
+        await alice.until(lambda: presence(alice, "bob")[-1:] == ["away"])
+        assert await stored(database, counted) == before
 
 
 async def test_each_connection_hears_once_however_many_rooms_are_shared(node: Process) -> None:
@@ -269,10 +303,17 @@ async def test_the_users_of_a_node_that_is_gone_are_gone_once_unless_they_come_b
     async with two_nodes(database, servers, ONRECORD_DISCONNECT_GRACE="5") as (one, other):
         async with client(one.url, "alice") as alice:
             await alice.join("general")
-            async with client(other.url, "bob") as bob, client(other.url, "carol") as carol:
-                for member in (bob, carol):
+            async with (
+                client(other.url, "bob") as bob,
+                client(other.url, "carol") as carol,
+                client(other.url, "dave") as dave,
+                client(one.url, "dave", {"general": None}),
+            ):
+                for member in (bob, carol, dave):
                     await member.join("general")
-                await alice.until(lambda: len(alice.events("room:user_joined")) == 3)
+                await alice.until(lambda: len(alice.events("room:user_joined")) == 4)
+                await bob.say("typing:start", roomId="general")
+                await alice.until(lambda: alice.events("typing:start", userId="bob"))
                 await asyncio.sleep(1)
                 await (other.stop() if how == "stop" else other.kill())
                 async with client(one.url, "carol", {"general": None}):
@@ -280,7 +321,11 @@ async def test_the_users_of_a_node_that_is_gone_are_gone_once_unless_they_come_b
                     await alice.until(lambda: notices(alice, "bob"))
                     await asyncio.sleep(3)
                     assert [event["reason"] for event in notices(alice, "bob")] == ["disconnect"]
-                    assert notices(alice, "carol") == []
+                    assert notices(alice, "carol") == notices(alice, "dave") == []
+                    assert (await members(alice))["dave"] == ("online", None), "a device is at the other node"
+                    assert len(alice.events("typing:stop", userId="bob")) == 1, (
+                        "nobody types at a node that is gone"
+                    )
 
 
 async def test_an_outage_of_the_bus_freezes_presence(

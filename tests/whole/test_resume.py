@@ -67,6 +67,61 @@ async def test_large_messages_are_paged_and_paced_so_that_nobody_is_called_slow(
             assert found == [f"{number:02}" for number in range(60)]
 
 
+async def test_who_comes_back_hears_how_far_the_others_have_read_meanwhile(node: Process) -> None:
+    async with client(node.url, "alice") as alice:
+        await alice.join("general")
+        async with client(node.url, "bob") as bob:
+            await bob.join("general")
+            first = (await bob.post("general", "one"))["messageId"]
+            await alice.say("message:read", roomId="general", messageId=first)
+            await bob.until(lambda: bob.events("message:read", userId="alice", messageId=first))
+            cursor = bob.seqs("general")[-1]
+        last = (await alice.post("general", "two"))["messageId"]
+        await alice.say("message:read", roomId="general", messageId=last)
+        async with client(node.url, "bob", {"general": cursor}) as bob:
+            await bob.until(lambda: bob.events("message:new", content="two"))
+            (receipts,) = bob.events("room:receipts", roomId="general")
+            markers = {one["userId"]: one["messageId"] for one in receipts["receipts"]}
+            assert markers == {"alice": last}
+
+
+async def test_all_rooms_come_back_with_one_frame_whatever_happened_there(node: Process) -> None:
+    rooms = ("still", "kicked", "readmitted", "archived", "left")
+    async with client(node.url, "alice") as alice:
+        async with client(node.url, "bob") as bob:
+            for room in rooms:
+                await alice.say("room:create", roomId=room, name=room, members=["bob"])
+                await bob.join(room)
+                await alice.post(room, "heard")
+                await bob.until(lambda room=room: bob.events("message:new", roomId=room))  # type: ignore[misc]
+            await bob.say("room:leave", roomId="left")
+            await bob.until(lambda: bob.events("room:user_left", roomId="left"))
+            cursors = {room: bob.seqs(room)[-1] for room in rooms}
+        for room in rooms:
+            await alice.post(room, "missed")
+        kicked = (await alice.say("room:kick", roomId="kicked", userId="bob"))["seq"]
+        await alice.post("kicked", "not for bob")
+        await alice.say("room:kick", roomId="readmitted", userId="bob")
+        await alice.post("readmitted", "while bob was out")
+        await alice.say("room:invite", roomId="readmitted", userId="bob")
+        async with client(node.url, "bob") as bob:
+            await bob.join("readmitted")
+        heads = {room: (await alice.post(room, "the last"))["seq"] for room in rooms}
+        heads["archived"] = (await alice.say("room:archive", roomId="archived"))["seq"]
+        async with client(node.url, "bob", dict(cursors)) as bob:
+            told = bob.connected["rooms"]
+            for room in ("still", "readmitted", "archived"):
+                assert told[room] == {"recovered": True, "head": heads[room]}
+                await bob.until(lambda room=room: bob.seqs(room)[-1:] == [heads[room]])  # type: ignore[misc]
+                assert bob.seqs(room) == list(range(cursors[room] + 1, heads[room] + 1))
+            assert told["kicked"] == {"recovered": False, "head": kicked, "reason": "not_a_member"}
+            await bob.until(lambda: bob.seqs("kicked")[-1:] == [kicked])
+            assert bob.seqs("kicked") == list(range(cursors["kicked"] + 1, kicked + 1))
+            assert told["left"] == {"recovered": False, "head": cursors["left"], "reason": "not_a_member"}
+            await bob.say("room:list")
+            assert bob.seqs("left") == []
+
+
 async def test_null_means_from_now_on(node: Process) -> None:
     async with client(node.url, "alice") as alice:
         await alice.join("general")
