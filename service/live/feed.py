@@ -86,7 +86,9 @@ class Feed:
     def recall(self, past: Sequence[Item]) -> None:
         """Keep what came right before what is remembered: the latest of it, as far as there is room."""
         # Whatever was deleted since the past was read is remembered here: nothing lies between the two.
-        gone = {one.recorded.event.message for one in self._ring if isinstance(one.recorded.event, MessageDeleted)}
+        gone = {
+            one.recorded.event.message for one in self._ring if isinstance(one.recorded.event, MessageDeleted)
+        }
         kept = 0
         for read in reversed(past):
             item = read.silenced() if number_of(read.recorded) in gone else read

@@ -201,7 +201,11 @@ def test_what_is_recalled_is_as_if_it_had_been_heard(head: int, live: int, data:
 def test_of_a_long_past_the_latest_is_recalled_and_the_rest_is_not_asked_for_again() -> None:
     feed = after_restart(100, 0)
     long = [
-        Item(recorded(seq, MessagePosted(author="alice", content="x" * 10_000, ref="r")), str, {"native": encode})
+        Item(
+            recorded(seq, MessagePosted(author="alice", content="x" * 10_000, ref="r")),
+            str,
+            {"native": encode},
+        )
         for seq in range(1, 101)
     ]
     feed.recall(long)

@@ -114,7 +114,9 @@ async def test_one_who_comes_back_asks_for_what_is_not_known_and_no_more(
     restarted: Counted, arrive: Arrive
 ) -> None:
     async with AsyncExitStack() as stack:
-        assert await arrive(restarted, stack, "user1", {"one": HEAD - 5}, None) == [*range(HEAD - 4, HEAD + 1)]
+        assert await arrive(restarted, stack, "user1", {"one": HEAD - 5}, None) == [
+            *range(HEAD - 4, HEAD + 1)
+        ]
         await recorded(restarted, 1)
         first = asked(restarted)
         # The author of what was missed is somebody of whom nothing is known either.
