@@ -1,12 +1,16 @@
-"""Runs the benchmark: `python -m bench short | full | one WORKLOAD SERVER | readme`.
+"""Runs the benchmark: `python -m bench short | full | churn | one WORKLOAD SERVER | readme [--background]`.
 
-`readme` puts what was measured last into README.md.
+`churn` is the hour-long one of `full` alone; `readme` puts what was measured last into README.md.
 
 The rule: what was measured is written down and shown as it comes; what could not be measured is named, does not stop
-the rest, and makes the exit code 1. A run that was cut off goes on where it was, on the same commit.
+the rest, and makes the exit code 1. A run that was cut off goes on where it was, on the same commit, a churn in its
+middle. Two runs never measure at once.
 """
 
 import argparse
+import fcntl
+import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -25,25 +29,60 @@ def main() -> int:
     if options.form == "readme":
         reports.into_readme()
         return 0
+    if options.background:
+        return _in_background([word for word in sys.argv[1:] if word != "--background"])
+    building.CACHE.mkdir(parents=True, exist_ok=True)
+    with (building.CACHE / "measuring").open("w") as alone:
+        try:
+            fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Another run is measuring; two at once would measure each other.", file=sys.stderr)
+            return 2
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in order: the servers end too
+        return _measure(options)
+
+
+def _in_background(words: list[str]) -> int:
+    """Start the same run as a process that nobody waits for."""
+    said = building.CACHE / f"{words[0]}.log"
+    said.parent.mkdir(parents=True, exist_ok=True)
+    with said.open("ab") as file:
+        started = subprocess.Popen(
+            [sys.executable, "-m", "bench", *words],
+            cwd=building.ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    print(f"Process {started.pid} measures; its words are in {said.relative_to(building.ROOT)}.")
+    print(f"`kill {started.pid}` cuts it off, and the same command goes on where it was.")
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> int:
     commit = machine.commit()
-    tasks = {"short": plan.short, "full": plan.full}.get(options.form, lambda: plan.one(*options.what))()
+    plans = {"short": plan.short, "full": plan.full, "churn": plan.churn}
+    tasks = plans.get(options.form, lambda: plan.one(*options.what))()
     if not tasks:
         print("No such workload and server; see docs/speed.md.", file=sys.stderr)
         return 2
     notebook = Notebook(building.CACHE / f"rounds-{options.form}-{commit}.jsonl")
+    unfinished = building.CACHE / f"churn-{options.form}-{commit}.jsonl"
     if options.form == "one" or options.fresh:
         notebook.close()
+        unfinished.unlink(missing_ok=True)
         notebook = Notebook(building.CACHE / f"rounds-{options.form}-{commit}.jsonl")
     about = machine.described(" ".join(["python -m bench", options.form, *options.what]))
     building.generator()
-    failed = _run(
-        tasks, notebook, FULL if options.form == "full" else SHORT, commit, about, keep=options.form != "one"
-    )
+    pace = replace(FULL if options.form in ("full", "churn") else SHORT, unfinished=unfinished)
+    failed = _run(tasks, notebook, pace, commit, about, keep=options.form in ("short", "full"))
     print("\n" + reports.report(results.rows(notebook.rounds), notebook.rounds, about))
     for words in failed:
         print(f"Not measured: {words}", file=sys.stderr)
     if not failed:
         notebook.close()
+        unfinished.unlink(missing_ok=True)
     return 1 if failed else 0
 
 
@@ -92,11 +131,12 @@ def _visit(task: plan.Task, left: list[Workload], servers: embedded.Servers, pac
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("form", choices=["short", "full", "one", "readme"])
+    parser.add_argument("form", choices=["short", "full", "churn", "one", "readme"])
     parser.add_argument("what", nargs="*", help="for `one`: a workload and a server, or `all` servers")
     parser.add_argument(
         "--fresh", action="store_true", help="measure again what an unfinished run has measured"
     )
+    parser.add_argument("--background", action="store_true", help="measure in a process of its own")
     options = parser.parse_args()
     if options.form == "one" and len(options.what) != 2:
         parser.error("`one` needs a workload and a server")

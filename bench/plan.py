@@ -49,8 +49,13 @@ def full() -> list[Task]:
         *_rounds(w.W4, (c.ONRECORD,), 3),
         *_rounds(w.HOT_ROOMS, (c.ONRECORD_TWO,), 3),
         *_rounds(w.W5, (c.ONRECORD_TWO,), 3),
-        *_rounds(w.CHURN, (c.ONRECORD,), 1),
+        *churn(),
     ]
+
+
+def churn() -> list[Task]:
+    """Return the hour-long churn of the full form alone."""
+    return _rounds(w.CHURN, (c.ONRECORD,), 1)
 
 
 def one(workload: str, server: str) -> list[Task]:

@@ -63,7 +63,7 @@ class Notebook:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.rounds = [Round.read(line) for line in path.read_text().splitlines()] if path.exists() else []
+        self.rounds = list(map(Round.read, whole_lines(path)))
 
     def has(self, workload: str, server: str, number: int) -> bool:
         return any(
@@ -72,13 +72,28 @@ class Notebook:
 
     def add(self, one: Round) -> None:
         self.rounds.append(one)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a") as file:
-            file.write(json.dumps(asdict(one)) + "\n")
+        append_line(self._path, json.dumps(asdict(one)))
 
     def close(self) -> None:
         """The run is over: the next one begins anew."""
         self._path.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Write a line down at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(line + "\n")
+
+
+def whole_lines(path: Path) -> list[str]:
+    """Return the lines of a file, none where there is no such file; one that was cut off is taken out of it."""
+    if not path.exists():
+        return []
+    *lines, rest = path.read_text().split("\n")
+    if rest:
+        path.write_text("".join(line + "\n" for line in lines))
+    return lines
 
 
 def rows(rounds: Iterable[Round]) -> list[Row]:

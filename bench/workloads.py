@@ -3,9 +3,11 @@
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench import search
+from bench.churning import Progress, Turn
 from bench.generator import Figures
 from bench.results import Round, Row
 from bench.visits import SMALLEST_CPU, Stretch, Visit, watched
@@ -33,6 +35,8 @@ class Pace:
     """Seconds of a workload with a fixed rate."""
     churn: float = 0.0
     """Seconds for which people come and go, at the least."""
+    unfinished: Path | None = None
+    """Where a churn writes how far it has come, to go on there; whoever keeps its round deletes it."""
 
 
 SHORT = Pace()
@@ -158,25 +162,22 @@ class Churn(Workload):
         """See `Workload`."""
         for _ in range(self.warm):
             self._turn(visit)
-        until = time.monotonic() + pace.churn
-        sizes, before = [self._size(visit)], all_cpu(visit.running.parts)
-        made = 0
-        began = time.monotonic()
-        while made < self.least or time.monotonic() < until:
+        progress = Progress(pace.unfinished)
+        progress.begin(self._size(visit))
+        while progress.made < self.least or progress.seconds < pace.churn:
+            before, began = all_cpu(visit.running.parts), time.monotonic()
             self._turn(visit)
-            made += self.shape.people
-            sizes.append(self._size(visit))
-        cpu = spent(before, all_cpu(visit.running.parts))
+            size, cpu = self._size(visit), spent(before, all_cpu(visit.running.parts))
+            progress.add(Turn(size, self.shape.people, time.monotonic() - began, cpu))
         row = Row(
             workload=self.name,
             server=visit.server,
-            connections=made,
-            kib_per_connection=round((sizes[-1] - sizes[0]) / made, 3),
-            handshakes_per_s=round(made / max(SMALLEST_CPU, cpu["server"])),
+            connections=progress.made,
+            kib_per_connection=round(progress.grown_kib / progress.made, 3),
+            handshakes_per_s=round(progress.made / max(SMALLEST_CPU, progress.cpu["server"])),
         )
-        return Round(
-            row, round(time.monotonic() - began, 2), cpu, {"rss_kib": sizes, "arrival": visit.told()}
-        )
+        more = {"rss_kib": progress.sizes, "arrival": visit.told()}
+        return Round(row, round(progress.seconds, 2), progress.cpu, more)
 
     def _turn(self, visit: Visit) -> None:
         visit.generator.cut(0)

@@ -21,6 +21,7 @@ from service.domain.commands import EditMessage, MessageCommand, NamePerson, Pos
 from service.domain.content import check_content
 from service.domain.events import Event
 from service.domain.message import MessageState
+from service.domain.person import PersonState
 from service.domain.retention import scope_of
 from service.domain.streams import person_stream, room_stream
 from service.errors import (
@@ -129,7 +130,7 @@ class Chat:
         """
         if self._people.standing(user).name == name:
             return
-        state = await self._reader.person(user)
+        state = await self._person(user)
         events = person.decide(state, NamePerson(name=name), user)
         if events:
             key = await self._keys.of_person(user, self._database)
@@ -141,10 +142,14 @@ class Chat:
                 self._keys.forget(user)  # erased, or under another key from the next visit on
             if placed.outcome != "appended":
                 # The same user was named, or erased, on another node just now: that is right, too.
-                state = await self._reader.person(user)
+                state = await self._person(user)
             else:
                 state = msgspec.structs.replace(state, head=placed.seq, name=name)
         self._people.hear(user, state)
+
+    async def _person(self, user: str) -> PersonState:
+        await self._people.read({user})  # a crowd that is new here is asked about at once
+        return self._people.standing(user)
 
     def entry(
         self,

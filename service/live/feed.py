@@ -7,7 +7,7 @@ calls `accept`.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from service.domain import room
 from service.domain.events import MessageDeleted, Recorded, as_erased
@@ -32,7 +32,10 @@ class Feed:
         self.state = state
         self._ring: deque[Item] = deque()
         self._ring_size = 0
+        self._full = False
         self._parked: dict[int, Recorded] = {}
+        self.forgettings = 0
+        """How often something was taken out of what is remembered."""
 
     @property
     def room(self) -> str:
@@ -69,9 +72,37 @@ class Feed:
         self._ring_size += item.size
         while len(self._ring) > RING or self._ring_size > RING_SIZE:
             self._ring_size -= self._ring.popleft().size
+            self._full = True
+
+    @property
+    def first(self) -> int:
+        """The seq of the earliest event that is remembered; the next one's where none is."""
+        return self._ring[0].recorded.seq if self._ring else self.head + 1
+
+    def lacks(self, after: int) -> bool:
+        """Return whether events after a seq are missing here that could be remembered."""
+        return not self._full and self.head - RING <= after < self.first - 1
+
+    def recall(self, past: Sequence[Item]) -> None:
+        """Keep what came right before what is remembered: the latest of it, as far as there is room."""
+        # Whatever was deleted since the past was read is remembered here: nothing lies between the two.
+        gone = {
+            one.recorded.event.message for one in self._ring if isinstance(one.recorded.event, MessageDeleted)
+        }
+        kept = 0
+        for read in reversed(past):
+            item = read.silenced() if number_of(read.recorded) in gone else read
+            room_left = len(self._ring) < RING and self._ring_size + item.size <= RING_SIZE
+            if item.recorded.seq != self.first - 1 or not room_left:
+                break
+            self._ring.appendleft(item)
+            self._ring_size += item.size
+            kept += 1
+        self._full = kept == 0 or kept < len(past)
 
     def forget(self, user: str) -> None:
         """Drop what a person said, who is erased, and what they were called."""
+        self.forgettings += 1
         self.state = without_words_of(self.state, user)
         for seq, waiting in self._parked.items():
             if waiting.by == user:
@@ -84,8 +115,10 @@ class Feed:
 
     def forget_past(self) -> None:
         """Drop every event that is kept for those who come back: the log says how each reads now."""
+        self.forgettings += 1
         self._ring.clear()
         self._ring_size = 0
+        self._full = False
 
     def _silence(self, message: int) -> None:
         for index, item in enumerate(self._ring):

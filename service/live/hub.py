@@ -254,6 +254,8 @@ class Hub:
                     if reach.upto == feed.head and not listener.closing:
                         self._join(listener, feed, reach)
                         return
+                elif end is None and feed.lacks(reach.upto):
+                    await self._pages.recall(feed, reach.upto)
                 else:
                     await self._pages.send(listener, room, reach, feed.head if end is None else end)
 

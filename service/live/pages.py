@@ -1,14 +1,20 @@
 """What is past, written to one listener who catches up: from the feed's ring, or page by page from the log.
 
+What a ring could have and has not, as after a restart, is read into it first: then a crowd that comes back to a room
+costs a few readings and not some for each.
+
 The rule: nobody is written more than `SLICE` at once before having taken most of it, and how far they have come is
 known after each event. Those who come later are not shown what was deleted since.
 """
 
+import asyncio
 from collections.abc import Iterable
 
 from service.domain.events import Recorded
 from service.domain.message import number_of, without_words
 from service.domain.streams import room_stream
+from service.gather import Gather
+from service.live.feed import RING, Feed
 from service.live.items import Encoders, Item
 from service.live.listener import Listener, Reach, report
 from service.live.people import People, named_in
@@ -16,6 +22,12 @@ from service.log.read import LogReader
 
 PAGE = 200
 """Events read at once from the log to catch up."""
+
+MOST_RECALLED = 8
+"""Rooms whose past is read at once, so that a storm leaves connections to everybody else."""
+
+_Wanted = tuple[Feed, int]
+"""A feed, and the seq after which somebody misses what it does not remember."""
 
 SLICE = 128 * 1024
 """Bytes written to one listener that catches up, before it has to have taken most of them."""
@@ -28,6 +40,7 @@ class Pages:
         self._reader = reader
         self._people = people
         self._encoders = encoders
+        self._recalling = Gather(self._recall, MOST_RECALLED)
         self.written = 0
 
     def write_some(self, listener: Listener, items: Iterable[Item], reach: Reach) -> None:
@@ -44,19 +57,47 @@ class Pages:
 
     async def send(self, listener: Listener, room: str, reach: Reach, last: int) -> None:
         """Send a page of the log up to a seq, paced."""
-        events = await self._reader.stream(room_stream(room), reach.upto, PAGE, last)
-        await self._people.load(named_in(events))
-        items = [
-            Item(recorded, self._people.name_of, self._encoders)
-            for recorded in await self._without_deleted(room, events)
-        ]
+        items = found = await self._read(room, reach.upto, PAGE, last)
         while items and not listener.closing:
             self.write_some(listener, items, reach)
             items = [item for item in items if item.recorded.seq > reach.upto]
             await listener.drained()
-        if not events:  # nothing stands there, so nothing of it was written
+        if not found:  # nothing stands there, so nothing of it was written
             report(listener, room, reach)
             reach.after = reach.upto = last
+
+    async def recall(self, feed: Feed, after: int) -> None:
+        """Have a feed that `lacks` what came after a seq remember that, or as much of it as it can.
+
+        Raises:
+            Unavailable: the log cannot be read.
+        """
+        await self._recalling.ask([(feed, after)])
+
+    async def _recall(self, wanted: list[_Wanted]) -> dict[_Wanted, None]:
+        lowest: dict[Feed, int] = {}
+        for feed, after in wanted:
+            lowest[feed] = min(after, lowest.get(feed, after))
+        filled = await asyncio.gather(*map(self._fill, lowest, lowest.values()), return_exceptions=True)
+        for trouble in filter(None, filled):
+            raise trouble
+        return dict.fromkeys(wanted)
+
+    async def _fill(self, feed: Feed, after: int) -> None:
+        if not feed.lacks(after):
+            return  # it was read for others meanwhile
+        forgettings, first = feed.forgettings, feed.first
+        # At least as far again as it reaches: those who missed a little more each cost few readings in all.
+        twice = first - 1 - (feed.head + 1 - first)
+        past = await self._read(feed.room, max(0, feed.head - RING, min(after, twice)), RING, first - 1)
+        if feed.forgettings == forgettings:
+            feed.recall(past)
+
+    async def _read(self, room: str, after: int, most: int, last: int) -> list[Item]:
+        events = await self._reader.stream(room_stream(room), after, most, last)
+        await self._people.load(named_in(events))
+        shown = await self._without_deleted(room, events)
+        return [Item(recorded, self._people.name_of, self._encoders) for recorded in shown]
 
     async def _without_deleted(self, room: str, events: list[Recorded]) -> list[Recorded]:
         """Return past events as whoever comes later is shown them: what was deleted since says nothing."""

@@ -23,6 +23,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from service.errors import AccountErased
+from service.gather import Gather
 from service.log.trouble import patiently
 from service.log.wrapping import Wrapping
 
@@ -36,9 +37,13 @@ _SALT = 32
 _NONCE = 12
 _Owner = tuple[str, str]
 """A person, and the scope of one of their keys."""
+_Asked = tuple[Any, _Owner]
+"""A database, and whose key is looked for in it."""
 _K = TypeVar("_K", UUID, _Owner)
 CACHED_KEYS = 20_000
 """Keys held in memory per node, about 1 KiB each; the least recently used goes first."""
+MOST_READ = 500
+"""Keys of people who come one by one, at once, that are read or made in one statement."""
 REMEMBERED_DEAD = 100_000
 """Destroyed keys that are remembered, so that what was read before cannot bring them back; the earliest goes first."""
 
@@ -111,6 +116,7 @@ class KeyRing:
         self._by_id: OrderedDict[UUID, PersonKey] = OrderedDict()
         self._by_owner: OrderedDict[_Owner, PersonKey] = OrderedDict()
         self._dead: OrderedDict[UUID, None] = OrderedDict()
+        self._reading = Gather(self._read_from, MOST_READ)
 
     async def of_person(self, person: str, database: "asyncpg.Pool[Any]", scope: str = "") -> PersonKey:
         """Return a key of a person, made on first use: the one for everything, or the one for a `scope`.
@@ -120,7 +126,8 @@ class KeyRing:
             Unavailable: the database cannot be reached.
         """
         owner = (person, scope)
-        key = self._known(owner) or (await self._read([owner], database))[owner]
+        if (key := self._known(owner)) is None:
+            key = (await self._reading.ask([(database, owner)]))[database, owner]
         if key is None:
             raise AccountErased
         return key
@@ -140,6 +147,14 @@ class KeyRing:
         if (known := self._by_owner.get(owner)) is not None:
             self._by_owner.move_to_end(owner)
         return known
+
+    async def _read_from(self, asked: list[_Asked]) -> dict[_Asked, PersonKey | None]:
+        found: dict[_Asked, PersonKey | None] = {}
+        for database in {one for one, _ in asked}:  # a node has one
+            owners = [owner for one, owner in asked if one is database]
+            read = await self._read(owners, database)
+            found.update({(database, owner): key for owner, key in read.items()})
+        return found
 
     async def _read(
         self, owners: Collection[_Owner], database: "asyncpg.Pool[Any]"

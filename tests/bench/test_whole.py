@@ -60,7 +60,7 @@ def test_those_who_come_back_with_cursors_are_sent_exactly_what_they_missed(serv
         Churn("churn", SHAPE, least=80),
     )
     fixed, storm, churn = measure(candidates.ONRECORD, servers, small, storms, churns)
-    assert (churn.row.connections, len(churn.more["rss_kib"])) == (80, 3)
+    assert (churn.row.connections, list(map(len, churn.more["rss_kib"]))) == (80, [3])
     assert counts(fixed) == counts(storm) == (0, 0, 0)
     assert storm.row.connections == SHAPE.people - SHAPE.rooms
     assert set(storm.cpu) == {"server", "postgres", "projector", "generator"}

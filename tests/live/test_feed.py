@@ -11,6 +11,7 @@ from service.domain.events import (
     Event,
     MemberJoined,
     MemberMuted,
+    MessageDeleted,
     MessageEdited,
     MessagePosted,
     Recorded,
@@ -171,3 +172,71 @@ def test_what_waits_for_a_missing_event_is_forgotten_too() -> None:
         "message 1",
         None,
     ]
+
+
+def after_restart(head: int, live: int) -> Feed:
+    """Return a feed that was loaded at a head and has heard so many events since."""
+    feed = Feed(RoomState("general", head=head))
+    for seq in range(head + 1, head + live + 1):
+        feed.accept([recorded(seq)])
+        feed.remember(item(seq))
+    return feed
+
+
+@given(st.integers(1, RING * 2), st.integers(0, RING), st.data())
+def test_what_is_recalled_is_as_if_it_had_been_heard(head: int, live: int, data: st.DataObject) -> None:
+    feed = after_restart(head, live)
+    for _ in range(3):
+        after = data.draw(st.integers(0, head + live))
+        known = feed.recent(after)
+        assert feed.lacks(after) == (known is None and after >= head + live - RING)
+        if feed.lacks(after):
+            feed.recall([item(seq) for seq in range(after + 1, feed.first)])
+            known = feed.recent(after)
+        if known is not None:
+            assert [one.recorded.seq for one in known] == list(range(after + 1, head + live + 1))
+    assert feed._ring_size == sum(one.size for one in feed._ring)
+
+
+def test_of_a_long_past_the_latest_is_recalled_and_the_rest_is_not_asked_for_again() -> None:
+    feed = after_restart(100, 0)
+    long = [
+        Item(
+            recorded(seq, MessagePosted(author="alice", content="x" * 10_000, ref="r")),
+            str,
+            {"native": encode},
+        )
+        for seq in range(1, 101)
+    ]
+    feed.recall(long)
+    kept = RING_SIZE // 10_200
+    assert feed.recent(100 - kept) is not None
+    assert feed.recent(100 - kept - 1) is None
+    assert not feed.lacks(0)
+    feed.forget_past()
+    assert feed.lacks(0)
+
+
+def test_what_does_not_join_what_is_remembered_is_not_recalled() -> None:
+    feed = after_restart(10, 5)
+    feed.recall([item(seq) for seq in range(1, 9)])
+    assert feed.first == 11
+    assert feed.recent(8) is None
+    assert not feed.lacks(8), "or it would be read for ever"
+
+
+def test_what_was_deleted_while_the_past_was_read_says_nothing() -> None:
+    feed = after_restart(2, 0)
+    past = [item(1), item(2)]
+    deleted = recorded(3, MessageDeleted(message=1))
+    feed.accept([deleted])
+    feed.remember(Item(deleted, str, {"native": encode}))
+    feed.recall(past)
+    assert words_of(feed) == [None, "message 2", None]
+
+
+def test_a_feed_counts_how_often_it_forgot() -> None:
+    feed = after_restart(1, 0)
+    feed.forget("alice")
+    feed.forget_past()
+    assert feed.forgettings == 2

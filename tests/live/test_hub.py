@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from service.domain.events import MemberJoined, MessagePosted, RoomOpened
+from service.domain.events import MemberJoined, MessagePosted, Recorded, RoomOpened, as_erased
 from service.domain.person import PersonState
+from service.errors import Unavailable
 from service.live.hub import Hub
 from service.live.people import People
 from tests.live.test_splice import STREAM, Ear, Log, number
@@ -23,6 +24,14 @@ class SlowLog(Log):
         self.held = asyncio.Event()
         self.held.set()
         self.asked = 0
+        self.pages = 0
+        self.trouble: Exception | None = None
+
+    async def stream(self, stream: str, after: int, limit: int, until: int | None = None) -> list[Recorded]:
+        self.pages += 1
+        if self.trouble is not None:
+            raise self.trouble
+        return await super().stream(stream, after, limit, until)
 
     async def persons(self, users: object) -> dict[str, PersonState]:
         self.asked += 1
@@ -103,4 +112,52 @@ async def test_a_connection_that_ends_in_the_first_of_two_writes_is_told_of_noth
     hub.quit(ear, "general")
     assert ear.heard == [1, 2, 3]
     assert ear.stretches == [(1, 3)]
+    await hub.close()
+
+
+async def test_a_crowd_that_comes_back_after_a_restart_costs_a_few_readings() -> None:
+    log, hub = world()
+    for seq in range(200):
+        log.append(MessagePosted(author="alice", content=str(seq), ref="r"))
+    ears = [Ear("alice", after) for after in range(100, 202)]
+    await asyncio.gather(*(hub.listen(ear, "general", ear.after) for ear in ears))
+    assert all(ear.heard == list(range(ear.after + 1, 203)) for ear in ears)
+    assert log.pages <= 2, "one for the first, one for all others"
+    late = Ear("alice", 99)
+    await hub.listen(late, "general", 99)
+    assert late.heard[0] == 100
+    for after in range(98, 0, -1):  # each misses a little more than the one before
+        await hub.listen(Ear("alice", after), "general", after)
+    assert log.pages <= 4, "each reading goes back as far again"
+    await hub.close()
+
+
+async def test_what_is_forgotten_while_it_is_read_again_is_not_remembered() -> None:
+    log, hub = world()
+    log.append(MessagePosted(author="alice", content="a secret", ref="r"))
+    feed = await hub.feed("general")
+    log.held.clear()
+    log.asked = 0
+    ear = Ear("alice", 0)
+    coming = asyncio.create_task(hub.listen(ear, "general", 0))
+    await until(lambda: log.asked)
+    log.events[-1] = as_erased(log.events[-1])
+    hub.forget_person("alice")
+    log.held.set()
+    await coming
+    assert ear.heard == [1, 2, 3]
+    assert [getattr(one.recorded.event, "content", None) for one in feed.recent(2) or []] == [None]
+    await hub.close()
+
+
+async def test_who_comes_back_while_the_log_cannot_be_read_is_told_and_the_next_is_served() -> None:
+    log, hub = world()
+    await hub.feed("general")
+    log.trouble = Unavailable()
+    with pytest.raises(Unavailable):
+        await hub.listen(Ear("alice", 0), "general", 0)
+    log.trouble = None
+    ear = Ear("alice", 0)
+    await hub.listen(ear, "general", 0)
+    assert ear.heard == [1, 2]
     await hub.close()
