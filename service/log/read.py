@@ -195,12 +195,14 @@ _ROOM = f"""
     ORDER BY e.originator_version
 """  # noqa: S608 - constants
 _LAST = f"{ROWS} WHERE e.originator_id = $1 ORDER BY e.originator_version DESC LIMIT 1"
-# Of each kind of event only the last matters, and of most people there is one kind.
+# Of each kind of event only the last matters, and of most people there is one kind. That the stream is a person's is
+# said for the planner, who then knows of the index of people's events alone.
 _LAST_OF_EACH_KIND = f"""
     SELECT {ROW}
     FROM unnest($1::uuid[]) AS wanted (id)
     CROSS JOIN LATERAL (
-        SELECT DISTINCT ON (topic) * FROM readable_events WHERE originator_id = wanted.id
+        SELECT DISTINCT ON (topic) * FROM readable_events
+        WHERE originator_id = wanted.id AND starts_with(stream, 'person:')
         ORDER BY topic, originator_version DESC) e
     LEFT JOIN person_keys k USING (key_id)
     ORDER BY e.originator_version

@@ -39,6 +39,8 @@ ADDED_INDEXES = {
     " USING brin (recorded_at)",
     "stored_events_rules_idx": "CREATE INDEX stored_events_rules_idx ON SCHEMA.stored_events"
     " USING btree (originator_id, originator_version) WHERE (topic = 'room.RoomRetentionChanged.v1'::text)",
+    "stored_events_people_idx": "CREATE INDEX stored_events_people_idx ON SCHEMA.stored_events"
+    " USING btree (originator_id, originator_version) WHERE starts_with(stream, 'person:'::text)",
 }
 ADDED_TRIGGERS = {"append_only"}
 LEFT_OUT_FUNCTION = "es_insert_events_uuid"
