@@ -4,7 +4,8 @@ So a crowd that comes back at once costs a few calls and not one each, and a lon
 questions of a crowd come no faster than calls are answered, each call would find a few: it waits until `REST` after the
 last one's beginning, so that there are more.
 
-The rule: an answer is of a call that began after the question was asked.
+The rule: an answer is of a call that began after the question was asked, and what is wrong with one question is
+nobody else's trouble.
 """
 
 import asyncio
@@ -19,16 +20,19 @@ T = TypeVar("T")
 
 
 class Gather(Generic[K, T]):
-    """Answers questions by key with `call`, which is given at most `most` keys and answers every one of them."""
+    """Answers questions by key with `call`, which is given at most `most` keys and answers every one of them.
 
-    def __init__(self, call: Callable[[list[K]], Awaitable[Mapping[K, T]]], most: int) -> None:
+    An answer that is an exception is raised for those who asked with that key.
+    """
+
+    def __init__(self, call: Callable[[list[K]], Awaitable[Mapping[K, T | Exception]]], most: int) -> None:
         self._call = call
         self._most = most
         self._waiting: dict[K, asyncio.Future[T]] = {}
         self._calling: asyncio.Task[None] | None = None
 
     async def ask(self, keys: Collection[K]) -> dict[K, T]:
-        """Return the answer of each key. Raises whatever the call raises."""
+        """Return the answer of each key. Raises whatever the call raises, or answers one of them with."""
         answers = {key: self._answer(key) for key in keys}
         if self._waiting and self._calling is None:
             self._calling = asyncio.create_task(self._run())
@@ -60,7 +64,11 @@ class Gather(Generic[K, T]):
         try:
             found = await self._call(list(taken))
             for key, answer in taken.items():
-                answer.set_result(found[key])
+                result = found[key]
+                if isinstance(result, Exception):
+                    answer.set_exception(result)
+                else:
+                    answer.set_result(result)
         except Exception as error:  # noqa: BLE001 - it is for those who asked
             for answer in taken.values():
                 if not answer.done():

@@ -115,3 +115,16 @@ async def test_a_key_without_an_answer_is_an_error_and_not_a_wait() -> None:
 
     with pytest.raises(KeyError):
         await Gather(call, 10).ask(["a"])
+
+
+async def test_what_is_wrong_with_one_question_is_nobody_elses_trouble() -> None:
+    async def halves(keys: list[int]) -> dict[int, int | Exception]:
+        return {key: key // 2 if key % 2 == 0 else ValueError(f"{key} is odd") for key in keys}
+
+    gather: Gather[int, int] = Gather(halves, 10)
+    asked = [asyncio.create_task(gather.ask([key])) for key in (2, 3, 4)]
+    two, three, four = await asyncio.gather(*asked, return_exceptions=True)
+    assert (two, four) == ({2: 1}, {4: 2})
+    assert isinstance(three, ValueError)
+    with pytest.raises(ValueError, match="5 is odd"):
+        await gather.ask([6, 5])

@@ -74,14 +74,14 @@ class Pages:
         """
         await self._recalling.ask([(feed, after)])
 
-    async def _recall(self, wanted: list[_Wanted]) -> dict[_Wanted, None]:
+    async def _recall(self, wanted: list[_Wanted]) -> dict[_Wanted, Exception | None]:
         lowest: dict[Feed, int] = {}
         for feed, after in wanted:
             lowest[feed] = min(after, lowest.get(feed, after))
         filled = await asyncio.gather(*map(self._fill, lowest, lowest.values()), return_exceptions=True)
-        for trouble in filter(None, filled):
-            raise trouble
-        return dict.fromkeys(wanted)
+        became = dict(zip(lowest, filled, strict=True))
+        # What is wrong with one room is the trouble of those who come back to it.
+        return {(feed, after): _trouble(became[feed]) for feed, after in wanted}
 
     async def _fill(self, feed: Feed, after: int) -> None:
         if not feed.lacks(after):
@@ -104,3 +104,9 @@ class Pages:
         said = {recorded.seq: number for recorded in events if (number := number_of(recorded)) is not None}
         gone = await self._reader.deleted(room, set(said.values()))
         return [without_words(one) if said.get(one.seq) in gone else one for one in events]
+
+
+def _trouble(became: BaseException | None) -> Exception | None:
+    if became is not None and not isinstance(became, Exception):
+        raise became  # this is being ended
+    return became

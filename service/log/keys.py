@@ -11,6 +11,7 @@ erasure on the record.
 """
 
 import hashlib
+import logging
 import os
 from base64 import b64decode, b64encode
 from collections import OrderedDict
@@ -40,6 +41,8 @@ _Owner = tuple[str, str]
 _Asked = tuple[Any, _Owner]
 """A database, and whose key is looked for in it."""
 _K = TypeVar("_K", UUID, _Owner)
+log = logging.getLogger("onrecord.keys")
+
 CACHED_KEYS = 20_000
 """Keys held in memory per node, about 1 KiB each; the least recently used goes first."""
 MOST_READ = 500
@@ -107,6 +110,10 @@ def is_sealed(value: object) -> bool:
     return all(isinstance(part, str) for part in value.values())
 
 
+_Read = PersonKey | InvalidTag | None
+"""What was read of somebody's key: it, that it cannot be opened, or that it is destroyed."""
+
+
 class KeyRing:
     """All people's keys, as this node has met them."""
 
@@ -124,6 +131,7 @@ class KeyRing:
         Raises:
             AccountErased: it, or the one for everything, is destroyed.
             Unavailable: the database cannot be reached.
+            cryptography.exceptions.InvalidTag: it cannot be opened.
         """
         owner = (person, scope)
         if (key := self._known(owner)) is None:
@@ -133,34 +141,34 @@ class KeyRing:
         return key
 
     async def of_people(self, people: Collection[str], database: "asyncpg.Pool[Any]") -> dict[str, PersonKey]:
-        """Return the key for everything of each of some people, made on first use; who is erased has none.
+        """Return the key for everything of each of some people, made on first use.
+
+        Who is erased has none, nor has somebody whose key cannot be opened: the others have theirs.
 
         Raises:
             Unavailable: the database cannot be reached.
         """
-        keys = {(person, ""): self._known((person, "")) for person in people}
+        keys: dict[_Owner, _Read] = {(person, ""): self._known((person, "")) for person in people}
         if missing := [owner for owner, key in keys.items() if key is None]:
             keys.update(await self._read(missing, database))
-        return {person: key for (person, _), key in keys.items() if key is not None}
+        return {person: key for (person, _), key in keys.items() if isinstance(key, PersonKey)}
 
     def _known(self, owner: _Owner) -> PersonKey | None:
         if (known := self._by_owner.get(owner)) is not None:
             self._by_owner.move_to_end(owner)
         return known
 
-    async def _read_from(self, asked: list[_Asked]) -> dict[_Asked, PersonKey | None]:
-        found: dict[_Asked, PersonKey | None] = {}
+    async def _read_from(self, asked: list[_Asked]) -> dict[_Asked, _Read]:
+        found: dict[_Asked, _Read] = {}
         for database in {one for one, _ in asked}:  # a node has one
             owners = [owner for one, owner in asked if one is database]
             read = await self._read(owners, database)
             found.update({(database, owner): key for owner, key in read.items()})
         return found
 
-    async def _read(
-        self, owners: Collection[_Owner], database: "asyncpg.Pool[Any]"
-    ) -> dict[_Owner, PersonKey | None]:
+    async def _read(self, owners: Collection[_Owner], database: "asyncpg.Pool[Any]") -> dict[_Owner, _Read]:
         """Return a key for each owner, made where there is none; None where it is destroyed."""
-        found: dict[_Owner, PersonKey | None] = {}
+        found: dict[_Owner, _Read] = {}
         # In one order for all nodes, so that two who make keys of the same people wait for each other in turn.
         made = [(key_id := uuid4(), *owner, self._wrap(key_id)) for owner in sorted(owners)]
         while missing := [one for one in made if one[1:3] not in found]:  # made by another node meanwhile
@@ -173,10 +181,14 @@ class KeyRing:
                 found[owner] = self._taken(owner, row["key_id"], row["wrapped"])
         return found
 
-    def _taken(self, owner: _Owner, key_id: UUID, wrapped: bytes | None) -> PersonKey | None:
+    def _taken(self, owner: _Owner, key_id: UUID, wrapped: bytes | None) -> _Read:
         if wrapped is None:
             return None
-        key = self.unwrap(key_id, wrapped)
+        try:
+            key = self.unwrap(key_id, wrapped)
+        except InvalidTag as error:
+            log.error("key_not_opened", extra={"key": str(key_id)})  # noqa: TRY400 - that it is wrong is all there is
+            return error
         return key if key_id in self._dead else _remember(self._by_owner, owner, key)
 
     def unwrap(self, key_id: UUID, wrapped: bytes) -> PersonKey:

@@ -10,6 +10,7 @@ from service.domain.person import PersonState
 from service.errors import Unavailable
 from service.live.hub import Hub
 from service.live.people import People
+from service.log.mapper import UnknownTopic
 from tests.live.test_splice import STREAM, Ear, Log, number
 
 if TYPE_CHECKING:
@@ -26,11 +27,12 @@ class SlowLog(Log):
         self.asked = 0
         self.pages = 0
         self.trouble: Exception | None = None
+        self.broken = ""
 
     async def stream(self, stream: str, after: int, limit: int, until: int | None = None) -> list[Recorded]:
         self.pages += 1
-        if self.trouble is not None:
-            raise self.trouble
+        if self.trouble is not None or stream == self.broken:
+            raise self.trouble or UnknownTopic("room.RoomPainted.v1")
         return await super().stream(stream, after, limit, until)
 
     async def persons(self, users: object) -> dict[str, PersonState]:
@@ -160,4 +162,19 @@ async def test_who_comes_back_while_the_log_cannot_be_read_is_told_and_the_next_
     ear = Ear("alice", 0)
     await hub.listen(ear, "general", 0)
     assert ear.heard == [1, 2]
+    await hub.close()
+
+
+async def test_a_room_that_cannot_be_read_is_the_trouble_of_nobody_in_another() -> None:
+    log, hub = world()
+    for room in ("general", "broken"):
+        await hub.feed(room)
+    log.broken = "room:broken"
+    here, there = Ear("alice", 0), Ear("alice", 0)
+    served, refused = await asyncio.gather(
+        hub.listen(here, "general", 0), hub.listen(there, "broken", 0), return_exceptions=True
+    )
+    assert served is None
+    assert isinstance(refused, UnknownTopic)
+    assert (here.heard, there.heard) == ([1, 2], [])
     await hub.close()

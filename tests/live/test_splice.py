@@ -46,10 +46,10 @@ class Log:
         await asyncio.sleep(0)
         return self.events[after : until if until is not None else None][:limit]
 
-    async def room(self, _room: str) -> RoomState:
+    async def room(self, room_id: str) -> RoomState:
         events = list(self.events)
         await asyncio.sleep(0)
-        state = RoomState("general")
+        state = RoomState(room_id)
         for event in events:
             state = room.evolve(state, event)
         return state

@@ -168,6 +168,20 @@ async def test_nodes_that_make_keys_of_the_same_crowd_agree_and_do_not_lock_each
     assert len(await stored(database, "SELECT * FROM person_keys")) == 200
 
 
+async def test_a_key_that_cannot_be_opened_is_nobody_elses_trouble(
+    pool: "asyncpg.Pool[Any]", database: Database
+) -> None:
+    await KeyRing(KEY_ENCRYPTION_KEY).of_people(["alice", "bob"], pool)
+    await stored(database, "UPDATE person_keys SET wrapped = reverse(wrapped) WHERE person = 'bob'")
+    ring = KeyRing(KEY_ENCRYPTION_KEY)
+    asked = [ring.of_person(person, pool) for person in ("alice", "bob", "carol")]
+    alice, bob, carol = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(alice, PersonKey)
+    assert isinstance(bob, InvalidTag)
+    assert isinstance(carol, PersonKey)
+    assert (await KeyRing(KEY_ENCRYPTION_KEY).of_people(["alice", "bob"], pool)).keys() == {"alice"}
+
+
 async def test_a_key_being_made_by_another_node_is_waited_for(
     pool: "asyncpg.Pool[Any]", database: Database
 ) -> None:
