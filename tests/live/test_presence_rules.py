@@ -59,6 +59,16 @@ def test_silence_makes_a_device_away_until_its_next_command() -> None:
     assert roster.status("alice") == "away", "who said so stays away"
 
 
+def test_a_device_at_which_commands_are_given_does_not_become_away() -> None:
+    gossip = Gossip("me", GRACE, at(0))
+    gossip.here.arrive("alice", "phone", 0)
+    gossip.here.touch("alice", "phone", AWAY_AFTER - 1)
+    gossip.here.find_idle(2 * AWAY_AFTER - 2)
+    assert gossip.roster.status("alice") == "online"
+    gossip.here.find_idle(2 * AWAY_AFTER - 1)
+    assert gossip.roster.status("alice") == "away"
+
+
 def test_a_connection_that_nobody_knows_has_no_effect() -> None:
     gossip = Gossip("me", GRACE, at(0))
     gossip.here.depart("alice", "phone", at(0))
@@ -102,6 +112,34 @@ def test_who_stays_away_is_gone_after_the_grace_and_returns_once() -> None:
         assert world.nodes[index].gossip.roster.last_seen("alice") is None
 
 
+def test_who_has_returned_does_not_return_again_with_each_change_of_status() -> None:
+    roster = Roster()
+    roster.claim("alice", "one", "online")
+    roster.changes(1)
+    roster.release("alice", "one", 1_000, 1)
+    roster.settle(1)
+    told = roster.changes(1)
+    for status in ("online", "away", "online"):
+        roster.claim("alice", "one", status)
+        told += roster.changes(1)
+    assert [(change.status, change.returns) for change in told] == [
+        ("offline", False),
+        ("online", True),
+        ("away", False),
+        ("online", False),
+    ]
+
+
+def test_who_left_two_nodes_was_last_seen_at_the_later_one() -> None:
+    roster = Roster()
+    for node in ("one", "other"):
+        roster.claim("alice", node, "online")
+    roster.release("alice", "one", 2_000, 2)
+    roster.release("alice", "other", 1_000, 2)  # later told, though they left it earlier
+    roster.settle(2)
+    assert roster.last_seen("alice") == 2_000
+
+
 def test_without_a_grace_who_goes_is_gone() -> None:
     gossip = Gossip("me", 0.0, at(0))
     gossip.here.arrive("alice", "phone", 0)
@@ -123,6 +161,19 @@ def test_a_node_that_says_nothing_more_loses_its_users_but_not_before_the_grace(
     world.pass_time(3, deliver=True)
     assert heard(world, 0) == [("alice", "online"), ("alice", "offline")]
     assert dead.name not in world.nodes[0].gossip.peers._views
+
+
+def test_a_node_that_dies_leaves_its_users_a_grace_that_is_longer_than_its_lease() -> None:
+    roster, grace = Roster(), 2 * LAPSE
+    others = Peers(roster, grace)
+    others.delta(Delta("one", 1, 0, [("alice", "online", 0, 1)]), at(0))
+    for now in (LAPSE, grace - 0.1):
+        others.settle(now)
+        roster.settle(now)
+        assert roster.status("alice") == "online"
+    others.settle(grace)
+    roster.settle(grace)
+    assert roster.status("alice") == "offline"
 
 
 def test_a_node_that_stops_in_order_leaves_its_users_the_grace() -> None:

@@ -6,16 +6,20 @@ from typing import Any, cast
 import pytest
 
 from service.live import typing
-from service.live.typing import AGAIN, ELSEWHERE, TYPING, Typing
+from service.live.typing import AGAIN, ELSEWHERE, START, TYPING, Typing
 
 Heard = list[tuple[str, str, str]]
 
 
 class Node:
-    """A node's bus and hub, as far as typing needs them; `heard` is what listeners were sent: kind, room, user."""
+    """A node's bus and hub, as far as typing needs them.
+
+    `heard` is what listeners were sent: kind, room, user; `told` is what the other nodes were.
+    """
 
     def __init__(self, name: str, clock: Callable[[], float]) -> None:
         self.heard: Heard = []
+        self.told: list[str] = []
         self.others: list[Node] = []
         self.takers: dict[str, Callable[[str, bytes], None]] = {}
         self.deaf = False
@@ -25,6 +29,7 @@ class Node:
         self.takers[kind] = hear
 
     def tell_room(self, room: str, kind: str, payload: bytes) -> None:
+        self.told.append(kind)
         for other in self.others:
             if not other.deaf:
                 other.takers[kind](room, payload)
@@ -84,6 +89,7 @@ def test_a_start_that_comes_again_is_told_again_only_after_a_while_but_counts(wo
     world.pass_time(AGAIN - 0.1)
     world.one.typing.start("a", "alice", "phone")
     assert world.heard() == (["start"], ["start"])
+    assert world.one.told == [START], "nor are the other nodes told again"
     world.pass_time(TYPING - 0.1)
     assert world.heard() == ([], []), "the second start was not told, and holds all the same"
     world.one.typing.start("a", "alice", "phone")
@@ -99,6 +105,18 @@ def test_whoever_types_at_two_devices_stops_with_the_second(world: World) -> Non
     world.one.typing.stop("a", "alice", "phone")
     assert world.heard() == ([], [])
     world.other.typing.stop("a", "alice", "desk")
+    assert world.heard() == (["stop"], ["stop"])
+
+
+def test_who_goes_on_at_one_device_types_on_when_they_stop_at_the_other(world: World) -> None:
+    world.one.typing.start("a", "alice", "phone")
+    world.other.typing.start("a", "alice", "desk")
+    world.one.typing.stop("a", "alice", "phone")
+    world.one.typing.start("a", "alice", "phone")  # soon after the first, which the other node has forgotten
+    world.heard()
+    world.other.typing.stop("a", "alice", "desk")
+    assert world.heard() == ([], [])
+    world.one.typing.stop("a", "alice", "phone")
     assert world.heard() == (["stop"], ["stop"])
 
 
