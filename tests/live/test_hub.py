@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from service.domain.events import MemberJoined, MessagePosted, Recorded, RoomOpened, as_erased
+from service.domain.events import MemberJoined, MessagePosted, ReactionAdded, Recorded, RoomOpened, as_erased
 from service.domain.person import PersonState
 from service.errors import Unavailable
+from service.live import pages as pages_module
 from service.live.hub import Hub
 from service.live.people import People
 from service.log.mapper import UnknownTopic
@@ -24,6 +25,8 @@ class SlowLog(Log):
         super().__init__()
         self.held = asyncio.Event()
         self.held.set()
+        self.answers = asyncio.Event()
+        self.answers.set()
         self.asked = 0
         self.pages = 0
         self.trouble: Exception | None = None
@@ -43,7 +46,9 @@ class SlowLog(Log):
     async def room(self, room: str) -> object:  # type: ignore[override] # the state
         self.asked += 1
         await self.held.wait()
-        return await super().room(room)
+        state = await super().room(room)
+        await self.answers.wait()
+        return state
 
 
 def world() -> tuple[SlowLog, Hub]:
@@ -86,6 +91,34 @@ async def test_what_arrives_while_a_repair_waits_for_names_is_delivered_too() ->
     log.held.set()
     await until(lambda: len(ear.heard) == 4)
     assert ear.heard == [1, 2, 3, 4]
+    await hub.close()
+
+
+async def test_what_arrives_while_a_room_is_loaded_is_in_it_though_nothing_follows() -> None:
+    log, hub = world()
+    log.answers.clear()
+    loading = asyncio.create_task(hub.feed("general"))
+    await until(lambda: log.asked)
+    await asyncio.sleep(0.01)  # the log has been read, and its answer is on the way
+    hub.deliver({STREAM: [log.append(ReactionAdded(message=2, emoji="x"))]})  # which names nobody
+    log.answers.set()
+    assert (await loading).head == 3
+    await hub.close()
+
+
+async def test_who_is_one_event_short_when_a_slice_is_full_gets_it_before_what_is_live(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log, hub = world()
+    for seq in range(3):
+        log.append(MessagePosted(author="alice", content=str(seq), ref="r"))
+    await hub.feed("general")
+    await hub.listen(Ear("alice", 0), "general", 0)  # the room's past is in its ring from now on
+    monkeypatch.setattr(pages_module, "SLICE", 4)
+    ear = Ear("alice", 0)
+    await hub.listen(ear, "general", 0)
+    hub.deliver({STREAM: [log.append(MessagePosted(author="alice", content="live", ref="r"))]})
+    assert ear.heard == [1, 2, 3, 4, 5, 6]
     await hub.close()
 
 
