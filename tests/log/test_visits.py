@@ -119,6 +119,7 @@ async def test_a_session_of_somebody_erased_meanwhile_is_recorded_without_words(
         assert isinstance(opened.event, SessionOpened)
         assert opened.event.client is None
         assert isinstance(closed.event, SessionClosed)
+        assert opened.event.session == closed.event.session == session
 
 
 async def test_many_sessions_are_recorded_in_few_commits(database: Database) -> None:

@@ -57,6 +57,26 @@ async def test_what_is_deleted_in_an_old_block_is_taken_off_at_once_and_for_good
     assert (await verify(here.connection, here.node.mapper, tallies.PROJECTION))["equal"]
 
 
+@pytest.mark.parametrize("level", [False, True], ids=["by the tail", "by the table"])
+async def test_what_was_read_deleted_at_once_or_said_to_oneself_is_not_unread(
+    two_blocks: World, *, level: bool
+) -> None:
+    here, last = two_blocks, EDGE + 19
+    await here.project()
+    for happened in (
+        (said("soon gone", "alice", "bob"), deleted(last + 1, "alice")),
+        (read(EDGE, "bob"), deleted(6, "alice")),  # which bob has read
+        (said("a note to myself", "bob", "bob"),),
+    ):
+        await here.happen(*happened)
+        if level:
+            await here.project()
+        (wanted,) = histories.summaries_of(await here.log(), "bob")
+        found = await one_room(here, "bob")
+        assert (found.unread, found.mentions) == (wanted.unread, wanted.mentions), happened
+    assert wanted.unread > 0
+
+
 async def test_a_large_table_is_read_by_its_index_and_a_row_for_a_thousand_messages(here: World) -> None:
     await here.connection.execute(f"""
         INSERT INTO {tallies.PROJECTION.table}

@@ -1,6 +1,7 @@
 """Coming back: with its cursors a client gets exactly what it missed, once, in order, or is told honestly that not."""
 
 import asyncio
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -150,6 +151,12 @@ async def test_a_cursor_that_does_not_hold_is_said_so(node: Process) -> None:
             }
             await again.until(lambda: again.events("room:user_left", userId="bob"))
             assert again.seqs("general") == [2, 3, 4]
+        for cursor, epoch in ((None, None), (left, None), (1, str(uuid4()))):
+            given: dict[str, Any] = {"epoch": epoch} if epoch else {}
+            async with client(node.url, "bob", {"general": cursor}, **given) as again:
+                assert again.connected["rooms"]["general"]["reason"] == "not_a_member"
+                await again.say("room:list")
+                assert again.seqs("general") == []
         async with client(node.url, "carol", {"general": 0}) as carol:
             assert carol.connected["rooms"]["general"]["reason"] == "not_a_member"
         async with client(node.url, "alice", {"general": 99}) as again:
