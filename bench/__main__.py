@@ -74,7 +74,6 @@ def _measure(options: argparse.Namespace) -> int:
         unfinished.unlink(missing_ok=True)
         notebook = Notebook(building.CACHE / f"rounds-{options.form}-{commit}.jsonl")
     about = machine.described(" ".join(["python -m bench", options.form, *options.what]))
-    building.generator()
     pace = replace(FULL if options.form in ("full", "churn") else SHORT, unfinished=unfinished)
     failed = _run(tasks, notebook, pace, commit, about, keep=options.form in ("short", "full"))
     print("\n" + reports.report(results.rows(notebook.rounds), notebook.rounds, about))

@@ -26,10 +26,10 @@ from databases import Database
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench import machine
+from bench import curves, machine
 from bench.append import Writer
 from bench.filling import Filler
-from bench.plots import Line, drawing
+from bench.plots import Line
 from projections import PROJECTIONS, check, messages, rooms
 from projections.projector import Projector
 from service import embedded
@@ -40,9 +40,6 @@ from service.domain.streams import room_stream
 from service.log.read import LogReader
 from service.log.schema import migrate
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "bench" / "results" / "growth.json"
-DRAWINGS = ROOT / "docs" / "scaling"
 DRAWN = {
     "latency": ("milliseconds", ("append_20_ms", "history_ms", "room_list_ms", "catch_up_100_ms")),
     "rates": ("events a second", ("project_per_s", "seal_per_s", "replay_per_s", "verify_per_s")),
@@ -168,7 +165,7 @@ class Measured:
         return await asyncpg.connect(self.url)
 
 
-async def measure(options: argparse.Namespace, servers: embedded.Servers) -> None:
+async def measure(options: argparse.Namespace, servers: embedded.Servers, about: dict[str, Any]) -> None:
     owner = await asyncpg.connect(servers.migrate_database_url)
     async with (
         asyncpg.create_pool(servers.database_url, min_size=2, max_size=4) as pool,
@@ -183,19 +180,17 @@ async def measure(options: argparse.Namespace, servers: embedded.Servers) -> Non
             filled = round(time.perf_counter() - began, 1)
             points.append({**await measured.everything(), "filled_s": filled})
             print(json.dumps(points[-1]), flush=True)
-            keep(points)
+            keep(about, points)
         print(json.dumps(await measured.crowds()), flush=True)
     await owner.close()
 
 
-def keep(points: list[dict[str, float]]) -> None:
+def keep(about: dict[str, Any], points: list[dict[str, float]]) -> None:
     """Write down and draw what was measured so far."""
-    about = machine.described(f"python {' '.join(sys.argv)}")
-    found = {"about": about, "commit": machine.commit(), "points": points}
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+    curves.keep("growth", about, points)
     for file, (up, names) in DRAWN.items():
         lines = [Line(name, [(point["events"], point[name]) for point in points]) for name in names]
-        (DRAWINGS / f"log-{file}.svg").write_text(drawing("events in the log", up, lines))
+        curves.draw(f"log-{file}", "events in the log", up, lines)
 
 
 def main() -> None:
@@ -205,10 +200,11 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--rooms", type=int, default=100)
     options = parser.parse_args()
+    about = machine.described(f"python {' '.join(sys.argv)}")
     with embedded.throwaway() as servers:
         migrate(servers.migrate_database_url, servers.database_url)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(measure(options, servers))
+            runner.run(measure(options, servers, about))
 
 
 if __name__ == "__main__":

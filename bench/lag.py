@@ -72,18 +72,13 @@ def main() -> None:
             figures = visit.post(options.rate, options.seconds).figures
         for name, seconds in seen.items():
             p50, p99 = (
-                round(value * 1000, 1) for value in (statistics.median(seconds), quantile(seconds, 0.99))
+                statistics.median(seconds),
+                statistics.quantiles(seconds, n=100, method="inclusive")[98],
             )
-            print(
-                json.dumps({"read model": name, "p50": p50, "p99": p99, "max": round(max(seconds) * 1000, 1)})
-            )
+            ms = {"p50": p50, "p99": p99, "max": max(seconds)}
+            print(json.dumps({"read model": name, **{which: round(1000 * s, 1) for which, s in ms.items()}}))
         told = ("posts", "planned", "lost", "seconds", "ack_p50_ms", "ack_p99_ms")
         print(json.dumps({name: figures[name] for name in told}))
-
-
-def quantile(values: list[float], share: float) -> float:
-    """Return what so large a share of the values does not exceed."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 if __name__ == "__main__":

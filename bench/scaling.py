@@ -15,16 +15,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench import building, machine
+from bench import curves, machine
 from bench.candidates import ONRECORD
-from bench.plots import Line, drawing
+from bench.plots import Line
 from bench.visits import Visit, visiting
 from bench.worlds import Shape
 from service import embedded
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "bench" / "results" / "scaling.json"
-DRAWINGS = ROOT / "docs" / "scaling"
 SECONDS = 6.0
 DELIVERIES = 20_000
 """A second, where something else is varied: about a third of what one node can do."""
@@ -62,7 +59,7 @@ CURVES = (
 
 
 def main() -> None:
-    building.generator()
+    about = machine.described("python bench/scaling.py")
     points: list[Point] = []
     with embedded.throwaway() as servers:
         for one in CURVES:
@@ -71,10 +68,7 @@ def main() -> None:
                     for point in measured(one, shape, visit, rates):
                         points.append(point)
                         print(json.dumps(point), flush=True)
-    about = machine.described("python bench/scaling.py")
-    RESULTS.write_text(
-        json.dumps({"about": about, "commit": machine.commit(), "points": points}, indent=1) + "\n"
-    )
+    curves.keep("scaling", about, points)
     draw(points)
 
 
@@ -105,7 +99,6 @@ def measured(one: Curve, shape: Shape, visit: Visit, rates: tuple[float, ...]) -
 
 def draw(points: list[Point]) -> None:
     """Draw what was measured."""
-    DRAWINGS.mkdir(exist_ok=True)
     for one in CURVES:
         of_it = [point for point in points if point["curve"] == one.name]
         for file, title, names in (
@@ -113,7 +106,7 @@ def draw(points: list[Point]) -> None:
             ("latency", "milliseconds", ("p50 ms", "p99 ms", "ack p99 ms")),
         ):
             lines = [Line(name, [(point[one.what], point[name]) for point in of_it]) for name in names]
-            (DRAWINGS / f"{one.name}-{file}.svg").write_text(drawing(one.what, title, lines))
+            curves.draw(f"{one.name}-{file}", one.what, title, lines)
 
 
 if __name__ == "__main__":

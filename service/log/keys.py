@@ -41,14 +41,14 @@ _Owner = tuple[str, str]
 _Asked = tuple[Any, _Owner]
 """A database, and whose key is looked for in it."""
 _K = TypeVar("_K", UUID, _Owner)
-log = logging.getLogger("onrecord.keys")
-
 CACHED_KEYS = 20_000
 """Keys held in memory per node, about 1 KiB each; the least recently used goes first."""
 MOST_READ = 500
 """Keys of people who come one by one, at once, that are read or made in one statement."""
 REMEMBERED_DEAD = 100_000
 """Destroyed keys that are remembered, so that what was read before cannot bring them back; the earliest goes first."""
+
+log = logging.getLogger("onrecord.keys")
 
 
 class PersonKey:
@@ -169,8 +169,7 @@ class KeyRing:
     async def _read(self, owners: Collection[_Owner], database: "asyncpg.Pool[Any]") -> dict[_Owner, _Read]:
         """Return a key for each owner, made where there is none; None where it is destroyed."""
         found: dict[_Owner, _Read] = {}
-        # In one order for all nodes, so that two who make keys of the same people wait for each other in turn.
-        made = [(key_id := uuid4(), *owner, self._wrap(key_id)) for owner in sorted(owners)]
+        made = [(key_id := uuid4(), *owner, self._wrap(key_id)) for owner in owners]
         while missing := [one for one in made if one[1:3] not in found]:  # made by another node meanwhile
             rows = await patiently(
                 lambda: database.fetch(_GET_OR_CREATE, *zip(*missing, strict=True)),
@@ -262,6 +261,7 @@ def _remember(cache: OrderedDict[_K, PersonKey], name: _K, key: PersonKey) -> Pe
 
 _KEYS_OF = "SELECT key_id FROM person_keys WHERE person = ANY ($1::text[]) AND wrapped IS NULL"
 _DESTROYED = "SELECT key_id FROM person_keys WHERE destroyed_at >= $1"
+# In one order at all nodes, so that two who make keys of the same people wait for each other, never in a circle.
 _GET_OR_CREATE = """
     WITH wanted AS (
         SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[]) AS w (key_id, person, scope, wrapped)),

@@ -235,7 +235,7 @@ class Visits:
             self._todo.pop(visit.session, None)
 
     def _opening(self, visit: _Visit, key: PersonKey | None) -> Entry:
-        if key is None:  # there is nothing to seal, or whoever it was is erased
+        if key is None:  # nothing to seal, or nothing to seal it with: erased, or a key that cannot be opened
             visit.client = None
         event = SessionOpened(
             session=visit.session,
