@@ -48,12 +48,11 @@ def node_modules() -> Path:
     """Return the folder of the peers in Node, installed."""
     place = CACHE / "node"
     wanted = [f"{name}@{version}" for name, version in NODE_PACKAGES.items()]
-    if _is_made(place, wanted):
-        return place
-    _run(
-        "npm", "install", "--prefix", str(place), "--no-save", "--no-audit", "--no-fund", "--silent", *wanted
-    )
-    _made(place, wanted)
+    quietly = ("--no-save", "--no-audit", "--no-fund", "--silent")
+    with _alone():
+        if not _is_made(place, wanted):
+            _run("npm", "install", "--prefix", str(place), *quietly, *wanted)
+            _made(place, wanted)
     return place
 
 
