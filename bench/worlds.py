@@ -22,6 +22,7 @@ from psycopg import sql
 from service.domain.events import Event, MemberJoined, RoomOpened
 from service.domain.streams import room_stream
 from service.embedded import Servers
+from service.embedded.postgres import OWNER
 from service.log.append import Appender
 from service.log.batch import Batch, Entry
 from service.log.keys import KeyRing
@@ -93,12 +94,12 @@ def _named(url: str, name: str) -> str:
 
 
 def _maintenance(servers: Servers) -> psycopg.Connection:
-    return psycopg.connect(_named(servers.migrate_database_url, "postgres"), autocommit=True)
+    return psycopg.connect(_named(servers.superuser_database_url, "postgres"), autocommit=True)
 
 
 def _create(connection: psycopg.Connection, name: str, template: str) -> None:
-    words = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-    connection.execute(words.format(sql.Identifier(name), sql.Identifier(template)))
+    words = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}")
+    connection.execute(words.format(*map(sql.Identifier, (name, template, OWNER))))
 
 
 def _make_template(servers: Servers, connection: psycopg.Connection, shape: Shape) -> None:
@@ -109,6 +110,7 @@ def _make_template(servers: Servers, connection: psycopg.Connection, shape: Shap
         return
     draft = f"{shape.template}_{secrets.token_hex(4)}"
     _create(connection, draft, "template1")
+    servers.postgres.hand_over(draft)
     migrate(_named(servers.migrate_database_url, draft), _named(servers.database_url, draft))
     asyncio.run(_load(_named(servers.database_url, draft), shape))
     with psycopg.connect(_named(servers.migrate_database_url, draft), autocommit=True) as loaded:

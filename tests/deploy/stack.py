@@ -24,7 +24,7 @@ import yaml
 
 from service import development, embedded
 from service.embedded.daemon import free_port
-from tests.databases import Database
+from tests.databases import Database, database_of
 from tests.live.brokers import program
 from tests.whole.processes import KEY_ENCRYPTION_KEY, ROOT, SECRET, Process, collect
 
@@ -206,7 +206,7 @@ async def stack(place: Path) -> AsyncIterator[Stack]:
         with psycopg.connect(servers.migrate_database_url, autocommit=True) as owner:
             owner.execute("DROP ROLE onrecord_app")
             owner.execute(filled["configs"]["roles"]["content"])
-        database = Database("onrecord", servers.migrate_database_url, servers.database_url)
+        database = database_of(servers)
         made = Stack(filled, given, database, addresses)
         try:
             await made.start("redis")

@@ -13,6 +13,7 @@ from projections.check import verify
 from projections.spans import tracked
 from service.domain.events import MessagePosted, RoomOpened
 from service.embedded import Servers
+from service.embedded.postgres import OWNER
 from service.log import schema
 from tests.databases import Database, _maintenance, database_named
 from tests.projections import histories
@@ -26,13 +27,14 @@ def old_database(servers: Servers, request: pytest.FixtureRequest) -> Iterator[D
     database = database_named(servers, f"test_{uuid4().hex}")
     name = sql.Identifier(database.name)
     with _maintenance(servers) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, sql.Identifier(OWNER)))
+    servers.postgres.hand_over(database.name)
     engine = sqlalchemy.create_engine(
         schema._sqlalchemy_url(database.owner_url), poolclass=sqlalchemy.NullPool
     )
     with engine.begin() as connection:
         command.upgrade(schema._config(connection), getattr(request, "param", "0002_read_models"))
-        schema._grant_roles(connection, database.app_url)
+        schema._grant_roles(connection, database.app_url, database.app_url)
     yield database
     with _maintenance(servers) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
