@@ -132,14 +132,14 @@ async def test_a_hold_keeps_what_is_over_wherever_it_was_said_from(database: Dat
     async with node(database) as one:
         await fill(one, database)
         ground = {"ground": "case 7", **HOW}
-        await place(one.pool, one.mapper, "room:general", **ground)
+        await place(one.pool, "room:general", **ground)
         assert await run(one) == []
         assert await readable(one) == ["old", "mended", "his old", "recent"]
-        await place(one.pool, one.mapper, "user:alice", **ground)
-        await release(one.pool, one.mapper, "room:general", **ground)
+        await place(one.pool, "user:alice", **ground)
+        await release(one.pool, "room:general", **ground)
         await run(one)
         assert await readable(one) == ["old", "mended", None, "recent"]
-        await release(one.pool, one.mapper, "user:alice", **ground)
+        await release(one.pool, "user:alice", **ground)
         await run(one)
         assert await readable(one) == [None, None, None, "recent"]
 
@@ -147,7 +147,7 @@ async def test_a_hold_keeps_what_is_over_wherever_it_was_said_from(database: Dat
 async def test_a_hold_on_another_room_protects_those_who_were_in_it_wholly(database: Database) -> None:
     async with node(database) as one:
         await fill(one, database)
-        await place(one.pool, one.mapper, "room:other", ground="case 7", **HOW)
+        await place(one.pool, "room:other", ground="case 7", **HOW)
         assert await run(one) == []
         assert await readable(one) == ["old", "mended", "his old", "recent"]
         (key,) = await stored(database, "SELECT key_id FROM person_keys WHERE person = 'alice'")
@@ -156,7 +156,7 @@ async def test_a_hold_on_another_room_protects_those_who_were_in_it_wholly(datab
         row = await one.pool.fetchrow(query, key["key_id"], 2**40, stream_id(RETENTION))
         assert row is not None
         assert row["outcome"] == "held", "whatever a node says that it has done"
-        await release(one.pool, one.mapper, "room:other", ground="over", **HOW)
+        await release(one.pool, "room:other", ground="over", **HOW)
         await run(one)
         assert await readable(one) == [None, None, None, "recent"]
 
@@ -259,10 +259,10 @@ async def test_a_hold_that_comes_between_carrying_over_and_destroying_keeps_ever
             patched.setattr(reach._Reach, "_retire", die)
             with pytest.raises(ConnectionAbortedError):
                 await run(one)
-        await place(one.pool, one.mapper, "room:other", ground="case 7", **HOW)
+        await place(one.pool, "room:other", ground="case 7", **HOW)
         assert await run(one) == [], "and nothing is said to have expired"
         assert await readable(one) == ["old", "mended", "his old", "recent"]
-        await release(one.pool, one.mapper, "room:other", ground="over", **HOW)
+        await release(one.pool, "room:other", ground="over", **HOW)
         assert len(await run(one)) == 1
         assert await readable(one) == [None, None, None, "recent"]
 

@@ -126,14 +126,14 @@ async def test_a_hold_keeps_what_is_over_until_it_is_released(database: Database
         for by in ("alice", "bob"):
             await say(one, by, ago(50), by)
         ground = {"ground": "case 7", **HOW}
-        await place(one.pool, one.mapper, "room:general", **ground)
+        await place(one.pool, "room:general", **ground)
         assert await run(one) == []
         assert await readable(one) == ["alice", "bob"]
-        await place(one.pool, one.mapper, "user:alice", **ground)
-        await release(one.pool, one.mapper, "room:general", **ground)
+        await place(one.pool, "user:alice", **ground)
+        await release(one.pool, "room:general", **ground)
         assert [done.keys for done in await run(one)] == [1]
         assert await readable(one) == ["alice", None]
-        await release(one.pool, one.mapper, "user:alice", **ground)
+        await release(one.pool, "user:alice", **ground)
         assert [done.keys for done in await run(one)] == [1]
         assert await readable(one) == [None, None]
 
