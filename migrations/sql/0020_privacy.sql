@@ -38,22 +38,20 @@ BEGIN
     FOR block IN 0 .. length(padded) / 64 - 1 LOOP
         w := array_fill(0::bigint, ARRAY[80]);
         FOR t IN 0 .. 15 LOOP
-            x := block * 64 + t * 4;
-            w[t + 1] := get_byte(padded, x::integer)::bigint << 24 | get_byte(padded, x::integer + 1) << 16
-                | get_byte(padded, x::integer + 2) << 8 | get_byte(padded, x::integer + 3);
+            w[t + 1] := ('x' || encode(substr(padded, block * 64 + t * 4 + 1, 4), 'hex'))::bit(32)::bigint;
         END LOOP;
         FOR t IN 17 .. 80 LOOP
             x := w[t - 3] # w[t - 8] # w[t - 14] # w[t - 16];
-            w[t] := (x << 1 | x >> 31) & full_word;
+            w[t] := ((x << 1) | (x >> 31)) & full_word;
         END LOOP;
         a := h0; b := h1; c := h2; d := h3; e := h4;
         FOR t IN 1 .. 80 LOOP
-            next_a := ((a << 5 | a >> 27) & full_word) + e + w[t] + CASE
-                WHEN t <= 20 THEN (b & c | (full_word # b) & d) + 1518500249
+            next_a := ((((a << 5) | (a >> 27)) & full_word) + e + w[t] + CASE
+                WHEN t <= 20 THEN ((b & c) | ((full_word # b) & d)) + 1518500249
                 WHEN t <= 40 THEN (b # c # d) + 1859775393
-                WHEN t <= 60 THEN (b & c | b & d | c & d) + 2400959708
-                ELSE (b # c # d) + 3395469782 END & full_word;
-            e := d; d := c; c := (b << 30 | b >> 2) & full_word; b := a; a := next_a;
+                WHEN t <= 60 THEN ((b & c) | (b & d) | (c & d)) + 2400959708
+                ELSE (b # c # d) + 3395469782 END) & full_word;
+            e := d; d := c; c := ((b << 30) | (b >> 2)) & full_word; b := a; a := next_a;
         END LOOP;
         h0 := (h0 + a) & full_word; h1 := (h1 + b) & full_word; h2 := (h2 + c) & full_word;
         h3 := (h3 + d) & full_word; h4 := (h4 + e) & full_word;
@@ -360,10 +358,10 @@ END $$;
 CREATE FUNCTION require_form(kind text, given text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
-    IF (given ~ CASE kind
+    IF (length(given) <= 500 AND given ~ CASE kind
         WHEN 'person' THEN '\A[A-Za-z0-9][A-Za-z0-9._@|-]{0,127}\Z'
         WHEN 'room' THEN '\A[a-z0-9][a-z0-9._-]{0,63}\Z'
-        WHEN 'ground' THEN '\A[^[:space:]\x01-\x1f\x7f][^\x01-\x1f\x7f]{0,499}\Z'
+        WHEN 'ground' THEN '\A[^[:space:]\x01-\x1f\x7f][^\x01-\x1f\x7f]*\Z'
         END) IS NOT TRUE THEN
         RAISE EXCEPTION USING
             ERRCODE = 'invalid_parameter_value', MESSAGE = format('%L is not the form of a %s', given, kind);
@@ -380,7 +378,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp 
 BEGIN
     IF cardinality(people) > 10000 OR EXISTS (
         SELECT FROM unnest(new_ids, people, scopes, secrets) AS w (id, person, scope, secret)
-        WHERE (w.id IS NOT NULL AND w.person ~ '\A[^[:space:][:cntrl:]]{1,300}\Z' AND length(w.secret) BETWEEN 28 AND 10000
+        WHERE (w.id IS NOT NULL AND w.person ~ '\A[^[:space:][:cntrl:]]+\Z' AND length(w.person) <= 300
+            AND length(w.secret) BETWEEN 28 AND 10000
             AND (w.scope IN ('', '~next')
                 OR w.scope ~ '\A[a-z0-9][a-z0-9._-]{0,63}/[0-9]{4}-[0-9]{2}-[0-9]{2}\+?\Z')) IS NOT TRUE) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'keys are given for a person and a scope each';

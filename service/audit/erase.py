@@ -31,7 +31,7 @@ class Erasure(msgspec.Struct, frozen=True):
 
 
 async def erase(
-    database: Any, mapper: Mapper, person: str, *, ground: str, by: str, deadline: float
+    database: Any, person: str, *, ground: str, by: str, deadline: float
 ) -> Erasure:
     """Erase a person for good, or find that they are; `database` is a pool or a connection.
 
@@ -42,7 +42,6 @@ async def erase(
     """
     await require_person(database, person, deadline)
     row = await patiently(lambda: database.fetchrow(_ERASE, person, by, ground), deadline)
-    mapper.keys.forget(person)
     if row["held"] is not None:
         raise UnderLegalHold(what=f"{person} cannot be erased", held=in_words(row["held"]))
     return Erasure(person, row["position"], row["at"], row["keys_gone"])

@@ -19,7 +19,7 @@ from tests.log.nodes import GENERAL, KEY_ENCRYPTION_KEY, Node, message, node, st
 
 
 async def erase(one: Node, person: str = "alice", by: str = "root") -> Erasure:
-    return await erase_by(one.pool, one.mapper, person, ground="a request", by=by, deadline=20)
+    return await erase_by(one.pool, person, ground="a request", by=by, deadline=20)
 
 
 async def events_of(database: Database, person: str) -> list[tuple[int, str]]:

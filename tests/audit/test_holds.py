@@ -24,7 +24,7 @@ async def release(one: Node, held: str) -> Hold:
 
 
 async def erase(one: Node, person: str) -> int:
-    return (await erase_by(one.pool, one.mapper, person, ground="g", by="root", deadline=20)).position
+    return (await erase_by(one.pool, person, ground="g", by="root", deadline=20)).position
 
 
 async def world(one: Node) -> None:

@@ -198,7 +198,7 @@ async def test_who_is_broken_off_goes_on_and_who_is_erased_meanwhile_stays_erase
                 await run(one)
         assert await readable(one) == ["old", "mended", "his old", "recent"], "half of it changes nothing"
         assert await stored(database, "SELECT FROM carried_words") != []
-        await erase(one.pool, one.mapper, "alice", ground="g", **HOW)
+        await erase(one.pool, "alice", ground="g", **HOW)
         assert await readable(one) == [None, None, "his old", None]
         await run(one)
         assert await readable(one) == [None, None, None, None]

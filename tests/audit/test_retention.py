@@ -145,7 +145,7 @@ async def test_an_erasure_destroys_the_keys_of_every_day_too(database: Database)
         for day in (0, 1):
             await say(one, "hers", ago(day))
         await say(one, "his", ago(1), "bob")
-        erased = await erase(one.pool, one.mapper, "alice", ground="g", **HOW)
+        erased = await erase(one.pool, "alice", ground="g", **HOW)
         assert erased.keys == 3, "the one for everything, and one for each day"
         assert await readable(one) == [None, None, "his"]
         for day in (0, 5):

@@ -38,14 +38,14 @@ async def position_of(database: Database, where: str) -> int:
 
 
 async def erase_alice(one: Node) -> None:
-    await erase(one.pool, one.mapper, "alice", ground="a request", by="root", deadline=20)
+    await erase(one.pool, "alice", ground="a request", by="root", deadline=20)
 
 
 async def test_every_word_is_opened_and_what_was_erased_has_its_ground(database: Database) -> None:
     async with node(database) as one:
         await fill(one, database)
         assert await check(database) == Words(readable=8, gone=0)
-        await erase(one.pool, one.mapper, "bob", ground="a request", by="root", deadline=20)
+        await erase(one.pool, "bob", ground="a request", by="root", deadline=20)
         assert await check(database) == Words(readable=7, gone=1)
 
 
@@ -87,7 +87,7 @@ async def test_what_is_taken_away_in_silence_is_named_by_its_first_position(
     async with node(database) as one:
         await fill(one, database)
         await records.append(database, "hers")
-        await erase(one.pool, one.mapper, "carol", ground="a request", by="root", deadline=20)
+        await erase(one.pool, "carol", ground="a request", by="root", deadline=20)
         assert await first_bad(database) is None
         statement, where = TAKEN[what]
         async with records.attacker(database) as evil:
