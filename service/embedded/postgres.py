@@ -47,7 +47,7 @@ class Postgres(Daemon):
 
     def __init__(self, programs: Path, home: Path, log: Path, account: Account, keys: Keys) -> None:
         super().__init__(log, account)
-        self._programs = programs
+        self.programs = programs
         self._cluster = home / "postgres"
         self._passwords = {
             SUPERUSER: keys.owner_password,
@@ -65,7 +65,7 @@ class Postgres(Daemon):
         """See `Daemon`."""
         settings = {**_CONFIGURATION, "port": str(self.port)}
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        return [str(self._programs / "postgres"), *words, "-D", str(self._cluster)]
+        return [str(self.programs / "postgres"), *words, "-D", str(self._cluster)]
 
     def remembered_pid(self) -> int | None:
         """See `Daemon`."""
@@ -121,7 +121,7 @@ class Postgres(Daemon):
         words = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         done = subprocess.run(  # noqa: S603 - our own words
             [
-                self._programs / "initdb",
+                self.programs / "initdb",
                 *words,
                 "--auth=scram-sha-256",
                 f"--pwfile={password}",

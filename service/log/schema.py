@@ -175,7 +175,7 @@ _MEMBERSHIPS = """
 # The owner, superusers and the role of the definer functions create in `public`; the read models stood there before
 # migration 0019, and a relation runs nothing by itself.
 _FOREIGN = """
-    SELECT format('%s of %s', described.what, described.owner::regrole)
+    SELECT described.what || ' of ' || described.owner::regrole
     FROM (
         SELECT 'function ' || oid::regprocedure AS what, proowner AS owner FROM pg_proc
         WHERE pronamespace = 'public'::regnamespace
@@ -186,5 +186,6 @@ _FOREIGN = """
         WHERE typnamespace = 'public'::regnamespace AND typtype IN ('b', 'd', 'e', 'r') AND typelem = 0
     ) described JOIN pg_roles r ON r.oid = described.owner
     WHERE NOT r.rolsuper AND r.rolname NOT IN (CURRENT_USER, 'onrecord_definer')
+        AND r.oid NOT IN (SELECT relowner FROM pg_class WHERE oid = to_regclass('public.stored_events'))
     ORDER BY 1
 """

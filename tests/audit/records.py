@@ -43,7 +43,7 @@ async def append(database: Database, *texts: str) -> None:
 @asynccontextmanager
 async def sealing(database: Database, key: bytes = KEY_ENCRYPTION_KEY) -> AsyncIterator[Sealer]:
     """Give a running sealer."""
-    made = Sealer(lambda: asyncpg.connect(database.app_url), key, interval=0.05)
+    made = Sealer(lambda: asyncpg.connect(database.worker_url), key, interval=0.05)
     async with supervise.background(seal=made.run):
         yield made
 

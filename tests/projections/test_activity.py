@@ -84,7 +84,7 @@ async def test_days_are_those_of_utc_wherever_the_database_stands(
 ) -> None:
     log = [message(number, *post) for number, post in enumerate(posts, 1)]
     with fresh_database(servers) as database:
-        connection = await asyncpg.connect(database.app_url)
+        connection = await asyncpg.connect(database.worker_url)
         try:
             await connection.execute(f"SET TIME ZONE '{zone}'")
             for batch in (log[:cut], log[cut:]):

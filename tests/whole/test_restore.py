@@ -118,7 +118,7 @@ async def test_a_base_backup_of_the_whole_cluster_serves_under_a_new_epoch(place
     first, second = place / "first", place / "second"
     with embedded.servers(first) as servers:
         database = database_of(servers)
-        schema.migrate(database.owner_url, database.app_url)
+        schema.migrate(database.owner_url, database.app_url, database.worker_url)
         async with running(environment(database), "serve") as node, client(node.url, "alice") as alice:
             old = alice.connected["epoch"]
             await alice.join("general")
