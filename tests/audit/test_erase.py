@@ -145,7 +145,7 @@ async def test_a_transaction_that_fails_in_the_middle_leaves_everything_as_it_wa
         connection = await asyncpg.connect(database.app_url)
         with pytest.raises(ZeroDivisionError):
             async with connection.transaction():
-                await erase_by(connection, one.mapper, "alice", ground="g", by="root", deadline=20)
+                await erase_by(connection, "alice", ground="g", by="root", deadline=20)
                 raise ZeroDivisionError
         await connection.close()
         assert not (await one.log.person("alice")).erased
