@@ -59,14 +59,18 @@ class Shape:
 
 
 @contextmanager
-def database(servers: Servers, shape: Shape) -> Iterator[tuple[str, str]]:
-    """Give a database of that shape, and delete it at the end: its address for a node, and for its owner."""
+def database(servers: Servers, shape: Shape) -> Iterator[tuple[str, str, str]]:
+    """Give a database of that shape, and delete it at the end: its address for a node, its owner and the projector."""
     name = f"bench_{secrets.token_hex(4)}"
     with _maintenance(servers) as connection:
         _make_template(servers, connection, shape)
         _create(connection, name, shape.template)
     try:
-        yield _named(servers.database_url, name), _named(servers.migrate_database_url, name)
+        yield (
+            _named(servers.database_url, name),
+            _named(servers.migrate_database_url, name),
+            _named(servers.projector_database_url, name),
+        )
     finally:
         with _maintenance(servers) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
@@ -111,7 +115,11 @@ def _make_template(servers: Servers, connection: psycopg.Connection, shape: Shap
     draft = f"{shape.template}_{secrets.token_hex(4)}"
     _create(connection, draft, "template1")
     servers.postgres.hand_over(draft)
-    migrate(_named(servers.migrate_database_url, draft), _named(servers.database_url, draft))
+    migrate(
+        _named(servers.migrate_database_url, draft),
+        _named(servers.database_url, draft),
+        _named(servers.projector_database_url, draft),
+    )
     asyncio.run(_load(_named(servers.database_url, draft), shape))
     with psycopg.connect(_named(servers.migrate_database_url, draft), autocommit=True) as loaded:
         loaded.execute("VACUUM ANALYZE")

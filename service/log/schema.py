@@ -53,6 +53,7 @@ def migrate(owner_url: str, application_url: str, projector_url: str = "") -> li
             _close_public(connection)
             connection.commit()
             _refuse_foreign_objects(connection)
+            connection.exec_driver_sql(_REOPEN)
             connection.exec_driver_sql("SET search_path = public")
             before = MigrationContext.configure(connection).get_current_revision()
             command.upgrade(_config(connection), "head")
@@ -171,6 +172,15 @@ _MEMBERSHIPS = """
     SELECT DISTINCT CAST(m.roleid AS regrole), CAST(m.member AS regrole), CAST(m.grantor AS regrole)
     FROM pg_auth_members m JOIN pg_roles login ON login.oid = m.member JOIN pg_roles role ON role.oid = m.roleid
     WHERE login.rolname = :login AND role.rolname = ANY (:roles) AND pg_has_role(m.grantor, 'USAGE')
+"""
+# Migrations 0002 to 0018 make the read models in `public`, as the projector; 0019 takes the right away again before the
+# transaction ends.
+_REOPEN = """
+    DO $$ BEGIN
+        IF to_regrole('onrecord_projector') IS NOT NULL AND to_regnamespace('read_models') IS NULL THEN
+            GRANT CREATE ON SCHEMA public TO onrecord_projector;
+        END IF;
+    END $$
 """
 # The owner, superusers and the role of the definer functions create in `public`; the read models stood there before
 # migration 0019, and a relation runs nothing by itself.

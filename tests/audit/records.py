@@ -64,7 +64,7 @@ async def seal(database: Database, *, at_once: int | None = None) -> int:
 @asynccontextmanager
 async def owner(database: Database) -> AsyncIterator["asyncpg.Connection[Any]"]:
     """Give a connection of the database's owner."""
-    connection = await asyncpg.connect(database.owner_url)
+    connection = await asyncpg.connect(database.superuser_url)
     try:
         yield connection
     finally:

@@ -26,7 +26,7 @@ LOCK = 7236109
 @asynccontextmanager
 async def holding_the_lock(database: Database) -> AsyncIterator["asyncpg.Connection[Any]"]:
     """Keep every writer out for as long as a `with` block lasts."""
-    connection = await asyncpg.connect(database.owner_url)
+    connection = await asyncpg.connect(database.superuser_url)
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
         yield connection
@@ -36,7 +36,7 @@ async def holding_the_lock(database: Database) -> AsyncIterator["asyncpg.Connect
 
 @contextmanager
 def as_owner(database: Database) -> Iterator["psycopg.Connection"]:
-    with psycopg.connect(database.owner_url, autocommit=True) as connection:
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
         yield connection
 
 

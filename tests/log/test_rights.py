@@ -3,16 +3,22 @@
 The attacker has the login of a node, as `servers.json` names it, and every statement of SQL.
 """
 
+import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
 
 from service.doctor.rights import PATH
+from service.embedded import Servers
 from service.log import schema
-from tests.databases import Database
+from tests.databases import Database, database_named
+from tests.whole.client import client
+from tests.whole.processes import environment, run, running
 
 Connection = psycopg.Connection[Any]
 
@@ -243,3 +249,28 @@ def _append(connection: Connection, ref: str, stream: str = "room:a") -> None:
                ARRAY['room.RoomOpened.v1'], ARRAY['settings'], ARRAY['{}'::bytea], ARRAY[NULL::uuid])""",
         {"stream": stream, "ref": ref},
     )
+
+
+async def test_one_superusers_address_serves_projects_and_seals(servers: Servers) -> None:
+    name = f"test_{uuid4().hex}"
+    alone = database_named(servers, name).superuser_url
+    with psycopg.connect(database_named(servers, "postgres").superuser_url, autocommit=True) as maintenance:
+        maintenance.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            assert "0019_narrow_rights" in schema.migrate(alone, alone)
+            one = replace(database_named(servers, name), app_url=alone, owner_url=alone, worker_url=alone)
+            env = environment(one)
+            async with (
+                running(env, "serve") as node,
+                running(env, "project", "run"),
+                client(node.url, "alice") as alice,
+            ):
+                await alice.join("general")
+                await alice.post("general", "hello")
+                while (await run(env, "audit", "checkpoint"))[0]:
+                    await asyncio.sleep(0.1)
+            code, found, _ = await run(env, "doctor")
+            assert code == 1
+            assert "This login is a superuser" in found
+        finally:
+            maintenance.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -72,7 +72,7 @@ class World:
         )
 
     async def as_owner(self, statement: str, *arguments: object) -> str:
-        owner = await asyncpg.connect(self.database.owner_url)
+        owner = await asyncpg.connect(self.database.superuser_url)
         try:
             return await owner.execute(statement, *arguments)
         finally:

@@ -230,7 +230,7 @@ async def test_signing_in_erasing_and_looking_for_faults_leaves_no_word_or_secre
 def logged_in(database: Database, login: str) -> Iterator[None]:
     """Give a login a marked password and the rights of the application, for as long as a block lasts."""
     name, password = sql.Identifier(login), sql.Literal(PASSWORD)
-    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+    with psycopg.connect(database.superuser_url, autocommit=True) as owner:
         owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(name, password))
         owner.execute(sql.SQL("GRANT onrecord_node, onrecord_projector, onrecord_sealer TO {}").format(name))
         try:
