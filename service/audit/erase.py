@@ -30,9 +30,7 @@ class Erasure(msgspec.Struct, frozen=True):
     keys: int
 
 
-async def erase(
-    database: Any, person: str, *, ground: str, by: str, deadline: float
-) -> Erasure:
+async def erase(database: Any, person: str, *, ground: str, by: str, deadline: float) -> Erasure:
     """Erase a person for good, or find that they are; `database` is a pool or a connection.
 
     Raises:

@@ -102,9 +102,7 @@ async def export(
     raise CannotExport(f"Keys were destroyed while {place} was written, {TRIES} times; ask for it again.")
 
 
-async def _without_what_is_gone(
-    connection: "asyncpg.Connection[Any]", begun: Begun, place: Path
-) -> Begun:
+async def _without_what_is_gone(connection: "asyncpg.Connection[Any]", begun: Begun, place: Path) -> Begun:
     """Drop all that is written where a key was destroyed since; return what is fixed from then on."""
     destroyed = await connection.fetchval(_DESTROYED)
     if begun.destroyed == destroyed:

@@ -78,9 +78,7 @@ async def release(database: Any, held: str, *, ground: str, by: str, deadline: f
     return changed
 
 
-async def _change(
-    database: Any, event: HoldPlaced | HoldReleased, by: str, deadline: float
-) -> Hold | None:
+async def _change(database: Any, event: HoldPlaced | HoldReleased, by: str, deadline: float) -> Hold | None:
     given = (event.held, by, isinstance(event, HoldPlaced), event.ground)
     # Done twice, since a reply was lost, it says that it was so already: that is true.
     row = await patiently(lambda: database.fetchrow(_CHANGE, *given), deadline)

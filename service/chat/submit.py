@@ -201,9 +201,10 @@ class Chat:
         """Take the key that a command's words are sealed with in this room, as of the moment when this returns."""
         command = attempt.command
         # The log's own time where it is known: near midnight, this node's clock may still show the day before.
-        while command.has_words and (
-            scope := scope_of(feed.state, command, attempt.at or self._now())
-        ) != attempt.scope:
+        while (
+            command.has_words
+            and (scope := scope_of(feed.state, command, attempt.at or self._now())) != attempt.scope
+        ):
             attempt.key = await self._keys.of_person(attempt.by, self._database, scope)
             attempt.scope = scope
 

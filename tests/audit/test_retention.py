@@ -48,7 +48,7 @@ async def say(one: Node, content: str, day: date | None, by: str = "alice", room
 
 
 async def _swap(one: Node, person: str, *scopes: str) -> None:
-    owner = await asyncpg.connect(one.owner_url)
+    owner = await asyncpg.connect(one.superuser_url)
     rename = "UPDATE person_keys SET scope = $3 WHERE person = $1 AND scope = $2"
     for before, after in ((scopes[0], "aside"), (scopes[1], scopes[0]), ("aside", scopes[1])):
         await owner.execute(rename, person, before, after)
