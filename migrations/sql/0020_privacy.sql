@@ -209,7 +209,7 @@ DECLARE
     key_people text[];
     key_scopes text[];
 BEGIN
-    IF NOT (format('[1:%s]', cardinality(streams)) = ALL (ARRAY[
+    IF cardinality(streams) > 0 AND NOT (format('[1:%s]', cardinality(streams)) = ALL (ARRAY[
             array_dims(streams), array_dims(stream_ids), array_dims(users), array_dims(command_refs),
             array_dims(fingerprints), array_dims(decided_on), array_dims(guards), array_dims(recording),
             array_dims(known_heads), array_dims(event_ends)])) IS TRUE

@@ -57,8 +57,8 @@ class CannotExport(Exception):
 class Begun(msgspec.Struct, frozen=True):
     """What was fixed when an export began, at the database's time `at`.
 
-    `destroyed` is how many keys were destroyed when the first of its words was read; None in one that an earlier version
-    began. A key is destroyed once, and for good, so another number means that words are gone since.
+    `destroyed` is how many keys were destroyed when the first of its words was read; None in one that an earlier
+    version began. A key is destroyed once, and for good, so another number means that words are gone since.
     """
 
     scope: Scope
@@ -107,11 +107,15 @@ async def _without_what_is_gone(connection: "asyncpg.Connection[Any]", begun: Be
     destroyed = await connection.fetchval(_DESTROYED)
     if begun.destroyed == destroyed:
         return begun
-    for written in [place / EVENTS, place / LEAVES, place / pages.INDEX, *place.glob("page-*.html")]:
-        written.unlink(missing_ok=True)
+    _drop(place)
     begun = msgspec.structs.replace(begun, destroyed=destroyed)
     _write(place / UNFINISHED, _json(begun))
     return begun
+
+
+def _drop(place: Path) -> None:
+    for written in [place / EVENTS, place / LEAVES, place / pages.INDEX, *place.glob("page-*.html")]:
+        written.unlink(missing_ok=True)
 
 
 async def _write_events(
@@ -141,8 +145,8 @@ async def _begin(
         newest = await seals.newest(connection, keys)
         if newest is None:
             raise seals.NotSealed("Nothing is sealed yet; is `onrecord project run` running?")
-        at, destroyed = await connection.fetchrow(_BEGINNING)
-        begun = Begun(scope, newest.note, at, destroyed)
+        destroyed = await connection.fetchval(_DESTROYED)
+        begun = Begun(scope, newest.note, await connection.fetchval("SELECT clock_timestamp()"), destroyed)
         _write(place / UNFINISHED, _json(begun))
     return begun
 
@@ -234,7 +238,6 @@ def _json(value: object) -> bytes:
 
 
 _DESTROYED = "SELECT count(*) FROM person_keys WHERE destroyed_at IS NOT NULL"
-_BEGINNING = f"SELECT clock_timestamp(), ({_DESTROYED})"
 _COLUMN = {"seq": "originator_version", "position": "notification_id"}
 _EVENTS = f"""
     SELECT {leaf.COLUMNS}, key_id, wrapped, state, stored FROM readable_events LEFT JOIN open_keys USING (key_id)

@@ -4,10 +4,10 @@ Those words are sealed with the key that each person has for everything, and sto
 under such a key is carried over to another: what was said in rooms with a rule to keys for its day, all else to a new
 key for everything. Then the old one is destroyed, on the record (`KeyReplaced`), and days go one by one as all others.
 
-Invariant: a key is destroyed only where nothing is left that was not carried over, and never where a legal hold protects
-that person's words, be they there or elsewhere. The database verifies both (`find_carried`, `replace_key`): it believes
-no position and no person that a caller names. A pass that is broken off begins again, and checks what is carried over
-already; two passes at once do the same work, and the first to end it has done it.
+Invariant: a key is destroyed only where all under it is carried over, and never where a legal hold protects words of
+that person, in this room or elsewhere. The database verifies both (`find_carried`, `replace_key`): it believes no
+position and no person that a caller names. A pass that is broken off begins again, and checks what is carried over
+already; of two passes at once, both do the same work and the first completes it.
 """
 
 import asyncio

@@ -201,7 +201,11 @@ async def test_an_export_of_before_there_were_leaf_hashes_is_good_and_its_change
     async with owner(sealed) as connection:
         (key,) = await seal_keys.load(connection, KEY_ENCRYPTION_KEY)
     begun = exporting.Begun(SCOPES["all"][0], "", datetime.now(UTC))
-    exporting._finish(tmp_path, key, begun, 308, sorted({*manifest["files"]} - {"leaves.bin"}))
+    exporting._finish(
+        tmp_path,
+        key,
+        exporting._manifest(tmp_path, begun, 308, sorted({*manifest["files"]} - {"leaves.bin"})),
+    )
     assert checked(tmp_path)[0] == 0
     rewritten(tmp_path, "hidden", "")
     is_bad(tmp_path, "these events are not the ones that were signed")

@@ -1,7 +1,7 @@
 """An erasure beside the pass that carries words over to other keys, in every order of their steps.
 
 Both run on connections of their own. Each statement of the pass is a transaction with a step before it and one before
-its commit; the erasure takes a step to run and a step to commit. A schedule says at which step of the pass each happens.
+its commit; the erasure takes a step to run and a step to commit. A schedule says at which step of the pass each is.
 Where the pass would wait for the erasure's lock, the erasure commits, since nothing else can happen then.
 
 Rule: once the erasure is committed and the pass is over, no key of that person lives and no word of theirs is read.
@@ -123,7 +123,9 @@ async def read(database: Database, person: str) -> list[Any]:
         log = LogReader(connection, Mapper(KeyRing(KEY_ENCRYPTION_KEY)))
         said = [*await log.stream(GENERAL, 0, 10_000), *await log.stream(OTHER, 0, 10_000)]
         names = await log.stream(person_stream(person), 0, 10)
-        found = [one.event.content for one in said if one.by == person and isinstance(one.event, MessagePosted)]
+        found = [
+            one.event.content for one in said if one.by == person and isinstance(one.event, MessagePosted)
+        ]
         return found + [one.event.name for one in names if isinstance(one.event, PersonNamed)]
 
 
