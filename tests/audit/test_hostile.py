@@ -116,7 +116,8 @@ async def test_a_signed_manifest_leads_to_no_file_outside(sealed: Database, tmp_
     (out / "unfinished.json").touch()
     async with owner(sealed) as connection:
         (key,) = await seal_keys.load(connection, KEY_ENCRYPTION_KEY)
-    exporting._finish(out, key, exporting.Begun(GENERAL, "", datetime.now(UTC)), 305, named)
+    begun = exporting.Begun(GENERAL, "", datetime.now(UTC))
+    exporting._finish(out, key, exporting._manifest(out, begun, 305, named))
     is_bad(out, "other files than the manifest names")
 
 
