@@ -472,17 +472,25 @@ async def test_a_queue_that_is_full_by_count_refuses_at_once(
 async def test_a_queue_that_is_full_by_bytes_refuses_at_once(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with node(database) as one, holding_the_lock(database) as blocker:
-        entries = [await one.entry(message("x" * 5000), guard=()) for _ in range(3)]
-        monkeypatch.setattr(append, "MAX_QUEUED_BYTES", sum(entry.size for entry in entries[:2]))
-        first = one.appender.offer(await one.entry(MemberJoined(user="alice"), guard=()))
-        await until(lambda: waiting_writers(blocker))
-        queued = [one.appender.offer(entry) for entry in entries[:2]]
-        with pytest.raises(Overloaded):
-            one.appender.offer(entries[2])
-        await blocker.execute("SELECT pg_advisory_unlock($1)", LOCK)
-        await asyncio.gather(first, *queued)
-        assert (await one.appender.offer(entries[2])).outcome == "appended", "there is room again"
+    async with node(database) as one:
+        await one.keys.of_person("alice", one.pool)  # made under the same lock
+        async with holding_the_lock(database) as blocker:
+            await _fill_a_queue(one, blocker, monkeypatch)
+
+
+async def _fill_a_queue(
+    one: Node, blocker: "asyncpg.Connection[Any]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = [await one.entry(message("x" * 5000), guard=()) for _ in range(3)]
+    monkeypatch.setattr(append, "MAX_QUEUED_BYTES", sum(entry.size for entry in entries[:2]))
+    first = one.appender.offer(await one.entry(MemberJoined(user="alice"), guard=()))
+    await until(lambda: waiting_writers(blocker))
+    queued = [one.appender.offer(entry) for entry in entries[:2]]
+    with pytest.raises(Overloaded):
+        one.appender.offer(entries[2])
+    await blocker.execute("SELECT pg_advisory_unlock($1)", LOCK)
+    await asyncio.gather(first, *queued)
+    assert (await one.appender.offer(entries[2])).outcome == "appended", "there is room again"
 
 
 async def test_a_batch_is_bounded_by_events_and_by_bytes(
@@ -534,9 +542,10 @@ async def test_a_commit_whose_reply_is_lost_is_sent_again_and_has_one_effect(dat
 async def test_a_commit_still_under_way_when_it_is_sent_again_has_one_effect(database: Database) -> None:
     async with proxied(database.app_url) as (proxy, url), node(database, url=url) as one:
         await one.open_room("alice")
+        entry = await one.entry(message(), decided_on=2)
         async with holding_the_lock(database) as blocker:
             proxy.cut_before_reply = True
-            sent = one.appender.offer(await one.entry(message(), decided_on=2))
+            sent = one.appender.offer(entry)
             await until(lambda: _two_wait(blocker))
         assert (await sent).seq == 3
         await until(lambda: _nobody_runs(database))

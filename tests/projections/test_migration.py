@@ -1,6 +1,7 @@
 """Tables that a migration fills from others, since that is quicker, are what a fold of the log makes."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
@@ -40,13 +41,38 @@ def old_database(servers: Servers, request: pytest.FixtureRequest) -> Iterator[D
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
-async def test_the_rows_of_the_first_versions_are_carried_over(old_database: Database) -> None:
-    async with world(old_database) as here:
+KEYS_OF_THEN = """
+    WITH wanted AS (
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[]) AS w (key_id, person, scope, wrapped)),
+    made AS (
+        INSERT INTO person_keys (key_id, person, scope, wrapped) SELECT * FROM wanted ON CONFLICT DO NOTHING
+        RETURNING person, scope, key_id, wrapped)
+    SELECT * FROM made UNION ALL
+    SELECT k.person, k.scope, k.key_id, k.wrapped FROM wanted w JOIN person_keys k USING (person, scope)
+"""
+"""How a node made keys before there was `add_keys`."""
+
+
+@asynccontextmanager
+async def world_of_then(database: Database, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    """Give a world in which keys are made, and read, as before migration 0020."""
+    with monkeypatch.context() as then:
+        then.setattr("service.log.keys._GET_OR_CREATE", KEYS_OF_THEN)
+        async with world(database) as here:
+            await here.connection.execute("CREATE TEMP VIEW open_keys AS SELECT * FROM person_keys")
+            yield here
+
+
+async def test_the_rows_of_the_first_versions_are_carried_over(
+    old_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world_of_then(old_database, monkeypatch) as here:
         await here.happen(
             OPENED, joined("bob"), said("one"), said("two", "bob", "alice"), left("bob"), read(4)
         )
         await fill_first_versions(here)
         await here.happen(said("not projected yet"))
+        await here.connection.execute("DROP VIEW pg_temp.open_keys")
         applied = schema.migrate(old_database.owner_url, old_database.app_url, old_database.worker_url)
         assert "0004_chat_actions" in applied
         for projection in (
@@ -71,7 +97,7 @@ async def test_tallies_follow_from_the_messages_that_were_there(
     old_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("projections.projection.SCHEMA", "public")  # where the read models stood then
-    async with world(old_database) as here:
+    async with world_of_then(old_database, monkeypatch) as here:
         talk = [
             said("a word", "bob" if n % 7 else "alice", *["alice", "bob", "carol"][: n % 4])
             for n in range(1100)
@@ -80,6 +106,7 @@ async def test_tallies_follow_from_the_messages_that_were_there(
         await here.happen(OPENED, joined("bob"), *talk, *gone)
         await here.project(*(one for one in PROJECTIONS if one is not tallies.PROJECTION))
         await here.happen(said("not projected yet", "bob"), deleted(8, "bob"))
+        await here.connection.execute("DROP VIEW pg_temp.open_keys")
         assert "0017_tallies" in schema.migrate(
             old_database.owner_url, old_database.app_url, old_database.worker_url
         )
