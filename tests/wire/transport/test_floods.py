@@ -27,6 +27,7 @@ from tests.wire.transport.server import (
     echo,
     the_end,
 )
+from tests.wire.turns import Turns
 
 FLOOD = 120_000
 """Bytes: within what the kernel holds between two sockets."""
@@ -37,23 +38,6 @@ MOST_A_TURN = 64
 CLOSED = frame(CLOSE, close_payload(1000))
 
 
-class Turns:
-    """Counts the frames that are parsed between two turns of the server's loop."""
-
-    def __init__(self) -> None:
-        self.most = self.total = self._in_turn = 0
-
-    def parsed(self) -> None:
-        if not self._in_turn:
-            asyncio.get_running_loop().call_soon(self._over)
-        self._in_turn += 1
-        self.total += 1
-        self.most = max(self.most, self._in_turn)
-
-    def _over(self) -> None:
-        self._in_turn = 0
-
-
 @pytest.fixture
 def turns(monkeypatch: pytest.MonkeyPatch) -> Iterator[Turns]:
     turns, whole = Turns(), Parser._frame
@@ -61,7 +45,7 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> Iterator[Turns]:
     def counted(parser: Parser) -> Any:
         frame = whole(parser)
         if frame is not None:
-            turns.parsed()
+            turns.did()
         return frame
 
     monkeypatch.setattr(Parser, "_frame", counted)
@@ -113,7 +97,7 @@ async def take_all(scope: Message, receive: Receive, send: Send) -> None:
     await the_end(receive)
 
 
-def test_others_are_served_between_two_turns_of_a_flood(serve: Serve, turns: Turns) -> None:
+def test_others_are_served_between_two_turns_of_a_flood(serve: Serve) -> None:
     server = serve(echo, controls=UNLIMITED)
     with Peer(server.port).shake_hands() as flooding, Peer(server.port).shake_hands() as other:
         other.send(TEXT, b"before")
@@ -191,7 +175,7 @@ def test_what_piled_up_at_an_honest_client_is_no_flood(serve: Serve) -> None:
         assert peer.read() == (TEXT, b"hello")
 
 
-def test_the_rest_of_a_read_waits_and_the_socket_is_not_read(serve: Serve, turns: Turns) -> None:
+def test_the_rest_of_a_read_waits_and_the_socket_is_not_read(serve: Serve) -> None:
     """What waits is bounded by one read, however much the peer sends."""
     most = 0
     server = serve(take_all, controls=UNLIMITED)
