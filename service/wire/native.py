@@ -178,7 +178,10 @@ class NativeConversation:
             self._session = None
             self._door.reception.came(error.code)
             close = CLOSES.get(type(error))
-            reason = str(error)[:100] if close else "cannot serve now; come back"
+            # A reason has at most 123 bytes, however many of them a character takes.
+            reason = (
+                str(error).encode()[:100].decode(errors="ignore") if close else "cannot serve now; come back"
+            )
             self._transport.close(close or Close.SHUTTING_DOWN, reason)
 
     def _refuse(self, ref: str | None, error: Refusal) -> None:

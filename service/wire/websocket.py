@@ -445,38 +445,21 @@ class WebSocket(Outbox):
 
 
 def transport_class(
-    *,
-    max_outbox: int = Limits.max_outbox,
-    ping_interval: float = Limits.ping_interval,
-    ping_timeout: float = Limits.ping_timeout,
-    close_timeout: float = Limits.close_timeout,
-    max_fragments: int = Limits.max_fragments,
-    frame_seconds: float = Limits.frame_seconds,
-    controls: Pace = Limits.controls,
-    doors: Mapping[str, Door] | None = None,
-    straight: Straight | None = None,
+    *, doors: Mapping[str, Door] | None = None, straight: Straight | None = None, **limits: Any
 ) -> type[WebSocket]:
-    """The class to give to uvicorn as `ws`, with these `Limits` (bytes and seconds) and `doors` by their paths.
+    """The class to give to uvicorn as `ws`, with the fields of `Limits` and with `doors` by their paths.
 
     In `straight` others are told which sockets they may write to past their transports.
     """
-    limits = Limits(
-        max_outbox=max_outbox,
-        ping_interval=ping_interval,
-        ping_timeout=ping_timeout,
-        close_timeout=close_timeout,
-        max_fragments=max_fragments,
-        frame_seconds=frame_seconds,
-        controls=controls,
-    )
+    limited = Limits(**limits)
     given = {
         "__slots__": (),
-        "limits": limits,
+        "limits": limited,
         "doors": doors or {},
         "straight": Straight() if straight is None else straight,
-        "pings": Deadlines(ping_interval, WebSocket.ping),
-        "pongs": Deadlines(ping_timeout, WebSocket.no_pong),
-        "frames": Deadlines(frame_seconds, WebSocket.unfinished),
+        "pings": Deadlines(limited.ping_interval, WebSocket.ping),
+        "pongs": Deadlines(limited.ping_timeout, WebSocket.no_pong),
+        "frames": Deadlines(limited.frame_seconds, WebSocket.unfinished),
     }
     return type("WebSocket", (WebSocket,), given)
 

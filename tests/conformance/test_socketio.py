@@ -9,9 +9,9 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from service.protocol.engineio import MAX_PACKETS
+from service.protocol import engineio
 from service.protocol.socketio import Packet
-from service.wire.engineio import Connection, Engine, Settings, polls
+from service.wire.engineio import Connection, Engine, Settings
 from service.wire.pace import CONTROLS
 from service.wire.socketio.server import ConnectRefused, Server
 from service.wire.socketio.socket import Socket
@@ -357,12 +357,17 @@ async def test_one_post_takes_some_dozens_of_packets_a_turn(
         taken.did()
 
     monkeypatch.setattr(Connection, "take", take)
-    decode = polls.engineio.decode_piece
-    monkeypatch.setattr(polls.engineio, "decode_piece", lambda piece: (decoded.did(), decode(piece))[1])
+    decode_piece = engineio.decode_piece
+
+    def decode(piece: str) -> engineio.Packet:
+        decoded.did()
+        return decode_piece(piece)
+
+    monkeypatch.setattr(engineio, "decode_piece", decode)
     app, engine = apps.engineio(Settings(
         ping_interval=60, ping_timeout=60, max_payload=100_000, max_packet=10_000, max_outbox=10_000
     ))  # fmt: skip
     async with serving(app, engine, "/engine.io/") as served, poller(served) as session:
-        await session.say("\x1e".join([packet] * MAX_PACKETS))
-    assert (taken.total, decoded.total) == (MAX_PACKETS, MAX_PACKETS)
+        await session.say("\x1e".join([packet] * engineio.MAX_PACKETS))
+    assert (taken.total, decoded.total) == (engineio.MAX_PACKETS, engineio.MAX_PACKETS)
     assert max(taken.most, decoded.most) <= 64

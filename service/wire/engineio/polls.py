@@ -100,9 +100,8 @@ class Polls:
                 if len(body) > self._engine.settings.max_payload:
                     connection.close(Close.TOO_LARGE, "payload too large")
                     return
-        packets = []
-        async for piece in _in_turns(engineio.split_payload(bytes(body))):
-            packets.append(engineio.decode_piece(piece))
+        pieces = engineio.split_payload(bytes(body))
+        packets = [engineio.decode_piece(one) async for one in _in_turns(pieces)]
         async for packet in _in_turns(packets):
             if connection.closing:
                 return

@@ -1,7 +1,7 @@
 """Clients in namespaces, over the sessions of `service.wire.engineio`; what a namespace does is its own.
 
 The rule: a packet that no stock client sends ends the connection of whoever sent it, at once, and touches nobody else.
-A client that is in no namespace has `connect_timeout` seconds to enter one, and a CONNECT that is refused gives it no more.
+A client that is in no namespace has `connect_timeout` seconds to enter one; a CONNECT that is refused gives it no more.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Frames that cost their sender six bytes: few are parsed in one turn of the loop, and a flood of them ends the connection.
+"""Frames of six bytes: few are parsed in one turn of the loop, and a flood of them ends the connection.
 
 Nothing here depends on time. The loop stands still until the kernel holds the whole flood, so the first read brings as
 much as a read can; the frames that are parsed between two turns of the loop are counted.
@@ -6,7 +6,7 @@ much as a read can; the frames that are parsed between two turns of the loop are
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -33,13 +33,13 @@ FLOOD = 120_000
 """Bytes: within what the kernel holds between two sockets."""
 
 MOST_A_TURN = 64
-"""Frames: twice what one call parses, since uvloop may read again in the turn in which the rest of a read was parsed."""
+"""Frames: twice what one call parses, since uvloop may read again in the turn in which it parsed a rest."""
 
 CLOSED = frame(CLOSE, close_payload(1000))
 
 
 @pytest.fixture
-def turns(monkeypatch: pytest.MonkeyPatch) -> Iterator[Turns]:
+def turns(monkeypatch: pytest.MonkeyPatch) -> Turns:
     turns, whole = Turns(), Parser._frame
 
     def counted(parser: Parser) -> Any:
