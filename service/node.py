@@ -32,6 +32,7 @@ from service.log.mapper import Mapper
 from service.log.notify import Bell
 from service.log.past import PastReader
 from service.log.pool import CLOSE_WITHIN
+from service.log.probe import Probe
 from service.log.read import LogReader
 from service.log.readiness import Readiness
 from service.log.reaper import Reaper
@@ -85,6 +86,8 @@ async def node(
             database, settings.database_timeout, allow_unsafe=settings.allow_unsafe_durability
         )
         await readiness.begin()
+        probe = Probe(parts.connecting(settings))
+        stack.push_async_callback(probe.close)
         keys = KeyRing(settings.key_encryption_key, settings.database_timeout)
         mapper = Mapper(keys)
         reader = LogReader(database, mapper, settings.database_timeout)
@@ -141,6 +144,7 @@ async def node(
         services = Services(
             settings=settings,
             readiness=readiness,
+            probe=probe,
             relay=relay,
             chat=chat,
             markers=markers,
