@@ -32,7 +32,6 @@ from service.log.mapper import Mapper
 from service.log.notify import Bell
 from service.log.past import PastReader
 from service.log.pool import CLOSE_WITHIN
-from service.log.probe import Probe
 from service.log.read import LogReader
 from service.log.readiness import Readiness
 from service.log.reaper import Reaper
@@ -86,8 +85,6 @@ async def node(
             database, settings.database_timeout, allow_unsafe=settings.allow_unsafe_durability
         )
         await readiness.begin()
-        probe = Probe(parts.connecting(settings))
-        stack.push_async_callback(probe.close)
         keys = KeyRing(settings.key_encryption_key, settings.database_timeout)
         mapper = Mapper(keys)
         reader = LogReader(database, mapper, settings.database_timeout)
@@ -144,7 +141,7 @@ async def node(
         services = Services(
             settings=settings,
             readiness=readiness,
-            probe=probe,
+            probe=await stack.enter_async_context(parts.probe(settings)),
             relay=relay,
             chat=chat,
             markers=markers,

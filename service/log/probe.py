@@ -1,8 +1,8 @@
 """Tells whether the log answers now, over a connection of its own, to any number of callers.
 
-Invariant: one question is under way at a time, and none is asked while the last answer is at most `FRESH` seconds old.
-So however often `/readyz` is asked, the database is asked some times a second at most, and a pool whose connections are
-all in use makes no node unready. An answer is at most `FRESH` + `WITHIN` seconds old when it is given.
+Invariant: one question is under way at a time, and none begins within `FRESH` seconds of the one before. So however
+often `/readyz` is asked, the database is asked twice a second at most, and a pool whose connections are all in use
+makes no node unready. What an answer says was so at most `WITHIN` seconds before it is given.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 FRESH = 0.5
-"""Seconds for which an answer is given again."""
+"""Seconds from the beginning of a question for which its answer is given again."""
 
 WITHIN = 1.0
 """Seconds within which the log has to answer."""
@@ -50,6 +50,7 @@ class Probe:
         self._cut()
 
     async def _ask(self) -> bool:
+        self._fresh_until = asyncio.get_running_loop().time() + FRESH
         try:
             async with asyncio.timeout(WITHIN):
                 await self._question()
@@ -58,7 +59,6 @@ class Probe:
             self._cut()
             self._answered = False
         finally:
-            self._fresh_until = asyncio.get_running_loop().time() + FRESH
             self._asking = None
         return self._answered
 

@@ -70,7 +70,7 @@ class Http:
         return PlainTextResponse("ok")
 
     async def readyz(self, _request: Request) -> Response:
-        """`GET /readyz`: 200 where commands can be recorded now, 503 otherwise. A deaf bus is shown, and is no obstacle.
+        """`GET /readyz`: 200 where commands can be recorded now, 503 otherwise. A deaf bus is shown and is no obstacle.
 
         How the log answers may be some moments old: see `service.log.probe`.
         """
