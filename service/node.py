@@ -141,6 +141,7 @@ async def node(
         services = Services(
             settings=settings,
             readiness=readiness,
+            probe=await stack.enter_async_context(parts.probe(settings)),
             relay=relay,
             chat=chat,
             markers=markers,

@@ -21,6 +21,7 @@ from service.log.append import Appender
 from service.log.batch import Batch
 from service.log.mapper import Mapper
 from service.log.pool import Pool
+from service.log.probe import Probe
 from service.settings import PUBLISHED, SHARED, Settings
 from service.wire.auth import Tokens
 from service.wire.keys import PublishedKeys, SharedSecret
@@ -80,6 +81,16 @@ async def traced(settings: Settings) -> AsyncIterator["Traces | None"]:
         yield traces
     finally:
         await traces.close()
+
+
+@asynccontextmanager
+async def probe(settings: Settings) -> AsyncIterator[Probe]:
+    """Give what asks the log whether it answers, over a connection of its own."""
+    made = Probe(connecting(settings))
+    try:
+        yield made
+    finally:
+        await made.close()
 
 
 def connecting(settings: Settings, **options: Any) -> Callable[[], Any]:

@@ -313,7 +313,7 @@ async def test_settings_that_will_be_regretted_are_told(database: Database) -> N
 async def test_too_few_connections_for_another_node_are_found(database: Database) -> None:
     level, words = said(await examine(database, ONRECORD_POOL_SIZE="500"), "connections")
     assert level is Level.WARN
-    assert "a node may open 1002" in words
+    assert "a node may open 1003" in words
 
 
 @pytest.mark.parametrize(
