@@ -79,7 +79,7 @@ async def test_a_row_at_no_time_is_named_by_the_sealer(
 ) -> None:
     position = await make_up(evil, at="'infinity'")
     assert await first_bad(sealed) == position
-    made = Sealer(lambda: asyncpg.connect(sealed.app_url), KEY_ENCRYPTION_KEY, interval=0.05)
+    made = Sealer(lambda: asyncpg.connect(sealed.worker_url), KEY_ENCRYPTION_KEY, interval=0.05)
     async with supervise.background(seal=made.run):
         await until(lambda: "seals_broken" in caplog.text)
     (record,) = (record for record in caplog.records if record.message == "seals_broken")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import psycopg
@@ -11,7 +11,7 @@ from psycopg import sql
 
 from service.embedded import Servers
 from service.log.schema import migrate
-from tests.corpus.kept import Corpus, Rows, corpora, superuser_url, tables, views
+from tests.corpus.kept import Corpus, Rows, corpora, tables, views
 from tests.databases import Database, _maintenance, database_named, fresh_database
 
 
@@ -32,17 +32,30 @@ def corpus(request: pytest.FixtureRequest) -> Corpus:
     return kept
 
 
-@pytest.fixture(scope="session")
-def upgraded(servers: Servers, corpus: Corpus) -> Iterator[Upgraded]:
+@pytest.fixture(scope="session", params=["by one superuser", "by narrow logins"])
+def upgraded(servers: Servers, corpus: Corpus, request: pytest.FixtureRequest) -> Iterator[Upgraded]:
     """Give the corpus after `onrecord migrate`; tests read it, and change a copy."""
-    with _restored(servers, corpus) as database:
-        url = superuser_url(servers, database.name)
-        with psycopg.connect(url) as reader:
+    with _restored(servers, corpus) as restored:
+        with psycopg.connect(restored.superuser_url) as reader:
             before = tables(reader)
-        migrate(url, database.app_url)
-        with psycopg.connect(url) as reader:
+        database = of_logins(restored, narrow="narrow" in request.param)
+        if "narrow" in request.param:
+            servers.postgres.hand_over(database.name)
+        migrate(database.owner_url, database.app_url, database.worker_url)
+        with psycopg.connect(database.superuser_url) as reader:
             after, shown = tables(reader), views(reader)
         yield Upgraded(corpus, database, before, after, shown)
+
+
+def of_logins(database: Database, *, narrow: bool) -> Database:
+    """Return a database with the logins of this version, or with one superuser's address for everything.
+
+    Roles are of the whole server, so no login is given more than it has in other tests.
+    """
+    if narrow:
+        return database
+    superuser = database.superuser_url
+    return replace(database, owner_url=superuser, app_url=superuser, worker_url=superuser)
 
 
 @contextmanager
@@ -52,7 +65,7 @@ def _restored(servers: Servers, corpus: Corpus) -> Iterator[Database]:
     with fresh_database(servers), _maintenance(servers) as maintenance:  # the roles are there from now on
         maintenance.execute(sql.SQL("CREATE DATABASE {}").format(name))
     try:
-        corpus.restore(servers, database.name)
+        corpus.restore(servers, database)
         yield database
     finally:
         with _maintenance(servers) as maintenance:

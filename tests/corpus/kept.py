@@ -19,6 +19,7 @@ import psycopg
 from psycopg import sql
 
 from service.embedded import Servers
+from tests.databases import Database
 
 PLACE = Path(__file__).parent
 """Holds a folder for each corpus, named by the commit whose servers wrote it."""
@@ -85,7 +86,7 @@ class Corpus:
                 "state": state,
             }
 
-    def restore(self, servers: Servers, database: str) -> None:
+    def restore(self, servers: Servers, database: Database) -> None:
         """Restore the dump into an empty database, as a superuser; the roles that it names have to be there."""
         postgres(servers, "psql", database, "--quiet", "--set=ON_ERROR_STOP=1", "--file=-", given=self.dump)
 
@@ -95,20 +96,15 @@ def corpora() -> list[Corpus]:
     return [Corpus(found.parent) for found in sorted(PLACE.glob("*/corpus.json"))]
 
 
-def postgres(servers: Servers, program: str, database: str, *words: str, given: str = "") -> str:
+def postgres(servers: Servers, program: str, database: Database, *words: str, given: str = "") -> str:
     """Run a program of PostgreSQL on a database, as the superuser; return its output."""
     place = Path(servers.postgres.command()[0]).parent
     done = subprocess.run(
-        [place / program, *words, "--dbname", superuser_url(servers, database)],
+        [place / program, *words, "--dbname", database.superuser_url],
         input=given, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def superuser_url(servers: Servers, database: str) -> str:
-    """Return the address of a database, as the superuser of the test servers."""
-    return f"{servers.postgres.url('postgres').rsplit('/', 1)[0]}/{database}"
 
 
 def tables(connection: psycopg.Connection[Any]) -> dict[str, list[Rows]]:

@@ -238,9 +238,9 @@ def _http(node: Process, user: str, scope: str) -> httpx.AsyncClient:
     )
 
 
-def backdate(owner_url: str, days: int) -> None:
+def backdate(superuser_url: str, days: int) -> None:
     """Let all that is on the record have happened so many days earlier, before anything is sealed or projected."""
-    with psycopg.connect(owner_url) as owner:
+    with psycopg.connect(superuser_url) as owner:
         owner.execute("ALTER TABLE stored_events DISABLE TRIGGER append_only")
         for table in ("stored_events", "refs"):
             owner.execute(

@@ -53,9 +53,9 @@ def main() -> int:
 async def _live(database: Database, old: str, both: str) -> None:
     env = environment(database, ONRECORD_KEY_ENCRYPTION_KEY=old, ONRECORD_NODE="first")
     await life.long_ago(env)
-    life.backdate(database.owner_url, 45)
+    life.backdate(database.superuser_url, 45)
     await life.days_ago(env)
-    life.backdate(database.owner_url, 5)
+    life.backdate(database.superuser_url, 5)
     await life.rules(env)
     async with running(env, "serve") as node, running(env, "project", "run"):
         await life.a_day(node, env)
@@ -83,7 +83,7 @@ async def _level(env: life.Env, database: Database) -> None:
 
 async def _keep(servers: Servers, database: Database, keys: str, place: Path) -> None:
     env = environment(database, ONRECORD_KEY_ENCRYPTION_KEY=keys)
-    with psycopg.connect(database.owner_url) as owner:
+    with psycopg.connect(database.superuser_url) as owner:
         rooms = [row[0] for row in owner.execute(_ROOMS).fetchall()]
         present = {row[0] for row in owner.execute("SELECT DISTINCT topic FROM stored_events").fetchall()}
     assert present == EVENTS.keys(), f"the conversation lacks {EVENTS.keys() - present}"
@@ -91,9 +91,9 @@ async def _keep(servers: Servers, database: Database, keys: str, place: Path) ->
     async with running(env, "project", "run"):
         await _level(env, database)
     (place / "checkpoint").write_text(await life.command(env, "audit", "checkpoint"))
-    dump = kept.postgres(servers, "pg_dump", database.name, "--no-tablespaces")
+    dump = kept.postgres(servers, "pg_dump", database, "--no-tablespaces")
     _compress(place / "dump.sql.xz", dump)
-    with psycopg.connect(kept.superuser_url(servers, database.name)) as reader:
+    with psycopg.connect(database.superuser_url) as reader:
         expected = {"replay": replay, "log": _log(reader, env), "views": _views(reader)}
     _compress(place / "expected.json.xz", json.dumps(expected, ensure_ascii=False))
     about = {

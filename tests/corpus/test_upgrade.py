@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from service.embedded import Servers
-from tests.corpus.conftest import Upgraded
-from tests.corpus.kept import Rows, of_columns, postgres, superuser_url
+from tests.corpus.conftest import Upgraded, of_logins
+from tests.corpus.kept import Rows, of_columns, postgres
 from tests.corpus.life import Env, command
 from tests.databases import Database, fresh_database
 from tests.log.nodes import until
@@ -60,8 +60,8 @@ def test_every_view_shows_the_rows_that_it_showed(upgraded: Upgraded) -> None:
             assert of_columns(found, rows) == of_columns(rows, rows), name
 
 
-def test_the_sequence_goes_on_behind_the_last_event(servers: Servers, upgraded: Upgraded) -> None:
-    with psycopg.connect(superuser_url(servers, upgraded.database.name)) as reader:
+def test_the_sequence_goes_on_behind_the_last_event(upgraded: Upgraded) -> None:
+    with psycopg.connect(upgraded.database.superuser_url) as reader:
         row = reader.execute(
             "SELECT (SELECT last_value FROM stored_events_notification_id_seq), max(notification_id) FROM stored_events"
         ).fetchone()
@@ -92,7 +92,7 @@ async def test_the_read_models_equal_a_fold_of_the_log(upgraded: Upgraded) -> No
 
 async def test_words_that_were_gone_stay_gone(servers: Servers, upgraded: Upgraded) -> None:
     words = upgraded.corpus.about["words"]
-    shown = postgres(servers, "pg_dump", upgraded.database.name)
+    shown = postgres(servers, "pg_dump", upgraded.database)
     for room in upgraded.corpus.expected["replay"]:
         shown += await command(env_of(upgraded), "audit", "replay", "--room", room)
     assert words["held"] in shown, "a legal hold protects these"
@@ -108,7 +108,7 @@ async def test_words_that_were_gone_stay_gone(servers: Servers, upgraded: Upgrad
 def copy(servers: Servers, upgraded: Upgraded) -> Iterator[Database]:
     """Give a copy of the upgraded database that a test may change."""
     with fresh_database(servers, upgraded.database.name) as made:
-        yield made
+        yield of_logins(made, narrow=upgraded.database.owner_url != upgraded.database.superuser_url)
 
 
 async def test_members_resume_post_and_are_projected(upgraded: Upgraded, copy: Database) -> None:
