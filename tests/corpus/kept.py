@@ -71,7 +71,7 @@ class Corpus:
     def readable_rows(self) -> Iterator[dict[str, Any]]:
         """Return every stored event as `Mapper.to_recorded` reads it, from the view `readable_events`."""
         keys = {row["key_id"]: row["wrapped"] for row in self.rows("person_keys")}
-        carried = {row["position"]: row for row in self.rows("carried_words")}
+        carried = self._carried_words()
         for row in sorted(self.rows("stored_events"), key=lambda one: int(one["notification_id"] or 0)):
             state, key_id = _bytes(row["state"]), row["key_id"]
             moved = carried.get(row["notification_id"])
@@ -85,6 +85,17 @@ class Corpus:
                 "wrapped": _bytes(keys.get(key_id)),
                 "state": state,
             }
+
+    def _carried_words(self) -> dict[str | None, dict[str, str | None]]:
+        """Return by position the carried words in effect: of a key that lives, and rather of one for everything."""
+        keys = {row["key_id"]: row for row in self.rows("person_keys")}
+
+        def last(row: dict[str, str | None]) -> tuple[bool, bool, str]:
+            key = keys.get(row["key_id"], {})
+            return key.get("wrapped") is None, key.get("scope") != "", row["key_id"] or ""
+
+        rows = sorted(self.rows("carried_words"), key=last, reverse=True)
+        return {row["position"]: row for row in rows}
 
     def restore(self, servers: Servers, database: Database) -> None:
         """Restore the dump into an empty database, as a superuser; the roles that it names have to be there."""
