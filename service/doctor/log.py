@@ -6,6 +6,7 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 
 from projections import PROJECTIONS, check
+from service.audit.order import first_ahead
 from service.doctor import rights
 from service.doctor.finding import Finding, fail, ok, warn
 from service.log import schema
@@ -32,6 +33,7 @@ async def examine(connection: Any, settings: Settings) -> list[Finding]:
         rights.functions,
         append_only,
         epoch,
+        order,
         keys,
         nodes,
         projector,
@@ -64,6 +66,20 @@ async def epoch(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
         "log",
         f"It stands at position {head}, in epoch {row['epoch']} since {row['since']:%Y-%m-%d %H:%M} UTC.",
     )
+
+
+async def order(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
+    """Whether a row is ahead of the sequence of positions or of the clock, or a seal is ahead of the log."""
+    advice = "the owner's login made it, and not `chat_append`: run `onrecord audit verify`"
+    position = await first_ahead(connection)
+    if position is not None:
+        words = f"The event at position {position} is ahead of the log's sequence or of the clock"
+        yield fail("order", f"{words}; {advice}.")
+    sealed = await connection.fetchval(_SEALED_AHEAD)
+    if sealed is not None:
+        yield fail("order", f"The last seal names position {sealed}, which the log does not reach; {advice}.")
+    if position is None and sealed is None:
+        yield ok("order", "No event is ahead of the log's sequence or of the clock, and no seal of the log.")
 
 
 async def keys(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
@@ -122,6 +138,11 @@ async def sealer(connection: Any, _settings: Settings) -> AsyncIterator[Finding]
 _GUARDED = """
     SELECT tgrelid::regclass::text AS name FROM pg_trigger
     WHERE tgname = 'append_only' AND tgenabled = 'A' AND tgrelid = ANY ($1::text[]::regclass[])
+"""
+_SEALED_AHEAD = """
+    SELECT sealed FROM (
+        SELECT positions[array_upper(positions, 1)] AS sealed FROM seals ORDER BY size DESC LIMIT 1) newest
+    WHERE sealed > (SELECT coalesce(max(notification_id), 0) FROM stored_events)
 """
 _NODES = """
     SELECT node FROM incarnations
