@@ -12,7 +12,7 @@ from service.domain.commands import JoinRoom, OpenRoom
 from service.domain.streams import direct_room
 from service.protocol import commands as wire
 from service.protocol.acks import RoomCreateAck, RoomJoinAck
-from service.protocol.events import timestamp
+from service.protocol.events import History, Members, Receipts, timestamp
 from service.wire.replies import Reply, Then
 from service.wire.said import ref_of, said
 from service.wire.services import Services
@@ -68,23 +68,37 @@ class Entering:
         if session.user not in feed.state.members:
             return acked  # a retry by somebody who has left since: the ack is all they are owed
         cursor = _join_cursor(receipt, frame.after, feed.head)
-        if not session.hears(room):
-            self._s.hub.arrive(session, room)
         # All that can fail comes before the ack, so that a retry finds nothing half done.
-        snapshots = (
-            await self._views.members(room, None, MEMBERS_PAGE),
-            await self._views.receipts(room),
-            await self._views.history(room, limit=HISTORY_ON_JOIN, until=cursor),
-        )
+        members, receipts, history = await self._snapshots(session, room, cursor)
 
         def listen() -> None:
-            for snapshot in snapshots:
-                session.emit(snapshot)
-            note_page(session, snapshots[-1].messages)
+            # A removal while the snapshots were read: what the user may still read is sent by `listen`, in order.
+            if self._s.hub.are_members(room, [session.user]):
+                for snapshot in (members, receipts, history):
+                    session.emit(snapshot)
+                note_page(session, history.messages)
             if frame.after is not None or not session.hears(room):
                 session.listen(room, cursor)
 
         return Then(acked, listen, receipt)
+
+    async def _snapshots(
+        self, session: Session, room: str, cursor: int
+    ) -> tuple[Members, Receipts, History]:
+        """Return what a room is and was; the session receives typing and markers from before that on."""
+        if not session.hears(room):
+            self._s.hub.arrive(session, room)
+        try:
+            return (
+                await self._views.members(room, None, MEMBERS_PAGE),
+                await self._views.receipts(room),
+                await self._views.history(room, limit=HISTORY_ON_JOIN, until=cursor),
+            )
+        except BaseException:
+            # A join that failed leaves no registration behind; a session that listens by now has one of its own.
+            if not session.hears(room):
+                self._s.hub.quit(session, room)
+            raise
 
 
 def _join_cursor(receipt: Receipt, after: int | None, head: int) -> int:
