@@ -3,9 +3,9 @@
 Invariant: a listener receives such a frame only while its user is a member of the room, by the room's state on this
 node at the moment of the write. When the listener was registered decides nothing.
 
-A frame of another node names the head of the room there. Where this node has not come as far, a removal may be among
-what it misses; the frame is held until the room has caught up. That needs no read of the log: the bus or the tail
-reader brings what is missing.
+A removal may be among the events that this node knows of and has not applied: a frame of another node names the head of
+the room there, and an event may wait for a name or for one before it. A frame is held until the room has caught up.
+That needs no read of the log: the bus, a repair or the tail reader brings what is missing.
 """
 
 from collections import deque
@@ -36,6 +36,7 @@ class Audience:
         self._arriving = arriving
         self._send = send
         self._held: dict[str, deque[tuple[int, Outgoing, str | None]]] = {}
+        self._expected: dict[str, int] = {}
 
     @property
     def rooms(self) -> set[str]:
@@ -66,14 +67,21 @@ class Audience:
         feed = self._feeds.get(room)
         if feed is None:
             return
+        seen = max(seen, self._expected.get(room, 0))
         # A frame that follows a held one waits too, so that a stop never overtakes its start.
         if room in self._held or feed.head < seen:
             self._held.setdefault(room, deque(maxlen=MOST_HELD)).append((seen, outgoing, but))
         else:
             self._send([one for one in self.of(room) if one.user != but], outgoing)
 
+    def expect(self, room: str, seq: int) -> None:
+        """Hold frames of a room until it has come to a seq that is on the record."""
+        self._expected[room] = max(seq, self._expected.get(room, 0))
+
     def advanced(self, room: str, head: int) -> None:
         """Send what was held for a room that has come to `head`."""
+        if self._expected.get(room, 0) <= head:
+            self._expected.pop(room, None)
         held = self._held.get(room)
         while held and held[0][0] <= head:
             _, outgoing, but = held.popleft()
@@ -84,7 +92,9 @@ class Audience:
     def drop(self, room: str) -> None:
         """Forget what was held for a room that leaves memory."""
         self._held.pop(room, None)
+        self._expected.pop(room, None)
 
     def clear(self) -> None:
         """Forget everything that was held."""
         self._held.clear()
+        self._expected.clear()

@@ -178,6 +178,7 @@ class Hub:
     def lacks(self, room: str, seq: int) -> None:
         """Have a room read from the log, soon, where `seq` is on the record and was not heard here."""
         if self.lags(room, seq):
+            self._audience.expect(room, seq)
             self._repairs.ask(self._feeds[room])
 
     def broadcast(self, room: str, outgoing: Outgoing, *, but: str | None = None, seen: int = 0) -> None:
@@ -273,7 +274,9 @@ class Hub:
                     await self._pages.recall(feed, reach.upto)
                 else:
                     last = feed.head if end is None else end
-                    await self._pages.send(listener, feed.room, reach, last, partial(self._readable, feed, listener))
+                    await self._pages.send(
+                        listener, feed.room, reach, last, partial(self._readable, feed, listener)
+                    )
 
     def _readable(self, feed: Feed, listener: Listener) -> int:
         """Return the last seq of a room that a listener may be written at this moment."""
@@ -395,10 +398,14 @@ class Hub:
     def _receive(self, feed: Feed, events: list[Recorded]) -> None:
         if all(self._people.knows(user) for user in named_in(events)):
             self._advance(feed, events)
-            if feed.gap:
-                self._repairs.ask(feed, PATIENCE)
+            patience = PATIENCE if feed.gap else None
         else:
-            self._repairs.ask(feed)
+            patience = 0.0
+        last = max((recorded.seq for recorded in events), default=0)
+        if self.lags(feed.room, last):
+            self._audience.expect(feed.room, last)
+        if patience is not None:
+            self._repairs.ask(feed, patience)
 
     def _advance(self, feed: Feed, events: list[Recorded]) -> None:
         """Deliver what comes next of `events`, whose people are known."""

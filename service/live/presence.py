@@ -135,7 +135,9 @@ class Presence:
         mail = self._hub.mail()
         for listener, letter in letters.items():
             # Memberships may have ended in the turns since the letter was begun.
-            mail.send(listener, [one for one, rooms in letter.items() if self._shared(listener.user, one, rooms)])
+            mail.send(
+                listener, [one for one, rooms in letter.items() if self._shared(listener.user, one, rooms)]
+            )
             await turns.over()
 
     def _shared(self, user: str, outgoing: About, rooms: list[str]) -> bool:

@@ -82,9 +82,7 @@ class Entering:
 
         return Then(acked, listen, receipt)
 
-    async def _snapshots(
-        self, session: Session, room: str, cursor: int
-    ) -> tuple[Members, Receipts, History]:
+    async def _snapshots(self, session: Session, room: str, cursor: int) -> tuple[Members, Receipts, History]:
         """Return what a room is and was; the session receives typing and markers from before that on."""
         if not session.hears(room):
             self._s.hub.arrive(session, room)

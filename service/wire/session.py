@@ -171,7 +171,7 @@ class Session(ABC):
     def listen(self, room: str, after: int | None) -> None:
         """Send everything after a seq, paced, and then hear the room live; see `Hub.listen`."""
         self.stop(room)
-        # What has no place in the room's order, as a read marker, is sent while the past is; it would be lost otherwise.
+        # A frame without a place in the room's order, as a read marker, is lost unless it is sent while the past is.
         self._hub.arrive(self, room)
         task = self._rooms[room] = asyncio.create_task(self._catch_up(room, after))
         self._tasks.add(task)

@@ -78,7 +78,11 @@ class Telling:
             # They find it in room:list.
             log.warning("untold", extra={"room": room, "user": user})
             return
-        if state.left.get(user) == recorded.seq or user in state.members or state.is_banned(user, recorded.at):
+        if (
+            state.left.get(user) == recorded.seq
+            or user in state.members
+            or state.is_banned(user, recorded.at)
+        ):
             return  # a member was sent out, which those who hear the room have heard; the banned are sent nothing
         outgoing = to_wire(recorded, str)
         if isinstance(outgoing, Invited):
