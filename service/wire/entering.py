@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from service.chat import Receipt
 from service.domain.commands import JoinRoom, OpenRoom
+from service.domain.room import readable_until
 from service.domain.streams import direct_room
 from service.protocol import commands as wire
 from service.protocol.acks import RoomCreateAck, RoomJoinAck
@@ -50,8 +51,10 @@ class Entering:
         own = self._s.sessions.of_user(session.user)
 
         def listen() -> None:
+            # A retry by a user who has left since: "from now on" is nothing for them.
+            ended = after is None and not self._s.hub.are_members(receipt.room, [session.user])
             for hearer in own if receipt.fresh else [session]:
-                if hearer.connected:
+                if hearer.connected and not ended:
                     listen_quietly(hearer, receipt.room, after)
 
         return Then(acked, listen, receipt)
@@ -64,9 +67,11 @@ class Entering:
         receipt = await (await self._s.chat.submit(command, session.user, ref_of(frame), said(frame)))
         feed = await self._s.hub.reach(room, receipt.seq)
         at, epoch = timestamp(receipt.at), self._s.readiness.epoch
-        acked = RoomJoinAck(seq=receipt.seq, at=at, head=feed.head, epoch=epoch)
         if session.user not in feed.state.members:
-            return acked  # a retry by somebody who has left since: the ack is all they are owed
+            # A retry by a user who has left since, to whom the present head is not shown: the ack is all that follows.
+            end = readable_until(feed.state, session.user, self._s.now()) or receipt.seq
+            return RoomJoinAck(seq=receipt.seq, at=at, head=end, epoch=epoch)
+        acked = RoomJoinAck(seq=receipt.seq, at=at, head=feed.head, epoch=epoch)
         cursor = _join_cursor(receipt, frame.after, feed.head)
         # All that can fail comes before the ack, so that a retry finds nothing half done.
         members, receipts, history = await self._snapshots(session, room, cursor)

@@ -129,7 +129,7 @@ async def test_held_frames_are_bounded_and_go_with_the_room(world: World) -> Non
     await world.hub.close()
 
 
-async def test_a_room_with_somebody_who_arrives_stays_in_memory(
+async def test_a_room_with_a_listener_that_catches_up_stays_in_memory(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_module, "MAX_IDLE_FEEDS", 0)
@@ -145,7 +145,7 @@ async def test_a_room_with_somebody_who_arrives_stays_in_memory(
     await world.hub.close()
 
 
-async def test_presence_is_not_sent_where_the_shared_room_ended_meanwhile(
+async def test_presence_is_not_sent_where_the_shared_room_ended_in_between(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listeners = {user: await world.listener(user) for user in ("alice", "bob", "carol")}

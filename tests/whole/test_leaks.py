@@ -259,6 +259,33 @@ async def test_connect_shows_outsiders_and_the_banned_no_head(node: Process) -> 
                 assert [event for event in one.heard if event.get("roomId") == room] == []
 
 
+@pytest.mark.parametrize("end", ["room:kick", "room:ban", "room:leave"])
+async def test_acks_show_a_former_member_no_later_head(node: Process, end: str) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+        await secret(alice)
+        await alice.say("room:invite", roomId="secret", userId="bob")
+        joined = await bob.say("room:join", roomId="secret", ref="join")
+        if end == "room:leave":
+            gone = (await bob.say(end, roomId="secret"))["seq"]
+        else:
+            gone = (await alice.say(end, roomId="secret", userId="bob"))["seq"]
+        for _ in range(3):
+            await alice.post("secret", "later")
+        again = await bob.say("room:join", roomId="secret", ref="join")
+        assert (again["seq"], again["head"]) == (joined["seq"], joined["seq"] if end == "room:ban" else gone)
+        if end == "room:ban":
+            with pytest.raises(Refused, match="room_not_found"):
+                await bob.say("room:leave", roomId="secret")
+            return
+        for _ in range(2):  # what changed nothing, and its retry
+            assert (await bob.say("room:leave", roomId="secret", ref="leave"))["seq"] == gone
+        await alice.say("room:invite", roomId="secret", userId="bob")
+        declined = (await bob.say("room:leave", roomId="secret", ref="decline"))["seq"]
+        await alice.post("secret", "later still")
+        assert (await bob.say("room:leave", roomId="secret", ref="decline"))["seq"] == declined
+        assert (await bob.say("room:leave", roomId="secret"))["seq"] == gone
+
+
 async def test_a_node_that_missed_a_removal_shows_nothing_later(database: Database) -> None:
     env = environment(database, ONRECORD_DATABASE_TIMEOUT="60")
     async with (

@@ -122,7 +122,7 @@ async def test_an_invitation_that_has_ended_is_not_sent_with_the_name_of_now() -
         )
 
 
-async def test_an_invitation_taken_back_from_the_banned_is_not_told() -> None:
+async def test_an_invitation_taken_back_from_the_banned_is_not_sent() -> None:
     scene = Scene()
     scene.log.append(MemberInvited(user="bob"))
     gone = scene.log.append(MemberRemoved(user="bob"))
