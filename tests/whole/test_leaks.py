@@ -61,7 +61,7 @@ async def held(database: Database, table: str) -> AsyncIterator[Held]:
     """Lock a table of a database."""
     async with await psycopg.AsyncConnection.connect(database.owner_url) as connection:
         lock = sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE")
-        await connection.execute(lock.format(sql.Identifier(table)))
+        await connection.execute(lock.format(sql.Identifier(*table.split("."))))
         yield Held(connection, table)
 
 
@@ -123,7 +123,7 @@ async def secret(alice: Client, *members: str) -> int:
 
 DOORS = pytest.mark.parametrize("door", ["native", "socketio"])
 ENDS = pytest.mark.parametrize("end", ["room:kick", "room:ban"])
-RECEIPTS = read_receipts.PROJECTION.table
+RECEIPTS = read_receipts.PROJECTION
 
 
 @DOORS
@@ -131,7 +131,7 @@ RECEIPTS = read_receipts.PROJECTION.table
 async def test_connect_sends_no_receipts_after_a_removal(
     patient: Process, database: Database, door: str, end: str
 ) -> None:
-    async with client(patient.url, "alice") as alice, held(database, RECEIPTS) as lock:
+    async with client(patient.url, "alice") as alice, held(database, RECEIPTS.relation) as lock:
         await secret(alice, "bob")
         async with opened(door, patient, "bob", {"secret": 0}) as bob:
             await lock.reached()
@@ -154,7 +154,7 @@ async def test_a_join_sends_no_snapshots_after_a_removal(
         await secret(alice)
         await bob.until(lambda: bob.events("connected"))
         await alice.say("room:invite", roomId="secret", userId="bob")
-        async with held(database, RECEIPTS) as lock:
+        async with held(database, RECEIPTS.relation) as lock:
             joining = asyncio.create_task(bob.say("room:join", roomId="secret"))
             await lock.reached()
             gone = (await alice.say(end, roomId="secret", userId="bob"))["seq"]
@@ -179,7 +179,9 @@ async def test_a_join_that_failed_registers_nothing(node: Process, database: Dat
         await bob.until(lambda: bob.events("connected"))
         with psycopg.connect(database.owner_url) as connection:
             # The projector has not begun this read model, which is as far behind as it can be.
-            connection.execute("DELETE FROM notification_tracking WHERE application_name = %s", [RECEIPTS])
+            connection.execute(
+                "DELETE FROM notification_tracking WHERE application_name = %s", [RECEIPTS.table]
+            )
         with pytest.raises(Refused, match="projection_behind"):
             await bob.say("room:join", roomId="secret")
         await busy(alice, node, "secret")
