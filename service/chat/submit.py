@@ -17,7 +17,14 @@ import msgspec
 from service.chat.lines import Lines
 from service.chat.receipts import Receipt, failed, receipt
 from service.domain import person, room
-from service.domain.commands import EditMessage, MessageCommand, NamePerson, PostMessage, RoomCommand
+from service.domain.commands import (
+    EditMessage,
+    LeaveRoom,
+    MessageCommand,
+    NamePerson,
+    PostMessage,
+    RoomCommand,
+)
 from service.domain.content import check_content
 from service.domain.events import Event
 from service.domain.message import MessageState
@@ -244,8 +251,26 @@ class Chat:
             self._spawn(self._decide_again(attempt))
         elif (failure := failed(placed.outcome, attempt.ref, refusal)) is not None:
             attempt.answer.set_exception(failure)
+        elif isinstance(attempt.command, LeaveRoom) and placed.outcome != "appended":
+            self._spawn(self._answer_leave(attempt, placed))
         else:
             attempt.answer.set_result(receipt(placed))
+
+    async def _answer_leave(self, attempt: _Attempt, placed: Placed) -> None:
+        """Answer a leave that changed nothing: the room's present seq is for members; the others see their own last."""
+        command, answer = attempt.command, receipt(placed)
+        try:
+            state = (await self._hub.reach(command.room, answer.seq)).state
+            if (left := state.left.get(attempt.by, answer.seq)) < answer.seq:
+                last = await self._reader.stream(room_stream(command.room), answer.seq - 1, 1, answer.seq)
+                own = any(recorded.by == attempt.by for recorded in last)  # an invitation was declined later
+                answer = answer if own else msgspec.structs.replace(answer, seq=left)
+        except Unavailable as error:
+            if not attempt.answer.done():
+                attempt.answer.set_exception(error)
+            return
+        if not attempt.answer.done():
+            attempt.answer.set_result(answer)
 
     async def _decide_again(self, attempt: _Attempt) -> None:
         async with self._lines.turn(attempt.command):

@@ -14,6 +14,8 @@ from service.domain.events import (
     PersonRestored,
     PersonSuspended,
     Recorded,
+    RoomOpened,
+    RoomRenamed,
 )
 from service.domain.message import MessageState
 from service.domain.message import evolve as evolve_message
@@ -120,6 +122,13 @@ class LogReader:
             state = room.evolve(state, self._mapper.to_recorded(row))
         return state
 
+    async def room_name(self, room_id: str, seq: int) -> str:
+        """Return what a room that exists was called as of a seq."""
+        rows = await self._fetch(_NAMING, stream_id(room_stream(room_id)), seq, _NAMINGS)
+        event = self._mapper.to_recorded(rows[0]).event
+        assert isinstance(event, RoomOpened | RoomRenamed)  # noqa: S101 - of these topics, and a room is opened first
+        return event.name
+
     async def reader(self, room_id: str, user: str) -> ReaderState:
         """Return a read marker as of now."""
         row = await self._last(reader_stream(room_id, user))
@@ -178,6 +187,12 @@ _STREAM = f"""{ROWS}
     ORDER BY e.originator_version LIMIT $4
 """
 _MESSAGE = f"{ROWS} WHERE e.originator_id = $1 AND e.originator_version = $2 AND e.topic = $3"
+_NAMINGS = [RoomOpened.TOPIC, RoomRenamed.TOPIC]
+_NAMING = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.subject = 'settings' AND e.originator_version <= $2
+        AND e.topic = ANY ($3::text[])
+    ORDER BY e.originator_version DESC LIMIT 1
+"""
 _ABOUT = f"{ROWS} WHERE e.originator_id = $1 AND e.subject = $2 ORDER BY e.originator_version"
 _DELETED = """
     SELECT subject FROM stored_events

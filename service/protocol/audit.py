@@ -96,7 +96,10 @@ class ReadingsQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unk
 
 
 class Reading(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Somebody read the record: of this `room`, of a `person` who is or was in it, or of `everything`."""
+    """The record was read: of this `room` or of `everything`.
+
+    `of` was `person` for readings about people in the room, which only auditors are shown.
+    """
 
     number: int
     at: str

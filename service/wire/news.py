@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from service.domain.streams import room_of
+from service.domain.streams import room_of, room_stream
 from service.errors import Trouble
 from service.live.hub import Hub
 from service.live.people import People
@@ -25,8 +25,18 @@ from service.wire.sessions import Sessions
 from service.wire.telling import Telling
 
 MARKER = "marker"
-_marker = msgspec.json.Decoder(MessageReadBy)
 log = logging.getLogger("onrecord.news")
+
+
+class MovedElsewhere(
+    MessageReadBy, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:read"
+):
+    """A read marker as nodes send it to each other; `seen` is the head of the room on the node that sends it."""
+
+    seen: int = 0
+
+
+_moved = msgspec.json.Decoder(MovedElsewhere)
 
 
 class News:
@@ -52,7 +62,7 @@ class News:
         self._readiness = readiness
         self._keys = keys
         relay.on_events(self.recorded_elsewhere)
-        relay.on_room(MARKER, lambda room, payload: hub.broadcast(room, _marker.decode(payload)))
+        relay.on_room(MARKER, self.marker_moved_elsewhere)
 
     def recorded_elsewhere(self, stream: str, rows: list[Row]) -> None:
         """Deliver what another node recorded in a room; where words cannot be read here yet, the log is read."""
@@ -67,7 +77,15 @@ class News:
         """Tell a room on every node that somebody has read up to a message."""
         moved = MessageReadBy(room_id=room, user_id=user, message_id=message, at=timestamp(at))
         self._hub.broadcast(room, moved)
-        self._relay.tell_room(room, MARKER, msgspec.json.encode(moved))
+        seen = self._hub.known_head(room_stream(room)) or 0
+        payload = MovedElsewhere(**msgspec.structs.asdict(moved), seen=seen)
+        self._relay.tell_room(room, MARKER, msgspec.json.encode(payload))
+
+    def marker_moved_elsewhere(self, room: str, payload: bytes) -> None:
+        """Send the members here a marker that moved on another node."""
+        moved = _moved.decode(payload)
+        shown = MessageReadBy(room_id=room, user_id=moved.user_id, message_id=moved.message_id, at=moved.at)
+        self._hub.broadcast(room, shown, seen=moved.seen)
 
     def renewed(self, epoch: str) -> None:
         """Forget everything: the log is another one now, and every client has to come back with its cursors."""
