@@ -110,6 +110,7 @@ def test_what_is_remembered_is_bounded_and_the_forgotten_cannot_be_replayed(
     monkeypatch.setattr(screen_module, "MAX_ORIGINS", 3)
     receiver = Node(world)
     recorded: list[bytes] = []
+    node = Node(world)
     for life in range(20):
         node = Node(world)
         recorded.append(node.say(f"{life}"))
