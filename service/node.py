@@ -62,9 +62,6 @@ if TYPE_CHECKING:
 PURGE_EVERY = 3600.0
 """Seconds between two rounds of forgetting old refs."""
 
-CLOCK_EVERY = 60.0
-"""Seconds between two questions for the database's time."""
-
 
 @asynccontextmanager
 async def node(
@@ -91,7 +88,9 @@ async def node(
         people = People(reader)
         clock = Clock(database, settings.database_timeout)
         hub = Hub(reader, people, ENCODERS, JOINING, Straight(), clock.now)
-        relay = await stack.enter_async_context(parts.relay(settings, bus or InProcessBus()))
+        relay = await stack.enter_async_context(
+            parts.relay(settings, bus or InProcessBus(), readiness, clock)
+        )
         hub.on_follow, hub.on_unfollow = relay.follow, relay.unfollow
         sessions = Sessions(settings.max_connections)
         telling = Telling(sessions, hub)
@@ -193,7 +192,7 @@ async def node(
                 typing=typing.run,
                 rate=SharedRate(rate, relay).run,
                 tokens=sessions.run,
-                clock=lambda: readiness.then(lambda: supervise.every(CLOCK_EVERY, clock.ask)),
+                clock=lambda: readiness.then(clock.run),
                 pulse=pulse.run,
                 lag=lambda: readiness.then(lambda: supervise.every(LAG_EVERY, lag.look)),
                 expire=lambda: readiness.then(

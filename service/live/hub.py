@@ -7,6 +7,7 @@ The rule: a listener joins a room with no await between "it has everything up to
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -34,6 +35,8 @@ from service.protocol.events import Outgoing
 
 MAX_IDLE_FEEDS = 1_000
 """Rooms kept in memory that nobody listens to; the least recently used goes first."""
+
+log = logging.getLogger("onrecord.hub")
 
 
 class Hub:
@@ -72,6 +75,11 @@ class Hub:
         self._audience = Audience(self._feeds, self._crowds, self._arriving, self.send)
         self._pages = Pages(reader, people, encoders)
         self._repairs = Repairs(reader, people, self._in_use, self._take)
+        self._wanted: dict[str, int] = {}
+        self._resets = 0
+        self.heard: dict[str, Recorded] = {}
+        """By room, the last event that another node told of and that was not compared with the log yet."""
+        self.on_resync: Callable[[set[Listener]], None] = lambda _listeners: None
         self._delivered = 0
         self.delays = Histogram()
         self.on_follow: Callable[[str], None] = lambda _room: None
@@ -128,7 +136,7 @@ class Hub:
             feed = await self.feed(room)
             events = await self._reader.stream(room_stream(room), feed.head, PAGE)
             await self._people.load(named_in(events))
-            if self._feeds.get(room, feed) is not feed:
+            if self._feeds.get(room, feed) is not feed or feed.dropped:
                 continue  # it was dropped and loaded again meanwhile
             if events and room not in self._feeds:
                 self.on_follow(room)
@@ -175,8 +183,16 @@ class Hub:
                 self._receive(feed, list(events))
         self._fanout.go()
 
+    def hear(self, room: str, events: list[Recorded]) -> None:
+        """Take what another node says was recorded in a room, and keep the last until the log was asked about it."""
+        if room in self._feeds or room in self._loading:
+            self.heard[room] = events[-1]
+            self.deliver({room_stream(room): events})
+
     def lacks(self, room: str, seq: int) -> None:
         """Have a room read from the log, soon, where `seq` is on the record and was not heard here."""
+        if room in self._loading:
+            self._wanted[room] = max(seq, self._wanted.get(room, 0))
         if self.lags(room, seq):
             self._audience.expect(room, seq)
             self._repairs.ask(self._feeds[room])
@@ -307,8 +323,13 @@ class Hub:
 
     def reset(self) -> None:
         """Forget every room, as when the log is not the one it was; the listeners are to be closed by the caller."""
-        for room in self._feeds:
+        self._resets += 1
+        for room, feed in self._feeds.items():
+            feed.dropped = True
             self.on_unfollow(room)
+        for _, parked in self._loading.values():
+            parked.clear()
+        self.heard.clear()
         self._fanout.stop()
         for room, crowd in self._crowds.items():
             for listener in list(crowd):
@@ -318,6 +339,27 @@ class Hub:
         self._crowds.clear()
         self._arriving.clear()
         self._audience.clear()
+
+    def resync(self, room: str) -> None:
+        """Forget a room in which something is not on the record, so that it is loaded from the log.
+
+        Its listeners were written what the log does not have: `on_resync` ends their connections.
+        """
+        self.heard.pop(room, None)
+        feed = self._feeds.pop(room, None)
+        if feed is None:
+            return
+        log.error("not_on_record", extra={"room": room, "seqs": [feed.head]})
+        feed.dropped = True
+        self._idle.pop(room, None)
+        self._audience.drop(room)
+        self.on_unfollow(room)
+        listeners = set(self._arriving.of(room))
+        if (crowd := self._crowds.pop(room, None)) is not None:
+            listeners.update(crowd)
+            for listener in list(crowd):
+                report(listener, room, crowd.remove(listener))
+        self.on_resync(listeners)
 
     @property
     def rooms(self) -> int:
@@ -350,18 +392,27 @@ class Hub:
         # While this runs, `deliver` parks the room's events, so that none falls between the read and the feed.
         self.on_follow(room)
         try:
-            feed = Feed(await self._reader.room(room))
+            feed = await self._read_room(room)
         except BaseException:
             self.on_unfollow(room)
             raise
         finally:
             _, parked = self._loading.pop(room)
-        if feed.head or parked:
+            wanted = self._wanted.pop(room, 0)
+        if feed.head or parked or wanted:
             self._keep(feed)
             self._receive(feed, parked)
+            self.lacks(room, wanted)
         else:
             self.on_unfollow(room)
         return feed
+
+    async def _read_room(self, room: str) -> Feed:
+        while True:
+            resets = self._resets
+            feed = Feed(await self._reader.room(room))
+            if resets == self._resets:
+                return feed  # else it may be of the log as it was before
 
     def _keep(self, feed: Feed) -> None:
         self._feeds[feed.room] = feed
@@ -409,6 +460,8 @@ class Hub:
 
     def _advance(self, feed: Feed, events: list[Recorded]) -> None:
         """Deliver what comes next of `events`, whose people are known."""
+        if feed.dropped:
+            return
         items: list[Item] = []
         for recorded in feed.accept(events):
             if not self._in_use(feed):
@@ -420,7 +473,9 @@ class Hub:
                 self._put(feed, items, recorded.event.user)
                 items.clear()
         self._put(feed, items)
-        if self._in_use(feed):
+        if feed.contradicted:
+            self.resync(feed.room)
+        elif self._in_use(feed):
             self._audience.advanced(feed.room, feed.head)
 
     def _put(self, feed: Feed, items: list[Item], ended: str | None = None) -> None:

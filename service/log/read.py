@@ -4,7 +4,8 @@ Every read goes to the primary and has a deadline. Nothing here writes.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.domain import person, reader, room
 from service.domain.events import (
@@ -41,6 +42,15 @@ DEADLINE = 5.0
 """Seconds that a read may take where nothing else is said."""
 
 
+class Place(NamedTuple):
+    """Where an event is in the log: its stream and seq there, its position, and when it was recorded."""
+
+    stream: str
+    seq: int
+    position: int
+    at: datetime
+
+
 class LogReader:
     """Reads events through a pool of connections; `Mapper` opens the words in them.
 
@@ -69,9 +79,15 @@ class LogReader:
         row = (await self._fetch(_STANDING))[0]
         return str(row["epoch"]), row["position"]
 
-    async def moved(self, after: int, until: int) -> list[tuple[str, int]]:
-        """Return, for each stream that has events with `after` < position <= `until`, its name and last seq there."""
-        return [(row["stream"], row["seq"]) for row in await self._fetch(_MOVED, after, until)]
+    async def moved(self, after: int, until: int) -> list[Place]:
+        """Return, for each stream that has events with `after` < position <= `until`, where its last one there is."""
+        return [Place(*row) for row in await self._fetch(_MOVED, after, until)]
+
+    async def places(self, events: Iterable[tuple[str, int]]) -> list[Place]:
+        """Return where events of streams, each given by its seq, are in the log; none for those that are not."""
+        streams = [(stream_id(stream), seq) for stream, seq in events]
+        rows = await self._fetch(_PLACES, [stream for stream, _ in streams], [seq for _, seq in streams])
+        return [Place(*row) for row in rows]
 
     async def verdicts(self, after: int, until: int) -> list[str]:
         """Return who was suspended, restored or erased at these positions."""
@@ -164,9 +180,14 @@ _STANDING = """
     SELECT epoch, coalesce((SELECT max(notification_id) FROM stored_events), 0) AS position FROM log_epoch
 """
 _MOVED = """
-    SELECT stream, max(originator_version) AS seq FROM stored_events
+    SELECT stream, max(originator_version), max(notification_id), max(recorded_at) FROM stored_events
     WHERE notification_id > $1 AND notification_id <= $2
     GROUP BY stream
+"""
+_PLACES = """
+    SELECT e.stream, e.originator_version, e.notification_id, e.recorded_at
+    FROM unnest($1::uuid[], $2::bigint[]) AS wanted (stream, seq)
+    JOIN stored_events e ON e.originator_id = wanted.stream AND e.originator_version = wanted.seq
 """
 _VERDICT_TOPICS = [PersonSuspended.TOPIC, PersonRestored.TOPIC, PersonErased.TOPIC]
 _VERDICTS = """

@@ -76,6 +76,11 @@ CATALOGUE: dict[str, Metric] = {
     ),
     "onrecord_bus_dropped_total": Metric("counter", "messages for which there was no room or no connection"),
     "onrecord_bus_ignored_total": Metric("counter", "messages that none of ours has signed"),
+    "onrecord_bus_refused_total": Metric(
+        "counter",
+        "signed messages that are refused: of another epoch or version, old, or held back",
+        ("reason",),
+    ),
     "onrecord_bus_resyncs_total": Metric(
         "counter", "how often the node began to hear, with everything told anew"
     ),

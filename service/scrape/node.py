@@ -105,4 +105,6 @@ class NodeMetrics:
         sheet.put("onrecord_bus_messages_total", relay.taken, "in")
         sheet.put("onrecord_bus_dropped_total", relay.dropped)
         sheet.put("onrecord_bus_ignored_total", relay.forged)
+        for reason, count in relay.refused.items():
+            sheet.put("onrecord_bus_refused_total", count, reason)
         sheet.put("onrecord_bus_resyncs_total", relay.resyncs)

@@ -11,9 +11,11 @@ from typing import Any
 
 import msgspec
 
+from service.domain.room_state import changes_more_than_head
 from service.domain.streams import room_of, room_stream
 from service.errors import Trouble
 from service.live.hub import Hub
+from service.live.listener import Listener
 from service.live.people import People
 from service.live.relay import Relay
 from service.log.keys import KeyRing
@@ -62,15 +64,20 @@ class News:
         self._readiness = readiness
         self._keys = keys
         relay.on_events(self.recorded_elsewhere)
+        hub.on_resync = self._come_back
         relay.on_room(MARKER, self.marker_moved_elsewhere)
 
     def recorded_elsewhere(self, stream: str, rows: list[Row]) -> None:
-        """Deliver what another node recorded in a room; where words cannot be read here yet, the log is read."""
+        """Deliver what another node recorded in a room, or read it in the log.
+
+        It is read where words need a key that is not known here yet, and where it changes members or settings: these
+        decide what people may do, so they come from the record alone.
+        """
         events = [self._mapper.heard(stream, row) for row in rows]
-        readable = [event for event in events if event is not None]
-        if len(readable) == len(rows):
-            self._hub.deliver({stream: readable})
-        else:
+        told = [event for event in events if event is not None and not changes_more_than_head(event.event)]
+        if told and len(told) == len(rows):
+            self._hub.hear(room_of(stream), told)
+        elif rows:
             self._hub.lacks(room_of(stream), rows[-1].seq)
 
     def marker_moved(self, room: str, user: str, message: int, at: datetime) -> None:
@@ -96,6 +103,12 @@ class News:
         self._telling.clear()
         for session in self._sessions.all():
             session.close(Close.FENCED, "the log was restored; come back")
+
+    def _come_back(self, listeners: set[Listener]) -> None:
+        """Close the connections that were written what is not on the record."""
+        for session in self._sessions.all():
+            if session in listeners:
+                session.close(Close.FENCED, "a room is loaded again; come back")
 
 
 class ReceiptsAgain:
