@@ -152,4 +152,4 @@ PROJECTION = Projection(
     key=("room_id", "user_id"),
     apply=ROWS.apply,
 )
-_OF_USER = f"SELECT * FROM {PROJECTION.table} WHERE user_id = :user"  # noqa: S608 - a constant
+_OF_USER = f"SELECT * FROM {PROJECTION.relation} WHERE user_id = :user"  # noqa: S608 - a constant

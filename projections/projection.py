@@ -14,6 +14,9 @@ from service.domain.events import ContentExpired, PersonErased, Recorded
 if TYPE_CHECKING:
     import asyncpg
 
+SCHEMA = "read_models"
+"""The schema of every table and view of a read model, in which `onrecord_projector` creates."""
+
 Apply = Callable[["asyncpg.Connection[Any]", str, Sequence[Recorded]], Awaitable[None]]
 """Takes a connection in a transaction, the table to write to, and events of the projection's topics by position."""
 
@@ -22,8 +25,9 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     """A read model. Another shape of the rows, or another way to make them, is another version.
 
     `topics` are the stored names of the events that it is made of, `key` the columns of its primary key. A version
-    whose table no migration makes has the statements for it here: `create`, and `views`, which repoints the public
-    views; both say `{table}`. See `rebuild`. One whose rows hold words says how they are taken from `{table}`: in
+    whose table no migration makes has the statements for it here: `create`, and `views`, which repoints the views
+    `read_models.<name>`; both say `{table}`, the qualified name of the table. See `rebuild`. One whose rows hold words
+    says how they are taken from `{table}`: in
     `forget` those of the people `$1`, who are erased, in `expire` what has expired in the rooms `$1`. Such columns have
     `STATISTICS 0`, since ANALYZE keeps samples elsewhere.
     """
@@ -44,6 +48,11 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.name}_v{self.version}"
 
     @property
+    def relation(self) -> str:
+        """The table as SQL names it, whatever the session's search path."""
+        return relation(self.table)
+
+    @property
     def followed(self) -> tuple[str, ...]:
         """The topics that are read of the log for `take`."""
         silencing = {PersonErased.TOPIC: self.forget, ContentExpired.TOPIC: self.expire}
@@ -60,3 +69,8 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
             await connection.execute(self.forget.format(table=table), erased)
         if expired := [one.event.room for one in batch if isinstance(one.event, ContentExpired)]:
             await connection.execute(self.expire.format(table=table), expired)
+
+
+def relation(table: str) -> str:
+    """Return the qualified name of a table of the read models."""
+    return f"{SCHEMA}.{table}"
