@@ -157,7 +157,7 @@ PROJECTION = Projection(
     apply=apply,
     forget="UPDATE {table} SET content = NULL WHERE user_id = ANY ($1::text[]) AND content IS NOT NULL",
     expire="""
-        UPDATE {table} m SET content = NULL FROM person_keys k
+        UPDATE {table} m SET content = NULL FROM open_keys k
         WHERE m.room_id = ANY ($1::text[]) AND k.key_id = m.key_id AND k.wrapped IS NULL AND m.content IS NOT NULL
             AND NOT (starts_with(k.scope, '~') AND carried_words_live(m.position, m.id, m.key_id))
     """,
@@ -167,7 +167,7 @@ COLUMNS = """
     m.reactions, m.pinned, CASE WHEN m.key_id IS NULL OR k.wrapped IS NOT NULL THEN m.content
         WHEN starts_with(k.scope, '~') AND carried_words_live(m.position, m.id, m.key_id) THEN m.content END AS content
 """
-"""The columns of a `MessageRow`, of `messages_v2 m LEFT JOIN person_keys k ON k.key_id = m.key_id`."""
+"""The columns of a `MessageRow`, of `messages_v2 m LEFT JOIN open_keys k ON k.key_id = m.key_id`."""
 _LOAD = """
     SELECT m.* FROM unnest($1::text[], $2::bigint[]) AS wanted (room_id, id) JOIN {table} m USING (room_id, id)
 """

@@ -106,7 +106,7 @@ PROJECTION = Projection(
 COLUMNS = """
     r.name, r.visibility, r.created_at, r.created_by, r.head, r.last_message_id, r.last_message_at,
     r.topic_position, r.archived,
-    CASE WHEN EXISTS (SELECT FROM readable_events e JOIN person_keys USING (key_id)
+    CASE WHEN EXISTS (SELECT FROM readable_events e JOIN open_keys USING (key_id)
         WHERE e.notification_id = r.topic_position AND wrapped IS NOT NULL) THEN r.topic END AS topic
 """
 """The columns of a `RoomRow` but the first, of `rooms_v2 r`."""

@@ -179,6 +179,6 @@ _SUMMARIES = f"""
         LEFT JOIN {PROJECTION.relation} r USING (room_id)
         LEFT JOIN LATERAL (
             SELECT {message_rows.COLUMNS}
-            FROM {message_rows.PROJECTION.relation} m LEFT JOIN person_keys k ON k.key_id = m.key_id
+            FROM {message_rows.PROJECTION.relation} m LEFT JOIN open_keys k ON k.key_id = m.key_id
             WHERE m.room_id = mine.room_id ORDER BY m.id DESC LIMIT 1) last ON true
 """  # noqa: S608 - constants

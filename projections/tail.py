@@ -112,5 +112,5 @@ _FACTS = f"""{ROWS}
 _TAIL = f"""
     WITH tail AS MATERIALIZED (
         SELECT * FROM readable_events WHERE notification_id > :after ORDER BY notification_id LIMIT :most)
-    SELECT {ROW} FROM tail e LEFT JOIN person_keys k USING (key_id)
+    SELECT {ROW} FROM tail e LEFT JOIN open_keys k USING (key_id)
 """  # noqa: S608 - constants

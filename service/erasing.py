@@ -132,7 +132,7 @@ def wanted_in(text: str) -> list[Wanted]:
 async def _erase(settings: Settings, connection: "Connection", mapper: Mapper, wanted: Wanted) -> None:
     person, ground = wanted.person, wanted.ground
     by = operator(settings.operator)
-    erased = await erase(connection, mapper, person, ground=ground, by=by, deadline=settings.database_timeout)
+    erased = await erase(connection, person, ground=ground, by=by, deadline=settings.database_timeout)
     left = await _leave_rooms(settings, connection, mapper, person)
     purged = await _purged(connection, erased.position)
     print_json(Summary(person, ground, erased.position, timestamp(erased.at), erased.keys, left, purged))

@@ -42,8 +42,8 @@ class ShownHold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def run_hold(settings: Settings, held: str, ground: str) -> int:
     """`onrecord audit hold`: the hold as JSON; 1 where it stands already, or what is to be held was never here."""
 
-    async def run(connection: "Connection", mapper: Mapper) -> int:
-        print_json(_shown(await place(connection, mapper, held, ground=ground, **_how(settings))))
+    async def run(connection: "Connection", _mapper: Mapper) -> int:
+        print_json(_shown(await place(connection, held, ground=ground, **_how(settings))))
         return 0
 
     return work(settings, run)
@@ -52,8 +52,8 @@ def run_hold(settings: Settings, held: str, ground: str) -> int:
 def run_release(settings: Settings, held: str, ground: str) -> int:
     """`onrecord audit release`: its event as JSON; 1 where there is no such hold."""
 
-    async def run(connection: "Connection", mapper: Mapper) -> int:
-        print_json(_shown(await release(connection, mapper, held, ground=ground, **_how(settings))))
+    async def run(connection: "Connection", _mapper: Mapper) -> int:
+        print_json(_shown(await release(connection, held, ground=ground, **_how(settings))))
         return 0
 
     return work(settings, run)

@@ -164,7 +164,7 @@ async def node(
             typing=typing,
             attendance=attendance,
             judging=Judging(chat, people, appender, reader, keys, database),
-            erase=partial(erase, database, mapper, deadline=settings.database_timeout),
+            erase=partial(erase, database, deadline=settings.database_timeout),
             leave_rooms=partial(leave_rooms, database, mapper, deadline=settings.database_timeout),
             tally=tally,
             traces=traces,

@@ -1,6 +1,6 @@
 """Erasing a person: their keys are destroyed, and nobody reads a word of theirs again.
 
-All of it is one transaction of the database (`erase_person`, migrations/sql/0009_holds.sql): the keys go and
+All of it is one transaction of the database (`erase_person`, migrations/sql/0020_privacy.sql): the keys go and
 `PersonErased` is on the record, or neither. Whatever else has to forget follows from the record: nodes by their tail
 reader (`service.wire.standing`), read models by the projector (`Projection.forget`). So there is nothing to resume.
 
@@ -30,9 +30,7 @@ class Erasure(msgspec.Struct, frozen=True):
     keys: int
 
 
-async def erase(
-    database: Any, mapper: Mapper, person: str, *, ground: str, by: str, deadline: float
-) -> Erasure:
+async def erase(database: Any, person: str, *, ground: str, by: str, deadline: float) -> Erasure:
     """Erase a person for good, or find that they are; `database` is a pool or a connection.
 
     Raises:
@@ -41,11 +39,7 @@ async def erase(
         Unavailable: the database cannot be reached; they may be erased, and asking again is safe.
     """
     await require_person(database, person, deadline)
-    stream = person_stream(person)
-    event = mapper.to_stored(PersonErased(user=person, ground=ground), stream, None)
-    row = await patiently(
-        lambda: database.fetchrow(_ERASE, person, stream_id(stream), by, event.state), deadline
-    )
+    row = await patiently(lambda: database.fetchrow(_ERASE, person, by, ground), deadline)
     if row["held"] is not None:
         raise UnderLegalHold(what=f"{person} cannot be erased", held=in_words(row["held"]))
     return Erasure(person, row["position"], row["at"], row["keys_gone"])
@@ -63,6 +57,6 @@ async def erasures(database: Any, mapper: Mapper, deadline: float) -> list[Recor
     return [mapper.to_recorded(row) for row in rows]
 
 
-_ERASE = "SELECT * FROM erase_person($1, $2, $3, $4)"
+_ERASE = "SELECT * FROM erase_person($1, $2, $3)"
 _PEOPLE = "SELECT person FROM person_keys WHERE scope = '' AND wrapped IS NULL"
 _ERASURES = f"{ROWS} WHERE e.originator_id = ANY ($1::uuid[]) AND e.topic = $2 ORDER BY e.notification_id"

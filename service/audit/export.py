@@ -9,10 +9,11 @@
     manifest.sig      a signed note with the SHA-256 of the manifest
 
 The checkpoint is fixed when an export begins. An export that was broken off goes on after its last whole line when it
-is asked for again, with the same bytes in the end; where words were erased meanwhile it begins anew, so that none of
-them stay in what was written before. It takes the same memory whatever its length.
+is asked for again, with the same bytes in the end. It takes the same memory whatever its length.
 
-The rule: `manifest.json` is written last, so a directory that has one is whole.
+Invariant: `manifest.json` is written last, so a directory that has one is whole; and no key was destroyed between the
+first word that was read and the last look before the signature. Where one was, everything is written again, so content
+that is erased while an export is written is not in it.
 """
 
 import hashlib
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     import asyncpg
 
 FORMAT = "onrecord-export/1"
+TRIES = 8
+"""How often everything is written again because keys were destroyed while it was written."""
+
 PAGE = 200
 """Events read at a time."""
 
@@ -51,11 +55,16 @@ class CannotExport(Exception):
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """What was fixed when an export began, at the database's time `at`."""
+    """What was fixed when an export began, at the database's time `at`.
+
+    `destroyed` is how many keys were destroyed when the first of its words was read; None in one that an earlier
+    version began. A key is destroyed once, and for good, so another number means that words are gone since.
+    """
 
     scope: Scope
     note: str
     at: datetime
+    destroyed: int | None = None
 
 
 async def export(
@@ -78,14 +87,35 @@ async def export(
         (place / UNFINISHED).unlink()
         return int(msgspec.json.decode((place / MANIFEST).read_bytes())["events"])
     sealed = seals.read(begun.note, keys)
-    count = await _write_events(connection, mapper, begun, sealed, place, tell)
-    if not count:
-        raise CannotExport(f"There is nothing on the record to export: {scope.title}.")
-    (place / CHECKPOINT).write_text(begun.note, encoding="utf-8")
-    (place / KEYS).write_bytes(_json(public(keys)))
-    shown = pages.write(place, place / EVENTS, scope.title, sealed.checkpoint, count)
-    _finish(place, keys[-1], begun, count, [EVENTS, LEAVES, CHECKPOINT, KEYS, *shown])
-    return count
+    for _ in range(TRIES):
+        begun = await _without_what_is_gone(connection, begun, place)
+        count = await _write_events(connection, mapper, begun, sealed, place, tell)
+        if not count:
+            raise CannotExport(f"There is nothing on the record to export: {scope.title}.")
+        (place / CHECKPOINT).write_text(begun.note, encoding="utf-8")
+        (place / KEYS).write_bytes(_json(public(keys)))
+        shown = pages.write(place, place / EVENTS, scope.title, sealed.checkpoint, count)
+        manifest = _manifest(place, begun, count, [EVENTS, LEAVES, CHECKPOINT, KEYS, *shown])
+        if await connection.fetchval(_DESTROYED) == begun.destroyed:
+            _finish(place, keys[-1], manifest)
+            return count
+    raise CannotExport(f"Keys were destroyed while {place} was written, {TRIES} times; ask for it again.")
+
+
+async def _without_what_is_gone(connection: "asyncpg.Connection[Any]", begun: Begun, place: Path) -> Begun:
+    """Drop all that is written where a key was destroyed since; return what is fixed from then on."""
+    destroyed = await connection.fetchval(_DESTROYED)
+    if begun.destroyed == destroyed:
+        return begun
+    _drop(place)
+    begun = msgspec.structs.replace(begun, destroyed=destroyed)
+    _write(place / UNFINISHED, _json(begun))
+    return begun
+
+
+def _drop(place: Path) -> None:
+    for written in [place / EVENTS, place / LEAVES, place / pages.INDEX, *place.glob("page-*.html")]:
+        written.unlink(missing_ok=True)
 
 
 async def _write_events(
@@ -98,8 +128,6 @@ async def _write_events(
 ) -> int:
     """Write the events that are not written yet; return how many there are then."""
     with (place / EVENTS).open("ab+") as file, (place / LEAVES).open("ab+") as leaves:
-        if await connection.fetchval(_ERASED_SINCE, begun.at):
-            file.truncate(0)
         count, after = _resume(file, leaves, begun.scope.CURSOR)
         async for written in _events(connection, mapper, begun.scope, sealed, after):
             leaves.write(b"".join(written.leaves))
@@ -117,7 +145,8 @@ async def _begin(
         newest = await seals.newest(connection, keys)
         if newest is None:
             raise seals.NotSealed("Nothing is sealed yet; is `onrecord project run` running?")
-        begun = Begun(scope, newest.note, await connection.fetchval("SELECT clock_timestamp()"))
+        destroyed = await connection.fetchval(_DESTROYED)
+        begun = Begun(scope, newest.note, await connection.fetchval("SELECT clock_timestamp()"), destroyed)
         _write(place / UNFINISHED, _json(begun))
     return begun
 
@@ -178,11 +207,14 @@ async def _events(
         yield _Written(lines, [place.hash for place in places], rows[-1]["position"])
 
 
-def _finish(place: Path, key: SealKey, begun: Begun, count: int, names: Sequence[str]) -> None:
+def _manifest(place: Path, begun: Begun, count: int, names: Sequence[str]) -> bytes:
     files = {
         name: {"bytes": (place / name).stat().st_size, "sha256": _digest(place / name)} for name in names
     }
-    manifest = _json({"format": FORMAT, "scope": begun.scope, "events": count, "files": files})
+    return _json({"format": FORMAT, "scope": begun.scope, "events": count, "files": files})
+
+
+def _finish(place: Path, key: SealKey, manifest: bytes) -> None:
     signed = f"{key.verifier.name}/export\nsha256 {hashlib.sha256(manifest).hexdigest()}\n"
     (place / SIGNATURE).write_text(key.signer.sign(signed), encoding="utf-8")
     _write(place / MANIFEST, manifest)
@@ -205,10 +237,10 @@ def _json(value: object) -> bytes:
     return msgspec.json.encode(value) + b"\n"
 
 
-_ERASED_SINCE = "SELECT EXISTS (SELECT FROM person_keys WHERE destroyed_at >= $1)"
+_DESTROYED = "SELECT count(*) FROM person_keys WHERE destroyed_at IS NOT NULL"
 _COLUMN = {"seq": "originator_version", "position": "notification_id"}
 _EVENTS = f"""
-    SELECT {leaf.COLUMNS}, key_id, wrapped, state, stored FROM readable_events LEFT JOIN person_keys USING (key_id)
+    SELECT {leaf.COLUMNS}, key_id, wrapped, state, stored FROM readable_events LEFT JOIN open_keys USING (key_id)
     WHERE {{cursor}} > $1 AND notification_id <= $2 AND {{condition}}
     ORDER BY {{cursor}} LIMIT $3
 """  # noqa: S608 - constants

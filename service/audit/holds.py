@@ -3,7 +3,7 @@
 A hold on a room protects the words of everybody who was ever in it. Whoever erases is told what is in the way.
 
 The rule: the record says which holds are in force, in the stream `holds`; the table of that name is what the database
-looks at under its lock, and both change in one transaction (`change_hold`, migrations/sql/0009_holds.sql).
+looks at under its lock, and both change in one transaction (`change_hold`, migrations/sql/0020_privacy.sql).
 """
 
 from datetime import datetime
@@ -13,7 +13,7 @@ import msgspec
 
 from service.audit.known import require_person, require_room
 from service.domain.events import HoldPlaced, HoldReleased
-from service.domain.streams import HOLDS, room_stream, stream_id
+from service.domain.streams import HOLDS, stream_id
 from service.errors import HoldStands, NoHold
 from service.log.mapper import ROW, Mapper
 from service.log.trouble import patiently
@@ -50,7 +50,7 @@ async def in_force(database: Any, mapper: Mapper, deadline: float) -> list[Hold]
     ]
 
 
-async def place(database: Any, mapper: Mapper, held: str, *, ground: str, by: str, deadline: float) -> Hold:
+async def place(database: Any, held: str, *, ground: str, by: str, deadline: float) -> Hold:
     """Hold a room or a person.
 
     Raises:
@@ -59,32 +59,27 @@ async def place(database: Any, mapper: Mapper, held: str, *, ground: str, by: st
     """
     kind, _, name = held.partition(":")
     await (require_room if kind == "room" else require_person)(database, name, deadline)
-    changed = await _change(database, mapper, HoldPlaced(held=held, ground=ground), by, deadline)
+    changed = await _change(database, HoldPlaced(held=held, ground=ground), by, deadline)
     if changed is None:
         raise HoldStands(held=in_words(held))
     return changed
 
 
-async def release(database: Any, mapper: Mapper, held: str, *, ground: str, by: str, deadline: float) -> Hold:
+async def release(database: Any, held: str, *, ground: str, by: str, deadline: float) -> Hold:
     """Release what is held; return the event of that, as a hold that is over.
 
     Raises:
         NoHold: it is not held.
         Unavailable: the database cannot be reached; look at the holds.
     """
-    changed = await _change(database, mapper, HoldReleased(held=held, ground=ground), by, deadline)
+    changed = await _change(database, HoldReleased(held=held, ground=ground), by, deadline)
     if changed is None:
         raise NoHold(held=in_words(held))
     return changed
 
 
-async def _change(
-    database: Any, mapper: Mapper, event: HoldPlaced | HoldReleased, by: str, deadline: float
-) -> Hold | None:
-    state = mapper.to_stored(event, HOLDS, None).state
-    kind, _, name = event.held.partition(":")
-    room = stream_id(room_stream(name)) if kind == "room" else None
-    given = (event.held, room, stream_id(HOLDS), by, isinstance(event, HoldPlaced), state)
+async def _change(database: Any, event: HoldPlaced | HoldReleased, by: str, deadline: float) -> Hold | None:
+    given = (event.held, by, isinstance(event, HoldPlaced), event.ground)
     # Done twice, since a reply was lost, it says that it was so already: that is true.
     row = await patiently(lambda: database.fetchrow(_CHANGE, *given), deadline)
     if row["outcome"] == "nothing":
@@ -92,11 +87,11 @@ async def _change(
     return Hold(event.held, row["position"], row["at"], by, event.ground)
 
 
-_CHANGE = "SELECT * FROM change_hold($1, $2, $3, $4, $5, $6)"
+_CHANGE = "SELECT * FROM change_hold($1, $2, $3, $4)"
 _LAST_OF_EACH = f"""
     SELECT {ROW} FROM (
         SELECT DISTINCT ON (subject) * FROM stored_events WHERE originator_id = $1
         ORDER BY subject, originator_version DESC) e
-    LEFT JOIN person_keys k USING (key_id)
+    LEFT JOIN open_keys k USING (key_id)
     ORDER BY e.subject
 """  # noqa: S608 - constants

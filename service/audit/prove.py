@@ -85,6 +85,6 @@ def public(keys: Sequence[SealKey]) -> list[dict[str, str | None]]:
 
 
 _EVENT = f"""
-    SELECT {leaf.COLUMNS}, key_id, wrapped, state, stored FROM readable_events LEFT JOIN person_keys USING (key_id)
+    SELECT {leaf.COLUMNS}, key_id, wrapped, state, stored FROM readable_events LEFT JOIN open_keys USING (key_id)
     WHERE originator_id = $1 AND originator_version = $2
 """  # noqa: S608 - constants

@@ -4,9 +4,10 @@ Those words are sealed with the key that each person has for everything, and sto
 under such a key is carried over to another: what was said in rooms with a rule to keys for its day, all else to a new
 key for everything. Then the old one is destroyed, on the record (`KeyReplaced`), and days go one by one as all others.
 
-The rule: a key is destroyed only where nothing is left that was not carried over, and never where a legal hold protects
-that person's words, be they there or elsewhere. Whoever is broken off begins again, and passes over what is done; two
-at once do the same work, and the first to end it has done it.
+Invariant: a key is destroyed only where all under it is carried over, and never where a legal hold protects words of
+that person, in this room or elsewhere. The database verifies both (`find_carried`, `replace_key`): it believes no
+position and no person that a caller names. A pass that is broken off begins again, and checks what is carried over
+already; of two passes at once, both do the same work and the first completes it.
 """
 
 import asyncio
@@ -19,15 +20,18 @@ from uuid import UUID
 import msgspec
 from cryptography.exceptions import InvalidTag
 
-from service.domain.events import KeyReplaced, MessageEdited, MessagePosted
+from service.domain.events import MessageEdited, MessagePosted
 from service.domain.retention import earlier, over_until
-from service.domain.streams import RETENTION, room_of, room_stream, stream_id
+from service.domain.streams import room_of, room_stream, stream_id
 from service.errors import AccountErased
 from service.log.mapper import Mapper
 from service.log.trouble import patiently
 
 SPAN = 20_000
 """Positions, or numbers of a room, looked through at a time."""
+
+CHECKED = 10 * SPAN
+"""Positions that the database verifies at a time: whether all in them is carried over."""
 
 PAGE = 100
 """Events carried over at a time: few milliseconds of a node's time, so that a chat beside it is not kept waiting."""
@@ -127,14 +131,26 @@ class _Reach:
         while keys:
             upto = int((await self._fetch(_LAST))[0]["position"])
             await self._carry(keys, after, upto)
-            outcomes = {key: await self._retire(key, upto) for key in keys if key not in self.damaged}
+            ready = await self._verified([key for key in keys if key not in self.damaged], after, upto)
+            outcomes = {key: await self._retire(key) for key in ready}
             people += [person for outcome, person in outcomes.values() if outcome == "replaced"]
             keys, after = [key for key, (outcome, _) in outcomes.items() if outcome == "more"], upto
         return people
 
     async def remember(self, rule: Rule, seq: int) -> None:
-        """Say that a rule reaches all up to a number of its room."""
-        await patiently(lambda: self._database.execute(_REMEMBER, rule.id, seq), self._deadline)
+        """Say that a rule reaches all up to a number of its room, as far as the database finds that it does."""
+        await self._fetch(_REMEMBER, rule.room, seq)
+
+    async def _verified(self, keys: list[UUID], after: int, upto: int) -> list[UUID]:
+        """Return the keys under which the database finds nothing up to a position that is not carried over."""
+        found: dict[UUID, int] = {}
+        while keys and after < upto:
+            after = min(after + CHECKED, upto)
+            rows = await self._fetch(_FIND, keys, after)
+            found |= {row["key_id"]: row["position"] for row in rows}
+        for key in [key for key in keys if found.get(key, upto) < upto]:
+            log.warning("words_not_carried", extra={"key": str(key), "position": found.pop(key) + 1})
+        return [key for key in keys if found.get(key, 0) >= upto]
 
     async def _carry(self, keys: list[UUID], after: int, upto: int) -> None:
         while after < upto:
@@ -142,40 +158,40 @@ class _Reach:
             rows = await self._fetch(_UNDER, keys, after, span, PAGE)
             carried = [one for row in rows if (one := await self._carried(row)) is not None]
             if carried:
-                columns = [list(column) for column in zip(*carried, strict=True)]
-                await patiently(lambda: self._database.execute(_CARRY, *columns), self._deadline)  # noqa: B023 - awaited here
+                await self._fetch(_CARRY, *(list(column) for column in zip(*carried, strict=True)))
             after = rows[-1]["position"] if len(rows) == PAGE else span
             await asyncio.sleep(0)
 
     async def _carried(self, row: Any) -> tuple[int, UUID, str] | None:
-        """Return the words of an event under another key; None where they are erased meanwhile, or damaged."""
+        """Return the words of an event under another key; None where they are so already, erased since, or damaged."""
         try:
             key = await self._mapper.keys.of_person(row["person"], self._database, self._scope(row))
         except AccountErased:
             return None
         try:
+            before = msgspec.json.decode(row["pending"]).get(str(key.key_id))
+            if before is not None and self._mapper.are_same(row, key, before):
+                return None
             words = self._mapper.carried(row, key)
         except InvalidTag:
             advice = "its key is left as it is; run `onrecord audit verify`"
             log.error("words_damaged", extra={"position": row["position"], "advice": advice})  # noqa: TRY400 - no fault of the code
             self.damaged.add(row["key_id"])
             return None
-        return (row["position"], key.key_id, msgspec.json.encode(words).decode()) if words else None
+        return row["position"], key.key_id, msgspec.json.encode(words).decode()
 
     def _scope(self, row: Any) -> str:
         if row["topic"] in _SAID and (room := room_of(row["stream"])) in self._rooms:
             return earlier(room, _day(row["recorded_at"]))
         return NEXT
 
-    async def _retire(self, key: UUID, upto: int) -> tuple[str, str]:
+    async def _retire(self, key: UUID) -> tuple[str, str]:
         person = (await self._fetch(_WHOSE, key))[0]["person"]
         try:
             await self._mapper.keys.of_person(person, self._database, NEXT)  # also where nothing went to it
         except AccountErased:
             return "gone", person
-        event = KeyReplaced(user=person, rooms=tuple(sorted(self._rooms)))
-        state = self._mapper.to_stored(event, RETENTION, None).state
-        rows = await self._fetch(_REPLACE, key, upto, stream_id(RETENTION), self._by, state)
+        rows = await self._fetch(_REPLACE, key, self._by)
         self._mapper.keys.forget(person)
         return rows[0]["outcome"], person
 
@@ -195,12 +211,9 @@ _HEAD = "SELECT coalesce(max(originator_version), 0) AS seq FROM stored_events W
 _LAST = "SELECT coalesce(max(notification_id), 0) AS position FROM stored_events"
 _WHOSE = "SELECT person FROM person_keys WHERE key_id = $1"
 _REACHED = "SELECT seq FROM reached_back WHERE room_id = $1"
-_REMEMBER = """
-    INSERT INTO reached_back AS r (room_id, seq) VALUES ($1, $2)
-    ON CONFLICT (room_id) DO UPDATE SET seq = greatest(r.seq, excluded.seq)
-"""
+_REMEMBER = "SELECT reach_room($1, $2)"
 _IN_ROOM = """
-    FROM readable_events e JOIN person_keys k USING (key_id)
+    FROM readable_events e JOIN open_keys k USING (key_id)
     WHERE e.originator_id = $1 AND e.originator_version > $2 AND e.originator_version <= $3
         AND e.topic = ANY ($4::text[]) AND k.scope = '' AND k.wrapped IS NOT NULL
 """
@@ -209,14 +222,14 @@ _KEYS = f"""
     SELECT key_id, held_against(person) IS NOT NULL AS held FROM (SELECT DISTINCT k.key_id, k.person {_IN_ROOM}) found
 """  # noqa: S608 - constants
 _UNDER = """
-    SELECT e.notification_id AS position, e.stream, e.topic, e.recorded_at, e.state, e.key_id, k.person, k.wrapped
-    FROM stored_events e JOIN person_keys k USING (key_id)
-    WHERE e.notification_id > $2 AND e.notification_id <= $3 AND e.key_id = ANY ($1::uuid[])
-        AND NOT EXISTS (SELECT FROM carried_words c WHERE c.position = e.notification_id)
+    SELECT e.notification_id AS position, e.stream, e.topic, e.recorded_at, e.recorded_by, e.state, e.key_id, k.person,
+        k.wrapped, coalesce((
+            SELECT jsonb_object_agg(c.key_id, c.sealed) FROM carried_words c WHERE c.position = e.notification_id
+        ), '{}') AS pending
+    FROM readable_events e JOIN open_keys k USING (key_id)
+    WHERE e.notification_id > $2 AND e.notification_id <= $3 AND e.key_id = ANY ($1::uuid[]) AND k.wrapped IS NOT NULL
     ORDER BY e.notification_id LIMIT $4
 """
-_CARRY = """
-    INSERT INTO carried_words (position, key_id, sealed)
-    SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::jsonb[]) ON CONFLICT DO NOTHING
-"""
-_REPLACE = "SELECT * FROM replace_key($1, $2, $3, $4, $5)"
+_CARRY = "SELECT carry_words($1::bigint[], $2::uuid[], $3::jsonb[])"
+_FIND = "SELECT * FROM find_carried($1::uuid[], $2)"
+_REPLACE = "SELECT * FROM replace_key($1, $2)"

@@ -17,8 +17,8 @@ import msgspec
 
 from service.audit.known import require_room
 from service.audit.reach import Rule, reach_back
-from service.domain.events import ContentExpired, RoomRetentionChanged
-from service.domain.streams import RETENTION, SETTINGS, room_stream, stream_id
+from service.domain.events import RoomRetentionChanged
+from service.domain.streams import SETTINGS, room_stream
 from service.errors import Overloaded
 from service.log.batch import Entry, append_one
 from service.log.mapper import Mapper
@@ -77,17 +77,14 @@ async def expire(database: Any, mapper: Mapper, *, by: str, deadline: float) -> 
     rows = await patiently(lambda: database.fetch(_RULES), deadline)
     rules = [Rule(row["room"], row["days"], row["now"]) for row in rows]
     await reach_back(database, mapper, rules, by=by, deadline=deadline)
-    found = [await _expire(database, mapper, rule, by, deadline) for rule in rules]
+    found = [await _expire(database, rule, by, deadline) for rule in rules]
     return [one for one in found if one is not None]
 
 
-async def _expire(database: Any, mapper: Mapper, rule: Rule, by: str, deadline: float) -> Expiry | None:
+async def _expire(database: Any, rule: Rule, by: str, deadline: float) -> Expiry | None:
     room = rule.room
-    event = ContentExpired(room=room, until=rule.until, days=rule.days)
-    state = mapper.to_stored(event, RETENTION, None).state
-    given = (room, rule.id, event.until, stream_id(RETENTION), by, state)
-    done = await patiently(lambda: database.fetchrow(_EXPIRE, *given), deadline)
-    until = event.until.isoformat()
+    done = await patiently(lambda: database.fetchrow(_EXPIRE, room, rule.until, by), deadline)
+    until = rule.until.isoformat()
     if done["outcome"] == "held":
         log.warning("content_held", extra={"room": room, "until": until})
     if done["outcome"] != "expired":
@@ -96,12 +93,5 @@ async def _expire(database: Any, mapper: Mapper, rule: Rule, by: str, deadline: 
     return Expiry(room, until, done["keys_gone"], done["position"], done["at"])
 
 
-_RULES = f"""
-    SELECT * FROM (
-        SELECT DISTINCT ON (e.originator_id) split_part(e.stream, ':', 2) AS room,
-            (convert_from(e.state, 'UTF8')::jsonb ->> 'days')::integer AS days, clock_timestamp() AS now
-        FROM stored_events e WHERE e.topic = '{RoomRetentionChanged.TOPIC}'
-        ORDER BY e.originator_id, e.originator_version DESC) rule
-    WHERE days IS NOT NULL
-"""  # noqa: S608 - constants
-_EXPIRE = "SELECT * FROM expire_content($1, $2, $3, $4, $5, $6)"
+_RULES = "SELECT room, days, clock_timestamp() AS now FROM room_rules ORDER BY room_id"
+_EXPIRE = "SELECT * FROM expire_content($1, $2, $3)"

@@ -5,10 +5,14 @@ The seals cover what is stored, and of words that is a commitment. What opens th
 held against its commitment, and one that no key opens needs a ground on the record: its author was erased, or what was
 said in that room on that day has expired. A key or a carried word that somebody takes away in silence shows.
 
-The rule: whose words they are, and when they were said, is believed of the sealed event and not of a table of keys.
+Invariant: the author and the time of words come from the sealed event and not from a table of keys.
+
+Versions before 0020 did not hold the day of a key against the day of the record: what was decided just before midnight
+(UTC) and recorded just after it is under the key of the day before, and expires with that day. Of events up to
+`key_days_since`, words of the first `PAST_MIDNIGHT` of a day therefore have a ground once the day before has expired.
 """
 
-from datetime import UTC, date
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -24,6 +28,12 @@ if TYPE_CHECKING:
 
 PAGE = 200
 """Events read at a time."""
+
+PAST_MIDNIGHT = timedelta(minutes=1)
+"""How long after midnight versions before 0020 recorded words under the key of the day before, at most.
+
+A command waits for its commit no longer than `ONRECORD_DATABASE_TIMEOUT` (5 seconds unless it is set); with a margin.
+"""
 
 _SAID = (MessagePosted.TOPIC, MessageEdited.TOPIC)
 
@@ -74,6 +84,7 @@ class _Grounds:
         self._mapper = mapper
         self._erased: set[str] = set()
         self._over: dict[str, date] = {}
+        self._key_days_since: int | None = None
 
     async def has(self, row: Any) -> bool:
         """Return whether the record says why the words of an event are gone."""
@@ -90,11 +101,22 @@ class _Grounds:
         if row["topic"] not in _SAID:
             return False
         room = room_of(row["stream"])
-        day: date = row["recorded_at"].astimezone(UTC).date()
+        day = await self._day_of_key(row)
         over = self._over.get(room, date.min)
         if over < day:
             over = self._over[room] = await self._over_in(room)
         return over >= day
+
+    async def _day_of_key(self, row: Any) -> date:
+        """Return the first day with which the words of an event may have expired."""
+        at: datetime = row["recorded_at"].astimezone(UTC)
+        midnight = datetime.combine(at.date(), time(), UTC)
+        if at - midnight >= PAST_MIDNIGHT:
+            return at.date()
+        if self._key_days_since is None:
+            self._key_days_since = int(await self._connection.fetchval(_KEY_DAYS_SINCE) or 0)
+        before = row["notification_id"] <= self._key_days_since
+        return at.date() - timedelta(days=1) if before else at.date()
 
     async def _over_in(self, room: str) -> date:
         rows = await self._connection.fetch(
@@ -105,8 +127,9 @@ class _Grounds:
 
 
 _WITH_WORDS = f"""
-    SELECT {ROW} FROM readable_events e LEFT JOIN person_keys k USING (key_id)
+    SELECT {ROW} FROM readable_events e LEFT JOIN open_keys k USING (key_id)
     WHERE e.notification_id > $1 AND e.key_id IS NOT NULL ORDER BY e.notification_id LIMIT $2
 """  # noqa: S608 - constants
+_KEY_DAYS_SINCE = "SELECT position FROM key_days_since"
 _ERASED = "SELECT EXISTS (SELECT FROM stored_events WHERE originator_id = $1 AND topic = $2)"
 _EXPIRED = f"{ROWS} WHERE e.originator_id = $1 AND e.subject = $2 AND e.topic = $3"

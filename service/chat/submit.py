@@ -71,6 +71,8 @@ class _Attempt(msgspec.Struct):
     key: PersonKey | None = None
     scope: str | None = None
     """What the key is for; None before there is one."""
+    at: datetime | None = None
+    """The log's time when the command was last found stale; None before."""
     decisions: int = 0
 
 
@@ -205,7 +207,11 @@ class Chat:
     async def _take_key(self, attempt: _Attempt, feed: Feed) -> None:
         """Take the key that a command's words are sealed with in this room, as of the moment when this returns."""
         command = attempt.command
-        while command.has_words and (scope := scope_of(feed.state, command, self._now())) != attempt.scope:
+        # The log's own time where it is known: near midnight, this node's clock may still show the day before.
+        while (
+            command.has_words
+            and (scope := scope_of(feed.state, command, attempt.at or self._now())) != attempt.scope
+        ):
             attempt.key = await self._keys.of_person(attempt.by, self._database, scope)
             attempt.scope = scope
 
@@ -248,6 +254,7 @@ class Chat:
         gone = placed.outcome == "key_gone" and attempt.key is not None  # erased, or there is another since
         if (placed.outcome == "stale" or gone) and attempt.decisions < MAX_DECISIONS:
             attempt.scope = None if gone else attempt.scope
+            attempt.at = placed.at
             self._spawn(self._decide_again(attempt))
         elif (failure := failed(placed.outcome, attempt.ref, refusal)) is not None:
             attempt.answer.set_exception(failure)

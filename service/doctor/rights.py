@@ -13,11 +13,12 @@ from service.settings import Settings
 NODE = {
     "stored_events": ("SELECT",),
     "log_end": ("SELECT",),
-    "person_keys": ("SELECT", "INSERT"),
+    "person_keys": ("SELECT",),
+    "key_days_since": ("SELECT",),
     "log_epoch": ("SELECT",),
     "holds": ("SELECT",),
-    "carried_words": ("SELECT", "INSERT"),
-    "reached_back": ("SELECT", "INSERT", "UPDATE"),
+    "carried_words": ("SELECT",),
+    "reached_back": ("SELECT",),
     "alembic_version": ("SELECT",),
     "incarnations": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "open_sessions": ("SELECT", "INSERT", "DELETE"),
@@ -27,6 +28,9 @@ NODE = {
     "seal_keys": ("SELECT",),
 }
 """The privileges of a node's login, per table; it has none on `refs`, which functions read and write."""
+
+KEPT = ("person_keys", "carried_words", "reached_back", "carried_until", "holds")
+"""The tables of keys and holds, which functions alone may write."""
 
 PROJECTOR = {
     "stored_events": ("SELECT",),
@@ -69,7 +73,7 @@ async def powers(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     """Whether a login may do more than it needs, so that the record would not hold against it."""
     node, worker = await _logins(connection, settings)
     consequence = "so whoever breaks into a node can rewrite the record"
-    found = await connection.fetchval(_POWERS, node, list(RECORD)) or []
+    found = await connection.fetchval(_POWERS, node, list(RECORD), list(KEPT)) or []
     if found:
         advice = "serve with a login of its own that owns nothing"
         yield fail("powers", f"This login {' and '.join(found)}, {consequence}: {advice}.")
@@ -127,6 +131,9 @@ _POWERS = """
          WHERE oid = ANY ($2::text[]::regclass[])
              AND has_table_privilege($1, oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER')),
         CASE WHEN has_table_privilege($1, 'stored_events', 'INSERT') THEN 'may insert into stored_events' END,
+        (SELECT 'may write to ' || string_agg(relname, ', ') FROM pg_class
+         WHERE oid = ANY ($3::text[]::regclass[])
+             AND has_table_privilege($1, oid, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER')),
         CASE WHEN has_schema_privilege($1, 'public', 'CREATE') THEN 'may create in the schema public' END
     ], NULL)
 """

@@ -48,7 +48,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Placed(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of an entry. `seq` is that of its last event, or what was answered when its ref was first seen."""
+    """What became of an entry. `seq` is that of its last event, or what was answered when its ref was first seen.
+
+    Of a stale entry, `at` is the log's time when it was refused: a key for a day has to be the key of that day.
+    """
 
     outcome: Outcome
     stream: str

@@ -6,8 +6,8 @@ Words are sealed with AES-256-GCM (NIST SP 800-38D) together with a 32-byte salt
 commitment SHA-256(salt || text), so that one message can be proved to an outsider without a key. Destroying the key
 erases the words without touching a byte of the log; its row stays, empty, so that nobody gets another in its place.
 
-The rule: a key is used to write only if `chat_append` finds it alive under its lock, so a cached key cannot outlive an
-erasure on the record.
+Invariant: a key is used to write only if `chat_append` finds it alive under its lock, so a cached key cannot outlive an
+erasure on the record. Keys are made by `add_keys` alone, under the same lock, and never for a person who is erased.
 """
 
 import hashlib
@@ -261,25 +261,4 @@ def _remember(cache: OrderedDict[_K, PersonKey], name: _K, key: PersonKey) -> Pe
 
 _KEYS_OF = "SELECT key_id FROM person_keys WHERE person = ANY ($1::text[]) AND wrapped IS NULL"
 _DESTROYED = "SELECT key_id FROM person_keys WHERE destroyed_at >= $1"
-# In one order at all nodes, so that two who make keys of the same people wait for each other, never in a circle.
-_GET_OR_CREATE = """
-    WITH wanted AS (
-        SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[]) AS w (key_id, person, scope, wrapped)),
-    erased AS (
-        SELECT w.person, w.scope, k.key_id, k.wrapped FROM wanted w
-        JOIN person_keys k ON k.person = w.person AND k.scope = '' AND k.wrapped IS NULL),
-    made AS (
-        INSERT INTO person_keys (key_id, person, scope, wrapped)
-        SELECT w.* FROM wanted w LEFT JOIN erased e USING (person, scope) WHERE e.key_id IS NULL
-        ORDER BY w.person, w.scope
-        ON CONFLICT (person, scope) DO NOTHING
-        RETURNING person, scope, key_id, wrapped)
-    SELECT DISTINCT ON (person, scope) * FROM (
-        SELECT 1 AS rank, * FROM erased
-        UNION ALL
-        SELECT 2, * FROM made
-        UNION ALL
-        SELECT 3, k.person, k.scope, k.key_id, k.wrapped FROM wanted w JOIN person_keys k USING (person, scope)
-    ) AS found
-    ORDER BY person, scope, rank
-"""
+_GET_OR_CREATE = "SELECT * FROM add_keys($1::uuid[], $2::text[], $3::text[], $4::bytea[])"

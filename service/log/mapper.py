@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
+from cryptography.exceptions import InvalidTag
 
 from service.domain.events import EVENTS, ContentExpired, Event, KeyReplaced, PersonErased, Recorded
 from service.log.keys import KeyRing, PersonKey, is_sealed
@@ -19,9 +20,12 @@ ROW = """
     e.stream, e.originator_version, e.notification_id, e.topic, e.subject, e.recorded_at, e.recorded_by,
     e.key_id, k.wrapped, e.state
 """
-"""The columns that `Mapper.to_recorded` reads, of `readable_events e LEFT JOIN person_keys k USING (key_id)`."""
+"""The columns that `Mapper.to_recorded` reads, of `readable_events e LEFT JOIN open_keys k USING (key_id)`.
 
-ROWS = f"SELECT {ROW} FROM readable_events e LEFT JOIN person_keys k USING (key_id)"  # noqa: S608 - constants
+`open_keys` has no key of a person who is erased, whatever the row of that key holds.
+"""
+
+ROWS = f"SELECT {ROW} FROM readable_events e LEFT JOIN open_keys k USING (key_id)"  # noqa: S608 - constants
 
 
 DESTROYING = timedelta(minutes=10)
@@ -147,6 +151,21 @@ class Mapper:
             name: key.encrypt(salt, words, _context(row["stream"], row["topic"], name))
             for name, (salt, words) in self.reveal(row).items()
         }
+
+    def are_same(self, row: Mapping[str, Any], key: PersonKey, sealed: Mapping[str, str]) -> bool:
+        """Return whether what `carried` gave earlier for a row and a key is still that row's words.
+
+        Raises:
+            cryptography.exceptions.InvalidTag: the row's own words, or their key, were tampered with.
+        """
+        said, fields = self.reveal(row), msgspec.json.decode(row["state"])
+        try:
+            return said == {
+                name: key.reveal({**fields[name], "c": c}, _context(row["stream"], row["topic"], name))
+                for name, c in sealed.items()
+            }
+        except (InvalidTag, LookupError, TypeError, ValueError):
+            return False
 
     def heard(self, stream: str, row: Row) -> Recorded | None:
         """Return the event in a row that another node told of, or None where its words need a key not met here yet.

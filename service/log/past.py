@@ -187,7 +187,7 @@ _LAST_OF_EACH = f"""
     CROSS JOIN LATERAL (
         SELECT * FROM readable_events WHERE originator_id = wanted.id AND notification_id <= $2
         ORDER BY originator_version DESC LIMIT 1) e
-    LEFT JOIN person_keys k USING (key_id)
+    LEFT JOIN open_keys k USING (key_id)
 """  # noqa: S608 - constants
 _PAGE = f"""{ROWS}
     WHERE e.originator_id = $1 AND e.originator_version > $2 AND e.notification_id <= $3

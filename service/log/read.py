@@ -240,6 +240,6 @@ _LAST_OF_EACH_KIND = f"""
         SELECT DISTINCT ON (topic) * FROM readable_events
         WHERE originator_id = wanted.id AND starts_with(stream, 'person:')
         ORDER BY topic, originator_version DESC) e
-    LEFT JOIN person_keys k USING (key_id)
+    LEFT JOIN open_keys k USING (key_id)
     ORDER BY e.originator_version
 """  # noqa: S608 - constants

@@ -19,7 +19,7 @@ from tests.log.nodes import GENERAL, KEY_ENCRYPTION_KEY, Node, message, node, st
 
 
 async def erase(one: Node, person: str = "alice", by: str = "root") -> Erasure:
-    return await erase_by(one.pool, one.mapper, person, ground="a request", by=by, deadline=20)
+    return await erase_by(one.pool, person, ground="a request", by=by, deadline=20)
 
 
 async def events_of(database: Database, person: str) -> list[tuple[int, str]]:
@@ -145,7 +145,7 @@ async def test_a_transaction_that_fails_in_the_middle_leaves_everything_as_it_wa
         connection = await asyncpg.connect(database.app_url)
         with pytest.raises(ZeroDivisionError):
             async with connection.transaction():
-                await erase_by(connection, one.mapper, "alice", ground="g", by="root", deadline=20)
+                await erase_by(connection, "alice", ground="g", by="root", deadline=20)
                 raise ZeroDivisionError
         await connection.close()
         assert not (await one.log.person("alice")).erased

@@ -16,15 +16,15 @@ from tests.log.nodes import Node, message, node, stored
 
 
 async def place(one: Node, held: str, by: str = "os:counsel") -> Hold:
-    return await place_by(one.pool, one.mapper, held, ground="case 7", by=by, deadline=20)
+    return await place_by(one.pool, held, ground="case 7", by=by, deadline=20)
 
 
 async def release(one: Node, held: str) -> Hold:
-    return await release_by(one.pool, one.mapper, held, ground="over", by="os:counsel", deadline=20)
+    return await release_by(one.pool, held, ground="over", by="os:counsel", deadline=20)
 
 
 async def erase(one: Node, person: str) -> int:
-    return (await erase_by(one.pool, one.mapper, person, ground="g", by="root", deadline=20)).position
+    return (await erase_by(one.pool, person, ground="g", by="root", deadline=20)).position
 
 
 async def world(one: Node) -> None:

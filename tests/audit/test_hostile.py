@@ -116,7 +116,8 @@ async def test_a_signed_manifest_leads_to_no_file_outside(sealed: Database, tmp_
     (out / "unfinished.json").touch()
     async with owner(sealed) as connection:
         (key,) = await seal_keys.load(connection, KEY_ENCRYPTION_KEY)
-    exporting._finish(out, key, exporting.Begun(GENERAL, "", datetime.now(UTC)), 305, named)
+    begun = exporting.Begun(GENERAL, "", datetime.now(UTC))
+    exporting._finish(out, key, exporting._manifest(out, begun, 305, named))
     is_bad(out, "other files than the manifest names")
 
 
@@ -201,7 +202,11 @@ async def test_an_export_of_before_there_were_leaf_hashes_is_good_and_its_change
     async with owner(sealed) as connection:
         (key,) = await seal_keys.load(connection, KEY_ENCRYPTION_KEY)
     begun = exporting.Begun(SCOPES["all"][0], "", datetime.now(UTC))
-    exporting._finish(tmp_path, key, begun, 308, sorted({*manifest["files"]} - {"leaves.bin"}))
+    exporting._finish(
+        tmp_path,
+        key,
+        exporting._manifest(tmp_path, begun, 308, sorted({*manifest["files"]} - {"leaves.bin"})),
+    )
     assert checked(tmp_path)[0] == 0
     rewritten(tmp_path, "hidden", "")
     is_bad(tmp_path, "these events are not the ones that were signed")

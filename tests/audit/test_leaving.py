@@ -24,7 +24,7 @@ async def world(one: Node) -> None:
         *(MemberJoined(user=user) for user in ("alice", "bob")),
     ]
     await one.append(*opened, stream=room_stream(DIRECT))
-    await erase(one.pool, one.mapper, "alice", ground="g", by="os:root", deadline=20)
+    await erase(one.pool, "alice", ground="g", by="os:root", deadline=20)
 
 
 async def test_the_last_owner_hands_the_room_on(database: Database) -> None:

@@ -387,7 +387,9 @@ async def test_even_who_can_sign_a_manifest_cannot_change_what_was_sealed(
     (tmp_path / "manifest.json").unlink()
     (tmp_path / "unfinished.json").touch()
     begun = exporting.Begun(SCOPES[kind][0], "", datetime.now(UTC))
-    exporting._finish(tmp_path, key, begun, len(events), list(manifest["files"]))
+    exporting._finish(
+        tmp_path, key, exporting._manifest(tmp_path, begun, len(events), list(manifest["files"]))
+    )
     with pytest.raises(offline.Bad):
         offline.check_export(tmp_path, [], list[str]().append)
 

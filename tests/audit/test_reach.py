@@ -18,7 +18,7 @@ from service.audit.holds import place, release
 from service.audit.scope import Everything
 from service.audit.seal_keys import load
 from service.domain.events import ContentExpired, KeyReplaced, MessageEdited, PersonNamed, RoomTopicChanged
-from service.domain.streams import RETENTION, person_stream, room_stream, stream_id
+from service.domain.streams import RETENTION, person_stream, room_stream
 from service.log.keys import KeyRing
 from service.log.mapper import Mapper
 from service.log.read import LogReader
@@ -100,6 +100,40 @@ async def test_a_rule_covers_what_was_said_before_it_and_nothing_else(database: 
     assert await records.first_bad(database) is None
 
 
+async def test_words_that_were_carried_over_once_outlive_a_second_replacement(database: Database) -> None:
+    async with node(database) as one:
+        await fill(one, database)
+        await run(one)
+        await tell(one, "more", stream=OTHER)
+        await rule(one, 49, "other")
+        await run(one)
+        assert await readable(one) == [None, None, None, "recent"]
+        assert await readable(one, "other") == [None, "more"]
+        assert (await read(one, person_stream("alice"), 1)).name == "Alice"
+        assert (await read(one, room_stream("general"), 4)).topic == "about"
+        gone = "SELECT scope FROM person_keys WHERE person = 'alice' AND wrapped IS NULL AND scope LIKE '~%'"
+        assert len(await stored(database, gone)) == 2, "both keys for everything are destroyed"
+    await records.seal(database)
+    assert await records.first_bad(database) is None
+
+
+async def test_read_models_keep_what_was_carried_over_twice(database: Database) -> None:
+    async with world(database) as here:
+        await fill(here.node, database)
+        await here.project()
+        await run(here.node)
+        await tell(here.node, "more", stream=OTHER)
+        await rule(here.node, 49, "other")
+        await run(here.node)
+        await here.project()
+        shown = await here.connection.fetch("SELECT content FROM messages ORDER BY room_id, id")
+        assert [row["content"] for row in shown] == [None, None, None, "recent", None, "more"]
+        assert await here.connection.fetchval("SELECT topic FROM rooms WHERE room_id = 'general'") == "about"
+        for projection in PROJECTIONS:
+            report = await verify(here.connection, here.node.mapper, projection)
+            assert report["equal"], report
+
+
 async def test_nothing_is_replaced_before_something_is_over(database: Database) -> None:
     async with node(database) as one:
         await fill(one, database)
@@ -132,14 +166,14 @@ async def test_a_hold_keeps_what_is_over_wherever_it_was_said_from(database: Dat
     async with node(database) as one:
         await fill(one, database)
         ground = {"ground": "case 7", **HOW}
-        await place(one.pool, one.mapper, "room:general", **ground)
+        await place(one.pool, "room:general", **ground)
         assert await run(one) == []
         assert await readable(one) == ["old", "mended", "his old", "recent"]
-        await place(one.pool, one.mapper, "user:alice", **ground)
-        await release(one.pool, one.mapper, "room:general", **ground)
+        await place(one.pool, "user:alice", **ground)
+        await release(one.pool, "room:general", **ground)
         await run(one)
         assert await readable(one) == ["old", "mended", None, "recent"]
-        await release(one.pool, one.mapper, "user:alice", **ground)
+        await release(one.pool, "user:alice", **ground)
         await run(one)
         assert await readable(one) == [None, None, None, "recent"]
 
@@ -147,16 +181,15 @@ async def test_a_hold_keeps_what_is_over_wherever_it_was_said_from(database: Dat
 async def test_a_hold_on_another_room_protects_those_who_were_in_it_wholly(database: Database) -> None:
     async with node(database) as one:
         await fill(one, database)
-        await place(one.pool, one.mapper, "room:other", ground="case 7", **HOW)
+        await place(one.pool, "room:other", ground="case 7", **HOW)
         assert await run(one) == []
         assert await readable(one) == ["old", "mended", "his old", "recent"]
         (key,) = await stored(database, "SELECT key_id FROM person_keys WHERE person = 'alice'")
         await one.keys.of_person("alice", one.pool, reach.NEXT)
-        query = "SELECT * FROM replace_key($1, $2, $3, 'node:bad', ''::bytea)"
-        row = await one.pool.fetchrow(query, key["key_id"], 2**40, stream_id(RETENTION))
+        row = await one.pool.fetchrow("SELECT * FROM replace_key($1, 'node:bad')", key["key_id"])
         assert row is not None
         assert row["outcome"] == "held", "whatever a node says that it has done"
-        await release(one.pool, one.mapper, "room:other", ground="over", **HOW)
+        await release(one.pool, "room:other", ground="over", **HOW)
         await run(one)
         assert await readable(one) == [None, None, None, "recent"]
 
@@ -198,7 +231,7 @@ async def test_who_is_broken_off_goes_on_and_who_is_erased_meanwhile_stays_erase
                 await run(one)
         assert await readable(one) == ["old", "mended", "his old", "recent"], "half of it changes nothing"
         assert await stored(database, "SELECT FROM carried_words") != []
-        await erase(one.pool, one.mapper, "alice", ground="g", **HOW)
+        await erase(one.pool, "alice", ground="g", **HOW)
         assert await readable(one) == [None, None, "his old", None]
         await run(one)
         assert await readable(one) == [None, None, None, None]
@@ -259,10 +292,10 @@ async def test_a_hold_that_comes_between_carrying_over_and_destroying_keeps_ever
             patched.setattr(reach._Reach, "_retire", die)
             with pytest.raises(ConnectionAbortedError):
                 await run(one)
-        await place(one.pool, one.mapper, "room:other", ground="case 7", **HOW)
+        await place(one.pool, "room:other", ground="case 7", **HOW)
         assert await run(one) == [], "and nothing is said to have expired"
         assert await readable(one) == ["old", "mended", "his old", "recent"]
-        await release(one.pool, one.mapper, "room:other", ground="over", **HOW)
+        await release(one.pool, "room:other", ground="over", **HOW)
         assert len(await run(one)) == 1
         assert await readable(one) == [None, None, None, "recent"]
 

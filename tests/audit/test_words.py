@@ -1,5 +1,7 @@
 """Words that somebody took away or exchanged in the tables that no seal covers: keys, and what was carried over."""
 
+from datetime import UTC, datetime, time, timedelta
+
 import asyncpg
 import pytest
 
@@ -10,7 +12,7 @@ from service.log.keys import KeyRing
 from service.log.mapper import Mapper
 from tests.audit import records
 from tests.audit.test_reach import fill
-from tests.audit.test_retention import run
+from tests.audit.test_retention import ago, rule, run, say
 from tests.databases import Database
 from tests.log.nodes import KEY_ENCRYPTION_KEY, Node, node
 
@@ -38,14 +40,14 @@ async def position_of(database: Database, where: str) -> int:
 
 
 async def erase_alice(one: Node) -> None:
-    await erase(one.pool, one.mapper, "alice", ground="a request", by="root", deadline=20)
+    await erase(one.pool, "alice", ground="a request", by="root", deadline=20)
 
 
 async def test_every_word_is_opened_and_what_was_erased_has_its_ground(database: Database) -> None:
     async with node(database) as one:
         await fill(one, database)
         assert await check(database) == Words(readable=8, gone=0)
-        await erase(one.pool, one.mapper, "bob", ground="a request", by="root", deadline=20)
+        await erase(one.pool, "bob", ground="a request", by="root", deadline=20)
         assert await check(database) == Words(readable=7, gone=1)
 
 
@@ -87,7 +89,7 @@ async def test_what_is_taken_away_in_silence_is_named_by_its_first_position(
     async with node(database) as one:
         await fill(one, database)
         await records.append(database, "hers")
-        await erase(one.pool, one.mapper, "carol", ground="a request", by="root", deadline=20)
+        await erase(one.pool, "carol", ground="a request", by="root", deadline=20)
         assert await first_bad(database) is None
         statement, where = TAKEN[what]
         async with records.attacker(database) as evil:
@@ -125,3 +127,34 @@ async def test_without_the_key_that_wraps_all_nothing_is_said_to_be_well(databas
     await records.append(database, "hello")
     with pytest.raises(Tampered, match="their key is not the one that it was"):
         await check(database, bytes(32))
+
+
+@pytest.mark.parametrize(("after", "known"), [(0.01, True), (59, True), (61, False), (0.01, False)])
+async def test_words_of_midnight_from_an_earlier_version_expire_with_their_key(
+    database: Database, after: float, *, known: bool
+) -> None:
+    """Decided before midnight and recorded after it: the key is of the one day, and the record of the next."""
+    async with node(database) as one:
+        await one.open_room("alice")
+        await rule(one, 1)
+        await say(one, "late", ago(3))
+        position = await position_of(database, "topic = 'room.MessagePosted.v1'")
+        midnight = datetime.combine(ago(2), time(), UTC) + timedelta(seconds=after)
+        await _be_of_an_earlier_version(
+            database, position, midnight, since=position if known else position - 1
+        )
+        assert await first_bad(database) is None, "it can be read"
+        query = "SELECT outcome FROM expire_content('general', $1, 'os:root')"
+        assert await one.pool.fetchval(query, ago(3)) == "expired"
+        assert await first_bad(database) == (None if after < 60 and known else position)
+
+
+async def _be_of_an_earlier_version(database: Database, position: int, at: datetime, *, since: int) -> None:
+    async with records.owner(database) as owner, owner.transaction():
+        for table, change in (
+            ("stored_events", "UPDATE stored_events SET recorded_at = $2 WHERE notification_id = $1"),
+            ("key_days_since", "UPDATE key_days_since SET position = $1 WHERE $2::timestamptz IS NOT NULL"),
+        ):
+            await owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER append_only")
+            await owner.execute(change, position if table == "stored_events" else since, at)
+            await owner.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only")

@@ -24,7 +24,12 @@ CHANGES = [
     "MERGE INTO stored_events e USING (SELECT 1) s ON true WHEN MATCHED THEN DELETE",
 ]
 
-TABLES = {**{table: set(granted) for table, granted in NODE.items()}, "refs": set(), "log_end": {"SELECT"}}
+TABLES = {
+    **{table: set(granted) for table, granted in NODE.items()},
+    "refs": set(),
+    "carried_until": set(),
+    "log_end": {"SELECT"},
+}
 PRIVILEGES = {"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN"}
 LOG_TABLES = sorted(TABLES)
 

@@ -14,6 +14,7 @@ import pytest
 from psycopg import sql
 
 from service.doctor.rights import PATH
+from service.domain.streams import stream_id
 from service.embedded import Servers
 from service.log import schema
 from tests.databases import Database, database_named
@@ -244,10 +245,10 @@ def test_a_login_with_both_jobs_keeps_working_with_one_address(database: Databas
 
 def _append(connection: Connection, ref: str, stream: str = "room:a") -> None:
     connection.execute(
-        """SELECT * FROM chat_append(ARRAY[%(stream)s], ARRAY[md5(%(stream)s)::uuid], ARRAY['bob'], ARRAY[%(ref)s],
+        """SELECT * FROM chat_append(ARRAY[%(stream)s], ARRAY[%(id)s::uuid], ARRAY['bob'], ARRAY[%(ref)s],
                ARRAY[''::bytea], ARRAY[0::bigint], ARRAY['*'], ARRAY[true], ARRAY[NULL::bigint], ARRAY[1],
                ARRAY['room.RoomOpened.v1'], ARRAY['settings'], ARRAY['{}'::bytea], ARRAY[NULL::uuid])""",
-        {"stream": stream, "ref": ref},
+        {"stream": stream, "id": stream_id(stream), "ref": ref},
     )
 
 

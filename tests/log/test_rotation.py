@@ -151,7 +151,7 @@ async def test_a_key_that_is_destroyed_while_all_are_wrapped_anew_stays_destroye
 
         async def erase_some() -> None:
             for person in people:
-                await erase(one.pool, one.mapper, person, ground="g", by="root", deadline=20)
+                await erase(one.pool, person, ground="g", by="root", deadline=20)
 
         await asyncio.gather(erase_some(), rewrap(owner, Wrapping(NEW + OLD)))
         rows = await stored(database, "SELECT person FROM person_keys WHERE wrapped IS NULL")

@@ -65,7 +65,7 @@ async def test_every_view_is_a_slow_fold_of_the_log(
             if projected_before:
                 await here.project()
             if erased is not None:
-                await erase(here.node.pool, here.node.mapper, erased, ground="g", by="root", deadline=60)
+                await erase(here.node.pool, erased, ground="g", by="root", deadline=60)
             await here.project()
             shown = await seen(database)
     assert shown == {

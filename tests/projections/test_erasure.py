@@ -23,7 +23,7 @@ async def test_erased_words_are_shown_by_no_query_even_before_the_projector_has_
     await here.happen(OPENED, joined("bob"), said("my words"), said("other words", "bob"), TOPIC)
     if projected:
         await here.project()
-    await erase(here.node.pool, here.node.mapper, "alice", ground="g", by="root", deadline=20)
+    await erase(here.node.pool, "alice", ground="g", by="root", deadline=20)
     found = await page(here)
     assert [(row.id, row.content) for row in found.messages] == [(4, None), (5, "other words")]
     assert (await one_room(here, "bob")).topic is None
@@ -41,7 +41,7 @@ async def test_followed_is_rebuilt_after_an_erasure_wherever_the_tables_stood(
     await here.happen(OPENED, joined("bob"), said("my words"), said("other words", "bob"), TOPIC)
     if before != "nothing":
         await here.project()
-    await erase(here.node.pool, here.node.mapper, "alice", ground="g", by="root", deadline=20)
+    await erase(here.node.pool, "alice", ground="g", by="root", deadline=20)
     if before == "all":
         await here.project()
     await here.happen(said("later words", "bob"))
@@ -57,7 +57,7 @@ async def test_followed_is_rebuilt_after_an_erasure_wherever_the_tables_stood(
 async def test_a_projector_buries_the_keys_of_who_is_erased(here: World) -> None:
     await here.happen(OPENED, said("my words"))
     await here.project()
-    await erase(here.node.pool, here.node.mapper, "alice", ground="g", by="root", deadline=20)
+    await erase(here.node.pool, "alice", ground="g", by="root", deadline=20)
     assert here.node.keys._by_id
     await here.project()
     assert not here.node.keys._by_id
@@ -79,7 +79,7 @@ async def test_taking_words_out_of_a_large_table_may_take_long(
     slow = msgspec.structs.replace(messages.PROJECTION, forget=slowly.replace("WHERE", "FROM waited WHERE"))
     await here.happen(OPENED, said("my words"))
     await here.project()
-    await erase(here.node.pool, here.node.mapper, "alice", ground="g", by="root", deadline=20)
+    await erase(here.node.pool, "alice", ground="g", by="root", deadline=20)
     task = asyncio.create_task(here.runner(slow).run())
     query = "SELECT bool_and(content IS NULL) FROM messages_v2"
     await until(lambda: here.connection.fetchval(query))
