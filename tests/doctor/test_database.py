@@ -148,7 +148,10 @@ async def test_a_login_that_could_rewrite_the_record_is_found(
 
 async def test_one_login_for_nodes_and_sealing_is_found(database: Database) -> None:
     migrate(database.owner_url, database.app_url)
-    level, words = said(await examine(database, ONRECORD_PROJECTOR_DATABASE_URL=""), "powers")
+    try:
+        level, words = said(await examine(database, ONRECORD_PROJECTOR_DATABASE_URL=""), "powers")
+    finally:  # roles are the whole server's
+        migrate(database.owner_url, database.app_url, database.worker_url)
     assert level is Level.WARN
     assert words.startswith("onrecord_app serves and seals, ")
 
