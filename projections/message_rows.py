@@ -51,6 +51,13 @@ def key_of(recorded: Recorded) -> Key:
     return room_of(recorded.stream), number
 
 
+def _row_of(recorded: Recorded) -> Key | None:
+    """Return which message an event is about, also where only its subject says so."""
+    kind, _, name = recorded.subject.partition(":")
+    number = number_of(recorded) or (int(name) if kind == "message" and name.isdecimal() else None)
+    return None if number is None else (room_of(recorded.stream), number)
+
+
 def fold(rows: dict[Key, MessageRow], events: Iterable[Recorded]) -> dict[Key, MessageRow]:
     """Lay `events`, by position, over `rows`; return the same dictionary. An event about no row of it is left aside."""
     for recorded in events:
@@ -155,6 +162,7 @@ PROJECTION = Projection(
     ),
     key=("room_id", "id"),
     apply=apply,
+    row_of=_row_of,
     forget="UPDATE {table} SET content = NULL WHERE user_id = ANY ($1::text[]) AND content IS NOT NULL",
     expire="""
         UPDATE {table} m SET content = NULL FROM person_keys k

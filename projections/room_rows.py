@@ -98,6 +98,8 @@ PROJECTION = Projection(
     topics=tuple(topic for topic in EVENTS if topic.startswith("room.")),
     key=("room_id",),
     apply=ROWS.apply,
+    heads=True,
+    row_of=_key_of,
     forget="""
         UPDATE {table} r SET topic = NULL FROM stored_events e
         WHERE e.notification_id = r.topic_position AND e.recorded_by = ANY ($1::text[]) AND r.topic IS NOT NULL

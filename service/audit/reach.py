@@ -23,7 +23,7 @@ from service.domain.events import KeyReplaced, MessageEdited, MessagePosted
 from service.domain.retention import earlier, over_until
 from service.domain.streams import RETENTION, room_of, room_stream, stream_id
 from service.errors import AccountErased
-from service.log.mapper import Mapper
+from service.log.mapper import NOT_DECODED, Mapper
 from service.log.trouble import patiently
 
 SPAN = 20_000
@@ -155,7 +155,7 @@ class _Reach:
             return None
         try:
             words = self._mapper.carried(row, key)
-        except InvalidTag:
+        except (InvalidTag, *NOT_DECODED):
             advice = "its key is left as it is; run `onrecord audit verify`"
             log.error("words_damaged", extra={"position": row["position"], "advice": advice})  # noqa: TRY400 - no fault of the code
             self.damaged.add(row["key_id"])

@@ -18,10 +18,10 @@ import msgspec
 from service.audit.known import require_room
 from service.audit.reach import Rule, reach_back
 from service.domain.events import ContentExpired, RoomRetentionChanged
-from service.domain.streams import RETENTION, SETTINGS, room_stream, stream_id
+from service.domain.streams import RETENTION, SETTINGS, room_of, room_stream, stream_id
 from service.errors import Overloaded
 from service.log.batch import Entry, append_one
-from service.log.mapper import Mapper
+from service.log.mapper import ROW, Mapper
 from service.log.read import LogReader
 from service.log.trouble import patiently
 
@@ -75,10 +75,19 @@ async def expire(database: Any, mapper: Mapper, *, by: str, deadline: float) -> 
         Unavailable: the database cannot be reached.
     """
     rows = await patiently(lambda: database.fetch(_RULES), deadline)
-    rules = [Rule(row["room"], row["days"], row["now"]) for row in rows]
+    rules = [rule for row in rows if (rule := _rule(mapper, row)) is not None]
     await reach_back(database, mapper, rules, by=by, deadline=deadline)
     found = [await _expire(database, mapper, rule, by, deadline) for rule in rules]
     return [one for one in found if one is not None]
+
+
+def _rule(mapper: Mapper, row: Any) -> Rule | None:
+    """Return a room's rule; None where it has none, or where it cannot be read: nothing is destroyed on a guess."""
+    recorded = mapper.read(row)
+    event = recorded.event
+    if not isinstance(event, RoomRetentionChanged) or event.days is None:
+        return None
+    return Rule(room_of(recorded.stream), event.days, row["now"])
 
 
 async def _expire(database: Any, mapper: Mapper, rule: Rule, by: str, deadline: float) -> Expiry | None:
@@ -97,11 +106,10 @@ async def _expire(database: Any, mapper: Mapper, rule: Rule, by: str, deadline: 
 
 
 _RULES = f"""
-    SELECT * FROM (
-        SELECT DISTINCT ON (e.originator_id) split_part(e.stream, ':', 2) AS room,
-            (convert_from(e.state, 'UTF8')::jsonb ->> 'days')::integer AS days, clock_timestamp() AS now
-        FROM stored_events e WHERE e.topic = '{RoomRetentionChanged.TOPIC}'
-        ORDER BY e.originator_id, e.originator_version DESC) rule
-    WHERE days IS NOT NULL
+    SELECT {ROW}, clock_timestamp() AS now
+    FROM (
+        SELECT DISTINCT ON (originator_id) * FROM stored_events WHERE topic = '{RoomRetentionChanged.TOPIC}'
+        ORDER BY originator_id, originator_version DESC) e
+    LEFT JOIN person_keys k USING (key_id)
 """  # noqa: S608 - constants
 _EXPIRE = "SELECT * FROM expire_content($1, $2, $3, $4, $5, $6)"

@@ -100,7 +100,7 @@ def _message_new(recorded: Recorded, event: log.MessagePosted, name_of: NameOf) 
         user_id=event.author,
         name=name_of(event.author),
         content=event.content,
-        ref=event.ref,
+        ref=event.ref or None,
         reply_to=event.reply_to,
         mentions=event.mentions,
     )
@@ -124,6 +124,11 @@ def _reaction(
 def _pinned(recorded: Recorded, event: log.MessagePinned | log.MessageUnpinned, _name_of: NameOf) -> Outgoing:
     pinned = isinstance(event, log.MessagePinned)
     return MessagePinned(**_done(recorded), message_id=event.message, pinned=pinned)
+
+
+def _unreadable(recorded: Recorded, _event: log.Unreadable, _name_of: NameOf) -> Outgoing:
+    """An update in which nothing is new, so that the number is there and no client waits for it."""
+    return RoomUpdated(**_done(recorded))
 
 
 def _common(recorded: Recorded) -> dict[str, Any]:
@@ -170,5 +175,6 @@ TO_WIRE: dict[type[Event], Callable[[Recorded, Any, NameOf], Outgoing]] = {
     log.ReactionRemoved: _reaction,
     log.MessagePinned: _pinned,
     log.MessageUnpinned: _pinned,
+    log.Unreadable: _unreadable,
 }
 """What a room hears of each event in its stream."""
