@@ -50,9 +50,9 @@ def _evolve(row: RoomRow | None, recorded: Recorded) -> RoomRow:
     if isinstance(event, RoomOpened):
         room = room_of(recorded.stream)
         return RoomRow(room, event.name, event.visibility, recorded.at, recorded.by, seq)
-    if row is None:
-        message = f"at position {recorded.position}, {event.TOPIC} is in a room that was never opened"
-        raise LookupError(message)
+    if row is None:  # its opening was taken away: it is shown as one whose opening cannot be read
+        room = room_of(recorded.stream)
+        row = RoomRow(room, room, "private", recorded.at, recorded.by, seq)
     return msgspec.structs.replace(row, head=seq, **_change(recorded))
 
 
