@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import pytest
-from cryptography.exceptions import InvalidTag
 
 from projections import PROJECTIONS, messages
 from projections.check import verify
