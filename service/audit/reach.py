@@ -153,6 +153,9 @@ class _Reach:
             key = await self._mapper.keys.of_person(row["person"], self._database, self._scope(row))
         except AccountErased:
             return None
+        except InvalidTag:
+            self.damaged.add(row["key_id"])  # nothing can be carried to it, so the old one stays
+            return None
         try:
             words = self._mapper.carried(row, key)
         except (InvalidTag, *NOT_DECODED):
@@ -173,6 +176,9 @@ class _Reach:
             await self._mapper.keys.of_person(person, self._database, NEXT)  # also where nothing went to it
         except AccountErased:
             return "gone", person
+        except InvalidTag:
+            self.damaged.add(key)
+            return "damaged", person
         event = KeyReplaced(user=person, rooms=tuple(sorted(self._rooms)))
         state = self._mapper.to_stored(event, RETENTION, None).state
         rows = await self._fetch(_REPLACE, key, upto, stream_id(RETENTION), self._by, state)

@@ -33,6 +33,9 @@ NEEDED = {
 RECORD = ("stored_events", "seals", "seal_nodes")
 """The tables that only grow: nobody but their owner may ever be allowed more, and a trigger stops the owner too."""
 
+KEYS_TRIED = 1_000
+"""People's keys that are tried."""
+
 FAR_BEHIND = 10_000
 """Events behind the log from which reads of new messages begin to be refused."""
 
@@ -103,19 +106,29 @@ async def keys(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     """Whether the key encryption key is the one that people's keys were wrapped with."""
     if not settings.key_encryption_key:
         return
-    row = await connection.fetchrow(
-        "SELECT key_id, wrapped FROM person_keys WHERE wrapped IS NOT NULL LIMIT 1"
-    )
-    if row is None:
+    rows = await connection.fetch(_SOME_KEYS, KEYS_TRIED)
+    if not rows:
         yield ok("keys", "Nobody has a key yet.")
         return
-    try:
-        KeyRing(settings.key_encryption_key).unwrap(row["key_id"], row["wrapped"])
-    except InvalidTag:
+    ring = KeyRing(settings.key_encryption_key)
+    shut = [str(row["key_id"]) for row in rows if not _opens(ring, row)]
+    if len(shut) == len(rows):
         words = "ONRECORD_KEY_ENCRYPTION_KEY does not open people's keys: this log was written with another"
         yield fail("keys", f"{words}, without which no personal word of it can be read.")
+    elif shut:
+        words = f"ONRECORD_KEY_ENCRYPTION_KEY opens people's keys, but not {len(shut)} of {len(rows)}"
+        advice = "restore these rows of person_keys, or name the older key too"
+        yield fail("keys", f"{words}, {', '.join(shut[:3])} among them: {advice}.")
     else:
         yield ok("keys", "ONRECORD_KEY_ENCRYPTION_KEY opens people's keys.")
+
+
+def _opens(ring: KeyRing, row: Any) -> bool:
+    try:
+        ring.unwrap(row["key_id"], row["wrapped"])
+    except InvalidTag:
+        return False
+    return True
 
 
 async def nodes(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
@@ -152,6 +165,7 @@ async def sealer(connection: Any, _settings: Settings) -> AsyncIterator[Finding]
         )
 
 
+_SOME_KEYS = "SELECT key_id, wrapped FROM person_keys WHERE wrapped IS NOT NULL LIMIT $1"
 _MAY_APPEND = """
     SELECT coalesce(bool_and(has_function_privilege(oid, 'EXECUTE')), false) FROM pg_proc WHERE proname = 'chat_append'
 """

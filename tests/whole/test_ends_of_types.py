@@ -143,9 +143,9 @@ async def test_cursors_at_both_ends_of_their_type_are_answered(node: Process) ->
     for cursor, recovered in ends.items():
         async with client(node.url, "alice", {"general": cursor}) as alice:
             assert alice.connected["rooms"]["general"]["recovered"] is recovered
-    for cursor in (-1, 2**53, 2**63, 10**30, 0.5, 1e300):
+    for wrong in (-1, 2**53, 2**63, 10**30, 0.5, 1e300):
         async with raw(node.url) as socket:
-            hello = {"type": "connect", "protocol": 1, "token": token("alice"), "rooms": {"general": cursor}}
+            hello = {"type": "connect", "protocol": 1, "token": token("alice"), "rooms": {"general": wrong}}
             await socket.send(json.dumps(hello))
             answer = json.loads(await socket.recv())
             assert (answer["code"], answer["retryable"]) == ("malformed", False)

@@ -18,7 +18,7 @@ import pytest
 from projections import PROJECTIONS
 from tests.databases import Database
 from tests.log.nodes import until
-from tests.whole.client import client
+from tests.whole.client import Refused, client
 from tests.whole.processes import Process, environment, run, running, token
 from tests.whole.test_proof import all_sealed, offline, tamper
 
@@ -377,3 +377,37 @@ async def test_another_key_encryption_key_is_not_taken_for_damage(house: House) 
     async with running(house.env, "project", "run", "--only", "messages"):
         await until(lambda: _level(house.database, "messages_v2"))
     assert (await house.run("project", "verify", "messages"))[0] == 0
+
+
+async def test_a_person_whose_key_is_damaged_still_reads(house: House) -> None:
+    await tamper(house.database, KEYS["a flipped bit"])
+    async with (
+        afresh(house) as (node, _),
+        client(node.url, "alice", {"general": 0}, name="Alice") as alice,
+    ):
+        await alice.until(lambda: alice.events("message:new", content="third"))
+        for kind, fields in (("message:send", {"content": "x"}), ("room:update", {"topic": "t"})):
+            with pytest.raises(Refused) as refused:
+                await alice.say(kind, roomId="general", **fields)
+            assert refused.value.code == "unavailable"
+            assert "your key on this server is damaged" in refused.value.error["message"]
+        await alice.say("room:leave", roomId="general")
+        await alice.say("room:join", roomId="general")
+    clean(node)
+    code, out, _ = await house.run("doctor")
+    assert code == 1
+    assert "opens people's keys, but not 1 of " in out
+
+
+async def test_a_node_passes_by_what_another_recorded_under_a_damaged_key(house: House) -> None:
+    """The author's node has the key in memory and writes on; the other cannot open it."""
+    async with running(house.env, "serve") as author, client(author.url, "alice") as alice:
+        await alice.post("general", "before the damage")
+        await tamper(house.database, KEYS["a flipped bit"])
+        async with running(house.env, "serve") as other, client(other.url, "bob", {"general": None}) as bob:
+            seq = (await alice.post("general", "after the damage"))["seq"]
+            await bob.until(lambda: bob.events("message:new", seq=seq))
+            assert bob.events("message:new", seq=seq)[0]["content"] is None
+            await alice.say("room:kick", roomId="general", userId="bob", reason="a reason")
+            await bob.until(lambda: bob.events("room:user_left", userId="bob"))
+        clean(other)
