@@ -32,7 +32,10 @@ from service.domain.events import (
     SessionOpened,
     Unreadable,
 )
-from service.domain.streams import is_direct_room, message_subject, room_of, room_stream
+from service.domain.streams import HOLDS, is_direct_room, message_subject, room_of, room_stream
+
+_STREAMS = {"hold": HOLDS}
+"""The streams that are not called as the first word of their topics."""
 
 UNKNOWN = "(unreadable)"
 """Stands where a text in the clear cannot be read."""
@@ -55,7 +58,8 @@ class Envelope(msgspec.Struct, frozen=True):
 
 def salvaged(envelope: Envelope) -> Event:
     """Return what an envelope alone says of an event."""
-    cls = EVENTS.get(envelope.topic) or _implied(envelope)
+    known = EVENTS.get(envelope.topic) if belongs(envelope.topic, envelope.stream) else None
+    cls = known or _implied(envelope)
     if cls is None:
         return Unreadable(topic=envelope.topic)
     fields = _about(envelope, cls) | dict.fromkeys(cls.PERSONAL) | _REST.get(cls, _nothing)(envelope)
@@ -63,6 +67,12 @@ def salvaged(envelope: Envelope) -> Event:
         return msgspec.convert(fields, cls)
     except msgspec.ValidationError:
         return Unreadable(topic=envelope.topic)
+
+
+def belongs(topic: str, stream: str) -> bool:
+    """Return whether events of a topic stand in streams such as this one."""
+    kind = topic.partition(".")[0]
+    return stream.partition(":")[0] == _STREAMS.get(kind, kind)
 
 
 def _implied(envelope: Envelope) -> type[Event] | None:

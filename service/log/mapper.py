@@ -25,7 +25,7 @@ from service.domain.events import (
     PersonErased,
     Recorded,
 )
-from service.domain.salvage import Envelope, salvaged
+from service.domain.salvage import Envelope, belongs, salvaged
 from service.domain.streams import message_subject
 from service.log.keys import KeyRing, PersonKey, is_sealed
 
@@ -257,6 +257,8 @@ def misfit(recorded: Recorded) -> str | None:
     Its subject was worked out of its state, and every value of it fits into a column of a read model.
     """
     event = recorded.event
+    if not belongs(event.TOPIC, recorded.stream):
+        return "the topic is none of this stream"
     own = message_subject(recorded.seq) if isinstance(event, MessagePosted) else event.subject
     if own != recorded.subject:
         return "the state is about something else than the subject"

@@ -34,6 +34,10 @@ NameOf = Callable[[str], str]
 
 def to_wire(recorded: Recorded, name_of: NameOf) -> Outgoing:
     """Return what the room hears of an event of its stream."""
+    if isinstance(recorded.event, log.Unreadable):
+        return RoomUpdated(
+            **_done(recorded)
+        )  # nothing is new, so that the number is there and no client waits for it
     return TO_WIRE[type(recorded.event)](recorded, recorded.event, name_of)
 
 
@@ -126,11 +130,6 @@ def _pinned(recorded: Recorded, event: log.MessagePinned | log.MessageUnpinned, 
     return MessagePinned(**_done(recorded), message_id=event.message, pinned=pinned)
 
 
-def _unreadable(recorded: Recorded, _event: log.Unreadable, _name_of: NameOf) -> Outgoing:
-    """An update in which nothing is new, so that the number is there and no client waits for it."""
-    return RoomUpdated(**_done(recorded))
-
-
 def _common(recorded: Recorded) -> dict[str, Any]:
     return {"room_id": room_of(recorded.stream), "seq": recorded.seq, "at": timestamp(recorded.at)}
 
@@ -175,6 +174,5 @@ TO_WIRE: dict[type[Event], Callable[[Recorded, Any, NameOf], Outgoing]] = {
     log.ReactionRemoved: _reaction,
     log.MessagePinned: _pinned,
     log.MessageUnpinned: _pinned,
-    log.Unreadable: _unreadable,
 }
 """What a room hears of each event in its stream."""

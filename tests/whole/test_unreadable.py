@@ -38,7 +38,11 @@ STATES = {
         '"content":null,"reply_to":99999999999999999999}', 'UTF8')""",
     "deeply nested": "convert_to(repeat('[', 100000), 'UTF8')",
 }
-TOPICS = {"no topic": "nonsense", "a topic of no version": "room.RoomPainted.v1"}
+TOPICS = {
+    "no topic": "nonsense",
+    "a topic of no version": "room.RoomPainted.v1",
+    "a topic of another stream": "person.PersonErased.v1",
+}
 
 
 @dataclass
