@@ -72,13 +72,14 @@ def _onrecord(
     candidate: Candidate, stack: ExitStack, servers: Servers, shape: Shape, place: Path, env: dict[str, str]
 ) -> Running:
     """A node (or several on one port) and a projector, over a database of this run's own."""
-    app, owner = stack.enter_context(worlds.database(servers, shape))
+    app, owner, worker = stack.enter_context(worlds.database(servers, shape))
     parts = {"postgres": _postgres(servers)}
     env |= {
         "ONRECORD_PORT": "0",
         "ONRECORD_DATA_DIR": str(place / "none"),
         "ONRECORD_DATABASE_URL": app,
         "ONRECORD_MIGRATE_DATABASE_URL": owner,
+        "ONRECORD_PROJECTOR_DATABASE_URL": worker,
         "ONRECORD_JWT_SECRET": worlds.SECRET,
         "ONRECORD_KEY_ENCRYPTION_KEY": base64.b64encode(worlds.KEY).decode(),
         "ONRECORD_RATE_BURST": "0",  # ten people of a room write for all

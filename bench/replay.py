@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench.filling import Filler
 from service import embedded
 from service.log.schema import migrate
-from tests.databases import Database
+from tests.databases import Database, database_of
 from tests.whole.processes import KEY_ENCRYPTION_KEY, environment, running, token
 
 ROOM = "room0"
@@ -206,8 +206,8 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 1_000_000])
     options = parser.parse_args()
     with embedded.throwaway() as servers:
-        migrate(servers.migrate_database_url, servers.database_url)
-        database = Database("onrecord", servers.migrate_database_url, servers.database_url)
+        database = database_of(servers)
+        migrate(database.owner_url, database.app_url)
         asyncio.run(run(options.sizes, database))
 
 

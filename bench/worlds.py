@@ -22,6 +22,7 @@ from psycopg import sql
 from service.domain.events import Event, MemberJoined, RoomOpened
 from service.domain.streams import room_stream
 from service.embedded import Servers
+from service.embedded.postgres import OWNER
 from service.log.append import Appender
 from service.log.batch import Batch, Entry
 from service.log.keys import KeyRing
@@ -58,14 +59,18 @@ class Shape:
 
 
 @contextmanager
-def database(servers: Servers, shape: Shape) -> Iterator[tuple[str, str]]:
-    """Give a database of that shape, and delete it at the end: its address for a node, and for its owner."""
+def database(servers: Servers, shape: Shape) -> Iterator[tuple[str, str, str]]:
+    """Give a database of that shape, and delete it at the end: its address for a node, its owner and the projector."""
     name = f"bench_{secrets.token_hex(4)}"
     with _maintenance(servers) as connection:
         _make_template(servers, connection, shape)
         _create(connection, name, shape.template)
     try:
-        yield _named(servers.database_url, name), _named(servers.migrate_database_url, name)
+        yield (
+            _named(servers.database_url, name),
+            _named(servers.migrate_database_url, name),
+            _named(servers.projector_database_url, name),
+        )
     finally:
         with _maintenance(servers) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
@@ -93,12 +98,12 @@ def _named(url: str, name: str) -> str:
 
 
 def _maintenance(servers: Servers) -> psycopg.Connection:
-    return psycopg.connect(_named(servers.migrate_database_url, "postgres"), autocommit=True)
+    return psycopg.connect(_named(servers.superuser_database_url, "postgres"), autocommit=True)
 
 
 def _create(connection: psycopg.Connection, name: str, template: str) -> None:
-    words = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-    connection.execute(words.format(sql.Identifier(name), sql.Identifier(template)))
+    words = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}")
+    connection.execute(words.format(*map(sql.Identifier, (name, template, OWNER))))
 
 
 def _make_template(servers: Servers, connection: psycopg.Connection, shape: Shape) -> None:
@@ -109,7 +114,12 @@ def _make_template(servers: Servers, connection: psycopg.Connection, shape: Shap
         return
     draft = f"{shape.template}_{secrets.token_hex(4)}"
     _create(connection, draft, "template1")
-    migrate(_named(servers.migrate_database_url, draft), _named(servers.database_url, draft))
+    servers.postgres.hand_over(draft)
+    migrate(
+        _named(servers.migrate_database_url, draft),
+        _named(servers.database_url, draft),
+        _named(servers.projector_database_url, draft),
+    )
     asyncio.run(_load(_named(servers.database_url, draft), shape))
     with psycopg.connect(_named(servers.migrate_database_url, draft), autocommit=True) as loaded:
         loaded.execute("VACUUM ANALYZE")

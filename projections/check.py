@@ -45,12 +45,12 @@ async def verify(
     Raises:
         UnknownTopic: the log holds an event that this version does not understand.
     """
-    fresh, live = f"fresh_{projection.table}", projection.table
+    fresh, live = f"fresh_{projection.table}", projection.relation
     async with connection.transaction(isolation="repeatable_read"):
         # A plan made while the table was empty would be kept when it is full.
         await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
         await connection.execute(f"CREATE TEMPORARY TABLE {fresh} (LIKE {live} INCLUDING ALL) ON COMMIT DROP")
-        position = await tracked(connection, live)
+        position = await tracked(connection, projection.table)
         damaged = await _rebuild(connection, mapper, projection, fresh, position, changed)
         found = await compare(connection, projection.key, live, fresh, but=_rows_of(projection, damaged))
     return {

@@ -47,7 +47,7 @@ def _listed(recorded: Recorded, cursor: str, found: dict[tuple[str, ...], RoomRo
 
 # In byte order whatever the locale, as in Python.
 _PUBLIC = f"""
-    SELECT * FROM {room_rows.PROJECTION.table}
+    SELECT * FROM {room_rows.PROJECTION.relation}
     WHERE visibility = 'public' AND room_id COLLATE "C" > :after
     ORDER BY room_id COLLATE "C" LIMIT :most
 """  # noqa: S608 - a constant

@@ -153,4 +153,4 @@ PROJECTION = Projection(
     apply=ROWS.apply,
     row_of=_key_of,
 )
-_OF_USER = f"SELECT * FROM {PROJECTION.table} WHERE user_id = :user"  # noqa: S608 - a constant
+_OF_USER = f"SELECT * FROM {PROJECTION.relation} WHERE user_id = :user"  # noqa: S608 - a constant

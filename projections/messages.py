@@ -87,7 +87,7 @@ def _is_shown(recorded: Recorded, until: int | None) -> bool:
 
 _PAGE = f"""
     SELECT {COLUMNS}
-    FROM {PROJECTION.table} m LEFT JOIN person_keys k ON k.key_id = m.key_id
+    FROM {PROJECTION.relation} m LEFT JOIN person_keys k ON k.key_id = m.key_id
     WHERE m.room_id = :room AND m.id > :low AND m.id < :high
 """  # noqa: S608 - constants
 _OLDEST = _PAGE + "ORDER BY m.id LIMIT :most"

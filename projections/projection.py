@@ -15,6 +15,9 @@ from service.domain.streams import room_stream
 if TYPE_CHECKING:
     import asyncpg
 
+SCHEMA = "read_models"
+"""The schema of every table and view of a read model, in which `onrecord_projector` creates."""
+
 Apply = Callable[["asyncpg.Connection[Any]", str, Sequence[Recorded]], Awaitable[None]]
 """Takes a connection in a transaction, the table to write to, and events of the projection's topics by position."""
 
@@ -23,8 +26,9 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     """A read model. Another shape of the rows, or another way to make them, is another version.
 
     `topics` are the stored names of the events that it is made of, `key` the columns of its primary key. A version
-    whose table no migration makes has the statements for it here: `create`, and `views`, which repoints the public
-    views; both say `{table}`. See `rebuild`. One whose rows hold words says how they are taken from `{table}`: in
+    whose table no migration makes has the statements for it here: `create`, and `views`, which repoints the views
+    `read_models.<name>`; both say `{table}`, the qualified name of the table. See `rebuild`. One whose rows hold words
+    says how they are taken from `{table}`: in
     `forget` those of the people `$1`, who are erased, in `expire` what has expired in the rooms `$1`. Such columns have
     `STATISTICS 0`, since ANALYZE keeps samples elsewhere.
 
@@ -48,6 +52,11 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     def table(self) -> str:
         """The table of this version; also its name in `notification_tracking` and the lock of its leader."""
         return f"{self.name}_v{self.version}"
+
+    @property
+    def relation(self) -> str:
+        """The table as SQL names it, whatever the session's search path."""
+        return relation(self.table)
 
     @property
     def followed(self) -> tuple[str, ...]:
@@ -74,3 +83,8 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
         expired = [one.event.room for one in batch if isinstance(one.event, ContentExpired)]
         if expired and self.expire:
             await connection.execute(self.expire.format(table=table), expired)
+
+
+def relation(table: str) -> str:
+    """Return the qualified name of a table of the read models."""
+    return f"{SCHEMA}.{table}"

@@ -86,6 +86,6 @@ PROJECTION = Projection(
     apply=_ROWS.apply,
     row_of=_key_of,
 )
-_OF_ROOMS = f"SELECT * FROM {PROJECTION.table} WHERE room_id = ANY (CAST(:rooms AS text[]))"  # noqa: S608 - a constant
+_OF_ROOMS = f"SELECT * FROM {PROJECTION.relation} WHERE room_id = ANY (CAST(:rooms AS text[]))"  # noqa: S608 - a constant
 _READERS = "starts_with(e.stream, 'reader:') AND split_part(e.stream, ':', 2) = ANY (CAST(:rooms AS text[]))"
-_OF_USER = f"SELECT * FROM {PROJECTION.table} WHERE user_id = :user"  # noqa: S608 - a constant
+_OF_USER = f"SELECT * FROM {PROJECTION.relation} WHERE user_id = :user"  # noqa: S608 - a constant

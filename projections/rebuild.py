@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from projections.compare import Difference, compare
-from projections.projection import Projection
+from projections.projection import SCHEMA, Projection, relation
 
 if TYPE_CHECKING:
     import asyncpg
@@ -42,13 +42,13 @@ async def begin(connection: "asyncpg.Connection[Any]", projection: Projection, t
     None where `table` serves itself, or where a newer version serves.
     """
     if table == again(projection):
-        await _create(connection, _LIKE.format(table=table, live=projection.table), table)
+        await _create(connection, _LIKE.format(table=relation(table), live=projection.relation), table)
         return projection.table
     live, version = await _shown(connection, projection)
     if live is None or version >= projection.version:
         return None
     if projection.create:
-        await _create(connection, projection.create.format(table=table), table)
+        await _create(connection, projection.create.format(table=relation(table)), table)
         await connection.execute(_TRACK, table)
     return live
 
@@ -62,12 +62,13 @@ async def finish(
         rows = await connection.fetch(_LOCK, [table, live])
         if len({row["notification_id"] for row in rows}) > 1:
             return False
-        columns = await connection.fetch(_SHARED, table, live)
-        found = await compare(connection, projection.key, live, table, [row["attname"] for row in columns])
+        fresh, shown = relation(table), relation(live)
+        columns = await connection.fetch(_SHARED, fresh, shown)
+        found = await compare(connection, projection.key, shown, fresh, [row["attname"] for row in columns])
         if table == again(projection):
             await _replace_differing(connection, projection, table)
         else:
-            await connection.execute(projection.views.format(table=table))
+            await connection.execute(projection.views.format(table=fresh))
     _say(projection, table, live, found)
     return True
 
@@ -75,28 +76,28 @@ async def finish(
 async def _replace_differing(
     connection: "asyncpg.Connection[Any]", projection: Projection, table: str
 ) -> None:
-    live, key = projection.table, ", ".join(projection.key)
+    live, fresh, key = projection.relation, relation(table), ", ".join(projection.key)
     same = " AND ".join(f"live.{name} = differing.{name}" for name in projection.key)
     await connection.execute(f"DELETE FROM {live} live USING differing WHERE {same}")  # noqa: S608 - names of our own
     await connection.execute(
-        f"INSERT INTO {live} SELECT fresh.* FROM {table} fresh JOIN differing USING ({key})"  # noqa: S608 - likewise
+        f"INSERT INTO {live} SELECT fresh.* FROM {fresh} fresh JOIN differing USING ({key})"  # noqa: S608 - likewise
     )
-    await connection.execute(f"DROP TABLE {table}")
+    await connection.execute(f"DROP TABLE {fresh}")
     await connection.execute("DELETE FROM notification_tracking WHERE application_name = $1", table)
 
 
 async def _create(connection: "asyncpg.Connection[Any]", statements: str, table: str) -> None:
     async with connection.transaction():
-        if await connection.fetchval("SELECT to_regclass($1)", table):
+        if await connection.fetchval("SELECT to_regclass($1)", relation(table)):
             return
         # The projector's role owns what it makes, whichever login it has today.
         await connection.execute("SET LOCAL ROLE onrecord_projector")
         await connection.execute(statements)
-        await connection.execute(f"GRANT SELECT ON {table} TO onrecord_node")
+        await connection.execute(f"GRANT SELECT ON {relation(table)} TO onrecord_node")
 
 
 async def _shown(connection: "asyncpg.Connection[Any]", projection: Projection) -> tuple[str | None, int]:
-    rows = await connection.fetch(_SHOWN, projection.name, f"^{projection.name}_v[0-9]+$")
+    rows = await connection.fetch(_SHOWN, SCHEMA, projection.name, f"^{projection.name}_v[0-9]+$")
     versions = {int(row["relname"].rpartition("_v")[2]): str(row["relname"]) for row in rows}
     newest = max(versions, default=0)
     return versions.get(newest), newest
@@ -129,7 +130,7 @@ _SHOWN = """
     FROM pg_rewrite r
         JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
         JOIN pg_class c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
-    WHERE r.ev_class = to_regclass($1) AND c.relkind = 'r' AND c.relname ~ $2
+    WHERE r.ev_class = to_regclass($1 || '.' || $2) AND c.relkind = 'r' AND c.relname ~ $3
 """
 _SHARED = """
     SELECT attname FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped

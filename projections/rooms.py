@@ -164,21 +164,21 @@ class _Overlay:
 # What is about the user, and all about rooms that the user is in, or came into since.
 _MINE = f"""
     e.subject = :subject OR e.stream IN (
-        SELECT :room || room_id FROM {memberships.PROJECTION.table}
+        SELECT :room || room_id FROM {memberships.PROJECTION.relation}
         WHERE user_id = :user AND joined_seq IS NOT NULL AND left_seq IS NULL
         UNION ALL SELECT stream FROM tail WHERE subject = :subject)
 """  # noqa: S608 - constants
 _ROOMS = (
-    f"SELECT r.room_id, {COLUMNS} FROM {PROJECTION.table} r WHERE r.room_id = ANY (CAST(:rooms AS text[]))"  # noqa: S608 - constants
+    f"SELECT r.room_id, {COLUMNS} FROM {PROJECTION.relation} r WHERE r.room_id = ANY (CAST(:rooms AS text[]))"  # noqa: S608 - constants
 )
 _SUMMARIES = f"""
     SELECT mine.room_id, {COLUMNS},
         last.id, last.user_id, last.content, last.reply_to, last.mentions, last.created_at AS posted_at,
         last.changed_seq, last.edited_at, last.deleted_at, last.reactions, last.pinned
     FROM unnest(CAST(:rooms AS text[])) AS mine (room_id)
-        LEFT JOIN {PROJECTION.table} r USING (room_id)
+        LEFT JOIN {PROJECTION.relation} r USING (room_id)
         LEFT JOIN LATERAL (
             SELECT {message_rows.COLUMNS}
-            FROM {message_rows.PROJECTION.table} m LEFT JOIN person_keys k ON k.key_id = m.key_id
+            FROM {message_rows.PROJECTION.relation} m LEFT JOIN person_keys k ON k.key_id = m.key_id
             WHERE m.room_id = mine.room_id ORDER BY m.id DESC LIMIT 1) last ON true
 """  # noqa: S608 - constants

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from projections import rebuild
-from projections.projection import Projection
+from projections.projection import Projection, relation
 from projections.spans import ENDLESS, Changed, Span, events, next_span, tracked
 from service.domain.events import Recorded
 from service.log.mapper import Mapper, UnknownTopic
@@ -222,7 +222,7 @@ class Runner:
         if batch:
             if any(recorded.event.TOPIC not in self.projection.topics for recorded in batch):
                 allow(LONG)  # words are taken out of the table, which may be large
-            await self.projection.take(connection, self._name, batch)
+            await self.projection.take(connection, relation(self._name), batch)
             await self._mapper.bury(batch, connection)
         return batch
 

@@ -125,7 +125,7 @@ _COUNTED = f"""
         CROSS JOIN LATERAL (
             SELECT CAST(coalesce(sum(bit_count(substring(t.said {_AFTER})) * {_SIGN}), 0) AS bigint) AS messages,
                 CAST(coalesce(sum(bit_count(substring(t.mentioned {_AFTER}))), 0) AS bigint) AS mentions
-            FROM {PROJECTION.table} t
+            FROM {PROJECTION.relation} t
             WHERE t.room_id = mine.room_id AND t.user_id IN ('', :user) AND t.block >= mine.floor / {BLOCK}) counted
 """  # noqa: S608 - constants
 _NUMBER = f"CAST(gone.id % {BLOCK} AS integer)"
@@ -133,7 +133,7 @@ _GONE = f"""
     SELECT gone.room_id, coalesce(sum(get_bit(t.said, {_NUMBER}) * {_SIGN}), 0) AS messages,
         coalesce(sum(get_bit(t.mentioned, {_NUMBER})), 0) AS mentions
     FROM unnest(CAST(:rooms AS text[]), CAST(:numbers AS bigint[])) AS gone (room_id, id)
-        JOIN {PROJECTION.table} t
+        JOIN {PROJECTION.relation} t
             ON t.room_id = gone.room_id AND t.user_id IN ('', :user) AND t.block = gone.id / {BLOCK}
     GROUP BY 1
 """  # noqa: S608 - constants

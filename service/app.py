@@ -177,7 +177,7 @@ def run_workers(settings: Settings, count: int) -> int:
 def run_dev(settings: Settings, servers: "Servers") -> int:
     """`onrecord dev`: migrate, project and serve, over embedded servers that the caller runs."""
     logs.configure(settings, words=True)
-    schema.migrate(servers.migrate_database_url, servers.database_url)
+    schema.migrate(servers.migrate_database_url, servers.database_url, servers.projector_database_url)
 
     async def run() -> None:
         async with supervise.background(servers=servers.watch), _served(settings) as services:
@@ -191,7 +191,9 @@ def run_dev(settings: Settings, servers: "Servers") -> int:
 
 def run_migrate(settings: Settings) -> int:
     """`onrecord migrate`: print the versions applied."""
-    for version in schema.migrate(settings.migrate_database_url, settings.database_url):
+    for version in schema.migrate(
+        settings.migrate_database_url, settings.database_url, settings.projector_database_url
+    ):
         print(version)  # noqa: T201 - a command's output
     return 0
 

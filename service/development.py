@@ -37,7 +37,10 @@ class ServerDidNotStart(EmbeddedFailed):
 
 @dataclass(frozen=True)
 class Keys:
-    """What development needs to keep secret. It lives as long as the data it opens."""
+    """What development needs to keep secret. It lives as long as the data it opens.
+
+    `owner_password` is that of PostgreSQL's superuser, who owned everything in the first versions.
+    """
 
     jwt_secret: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     key_encryption_key: str = field(
@@ -47,7 +50,9 @@ class Keys:
         default_factory=lambda: base64.b64encode(secrets.token_bytes(32)).decode(), repr=False
     )
     owner_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    migrate_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     app_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    worker_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     redis_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
 
     def settings(self) -> dict[str, Any]:
@@ -61,10 +66,11 @@ class Keys:
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the servers are: two roles of one database, and Redis. Each address holds a password."""
+    """The addresses of one database under three logins, and of Redis. Each address holds a password."""
 
     database_url: str = field(repr=False)
     migrate_database_url: str = field(repr=False)
+    projector_database_url: str = field(repr=False)
     redis_url: str = field(repr=False)
 
 

@@ -107,7 +107,7 @@ async def project(following: Projector, sealing: Sealer | None) -> None:
 def projector(settings: Settings, only: str | None = None, watch: Watch | None = None) -> Projector:
     """Return the projector, of one read model alone where that is named."""
     return Projector(
-        lambda: asyncpg.connect(settings.database_url, timeout=settings.database_timeout),
+        lambda: asyncpg.connect(settings.projecting_url, timeout=settings.database_timeout),
         Mapper(KeyRing(settings.key_encryption_key)),
         _chosen([only] if only else []),
         settings.catchup_interval,

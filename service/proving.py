@@ -39,7 +39,7 @@ _NOTHING = "Nothing is sealed yet; is `onrecord project run` running?"
 def sealer(settings: Settings) -> Sealer:
     """Return the sealer, to be kept running beside the projector."""
     return Sealer(
-        lambda: asyncpg.connect(settings.database_url, timeout=settings.database_timeout),
+        lambda: asyncpg.connect(settings.projecting_url, timeout=settings.database_timeout),
         settings.key_encryption_key,
         settings.catchup_interval,
     )
@@ -61,7 +61,7 @@ def run_keys(settings: Settings, *, rotate: bool) -> int:
     """`onrecord audit keys`: the vkey of each key that signs or signed, the newest last; 1 where there is none."""
 
     async def run() -> int:
-        async with _connection(settings) as connection:
+        async with _connection(settings, settings.projecting_url if rotate else None) as connection:
             if rotate:
                 await seal_keys.rotate(connection, settings.key_encryption_key)
             keys = await seal_keys.load(connection, settings.key_encryption_key)
@@ -183,8 +183,8 @@ def _found(main: Coroutine[Any, Any, int]) -> int:
 
 
 @asynccontextmanager
-async def _connection(settings: Settings) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    connection = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
+async def _connection(settings: Settings, url: str | None = None) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    connection = await asyncpg.connect(url or settings.database_url, timeout=settings.database_timeout)
     try:
         # A plan made for one cursor would be kept for another.
         await connection.execute("SET plan_cache_mode = force_custom_plan")

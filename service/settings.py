@@ -58,6 +58,13 @@ class Settings:
         secret=True,
         shown_default="ONRECORD_DATABASE_URL",
     )
+    projector_database_url: str = setting(
+        "PostgreSQL, as the login of `onrecord project run`, which builds the read models and seals the log",
+        values.url("postgresql", "postgres"),
+        "",
+        secret=True,
+        shown_default="ONRECORD_DATABASE_URL",
+    )
     redis_url: str = setting(
         "Redis or Valkey, the bus between nodes; without it they hear each other through the log alone",
         values.url("redis", "rediss", "unix"),
@@ -229,10 +236,17 @@ class Settings:
         """
         given = os.environ if environ is None else environ
         chosen = read(BY_VARIABLE, given, defaults)
-        if given.get(variable("database_url")) and not given.get(variable("migrate_database_url")):
+        if given.get(variable("database_url")):
             # One server, never the default of another.
-            chosen["migrate_database_url"] = chosen["database_url"]
+            for other in ("migrate_database_url", "projector_database_url"):
+                if not given.get(variable(other)):
+                    chosen[other] = chosen["database_url"]
         return cls(**chosen)
+
+    @property
+    def projecting_url(self) -> str:
+        """The address under which the projector and the sealer connect."""
+        return self.projector_database_url or self.database_url
 
     def secret_texts(self) -> frozenset[str]:
         """Every text that must not be shown anywhere: the secrets, as they are written and as they are used."""

@@ -13,6 +13,7 @@ import pytest
 from psycopg import sql
 
 from service.embedded import Servers
+from service.embedded.postgres import OWNER
 from service.log.schema import migrate
 
 TEMPLATE = "onrecord_template"
@@ -20,17 +21,24 @@ TEMPLATE = "onrecord_template"
 
 @dataclass(frozen=True)
 class Database:
-    """A database and its addresses: as the owner that migrates it, and as the application's role."""
+    """A database and its addresses under each login. The owner migrates it and is no superuser."""
 
     name: str
     owner_url: str
     app_url: str
+    worker_url: str
+    superuser_url: str
 
 
 @pytest.fixture
 def database(servers: Servers) -> Iterator[Database]:
     with fresh_database(servers) as made:
         yield made
+
+
+def database_of(servers: Servers) -> Database:
+    """Return the addresses of the database that the servers make by themselves."""
+    return database_named(servers, "onrecord")
 
 
 @contextmanager
@@ -40,7 +48,9 @@ def fresh_database(servers: Servers, template: str = TEMPLATE) -> Iterator[Datab
     with _maintenance(servers) as connection:
         _make_template(servers, connection)
         connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*map(sql.Identifier, (name, template)))
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
+                *map(sql.Identifier, (name, template, OWNER))
+            )
         )
     try:
         yield database_named(servers, name)
@@ -52,7 +62,11 @@ def fresh_database(servers: Servers, template: str = TEMPLATE) -> Iterator[Datab
 def database_named(servers: Servers, name: str) -> Database:
     """Return the addresses of a database of the test servers."""
     return Database(
-        name, _elsewhere(servers.migrate_database_url, name), _elsewhere(servers.database_url, name)
+        name,
+        _elsewhere(servers.migrate_database_url, name),
+        _elsewhere(servers.database_url, name),
+        _elsewhere(servers.projector_database_url, name),
+        _elsewhere(servers.superuser_database_url, name),
     )
 
 
@@ -61,11 +75,12 @@ def _elsewhere(url: str, name: str) -> str:
 
 
 def _maintenance(servers: Servers) -> psycopg.Connection:
-    return psycopg.connect(_elsewhere(servers.migrate_database_url, "postgres"), autocommit=True)
+    return psycopg.connect(_elsewhere(servers.superuser_database_url, "postgres"), autocommit=True)
 
 
 def _make_template(servers: Servers, connection: psycopg.Connection) -> None:
     if connection.execute("SELECT FROM pg_database WHERE datname = %s", [TEMPLATE]).fetchone() is None:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+        servers.postgres.hand_over(TEMPLATE)
         template = database_named(servers, TEMPLATE)
-        migrate(template.owner_url, template.app_url)
+        migrate(template.owner_url, template.app_url, template.worker_url)

@@ -19,6 +19,9 @@ from service import development, embedded
 from service.cli.arguments import parser
 from service.settings import BY_VARIABLE
 
+LENT = development.Addresses(
+    "postgresql://lent/db", "postgresql://lent/db", "postgresql://lent/db", "redis://lent"
+)
 SECRET = "a secret of at least thirty-two bytes"
 
 
@@ -245,8 +248,7 @@ def test_a_command_without_servers_names_what_is_missing(words: list[str], tmp_p
 
 def test_a_command_beside_dev_borrows_its_servers_and_keys(tmp_path: Path) -> None:
     development.keys(tmp_path)
-    lent = development.Addresses("postgresql://lent/db", "postgresql://lent/db", "redis://lent")
-    development.announce(tmp_path, lent)
+    development.announce(tmp_path, LENT)
 
     shown = onrecord("settings", ONRECORD_DATA_DIR=str(tmp_path)).out.splitlines()
 
@@ -256,9 +258,7 @@ def test_a_command_beside_dev_borrows_its_servers_and_keys(tmp_path: Path) -> No
 
 def test_who_names_a_database_borrows_nothing(tmp_path: Path) -> None:
     development.keys(tmp_path)
-    development.announce(
-        tmp_path, development.Addresses("postgresql://lent/db", "postgresql://lent/db", "redis://lent")
-    )
+    development.announce(tmp_path, LENT)
 
     outcome = onrecord("serve", ONRECORD_DATA_DIR=str(tmp_path), ONRECORD_DATABASE_URL="postgresql://own/db")
 

@@ -74,7 +74,7 @@ def test_the_application_connects_with_each_driver_and_is_no_superuser(servers: 
     assert ask(servers.database_url, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") is False
     assert (
         ask(servers.migrate_database_url, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
-        is True
+        is False
     )
 
 
@@ -86,7 +86,7 @@ def test_durability_is_on(servers: embedded.Servers) -> None:
 
 def test_nobody_enters_without_a_password(servers: embedded.Servers) -> None:
     with pytest.raises(psycopg.OperationalError):
-        psycopg.connect(servers.migrate_database_url.replace("postgres:", "postgres:not"))
+        psycopg.connect(servers.migrate_database_url.replace("_owner:", "_owner:not"))
     stranger = redis.Redis(port=servers.valkey.port)
     with pytest.raises(redis.AuthenticationError):
         stranger.ping()

@@ -3,7 +3,7 @@
 from service.log.schema import run_sql
 
 revision = "0021_damaged_states"
-down_revision = "0018_people_by_index"
+down_revision = "0019_narrow_rights"
 
 
 def upgrade() -> None:

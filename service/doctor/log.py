@@ -1,4 +1,4 @@
-"""The log, as this login finds it: its schema, who may do what to it, its keys, and who serves and projects it."""
+"""The log, as this login finds it: its schema, its keys, and who serves and projects it."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -6,32 +6,12 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 
 from projections import PROJECTIONS, check
+from service.doctor import rights
 from service.doctor.finding import Finding, fail, ok, warn
 from service.log import schema
 from service.log.keys import KeyRing
 from service.log.trouble import TROUBLE
 from service.settings import Settings
-
-NEEDED = {
-    "stored_events": ("SELECT", "INSERT"),
-    "refs": ("SELECT", "INSERT", "DELETE"),
-    "person_keys": ("SELECT", "INSERT"),
-    "log_epoch": ("SELECT",),
-    "holds": ("SELECT",),
-    "carried_words": ("SELECT", "INSERT"),
-    "reached_back": ("SELECT", "INSERT", "UPDATE"),
-    "alembic_version": ("SELECT",),
-    "incarnations": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    "open_sessions": ("SELECT", "INSERT", "DELETE"),
-    "notification_tracking": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    "seals": ("SELECT", "INSERT"),
-    "seal_nodes": ("SELECT", "INSERT"),
-    "seal_keys": ("SELECT", "INSERT"),
-}
-"""What the application's login has to be allowed, per table."""
-
-RECORD = ("stored_events", "seals", "seal_nodes")
-"""The tables that only grow: nobody but their owner may ever be allowed more, and a trigger stops the owner too."""
 
 KEYS_TRIED = 1_000
 """People's keys that are tried."""
@@ -49,7 +29,17 @@ async def examine(connection: Any, settings: Settings) -> list[Finding]:
     except TROUBLE as error:
         return [fail("schema", f"The schema cannot be looked at ({error}); run `onrecord migrate`.")]
     findings = [ok("schema", "The schema is the one that this version needs.")]
-    for look in (grants, append_only, epoch, keys, nodes, projector, sealer):
+    for look in (
+        rights.grants,
+        rights.powers,
+        rights.functions,
+        append_only,
+        epoch,
+        keys,
+        nodes,
+        projector,
+        sealer,
+    ):
         try:
             findings += [finding async for finding in look(connection, settings)]
         except TROUBLE as error:
@@ -57,33 +47,10 @@ async def examine(connection: Any, settings: Settings) -> list[Finding]:
     return findings
 
 
-async def grants(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
-    """Whether this login may do what it has to, and nothing that would rewrite the record."""
-    lacks = [
-        f"{privilege} on {table}"
-        for table, wanted in NEEDED.items()
-        for privilege in wanted
-        if not await connection.fetchval("SELECT has_table_privilege($1, $2)", table, privilege)
-    ]
-    if not await connection.fetchval(_MAY_APPEND):
-        lacks.append("EXECUTE on chat_append")
-    if lacks:
-        words = "as its owner, with ONRECORD_DATABASE_URL set to this login"
-        yield fail("grants", f"This login lacks {', '.join(lacks)}: run `onrecord migrate` {words}.")
-    else:
-        yield ok("grants", "This login may read the log and append to it.")
-    if powers := await connection.fetchval(_POWERS, list(RECORD)):
-        yield fail(
-            "powers",
-            f"This login {' and '.join(powers)}, so whoever breaks into a node can rewrite the record: "
-            "serve with a login of its own that owns nothing.",
-        )
-
-
 async def append_only(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
     """Whether the triggers that refuse every change are there and on."""
-    guarded = {row["name"] for row in await connection.fetch(_GUARDED, list(RECORD))}
-    if missing := [table for table in RECORD if table not in guarded]:
+    guarded = {row["name"] for row in await connection.fetch(_GUARDED, list(rights.RECORD))}
+    if missing := [table for table in rights.RECORD if table not in guarded]:
         words = f"Nothing refuses UPDATE, DELETE and TRUNCATE on {', '.join(missing)}"
         yield fail(
             "append-only", f"{words}: a trigger append_only is missing or off; who did that, and what since?"
@@ -166,18 +133,6 @@ async def sealer(connection: Any, _settings: Settings) -> AsyncIterator[Finding]
 
 
 _SOME_KEYS = "SELECT key_id, wrapped FROM person_keys WHERE wrapped IS NOT NULL LIMIT $1"
-_MAY_APPEND = """
-    SELECT coalesce(bool_and(has_function_privilege(oid, 'EXECUTE')), false) FROM pg_proc WHERE proname = 'chat_append'
-"""
-_POWERS = """
-    SELECT array_remove(ARRAY[
-        CASE WHEN (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN 'is a superuser' END,
-        (SELECT 'owns ' || string_agg(relname, ', ') FROM pg_class
-         WHERE oid = ANY ($1::text[]::regclass[]) AND pg_has_role(relowner, 'MEMBER')),
-        (SELECT 'may change ' || string_agg(relname, ', ') FROM pg_class
-         WHERE oid = ANY ($1::text[]::regclass[]) AND has_table_privilege(oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER'))
-    ], NULL)
-"""
 _GUARDED = """
     SELECT tgrelid::regclass::text AS name FROM pg_trigger
     WHERE tgname = 'append_only' AND tgenabled = 'A' AND tgrelid = ANY ($1::text[]::regclass[])

@@ -14,13 +14,20 @@ import psutil
 import psycopg
 from psycopg import sql
 
+import migrations
 from service.development import EmbeddedFailed, Keys, ServerDidNotStart
 from service.embedded.account import Account
 from service.embedded.daemon import Daemon
 
 DATABASE = "onrecord"
-OWNER = "postgres"
+SUPERUSER = "postgres"
+OWNER = "onrecord_owner"
+"""The login that migrates; no superuser."""
 APP = "onrecord_app"
+"""The login of nodes and commands."""
+WORKER = "onrecord_worker"
+"""The login of the projector and the sealer."""
+ROLES = Path(migrations.__file__).parent / "roles.sql"
 
 _CONFIGURATION = {
     "listen_addresses": "127.0.0.1",
@@ -40,20 +47,25 @@ class Postgres(Daemon):
 
     def __init__(self, programs: Path, home: Path, log: Path, account: Account, keys: Keys) -> None:
         super().__init__(log, account)
-        self._programs = programs
+        self.programs = programs
         self._cluster = home / "postgres"
-        self._keys = keys
+        self._passwords = {
+            SUPERUSER: keys.owner_password,
+            OWNER: keys.migrate_password,
+            APP: keys.app_password,
+            WORKER: keys.worker_password,
+        }
 
     def url(self, role: str = APP) -> str:
         """Where the database is, as `role`, for asyncpg, psycopg and libpq."""
-        password = self._keys.owner_password if role == OWNER else self._keys.app_password
+        password = self._passwords[role]
         return f"postgresql://{role}:{password}@127.0.0.1:{self.port}/{DATABASE}"
 
     def command(self) -> list[str]:
         """See `Daemon`."""
         settings = {**_CONFIGURATION, "port": str(self.port)}
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        return [str(self._programs / "postgres"), *words, "-D", str(self._cluster)]
+        return [str(self.programs / "postgres"), *words, "-D", str(self._cluster)]
 
     def remembered_pid(self) -> int | None:
         """See `Daemon`."""
@@ -97,7 +109,7 @@ class Postgres(Daemon):
         password = self._cluster.with_name("password")
         password.unlink(missing_ok=True)
         with open(os.open(password, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
-            file.write(self._keys.owner_password)
+            file.write(self._passwords[SUPERUSER])
         try:
             self._initdb(draft, self._account.own(password))
         finally:
@@ -109,12 +121,12 @@ class Postgres(Daemon):
         words = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         done = subprocess.run(  # noqa: S603 - our own words
             [
-                self._programs / "initdb",
+                self.programs / "initdb",
                 *words,
                 "--auth=scram-sha-256",
                 f"--pwfile={password}",
                 "-U",
-                OWNER,
+                SUPERUSER,
                 "-D",
                 draft,
             ],
@@ -132,10 +144,23 @@ class Postgres(Daemon):
             raise EmbeddedFailed(f"PostgreSQL could not make its files in {draft}: {done.stderr.strip()}")
 
     def _make_database(self) -> None:
-        url = self.url(OWNER).removesuffix(DATABASE) + "postgres"
+        url = self.url(SUPERUSER).removesuffix(DATABASE) + "postgres"
         with psycopg.connect(url, autocommit=True) as connection:
-            if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [APP]).fetchone():
-                role, password = sql.Identifier(APP), sql.Literal(self._keys.app_password)
-                connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, password))
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+        self.hand_over(DATABASE)
+
+    def hand_over(self, database: str) -> None:
+        """Make the logins, and a database the owner's with all that a superuser has migrated in it."""
+        url = self.url(SUPERUSER).removesuffix(DATABASE) + database
+        with psycopg.connect(url) as connection:
+            connection.execute(ROLES.read_bytes())
+            for login in (APP, WORKER):
+                known = connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [login])
+                if known.fetchone() is None:
+                    connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(login)))
+            for login in (OWNER, APP, WORKER):
+                role, password = sql.Identifier(login), sql.Literal(self._passwords[login])
+                connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password))
+            # Development and tests make databases beside this one.
+            connection.execute(sql.SQL("ALTER ROLE {} CREATEDB").format(sql.Identifier(OWNER)))

@@ -20,7 +20,7 @@ from pathlib import Path
 from service import development
 from service.development import AlreadyRunning
 from service.embedded.account import account, open_to, programs
-from service.embedded.postgres import OWNER, Postgres
+from service.embedded.postgres import OWNER, SUPERUSER, WORKER, Postgres
 from service.embedded.valkey import Valkey
 
 LOCK = "lock"
@@ -47,8 +47,18 @@ class Servers:
 
     @property
     def migrate_database_url(self) -> str:
-        """The database, as its owner."""
+        """The database, as its owner, who is no superuser."""
         return self.postgres.url(OWNER)
+
+    @property
+    def projector_database_url(self) -> str:
+        """The database, as the login that builds read models and seals."""
+        return self.postgres.url(WORKER)
+
+    @property
+    def superuser_database_url(self) -> str:
+        """The database, as PostgreSQL's superuser; announced to nobody."""
+        return self.postgres.url(SUPERUSER)
 
     @property
     def redis_url(self) -> str:
@@ -58,7 +68,9 @@ class Servers:
     @property
     def addresses(self) -> development.Addresses:
         """All of them."""
-        return development.Addresses(self.database_url, self.migrate_database_url, self.redis_url)
+        return development.Addresses(
+            self.database_url, self.migrate_database_url, self.projector_database_url, self.redis_url
+        )
 
     def start(self) -> None:
         """Starts both and announces them to the commands run beside this one."""

@@ -8,12 +8,11 @@ if TYPE_CHECKING:
     import asyncpg
 
 
-KEPT_DAYS = 7
 BATCH = 10_000
 
 
 async def purge(database: "asyncpg.Pool[Any]", deadline: float) -> int:
-    """Forget refs older than `KEPT_DAYS`, a batch at a time, each within `deadline` seconds; return how many.
+    """Forget refs older than seven days, a batch at a time, each within `deadline` seconds; return how many.
 
     Raises:
         Unavailable: the database cannot be reached.
@@ -25,10 +24,4 @@ async def purge(database: "asyncpg.Pool[Any]", deadline: float) -> int:
 
 
 async def _purge_some(database: "asyncpg.Pool[Any]") -> int:
-    return int((await database.execute(_PURGE, KEPT_DAYS, BATCH)).split()[-1])
-
-
-_PURGE = """
-    DELETE FROM refs WHERE (user_id, ref) IN (
-        SELECT user_id, ref FROM refs WHERE recorded_at < now() - make_interval(days => $1) LIMIT $2)
-"""
+    return int(await database.fetchval("SELECT forget_refs($1)", BATCH))

@@ -43,7 +43,7 @@ async def append(database: Database, *texts: str) -> None:
 @asynccontextmanager
 async def sealing(database: Database, key: bytes = KEY_ENCRYPTION_KEY) -> AsyncIterator[Sealer]:
     """Give a running sealer."""
-    made = Sealer(lambda: asyncpg.connect(database.app_url), key, interval=0.05)
+    made = Sealer(lambda: asyncpg.connect(database.worker_url), key, interval=0.05)
     async with supervise.background(seal=made.run):
         yield made
 
@@ -64,7 +64,7 @@ async def seal(database: Database, *, at_once: int | None = None) -> int:
 @asynccontextmanager
 async def owner(database: Database) -> AsyncIterator["asyncpg.Connection[Any]"]:
     """Give a connection of the database's owner."""
-    connection = await asyncpg.connect(database.owner_url)
+    connection = await asyncpg.connect(database.superuser_url)
     try:
         yield connection
     finally:

@@ -87,7 +87,7 @@ def test_what_stands_in_one_field_cannot_be_moved_to_the_next(one: Leaf) -> None
 async def test_a_time_is_counted_from_1970_whatever_the_zone_it_is_shown_in(
     database: Database, time: str, at: int
 ) -> None:
-    connection = await asyncpg.connect(database.owner_url)
+    connection = await asyncpg.connect(database.superuser_url)
     stored = await connection.fetchval(f"SELECT timestamptz_send('{time}'::timestamptz)")
     await connection.close()
     row = dict.fromkeys(("position", "stream", "seq", "topic", "subject", "by"))

@@ -24,7 +24,7 @@ import yaml
 
 from service import development, embedded
 from service.embedded.daemon import free_port
-from tests.databases import Database
+from tests.databases import Database, database_of
 from tests.live.brokers import program
 from tests.whole.processes import KEY_ENCRYPTION_KEY, ROOT, SECRET, Process, collect
 
@@ -85,6 +85,8 @@ class Stack:
     variables: dict[str, str]
     database: Database
     addresses: dict[str, str]
+    programs: Path
+    place: Path
     running: dict[str, Process] = field(default_factory=dict)
     collecting: list["asyncio.Task[None]"] = field(default_factory=list)
 
@@ -100,6 +102,8 @@ class Stack:
         given = {key: str(value) for key, value in (own | service.get("environment", {})).items()}
         for old, new in self.addresses.items():
             given = {key: value.replace(old, new) for key, value in given.items()}
+        if "PGHOST" in given:
+            given["PGHOST"], _, given["PGPORT"] = self.addresses["postgres:5432"].partition(":")
         if "ONRECORD_HOST" in given:
             given["ONRECORD_HOST"] = "127.0.0.1"
             port = self.addresses.get(f"{name}:8000", ":0").rpartition(":")[2]
@@ -112,13 +116,23 @@ class Stack:
         words: list[str] = [*(image()["entrypoint"] if "build" in service else []), *service["command"]]
         for config in service.get("configs", []):
             source = self.document["configs"][config["source"]]
-            words = [word.replace(config["target"], str(ROOT / source["file"])) for word in words]
+            words = [word.replace(config["target"], str(self._mounted(source))) for word in words]
+        if words[0] == "psql":
+            words[0] = str(self.programs / "psql")
         if words[0] == "onrecord":
             words[0] = str(Path(sys.executable).with_name("onrecord"))
         if words[0] == "valkey-server":
             host, _, port = self.addresses["redis:6379"].partition(":")
             words = [program("valkey"), *words[1:], "--bind", host, "--port", port]
         return words
+
+    def _mounted(self, source: dict[str, str]) -> Path:
+        """Return the file that the engine mounts for a configuration."""
+        if "file" in source:
+            return ROOT / source["file"]
+        with tempfile.NamedTemporaryFile("w", suffix=".sql", dir=self.place, delete=False) as file:
+            file.write(source["content"])
+        return Path(file.name)
 
     async def run(self, name: str) -> tuple[int, str]:
         """Run a service to its end; return its exit code and what it printed."""
@@ -203,13 +217,13 @@ async def stack(place: Path) -> AsyncIterator[Stack]:
     with postgres(place, given) as servers:
         addresses = {name: f"127.0.0.1:{free_port()}" for name in NAMES}
         addresses["postgres:5432"] = f"127.0.0.1:{servers.postgres.port}"
-        with psycopg.connect(servers.migrate_database_url, autocommit=True) as owner:
-            owner.execute("DROP ROLE onrecord_app")
-            owner.execute(filled["configs"]["roles"]["content"])
-        database = Database("onrecord", servers.migrate_database_url, servers.database_url)
-        made = Stack(filled, given, database, addresses)
+        with psycopg.connect(servers.superuser_database_url, autocommit=True) as owner:
+            owner.execute("DROP ROLE onrecord_app, onrecord_worker")
+        database = database_of(servers)
+        made = Stack(filled, given, database, addresses, servers.postgres.programs, place)
         try:
             await made.start("redis")
+            assert await made.run("roles") == (0, "")
             code, versions = await made.run("migrate")
             assert code == 0
             assert versions, "nothing was migrated"

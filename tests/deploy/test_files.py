@@ -120,6 +120,7 @@ def test_a_pod_gets_no_variables_that_nobody_set_and_no_rights_that_it_does_not_
     }
     secrets = {source["secretRef"]["name"] for source in container["envFrom"]}
     assert ("onrecord-owner" in secrets) is (name == "onrecord-migrate")
+    assert ("onrecord-projector" in secrets) is (name != "onrecord-node")
 
 
 @pytest.mark.needs("systemd-analyze")

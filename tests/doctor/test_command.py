@@ -41,7 +41,7 @@ async def test_a_whole_installation_is_found_well(database: Database, servers: e
 
 
 async def test_what_is_found_is_exit_code_1(database: Database) -> None:
-    code, out, _ = await run(environment(database, ONRECORD_DATABASE_URL=database.owner_url), "doctor")
+    code, out, _ = await run(environment(database, ONRECORD_DATABASE_URL=database.superuser_url), "doctor")
     assert (code, lines(out)["powers"]) == (1, "fail")
 
 

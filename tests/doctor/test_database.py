@@ -13,8 +13,8 @@ from psycopg import sql
 from service import doctor, embedded
 from service.doctor import disk, postgres
 from service.doctor.finding import Finding, Level
-from service.doctor.log import NEEDED
-from service.log.schema import ROLES
+from service.doctor.rights import NODE, PROJECTOR
+from service.log.schema import migrate
 from service.settings import Settings
 from tests.databases import Database
 from tests.doctor.conftest import Swallowing
@@ -40,7 +40,7 @@ def said(found: dict[str, list[Finding]], name: str) -> tuple[Level, str]:
 
 @pytest.fixture
 def owner(database: Database) -> Iterator["psycopg.Connection[Any]"]:
-    with psycopg.connect(database.owner_url, autocommit=True) as connection:
+    with psycopg.connect(database.superuser_url, autocommit=True) as connection:
         yield connection
 
 
@@ -93,7 +93,7 @@ async def test_a_server_that_logs_what_people_write_is_found(
 
 def test_a_server_without_fsync_and_whole_pages_is_found(place: Path) -> None:
     with embedded.servers(place) as servers:
-        with psycopg.connect(servers.migrate_database_url, autocommit=True) as owner:
+        with psycopg.connect(servers.superuser_database_url, autocommit=True) as owner:
             owner.execute("ALTER SYSTEM SET fsync = off")
             owner.execute("ALTER SYSTEM SET full_page_writes = off")
         servers.restart_postgres()
@@ -105,7 +105,9 @@ def test_a_server_without_fsync_and_whole_pages_is_found(place: Path) -> None:
 
 
 def _of_servers(servers: embedded.Servers) -> dict[str, Finding]:
-    settings = Settings(database_url=servers.database_url, migrate_database_url=servers.migrate_database_url)
+    settings = Settings(
+        database_url=servers.database_url, migrate_database_url=servers.superuser_database_url
+    )
     return {finding.name: finding for finding in asyncio.run(doctor.examine(settings))}
 
 
@@ -120,11 +122,13 @@ async def test_a_schema_of_another_version_is_found(
 
 
 async def test_a_missing_grant_is_named(database: Database, owner: "psycopg.Connection[Any]") -> None:
-    owner.execute("REVOKE INSERT ON refs FROM onrecord_node")
+    owner.execute("REVOKE SELECT ON holds FROM onrecord_node")
     owner.execute("REVOKE EXECUTE ON FUNCTION chat_append FROM onrecord_node")
     level, words = said(await examine(database), "grants")
     assert level is Level.FAIL
-    assert words.startswith("This login lacks INSERT on refs, EXECUTE on chat_append: run `onrecord migrate`")
+    assert words.startswith(
+        "This login lacks SELECT on holds, EXECUTE on chat_append: run `onrecord migrate`"
+    )
 
 
 async def test_a_login_that_could_rewrite_the_record_is_found(
@@ -134,8 +138,54 @@ async def test_a_login_that_could_rewrite_the_record_is_found(
     level, words = said(await examine(database), "powers")
     assert level is Level.FAIL
     assert words.startswith("This login may change stored_events, so whoever breaks into a node can rewrite")
+    found = await examine(database, ONRECORD_DATABASE_URL=database.superuser_url)
+    assert said(found, "powers")[1].startswith(
+        "This login is a superuser and may create roles and may act as "
+    )
     found = await examine(database, ONRECORD_DATABASE_URL=database.owner_url)
-    assert said(found, "powers")[1].startswith("This login is a superuser and owns ")
+    assert "and owns stored_events, seals, seal_nodes" in said(found, "powers")[1]
+
+
+async def test_one_login_for_nodes_and_sealing_is_found(database: Database) -> None:
+    migrate(database.owner_url, database.app_url)
+    level, words = said(await examine(database, ONRECORD_PROJECTOR_DATABASE_URL=""), "powers")
+    assert level is Level.WARN
+    assert words.startswith("onrecord_app serves and seals, ")
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        (
+            "GRANT CREATE ON SCHEMA public TO onrecord_projector",
+            "onrecord_projector may create in the schema public",
+        ),
+        ("GRANT CREATE ON SCHEMA public TO PUBLIC", "PUBLIC may create in the schema public"),
+        ("ALTER FUNCTION chat_append RESET search_path", "has not the search path of a definer"),
+        (
+            "ALTER FUNCTION chat_append SET search_path = public, pg_temp",
+            "has not the search path of a definer",
+        ),
+        ("ALTER FUNCTION chat_append OWNER TO postgres", "runs as a superuser"),
+        ("ALTER FUNCTION chat_append OWNER TO onrecord_owner", "runs as the login onrecord_owner"),
+        (
+            "GRANT EXECUTE ON FUNCTION forget_refs TO PUBLIC",
+            "forget_refs(integer) may be called by everybody",
+        ),
+        (
+            "CREATE FUNCTION read_models.f() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
+            "read_models.f() has not the search path of a definer",
+        ),
+    ],
+)
+async def test_a_way_to_the_rights_of_a_function_is_found(
+    database: Database, statement: str, words: str
+) -> None:
+    with psycopg.connect(database.superuser_url, autocommit=True) as superuser:
+        superuser.execute(statement.encode())
+    level, found = said(await examine(database), "functions")
+    assert level is Level.FAIL
+    assert words in found
 
 
 async def test_a_trigger_that_somebody_switched_off_is_found(
@@ -148,19 +198,23 @@ async def test_a_trigger_that_somebody_switched_off_is_found(
     assert "on stored_events, seals:" in words
 
 
+@pytest.mark.parametrize(
+    ("roles", "tables"),
+    [(["onrecord_node"], NODE), (["onrecord_projector", "onrecord_sealer"], PROJECTOR)],
+)
 async def test_the_tables_looked_at_are_those_that_the_migrations_grant(
-    owner: "psycopg.Connection[Any]",
+    owner: "psycopg.Connection[Any]", roles: list[str], tables: dict[str, tuple[str, ...]]
 ) -> None:
     rows = owner.execute(
         """SELECT table_name, array_agg(DISTINCT privilege_type::text) FROM information_schema.role_table_grants
            WHERE grantee = ANY (%s) AND table_schema = 'public'
-             AND table_name IN (SELECT relname FROM pg_class WHERE relkind = 'r'
-                                AND NOT has_table_privilege('onrecord_projector', oid, 'TRUNCATE'))
+             AND table_name IN (SELECT relname FROM pg_class
+                                WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace)
            GROUP BY 1""",
-        [list(ROLES)],
+        [roles],
     )
     assert {name: set(granted) for name, granted in rows} == {
-        name: set(wanted) for name, wanted in NEEDED.items()
+        name: set(wanted) for name, wanted in tables.items()
     }
 
 

@@ -113,7 +113,9 @@ class Cluster:
     @asynccontextmanager
     async def owner(self) -> AsyncIterator["psycopg.AsyncConnection[Any]"]:
         """Give a connection of the database's owner, past the proxies."""
-        async with await psycopg.AsyncConnection.connect(self.database.owner_url, autocommit=True) as owner:
+        async with await psycopg.AsyncConnection.connect(
+            self.database.superuser_url, autocommit=True
+        ) as owner:
             yield owner
 
 

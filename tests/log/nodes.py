@@ -39,7 +39,7 @@ class Node:
         self.appender = Appender(
             connect, self.mapper, known_head=self.known_head, placed=self.placed, deadline=deadline
         )
-        self.owner_url = database.owner_url
+        self.superuser_url = database.superuser_url
         self.running = asyncio.create_task(self.appender.run())
 
     def follow(self, *streams: str) -> None:
@@ -112,7 +112,7 @@ def message(content: str = "hello", *, author: str = "alice") -> MessagePosted:
 
 async def stored(database: Database, query: str, *arguments: object) -> list[asyncpg.Record]:
     """Return what the database holds, as its owner sees it."""
-    connection = await asyncpg.connect(database.owner_url)
+    connection = await asyncpg.connect(database.superuser_url)
     try:
         return await connection.fetch(query, *arguments)
     finally:

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from service.doctor.rights import NODE, PROJECTOR
 from tests.databases import Database
 
 CHANGES = [
@@ -23,26 +24,7 @@ CHANGES = [
     "MERGE INTO stored_events e USING (SELECT 1) s ON true WHEN MATCHED THEN DELETE",
 ]
 
-TABLES = {
-    "stored_events": {"SELECT", "INSERT"},
-    "refs": {"SELECT", "INSERT", "DELETE"},
-    "person_keys": {"SELECT", "INSERT"},
-    "holds": {"SELECT"},
-    # What a room's rule made of the words of before, and how far back that has come.
-    "carried_words": {"SELECT", "INSERT"},
-    "reached_back": {"SELECT", "INSERT", "UPDATE"},
-    "log_epoch": {"SELECT"},
-    "alembic_version": {"SELECT"},
-    # The proof of the log, as append-only as the log itself.
-    "seals": {"SELECT", "INSERT"},
-    "seal_nodes": {"SELECT", "INSERT"},
-    "seal_keys": {"SELECT", "INSERT"},
-    # Leases and open sessions are no part of the record.
-    "incarnations": {"SELECT", "INSERT", "UPDATE", "DELETE"},
-    "open_sessions": {"SELECT", "INSERT", "DELETE"},
-    # The projector writes its positions, and strikes out that of a table that has taken another's place.
-    "notification_tracking": {"SELECT", "INSERT", "UPDATE", "DELETE"},
-}
+TABLES = {**{table: set(granted) for table, granted in NODE.items()}, "refs": set(), "log_end": {"SELECT"}}
 PRIVILEGES = {"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN"}
 LOG_TABLES = sorted(TABLES)
 
@@ -102,11 +84,13 @@ def test_the_application_cannot_get_round_it(application: "psycopg.Connection", 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_log_stays_as_it_is_in_a_session_that_replicates(
-    owner: "psycopg.Connection", change: str
+    database: Database, owner: "psycopg.Connection", change: str
 ) -> None:
-    owner.execute("SET session_replication_role = replica")
-    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="the log is append-only"):
-        owner.execute(change.encode())
+    assert _rows(owner) == 1
+    with psycopg.connect(database.superuser_url, autocommit=True) as superuser:
+        superuser.execute("SET session_replication_role = replica")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="the log is append-only"):
+            superuser.execute(change.encode())
 
 
 def test_subjects_are_in_byte_order_whatever_the_locale_of_the_database(owner: "psycopg.Connection") -> None:
@@ -138,6 +122,17 @@ def test_no_table_is_left_out_of_the_list(owner: "psycopg.Connection") -> None:
     assert of_the_log == set(TABLES) - {"notification_tracking"}
 
 
+@pytest.mark.parametrize("table", sorted(set(TABLES) | {"read_models.messages_v2"}))
+def test_the_projectors_login_has_exactly_the_privileges_it_needs(database: Database, table: str) -> None:
+    with psycopg.connect(database.worker_url) as worker:
+        held = {
+            privilege
+            for privilege in PRIVILEGES
+            if worker.execute("SELECT has_table_privilege(%s, %s)", [table, privilege]).fetchone() == (True,)
+        }
+    assert held == (PRIVILEGES if "." in table else set(PROJECTOR.get(table, ())))
+
+
 def _is_a_read_model(owner: "psycopg.Connection", table: str) -> bool:
     """A read model is a table that the projector may empty; it can be built again from the log."""
     answer = owner.execute(
@@ -149,9 +144,15 @@ def _is_a_read_model(owner: "psycopg.Connection", table: str) -> bool:
 def test_the_narrow_roles_cannot_log_in_and_rule_nothing(owner: "psycopg.Connection") -> None:
     roles = owner.execute(
         """SELECT rolname, rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls
-           FROM pg_roles WHERE rolname IN ('onrecord_node', 'onrecord_projector')"""
+           FROM pg_roles WHERE rolname IN
+               ('onrecord_node', 'onrecord_projector', 'onrecord_sealer', 'onrecord_definer')"""
     ).fetchall()
-    assert sorted(roles) == [("onrecord_node", False), ("onrecord_projector", False)]
+    assert sorted(roles) == [
+        ("onrecord_definer", False),
+        ("onrecord_node", False),
+        ("onrecord_projector", False),
+        ("onrecord_sealer", False),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -164,15 +165,15 @@ def test_only_nodes_may_append(owner: "psycopg.Connection", role: str, may: bool
     assert answer == (may,)
 
 
-@pytest.mark.parametrize("role", ["onrecord_node", "onrecord_projector"])
-def test_only_the_projector_may_move_positions_and_only_nodes_may_insert_events(
+@pytest.mark.parametrize("role", ["onrecord_node", "onrecord_projector", "onrecord_sealer"])
+def test_only_the_projector_moves_positions_and_no_role_inserts_events(
     owner: "psycopg.Connection", role: str
 ) -> None:
     with owner.transaction():
         owner.execute(sql.SQL("SET LOCAL ROLE {}").format(sql.Identifier(role)))
         moves = owner.execute("SELECT has_table_privilege('notification_tracking', 'UPDATE')").fetchone()
         inserts = owner.execute("SELECT has_table_privilege('stored_events', 'INSERT')").fetchone()
-    assert (moves, inserts) == (((role == "onrecord_projector"),), ((role == "onrecord_node"),))
+    assert (moves, inserts) == (((role == "onrecord_projector"),), (False,))
 
 
 def _rows(connection: "psycopg.Connection") -> int:

@@ -187,7 +187,7 @@ async def test_a_key_being_made_by_another_node_is_waited_for(
 ) -> None:
     ring, other = KeyRing(KEY_ENCRYPTION_KEY), KeyRing(KEY_ENCRYPTION_KEY)
     first = await other.of_person("somebody", pool)
-    owner = await asyncpg.connect(database.owner_url)
+    owner = await asyncpg.connect(database.superuser_url)
     async with owner.transaction():
         await owner.execute("UPDATE person_keys SET person = 'alice'")
         asked = asyncio.create_task(ring.of_person("alice", pool))

@@ -61,7 +61,7 @@ class Shape:
 
 @pytest.fixture
 def connection(database: Database) -> Iterator["psycopg.Connection"]:
-    with psycopg.connect(database.owner_url, autocommit=True) as made:
+    with psycopg.connect(database.superuser_url, autocommit=True) as made:
         yield made
 
 
@@ -76,7 +76,7 @@ def theirs(database: Database, connection: "psycopg.Connection") -> Shape:
 
 
 def datastore(database: Database, schema: str) -> PostgresDatastore:
-    address: dict[str, Any] = {**conninfo_to_dict(database.owner_url), "schema": schema}
+    address: dict[str, Any] = {**conninfo_to_dict(database.superuser_url), "schema": schema}
     return PostgresDatastore(**address)
 
 
@@ -180,7 +180,8 @@ def test_the_library_takes_our_tables_for_its_own_and_changes_nothing(
 
 
 def test_tracking_by_many_rows_is_refused_by_the_library(database: Database) -> None:
-    with PostgresDatastore(**{**conninfo_to_dict(database.owner_url), "single_row_tracking": False}) as store:  # type: ignore[arg-type]
+    address: dict[str, Any] = {**conninfo_to_dict(database.superuser_url), "single_row_tracking": False}
+    with PostgresDatastore(**address) as store:  # type: ignore[arg-type]
         recorder = PostgresTrackingRecorder(store)
         with pytest.raises(ProgrammingError, match="multi-row"), store.transaction() as cursor:
             recorder._check_has_multi_row_tracking_table(cursor)

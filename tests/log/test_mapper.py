@@ -532,7 +532,7 @@ async def test_no_personal_word_is_anywhere_in_the_database(database: Database, 
 async def tables_that_hold(database: Database, word: str) -> list[str]:
     """Return the tables of which any row, as text or inside any bytes, holds a word."""
     names = await stored(database, "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
-    connection = await asyncpg.connect(database.owner_url)
+    connection = await asyncpg.connect(database.superuser_url)
     try:
         found = []
         for (name,) in names:

@@ -54,7 +54,11 @@ from tests.log.proxy import proxied
 
 
 def environment(database: Database) -> Environment:
-    address = conninfo_to_dict(database.app_url)
+    return environment_of(database.app_url)
+
+
+def environment_of(url: str) -> Environment:
+    address = conninfo_to_dict(url)
     keys = ("dbname", "host", "port", "user", "password")
     env = {f"POSTGRES_{key.upper()}": str(address[key]) for key in keys}
     return Environment("", {**env, "CREATE_TABLE": "n", "POSTGRES_POOL_SIZE": "1"})
@@ -335,7 +339,7 @@ def test_the_librarys_own_recorders_cannot_write_to_our_log(database: Database) 
         ):
             with pytest.raises(PersistenceError):
                 recorder.insert_events([event])
-    with psycopg.connect(database.owner_url) as connection:
+    with psycopg.connect(database.superuser_url) as connection:
         assert connection.execute("SELECT count(*) FROM stored_events").fetchone() == (0,)
 
 
@@ -427,9 +431,16 @@ class OnOurTables:
     @pytest.fixture(autouse=True)
     def fresh(self, servers: Servers) -> Iterator[None]:
         self.names: dict[UUID | str, str] = {}
-        with fresh_database(servers) as database, PostgresFactory(environment(database)) as factory:
+        with (
+            fresh_database(servers) as database,
+            PostgresFactory(environment_of(self.login(database))) as factory,
+        ):
             self.factory = factory
             yield
+
+    def login(self, database: Database) -> str:
+        """Return the address of the login that does what the tests ask for."""
+        return database.app_url
 
     def create_recorder(self) -> Adapter:
         recorder = self.recorder_class(self.factory.datastore)
@@ -456,6 +467,9 @@ class TestThatPositionsDoNotInterleave(OnOurTables, library_cases.NonInterleavin
 
 
 class TestTheTrackingTable(OnOurTables, library_cases.TrackingRecorderTestCase):
+    def login(self, database: Database) -> str:
+        return database.worker_url
+
     def create_recorder(self) -> TrackingRecorder:  # type: ignore[override]
         return PostgresTrackingRecorder(self.factory.datastore)
 

@@ -68,7 +68,7 @@ async def test_counts_equal_a_slow_fold_of_the_log(
             for cut in [*sorted(cuts), head]:
                 await here.advance(activity.PROJECTION, min(cut, head))
             assert await stored(here.connection, "activity_v1") == counted(await here.log())
-            owner = await asyncpg.connect(database.owner_url)
+            owner = await asyncpg.connect(database.superuser_url)
             assert await stored(owner, "analytics.daily_activity") == counted(await here.log())
             await owner.close()
 
@@ -84,7 +84,7 @@ async def test_days_are_those_of_utc_wherever_the_database_stands(
 ) -> None:
     log = [message(number, *post) for number, post in enumerate(posts, 1)]
     with fresh_database(servers) as database:
-        connection = await asyncpg.connect(database.app_url)
+        connection = await asyncpg.connect(database.worker_url)
         try:
             await connection.execute(f"SET TIME ZONE '{zone}'")
             for batch in (log[:cut], log[cut:]):

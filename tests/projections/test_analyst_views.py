@@ -79,7 +79,7 @@ async def test_every_view_is_a_slow_fold_of_the_log(
 
 async def seen(database: Database) -> dict[str, Rows]:
     """Return what each view shows to somebody who has the analysts' role and nothing else."""
-    connection = await asyncpg.connect(database.owner_url)
+    connection = await asyncpg.connect(database.superuser_url)
     try:
         await connection.execute("SET ROLE onrecord_analyst")
         query = "SELECT * FROM analytics.{} ORDER BY 1, 2, 3"

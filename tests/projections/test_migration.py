@@ -13,6 +13,7 @@ from projections.check import verify
 from projections.spans import tracked
 from service.domain.events import MessagePosted, RoomOpened
 from service.embedded import Servers
+from service.embedded.postgres import OWNER
 from service.log import schema
 from tests.databases import Database, _maintenance, database_named
 from tests.projections import histories
@@ -26,13 +27,14 @@ def old_database(servers: Servers, request: pytest.FixtureRequest) -> Iterator[D
     database = database_named(servers, f"test_{uuid4().hex}")
     name = sql.Identifier(database.name)
     with _maintenance(servers) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, sql.Identifier(OWNER)))
+    servers.postgres.hand_over(database.name)
     engine = sqlalchemy.create_engine(
         schema._sqlalchemy_url(database.owner_url), poolclass=sqlalchemy.NullPool
     )
     with engine.begin() as connection:
         command.upgrade(schema._config(connection), getattr(request, "param", "0002_read_models"))
-        schema._grant_roles(connection, database.app_url)
+        schema._grant_roles(connection, database.app_url, database.worker_url)
     yield database
     with _maintenance(servers) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
@@ -45,7 +47,7 @@ async def test_the_rows_of_the_first_versions_are_carried_over(old_database: Dat
         )
         await fill_first_versions(here)
         await here.happen(said("not projected yet"))
-        applied = schema.migrate(old_database.owner_url, old_database.app_url)
+        applied = schema.migrate(old_database.owner_url, old_database.app_url, old_database.worker_url)
         assert "0004_chat_actions" in applied
         for projection in (
             one for one in PROJECTIONS if one.name != "activity"
@@ -65,7 +67,10 @@ async def test_the_rows_of_the_first_versions_are_carried_over(old_database: Dat
 
 
 @pytest.mark.parametrize("old_database", ["0016_reach_by_index"], indirect=True)
-async def test_tallies_follow_from_the_messages_that_were_there(old_database: Database) -> None:
+async def test_tallies_follow_from_the_messages_that_were_there(
+    old_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.projection.SCHEMA", "public")  # where the read models stood then
     async with world(old_database) as here:
         talk = [
             said("a word", "bob" if n % 7 else "alice", *["alice", "bob", "carol"][: n % 4])
@@ -75,7 +80,10 @@ async def test_tallies_follow_from_the_messages_that_were_there(old_database: Da
         await here.happen(OPENED, joined("bob"), *talk, *gone)
         await here.project(*(one for one in PROJECTIONS if one is not tallies.PROJECTION))
         await here.happen(said("not projected yet", "bob"), deleted(8, "bob"))
-        assert "0017_tallies" in schema.migrate(old_database.owner_url, old_database.app_url)
+        assert "0017_tallies" in schema.migrate(
+            old_database.owner_url, old_database.app_url, old_database.worker_url
+        )
+        monkeypatch.undo()
         report = await verify(here.connection, here.node.mapper, tallies.PROJECTION)
         assert report["equal"], report
         assert report["position"] == await here.head() - 2

@@ -308,21 +308,24 @@ async def test_the_views_have_the_specified_columns(here: World) -> None:
 
 async def test_the_projector_may_build_later_versions_and_the_node_may_only_read(here: World) -> None:
     async def may(role: str, statement: str) -> None:
-        transaction = here.connection.transaction()
-        await transaction.start()
+        owner = await asyncpg.connect(here.database.owner_url)
         try:
-            await here.connection.execute(f"SET LOCAL ROLE {role}")
-            await here.connection.execute(statement)
+            await owner.execute("BEGIN")
+            await owner.execute(f"SET LOCAL ROLE {role}")
+            await owner.execute(statement)
         finally:
-            await transaction.rollback()
+            await owner.close()
 
-    await may("onrecord_projector", "CREATE TABLE rooms_v3 (LIKE rooms_v2)")
-    await may("onrecord_projector", "CREATE OR REPLACE VIEW read_receipts AS SELECT * FROM read_receipts_v1")
+    await may("onrecord_projector", "CREATE TABLE read_models.rooms_v3 (LIKE read_models.rooms_v2)")
+    await may(
+        "onrecord_projector",
+        "CREATE OR REPLACE VIEW read_models.read_receipts AS SELECT * FROM read_models.read_receipts_v1",
+    )
     for name in ("messages", "memberships", "read_receipts", "rooms", "invitations", "bans"):
         await may("onrecord_node", f"TABLE {name}")
     for projection in PROJECTIONS:
-        await may("onrecord_node", f"TABLE {projection.table}")
-        for forbidden in (f"TRUNCATE {projection.table}", f"DROP TABLE {projection.table} CASCADE"):
+        await may("onrecord_node", f"TABLE {projection.relation}")
+        for forbidden in (f"TRUNCATE {projection.relation}", f"DROP TABLE {projection.relation} CASCADE"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await may("onrecord_node", forbidden)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):

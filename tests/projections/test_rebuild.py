@@ -10,7 +10,7 @@ import pytest
 
 from projections import PROJECTIONS, activity, messages, rebuild, rooms, tallies
 from projections.check import verify
-from projections.projection import Projection
+from projections.projection import SCHEMA, Projection, relation
 from projections.projector import Projector
 from projections.runner import Runner
 from projections.spans import tracked
@@ -37,7 +37,7 @@ NEXT = msgspec.structs.replace(
     apply=_apply_loudly,
     create=f"CREATE TABLE {{table}} (LIKE {rooms.PROJECTION.table} INCLUDING ALL); ALTER TABLE {{table}} ADD loud text",
     views="""
-        CREATE OR REPLACE VIEW rooms AS
+        CREATE OR REPLACE VIEW read_models.rooms AS
         SELECT room_id, name, visibility, created_at, created_by, head, last_message_id, last_message_at, topic,
             archived, loud
         FROM {table}
@@ -50,7 +50,7 @@ async def shown(here: World) -> list[str]:
     return [
         row["relname"]
         for row in await here.connection.fetch(
-            rebuild._SHOWN, "rooms", "^rooms_v[0-9]+$"
+            rebuild._SHOWN, SCHEMA, "rooms", "^rooms_v[0-9]+$"
         )  # the rule is the query's
     ]
 
@@ -64,7 +64,7 @@ class Reader:
         self.faults: list[str] = []
 
     async def read(self) -> None:
-        connection = await asyncpg.connect(self._here.database.owner_url)
+        connection = await asyncpg.connect(self._here.database.superuser_url)
         try:
             head = 0
             while True:
@@ -104,7 +104,7 @@ async def test_a_new_version_is_built_beside_compared_and_switched_while_clients
         await asyncio.wait([reading])
     assert reader.faults == []
     assert await equal(here, NEXT, rooms.PROJECTION)
-    assert await here.connection.fetchval("SELECT loud FROM rooms") == (await _name(here)).upper()
+    assert await here.connection.fetchval("SELECT loud FROM read_models.rooms") == (await _name(here)).upper()
     (line,) = [vars(record) for record in caplog.records if record.message == "projection_switched"]
     assert (line["table"], line["instead_of"], line["rows"]) == ("rooms_v3", "rooms_v2", 1)
     assert (line["missing"], line["extra"], line["changed"]) == (0, 0, 0)
@@ -159,13 +159,15 @@ async def test_a_read_model_that_somebody_wrote_to_is_filled_again_where_that_is
     following.cancel()
     await asyncio.wait([following])
     assert await equal(here, projection)
-    assert await here.connection.fetchval("SELECT to_regclass($1)", rebuild.again(projection)) is None
+    assert (
+        await here.connection.fetchval("SELECT to_regclass($1)", relation(rebuild.again(projection))) is None
+    )
 
 
 async def test_rows_are_replaced_beneath_readers_and_only_where_they_differ(here: World) -> None:
     await here.happen(OPENED, *(said(str(number)) for number in range(20)))
     await here.project()
-    table = messages.PROJECTION.table
+    table = messages.PROJECTION.relation
     await here.connection.execute(f"UPDATE {table} SET content = 'forged' WHERE id = 5")  # noqa: S608 - our name
     before = dict(await here.connection.fetch(f"SELECT id, ctid::text FROM {table}"))  # noqa: S608 - our name
     asking = "INSERT INTO notification_tracking (application_name, notification_id) VALUES ($1, 0)"

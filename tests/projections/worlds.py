@@ -49,7 +49,7 @@ class World:
         return Runner(self.connect, self.node.mapper, projection, interval)
 
     async def connect(self) -> "asyncpg.Connection[Any]":
-        return await asyncpg.connect(self.database.app_url)
+        return await asyncpg.connect(self.database.worker_url)
 
     async def advance(self, projection: Projection, upto: int) -> None:
         """Bring a live table to a position, in one batch."""
@@ -68,11 +68,11 @@ class World:
     async def rows(self, projection: Projection) -> Sequence[asyncpg.Record]:
         """Return a live table, by key."""
         return await self.connection.fetch(
-            f"SELECT * FROM {projection.table} ORDER BY {', '.join(projection.key)}"  # noqa: S608 - our names
+            f"SELECT * FROM {projection.relation} ORDER BY {', '.join(projection.key)}"  # noqa: S608 - our names
         )
 
     async def as_owner(self, statement: str, *arguments: object) -> str:
-        owner = await asyncpg.connect(self.database.owner_url)
+        owner = await asyncpg.connect(self.database.superuser_url)
         try:
             return await owner.execute(statement, *arguments)
         finally:
@@ -85,7 +85,7 @@ async def world(database: Database) -> AsyncIterator[World]:
         node(database) as running,
         databases.Database(database.app_url, min_size=1, max_size=2) as reads,
     ):
-        connection = await asyncpg.connect(database.app_url)
+        connection = await asyncpg.connect(database.worker_url)
         try:
             yield World(database, running, reads, connection)
         finally:

@@ -35,7 +35,7 @@ async def two_nodes(
 
 def sessions(database: Database, user: str) -> list[dict[str, Any]]:
     """Return the events of a user's sessions, by seq, each with its `type`."""
-    with psycopg.connect(database.owner_url) as connection:
+    with psycopg.connect(database.superuser_url) as connection:
         rows = connection.execute(
             "SELECT topic, state FROM stored_events WHERE stream = %s ORDER BY originator_version",
             [f"session:{user}"],
@@ -55,7 +55,7 @@ def closings(database: Database, user: str) -> dict[str, list[tuple[str, Any]]]:
 
 def still_open(database: Database) -> int:
     """Return how many sessions wait for their closing."""
-    with psycopg.connect(database.owner_url) as connection:
+    with psycopg.connect(database.superuser_url) as connection:
         row = connection.execute("SELECT count(*) FROM open_sessions").fetchone()
     assert row is not None
     return int(row[0])

@@ -34,6 +34,7 @@ def environment(database: Database, **settings: str) -> dict[str, str]:
         "ONRECORD_PORT": "0",
         "ONRECORD_DATABASE_URL": database.app_url,
         "ONRECORD_MIGRATE_DATABASE_URL": database.owner_url,
+        "ONRECORD_PROJECTOR_DATABASE_URL": database.worker_url,
         "ONRECORD_JWT_SECRET": SECRET,
         "ONRECORD_KEY_ENCRYPTION_KEY": KEY_ENCRYPTION_KEY,
         "ONRECORD_BUS_KEY": BUS_KEY,

@@ -307,7 +307,7 @@ def names_of(command: type) -> list[str]:
 
 def record(database: Database) -> list[Any]:
     """Return every event of rooms, readers and people."""
-    with psycopg.connect(database.owner_url) as connection:
+    with psycopg.connect(database.superuser_url) as connection:
         return connection.execute(
             "SELECT stream, originator_version, topic FROM stored_events WHERE stream NOT LIKE 'session:%' "
             "ORDER BY notification_id"

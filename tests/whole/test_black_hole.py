@@ -189,8 +189,8 @@ async def test_a_redis_that_swallows_everything_delays_no_ack_and_is_heard_again
 
 
 async def test_a_projector_says_one_line_of_an_outage_and_goes_on_by_itself(database: Database) -> None:
-    async with proxied(database.app_url, Proxy) as (postgres, url):
-        env = environment(database, ONRECORD_DATABASE_URL=url, ONRECORD_DATABASE_TIMEOUT="1")
+    async with proxied(database.worker_url, Proxy) as (postgres, url):
+        env = environment(database, ONRECORD_PROJECTOR_DATABASE_URL=url, ONRECORD_DATABASE_TIMEOUT="1")
         async with (
             running(environment(database), "serve") as node,
             running(env, "project", "run") as projector,

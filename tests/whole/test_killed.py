@@ -44,7 +44,7 @@ async def talk(node: Process) -> None:
 
 def keys_and_erasures(database: Database) -> tuple[int, int]:
     """Return how many keys of alice's live, and how often it is on the record that she is erased."""
-    with psycopg.connect(database.owner_url) as owner:
+    with psycopg.connect(database.superuser_url) as owner:
         row = owner.execute(
             """SELECT (SELECT count(*) FROM person_keys WHERE person = 'alice' AND wrapped IS NOT NULL),
                 (SELECT count(*) FROM stored_events WHERE topic = 'person.PersonErased.v1')"""
@@ -100,7 +100,7 @@ async def test_an_erasure_that_is_killed_is_whole_or_nothing_and_done_when_it_is
 @asynccontextmanager
 async def locked(database: Database) -> AsyncIterator[psycopg.AsyncConnection]:
     """Hold the lock of the log, so that whoever writes waits."""
-    async with await psycopg.AsyncConnection.connect(database.owner_url) as holder:
+    async with await psycopg.AsyncConnection.connect(database.superuser_url) as holder:
         await holder.execute("SELECT pg_advisory_xact_lock(7236109)")
         yield holder
 
@@ -119,7 +119,9 @@ async def test_an_erasure_that_is_killed_while_the_database_is_at_it_is_whole_or
         waiting = f"{AT_IT} AND wait_event = 'advisory'"
 
         async def waits() -> bool:
-            async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as other:
+            async with await psycopg.AsyncConnection.connect(
+                database.superuser_url, autocommit=True
+            ) as other:
                 return await (await other.execute(waiting)).fetchone() is not None
 
         await until(waits)
@@ -128,7 +130,7 @@ async def test_an_erasure_that_is_killed_while_the_database_is_at_it_is_whole_or
         await holder.rollback()
 
     async def over() -> bool:
-        async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as other:
+        async with await psycopg.AsyncConnection.connect(database.superuser_url, autocommit=True) as other:
             return await (await other.execute(AT_IT)).fetchone() is None
 
     await until(over)
@@ -167,7 +169,7 @@ async def test_a_retention_that_is_killed_loses_nothing_and_goes_on(
     assert await words_left(env) == 1
     _, lines, _ = await run(env, "audit", "replay", "--room", "other")
     assert lines.count('"hers ') == 5
-    with psycopg.connect(database.owner_url) as owner:
+    with psycopg.connect(database.superuser_url) as owner:
         row = owner.execute(
             "SELECT count(*) FROM person_keys WHERE scope = '' AND wrapped IS NOT NULL"
         ).fetchone()

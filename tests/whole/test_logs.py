@@ -139,6 +139,7 @@ async def test_whatever_happens_is_said_in_lines_of_json_without_words_or_secret
                 database,
                 **secrets,
                 ONRECORD_DATABASE_URL=url,
+                ONRECORD_PROJECTOR_DATABASE_URL=url,
                 ONRECORD_REDIS_URL=bus,
                 ONRECORD_DATABASE_TIMEOUT="1",
                 ONRECORD_REDIS_TIMEOUT="0.5",
@@ -229,9 +230,9 @@ async def test_signing_in_erasing_and_looking_for_faults_leaves_no_word_or_secre
 def logged_in(database: Database, login: str) -> Iterator[None]:
     """Give a login a marked password and the rights of the application, for as long as a block lasts."""
     name, password = sql.Identifier(login), sql.Literal(PASSWORD)
-    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+    with psycopg.connect(database.superuser_url, autocommit=True) as owner:
         owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(name, password))
-        owner.execute(sql.SQL("GRANT onrecord_node, onrecord_projector TO {}").format(name))
+        owner.execute(sql.SQL("GRANT onrecord_node, onrecord_projector, onrecord_sealer TO {}").format(name))
         try:
             yield
         finally:

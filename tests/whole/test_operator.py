@@ -90,7 +90,7 @@ async def test_status_and_verify_print_a_line_per_projection(node: Process, data
 
 
 async def test_a_database_that_was_not_migrated_is_refused_in_one_sentence(database: Database) -> None:
-    empty = database.owner_url.rsplit("/", 1)[0] + "/postgres"
+    empty = database.superuser_url.rsplit("/", 1)[0] + "/postgres"
     env = environment(database, ONRECORD_DATABASE_URL=empty)
     code, _, words = await run(env, "serve")
     assert code == 2

@@ -24,7 +24,7 @@ async def talk(node: Process, *texts: str) -> None:
 
 async def all_sealed(database: Database) -> int:
     """Wait until the projector's sealer has sealed the whole log; return its size."""
-    connection = await asyncpg.connect(database.owner_url)
+    connection = await asyncpg.connect(database.superuser_url)
 
     async def level() -> bool:
         query = "SELECT coalesce(max(size), 0) = (SELECT count(*) FROM stored_events) FROM seals"
@@ -37,7 +37,7 @@ async def all_sealed(database: Database) -> int:
 
 
 async def tamper(database: Database, change: str) -> None:
-    connection = await asyncpg.connect(database.owner_url)
+    connection = await asyncpg.connect(database.superuser_url)
     for table in ("stored_events", "seals", "seal_nodes"):
         await connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER append_only")
     await connection.execute(change)

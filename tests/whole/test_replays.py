@@ -60,8 +60,8 @@ async def test_the_bytes_stay_the_same_through_keys_read_models_and_what_comes_l
     assert (await run(env, "audit", "keys", "--rotate"))[0] == 0
     await is_as_before(env)
     await projector.stop()
-    with psycopg.connect(database.owner_url, autocommit=True) as owner:  # as before they are built again
-        owner.execute("TRUNCATE messages_v2, rooms_v2")
+    with psycopg.connect(database.superuser_url, autocommit=True) as owner:  # as before they are built again
+        owner.execute("TRUNCATE read_models.messages_v2, read_models.rooms_v2")
     await is_as_before(env)
     both = environment(database, ONRECORD_KEY_ENCRYPTION_KEY=f"{NEW},{KEY_ENCRYPTION_KEY}")
     assert (await run(both, "keys", "rotate"))[0] == 0
@@ -147,7 +147,7 @@ async def test_who_follows_misses_nothing_where_connections_of_the_database_are_
     said = [f"no. {number}" for number in range(30)]
     async with client(node.url, "alice") as alice, following(node) as follower:
         await alice.join("general")
-        with psycopg.connect(database.owner_url, autocommit=True) as owner:
+        with psycopg.connect(database.superuser_url, autocommit=True) as owner:
             for text in said:
                 owner.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

@@ -14,7 +14,7 @@ from psycopg import sql
 from service import development, embedded
 from service.embedded import Servers, account
 from service.log import schema
-from tests.databases import Database, database_named
+from tests.databases import Database, database_named, database_of
 from tests.whole.client import client
 from tests.whole.processes import Process, environment, run, running
 from tests.whole.test_erasure import dump, heard_by_bob, holds, life, projected
@@ -117,8 +117,8 @@ async def test_a_restore_under_a_running_node_is_told_to_everybody_and_what_foll
 async def test_a_base_backup_of_the_whole_cluster_serves_under_a_new_epoch(place: Path) -> None:
     first, second = place / "first", place / "second"
     with embedded.servers(first) as servers:
-        database = _of(servers)
-        schema.migrate(database.owner_url, database.app_url)
+        database = database_of(servers)
+        schema.migrate(database.owner_url, database.app_url, database.worker_url)
         async with running(environment(database), "serve") as node, client(node.url, "alice") as alice:
             old = alice.connected["epoch"]
             await alice.join("general")
@@ -126,7 +126,7 @@ async def test_a_base_backup_of_the_whole_cluster_serves_under_a_new_epoch(place
             await asyncio.to_thread(_base_backup, servers, second)
             cursor = (await alice.post("general", "lost"))["seq"]
     with embedded.servers(second) as servers:
-        database = _of(servers)
+        database = database_of(servers)
         epoch = await renewed(database)
         env = environment(database)
         async with running(env, "serve") as node, running(env, "project", "run"):
@@ -141,10 +141,6 @@ async def test_a_base_backup_of_the_whole_cluster_serves_under_a_new_epoch(place
             assert code == 0, found
 
 
-def _of(servers: Servers) -> Database:
-    return Database("onrecord", servers.migrate_database_url, servers.database_url)
-
-
 def _base_backup(servers: Servers, place: Path) -> None:
     """Copy the running cluster, with the write-ahead log that makes it whole, to where other servers find it."""
     cluster = place / "servers" / "postgres"
@@ -154,7 +150,7 @@ def _base_backup(servers: Servers, place: Path) -> None:
         "pg_basebackup",
         "--checkpoint=fast",
         "--dbname",
-        servers.migrate_database_url,
+        servers.superuser_database_url,
         "--pgdata",
         cluster,
     )

@@ -120,7 +120,7 @@ async def refused(one: Client, kind: str, wish: Event) -> None:
 
 def events(database: Database) -> int:
     """Return how many events are on the record, but for those of people and sessions."""
-    with psycopg.connect(database.owner_url) as connection:
+    with psycopg.connect(database.superuser_url) as connection:
         row = connection.execute(
             "SELECT count(*) FROM stored_events WHERE stream LIKE 'room:%' OR stream LIKE 'reader:%'"
         ).fetchone()

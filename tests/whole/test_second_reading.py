@@ -102,7 +102,7 @@ async def test_an_event_of_a_newer_version_holds_up_its_own_room_only(
     async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
         await alice.join("new")
         await bob.join("old")
-        async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as owner:
+        async with await psycopg.AsyncConnection.connect(database.superuser_url, autocommit=True) as owner:
             await owner.execute(
                 "INSERT INTO stored_events (originator_id, originator_version, topic, state, stream, subject, "
                 "recorded_at, recorded_by) SELECT originator_id, 3, 'room.FromTheFuture.v1', '{}', stream, "
@@ -119,7 +119,7 @@ async def test_a_commit_that_came_after_its_deadline_is_heard_all_the_same(datab
     env = environment(database, ONRECORD_DATABASE_TIMEOUT="0.5", ONRECORD_CATCHUP_INTERVAL="0.2")
     async with running(env, "serve") as node, client(node.url, "alice") as alice:
         await alice.join("general")
-        async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as owner:
+        async with await psycopg.AsyncConnection.connect(database.superuser_url, autocommit=True) as owner:
             await owner.execute("SELECT pg_advisory_lock(7236109)")
             with pytest.raises(Refused, match="unavailable"):
                 await alice.post("general", "late", ref="late")

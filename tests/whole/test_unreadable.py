@@ -71,7 +71,7 @@ class House:
         return [await self._value("notification_id", self.seqs[kind]) for kind in kinds]
 
     async def _value(self, column: str, seq: int) -> Any:
-        connection = await asyncpg.connect(self.database.owner_url)
+        connection = await asyncpg.connect(self.database.superuser_url)
         query = (
             f"SELECT {column} FROM stored_events WHERE stream = 'room:general' AND originator_version = $1"
         )
@@ -116,7 +116,7 @@ async def house(database: Database) -> House:
         async with running(env, "serve") as node:
             await life(node)
         await all_sealed(database)
-    connection = await asyncpg.connect(database.owner_url)
+    connection = await asyncpg.connect(database.superuser_url)
     rows = await connection.fetch(
         "SELECT topic, min(originator_version) AS seq FROM stored_events WHERE stream = 'room:general' GROUP BY topic"
     )
@@ -126,9 +126,9 @@ async def house(database: Database) -> House:
 
 async def unproject(database: Database) -> None:
     """Empty every read model, so that the next projector reads the whole log."""
-    connection = await asyncpg.connect(database.owner_url)
+    connection = await asyncpg.connect(database.superuser_url)
     for projection in PROJECTIONS:
-        await connection.execute(f"TRUNCATE {projection.table}")
+        await connection.execute(f"TRUNCATE {projection.relation}")
     await connection.execute("UPDATE notification_tracking SET notification_id = 0")
     await connection.close()
 
@@ -140,7 +140,7 @@ async def projected(database: Database) -> None:
 
 
 async def _level(database: Database, table: str) -> bool:
-    connection = await asyncpg.connect(database.owner_url)
+    connection = await asyncpg.connect(database.superuser_url)
     query = """
         SELECT notification_id = (SELECT max(notification_id) FROM stored_events)
         FROM notification_tracking WHERE application_name = $1
@@ -375,7 +375,7 @@ async def test_another_key_encryption_key_is_not_taken_for_damage(house: House) 
     await unproject(house.database)
     async with running(env, "project", "run", "--only", "messages") as projector:
         await until(lambda: any("projection_failed" in line for line in projector.words))
-    connection = await asyncpg.connect(house.database.owner_url)
+    connection = await asyncpg.connect(house.database.superuser_url)
     assert await connection.fetchval("SELECT count(*) FROM messages_v2") == 0
     await connection.close()
     async with running(house.env, "project", "run", "--only", "messages"):

@@ -356,7 +356,7 @@ _BEHIND = """
 @asynccontextmanager
 async def reading(database: Database) -> AsyncIterator[Record]:
     """Give a look at the record."""
-    connection = await asyncpg.connect(database.owner_url)
+    connection = await asyncpg.connect(database.superuser_url)
     try:
         yield Record(connection)
     finally:

@@ -109,7 +109,7 @@ async def test_a_crew_told_to_stop_ends_in_order_and_says_ready_once(database: D
 
 
 async def test_a_crew_that_cannot_run_as_things_are_set_ends_with_2(database: Database) -> None:
-    empty = database.owner_url.rsplit("/", 1)[0] + "/postgres"
+    empty = database.superuser_url.rsplit("/", 1)[0] + "/postgres"
     env = environment(database, ONRECORD_DATABASE_URL=empty)
     code, out, words = await run(env, "serve", "--workers", "2")
     assert (code, out) == (2, "")

@@ -1,0 +1,157 @@
+"""Checks what each login can do to the record, and whether a login of a node could reach the owner's rights.
+
+Invariant: a right counts however it is held: by the login, by a role that it is a member of, or by PUBLIC.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from service.doctor.finding import Finding, fail, ok, warn
+from service.settings import Settings
+
+NODE = {
+    "stored_events": ("SELECT",),
+    "log_end": ("SELECT",),
+    "person_keys": ("SELECT", "INSERT"),
+    "log_epoch": ("SELECT",),
+    "holds": ("SELECT",),
+    "carried_words": ("SELECT", "INSERT"),
+    "reached_back": ("SELECT", "INSERT", "UPDATE"),
+    "alembic_version": ("SELECT",),
+    "incarnations": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "open_sessions": ("SELECT", "INSERT", "DELETE"),
+    "notification_tracking": ("SELECT",),
+    "seals": ("SELECT",),
+    "seal_nodes": ("SELECT",),
+    "seal_keys": ("SELECT",),
+}
+"""The privileges of a node's login, per table; it has none on `refs`, which functions read and write."""
+
+PROJECTOR = {
+    "stored_events": ("SELECT",),
+    "log_end": ("SELECT",),
+    "person_keys": ("SELECT",),
+    "log_epoch": ("SELECT",),
+    "carried_words": ("SELECT",),
+    "alembic_version": ("SELECT",),
+    "notification_tracking": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "seals": ("SELECT", "INSERT"),
+    "seal_nodes": ("SELECT", "INSERT"),
+    "seal_keys": ("SELECT", "INSERT"),
+}
+"""The same for the login of `onrecord project run`, which also seals."""
+
+RECORD = ("stored_events", "seals", "seal_nodes")
+"""The tables that only grow. No login may have more than its table above; a trigger stops the owner too."""
+
+PATH = "search_path=pg_catalog, public, pg_temp"
+"""Where a SECURITY DEFINER function looks for names: first the catalogue, never a schema that others create in."""
+
+
+async def grants(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
+    """Whether each login may do what it has to."""
+    node, worker = await _logins(connection, settings)
+    advice = "run `onrecord migrate` as the owner, with ONRECORD_DATABASE_URL set to this login"
+    lacks = await _lacking(connection, node, NODE)
+    if not await connection.fetchval(_MAY_APPEND, node):
+        lacks.append("EXECUTE on chat_append")
+    if lacks:
+        yield fail("grants", f"This login lacks {', '.join(lacks)}: {advice}.")
+    else:
+        yield ok("grants", "This login may read the log and append to it.")
+    if lacks := await _lacking(connection, worker, PROJECTOR):
+        advice = "run `onrecord migrate` with ONRECORD_PROJECTOR_DATABASE_URL set to it"
+        yield fail("grants", f"{worker}, the projector's login, lacks {', '.join(lacks)}: {advice}.")
+
+
+async def powers(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
+    """Whether a login may do more than it needs, so that the record would not hold against it."""
+    node, worker = await _logins(connection, settings)
+    consequence = "so whoever breaks into a node can rewrite the record"
+    found = await connection.fetchval(_POWERS, node, list(RECORD)) or []
+    if found:
+        advice = "serve with a login of its own that owns nothing"
+        yield fail("powers", f"This login {' and '.join(found)}, {consequence}: {advice}.")
+    elif node == worker:
+        words = f"{node} serves and seals, so whoever breaks into a node can end the sealing"
+        yield warn("powers", f"{words}: give `onrecord project run` ONRECORD_PROJECTOR_DATABASE_URL.")
+    else:
+        yield ok("powers", "This login can change nothing on the record, and cannot seal.")
+
+
+async def functions(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
+    """Whether a function that runs with more rights than its caller could be made to run something else."""
+    problems = [row["problem"] for row in await connection.fetch(_FUNCTIONS, PATH)]
+    problems += [
+        f"{row['role']} may create in the schema public" for row in await connection.fetch(_CREATORS)
+    ]
+    if problems:
+        advice = (
+            "a login could reach the owner's rights; run `onrecord migrate`, and find out who changed this"
+        )
+        yield fail("functions", f"{'; '.join(problems)}: {advice}.")
+    else:
+        yield ok(
+            "functions", "Functions with more rights than their caller look in pg_catalog and public alone."
+        )
+
+
+async def _logins(connection: Any, settings: Settings) -> tuple[str, str]:
+    """Return the login of a node, which this one is, and that of the projector."""
+    node = await connection.fetchval("SELECT current_user::text")
+    return node, urlsplit(settings.projecting_url).username or node
+
+
+async def _lacking(connection: Any, login: str, wanted: dict[str, tuple[str, ...]]) -> list[str]:
+    return [
+        f"{privilege} on {table}"
+        for table, privileges in wanted.items()
+        for privilege in privileges
+        if not await connection.fetchval("SELECT has_table_privilege($1, $2, $3)", login, table, privilege)
+    ]
+
+
+_MAY_APPEND = """
+    SELECT coalesce(bool_and(has_function_privilege($1::name, oid, 'EXECUTE')), false)
+    FROM pg_proc WHERE proname = 'chat_append'
+"""
+_POWERS = """
+    SELECT array_remove(ARRAY[
+        CASE WHEN (SELECT rolsuper FROM pg_roles WHERE rolname = $1) THEN 'is a superuser' END,
+        CASE WHEN (SELECT rolcreaterole FROM pg_roles WHERE rolname = $1) THEN 'may create roles' END,
+        CASE WHEN pg_has_role($1, 'onrecord_definer', 'MEMBER') THEN 'may act as onrecord_definer' END,
+        (SELECT 'owns ' || string_agg(relname, ', ') FROM pg_class
+         WHERE oid = ANY ($2::text[]::regclass[]) AND pg_has_role($1, relowner, 'MEMBER')),
+        (SELECT 'may change ' || string_agg(relname, ', ') FROM pg_class
+         WHERE oid = ANY ($2::text[]::regclass[])
+             AND has_table_privilege($1, oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER')),
+        CASE WHEN has_table_privilege($1, 'stored_events', 'INSERT') THEN 'may insert into stored_events' END,
+        CASE WHEN has_schema_privilege($1, 'public', 'CREATE') THEN 'may create in the schema public' END
+    ], NULL)
+"""
+_FUNCTIONS = """
+    SELECT format('%s %s', p.oid::regprocedure, wrong.how) AS problem
+    FROM pg_proc p JOIN pg_roles owner ON owner.oid = p.proowner CROSS JOIN LATERAL (VALUES
+        (NOT $1::text = ANY (coalesce(p.proconfig, '{}')), 'has not the search path of a definer'),
+        (owner.rolsuper, 'runs as a superuser'),
+        (owner.rolcanlogin, format('runs as the login %s', owner.rolname)),
+        (EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+            WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE'), 'may be called by everybody')
+    ) AS wrong (so, how)
+    WHERE p.pronamespace IN ('public'::regnamespace, 'read_models'::regnamespace, 'analytics'::regnamespace)
+        AND p.prosecdef AND wrong.so
+        AND NOT EXISTS (SELECT FROM pg_depend d
+            WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+    ORDER BY 1
+"""
+# Who owns the database is a member of pg_database_owner, which owns `public`.
+_CREATORS = """
+    SELECT r.rolname AS role FROM pg_roles r
+    WHERE has_schema_privilege(r.oid, 'public', 'CREATE') AND NOT r.rolsuper AND r.rolname <> 'pg_database_owner'
+        AND r.oid <> (SELECT datdba FROM pg_database WHERE datname = current_database())
+        AND NOT pg_has_role(r.oid, (SELECT relowner FROM pg_class WHERE oid = 'stored_events'::regclass), 'MEMBER')
+    UNION ALL
+    SELECT 'PUBLIC' FROM pg_namespace n, aclexplode(n.nspacl) a
+    WHERE n.nspname = 'public' AND a.grantee = 0 AND a.privilege_type = 'CREATE'
+"""
