@@ -132,6 +132,7 @@ async def node(
             hub=hub,
             relay=relay,
             lag=lag,
+            damaged=mapper.damaged,
         )
         lease.fenced, lease.renewed = attendance.fenced, presence.trust
         stack.push_async_callback(hub.close)

@@ -14,6 +14,9 @@ from service.log.keys import KeyRing
 from service.log.trouble import TROUBLE
 from service.settings import Settings
 
+KEYS_TRIED = 1_000
+"""People's keys that are tried."""
+
 FAR_BEHIND = 10_000
 """Events behind the log from which reads of new messages begin to be refused."""
 
@@ -86,19 +89,29 @@ async def keys(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     """Whether the key encryption key is the one that people's keys were wrapped with."""
     if not settings.key_encryption_key:
         return
-    row = await connection.fetchrow(
-        "SELECT key_id, wrapped FROM person_keys WHERE wrapped IS NOT NULL LIMIT 1"
-    )
-    if row is None:
+    rows = await connection.fetch(_SOME_KEYS, KEYS_TRIED)
+    if not rows:
         yield ok("keys", "Nobody has a key yet.")
         return
-    try:
-        KeyRing(settings.key_encryption_key).unwrap(row["key_id"], row["wrapped"])
-    except InvalidTag:
+    ring = KeyRing(settings.key_encryption_key)
+    shut = [str(row["key_id"]) for row in rows if not _opens(ring, row)]
+    if len(shut) == len(rows):
         words = "ONRECORD_KEY_ENCRYPTION_KEY does not open people's keys: this log was written with another"
         yield fail("keys", f"{words}, without which no personal word of it can be read.")
+    elif shut:
+        words = f"ONRECORD_KEY_ENCRYPTION_KEY opens people's keys, but not {len(shut)} of {len(rows)}"
+        advice = "restore these rows of person_keys, or name the older key too"
+        yield fail("keys", f"{words}, {', '.join(shut[:3])} among them: {advice}.")
     else:
         yield ok("keys", "ONRECORD_KEY_ENCRYPTION_KEY opens people's keys.")
+
+
+def _opens(ring: KeyRing, row: Any) -> bool:
+    try:
+        ring.unwrap(row["key_id"], row["wrapped"])
+    except InvalidTag:
+        return False
+    return True
 
 
 async def nodes(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
@@ -135,6 +148,7 @@ async def sealer(connection: Any, _settings: Settings) -> AsyncIterator[Finding]
         )
 
 
+_SOME_KEYS = "SELECT key_id, wrapped FROM person_keys WHERE wrapped IS NOT NULL LIMIT $1"
 _GUARDED = """
     SELECT tgrelid::regclass::text AS name FROM pg_trigger
     WHERE tgname = 'append_only' AND tgenabled = 'A' AND tgrelid = ANY ($1::text[]::regclass[])

@@ -135,7 +135,9 @@ def _banned(state: RoomState, event: MemberBanned, seq: int) -> dict[str, Any]:
 
 
 def _role_changed(state: RoomState, event: RoleChanged, _seq: int) -> dict[str, Any]:
-    changed = Member(event.role, state.members[event.user].since)
+    if (member := state.members.get(event.user)) is None:
+        return {}  # of a member whose join cannot be read
+    changed = Member(event.role, member.since)
     return {"members": state.members.insert(event.user, changed)}
 
 

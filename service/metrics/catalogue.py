@@ -59,6 +59,9 @@ CATALOGUE: dict[str, Metric] = {
     "onrecord_pool_wait_seconds": Metric("histogram", "how long a use waited for its connection", ("pool",)),
     "onrecord_lease_age_seconds": Metric("gauge", "since the node's lease was renewed; past 10 it is fenced"),
     "onrecord_fencings_total": Metric("counter", "how often this node was taken for dead"),
+    "onrecord_unreadable_events_total": Metric(
+        "counter", "events of the log that this process met and could not read"
+    ),
     "onrecord_sessions_unrecorded": Metric("gauge", "sessions whose opening or closing waits to be recorded"),
     # Delivery.
     "onrecord_deliveries_total": Metric("counter", "events written to clients, once for each client"),
