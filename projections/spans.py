@@ -3,7 +3,7 @@
 Invariant: nothing is passed over that a newer version may have written. A span ends before an event whose topic is not
 in `EVENTS`, since that version may have meant it for any projection, and a table that lacked it would stay wrong after
 the upgrade. Damage is passed over, since no version will read it: a topic of no form that a version gives, and one
-whose bytes are not those that were sealed (docs/decisions/0022-unreadable-events.md).
+whose bytes are not those that were sealed (docs/decisions/0023-unreadable-events.md).
 """
 
 from collections.abc import Awaitable, Callable, Sequence

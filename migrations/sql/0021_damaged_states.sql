@@ -1,5 +1,5 @@
 -- A damaged state with carried words is read as it is stored, and not as an error of the whole query: the reader says
--- that it cannot be decoded, and reads on (docs/decisions/0022-unreadable-events.md). A block that catches errors cannot
+-- that it cannot be decoded, and reads on (docs/decisions/0023-unreadable-events.md). A block that catches errors cannot
 -- run in a parallel worker.
 CREATE OR REPLACE FUNCTION carried_state(state bytea, key_id uuid, sealed jsonb) RETURNS bytea
 LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
