@@ -31,10 +31,17 @@ log = logging.getLogger("onrecord.news")
 
 
 class MovedElsewhere(
-    MessageReadBy, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:read"
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type", tag="message:read"
 ):
-    """A read marker as nodes send it to each other; `seen` is the head of the room on the node that sends it."""
+    """A read marker as nodes send it to each other: the frame of an earlier version's nodes, and `seen`.
 
+    `seen` is the head of the room on the node that sends it. No client is sent this, so it is no `Outgoing`.
+    """
+
+    room_id: str
+    user_id: str
+    message_id: int
+    at: str
     seen: int = 0
 
 

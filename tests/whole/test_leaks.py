@@ -258,7 +258,8 @@ async def test_connect_shows_outsiders_and_the_banned_no_head(node: Process) -> 
                     "reason": "not_a_member",
                 }
                 await level(one)
-                assert [event for event in one.heard if event.get("roomId") == room] == []
+                about = {event["type"] for event in one.heard if event.get("roomId") == room}
+                assert about <= {"room:invited"}, "an invitation of just now may still be on its way"
 
 
 @pytest.mark.parametrize("end", ["room:kick", "room:ban", "room:leave"])
