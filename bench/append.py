@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 5, 10, 20, 50, 100, 200])
     options = parser.parse_args()
     with embedded.throwaway() as servers:
-        migrate(servers.migrate_database_url, servers.database_url)
+        migrate(servers.migrate_database_url, servers.database_url, servers.projector_database_url)
         asyncio.run(measure(options, servers))
 
 

@@ -202,7 +202,7 @@ def main() -> None:
     options = parser.parse_args()
     about = machine.described(f"python {' '.join(sys.argv)}")
     with embedded.throwaway() as servers:
-        migrate(servers.migrate_database_url, servers.database_url)
+        migrate(servers.migrate_database_url, servers.database_url)  # one login does both jobs
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(measure(options, servers, about))
 

@@ -207,7 +207,7 @@ def main() -> None:
     options = parser.parse_args()
     with embedded.throwaway() as servers:
         database = database_of(servers)
-        migrate(database.owner_url, database.app_url)
+        migrate(database.owner_url, database.app_url, database.worker_url)
         asyncio.run(run(options.sizes, database))
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from projections import PROJECTIONS
 from projections.compare import compare
 from projections.projection import Projection
-from projections.spans import events, next_span, tracked
+from projections.spans import Changed, events, next_span, tracked
+from service.domain.events import Recorded
 from service.log.mapper import Mapper
 
 if TYPE_CHECKING:
@@ -29,12 +30,17 @@ async def status(connection: "asyncpg.Connection[Any]") -> list[dict[str, Any]]:
 
 
 async def verify(
-    connection: "asyncpg.Connection[Any]", mapper: Mapper, projection: Projection
+    connection: "asyncpg.Connection[Any]",
+    mapper: Mapper,
+    projection: Projection,
+    changed: Changed | None = None,
 ) -> dict[str, Any]:
     """Compare a live table with a fold of the log up to the table's position.
 
     Returns `name`, `version`, `position`, `equal`, `rows` (in the live table), how many rows are `missing` from it,
     `extra` in it and `changed`, and `keys`: the first few that differ, as text, in the order of `Projection.key`.
+    `unreadable` has `position`, `stream`, `seq`, `topic` and `reason` of each event that cannot be read. The rows that
+    these are about are not compared: a table that was filled before the damage has what the log has lost.
 
     Raises:
         UnknownTopic: the log holds an event that this version does not understand.
@@ -45,25 +51,51 @@ async def verify(
         await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
         await connection.execute(f"CREATE TEMPORARY TABLE {fresh} (LIKE {live} INCLUDING ALL) ON COMMIT DROP")
         position = await tracked(connection, projection.table)
-        await _rebuild(connection, mapper, projection, fresh, position)
-        found = await compare(connection, projection.key, live, fresh)
+        damaged = await _rebuild(connection, mapper, projection, fresh, position, changed)
+        found = await compare(connection, projection.key, live, fresh, but=_rows_of(projection, damaged))
     return {
         "name": projection.name,
         "version": projection.version,
         "position": position,
         "equal": not (found["missing"] or found["extra"] or found["changed"]),
         **found,
+        "unreadable": [_named(one) for one in damaged],
     }
 
 
 async def _rebuild(
-    connection: "asyncpg.Connection[Any]", mapper: Mapper, projection: Projection, table: str, until: int
-) -> None:
-    span = await next_span(connection, projection.followed, 0, until)
+    connection: "asyncpg.Connection[Any]",
+    mapper: Mapper,
+    projection: Projection,
+    table: str,
+    until: int,
+    changed: Changed | None,
+) -> list[Recorded]:
+    """Fold the log up to a position; return the events in it that cannot be read."""
+    damaged: list[Recorded] = []
+    span = await next_span(connection, projection.followed, 0, until, changed)
     while span.upto > span.after:
         if batch := await events(connection, mapper, projection.followed, span):
             await projection.take(connection, table, batch)
-        span = await next_span(connection, projection.followed, span.upto, until)
+            damaged += [one for one in batch if one.damage is not None]
+        span = await next_span(connection, projection.followed, span.upto, until, changed)
+    return damaged
+
+
+def _rows_of(projection: Projection, damaged: list[Recorded]) -> set[tuple[str | int, ...]]:
+    row_of = projection.row_of
+    return set() if row_of is None else {key for one in damaged if (key := row_of(one)) is not None}
+
+
+def _named(recorded: Recorded) -> dict[str, Any]:
+    assert recorded.damage is not None  # noqa: S101 - for the type checker
+    return {
+        "position": recorded.position,
+        "stream": recorded.stream,
+        "seq": recorded.seq,
+        "topic": recorded.damage.topic,
+        "reason": recorded.damage.reason,
+    }
 
 
 _STATUS = """

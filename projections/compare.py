@@ -1,6 +1,6 @@
 """Two tables of one read model, row by row, in both directions."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ async def compare(
     live: str,
     fresh: str,
     columns: Sequence[str] = ("*",),
+    but: Collection[tuple[str | int, ...]] = (),
 ) -> Difference:
-    """Compare a live table with a fresh one; `columns` has the key's.
+    """Compare a live table with a fresh one; `columns` has the key's, and rows with the keys `but` are left aside.
 
     Leaves the keys that differ in the temporary table `differing`, until the transaction ends.
     """
@@ -42,6 +43,13 @@ async def compare(
             SELECT {keys}, false FROM (SELECT {shown} FROM {fresh} EXCEPT SELECT {shown} FROM {live}) missing
         ) found ({keys}, live)
         GROUP BY {keys}""")  # noqa: S608 - names of our own
+    if but:
+        wanted = ", ".join(f"${number}::text[]" for number in range(1, len(key) + 1))
+        names = ", ".join(f"but_{name}" for name in key)
+        same = " AND ".join(f"d.{name}::text = but_{name}" for name in key)
+        values = [list(map(str, column)) for column in zip(*but, strict=True)]
+        statement = f"DELETE FROM differing d USING unnest({wanted}) AS b ({names}) WHERE {same}"  # noqa: S608 - names of our own
+        await connection.execute(statement, *values)
     row = await connection.fetchrow(f"""
         SELECT (SELECT count(*) FROM {live}) AS rows,
             count(*) FILTER (WHERE NOT live) AS missing,

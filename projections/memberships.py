@@ -151,5 +151,6 @@ PROJECTION = Projection(
     topics=tuple(cls.TOPIC for cls in _CHANGES),
     key=("room_id", "user_id"),
     apply=ROWS.apply,
+    row_of=_key_of,
 )
 _OF_USER = f"SELECT * FROM {PROJECTION.relation} WHERE user_id = :user"  # noqa: S608 - a constant

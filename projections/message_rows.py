@@ -1,9 +1,11 @@
 """How a message's row follows from the events about it, and how a batch of them is written.
 
 The same fold lays the log's tail over rows that were read, so what is asked now and what will be stored later cannot
-differ. The rule: an event about a row that was not read is left aside when a query folds, never when a batch does.
+differ. Invariant: an event about a message that was never posted, as damage may have it, changes no row; where a batch
+has one, it is logged.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -11,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from projections.projection import Projection
-from service.domain import events as log
+from service.domain import events as kinds
 from service.domain.events import Recorded
 from service.domain.message import number_of, with_reaction, without_reaction
 from service.domain.streams import room_of
 
 if TYPE_CHECKING:
     import asyncpg
+
+log = logging.getLogger("onrecord.project")
 
 Key = tuple[str, int]
 """Room and number."""
@@ -51,11 +55,18 @@ def key_of(recorded: Recorded) -> Key:
     return room_of(recorded.stream), number
 
 
+def _row_of(recorded: Recorded) -> Key | None:
+    """Return which message an event is about, also where only its subject says so."""
+    kind, _, name = recorded.subject.partition(":")
+    number = number_of(recorded) or (int(name) if kind == "message" and name.isdecimal() else None)
+    return None if number is None else (room_of(recorded.stream), number)
+
+
 def fold(rows: dict[Key, MessageRow], events: Iterable[Recorded]) -> dict[Key, MessageRow]:
     """Lay `events`, by position, over `rows`; return the same dictionary. An event about no row of it is left aside."""
     for recorded in events:
         key = key_of(recorded)
-        if isinstance(recorded.event, log.MessagePosted):
+        if isinstance(recorded.event, kinds.MessagePosted):
             rows[key] = _posted(recorded, recorded.event)
         elif key in rows:
             rows[key] = evolve(rows[key], recorded)
@@ -69,19 +80,19 @@ def evolve(row: MessageRow, recorded: Recorded) -> MessageRow:
 
 def _change(row: MessageRow, recorded: Recorded) -> dict[str, Any]:
     match recorded.event:
-        case log.MessageEdited(content=content):
+        case kinds.MessageEdited(content=content):
             return {"content": content, "edited_at": recorded.at}
-        case log.MessageDeleted():
+        case kinds.MessageDeleted():
             return {"content": None, "deleted_at": recorded.at, "reactions": {}}
-        case log.ReactionAdded(emoji=emoji):
+        case kinds.ReactionAdded(emoji=emoji):
             return {"reactions": with_reaction(row.reactions, emoji, recorded.by)}
-        case log.ReactionRemoved(emoji=emoji):
+        case kinds.ReactionRemoved(emoji=emoji):
             return {"reactions": without_reaction(row.reactions, emoji, recorded.by)}
         case event:
-            return {"pinned": isinstance(event, log.MessagePinned)}
+            return {"pinned": isinstance(event, kinds.MessagePinned)}
 
 
-def _posted(recorded: Recorded, event: log.MessagePosted) -> MessageRow:
+def _posted(recorded: Recorded, event: kinds.MessagePosted) -> MessageRow:
     return MessageRow(
         room_of(recorded.stream),
         recorded.seq,
@@ -104,12 +115,13 @@ def row_of(record: Mapping[str, Any]) -> MessageRow:
 async def apply(connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]) -> None:
     """See `projections.projection.Apply`."""
     keys = dict.fromkeys(map(key_of, batch))
-    posted = {key_of(one): one.position for one in batch if isinstance(one.event, log.MessagePosted)}
+    posted = {key_of(one): one.position for one in batch if isinstance(one.event, kinds.MessagePosted)}
     said = {key_of(one): one.position for one in batch if isinstance(one.event, _WORDS)}
     rows = fold(await _load(connection, table, [key for key in keys if key not in posted]), batch)
-    if lost := keys.keys() - rows.keys():
-        message = f"there are events about messages that were never posted: {sorted(lost)[:3]}"
-        raise LookupError(message)
+    for room, number in keys.keys() - rows.keys():
+        log.error("message_missing", extra={"room": room, "number": number, "table": table})
+    if not rows:
+        return
     columns = [
         [
             " ".join(row.mentions) if name == "mentions" else _json(row) if name == "reactions" else value
@@ -137,24 +149,25 @@ def _json(row: MessageRow) -> str:
     return msgspec.json.encode(reactions).decode()
 
 
-_WORDS = log.MessagePosted | log.MessageEdited
+_WORDS = kinds.MessagePosted | kinds.MessageEdited
 PROJECTION = Projection(
     name="messages",
     version=2,
     topics=tuple(
         cls.TOPIC
         for cls in (
-            log.MessagePosted,
-            log.MessageEdited,
-            log.MessageDeleted,
-            log.ReactionAdded,
-            log.ReactionRemoved,
-            log.MessagePinned,
-            log.MessageUnpinned,
+            kinds.MessagePosted,
+            kinds.MessageEdited,
+            kinds.MessageDeleted,
+            kinds.ReactionAdded,
+            kinds.ReactionRemoved,
+            kinds.MessagePinned,
+            kinds.MessageUnpinned,
         )
     ),
     key=("room_id", "id"),
     apply=apply,
+    row_of=_row_of,
     forget="UPDATE {table} SET content = NULL WHERE user_id = ANY ($1::text[]) AND content IS NOT NULL",
     expire="""
         UPDATE {table} m SET content = NULL FROM open_keys k

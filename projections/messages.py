@@ -71,7 +71,7 @@ async def _as_of(
 ) -> dict[tuple[str, int], MessageRow]:
     """Return those of the rows that changed after `until` as they were then, without words where deleted since."""
     changed = {row.id: row for row in rows if row.changed_seq > until}
-    facts = await now.facts(room_stream(room), list(map(message_subject, changed)), until)
+    facts = await now.facts(PROJECTION, room_stream(room), list(map(message_subject, changed)), until)
     then = fold({}, facts)
     return {
         key: msgspec.structs.replace(row, content=None, deleted_at=changed[row.id].deleted_at, reactions={})

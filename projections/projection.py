@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from service.domain.events import ContentExpired, PersonErased, Recorded
+from service.domain.events import ContentExpired, PersonErased, Recorded, Unreadable
+from service.domain.streams import room_stream
 
 if TYPE_CHECKING:
     import asyncpg
@@ -30,6 +31,9 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     says how they are taken from `{table}`: in
     `forget` those of the people `$1`, who are erased, in `expire` what has expired in the rooms `$1`. Such columns have
     `STATISTICS 0`, since ANALYZE keeps samples elsewhere.
+
+    `heads` says that its rows have the heads of rooms, so that an event whose kind is not known counts too. `row_of`
+    returns the `key` of the row that an event is about, None where it is about none or that cannot be read.
     """
 
     name: str
@@ -41,6 +45,8 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     views: str = ""
     forget: str = ""
     expire: str = ""
+    heads: bool = False
+    row_of: Callable[[Recorded], tuple[str | int, ...] | None] | None = None
 
     @property
     def table(self) -> str:
@@ -58,16 +64,24 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
         silencing = {PersonErased.TOPIC: self.forget, ContentExpired.TOPIC: self.expire}
         return (*self.topics, *(topic for topic, statement in silencing.items() if statement))
 
+    def applies(self, recorded: Recorded) -> bool:
+        """Return whether an event is one of those that the rows are made of."""
+        if isinstance(recorded.event, Unreadable):
+            return self.heads and recorded.stream.startswith(room_stream(""))
+        return recorded.event.TOPIC in self.topics
+
     async def take(
         self, connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]
     ) -> None:
         """Bring a table from before a batch of the topics `followed` to after it."""
-        if events := [recorded for recorded in batch if recorded.event.TOPIC in self.topics]:
+        if events := [recorded for recorded in batch if self.applies(recorded)]:
             await self.apply(connection, table, events)
         # What is gone reads as null in the batch already, so where in it that was recorded does not matter.
-        if erased := [one.event.user for one in batch if isinstance(one.event, PersonErased)]:
+        erased = [one.event.user for one in batch if isinstance(one.event, PersonErased)]
+        if erased and self.forget:
             await connection.execute(self.forget.format(table=table), erased)
-        if expired := [one.event.room for one in batch if isinstance(one.event, ContentExpired)]:
+        expired = [one.event.room for one in batch if isinstance(one.event, ContentExpired)]
+        if expired and self.expire:
             await connection.execute(self.expire.format(table=table), expired)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from projections import rebuild
 from projections.projection import Projection
 from projections.runner import DEADLINE, Connect, Runner, Watch
-from service.log.mapper import Mapper
+from projections.spans import Changed
+from service.log.mapper import Damaged, Mapper
 from service.log.notify import listen
 from service.log.trouble import cutting, passes
 
@@ -27,30 +28,44 @@ class Projector:
         projections: Iterable[Projection],
         interval: float,
         watch: Watch | None = None,
+        changed: Changed | None = None,
     ) -> None:
         self._connect = connect
         self._mapper = mapper
         self._interval = interval
+        self._changed = changed
         self.runners = [
-            Runner(connect, mapper, projection, interval, watch=watch) for projection in projections
+            Runner(connect, mapper, projection, interval, watch=watch, changed=changed)
+            for projection in projections
         ]
+
+    @property
+    def damaged(self) -> Damaged:
+        """What was met that cannot be read."""
+        return self._mapper.damaged
 
     async def run(self) -> None:
         """Follow until cancelled, or until each projection has met an event that it does not understand."""
         projections = [runner.projection for runner in self.runners]
         async with asyncio.TaskGroup() as group:
             mending = group.create_task(
-                mend(self._connect, self._mapper, projections, self._interval), name="mend"
+                mend(self._connect, self._mapper, projections, self._interval, self._changed), name="mend"
             )
             await run_each(self.runners, self._connect)
             mending.cancel()
 
 
-async def mend(connect: Connect, mapper: Mapper, projections: Sequence[Projection], interval: float) -> None:
+async def mend(
+    connect: Connect,
+    mapper: Mapper,
+    projections: Sequence[Projection],
+    interval: float,
+    changed: Changed | None = None,
+) -> None:
     """Fill tables anew whenever that is asked for (`rebuild.again`), one after the other, until cancelled."""
     while True:
         try:
-            await _mend_asked(connect, mapper, projections, interval)
+            await _mend_asked(connect, mapper, projections, interval, changed)
         except Exception as error:
             if not passes(error):  # else the runners, who meet the same, say so
                 log.exception("mending_failed")
@@ -58,7 +73,11 @@ async def mend(connect: Connect, mapper: Mapper, projections: Sequence[Projectio
 
 
 async def _mend_asked(
-    connect: Connect, mapper: Mapper, projections: Sequence[Projection], interval: float
+    connect: Connect,
+    mapper: Mapper,
+    projections: Sequence[Projection],
+    interval: float,
+    changed: Changed | None,
 ) -> None:
     connection = await connect()
     try:
@@ -67,7 +86,8 @@ async def _mend_asked(
     finally:
         connection.terminate()
     for projection in wanted:
-        await Runner(connect, mapper, projection, interval, rebuild.again(projection)).run()
+        table = rebuild.again(projection)
+        await Runner(connect, mapper, projection, interval, table, changed=changed).run()
 
 
 async def run_each(runners: Sequence[Runner], connect: Connect) -> None:

@@ -50,9 +50,9 @@ def _evolve(row: RoomRow | None, recorded: Recorded) -> RoomRow:
     if isinstance(event, RoomOpened):
         room = room_of(recorded.stream)
         return RoomRow(room, event.name, event.visibility, recorded.at, recorded.by, seq)
-    if row is None:
-        message = f"at position {recorded.position}, {event.TOPIC} is in a room that was never opened"
-        raise LookupError(message)
+    if row is None:  # its opening was taken away: it is shown as one whose opening cannot be read
+        room = room_of(recorded.stream)
+        row = RoomRow(room, room, "private", recorded.at, recorded.by, seq)
     return msgspec.structs.replace(row, head=seq, **_change(recorded))
 
 
@@ -98,6 +98,8 @@ PROJECTION = Projection(
     topics=tuple(topic for topic in EVENTS if topic.startswith("room.")),
     key=("room_id",),
     apply=ROWS.apply,
+    heads=True,
+    row_of=_key_of,
     forget="""
         UPDATE {table} r SET topic = NULL FROM stored_events e
         WHERE e.notification_id = r.topic_position AND e.recorded_by = ANY ($1::text[]) AND r.topic IS NOT NULL

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from projections import rebuild
 from projections.projection import Projection, relation
-from projections.spans import ENDLESS, Span, events, next_span, tracked
+from projections.spans import ENDLESS, Changed, Span, events, next_span, tracked
 from service.domain.events import Recorded
 from service.log.mapper import Mapper, UnknownTopic
 from service.log.trouble import cutting, passes
@@ -50,8 +50,10 @@ class Overtaken(Exception):
 class Runner:
     """Keeps one projection's table level with the log, or fills one that takes its place (`table`, see `rebuild`).
 
-    `connect` opens an asyncpg connection, `interval` is the seconds between looks at the log without any news. For
-    metrics: `position` and `head` as last seen (0 before), `leading`, `stopped`, the topic that ended it, if any,
+    `connect` opens an asyncpg connection, `interval` is the seconds between looks at the log without any news.
+    `changed` tells a topic that was damaged from one of a newer version (`projections.spans`).
+
+    For metrics: `position` and `head` as last seen (0 before), `leading`, `stopped`, the topic that ended it, if any,
     `applied` events, `batches` (seconds of each) and `failures`.
     """
 
@@ -63,6 +65,7 @@ class Runner:
         interval: float,
         table: str | None = None,
         watch: Watch | None = None,
+        changed: Changed | None = None,
     ) -> None:
         self.projection = projection
         self._name = table or projection.table
@@ -76,6 +79,7 @@ class Runner:
         self.failures = 0
         self._connect = connect
         self._watch = watch
+        self._changed = changed
         self._mapper = mapper
         self._interval = interval
         self._pause = FIRST_PAUSE
@@ -176,7 +180,9 @@ class Runner:
                 async with connection.transaction():
                     # What takes another's place never overtakes it, so that the two can be compared.
                     last = ENDLESS if self._live is None else await tracked(connection, self._live)
-                    span = await next_span(connection, self.projection.followed, self.position, last)
+                    span = await next_span(
+                        connection, self.projection.followed, self.position, last, self._changed
+                    )
                     if span.upto > span.after:
                         taken = await self._take(connection, span, allow)
             except Overtaken:

@@ -15,7 +15,7 @@ from databases import Database
 from databases.core import Connection
 
 from projections.projection import Projection
-from service.domain.events import Recorded
+from service.domain.events import EVENTS, Recorded
 from service.domain.streams import stream_id
 from service.errors import ProjectionBehind
 from service.log.mapper import ROW, ROWS, Mapper
@@ -52,12 +52,14 @@ class Snapshot:
         query = _TAIL + f"WHERE {where} ORDER BY e.notification_id"
         return await self.fetch(query, after=after, most=MAX_BEHIND, **values)
 
-    async def facts(self, stream: str, subjects: list[str], until: int) -> list[Recorded]:
-        """Return the events of a stream about some subjects up to the seq `until`, by seq."""
+    async def facts(
+        self, projection: Projection, stream: str, subjects: list[str], until: int
+    ) -> list[Recorded]:
+        """Return a projection's events of a stream about some subjects up to the seq `until`, by seq."""
         if not subjects:
             return []
         rows = await self.fetch(_FACTS, stream=stream_id(stream), subjects=subjects, until=until)
-        return list(map(self._mapper.to_recorded, rows))
+        return [one for one in map(self._mapper.read, rows) if projection.applies(one)]
 
     def lacking(
         self, tail: list[Row], projection: Projection, *, sealed: Collection[str] = ()
@@ -67,11 +69,13 @@ class Snapshot:
         The words in events of the topics `sealed` are not opened and read as None, which is much the cheaper.
         """
         position = self.positions[projection.table]
-        return [
-            self._mapper.to_recorded({**row, "wrapped": None} if row["topic"] in sealed else row)
+        read = (
+            self._mapper.read({**row, "wrapped": None} if row["topic"] in sealed else row)
             for row in tail
-            if row["notification_id"] > position and row["topic"] in projection.topics
-        ]
+            if row["notification_id"] > position
+            and (row["topic"] in projection.topics or row["topic"] not in EVENTS)
+        )
+        return [recorded for recorded in read if projection.applies(recorded)]
 
 
 @asynccontextmanager

@@ -109,10 +109,12 @@ def _print(
     keep_memory_steady()
 
     async def run() -> None:
+        mapper = Mapper(KeyRing(settings.key_encryption_key))
         async with pool(settings) as database:
             async with database.acquire() as connection:
                 await record(connection, reading, settings)
-            async for piece in await read(database, Mapper(KeyRing(settings.key_encryption_key))):
+                await mapper.keys.prove(connection)
+            async for piece in await read(database, mapper):
                 sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
 

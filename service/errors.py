@@ -313,6 +313,12 @@ class NotReady(Unavailable):
     sentence = "The log cannot be reached yet; come back."
 
 
+class KeyUnreadable(Unavailable):
+    """The key that a person's words are sealed with is damaged, until an operator restores it."""
+
+    sentence = "What you write cannot be stored, since your key on this server is damaged. Ask its operator."
+
+
 class ProviderAway(Unavailable):
     """The identity provider does not answer, or not as it should; which of them is in the log."""
 

@@ -62,9 +62,6 @@ if TYPE_CHECKING:
 PURGE_EVERY = 3600.0
 """Seconds between two rounds of forgetting old refs."""
 
-CLOCK_EVERY = 60.0
-"""Seconds between two questions for the database's time."""
-
 
 @asynccontextmanager
 async def node(
@@ -91,7 +88,9 @@ async def node(
         people = People(reader)
         clock = Clock(database, settings.database_timeout)
         hub = Hub(reader, people, ENCODERS, JOINING, Straight(), clock.now)
-        relay = await stack.enter_async_context(parts.relay(settings, bus or InProcessBus()))
+        relay = await stack.enter_async_context(
+            parts.relay(settings, bus or InProcessBus(), readiness, clock)
+        )
         hub.on_follow, hub.on_unfollow = relay.follow, relay.unfollow
         sessions = Sessions(settings.max_connections)
         telling = Telling(sessions, hub)
@@ -133,6 +132,7 @@ async def node(
             hub=hub,
             relay=relay,
             lag=lag,
+            damaged=mapper.damaged,
         )
         lease.fenced, lease.renewed = attendance.fenced, presence.trust
         stack.push_async_callback(hub.close)
@@ -141,6 +141,7 @@ async def node(
         services = Services(
             settings=settings,
             readiness=readiness,
+            probe=await stack.enter_async_context(parts.probe(settings)),
             relay=relay,
             chat=chat,
             markers=markers,
@@ -192,7 +193,7 @@ async def node(
                 typing=typing.run,
                 rate=SharedRate(rate, relay).run,
                 tokens=sessions.run,
-                clock=lambda: readiness.then(lambda: supervise.every(CLOCK_EVERY, clock.ask)),
+                clock=lambda: readiness.then(clock.run),
                 pulse=pulse.run,
                 lag=lambda: readiness.then(lambda: supervise.every(LAG_EVERY, lag.look)),
                 expire=lambda: readiness.then(

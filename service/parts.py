@@ -5,13 +5,14 @@ The rule: each is made from the settings alone or from what it is given, and who
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import asyncpg
 from databases import Database
 
+from service.errors import Unavailable
 from service.live.bus import InProcessBackend, InProcessBus, Missed
 from service.live.envelope import Envelope, channel_prefix
 from service.live.hub import Hub
@@ -19,8 +20,11 @@ from service.live.relay import Relay
 from service.live.relay_backend import RelayBackend
 from service.log.append import Appender
 from service.log.batch import Batch
+from service.log.clock import Clock
 from service.log.mapper import Mapper
 from service.log.pool import Pool
+from service.log.probe import Probe
+from service.log.readiness import Readiness
 from service.settings import PUBLISHED, SHARED, Settings
 from service.wire.auth import Tokens
 from service.wire.keys import PublishedKeys, SharedSecret
@@ -54,7 +58,9 @@ async def read_models(settings: Settings) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def relay(settings: Settings, bus: InProcessBus) -> AsyncIterator[Relay]:
+async def relay(
+    settings: Settings, bus: InProcessBus, readiness: Readiness, clock: Clock
+) -> AsyncIterator[Relay]:
     """Give the bus to the other nodes: Redis where it is set, else what the nodes of this process share."""
 
     def backend(missed: Missed) -> InProcessBackend | RelayBackend:
@@ -63,7 +69,17 @@ async def relay(settings: Settings, bus: InProcessBus) -> AsyncIterator[Relay]:
         prefix = channel_prefix(settings.bus_key)
         return RelayBackend(settings.redis_url, settings.redis_timeout, prefix, missed)
 
-    async with Relay(backend, Envelope(settings.bus_key, uuid4())) as relay:
+    if readiness.ready:
+        with suppress(Unavailable):  # `clock.run` asks again
+            await clock.ask()
+    readiness.on_renewed = clock.forget
+    envelope = Envelope(
+        settings.bus_key,
+        uuid4(),
+        epoch=lambda: readiness.epoch if clock.asked else "",
+        now=clock.microseconds,
+    )
+    async with Relay(backend, envelope, doubt_clock=clock.doubt) as relay:
         yield relay
 
 
@@ -80,6 +96,16 @@ async def traced(settings: Settings) -> AsyncIterator["Traces | None"]:
         yield traces
     finally:
         await traces.close()
+
+
+@asynccontextmanager
+async def probe(settings: Settings) -> AsyncIterator[Probe]:
+    """Give what asks the log whether it answers, over a connection of its own."""
+    made = Probe(connecting(settings))
+    try:
+        yield made
+    finally:
+        await made.close()
 
 
 def connecting(settings: Settings, **options: Any) -> Callable[[], Any]:

@@ -9,9 +9,10 @@ from projections import PROJECTIONS, check
 from projections.projector import Projector
 from projections.runner import Watch
 from service import console, logs, supervise
+from service.audit import seals
 from service.audit.sealer import Sealer
 from service.log.keys import KeyRing
-from service.log.mapper import Mapper
+from service.log.mapper import Mapper, UnknownTopic
 from service.metrics.endpoint import aside
 from service.metrics.exposition import Exposition
 from service.metrics.process import Pulse
@@ -38,7 +39,10 @@ def run_projector(settings: Settings, only: str | None) -> int:
 
 async def _watched(settings: Settings, following: Projector, sealing: Sealer | None) -> None:
     """Project, with the metrics aside where that is set."""
-    pulse, numbers = Pulse(settings.node), ProjectorMetrics(runners=following.runners, sealer=sealing)
+    pulse, numbers = (
+        Pulse(settings.node),
+        ProjectorMetrics(runners=following.runners, sealer=sealing, damaged=following.damaged),
+    )
     exposition = Exposition(pulse.write, numbers.write)
     with pulse.watching_gc():
         async with aside(settings, exposition, http_class()), supervise.background(pulse=pulse.run):
@@ -63,20 +67,32 @@ def run_project_status(settings: Settings, names: Sequence[str]) -> int:
 
 
 def run_project_verify(settings: Settings, names: Sequence[str]) -> int:
-    """`onrecord project verify`: a JSON line per projection; 1 where a read model differs from the log."""
+    """`onrecord project verify`: a JSON line per projection; 1 where one differs, or an event is unreadable."""
 
     async def run() -> bool:
         mapper = Mapper(KeyRing(settings.key_encryption_key))
         connection = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
         try:
-            results = [await check.verify(connection, mapper, projection) for projection in _chosen(names)]
+            results = [
+                await check.verify(connection, mapper, projection, seals.changed)
+                for projection in _chosen(names)
+            ]
         finally:
             await connection.close()
         for line in results:
             console.print_json(line)
-        return all(line["equal"] for line in results)
+        for position, reason in sorted(
+            {(one["position"], one["reason"]) for line in results for one in line["unreadable"]}
+        ):
+            console.say(f"The event at position {position} is unreadable: {reason}.")
+        return all(line["equal"] and not line["unreadable"] for line in results)
 
-    return 0 if console.run(run()) else 1
+    try:
+        return 0 if console.run(run()) else 1
+    except UnknownTopic as topic:
+        return console.say(
+            f"The log holds {topic}, an event of a newer version: run that version's `project verify`."
+        )
 
 
 async def project(following: Projector, sealing: Sealer | None) -> None:
@@ -96,6 +112,7 @@ def projector(settings: Settings, only: str | None = None, watch: Watch | None =
         _chosen([only] if only else []),
         settings.catchup_interval,
         watch,
+        seals.changed,
     )
 
 

@@ -114,6 +114,7 @@ def run_prove(settings: Settings, room: str, seq: int, *, reveal: bool) -> int:
             await record(connection, reading, settings)
             keys = await seal_keys.load(connection, settings.key_encryption_key)
             mapper = Mapper(KeyRing(settings.key_encryption_key))
+            await mapper.keys.prove(connection)
             proof = await prove(connection, keys, mapper, room, seq, reveal=reveal)
         return _print(msgspec.json.format(msgspec.json.encode(proof)).decode() + "\n")
 
@@ -140,6 +141,7 @@ def run_export(settings: Settings, scope: Scope, place: Path) -> int:
             await record(connection, _reading(scope), settings)
             keys = await seal_keys.load(connection, settings.key_encryption_key)
             mapper = Mapper(KeyRing(settings.key_encryption_key))
+            await mapper.keys.prove(connection)
             count = await export(connection, keys, mapper, scope, place, _progress())
         return _print(f"exported {count} events to {place}\n")
 

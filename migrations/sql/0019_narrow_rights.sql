@@ -219,6 +219,8 @@ GRANT INSERT, DELETE ON holds TO onrecord_definer;
 
 REVOKE INSERT ON stored_events FROM onrecord_node;
 REVOKE ALL ON SEQUENCE stored_events_notification_id_seq FROM onrecord_node;
+-- Who checks the record holds its positions against the sequence. SELECT shows the last number and takes none.
+GRANT SELECT ON SEQUENCE stored_events_notification_id_seq TO onrecord_node, onrecord_projector;
 REVOKE ALL ON refs FROM onrecord_node;
 GRANT SELECT ON log_end TO onrecord_node, onrecord_projector;
 

@@ -36,7 +36,7 @@ PAGE = 200
 class Then(msgspec.Struct, frozen=True):
     """A room at a moment: everything up to `position`; `at` is the time by which bans and mutes are judged.
 
-    `settings` is None where it was not there.
+    `settings` is None where it was not there. `unreadable` are the seqs of facts whose state cannot be decoded.
     """
 
     position: int
@@ -44,6 +44,7 @@ class Then(msgspec.Struct, frozen=True):
     state: RoomState
     settings: SettingsThen | None
     standings: dict[str, Standing]
+    unreadable: tuple[int, ...]
 
 
 class AsOf:
@@ -67,7 +68,7 @@ class AsOf:
         people = then.standings.values()
         document = RoomThen(
             room_id=room,
-            **msgspec.structs.asdict(await self.standpoint(then.state)),
+            **msgspec.structs.asdict(await self.standpoint(then)),
             opened_at=timestamp(opened.at),
             opened_by=opened.by,
             settings=then.settings,
@@ -92,8 +93,8 @@ class AsOf:
         was, is_now = before.settings, after.settings
         document = RoomChanges(
             room_id=room,
-            from_=await self.standpoint(before.state),
-            to=await self.standpoint(after.state),
+            from_=await self.standpoint(before),
+            to=await self.standpoint(after),
             settings=SettingsChange(before=was, after=is_now) if was != is_now else None,
             people=_people(before.standings, after.standings),
             messages=[],
@@ -115,7 +116,8 @@ class AsOf:
         people = await self._past.all_of([person_stream(user) for user in users], position)
         readers = await self._past.last_of([reader_stream(room, user) for user in users], position)
         standings = shown.standings(state, shown.crowd(people, readers), at)
-        return Then(position, at, state, settings, standings)
+        unreadable = tuple(fact.seq for fact in facts if fact.undecoded)
+        return Then(position, at, state, settings, standings, unreadable)
 
     async def _resolved(self, room: str, moment: Moment) -> tuple[int, datetime]:
         """Return the position and the time of a moment; a seq that is still to come means now."""
@@ -125,10 +127,12 @@ class AsOf:
             return event.position, event.at
         return await self._past.position(), await self._past.now()
 
-    async def standpoint(self, state: RoomState) -> Standpoint:
-        """Return the last event of a room as of its state."""
+    async def standpoint(self, then: Then) -> Standpoint:
+        """Return the last event of a room at a moment."""
+        state = then.state
         last = await self._past.event(room_stream(state.room), state.head)
-        return Standpoint(seq=state.head, at=timestamp(last.at) if last else None)
+        at = timestamp(last.at) if last else None
+        return Standpoint(seq=state.head, at=at, unreadable=then.unreadable)
 
     async def _messages(self, state: RoomState) -> AsyncIterator[list[MessageThen]]:
         numbers = [0]

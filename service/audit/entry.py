@@ -6,6 +6,7 @@
     words                                                    text and salt of each personal field, while its key lives
     fields                                                   the event to be read: the state with its words, or null
     path                                                     the hashes from its leaf to the root (RFC 9162)
+    unreadable                                               why words, or the state, cannot be read, where that is so
 
 The rule: everything here can be worked out from the leaf's bytes and the words' commitments, so nothing has to be
 believed. `service.audit.offline` does so, and needs no key.
@@ -27,6 +28,19 @@ Words = Mapping[str, tuple[bytes, str]]
 def closed(leaf: Leaf, index: int, path: Sequence[bytes] | None) -> dict[str, Any]:
     """Return an event that keeps to itself what it says."""
     return {**_head(leaf, index), "stateSha256": leaf.state.hex(), **_path(path)}
+
+
+def shown(
+    leaf: Leaf,
+    index: int,
+    path: Sequence[bytes] | None,
+    state: bytes,
+    revealed: tuple[Words | None, str | None],
+) -> dict[str, Any]:
+    """Return an event with all that can be read of it (`Mapper.revealed`), and why that is not all."""
+    words, unreadable = revealed
+    document = closed(leaf, index, path) if words is None else opened(leaf, index, path, state, words)
+    return document if unreadable is None else {**document, "unreadable": unreadable}
 
 
 def opened(

@@ -54,7 +54,7 @@ async def erasures(database: Any, mapper: Mapper, deadline: float) -> list[Recor
     people = await patiently(lambda: database.fetch(_PEOPLE), deadline)
     streams = [stream_id(person_stream(row["person"])) for row in people]
     rows = await patiently(lambda: database.fetch(_ERASURES, streams, PersonErased.TOPIC), deadline)
-    return [mapper.to_recorded(row) for row in rows]
+    return [mapper.read(row) for row in rows]
 
 
 _ERASE = "SELECT * FROM erase_person($1, $2, $3)"

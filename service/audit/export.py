@@ -202,8 +202,8 @@ async def _events(
         lines = []
         for row, place in zip(rows, places, strict=True):
             path = await paths.of(place.number) if paths else None
-            shown = leaf.of_row(row, leaf.digest(row["stored"]))
-            lines.append(_json(entry.opened(shown, place.number, path, row["stored"], mapper.reveal(row))))
+            of = leaf.of_row(row, leaf.digest(row["stored"]))
+            lines.append(_json(entry.shown(of, place.number, path, row["stored"], mapper.revealed(row))))
         yield _Written(lines, [place.hash for place in places], rows[-1]["position"])
 
 

@@ -42,7 +42,7 @@ async def in_force(database: Any, mapper: Mapper, deadline: float) -> list[Hold]
         Unavailable: the database cannot be reached.
     """
     rows = await patiently(lambda: database.fetch(_LAST_OF_EACH, stream_id(HOLDS)), deadline)
-    last = [mapper.to_recorded(row) for row in rows]
+    last = [mapper.read(row) for row in rows]
     return [
         Hold(one.event.held, one.position, one.at, one.by, one.event.ground)
         for one in last

@@ -70,10 +70,15 @@ def encode(leaf: Leaf) -> bytes:
 
 def of_row(row: Mapping[str, Any], state: bytes) -> Leaf:
     """Return the leaf of a row with `COLUMNS`, whose state's SHA-256 is `state`."""
-    at = int.from_bytes(row["at"], "big", signed=True) + _POSTGRES_EPOCH
+    at = microseconds(row["at"])
     return Leaf(
         row["position"], row["stream"], row["seq"], row["topic"], row["subject"], at, row["by"], state
     )
+
+
+def microseconds(at: bytes) -> int:
+    """Return a time of `COLUMNS` as a leaf has it."""
+    return int.from_bytes(at, "big", signed=True) + _POSTGRES_EPOCH
 
 
 def derived(row: Mapping[str, Any]) -> bool:

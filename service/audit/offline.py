@@ -268,7 +268,9 @@ EVENT = {"index", "position", "stream", "seq", "topic", "subject", "at", "by"}
 def check_event(event: dict[str, Any], tree: Tree) -> bytes:
     """Check that an event shown is what its stored bytes say; return its leaf hash. A path, if any, is checked too."""
     hidden = "stateSha256" in event
-    if event.keys() - {"path"} != EVENT | ({"stateSha256"} if hidden else {"state", "words", "fields"}):
+    if event.keys() - {"path", "unreadable"} != EVENT | (
+        {"stateSha256"} if hidden else {"state", "words", "fields"}
+    ):
         raise Bad(f"the fields of an event are {sorted(event)}")
     state = bytes.fromhex(event["stateSha256"]) if hidden else check_words(event)
     if type(event["index"]) is not int or len(state) != 32:

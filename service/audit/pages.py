@@ -43,7 +43,8 @@ def _about(checkpoint: Checkpoint, count: int, names: list[str]) -> Iterator[str
     yield f"<p>{count} events, out of {checkpoint.size} that were sealed in the record "
     yield f"<code>{escape(checkpoint.origin)}</code> up to position {checkpoint.position}.</p>\n"
     yield "<p>What is to be read here was made from <code>events.ndjson</code>. To check all of it, run "
-    yield "<code>onrecord-verify</code> on this directory. “(erased)” stands for words whose key was destroyed.</p>\n"
+    yield "<code>onrecord-verify</code> on this directory. “(erased)” stands for words whose key was destroyed, "
+    yield "“(unreadable)” for what is damaged.</p>\n"
     yield "<ol>\n"
     for name in names:
         yield f'<li><a href="{name}">{name}</a></li>\n'
@@ -63,14 +64,14 @@ def _row(event: dict[str, Any]) -> str:
 
 
 def _what(event: dict[str, Any]) -> str:
-    """Return the kind of event and its fields; of personal ones that are gone it says so."""
-    personal = msgspec.json.decode(event["state"])
-    shown = []
-    for name, value in event["fields"].items():
-        erased = value is None and personal[name] is not None
-        text = (
-            "(erased)" if erased else value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        )
+    """Return the kind of event and its fields; of those that are gone or cannot be read it says so."""
+    unreadable = event.get("unreadable")
+    personal = msgspec.json.decode(event.get("state", "{}"))
+    shown = [] if unreadable is None else [f"<dt>(unreadable)</dt><dd>{escape(unreadable)}</dd>"]
+    for name, value in event.get("fields", {}).items():
+        gone = value is None and personal[name] is not None
+        missing = "(erased)" if unreadable is None else "(unreadable)"
+        text = missing if gone else value if isinstance(value, str) else msgspec.json.encode(value).decode()
         shown.append(f'<dt>{escape(name)}</dt><dd dir="auto">{escape(text)}</dd>')
     kind = event["topic"].split(".")[1:2] or [event["topic"]]
     return f"<b>{escape(kind[0])}</b><dl>{''.join(shown)}</dl>"

@@ -43,7 +43,7 @@ class PersonViews:
         return PersonView(
             user_id=user,
             room_id=room,
-            **msgspec.structs.asdict(await self._rooms.standpoint(then.state)),
+            **msgspec.structs.asdict(await self._rooms.standpoint(then)),
             visible=_visible(then, user),
             readable=_readable(then, user),
             standing=then.standings.get(user),

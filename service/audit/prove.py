@@ -45,12 +45,12 @@ async def prove(
     if newest is None or newest.checkpoint.size <= index:
         raise seals.NotSealed(f"The event at position {row['position']} is not sealed yet.")
     path = await seals.path(connection, inclusion(index, newest.checkpoint.size))
-    shown = leaf.of_row(row, leaf.digest(row["stored"]))
+    of = leaf.of_row(row, leaf.digest(row["stored"]))
     return {
         "format": FORMAT,
-        "event": entry.opened(shown, index, path, row["stored"], mapper.reveal(row))
+        "event": entry.shown(of, index, path, row["stored"], mapper.revealed(row))
         if reveal
-        else entry.closed(shown, index, path),
+        else entry.closed(of, index, path),
         "checkpoint": newest.note,
         "keys": public(keys),
     }

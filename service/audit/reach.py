@@ -24,7 +24,7 @@ from service.domain.events import MessageEdited, MessagePosted
 from service.domain.retention import earlier, over_until
 from service.domain.streams import room_of, room_stream, stream_id
 from service.errors import AccountErased
-from service.log.mapper import Mapper
+from service.log.mapper import NOT_DECODED, Mapper
 from service.log.trouble import patiently
 
 SPAN = 20_000
@@ -168,12 +168,15 @@ class _Reach:
             key = await self._mapper.keys.of_person(row["person"], self._database, self._scope(row))
         except AccountErased:
             return None
+        except InvalidTag:
+            self.damaged.add(row["key_id"])  # nothing can be carried to it, so the old one stays
+            return None
         try:
             before = msgspec.json.decode(row["pending"]).get(str(key.key_id))
             if before is not None and self._mapper.are_same(row, key, before):
                 return None
             words = self._mapper.carried(row, key)
-        except InvalidTag:
+        except (InvalidTag, *NOT_DECODED):
             advice = "its key is left as it is; run `onrecord audit verify`"
             log.error("words_damaged", extra={"position": row["position"], "advice": advice})  # noqa: TRY400 - no fault of the code
             self.damaged.add(row["key_id"])
@@ -191,6 +194,9 @@ class _Reach:
             await self._mapper.keys.of_person(person, self._database, NEXT)  # also where nothing went to it
         except AccountErased:
             return "gone", person
+        except InvalidTag:
+            self.damaged.add(key)
+            return "damaged", person
         rows = await self._fetch(_REPLACE, key, self._by)
         self._mapper.keys.forget(person)
         return rows[0]["outcome"], person

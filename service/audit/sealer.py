@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from struct import error as NumberTooLarge  # noqa: N812 - what it says
 from typing import TYPE_CHECKING, Any
 
 from service.audit import leaf, seal_keys, seals
@@ -42,7 +43,7 @@ log = logging.getLogger("onrecord.seal")
 
 
 class SealsBroken(Exception):
-    """The stored tree is not the one that was signed last."""
+    """The stored tree is not the one that was signed last, or the log holds a row that cannot be sealed."""
 
 
 class Sealer:
@@ -129,7 +130,7 @@ class Sealer:
         if not rows:
             return after
         first = edge.size
-        hashes = [leaf_hash(leaf.encode(leaf.of_row(row, row["digest"]))) for row in rows]
+        hashes = [_hash(row) for row in rows]
         nodes = edge.extend(hashes)
         positions = [row["position"] for row in rows]
         async with connection.transaction():
@@ -142,6 +143,19 @@ class Sealer:
 
     def _on_news(self, *_about: object) -> None:
         self._wake.set()
+
+
+def _hash(row: Any) -> bytes:
+    """Return the leaf hash of a row.
+
+    Raises:
+        SealsBroken: no leaf holds such a time, so `chat_append` has not made the row.
+    """
+    try:
+        return leaf_hash(leaf.encode(leaf.of_row(row, row["digest"])))
+    except NumberTooLarge as problem:
+        words = f"the event at position {row['position']} has a time that no clock shows"
+        raise SealsBroken(words) from problem
 
 
 def _checkpoint(signer: SigningKey, edge: Frontier, position: int) -> str:

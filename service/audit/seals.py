@@ -4,8 +4,9 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from service.audit import leaf
 from service.audit.checkpoint import Checkpoint
-from service.audit.merkle import EMPTY, STRIDE, Frontier, Span, inclusion, pieces, subtree
+from service.audit.merkle import EMPTY, STRIDE, Frontier, Span, inclusion, leaf_hash, pieces, subtree
 from service.audit.notes import opened
 from service.audit.seal_keys import SealKey
 
@@ -82,6 +83,16 @@ class Places:
         self._first, self._positions, self._hashes = row or (0, [], b"")
 
 
+async def changed(connection: "asyncpg.Connection[Any]", position: int) -> bool:
+    """Return whether the event at a position is not the one that was sealed; false where it is not sealed."""
+    row = await connection.fetchrow(_STORED, position)
+    try:
+        place = await Places(connection).of(position)
+    except NotSealed:
+        return False
+    return row is None or leaf_hash(leaf.encode(leaf.of_row(row, leaf.digest(row["state"])))) != place.hash
+
+
 async def frontier(connection: "asyncpg.Connection[Any]", size: int) -> Frontier:
     """Return the right edge of the tree of `size` leaves, from what is stored."""
     edge = Frontier()
@@ -144,6 +155,7 @@ _SEAL_OF = """
     SELECT first, positions, hashes FROM seals WHERE positions[array_upper(positions, 1)] >= $1
     ORDER BY positions[array_upper(positions, 1)] LIMIT 1
 """
+_STORED = f"SELECT {leaf.COLUMNS}, state FROM stored_events WHERE notification_id = $1"  # noqa: S608 - constants
 _NODES = """
     SELECT n.level, n.number, n.hash
     FROM unnest($1::smallint[], $2::bigint[]) AS wanted (level, number) JOIN seal_nodes n USING (level, number)

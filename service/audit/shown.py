@@ -32,11 +32,12 @@ from service.protocol.past import MessageThen, ReactionThen, SettingsThen, Stand
 class Crowd(msgspec.Struct, frozen=True):
     """What is known of people beside a room's own state: what they were called, and how far they had read.
 
-    `nameless` are those who were called something that has been erased since.
+    `nameless` are those who were called something that has been erased since, `illegible` those whose name is damaged.
     """
 
     names: Mapping[str, str | None]
     nameless: frozenset[str]
+    illegible: frozenset[str]
     markers: Mapping[str, Recorded]
 
 
@@ -56,7 +57,8 @@ def crowd(people: Iterable[Recorded], readers: Iterable[Recorded]) -> Crowd:
             named[user] = recorded
     markers = {one.event.user: one for one in readers if isinstance(one.event, ReadMarkerMoved)}
     nameless = frozenset(user for user, last in named.items() if last.erased)
-    return Crowd({user: state.name for user, state in states.items()}, nameless, markers)
+    illegible = frozenset(user for user, last in named.items() if last.damage is not None)
+    return Crowd({user: state.name for user, state in states.items()}, nameless, illegible, markers)
 
 
 def known_in(state: RoomState) -> list[str]:
@@ -72,6 +74,7 @@ def settings(state: RoomState, facts: Iterable[Recorded]) -> SettingsThen:
         visibility=state.visibility,
         topic=state.topic,
         topic_erased=bool(topics) and topics[-1].erased,
+        topic_unreadable=bool(topics) and topics[-1].damage is not None,
         archived=state.archived,
         retention=state.retention,
     )
@@ -83,7 +86,13 @@ def standings(state: RoomState, others: Crowd, at: datetime) -> dict[str, Standi
     return {
         user: standing
         for user, standing in found.items()
-        if standing != Standing(user_id=user, name=standing.name, name_erased=standing.name_erased)
+        if standing
+        != Standing(
+            user_id=user,
+            name=standing.name,
+            name_erased=standing.name_erased,
+            name_unreadable=standing.name_unreadable,
+        )
     }
 
 
@@ -94,6 +103,7 @@ def _standing(state: RoomState, user: str, others: Crowd, at: datetime) -> Stand
         user_id=user,
         name=others.names.get(user),
         name_erased=user in others.nameless,
+        name_unreadable=user in others.illegible,
         role=member.role if member else None,
         since=member.since if member else None,
         left=state.left.get(user),
@@ -109,17 +119,21 @@ def _standing(state: RoomState, user: str, others: Crowd, at: datetime) -> Stand
 
 def messages(facts: Iterable[Recorded], pinned: frozenset[int]) -> list[MessageThen]:
     """Return messages as they read after the last of these facts, all of them about messages; by number."""
-    by_message = sorted(facts, key=lambda recorded: (message.number_of(recorded) or 0, recorded.seq))
-    return [
+    numbered = [fact for fact in facts if message.number_of(fact) is not None]
+    by_message = sorted(numbered, key=lambda recorded: (message.number_of(recorded) or 0, recorded.seq))
+    found = (
         _message(number, list(own), pinned=number in pinned)
         for number, own in groupby(by_message, key=lambda recorded: message.number_of(recorded) or 0)
-    ]
+    )
+    return [one for one in found if one is not None]
 
 
-def _message(number: int, facts: list[Recorded], *, pinned: bool) -> MessageThen:
+def _message(number: int, facts: list[Recorded], *, pinned: bool) -> MessageThen | None:
+    """Return a message; None where no fact says that it was posted, as where its row was damaged."""
     state = reduce(message.evolve, facts, MessageState())
     posted, said = facts[0], [one for one in facts if isinstance(one.event, MessagePosted | MessageEdited)]
-    assert isinstance(posted.event, MessagePosted)  # noqa: S101 - nothing is about a message before it is there
+    if not isinstance(posted.event, MessagePosted):
+        return None
     return MessageThen(
         message_id=number,
         user_id=posted.event.author,
@@ -134,6 +148,7 @@ def _message(number: int, facts: list[Recorded], *, pinned: bool) -> MessageThen
         ),
         pinned=pinned,
         erased=said[-1].erased and not state.deleted,
+        unreadable=said[-1].damage is not None and not state.deleted,
     )
 
 

@@ -3,8 +3,9 @@
 Nothing in the database is believed but what a key of this installation has signed, and an older checkpoint that was
 kept elsewhere (`against`) is not in the database at all. The log is read once, in one snapshot and in constant memory.
 
-Seals say that nothing was changed since, not that it came in by the right way: whoever owns the tables can put an event
-at the end of the log before it is sealed. So the numbers and times of every stream are looked at too, sealed or not.
+Seals say that nothing was changed since, not that it came in by the right way: the owner of the tables can put an event
+at the end of the log before it is sealed. So positions, times and the numbers of every stream are checked over all of
+the log, sealed or not (`service.audit.order`).
 
 The rule: the answer to the first thing that is wrong is its position. What comes after it is not looked at.
 """
@@ -18,6 +19,7 @@ from service.audit import leaf, seal_keys
 from service.audit.checkpoint import Checkpoint
 from service.audit.merkle import Frontier, Node, leaf_hash
 from service.audit.notes import NoteInvalid, VerifierKey, opened
+from service.audit.order import Order, OutOfOrder, bounds, check_streams
 from service.audit.seals import HASH
 
 if TYPE_CHECKING:
@@ -63,15 +65,17 @@ async def verify(
         except NoteInvalid as problem:
             words = f"the checkpoint kept elsewhere is not of this log: {problem}"
             raise Tampered(beginning, words) from problem
-        events = await connection.cursor(_EVENTS)
-        check = _Check(keys, older, events, await connection.cursor(_NODES))
-        async for seal in connection.cursor(_SEALS, prefetch=4):
-            await check.seal(seal)
-        await check.end()
-        if astray := await connection.fetchval(_ASTRAY):
-            raise Tampered(astray, "the event here does not follow the one before it in its stream")
-        (unsealed,) = await connection.fetch(_UNSEALED, check.position)
-    return Verified(check.edge.size, unsealed["events"], unsealed["since"])
+        order = Order(await bounds(connection))
+        check = _Check(keys, older, order, await connection.cursor(_EVENTS), await connection.cursor(_NODES))
+        try:
+            async for seal in connection.cursor(_SEALS, prefetch=4):
+                await check.seal(seal)
+            await check.end()
+            unsealed, since = await check.unsealed()
+            await check_streams(connection)
+        except OutOfOrder as problem:
+            raise Tampered(problem.position, str(problem)) from problem
+    return Verified(check.edge.size, unsealed, since)
 
 
 class _Check:
@@ -81,6 +85,7 @@ class _Check:
         self,
         keys: Sequence[VerifierKey],
         older: Checkpoint | None,
+        order: Order,
         events: "Cursor[Any]",
         nodes: "Cursor[Any]",
     ) -> None:
@@ -88,6 +93,7 @@ class _Check:
         self.position = 0
         self._keys = keys
         self._older = older
+        self._order = order
         self._events = events
         self._nodes = nodes
 
@@ -99,6 +105,8 @@ class _Check:
             raise Tampered(self.position + 1, f"the seal after {self.edge.size} events is missing")
         if len(positions) != seal["size"] - seal["first"] or len(hashes) != HASH * len(positions):
             raise Tampered(first, "the seal is not whole")
+        if any(type(position) is not int for position in positions):
+            raise Tampered(self.position + 1, "the seal names something that is no position")
         try:
             signed = Checkpoint.parse(opened(seal["checkpoint"], self._keys))
         except NoteInvalid as problem:
@@ -120,6 +128,7 @@ class _Check:
             hashed = _hash(row)
             if hashed is None or hashed != hashes[HASH * place : HASH * (place + 1)]:
                 raise Tampered(position, "the event here, or its seal, was changed")
+            self._order.check(position, leaf.microseconds(row["at"]))
             leaves.append(hashed)
         if len(rows) < len(positions):
             raise Tampered(positions[len(rows)], "the event here is gone, and all after it")
@@ -149,6 +158,17 @@ class _Check:
         if await self._nodes.fetch(1):
             raise Tampered(self.position, "a subtree is kept that the tree does not have")
 
+    async def unsealed(self) -> tuple[int, datetime | None]:
+        """Check the order of what comes after the seals; return how many events that is, and the time of the first."""
+        count, since = 0, None
+        while rows := await self._events.fetch(CHUNK):
+            for row in rows:
+                at = leaf.microseconds(row["at"])
+                self._order.check(row["position"], at)
+                since = since or leaf.moment(at)
+            count += len(rows)
+        return count, since
+
 
 def _hash(row: Any) -> bytes | None:
     """Return the leaf hash of a row; None where no event of ours can look so."""
@@ -161,16 +181,7 @@ def _hash(row: Any) -> bytes | None:
 
 _EVENTS = f"SELECT {leaf.COLUMNS}, originator_id, key_id, state FROM stored_events ORDER BY notification_id"  # noqa: S608 - constants
 _SEALS = "SELECT size, first, positions, hashes, checkpoint FROM seals ORDER BY size"
-_NODES = "SELECT level, number, hash FROM seal_nodes ORDER BY (number + 1) << level, level"
-_UNSEALED = """
-    SELECT count(*) AS events, min(recorded_at) AS since FROM stored_events WHERE notification_id > $1
-"""
-# `chat_append` numbers a stream 1, 2, 3 ... and dates it by a clock that never goes back, and nothing else appends.
-_ASTRAY = """
-    SELECT min(position) FROM (
-        SELECT notification_id AS position, lag(notification_id) OVER stream AS position_before,
-            originator_version AS seq, lag(originator_version, 1, 0) OVER stream AS seq_before,
-            recorded_at AS at, lag(recorded_at) OVER stream AS at_before
-        FROM stored_events WINDOW stream AS (PARTITION BY originator_id ORDER BY originator_version)) placed
-    WHERE seq <> seq_before + 1 OR position <= position_before OR at < at_before
-"""
+# Numeric, since a number that was made up could leave the range of bigint.
+_NODES = (
+    "SELECT level, number, hash FROM seal_nodes ORDER BY (number + 1::numeric) * (1::bigint << level), level"
+)

@@ -15,13 +15,12 @@ Versions before 0020 did not hold the day of a key against the day of the record
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 from cryptography.exceptions import InvalidTag
 
 from service.audit.verify import Tampered
 from service.domain.events import ContentExpired, MessageEdited, MessagePosted, PersonErased
 from service.domain.streams import RETENTION, person_stream, room_of, room_subject, stream_id
-from service.log.mapper import ROW, ROWS, Mapper
+from service.log.mapper import NOT_DECODED, ROW, ROWS, Mapper
 
 if TYPE_CHECKING:
     import asyncpg
@@ -71,7 +70,7 @@ async def check_words(connection: "asyncpg.Connection[Any]", mapper: Mapper) -> 
 def _open(mapper: Mapper, row: Any) -> None:
     try:
         mapper.reveal(row)
-    except (InvalidTag, ValueError, LookupError, TypeError, msgspec.MsgspecError) as problem:
+    except (InvalidTag, *NOT_DECODED) as problem:
         words = "the words here are not those that were said, or their key is not the one that it was"
         raise Tampered(row["notification_id"], words) from problem
 
@@ -122,7 +121,7 @@ class _Grounds:
         rows = await self._connection.fetch(
             _EXPIRED, stream_id(RETENTION), room_subject(room), ContentExpired.TOPIC
         )
-        events = [self._mapper.to_recorded(row).event for row in rows]
+        events = [self._mapper.read(row).event for row in rows]
         return max((one.until for one in events if isinstance(one, ContentExpired)), default=date.min)
 
 

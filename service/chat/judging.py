@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import msgspec
 
-from service.chat.submit import Chat
+from service.chat.submit import Chat, key_of
 from service.domain import person
 from service.domain.commands import JudgePerson
 from service.domain.streams import person_stream
@@ -54,7 +54,7 @@ class Judging:
             Overloaded, Unavailable: the log cannot be reached; asking again is safe.
         """
         for _ in range(MAX_DECISIONS):
-            key = await self._keys.of_person(by, self._database) if command.reason else None
+            key = await key_of(self._keys, by, self._database) if command.reason else None
             state = await self._reader.person(command.user)
             events = person.judge(state, command)
             if not events:

@@ -13,11 +13,19 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import msgspec
+from cryptography.exceptions import InvalidTag
 
 from service.chat.lines import Lines
 from service.chat.receipts import Receipt, failed, receipt
 from service.domain import person, room
-from service.domain.commands import EditMessage, MessageCommand, NamePerson, PostMessage, RoomCommand
+from service.domain.commands import (
+    EditMessage,
+    LeaveRoom,
+    MessageCommand,
+    NamePerson,
+    PostMessage,
+    RoomCommand,
+)
 from service.domain.content import check_content
 from service.domain.events import Event
 from service.domain.message import MessageState
@@ -26,6 +34,7 @@ from service.domain.retention import scope_of
 from service.domain.streams import person_stream, room_stream
 from service.errors import (
     AccountErased,
+    KeyUnreadable,
     MessageNotFound,
     Overloaded,
     Refusal,
@@ -75,6 +84,20 @@ class _Sight(msgspec.Struct, frozen=True):
     head: int
     about: MessageState = room.NO_MESSAGE
     refusal: Refusal | None = None
+
+
+async def key_of(keys: KeyRing, person: str, database: "asyncpg.Pool[Any]", scope: str = "") -> PersonKey:
+    """Return a key of a person, to write with.
+
+    Raises:
+        AccountErased: it is destroyed.
+        KeyUnreadable: it is damaged.
+        Unavailable: the log cannot be read.
+    """
+    try:
+        return await keys.of_person(person, database, scope)
+    except InvalidTag as error:
+        raise KeyUnreadable from error
 
 
 class Chat:
@@ -135,7 +158,11 @@ class Chat:
         state = await self._person(user)
         events = person.decide(state, NamePerson(name=name), user)
         if events:
-            key = await self._keys.of_person(user, self._database)
+            try:
+                key = await self._keys.of_person(user, self._database)
+            except InvalidTag:  # which the keys log: they come in all the same, under the name that is known
+                self._people.hear(user, state)
+                return
             entry = self.entry(
                 person_stream(user), user, f"~{uuid4()}", b"", state.head, person.guard(user), events, key
             )
@@ -205,7 +232,7 @@ class Chat:
             command.has_words
             and (scope := scope_of(feed.state, command, attempt.at or self._now())) != attempt.scope
         ):
-            attempt.key = await self._keys.of_person(attempt.by, self._database, scope)
+            attempt.key = await key_of(self._keys, attempt.by, self._database, scope)
             attempt.scope = scope
 
     def _decide(self, attempt: _Attempt, feed: Feed, sight: _Sight) -> "asyncio.Future[Placed] | None":
@@ -251,8 +278,26 @@ class Chat:
             self._spawn(self._decide_again(attempt))
         elif (failure := failed(placed.outcome, attempt.ref, refusal)) is not None:
             attempt.answer.set_exception(failure)
+        elif isinstance(attempt.command, LeaveRoom) and placed.outcome != "appended":
+            self._spawn(self._answer_leave(attempt, placed))
         else:
             attempt.answer.set_result(receipt(placed))
+
+    async def _answer_leave(self, attempt: _Attempt, placed: Placed) -> None:
+        """Answer a leave that changed nothing: the room's present seq is for members; the others see their own last."""
+        command, answer = attempt.command, receipt(placed)
+        try:
+            state = (await self._hub.reach(command.room, answer.seq)).state
+            if (left := state.left.get(attempt.by, answer.seq)) < answer.seq:
+                last = await self._reader.stream(room_stream(command.room), answer.seq - 1, 1, answer.seq)
+                own = any(recorded.by == attempt.by for recorded in last)  # an invitation was declined later
+                answer = answer if own else msgspec.structs.replace(answer, seq=left)
+        except Unavailable as error:
+            if not attempt.answer.done():
+                attempt.answer.set_exception(error)
+            return
+        if not attempt.answer.done():
+            attempt.answer.set_result(answer)
 
     async def _decide_again(self, attempt: _Attempt) -> None:
         async with self._lines.turn(attempt.command):
@@ -273,7 +318,7 @@ class Chat:
             if not isinstance(error, Unavailable):  # of which the log's reader has told already
                 log.exception("refresh_failed", extra={"room": attempt.command.room})
             if not attempt.answer.done():
-                attempt.answer.set_exception(Unavailable())
+                attempt.answer.set_exception(error if isinstance(error, Unavailable) else Unavailable())
         else:
             return self._decide(attempt, feed, sight)
         return None

@@ -237,7 +237,7 @@ def _moment_of_room(word: str) -> Moment:
 
 
 def _moment(word: str) -> dt.datetime:
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, OverflowError):  # the latter at the ends of the calendar
         if (moment := dt.datetime.fromisoformat(word)).tzinfo is not None:
             return moment.astimezone(dt.UTC)
     raise argparse.ArgumentTypeError(f"{word!r} is no time with an offset, such as 2026-11-24T15:00:00Z")

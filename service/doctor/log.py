@@ -6,12 +6,16 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 
 from projections import PROJECTIONS, check
+from service.audit.order import first_ahead
 from service.doctor import rights
 from service.doctor.finding import Finding, fail, ok, warn
 from service.log import schema
 from service.log.keys import KeyRing
 from service.log.trouble import TROUBLE
 from service.settings import Settings
+
+KEYS_TRIED = 1_000
+"""People's keys that are tried."""
 
 FAR_BEHIND = 10_000
 """Events behind the log from which reads of new messages begin to be refused."""
@@ -32,6 +36,7 @@ async def examine(connection: Any, settings: Settings) -> list[Finding]:
         rights.functions,
         append_only,
         epoch,
+        order,
         keys,
         nodes,
         projector,
@@ -66,23 +71,47 @@ async def epoch(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
     )
 
 
+async def order(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
+    """Whether a row is ahead of the sequence of positions or of the clock, or a seal is ahead of the log."""
+    advice = "the owner's login made it, and not `chat_append`: run `onrecord audit verify`"
+    position = await first_ahead(connection)
+    if position is not None:
+        words = f"The event at position {position} is ahead of the log's sequence or of the clock"
+        yield fail("order", f"{words}; {advice}.")
+    sealed = await connection.fetchval(_SEALED_AHEAD)
+    if sealed is not None:
+        yield fail("order", f"The last seal names position {sealed}, which the log does not reach; {advice}.")
+    if position is None and sealed is None:
+        yield ok("order", "No event is ahead of the log's sequence or of the clock, and no seal of the log.")
+
+
 async def keys(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     """Whether the key encryption key is the one that people's keys were wrapped with."""
     if not settings.key_encryption_key:
         return
-    row = await connection.fetchrow(
-        "SELECT key_id, wrapped FROM person_keys WHERE wrapped IS NOT NULL LIMIT 1"
-    )
-    if row is None:
+    rows = await connection.fetch(_SOME_KEYS, KEYS_TRIED)
+    if not rows:
         yield ok("keys", "Nobody has a key yet.")
         return
-    try:
-        KeyRing(settings.key_encryption_key).unwrap(row["key_id"], row["wrapped"])
-    except InvalidTag:
+    ring = KeyRing(settings.key_encryption_key)
+    shut = [str(row["key_id"]) for row in rows if not _opens(ring, row)]
+    if len(shut) == len(rows):
         words = "ONRECORD_KEY_ENCRYPTION_KEY does not open people's keys: this log was written with another"
         yield fail("keys", f"{words}, without which no personal word of it can be read.")
+    elif shut:
+        words = f"ONRECORD_KEY_ENCRYPTION_KEY opens people's keys, but not {len(shut)} of {len(rows)}"
+        advice = "restore these rows of person_keys, or name the older key too"
+        yield fail("keys", f"{words}, {', '.join(shut[:3])} among them: {advice}.")
     else:
         yield ok("keys", "ONRECORD_KEY_ENCRYPTION_KEY opens people's keys.")
+
+
+def _opens(ring: KeyRing, row: Any) -> bool:
+    try:
+        ring.unwrap(row["key_id"], row["wrapped"])
+    except InvalidTag:
+        return False
+    return True
 
 
 async def nodes(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
@@ -119,9 +148,15 @@ async def sealer(connection: Any, _settings: Settings) -> AsyncIterator[Finding]
         )
 
 
+_SOME_KEYS = "SELECT key_id, wrapped FROM person_keys WHERE wrapped IS NOT NULL LIMIT $1"
 _GUARDED = """
     SELECT tgrelid::regclass::text AS name FROM pg_trigger
     WHERE tgname = 'append_only' AND tgenabled = 'A' AND tgrelid = ANY ($1::text[]::regclass[])
+"""
+_SEALED_AHEAD = """
+    SELECT sealed FROM (
+        SELECT positions[array_upper(positions, 1)] AS sealed FROM seals ORDER BY size DESC LIMIT 1) newest
+    WHERE sealed > (SELECT coalesce(max(notification_id), 0) FROM stored_events)
 """
 _NODES = """
     SELECT node FROM incarnations

@@ -135,8 +135,8 @@ async def clock(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
 async def connections(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     """Whether one more node finds room."""
     needed = (
-        2 * settings.pool_size + 2
-    )  # the log's pool, the read models' pool, the appender and the listener
+        2 * settings.pool_size + 3
+    )  # the log's pool, the read models' pool, the appender, the listener and the probe of `/readyz`
     row = await connection.fetchrow(_CONNECTIONS)
     words = f"{row['used']} of {row['most']} connections are in use, and a node may open {needed}"
     yield (ok if row["most"] - row["used"] >= needed else warn)(

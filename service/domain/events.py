@@ -403,6 +403,21 @@ class AuditRead(Event, frozen=True, kw_only=True, omit_defaults=True):
         return EVERYTHING if self.person is None else user_subject(self.person)
 
 
+class Unreadable(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """Stands for a stored event that this version cannot decode; `topic` is the stored one. It is never stored itself.
+
+    See `service.domain.salvage`.
+    """
+
+    TOPIC = ""
+    topic: str
+
+    @property
+    def subject(self) -> str:
+        """Unknown: the envelope says it."""
+        return ""
+
+
 EVENTS: dict[str, type[Event]] = {
     cls.TOPIC: cls
     for cls in (
@@ -448,11 +463,26 @@ ENDINGS = (MemberLeft, MemberRemoved, MemberBanned)
 """What ends a membership: whoever it is about hears it, and nothing after it."""
 
 
+class Damage(msgspec.Struct, frozen=True):
+    """Why a stored event cannot be read, in full or in part.
+
+    `part` is `words` where only personal text cannot be opened, which then reads as None, `state` where the stored
+    fields cannot be decoded, and `topic` where this version does not know the kind of event. In the latter two cases
+    the event is what the envelope alone says (`service.domain.salvage`). `topic` is the stored one, `reason` a
+    sentence.
+    """
+
+    part: Literal["words", "state", "topic"]
+    topic: str
+    reason: str
+
+
 class Recorded(msgspec.Struct, frozen=True):
     """An event in the log, with what the log knows about it.
 
     `seq` numbers the stream from 1 without gaps, `position` orders the whole log and may skip numbers, `at` is the
-    database's clock (UTC, microseconds), `by` is who caused it, and `erased` says that its personal words are gone.
+    database's clock (UTC, microseconds), `by` is who caused it, `erased` says that its personal words are gone, and
+    `damage`, if any, what of it cannot be read.
     """
 
     stream: str
@@ -463,6 +493,17 @@ class Recorded(msgspec.Struct, frozen=True):
     by: str
     event: Event
     erased: bool = False
+    damage: Damage | None = None
+
+    @property
+    def topic(self) -> str:
+        """The stored name of the event, also where this version cannot decode it."""
+        return self.damage.topic if self.damage else self.event.TOPIC
+
+    @property
+    def undecoded(self) -> bool:
+        """Whether the event is what the envelope alone says, since its state cannot be decoded."""
+        return self.damage is not None and self.damage.part != "words"
 
     @property
     def originator_id(self) -> UUID:

@@ -101,6 +101,11 @@ def evolve(state: RoomState, recorded: Recorded) -> RoomState:
     return msgspec.structs.replace(state, head=recorded.seq, **changed)
 
 
+def changes_more_than_head(event: Event) -> bool:
+    """Return whether an event changes who may do what in a room, or how it is set."""
+    return type(event) in _CHANGES
+
+
 def without_words_of(state: RoomState, user: str) -> RoomState:
     """Return a room as it reads once a person is erased."""
     return msgspec.structs.replace(state, topic=None) if state.topic_by == user else state
@@ -130,7 +135,9 @@ def _banned(state: RoomState, event: MemberBanned, seq: int) -> dict[str, Any]:
 
 
 def _role_changed(state: RoomState, event: RoleChanged, _seq: int) -> dict[str, Any]:
-    changed = Member(event.role, state.members[event.user].since)
+    if (member := state.members.get(event.user)) is None:
+        return {}  # of a member whose join cannot be read
+    changed = Member(event.role, member.since)
     return {"members": state.members.insert(event.user, changed)}
 
 

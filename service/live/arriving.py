@@ -1,6 +1,6 @@
-"""Who has arrived in a room and still catches up: they hear already what is no part of the room's order.
+"""The listeners that catch up with rooms. `service.live.audience` decides which frames they receive by then.
 
-The rule: whoever hears a room live, or goes, has arrived no more.
+Invariant: a listener that receives a room live, or has left it, is not among those that catch up with it.
 """
 
 from collections.abc import Set as AbstractSet
@@ -37,10 +37,12 @@ class Arriving:
             del self._rooms[room]
         return True
 
-    def forget(self, listener: Listener) -> None:
-        """Forget a listener wherever it arrived."""
-        for room in [room for room, arriving in self._rooms.items() if listener in arriving]:
+    def forget(self, listener: Listener) -> list[str]:
+        """Forget a listener wherever it arrived; return those rooms."""
+        rooms = [room for room, arriving in self._rooms.items() if listener in arriving]
+        for room in rooms:
             self.gone(listener, room)
+        return rooms
 
     def clear(self) -> None:
         """Forget everybody."""

@@ -4,6 +4,9 @@
 that come next: `seq == head + 1` is delivered, `seq <= head` was delivered already, anything else waits for what is
 missing. So live delivery, catch-up and repair are one path. No I/O, no clock: whoever sees a `gap` reads the log and
 calls `accept`.
+
+Two events with one seq contradict each other, and only the log can say which of them is on the record
+(`contradicted`).
 """
 
 from collections import deque
@@ -34,6 +37,10 @@ class Feed:
         self._ring_size = 0
         self._full = False
         self._parked: dict[int, Recorded] = {}
+        self.contradicted = False
+        """Whether an event came that is not the one which this feed has under its seq."""
+        self.dropped = False
+        """Whether the hub forgot this feed, so that nothing may be built on it any more."""
         self.forgettings = 0
         """How often something was taken out of what is remembered."""
 
@@ -56,13 +63,27 @@ class Feed:
         """Return the events that come next, in order; the state is that after the last of them."""
         for recorded in events:
             room_left = len(self._parked) < MAX_PARKED or recorded.seq == self.head + 1
-            if recorded.seq > self.head and room_left:
+            if (known := self._known(recorded.seq)) is not None and not same(known, recorded):
+                self.contradicted = True
+            elif recorded.seq > self.head and room_left:
                 self._parked[recorded.seq] = recorded
         ready = []
         while (following := self._parked.pop(self.head + 1, None)) is not None:
             self.state = room.evolve(self.state, following)
             ready.append(following)
         return ready
+
+    def drop_parked(self) -> list[int]:
+        """Forget the events that wait for a missing one; return their seqs."""
+        seqs = sorted(self._parked)
+        self._parked.clear()
+        return seqs
+
+    def _known(self, seq: int) -> Recorded | None:
+        if seq > self.head:
+            return self._parked.get(seq)
+        index = seq - self.first
+        return self._ring[index].recorded if 0 <= index < len(self._ring) else None
 
     def remember(self, item: Item) -> None:
         """Keep a delivered event for those who come back soon; to them, what is deleted says nothing."""
@@ -137,3 +158,8 @@ class Feed:
             return None
         first = self._ring[0].recorded.seq
         return [self._ring[index] for index in range(after + 1 - first, len(self._ring))]
+
+
+def same(one: Recorded, other: Recorded) -> bool:
+    """Return whether two events of a room with one seq are the same, by their place in the log."""
+    return one.position == other.position and one.at == other.at

@@ -7,14 +7,17 @@ The rule: a listener joins a room with no await between "it has everything up to
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 from service.domain.events import ENDINGS, MessagePosted, Recorded
 from service.domain.room import RoomState, readable_until
 from service.domain.streams import room_of, room_stream
 from service.live.arriving import Arriving
+from service.live.audience import Audience
 from service.live.crowd import Crowd, Stretch
 from service.live.fanout import Fanout
 from service.live.feed import Feed
@@ -32,6 +35,8 @@ from service.protocol.events import Outgoing
 
 MAX_IDLE_FEEDS = 1_000
 """Rooms kept in memory that nobody listens to; the least recently used goes first."""
+
+log = logging.getLogger("onrecord.hub")
 
 
 class Hub:
@@ -67,8 +72,14 @@ class Hub:
         self._loading: dict[str, tuple[asyncio.Task[Feed], list[Recorded]]] = {}
         self._crowds: dict[str, Crowd] = {}
         self._arriving = Arriving()
+        self._audience = Audience(self._feeds, self._crowds, self._arriving, self.send)
         self._pages = Pages(reader, people, encoders)
         self._repairs = Repairs(reader, people, self._in_use, self._take)
+        self._wanted: dict[str, int] = {}
+        self._resets = 0
+        self.heard: dict[str, Recorded] = {}
+        """By room, the last event that another node told of and that was not compared with the log yet."""
+        self.on_resync: Callable[[set[Listener]], None] = lambda _listeners: None
         self._delivered = 0
         self.delays = Histogram()
         self.on_follow: Callable[[str], None] = lambda _room: None
@@ -125,7 +136,7 @@ class Hub:
             feed = await self.feed(room)
             events = await self._reader.stream(room_stream(room), feed.head, PAGE)
             await self._people.load(named_in(events))
-            if self._feeds.get(room, feed) is not feed:
+            if self._feeds.get(room, feed) is not feed or feed.dropped:
                 continue  # it was dropped and loaded again meanwhile
             if events and room not in self._feeds:
                 self.on_follow(room)
@@ -172,14 +183,26 @@ class Hub:
                 self._receive(feed, list(events))
         self._fanout.go()
 
+    def hear(self, room: str, events: list[Recorded]) -> None:
+        """Take what another node says was recorded in a room, and keep the last until the log was asked about it."""
+        if room in self._feeds or room in self._loading:
+            self.heard[room] = events[-1]
+            self.deliver({room_stream(room): events})
+
     def lacks(self, room: str, seq: int) -> None:
         """Have a room read from the log, soon, where `seq` is on the record and was not heard here."""
+        if room in self._loading:
+            self._wanted[room] = max(seq, self._wanted.get(room, 0))
         if self.lags(room, seq):
+            self._audience.expect(room, seq)
             self._repairs.ask(self._feeds[room])
 
-    def broadcast(self, room: str, outgoing: Outgoing, *, but: str | None = None) -> None:
-        """Send something that is not part of the room's order to everyone who listens here, `but` one user."""
-        self.send((one for one in self._attending(room) if one.user != but), outgoing)
+    def broadcast(self, room: str, outgoing: Outgoing, *, but: str | None = None, seen: int = 0) -> None:
+        """Send something that is not part of the room's order to the members who listen here, `but` one user.
+
+        `seen` is the head of the room on the node that it comes from; it waits until this node has come as far.
+        """
+        self._audience.broadcast(room, outgoing, but, seen)
 
     def send(self, listeners: Iterable[Listener], outgoing: Outgoing) -> None:
         """Send something that is not part of any room's order."""
@@ -203,19 +226,28 @@ class Hub:
         if (feed := self._feeds.get(room)) is not None:
             feed.forget_past()
 
-    def attended(self, most_members: int) -> Iterator[tuple[RoomState, set[Listener]]]:
-        """Yield the rooms that somebody here listens to and that have so few members, each with its listeners."""
-        for room in self._crowds.keys() | self._arriving.rooms:
-            feed = self._feeds.get(room)
-            if feed is not None and len(feed.state.members) <= most_members:
-                yield feed.state, self._attending(room)
+    def attended(self, most_members: int) -> Iterator[tuple[RoomState, list[Listener]]]:
+        """Yield the rooms that have listeners here and so few members, each with the listeners who are members."""
+        for room in self._audience.rooms:
+            state = self._audience.state(room)
+            if state is not None and len(state.members) <= most_members:
+                yield state, self._audience.of(room)
 
-    def _attending(self, room: str) -> set[Listener]:
-        return {*self._crowds.get(room, ()), *self._arriving.of(room)}
+    def state(self, room: str) -> RoomState | None:
+        """Return a room's state on this node, None where the room is not in memory."""
+        return self._audience.state(room)
+
+    def are_members(self, room: str, users: Collection[str]) -> bool:
+        """Return whether all of `users` are members of a room in memory at this moment, by this node's state."""
+        return self._audience.are_members(room, users)
 
     def arrive(self, listener: Listener, room: str) -> None:
-        """Let a member hear what is not part of the room's order, while it still catches up; before its snapshots."""
+        """Register a listener that catches up for what is not part of the room's order; before its snapshots.
+
+        It receives that as long as its user is a member. The room stays in memory until `quit` or `forget`.
+        """
         self._arriving.add(listener, room)
+        self._idle.pop(room, None)
 
     async def listen(self, listener: Listener, room: str, after: int | None) -> None:
         """Send a listener everything after a seq (None: nothing that is past), then let it hear the room live.
@@ -257,7 +289,16 @@ class Hub:
                 elif end is None and feed.lacks(reach.upto):
                     await self._pages.recall(feed, reach.upto)
                 else:
-                    await self._pages.send(listener, room, reach, feed.head if end is None else end)
+                    last = feed.head if end is None else end
+                    await self._pages.send(
+                        listener, feed.room, reach, last, partial(self._readable, feed, listener)
+                    )
+
+    def _readable(self, feed: Feed, listener: Listener) -> int:
+        """Return the last seq of a room that a listener may be written at this moment."""
+        feed = self._feeds.get(feed.room, feed)
+        end = self._end(feed, listener)
+        return feed.head if end is None else end
 
     def _end(self, feed: Feed, listener: Listener) -> int | None:
         return readable_until(feed.state, listener.user, self._now())
@@ -265,6 +306,7 @@ class Hub:
     def quit(self, listener: Listener, room: str) -> None:
         """Let a listener hear a room no more; nothing that is written to it from now on counts."""
         if self._arriving.gone(listener, room):
+            self._rest(room)
             return
         crowd = self._crowds.get(room)
         if crowd is None or listener not in crowd:
@@ -272,17 +314,22 @@ class Hub:
         report(listener, room, crowd.remove(listener))
         if not crowd:
             del self._crowds[room]
-            self._idle[room] = None
-            self._evict()
+            self._rest(room)
 
     def forget(self, listener: Listener) -> None:
         """Let go of a listener that arrived somewhere and never began to listen."""
-        self._arriving.forget(listener)
+        for room in self._arriving.forget(listener):
+            self._rest(room)
 
     def reset(self) -> None:
         """Forget every room, as when the log is not the one it was; the listeners are to be closed by the caller."""
-        for room in self._feeds:
+        self._resets += 1
+        for room, feed in self._feeds.items():
+            feed.dropped = True
             self.on_unfollow(room)
+        for _, parked in self._loading.values():
+            parked.clear()
+        self.heard.clear()
         self._fanout.stop()
         for room, crowd in self._crowds.items():
             for listener in list(crowd):
@@ -291,6 +338,28 @@ class Hub:
         self._idle.clear()
         self._crowds.clear()
         self._arriving.clear()
+        self._audience.clear()
+
+    def resync(self, room: str) -> None:
+        """Forget a room in which something is not on the record, so that it is loaded from the log.
+
+        Its listeners were written what the log does not have: `on_resync` ends their connections.
+        """
+        self.heard.pop(room, None)
+        feed = self._feeds.pop(room, None)
+        if feed is None:
+            return
+        log.error("not_on_record", extra={"room": room, "seqs": [feed.head]})
+        feed.dropped = True
+        self._idle.pop(room, None)
+        self._audience.drop(room)
+        self.on_unfollow(room)
+        listeners = set(self._arriving.of(room))
+        if (crowd := self._crowds.pop(room, None)) is not None:
+            listeners.update(crowd)
+            for listener in list(crowd):
+                report(listener, room, crowd.remove(listener))
+        self.on_resync(listeners)
 
     @property
     def rooms(self) -> int:
@@ -323,28 +392,43 @@ class Hub:
         # While this runs, `deliver` parks the room's events, so that none falls between the read and the feed.
         self.on_follow(room)
         try:
-            feed = Feed(await self._reader.room(room))
+            feed = await self._read_room(room)
         except BaseException:
             self.on_unfollow(room)
             raise
         finally:
             _, parked = self._loading.pop(room)
-        if feed.head or parked:
+            wanted = self._wanted.pop(room, 0)
+        if feed.head or parked or wanted:
             self._keep(feed)
             self._receive(feed, parked)
+            self.lacks(room, wanted)
         else:
             self.on_unfollow(room)
         return feed
 
+    async def _read_room(self, room: str) -> Feed:
+        while True:
+            resets = self._resets
+            feed = Feed(await self._reader.room(room))
+            if resets == self._resets:
+                return feed  # else it may be of the log as it was before
+
     def _keep(self, feed: Feed) -> None:
         self._feeds[feed.room] = feed
-        self._idle[feed.room] = None
-        self._evict()
+        self._rest(feed.room)
+
+    def _rest(self, room: str) -> None:
+        """Let a room go from memory, some time, where it has no listeners."""
+        if room in self._feeds and room not in self._crowds and not self._arriving.of(room):
+            self._idle[room] = None
+            self._evict()
 
     def _evict(self) -> None:
         while len(self._idle) > MAX_IDLE_FEEDS:
             room, _ = self._idle.popitem(last=False)
             del self._feeds[room]
+            self._audience.drop(room)
             self.on_unfollow(room)
 
     def _join(self, listener: Listener, feed: Feed, reach: Reach) -> None:
@@ -365,13 +449,19 @@ class Hub:
     def _receive(self, feed: Feed, events: list[Recorded]) -> None:
         if all(self._people.knows(user) for user in named_in(events)):
             self._advance(feed, events)
-            if feed.gap:
-                self._repairs.ask(feed, PATIENCE)
+            patience = PATIENCE if feed.gap else None
         else:
-            self._repairs.ask(feed)
+            patience = 0.0
+        last = max((recorded.seq for recorded in events), default=0)
+        if self.lags(feed.room, last):
+            self._audience.expect(feed.room, last)
+        if patience is not None:
+            self._repairs.ask(feed, patience)
 
     def _advance(self, feed: Feed, events: list[Recorded]) -> None:
         """Deliver what comes next of `events`, whose people are known."""
+        if feed.dropped:
+            return
         items: list[Item] = []
         for recorded in feed.accept(events):
             if not self._in_use(feed):
@@ -383,6 +473,10 @@ class Hub:
                 self._put(feed, items, recorded.event.user)
                 items.clear()
         self._put(feed, items)
+        if feed.contradicted:
+            self.resync(feed.room)
+        elif self._in_use(feed):
+            self._audience.advanced(feed.room, feed.head)
 
     def _put(self, feed: Feed, items: list[Item], ended: str | None = None) -> None:
         """Have events written to all who listen, the last of which may have ended somebody's membership."""

@@ -19,7 +19,7 @@ class Mail:
         """Send a listener what it is told."""
         wire_format = listener.wire_format
         frames = [self._frame(wire_format, outgoing) for outgoing in letter]
-        for frame in [b"".join(frames)] if wire_format == self._joining else frames:
+        for frame in [b"".join(frames)] if frames and wire_format == self._joining else frames:
             listener.write(frame)
 
     def _frame(self, wire_format: str, outgoing: Outgoing) -> bytes:

@@ -8,7 +8,7 @@ known after each event. Those who come later are not shown what was deleted sinc
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from service.domain.events import Recorded
 from service.domain.message import number_of, without_words
@@ -55,12 +55,14 @@ class Pages:
             reach.upto = item.recorded.seq
             self.written += 1
 
-    async def send(self, listener: Listener, room: str, reach: Reach, last: int) -> None:
-        """Send a page of the log up to a seq, paced."""
-        items = found = await self._read(room, reach.upto, PAGE, last)
-        while items and not listener.closing:
+    async def send(
+        self, listener: Listener, room: str, reach: Reach, last: int, readable: Callable[[], int]
+    ) -> None:
+        """Send a page of the log up to a seq, paced; `readable` returns how far the listener may read by then."""
+        found = await self._read(room, reach.upto, PAGE, last)
+        # A slow reader takes minutes for a page, and a ban in the middle of it ends it.
+        while not listener.closing and (items := _between(found, reach.upto, readable())):
             self.write_some(listener, items, reach)
-            items = [item for item in items if item.recorded.seq > reach.upto]
             await listener.drained()
         if not found:  # nothing stands there, so nothing of it was written
             report(listener, room, reach)
@@ -104,6 +106,10 @@ class Pages:
         said = {recorded.seq: number for recorded in events if (number := number_of(recorded)) is not None}
         gone = await self._reader.deleted(room, set(said.values()))
         return [without_words(one) if said.get(one.seq) in gone else one for one in events]
+
+
+def _between(items: Iterable[Item], after: int, last: int) -> list[Item]:
+    return [item for item in items if after < item.recorded.seq <= last]
 
 
 def _trouble(became: BaseException | None) -> Exception | None:

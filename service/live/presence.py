@@ -26,7 +26,7 @@ from service.live.people import People
 from service.live.relay import Relay
 from service.live.roster import Change, Moment, Shown, Status
 from service.live.turns import Turns
-from service.protocol.events import Outgoing, PresenceChanged, UserJoined, UserLeft, timestamp
+from service.protocol.events import PresenceChanged, UserJoined, UserLeft, timestamp
 
 MOST_MEMBERS = 200
 """Members of a room that hears of comings and goings."""
@@ -36,6 +36,12 @@ MOST_CHANGES = 2_000
 
 REST = 9.0
 """Between two goes lies so many times what the first took: in a storm, presence has a tenth of the loop's time."""
+
+About = PresenceChanged | UserJoined | UserLeft
+"""What is sent about a user who comes, goes or is away."""
+
+Letter = dict[About, list[str]]
+"""What one listener is sent, each with the rooms that both users share."""
 
 log = logging.getLogger("onrecord.presence")
 
@@ -118,8 +124,8 @@ class Presence:
             pause = max(STEP, REST * (time.perf_counter() - began))
 
     async def _tell(self, changes: dict[str, Change]) -> None:
-        """Tell everybody all that they hear of, in one piece."""
-        letters: dict[Listener, dict[Outgoing, None]] = {}
+        """Send each listener all changes that it may see, in one piece."""
+        letters: dict[Listener, Letter] = {}
         presence = {user: _presence(change) for user, change in changes.items()}
         turns = Turns()
         for room, listeners in self._hub.attended(MOST_MEMBERS):
@@ -128,12 +134,19 @@ class Presence:
             await turns.over()
         mail = self._hub.mail()
         for listener, letter in letters.items():
-            mail.send(listener, letter)
+            # Memberships may have ended in the turns since the letter was begun.
+            mail.send(
+                listener, [one for one, rooms in letter.items() if self._shared(listener.user, one, rooms)]
+            )
             await turns.over()
+
+    def _shared(self, user: str, outgoing: About, rooms: list[str]) -> bool:
+        """Return whether both users are members of any of the rooms at this moment."""
+        return any(self._hub.are_members(room, (user, outgoing.user_id)) for room in rooms)
 
     def _address(
         self,
-        letters: dict[Listener, dict[Outgoing, None]],
+        letters: dict[Listener, Letter],
         room: RoomState,
         listeners: Collection[Listener],
         change: Change,
@@ -147,10 +160,10 @@ class Presence:
                 continue
             letter = letters.setdefault(listener, {})
             if in_room is not None:
-                letter[in_room] = None
-            letter[changed] = None  # once, however many rooms they share
+                letter[in_room] = [room.room]
+            letter.setdefault(changed, []).append(room.room)  # once, however many rooms they share
 
-    def _in_room(self, room: RoomState, change: Change) -> Outgoing | None:
+    def _in_room(self, room: RoomState, change: Change) -> UserLeft | UserJoined | None:
         """Return what a room is told besides."""
         if change.status == "offline":
             return UserLeft(room_id=room.room, user_id=change.user, reason="disconnect")

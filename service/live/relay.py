@@ -18,8 +18,9 @@ from broadcaster import Broadcast
 
 from service.domain.streams import room_of, room_stream
 from service.live.bus import MAX_QUEUED, InProcessBackend, Missed
-from service.live.envelope import Envelope, Message
+from service.live.envelope import Envelope, Message, Opened
 from service.live.relay_backend import RelayBackend
+from service.live.screen import REFUSALS, Screen, Screened
 from service.log.mapper import Row
 
 NODES = "nodes"
@@ -41,15 +42,20 @@ log = logging.getLogger("onrecord.relay")
 class Relay:
     """Passes a node's news to the others, and theirs to whoever takes that kind.
 
-    For metrics: `published` and `taken` messages, `forged` ones, `resyncs` and what `_put` had no room for.
+    For metrics: `published` and `taken` messages, `forged` and `refused` ones, `resyncs` and what `_put` had no room
+    for. `doubt_clock` is called where the times of two nodes differ.
     """
 
     def __init__(
-        self, backend: Callable[[Missed], InProcessBackend | RelayBackend], envelope: Envelope
+        self,
+        backend: Callable[[Missed], InProcessBackend | RelayBackend],
+        envelope: Envelope,
+        doubt_clock: Callable[[], None] = lambda: None,
     ) -> None:
         self._backend = backend(self._missed)
-        self._broadcast = Broadcast(backend=self._backend)
         self._envelope = envelope
+        self._screen = Screen(envelope, doubt_clock)
+        self._broadcast = Broadcast(backend=Screened(self._backend, self._screen))
         self._followed: dict[str, asyncio.Task[None]] = {}
         self._outgoing: asyncio.Queue[tuple[str, Message]] = asyncio.Queue(MAX_QUEUED)
         self._hear: dict[str, Hear] = {}
@@ -58,9 +64,8 @@ class Relay:
         self._on_resync: list[Callable[[], None]] = []
         self._heard_at = asyncio.get_running_loop().time() - DEAF_AFTER
         self._was_hearing = False
+        self._heard_in = envelope.epoch
         self.published = 0
-        self.taken = 0
-        self.forged = 0
         self.resyncs = 0
         self._not_put = 0
 
@@ -113,6 +118,21 @@ class Relay:
     def silence(self) -> float:
         """Seconds since this node last heard itself."""
         return asyncio.get_running_loop().time() - self._heard_at
+
+    @property
+    def taken(self) -> int:
+        """How many messages arrived that this node did not send."""
+        return self._screen.taken
+
+    @property
+    def forged(self) -> int:
+        """How many messages no node with the key has signed."""
+        return self._screen.refused["forged"]
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """How many signed messages were refused, by reason."""
+        return {reason: self._screen.refused[reason] for reason in REFUSALS}
 
     @property
     def queued(self) -> int:
@@ -192,22 +212,20 @@ class Relay:
             while True:
                 event = await subscriber.get()
                 try:
-                    self._take(channel, cast("bytes", event.message))
+                    self._take(channel, cast("Opened", event.message))
                 except Exception:
                     # One message that cannot be taken silences nobody.
                     log.exception("bus_message_failed", extra={"channel": channel})
 
-    def _take(self, channel: str, sealed: bytes) -> None:
-        if self._envelope.own(sealed):
+    def _take(self, channel: str, opened: Opened) -> None:
+        if self._envelope.is_own(opened):
             if channel == NODES:
                 self._hears()
             return
-        self.taken += 1
-        message = self._envelope.open(channel, sealed)
+        message = self._screen.decode(channel, opened)
         if message is None:
-            self.forged += 1
-            log.warning("bus_message_ignored", extra={"channel": channel})
-        elif channel == NODES:
+            return
+        if channel == NODES:
             if (hear := self._hear.get(message.kind)) is not None:
                 hear(message.payload)
         elif (hear_room := self._hear_room.get(message.kind)) is not None:
@@ -215,8 +233,10 @@ class Relay:
 
     def _hears(self) -> None:
         self._heard_at = asyncio.get_running_loop().time()
-        if not self._was_hearing:
+        # Under another epoch nothing counted that was heard, and nothing that was said.
+        if not self._was_hearing or self._heard_in != self._envelope.epoch:
             self._was_hearing = True
+            self._heard_in = self._envelope.epoch
             self.resyncs += 1
             for hear in self._on_resync:
                 hear()

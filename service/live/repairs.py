@@ -21,6 +21,9 @@ PATIENCE = 0.02
 REPAIR_PAUSE = 0.5
 """Seconds between two looks at the log for an event that it does not show yet, or that cannot be read."""
 
+MOST_LOOKS = 10
+"""Looks at the log in a row that show nothing new, after which events that wait are taken not to be on the record."""
+
 log = logging.getLogger("onrecord.hub")
 
 
@@ -58,12 +61,20 @@ class Repairs:
 
     async def _read_missing(self, feed: Feed, patience: float) -> None:
         pause = patience
+        fruitless = 0
         try:
             while self._in_use(feed):
                 await asyncio.sleep(pause)
                 self._again.discard(feed.room)
+                head = feed.head
                 more = await self._read_on(feed)
-                if not more and not feed.gap and feed.room not in self._again:
+                asked = feed.room in self._again
+                if not more and not feed.gap and not asked:
+                    return
+                fruitless = 0 if more or asked or feed.head > head else fruitless + 1
+                if fruitless >= MOST_LOOKS:
+                    # Nodes tell of what is committed, so the log would show it. The tail reader looks after the rest.
+                    log.error("not_on_record", extra={"room": feed.room, "seqs": feed.drop_parked()[:10]})
                     return
                 pause = 0.0 if more else REPAIR_PAUSE
         finally:

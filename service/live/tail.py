@@ -6,7 +6,9 @@ that there may be something (`wake`). Rooms that lag are read by the hub; what o
 who is connected here is told to them, since none of their connections needs to hear the room. Who was named, suspended
 or erased is heard this way alone: it needs no bus.
 
-It also sees when the log is not the one it was: a restore renews its epoch, and then nothing known here holds.
+It also compares what other nodes told with the log, room by room: a room in which something is not on the record is
+loaded again. And it sees when the log is not the one it was: a restore renews its epoch, and then nothing known here
+holds.
 """
 
 import asyncio
@@ -18,7 +20,7 @@ from service.domain.streams import RETENTION, room_of, user_of
 from service.errors import Unavailable
 from service.live.hub import Hub
 from service.live.repairs import PATIENCE
-from service.log.read import LogReader
+from service.log.read import LogReader, Place
 
 QUIET = 0.1
 """Seconds that lie between two looks, however often it is woken."""
@@ -82,19 +84,42 @@ class Tail:
                 log.warning("tail_unavailable", extra={"position": self.position})
 
     async def _look(self) -> None:
+        # What was told by now was committed before, so that the log shows it from now on.
+        heard = dict(self._hub.heard)
         epoch, head = await self._reader.standing()
         if epoch != self._epoch:
             log.warning("epoch_renewed", extra={"was": self._epoch, "is": epoch})
             self._epoch, self.position = epoch, head
             self._renewed(epoch)
-        if head <= self.position:
-            return
-        moved = await self._reader.moved(self.position, head)
-        if people := [user_of(stream) for stream, _ in moved if stream.startswith("person:")]:
+            heard = {}
+        moved = await self._reader.moved(self.position, head) if head > self.position else []
+        await self._compare(
+            heard, {room_of(one.stream): one for one in moved if one.stream.startswith("room:")}
+        )
+        if moved:
+            await self._follow(moved, head)
+
+    async def _compare(self, heard: dict[str, Recorded], moved: dict[str, Place]) -> None:
+        """Compare the last event that other nodes told of each room with the log."""
+        found = {
+            room: moved[room] for room, told in heard.items() if room in moved and moved[room].seq == told.seq
+        }
+        asked = [(told.stream, told.seq) for room, told in heard.items() if room not in found]
+        if asked:
+            found |= {room_of(place.stream): place for place in await self._reader.places(asked)}
+        for room, told in heard.items():
+            place = found.get(room)
+            if place is None or (place.position, place.at) != (told.position, told.at):
+                self._hub.resync(room)
+            elif self._hub.heard.get(room) is told:
+                del self._hub.heard[room]
+
+    async def _follow(self, moved: list[Place], head: int) -> None:
+        if people := [user_of(one.stream) for one in moved if one.stream.startswith("person:")]:
             await self._persons(people, await self._reader.verdicts(self.position, head))
-        if any(stream == RETENTION for stream, _ in moved):
+        if any(one.stream == RETENTION for one in moved):
             await self._expired(await self._reader.expired(self.position, head))
-        lagging = [(room_of(stream), seq) for stream, seq in moved if stream.startswith("room:")]
+        lagging = [(room_of(one.stream), one.seq) for one in moved if one.stream.startswith("room:")]
         if any(self._hub.lags(room, seq) for room, seq in lagging):
             await asyncio.sleep(PATIENCE)  # the bus may be bringing it
         for room, seq in lagging:

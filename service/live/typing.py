@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from service.domain.streams import room_stream
 from service.live.hub import Hub
 from service.live.relay import Relay
 from service.protocol.events import TypingStarted, TypingStopped
@@ -34,10 +35,14 @@ Where = tuple[str, str]
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True):
-    """What nodes tell each other: who, and at which node; None is all of them."""
+    """What nodes tell each other: who, and at which node; None is all of them.
+
+    `seen` is the head of the room on the node that sends it; a node of an earlier version sends none.
+    """
 
     user: str
     node: str | None
+    seen: int = 0
 
 
 class _Typist:
@@ -73,7 +78,7 @@ class Typing:
         self._at.setdefault(connection, set()).add((room, user))
         if now - typist.told >= AGAIN:
             typist.told = now
-            self._tell(START, room, Told(user, self._me))
+            self._tell(START, room, user, self._me)
         self._show(room, user, typist, now)
 
     def stop(self, room: str, user: str, connection: str) -> None:
@@ -91,7 +96,7 @@ class Typing:
     def spoke(self, room: str, user: str) -> None:
         """Hear that somebody has said what they typed, or has left the room."""
         if (room, user) in self._typists:
-            self._tell(STOP, room, Told(user, None))
+            self._tell(STOP, room, user, None)
             self._forget((room, user))
 
     async def run(self) -> None:
@@ -118,25 +123,25 @@ class Typing:
             typist = self._typists[(room, user)] = _Typist()
         return typist
 
-    def _show(self, room: str, user: str, typist: _Typist, now: float) -> None:
+    def _show(self, room: str, user: str, typist: _Typist, now: float, seen: int = 0) -> None:
         if now - typist.shown >= AGAIN:
             typist.shown = now
-            self._hub.broadcast(room, TypingStarted(room_id=room, user_id=user), but=user)
+            self._hub.broadcast(room, TypingStarted(room_id=room, user_id=user), but=user, seen=seen)
 
     def _ended_here(self, where: Where, typist: _Typist, *, was_here: bool = True) -> None:
         if typist.here:
             return
         if was_here:
             typist.told = float("-inf")
-            self._tell(STOP, where[0], Told(where[1], self._me))
+            self._tell(STOP, *where, self._me)
         if not typist.elsewhere:
             self._forget(where)
 
-    def _forget(self, where: Where) -> None:
+    def _forget(self, where: Where, seen: int = 0) -> None:
         for connection in self._typists.pop(where).here:
             self._left(connection, where)
         room, user = where
-        self._hub.broadcast(room, TypingStopped(room_id=room, user_id=user), but=user)
+        self._hub.broadcast(room, TypingStopped(room_id=room, user_id=user), but=user, seen=seen)
 
     def _left(self, connection: str, where: Where) -> None:
         places = self._at.get(connection, set())
@@ -150,7 +155,7 @@ class Typing:
         if typist is not None and told.node is not None:
             now = self._clock()
             typist.elsewhere[told.node] = now + ELSEWHERE
-            self._show(room, told.user, typist, now)
+            self._show(room, told.user, typist, now, told.seen)
 
     def _stopped_elsewhere(self, room: str, payload: bytes) -> None:
         told = self._decoder.decode(payload)
@@ -162,7 +167,8 @@ class Typing:
             typist.elsewhere.pop(told.node, None)
             if typist.here or typist.elsewhere:
                 return
-        self._forget(where)
+        self._forget(where, told.seen)
 
-    def _tell(self, kind: str, room: str, told: Told) -> None:
-        self._relay.tell_room(room, kind, msgspec.msgpack.encode(told))
+    def _tell(self, kind: str, room: str, user: str, node: str | None) -> None:
+        seen = self._hub.known_head(room_stream(room)) or 0
+        self._relay.tell_room(room, kind, msgspec.msgpack.encode(Told(user, node, seen)))

@@ -125,7 +125,7 @@ def _add_missing(
 ) -> None:
     """Add a row that the node lacks; one that it cannot read holds up its own stream and no other."""
     try:
-        news.setdefault(row["stream"], []).append(mapper.to_recorded(row))
+        news.setdefault(row["stream"], []).append(mapper.read(row))
     except Exception:
         log.exception("unreadable_event", extra={"stream": row["stream"], "seq": row["originator_version"]})
         broken.add(row["stream"])

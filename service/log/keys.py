@@ -16,10 +16,12 @@ import os
 from base64 import b64decode, b64encode
 from collections import OrderedDict
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
+import asyncpg
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -27,9 +29,6 @@ from service.errors import AccountErased
 from service.gather import Gather
 from service.log.trouble import patiently
 from service.log.wrapping import Wrapping
-
-if TYPE_CHECKING:
-    import asyncpg
 
 DEADLINE = 5.0
 """Seconds that looking a key up may take where nothing else is said."""
@@ -87,10 +86,13 @@ class PersonKey:
             cryptography.exceptions.InvalidTag: the bytes are not what this key sealed in that context, or not what
                 the commitment is to.
         """
-        sealed = b64decode(stored["c"])
-        salted = self._aead.decrypt(sealed[:_NONCE], sealed[_NONCE:], self._bind(context))
-        salt, text = salted[:_SALT], salted[_SALT:].decode()
-        if commitment(salt, text) != stored["h"]:  # words of the same person, from another event
+        try:
+            sealed = b64decode(stored["c"])
+            salted = self._aead.decrypt(sealed[:_NONCE], sealed[_NONCE:], self._bind(context))
+            salt, text = salted[:_SALT], salted[_SALT:].decode()
+        except (ValueError, TypeError, LookupError) as problem:  # no form that `seal` gives
+            raise InvalidTag from problem
+        if commitment(salt, text) != stored.get("h"):  # words of the same person, from another event
             raise InvalidTag
         return salt, text
 
@@ -123,6 +125,7 @@ class KeyRing:
         self._by_id: OrderedDict[UUID, PersonKey] = OrderedDict()
         self._by_owner: OrderedDict[_Owner, PersonKey] = OrderedDict()
         self._dead: OrderedDict[UUID, None] = OrderedDict()
+        self._proven = False
         self._reading = Gather(self._read_from, MOST_READ)
 
     async def of_person(self, person: str, database: "asyncpg.Pool[Any]", scope: str = "") -> PersonKey:
@@ -194,13 +197,45 @@ class KeyRing:
         """Return the key in a row of `person_keys`.
 
         Raises:
-            cryptography.exceptions.InvalidTag: it was wrapped by another key encryption key.
+            cryptography.exceptions.InvalidTag: it was damaged, or wrapped by another key encryption key.
         """
         if (known := self._by_id.get(key_id)) is not None:
             self._by_id.move_to_end(key_id)
             return known
-        key = PersonKey(key_id, self._wrapping.unwrap(wrapped, key_id.bytes))
+        try:
+            key = PersonKey(key_id, self._wrapping.unwrap(wrapped, key_id.bytes))
+        except ValueError as problem:  # what was wrapped is no key
+            raise InvalidTag from problem
+        self._proven = True
         return key if key_id in self._dead else _remember(self._by_id, key_id, key)
+
+    async def prove(self, database: Any) -> None:
+        """Check that the key encryption key is the one of this log: that it opens any key of it, or that there is none.
+
+        One that opens none is another one, and what cannot be read by it is not damaged.
+
+        Raises:
+            cryptography.exceptions.InvalidTag: none of the keys that were tried can be opened.
+            Unavailable: the database cannot be reached.
+        """
+        if self._proven:
+            return
+        found = False
+        for query in (_SOME_KEYS, _SEAL_KEYS):
+            for row in await self._fetched(query, database):
+                found = True
+                with suppress(InvalidTag):
+                    self._wrapping.unwrap(row["wrapped"], row["bound"])
+                    self._proven = True
+                    return
+        if found:
+            raise InvalidTag
+
+    async def _fetched(self, query: str, database: Any) -> list[Any]:
+        try:
+            return await patiently(lambda: database.fetch(query), self._deadline)
+        except asyncpg.InsufficientPrivilegeError:  # a login that seals nothing need not read seal keys
+            return []
 
     def met(self, key_id: UUID) -> PersonKey | None:
         """Return a key that was unwrapped here before, if it is still in memory."""
@@ -259,6 +294,13 @@ def _remember(cache: OrderedDict[_K, PersonKey], name: _K, key: PersonKey) -> Pe
     return key
 
 
+_SOME_KEYS = "SELECT uuid_send(key_id) AS bound, wrapped FROM person_keys WHERE wrapped IS NOT NULL LIMIT 100"
+# What each is bound to: see `service.audit.seal_keys`. They tell where there is a single person.
+_SEAL_KEYS = """
+    SELECT convert_to(format('onrecord seal key|%s|%s|%s|%s', number, name, encode(public, 'hex'), endorsement), 'UTF8')
+        AS bound, wrapped
+    FROM seal_keys
+"""
 _KEYS_OF = "SELECT key_id FROM person_keys WHERE person = ANY ($1::text[]) AND wrapped IS NULL"
 _DESTROYED = "SELECT key_id FROM person_keys WHERE destroyed_at >= $1"
 _GET_OR_CREATE = "SELECT * FROM add_keys($1::uuid[], $2::text[], $3::text[], $4::bytea[])"

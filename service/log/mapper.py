@@ -5,15 +5,28 @@ null once its key is gone. Neither the seq nor anything else of the envelope is 
 number and time an event when it places it.
 """
 
+import logging
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 
-from service.domain.events import EVENTS, ContentExpired, Event, KeyReplaced, PersonErased, Recorded
+from service.domain.events import (
+    EVENTS,
+    ContentExpired,
+    Damage,
+    Event,
+    KeyReplaced,
+    MessagePosted,
+    PersonErased,
+    Recorded,
+)
+from service.domain.salvage import Envelope, belongs, salvaged
+from service.domain.streams import message_subject
 from service.log.keys import KeyRing, PersonKey, is_sealed
 
 ROW = """
@@ -28,8 +41,22 @@ ROW = """
 ROWS = f"SELECT {ROW} FROM readable_events e LEFT JOIN open_keys k USING (key_id)"  # noqa: S608 - constants
 
 
+NOT_DECODED = (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
+"""What decoding a damaged state raises."""
+
+LARGEST = 2**63 - 1
+"""The largest number that a column holds."""
+
+SEALED_SHUT = "the words, or the key that they are sealed with, cannot be opened"
+
+REMEMBERED = 100_000
+"""Unreadable positions that are remembered, so that each is logged once; the earliest goes first."""
+
 DESTROYING = timedelta(minutes=10)
 """The longest that destroying keys and recording it, one transaction, may take."""
+
+
+log = logging.getLogger("onrecord.log")
 
 
 class Stored(NamedTuple):
@@ -59,10 +86,11 @@ class UnknownTopic(Exception):
 
 
 class Mapper:
-    """Translates both ways; the key ring opens what it has met."""
+    """Translates both ways; the key ring opens what it has met. `damaged` has met what cannot be read."""
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
+        self.damaged = Damaged()
 
     @property
     def keys(self) -> KeyRing:
@@ -99,12 +127,41 @@ class Mapper:
                 used = key.key_id
         return Stored(event.TOPIC, event.subject, msgspec.json.encode(fields), used)
 
+    def read(self, row: Mapping[str, Any]) -> Recorded:
+        """Return the event in a row with the columns of `ROW`, as far as it can be read.
+
+        What is damaged, or unknown to this version, has `damage`: the rest of the log is read on. Each position is
+        logged and counted once.
+        """
+        try:
+            recorded = self.to_recorded(row)
+        except InvalidTag:
+            recorded = self._without_words(row)
+        except UnknownTopic:
+            recorded = _salvaged(row, "topic", "this version does not know the topic")
+        except NOT_DECODED as problem:
+            recorded = _salvaged(row, "state", f"the state cannot be decoded: {problem}")
+        if not recorded.undecoded and (wrong := misfit(recorded)) is not None:
+            recorded = _salvaged(row, "state", wrong)
+        if recorded.damage is not None:
+            self.damaged.note(recorded)
+        return recorded
+
+    def _without_words(self, row: Mapping[str, Any]) -> Recorded:
+        try:
+            recorded = self.to_recorded({**row, "wrapped": None})
+        except NOT_DECODED as problem:
+            return _salvaged(row, "state", f"the state cannot be decoded: {problem}")
+        damage = Damage("words", row["topic"], SEALED_SHUT)
+        return msgspec.structs.replace(recorded, erased=False, damage=damage)
+
     def to_recorded(self, row: Mapping[str, Any]) -> Recorded:
-        """Return the event in a row with the columns of `ROW`.
+        """Return the event in a row with the columns of `ROW`, whole.
 
         Raises:
             UnknownTopic: this version does not know it.
             cryptography.exceptions.InvalidTag: its words, or their key, were tampered with.
+            msgspec.MsgspecError, ValueError, RecursionError: its state is not what an event of its kind has.
         """
         key_id, wrapped = row["key_id"], row["wrapped"]
         key = self._keys.unwrap(key_id, wrapped) if wrapped is not None else None
@@ -132,12 +189,25 @@ class Mapper:
         if row["wrapped"] is None:
             return {}
         key = self._keys.unwrap(row["key_id"], row["wrapped"])
-        fields: dict[str, Any] = msgspec.json.decode(row["state"])
+        fields = msgspec.json.decode(row["state"], type=dict[str, Any])
         return {
             name: key.reveal(value, _context(row["stream"], row["topic"], name))
             for name, value in fields.items()
             if is_sealed(value)
         }
+
+    def revealed(self, row: Mapping[str, Any]) -> tuple[dict[str, tuple[bytes, str]] | None, str | None]:
+        """Return what `reveal` does, and why it cannot, if so; instead of words None where the state is no JSON object.
+
+        The row has `stored` too, the bytes as they were recorded.
+        """
+        try:
+            msgspec.json.decode(row["stored"], type=dict[str, Any])
+            return self.reveal(row), None
+        except InvalidTag:
+            return {}, SEALED_SHUT
+        except NOT_DECODED as problem:
+            return None, f"the state cannot be decoded: {problem}"
 
     def carried(self, row: Mapping[str, Any], key: PersonKey) -> dict[str, str]:
         """Return the ciphertext of each personal field of a row, its words sealed with another key than its own.
@@ -168,15 +238,17 @@ class Mapper:
             return False
 
     def heard(self, stream: str, row: Row) -> Recorded | None:
-        """Return the event in a row that another node told of, or None where its words need a key not met here yet.
+        """Return the event in a row that another node told of, or None where the log has to be read for it.
 
-        Raises:
-            UnknownTopic, cryptography.exceptions.InvalidTag: see `to_recorded`.
+        That is where its words need a key not met here yet, or where it cannot be read as it came.
         """
         key = self._keys.met(row.key_id) if row.key_id else None
         if row.key_id and key is None:
             return None
-        event = self.to_event(row.topic, row.state, stream, key)
+        try:
+            event = self.to_event(row.topic, row.state, stream, key)
+        except (UnknownTopic, InvalidTag, *NOT_DECODED):
+            return None
         return Recorded(stream, row.seq, row.position, row.subject, row.at, row.by, event)
 
     def to_event(self, topic: str, state: bytes, stream: str, key: PersonKey | None) -> Event:
@@ -184,15 +256,82 @@ class Mapper:
 
         Raises:
             UnknownTopic: this version does not know it.
+            cryptography.exceptions.InvalidTag: its words were tampered with.
+            msgspec.MsgspecError, ValueError, RecursionError: the bytes are not what an event of its kind has.
         """
         cls = EVENTS.get(topic)
         if cls is None:
             raise UnknownTopic(topic)
-        fields: dict[str, Any] = msgspec.json.decode(state)
+        fields = msgspec.json.decode(state, type=dict[str, Any])
         for name in cls.PERSONAL:
             if fields.get(name) is not None:
                 fields[name] = key.open(fields[name], _context(stream, topic, name)) if key else None
         return msgspec.convert(fields, cls)
+
+
+def misfit(recorded: Recorded) -> str | None:
+    """Return why a decoded event cannot be what was recorded; None where it can.
+
+    Its subject was worked out of its state, and every value of it fits into a column of a read model.
+    """
+    event = recorded.event
+    if not belongs(event.TOPIC, recorded.stream):
+        return "the topic is none of this stream"
+    own = message_subject(recorded.seq) if isinstance(event, MessagePosted) else event.subject
+    if own != recorded.subject:
+        return "the state is about something else than the subject"
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if isinstance(value, int) and abs(value) > LARGEST:
+            return f"{name} is out of range"
+        if isinstance(value, str | tuple) and "\0" in "".join(map(str, value)):
+            return f"{name} holds a NUL"
+    return None
+
+
+class Damaged:
+    """The positions that could not be read by this process: each is logged once; `count` is how many there were."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._met: OrderedDict[int, None] = OrderedDict()
+
+    def note(self, recorded: Recorded) -> None:
+        """Take note of an event with `damage`."""
+        damage = recorded.damage
+        if damage is None or recorded.position in self._met:
+            return
+        self.count += 1
+        self._met[recorded.position] = None
+        if len(self._met) > REMEMBERED:
+            self._met.popitem(last=False)
+        log.error(
+            "unreadable_event",
+            extra={
+                "position": recorded.position,
+                "stream": recorded.stream,
+                "seq": recorded.seq,
+                "topic": damage.topic,
+                "part": damage.part,
+                "reason": damage.reason,
+            },
+        )
+
+
+def _salvaged(row: Mapping[str, Any], part: Literal["state", "topic"], reason: str) -> Recorded:
+    envelope = Envelope(
+        row["stream"], row["originator_version"], row["topic"], row["subject"], row["recorded_by"]
+    )
+    return Recorded(
+        stream=row["stream"],
+        seq=row["originator_version"],
+        position=row["notification_id"],
+        subject=row["subject"],
+        at=row["recorded_at"],
+        by=row["recorded_by"],
+        event=salvaged(envelope),
+        damage=Damage(part, row["topic"], reason),
+    )
 
 
 def _context(stream: str, topic: str, field: str) -> str:

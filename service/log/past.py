@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from service.domain.events import MessagePosted, Recorded
+from service.domain.events import Recorded
 from service.domain.streams import (
     NEW_MESSAGE,
     message_subject,
@@ -91,7 +91,7 @@ class PastReader:
     async def posted(self, room: str, after: int, seq: int, limit: int) -> list[int]:
         """Return the numbers of at most `limit` messages with `after` < number <= `seq`, ascending."""
         key = stream_id(room_stream(room))
-        return [row["seq"] for row in await self._fetch(_POSTED, key, after, seq, MessagePosted.TOPIC, limit)]
+        return [row["seq"] for row in await self._fetch(_POSTED, key, after, seq, limit)]
 
     async def touched(self, room: str, after: int, seq: int) -> list[int]:
         """Return the numbers of the messages that a fact with `after` < seq <= `seq` is about, ascending."""
@@ -130,7 +130,7 @@ class PastReader:
         )
 
     async def _read(self, query: str, *arguments: object) -> list[Recorded]:
-        return [self._mapper.to_recorded(row) for row in await self._fetch(query, *arguments)]
+        return [self._mapper.read(row) for row in await self._fetch(query, *arguments)]
 
     async def _fetch(self, query: str, *arguments: object) -> list[Any]:
         return await patiently(lambda: self._database.fetch(query, *arguments), self._deadline)
@@ -169,8 +169,9 @@ _ABOUT_ROOM = f"""{ROWS}
 """
 _POSTED = """
     SELECT originator_version AS seq FROM stored_events
-    WHERE originator_id = $1 AND originator_version > $2 AND originator_version <= $3 AND topic = $4
-    ORDER BY originator_version LIMIT $5
+    WHERE originator_id = $1 AND originator_version > $2 AND originator_version <= $3
+        AND subject = 'message:' || originator_version
+    ORDER BY originator_version LIMIT $4
 """
 _TOUCHED = """
     SELECT DISTINCT subject FROM stored_events

@@ -4,16 +4,18 @@ Every read goes to the primary and has a deadline. Nothing here writes.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.domain import person, reader, room
 from service.domain.events import (
     MessageDeleted,
-    MessagePosted,
     PersonErased,
     PersonRestored,
     PersonSuspended,
     Recorded,
+    RoomOpened,
+    RoomRenamed,
 )
 from service.domain.message import MessageState
 from service.domain.message import evolve as evolve_message
@@ -37,6 +39,19 @@ if TYPE_CHECKING:
 
 DEADLINE = 5.0
 """Seconds that a read may take where nothing else is said."""
+
+
+MOST_DAMAGED = 100
+"""Moves of a read marker, or names of a room, that are looked through for one that can be read."""
+
+
+class Place(NamedTuple):
+    """Where an event is in the log: its stream and seq there, its position, and when it was recorded."""
+
+    stream: str
+    seq: int
+    position: int
+    at: datetime
 
 
 class LogReader:
@@ -67,9 +82,15 @@ class LogReader:
         row = (await self._fetch(_STANDING))[0]
         return str(row["epoch"]), row["position"]
 
-    async def moved(self, after: int, until: int) -> list[tuple[str, int]]:
-        """Return, for each stream that has events with `after` < position <= `until`, its name and last seq there."""
-        return [(row["stream"], row["seq"]) for row in await self._fetch(_MOVED, after, until)]
+    async def moved(self, after: int, until: int) -> list[Place]:
+        """Return, for each stream that has events with `after` < position <= `until`, where its last one there is."""
+        return [Place(*row) for row in await self._fetch(_MOVED, after, until)]
+
+    async def places(self, events: Iterable[tuple[str, int]]) -> list[Place]:
+        """Return where events of streams, each given by its seq, are in the log; none for those that are not."""
+        streams = [(stream_id(stream), seq) for stream, seq in events]
+        rows = await self._fetch(_PLACES, [stream for stream, _ in streams], [seq for _, seq in streams])
+        return [Place(*row) for row in rows]
 
     async def verdicts(self, after: int, until: int) -> list[str]:
         """Return who was suspended, restored or erased at these positions."""
@@ -79,28 +100,28 @@ class LogReader:
     async def expired(self, after: int, until: int) -> list[Recorded]:
         """Return what was said to have expired at these positions."""
         rows = await self._fetch(_EXPIRED, stream_id(RETENTION), after, until)
-        return list(map(self._mapper.to_recorded, rows))
+        return list(map(self._mapper.read, rows))
 
     async def memberships(self, after: int, until: int) -> list[Recorded]:
         """Return what people did to the membership of others at these positions, in order."""
-        return [self._mapper.to_recorded(row) for row in await self._fetch(_MEMBERSHIPS, after, until)]
+        return [self._mapper.read(row) for row in await self._fetch(_MEMBERSHIPS, after, until)]
 
     async def stream(self, stream: str, after: int, limit: int, until: int | None = None) -> list[Recorded]:
         """Return at most `limit` events of a stream with `after` < seq <= `until`, by seq."""
         rows = await self._fetch(_STREAM, stream_id(stream), after, until, limit)
-        return [self._mapper.to_recorded(row) for row in rows]
+        return [self._mapper.read(row) for row in rows]
 
     async def message(self, room_id: str, seq: int) -> Recorded | None:
         """Return the message with a number in a room, or None where that number is no message."""
-        rows = await self._fetch(_MESSAGE, stream_id(room_stream(room_id)), seq, MessagePosted.TOPIC)
-        return self._mapper.to_recorded(rows[0]) if rows else None
+        rows = await self._fetch(_MESSAGE, stream_id(room_stream(room_id)), seq, message_subject(seq))
+        return self._mapper.read(rows[0]) if rows else None
 
     async def about(self, room_id: str, message: int) -> MessageState:
         """Return a message of a room as of now, folded from its own facts."""
         rows = await self._fetch(_ABOUT, stream_id(room_stream(room_id)), message_subject(message))
         state = MessageState()
         for row in rows:
-            state = evolve_message(state, self._mapper.to_recorded(row))
+            state = evolve_message(state, self._mapper.read(row))
         return state
 
     async def deleted(self, room_id: str, messages: Iterable[int]) -> set[int]:
@@ -117,13 +138,28 @@ class LogReader:
         rows = await self._fetch(_ROOM, stream_id(room_stream(room_id)))
         state = RoomState(room_id)
         for row in rows:
-            state = room.evolve(state, self._mapper.to_recorded(row))
+            state = room.evolve(state, self._mapper.read(row))
         return state
+
+    async def room_name(self, room_id: str, seq: int) -> str:
+        """Return the name of a room as of a seq: the newest one that can be read, else the room's id."""
+        rows = await self._fetch(_NAMING, stream_id(room_stream(room_id)), seq, _NAMINGS, MOST_DAMAGED)
+        for row in rows:
+            recorded = self._mapper.read(row)
+            if not recorded.undecoded and isinstance(recorded.event, RoomOpened | RoomRenamed):
+                return recorded.event.name
+        return room_id
 
     async def reader(self, room_id: str, user: str) -> ReaderState:
         """Return a read marker as of now."""
-        row = await self._last(reader_stream(room_id, user))
-        return reader.evolve(ReaderState(), row) if row else ReaderState()
+        stream = stream_id(reader_stream(room_id, user))
+        newest = [self._mapper.read(row) for row in await self._fetch(_LAST, stream, 1)]
+        if newest and newest[0].undecoded:  # so an earlier one says how far it was
+            newest = [self._mapper.read(row) for row in await self._fetch(_LAST, stream, MOST_DAMAGED)]
+        state = ReaderState()
+        for recorded in reversed(newest):
+            state = reader.evolve(state, recorded)
+        return state
 
     async def person(self, user: str) -> PersonState:
         """Return a person as of now."""
@@ -134,7 +170,7 @@ class LogReader:
         streams = {stream_id(person_stream(user)): user for user in users}
         states = {user: PersonState() for user in streams.values()}
         for row in await self._fetch(_LAST_OF_EACH_KIND, list(streams)):
-            recorded = self._mapper.to_recorded(row)
+            recorded = self._mapper.read(row)
             user = streams[recorded.originator_id]
             states[user] = person.evolve(states[user], recorded)
         return states
@@ -145,19 +181,20 @@ class LogReader:
     async def _value(self, query: str, *arguments: object) -> Any:
         return (await self._fetch(query, *arguments))[0][0]
 
-    async def _last(self, stream: str) -> Recorded | None:
-        rows = await self._fetch(_LAST, stream_id(stream))
-        return self._mapper.to_recorded(rows[0]) if rows else None
-
 
 _HEAD = "SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE originator_id = $1"
 _STANDING = """
     SELECT epoch, coalesce((SELECT max(notification_id) FROM stored_events), 0) AS position FROM log_epoch
 """
 _MOVED = """
-    SELECT stream, max(originator_version) AS seq FROM stored_events
+    SELECT stream, max(originator_version), max(notification_id), max(recorded_at) FROM stored_events
     WHERE notification_id > $1 AND notification_id <= $2
     GROUP BY stream
+"""
+_PLACES = """
+    SELECT e.stream, e.originator_version, e.notification_id, e.recorded_at
+    FROM unnest($1::uuid[], $2::bigint[]) AS wanted (stream, seq)
+    JOIN stored_events e ON e.originator_id = wanted.stream AND e.originator_version = wanted.seq
 """
 _VERDICT_TOPICS = [PersonSuspended.TOPIC, PersonRestored.TOPIC, PersonErased.TOPIC]
 _VERDICTS = """
@@ -177,7 +214,13 @@ _STREAM = f"""{ROWS}
         AND e.originator_version <= coalesce($3::bigint, 9223372036854775807)
     ORDER BY e.originator_version LIMIT $4
 """
-_MESSAGE = f"{ROWS} WHERE e.originator_id = $1 AND e.originator_version = $2 AND e.topic = $3"
+_MESSAGE = f"{ROWS} WHERE e.originator_id = $1 AND e.originator_version = $2 AND e.subject = $3"
+_NAMINGS = [RoomOpened.TOPIC, RoomRenamed.TOPIC]
+_NAMING = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.subject = 'settings' AND e.originator_version <= $2
+        AND e.topic = ANY ($3::text[])
+    ORDER BY e.originator_version DESC LIMIT $4
+"""
 _ABOUT = f"{ROWS} WHERE e.originator_id = $1 AND e.subject = $2 ORDER BY e.originator_version"
 _DELETED = """
     SELECT subject FROM stored_events
@@ -194,7 +237,7 @@ _ROOM = f"""
             OR e.originator_version = (SELECT seq FROM last))
     ORDER BY e.originator_version
 """  # noqa: S608 - constants
-_LAST = f"{ROWS} WHERE e.originator_id = $1 ORDER BY e.originator_version DESC LIMIT 1"
+_LAST = f"{ROWS} WHERE e.originator_id = $1 ORDER BY e.originator_version DESC LIMIT $2"
 # Of each kind of event only the last matters, and of most people there is one kind. That the stream is a person's is
 # said for the planner, who then knows of the index of people's events alone.
 _LAST_OF_EACH_KIND = f"""

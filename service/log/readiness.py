@@ -33,6 +33,7 @@ class Readiness:
         self._allow_unsafe = allow_unsafe
         self._is_ready = asyncio.Event()
         self.epoch = ""
+        self.on_renewed: Callable[[], None] = lambda: None
         self.stopping = False
 
     @property
@@ -76,6 +77,7 @@ class Readiness:
     def renewed(self, epoch: str) -> None:
         """Take note of the log's new epoch."""
         self.epoch = epoch
+        self.on_renewed()
 
     async def _check(self, seconds: float) -> None:
         async with asyncio.timeout(seconds), self._database.acquire() as connection:

@@ -194,7 +194,7 @@ class ChatMapper(Mapper[UUID]):
         """
         logged = cast("LoggedEvent | LoggedNotification", stored_event)
         row = {**vars(logged), "notification_id": logged.notification_id}
-        return cast("DomainEventProtocol[UUID]", self._mapper.to_recorded(row))
+        return cast("DomainEventProtocol[UUID]", self._mapper.read(row))
 
 
 class ChatFactory(PostgresFactory):

@@ -71,6 +71,6 @@ class Wrapping:
         for number, cipher in enumerate(self._ciphers):
             try:
                 return number, cipher.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], bound)
-            except InvalidTag:
+            except (InvalidTag, ValueError):  # the latter where it is too short to have been wrapped
                 continue
         raise InvalidTag

@@ -59,6 +59,9 @@ CATALOGUE: dict[str, Metric] = {
     "onrecord_pool_wait_seconds": Metric("histogram", "how long a use waited for its connection", ("pool",)),
     "onrecord_lease_age_seconds": Metric("gauge", "since the node's lease was renewed; past 10 it is fenced"),
     "onrecord_fencings_total": Metric("counter", "how often this node was taken for dead"),
+    "onrecord_unreadable_events_total": Metric(
+        "counter", "events of the log that this process met and could not read"
+    ),
     "onrecord_sessions_unrecorded": Metric("gauge", "sessions whose opening or closing waits to be recorded"),
     # Delivery.
     "onrecord_deliveries_total": Metric("counter", "events written to clients, once for each client"),
@@ -76,6 +79,11 @@ CATALOGUE: dict[str, Metric] = {
     ),
     "onrecord_bus_dropped_total": Metric("counter", "messages for which there was no room or no connection"),
     "onrecord_bus_ignored_total": Metric("counter", "messages that none of ours has signed"),
+    "onrecord_bus_refused_total": Metric(
+        "counter",
+        "signed messages that are refused: of another epoch or version, old, or held back",
+        ("reason",),
+    ),
     "onrecord_bus_resyncs_total": Metric(
         "counter", "how often the node began to hear, with everything told anew"
     ),

@@ -75,7 +75,8 @@ class EventsQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unkno
 class EventLine(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """An event: its place in the log and in its stream, and beside these the fields of its type.
 
-    `erased` says that words in it cannot be read any more; they are null.
+    `erased` says that words in it cannot be read any more; they are null. `unreadable` says why words that are damaged
+    cannot be read. One whose state is damaged is of the type `Unreadable`, with `topic`, `subject` and `reason`.
     """
 
     position: int
@@ -85,6 +86,7 @@ class EventLine(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=
     by: str
     at: str
     erased: bool = False
+    unreadable: str | None = None
 
 
 class ReadingsQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -96,7 +98,10 @@ class ReadingsQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unk
 
 
 class Reading(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Somebody read the record: of this `room`, of a `person` who is or was in it, or of `everything`."""
+    """The record was read: of this `room` or of `everything`.
+
+    `of` was `person` for readings about people in the room, which only auditors are shown.
+    """
 
     number: int
     at: str

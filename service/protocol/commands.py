@@ -3,7 +3,7 @@
 Unknown fields are an error. Lengths are counted in Unicode code points. `RECORDED` says that the command needs a `ref`.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
@@ -77,6 +77,20 @@ class ModerationFrame(MemberFrame, frozen=True, kw_only=True, rename="camel", fo
     reason: Reason | None = None
 
 
+class TimedFrame(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The same, until a time or for good."""
+
+    until: Time | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a time that the calendar has with its offset and has not in UTC."""
+        try:
+            _ = self.until and self.until.astimezone(UTC)
+        except OverflowError as error:
+            message = "until is a time outside the years 1 to 9999 in UTC"
+            raise ValueError(message) from error
+
+
 class MessageFrame(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """What every command about one message has."""
 
@@ -146,12 +160,11 @@ class RoomKick(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbi
     RECORDED = True
 
 
-class RoomBan(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class RoomBan(TimedFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Keep a user out until a time, or for good."""
 
     TYPE = "room:ban"
     RECORDED = True
-    until: Time | None = None
 
 
 class RoomUnban(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -161,12 +174,11 @@ class RoomUnban(ModerationFrame, frozen=True, kw_only=True, rename="camel", forb
     RECORDED = True
 
 
-class RoomMute(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class RoomMute(TimedFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Let a member say nothing until a time, or for good."""
 
     TYPE = "room:mute"
     RECORDED = True
-    until: Time | None = None
 
 
 class RoomUnmute(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

@@ -137,13 +137,30 @@ def decode_payload(body: bytes) -> list[Packet]:
     Raises:
         NotAPacket: one of them is none, or they are too many.
     """
+    return list(map(decode_piece, split_payload(body)))
+
+
+def split_payload(body: bytes) -> list[str]:
+    """Return the pieces of a request's body, each of which `decode_piece` reads.
+
+    Raises:
+        NotAPacket: it is not UTF-8, or they are too many.
+    """
+    if body.count(SEPARATOR.encode()) >= MAX_PACKETS:
+        raise NotAPacket("too many packets")
     try:
-        packets = body.decode().split(SEPARATOR)
+        return body.decode().split(SEPARATOR)
     except UnicodeDecodeError as error:
         raise NotAPacket("not UTF-8") from error
-    if len(packets) > MAX_PACKETS:
-        raise NotAPacket("too many packets")
-    return [_decode_base64(one) if one.startswith("b") else decode(one) for one in packets]
+
+
+def decode_piece(piece: str) -> Packet:
+    """Return the packet in one piece of a payload.
+
+    Raises:
+        NotAPacket: it is none.
+    """
+    return _decode_base64(piece) if piece.startswith("b") else decode(piece)
 
 
 def _decode_base64(packet: str) -> Packet:

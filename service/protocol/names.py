@@ -34,6 +34,10 @@ NameOf = Callable[[str], str]
 
 def to_wire(recorded: Recorded, name_of: NameOf) -> Outgoing:
     """Return what the room hears of an event of its stream."""
+    if isinstance(recorded.event, log.Unreadable):
+        return RoomUpdated(
+            **_done(recorded)
+        )  # nothing is new, so that the number is there and no client waits for it
     return TO_WIRE[type(recorded.event)](recorded, recorded.event, name_of)
 
 
@@ -100,7 +104,7 @@ def _message_new(recorded: Recorded, event: log.MessagePosted, name_of: NameOf) 
         user_id=event.author,
         name=name_of(event.author),
         content=event.content,
-        ref=event.ref,
+        ref=event.ref or None,
         reply_to=event.reply_to,
         mentions=event.mentions,
     )

@@ -14,7 +14,7 @@ from service.errors import Malformed, OnRecordError, RefRequired, UnknownType
 from service.protocol.acks import Ack, ack_fields
 from service.protocol.commands import COMMANDS, REF, Connect, Frame
 from service.protocol.events import Outgoing
-from service.protocol.strict import Duplicate, NotJson, check_strings, parse_json
+from service.protocol.strict import Duplicate, NotJson, check_strings, parse_json, shown
 
 _encoder = msgspec.json.Encoder()
 _ref = re.compile(REF)
@@ -56,8 +56,8 @@ def decode(text: str, value: dict[str, Any]) -> Frame:
     kind = value.get("type")
     schema = COMMANDS.get(kind) if isinstance(kind, str) else None
     if schema is None:
-        shown = isinstance(kind, str) and len(kind) <= 64 and kind.isprintable()  # noqa: PLR2004
-        raise UnknownType(type=kind if shown else "that")
+        printable = isinstance(kind, str) and len(kind) <= 64 and kind.isprintable()  # noqa: PLR2004
+        raise UnknownType(type=kind if printable else "that")
     frame = _convert(text, value, schema)
     if schema.RECORDED and frame.ref is None:
         raise RefRequired
@@ -93,8 +93,8 @@ def encode_error(ref: str | None, error: OnRecordError) -> bytes:
 
 def error_fields(error: OnRecordError) -> dict[str, Any]:
     """Return an error's fields as every door shows them."""
-    shown = {name: error.data[name] for name in error.shown}
-    return {"code": error.code, "message": str(error), "retryable": error.retryable, **shown}
+    fields = {name: error.data[name] for name in error.shown}
+    return {"code": error.code, "message": str(error), "retryable": error.retryable, **fields}
 
 
 def _convert(text: str, value: dict[str, Any], schema: type[Frame]) -> Frame:
@@ -104,4 +104,4 @@ def _convert(text: str, value: dict[str, Any], schema: type[Frame]) -> Frame:
     try:
         return msgspec.convert(value, schema)
     except msgspec.ValidationError as error:
-        raise Malformed(problem=str(error).replace("`", "'")) from error
+        raise Malformed(problem=shown(str(error).replace("`", "'"))) from error

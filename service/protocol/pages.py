@@ -49,6 +49,8 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class RoomView(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A room as one user may see it.
 
+    To a former member of a room that is not public, `name` is what it was called when they left.
+
     `role` is there for members. `head` is the seq of the last event that the user may read, and is not there for those
     who were never in the room; `members`, their number, is not there for those who have left a room that is not public.
     """

@@ -68,7 +68,8 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
 class Standing(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What somebody was to a room at a moment.
 
-    `name` is what they were called then, if that has not been erased since (`nameErased`). `role` and `since`, the seq
+    `name` is what they were called then, if that has not been erased since (`nameErased`) and can be read
+    (`nameUnreadable`). `role` and `since`, the seq
     of the join, are there for members; `left` is the seq at which somebody who was one had gone. A ban or a mute
     without its `...Until` was for good. `lastRead` is the message up to which they had read.
     """
@@ -76,6 +77,7 @@ class Standing(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=T
     user_id: str
     name: str | None = None
     name_erased: bool = False
+    name_unreadable: bool = False
     role: Role | None = None
     since: int | None = None
     left: int | None = None
@@ -96,7 +98,10 @@ class ReactionThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaul
 
 
 class MessageThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A message as it read at a moment. `content` is null where it was deleted by then, or has been `erased` since."""
+    """A message as it read at a moment.
+
+    `content` is null where it was deleted by then, has been `erased` since, or is damaged (`unreadable`).
+    """
 
     message_id: int
     user_id: str
@@ -109,25 +114,33 @@ class MessageThen(Shown, frozen=True, kw_only=True, rename="camel", omit_default
     reactions: tuple[ReactionThen, ...] = ()
     pinned: bool = False
     erased: bool = False
+    unreadable: bool = False
 
 
 class Standpoint(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The last event of a room that was there at a moment; `seq` 0: the room was not."""
+    """The last event of a room that was there at a moment; `seq` 0: the room was not.
+
+    `unreadable` has the seqs up to it of events about the room and its people whose state cannot be decoded: of these
+    only what their envelopes say is in what is shown.
+    """
 
     seq: int
     at: str | None = None
+    unreadable: tuple[int, ...] = ()
 
 
 class SettingsThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """How a room was set up at a moment; `retention` is after how many days what is said then becomes unreadable.
 
-    Without a `topic` there was none, or it has been erased since, where `topicErased` says so.
+    Without a `topic` there was none, or it has been erased since, where `topicErased` says so, or it is damaged, where
+    `topicUnreadable` does.
     """
 
     name: str
     visibility: Visibility
     topic: str | None = None
     topic_erased: bool = False
+    topic_unreadable: bool = False
     archived: bool = False
     retention: int | None = None
 

@@ -2,15 +2,27 @@
 
 What is not JSON, or nested too deep, is `NotJson`; a door closes the connection for it. Duplicate keys, lone surrogates
 and NUL are JSON that readers disagree about, or that Postgres cannot hold: `check_strings` refuses them in an answer.
+
+Invariant: the work is linear in the size of the text, and no error repeats more than `MOST_SHOWN` characters of it.
 """
 
 import json
+import re
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from service.errors import Malformed
 
 MAX_DEPTH = 32
+MOST_SHOWN = 300
+"""Characters of a sentence about what a client sent: a whole sentence, and not the whole of what was sent."""
+
+_KEY_SHOWN = 64
+_CUT = " ... "
+_UNFIT = re.compile("[\0\ud800-\udfff]")
 _LONGEST_INTEGER = 20  # digits and sign
+_CONTAINERS = (dict, list)
+_LONG_NUMBER = re.compile(r"[0-9]{19}")
 _INTEGERS = range(-(2**63), 2**64)
 
 
@@ -31,8 +43,10 @@ def parse_json(text: str, max_depth: int = MAX_DEPTH) -> Any:
         NotJson: it is not JSON, or nested deeper than `max_depth`.
     """
     try:
+        # Python's own reading of integers is far cheaper, and as good where none is long.
+        integer = _integer if _LONG_NUMBER.search(text) else None
         value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_int=_integer
+            text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_int=integer
         )
     except (ValueError, RecursionError) as error:
         raise NotJson("not JSON") from error
@@ -48,18 +62,69 @@ def check_strings(value: object, path: str) -> None:
     Raises:
         Malformed: there is one.
     """
+    if _is_fit(value):
+        return
+    # The path is made on the way back, for the one that is wrong: made on the way in, each item would pay for its key.
+    if (found := _first_unfit(value)) is not None:
+        problem, steps = found
+        raise Malformed(problem=shown(f"{problem} - at '{path}{''.join(reversed(steps))}'"))
+
+
+def shown(sentence: str) -> str:
+    """Return a sentence that may repeat what a client sent, without its middle where it is long."""
+    if len(sentence) <= MOST_SHOWN:
+        return sentence
+    half = (MOST_SHOWN - len(_CUT)) // 2
+    return sentence[:half] + _CUT + sentence[-half:]
+
+
+def _is_fit(value: object) -> bool:
+    """Return whether nothing is wrong anywhere in `value`: looked at level by level, many items at a time."""
+    level = [value]
+    while level:
+        below: list[object] = []
+        for one in level:
+            if isinstance(one, dict):
+                if isinstance(one, Duplicate) or _UNFIT.search("".join(one)):
+                    return False
+                items: Collection[object] = one.values()
+            else:
+                items = one if isinstance(one, list) else (one,)
+            if _UNFIT.search("".join([item for item in items if isinstance(item, str)])):
+                return False
+            below += [item for item in items if item and isinstance(item, _CONTAINERS)]
+        level = below
+    return True
+
+
+def _first_unfit(value: object) -> tuple[str, list[str]] | None:
+    """Return what is wrong with the first part that is, and the steps from it up to `value`; None for nothing."""
     if isinstance(value, Duplicate):
-        check_strings(value.key, path)
-        raise Malformed(problem=f"The key {value.key} came twice - at '{path}'")
+        return _unfit(value.key) or (f"The key {_cut(value.key)} came twice", [])
+    if isinstance(value, str):
+        return _unfit(value)
+    for key, item in _items(value):
+        if isinstance(key, str) and (found := _unfit(key)) is not None:
+            return found
+        if (found := _first_unfit(item)) is not None:
+            found[1].append(f".{_cut(key)}" if isinstance(key, str) else f"[{key}]")
+            return found
+    return None
+
+
+def _items(value: object) -> Iterator[tuple[str | int, object]]:
     if isinstance(value, dict):
-        for key, item in value.items():
-            check_strings(key, path)
-            check_strings(item, f"{path}.{key}")
+        yield from value.items()
     elif isinstance(value, list):
-        for index, item in enumerate(value):
-            check_strings(item, f"{path}[{index}]")
-    elif isinstance(value, str) and ("\0" in value or any("\ud800" <= char <= "\udfff" for char in value)):
-        raise Malformed(problem=f"NUL and lone surrogates cannot be stored - at '{path}'")
+        yield from enumerate(value)
+
+
+def _unfit(text: str) -> tuple[str, list[str]] | None:
+    return ("NUL and lone surrogates cannot be stored", []) if _UNFIT.search(text) else None
+
+
+def _cut(key: str) -> str:
+    return key if len(key) <= _KEY_SHOWN else key[:_KEY_SHOWN] + "..."
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -88,7 +153,7 @@ def _refuse_constant(name: str) -> None:
 def _depth(value: object) -> int:
     """Return how deep `value` is nested, counted level by level so that no depth can exhaust the stack."""
     depth, level = 0, [value]
-    while level := [item for item in level if isinstance(item, dict | list)]:
+    while level := [item for item in level if isinstance(item, _CONTAINERS)]:
         depth += 1
         level = [
             item

@@ -9,6 +9,7 @@ from service.live.hub import Hub
 from service.live.relay import Relay
 from service.log.append import Appender
 from service.log.leases import Lease
+from service.log.mapper import Damaged
 from service.log.pool import Pool
 from service.log.readiness import Readiness
 from service.log.visits import Visits
@@ -35,6 +36,7 @@ class NodeMetrics:
     hub: Hub
     relay: Relay
     lag: Lag
+    damaged: Damaged
 
     def write(self, sheet: Sheet) -> None:
         """Be a `Source`."""
@@ -79,6 +81,7 @@ class NodeMetrics:
         if self.lease.renewed_at is not None:
             age = asyncio.get_running_loop().time() - self.lease.renewed_at
             sheet.put("onrecord_lease_age_seconds", age)
+        sheet.put("onrecord_unreadable_events_total", self.damaged.count)
         sheet.put("onrecord_fencings_total", self.lease.fencings)
         sheet.put("onrecord_sessions_unrecorded", self.visits.waiting)
 
@@ -105,4 +108,6 @@ class NodeMetrics:
         sheet.put("onrecord_bus_messages_total", relay.taken, "in")
         sheet.put("onrecord_bus_dropped_total", relay.dropped)
         sheet.put("onrecord_bus_ignored_total", relay.forged)
+        for reason, count in relay.refused.items():
+            sheet.put("onrecord_bus_refused_total", count, reason)
         sheet.put("onrecord_bus_resyncs_total", relay.resyncs)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from projections.runner import Runner
 from service.audit.sealer import Sealer
+from service.log.mapper import Damaged
 from service.metrics.exposition import Sheet
 
 
@@ -15,11 +16,13 @@ class ProjectorMetrics:
 
     runners: Sequence[Runner]
     sealer: Sealer | None
+    damaged: Damaged
 
     def write(self, sheet: Sheet) -> None:
         """Be a `Source`."""
         for runner in self.runners:
             self._runner(sheet, runner, runner.projection.name)
+        sheet.put("onrecord_unreadable_events_total", self.damaged.count)
         if self.sealer is not None:
             sheet.put("onrecord_sealer_leading", self.sealer.leading)
             if self.sealer.leading:

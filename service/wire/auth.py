@@ -20,6 +20,7 @@ from joserfc.jws import JWSRegistry, extract_compact
 
 from service.errors import NotAllowed, TokenExpired, TokenInvalid
 from service.protocol.commands import USER_ID
+from service.protocol.strict import shown
 from service.wire.keys import SharedSecret, VerificationKeys
 
 MAX_TOKEN = 8_192
@@ -210,4 +211,4 @@ def shown_name(claim: object) -> str | None:
 
 
 def _sentence(error: Exception) -> str:
-    return str(error).strip().rstrip(".") or type(error).__name__
+    return shown(str(error).strip().rstrip(".")) or type(error).__name__

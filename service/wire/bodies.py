@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from service.errors import Malformed
-from service.protocol.strict import NotJson, check_strings, parse_json
+from service.protocol.strict import NotJson, check_strings, parse_json, shown
 
 MAX_BODY = 16 * 1024
 
@@ -24,7 +24,7 @@ async def body(request: Request, kind: type[T]) -> T:
         HTTPException: it is too long.
         Malformed: it is no JSON, or not of that kind, or JSON that readers disagree about.
     """
-    read = b""
+    read = bytearray()
     async for piece in request.stream():
         read += piece
         if len(read) > MAX_BODY:
@@ -36,4 +36,4 @@ async def body(request: Request, kind: type[T]) -> T:
     except (NotJson, UnicodeDecodeError) as error:
         raise Malformed(problem="The body is no JSON text that can be read.") from error
     except msgspec.ValidationError as error:
-        raise Malformed(problem=str(error).replace("`", "'")) from error
+        raise Malformed(problem=shown(str(error).replace("`", "'"))) from error

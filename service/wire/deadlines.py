@@ -2,15 +2,22 @@
 
 All waits of a `Deadlines` last equally long, so the one that was begun first is due first, and the head of a queue says
 when to look next. The rule: whoever is still in it when its time has come is told so once.
+
+Invariant: one turn of the event loop ends at most `DUE_A_TURN` waits, since ten thousand connections may have come in
+the same second.
 """
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 LATE = 0.2
 """Seconds that a look may come late; later, the whole process stood still, and what came meanwhile lies unread."""
+
+DUE_A_TURN = 100
+"""Waits that end before other work of the loop has its turn."""
 
 SECOND_LOOK = 0.1
 """Seconds after which it is looked at again then."""
@@ -50,10 +57,21 @@ class Deadlines(Generic[T]):
         self._timer = None
         now = loop.time()
         if not again and self._waits and now - next(iter(self._waits.values())) > LATE:
-            self._timer = loop.call_later(SECOND_LOOK, lambda: self._look(again=True))
+            self._timer = loop.call_later(SECOND_LOOK, partial(self._look, again=True))
             return
-        while self._waits and next(iter(self._waits.values())) <= now:
-            one, _ = self._waits.popitem(last=False)
+        for _ in range(DUE_A_TURN):
+            if not self._waits or next(iter(self._waits.values())) > now:
+                break
+            one, _at = self._waits.popitem(last=False)
             self._due(one)
-        if self._waits and self._timer is None:  # whoever was told may have begun a wait of its own
-            self._timer = loop.call_at(next(iter(self._waits.values())), self._look)
+        self._set_timer(now)
+
+    def _set_timer(self, looked: float) -> None:
+        """Look again when the next wait ends, whatever timer a wait that began meanwhile has set."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waits:
+            due = next(iter(self._waits.values()))
+            look = partial(self._look, again=due <= looked)
+            self._timer = asyncio.get_running_loop().call_at(due, look)

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from service.errors import Malformed, NotAllowed, Unavailable
 from service.protocol import commands
+from service.protocol.strict import shown
 from service.wire.auth import CHAT
 from service.wire.origins import allowed_origin
 from service.wire.services import Services
@@ -105,12 +106,13 @@ def parameters(request: Request, query: type[Q]) -> Q:
     for name, value in request.query_params.multi_items():
         if name in given or name not in parameter_names(query):
             problem = "came twice" if name in given else "is not known here"
-            raise BadParameter(problem=f"The parameter {name} {problem}.", parameter=name)
+            named = shown(name)
+            raise BadParameter(problem=f"The parameter {named} {problem}.", parameter=named)
         given[name] = value
     kind = {"type": query.TYPE} if issubclass(query, commands.Frame) else {}
     try:
         return msgspec.convert({**given, **kind}, query, strict=False)
     except msgspec.ValidationError as error:
-        problem = str(error).replace("`", "'")
+        problem = shown(str(error).replace("`", "'"))
         found = _where.search(problem)
         raise BadParameter(problem=problem, parameter=found[1] if found else "") from error

@@ -9,10 +9,11 @@ from uuid import uuid4
 
 from service.chat import Receipt
 from service.domain.commands import JoinRoom, OpenRoom
+from service.domain.room import readable_until
 from service.domain.streams import direct_room
 from service.protocol import commands as wire
 from service.protocol.acks import RoomCreateAck, RoomJoinAck
-from service.protocol.events import timestamp
+from service.protocol.events import History, Members, Receipts, timestamp
 from service.wire.replies import Reply, Then
 from service.wire.said import ref_of, said
 from service.wire.services import Services
@@ -50,8 +51,10 @@ class Entering:
         own = self._s.sessions.of_user(session.user)
 
         def listen() -> None:
+            # A retry by a user who has left since: "from now on" is nothing for them.
+            ended = after is None and not self._s.hub.are_members(receipt.room, [session.user])
             for hearer in own if receipt.fresh else [session]:
-                if hearer.connected:
+                if hearer.connected and not ended:
                     listen_quietly(hearer, receipt.room, after)
 
         return Then(acked, listen, receipt)
@@ -64,27 +67,41 @@ class Entering:
         receipt = await (await self._s.chat.submit(command, session.user, ref_of(frame), said(frame)))
         feed = await self._s.hub.reach(room, receipt.seq)
         at, epoch = timestamp(receipt.at), self._s.readiness.epoch
-        acked = RoomJoinAck(seq=receipt.seq, at=at, head=feed.head, epoch=epoch)
         if session.user not in feed.state.members:
-            return acked  # a retry by somebody who has left since: the ack is all they are owed
+            # A retry by a user who has left since, to whom the present head is not shown: the ack is all that follows.
+            end = readable_until(feed.state, session.user, self._s.now()) or receipt.seq
+            return RoomJoinAck(seq=receipt.seq, at=at, head=end, epoch=epoch)
+        acked = RoomJoinAck(seq=receipt.seq, at=at, head=feed.head, epoch=epoch)
         cursor = _join_cursor(receipt, frame.after, feed.head)
-        if not session.hears(room):
-            self._s.hub.arrive(session, room)
         # All that can fail comes before the ack, so that a retry finds nothing half done.
-        snapshots = (
-            await self._views.members(room, None, MEMBERS_PAGE),
-            await self._views.receipts(room),
-            await self._views.history(room, limit=HISTORY_ON_JOIN, until=cursor),
-        )
+        members, receipts, history = await self._snapshots(session, room, cursor)
 
         def listen() -> None:
-            for snapshot in snapshots:
-                session.emit(snapshot)
-            note_page(session, snapshots[-1].messages)
+            # A removal while the snapshots were read: what the user may still read is sent by `listen`, in order.
+            if self._s.hub.are_members(room, [session.user]):
+                for snapshot in (members, receipts, history):
+                    session.emit(snapshot)
+                note_page(session, history.messages)
             if frame.after is not None or not session.hears(room):
                 session.listen(room, cursor)
 
         return Then(acked, listen, receipt)
+
+    async def _snapshots(self, session: Session, room: str, cursor: int) -> tuple[Members, Receipts, History]:
+        """Return what a room is and was; the session receives typing and markers from before that on."""
+        if not session.hears(room):
+            self._s.hub.arrive(session, room)
+        try:
+            return (
+                await self._views.members(room, None, MEMBERS_PAGE),
+                await self._views.receipts(room),
+                await self._views.history(room, limit=HISTORY_ON_JOIN, until=cursor),
+            )
+        except BaseException:
+            # A join that failed leaves no registration behind; a session that listens by now has one of its own.
+            if not session.hears(room):
+                self._s.hub.quit(session, room)
+            raise
 
 
 def _join_cursor(receipt: Receipt, after: int | None, head: int) -> int:

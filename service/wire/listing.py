@@ -37,10 +37,15 @@ class Listing:
         entries.sort(key=lambda entry: entry.room_id)
         shown = self._fitting(entries[:MOST_LISTED])
         return RoomListAck(
-            rooms=[entry for entry in shown if isinstance(entry, RoomSummary)],
+            rooms=[entry for entry in shown if isinstance(entry, RoomSummary) and self._is_in(user, entry)],
             invitations=[entry for entry in shown if isinstance(entry, Invitation)],
             has_more=len(shown) < len(entries),
         )
+
+    def _is_in(self, user: str, summary: RoomSummary) -> bool:
+        """Return whether the membership holds still, as far as this node knows more than what was read."""
+        state = self._s.hub.state(summary.room_id)
+        return state is None or state.head < summary.head or user in state.members
 
     def _fitting(self, entries: list[RoomSummary | Invitation]) -> list[RoomSummary | Invitation]:
         """Return as many as a frame holds, at least one; where last messages do not fit, their rooms come without."""

@@ -40,6 +40,9 @@ from service.wire.transport import ABNORMAL, Transport, Upgrade, WebSocketTransp
 
 NATIVE = "native"
 
+MAX_UNMET = 3
+"""Frames before `connect` that are refused with an answer; one more closes the connection with 4501."""
+
 CLOSES: dict[type[OnRecordError], Close] = {
     AccountErased: Close.ERASED,
     AccountSuspended: Close.SUSPENDED,
@@ -122,6 +125,7 @@ class NativeConversation:
         self._address = upgrade.address
         self._client = described(upgrade.headers.get("user-agent"))
         self._session: NativeSession | None = None
+        self._unmet = 0
         door.strangers.begin(self)
 
     async def take(self, message: str | bytes) -> None:
@@ -161,7 +165,7 @@ class NativeConversation:
         try:
             frame = self._as_connect(text, value)
         except Refusal as error:
-            self._transport.write(text_frame(encode_error(ref_of(value), error)))
+            self._refuse(ref_of(value), error)
             return
         self._door.strangers.end(self)
         if frame.protocol != PROTOCOL:
@@ -174,8 +178,20 @@ class NativeConversation:
             self._session = None
             self._door.reception.came(error.code)
             close = CLOSES.get(type(error))
-            reason = str(error)[:100] if close else "cannot serve now; come back"
+            # A reason has at most 123 bytes, however many of them a character takes.
+            reason = (
+                str(error).encode()[:100].decode(errors="ignore") if close else "cannot serve now; come back"
+            )
             self._transport.close(close or Close.SHUTTING_DOWN, reason)
+
+    def _refuse(self, ref: str | None, error: Refusal) -> None:
+        """Answer a frame that is no `connect`; the deadline for one runs on."""
+        self._unmet += 1
+        if self._unmet > MAX_UNMET:
+            self._door.reception.came(error.code)
+            self._transport.close(Close.MALFORMED, "no connect")
+        else:
+            self._transport.write(text_frame(encode_error(ref, error)))
 
     async def _let_in(self, frame: Connect) -> None:
         services, reception = self._door.s, self._door.reception

@@ -11,9 +11,11 @@ from typing import Any
 
 import msgspec
 
-from service.domain.streams import room_of
+from service.domain.room_state import changes_more_than_head
+from service.domain.streams import room_of, room_stream
 from service.errors import Trouble
 from service.live.hub import Hub
+from service.live.listener import Listener
 from service.live.people import People
 from service.live.relay import Relay
 from service.log.keys import KeyRing
@@ -25,8 +27,25 @@ from service.wire.sessions import Sessions
 from service.wire.telling import Telling
 
 MARKER = "marker"
-_marker = msgspec.json.Decoder(MessageReadBy)
 log = logging.getLogger("onrecord.news")
+
+
+class MovedElsewhere(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type", tag="message:read"
+):
+    """A read marker as nodes send it to each other: the frame of an earlier version's nodes, and `seen`.
+
+    `seen` is the head of the room on the node that sends it. No client is sent this, so it is no `Outgoing`.
+    """
+
+    room_id: str
+    user_id: str
+    message_id: int
+    at: str
+    seen: int = 0
+
+
+_moved = msgspec.json.Decoder(MovedElsewhere)
 
 
 class News:
@@ -52,22 +71,35 @@ class News:
         self._readiness = readiness
         self._keys = keys
         relay.on_events(self.recorded_elsewhere)
-        relay.on_room(MARKER, lambda room, payload: hub.broadcast(room, _marker.decode(payload)))
+        hub.on_resync = self._come_back
+        relay.on_room(MARKER, self.marker_moved_elsewhere)
 
     def recorded_elsewhere(self, stream: str, rows: list[Row]) -> None:
-        """Deliver what another node recorded in a room; where words cannot be read here yet, the log is read."""
+        """Deliver what another node recorded in a room, or read it in the log.
+
+        It is read where words need a key that is not known here yet, and where it changes members or settings: these
+        decide what people may do, so they come from the record alone.
+        """
         events = [self._mapper.heard(stream, row) for row in rows]
-        readable = [event for event in events if event is not None]
-        if len(readable) == len(rows):
-            self._hub.deliver({stream: readable})
-        else:
+        told = [event for event in events if event is not None and not changes_more_than_head(event.event)]
+        if told and len(told) == len(rows):
+            self._hub.hear(room_of(stream), told)
+        elif rows:
             self._hub.lacks(room_of(stream), rows[-1].seq)
 
     def marker_moved(self, room: str, user: str, message: int, at: datetime) -> None:
         """Tell a room on every node that somebody has read up to a message."""
         moved = MessageReadBy(room_id=room, user_id=user, message_id=message, at=timestamp(at))
         self._hub.broadcast(room, moved)
-        self._relay.tell_room(room, MARKER, msgspec.json.encode(moved))
+        seen = self._hub.known_head(room_stream(room)) or 0
+        payload = MovedElsewhere(**msgspec.structs.asdict(moved), seen=seen)
+        self._relay.tell_room(room, MARKER, msgspec.json.encode(payload))
+
+    def marker_moved_elsewhere(self, room: str, payload: bytes) -> None:
+        """Send the members here a marker that moved on another node."""
+        moved = _moved.decode(payload)
+        shown = MessageReadBy(room_id=room, user_id=moved.user_id, message_id=moved.message_id, at=moved.at)
+        self._hub.broadcast(room, shown, seen=moved.seen)
 
     def renewed(self, epoch: str) -> None:
         """Forget everything: the log is another one now, and every client has to come back with its cursors."""
@@ -78,6 +110,12 @@ class News:
         self._telling.clear()
         for session in self._sessions.all():
             session.close(Close.FENCED, "the log was restored; come back")
+
+    def _come_back(self, listeners: set[Listener]) -> None:
+        """Close the connections that were written what is not on the record."""
+        for session in self._sessions.all():
+            if session in listeners:
+                session.close(Close.FENCED, "a room is loaded again; come back")
 
 
 class ReceiptsAgain:

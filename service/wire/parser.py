@@ -3,8 +3,13 @@
 The rule: what a header announces is judged before anything of it is kept, so a peer decides neither how much is held
 here nor how many pieces it comes in. No extension is offered, so the reserved bits say nothing and nothing is
 compressed. A length in more bytes than it needs is let through, as other servers do.
+
+Invariant: one call of `next` parses at most as many frames as `allow` granted, since a frame may be six bytes and one
+read of the socket may hold tens of thousands. A control frame is no part of the message that it comes between, and
+counts against none of that message's limits (sections 5.4 and 5.5).
 """
 
+import sys
 from codecs import IncrementalDecoder, getincrementaldecoder
 from typing import Any, NamedTuple
 
@@ -15,6 +20,9 @@ from service.wire.frames import BINARY, CLOSE, CLOSE_CODES, CONTINUATION, PING, 
 _FIN, _RESERVED, _OPCODE, _MASK, _LENGTH = 0x80, 0x70, 0x0F, 0x80, 0x7F
 _DATA, _CONTROL = frozenset({CONTINUATION, TEXT, BINARY}), frozenset({CLOSE, PING, PONG})
 _SHORT, _MARK_16, _MARK_64 = 125, 126, 127
+
+CRUMB = 64
+"""Bytes of payload below which a fragment is a crumb: it costs the server much more than its sender."""
 
 PROTOCOL_ERROR, NO_STATUS, INVALID_DATA, TOO_BIG = 1002, 1005, 1007, 1009
 """Close codes of section 7.4.1; 1005 never travels, and stands for a close without one."""
@@ -41,12 +49,17 @@ class Received(NamedTuple):
 class Parser:
     """What one peer sends. A message has at most `max_size` bytes, in at most `max_fragments` frames."""
 
-    __slots__ = ("_bytes", "_count", "_decoder", "_max_fragments", "_max_size", "_opcode", "_parts", "_size")
+    __slots__ = (
+        "_allowed", "_bytes", "_count", "_crumbs", "_decoder", "_max_fragments", "_max_size", "_opcode", "_parts",
+        "_size",
+    )  # fmt: skip
 
     def __init__(self, max_size: int, max_fragments: int) -> None:
         self._max_size = max_size
         self._max_fragments = max_fragments
         self._bytes = bytearray()
+        self._allowed = sys.maxsize
+        self._crumbs = 0
         # Of a message in fragments.
         self._opcode: int | None = None
         self._parts: list[str | bytes] = []
@@ -62,18 +75,33 @@ class Parser:
         """Take what one read of the socket brought."""
         self._bytes += data
 
+    def allow(self, frames: int) -> None:
+        """Parse so many frames from here on and no more; without a call there is no limit."""
+        self._allowed = frames
+
+    @property
+    def used_up(self) -> bool:
+        """Whether bytes are held that may be parsed only after the next call of `allow`."""
+        return self._allowed <= 0 and bool(self._bytes)
+
+    def take_crumbs(self) -> int:
+        """Return how many crumbs came since the last call."""
+        crumbs, self._crumbs = self._crumbs, 0
+        return crumbs
+
     def clear(self) -> None:
         """Forget what is held."""
         self._bytes.clear()
         self._forget_fragments()
 
     def next(self) -> Received | None:
-        """Return the next message or control frame, None where nothing whole is left.
+        """Return the next message or control frame, None where nothing whole is left or the allowance is used up.
 
         Raises:
             Broken: the peer broke the rules; nothing that follows means anything.
         """
-        while (frame := self._frame()) is not None:
+        while self._allowed > 0 and (frame := self._frame()) is not None:
+            self._allowed -= 1
             head, payload = frame
             opcode = head & _OPCODE
             if opcode in _CONTROL:
@@ -99,7 +127,7 @@ class Parser:
             return None
         if length > _SHORT:
             length = int.from_bytes(held[2:start])
-        if self._size + length > self._max_size:
+        if head & _OPCODE not in _CONTROL and self._size + length > self._max_size:
             raise Broken(TOO_BIG, f"a message has at most {self._max_size} bytes")
         end = start + 4 + length
         if len(held) < end:
@@ -132,6 +160,7 @@ class Parser:
         if self._count > self._max_fragments:
             # A fragment may be empty, so the size of a message does not bound their number.
             raise Broken(TOO_BIG, "too many fragments")
+        self._crumbs += len(payload) < CRUMB
         self._size += len(payload)
         self._parts.append(_decoded(self._decoder, payload, last=last) if self._decoder else payload)
         if not last:

@@ -49,11 +49,23 @@ class Reads:
 
     async def room(self, visitor: Visitor, query: RoomQuery) -> RoomView:
         """Show one room; a private room and a missing one look the same to an outsider."""
+        room, user = query.room_id, visitor.user
+        until = await self._seen_until(room, user)
+        state = (await self._s.hub.feed(room)).state
+        if until and state.visibility != "public" and user not in state.invited:
+            # A former member is shown the name as it stood at the leave, and nothing that changed since.
+            name = await self._s.log.room_name(room, until)
+            if await self._seen_until(room, user) == until:
+                return view_of(state, user, until, name)
+            return await self.room(visitor, query)  # the membership changed while the name was read
+        return view_of(state, user, until)
+
+    async def _seen_until(self, room: str, user: str) -> int | None:
+        """Return the last seq that a user may read, 0 in a room that they may know of and were never in."""
         try:
-            until = await self._views.ask(visible_until, query.room_id, visitor.user)
+            return await self._views.ask(visible_until, room, user)
         except NotAMember:
-            until = 0  # a public room is there for everybody
-        return view_of((await self._s.hub.feed(query.room_id)).state, visitor.user, until)
+            return 0  # a public room is there for everybody
 
     async def messages(self, visitor: Visitor, query: commands.MessageHistory) -> MessageHistoryAck:
         """Read a page of messages, oldest first, as `message:history` does."""
@@ -66,7 +78,9 @@ class Reads:
     async def receipts(self, visitor: Visitor, query: RoomQuery) -> ReceiptList:
         """Tell how far everybody has read, as `room:receipts` does."""
         await self._views.ask(require_member, query.room_id, visitor.user)
-        return ReceiptList(receipts=(await self._views.receipts(query.room_id)).receipts)
+        found = await self._views.receipts(query.room_id)
+        await self._views.ask(require_member, query.room_id, visitor.user)  # the read model was waited for
+        return ReceiptList(receipts=found.receipts)
 
     async def my_rooms(self, visitor: Visitor, query: commands.RoomList) -> RoomListAck:
         """List one's rooms with their unread counts, as `room:list` does."""
@@ -97,12 +111,15 @@ READS = (
 """Every read. What a command stands for is shown to the same people here and there."""
 
 
-def view_of(state: RoomState, user: str, until: int | None) -> RoomView:
-    """Return a room as a user may see it who may read it up to the seq `until`: None without end, 0 nothing."""
+def view_of(state: RoomState, user: str, until: int | None, name: str | None = None) -> RoomView:
+    """Return a room as a user may see it who may read it up to the seq `until`: None without end, 0 nothing.
+
+    `name` is what it was called by then, None where the present name is open to the user.
+    """
     inside = state.members.get(user)
     return RoomView(
         room_id=state.room,
-        name=state.name,
+        name=state.name if name is None else name,
         visibility=state.visibility,
         role=inside.role if inside else None,
         head=state.head if until is None else until or None,

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 
 from starlette.datastructures import Headers
 
@@ -214,7 +215,7 @@ def described(user_agent: str | None) -> str | None:
     """Return what a client says of itself, as far as it can be kept."""
     if not user_agent:
         return None
-    return "".join(char for char in user_agent if char.isprintable())[:MAX_CLIENT] or None
+    return "".join(islice(filter(str.isprintable, user_agent), MAX_CLIENT)) or None
 
 
 def _answer(session: Session, tag: str | None, reply: Reply) -> None:

@@ -4,15 +4,20 @@ The rule: whoever opens a connection says soon, and briefly, what they want. The
 the first byte of a later request, and no byte that trickles in renews it; only a complete head does, once, for the
 body. What is answered slowly is not the client's fault and has no limit here: neither has a WebSocket, from its upgrade
 on (see `service.wire.websocket`), nor a connection between two requests, which uvicorn itself closes.
+
+Invariant: one connection parses at most `PIECE` bytes in one call of the event loop, and none while a request that was
+parsed waits for the one before. One read of a socket may hold thousands of requests, or tens of thousands of chunks.
 """
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from urllib.parse import unquote
 
 from httptools import parse_url
 from starlette.datastructures import Headers
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.wire.asgi import AsgiDoor
@@ -30,9 +35,43 @@ PART_SECONDS = 8.0
 MAX_HEAD = 64 * 1024
 """Bytes of a head: far more than any browser sends, with all its cookies."""
 
+PIECE = 4096
+"""Bytes of one connection that are parsed before other connections have their turn: some two hundred requests."""
+
 OVERDUE, OVERSIZED = "overdue", "oversized"
 
 _REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class Flow(FlowControl):
+    """uvicorn's control of what is read, for a protocol that may have read more than it has parsed."""
+
+    def __init__(self, transport: asyncio.Transport, go_on: Callable[[], None]) -> None:
+        super().__init__(transport)
+        self._go_on = go_on
+        self._held = False
+
+    def hold(self, held: bool) -> None:  # noqa: FBT001 - its only argument
+        """Read nothing while bytes are held that are not parsed."""
+        if held is not self._held:
+            self._held = held
+            if not self.read_paused:
+                (self._transport.pause_reading if held else self._transport.resume_reading)()
+
+    def pause_reading(self) -> None:
+        """See `FlowControl`."""
+        if self._held:
+            self.read_paused = True
+        else:
+            super().pause_reading()
+
+    def resume_reading(self) -> None:
+        """See `FlowControl`; what is held comes before what is still to be read."""
+        if self._held and self.read_paused:
+            self.read_paused = False
+            self._go_on()
+        elif not self._held:
+            super().resume_reading()
 
 
 class TimedHttpProtocol(HttpToolsProtocol):
@@ -47,6 +86,9 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """The time for the first request begins."""
         super().connection_made(transport)
+        self.flow: Flow = Flow(transport, self._later)
+        self._unparsed = bytearray()
+        self._is_later = False
         self._in_head = True
         self._head_size = 0
         self.waits.begin(self)
@@ -57,6 +99,45 @@ class TimedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Parse what one read brought, at once or piece by piece."""
+        if len(data) <= PIECE and not self._unparsed and not self.pipeline:
+            self._parse(data)
+            return
+        self._unparsed += data
+        self._parse_some()
+
+    def _later(self) -> None:
+        if not self._is_later:
+            self._is_later = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._is_later = False
+        self._parse_some()
+
+    def _parse_some(self) -> None:
+        """Parse a piece, unless it is not time yet."""
+        if self.transport.is_closing():
+            self._unparsed.clear()
+            return
+        self.flow.hold(bool(self._unparsed))
+        if self._is_later or self.flow.read_paused or self.pipeline:
+            return
+        piece = bytes(self._unparsed[:PIECE])
+        del self._unparsed[:PIECE]
+        self.flow.hold(bool(self._unparsed))
+        if piece:
+            self._parse(piece)
+        if self._unparsed and not self.flow.read_paused:
+            self._later()
+
+    def on_response_complete(self) -> None:
+        """Parse on, where no request that was parsed waits any more."""
+        super().on_response_complete()
+        if self._unparsed and not self.pipeline:
+            self._later()
+
+    def _parse(self, data: bytes) -> None:
         """Let uvicorn parse it, unless that makes the head too large."""
         self._wait()  # empty lines may come before a request, and are none
         if self._in_head:
@@ -69,6 +150,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
         """The connection is the WebSocket's, which is given what was read, where uvicorn's would read it again."""
         self._in_head = False
         self.waits.end(self)
+        self._unparsed.clear()  # a client may not send before it has our response (RFC 6455, section 4.1)
+        self.flow.hold(False)
         if self._whole_size > MAX_HEAD:
             self._too_large()
             return
@@ -109,7 +192,9 @@ class TimedHttpProtocol(HttpToolsProtocol):
 
     def late(self) -> None:
         """The time of the head, or that of the body, is over."""
-        if self.flow.read_paused:  # it may lie where we have not read: the application is slow
+        if (
+            self.flow.read_paused or self._unparsed
+        ):  # it may lie where we have not read: the application is slow
             self.waits.begin(self)
             return
         self.cut[OVERDUE] += 1

@@ -34,6 +34,8 @@ class Resuming:
             heads[room], start = await self._resume(session.user, room, cursor, same_epoch=same_epoch)
             if start is not None:
                 starts[room] = start
+        for room in starts:
+            session.expect(room)
         self._s.attendance.begin(session)
         session.welcome(
             Connected(
@@ -55,10 +57,14 @@ class Resuming:
     async def _send_receipts(self, session: Session, room: str) -> None:
         self._s.hub.arrive(session, room)
         try:
-            session.emit(await self._views.receipts(room))
+            receipts = await self._views.receipts(room)
         except ProjectionBehind as error:
             # Coming back needs the log alone; receipts arrive again as people read on.
             log.warning("receipts_skipped", extra={"room": room, "behind": error.data["behind"]})
+            return
+        # Rooms before this one may have taken minutes, and the receipts some time.
+        if self._s.hub.are_members(room, [session.user]):
+            session.emit(receipts)
 
     async def _resume(
         self, user: str, room: str, cursor: int | None, *, same_epoch: bool
@@ -69,8 +75,8 @@ class Resuming:
         except RoomNotFound:
             return RoomHead(recovered=False, reason="room_not_found"), None
         except (NotAMember, Banned):
-            feed = await self._s.hub.feed(room)
-            return RoomHead(recovered=False, head=feed.head, reason="not_a_member"), None
+            # The last event that may be read, as below: there is none. How far the room is, is for its members.
+            return RoomHead(recovered=False, head=0, reason="not_a_member"), None
         if until is not None:
             start = cursor if same_epoch and cursor is not None and cursor < until else None
             return RoomHead(recovered=False, head=until, reason="not_a_member"), start

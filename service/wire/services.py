@@ -18,6 +18,7 @@ from service.live.typing import Typing
 from service.log.mapper import Mapper
 from service.log.notify import Bell
 from service.log.past import PastReader
+from service.log.probe import Probe
 from service.log.read import LogReader
 from service.log.readiness import Readiness
 from service.metrics.exposition import Exposition
@@ -41,6 +42,7 @@ class Services:
 
     settings: Settings
     readiness: Readiness
+    probe: Probe
     relay: Relay
     chat: Chat
     markers: Markers

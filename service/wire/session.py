@@ -155,6 +155,10 @@ class Session(ABC):
         """Return whether this connection hears a room, or is catching up with it."""
         return room in self._rooms
 
+    def expect(self, room: str) -> None:
+        """Count a room as heard that `listen` is about to be called for, so that nothing else begins it too."""
+        self._rooms.setdefault(room, None)
+
     def check_room(self, room: str) -> None:
         """Do nothing where this connection may hear one more room.
 
@@ -167,6 +171,8 @@ class Session(ABC):
     def listen(self, room: str, after: int | None) -> None:
         """Send everything after a seq, paced, and then hear the room live; see `Hub.listen`."""
         self.stop(room)
+        # A frame without a place in the room's order, as a read marker, is lost unless it is sent while the past is.
+        self._hub.arrive(self, room)
         task = self._rooms[room] = asyncio.create_task(self._catch_up(room, after))
         self._tasks.add(task)
         task.add_done_callback(partial(self._caught_up, room))

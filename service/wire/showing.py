@@ -9,7 +9,7 @@ from service.domain.room import require_member, visible_until
 from service.errors import Malformed
 from service.protocol import commands as wire
 from service.protocol.acks import MessageHistoryAck, RoomListAck, RoomMembersAck
-from service.protocol.events import Message
+from service.protocol.events import History, Message
 from service.wire.listing import Listing
 from service.wire.session import Session
 from service.wire.views import Views
@@ -42,6 +42,7 @@ class Showing:
         """`room:members`."""
         await self._views.ask(require_member, frame.room_id, asker.user)
         page = await self._views.members(frame.room_id, frame.after, frame.limit)
+        await self._views.ask(require_member, frame.room_id, asker.user)  # names were waited for
         return RoomMembersAck(members=page.members, has_more=page.has_more)
 
     async def history(self, asker: Asker, frame: wire.MessageHistory) -> MessageHistoryAck:
@@ -49,11 +50,18 @@ class Showing:
         until = await self._views.ask(visible_until, frame.room_id, asker.user)
         if frame.before is not None and frame.after is not None:
             raise Malformed(problem="Give before or after, not both - at '$'")
-        history = await self._views.history(
-            frame.room_id, before=frame.before, after=frame.after, limit=frame.limit, until=until
-        )
+        history = await self._page(frame, until)
+        # A removal while the page was read bounds what may be shown of it, so the page is read again by that bound.
+        while (now := await self._views.ask(visible_until, frame.room_id, asker.user)) != until:
+            until = now
+            history = await self._page(frame, until)
         note_page(asker, history.messages)
         return MessageHistoryAck(messages=history.messages, has_more=history.has_more)
+
+    async def _page(self, frame: wire.MessageHistory, until: int | None) -> History:
+        return await self._views.history(
+            frame.room_id, before=frame.before, after=frame.after, limit=frame.limit, until=until
+        )
 
 
 def note_page(asker: object, messages: list[Message]) -> None:

@@ -78,10 +78,16 @@ class Telling:
             # They find it in room:list.
             log.warning("untold", extra={"room": room, "user": user})
             return
-        if state.left.get(user) == recorded.seq or user in state.members:
-            return  # a member was sent out, which those who hear the room have heard
+        if (
+            state.left.get(user) == recorded.seq
+            or user in state.members
+            or state.is_banned(user, recorded.at)
+        ):
+            return  # a member was sent out, which those who hear the room have heard; the banned are sent nothing
         outgoing = to_wire(recorded, str)
         if isinstance(outgoing, Invited):
+            if user not in state.invited:
+                return  # it was taken back while the room was read, and the name with it
             outgoing = msgspec.structs.replace(outgoing, name=state.name, visibility=state.visibility)
         for hearer in hearers:
             if not hearer.closing:

@@ -2,6 +2,9 @@
 
 The one place where the doors ask the read models. The rule: nothing is refused, and nothing is missing, because this
 node or the database was a moment behind.
+
+Invariant: a payload never shows more of a room than this node's state of it has come to. A caller that looks at the
+membership after it has the payload therefore sees every removal that precedes anything in the payload.
 """
 
 import asyncio
@@ -56,6 +59,7 @@ class Views:
             ProjectionBehind, Unavailable: the read model cannot be asked now.
         """
         page = await self.read(messages.page, room, **which)
+        await self._reach(room, max((row.changed_seq for row in page.messages), default=0))
         await self._s.people.load(row.user_id for row in page.messages)
         shown = list(map(self.message, page.messages))
         kept = _within(shown, self.budget, oldest=which.get("after") is not None)
@@ -91,6 +95,7 @@ class Views:
             ProjectionBehind, Unavailable: the read model cannot be asked now.
         """
         found = (await self._receipts.ask([room]))[room]
+        await self._reach(room, max((row.message_id for row in found), default=0))
         latest = sorted(found, key=lambda row: row.at, reverse=True)[:MAX_RECEIPTS]
         return Receipts(
             room_id=room,
@@ -102,6 +107,11 @@ class Views:
 
     async def _read_receipts(self, wanted: list[str]) -> dict[str, list[ReceiptRow]]:
         return await self.read(read_receipts.of_rooms, wanted)
+
+    async def _reach(self, room: str, seq: int) -> None:
+        """Read the log where a read model shows a room further than this node has it; most often it does not."""
+        if self._s.hub.lags(room, seq):
+            await self._s.hub.reach(room, seq)
 
     async def members(self, room: str, after: str | None, limit: int) -> Members:
         """Return a page of members by user id, `after` exclusive."""

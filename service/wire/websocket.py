@@ -7,6 +7,9 @@ either side, goes through `_end`, tells its conversation once, and has a time li
 
 No task, queue or timer belongs to a connection that says nothing: it is this object, and its place in two queues of
 deadlines.
+
+Invariant: one connection parses at most `FRAMES_A_TURN` frames in one call of the event loop, whatever one read of its
+socket brought. The rest waits in the parser, and the socket is not read until it is parsed.
 """
 
 import asyncio
@@ -26,6 +29,7 @@ from service.wire import upgrade
 from service.wire.deadlines import Deadlines
 from service.wire.frames import CLOSE, HEARTBEAT, PING, PONG, close_answer, close_frame, pong_frame
 from service.wire.outbox import Outbox
+from service.wire.pace import CONTROLS, CRUMB_COST, Pace, TooFast
 from service.wire.parser import Broken, Parser, close_of
 from service.wire.problem import refusal
 from service.wire.transport import (
@@ -38,6 +42,9 @@ from service.wire.transport import (
 )
 
 log = logging.getLogger("onrecord.transport")
+
+FRAMES_A_TURN = 32
+"""Frames of one connection that are parsed before other connections have their turn."""
 
 _RECEIVE_AHEAD = 4  # messages the conversation has not taken yet, before reading stops
 _INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1
@@ -65,6 +72,9 @@ class Limits:
     frame_seconds: float = 8.0
     """Seconds that a frame may take to come in, from its first byte; then the connection closes with 4008."""
 
+    controls: Pace = CONTROLS
+    """Control frames beyond which the connection closes with 4009: pings, and pongs that answer no ping."""
+
 
 class WebSocket(Outbox):
     """One connection; `transport_class` gives the class its settings, and uvicorn's HTTP class makes it."""
@@ -72,7 +82,7 @@ class WebSocket(Outbox):
     __slots__ = (
         "_close_timer", "_conversation", "_deaf", "_held", "_inbox", "_open", "_owes_pong", "_parser", "_partial",
         "_paused",
-        "_request", "_state", "_talking", "closed", "ending", "lost", "on_ending", "reason",
+        "_request", "_resting", "_state", "_talking", "_whole_at", "closed", "ending", "lost", "on_ending", "reason",
     )  # fmt: skip
 
     limits: ClassVar[Limits]
@@ -86,6 +96,9 @@ class WebSocket(Outbox):
         super().__init__()
         self._state = state
         self._parser = Parser(max_size, self.limits.max_fragments)
+        self._parser.allow(FRAMES_A_TURN)
+        self._resting = False  # the rest of what was read is parsed in the next turn of the loop
+        self._whole_at = 0.0  # see `Pace`
         self.ending: Ending | None = None
         self.on_ending: Callable[[], None] = _nothing
         self.reason = ""
@@ -260,6 +273,8 @@ class WebSocket(Outbox):
         """Take what one read of the socket brought."""
         if not self._deaf:
             self._parser.feed(data)
+            if not self._resting:
+                self._parser.allow(FRAMES_A_TURN)
             self._read_on()
 
     def eof_received(self) -> None:
@@ -275,15 +290,43 @@ class WebSocket(Outbox):
             while self._may_parse() and (received := self._parser.next()) is not None:
                 self._whole()
                 self._heed(received.opcode, received.data)
+            if (crumbs := self._parser.take_crumbs()) and not self.closed:
+                self._count(crumbs * CRUMB_COST)
         except Broken as error:
             self._answer_the_end(close_frame(error.code, error.reason), error.code, error.reason)
-        stuck = bool(self._parser) and not self._may_parse()
+        self._rest_or_wait()
+
+    def _rest_or_wait(self) -> None:
+        """Leave what is not parsed yet: to the next turn, to the conversation, or to the rest of its frame."""
+        may_parse = self._may_parse()
+        if may_parse and self._parser.used_up and not self._resting:
+            self._resting = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        stuck = bool(self._parser) and (self._resting or not may_parse)
         if self._open and self._parser and not stuck and not self._partial:
             self._partial = True
             self.frames.begin(self)
         if (stuck or (self._held and not self.closing)) is not self._paused:
             self._paused = not self._paused
             (self.transport.pause_reading if self._paused else self.transport.resume_reading)()
+
+    def _next_turn(self) -> None:
+        self._resting = False
+        self._parser.allow(FRAMES_A_TURN)
+        self._read_on()
+
+    def _count(self, cost: float = 1.0) -> None:
+        """Count what carries no message.
+
+        Raises:
+            Broken: there is too much of it.
+        """
+        try:
+            self._whole_at = self.limits.controls.spend(
+                self._whole_at, asyncio.get_running_loop().time(), cost
+            )
+        except TooFast as error:
+            raise Broken(Close.TOO_MANY_REQUESTS, "too many control frames") from error
 
     def _whole(self) -> None:
         """A frame is there, and whatever follows has its own time."""
@@ -312,6 +355,7 @@ class WebSocket(Outbox):
         elif self.closed:
             pass  # section 1.4: what follows a close is discarded, and so are our answers to it
         elif opcode == PING:
+            self._count()
             self.write(
                 pong_frame(cast("bytes", data))
             )  # bounded like all else: a peer that pings need not read
@@ -340,11 +384,13 @@ class WebSocket(Outbox):
             self.pongs.begin(self)
 
     def _pong(self) -> None:
-        """The peer lives; any pong answers."""
+        """The peer lives; any pong answers. One that answers nothing is as good as a ping of the peer's own."""
         if self._owes_pong:
             self._owes_pong = False
             self.pongs.end(self)
             self.pings.begin(self)
+        else:
+            self._count()
 
     def no_pong(self) -> None:
         """No pong was seen, which is not yet the peer's fault."""
@@ -399,36 +445,21 @@ class WebSocket(Outbox):
 
 
 def transport_class(
-    *,
-    max_outbox: int = Limits.max_outbox,
-    ping_interval: float = Limits.ping_interval,
-    ping_timeout: float = Limits.ping_timeout,
-    close_timeout: float = Limits.close_timeout,
-    max_fragments: int = Limits.max_fragments,
-    frame_seconds: float = Limits.frame_seconds,
-    doors: Mapping[str, Door] | None = None,
-    straight: Straight | None = None,
+    *, doors: Mapping[str, Door] | None = None, straight: Straight | None = None, **limits: Any
 ) -> type[WebSocket]:
-    """The class to give to uvicorn as `ws`, with these `Limits` (bytes and seconds) and `doors` by their paths.
+    """The class to give to uvicorn as `ws`, with the fields of `Limits` and with `doors` by their paths.
 
     In `straight` others are told which sockets they may write to past their transports.
     """
-    limits = Limits(
-        max_outbox=max_outbox,
-        ping_interval=ping_interval,
-        ping_timeout=ping_timeout,
-        close_timeout=close_timeout,
-        max_fragments=max_fragments,
-        frame_seconds=frame_seconds,
-    )
+    limited = Limits(**limits)
     given = {
         "__slots__": (),
-        "limits": limits,
+        "limits": limited,
         "doors": doors or {},
         "straight": Straight() if straight is None else straight,
-        "pings": Deadlines(ping_interval, WebSocket.ping),
-        "pongs": Deadlines(ping_timeout, WebSocket.no_pong),
-        "frames": Deadlines(frame_seconds, WebSocket.unfinished),
+        "pings": Deadlines(limited.ping_interval, WebSocket.ping),
+        "pongs": Deadlines(limited.ping_timeout, WebSocket.no_pong),
+        "frames": Deadlines(limited.frame_seconds, WebSocket.unfinished),
     }
     return type("WebSocket", (WebSocket,), given)
 

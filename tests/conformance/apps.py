@@ -72,6 +72,11 @@ def socketio(settings: Settings = SETTINGS) -> tuple[Starlette, Engine]:
     return _open_to_all(engine.routes("/socket.io/")), engine
 
 
+def served(engine: Engine) -> Starlette:
+    """An engine that a test has built, at the path of Socket.IO."""
+    return _open_to_all(engine.routes("/socket.io/"))
+
+
 def echo() -> Starlette:
     async def serve(websocket: WebSocket) -> None:
         await websocket.accept()

@@ -7,10 +7,17 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
-from service.wire.engineio import Settings
+from service.protocol import engineio
+from service.protocol.socketio import Packet
+from service.wire.engineio import Connection, Engine, Settings
+from service.wire.pace import CONTROLS
+from service.wire.socketio.server import ConnectRefused, Server
+from service.wire.socketio.socket import Socket
 from tests.conformance import apps
 from tests.conformance.peers import Served, closed, poller, serving, websocket
+from tests.wire.turns import Turns
 
 
 @pytest.fixture
@@ -204,3 +211,163 @@ async def test_a_stopping_server_closes_transports_and_says_no_disconnect(patien
         patient.should_exit = True
         assert (await polling).text == "1"
         assert await closed(socket) == 4000
+
+
+# What costs its sender next to nothing.
+
+
+@pytest.mark.parametrize("again", ["40/random", "40/another,{}"])
+async def test_three_connects_are_refused_and_a_fourth_ends_the_connection(
+    patient: Served, again: str
+) -> None:
+    async with websocket(patient) as socket, poller(patient) as session:
+        await socket.recv()
+        for _ in range(4):
+            await socket.send(again)
+        assert [str(await socket.recv())[:2] for _ in range(3)] == ["44"] * 3
+        assert await closed(socket) == 4501
+        assert (await session.post("\x1e".join([again] * 4))).status_code == 400
+        assert await session.is_unknown()
+
+
+class Refusing(apps.Talk):
+    """A namespace that decides when it is let to, and then lets in who says so."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def connect(self, socket: Socket, packet: Packet) -> None:
+        self.asked.set()
+        await self.go.wait()
+        if not packet.data:
+            raise ConnectRefused("no", {})
+        await super().connect(socket, packet)
+
+
+def refusing(timeout: float) -> tuple[Refusing, Server, Engine]:
+    namespace = Refusing()
+    server = Server({"/": namespace}, timeout, 1000)
+    settings = Settings(
+        ping_interval=60, ping_timeout=60, max_payload=10_000, max_packet=10_000, max_outbox=10_000
+    )
+    return namespace, server, Engine(settings, server.accept)
+
+
+async def test_a_refused_connect_moves_no_deadline() -> None:
+    _, server, engine = refusing(60)
+    async with serving(apps.served(engine), engine, "/socket.io/") as served, websocket(served) as socket:
+        await socket.recv()
+        (due,) = server.strangers._waits.values()
+        for _ in range(3):
+            await socket.send("40")
+            assert str(await socket.recv()).startswith("44")
+            assert [*server.strangers._waits.values()] == [due]
+        await socket.send('40{"token":1}')
+        assert str(await socket.recv()).startswith("40{")
+        await socket.recv()
+        assert (len(server.strangers), server.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("admitted", [True, False])
+async def test_a_deadline_that_passes_while_a_namespace_decides_counts_afterwards(*, admitted: bool) -> None:
+    namespace, server, engine = refusing(0.2)
+    async with serving(apps.served(engine), engine, "/socket.io/") as served, websocket(served) as socket:
+        await socket.recv()
+        namespace.go.clear()
+        await socket.send('40{"token":1}' if admitted else "40")
+        await namespace.asked.wait()
+        assert server.deciding == 1
+        while len(server.strangers):
+            await asyncio.sleep(0.01)
+        namespace.go.set()
+        if admitted:
+            assert str(await socket.recv()).startswith("40{")
+            await socket.recv()
+            await socket.send('42["message"]')
+            assert await socket.recv() == '42["message-back"]'
+        else:
+            assert await closed(socket) == 4500
+        assert server.deciding == 0
+
+
+@pytest.mark.parametrize(
+    "flood", [["3"], ["431[]"], ["41", "40"]], ids=["pongs", "acks", "leaving and entering"]
+)
+async def test_a_flood_of_packets_without_a_message_closes_with_4009(
+    patient: Served, flood: list[str]
+) -> None:
+    async with websocket(patient) as socket, poller(patient) as session:
+        await entered(socket)
+        sending = asyncio.create_task(send_all(socket, flood * 1000))
+        assert await closed_after(socket) == 4009
+        await asyncio.gather(sending, return_exceptions=True)
+        await session.say("40")
+        await session.poll()
+        assert (await session.post("\x1e".join(flood * 300))).status_code == 400
+        assert await session.is_unknown()
+
+
+async def send_all(socket: ClientConnection, packets: list[str]) -> None:
+    for packet in packets:
+        await socket.send(packet)
+
+
+async def closed_after(socket: ClientConnection) -> int | None:
+    """Read all that comes; return the close code."""
+    try:
+        while True:
+            await socket.recv()
+    except ConnectionClosed:
+        return socket.close_code
+
+
+async def test_a_flood_of_probes_closes_with_4009(patient: Served) -> None:
+    async with poller(patient) as session:
+        async with websocket(patient, f"EIO=4&transport=websocket&sid={session.sid}") as socket:
+            sending = asyncio.create_task(send_all(socket, ["2probe"] * 1000))
+            await closed_after(socket)
+            await asyncio.gather(sending, return_exceptions=True)
+        assert await session.is_unknown()
+
+
+async def test_heartbeats_and_acks_at_their_usual_pace_are_no_flood(socketio: Served) -> None:
+    """Pings come three times a second here; what is answered to them is not counted at all."""
+    async with websocket(socketio) as socket:
+        await entered(socket)
+        for _ in range(5):
+            assert await socket.recv() == "2"
+            await socket.send("3")
+        for number in range(int(CONTROLS.burst) - 10):
+            await socket.send(f"43{number}[]")
+        await socket.send('42["message"]')
+        while (packet := await socket.recv()) == "2":
+            await socket.send("3")
+        assert packet == '42["message-back"]'
+
+
+@pytest.mark.parametrize("packet", ["3", '42["nothing"]', "bAQ==", "4"])
+async def test_one_post_takes_some_dozens_of_packets_a_turn(
+    packet: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, decoded = Turns(), Turns()
+
+    async def take(_connection: Connection, _packet: object) -> None:
+        taken.did()
+
+    monkeypatch.setattr(Connection, "take", take)
+    decode_piece = engineio.decode_piece
+
+    def decode(piece: str) -> engineio.Packet:
+        decoded.did()
+        return decode_piece(piece)
+
+    monkeypatch.setattr(engineio, "decode_piece", decode)
+    app, engine = apps.engineio(Settings(
+        ping_interval=60, ping_timeout=60, max_payload=100_000, max_packet=10_000, max_outbox=10_000
+    ))  # fmt: skip
+    async with serving(app, engine, "/engine.io/") as served, poller(served) as session:
+        await session.say("\x1e".join([packet] * engineio.MAX_PACKETS))
+    assert (taken.total, decoded.total) == (engineio.MAX_PACKETS, engineio.MAX_PACKETS)
+    assert max(taken.most, decoded.most) <= 64

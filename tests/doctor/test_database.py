@@ -64,7 +64,7 @@ async def test_nothing_is_wrong_with_a_database_as_migrations_leave_it(database:
             "notices",
             "disk",
         ),
-        *("schema", "grants", "append-only", "log", "keys", "nodes", "projector", "sealer"),
+        *("schema", "grants", "append-only", "log", "order", "keys", "nodes", "projector", "sealer"),
     }
 
 
@@ -148,7 +148,10 @@ async def test_a_login_that_could_rewrite_the_record_is_found(
 
 async def test_one_login_for_nodes_and_sealing_is_found(database: Database) -> None:
     migrate(database.owner_url, database.app_url)
-    level, words = said(await examine(database, ONRECORD_PROJECTOR_DATABASE_URL=""), "powers")
+    try:
+        level, words = said(await examine(database, ONRECORD_PROJECTOR_DATABASE_URL=""), "powers")
+    finally:  # roles are the whole server's
+        migrate(database.owner_url, database.app_url, database.worker_url)
     assert level is Level.WARN
     assert words.startswith("onrecord_app serves and seals, ")
 
@@ -196,6 +199,40 @@ async def test_a_trigger_that_somebody_switched_off_is_found(
     level, words = said(await examine(database), "append-only")
     assert level is Level.FAIL
     assert "on stored_events, seals:" in words
+
+
+@pytest.mark.parametrize(
+    ("position", "at"),
+    [
+        ("9200000000000000000", "'9999-01-01 00:00+00'"),
+        ("9200000000000000000", "clock_timestamp()"),
+        ("nextval('stored_events_notification_id_seq')", "clock_timestamp() + interval '1 day'"),
+        ("0", "clock_timestamp()"),
+    ],
+)
+async def test_a_row_ahead_of_the_log_is_found(
+    database: Database, owner: "psycopg.Connection[Any]", position: str, at: str
+) -> None:
+    assert said(await examine(database), "order")[0] is Level.OK
+    statement = f"""
+        INSERT INTO stored_events (originator_id, originator_version, topic, state, notification_id, stream, subject,
+            recorded_at, recorded_by)
+        VALUES (gen_random_uuid(), 1, 'room.RoomArchived.v1', '', {position}, 'room:x', 'settings', {at}, 'x')
+        RETURNING notification_id"""  # noqa: S608 - the owner writes SQL
+    (made,) = owner.execute(statement.encode()).fetchone() or (None,)
+    level, words = said(await examine(database), "order")
+    assert level is Level.FAIL
+    assert f"position {made} is ahead" in words
+    assert "run `onrecord audit verify`" in words
+
+
+async def test_a_seal_ahead_of_the_log_is_found(database: Database, owner: "psycopg.Connection[Any]") -> None:
+    owner.execute(
+        "INSERT INTO seals VALUES (1, 0, '{9200000000000000000}', decode(repeat('00', 32), 'hex'), '')"
+    )
+    level, words = said(await examine(database), "order")
+    assert level is Level.FAIL
+    assert "names position 9200000000000000000," in words
 
 
 @pytest.mark.parametrize(
@@ -313,7 +350,7 @@ async def test_settings_that_will_be_regretted_are_told(database: Database) -> N
 async def test_too_few_connections_for_another_node_are_found(database: Database) -> None:
     level, words = said(await examine(database, ONRECORD_POOL_SIZE="500"), "connections")
     assert level is Level.WARN
-    assert "a node may open 1002" in words
+    assert "a node may open 1003" in words
 
 
 @pytest.mark.parametrize(

@@ -124,13 +124,15 @@ async def number_by_sequences(cluster: "Cluster") -> None:
             source = source.replace(old, new)
         for name in ROOMS:
             await owner.execute(
-                f'CREATE SEQUENCE "drill_room:{name}"; GRANT USAGE ON SEQUENCE "drill_room:{name}" TO onrecord_node'
+                f'CREATE SEQUENCE "drill_room:{name}"; GRANT USAGE ON SEQUENCE "drill_room:{name}" TO onrecord_definer'
             )
         await owner.execute(source)
 
 
 _BY_SEQUENCE = {
     "PERFORM pg_advisory_xact_lock(7236109);": "",
+    "IF appended <= log_ended.position THEN": "IF false THEN",
+    "UPDATE public.log_end SET position = appended, recorded_at = now_at;": "",
     "stream_head := stream_head + 1;": """
         IF to_regclass(format('%I', 'drill_' || streams[i])) IS NULL THEN
             stream_head := stream_head + 1;

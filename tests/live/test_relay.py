@@ -1,13 +1,14 @@
 """The relay: who is believed, what is heard again after an outage, and how a node that is deaf finds out."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -21,11 +22,19 @@ from tests.live.brokers import broker, wire
 from tests.live.test_backends import until
 
 KEY = b"k" * 32
+EPOCH = str(UUID(int=7))
+
+
+def envelope_of(
+    key: bytes = KEY, epoch: Callable[[], str] = lambda: EPOCH, now: Callable[[], int] | None = None
+) -> Envelope:
+    """Return a node's envelope; without `now` on this machine's clock."""
+    return Envelope(key, uuid4(), epoch, now or (lambda: int(time.time() * 1_000_000)))
 
 
 @asynccontextmanager
 async def relay(backend: Callable[[Any], Any], key: bytes = KEY) -> AsyncIterator[Relay]:
-    async with Relay(backend, Envelope(key, uuid4())) as made:
+    async with Relay(backend, envelope_of(key)) as made:
         tasks = [asyncio.create_task(made.run()), asyncio.create_task(made.probe())]
         try:
             yield made
@@ -40,15 +49,17 @@ def in_process(bus: InProcessBus) -> Callable[[Any], Any]:
 
 
 def test_a_message_is_opened_where_it_was_sealed_and_nowhere_else() -> None:
-    envelope = Envelope(KEY, uuid4())
+    envelope = envelope_of()
     message = Message("kind", b"\0payload")
     sealed = envelope.seal("room:a", message)
-    other = Envelope(KEY, uuid4())
-    assert other.open("room:a", sealed) == message
+    other = envelope_of()
+    opened = other.open("room:a", sealed)
+    assert opened is not None
+    assert other.decode(opened) == message
     assert other.open("room:b", sealed) is None
-    assert Envelope(b"x" * 32, uuid4()).open("room:a", sealed) is None
-    assert envelope.own(sealed)
-    assert not other.own(sealed)
+    assert envelope_of(b"x" * 32).open("room:a", sealed) is None
+    assert envelope.is_own(opened)
+    assert not other.is_own(opened)
     for position in range(len(sealed)):
         altered = bytearray(sealed)
         altered[position] ^= 1
@@ -82,7 +93,7 @@ async def test_what_a_stranger_says_is_ignored_and_silences_nobody() -> None:
         other.on("word", heard.append)
         await until(lambda: one.hearing and other.hearing)
         stranger = InProcessBackend(bus, lambda _everything: None)
-        for forged in (b"", b"garbage", Envelope(b"x" * 32, uuid4()).seal(NODES, Message("word", b"forged"))):
+        for forged in (b"", b"garbage", envelope_of(b"x" * 32).seal(NODES, Message("word", b"forged"))):
             await stranger.publish(NODES, forged)
         one.tell("word", b"true")
         await until(lambda: heard)

@@ -132,6 +132,9 @@ class Splice(RuleBasedStateMachine):
             stretches = [(ear.heard[0], ear.heard[-1])] if ear.heard else []
             assert ear.stretches == stretches, "what is said to be written is what was written"
         self.loop.run_until_complete(self.hub.close())
+        # A read of names outlives the repair that asked for it, since others may wait for it too.
+        for reading in asyncio.all_tasks(self.loop):
+            self.loop.run_until_complete(reading)
         self.loop.close()
 
     @rule(author=st.sampled_from(["alice", "bob", "carol"]))

@@ -181,7 +181,7 @@ def test_the_library_takes_our_tables_for_its_own_and_changes_nothing(
 
 def test_tracking_by_many_rows_is_refused_by_the_library(database: Database) -> None:
     address: dict[str, Any] = {**conninfo_to_dict(database.superuser_url), "single_row_tracking": False}
-    with PostgresDatastore(**address) as store:  # type: ignore[arg-type]
+    with PostgresDatastore(**address) as store:
         recorder = PostgresTrackingRecorder(store)
         with pytest.raises(ProgrammingError, match="multi-row"), store.transaction() as cursor:
             recorder._check_has_multi_row_tracking_table(cursor)

@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 import pytest
 from cryptography.exceptions import InvalidTag
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from service.domain.events import (
@@ -60,7 +60,7 @@ from service.domain.streams import (
     stream_id,
 )
 from service.log.keys import KeyRing
-from service.log.mapper import Mapper, Stored, UnknownTopic
+from service.log.mapper import Mapper, Row, Stored, UnknownTopic
 from tests.databases import Database
 from tests.log.nodes import KEY_ENCRYPTION_KEY, node, stored
 
@@ -573,3 +573,63 @@ def test_sealed_words_that_were_moved_to_another_event_are_not_read() -> None:
     moved = msgspec.json.encode({"user": "alice", "name": sealed})
     with pytest.raises(InvalidTag):
         person.mapper.to_recorded({**row, "topic": PersonNamed.TOPIC, "state": moved})
+
+
+@given(st.sampled_from([*EVENTS, "nonsense", "room.RoomPainted.v1"]), st.binary(), st.binary() | st.none())
+def test_no_bytes_whatever_stop_reading(topic: str, state: bytes, wrapped: bytes | None) -> None:
+    row = to_row(Stored(topic, "user:bob", state, UUID(int=7)), "room:general", wrapped=wrapped)
+    read = Person().mapper.read(row)
+    assert (read.stream, read.seq, read.position, read.by) == ("room:general", 1, 1, "alice")
+    assert read.damage is not None
+    assert read.topic == topic
+
+
+@given(st.sampled_from(["c", "h", "k"]), st.text() | st.integers() | st.none())
+def test_words_that_cannot_be_opened_are_none_and_the_rest_is_read(part: str, value: object) -> None:
+    person = Person()
+    event = MessagePosted(author="alice", content="hello", ref="r", mentions=("bob",))
+    row = {**person.to_row(event, "room:general"), "subject": "message:1"}
+    state = json.loads(row["state"])
+    assume(state["content"][part] != value)
+    state["content"][part] = value
+    read = person.mapper.read({**row, "state": json.dumps(state).encode()})
+    if part == "k":  # which key it was says the column
+        assert read.damage is None
+        return
+    assert read.event == msgspec.structs.replace(event, content=None)
+    assert read.damage is not None
+    assert (read.damage.part, read.erased) == ("words", False)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"message": 8, "content": None},
+        {"message": 10**30, "content": None},
+        {"message": 7, "content": None, "extra": []},
+    ],
+)
+def test_a_state_that_is_about_something_else_is_not_believed(state: dict[str, Any]) -> None:
+    row = to_row(Stored(MessageEdited.TOPIC, "message:7", json.dumps(state).encode(), None), "room:general")
+    read = Person().mapper.read(row)
+    assert read.event == MessageEdited(message=7, content=None)
+    assert read.undecoded is (state["message"] != 7)
+
+
+def test_an_unreadable_position_is_logged_and_counted_once(caplog: pytest.LogCaptureFixture) -> None:
+    person = Person()
+    for _ in range(3):
+        for seq in (1, 2):
+            person.mapper.read(to_row(Stored("room.RoomArchived.v1", "settings", b"{", None), "room:a", seq))
+    assert person.mapper.damaged.count == 2
+    lines = [vars(one) for one in caplog.records if one.message == "unreadable_event"]
+    assert [(line["position"], line["stream"], line["seq"]) for line in lines] == [
+        (1, "room:a", 1),
+        (2, "room:a", 2),
+    ]
+
+
+def test_what_another_node_tells_damaged_is_left_to_the_log() -> None:
+    mapper = Mapper(KeyRing(KEY_ENCRYPTION_KEY))
+    for topic, state in (("room.RoomArchived.v1", b"{"), ("room.RoomPainted.v1", b"{}")):
+        assert mapper.heard("room:general", Row(1, 1, AT, "alice", topic, "settings", state, None)) is None

@@ -33,6 +33,7 @@ async def test_an_untouched_table_is_equal(level: World, projection: Projection)
         "extra": 0,
         "changed": 0,
         "keys": [],
+        "unreadable": [],
     }
 
 

@@ -35,7 +35,10 @@ NEXT = msgspec.structs.replace(
     rooms.PROJECTION,
     version=rooms.PROJECTION.version + 1,
     apply=_apply_loudly,
-    create=f"CREATE TABLE {{table}} (LIKE {rooms.PROJECTION.table} INCLUDING ALL); ALTER TABLE {{table}} ADD loud text",
+    create=f"""
+        CREATE TABLE {{table}} (LIKE {rooms.PROJECTION.relation} INCLUDING ALL);
+        ALTER TABLE {{table}} ADD loud text
+    """,
     views="""
         CREATE OR REPLACE VIEW read_models.rooms AS
         SELECT room_id, name, visibility, created_at, created_by, head, last_message_id, last_message_at, topic,

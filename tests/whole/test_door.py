@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -87,6 +88,58 @@ async def test_until_connected_no_other_frame_is_looked_at(node: Process) -> Non
         assert (error["type"], error["code"], error["ref"]) == ("error", "not_connected", "1")
         await socket.send(connecting(token=token("alice")))
         assert json.loads(await socket.recv())["type"] == "connected"
+
+
+@pytest.mark.parametrize(
+    ("refused", "code"),
+    [
+        ('{"type":"room:list"}', "not_connected"),
+        ('{"type":"connect","protocol":1,"surprise":1}', "malformed"),
+        ('{"type":"connect","type":"connect"}', "malformed"),
+        (connecting(rooms={f"room-{number}": 0 for number in range(2_000)}), "too_many_rooms"),
+    ],
+)
+async def test_three_frames_before_connect_are_refused_and_a_fourth_closes(
+    node: Process, refused: str, code: str
+) -> None:
+    async with raw(node.url) as socket:
+        for _ in range(4):
+            await socket.send(refused)
+        answers = [json.loads(await socket.recv()) for _ in range(3)]
+        assert [answer["code"] for answer in answers] == [code] * 3
+        assert await closed_with(socket) == 4501
+
+
+async def test_a_connect_after_three_refused_frames_is_taken(node: Process) -> None:
+    async with raw(node.url) as socket:
+        for _ in range(3):
+            await socket.send('{"type":"room:list"}')
+            assert json.loads(await socket.recv())["code"] == "not_connected"
+        await socket.send(connecting(token=token("alice")))
+        assert json.loads(await socket.recv())["type"] == "connected"
+        for _ in range(5):  # the count is of frames before `connect` alone
+            await socket.send("{}")
+            assert json.loads(await socket.recv())["code"] == "unknown_type"
+
+
+async def test_no_frame_before_connect_moves_its_deadline(database: Database) -> None:
+    """Refused frames, control frames and fragments come one after the other for as long as the server reads them."""
+    env = environment(database, ONRECORD_CONNECT_TIMEOUT="2")
+    async with running(env, "serve") as node, raw(node.url) as socket:
+
+        async def pieces() -> AsyncIterator[str]:
+            while True:
+                await socket.ping()
+                await socket.pong()
+                await asyncio.sleep(0.2)
+                yield " "
+
+        for _ in range(3):
+            await socket.send('{"type":"room:list"}')
+        sending = asyncio.create_task(socket.send(pieces()))
+        assert await closed_with(socket) == 4500
+        assert socket.close_reason == "no connect in time"
+        await asyncio.gather(sending, return_exceptions=True)
 
 
 async def test_silence_before_connect_ends_the_connection(database: Database) -> None:

@@ -19,7 +19,7 @@ from tests.databases import Database
 from tests.whole.client import Client, client
 from tests.whole.processes import Process, environment, running
 from tests.whole.test_metrics import free_ports
-from tests.wire.transport.peer import BINARY, CONT, TEXT, frame
+from tests.wire.transport.peer import BINARY, CONT, PING, PONG, TEXT, frame
 
 EACH = 10
 """Connections of each kind."""
@@ -136,6 +136,9 @@ async def test_hostile_connections_of_every_kind_are_closed_and_nobody_else_noti
                 Attack(port, upgrade + frame(TEXT, b"a" * 100)[:8], b"a"),
                 Attack(port, upgrade + TEBIBYTE, b"a" * 10_000, 0.05),
                 Attack(port, upgrade + frame(TEXT, b"", fin=False) + FRAGMENT * 60_000),
+                Attack(port, upgrade, frame(PONG) * 1000, 0.01),
+                Attack(port, upgrade, frame(PING) * 1000, 0.01),
+                Attack(port, upgrade, (frame(TEXT, fin=False) + frame(CONT)) * 1000, 0.01),
                 Attack(port, upgrade + frame(TEXT, b"", fin=False), FRAGMENT * 100, 0.01),
                 Attack(port, upgrade + frame(TEXT, b"", fin=False), frame(CONT, b"", fin=False) * 100, 0.01),
             ]

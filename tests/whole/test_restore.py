@@ -13,6 +13,7 @@ from psycopg import sql
 
 from service import development, embedded
 from service.embedded import Servers, account
+from service.embedded.postgres import OWNER
 from service.log import schema
 from tests.databases import Database, database_named, database_of
 from tests.whole.client import client
@@ -36,14 +37,14 @@ async def restore(servers: Servers, database: Database, backup: Path) -> str:
     """Put the backup in the database's place, as docs/operations.md says; return the new epoch."""
     beside = database_named(servers, f"{database.name}_restored")
     lost = f"{database.name}_lost"
-    with psycopg.connect(database.owner_url.rsplit("/", 1)[0] + "/postgres", autocommit=True) as owner:
+    with psycopg.connect(database_named(servers, "postgres").superuser_url, autocommit=True) as owner:
 
         def do(statement: str, *names: str) -> None:
             owner.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
-        do("CREATE DATABASE {}", beside.name)
+        do("CREATE DATABASE {} OWNER {}", beside.name, OWNER)
         await asyncio.to_thread(
-            postgres, servers, "pg_restore", "--exit-on-error", "--dbname", beside.owner_url, backup
+            postgres, servers, "pg_restore", "--exit-on-error", "--dbname", beside.superuser_url, backup
         )
         epoch = await renewed(beside)
         do("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false", database.name)

@@ -13,6 +13,7 @@ from projections import read_receipts
 from service.domain.events import MemberJoined, RoomOpened
 from service.domain.streams import room_stream
 from service.log import keys, read, visits
+from service.wire.pace import CONTROLS
 from tests.databases import Database
 from tests.log.nodes import KEY_ENCRYPTION_KEY, Node, message, node, until
 from tests.whole.client import client
@@ -160,6 +161,7 @@ async def _expect(arriving: Awaitable[list[int]], seqs: list[int]) -> None:
 
 
 async def _heartbeats(socket: ClientConnection, answered: list[float]) -> None:
-    """Ask for a sign of life again and again, and keep how long each took."""
+    """Ask for a sign of life again and again, and keep how long each took; without a rest that would be a flood."""
     while True:
         answered.append(await (await socket.ping()))
+        await asyncio.sleep(1 / CONTROLS.per_second)

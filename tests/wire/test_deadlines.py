@@ -2,7 +2,8 @@
 
 import asyncio
 
-from service.wire.deadlines import Deadlines
+from service.wire.deadlines import DUE_A_TURN, Deadlines
+from tests.wire.turns import Turns
 
 
 async def test_each_wait_ends_once_in_the_order_of_beginning() -> None:
@@ -57,3 +58,40 @@ async def test_a_process_that_stood_still_looks_again_before_it_says_anything() 
     waits.end("x")  # what was unread meanwhile is read
     await asyncio.sleep(0.2)
     assert told == []
+
+
+async def test_ten_thousand_waits_that_end_together_end_some_a_turn() -> None:
+    turns, told, done = Turns(), list[int](), asyncio.Event()
+
+    def due(one: int) -> None:
+        turns.did()
+        told.append(one)
+        if len(told) == 10_000:
+            done.set()
+
+    waits = Deadlines(0.01, due)
+    for number in range(10_000):
+        waits.begin(number)
+    await asyncio.wait_for(done.wait(), 30)
+    assert told == [*range(10_000)]
+    assert turns.most <= DUE_A_TURN
+
+
+async def test_a_wait_that_begins_again_delays_no_other() -> None:
+    told, done = list[str](), asyncio.Event()
+
+    def due(one: str) -> None:
+        told.append(one)
+        if one == "again" and told.count("again") == 1:
+            waits.begin("again")
+            waits._waits["second"] = asyncio.get_running_loop().time()  # due now, behind one that waits anew
+            waits._waits.move_to_end("second", last=False)
+        if one == "second":
+            done.set()
+
+    waits = Deadlines(60, due)
+    waits.begin("again")
+    waits._waits["again"] = asyncio.get_running_loop().time()
+    waits._look()
+    await asyncio.wait_for(done.wait(), 30)
+    assert told == ["again", "second"]

@@ -2,6 +2,7 @@
 
 import logging
 import struct
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -186,6 +187,137 @@ def test_a_control_frame_between_fragments_is_heard_at_once() -> None:
     assert ours([stream]) == [Received(PING, b"?"), Received(TEXT, "ab")]
     stream = frame(TEXT, b"a", fin=False) + frame(CLOSE, struct.pack("!H", 1000))
     assert ours([stream]) == [Received(CLOSE, b"\x03\xe8")]
+
+
+@pytest.mark.parametrize("control", [frame(PING, bytes(125)), frame(PONG, bytes(125)), frame(PING)])
+def test_control_frames_between_fragments_take_nothing_of_its_size(control: bytes) -> None:
+    half = bytes(MAX_SIZE // 2)
+    stream = frame(BINARY, half, fin=False) + control * 40 + frame(CONTINUATION, half, fin=False) + control
+    heard = ours([stream + frame(CONTINUATION)])
+    assert heard[-1] == Received(BINARY, half + half)
+    assert len(heard) == 42
+
+
+@pytest.mark.parametrize("control", [frame(PING, bytes(125)), frame(PONG, bytes(125)), frame(PING)])
+def test_control_frames_between_fragments_give_back_nothing(control: bytes) -> None:
+    half = bytes(MAX_SIZE // 2)
+    stream = frame(BINARY, half, fin=False) + control + frame(CONTINUATION, half, fin=False) + control
+    assert ours([stream + frame(CONTINUATION, b"x")])[-1] == 1009
+    many = frame(TEXT, fin=False) + (control + frame(CONTINUATION, fin=False)) * MAX_FRAGMENTS
+    assert ours([many])[-1] == 1009
+
+
+@st.composite
+def interleavings(draw: Any) -> tuple[bytes, Heard]:
+    """Messages in fragments up to the limit, control frames between them, and what is to be received of it all."""
+    parts, heard = [], list[Received | int]()
+    for _ in range(draw(st.integers(1, 3))):
+        kind = draw(st.sampled_from([TEXT, BINARY]))
+        sizes = draw(st.lists(st.integers(0, MAX_SIZE // 4), min_size=1, max_size=MAX_FRAGMENTS))
+        for index, size in enumerate(sizes):
+            last, opcode = index == len(sizes) - 1, CONTINUATION if index else kind
+            parts.append(masked(opcode, b"*" * size, draw(st.binary(min_size=4, max_size=4)), fin=last))
+            if sum(sizes[: index + 1]) > MAX_SIZE:
+                return b"".join(parts), [*heard, 1009]
+            if last:
+                whole = b"*" * sum(sizes)
+                heard.append(Received(kind, whole.decode() if kind == TEXT else whole))
+            for _ in range(draw(st.integers(0, 3))):
+                control, payload = draw(st.sampled_from([PING, PONG])), draw(st.binary(max_size=125))
+                parts.append(masked(control, payload, b"\1\2\3\4"))
+                heard.append(Received(control, payload))
+    return b"".join(parts), heard
+
+
+@given(interleavings(), st.lists(st.integers(0, 20_000), max_size=8), st.integers(1, 40))
+def test_a_message_has_its_limit_whatever_comes_between_its_fragments(
+    told: tuple[bytes, Heard], places: list[int], allowed: int
+) -> None:
+    stream, expected = told
+    assert ours(cut(stream, places)) == expected
+    assert in_turns(stream, allowed)[0] == expected
+
+
+def in_turns(stream: bytes, allowed: int) -> tuple[Heard, list[int]]:
+    """What is received of one read where so many frames are parsed a turn, and how many each turn parsed."""
+    parser, heard, turns = Parser(MAX_SIZE, MAX_FRAGMENTS), list[Received | int](), list[int]()
+    parser.feed(stream)
+    while parser:
+        parser.allow(allowed)
+        turns.append(0)
+        frames = Counted(parser)
+        try:
+            while (received := frames.next()) is not None:
+                heard.append(received)
+        except Broken as error:
+            return [*heard, error.code], [*turns[:-1], frames.count]
+        turns[-1] = frames.count
+        if not parser.used_up:
+            break
+    return heard, turns
+
+
+class Counted:
+    """A parser whose frames are counted by what they take out of its buffer."""
+
+    def __init__(self, parser: Parser) -> None:
+        self._parser = parser
+        self.count = 0
+
+    def next(self) -> Received | None:
+        before = self._parser._allowed
+        try:
+            return self._parser.next()
+        finally:
+            self.count += before - self._parser._allowed
+
+
+@given(streams(), st.integers(1, 8))
+def test_a_turn_parses_no_more_frames_than_it_is_allowed(stream: bytes, allowed: int) -> None:
+    heard, turns = in_turns(stream, allowed)
+    closed = next(
+        (at for at, one in enumerate(heard) if isinstance(one, Received) and one.opcode == CLOSE), None
+    )
+    if closed is None:
+        assert heard == ours([stream])
+    assert all(count <= allowed for count in turns)
+    assert all(count == allowed for count in turns[:-1]), "a turn ends early only where nothing whole is left"
+
+
+@given(st.one_of(streams(), st.binary(max_size=400)), st.integers(1, 50))
+def test_the_work_of_the_parser_is_bounded_by_the_bytes(stream: bytes, piece: int) -> None:
+    """Calls of Python functions, of which each frame takes a few and each read two."""
+    pieces = [stream[at : at + piece] for at in range(0, len(stream), piece)]
+    calls = 0
+
+    def count(_frame: object, event: str, _arg: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        ours(pieces)
+    finally:
+        sys.setprofile(before)
+    assert calls <= 16 + 8 * len(pieces) + 2 * len(stream)
+
+
+@pytest.mark.parametrize(
+    ("crumbs", "stream"),
+    [
+        (0, frame(TEXT, b"a") + frame(PING)),
+        (3, frame(TEXT, b"a", fin=False) + frame(CONTINUATION, fin=False) + frame(CONTINUATION)),
+        (0, frame(BINARY, bytes(64), fin=False) + frame(CONTINUATION, bytes(64))),
+        (1, frame(BINARY, bytes(63), fin=False) + frame(CONTINUATION, bytes(64))),
+    ],
+)
+def test_fragments_with_next_to_nothing_in_them_are_counted(crumbs: int, stream: bytes) -> None:
+    parser = Parser(MAX_SIZE, MAX_FRAGMENTS)
+    parser.feed(stream)
+    while parser.next() is not None:
+        pass
+    assert (parser.take_crumbs(), parser.take_crumbs()) == (crumbs, 0)
 
 
 def test_as_many_fragments_as_allowed_make_a_message() -> None:

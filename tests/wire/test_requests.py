@@ -12,9 +12,11 @@ import pytest
 import uvloop
 from websockets.sync.client import connect
 
-from service.wire.requests import MAX_HEAD, OVERDUE, OVERSIZED, TimedHttpProtocol, http_class
+from service.wire.requests import MAX_HEAD, OVERDUE, OVERSIZED, PIECE, TimedHttpProtocol, http_class
 from service.wire.websocket import transport_class
+from tests.wire.transport.peer import TEXT, Peer, frame
 from tests.wire.transport.server import PATIENCE, App, LiveServer, Message, Receive, Send, echo, eventually
+from tests.wire.turns import Turns
 
 LOOPS: list[Callable[[], Any]] = [asyncio.SelectorEventLoop, uvloop.new_event_loop]
 
@@ -158,6 +160,94 @@ def test_a_large_head_within_the_limit_and_a_body_beyond_it_are_served(serve: Se
         tcp.sendall(head % (b"a" * (MAX_HEAD - 1000), 10 * MAX_HEAD) + bytes(10 * MAX_HEAD))
         assert rest(tcp).endswith(b"\r\n\r\n%d" % (10 * MAX_HEAD))
     assert not http.cut
+
+
+def at_once(server: LiveServer, tcp: socket.socket, data: bytes) -> None:
+    """Let the server read only after the kernel holds as much of `data` as it takes."""
+    held, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        assert go.wait(PATIENCE)
+
+    server.uvicorn.loop.call_soon_threadsafe(hold)
+    assert held.wait(PATIENCE)
+    sending = threading.Thread(target=tcp.sendall, args=(data,))
+    sending.start()
+    sending.join(0.5)  # the kernel takes some hundred KiB; what it does not take follows
+    go.set()
+    sending.join(PATIENCE)
+
+
+def test_thousands_of_requests_in_one_read_are_parsed_piece_by_piece(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, begin = Turns(), TimedHttpProtocol.on_message_begin
+    waiting = 0
+
+    def counted(http: TimedHttpProtocol) -> None:
+        nonlocal waiting
+        turns.did()
+        waiting = max(waiting, len(http.pipeline))
+        begin(http)
+
+    monkeypatch.setattr(TimedHttpProtocol, "on_message_begin", counted)
+    server, http = serve(answer, PATIENCE)
+    request = b"GET / HTTP/1.1\r\n\r\n"
+    count = 120_000 // len(request)
+    with client(server) as tcp:
+        last = b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"
+        at_once(server, tcp, request * count + last)
+        assert rest(tcp).count(b"HTTP/1.1 200 ") == count + 1
+    assert turns.total == count + 1
+    assert max(turns.most, waiting) <= 2 * PIECE / len(request)
+    assert not http.cut
+
+
+def test_tens_of_thousands_of_chunks_in_one_read_are_parsed_piece_by_piece(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, on_body = Turns(), TimedHttpProtocol.on_body
+
+    def counted(http: TimedHttpProtocol, body: bytes) -> None:
+        turns.did()
+        on_body(http, body)
+
+    monkeypatch.setattr(TimedHttpProtocol, "on_body", counted)
+    server, _ = serve(answer, PATIENCE)
+    with client(server) as tcp:
+        head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        at_once(server, tcp, head + b"1\r\na\r\n" * 20_000 + b"0\r\n\r\n")
+        assert rest(tcp).endswith(b"\r\n\r\n20000")
+    assert turns.total == 20_000
+    assert turns.most <= 2 * PIECE / 6
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000, 5000, 100_000, 1_000_000])
+def test_requests_are_answered_in_order_however_they_come(serve: Serve, piece: int) -> None:
+    server, _ = serve(answer, PATIENCE)
+    sizes = [0, 10, 70_000 if piece > 7 else 70, 1, 5_000 if piece > 7 else 50, 0, 3]
+    sent = b"".join(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % size + bytes(size) for size in sizes)
+    sent += b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"
+    with client(server) as tcp:
+        for at in range(0, len(sent), piece):
+            tcp.sendall(sent[at : at + piece])
+        bodies = [part.rpartition(b"\r\n\r\n")[2] for part in rest(tcp).split(b"HTTP/1.1 200 ")[1:]]
+    assert bodies == [b"%d" % size for size in [*sizes, 0]]
+
+
+def test_a_websocket_begins_whatever_was_sent_with_its_upgrade(serve: Serve) -> None:
+    """What comes before the answer is against RFC 6455, section 4.1, and is dropped; the node serves others."""
+    server, _ = serve(answer, PATIENCE)
+    with Peer(server.port, headers=b"X-Large: " + b"a" * 30_000 + b"\r\n").shake_hands() as peer:
+        peer.send(TEXT, b"hello")
+        assert peer.read() == (TEXT, b"hello")
+    upgrade = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    upgrade += b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    with client(server) as tcp:
+        at_once(server, tcp, upgrade + frame(TEXT, b"early") * 10_000)
+        assert tcp.recv(12) == b"HTTP/1.1 101"
+    eventually(server.idle)
 
 
 def test_a_slow_answer_is_not_the_clients_fault(serve: Serve) -> None:

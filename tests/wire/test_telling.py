@@ -12,6 +12,7 @@ from service.domain.events import (
     MemberRemoved,
     Recorded,
     RoomOpened,
+    RoomRenamed,
 )
 from service.errors import TooManyRooms
 from service.live.hub import Hub
@@ -104,6 +105,32 @@ async def test_that_an_invitation_was_taken_back_is_told_and_a_ban_of_outsiders_
     (gone,) = await scene.happens(MemberRemoved(user="bob"), times=2)
     assert gone.reason == "kicked"
     assert await scene.happens(MemberBanned(user="bob")) == []
+
+
+async def test_an_invitation_that_has_ended_is_not_sent_with_the_name_of_now() -> None:
+    for ends in (MemberRemoved, MemberBanned):
+        scene = Scene()
+        invited = scene.log.append(MemberInvited(user="bob"))
+        gone = scene.log.append(ends(user="bob"))
+        scene.log.append(RoomRenamed(name="Merger"))
+        # The node reads the room for the invitation only now, and finds it as it is.
+        scene.telling.tell({"room:general": [invited, gone]})
+        while scene.telling._tasks:
+            await asyncio.sleep(0)
+        assert [type(one).__name__ for one in scene.bob.told] == (
+            ["UserLeft"] if ends is MemberRemoved else []
+        )
+
+
+async def test_an_invitation_taken_back_from_the_banned_is_not_sent() -> None:
+    scene = Scene()
+    scene.log.append(MemberInvited(user="bob"))
+    gone = scene.log.append(MemberRemoved(user="bob"))
+    scene.log.append(MemberBanned(user="bob"))
+    scene.telling.tell({"room:general": [gone]})
+    while scene.telling._tasks:
+        await asyncio.sleep(0)
+    assert scene.bob.told == []
 
 
 async def test_who_is_taken_into_a_room_begins_to_hear_it() -> None:

@@ -18,6 +18,7 @@ from service.wire.engineio.heart import Heart
 from service.wire.engineio.interface import FRAME, PACKET, Settings, Upper
 from service.wire.engineio.polling import Polling
 from service.wire.frames import binary_frame, text_frame
+from service.wire.pace import CONTROLS, TooFast
 from service.wire.transport import CATCHUP_ALLOWANCE, Ending, Transport
 
 NOOP_AFTER = 0.1
@@ -50,6 +51,7 @@ class Connection:
         self._goodbye = False
         self._reading: asyncio.Timeout | None = None
         self._catchup = 0
+        self._whole_at = 0.0  # see `Pace`
         self._held = False
         self.wire_format = PACKET
         self.posting = False
@@ -141,11 +143,19 @@ class Connection:
             await self._take_message(packet.data)
         elif packet.kind is Kind.PONG:
             self._heard = asyncio.get_running_loop().time()
-            self._heart.beat(self)
+            if not self._heart.beat(self):
+                self.count()
         elif packet.kind is Kind.CLOSE:
             self.say_goodbye()
         else:
             self.close(Close.MALFORMED, "no upgrade is under way")
+
+    def count(self) -> None:
+        """Count a packet that carries no message, and close the session with 4009 where there are too many."""
+        try:
+            self._whole_at = CONTROLS.spend(self._whole_at, asyncio.get_running_loop().time())
+        except TooFast:
+            self.close(Close.TOO_MANY_REQUESTS, "too many control packets")
 
     async def _take_message(self, data: str | bytes) -> None:
         if _size(data) > self._settings.max_packet:

@@ -32,10 +32,12 @@ class Heart:
         self._pings: Deadlines[Beating] = Deadlines(settings.ping_interval, self._ping)
         self._pongs: Deadlines[Beating] = Deadlines(settings.ping_timeout, self._no_pong)
 
-    def beat(self, one: Beating) -> None:
-        """Hear that a session lives."""
+    def beat(self, one: Beating) -> bool:
+        """Note that a session lives; return whether a pong of it was due."""
+        due = one in self._pongs
         self._pongs.end(one)
         self._pings.begin(one)
+        return due
 
     def forget(self, one: Beating) -> None:
         """Leave a session alone."""

@@ -2,10 +2,13 @@
 
 The rule: every request is answered, and at once unless it is the one poll of its session, or a post whose commands are
 only just begun.
+
+Invariant: one post takes `PACKETS_A_TURN` packets in one turn of the event loop, however many it brings.
 """
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -22,6 +25,11 @@ if TYPE_CHECKING:
     from service.wire.engineio.server import Engine
 
 BINARY = "application/octet-stream"
+
+PACKETS_A_TURN = 32
+"""Packets of one post that are decoded, or taken, before other connections have their turn."""
+
+T = TypeVar("T")
 
 
 class Polls:
@@ -92,10 +100,20 @@ class Polls:
                 if len(body) > self._engine.settings.max_payload:
                     connection.close(Close.TOO_LARGE, "payload too large")
                     return
-        for packet in engineio.decode_payload(bytes(body)):
+        pieces = engineio.split_payload(bytes(body))
+        packets = [engineio.decode_piece(one) async for one in _in_turns(pieces)]
+        async for packet in _in_turns(packets):
             if connection.closing:
                 return
             await connection.take(packet)
+
+
+async def _in_turns(items: Sequence[T]) -> AsyncIterator[T]:
+    """Give items, and let other connections have their turn after some dozens."""
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % PACKETS_A_TURN == 0:
+            await asyncio.sleep(0)
 
 
 async def _gone(request: Request) -> None:

@@ -97,6 +97,9 @@ class Engine:
                     return not socket.closing
                 if packet.kind is not Kind.PING:
                     break
+                connection.count()
+                if connection.closing:
+                    return False
                 socket.write(text_frame(engineio.PROBED))
                 connection.probed()
         finally:

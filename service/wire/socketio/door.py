@@ -70,7 +70,7 @@ class SocketIoDoor:
         await self._server.settle()
 
     def _gate(self, headers: Headers, address: str | None, opening: bool) -> Refused | None:  # noqa: FBT001 - the interface of the engine
-        shut = self._reception.shut(headers, address, len(self._server.strangers) if opening else None)
+        shut = self._reception.shut(headers, address, self._server.waiting if opening else None)
         if shut is None:
             return None
         return refused(Problem.FORBIDDEN) if isinstance(shut, NotAllowed) else _not_now(shut)
@@ -82,6 +82,8 @@ class SocketIoDoor:
         try:
             frame = decode_auth(packet)
             self._reception.check_rooms(frame)
+            if socket.again:
+                self._s.handshakes.take(socket.connection.address)
             identity = await self._reception.check(frame.token)
             session, frame = self._session(socket, identity, frame, packet.data)
             session.address = socket.connection.address

@@ -1,12 +1,13 @@
 """Clients in namespaces, over the sessions of `service.wire.engineio`; what a namespace does is its own.
 
 The rule: a packet that no stock client sends ends the connection of whoever sent it, at once, and touches nobody else.
-A client that is in no namespace has `connect_timeout` seconds to enter one.
+A client that is in no namespace has `connect_timeout` seconds to enter one; a CONNECT that is refused gives it no more.
 """
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from service.protocol.close import Close
@@ -17,6 +18,10 @@ from service.wire.socketio.socket import Socket
 from service.wire.transport import Ending
 
 _NORMAL = 1000
+
+MAX_REFUSED = 3
+"""CONNECTs in a row that are refused with an answer; one more closes the connection with 4501."""
+
 log = logging.getLogger("onrecord.socketio")
 
 
@@ -54,7 +59,14 @@ class Server:
         self.namespaces = namespaces
         self.max_attached = max_attached
         self.strangers: Deadlines[Client] = Deadlines(connect_timeout, lambda client: client.too_late())
+        self.deciding = 0
+        """Strangers about whom a namespace decides just now."""
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Connections that have not sent a CONNECT yet, or none that was taken."""
+        return len(self.strangers) - self.deciding
 
     def accept(self, connection: Connection) -> "Client":
         """Return what takes the messages of a connection."""
@@ -84,10 +96,16 @@ class Client:
         self._connection = connection
         self._decoder = Decoder(server.max_attached)
         self._sockets: dict[str, Socket] = {}
+        self._refused = 0
+        self._left = False  # a namespace that it was in
+        self._deciding = self._late = False
         server.strangers.begin(self)
 
     def too_late(self) -> None:
-        """Hear that the time to enter a namespace is over."""
+        """Close the connection of a client that entered no namespace in time, unless one is deciding about it."""
+        if self._deciding:
+            self._late = True
+            return
         self._connection.close(Close.TOKEN_INVALID, "no connect in time")
 
     async def take(self, data: str | bytes) -> None:
@@ -100,6 +118,10 @@ class Client:
             self._connection.close(Close.MALFORMED, str(error))
 
     async def _heed(self, packet: Packet) -> None:
+        if packet.kind is not Kind.EVENT:
+            self._connection.count()
+            if self._connection.closing:
+                return
         socket = self._sockets.get(packet.namespace)
         if (packet.kind is Kind.CONNECT) is (socket is not None):
             raise NotAPacket("connected twice, or not at all")
@@ -113,27 +135,50 @@ class Client:
         # An ACK answers nothing, since nothing of ours asks for one; the reference passes over it too.
 
     async def _enter(self, packet: Packet) -> None:
-        name = packet.namespace
-        namespace = self._server.namespaces.get(name)
-        socket = Socket(self._connection, name)
+        namespace = self._server.namespaces.get(packet.namespace)
+        socket = Socket(self._connection, packet.namespace, again=self._left)
         if namespace is None:
-            socket.say(Kind.CONNECT_ERROR, {"message": "Invalid namespace"})
+            self._refuse(socket, {"message": "Invalid namespace"})
             return
-        self._server.strangers.end(self)
-        self._sockets[name] = socket
         try:
-            await namespace.connect(socket, packet)
+            with self._decision(socket):
+                await namespace.connect(socket, packet)
         except ConnectRefused as error:
-            socket.say(Kind.CONNECT_ERROR, {"message": str(error), "data": error.data})
-            del self._sockets[name]
-            self._wait()
+            del self._sockets[socket.namespace]
+            self._refuse(socket, {"message": str(error), "data": error.data})
         else:
+            self._server.strangers.end(self)
+            self._late, self._refused = False, 0
             socket.inside = True
             if socket.closing:
                 await namespace.gone(socket)
 
+    @contextmanager
+    def _decision(self, socket: Socket) -> Iterator[None]:
+        """Hold the deadline back while a namespace decides about a client that is in no other."""
+        stranger = self in self._server.strangers
+        self._sockets[socket.namespace] = socket
+        self._deciding = True
+        self._server.deciding += stranger
+        try:
+            yield
+        finally:
+            self._deciding = False
+            self._server.deciding -= stranger
+
+    def _refuse(self, socket: Socket, why: dict[str, Any]) -> None:
+        """Answer a CONNECT; the deadline for one that is taken runs on."""
+        self._refused += 1
+        if self._late:
+            self._connection.close(Close.TOKEN_INVALID, "no connect in time")
+        elif self._refused > MAX_REFUSED:
+            raise NotAPacket("no connect")
+        else:
+            socket.say(Kind.CONNECT_ERROR, why)
+
     async def _leave(self, socket: Socket, ending: Ending) -> None:
         socket.end(ending)
+        self._left = True
         self._wait()
         await self._server.namespaces[socket.namespace].gone(socket)
 

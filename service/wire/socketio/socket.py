@@ -19,7 +19,9 @@ class Socket:
 
     descriptor = NOWHERE  # what it is written may have to be counted, or wait for a poll
 
-    def __init__(self, connection: Connection, namespace: str) -> None:
+    def __init__(self, connection: Connection, namespace: str, *, again: bool = False) -> None:
+        self.again = again
+        """Whether the connection has left a namespace before, so that its upgrade does not count for this entrance."""
         self.id = str(uuid4())
         self.connection = connection
         self.namespace = namespace

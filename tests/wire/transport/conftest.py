@@ -40,7 +40,7 @@ def serve(factory: Callable[..., type[asyncio.Protocol]], loop_factory: Callable
     servers = []
     with ExitStack() as stack:
 
-        def start(app: App, *, max_size: int = 128 * 1024, **limits: float) -> LiveServer:
+        def start(app: App, *, max_size: int = 128 * 1024, **limits: Any) -> LiveServer:
             settings = {"close_timeout": 20.0, **limits}
             server = LiveServer(app, factory(**settings), loop_factory, max_size)
             servers.append(stack.enter_context(server))

@@ -10,6 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
+from service.wire.pace import UNLIMITED
 from service.wire.websocket import WebSocket
 from tests.wire.transport.conftest import Serve
 from tests.wire.transport.peer import BINARY, CLOSE, CONT, PING, TEXT, Peer, close_payload, frame
@@ -141,7 +142,8 @@ def test_pings_of_a_peer_that_does_not_read_are_answered_within_the_outbox(serve
         await accept(scope, receive, send)
         heard.put((await the_end(receive))[0])
 
-    server = serve(app, max_outbox=65536, close_timeout=0.1)
+    # So many pings are more than a client may send; this is about what their answers take.
+    server = serve(app, max_outbox=65536, close_timeout=0.1, controls=UNLIMITED)
     with Peer(server.port, receive_buffer=4096).shake_hands() as peer:
         flood(peer, frame(PING, bytes(125)) * 500, 1000)
         assert heard.next() == 4008

@@ -1,0 +1,39 @@
+"""Limits how often one connection may send what carries no command: control frames, heartbeats, crumbs of messages.
+
+Invariant: a connection that says nothing costs nothing here. It keeps one number, the time at which its allowance is
+whole again, and no timer (the generic cell rate algorithm, ITU-T I.371).
+"""
+
+from typing import NamedTuple
+
+
+class TooFast(Exception):
+    """The allowance is used up; close the connection with 4009."""
+
+
+class Pace(NamedTuple):
+    """An allowance of `burst` at once that fills by `per_second`."""
+
+    per_second: float
+    burst: float
+
+    def spend(self, whole_at: float, now: float, cost: float = 1.0) -> float:
+        """Return the time at which the allowance is whole again, where it was so at `whole_at`; times in seconds.
+
+        Raises:
+            TooFast: less than `cost` is left.
+        """
+        whole_at = max(whole_at, now) + cost / self.per_second
+        if whole_at - now > self.burst / self.per_second:
+            raise TooFast
+        return whole_at
+
+
+CONTROLS = Pace(16.0, 256.0)
+"""Control frames, and packets of the same kind above them. Answers to the server's own pings are not counted, so an
+honest client that sends a ping of its own each few seconds uses a fiftieth of it."""
+
+UNLIMITED = Pace(1.0, float("inf"))
+
+CRUMB_COST = 1 / 8
+"""Of a fragment with next to nothing in it; a message in as many fragments as may be is within the burst."""
