@@ -13,10 +13,10 @@ erasure on the record. Keys are made by `add_keys` alone, under the same lock, a
 import hashlib
 import logging
 import os
+import time
 from base64 import b64decode, b64encode
 from collections import OrderedDict
 from collections.abc import Collection
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -46,6 +46,9 @@ MOST_READ = 500
 """Keys of people who come one by one, at once, that are read or made in one statement."""
 REMEMBERED_DEAD = 100_000
 """Destroyed keys that are remembered, so that what was read before cannot bring them back; the earliest goes first."""
+
+PROOF_HOLDS = 1.0
+"""Seconds for which a proof of the key encryption key is not repeated."""
 
 log = logging.getLogger("onrecord.keys")
 
@@ -125,7 +128,7 @@ class KeyRing:
         self._by_id: OrderedDict[UUID, PersonKey] = OrderedDict()
         self._by_owner: OrderedDict[_Owner, PersonKey] = OrderedDict()
         self._dead: OrderedDict[UUID, None] = OrderedDict()
-        self._proven = False
+        self._proven_until = float("-inf")
         self._reading = BatchLoader(self._read_from, MOST_READ)
 
     async def of_person(self, person: str, database: "asyncpg.Pool[Any]", scope: str = "") -> PersonKey:
@@ -206,30 +209,31 @@ class KeyRing:
             key = PersonKey(key_id, self._wrapping.unwrap(wrapped, key_id.bytes))
         except ValueError as problem:  # what was wrapped is no key
             raise InvalidTag from problem
-        self._proven = True
         return key if key_id in self._dead else _remember(self._by_id, key_id, key)
 
     async def prove(self, database: Any) -> None:
-        """Check that the key encryption key is the one of this log: that it opens any key of it, or that there is none.
+        """Check that the key encryption key opens at least half of the newest keys, people's and sealing ones.
 
-        One that opens none is another one, and what cannot be read by it is not damaged.
+        A key encryption key that opens fewer is another one, or is being rotated: what it cannot read is not
+        damaged. An answer holds for `PROOF_HOLDS` seconds.
 
         Raises:
-            cryptography.exceptions.InvalidTag: none of the keys that were tried can be opened.
+            cryptography.exceptions.InvalidTag: it opens fewer than half of them.
             Unavailable: the database cannot be reached.
         """
-        if self._proven:
+        if time.monotonic() < self._proven_until:
             return
-        found = False
-        for query in (_SOME_KEYS, _SEAL_KEYS):
-            for row in await self._fetched(query, database):
-                found = True
-                with suppress(InvalidTag):
-                    self._wrapping.unwrap(row["wrapped"], row["bound"])
-                    self._proven = True
-                    return
-        if found:
+        rows = [row for query in (_SOME_KEYS, _SEAL_KEYS) for row in await self._fetched(query, database)]
+        if 2 * sum(map(self._opens, rows)) < len(rows):
             raise InvalidTag
+        self._proven_until = time.monotonic() + PROOF_HOLDS
+
+    def _opens(self, row: Any) -> bool:
+        try:
+            self._wrapping.unwrap(row["wrapped"], row["bound"])
+        except InvalidTag:
+            return False
+        return True
 
     async def _fetched(self, query: str, database: Any) -> list[Any]:
         try:
@@ -294,7 +298,10 @@ def _remember(cache: OrderedDict[_K, PersonKey], name: _K, key: PersonKey) -> Pe
     return key
 
 
-_SOME_KEYS = "SELECT uuid_send(key_id) AS bound, wrapped FROM person_keys WHERE wrapped IS NOT NULL LIMIT 100"
+_SOME_KEYS = """
+    SELECT uuid_send(key_id) AS bound, wrapped FROM person_keys WHERE wrapped IS NOT NULL
+    ORDER BY created_at DESC LIMIT 100
+"""
 # What each is bound to: see `service.audit.proof.signing_keys`. They tell where there is a single person.
 _SEAL_KEYS = """
     SELECT convert_to(format('onrecord seal key|%s|%s|%s|%s', number, name, encode(public, 'hex'), endorsement), 'UTF8')

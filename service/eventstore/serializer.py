@@ -150,6 +150,8 @@ class EventSerializer:
     def _without_words(self, row: Mapping[str, Any]) -> Recorded:
         try:
             recorded = self.to_recorded({**row, "wrapped": None})
+        except UnknownTopic:
+            return _salvaged(row, "topic", "this version does not know the topic")
         except NOT_DECODED as problem:
             return _salvaged(row, "state", f"the state cannot be decoded: {problem}")
         damage = Damage("words", row["topic"], SEALED_SHUT)

@@ -472,8 +472,11 @@ async def test_a_queue_that_is_full_by_count_refuses_at_once(
 async def test_a_queue_that_is_full_by_bytes_refuses_at_once(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async with node(database) as one:
+        entries = [
+            await one.entry(message("x" * 5000), guard=()) for _ in range(3)
+        ]  # a key is made under the lock
     async with node(database) as one, holding_the_lock(database) as blocker:
-        entries = [await one.entry(message("x" * 5000), guard=()) for _ in range(3)]
         monkeypatch.setattr(appender, "MAX_QUEUED_BYTES", sum(entry.size for entry in entries[:2]))
         first = one.appender.offer(await one.entry(MemberJoined(user="alice"), guard=()))
         await until(lambda: waiting_writers(blocker))
@@ -534,9 +537,10 @@ async def test_a_commit_whose_reply_is_lost_is_sent_again_and_has_one_effect(dat
 async def test_a_commit_still_under_way_when_it_is_sent_again_has_one_effect(database: Database) -> None:
     async with proxied(database.app_url) as (proxy, url), node(database, url=url) as one:
         await one.open_room("alice")
+        entry = await one.entry(message(), decided_on=2)  # a key is made under the lock
         async with holding_the_lock(database) as blocker:
             proxy.cut_before_reply = True
-            sent = one.appender.offer(await one.entry(message(), decided_on=2))
+            sent = one.appender.offer(entry)
             await until(lambda: _two_wait(blocker))
         assert (await sent).seq == 3
         await until(lambda: _nobody_runs(database))
