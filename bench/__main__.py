@@ -17,22 +17,25 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bench import building, machine, plan, reports, results
-from bench.results import Notebook, Round
-from bench.visits import visiting
+from bench import plan
+from bench.measure import machine
+from bench.report import results, tables
+from bench.report.results import Notebook, Round
+from bench.server_run import server_run
 from bench.workloads import FULL, SHORT, Pace, Workload
+from bench.world import build
 from service import embedded
 
 
 def main() -> int:
     options = _options()
     if options.form == "readme":
-        reports.into_readme()
+        tables.into_readme()
         return 0
     if options.background:
         return _in_background([word for word in sys.argv[1:] if word != "--background"])
-    building.CACHE.mkdir(parents=True, exist_ok=True)
-    with (building.CACHE / "measuring").open("w") as alone:
+    build.CACHE.mkdir(parents=True, exist_ok=True)
+    with (build.CACHE / "measuring").open("w") as alone:
         try:
             fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -44,18 +47,18 @@ def main() -> int:
 
 def _in_background(words: list[str]) -> int:
     """Start the same run as a process that nobody waits for."""
-    said = building.CACHE / f"{words[0]}.log"
+    said = build.CACHE / f"{words[0]}.log"
     said.parent.mkdir(parents=True, exist_ok=True)
     with said.open("ab") as file:
         started = subprocess.Popen(
             [sys.executable, "-m", "bench", *words],
-            cwd=building.ROOT,
+            cwd=build.ROOT,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
             start_new_session=True,
         )
-    print(f"Process {started.pid} measures; its words are in {said.relative_to(building.ROOT)}.")
+    print(f"Process {started.pid} measures; its words are in {said.relative_to(build.ROOT)}.")
     print(f"`kill {started.pid}` cuts it off, and the same command goes on where it was.")
     return 0
 
@@ -67,16 +70,16 @@ def _measure(options: argparse.Namespace) -> int:
     if not tasks:
         print("No such workload and server; see docs/speed.md.", file=sys.stderr)
         return 2
-    notebook = Notebook(building.CACHE / f"rounds-{options.form}-{commit}.jsonl")
-    unfinished = building.CACHE / f"churn-{options.form}-{commit}.jsonl"
+    notebook = Notebook(build.CACHE / f"rounds-{options.form}-{commit}.jsonl")
+    unfinished = build.CACHE / f"churn-{options.form}-{commit}.jsonl"
     if options.form == "one" or options.fresh:
         notebook.close()
         unfinished.unlink(missing_ok=True)
-        notebook = Notebook(building.CACHE / f"rounds-{options.form}-{commit}.jsonl")
+        notebook = Notebook(build.CACHE / f"rounds-{options.form}-{commit}.jsonl")
     about = machine.described(" ".join(["python -m bench", options.form, *options.what]))
     pace = replace(FULL if options.form in ("full", "churn") else SHORT, unfinished=unfinished)
     failed = _run(tasks, notebook, pace, commit, about, keep=options.form in ("short", "full"))
-    print("\n" + reports.report(results.rows(notebook.rounds), notebook.rounds, about))
+    print("\n" + tables.report(results.rows(notebook.rounds), notebook.rounds, about))
     for words in failed:
         print(f"Not measured: {words}", file=sys.stderr)
     if not failed:
@@ -96,7 +99,7 @@ def _run(
 ) -> list[str]:
     """Measure what the notebook has not; return what could not be measured."""
     failed = []
-    print(reports.table([]), end="", flush=True)
+    print(tables.table([]), end="", flush=True)
     with embedded.throwaway() as servers:
         for task in tasks:
             left = [
@@ -109,9 +112,9 @@ def _run(
                     row = replace(found.row, commit=commit, command=command)
                     notebook.add(replace(found, row=row, number=task.number))
                     if keep:
-                        reports.write(notebook.rounds, about)
+                        tables.write(notebook.rounds, about)
                     print(
-                        "| " + " | ".join(reports.cells(row)) + f" | {time.monotonic() - began:.0f} s",
+                        "| " + " | ".join(tables.cells(row)) + f" | {time.monotonic() - began:.0f} s",
                         flush=True,
                     )
             except Exception as error:  # noqa: BLE001 - one server that fails is not the end of the others
@@ -123,7 +126,7 @@ def _run(
 
 def _visit(task: plan.Task, left: list[Workload], servers: embedded.Servers, pace: Pace) -> Iterator[Round]:
     if left:
-        with visiting(task.candidate, servers, left[0].shape, left[0].posters) as visit:
+        with server_run(task.candidate, servers, left[0].shape, left[0].posters) as visit:
             for workload in left:
                 yield workload.measure(visit, pace)
 

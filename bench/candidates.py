@@ -13,11 +13,11 @@ from typing import IO
 
 import psutil
 
-from bench import building, worlds
-from bench.worlds import Shape
+from bench.world import build, fixtures
+from bench.world.fixtures import Shape
 from service.embedded import Servers
 
-PEERS = building.HERE / "peers"
+PEERS = build.HERE / "peers"
 STOPS_WITHIN = 30.0
 
 
@@ -72,7 +72,7 @@ def _onrecord(
     candidate: Candidate, stack: ExitStack, servers: Servers, shape: Shape, place: Path, env: dict[str, str]
 ) -> Running:
     """A node (or several on one port) and a projector, over a database of this run's own."""
-    app, owner, worker = stack.enter_context(worlds.database(servers, shape))
+    app, owner, worker = stack.enter_context(fixtures.database(servers, shape))
     parts = {"postgres": _postgres(servers)}
     env |= {
         "ONRECORD_PORT": "0",
@@ -80,8 +80,8 @@ def _onrecord(
         "ONRECORD_DATABASE_URL": app,
         "ONRECORD_MIGRATE_DATABASE_URL": owner,
         "ONRECORD_PROJECTOR_DATABASE_URL": worker,
-        "ONRECORD_JWT_SECRET": worlds.SECRET,
-        "ONRECORD_KEY_ENCRYPTION_KEY": base64.b64encode(worlds.KEY).decode(),
+        "ONRECORD_JWT_SECRET": fixtures.SECRET,
+        "ONRECORD_KEY_ENCRYPTION_KEY": base64.b64encode(fixtures.KEY).decode(),
         "ONRECORD_RATE_BURST": "0",  # ten people of a room write for all
         "ONRECORD_HANDSHAKE_BURST": "0",  # everybody comes from one address
     }
@@ -95,7 +95,7 @@ def _onrecord(
     parts["server"], port = _start(stack, serve, env, place / "serve.log", "http://")
     project = [sys.executable, "-m", "service.cli", "project", "run"]
     parts["projector"], _ = _start(stack, project, env, place / "project.log", None)
-    return Running(port, parts, worlds.tokens(shape, place / "tokens"), shape.head, app)
+    return Running(port, parts, fixtures.tokens(shape, place / "tokens"), shape.head, app)
 
 
 def _start(
@@ -103,7 +103,7 @@ def _start(
 ) -> tuple[psutil.Process, int]:
     """Start a process that is stopped with the stack; return it and the port that it says, if it is to say one."""
     words = stack.enter_context(log.open("wb"))
-    process = subprocess.Popen(command, cwd=building.ROOT, env=env, stdout=subprocess.PIPE, stderr=words)
+    process = subprocess.Popen(command, cwd=build.ROOT, env=env, stdout=subprocess.PIPE, stderr=words)
     stack.callback(_stop, process)
     assert process.stdout is not None
     port = _port(process, process.stdout, log, says) if says else 0
@@ -149,7 +149,7 @@ def _node(script: str) -> Callable[[], list[str]]:
 
 def _placed(script: str) -> Path:
     """A script beside its packages: Node looks for them from where the script is."""
-    place = building.node_modules() / script
+    place = build.node_modules() / script
     text = (PEERS / script).read_bytes()
     if not place.exists() or place.read_bytes() != text:
         place.write_bytes(text)
@@ -157,7 +157,7 @@ def _placed(script: str) -> Path:
 
 
 def _python(script: str) -> Callable[[], list[str]]:
-    return lambda: [str(building.python()), str(PEERS / script)]
+    return lambda: [str(build.python()), str(PEERS / script)]
 
 
 PRODUCTION = {"NODE_ENV": "production"}
@@ -165,8 +165,8 @@ PRODUCTION = {"NODE_ENV": "production"}
 ONRECORD = Candidate("onrecord", "native", 42, _serve)
 ONRECORD_SOCKETIO = Candidate("onrecord", "onrecord-socketio", 42, _serve)
 ONRECORD_TWO = Candidate("onrecord", "native", 42, _serve, uses_redis=True, workers=2)
-LIMIT = Candidate("c-limit", "plain", 116, lambda: [str(building.limit())])
-LIMIT_JOINED = Candidate("c-limit", "plain", 116, lambda: [str(building.limit()), "10"])
+LIMIT = Candidate("c-limit", "plain", 116, lambda: [str(build.limit())])
+LIMIT_JOINED = Candidate("c-limit", "plain", 116, lambda: [str(build.limit()), "10"])
 NODE_WS = Candidate("node-ws", "plain", 91, _node("ws.cjs"), environment=PRODUCTION)
 NODE_SOCKETIO = Candidate("node-socketio", "socketio", 95, _node("socketio.cjs"), environment=PRODUCTION)
 NODE_SOCKETIO_REDIS = Candidate(

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import search
-from bench.churning import Progress, Turn
-from bench.generator import Figures
-from bench.results import Round, Row
-from bench.visits import SMALLEST_CPU, Stretch, Visit, watched
-from bench.watching import all_cpu, rss_kib, spent
-from bench.worlds import Shape
+from bench.churn import Progress, Turn
+from bench.measure.generator import Figures
+from bench.measure.process_stats import all_cpu, rss_kib, spent
+from bench.report.results import Round, Row
+from bench.server_run import SMALLEST_CPU, Interval, ServerRun, watched
+from bench.world.fixtures import Shape
 
 ALL_AT_ONCE = 20_000
 RECOVERS_WITHIN = 20.0
@@ -51,7 +51,7 @@ class Workload:
     shape: Shape
     posters: int = 10
 
-    def measure(self, visit: Visit, pace: Pace) -> Round:
+    def measure(self, visit: ServerRun, pace: Pace) -> Round:
         """Return what the visited server does with this."""
         raise NotImplementedError
 
@@ -64,10 +64,10 @@ class Highest(Workload):
     what: str = "deliveries"
     start: float = 100.0
 
-    def measure(self, visit: Visit, pace: Pace) -> Round:
+    def measure(self, visit: ServerRun, pace: Pace) -> Round:
         """See `Workload`."""
         steps: list[dict[str, Any]] = []
-        best: list[Stretch] = []
+        best: list[Interval] = []
 
         def passes(rate: float, seconds: float) -> bool:
             stretch = visit.post(rate, seconds, self.limit_ms, self.what)
@@ -101,7 +101,7 @@ class Fixed(Workload):
 
     rate: float = 1.0
 
-    def measure(self, visit: Visit, pace: Pace) -> Round:
+    def measure(self, visit: ServerRun, pace: Pace) -> Round:
         """See `Workload`."""
         stretch = visit.post(self.rate, pace.fixed)
         step = _step(self.rate, stretch)
@@ -120,7 +120,7 @@ class Storm(Workload):
     missed: int = 20
     """Messages of each room that they miss."""
 
-    def measure(self, visit: Visit, pace: Pace) -> Round:  # noqa: ARG002 - a storm has a pace of its own
+    def measure(self, visit: ServerRun, pace: Pace) -> Round:  # noqa: ARG002 - a storm has a pace of its own
         """See `Workload`."""
         generator = visit.generator
         generator.cut(1)
@@ -158,7 +158,7 @@ class Churn(Workload):
     warm: int = 3
     """Rounds before anything counts: the memory that first use takes is not a leak."""
 
-    def measure(self, visit: Visit, pace: Pace) -> Round:
+    def measure(self, visit: ServerRun, pace: Pace) -> Round:
         """See `Workload`."""
         for _ in range(self.warm):
             self._turn(visit)
@@ -179,16 +179,16 @@ class Churn(Workload):
         more = {"rss_kib": progress.sizes, "arrival": visit.told()}
         return Round(row, round(progress.seconds, 2), progress.cpu, more)
 
-    def _turn(self, visit: Visit) -> None:
+    def _turn(self, visit: ServerRun) -> None:
         visit.generator.cut(0)
         visit.generator.connect()
 
-    def _size(self, visit: Visit) -> float:
+    def _size(self, visit: ServerRun) -> float:
         visit.settle()
         return rss_kib(visit.running.parts["server"])
 
 
-def _step(rate: float, stretch: Stretch) -> dict[str, Any]:
+def _step(rate: float, stretch: Interval) -> dict[str, Any]:
     kept = (
         "posts",
         "planned",
@@ -205,7 +205,7 @@ def _step(rate: float, stretch: Stretch) -> dict[str, Any]:
     return {"rate": rate, **{name: stretch.figures[name] for name in (*kept, *latencies)}, "cpu": stretch.cpu}
 
 
-def _say(visit: Visit, workload: str, step: dict[str, Any], more: str = "") -> None:
+def _say(visit: ServerRun, workload: str, step: dict[str, Any], more: str = "") -> None:
     """A line of progress."""
     trouble = "".join(f", {what} {step[what]}" for what in ("lost", "refused", "closes") if step[what])
     print(

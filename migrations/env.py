@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations over the connection that `service.log.schema.migrate` hands in."""
+"""Alembic's entry: runs the migrations over the connection that `migrations.run.migrate` hands in."""
 
 from alembic import context
 

@@ -4,8 +4,8 @@ Each module is one read model: how its rows follow from the log, and what is ask
 log's head when it came (`tail`); only `runner` and `check` write.
 """
 
-from projections import activity, memberships, messages, read_receipts, rooms, tallies
-from projections.projection import Projection
+from projections import activity, memberships, messages, read_receipts, rooms, unread_bitmaps
+from projections.engine.projection import Projection
 
 PROJECTIONS: tuple[Projection, ...] = (
     messages.PROJECTION,
@@ -13,6 +13,6 @@ PROJECTIONS: tuple[Projection, ...] = (
     read_receipts.PROJECTION,
     rooms.PROJECTION,
     activity.PROJECTION,
-    tallies.PROJECTION,
+    unread_bitmaps.PROJECTION,
 )
 """Every read model."""

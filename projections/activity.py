@@ -10,7 +10,7 @@ words. Deleting and editing are no activity here.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from projections.projection import Projection
+from projections.engine.projection import Projection
 from service.domain.events import MessagePosted, Recorded
 from service.domain.streams import room_of
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def apply(connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]) -> None:
-    """See `projections.projection.Apply`."""
+    """See `projections.engine.projection.Apply`."""
     await connection.execute(
         _ADD.format(table=table),
         [room_of(recorded.stream) for recorded in batch],

@@ -7,11 +7,11 @@ table stands, by the code that follows it live, and compares in both directions,
 from typing import TYPE_CHECKING, Any
 
 from projections import PROJECTIONS
-from projections.compare import compare
-from projections.projection import Projection
-from projections.spans import Changed, events, next_span, tracked
+from projections.engine.compare import compare
+from projections.engine.log_window import Changed, events, next_window, tracked
+from projections.engine.projection import Projection
 from service.domain.events import Recorded
-from service.log.mapper import Mapper
+from service.eventstore.serializer import EventSerializer
 
 if TYPE_CHECKING:
     import asyncpg
@@ -31,7 +31,7 @@ async def status(connection: "asyncpg.Connection[Any]") -> list[dict[str, Any]]:
 
 async def verify(
     connection: "asyncpg.Connection[Any]",
-    mapper: Mapper,
+    serializer: EventSerializer,
     projection: Projection,
     changed: Changed | None = None,
 ) -> dict[str, Any]:
@@ -51,7 +51,7 @@ async def verify(
         await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
         await connection.execute(f"CREATE TEMPORARY TABLE {fresh} (LIKE {live} INCLUDING ALL) ON COMMIT DROP")
         position = await tracked(connection, projection.table)
-        damaged = await _rebuild(connection, mapper, projection, fresh, position, changed)
+        damaged = await _rebuild(connection, serializer, projection, fresh, position, changed)
         found = await compare(connection, projection.key, live, fresh, but=_rows_of(projection, damaged))
     return {
         "name": projection.name,
@@ -65,7 +65,7 @@ async def verify(
 
 async def _rebuild(
     connection: "asyncpg.Connection[Any]",
-    mapper: Mapper,
+    serializer: EventSerializer,
     projection: Projection,
     table: str,
     until: int,
@@ -73,12 +73,12 @@ async def _rebuild(
 ) -> list[Recorded]:
     """Fold the log up to a position; return the events in it that cannot be read."""
     damaged: list[Recorded] = []
-    span = await next_span(connection, projection.followed, 0, until, changed)
+    span = await next_window(connection, projection.followed, 0, until, changed)
     while span.upto > span.after:
-        if batch := await events(connection, mapper, projection.followed, span):
+        if batch := await events(connection, serializer, projection.followed, span):
             await projection.take(connection, table, batch)
             damaged += [one for one in batch if one.damage is not None]
-        span = await next_span(connection, projection.followed, span.upto, until, changed)
+        span = await next_window(connection, projection.followed, span.upto, until, changed)
     return damaged
 
 

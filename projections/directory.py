@@ -7,11 +7,11 @@ import msgspec
 from databases import Database
 
 from projections import room_rows
+from projections.engine.snapshot import snapshot
 from projections.room_rows import RoomRow
-from projections.tail import snapshot
 from service.domain.events import Recorded, RoomOpened
 from service.domain.streams import SETTINGS, room_of
-from service.log.mapper import Mapper
+from service.eventstore.serializer import EventSerializer
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -21,14 +21,16 @@ class Page(msgspec.Struct, frozen=True):
     has_more: bool
 
 
-async def public_rooms(database: Database, mapper: Mapper, *, after: str | None, limit: int) -> Page:
+async def public_rooms(
+    database: Database, serializer: EventSerializer, *, after: str | None, limit: int
+) -> Page:
     """Return at most `limit` public rooms whose ids come after `after`, as of the log's head.
 
     Raises:
         ProjectionBehind: the table is too far behind the log.
     """
     cursor = after or ""
-    async with snapshot(database, mapper, room_rows.PROJECTION) as now:
+    async with snapshot(database, serializer, room_rows.PROJECTION) as now:
         found = room_rows.ROWS.by_key(await now.fetch(_PUBLIC, after=cursor, most=limit + 1))
         tail = await now.tail("e.subject = :settings", settings=SETTINGS)
     news = now.lacking(tail, room_rows.PROJECTION)

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import msgspec
 from databases import Database
 
-from projections.projection import Projection
-from projections.rows import Key, Rows
-from projections.tail import Row, Snapshot, snapshot
+from projections.engine.projection import Projection
+from projections.engine.rows import Key, Rows
+from projections.engine.snapshot import Row, Snapshot, snapshot
 from service.domain.events import (
     Event,
     MemberBanned,
@@ -25,7 +25,7 @@ from service.domain.events import (
     RoleChanged,
 )
 from service.domain.streams import room_of, user_subject
-from service.log.mapper import Mapper
+from service.eventstore.serializer import EventSerializer
 
 Way = Literal["left", "kicked", "banned"]
 _WAYS: dict[type, Way] = {MemberLeft: "left", MemberRemoved: "kicked", MemberBanned: "banned"}
@@ -59,13 +59,13 @@ class MembershipRow(msgspec.Struct, frozen=True):
         return self.joined_seq is not None and self.left_seq is None
 
 
-async def rooms_of(database: Database, mapper: Mapper, user: str) -> list[MembershipRow]:
+async def rooms_of(database: Database, serializer: EventSerializer, user: str) -> list[MembershipRow]:
     """Return the memberships that a user has as of the log's head, by room.
 
     Raises:
         ProjectionBehind: the table is too far behind the log.
     """
-    async with snapshot(database, mapper, PROJECTION) as now:
+    async with snapshot(database, serializer, PROJECTION) as now:
         tail = await now.tail("e.subject = :subject", subject=user_subject(user))
         return [row for row in await of_user(now, tail, user) if row.present]
 

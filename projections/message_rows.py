@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from projections.projection import Projection
+from projections.engine.projection import Projection
 from service.domain import events as kinds
 from service.domain.events import Recorded
 from service.domain.message import number_of, with_reaction, without_reaction
@@ -113,7 +113,7 @@ def row_of(record: Mapping[str, Any]) -> MessageRow:
 
 
 async def apply(connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]) -> None:
-    """See `projections.projection.Apply`."""
+    """See `projections.engine.projection.Apply`."""
     keys = dict.fromkeys(map(key_of, batch))
     posted = {key_of(one): one.position for one in batch if isinstance(one.event, kinds.MessagePosted)}
     said = {key_of(one): one.position for one in batch if isinstance(one.event, _WORDS)}

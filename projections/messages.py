@@ -9,11 +9,11 @@ from collections.abc import Iterable
 import msgspec
 from databases import Database
 
+from projections.engine.snapshot import Snapshot, snapshot
 from projections.message_rows import COLUMNS, PROJECTION, MessageRow, fold, key_of, row_of
-from projections.tail import Snapshot, snapshot
 from service.domain.events import MessageDeleted, Recorded
 from service.domain.streams import message_subject, room_stream
-from service.log.mapper import Mapper
+from service.eventstore.serializer import EventSerializer
 
 __all__ = ["PROJECTION", "MessageRow", "Page", "page"]
 
@@ -29,7 +29,7 @@ class Page(msgspec.Struct, frozen=True):
 
 async def page(
     database: Database,
-    mapper: Mapper,
+    serializer: EventSerializer,
     room: str,
     *,
     before: int | None = None,
@@ -48,7 +48,7 @@ async def page(
     low = after or 0
     high = min(_GREATEST if before is None else before, _GREATEST if until is None else until + 1)
     query = _OLDEST if after is not None else _NEWEST
-    async with snapshot(database, mapper, PROJECTION) as now:
+    async with snapshot(database, serializer, PROJECTION) as now:
         found = await now.fetch(query, room=room, low=low, high=high, most=limit + 1)
         rows = {(room, row["id"]): row_of(row) for row in found}
         if until is not None:

@@ -6,12 +6,12 @@ from datetime import datetime
 import msgspec
 from databases import Database
 
-from projections.projection import Projection
-from projections.rows import Key, Rows
-from projections.tail import Row, Snapshot, snapshot
+from projections.engine.projection import Projection
+from projections.engine.rows import Key, Rows
+from projections.engine.snapshot import Row, Snapshot, snapshot
 from service.domain.events import ReadMarkerMoved, Recorded
 from service.domain.streams import room_of, user_subject
-from service.log.mapper import Mapper
+from service.eventstore.serializer import EventSerializer
 
 
 class ReceiptRow(msgspec.Struct, frozen=True):
@@ -29,13 +29,15 @@ class _Stored(msgspec.Struct, frozen=True):
     last_read_message_id: int
 
 
-async def of_rooms(database: Database, mapper: Mapper, rooms: Collection[str]) -> dict[str, list[ReceiptRow]]:
+async def of_rooms(
+    database: Database, serializer: EventSerializer, rooms: Collection[str]
+) -> dict[str, list[ReceiptRow]]:
     """Return how far everybody has read in some rooms as of the log's head, by room and by user.
 
     Raises:
         ProjectionBehind: the table is too far behind the log.
     """
-    async with snapshot(database, mapper, PROJECTION) as now:
+    async with snapshot(database, serializer, PROJECTION) as now:
         rows = _ROWS.by_key(await now.fetch(_OF_ROOMS, rooms=list(rooms)))
         tail = await now.tail(_READERS, rooms=list(rooms))
     _ROWS.fold(rows, now.lacking(tail, PROJECTION))

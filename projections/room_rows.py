@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from projections.projection import Projection
-from projections.rows import Key, Rows
+from projections.engine.projection import Projection
+from projections.engine.rows import Key, Rows
 from service.domain.events import (
     EVENTS,
     MessagePosted,

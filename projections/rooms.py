@@ -7,14 +7,14 @@ from typing import cast
 import msgspec
 from databases import Database
 
-from projections import memberships, message_rows, read_receipts, tallies
+from projections import memberships, message_rows, read_receipts, unread_bitmaps
+from projections.engine.snapshot import Row, Snapshot, snapshot
 from projections.memberships import MembershipRow
 from projections.message_rows import MessageRow
 from projections.room_rows import COLUMNS, PROJECTION, ROWS, RoomRow
-from projections.tail import Row, Snapshot, snapshot
 from service.domain.events import MessageEdited, MessagePosted, Recorded, Role, Visibility
 from service.domain.streams import room_stream, user_subject
-from service.log.mapper import Mapper
+from service.eventstore.serializer import EventSerializer
 
 __all__ = ["PROJECTION", "InvitationRow", "RoomRow", "SummaryRow", "invitations", "summaries"]
 
@@ -52,14 +52,19 @@ class InvitationRow(msgspec.Struct, frozen=True):
 
 
 async def invitations(
-    database: Database, mapper: Mapper, user: str, *, after: str | None = None, limit: int | None = None
+    database: Database,
+    serializer: EventSerializer,
+    user: str,
+    *,
+    after: str | None = None,
+    limit: int | None = None,
 ) -> list[InvitationRow]:
     """Return the rooms that a user is invited to, as of the log's head, by room, `after` exclusive.
 
     Raises:
         ProjectionBehind: one of the tables is too far behind the log.
     """
-    async with snapshot(database, mapper, PROJECTION, memberships.PROJECTION) as now:
+    async with snapshot(database, serializer, PROJECTION, memberships.PROJECTION) as now:
         tail = await now.tail("e.subject = :subject", subject=user_subject(user))
         known = await memberships.of_user(now, tail, user)
         found = _page([row for row in known if row.invited_at], after, limit)
@@ -84,15 +89,23 @@ async def invitations(
 
 
 async def summaries(
-    database: Database, mapper: Mapper, user: str, *, after: str | None = None, limit: int | None = None
+    database: Database,
+    serializer: EventSerializer,
+    user: str,
+    *,
+    after: str | None = None,
+    limit: int | None = None,
 ) -> list[SummaryRow]:
     """Return the rooms that a user is a member of, as of the log's head, by room, `after` exclusive.
 
     Raises:
         ProjectionBehind: one of the tables is too far behind the log.
     """
-    used = (PROJECTION, *(one.PROJECTION for one in (memberships, read_receipts, message_rows, tallies)))
-    async with snapshot(database, mapper, *used) as now:
+    used = (
+        PROJECTION,
+        *(one.PROJECTION for one in (memberships, read_receipts, message_rows, unread_bitmaps)),
+    )
+    async with snapshot(database, serializer, *used) as now:
         tail = await now.tail(_MINE, user=user, subject=user_subject(user), room=room_stream(""))
         known = await memberships.of_user(now, tail, user)
         members = _page([row for row in known if row.present], after, limit)
@@ -102,7 +115,7 @@ async def summaries(
         }
         rows = await now.fetch(_SUMMARIES, rooms=list(floors))
         mine = [row for row in tail if row["stream"].removeprefix(room_stream("")) in floors]
-        unread = await tallies.unread(now, mine, floors, user)
+        unread = await unread_bitmaps.unread(now, mine, floors, user)
     overlay = _Overlay(now, mine, rows)
     return [overlay.summary(row, markers.get(row.room_id, 0), unread[row.room_id]) for row in members]
 
@@ -143,7 +156,7 @@ class _Overlay:
         found = message_rows.fold(stored, opened)
         return {key: found[key] for key in newest.values()}
 
-    def summary(self, member: MembershipRow, last_read: int, unread: tallies.Unread) -> SummaryRow:
+    def summary(self, member: MembershipRow, last_read: int, unread: unread_bitmaps.Unread) -> SummaryRow:
         """Return a room's summary, of what its tables say and what is new."""
         room = self.rooms[member.room_id,]
         return SummaryRow(

@@ -1,1 +1,5 @@
-"""The tests mirror the tree. Servers are real; nothing of ours is replaced by a stand-in."""
+"""The tests: `unit` mirrors `service`, `integration` is grouped by feature, `support` is what tests share.
+
+Servers are real: a PostgreSQL and a Valkey of the run's own. `conformance`, `drill`, `docs` and `deploy` test what
+their names say.
+"""

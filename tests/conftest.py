@@ -10,8 +10,11 @@ import pytest
 from hypothesis import settings
 
 from service import embedded
+from tests.support.servers.databases import database
 
-pytest_plugins = ["tests.needs"]
+__all__ = ["database"]
+
+pytest_plugins = ["tests.support.needs"]
 
 # How long an example takes says more about what else the machine does than about the code.
 settings.register_profile("onrecord", deadline=None)
@@ -23,9 +26,6 @@ def servers() -> Iterator[embedded.Servers]:
     """A PostgreSQL and a Valkey of this run's own. A test that restarts them puts them back."""
     with embedded.throwaway() as running:
         yield running
-
-
-# The fixture `database` (a fresh, migrated database on `servers` for one test) belongs here.
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 #ifndef COMMANDS_H
 #define COMMANDS_H
 
-#include "crowd.h"
+#include "clients.h"
 
 void obey(struct crowd *c, const char *line);
 

@@ -1,6 +1,6 @@
 """The log."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0001_log"
 down_revision = None

@@ -1,6 +1,6 @@
 """The read models' first versions."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0002_read_models"
 down_revision = "0001_log"

@@ -1,6 +1,6 @@
 """The leases of nodes, and the sessions that are open on them."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0003_nodes"
 down_revision = "0002_read_models"

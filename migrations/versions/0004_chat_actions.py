@@ -1,6 +1,6 @@
 """The read models of every chat action: edits, deletions, reactions, pins, topics, archives, bans and mutes."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0004_chat_actions"
 down_revision = "0003_nodes"

@@ -1,6 +1,6 @@
 """What analysts may read."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0005_analytics"
 down_revision = "0004_chat_actions"

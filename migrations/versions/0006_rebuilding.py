@@ -1,6 +1,6 @@
 """Read models that are filled anew while they serve."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0006_rebuilding"
 down_revision = "0005_analytics"

@@ -1,6 +1,6 @@
 """The proof of the log."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0007_seals"
 down_revision = "0006_rebuilding"

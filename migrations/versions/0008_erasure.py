@@ -1,6 +1,6 @@
 """Erasing a person."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0008_erasure"
 down_revision = "0007_seals"

@@ -1,6 +1,6 @@
 """Legal holds."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0009_holds"
 down_revision = "0008_erasure"

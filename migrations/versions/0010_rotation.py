@@ -1,6 +1,6 @@
 """Rotating the key encryption key."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0010_rotation"
 down_revision = "0009_holds"

@@ -1,6 +1,6 @@
 """Retention per room."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0011_retention"
 down_revision = "0010_rotation"

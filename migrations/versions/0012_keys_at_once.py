@@ -1,6 +1,6 @@
 """Looking keys up once for a batch."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0012_keys_at_once"
 down_revision = "0011_retention"

@@ -1,6 +1,6 @@
 """Retention of what was said before a room had a rule."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0013_reach_back"
 down_revision = "0012_keys_at_once"

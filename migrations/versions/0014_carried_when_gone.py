@@ -1,6 +1,6 @@
 """Words that were carried over count once their old key is gone."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0014_carried_when_gone"
 down_revision = "0013_reach_back"

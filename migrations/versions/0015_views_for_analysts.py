@@ -1,6 +1,6 @@
 """Views that need no function."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0015_views_for_analysts"
 down_revision = "0014_carried_when_gone"

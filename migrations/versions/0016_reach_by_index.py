@@ -1,6 +1,6 @@
 """Appending reaches its rows by index, also where its plans were made on small tables."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0016_reach_by_index"
 down_revision = "0015_views_for_analysts"

@@ -1,6 +1,6 @@
 """Counting unread messages at any size."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0017_tallies"
 down_revision = "0016_reach_by_index"

@@ -1,6 +1,6 @@
 """What people are called and may do is read by an index of its own, also in a log of one large room."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0018_people_by_index"
 down_revision = "0017_tallies"

@@ -1,6 +1,6 @@
 """Roles and schemas in which a login of a node, or of the projector, cannot reach the owner."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0019_narrow_rights"
 down_revision = "0018_people_by_index"

@@ -1,6 +1,6 @@
 """Functions that derive what they change from one argument, and one lock order for keys."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0020_privacy"
 down_revision = "0019_narrow_rights"

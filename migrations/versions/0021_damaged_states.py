@@ -1,6 +1,6 @@
 """Carried words are laid over a damaged state without failing the query that reads it."""
 
-from service.log.schema import run_sql
+from migrations.run import run_sql
 
 revision = "0021_damaged_states"
 down_revision = "0020_privacy"

@@ -1,8 +1,8 @@
 """What users do: decided on what this node knows, placed by the log, delivered, acknowledged."""
 
-from service.chat.judging import Judging
-from service.chat.markers import Markers
-from service.chat.receipts import Receipt
+from service.chat.read_markers import ReadMarkers
+from service.chat.result import CommandResult
 from service.chat.submit import Chat
+from service.chat.suspensions import AccountSuspensions
 
-__all__ = ["Chat", "Judging", "Markers", "Receipt"]
+__all__ = ["AccountSuspensions", "Chat", "CommandResult", "ReadMarkers"]

@@ -15,9 +15,10 @@ from uuid import uuid4
 import msgspec
 from cryptography.exceptions import InvalidTag
 
-from service.chat.lines import Lines
-from service.chat.receipts import Receipt, failed, receipt
-from service.domain import person, room
+from service.chat.command_locks import CommandLocks
+from service.chat.result import CommandResult, failed, result_of
+from service.domain import account, room
+from service.domain.account import PersonState
 from service.domain.commands import (
     EditMessage,
     LeaveRoom,
@@ -26,12 +27,12 @@ from service.domain.commands import (
     PostMessage,
     RoomCommand,
 )
-from service.domain.content import check_content
+from service.domain.content_policy import check_content
 from service.domain.events import Event
 from service.domain.message import MessageState
-from service.domain.person import PersonState
 from service.domain.retention import scope_of
 from service.domain.streams import person_stream, room_stream
+from service.encryption.keyring import KeyRing, PersonKey
 from service.errors import (
     AccountErased,
     KeyUnreadable,
@@ -40,14 +41,13 @@ from service.errors import (
     Refusal,
     Unavailable,
 )
-from service.live.feed import Feed
-from service.live.hub import Hub
-from service.live.people import People
-from service.log.append import Appender
-from service.log.batch import Entry, Placed
-from service.log.keys import KeyRing, PersonKey
-from service.log.mapper import Mapper
-from service.log.read import LogReader
+from service.eventstore.appender import Appender
+from service.eventstore.entries import AppendRequest, AppendResult
+from service.eventstore.reader import LogReader
+from service.eventstore.serializer import EventSerializer
+from service.realtime.hub import Hub
+from service.realtime.room_feed import RoomFeed
+from service.realtime.user_cache import UserCache
 
 if TYPE_CHECKING:
     import asyncpg
@@ -62,12 +62,12 @@ contend for one message, each gets in half of the times.
 log = logging.getLogger("onrecord.chat")
 
 
-class _Attempt(msgspec.Struct):
+class _Pending(msgspec.Struct):
     command: RoomCommand
     by: str
     ref: str
     fingerprint: bytes
-    answer: "asyncio.Future[Receipt]"
+    answer: "asyncio.Future[CommandResult]"
     unfit: Refusal | None
     """Why it is refused whatever the room is like."""
     key: PersonKey | None = None
@@ -78,7 +78,7 @@ class _Attempt(msgspec.Struct):
     decisions: int = 0
 
 
-class _Sight(msgspec.Struct, frozen=True):
+class _Context(msgspec.Struct, frozen=True):
     """What was read of the log for a decision, beside the room's state: as of `head` or later."""
 
     head: int
@@ -108,7 +108,7 @@ class Chat:
         hub: Hub,
         appender: Appender,
         reader: LogReader,
-        people: People,
+        people: UserCache,
         keys: KeyRing,
         database: "asyncpg.Pool[Any]",
         *,
@@ -120,14 +120,16 @@ class Chat:
         self._reader = reader
         self._people = people
         self._keys = keys
-        self._mapper = Mapper(keys)
+        self._serializer = EventSerializer(keys)
         self._database = database
         self._now = now
         self._max_content = max_content
-        self._lines = Lines()
+        self._lines = CommandLocks()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def submit(self, command: RoomCommand, by: str, ref: str, said: bytes) -> "asyncio.Future[Receipt]":
+    async def submit(
+        self, command: RoomCommand, by: str, ref: str, said: bytes
+    ) -> "asyncio.Future[CommandResult]":
         """Queue a command; the future resolves after its commit, or raises the `OnRecordError` that refuses it.
 
         `said` is what the client sent, for telling a retry from another command under the same ref. This waits only
@@ -137,14 +139,16 @@ class Chat:
             AccountErased: whoever sent it is erased.
             Unavailable: the log cannot be read.
         """
-        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        attempt = _Attempt(command, by, ref, self._keys.fingerprint(said), answer, self._unfit(command))
+        answer: asyncio.Future[CommandResult] = asyncio.get_running_loop().create_future()
+        attempt = _Pending(
+            command, by, ref, self._keys.fingerprint(said), answer, self._content_error(command)
+        )
         if self._lines.busy(command):
             self._spawn(self._decide_again(attempt))
             return answer
         feed = await self._hub.feed(command.room)
         await self._take_key(attempt, feed)
-        self._decide(attempt, feed, await self._look(attempt, feed))
+        self._decide(attempt, feed, await self._load_context(attempt, feed))
         return answer
 
     async def name(self, user: str, name: str) -> None:
@@ -156,7 +160,7 @@ class Chat:
         if self._people.standing(user).name == name:
             return
         state = await self._person(user)
-        events = person.decide(state, NamePerson(name=name), user)
+        events = account.decide(state, NamePerson(name=name), user)
         if events:
             try:
                 key = await self._keys.of_person(user, self._database)
@@ -164,7 +168,7 @@ class Chat:
                 self._people.hear(user, state)
                 return
             entry = self.entry(
-                person_stream(user), user, f"~{uuid4()}", b"", state.head, person.guard(user), events, key
+                person_stream(user), user, f"~{uuid4()}", b"", state.head, account.guard(user), events, key
             )
             placed = await self._appender.offer(entry)
             if placed.outcome == "key_gone":
@@ -190,9 +194,9 @@ class Chat:
         guard: tuple[str, ...],
         events: list[Event],
         key: PersonKey | None,
-    ) -> Entry:
+    ) -> AppendRequest:
         """Return an entry for the appender, its events sealed."""
-        return Entry(
+        return AppendRequest(
             stream=stream,
             user=by,
             ref=ref,
@@ -200,10 +204,10 @@ class Chat:
             decided_on=decided_on,
             guard=guard,
             events=tuple(events),
-            stored=tuple(self._mapper.to_stored(event, stream, key) for event in events),
+            stored=tuple(self._serializer.to_stored(event, stream, key) for event in events),
         )
 
-    def _unfit(self, command: RoomCommand) -> Refusal | None:
+    def _content_error(self, command: RoomCommand) -> Refusal | None:
         """Return the refusal of words that no room takes."""
         try:
             if isinstance(command, PostMessage | EditMessage):
@@ -212,19 +216,19 @@ class Chat:
             return refusal
         return None
 
-    async def _look(self, attempt: _Attempt, feed: Feed) -> _Sight:
+    async def _load_context(self, attempt: _Pending, feed: RoomFeed) -> _Context:
         """Read what a command is about; for outsiders nothing, since they are told nothing of it."""
         command, head = attempt.command, feed.head
         if attempt.unfit is not None or attempt.by not in feed.state.members:
-            return _Sight(head)
+            return _Context(head)
         if isinstance(command, MessageCommand):
-            return _Sight(head, await self._reader.about(command.room, command.message))
+            return _Context(head, await self._reader.about(command.room, command.message))
         reply_to = command.reply_to if isinstance(command, PostMessage) else None
         if reply_to is None or await self._hub.message_exists(command.room, reply_to):
-            return _Sight(head)
-        return _Sight(head, refusal=MessageNotFound(room=feed.room, message=reply_to))
+            return _Context(head)
+        return _Context(head, refusal=MessageNotFound(room=feed.room, message=reply_to))
 
-    async def _take_key(self, attempt: _Attempt, feed: Feed) -> None:
+    async def _take_key(self, attempt: _Pending, feed: RoomFeed) -> None:
         """Take the key that a command's words are sealed with in this room, as of the moment when this returns."""
         command = attempt.command
         # The log's own time where it is known: near midnight, this node's clock may still show the day before.
@@ -235,7 +239,9 @@ class Chat:
             attempt.key = await key_of(self._keys, attempt.by, self._database, scope)
             attempt.scope = scope
 
-    def _decide(self, attempt: _Attempt, feed: Feed, sight: _Sight) -> "asyncio.Future[Placed] | None":
+    def _decide(
+        self, attempt: _Pending, feed: RoomFeed, sight: _Context
+    ) -> "asyncio.Future[AppendResult] | None":
         """Decide and queue; return what tells where it is placed, None where the queue is full."""
         command, by, state = attempt.command, attempt.by, feed.state
         refusal = attempt.unfit or sight.refusal
@@ -262,7 +268,9 @@ class Chat:
         placing.add_done_callback(lambda placed: self._answer(attempt, refusal, placed))
         return placing
 
-    def _answer(self, attempt: _Attempt, refusal: Refusal | None, placing: "asyncio.Future[Placed]") -> None:
+    def _answer(
+        self, attempt: _Pending, refusal: Refusal | None, placing: "asyncio.Future[AppendResult]"
+    ) -> None:
         if attempt.answer.done():
             return
         if (error := placing.exception()) is not None:
@@ -281,11 +289,11 @@ class Chat:
         elif isinstance(attempt.command, LeaveRoom) and placed.outcome != "appended":
             self._spawn(self._answer_leave(attempt, placed))
         else:
-            attempt.answer.set_result(receipt(placed))
+            attempt.answer.set_result(result_of(placed))
 
-    async def _answer_leave(self, attempt: _Attempt, placed: Placed) -> None:
+    async def _answer_leave(self, attempt: _Pending, placed: AppendResult) -> None:
         """Answer a leave that changed nothing: the room's present seq is for members; the others see their own last."""
-        command, answer = attempt.command, receipt(placed)
+        command, answer = attempt.command, result_of(placed)
         try:
             state = (await self._hub.reach(command.room, answer.seq)).state
             if (left := state.left.get(attempt.by, answer.seq)) < answer.seq:
@@ -299,18 +307,18 @@ class Chat:
         if not attempt.answer.done():
             attempt.answer.set_result(answer)
 
-    async def _decide_again(self, attempt: _Attempt) -> None:
+    async def _decide_again(self, attempt: _Pending) -> None:
         async with self._lines.turn(attempt.command):
             placing = await self._decided_anew(attempt)
             if placing is not None:
                 await asyncio.wait([placing])
 
-    async def _decided_anew(self, attempt: _Attempt) -> "asyncio.Future[Placed] | None":
+    async def _decided_anew(self, attempt: _Pending) -> "asyncio.Future[AppendResult] | None":
         """Decide on the log as it is now; whatever is in the way is the answer."""
         try:
             feed = await self._hub.refresh(attempt.command.room)
             await self._take_key(attempt, feed)
-            sight = await self._look(attempt, feed)
+            sight = await self._load_context(attempt, feed)
         except AccountErased as error:
             if not attempt.answer.done():
                 attempt.answer.set_exception(error)

@@ -16,8 +16,8 @@ from types import FrameType
 
 from service.cli.arguments import parser
 from service.cli.commands import WrongUsage
-from service.development import DataDirUnusable
-from service.environment import SettingsInvalid
+from service.config.development import DataDirUnusable
+from service.config.environment import SettingsInvalid
 
 DONE, FOUND, WRONG, UNREACHABLE = 0, 1, 2, 3
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
@@ -57,10 +57,10 @@ def _known(problem: Exception) -> tuple[int, str] | None:
     import sqlalchemy.exc
     from cryptography.exceptions import InvalidTag
 
-    from service.audit.register import NotRecorded
-    from service.development import EmbeddedFailed, ServerDidNotStart
+    from service.audit.access_log import NotRecorded
+    from service.config.development import EmbeddedFailed, ServerDidNotStart
     from service.errors import Unavailable
-    from service.log.schema import SchemaOutdated, UnsafeDurability
+    from service.eventstore.schema import SchemaOutdated, UnsafeDurability
 
     if isinstance(problem, sqlalchemy.exc.DBAPIError) and isinstance(problem.orig, Exception):
         problem = problem.orig  # what the driver said, without the page about SQLAlchemy

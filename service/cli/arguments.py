@@ -12,8 +12,8 @@ import msgspec
 
 from service.cli import audit, commands, keys
 from service.protocol.commands import USER_ID
-from service.protocol.pages import Ground
-from service.protocol.past import Moment, NoMoment, moment_of
+from service.protocol.http import Ground
+from service.protocol.room_as_of import Moment, NoMoment, moment_of
 
 if TYPE_CHECKING:
     Words = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the type has no public name
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     )
     serve.add_argument(
         "--worker", type=int, help=argparse.SUPPRESS
-    )  # what the parent starts: service.workers
+    )  # what the parent starts: service.node.workers
     _add(words, "migrate", commands.migrate, "bring the schema to the newest version")
     epoch = _add(words, "epoch", commands.epoch, "which log this is: what cursors are good for")
     epoch.add_argument(

@@ -10,7 +10,7 @@ from service.domain.streams import room_subject, user_subject
 def replay(args: argparse.Namespace) -> int:
     """A room's events."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.auditing import run_replay
+    from service.cli.history import run_replay
 
     bounds = (args.from_seq, args.to_seq, args.from_time, args.to_time)
     return run_replay(settings, args.room, *bounds, args.form)
@@ -19,7 +19,7 @@ def replay(args: argparse.Namespace) -> int:
 def room(args: argparse.Namespace) -> int:
     """A room as it stood, or what changed in it."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.auditing import run_room
+    from service.cli.history import run_room
 
     return run_room(settings, args.room, args.at, args.diff)
 
@@ -27,7 +27,7 @@ def room(args: argparse.Namespace) -> int:
 def person(args: argparse.Namespace) -> int:
     """A room through somebody's eyes."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.auditing import run_person
+    from service.cli.history import run_person
 
     return run_person(settings, args.person, args.room, args.at)
 
@@ -35,7 +35,7 @@ def person(args: argparse.Namespace) -> int:
 def checkpoint(_args: argparse.Namespace) -> int:
     """The newest checkpoint."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.proving import run_checkpoint
+    from service.cli.proof import run_checkpoint
 
     return run_checkpoint(settings)
 
@@ -43,7 +43,7 @@ def checkpoint(_args: argparse.Namespace) -> int:
 def keys(args: argparse.Namespace) -> int:
     """The keys that sign checkpoints."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.proving import run_keys
+    from service.cli.proof import run_keys
 
     return run_keys(settings, rotate=args.rotate)
 
@@ -52,7 +52,7 @@ def verify(args: argparse.Namespace) -> int:
     """The whole log against its seals."""
     settings = settings_with("database_url", "key_encryption_key")
     against = _read(args.against) if args.against else None
-    from service.proving import run_verify
+    from service.cli.proof import run_verify
 
     return run_verify(settings, against, words=args.words)
 
@@ -60,7 +60,7 @@ def verify(args: argparse.Namespace) -> int:
 def prove(args: argparse.Namespace) -> int:
     """The proof of one event."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.proving import run_prove
+    from service.cli.proof import run_prove
 
     return run_prove(settings, args.room, args.seq, reveal=args.reveal)
 
@@ -69,7 +69,7 @@ def extension(args: argparse.Namespace) -> int:
     """The proof that the record was only added to."""
     settings = settings_with("database_url", "key_encryption_key")
     older = _read(args.since)
-    from service.proving import run_extension
+    from service.cli.proof import run_extension
 
     return run_extension(settings, older)
 
@@ -77,8 +77,8 @@ def extension(args: argparse.Namespace) -> int:
 def export(args: argparse.Namespace) -> int:
     """A directory that stands for itself."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.audit.scope import Everything, OnePerson, OneRoom
-    from service.proving import run_export
+    from service.audit.export.scope import Everything, OnePerson, OneRoom
+    from service.cli.proof import run_export
 
     scope = OneRoom(args.room) if args.room else OnePerson(args.person) if args.person else Everything()
     return run_export(settings, scope, args.out)
@@ -87,7 +87,7 @@ def export(args: argparse.Namespace) -> int:
 def erase(args: argparse.Namespace) -> int:
     """A person's keys destroyed."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.erasing import run_erase
+    from service.cli.erasure import run_erase
 
     return run_erase(settings, args.person, args.ground)
 
@@ -95,7 +95,7 @@ def erase(args: argparse.Namespace) -> int:
 def erase_again(args: argparse.Namespace) -> int:
     """Those of all on a list."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.erasing import ListInvalid, run_erase_again, wanted_in
+    from service.cli.erasure import ListInvalid, run_erase_again, wanted_in
 
     try:
         wanted = wanted_in(_read(args.list))
@@ -107,7 +107,7 @@ def erase_again(args: argparse.Namespace) -> int:
 def erasures(_args: argparse.Namespace) -> int:
     """Those on the record."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.erasing import run_erasures
+    from service.cli.erasure import run_erasures
 
     return run_erasures(settings)
 
@@ -115,7 +115,7 @@ def erasures(_args: argparse.Namespace) -> int:
 def hold(args: argparse.Namespace) -> int:
     """A legal hold."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.keeping import run_hold
+    from service.cli.retention import run_hold
 
     return run_hold(settings, _held(args), args.ground)
 
@@ -123,7 +123,7 @@ def hold(args: argparse.Namespace) -> int:
 def release(args: argparse.Namespace) -> int:
     """The end of one."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.keeping import run_release
+    from service.cli.retention import run_release
 
     return run_release(settings, _held(args), args.ground)
 
@@ -131,7 +131,7 @@ def release(args: argparse.Namespace) -> int:
 def holds(_args: argparse.Namespace) -> int:
     """Those in force."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.keeping import run_holds
+    from service.cli.retention import run_holds
 
     return run_holds(settings)
 
@@ -139,7 +139,7 @@ def holds(_args: argparse.Namespace) -> int:
 def retention(args: argparse.Namespace) -> int:
     """How long a room keeps what is said in it."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.keeping import run_retention
+    from service.cli.retention import run_retention
 
     return run_retention(settings, args.room, None if args.for_ever else args.days)
 
@@ -147,7 +147,7 @@ def retention(args: argparse.Namespace) -> int:
 def expire(_args: argparse.Namespace) -> int:
     """What is over, made unreadable now."""
     settings = settings_with("database_url", "key_encryption_key")
-    from service.keeping import run_expire
+    from service.cli.retention import run_expire
 
     return run_expire(settings)
 

@@ -12,9 +12,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from service import development, values
-from service.settings import SHARED, Settings
-from service.settings_table import table
+from service.config import development, parsers
+from service.config.settings import SHARED, Settings
+from service.config.table import table
 
 
 class WrongUsage(Exception):
@@ -90,7 +90,7 @@ def dev(_args: argparse.Namespace) -> int:
         from service import embedded
     except ModuleNotFoundError as problem:
         raise WrongUsage("`onrecord dev` and the tests need `pip install 'onrecord[dev]'`.") from problem
-    from service.app import run_dev
+    from service.cli.node import run_dev
 
     if development.as_root():
         words = f"Running as root: the data is in {place}, and the servers run as a system user of their own."
@@ -106,10 +106,10 @@ def serve(args: argparse.Namespace) -> int:
     settings = _check_tokens(settings_with("database_url", *secret, "key_encryption_key"))
     if settings.redis_url and settings.missing("bus_key"):
         raise WrongUsage("ONRECORD_BUS_KEY is needed with ONRECORD_REDIS_URL (openssl rand -base64 32).")
-    from service.app import run_serve, run_worker, run_workers
+    from service.cli.node import run_serve, run_worker, run_workers
 
     if args.worker is not None:
-        from service.workers import Parent
+        from service.node.workers import Parent
 
         return run_worker(settings, Parent(args.worker))
     _check_port(settings)
@@ -152,7 +152,7 @@ def _check_sign_in(settings: Settings) -> None:
         return
     if missing := settings.missing("jwt_jwks", "oidc_redirect_uri"):
         raise WrongUsage(f"{' and '.join(missing)} {_are(missing)} needed with ONRECORD_OIDC_CLIENT_ID.")
-    if not values.is_safe(settings.jwt_issuer or ""):
+    if not parsers.is_safe(settings.jwt_issuer or ""):
         raise WrongUsage("ONRECORD_JWT_ISSUER has to be an https:// address with ONRECORD_OIDC_CLIENT_ID.")
 
 
@@ -163,7 +163,7 @@ def _are(names: Sequence[str]) -> str:
 def migrate(_args: argparse.Namespace) -> int:
     """The schema, to the newest version."""
     settings = settings_with("migrate_database_url", "database_url")
-    from service.app import run_migrate
+    from service.cli.node import run_migrate
 
     return run_migrate(settings)
 
@@ -182,7 +182,7 @@ def project_run(args: argparse.Namespace) -> int:
     settings = settings_with("database_url", "key_encryption_key")
     _check_metrics_port(settings)
     _check_traces(settings)
-    from service.projecting import run_projector
+    from service.cli.projections import run_projector
 
     return run_projector(settings, args.only)
 
@@ -191,7 +191,7 @@ def project_status(args: argparse.Namespace) -> int:
     """How far the projections are."""
     _check_projections(args.names)
     settings = settings_with("database_url")
-    from service.projecting import run_project_status
+    from service.cli.projections import run_project_status
 
     return run_project_status(settings, args.names)
 
@@ -200,7 +200,7 @@ def project_verify(args: argparse.Namespace) -> int:
     """The read models against a fold of the log."""
     _check_projections(args.names)
     settings = settings_with("database_url", "key_encryption_key")
-    from service.projecting import run_project_verify
+    from service.cli.projections import run_project_verify
 
     return run_project_verify(settings, args.names)
 
@@ -208,7 +208,7 @@ def project_verify(args: argparse.Namespace) -> int:
 def epoch(args: argparse.Namespace) -> int:
     """Which log this is."""
     settings = settings_with("migrate_database_url" if args.renew else "database_url")
-    from service.restoring import run_epoch
+    from service.cli.epoch import run_epoch
 
     return run_epoch(settings, renew=args.renew)
 
@@ -229,14 +229,14 @@ def show_settings(_args: argparse.Namespace) -> int:
 
 def asyncapi(_args: argparse.Namespace) -> int:
     """The contract of the doors."""
-    from service.wire.documents import asyncapi_yaml
+    from service.gateway.http.documents import asyncapi_yaml
 
     return _print_document(asyncapi_yaml())
 
 
 def openapi(_args: argparse.Namespace) -> int:
     """The contract of the HTTP side."""
-    from service.wire.documents import openapi_yaml
+    from service.gateway.http.documents import openapi_yaml
 
     return _print_document(openapi_yaml())
 

@@ -8,9 +8,9 @@ The rule: a finding is a fact that was seen just now, with what to do about it. 
 
 import asyncio
 
+from service.config.settings import Settings
 from service.doctor import configuration, postgres, provider, redis
 from service.doctor.finding import Finding, Level
-from service.settings import Settings
 
 
 def run_doctor(settings: Settings) -> int:

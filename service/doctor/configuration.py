@@ -3,8 +3,8 @@
 import resource
 from collections.abc import Iterator
 
+from service.config.settings import Settings
 from service.doctor.finding import WRONG, Finding, fail, ok, warn
-from service.settings import Settings
 
 FEW_FILES = 12_000
 """Open files below which 10,000 connections have no room: one each, and some for the rest."""

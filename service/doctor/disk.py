@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from service.config.settings import Settings
 from service.doctor.finding import Finding, fail, ok, warn
-from service.log.trouble import TROUBLE
-from service.settings import Settings
+from service.runtime.database_retry import TROUBLE
 
 LITTLE, VERY_LITTLE = 0.10, 0.02
 """Parts of a disk that are free: below the first it is time to act, below the second PostgreSQL will soon stop."""

@@ -6,13 +6,13 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 
 from projections import PROJECTIONS, check
-from service.audit.order import first_ahead
+from service.audit.proof.order import first_ahead
+from service.config.settings import Settings
 from service.doctor import rights
 from service.doctor.finding import Finding, fail, ok, warn
-from service.log import schema
-from service.log.keys import KeyRing
-from service.log.trouble import TROUBLE
-from service.settings import Settings
+from service.encryption.keyring import KeyRing
+from service.eventstore import schema
+from service.runtime.database_retry import TROUBLE
 
 KEYS_TRIED = 1_000
 """People's keys that are tried."""
@@ -162,7 +162,8 @@ _NODES = """
     SELECT node FROM incarnations
     WHERE ended_at IS NULL AND fenced_at IS NULL AND expires_at > clock_timestamp() ORDER BY node
 """
-# Who leads holds the lock of projections/runner.py, and service/audit/sealer.py's, for as long as the connection lives.
+# Who leads holds the lock of projections/engine/runner.py, and service/audit/proof/sealer.py's, for as long as the
+# connection lives.
 _LED = """
     SELECT name FROM unnest($1::text[]) name
     WHERE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = 7236111 AND objsubid = 2

@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import asyncpg
 
+from service.config.settings import Settings
 from service.doctor import log
 from service.doctor.disk import disk
 from service.doctor.finding import UNREACHED, Finding, fail, ok, warn
-from service.log.trouble import TROUBLE
-from service.settings import Settings
+from service.runtime.database_retry import TROUBLE
 
 OLDEST = 15
 """The oldest major version of PostgreSQL that the migrations and queries were tried on."""

@@ -1,10 +1,10 @@
 """The identity provider, where tokens are checked with the keys that it publishes."""
 
+from service.config.settings import PUBLISHED, Settings
 from service.doctor.finding import UNREACHED, Finding, fail, ok
-from service.settings import PUBLISHED, Settings
-from service.wire.discovery import metadata_of
-from service.wire.fetching import NOT_FETCHED, Unusable, fetch
-from service.wire.keys import public_keys, suits
+from service.gateway.auth.fetch import NOT_FETCHED, Unusable, fetch
+from service.gateway.auth.jwks import public_keys, suits
+from service.gateway.auth.oidc_discovery import metadata_of
 
 
 async def examine(settings: Settings) -> list[Finding]:

@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from service.cluster.envelope import channel_prefix
+from service.config.settings import Settings
 from service.doctor.finding import UNREACHED, Finding, fail, ok, warn
-from service.live.envelope import channel_prefix
-from service.settings import Settings
 
 SMALL = 8 * 1024 * 1024
 """Bytes that Redis has to hold back for a node that is busy for a moment, before it cuts it off."""

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from service.config.settings import Settings
 from service.doctor.finding import Finding, fail, ok, warn
-from service.settings import Settings
 
 NODE = {
     "stored_events": ("SELECT",),

@@ -1,1 +1,4 @@
-"""The rules of a chat as pure functions over frozen structs: no clock, no I/O, no environment."""
+"""The rules of chat as pure functions over frozen structs: commands, events, state, permissions.
+
+No clock, no I/O, no environment, no wire format.
+"""

@@ -177,7 +177,7 @@ class MoveReadMarker(RoomCommand, frozen=True, kw_only=True):
     message: int
 
 
-class JudgePerson(Command, frozen=True, kw_only=True):
+class SetSuspension(Command, frozen=True, kw_only=True):
     """Let `user` come in no more (`suspended`), or come in again."""
 
     user: str

@@ -31,7 +31,7 @@ from service.domain.events import (
     RoleChanged,
     RoomOpened,
 )
-from service.domain.rights import (
+from service.domain.permissions import (
     refuse_outsider,
     require_active,
     require_authority,

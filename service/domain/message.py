@@ -29,7 +29,7 @@ from service.domain.events import (
     ReactionRemoved,
     Recorded,
 )
-from service.domain.rights import require_active, require_role, require_voice
+from service.domain.permissions import require_active, require_role, require_voice
 from service.domain.room_state import RoomState
 from service.errors import MessageIsDeleted, MessageNotFound, NotAllowed
 

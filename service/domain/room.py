@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from service.domain import membership, message, opening
+from service.domain import membership, message, room_lifecycle
 from service.domain.commands import (
     AddReaction,
     ArchiveRoom,
@@ -37,7 +37,7 @@ from service.domain.commands import (
 )
 from service.domain.events import Event
 from service.domain.message import MessageState
-from service.domain.rights import readable_until, require_member, visible_until
+from service.domain.permissions import readable_until, require_member, visible_until
 from service.domain.room_state import Member, RoomState, evolve
 from service.domain.streams import EVERY_USER, SETTINGS, message_subject, user_subject
 
@@ -55,10 +55,10 @@ __all__ = [
 NO_MESSAGE = MessageState()
 
 _ABOUT_ROOMS: dict[type[RoomCommand], Callable[[RoomState, Any, str, datetime], list[Event]]] = {
-    OpenRoom: opening.open_room,
-    UpdateRoom: opening.update_room,
-    ArchiveRoom: opening.archive_room,
-    ReopenRoom: opening.reopen_room,
+    OpenRoom: room_lifecycle.open_room,
+    UpdateRoom: room_lifecycle.update_room,
+    ArchiveRoom: room_lifecycle.archive_room,
+    ReopenRoom: room_lifecycle.reopen_room,
     JoinRoom: membership.join,
     LeaveRoom: membership.leave,
     InviteMember: membership.invite,

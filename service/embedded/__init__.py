@@ -12,7 +12,7 @@ connections (a client that retries a stopped server there can end up connected t
 since on a shared machine 127.0.0.1 is everybody's.
 """
 
-from service.development import AlreadyRunning, EmbeddedFailed, ServerDidNotStart
+from service.config.development import AlreadyRunning, EmbeddedFailed, ServerDidNotStart
 from service.embedded.servers import Servers, servers, throwaway
 
 __all__ = ["AlreadyRunning", "EmbeddedFailed", "ServerDidNotStart", "Servers", "servers", "throwaway"]

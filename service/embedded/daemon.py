@@ -18,7 +18,7 @@ from typing import IO
 
 import psutil
 
-from service.development import EmbeddedFailed, ServerDidNotStart
+from service.config.development import EmbeddedFailed, ServerDidNotStart
 from service.embedded.account import Account
 
 PATIENCE = 60.0  # seconds that a start may take: recovery after a crash replays the write-ahead log

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import sql
 
 import migrations
-from service.development import EmbeddedFailed, Keys, ServerDidNotStart
+from service.config.development import EmbeddedFailed, Keys, ServerDidNotStart
 from service.embedded.account import Account
 from service.embedded.daemon import Daemon
 

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from service import development
-from service.development import AlreadyRunning
+from service.config import development
+from service.config.development import AlreadyRunning
 from service.embedded.account import account, open_to, programs
 from service.embedded.postgres import OWNER, SUPERUSER, WORKER, Postgres
 from service.embedded.valkey import Valkey

@@ -5,7 +5,7 @@ import signal
 import socket
 from pathlib import Path
 
-from service.development import Keys
+from service.config.development import Keys
 from service.embedded.account import Account
 from service.embedded.daemon import Daemon
 

@@ -1,1 +1,4 @@
-"""What travels: frames, names, payloads, close codes. Pure: fed and drained by `service.wire`, it touches no socket."""
+"""The wire formats: frames, payloads, acks, close codes and problem documents, and strict JSON.
+
+Pure: no I/O and no clock. Sockets and HTTP are in `service.gateway`.
+"""

@@ -6,8 +6,8 @@ import msgspec
 from msgspec import Meta
 
 from service.protocol.commands import MAX_SEQ, RoomId, Seq, UserId
-from service.protocol.pages import Query
-from service.protocol.past import MomentText, Shown, Standing, Standpoint, TimeText
+from service.protocol.http import Query
+from service.protocol.room_as_of import MomentText, Shown, Standing, Standpoint, TimeText
 
 
 class PersonViewQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

@@ -14,7 +14,7 @@ from service.errors import Malformed, OnRecordError, RefRequired, UnknownType
 from service.protocol.acks import Ack, ack_fields
 from service.protocol.commands import COMMANDS, REF, Connect, Frame
 from service.protocol.events import Outgoing
-from service.protocol.strict import Duplicate, NotJson, check_strings, parse_json, shown
+from service.protocol.strict_json import Duplicate, NotJson, check_strings, parse_json, shown
 
 _encoder = msgspec.json.Encoder()
 _ref = re.compile(REF)

@@ -13,7 +13,7 @@ The rule: a span is made when it is over, and only for what is traced. Who trace
 """
 
 from service.tracing.contexts import spans_of
-from service.tracing.sending import traces_to
+from service.tracing.exporter import traces_to
 from service.tracing.traces import Traces
 
 __all__ = ["Traces", "spans_of", "traces_to"]

@@ -9,8 +9,8 @@ from datetime import datetime
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import Link, SpanContext, SpanKind
 
-from service.log.batch import Batch
-from service.log.mapper import Row
+from service.eventstore.entries import CommitResult
+from service.eventstore.serializer import Row
 from service.tracing.contexts import Numbered, Streamed, of_nobody, spans_of, within
 from service.tracing.spans import About, Spans, Stretch, now
 
@@ -51,10 +51,10 @@ class Traces:
             kind, own, first if retry else None, SpanKind.SERVER, (began, now()), about, failed=failed
         )
 
-    def placing(self, placed: Callable[[Batch], None]) -> Callable[[Batch], None]:
+    def placing(self, placed: Callable[[CommitResult], None]) -> Callable[[CommitResult], None]:
         """Return what does as `placed`, which delivers a batch right after its commit, and traces both."""
 
-        def traced(batch: Batch) -> None:
+        def traced(batch: CommitResult) -> None:
             committed = now()
             placed(batch)
             last = {(one.stream, one.seq) for one in batch.placed if one.outcome == "appended"}

@@ -1,0 +1,1 @@
+"""Conformance to published protocols: Engine.IO, Socket.IO, WebSocket echo for Autobahn, signed JSON (Wycheproof)."""

@@ -13,13 +13,13 @@ from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
-from service.protocol.engineio import binary_message, message
-from service.protocol.socketio import Packet
-from service.wire.engineio import Connection, Engine, Settings
-from service.wire.requests import http_class
-from service.wire.socketio.server import Server
-from service.wire.socketio.socket import Socket
-from service.wire.websocket import transport_class
+from service.gateway.engineio import Connection, Engine, Polls, Settings
+from service.gateway.http.protocol import http_class
+from service.gateway.socketio.server import Server
+from service.gateway.socketio.socket import Socket
+from service.gateway.websocket.connection import transport_class
+from service.protocol.socketio.engineio import binary_message, message
+from service.protocol.socketio.packets import Packet
 
 MAX_PAYLOAD = 1_000_000
 SETTINGS = Settings(
@@ -62,19 +62,19 @@ class Talk:
 
 def engineio(settings: Settings = SETTINGS) -> tuple[Starlette, Engine]:
     engine = Engine(settings, Echo)
-    return _open_to_all(engine.routes("/engine.io/")), engine
+    return _open_to_all(Polls.routes(engine, "/engine.io/")), engine
 
 
 def socketio(settings: Settings = SETTINGS) -> tuple[Starlette, Engine]:
     namespaces = {"/": Talk(), "/custom": Talk()}
     server = Server(namespaces, CONNECT_TIMEOUT, MAX_PAYLOAD)
     engine = Engine(settings, server.accept)
-    return _open_to_all(engine.routes("/socket.io/")), engine
+    return _open_to_all(Polls.routes(engine, "/socket.io/")), engine
 
 
 def served(engine: Engine) -> Starlette:
     """An engine that a test has built, at the path of Socket.IO."""
-    return _open_to_all(engine.routes("/socket.io/"))
+    return _open_to_all(Polls.routes(engine, "/socket.io/"))
 
 
 def echo() -> Starlette:

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
-from service.wire.engineio import Engine
+from service.gateway.engineio import Engine
 from tests.conformance.apps import config
 
 PATIENCE = 30.0

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from service.wire.engineio import Settings
+from service.gateway.engineio import Settings
 from tests.conformance import apps
 from tests.conformance.peers import Served, closed, poller, serving, websocket
 
@@ -289,7 +289,7 @@ async def test_unanswered_polls_do_not_hold_up_a_shutdown() -> None:
     assert time.monotonic() - begun < PATIENT.ping_interval
 
 
-async def test_a_body_that_never_comes_keeps_no_session_and_does_not_hold_up_a_shutdown() -> None:
+async def test_missing_body_keeps_no_session_and_does_not_delay_shutdown() -> None:
     begun = time.monotonic()
     async with serving(*apps.engineio(PATIENT), "/engine.io/") as server, poller(server) as session:
         host, _, path = server.address.partition("/")

@@ -9,15 +9,15 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from service.protocol import engineio
-from service.protocol.socketio import Packet
-from service.wire.engineio import Connection, Engine, Settings
-from service.wire.pace import CONTROLS
-from service.wire.socketio.server import ConnectRefused, Server
-from service.wire.socketio.socket import Socket
+from service.gateway.engineio import Connection, Engine, Settings
+from service.gateway.socketio.server import ConnectRefused, Server
+from service.gateway.socketio.socket import Socket
+from service.protocol.socketio import engineio
+from service.protocol.socketio.packets import Packet
+from service.runtime.cell_rate import CONTROLS
 from tests.conformance import apps
 from tests.conformance.peers import Served, closed, poller, serving, websocket
-from tests.wire.turns import Turns
+from tests.support.clients.turns import Turns
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ async def test_whoever_never_connects_is_closed_on_both_transports(patient: Serv
         assert await closed(socket) == 4500
 
 
-async def test_whoever_leaves_the_last_namespace_is_closed_too_unless_they_enter_again(
+async def test_leaving_the_last_namespace_closes_unless_another_is_entered(
     patient: Served,
 ) -> None:
     async with websocket(patient) as socket:
@@ -259,15 +259,15 @@ async def test_a_refused_connect_moves_no_deadline() -> None:
     _, server, engine = refusing(60)
     async with serving(apps.served(engine), engine, "/socket.io/") as served, websocket(served) as socket:
         await socket.recv()
-        (due,) = server.strangers._waits.values()
+        (due,) = server.unauthenticated._waits.values()
         for _ in range(3):
             await socket.send("40")
             assert str(await socket.recv()).startswith("44")
-            assert [*server.strangers._waits.values()] == [due]
+            assert [*server.unauthenticated._waits.values()] == [due]
         await socket.send('40{"token":1}')
         assert str(await socket.recv()).startswith("40{")
         await socket.recv()
-        assert (len(server.strangers), server.waiting) == (0, 0)
+        assert (len(server.unauthenticated), server.waiting) == (0, 0)
 
 
 @pytest.mark.parametrize("admitted", [True, False])
@@ -279,7 +279,7 @@ async def test_a_deadline_that_passes_while_a_namespace_decides_counts_afterward
         await socket.send('40{"token":1}' if admitted else "40")
         await namespace.asked.wait()
         assert server.deciding == 1
-        while len(server.strangers):
+        while len(server.unauthenticated):
             await asyncio.sleep(0.01)
         namespace.go.set()
         if admitted:

@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from migrations.run import migrate
 from service.embedded import Servers
-from service.log.schema import migrate
 from tests.corpus.kept import Corpus, Rows, corpora, tables, views
-from tests.databases import Database, _maintenance, database_named, fresh_database
+from tests.support.servers.databases import Database, _maintenance, database_named, fresh_database
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from service.embedded import Servers
-from tests.databases import Database
+from tests.support.servers.databases import Database
 
 PLACE = Path(__file__).parent
 """Holds a folder for each corpus, named by the commit whose servers wrote it."""
@@ -69,7 +69,7 @@ class Corpus:
             yield dict(zip(columns, map(_field, line.split("\t")), strict=True))
 
     def readable_rows(self) -> Iterator[dict[str, Any]]:
-        """Return every stored event as `Mapper.to_recorded` reads it, from the view `readable_events`."""
+        """Return every stored event as `EventSerializer.to_recorded` reads it, from the view `readable_events`."""
         keys = {row["key_id"]: row["wrapped"] for row in self.rows("person_keys")}
         carried = self._carried_words()
         for row in sorted(self.rows("stored_events"), key=lambda one: int(one["notification_id"] or 0)):

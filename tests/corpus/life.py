@@ -13,8 +13,8 @@ import httpx
 import psycopg
 from psycopg import sql
 
-from tests.whole.client import Client, client
-from tests.whole.processes import Process, run, running, token
+from tests.support.clients.native import Client, client
+from tests.support.processes.processes import Process, run, running, token
 
 EXPIRED = "bygone lantern"
 """In every word that retention has made unreadable."""

@@ -18,19 +18,19 @@ from typing import Any
 import psycopg
 
 from service import embedded
-from service.audit.line import as_json
+from service.audit.history.format import as_json
+from service.config.settings import Settings
 from service.domain.events import EVENTS
 from service.embedded import Servers
-from service.log.keys import KeyRing
-from service.log.mapper import ROWS, Mapper
-from service.settings import Settings
+from service.encryption.keyring import KeyRing
+from service.eventstore.serializer import ROWS, EventSerializer
 from tests.corpus import kept, life
-from tests.databases import Database, fresh_database
-from tests.log.nodes import until
-from tests.whole.cluster import still_open
-from tests.whole.processes import environment, running
-from tests.whole.test_erasure import projected
-from tests.whole.test_proof import all_sealed
+from tests.integration.audit.test_erasure import projected
+from tests.integration.audit.test_proof import all_sealed
+from tests.support.eventstore.log_node import until
+from tests.support.processes.cluster import still_open
+from tests.support.processes.processes import environment, running
+from tests.support.servers.databases import Database, fresh_database
 
 UNKEPT_VIEWS = {"readable_events"}
 """The log itself, which the dump and `log` hold already."""
@@ -107,10 +107,10 @@ async def _keep(servers: Servers, database: Database, keys: str, place: Path) ->
 def _log(reader: "psycopg.Connection[Any]", env: life.Env) -> list[str]:
     """Return the whole log as lines, words included where they can be read."""
     keys = Settings.from_env(env).key_encryption_key
-    mapper = Mapper(KeyRing(keys))
+    serializer = EventSerializer(KeyRing(keys))
     with reader.cursor(row_factory=psycopg.rows.dict_row) as cursor:
         rows = cursor.execute(f"{ROWS} ORDER BY e.notification_id").fetchall()
-    return [as_json(mapper.to_recorded(row), stream=True).decode() for row in rows]
+    return [as_json(serializer.to_recorded(row), stream=True).decode() for row in rows]
 
 
 def _views(reader: "psycopg.Connection[Any]") -> dict[str, kept.Rows]:

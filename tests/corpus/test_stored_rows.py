@@ -3,25 +3,25 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from service.audit import leaf
-from service.audit.line import as_json
-from service.audit.merkle import leaf_hash
+from service.audit.history.format import as_json
+from service.audit.proof import leaf
+from service.audit.proof.merkle import leaf_hash
+from service.config.settings import Settings
 from service.domain.events import EVENTS
-from service.log.keys import KeyRing
-from service.log.mapper import Mapper
-from service.settings import Settings
+from service.encryption.keyring import KeyRing
+from service.eventstore.serializer import EventSerializer
 from tests.corpus.kept import Corpus
 
 POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-def mapper(corpus: Corpus) -> Mapper:
+def serializer(corpus: Corpus) -> EventSerializer:
     settings = Settings.from_env({"ONRECORD_KEY_ENCRYPTION_KEY": corpus.key_encryption_keys})
-    return Mapper(KeyRing(settings.key_encryption_key))
+    return EventSerializer(KeyRing(settings.key_encryption_key))
 
 
 def test_every_stored_row_reads_as_it_did(corpus: Corpus) -> None:
-    reader = mapper(corpus)
+    reader = serializer(corpus)
     lines = [as_json(reader.to_recorded(row), stream=True).decode() for row in corpus.readable_rows()]
     assert len(lines) == corpus.about["events"]
     assert lines == corpus.expected["log"]

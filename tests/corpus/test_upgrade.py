@@ -13,13 +13,13 @@ from service.embedded import Servers
 from tests.corpus.conftest import Upgraded, of_logins
 from tests.corpus.kept import Rows, of_columns, postgres
 from tests.corpus.life import Env, command
-from tests.databases import Database, fresh_database
-from tests.log.nodes import until
-from tests.whole.client import Refused, client, raw
-from tests.whole.cluster import still_open
-from tests.whole.processes import environment, run, running, token
-from tests.whole.test_erasure import projected
-from tests.whole.test_proof import all_sealed
+from tests.integration.audit.test_erasure import projected
+from tests.integration.audit.test_proof import all_sealed
+from tests.support.clients.native import Refused, client, raw
+from tests.support.eventstore.log_node import until
+from tests.support.processes.cluster import still_open
+from tests.support.processes.processes import environment, run, running, token
+from tests.support.servers.databases import Database, fresh_database
 
 GROWING = {"notification_tracking"}
 """Tables that a migration may add rows to: a new read model begins at a position of its own."""

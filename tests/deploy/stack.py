@@ -22,11 +22,12 @@ from typing import Any
 import psycopg
 import yaml
 
-from service import development, embedded
+from service import embedded
+from service.config import development
 from service.embedded.daemon import free_port
-from tests.databases import Database, database_of
-from tests.live.brokers import program
-from tests.whole.processes import KEY_ENCRYPTION_KEY, ROOT, SECRET, Process, collect
+from tests.support.processes.processes import KEY_ENCRYPTION_KEY, ROOT, SECRET, Process, collect
+from tests.support.servers.brokers import program
+from tests.support.servers.databases import Database, database_of
 
 STARTS = 60.0
 """Seconds that a service has to be well; then the stack is given up."""

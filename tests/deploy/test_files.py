@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from service.settings import BY_VARIABLE, Settings
+from service.config.settings import BY_VARIABLE, Settings
 from tests.deploy.stack import document, image, variables
 from tests.deploy.tools import checked, tool
-from tests.whole.processes import ROOT
+from tests.support.processes.processes import ROOT
 
 pytestmark = pytest.mark.timeout(300)  # what is checked with is installed on first use
 
@@ -107,7 +107,7 @@ def test_kubernetes_takes_the_manifests() -> None:
 
 
 @pytest.mark.parametrize("name", ["onrecord-migrate", "onrecord-node", "onrecord-projector"])
-def test_a_pod_gets_no_variables_that_nobody_set_and_no_rights_that_it_does_not_need(name: str) -> None:
+def test_pod_has_no_unset_variables_and_no_needless_privileges(name: str) -> None:
     pod = pods()[name]
     assert pod["enableServiceLinks"] is False
     assert pod["automountServiceAccountToken"] is False
@@ -145,7 +145,7 @@ def test_the_dockerfile_is_well_written() -> None:
     assert checked(tool("hadolint"), ROOT / "Dockerfile") == ""
 
 
-def test_the_image_runs_as_nobody_in_particular_and_is_asked_whether_it_lives() -> None:
+def test_image_runs_unprivileged_and_has_a_health_check() -> None:
     text = (ROOT / "Dockerfile").read_text()
     stages = text.split("\nFROM ")
     assert len(stages) == 3  # the opening words, and two stages
@@ -168,7 +168,7 @@ def test_the_image_pins_what_the_tests_ran_with() -> None:
     )
 
 
-def test_the_build_steps_of_the_image_make_a_command_that_needs_no_development_extra(tmp_path: Path) -> None:
+def test_image_build_needs_no_development_extra(tmp_path: Path) -> None:
     build, prefix = tmp_path / "build", tmp_path / "onrecord"
     build.mkdir()
     stage = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").split("\nFROM ")[1]
@@ -187,7 +187,7 @@ def test_the_build_steps_of_the_image_make_a_command_that_needs_no_development_e
     onrecord = prefix / "bin" / "onrecord"
     assert "ONRECORD_DATABASE_URL" in checked("env", "-i", onrecord, "settings")
     python = prefix / "bin" / "python"
-    modules = "import service.app, service.doctor, service.proving, service.auditing, service.workers"
+    modules = "import service.node.server, service.doctor, service.cli.proof, service.cli.history, service.node.workers"
     assert checked("env", "-i", python, "-c", f"{modules}; print('all there')") == "all there\n"
     refused = subprocess.run(
         [onrecord, "dev"], capture_output=True, text=True, check=False, cwd=tmp_path, env={}

@@ -10,10 +10,10 @@ import pytest
 from websockets.exceptions import InvalidHandshake
 
 from tests.deploy.stack import Stack, stack
-from tests.socketio.test_python import Python
-from tests.whole.client import Client, client
-from tests.whole.processes import token
-from tests.whole.test_faults import Address, Person, judge
+from tests.integration.cluster.test_faults import Address, Person, judge
+from tests.integration.socketio.test_python_client import Python
+from tests.support.clients.native import Client, client
+from tests.support.processes.processes import token
 
 pytestmark = [pytest.mark.needs("haproxy", "openssl"), pytest.mark.timeout(240)]
 
@@ -100,7 +100,7 @@ async def cut_one_after_the_other(people: list[Customer]) -> None:
             person.connection.cut()
 
 
-async def test_nodes_restart_one_after_the_other_under_load_and_nobody_loses_a_message(place: Path) -> None:
+async def test_rolling_restart_under_load_loses_no_message(place: Path) -> None:
     async with stack(place) as running:
         server = Address(native(running))
         people = [Customer(f"user-{number}", server, 10**6, pace=0.08) for number in range(8)]

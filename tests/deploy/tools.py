@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.whole.processes import ROOT
+from tests.support.processes.processes import ROOT
 
 LOCK = Path(__file__).with_name("tools.lock")
 HOME = ROOT / ".cache" / "deploy-tools"

@@ -4,11 +4,11 @@ import json
 from typing import Any
 
 from service.errors import every_error
-from service.protocol import schemas
 from service.protocol.acks import ack_of
-from service.protocol.close import Close
+from service.protocol.close_codes import Close
 from service.protocol.commands import COMMANDS, Connect
-from service.protocol.examples import ack_example, command_examples, error_frame, example
+from service.protocol.contract import schemas
+from service.protocol.contract.examples import ack_example, command_examples, error_frame, example
 
 CLOSED: dict[Close, tuple[str, str]] = {
     Close.SHUTTING_DOWN: ("the node is stopped", "shutting down"),

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from service.cli.arguments import parser
-from service.metrics.catalogue import CATALOGUE
-from service.settings import BY_VARIABLE
-from tests.whole.processes import ROOT
+from service.config.settings import BY_VARIABLE
+from service.observability.catalogue import CATALOGUE
+from tests.support.processes.processes import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "docker-compose.yml", *sorted((ROOT / "docs").glob("*.md"))]
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from service.config.settings import BY_VARIABLE
 from service.errors import every_error
-from service.protocol.close import Close
+from service.gateway.http.endpoint import Read, parameter_names
+from service.gateway.http.openapi import EVERY_READ
+from service.protocol.close_codes import Close
 from service.protocol.commands import COMMANDS
 from service.protocol.events import Outgoing
-from service.settings import BY_VARIABLE
-from service.wire.endpoint import Read, parameter_names
-from service.wire.openapi import EVERY_READ
-from tests.databases import Database, database
 from tests.drill.faults import FAULTS
 from tests.drill.faulty import BUGS
 from tests.drill.rules import RULES
-from tests.whole.processes import ROOT, environment, running
+from tests.support.processes.processes import ROOT, environment, running
+from tests.support.servers.databases import Database, database
 
 __all__ = ["database"]
 
@@ -68,7 +68,7 @@ def test_every_document_is_linked_and_no_link_is_broken() -> None:
 
 
 @pytest.mark.parametrize("name", [*FAULTS, *RULES, *BUGS])
-def test_every_fault_rule_and_bug_of_the_drill_is_documented_as_it_says_of_itself(name: str) -> None:
+def test_every_drill_fault_rule_and_bug_is_documented(name: str) -> None:
     fault, rule, bug = FAULTS.get(name), RULES.get(name), BUGS.get(name)
     meaning = (fault and fault.meaning) or (rule and rule.__doc__) or (bug and bug.meaning) or ""
     sentence = " ".join(meaning.strip().split("\n\n")[0].split())

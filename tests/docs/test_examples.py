@@ -6,12 +6,12 @@ import re
 import pytest
 
 from service.errors import every_error
-from service.protocol.close import Close
+from service.gateway.http.documents import asyncapi_yaml, openapi_yaml
+from service.protocol.close_codes import Close
 from service.protocol.native import decode, decode_connect, parse
-from service.wire.documents import asyncapi_yaml, openapi_yaml
-from tests.contract import faults
 from tests.docs.examples import CLOSED, page
-from tests.whole.processes import ROOT
+from tests.support.contract import faults
+from tests.support.processes.processes import ROOT
 
 DOCS = ROOT / "docs"
 PAGE = (DOCS / "examples.md").read_text()

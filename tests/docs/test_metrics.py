@@ -7,8 +7,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from service.metrics.catalogue import CATALOGUE
-from tests.whole.processes import ROOT
+from service.observability.catalogue import CATALOGUE
+from tests.support.processes.processes import ROOT
 
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 ALERTS = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
@@ -43,7 +43,7 @@ def test_no_metric_is_documented_that_is_not_there() -> None:
     assert set(re.findall(r"^\| `(onrecord_[a-z_]+)` \|", OPERATIONS, re.MULTILINE)) == set(CATALOGUE)
 
 
-def test_every_alert_asks_for_metrics_that_are_there_and_says_what_is_wrong() -> None:
+def test_every_alert_uses_known_metrics_and_describes_the_problem() -> None:
     rules = [rule for group in ALERTS["groups"] for rule in group["rules"]]
     assert len({rule["alert"] for rule in rules}) == len(rules)
     for rule in rules:

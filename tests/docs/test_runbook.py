@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
-from service.protocol.close import Close
+from service.protocol.close_codes import Close
 from tests.docs.log_events import log_events
-from tests.whole.processes import ROOT
+from tests.support.processes.processes import ROOT
 
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text().partition("## When something is wrong")[2]
 ALERTS = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())

@@ -14,12 +14,12 @@ from typing import Any
 
 from service import embedded
 from service.cli import stoppable
-from tests.drill import history as histories
 from tests.drill.checker import Finding, judge
 from tests.drill.drill import BROKEN, Plan, run
+from tests.drill.evidence import history as histories
+from tests.drill.evidence.history import Delivery, History, Operation
 from tests.drill.faults import FAULTS
 from tests.drill.faulty import BUGS
-from tests.drill.history import Delivery, History, Operation
 
 SHOWN = 5
 """Findings of one rule that a line shows; the rest are counted, and all are in the kept history."""

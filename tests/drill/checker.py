@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from tests.drill.evidence import Evidence
-from tests.drill.history import Record
+from tests.drill.evidence.evidence import Evidence
+from tests.drill.evidence.history import Record
 from tests.drill.rules import RULES
 
 

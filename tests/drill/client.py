@@ -13,7 +13,7 @@ from uuid import UUID
 
 from tests.drill.cluster import Node
 from tests.drill.connection import Connection, Lost, opened
-from tests.drill.history import Delivery, History, Op, Operation
+from tests.drill.evidence.history import Delivery, History, Op, Operation
 
 TYPES = {"send": "message:send", "join": "room:join", "leave": "room:leave"}
 AT_ONCE = 8

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from service.config.settings import BY_VARIABLE
 from service.embedded import Servers
 from service.embedded.daemon import free_port
-from service.settings import BY_VARIABLE
-from tests.databases import Database, fresh_database
 from tests.drill.reaper import Reaper
-from tests.proxies import Proxy, proxied
-from tests.whole import processes
+from tests.support.processes import processes
+from tests.support.servers.databases import Database, fresh_database
+from tests.support.servers.proxies import Proxy, proxied
 
 if TYPE_CHECKING:
-    from tests.whole.processes import Process
+    from tests.support.processes.processes import Process
 
 BUS_KEY = "dGhlIGtleSBvZiB0aGUgZHJpbGwncyBvd24gYnVzLi4="
 STARTS = 30.0

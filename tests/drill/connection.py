@@ -15,8 +15,8 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
-from tests.drill.history import Closed, Delivery, Head, History, Operation, Said, Snapshot
-from tests.whole.processes import token
+from tests.drill.evidence.history import Closed, Delivery, Head, History, Operation, Said, Snapshot
+from tests.support.processes.processes import token
 
 OPENS = 5.0
 """Seconds until a node that does not let a client in is given up."""

@@ -14,10 +14,10 @@ from typing import Any
 
 from service.embedded import Servers
 from tests.drill.cluster import Cluster, Node, cluster
+from tests.drill.evidence.history import Fault as Broken
+from tests.drill.evidence.history import History, Silence
 from tests.drill.faults import Fault
 from tests.drill.faulty import Bug
-from tests.drill.history import Fault as Broken
-from tests.drill.history import History, Silence
 from tests.drill.load import ROOMS, Load, Probe
 from tests.drill.log import read_log
 

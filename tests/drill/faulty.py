@@ -15,10 +15,10 @@ from service.chat.submit import Chat
 from service.cli import main
 from service.domain import room
 from service.domain.events import MessagePosted
-from service.live.feed import Feed
-from service.live.tail import Tail
-from service.log import batch as batches
-from service.log.append import Appender
+from service.eventstore import entries as batches
+from service.eventstore.appender import Appender
+from service.realtime.log_tailer import LogTailer
+from service.realtime.room_feed import RoomFeed
 
 if TYPE_CHECKING:
     from tests.drill.cluster import Cluster
@@ -54,7 +54,7 @@ def ack_before_commit() -> None:
             await transaction.start()
             rows = await connection.fetch(batches.APPEND, *batches.arguments(entries, self._known_head))
             for (entry, future), placed in zip(
-                batch, batches.read_batch(entries, rows, self._mapper).placed, strict=True
+                batch, batches.read_batch(entries, rows, self._serializer).placed, strict=True
             ):
                 if entry.events and isinstance(entry.events[0], MessagePosted):
                     future.set_result(placed)
@@ -71,11 +71,11 @@ def ack_before_commit() -> None:
 def deliver_before_commit() -> None:
     """Listeners are sent what is about to be committed."""
 
-    async def commit(self: Appender, entries: list[batches.Entry]) -> list[Any]:
+    async def commit(self: Appender, entries: list[batches.AppendRequest]) -> list[Any]:
         connection = await self._connected()
         async with connection.transaction():
             rows = await connection.fetch(batches.APPEND, *batches.arguments(entries, self._known_head))
-            self._placed(batches.read_batch(entries, rows, self._mapper))
+            self._placed(batches.read_batch(entries, rows, self._serializer))
         return rows
 
     Appender._commit = commit  # type: ignore[method-assign] # the bug
@@ -94,22 +94,22 @@ def refs_ignored() -> None:
 def no_tail() -> None:
     """Nobody reads the log's tail: what the bus loses before a silence is never heard."""
 
-    async def run(_self: Tail) -> None:
+    async def run(_self: LogTailer) -> None:
         await asyncio.Event().wait()
 
-    Tail.run = run  # type: ignore[assignment, method-assign] # the bug
+    LogTailer.run = run  # type: ignore[assignment, method-assign] # the bug
 
 
 def numbers_before_commit() -> None:
     """Numbers come from a sequence, outside the lock, and readers go by the last number they saw."""
 
-    def accept(self: Feed, events: Any) -> list[Any]:
+    def accept(self: RoomFeed, events: Any) -> list[Any]:
         following = sorted((one for one in events if one.seq > self.head), key=lambda one: one.seq)
         for one in following:
             self.state = room.evolve(self.state, one)
         return following
 
-    Feed.accept = accept  # type: ignore[method-assign] # the bug
+    RoomFeed.accept = accept  # type: ignore[method-assign] # the bug
 
 
 async def number_by_sequences(cluster: "Cluster") -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from tests.drill.client import Client, Order
 from tests.drill.cluster import Cluster, Node
 from tests.drill.connection import Connection, Lost
-from tests.drill.history import History
+from tests.drill.evidence.history import History
 
 ROOMS = ("hot-0", "hot-1", "hot-2")
 PEOPLE = 8

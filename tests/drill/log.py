@@ -3,21 +3,21 @@
 import asyncpg
 import msgspec
 
-from service.audit.replay import replay
+from service.audit.history.replay import replay
+from service.config.parsers import key
+from service.encryption.keyring import KeyRing
 from service.errors import RoomNotFound
-from service.log.keys import KeyRing
-from service.log.mapper import Mapper
-from service.log.read import LogReader
-from service.values import key
-from tests.databases import Database
-from tests.drill.history import Logged
-from tests.whole.processes import KEY_ENCRYPTION_KEY
+from service.eventstore.reader import LogReader
+from service.eventstore.serializer import EventSerializer
+from tests.drill.evidence.history import Logged
+from tests.support.processes.processes import KEY_ENCRYPTION_KEY
+from tests.support.servers.databases import Database
 
 
 async def read_log(database: Database, rooms: list[str]) -> dict[str, list[Logged]]:
     """Return the events of those rooms that exist."""
     async with asyncpg.create_pool(database.app_url, min_size=1, max_size=1) as pool:
-        reader = LogReader(pool, Mapper(KeyRing(key(KEY_ENCRYPTION_KEY))))
+        reader = LogReader(pool, EventSerializer(KeyRing(key(KEY_ENCRYPTION_KEY))))
         return {room: events for room in rooms if (events := await _events(reader, room))}
 
 

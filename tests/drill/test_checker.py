@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.drill.checker import judge
-from tests.drill.history import (
+from tests.drill.evidence.history import (
     Closed,
     Delivery,
     Head,

@@ -5,7 +5,7 @@ The rule of the rules: pure, and no rule relies on another having found nothing.
 
 from collections.abc import Callable, Iterator
 
-from tests.drill.evidence import Evidence
+from tests.drill.evidence.evidence import Evidence
 from tests.drill.rules import answers, log, pages, streams
 
 Rule = Callable[[Evidence], Iterator[str]]

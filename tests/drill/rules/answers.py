@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from tests.drill.evidence import Command, Evidence
-from tests.drill.history import Operation
+from tests.drill.evidence.evidence import Command, Evidence
+from tests.drill.evidence.history import Operation
 
 _NEVER = float("inf")
 

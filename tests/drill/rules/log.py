@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
-from tests.drill.evidence import Evidence
-from tests.drill.history import Logged
+from tests.drill.evidence.evidence import Evidence
+from tests.drill.evidence.history import Logged
 
 
 def numbered(evidence: Evidence) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from tests.drill.evidence import Evidence, Subscription
-from tests.drill.history import Operation, Said
+from tests.drill.evidence.evidence import Evidence, Subscription
+from tests.drill.evidence.history import Operation, Said
 
 
 def whole(evidence: Evidence) -> Iterator[str]:

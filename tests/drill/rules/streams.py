@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from itertools import groupby
 
-from tests.drill.evidence import Evidence, Subscription, last_silence
-from tests.drill.history import Delivery, Silence
+from tests.drill.evidence.evidence import Evidence, Subscription, last_silence
+from tests.drill.evidence.history import Delivery, Silence
 
 TYPES = {
     "message:new": "MessagePosted",

@@ -1,0 +1,1 @@
+"""Measurements beside the benchmark, each a program: `python bench/experiments/NAME.py`."""

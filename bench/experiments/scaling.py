@@ -1,0 +1,114 @@
+"""How cost grows: with connections, with the members of a room, and with posts; in figures and in drawings.
+
+    .venv/bin/python bench/experiments/scaling.py
+
+One node on this machine, each point with a database, a node and a projector of its own. The figures go to
+`bench/results/scaling.json`, the drawings to `docs/scaling/`; what follows from them stands in `docs/scaling.md`.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+
+from bench.candidates import ONRECORD
+from bench.measure import machine
+from bench.report import charts
+from bench.report.svg import Line
+from bench.server_run import ServerRun, server_run
+from bench.world.fixtures import Shape
+from service import embedded
+
+SECONDS = 6.0
+DELIVERIES = 20_000
+"""A second, where something else is varied: about a third of what one node can do."""
+
+Point = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points that differ in `what`; each shape is visited once, with every one of its rates."""
+
+    name: str
+    what: str
+    visits: tuple[tuple[Shape, tuple[float, ...]], ...]
+
+
+def rate_of(shape: Shape) -> float:
+    """Return the posts a second that make `DELIVERIES`."""
+    return DELIVERIES * shape.rooms / shape.people
+
+
+def curve(name: str, what: str, *shapes: Shape) -> Curve:
+    return Curve(name, what, tuple((shape, (rate_of(shape),)) for shape in shapes))
+
+
+CURVES = (
+    curve(
+        "connections",
+        "connections",
+        *(Shape(count, count // 100) for count in (1_000, 2_500, 5_000, 10_000)),
+    ),
+    curve("members", "members of a room", *(Shape(10_000, rooms) for rooms in (1_000, 100, 10, 1))),
+    Curve("posts", "posts a second", ((Shape(1_000, 100), (250.0, 500.0, 1_000.0, 2_000.0, 3_000.0)),)),
+)
+
+
+def main() -> None:
+    about = machine.described("python bench/experiments/scaling.py")
+    points: list[Point] = []
+    with embedded.throwaway() as servers:
+        for one in CURVES:
+            for shape, rates in one.visits:
+                with server_run(ONRECORD, servers, shape, min(10, shape.people // shape.rooms)) as visit:
+                    for point in measured(one, shape, visit, rates):
+                        points.append(point)
+                        print(json.dumps(point), flush=True)
+    charts.keep("scaling", about, points)
+    draw(points)
+
+
+def measured(one: Curve, shape: Shape, visit: ServerRun, rates: tuple[float, ...]) -> Iterator[Point]:
+    """Yield what each rate costs."""
+    for rate in rates:
+        visit.settle()
+        stretch = visit.post(rate, SECONDS)
+        figures, deliveries = stretch.figures, max(1, stretch.figures["deliveries"])
+        yield {
+            "curve": one.name,
+            "connections": shape.people,
+            "members of a room": shape.people // shape.rooms,
+            "posts a second": round(figures["posts"] / figures["seconds"], 1),
+            "deliveries a second": round(deliveries / figures["seconds"]),
+            "KiB per connection": round(visit.kib_per_connection, 2),
+            **{
+                f"{part}, us per delivery": round(cpu / deliveries * 1e6, 2)
+                for part, cpu in stretch.cpu.items()
+            },
+            "p50 ms": figures["delivery_p50_ms"],
+            "p99 ms": figures["delivery_p99_ms"],
+            "ack p50 ms": figures["ack_p50_ms"],
+            "ack p99 ms": figures["ack_p99_ms"],
+            "lost": figures["lost"],
+        }
+
+
+def draw(points: list[Point]) -> None:
+    """Draw what was measured."""
+    for one in CURVES:
+        of_it = [point for point in points if point["curve"] == one.name]
+        for file, title, names in (
+            ("cpu", "CPU of the node, microseconds per delivery", ("server, us per delivery",)),
+            ("latency", "milliseconds", ("p50 ms", "p99 ms", "ack p99 ms")),
+        ):
+            lines = [Line(name, [(point[one.what], point[name]) for point in of_it]) for name in names]
+            charts.draw(f"{one.name}-{file}", one.what, title, lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Results: rounds and rows, tables, figures and drawings."""

@@ -1,0 +1,168 @@
+"""Running the migrations: to the newest version, as the owner of the database (`ONRECORD_MIGRATE_DATABASE_URL`)."""
+
+import logging
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import sqlalchemy
+from alembic import command, op
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import migrations
+
+MIGRATIONS = Path(migrations.__file__).parent
+
+
+ROLES = ("onrecord_node", "onrecord_projector", "onrecord_sealer")
+
+
+class ForeignObjects(Exception):
+    """The schema of the log holds objects of a role that may not create there; the message is a sentence."""
+
+
+def migrate(owner_url: str, application_url: str, projector_url: str = "") -> list[str]:
+    """Bring the schema to its newest version; return the versions applied, oldest first.
+
+    The login of `application_url` becomes a member of `onrecord_node`. The login of `projector_url` becomes a member of
+    `onrecord_projector` and `onrecord_sealer`; it is the same login where the address is empty.
+
+    Raises:
+        sqlalchemy.exc.OperationalError: the database cannot be reached.
+        ForeignObjects: a role that is neither the owner nor a superuser has objects in the schema `public`.
+    """
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    engine = sqlalchemy.create_engine(_sqlalchemy_url(owner_url), poolclass=sqlalchemy.NullPool)
+    try:
+        with engine.connect() as connection:
+            # Two migrations at once would race for the first table.
+            connection.exec_driver_sql("SELECT pg_catalog.pg_advisory_lock(7236110)")
+            _close_public(connection)
+            connection.commit()
+            _refuse_foreign_objects(connection)
+            connection.exec_driver_sql(_REOPEN)
+            connection.exec_driver_sql("SET search_path = public")
+            before = MigrationContext.configure(connection).get_current_revision()
+            command.upgrade(_config(connection), "head")
+            after = MigrationContext.configure(connection).get_current_revision()
+            _grant_roles(connection, application_url, projector_url or application_url)
+            connection.commit()
+    finally:
+        engine.dispose()
+    return _between(before, after)
+
+
+def run_sql(name: str) -> None:
+    """Run a file of plain SQL statements inside a migration."""
+    # By the driver's own cursor: SQLAlchemy would take `:name` and `%` in the file for parameters.
+    cursor = op.get_bind().connection.cursor()
+    cursor.execute((MIGRATIONS / "sql" / name).read_text(encoding="utf-8"))
+    cursor.close()
+
+
+def _config(connection: sqlalchemy.Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _close_public(connection: sqlalchemy.Connection) -> None:
+    """Take away the right to create in `public`, and resolve names in `pg_catalog` alone until it is searched."""
+    connection.exec_driver_sql("SET search_path = pg_catalog")
+    present = connection.exec_driver_sql(_PRESENT, (list(ROLES),)).scalars()
+    strangers = ", ".join(["PUBLIC", *(f'"{role}"' for role in present)])
+    connection.exec_driver_sql(f"REVOKE CREATE ON SCHEMA public FROM {strangers}")
+
+
+def _refuse_foreign_objects(connection: sqlalchemy.Connection) -> None:
+    """Look for functions and operators that could run with the rights of the owner that migrates.
+
+    Raises:
+        ForeignObjects: there is one.
+    """
+    if found := list(connection.exec_driver_sql(_FOREIGN).scalars()):
+        message = (
+            f"The schema public holds {', '.join(found)}. Only the owner may create there, and a migration could "
+            "call it with the owner's rights. Find out how it came there, drop it, and migrate again."
+        )
+        raise ForeignObjects(message)
+
+
+def _grant_roles(connection: sqlalchemy.Connection, application_url: str, projector_url: str) -> None:
+    connection.execute(sqlalchemy.text(f"GRANT SELECT ON alembic_version TO {', '.join(ROLES)}"))
+    node, worker = urlsplit(application_url).username, urlsplit(projector_url).username
+    _grant(connection, node, ["onrecord_node"])
+    _grant(connection, worker, ["onrecord_projector", "onrecord_sealer"])
+    if node != worker:
+        _revoke(connection, node, ["onrecord_projector", "onrecord_sealer"])
+
+
+def _grant(connection: sqlalchemy.Connection, login: str | None, roles: list[str]) -> None:
+    owner = connection.execute(sqlalchemy.text("SELECT current_user")).scalar_one()
+    if login and login != owner:
+        quoted = connection.dialect.identifier_preparer.quote(login)
+        connection.execute(sqlalchemy.text(f"GRANT {', '.join(roles)} TO {quoted}"))
+
+
+def _revoke(connection: sqlalchemy.Connection, login: str | None, roles: list[str]) -> None:
+    """Take roles from a login that had both jobs before the projector had a login of its own.
+
+    A membership that a role out of reach has granted stays; `onrecord doctor` reports it.
+    """
+    rows = connection.execute(sqlalchemy.text(_MEMBERSHIPS), {"login": login, "roles": roles}).all()
+    for role, member, grantor in rows:
+        connection.exec_driver_sql(f"REVOKE {role} FROM {member} GRANTED BY {grantor}")
+
+
+def _between(before: str | None, after: str | None) -> list[str]:
+    if after is None or before == after:
+        return []
+    script = ScriptDirectory(str(MIGRATIONS))
+    found = [revision.revision for revision in script.iterate_revisions(after, before or "base")]
+    return found[::-1]
+
+
+def _sqlalchemy_url(url: str) -> str:
+    return "postgresql+psycopg://" + url.split("://", 1)[1]
+
+
+_PRESENT = "SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)"
+
+
+_MEMBERSHIPS = """
+    SELECT DISTINCT CAST(m.roleid AS regrole), CAST(m.member AS regrole), CAST(m.grantor AS regrole)
+    FROM pg_auth_members m JOIN pg_roles login ON login.oid = m.member JOIN pg_roles role ON role.oid = m.roleid
+    WHERE login.rolname = :login AND role.rolname = ANY (:roles) AND pg_has_role(m.grantor, 'USAGE')
+"""
+
+
+# Migrations 0002 to 0018 make the read models in `public`, as the projector; 0019 takes the right away again before the
+# transaction ends.
+_REOPEN = """
+    DO $$ BEGIN
+        IF to_regrole('onrecord_projector') IS NOT NULL AND to_regnamespace('read_models') IS NULL THEN
+            GRANT CREATE ON SCHEMA public TO onrecord_projector;
+        END IF;
+    END $$
+"""
+
+
+# The owner, superusers and the role of the definer functions create in `public`; the read models stood there before
+# migration 0019, and a relation runs nothing by itself.
+_FOREIGN = """
+    SELECT described.what || ' of ' || described.owner::regrole
+    FROM (
+        SELECT 'function ' || oid::regprocedure AS what, proowner AS owner FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace
+        UNION ALL
+        SELECT 'operator ' || oid::regoperator, oprowner FROM pg_operator WHERE oprnamespace = 'public'::regnamespace
+        UNION ALL
+        SELECT 'type ' || oid::regtype, typowner FROM pg_type
+        WHERE typnamespace = 'public'::regnamespace AND typtype IN ('b', 'd', 'e', 'r') AND typelem = 0
+    ) described JOIN pg_roles r ON r.oid = described.owner
+    WHERE NOT r.rolsuper AND r.rolname NOT IN (CURRENT_USER, 'onrecord_definer')
+        AND r.oid NOT IN (SELECT relowner FROM pg_class WHERE oid = to_regclass('public.stored_events'))
+    ORDER BY 1
+"""

@@ -1,0 +1,140 @@
+"""A read model built anew beside the one that serves, compared with it, and put in its place in one transaction.
+
+For two reasons. A *new version* of a projection has a table that is not there yet: it is made, filled from the log as
+any other, and once it is level with the table that the public views show, the views are repointed. A table that is
+*wrong*, since somebody wrote to it by hand, is filled `again` where a row in `notification_tracking` asks for it, and
+what differs is replaced.
+
+The rule: readers see the old rows or the new ones, whole, and the table that serves is followed until it is replaced.
+What was built survives a restart: the table beside has a position of its own, under its own name.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from projections.engine.compare import Difference, compare
+from projections.engine.projection import SCHEMA, Projection, relation
+
+if TYPE_CHECKING:
+    import asyncpg
+
+log = logging.getLogger("onrecord.project")
+
+
+def again(projection: Projection) -> str:
+    """Return the name under which a projection's table is filled anew."""
+    return f"{projection.table}_again"
+
+
+async def wanted_again(
+    connection: "asyncpg.Connection[Any]", projections: Sequence[Projection]
+) -> list[Projection]:
+    """Return the projections whose table is asked for anew."""
+    names = {again(projection): projection for projection in projections}
+    rows = await connection.fetch(_TRACKED, list(names))
+    return [names[row["application_name"]] for row in rows]
+
+
+async def begin(connection: "asyncpg.Connection[Any]", projection: Projection, table: str) -> str | None:
+    """Make `table` where it is not there yet; return the table that serves until that one is level with it.
+
+    None where `table` serves itself, or where a newer version serves.
+    """
+    if table == again(projection):
+        await _create(connection, _LIKE.format(table=relation(table), live=projection.relation), table)
+        return projection.table
+    live, version = await _shown(connection, projection)
+    if live is None or version >= projection.version:
+        return None
+    if projection.create:
+        await _create(connection, projection.create.format(table=relation(table)), table)
+        await connection.execute(_TRACK, table)
+    return live
+
+
+async def finish(
+    connection: "asyncpg.Connection[Any]", projection: Projection, table: str, live: str
+) -> bool:
+    """Put `table` in the place of `live`, unless `live` has moved on meanwhile."""
+    async with connection.transaction():
+        # Whoever follows the log into either waits here, and goes on from the same position.
+        rows = await connection.fetch(_LOCK, [table, live])
+        if len({row["notification_id"] for row in rows}) > 1:
+            return False
+        fresh, shown = relation(table), relation(live)
+        columns = await connection.fetch(_SHARED, fresh, shown)
+        found = await compare(connection, projection.key, shown, fresh, [row["attname"] for row in columns])
+        if table == again(projection):
+            await _replace_differing(connection, projection, table)
+        else:
+            await connection.execute(projection.views.format(table=fresh))
+    _say(projection, table, live, found)
+    return True
+
+
+async def _replace_differing(
+    connection: "asyncpg.Connection[Any]", projection: Projection, table: str
+) -> None:
+    live, fresh, key = projection.relation, relation(table), ", ".join(projection.key)
+    same = " AND ".join(f"live.{name} = differing.{name}" for name in projection.key)
+    await connection.execute(f"DELETE FROM {live} live USING differing WHERE {same}")  # noqa: S608 - names of our own
+    await connection.execute(
+        f"INSERT INTO {live} SELECT fresh.* FROM {fresh} fresh JOIN differing USING ({key})"  # noqa: S608 - likewise
+    )
+    await connection.execute(f"DROP TABLE {fresh}")
+    await connection.execute("DELETE FROM notification_tracking WHERE application_name = $1", table)
+
+
+async def _create(connection: "asyncpg.Connection[Any]", statements: str, table: str) -> None:
+    async with connection.transaction():
+        if await connection.fetchval("SELECT to_regclass($1)", relation(table)):
+            return
+        # The projector's role owns what it makes, whichever login it has today.
+        await connection.execute("SET LOCAL ROLE onrecord_projector")
+        await connection.execute(statements)
+        await connection.execute(f"GRANT SELECT ON {relation(table)} TO onrecord_node")
+
+
+async def _shown(connection: "asyncpg.Connection[Any]", projection: Projection) -> tuple[str | None, int]:
+    rows = await connection.fetch(_SHOWN, SCHEMA, projection.name, f"^{projection.name}_v[0-9]+$")
+    versions = {int(row["relname"].rpartition("_v")[2]): str(row["relname"]) for row in rows}
+    newest = max(versions, default=0)
+    return versions.get(newest), newest
+
+
+def _say(projection: Projection, table: str, live: str, found: Difference) -> None:
+    log.info(
+        "projection_switched",
+        extra={
+            "projection": projection.name,
+            "table": table,
+            "instead_of": live,
+            "rows": found["rows"],
+            "missing": found["missing"],
+            "extra": found["extra"],
+            "changed": found["changed"],
+        },
+    )
+
+
+_TRACKED = "SELECT application_name FROM notification_tracking WHERE application_name = ANY ($1::text[])"
+_TRACK = "INSERT INTO notification_tracking (application_name, notification_id) VALUES ($1, 0) ON CONFLICT DO NOTHING"
+_LOCK = """
+    SELECT notification_id FROM notification_tracking WHERE application_name = ANY ($1::text[])
+    ORDER BY application_name FOR UPDATE
+"""
+_LIKE = "CREATE TABLE {table} (LIKE {live} INCLUDING ALL)"
+_SHOWN = """
+    SELECT DISTINCT c.relname
+    FROM pg_rewrite r
+        JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+        JOIN pg_class c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
+    WHERE r.ev_class = to_regclass($1 || '.' || $2) AND c.relkind = 'r' AND c.relname ~ $3
+"""
+_SHARED = """
+    SELECT attname FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
+    INTERSECT
+    SELECT attname FROM pg_attribute WHERE attrelid = to_regclass($2) AND attnum > 0 AND NOT attisdropped
+    ORDER BY attname
+"""

@@ -1,0 +1,246 @@
+"""Following the log: each projection's rows and its position move together, in one transaction per span.
+
+One runner per projection leads, by a session advisory lock on the very connection that it writes over, so a leader
+whose connection is gone can neither write nor keep others out. The rule that nothing is counted twice does not rest on
+that: a position is moved by compare-and-set before the rows are touched, and whoever finds it moved already rolls back.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from projections.engine import rebuild
+from projections.engine.log_window import ENDLESS, Changed, LogWindow, events, next_window, tracked
+from projections.engine.projection import Projection, relation
+from service.domain.events import Recorded
+from service.eventstore.serializer import EventSerializer, UnknownTopic
+from service.observability.histogram import Histogram
+from service.runtime.database_retry import hard_timeout, is_transient
+
+if TYPE_CHECKING:
+    import asyncpg
+
+LULL = 0.08
+"""Seconds between two looks at the log. Queries read its tail themselves, so haste would only cost transactions: at
+1,000 posts a second these took Postgres a third and the projector half more at 20 ms."""
+DEADLINE = 30.0
+"""Seconds after which a step is given up, with its connection."""
+LONG = 600.0
+"""The same for what looks at a whole table: putting it in the place of another, taking somebody's words out of it."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
+"""Seconds until the next try after one failure, and after many."""
+OUTAGE_PAUSE = 1.0
+"""The longest while the database is away, which is nobody's fault here and may be over at any moment."""
+
+Connect = Callable[[], Awaitable[Any]]
+
+Watch = Callable[[str, float, Sequence[Recorded]], None]
+"""Is told what a projection, by name, has applied, and when by the loop's clock that began."""
+
+log = logging.getLogger("onrecord.project")
+
+
+class Overtaken(Exception):
+    """Somebody else has moved the position meanwhile."""
+
+
+class Runner:
+    """Keeps one projection's table level with the log, or fills one that takes its place (`table`, see `rebuild`).
+
+    `connect` opens an asyncpg connection, `interval` is the seconds between looks at the log without any news.
+    `changed` tells a topic that was damaged from one of a newer version (`projections.engine.log_window`).
+
+    For metrics: `position` and `head` as last seen (0 before), `leading`, `stopped`, the topic that ended it, if any,
+    `applied` events, `batches` (seconds of each) and `failures`.
+    """
+
+    def __init__(
+        self,
+        connect: Connect,
+        serializer: EventSerializer,
+        projection: Projection,
+        interval: float,
+        table: str | None = None,
+        watch: Watch | None = None,
+        changed: Changed | None = None,
+    ) -> None:
+        self.projection = projection
+        self._name = table or projection.table
+        self._live: str | None = None
+        self.position = 0
+        self.head = 0
+        self.leading = False
+        self.stopped: str | None = None
+        self.applied = 0
+        self.batches = Histogram()
+        self.failures = 0
+        self._connect = connect
+        self._watch = watch
+        self._changed = changed
+        self._serializer = serializer
+        self._interval = interval
+        self._pause = FIRST_PAUSE
+        self._wake = asyncio.Event()
+        self._waiting = False
+
+    @property
+    def behind(self) -> int:
+        """How many positions of log the table lacked when last looked at."""
+        return max(0, self.head - self.position)
+
+    def wake(self) -> None:
+        """Look at the log soon, since something was appended."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Follow the log until cancelled, or until it holds an event that only a newer version understands.
+
+        Somebody who fills a table that is wrong is done when its rows are in place.
+        """
+        while True:
+            try:
+                return await self._serve()
+            except UnknownTopic as unknown:
+                self.stopped = str(unknown)
+                log.error(  # noqa: TRY400 - what happened is known; a traceback would hide it
+                    "projection_stopped",
+                    extra={
+                        "projection": self._name,
+                        "position": self.position,
+                        "topic": self.stopped,
+                        "advice": "the log holds an event of a newer version: upgrade the projector",
+                    },
+                )
+                return None
+            except Exception as error:  # noqa: BLE001 - it is said whole
+                self._complain(error)
+            await asyncio.sleep(self._pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
+            longest = OUTAGE_PAUSE if self._waiting else LONGEST_PAUSE
+            self._pause = min(self._pause * 2, longest)
+
+    def _complain(self, error: Exception) -> None:
+        """Say what is wrong: of an outage one line, until it is over."""
+        self.failures += 1
+        if not is_transient(error):
+            self._waiting = False
+            log.error(
+                "projection_failed",
+                extra={"projection": self._name, "position": self.position},
+                exc_info=error,
+            )
+        elif not self._waiting:
+            self._waiting = True
+            log.warning(
+                "projection_waits",
+                extra={"projection": self._name, "position": self.position, "problem": error},
+            )
+
+    async def _serve(self) -> None:
+        connection = await self._connect()
+        try:
+            await self._lead(connection)
+            while True:
+                self._wake.clear()
+                while await self._advance(connection):
+                    pass
+                if self._live is not None and await self._take_place(connection, self._live):
+                    if self._name != self.projection.table:
+                        return
+                    continue
+                await self._rest()
+        finally:
+            self.leading = False
+            connection.terminate()  # an ordered goodbye could wait for ever; the server rolls back by itself
+
+    async def _lead(self, connection: "asyncpg.Connection[Any]") -> None:
+        """Wait to be the leader. By asking now and then: a query that waits would keep vacuum from its work."""
+        while True:
+            with hard_timeout(connection, DEADLINE):
+                await connection.execute(_SESSION)
+                self.leading = await connection.fetchval(_TRY_TO_LEAD, self._name)
+                if self.leading:
+                    self._live = await rebuild.begin(connection, self.projection, self._name)
+                self.position = await tracked(connection, self._name)
+                self.head = await connection.fetchval(_HEAD)
+                if self.leading:
+                    connection.add_termination_listener(lambda _connection: self.wake())
+                    log.info("projection_leads", extra={"projection": self._name, "position": self.position})
+                    return
+            await asyncio.sleep(self._interval)
+
+    async def _advance(self, connection: "asyncpg.Connection[Any]") -> bool:
+        """Take the next span of the log in one transaction; return whether there is more to take."""
+        began = asyncio.get_running_loop().time()
+        taken: Sequence[Recorded] = ()
+        with hard_timeout(connection, DEADLINE) as allow:
+            try:
+                async with connection.transaction():
+                    # What takes another's place never overtakes it, so that the two can be compared.
+                    last = ENDLESS if self._live is None else await tracked(connection, self._live)
+                    span = await next_window(
+                        connection, self.projection.followed, self.position, last, self._changed
+                    )
+                    if span.upto > span.after:
+                        taken = await self._take(connection, span, allow)
+            except Overtaken:
+                log.warning(
+                    "projection_overtaken", extra={"projection": self._name, "position": self.position}
+                )
+                self.position = await tracked(connection, self._name)
+                return True
+        self.position, self.head = span.upto, span.head
+        if taken:
+            self.applied += len(taken)
+            if self._watch is not None:
+                self._watch(self.projection.name, began, taken)
+            self.batches.observe(asyncio.get_running_loop().time() - began)
+        self._pause = FIRST_PAUSE
+        if self._waiting:
+            self._waiting = False
+            log.warning("projection_goes_on", extra={"projection": self._name, "position": self.position})
+        return span.upto < min(span.head, last)
+
+    async def _take_place(self, connection: "asyncpg.Connection[Any]", live: str) -> bool:
+        with hard_timeout(connection, LONG):
+            done = await rebuild.finish(connection, self.projection, self._name, live)
+        if done:
+            self._live = None
+        return done
+
+    async def _take(
+        self, connection: "asyncpg.Connection[Any]", span: LogWindow, allow: Callable[[float], None]
+    ) -> Sequence[Recorded]:
+        """Apply a span; return its events."""
+        # First the position: it locks the row, so a rival waits here, and then finds that it lost.
+        moved = await connection.execute(_MOVE, self._name, span.after, span.upto)
+        if moved != "UPDATE 1":
+            raise Overtaken
+        batch = await events(connection, self._serializer, self.projection.followed, span)
+        if batch:
+            if any(recorded.event.TOPIC not in self.projection.topics for recorded in batch):
+                allow(LONG)  # words are taken out of the table, which may be large
+            await self.projection.take(connection, relation(self._name), batch)
+            await self._serializer.evict_destroyed(batch, connection)
+        return batch
+
+    async def _rest(self) -> None:
+        await asyncio.sleep(LULL)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._interval):
+                await self._wake.wait()
+
+
+# Rows and position are lost together, if at all, and then made again from the log: no commit has to wait for the disk.
+# A plan made while a table was small would be kept when it is large.
+# And a leader that is gone must not keep the lock: the server looks whether it still has its client, busy or idle.
+_SESSION = """
+    SET synchronous_commit = off; SET plan_cache_mode = force_custom_plan;
+    SET client_connection_check_interval = '1s';
+    SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3
+"""
+_TRY_TO_LEAD = "SELECT pg_try_advisory_lock(7236111, hashtext($1))"
+_HEAD = "SELECT coalesce(max(notification_id), 0) FROM stored_events"
+_MOVE = "UPDATE notification_tracking SET notification_id = $3 WHERE application_name = $1 AND notification_id = $2"

@@ -1,0 +1,126 @@
+"""The read models as of the log's head: what they have, and the log's tail on top of it.
+
+A projection is a few milliseconds behind the log, or minutes where it had to restart; a query shows neither. It runs
+in one repeatable-read snapshot, in which positions, rows and log are of the same moment; as positions rise in commit
+order, whatever the rows lack is what stands after their position.
+
+The rule: a query reads each table together with that table's own position, never another's.
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from databases import Database
+from databases.core import Connection
+
+from projections.engine.projection import Projection
+from service.domain.events import EVENTS, Recorded
+from service.domain.streams import stream_id
+from service.errors import ProjectionBehind
+from service.eventstore.serializer import ROW, ROWS, EventSerializer
+
+MAX_BEHIND = 2_000
+"""Positions of log that a query may lay over a table; it refuses to read more than that each time it is asked."""
+
+Row = Mapping[str, Any]
+
+
+class Snapshot:
+    """One moment: `head` is the log's last position, `positions` how far each table had come by then."""
+
+    def __init__(
+        self, connection: Connection, serializer: EventSerializer, head: int, positions: dict[str, int]
+    ) -> None:
+        self.head = head
+        self.positions = positions
+        self._connection = connection
+        self._serializer = serializer
+
+    async def fetch(self, query: str, **values: object) -> list[Row]:
+        """Return what `query` finds in this moment."""
+        found = await self._connection.fetch_all(query, values)
+        # The driver's own rows: what `databases` wraps around them makes every look into a row several times slower.
+        return [row._mapping for row in found]  # noqa: SLF001 - public in its interface, whatever the name
+
+    async def tail(self, where: str, **values: object) -> list[Row]:
+        """Return stored events, by position, that some table lacks and of which `where` holds.
+
+        In `where`, a constant, `e` is the event and `tail` are all that some table lacks.
+        """
+        after = min(self.positions.values())
+        if after >= self.head:
+            return []
+        query = _TAIL + f"WHERE {where} ORDER BY e.notification_id"
+        return await self.fetch(query, after=after, most=MAX_BEHIND, **values)
+
+    async def facts(
+        self, projection: Projection, stream: str, subjects: list[str], until: int
+    ) -> list[Recorded]:
+        """Return a projection's events of a stream about some subjects up to the seq `until`, by seq."""
+        if not subjects:
+            return []
+        rows = await self.fetch(_FACTS, stream=stream_id(stream), subjects=subjects, until=until)
+        return [one for one in map(self._serializer.read, rows) if projection.applies(one)]
+
+    def lacking(
+        self, tail: list[Row], projection: Projection, *, sealed: Collection[str] = ()
+    ) -> list[Recorded]:
+        """Return those of the rows of `tail` that a projection is made of and has not had yet.
+
+        The words in events of the topics `sealed` are not opened and read as None, which is much the cheaper.
+        """
+        position = self.positions[projection.table]
+        read = (
+            self._serializer.read({**row, "wrapped": None} if row["topic"] in sealed else row)
+            for row in tail
+            if row["notification_id"] > position
+            and (row["topic"] in projection.topics or row["topic"] not in EVENTS)
+        )
+        return [recorded for recorded in read if projection.applies(recorded)]
+
+
+@asynccontextmanager
+async def snapshot(
+    database: Database, serializer: EventSerializer, *projections: Projection
+) -> AsyncIterator[Snapshot]:
+    """Give the moment that a query over the tables of `projections` is about.
+
+    Raises:
+        ProjectionBehind: a table is more than `MAX_BEHIND` positions behind the log.
+    """
+    # The transaction is asyncpg's own: one of `databases` that breaks never gives its connection back to the pool.
+    async with (
+        database.connection() as connection,
+        connection.raw_connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        rows = await connection.fetch_all(
+            _POSITIONS, {"tables": [projection.table for projection in projections]}
+        )
+        if any(row["position"] is None for row in rows):
+            raise ProjectionBehind(behind=rows[0]["head"])  # a version that the projector has not begun yet
+        now = Snapshot(
+            connection, serializer, rows[0]["head"], {row["name"]: row["position"] for row in rows}
+        )
+        behind = now.head - min(now.positions.values())
+        if behind > MAX_BEHIND:
+            raise ProjectionBehind(behind=behind)
+        yield now
+
+
+_POSITIONS = """
+    SELECT wanted.name, t.notification_id AS position,
+        (SELECT coalesce(max(notification_id), 0) FROM stored_events) AS head
+    FROM unnest(CAST(:tables AS text[])) AS wanted (name)
+        LEFT JOIN notification_tracking t ON t.application_name = wanted.name
+"""
+_FACTS = f"""{ROWS}
+    WHERE e.originator_id = :stream AND e.subject = ANY (CAST(:subjects AS text[])) AND e.originator_version <= :until
+    ORDER BY e.originator_version
+"""
+# The limit keeps the planner from any other way to the tail than the index on the position.
+_TAIL = f"""
+    WITH tail AS MATERIALIZED (
+        SELECT * FROM readable_events WHERE notification_id > :after ORDER BY notification_id LIMIT :most)
+    SELECT {ROW} FROM tail e LEFT JOIN open_keys k USING (key_id)
+"""  # noqa: S608 - constants

@@ -1,0 +1,63 @@
+"""Erasing a person: their keys are destroyed, and nobody reads a word of theirs again.
+
+All of it is one transaction of the database (`erase_person`, migrations/sql/0020_privacy.sql): the keys go and
+`PersonErased` is on the record, or neither. Whatever else has to forget follows from the record: nodes by their tail
+reader (`service.gateway.notices.accounts`), read models by the projector (`Projection.forget`). So there is nothing to
+resume.
+
+The rule: no stored byte of the log changes.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from service.audit.privacy.existence import require_person
+from service.audit.privacy.legal_holds import in_words
+from service.domain.events import PersonErased, Recorded
+from service.domain.streams import person_stream, stream_id
+from service.errors import UnderLegalHold
+from service.eventstore.serializer import ROWS, EventSerializer
+from service.runtime.database_retry import retry_read
+
+
+class Erasure(msgspec.Struct, frozen=True):
+    """A person is erased since `at` (UTC), at `position` of the log; `keys` of theirs were destroyed just now."""
+
+    person: str
+    position: int
+    at: datetime
+    keys: int
+
+
+async def erase(database: Any, person: str, *, ground: str, by: str, deadline: float) -> Erasure:
+    """Erase a person for good, or find that they are; `database` is a pool or a connection.
+
+    Raises:
+        PersonUnknown: nobody of that id was ever here.
+        UnderLegalHold: a hold is on them, or on a room that they were ever in.
+        Unavailable: the database cannot be reached; they may be erased, and asking again is safe.
+    """
+    await require_person(database, person, deadline)
+    row = await retry_read(lambda: database.fetchrow(_ERASE, person, by, ground), deadline)
+    if row["held"] is not None:
+        raise UnderLegalHold(what=f"{person} cannot be erased", held=in_words(row["held"]))
+    return Erasure(person, row["position"], row["at"], row["keys_gone"])
+
+
+async def erasures(database: Any, serializer: EventSerializer, deadline: float) -> list[Recorded]:
+    """Return every `PersonErased` on the record, by position.
+
+    Raises:
+        Unavailable: the database cannot be reached.
+    """
+    people = await retry_read(lambda: database.fetch(_PEOPLE), deadline)
+    streams = [stream_id(person_stream(row["person"])) for row in people]
+    rows = await retry_read(lambda: database.fetch(_ERASURES, streams, PersonErased.TOPIC), deadline)
+    return [serializer.read(row) for row in rows]
+
+
+_ERASE = "SELECT * FROM erase_person($1, $2, $3)"
+_PEOPLE = "SELECT person FROM person_keys WHERE scope = '' AND wrapped IS NULL"
+_ERASURES = f"{ROWS} WHERE e.originator_id = ANY ($1::uuid[]) AND e.topic = $2 ORDER BY e.notification_id"

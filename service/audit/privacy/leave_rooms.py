@@ -1,0 +1,57 @@
+"""Taking somebody who is erased out of their rooms, so that no room is left to an owner who cannot come back.
+
+Decided by the rules of leaving, so whoever is next owns the room; recorded by whoever erases. Nobody leaves a direct
+room. The rule: it comes after the erasure, when nothing lets them join again; done twice, there is nothing left to do.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from service.domain import room as rooms_domain
+from service.domain.commands import LeaveRoom
+from service.domain.streams import room_stream
+from service.errors import Overloaded, Refusal
+from service.eventstore.entries import AppendRequest, append_one
+from service.eventstore.reader import LogReader
+from service.eventstore.serializer import EventSerializer
+
+TRIES = 8
+"""How often a leaving is decided again where the room changed meanwhile."""
+
+
+async def leave_rooms(
+    database: Any, serializer: EventSerializer, person: str, rooms: Iterable[str], *, by: str, deadline: float
+) -> list[str]:
+    """Let a person leave rooms; return those that they have left just now.
+
+    Raises:
+        Overloaded: a room changes all the time; asking again is safe, as it is in any case.
+        Unavailable: the database cannot be reached.
+    """
+    reader = LogReader(database, serializer, deadline)
+    return [room for room in rooms if await _leave(database, reader, serializer, person, room, by)]
+
+
+async def _leave(
+    database: Any, reader: LogReader, serializer: EventSerializer, person: str, room: str, by: str
+) -> bool:
+    command, stream = LeaveRoom(room=room), room_stream(room)
+    for _ in range(TRIES):
+        state = await reader.room(room)
+        try:
+            events = rooms_domain.decide(state, command, person, datetime.now(UTC))
+        except Refusal:
+            return False
+        if not events:
+            return False
+        entry = AppendRequest(
+            stream=stream, user=by, ref=f"~leave:{uuid4()}", fingerprint=b"", decided_on=state.head,
+            guard=rooms_domain.guard(state, command, person), events=tuple(events),
+            stored=tuple(serializer.to_stored(event, stream, None) for event in events),
+        )  # fmt: skip
+        placed = await append_one(database, entry, serializer)
+        if placed.outcome != "stale":
+            return placed.outcome == "appended"  # not so for administrators who have erased themselves
+    raise Overloaded

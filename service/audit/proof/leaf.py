@@ -1,0 +1,111 @@
+"""A stored event as a leaf of the tree: one canonical run of bytes. All pure, and frozen by known answers.
+
+    u8 1 | i64 position | text stream | i64 seq | text topic | text subject | i64 recorded_at | text by | sha256(state)
+
+Numbers are big-endian, `recorded_at` counts microseconds since 1970 (UTC), a text is a u32 length and so many bytes of
+UTF-8. Every field is of fixed size or says its size, so no two events have the same bytes. The two columns that are not
+in it, `originator_id` and `key_id`, follow from `stream` and `state` (`derived`).
+
+The rule: it covers stored bytes only. Whether the words in them can still be read changes nothing.
+"""
+
+import struct
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from service.domain.streams import stream_id
+from service.encryption.keyring import is_sealed
+
+VERSION = 1
+
+COLUMNS = """
+    notification_id AS position, stream, originator_version AS seq, topic, subject,
+    timestamptz_send(recorded_at) AS at, recorded_by AS by
+"""
+"""What `of_row` reads, of `stored_events`; a time as its stored bytes, so that whatever stands there can be read."""
+
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_POSTGRES_EPOCH = 946_684_800_000_000
+"""Microseconds from 1970 to 2000, from which PostgreSQL counts."""
+
+_HEAD = struct.Struct(">BqI")
+_NUMBER_AND_LENGTH = struct.Struct(">qI")
+_LENGTH = struct.Struct(">I")
+
+
+class Leaf(NamedTuple):
+    """What a leaf says. `at` is in microseconds since 1970, `state` the SHA-256 of the stored bytes."""
+
+    position: int
+    stream: str
+    seq: int
+    topic: str
+    subject: str
+    at: int
+    by: str
+    state: bytes
+
+
+def encode(leaf: Leaf) -> bytes:
+    """Return the canonical bytes.
+
+    Raises:
+        struct.error: a number does not fit into 64 bits.
+    """
+    stream, topic = leaf.stream.encode(), leaf.topic.encode()
+    subject, by = leaf.subject.encode(), leaf.by.encode()
+    return b"".join((
+        _HEAD.pack(VERSION, leaf.position, len(stream)), stream,
+        _NUMBER_AND_LENGTH.pack(leaf.seq, len(topic)), topic,
+        _LENGTH.pack(len(subject)), subject,
+        _NUMBER_AND_LENGTH.pack(leaf.at, len(by)), by,
+        leaf.state,
+    ))  # fmt: skip
+
+
+def of_row(row: Mapping[str, Any], state: bytes) -> Leaf:
+    """Return the leaf of a row with `COLUMNS`, whose state's SHA-256 is `state`."""
+    at = microseconds(row["at"])
+    return Leaf(
+        row["position"], row["stream"], row["seq"], row["topic"], row["subject"], at, row["by"], state
+    )
+
+
+def microseconds(at: bytes) -> int:
+    """Return a time of `COLUMNS` as a leaf has it."""
+    return int.from_bytes(at, "big", signed=True) + _POSTGRES_EPOCH
+
+
+def derived(row: Mapping[str, Any]) -> bool:
+    """Return whether `originator_id` and `key_id` of a row are what its stream and state say."""
+    if row["originator_id"] != stream_id(row["stream"]):
+        return False
+    try:
+        return keys_in(row["state"]) == ({row["key_id"]} - {None})
+    except (msgspec.DecodeError, ValueError):
+        return False
+
+
+def keys_in(state: bytes) -> set[UUID]:
+    """Return the keys that the personal fields of an event are sealed with (`service.encryption.keyring`).
+
+    Raises:
+        msgspec.DecodeError, ValueError: this is no event.
+    """
+    fields = msgspec.json.decode(state, type=dict[str, Any])
+    return {UUID(value["k"]) for value in fields.values() if is_sealed(value)}
+
+
+def moment(at: int) -> datetime:
+    """Return a leaf's time."""
+    return _BEGINNING + timedelta(microseconds=at)
+
+
+def digest(state: bytes) -> bytes:
+    """Return what a leaf keeps of an event's stored bytes."""
+    return sha256(state).digest()

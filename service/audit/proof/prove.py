@@ -1,0 +1,90 @@
+"""Proofs for somebody who has nothing else: that an event is in the record, and that the record was only added to."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from service.audit.proof import leaf, proof_record, tree_store
+from service.audit.proof.merkle import consistency, inclusion
+from service.audit.proof.signing_keys import SealKey
+from service.domain.streams import room_stream, stream_id
+from service.errors import MessageNotFound, RoomNotFound
+from service.eventstore.serializer import EventSerializer
+
+if TYPE_CHECKING:
+    import asyncpg
+
+FORMAT = "onrecord-proof/1"
+EXTENSION = "onrecord-extension/1"
+
+
+async def prove(
+    connection: "asyncpg.Connection[Any]",
+    keys: Sequence[SealKey],
+    serializer: EventSerializer,
+    room: str,
+    seq: int,
+    *,
+    reveal: bool,
+) -> dict[str, Any]:
+    """Return the proof of the event numbered `seq` in a room, as JSON; `reveal` adds what it says.
+
+    Raises:
+        RoomNotFound, MessageNotFound: there is no such room, or no such event in it.
+        NotSealed: it is not sealed yet.
+        NoteInvalid: the newest checkpoint was changed.
+    """
+    stream = stream_id(room_stream(room))
+    row = await connection.fetchrow(_EVENT, stream, seq)
+    if row is None:
+        there = await connection.fetchval(
+            "SELECT EXISTS (SELECT FROM stored_events WHERE originator_id = $1)", stream
+        )
+        raise MessageNotFound(room=room, message=seq) if there else RoomNotFound(room=room)
+    index = (await tree_store.Places(connection).of(row["position"])).number
+    newest = await tree_store.newest(connection, keys)
+    if newest is None or newest.checkpoint.size <= index:
+        raise tree_store.NotSealed(f"The event at position {row['position']} is not sealed yet.")
+    path = await tree_store.path(connection, inclusion(index, newest.checkpoint.size))
+    of = leaf.of_row(row, leaf.digest(row["stored"]))
+    return {
+        "format": FORMAT,
+        "event": proof_record.shown(of, index, path, row["stored"], serializer.revealed(row))
+        if reveal
+        else proof_record.redacted(of, index, path),
+        "checkpoint": newest.note,
+        "keys": public(keys),
+    }
+
+
+async def extension(
+    connection: "asyncpg.Connection[Any]", keys: Sequence[SealKey], older: str
+) -> dict[str, Any]:
+    """Return the proof that the record of the newest checkpoint begins with that of an older one, as JSON.
+
+    Raises:
+        NotSealed: the record ends before the older checkpoint, or nothing is sealed.
+        NoteInvalid: one of the two is not of this log, or was changed.
+    """
+    old, newest = tree_store.read(older, keys).checkpoint, await tree_store.newest(connection, keys)
+    if newest is None or newest.checkpoint.size < old.size:
+        size = newest.checkpoint.size if newest else 0
+        raise tree_store.NotSealed(f"The record ends after {size} events; the checkpoint is of {old.size}.")
+    path = await tree_store.path(connection, consistency(old.size, newest.checkpoint.size))
+    return {
+        "format": EXTENSION,
+        "older": older,
+        "checkpoint": newest.note,
+        "path": [step.hex() for step in path],
+        "keys": public(keys),
+    }
+
+
+def public(keys: Sequence[SealKey]) -> list[dict[str, str | None]]:
+    """Return the public halves of keys, each with what the one before says of it."""
+    return [{"vkey": str(key.verifier), "endorsement": key.endorsement} for key in keys]
+
+
+_EVENT = f"""
+    SELECT {leaf.COLUMNS}, key_id, wrapped, state, stored FROM readable_events LEFT JOIN open_keys USING (key_id)
+    WHERE originator_id = $1 AND originator_version = $2
+"""  # noqa: S608 - constants

@@ -1,0 +1,188 @@
+"""Sealing: follows the log like a projection, extends the tree by what was appended, and signs a checkpoint of it.
+
+One sealer leads, by a session advisory lock on the connection that it writes over. The rule that no two trees grow from
+one does not rest on that: a seal names the size that it extends, and no size is extended twice. It costs the write path
+nothing, and what it has not sealed yet is about a second's events.
+
+The rule: it signs only what extends the last signed tree, as that tree is stored. Where the two do not agree it signs
+nothing, and says so until somebody looks.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from struct import error as NumberTooLarge  # noqa: N812 - what it says
+from typing import TYPE_CHECKING, Any
+
+from service.audit.proof import leaf, signing_keys, tree_store
+from service.audit.proof.checkpoint import Checkpoint
+from service.audit.proof.merkle import Frontier, Node, leaf_hash
+from service.audit.proof.signed_note import NoteInvalid, SigningKey
+from service.eventstore.notifications import CHANNEL
+from service.runtime.database_retry import hard_timeout
+
+if TYPE_CHECKING:
+    import asyncpg
+
+MOST = 2_000
+"""Events in one seal."""
+
+LULL = 0.5
+"""Seconds between two seals while events trickle in: half of what may be unsealed, so that seals stay few."""
+
+DEADLINE = 30.0
+"""Seconds after which a step is given up, with its connection."""
+
+BROKEN_PAUSE = 30.0
+"""Seconds until a tree that is not what was signed is looked at again."""
+
+Connect = Callable[[], Awaitable[Any]]
+
+log = logging.getLogger("onrecord.seal")
+
+
+class SealsBroken(Exception):
+    """The stored tree is not the one that was signed last, or the log holds a row that cannot be sealed."""
+
+
+class Sealer:
+    """Keeps the tree level with the log.
+
+    `connect` opens an asyncpg connection, `interval` is the seconds between looks at the
+    log without any news. For metrics: `size`, the events sealed so far, `leading`, and `level_at`, when by the
+    loop's clock all that was there was sealed.
+    """
+
+    def __init__(self, connect: Connect, key_encryption_key: bytes, interval: float) -> None:
+        self.size = 0
+        self.level_at: float | None = None
+        self.leading = False
+        self._connect = connect
+        self._key_encryption_key = key_encryption_key
+        self._interval = interval
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Seal until cancelled, or until something fails; to be run again then."""
+        connection = await self._connect()
+        try:
+            await self._lead(connection)
+            with hard_timeout(connection, DEADLINE):
+                await connection.add_listener(CHANNEL, self._on_news)
+            connection.add_termination_listener(self._on_news)
+            await self._follow(connection)
+        except (SealsBroken, NoteInvalid, signing_keys.SealKeyInvalid, tree_store.NotSealed) as problem:
+            advice = "nothing is signed any more: run `onrecord audit verify`"
+            log.error("seals_broken", extra={"problem": str(problem), "advice": advice})  # noqa: TRY400 - no fault of the code
+            await asyncio.sleep(BROKEN_PAUSE)
+        finally:
+            self.leading = False
+            connection.terminate()  # an ordered goodbye could wait for ever; the server rolls back by itself
+
+    async def _lead(self, connection: "asyncpg.Connection[Any]") -> None:
+        """Wait to be the leader, by asking now and then: a query that waits would keep vacuum from its work."""
+        with hard_timeout(connection, DEADLINE):
+            await connection.execute(_SESSION)
+        while True:
+            with hard_timeout(connection, DEADLINE):
+                self.leading = await connection.fetchval(_TRY_TO_LEAD)
+            if self.leading:
+                return
+            await asyncio.sleep(self._interval)
+
+    async def _follow(self, connection: "asyncpg.Connection[Any]") -> None:
+        with hard_timeout(connection, DEADLINE):
+            edge, position = await self._resume(connection)
+        log.info("sealer_leads", extra={"size": edge.size, "position": position})
+        while True:
+            self._wake.clear()
+            more = True
+            while more:
+                with hard_timeout(connection, DEADLINE):
+                    upto = await self._seal(connection, edge, position)
+                more = edge.size - self.size >= MOST
+                position, self.size = upto, edge.size
+            self.level_at = asyncio.get_running_loop().time()
+            await asyncio.sleep(LULL)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await self._wake.wait()
+
+    async def _resume(self, connection: "asyncpg.Connection[Any]") -> tuple[Frontier, int]:
+        """Return the tree that was signed last and the last position in it."""
+        await signing_keys.create(connection, self._key_encryption_key)
+        last = await tree_store.newest(
+            connection, await signing_keys.load(connection, self._key_encryption_key)
+        )
+        checkpoint = last.checkpoint if last else None
+        edge = await tree_store.frontier(connection, checkpoint.size if checkpoint else 0)
+        if checkpoint and edge.root() != checkpoint.root:
+            raise SealsBroken(f"the stored tree of {edge.size} events is not the one that was signed")
+        self.size = edge.size
+        return edge, checkpoint.position if checkpoint else 0
+
+    async def _seal(self, connection: "asyncpg.Connection[Any]", edge: Frontier, after: int) -> int:
+        """Seal the next events after a position, in one transaction; return the last position sealed.
+
+        Where it fails `edge` is ahead of what is stored, and of no more use.
+        """
+        # The digest is made over there, so that however long the events are, few bytes travel.
+        rows = await connection.fetch(_NEXT, after, MOST)
+        if not rows:
+            return after
+        first = edge.size
+        hashes = [_hash(row) for row in rows]
+        nodes = edge.extend(hashes)
+        positions = [row["position"] for row in rows]
+        async with connection.transaction():
+            # Read each time: a key may have been rotated meanwhile.
+            signer = (await signing_keys.load(connection, self._key_encryption_key))[-1].signer
+            note = _checkpoint(signer, edge, positions[-1])
+            await connection.execute(_INSERT_SEAL, edge.size, first, positions, b"".join(hashes), note)
+            await _insert_nodes(connection, nodes)
+        return int(positions[-1])
+
+    def _on_news(self, *_about: object) -> None:
+        self._wake.set()
+
+
+def _hash(row: Any) -> bytes:
+    """Return the leaf hash of a row.
+
+    Raises:
+        SealsBroken: no leaf holds such a time, so `chat_append` has not made the row.
+    """
+    try:
+        return leaf_hash(leaf.encode(leaf.of_row(row, row["digest"])))
+    except NumberTooLarge as problem:
+        words = f"the event at position {row['position']} has a time that no clock shows"
+        raise SealsBroken(words) from problem
+
+
+def _checkpoint(signer: SigningKey, edge: Frontier, position: int) -> str:
+    checkpoint = Checkpoint(signer.verifier.name, edge.size, edge.root(), position)
+    return signer.sign(str(checkpoint))
+
+
+async def _insert_nodes(connection: "asyncpg.Connection[Any]", nodes: list[Node]) -> None:
+    if nodes:
+        levels, numbers, hashes = (list(column) for column in zip(*nodes, strict=True))
+        await connection.execute(_INSERT_NODES, levels, numbers, hashes)
+
+
+# A plan made while a table was small would be kept when it is large. And a leader that is gone must not keep the lock:
+# the server looks whether it still has its client, busy or idle.
+_SESSION = """
+    SET plan_cache_mode = force_custom_plan; SET client_connection_check_interval = '1s';
+    SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3
+"""
+_TRY_TO_LEAD = "SELECT pg_try_advisory_lock(7236112)"
+_NEXT = f"""
+    SELECT {leaf.COLUMNS}, sha256(state) AS digest FROM stored_events
+    WHERE notification_id > $1 ORDER BY notification_id LIMIT $2
+"""  # noqa: S608 - constants
+_INSERT_SEAL = "INSERT INTO seals (size, first, positions, hashes, checkpoint) VALUES ($1, $2, $3, $4, $5)"
+_INSERT_NODES = """
+    INSERT INTO seal_nodes (level, number, hash) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])
+"""

@@ -1,0 +1,187 @@
+"""The whole log against its seals: every stored event hashed again, the tree built again, every signature checked.
+
+Nothing in the database is believed but what a key of this installation has signed, and an older checkpoint that was
+kept elsewhere (`against`) is not in the database at all. The log is read once, in one snapshot and in constant memory.
+
+Seals say that nothing was changed since, not that it came in by the right way: the owner of the tables can put an event
+at the end of the log before it is sealed. So positions, times and the numbers of every stream are checked over all of
+the log, sealed or not (`service.audit.proof.order`).
+
+The rule: the answer to the first thing that is wrong is its position. What comes after it is not looked at.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from struct import error as NumberTooLarge  # noqa: N812 - what it says
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from service.audit.proof import leaf, signing_keys
+from service.audit.proof.checkpoint import Checkpoint
+from service.audit.proof.merkle import Frontier, Node, leaf_hash
+from service.audit.proof.order import Order, OutOfOrder, bounds, check_streams
+from service.audit.proof.signed_note import NoteInvalid, VerifierKey, open_note
+from service.audit.proof.tree_store import HASH
+
+if TYPE_CHECKING:
+    import asyncpg
+    from asyncpg.cursor import Cursor
+
+CHUNK = 200
+"""Events in memory at a time."""
+
+
+class Tampered(Exception):
+    """The record is not what was sealed; `position` is the first that is wrong, the message says how."""
+
+    def __init__(self, position: int, problem: str) -> None:
+        self.position = position
+        super().__init__(problem)
+
+
+class Verified(NamedTuple):
+    """The record is what was sealed: `size` events; `unsealed` ones come after them, the first recorded at `since`."""
+
+    size: int
+    unsealed: int
+    since: datetime | None
+
+
+async def verify(
+    connection: "asyncpg.Connection[Any]", key_encryption_key: bytes, against: str | None = None
+) -> Verified:
+    """Check the whole log; `against` is the note of an older checkpoint, kept where nobody here can change it.
+
+    Raises:
+        Tampered: see there.
+    """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        beginning = await connection.fetchval("SELECT coalesce(min(notification_id), 0) FROM stored_events")
+        try:
+            keys = [key.verifier for key in await signing_keys.load(connection, key_encryption_key)]
+        except signing_keys.SealKeyInvalid as problem:
+            raise Tampered(beginning, str(problem).removesuffix(".")) from problem
+        try:
+            older = Checkpoint.parse(open_note(against, keys)) if against is not None else None
+        except NoteInvalid as problem:
+            words = f"the checkpoint kept elsewhere is not of this log: {problem}"
+            raise Tampered(beginning, words) from problem
+        order = Order(await bounds(connection))
+        check = _Check(keys, older, order, await connection.cursor(_EVENTS), await connection.cursor(_NODES))
+        try:
+            async for seal in connection.cursor(_SEALS, prefetch=4):
+                await check.seal(seal)
+            await check.end()
+            unsealed, since = await check.unsealed()
+            await check_streams(connection)
+        except OutOfOrder as problem:
+            raise Tampered(problem.position, str(problem)) from problem
+    return Verified(check.edge.size, unsealed, since)
+
+
+class _Check:
+    """The tree as it is built again, and how far in the log it has come."""
+
+    def __init__(
+        self,
+        keys: Sequence[VerifierKey],
+        older: Checkpoint | None,
+        order: Order,
+        events: "Cursor[Any]",
+        nodes: "Cursor[Any]",
+    ) -> None:
+        self.edge = Frontier()
+        self.position = 0
+        self._keys = keys
+        self._older = older
+        self._order = order
+        self._events = events
+        self._nodes = nodes
+
+    async def seal(self, seal: Any) -> None:
+        """Check what was sealed together."""
+        positions, hashes = seal["positions"], seal["hashes"]
+        first = positions[0] if positions else self.position + 1
+        if seal["first"] != self.edge.size:
+            raise Tampered(self.position + 1, f"the seal after {self.edge.size} events is missing")
+        if len(positions) != seal["size"] - seal["first"] or len(hashes) != HASH * len(positions):
+            raise Tampered(first, "the seal is not whole")
+        if any(type(position) is not int for position in positions):
+            raise Tampered(self.position + 1, "the seal names something that is no position")
+        try:
+            signed = Checkpoint.parse(open_note(seal["checkpoint"], self._keys))
+        except NoteInvalid as problem:
+            raise Tampered(first, f"its checkpoint was changed: {problem}") from problem
+        for start in range(0, len(positions), CHUNK):
+            wanted = positions[start : start + CHUNK]
+            await self._chunk(wanted, hashes[HASH * start : HASH * (start + len(wanted))])
+        if (signed.size, signed.root, signed.position) != (self.edge.size, self.edge.root(), self.position):
+            raise Tampered(first, "what was signed is another tree")
+
+    async def _chunk(self, positions: Sequence[int], hashes: bytes) -> None:
+        rows = await self._events.fetch(len(positions))
+        leaves: list[bytes] = []
+        for place, (row, position) in enumerate(zip(rows, positions, strict=False)):
+            if row["position"] < position:
+                raise Tampered(row["position"], "this event was put in after sealing")
+            if row["position"] > position:
+                raise Tampered(position, "the event here is gone")
+            hashed = _hash(row)
+            if hashed is None or hashed != hashes[HASH * place : HASH * (place + 1)]:
+                raise Tampered(position, "the event here, or its seal, was changed")
+            self._order.check(position, leaf.microseconds(row["at"]))
+            leaves.append(hashed)
+        if len(rows) < len(positions):
+            raise Tampered(positions[len(rows)], "the event here is gone, and all after it")
+        await self._extend(leaves, positions)
+
+    async def _extend(self, leaves: list[bytes], positions: Sequence[int]) -> None:
+        older, first = self._older, self.edge.size
+        cut = older.size - first if older and first < older.size <= first + len(leaves) else 0
+        nodes = self.edge.extend(leaves[:cut])
+        if older and cut and (self.edge.root(), positions[cut - 1]) != (older.root, older.position):
+            words = "the record up to here is not the one that the checkpoint kept elsewhere is of"
+            raise Tampered(positions[cut - 1], words)
+        nodes += self.edge.extend(leaves[cut:])
+        stored = await self._nodes.fetch(len(nodes)) if nodes else []
+        if [Node(*row) for row in stored] != nodes:
+            raise Tampered(positions[0], "the subtrees kept of the tree around here were changed")
+        self.position = positions[-1]
+
+    async def end(self) -> None:
+        """Check that nothing is left over."""
+        if self._older and self._older.size > self.edge.size:
+            words = (
+                f"the record ends here, after {self.edge.size} sealed events; "
+                f"the checkpoint kept elsewhere is of {self._older.size}"
+            )
+            raise Tampered(self.position + 1, words)
+        if await self._nodes.fetch(1):
+            raise Tampered(self.position, "a subtree is kept that the tree does not have")
+
+    async def unsealed(self) -> tuple[int, datetime | None]:
+        """Check the order of what comes after the seals; return how many events that is, and the time of the first."""
+        count, since = 0, None
+        while rows := await self._events.fetch(CHUNK):
+            for row in rows:
+                at = leaf.microseconds(row["at"])
+                self._order.check(row["position"], at)
+                since = since or leaf.moment(at)
+            count += len(rows)
+        return count, since
+
+
+def _hash(row: Any) -> bytes | None:
+    """Return the leaf hash of a row; None where no event of ours can look so."""
+    try:
+        encoded = leaf.encode(leaf.of_row(row, leaf.digest(row["state"])))
+    except NumberTooLarge:
+        return None
+    return leaf_hash(encoded) if leaf.derived(row) else None
+
+
+_EVENTS = f"SELECT {leaf.COLUMNS}, originator_id, key_id, state FROM stored_events ORDER BY notification_id"  # noqa: S608 - constants
+_SEALS = "SELECT size, first, positions, hashes, checkpoint FROM seals ORDER BY size"
+# Numeric, since a number that was made up could leave the range of bigint.
+_NODES = (
+    "SELECT level, number, hash FROM seal_nodes ORDER BY (number + 1::numeric) * (1::bigint << level), level"
+)

@@ -1,0 +1,153 @@
+"""Which nodes live: each holds a lease in Postgres, and whoever lets it run out is fenced by another.
+
+A node's life is an *incarnation*. It renews its lease every third of `LEASE`; any node fences incarnations whose lease
+has run out, and a node that finds itself fenced (it was stopped, or cut off) begins a new incarnation. What a fenced
+one left open others close (`service.cluster.session_reaper`), so being fenced is final.
+
+The rule: the row decides, on the database's clock. Not reaching Postgres is no reason to think oneself fenced. And only
+who has renewed in time for a whole lease judges others: after an outage of Postgres all leases have run out at once.
+"""
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+from service.errors import Unavailable
+from service.runtime.database_retry import retry_read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import asyncpg
+
+LEASE = 10.0
+"""Seconds that a lease holds after each renewal: how long a node may stand still without being fenced."""
+
+RETRY = 0.5
+"""Seconds between two tries to reach the row."""
+
+KEPT_DAYS = 7
+
+log = logging.getLogger("onrecord.leases")
+
+
+class Lease:
+    """This node's lease.
+
+    `fenced` is called when the row says that another node found it run out, `renewed` after each renewal; both with the
+    incarnation that holds from then on. For metrics: `renewed_at`, by the loop's clock, and `fencings`, of this node.
+    """
+
+    def __init__(
+        self, database: "asyncpg.Pool[Any]", node: str, *, deadline: float, seconds: float = LEASE
+    ) -> None:
+        self.node = node
+        self.incarnation = uuid4()
+        self.seconds = seconds
+        self.fenced: Callable[[], None] = lambda: None
+        self.renewed: Callable[[], None] = lambda: None
+        self._database = database
+        self._deadline = deadline
+        self._taken = asyncio.Event()
+        self.renewed_at: float | None = None
+        self.fencings = 0
+
+    async def run(self) -> None:
+        """Take the lease and renew it until cancelled."""
+        while True:
+            try:
+                await self._keep()
+            except Unavailable:
+                log.warning("lease_not_renewed", extra={"incarnation": str(self.incarnation)})
+                await asyncio.sleep(RETRY)
+            else:
+                await asyncio.sleep(self.seconds / 3)
+
+    async def taken(self) -> UUID:
+        """Return this node's incarnation once its row is there."""
+        await self._taken.wait()
+        return self.incarnation
+
+    async def judge(self) -> list[UUID]:
+        """Fence the incarnations whose lease has run out, where this node may judge; return them.
+
+        Raises:
+            Unavailable: Postgres cannot be reached.
+        """
+        rows = await self._fetch(_JUDGE, self.incarnation, timedelta(seconds=self.seconds))
+        for row in rows:
+            log.warning("node_fenced", extra={"other": row["node"], "incarnation": str(row["incarnation"])})
+        return [row["incarnation"] for row in rows]
+
+    async def end(self) -> None:
+        """Say that this incarnation is over, in order; where that cannot be said the lease runs out by itself."""
+        try:
+            await self._fetch(_END, self.incarnation)
+        except Unavailable:
+            log.warning("lease_not_ended", extra={"incarnation": str(self.incarnation)})
+
+    async def _keep(self) -> None:
+        span = timedelta(seconds=self.seconds)
+        if not self._taken.is_set():
+            await self._fetch(_TAKE, self.incarnation, self.node, span)
+            self._taken.set()
+            log.info("lease_taken", extra={"incarnation": str(self.incarnation)})
+        elif not await self._fetch(_RENEW, self.incarnation, span):
+            self._begin_anew()
+            await self._keep()
+        self.renewed_at = asyncio.get_running_loop().time()
+        self.renewed()
+
+    def _begin_anew(self) -> None:
+        log.error("fenced", extra={"incarnation": str(self.incarnation)})
+        # No await before everybody here is told: nothing may be done under the old incarnation any more.
+        self.incarnation = uuid4()
+        self.fencings += 1
+        self._taken.clear()
+        self.fenced()
+
+    async def _fetch(self, statement: str, *arguments: object) -> list[Any]:
+        """Run a statement that may be run twice."""
+        return await retry_read(lambda: self._database.fetch(statement, *arguments), self._deadline)
+
+
+async def purge(database: "asyncpg.Pool[Any]", deadline: float) -> None:
+    """Forget incarnations that have been over for `KEPT_DAYS` and left nothing open.
+
+    Raises:
+        Unavailable: the database cannot be reached within `deadline` seconds.
+    """
+    await retry_read(lambda: database.execute(_PURGE, KEPT_DAYS), deadline)
+
+
+_TAKE = """
+    INSERT INTO incarnations (incarnation, node, started_at, renewed_at, unbroken_since, expires_at)
+    SELECT $1, $2, t, t, t, t + $3::interval FROM clock_timestamp() t
+    ON CONFLICT DO NOTHING
+"""
+# Half a lease between two renewals breaks the row: others, who renew as often, may have been cut off as well.
+_RENEW = """
+    UPDATE incarnations SET
+        unbroken_since = CASE WHEN t - renewed_at > $2::interval / 2 THEN t ELSE unbroken_since END,
+        renewed_at = t, expires_at = t + $2::interval
+    FROM clock_timestamp() t
+    WHERE incarnation = $1 AND fenced_at IS NULL AND ended_at IS NULL
+    RETURNING incarnation
+"""
+_JUDGE = """
+    UPDATE incarnations other SET fenced_at = clock_timestamp(), fenced_by = $1
+    WHERE other.fenced_at IS NULL AND other.ended_at IS NULL AND other.expires_at < clock_timestamp()
+        AND EXISTS (
+            SELECT FROM incarnations mine
+            WHERE mine.incarnation = $1 AND mine.fenced_at IS NULL AND mine.ended_at IS NULL
+                AND mine.expires_at > clock_timestamp() AND mine.unbroken_since <= clock_timestamp() - $2::interval)
+    RETURNING other.incarnation, other.node
+"""
+_END = "UPDATE incarnations SET ended_at = clock_timestamp() WHERE incarnation = $1 AND fenced_at IS NULL"
+_PURGE = """
+    DELETE FROM incarnations i
+    WHERE coalesce(i.fenced_at, i.ended_at) < now() - make_interval(days => $1)
+        AND NOT EXISTS (SELECT FROM open_sessions s WHERE s.incarnation = i.incarnation)
+"""

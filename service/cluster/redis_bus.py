@@ -1,0 +1,226 @@
+"""The bus over Redis or Valkey: a `BroadcastBackend` that reconnects by itself and never makes anyone wait.
+
+Two connections, one to publish (pipelined, with a deadline) and one to hear. Either is made anew, after a pause with
+jitter, when it breaks; then everything is subscribed to again and `missed` is called. While there is no connection
+to publish on, messages are dropped at once: the other nodes read the log. See `service.cluster.bus` for the contract,
+and `docs/decisions/0005-relay.md` for why these are bare connections of redis-py.
+"""
+
+import asyncio
+import logging
+import math
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import redis
+from broadcaster._backends.base import BroadcastBackend
+from broadcaster._base import Event
+from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from service.cluster.bus import MAX_QUEUED, Inbox, Missed
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+"""Seconds before a connection is tried again: doubled each time, and between half and all of it by chance."""
+
+MAX_PIPELINED = 500
+"""Messages published in one go."""
+
+MAX_SUBSCRIBED = 1_000
+"""Channels in one SUBSCRIBE."""
+
+TROUBLE = (redis.RedisError, OSError)
+"""What redis-py raises where a call has failed. `TimeoutError` is an `OSError`."""
+
+log = logging.getLogger("onrecord.bus")
+
+
+class RedisBus(BroadcastBackend):
+    """The bus of a Redis or Valkey at `url`.
+
+    `timeout` is in seconds and bounds every call; `prefix` stands before every channel's name there.
+    """
+
+    def __init__(self, url: str, timeout: float, prefix: str, missed: Missed, size: int = MAX_QUEUED) -> None:
+        # The base class only says that it is abstract. Retries and deadlines are ours: one place decides what an
+        # outage is, and `asyncio.wait_for`, by which the library would time a write, can swallow a cancellation.
+        self._pool: Any = ConnectionPool.from_url(
+            url,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=None,
+            socket_connect_timeout=timeout,
+        )
+        self._timeout = timeout
+        self._prefix = prefix
+        self._missed = missed
+        self._inbox = Inbox(missed, size)
+        self._outbox: deque[tuple[str, bytes]] = deque(maxlen=size)
+        self._to_send = asyncio.Event()
+        self._sending = False
+        self._unsent = 0
+        self._channels: set[str] = set()
+        self._changes: dict[str, bool] = {}
+        self._changed = asyncio.Event()
+        self._hearing: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other node takes part: who subscribes in Redis is not known here."""
+        return False
+
+    @property
+    def queued(self) -> int:
+        """How many messages wait here, to leave or to be taken."""
+        return len(self._outbox) + self._inbox.queued
+
+    @property
+    def dropped(self) -> int:
+        """How many messages found no room, or no connection."""
+        return self._unsent + self._inbox.dropped
+
+    async def connect(self) -> None:
+        """Begin; Redis may come later."""
+        self._tasks = [
+            asyncio.create_task(self._again_and_again("publish", self._publishing)),
+            asyncio.create_task(self._again_and_again("hear", self._listening)),
+        ]
+
+    async def disconnect(self) -> None:
+        """End."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def reconnect(self) -> None:
+        """Begin to hear anew, where the connection looks alive and nothing comes through it."""
+        if self._hearing is not None:
+            self._hearing.cancel()
+
+    async def subscribe(self, channel: str) -> None:
+        """Hear a channel, soon: `missed` is called when it counts."""
+        self._channels.add(channel)
+        self._change(channel, wanted=True)
+
+    async def unsubscribe(self, channel: str) -> None:
+        """Hear a channel no more."""
+        self._channels.discard(channel)
+        self._change(channel, wanted=False)
+
+    async def publish(self, channel: str, message: bytes) -> None:
+        """Send a message, soon; during an outage it is dropped, and where too many wait, the oldest."""
+        self._unsent += not self._sending or len(self._outbox) == self._outbox.maxlen
+        if self._sending:
+            self._outbox.append((channel, message))
+            self._to_send.set()
+
+    async def next_published(self) -> Event:
+        """Return the next message for this node."""
+        return await self._inbox.get()
+
+    def _change(self, channel: str, *, wanted: bool) -> None:
+        self._changes[channel] = wanted
+        self._changed.set()
+
+    async def _again_and_again(self, what: str, work: Callable[[Callable[[], None]], Any]) -> None:
+        """Do work over a connection for as long as this backend lives; `work` says when it has begun to go well."""
+        pause = FIRST_PAUSE
+
+        def well() -> None:
+            nonlocal pause
+            if pause > FIRST_PAUSE:
+                log.warning("bus_back", extra={"to": what})
+            pause = FIRST_PAUSE
+
+        while True:
+            try:
+                await work(well)
+            except TROUBLE as error:
+                if pause == FIRST_PAUSE:
+                    log.warning("bus_lost", extra={"to": what, "problem": error})
+            except Exception:
+                log.exception("bus_failed", extra={"to": what})
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        connection = self._pool.make_connection()
+        try:
+            async with asyncio.timeout(self._timeout):
+                await connection.connect()
+            yield connection
+        finally:
+            await connection.disconnect(nowait=True)
+
+    async def _publishing(self, well: Callable[[], None]) -> None:
+        async with self._connection() as connection:
+            try:
+                self._sending = True
+                well()
+                while True:
+                    await self._to_send.wait()
+                    while self._outbox:
+                        await self._publish_some(connection)
+                    self._to_send.clear()
+            finally:
+                self._sending = False
+                self._unsent += len(self._outbox)
+                self._outbox.clear()
+
+    async def _publish_some(self, connection: Any) -> None:
+        some = [self._outbox.popleft() for _ in range(min(len(self._outbox), MAX_PIPELINED))]
+        commands = (("PUBLISH", self._prefix + channel, message) for channel, message in some)
+        async with asyncio.timeout(self._timeout):
+            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            for _ in some:
+                await connection.read_response()
+
+    async def _listening(self, well: Callable[[], None]) -> None:
+        async with self._connection() as connection:
+            self._changes = dict.fromkeys(self._channels, True)
+            self._changed.set()
+            well()
+            self._hearing = asyncio.create_task(self._hear(connection))
+            tasks = [self._hearing, asyncio.create_task(self._keep_subscribed(connection))]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    if not task.cancelled():  # by `reconnect`
+                        task.result()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep_subscribed(self, connection: Any) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            changes, self._changes = self._changes, {}
+            for command, wanted in (("SUBSCRIBE", True), ("UNSUBSCRIBE", False)):
+                channels = [channel for channel, want in changes.items() if want is wanted]
+                for some in _pieces(channels, MAX_SUBSCRIBED):
+                    names = [self._prefix + channel for channel in some]
+                    async with asyncio.timeout(self._timeout):
+                        await connection.send_command(command, *names, check_health=False)
+
+    async def _hear(self, connection: Any) -> None:
+        new_connection = True
+        while True:
+            kind, channel, message = await connection.read_response(timeout=math.inf)
+            if kind == b"message":
+                self._inbox.put(channel.decode()[len(self._prefix) :], message)
+            elif kind == b"subscribe":
+                # What was published before this has passed this node by.
+                self._missed(new_connection)
+                new_connection = False
+
+
+def _pieces(channels: list[str], size: int) -> Iterable[list[str]]:
+    return (channels[start : start + size] for start in range(0, len(channels), size))

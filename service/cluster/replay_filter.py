@@ -1,0 +1,168 @@
+"""Decides which messages of the bus are taken: those that are signed, new, of this time and of this log.
+
+A receiver keeps the highest counter of each origin. Messages are looked at in the order of their arrival, before they
+are passed on by channel: one connection to Redis keeps the order in which an origin published, over all channels, so
+one counter for each origin is enough. A publisher that reconnects may overtake its own last messages; they are refused
+then, and read in the log.
+
+An origin that is not known may have been forgotten, or be older than this process. Its messages count only if they were
+sent after `_floor`: the time at which this receiver came to know the log, or the last time of a forgotten origin.
+The times are the database's, so clocks of machines do not matter. A message that was held back is refused once it is
+`MOST_OFF` old: a Redis that is taken over can delay messages by so much, and repeat none.
+
+Invariant: no message is taken twice, or by a process that began after it was sent.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Literal, cast
+
+from broadcaster._backends.base import BroadcastBackend
+from broadcaster._base import Event
+
+from service.cluster.bus import InProcessBackend
+from service.cluster.envelope import NO_EPOCH, Envelope, Message, Opened
+from service.cluster.redis_bus import RedisBus
+
+MOST_OFF = 30_000_000
+"""Microseconds between the time at which a message was sent and the time here, in either direction."""
+
+MAX_ORIGINS = 1_000
+"""Origins whose counters are kept: processes of nodes, and not rooms or users."""
+
+LOG_EVERY = 10_000_000
+"""Microseconds between two log lines for the same reason, however many messages are refused."""
+
+Refusal = Literal["forged", "version", "replayed", "untimely", "epoch"]
+REFUSALS: tuple[Refusal, ...] = ("version", "replayed", "untimely", "epoch")
+"""Why a signed message is refused."""
+
+log = logging.getLogger("onrecord.relay")
+
+
+class Screen:
+    """Opens what arrives.
+
+    `doubt_clock` is called where times differ, which may be this node's mistake. For metrics: `taken`, the messages
+    that arrived and were not accepted as this node's own, and `refused` ones by reason.
+    """
+
+    def __init__(self, envelope: Envelope, doubt_clock: Callable[[], None]) -> None:
+        self._envelope = envelope
+        self._doubt_clock = doubt_clock
+        self._since = self._floor = 0
+        self._own = 0
+        self._origins: dict[bytes, _Origin] = {}
+        self._logged: dict[Refusal, int] = {}
+        self.taken = 0
+        self.refused: Counter[Refusal] = Counter()
+
+    def open(self, channel: str, sealed: bytes) -> Opened | None:
+        """Return a message that is signed, new and of this time, None where it is refused."""
+        opened = self._envelope.open(channel, sealed)
+        if opened is None:
+            self.taken += 1
+            known = self._envelope.is_of_other_version(channel, sealed)
+            self._refuse("version" if known else "forged", channel)
+            return None
+        if self._envelope.is_own(opened) and opened.counter > self._own:
+            self._own = opened.counter
+            return opened
+        self.taken += 1
+        refusal = "replayed" if self._envelope.is_own(opened) else self._judge(opened)
+        if refusal is not None:
+            self._refuse(refusal, channel)
+            return None
+        return opened
+
+    def decode(self, channel: str, opened: Opened) -> Message | None:
+        """Return what a message says, None where it is not of the log that is served now."""
+        # Compared when it is taken: the log may have been restored while the message waited.
+        if opened.epoch == self._envelope.epoch:
+            return self._envelope.decode(opened)
+        self._refuse("epoch", channel)
+        return None
+
+    def _judge(self, opened: Opened) -> Refusal | None:
+        if self._envelope.epoch == NO_EPOCH:
+            return "epoch"  # nor is the database's time known, so nothing tells new from old
+        if self._since != self._envelope.since:
+            self._since = self._floor = self._envelope.since
+            self._origins.clear()
+        origin = self._origins.get(opened.origin)
+        if opened.sent <= self._floor if origin is None else opened.counter <= origin.counter:
+            return "replayed"
+        if abs(opened.sent - self._envelope.now()) > MOST_OFF:
+            self._doubt_clock()
+            return "untimely"
+        (origin or self._admit(opened.origin)).advance(opened)
+        return None
+
+    def _admit(self, name: bytes) -> "_Origin":
+        if len(self._origins) >= MAX_ORIGINS:
+            oldest = min(self._origins, key=lambda known: self._origins[known].sent)
+            self._floor = max(self._floor, self._origins.pop(oldest).sent)
+        origin = self._origins[name] = _Origin()
+        return origin
+
+    def _refuse(self, reason: Refusal, channel: str) -> None:
+        self.refused[reason] += 1
+        now = self._envelope.now()
+        if reason in self._logged and now - self._logged[reason] < LOG_EVERY:
+            return
+        self._logged[reason] = now
+        if reason == "forged":
+            log.warning("bus_message_ignored", extra={"channel": channel})
+        else:
+            log.warning("bus_message_refused", extra={"channel": channel, "reason": reason})
+
+
+class _Origin:
+    """The newest that is known of an origin: its counter, and the latest time at which it sent."""
+
+    __slots__ = ("counter", "sent")
+
+    def __init__(self) -> None:
+        self.counter = self.sent = 0
+
+    def advance(self, opened: Opened) -> None:
+        self.counter = opened.counter
+        self.sent = max(self.sent, opened.sent)
+
+
+class Screened(BroadcastBackend):
+    """A backend of which only messages that pass a screen are heard; `Event.message` is an `Opened`."""
+
+    def __init__(self, backend: InProcessBackend | RedisBus, screen: Screen) -> None:
+        # The base class only says that it is abstract.
+        self._backend = backend
+        self._screen = screen
+
+    async def connect(self) -> None:
+        """Begin."""
+        await self._backend.connect()
+
+    async def disconnect(self) -> None:
+        """End."""
+        await self._backend.disconnect()
+
+    async def subscribe(self, channel: str) -> None:
+        """Subscribe to a channel."""
+        await self._backend.subscribe(channel)
+
+    async def unsubscribe(self, channel: str) -> None:
+        """Unsubscribe from a channel."""
+        await self._backend.unsubscribe(channel)
+
+    async def publish(self, channel: str, message: bytes) -> None:
+        """Send a sealed message."""
+        await self._backend.publish(channel, message)
+
+    async def next_published(self) -> Event:
+        """Return the next message for this node that is to be taken."""
+        while True:
+            event = await self._backend.next_published()
+            opened = self._screen.open(event.channel, cast("bytes", event.message))
+            if opened is not None:
+                return Event(event.channel, opened)  # type: ignore[arg-type] # the library says str, passes anything

@@ -1,0 +1,153 @@
+"""Closing on the record what dead nodes left open.
+
+Every node does this for all others. The work list is the rows of `open_sessions` whose incarnation is over; a row goes
+only after its session's closing is on the record, so a reaper that dies anywhere leaves the rest to the next.
+
+The rule: the record says `node_lost`, and that nobody knows what was written. It is never guessed. Several reapers, and
+a node that wakes up and closes its own sessions, have one effect: see `service.cluster.session_log`.
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
+
+from service.cluster.leases import Lease
+from service.cluster.session_log import FORGET, SessionEntries, place
+from service.domain.events import SessionClosed, SessionOpened
+from service.domain.streams import session_stream, session_subject, stream_id
+from service.encryption.keyring import KeyRing
+from service.errors import Unavailable
+from service.eventstore.appender import Appender
+from service.eventstore.serializer import EventSerializer
+from service.runtime.database_retry import retry_read
+
+if TYPE_CHECKING:
+    import asyncpg
+
+NODE_LOST = "node_lost"
+BATCH = 200
+
+log = logging.getLogger("onrecord.reaper")
+
+
+class _Orphan(msgspec.Struct):
+    """An open session of a node that is gone; `opened` is the seq of its opening, None where there is none."""
+
+    session: UUID
+    user: str
+    node: str
+    incarnation: UUID
+    opened: int | None = None
+    closed: bool = False
+
+
+class Reaper:
+    """Judges the other nodes and finishes what the dead among them left."""
+
+    def __init__(
+        self,
+        database: "asyncpg.Pool[Any]",
+        appender: Appender,
+        serializer: EventSerializer,
+        keys: KeyRing,
+        lease: Lease,
+        deadline: float,
+    ) -> None:
+        self._database = database
+        self._appender = appender
+        self._entries = SessionEntries(serializer, keys)
+        self._lease = lease
+        self._deadline = deadline
+
+    async def run(self) -> None:
+        """Judge and reap three times a lease, until cancelled."""
+        while True:
+            await asyncio.sleep(self._lease.seconds / 3)
+            try:
+                await self._lease.judge()
+                await self.reap()
+            except Unavailable:
+                log.warning("reaping_postponed")
+
+    async def reap(self) -> int:
+        """Close the open sessions of incarnations that are over; return how many.
+
+        Raises:
+            Unavailable: the log cannot be reached.
+        """
+        reaped = 0
+        while closed := await self._reap_some():
+            reaped += closed
+        return reaped
+
+    async def _reap_some(self) -> int:
+        orphans = [_Orphan(*row) for row in await self._fetch(_ORPHANS, BATCH)]
+        if not orphans:
+            return 0
+        await self._look_up(orphans)
+        await self._open([orphan for orphan in orphans if orphan.opened is None])
+        await self._close([orphan for orphan in orphans if orphan.opened is not None and not orphan.closed])
+        closed = [orphan.session for orphan in orphans if orphan.closed]
+        await self._fetch(FORGET, closed)
+        log.info("sessions_reaped", extra={"sessions": len(closed)})
+        return len(closed)
+
+    async def _look_up(self, orphans: list[_Orphan]) -> None:
+        """Fill in what the record says of each."""
+        by_subject = {session_subject(str(orphan.session)): orphan for orphan in orphans}
+        streams = [stream_id(session_stream(orphan.user)) for orphan in orphans]
+        for subject, seq, topic in await self._fetch(_FACTS, streams, list(by_subject)):
+            if topic == SessionOpened.TOPIC:
+                by_subject[subject].opened = seq
+            elif topic == SessionClosed.TOPIC:
+                by_subject[subject].closed = True
+
+    async def _open(self, orphans: list[_Orphan]) -> None:
+        """Record what the node died too early to record, with as much as is known of it."""
+        entries = [
+            self._entries.opening(
+                SessionOpened(
+                    session=str(orphan.session),
+                    node=orphan.node,
+                    incarnation=str(orphan.incarnation),
+                    address=None,
+                    client=None,
+                ),
+                orphan.user,
+                None,
+            )
+            for orphan in orphans
+        ]
+        for orphan, placed in zip(orphans, await place(self._appender, entries), strict=True):
+            orphan.opened = placed.seq if placed is not None else None
+
+    async def _close(self, orphans: list[_Orphan]) -> None:
+        entries = [
+            self._entries.closing(
+                SessionClosed(session=str(orphan.session), reason=NODE_LOST, ranges=None),
+                orphan.user,
+                orphan.opened or 0,
+            )
+            for orphan in orphans
+        ]
+        for orphan, placed in zip(orphans, await place(self._appender, entries), strict=True):
+            orphan.closed = placed is not None
+
+    async def _fetch(self, statement: str, *arguments: object) -> list[Any]:
+        return await retry_read(lambda: self._database.fetch(statement, *arguments), self._deadline)
+
+
+_ORPHANS = """
+    SELECT s.session_id, s.user_id, i.node, i.incarnation
+    FROM incarnations i JOIN open_sessions s USING (incarnation)
+    WHERE i.fenced_at IS NOT NULL OR i.ended_at IS NOT NULL
+    LIMIT $1
+"""
+_FACTS = """
+    SELECT e.subject, e.originator_version, e.topic
+    FROM unnest($1::uuid[], $2::text[]) AS wanted (id, subject)
+    JOIN stored_events e ON e.originator_id = wanted.id AND e.subject = wanted.subject COLLATE "C"
+"""

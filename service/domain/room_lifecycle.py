@@ -1,0 +1,87 @@
+"""A room as a whole: opened, renamed, given a topic, archived and reopened. All pure."""
+
+from datetime import datetime
+
+from service.domain.commands import ArchiveRoom, OpenRoom, ReopenRoom, UpdateRoom
+from service.domain.events import (
+    Event,
+    MemberJoined,
+    RoomArchived,
+    RoomOpened,
+    RoomRenamed,
+    RoomReopened,
+    RoomTopicChanged,
+)
+from service.domain.permissions import require_active, require_member, require_role, require_roles_at_all
+from service.domain.room_state import RoomState
+from service.domain.streams import direct_room, is_direct_room
+from service.errors import NotAllowed, RoomExists
+
+FEWEST_DIRECT = 2
+MOST_DIRECT = 8
+"""Members of a direct room, whoever opens it among them."""
+
+
+def open_room(state: RoomState, command: OpenRoom, by: str, _at: datetime) -> list[Event]:
+    """Open a room, unless it is there; the direct room of the same people counts as opened."""
+    everybody = list(dict.fromkeys((by, *command.members)))
+    _check_id(command, everybody)
+    if command.visibility == "direct":
+        return _open_direct(state, command, everybody)
+    if state.exists:
+        raise RoomExists(room=command.room)
+    return [
+        RoomOpened(name=command.name, visibility=command.visibility),
+        MemberJoined(user=by, role="owner"),
+        *(MemberJoined(user=user) for user in everybody[1:]),
+    ]
+
+
+def _open_direct(state: RoomState, command: OpenRoom, everybody: list[str]) -> list[Event]:
+    if not FEWEST_DIRECT <= len(everybody) <= MOST_DIRECT:
+        raise NotAllowed(problem=f"A direct room has {FEWEST_DIRECT} to {MOST_DIRECT} members.")
+    if state.visibility == "direct" and state.members.keys() == set(everybody):
+        return []
+    if state.exists:
+        raise RoomExists(room=command.room)
+    return [
+        RoomOpened(name=command.name, visibility="direct"),
+        *(MemberJoined(user=user) for user in everybody),
+    ]
+
+
+def _check_id(command: OpenRoom, everybody: list[str]) -> None:
+    """Keep the id of some people's direct room for them: nobody else may open a room there first."""
+    own = command.visibility == "direct" and command.room == direct_room(everybody)
+    if is_direct_room(command.room) and not own:
+        raise NotAllowed(problem="Ids of this form belong to direct rooms; leave roomId out.")
+
+
+def update_room(state: RoomState, command: UpdateRoom, by: str, at: datetime) -> list[Event]:
+    """Change name and topic, both or neither."""
+    require_active(state, by, at)
+    if command.name is not None:
+        require_role(state, by, "owner")
+    require_role(state, by, "moderator")
+    events: list[Event] = []
+    if command.name is not None and command.name != state.name:
+        events.append(RoomRenamed(name=command.name))
+    if command.topic is not None and command.topic != (state.topic or ""):
+        events.append(RoomTopicChanged(topic=command.topic))
+    return events
+
+
+def archive_room(state: RoomState, _command: ArchiveRoom, by: str, at: datetime) -> list[Event]:
+    """Close a room to everything but reading and leaving."""
+    require_member(state, by, at)
+    require_roles_at_all(state)
+    require_role(state, by, "owner")
+    return [] if state.archived else [RoomArchived()]
+
+
+def reopen_room(state: RoomState, _command: ReopenRoom, by: str, at: datetime) -> list[Event]:
+    """Open an archived room again."""
+    require_member(state, by, at)
+    require_roles_at_all(state)
+    require_role(state, by, "owner")
+    return [RoomReopened()] if state.archived else []

@@ -1,0 +1,74 @@
+"""Wrapping every key anew after the key encryption key has changed: a batch at a time, each for itself.
+
+The rule: a row is changed only while it is what was read, so a key that is destroyed meanwhile stays destroyed. Whoever
+is broken off begins again, and passes over what is done. It needs the owner's login: a node may not change a row.
+"""
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+
+from service.encryption.wrapping import Wrapping
+
+if TYPE_CHECKING:
+    import asyncpg
+
+BATCH = 1_000
+_FIRST = UUID(int=0)
+
+
+class Wrapped(msgspec.Struct):
+    """How many people's keys the first key encryption key wraps, an older one, and none of those that were given."""
+
+    current: int = 0
+    older: int = 0
+    unknown: int = 0
+
+
+async def count(connection: "asyncpg.Connection[Any]", wrapping: Wrapping) -> Wrapped:
+    """Return how the keys are wrapped; nothing is changed."""
+    return await _through(connection, wrapping, change=False)
+
+
+async def rewrap(connection: "asyncpg.Connection[Any]", wrapping: Wrapping) -> Wrapped:
+    """Wrap by the first key whatever an older one wraps; return how the keys were wrapped before."""
+    return await _through(connection, wrapping, change=True)
+
+
+async def _through(connection: "asyncpg.Connection[Any]", wrapping: Wrapping, *, change: bool) -> Wrapped:
+    found, after = Wrapped(), _FIRST
+    while rows := await connection.fetch(_SOME, after, BATCH):
+        outdated = [(row["key_id"], row["wrapped"]) for row in rows if _counted(row, wrapping, found)]
+        if change and outdated:
+            anew = [
+                wrapping.wrap(wrapping.unwrap(old, key_id.bytes), key_id.bytes) for key_id, old in outdated
+            ]
+            await connection.execute(_REPLACE, *map(list, zip(*outdated, strict=True)), anew)
+        after = rows[-1]["key_id"]
+    return found
+
+
+def _counted(row: Any, wrapping: Wrapping, found: Wrapped) -> bool:
+    """Count a key; return whether an older key wraps it."""
+    try:
+        current = wrapping.is_current(row["wrapped"], row["key_id"].bytes)
+    except InvalidTag:
+        found.unknown += 1
+        return False
+    if current:
+        found.current += 1
+    else:
+        found.older += 1
+    return not current
+
+
+_SOME = """
+    SELECT key_id, wrapped FROM person_keys WHERE key_id > $1 AND wrapped IS NOT NULL ORDER BY key_id LIMIT $2
+"""
+_REPLACE = """
+    UPDATE person_keys k SET wrapped = n.after
+    FROM unnest($1::uuid[], $2::bytea[], $3::bytea[]) AS n (key_id, before, after)
+    WHERE k.key_id = n.key_id AND k.wrapped = n.before
+"""

@@ -1,0 +1,212 @@
+"""Reading the log as it stood at a moment: the same events as `service.eventstore.reader`, and none that came later.
+
+A moment is a position: everything up to it, inclusive, was there. The log only ever grows, so what is read as of a
+position is the same in one statement or in a thousand; no snapshot has to be held, and a page at a time is enough.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from service.domain.events import Recorded
+from service.domain.streams import (
+    NEW_MESSAGE,
+    message_subject,
+    person_stream,
+    room_stream,
+    session_stream,
+    stream_id,
+    user_subject,
+)
+from service.eventstore.reader import DEADLINE
+from service.eventstore.serializer import ROW, ROWS, EventSerializer
+from service.runtime.database_retry import retry_read
+
+if TYPE_CHECKING:
+    import asyncpg
+
+
+class EventFilter(msgspec.Struct, frozen=True):
+    """Which events of the log: those of a topic, and those by or about a person; None means any."""
+
+    topic: str | None = None
+    person: str | None = None
+
+    @property
+    def subject(self) -> str | None:
+        """What events about the person are about."""
+        return user_subject(self.person) if self.person else None
+
+    @property
+    def streams(self) -> list[str]:
+        """The person's own streams."""
+        return [person_stream(self.person), session_stream(self.person)] if self.person else []
+
+
+class AsOfReader:
+    """Reads what was in the log by a moment. Every method raises `Unavailable` as those of `LogReader` do."""
+
+    def __init__(
+        self, database: "asyncpg.Pool[Any]", serializer: EventSerializer, deadline: float = DEADLINE
+    ) -> None:
+        self._database = database
+        self._serializer = serializer
+        self._deadline = deadline
+
+    async def now(self) -> datetime:
+        """Return the database's time."""
+        moment: datetime = await self._value("SELECT clock_timestamp()")
+        return moment
+
+    async def position(self) -> int:
+        """Return the position of the log's last event, 0 where it is empty."""
+        return int(await self._value("SELECT coalesce(max(notification_id), 0) FROM stored_events"))
+
+    async def position_at(self, time: datetime) -> int:
+        """Return a position up to which everything was recorded at `time` or before it, and nothing after it was."""
+
+        async def by_then(position: int) -> bool:
+            at = await self._value(_LAST_BEFORE, position)
+            return at is None or at <= time  # times never decrease along the log
+
+        return await _greatest(await self.position(), by_then)
+
+    async def seq_at(self, stream: str, position: int) -> int:
+        """Return the seq of a stream's last event up to a position, 0 where there was none."""
+        stream_key = stream_id(stream)
+
+        async def by_then(seq: int) -> bool:
+            return int(await self._value(_POSITION, stream_key, seq)) <= position
+
+        return await _greatest(int(await self._value(_HEAD, stream_key)), by_then)
+
+    async def event(self, stream: str, seq: int) -> Recorded | None:
+        """Return an event of a stream, None where it has no such event."""
+        return next(iter(await self._read(_EVENT, stream_id(stream), seq)), None)
+
+    async def about_room(self, room: str, seq: int) -> list[Recorded]:
+        """Return what a room's state is folded from, up to a seq: what is about the room as a whole, and its people."""
+        return await self._read(_ABOUT_ROOM, stream_id(room_stream(room)), seq)
+
+    async def posted(self, room: str, after: int, seq: int, limit: int) -> list[int]:
+        """Return the numbers of at most `limit` messages with `after` < number <= `seq`, ascending."""
+        key = stream_id(room_stream(room))
+        return [row["seq"] for row in await self._fetch(_POSTED, key, after, seq, limit)]
+
+    async def touched(self, room: str, after: int, seq: int) -> list[int]:
+        """Return the numbers of the messages that a fact with `after` < seq <= `seq` is about, ascending."""
+        rows = await self._fetch(_TOUCHED, stream_id(room_stream(room)), after, seq)
+        return sorted(int(row["subject"].removeprefix(NEW_MESSAGE)) for row in rows)
+
+    async def about_messages(self, room: str, numbers: Iterable[int], seq: int) -> list[Recorded]:
+        """Return the facts about some messages of a room up to a seq, in order."""
+        subjects = [message_subject(number) for number in numbers]
+        return await self._read(_ABOUT_MESSAGES, stream_id(room_stream(room)), subjects, seq)
+
+    async def last_of(self, streams: Sequence[str], position: int) -> list[Recorded]:
+        """Return the last event of each stream up to a position, of those that had one."""
+        return await self._read(_LAST_OF_EACH, [stream_id(stream) for stream in streams], position)
+
+    async def all_of(self, streams: Sequence[str], position: int) -> list[Recorded]:
+        """Return the events of streams up to a position, in order; for streams of a few events."""
+        return await self._read(_ALL_OF, [stream_id(stream) for stream in streams], position)
+
+    async def page(self, stream: str, after: int, position: int, limit: int) -> list[Recorded]:
+        """Return at most `limit` events of a stream after a seq and up to a position, in order."""
+        return await self._read(_PAGE, stream_id(stream), after, position, limit)
+
+    async def newest_about(
+        self, stream: str, subjects: Sequence[str], before: int | None, limit: int
+    ) -> list[Recorded]:
+        """Return the newest `limit` events of a stream about any of some subjects, before a seq, oldest first."""
+        rows = await self._read(_NEWEST_ABOUT, stream_id(stream), list(subjects), before, limit)
+        return rows[::-1]
+
+    async def stretch(self, after: int, upto: int, which: EventFilter, limit: int) -> list[Recorded]:
+        """Return the first `limit` events of the whole log with `after` < position <= `upto`, by position."""
+        streams = [stream_id(stream) for stream in which.streams]
+        return await self._read(
+            _STRETCH, after, upto, which.topic, which.person, which.subject, streams, limit
+        )
+
+    async def _read(self, query: str, *arguments: object) -> list[Recorded]:
+        return [self._serializer.read(row) for row in await self._fetch(query, *arguments)]
+
+    async def _fetch(self, query: str, *arguments: object) -> list[Any]:
+        return await retry_read(lambda: self._database.fetch(query, *arguments), self._deadline)
+
+    async def _value(self, query: str, *arguments: object) -> Any:
+        rows = await self._fetch(query, *arguments)
+        return rows[0][0] if rows else None
+
+
+async def _greatest(most: int, holds: Callable[[int], Awaitable[bool]]) -> int:
+    """Return the greatest number up to `most` that something holds for, 0 where for none; it holds for all below it."""
+    low = 0
+    while low < most:
+        middle = (low + most + 1) // 2
+        if await holds(middle):
+            low = middle
+        else:
+            most = middle - 1
+    return low
+
+
+_HEAD = "SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE originator_id = $1"
+_LAST_BEFORE = """
+    SELECT recorded_at FROM stored_events WHERE notification_id <= $1 ORDER BY notification_id DESC LIMIT 1
+"""
+# Of the next one, where somebody has taken this one away: an auditor has to be able to look at a damaged log.
+_POSITION = """
+    SELECT notification_id FROM stored_events WHERE originator_id = $1 AND originator_version >= $2
+    ORDER BY originator_version LIMIT 1
+"""
+_EVENT = f"{ROWS} WHERE e.originator_id = $1 AND e.originator_version = $2"
+_ABOUT_ROOM = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.originator_version <= $2
+        AND (e.subject = 'settings' OR (e.subject >= 'user:' AND e.subject < 'user;'))
+    ORDER BY e.originator_version
+"""
+_POSTED = """
+    SELECT originator_version AS seq FROM stored_events
+    WHERE originator_id = $1 AND originator_version > $2 AND originator_version <= $3
+        AND subject = 'message:' || originator_version
+    ORDER BY originator_version LIMIT $4
+"""
+_TOUCHED = """
+    SELECT DISTINCT subject FROM stored_events
+    WHERE originator_id = $1 AND originator_version > $2 AND originator_version <= $3
+        AND starts_with(subject, 'message:')
+"""
+_ABOUT_MESSAGES = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.subject = ANY ($2::text[]) AND e.originator_version <= $3
+    ORDER BY e.originator_version
+"""
+_LAST_OF_EACH = f"""
+    SELECT {ROW}
+    FROM unnest($1::uuid[]) AS wanted (id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM readable_events WHERE originator_id = wanted.id AND notification_id <= $2
+        ORDER BY originator_version DESC LIMIT 1) e
+    LEFT JOIN open_keys k USING (key_id)
+"""  # noqa: S608 - constants
+_PAGE = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.originator_version > $2 AND e.notification_id <= $3
+    ORDER BY e.originator_version LIMIT $4
+"""
+_NEWEST_ABOUT = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.subject = ANY ($2::text[])
+        AND e.originator_version < coalesce($3::bigint, 9223372036854775807)
+    ORDER BY e.originator_version DESC LIMIT $4
+"""
+_STRETCH = f"""{ROWS}
+    WHERE e.notification_id > $1 AND e.notification_id <= $2 AND ($3::text IS NULL OR e.topic = $3)
+        AND ($4::text IS NULL OR e.recorded_by = $4 OR e.subject = $5 OR e.originator_id = ANY ($6::uuid[]))
+    ORDER BY e.notification_id LIMIT $7
+"""
+_ALL_OF = f"""{ROWS}
+    WHERE e.originator_id = ANY ($1::uuid[]) AND e.notification_id <= $2
+    ORDER BY e.notification_id
+"""

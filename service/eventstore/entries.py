@@ -1,0 +1,168 @@
+"""What `chat_append` is given, and what it answers: entries in, what became of each out, and the events that are new.
+
+The rule: whoever appends, a node's queue or a command by itself, goes through here, and both read an answer alike.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from service.domain.events import Event, Recorded
+from service.domain.streams import NEW_MESSAGE, stream_id
+from service.eventstore.serializer import EventSerializer, Row, Stored
+
+if TYPE_CHECKING:
+    import asyncpg
+
+Outcome = Literal["appended", "nothing", "known", "conflict", "key_gone", "stale", "refused"]
+
+_ENTRY_BYTES = 300
+"""What an entry costs beside its events' bytes, roughly."""
+
+log = logging.getLogger("onrecord.append")
+
+
+class AppendRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A command as `chat_append` takes it: what was decided, and what that relied on.
+
+    `events` and `stored` go together, element by element. `record` False only looks the ref up, for a refusal.
+    """
+
+    stream: str
+    user: str
+    ref: str
+    fingerprint: bytes
+    decided_on: int
+    guard: tuple[str, ...]
+    events: tuple[Event, ...] = ()
+    stored: tuple[Stored, ...] = ()
+    record: bool = True
+
+    @property
+    def size(self) -> int:
+        """Roughly its bytes on the way to the database."""
+        return _ENTRY_BYTES + sum(len(stored.state) for stored in self.stored)
+
+
+class AppendResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an entry. `seq` is that of its last event, or what was answered when its ref was first seen.
+
+    Of a stale entry, `at` is the log's time when it was refused: a key for a day has to be the key of that day.
+    """
+
+    outcome: Outcome
+    stream: str
+    seq: int = 0
+    at: datetime | None = None
+
+
+class CommitResult(msgspec.Struct):
+    """What a commit brought: what became of each entry, and by stream what this node has not seen, in order.
+
+    `news` has the node's own events and the rows that it lacked; `written` has its own as other nodes are told them.
+    `began` is when its first try was made, by the loop's clock.
+    """
+
+    placed: list[AppendResult]
+    news: dict[str, list[Recorded]]
+    written: dict[str, list[Row]]
+    began: float = 0.0
+
+
+async def append_one(
+    connection: "asyncpg.Connection[Any]", entry: AppendRequest, serializer: EventSerializer
+) -> AppendResult:
+    """Append an entry at once, by itself: for a command, which is no node and has no queue."""
+    rows = await connection.fetch(APPEND, *arguments([entry], lambda _stream: None))
+    return read_batch([entry], rows, serializer).placed[0]
+
+
+def read_batch(entries: list[AppendRequest], rows: list[Any], serializer: EventSerializer) -> CommitResult:
+    """Return what the rows of `chat_append` say: own events from memory, missing ones decoded."""
+    placed: list[AppendResult | None] = [None] * len(entries)
+    news: dict[str, list[Recorded]] = {}
+    written: dict[str, list[Row]] = {}
+    broken: set[str] = set()
+    used = [0] * len(entries)
+    for command, outcome, seq, position, at, stream, topic, subject, by, key_id, wrapped, state in rows:
+        entry = entries[command - 1]
+        if outcome == "missing":
+            row = {
+                "stream": stream,
+                "originator_version": seq,
+                "notification_id": position,
+                "topic": topic,
+                "subject": subject,
+                "recorded_at": at,
+                "recorded_by": by,
+                "key_id": key_id,
+                "wrapped": wrapped,
+                "state": state,
+            }
+            _add_missing(news, broken, row, serializer)
+            continue
+        if outcome == "appended":
+            event, stored = entry.events[used[command - 1]], entry.stored[used[command - 1]]
+            used[command - 1] += 1
+            written.setdefault(stream, []).append(
+                Row(seq, position, at, entry.user, stored.topic, subject, stored.state, stored.key_id)
+            )
+            news.setdefault(stream, []).append(
+                Recorded(stream, seq, position, subject, at, entry.user, event)
+            )
+        placed[command - 1] = AppendResult(
+            outcome=outcome, stream=stream or entry.stream, seq=seq or 0, at=at
+        )
+    answered = [answer for answer in placed if answer is not None]
+    if len(answered) != len(entries):
+        message = f"chat_append answered {len(answered)} of {len(entries)} commands"
+        raise RuntimeError(message)
+    readable = {stream: events for stream, events in news.items() if stream not in broken}
+    return CommitResult(answered, readable, written)
+
+
+def _add_missing(
+    news: dict[str, list[Recorded]], broken: set[str], row: dict[str, Any], serializer: EventSerializer
+) -> None:
+    """Add a row that the node lacks; one that it cannot read holds up its own stream and no other."""
+    try:
+        news.setdefault(row["stream"], []).append(serializer.read(row))
+    except Exception:
+        log.exception("unreadable_event", extra={"stream": row["stream"], "seq": row["originator_version"]})
+        broken.add(row["stream"])
+
+
+def arguments(entries: list[AppendRequest], known_head: Callable[[str], int | None]) -> tuple[list[Any], ...]:
+    """Return what `chat_append` is given for a batch."""
+    asked: set[str] = set()
+    heads: list[int | None] = []
+    ends: list[int] = []
+    stored: list[Stored] = []
+    for entry in entries:
+        heads.append(None if entry.stream in asked else known_head(entry.stream))
+        asked.add(entry.stream)
+        stored.extend(entry.stored)
+        ends.append(len(stored))
+    return (
+        [entry.stream for entry in entries],
+        [stream_id(entry.stream) for entry in entries],
+        [entry.user for entry in entries],
+        [entry.ref for entry in entries],
+        [entry.fingerprint for entry in entries],
+        [entry.decided_on for entry in entries],
+        [" ".join(entry.guard) for entry in entries],
+        [entry.record for entry in entries],
+        heads,
+        ends,
+        [item.topic for item in stored],
+        [item.subject for item in stored],
+        [item.state for item in stored],
+        [item.key_id for item in stored],
+    )
+
+
+APPEND = "SELECT * FROM chat_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+assert NEW_MESSAGE == "message:"  # noqa: S101 - `chat_append` spells it out

@@ -1,0 +1,254 @@
+"""Reading the log: streams by seq, the whole log by position, and the small states that decisions are made on.
+
+Every read goes to the primary and has a deadline. Nothing here writes.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from service.domain import account, read_marker, room
+from service.domain.account import PersonState
+from service.domain.events import (
+    MessageDeleted,
+    PersonErased,
+    PersonRestored,
+    PersonSuspended,
+    Recorded,
+    RoomOpened,
+    RoomRenamed,
+)
+from service.domain.message import MessageState
+from service.domain.message import evolve as evolve_message
+from service.domain.read_marker import ReaderState
+from service.domain.room import RoomState
+from service.domain.streams import (
+    RETENTION,
+    message_subject,
+    person_stream,
+    reader_stream,
+    room_stream,
+    stream_id,
+    user_of,
+)
+from service.eventstore.serializer import ROW, ROWS, EventSerializer
+from service.runtime.database_retry import retry_read
+
+if TYPE_CHECKING:
+    import asyncpg
+
+DEADLINE = 5.0
+"""Seconds that a read may take where nothing else is said."""
+
+
+MOST_DAMAGED = 100
+"""Moves of a read marker, or names of a room, that are looked through for one that can be read."""
+
+
+class Place(NamedTuple):
+    """Where an event is in the log: its stream and seq there, its position, and when it was recorded."""
+
+    stream: str
+    seq: int
+    position: int
+    at: datetime
+
+
+class LogReader:
+    """Reads events through a pool of connections; `EventSerializer` opens the words in them.
+
+    Every method raises `Unavailable` where there is no answer within `deadline` seconds.
+    """
+
+    def __init__(
+        self, database: "asyncpg.Pool[Any]", serializer: EventSerializer, deadline: float = DEADLINE
+    ) -> None:
+        self._database = database
+        self._serializer = serializer
+        self._deadline = deadline
+
+    async def epoch(self) -> str:
+        """Return the log's epoch, a UUID."""
+        return str(await self._value("SELECT epoch FROM log_epoch"))
+
+    async def head(self, stream: str) -> int:
+        """Return the seq of a stream's last event, 0 where there is none."""
+        return int(await self._value(_HEAD, stream_id(stream)))
+
+    async def position(self) -> int:
+        """Return the position of the log's last event, 0 where it is empty."""
+        return int(await self._value("SELECT coalesce(max(notification_id), 0) FROM stored_events"))
+
+    async def epoch_and_position(self) -> tuple[str, int]:
+        """Return the log's epoch and the position of its last event."""
+        row = (await self._fetch(_STANDING))[0]
+        return str(row["epoch"]), row["position"]
+
+    async def changed_streams(self, after: int, until: int) -> list[Place]:
+        """Return, for each stream that has events with `after` < position <= `until`, where its last one there is."""
+        return [Place(*row) for row in await self._fetch(_MOVED, after, until)]
+
+    async def places(self, events: Iterable[tuple[str, int]]) -> list[Place]:
+        """Return where events of streams, each given by its seq, are in the log; none for those that are not."""
+        streams = [(stream_id(stream), seq) for stream, seq in events]
+        rows = await self._fetch(_PLACES, [stream for stream, _ in streams], [seq for _, seq in streams])
+        return [Place(*row) for row in rows]
+
+    async def account_changes(self, after: int, until: int) -> list[str]:
+        """Return who was suspended, restored or erased at these positions."""
+        rows = await self._fetch(_VERDICTS, after, until, _VERDICT_TOPICS)
+        return [user_of(row["stream"]) for row in rows]
+
+    async def expired(self, after: int, until: int) -> list[Recorded]:
+        """Return what was said to have expired at these positions."""
+        rows = await self._fetch(_EXPIRED, stream_id(RETENTION), after, until)
+        return list(map(self._serializer.read, rows))
+
+    async def memberships(self, after: int, until: int) -> list[Recorded]:
+        """Return what people did to the membership of others at these positions, in order."""
+        return [self._serializer.read(row) for row in await self._fetch(_MEMBERSHIPS, after, until)]
+
+    async def stream(self, stream: str, after: int, limit: int, until: int | None = None) -> list[Recorded]:
+        """Return at most `limit` events of a stream with `after` < seq <= `until`, by seq."""
+        rows = await self._fetch(_STREAM, stream_id(stream), after, until, limit)
+        return [self._serializer.read(row) for row in rows]
+
+    async def message(self, room_id: str, seq: int) -> Recorded | None:
+        """Return the message with a number in a room, or None where that number is no message."""
+        rows = await self._fetch(_MESSAGE, stream_id(room_stream(room_id)), seq, message_subject(seq))
+        return self._serializer.read(rows[0]) if rows else None
+
+    async def about(self, room_id: str, message: int) -> MessageState:
+        """Return a message of a room as of now, folded from its own facts."""
+        rows = await self._fetch(_ABOUT, stream_id(room_stream(room_id)), message_subject(message))
+        state = MessageState()
+        for row in rows:
+            state = evolve_message(state, self._serializer.read(row))
+        return state
+
+    async def deleted(self, room_id: str, messages: Iterable[int]) -> set[int]:
+        """Return which of some messages of a room are deleted, by number."""
+        subjects = {message_subject(message): message for message in messages}
+        if not subjects:
+            return set()
+        stream = stream_id(room_stream(room_id))
+        rows = await self._fetch(_DELETED, stream, list(subjects), MessageDeleted.TOPIC)
+        return {subjects[row["subject"]] for row in rows}
+
+    async def room(self, room_id: str) -> RoomState:
+        """Return a room as of now, folded from its settings and members; its messages only move the head."""
+        rows = await self._fetch(_ROOM, stream_id(room_stream(room_id)))
+        state = RoomState(room_id)
+        for row in rows:
+            state = room.evolve(state, self._serializer.read(row))
+        return state
+
+    async def room_name(self, room_id: str, seq: int) -> str:
+        """Return the name of a room as of a seq: the newest one that can be read, else the room's id."""
+        rows = await self._fetch(_NAMING, stream_id(room_stream(room_id)), seq, _NAMINGS, MOST_DAMAGED)
+        for row in rows:
+            recorded = self._serializer.read(row)
+            if not recorded.undecoded and isinstance(recorded.event, RoomOpened | RoomRenamed):
+                return recorded.event.name
+        return room_id
+
+    async def reader(self, room_id: str, user: str) -> ReaderState:
+        """Return a read marker as of now."""
+        stream = stream_id(reader_stream(room_id, user))
+        newest = [self._serializer.read(row) for row in await self._fetch(_LAST, stream, 1)]
+        if newest and newest[0].undecoded:  # so an earlier one says how far it was
+            newest = [self._serializer.read(row) for row in await self._fetch(_LAST, stream, MOST_DAMAGED)]
+        state = ReaderState()
+        for recorded in reversed(newest):
+            state = read_marker.evolve(state, recorded)
+        return state
+
+    async def person(self, user: str) -> PersonState:
+        """Return a person as of now."""
+        return (await self.persons([user]))[user]
+
+    async def persons(self, users: Iterable[str]) -> dict[str, PersonState]:
+        """Return each of `users` as of now; nobody has said anything of whom the log does not know."""
+        streams = {stream_id(person_stream(user)): user for user in users}
+        states = {user: PersonState() for user in streams.values()}
+        for row in await self._fetch(_LAST_OF_EACH_KIND, list(streams)):
+            recorded = self._serializer.read(row)
+            user = streams[recorded.originator_id]
+            states[user] = account.evolve(states[user], recorded)
+        return states
+
+    async def _fetch(self, query: str, *arguments: object) -> list[Any]:
+        return await retry_read(lambda: self._database.fetch(query, *arguments), self._deadline)
+
+    async def _value(self, query: str, *arguments: object) -> Any:
+        return (await self._fetch(query, *arguments))[0][0]
+
+
+_HEAD = "SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE originator_id = $1"
+_STANDING = """
+    SELECT epoch, coalesce((SELECT max(notification_id) FROM stored_events), 0) AS position FROM log_epoch
+"""
+_MOVED = """
+    SELECT stream, max(originator_version), max(notification_id), max(recorded_at) FROM stored_events
+    WHERE notification_id > $1 AND notification_id <= $2
+    GROUP BY stream
+"""
+_PLACES = """
+    SELECT e.stream, e.originator_version, e.notification_id, e.recorded_at
+    FROM unnest($1::uuid[], $2::bigint[]) AS wanted (stream, seq)
+    JOIN stored_events e ON e.originator_id = wanted.stream AND e.originator_version = wanted.seq
+"""
+_VERDICT_TOPICS = [PersonSuspended.TOPIC, PersonRestored.TOPIC, PersonErased.TOPIC]
+_VERDICTS = """
+    SELECT DISTINCT stream FROM stored_events
+    WHERE notification_id > $1 AND notification_id <= $2 AND topic = ANY ($3::text[])
+"""
+_EXPIRED = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.notification_id > $2 AND e.notification_id <= $3 ORDER BY e.notification_id
+"""
+_MEMBERSHIPS = f"""{ROWS}
+    WHERE e.notification_id > $1 AND e.notification_id <= $2 AND starts_with(e.stream, 'room:')
+        AND starts_with(e.subject, 'user:') AND e.subject <> 'user:' || e.recorded_by
+    ORDER BY e.notification_id
+"""
+_STREAM = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.originator_version > $2
+        AND e.originator_version <= coalesce($3::bigint, 9223372036854775807)
+    ORDER BY e.originator_version LIMIT $4
+"""
+_MESSAGE = f"{ROWS} WHERE e.originator_id = $1 AND e.originator_version = $2 AND e.subject = $3"
+_NAMINGS = [RoomOpened.TOPIC, RoomRenamed.TOPIC]
+_NAMING = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.subject = 'settings' AND e.originator_version <= $2
+        AND e.topic = ANY ($3::text[])
+    ORDER BY e.originator_version DESC LIMIT $4
+"""
+_ABOUT = f"{ROWS} WHERE e.originator_id = $1 AND e.subject = $2 ORDER BY e.originator_version"
+_DELETED = """
+    SELECT subject FROM stored_events
+    WHERE originator_id = $1 AND subject = ANY ($2::text[]) AND topic = $3
+"""
+# The last event tells the head; before it, only what is about the room and its members matters. One statement, so that
+# head and members are of the same moment.
+_ROOM = f"""
+    WITH last AS (
+        SELECT max(originator_version) AS seq FROM stored_events WHERE originator_id = $1)
+    {ROWS}
+    WHERE e.originator_id = $1
+        AND (e.subject = 'settings' OR (e.subject >= 'user:' AND e.subject < 'user;')
+            OR e.originator_version = (SELECT seq FROM last))
+    ORDER BY e.originator_version
+"""  # noqa: S608 - constants
+_LAST = f"{ROWS} WHERE e.originator_id = $1 ORDER BY e.originator_version DESC LIMIT $2"
+# Of each kind of event only the last matters, and of most people there is one kind. That the stream is a person's is
+# said for the planner, who then knows of the index of people's events alone.
+_LAST_OF_EACH_KIND = f"""
+    SELECT {ROW}
+    FROM unnest($1::uuid[]) AS wanted (id)
+    CROSS JOIN LATERAL (
+        SELECT DISTINCT ON (topic) * FROM readable_events
+        WHERE originator_id = wanted.id AND starts_with(stream, 'person:')
+        ORDER BY topic, originator_version DESC) e
+    LEFT JOIN open_keys k USING (key_id)
+    ORDER BY e.originator_version
+"""  # noqa: S608 - constants

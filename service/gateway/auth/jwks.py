@@ -1,0 +1,178 @@
+"""The keys that tokens are checked with: one shared secret, or the public keys that an identity provider publishes.
+
+A set of public keys (JWKS, RFC 7517) comes from a URL or a file and is read again every `READ_AGAIN` seconds. A key id
+that nobody knows is asked for at once, but at most `MOST_ASKED` times a minute however many tokens name one, so that
+strangers cannot make this node flood the provider. While the provider is away, the keys it published before hold.
+
+The rule: a set is taken whole or not at all, and a secret in a set of public keys spoils it (RFC 8725, 2.1): nothing
+that a client can choose decides what kind of key its token is checked with.
+"""
+
+import asyncio
+import json
+import logging
+import warnings
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from joserfc.errors import JoseError, SecurityWarning
+from joserfc.jwk import ECKey, Key, OctKey, OKPKey, RSAKey, import_key
+
+from service.errors import TokenInvalid, Unavailable
+from service.gateway.auth.fetch import NOT_FETCHED, Unusable, fetch
+
+READ_AGAIN = 600.0
+"""Seconds for which a set of keys counts as new."""
+
+TRY_AGAIN = 15.0
+"""Seconds until the provider is asked again after it did not answer."""
+
+MOST_ASKED, MINUTE = 2, 60.0
+"""How often unknown key ids make this node ask again, in how many seconds."""
+
+SHORTEST_RSA = 2048
+"""Bits (RFC 7518, 3.3)."""
+
+log = logging.getLogger("onrecord.keys")
+
+
+class KeysUnusable(Unusable):
+    """A set of keys is none, or holds what it must not."""
+
+
+class VerificationKeys(Protocol):
+    """Where the key comes from that a token is checked with."""
+
+    async def find(self, algorithm: str, key_id: str | None) -> Key:
+        """Return the key that a token names.
+
+        Raises:
+            TokenInvalid: there is none.
+            Unavailable: whether there is one cannot be told now.
+        """
+
+
+class SharedSecret:
+    """One secret that whoever signs shares with this server (HS256)."""
+
+    def __init__(self, secret: str) -> None:
+        self.key = OctKey.import_key(secret)
+
+    async def find(self, algorithm: str, key_id: str | None) -> Key:  # noqa: ARG002 - there is but one key
+        """See `VerificationKeys`."""
+        return self.key
+
+
+class PublishedKeys:
+    """The public keys of an identity provider; `clock` gives seconds."""
+
+    def __init__(self, source: str, clock: Callable[[], float]) -> None:
+        self._source = source
+        self._clock = clock
+        self._keys: list[Key] | None = None
+        self._reading = asyncio.Lock()
+        self._read_at = float("-inf")
+        self._asked: deque[float] = deque(maxlen=MOST_ASKED)
+
+    async def find(self, algorithm: str, key_id: str | None) -> Key:
+        """See `VerificationKeys`."""
+        if (known := self._pick(algorithm, key_id)) is not None:
+            return known
+        asked = self._clock()
+        async with self._reading:
+            # Whoever waited here may find it read by then.
+            if self._read_at < asked and self._pick(algorithm, key_id) is None:
+                await self._ask()
+        if (published := self._pick(algorithm, key_id)) is not None:
+            return published
+        if self._read_at < asked:
+            raise Unavailable
+        raise TokenInvalid(problem="its key is not one of the provider's")
+
+    async def run(self) -> None:
+        """Keep the keys new until cancelled."""
+        while True:
+            async with self._reading:
+                read = await self._read()
+            await asyncio.sleep(READ_AGAIN if read else TRY_AGAIN)
+
+    async def _ask(self) -> None:
+        """Read the keys, unless that was asked for too often."""
+        now = self._clock()
+        if len(self._asked) < MOST_ASKED or now - self._asked[0] >= MINUTE:
+            self._asked.append(now)
+            await self._read()
+
+    async def _read(self) -> bool:
+        began = self._clock()
+        try:
+            keys = public_keys(await fetch(self._source))
+        except (Unusable, *NOT_FETCHED) as problem:
+            log.warning("jwks_failed", extra={"problem": problem, "kept": len(self._keys or ())})
+            return False
+        if self._keys is None or [key.kid for key in keys] != [key.kid for key in self._keys]:
+            log.info("jwks_read", extra={"keys": len(keys)})
+        self._keys = keys
+        self._read_at = began
+        return True
+
+    def _pick(self, algorithm: str, key_id: str | None) -> Key | None:
+        suiting = [key for key in self._keys or () if suits(key, algorithm)]
+        if key_id is None:  # RFC 7517 lets a provider with one key leave its id out
+            return suiting[0] if len(suiting) == 1 else None
+        return next((key for key in suiting if key.kid == key_id), None)
+
+
+def public_keys(text: bytes) -> list[Key]:
+    """Return the keys in a JWKS that can check signatures; those of a kind we do not use are left out.
+
+    Raises:
+        KeysUnusable: it is no JWKS, or holds a secret.
+    """
+    try:
+        entries = json.loads(text)["keys"]
+        given = [entry for entry in entries if isinstance(entry, dict)]
+    except (ValueError, TypeError, KeyError, RecursionError) as problem:
+        raise KeysUnusable("it is no JWKS") from problem
+    if any(entry.get("kty") == "oct" or "d" in entry for entry in given):
+        raise KeysUnusable("it holds a secret")
+    keys = [key for entry in given if (key := _public_key(entry)) is not None]
+    if not keys:
+        raise KeysUnusable("it holds no key that can check a signature")
+    return keys
+
+
+def _public_key(entry: dict[str, Any]) -> Key | None:
+    if entry.get("use", "sig") != "sig" or "verify" not in entry.get("key_ops", ["verify"]):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SecurityWarning)  # it is looked at below
+            key = import_key(entry)
+    except (JoseError, ValueError, TypeError, KeyError):
+        return None
+    if isinstance(key, RSAKey) and key.public_key.key_size < SHORTEST_RSA:
+        return None
+    return key if isinstance(key, RSAKey | ECKey | OKPKey) else None
+
+
+def suits(key: Key, algorithm: str) -> bool:
+    """Return whether a key is of the kind that an algorithm takes (RFC 7518, 3.1; RFC 8037; RFC 9864)."""
+    if key.alg not in (None, algorithm) and {key.alg, algorithm} != {"EdDSA", "Ed25519"}:
+        return False
+    return (key.key_type, key.get("crv")) == _KINDS[algorithm]
+
+
+_KINDS: dict[str, tuple[str, str | None]] = {
+    **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", None)),
+    "ES256": ("EC", "P-256"),
+    "ES384": ("EC", "P-384"),
+    "ES512": ("EC", "P-521"),
+    "EdDSA": ("OKP", "Ed25519"),
+    "Ed25519": ("OKP", "Ed25519"),
+}
+"""The type and curve of the keys of each public-key algorithm."""
+
+PUBLIC_ALGORITHMS: Sequence[str] = tuple(_KINDS)
+"""The algorithms that published keys may be used with."""

@@ -1,0 +1,254 @@
+"""How people sign in at the identity provider: OpenID Connect's code flow with PKCE, through Authlib.
+
+What belongs together over the way there and back (state, nonce, verifier) is kept by the browser, so that any node can
+finish what another began, and nothing is kept here. Nor is what a sign-in is renewed by
+(`service.gateway.auth.refresh_cookie`).
+
+The rule: nothing that the provider publishes decides what is trusted. Its issuer, its keys and the algorithms are those
+of the settings; the id token is checked by them, and the token that comes out as every token is at the doors.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, NamedTuple
+
+import msgspec
+from authlib.common.security import generate_token
+from authlib.integrations.base_client import OAuthError
+from authlib.integrations.httpx_client import AsyncOAuth2Client
+from authlib.oauth2.client import OAuth2Client
+from authlib.oidc.core import CodeIDToken
+
+from service.config.settings import Settings
+from service.errors import Overloaded, ProviderAway, SignInInvalid, SignInOver, TokenExpired, TokenInvalid
+from service.gateway.auth.fetch import NOT_FETCHED, READ_WITHIN, tls
+from service.gateway.auth.oidc_discovery import Discovery, Metadata
+from service.gateway.auth.refresh_cookie import Renewable
+from service.gateway.auth.tokens import CHAT, Identity, TokenVerifier, refusing, shown_name
+
+MOST_AT_ONCE = 20
+"""Codes and refresh tokens that one node has the provider look at at a time."""
+
+_ENTROPY = {"state": 32, "nonce": 32, "verifier": 64}
+"""Letters and digits of each; RFC 7636, 4.1 wants 43 of the verifier at least."""
+
+_UNHASHED = ("EdDSA", "Ed25519")
+
+_oauth_code = re.compile(r"[a-z_]{1,40}")
+"""What an error of OAuth is called; what is not like that may be anybody's words, and is not logged."""
+
+log = logging.getLogger("onrecord.signin")
+
+
+class Begun(NamedTuple):
+    """What a browser keeps while it is at the provider."""
+
+    state: str
+    nonce: str
+    verifier: str
+
+
+class SignedInAs(NamedTuple):
+    """Who signed in, what they are called, their token, and what it is renewed by, if the provider gave that."""
+
+    identity: Identity
+    name: str
+    token: str
+    renewable: Renewable | None
+
+
+class Oidc:
+    """The identity provider, as those who sign in meet it."""
+
+    def __init__(self, settings: Settings, tokens: TokenVerifier) -> None:
+        self._settings = settings
+        self._issuer = settings.jwt_issuer or ""
+        self._tokens = tokens
+        self._client = {
+            "client_id": settings.oidc_client_id,
+            "scope": " ".join(settings.oidc_scopes),
+            "redirect_uri": settings.oidc_redirect_uri,
+            "code_challenge_method": "S256",
+        }
+        self._discovery = Discovery(self._issuer)
+        self._under_way = 0
+
+    async def begin(self) -> tuple[str, Begun]:
+        """Return the address to sign in at, and what to keep for the way back.
+
+        Raises:
+            ProviderAway: the provider cannot be asked where that is.
+        """
+        metadata = await self._discovery.metadata()
+        begun = Begun(**{name: generate_token(length) for name, length in _ENTROPY.items()})
+        address, _ = OAuth2Client(None, **self._client).create_authorization_url(
+            metadata.authorization_endpoint,
+            state=begun.state,
+            nonce=begun.nonce,
+            code_verifier=begun.verifier,
+        )
+        return str(address), begun
+
+    async def finish(self, begun: Begun, code: str) -> SignedInAs:
+        """Return who came back with a code.
+
+        Raises:
+            SignInInvalid: the provider does not know the code, or its tokens are not what they have to be.
+            NotAllowed: their token is none to chat with.
+            ProviderAway, Overloaded: that cannot be told now.
+        """
+        with self._looking():
+            given = await self._exchange(
+                grant_type="authorization_code", code=code, code_verifier=begun.verifier
+            )
+            claims = await self._claims(given.id_token, given.access_token, begun.nonce)
+            return await self._judge(given, claims)
+
+    async def renew(self, renewable: Renewable) -> SignedInAs:
+        """Return who signed in earlier, with a new token.
+
+        Raises:
+            SignInOver: the provider renews their sign-in no more.
+            SignInInvalid: its tokens are not what they have to be, or somebody else's.
+            NotAllowed: their token is none to chat with.
+            ProviderAway, Overloaded: that cannot be told now.
+        """
+        with self._looking():
+            # The scope stays what was granted, which may be less than what is asked for (RFC 6749, 6).
+            given = await self._exchange(
+                grant_type="refresh_token", refresh_token=renewable.refresh_token, scope=""
+            )
+            return await self._judge_again(renewable, given)
+
+    async def end(self, renewable: Renewable) -> None:
+        """Tell the provider that a sign-in is not renewed any more (RFC 7009), where it wants to know."""
+        with suppress(ProviderAway, Overloaded), self._looking():
+            metadata = await self._discovery.metadata()
+            if metadata.revocation_endpoint is None:
+                return
+            try:
+                async with asyncio.timeout(READ_WITHIN), self._asking(metadata) as client:
+                    await client.revoke_token(
+                        metadata.revocation_endpoint, renewable.refresh_token, "refresh_token"
+                    )
+            except (OAuthError, *NOT_FETCHED) as error:
+                self._away(error)
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        """Count who has the provider look at something, and say in the words of a sign-in what is wrong with that."""
+        if self._under_way >= MOST_AT_ONCE:
+            raise Overloaded
+        self._under_way += 1
+        try:
+            yield
+        except (TokenInvalid, TokenExpired) as error:
+            if isinstance(error, SignInOver):
+                raise
+            problem = error.data.get("problem", "its token has expired already")
+            log.warning("signin_refused", extra={"problem": str(problem)[:100]})
+            raise SignInInvalid(problem=problem) from error
+        finally:
+            self._under_way -= 1
+
+    async def _exchange(self, **grant: str) -> "_Given":
+        metadata = await self._discovery.metadata()
+        try:
+            async with asyncio.timeout(READ_WITHIN), self._asking(metadata) as client:
+                answer = await client.fetch_token(metadata.token_endpoint, **grant)
+            return msgspec.convert(dict(answer), _Given)
+        except OAuthError as error:
+            if error.error != "invalid_grant":
+                raise self._away(error) from error
+            if grant["grant_type"] == "refresh_token":
+                raise SignInOver from error
+            raise TokenInvalid(problem="the code is not known there, or was used before") from error
+        # What is no JSON, or not what it should be, is a `ValueError`.
+        except (*NOT_FETCHED, ValueError) as error:
+            raise self._away(error) from error
+
+    async def _claims(self, id_token: str | None, access_token: str, nonce: str | None) -> dict[str, Any]:
+        """Check an id token (OpenID Connect Core 1.0, 3.1.3.7), and return what it says."""
+        if id_token is None:
+            raise TokenInvalid(problem="there is no id token in it")
+        read = await self._tokens.read(id_token)
+        # Authlib knows no hash for these; and in this flow the check may be left out (3.1.3.8).
+        hashed = None if read.header["alg"] in _UNHASHED else access_token
+        client_id = self._settings.oidc_client_id
+        expected = {
+            "iss": {"essential": True, "value": self._issuer},
+            "aud": {"essential": True, "value": client_id},
+        }
+        known = {"nonce": nonce, "client_id": client_id, "access_token": hashed}
+        with refusing():
+            CodeIDToken(read.claims, read.header, expected, known).validate(leeway=self._settings.jwt_leeway)
+        return read.claims
+
+    async def _judge(self, given: "_Given", claims: dict[str, Any]) -> SignedInAs:
+        """Check the token that is for the doors, as they do; the claims are those of the id token."""
+        identity, token = await self._for_the_doors(given, claims["sub"])
+        name = identity.name or shown_name(claims.get("name")) or identity.user
+        renewable = Renewable(identity.user, name, given.refresh_token) if given.refresh_token else None
+        return SignedInAs(identity, name, token, renewable)
+
+    async def _judge_again(self, renewable: Renewable, given: "_Given") -> SignedInAs:
+        """Check what a sign-in is renewed with: an id token may be missing (OpenID Connect Core 1.0, 12.2)."""
+        if given.id_token is not None:
+            claims = await self._claims(given.id_token, given.access_token, None)
+            if claims["sub"] != renewable.user:
+                raise TokenInvalid(problem="it speaks for somebody else")
+        identity, token = await self._for_the_doors(given, renewable.user)
+        # A provider that gives no other goes on with the one that it gave before (RFC 6749, 6).
+        refresh_token = given.refresh_token or renewable.refresh_token
+        name = identity.name or renewable.name
+        return SignedInAs(identity, name, token, Renewable(identity.user, name, refresh_token))
+
+    async def _for_the_doors(self, given: "_Given", user: object) -> tuple[Identity, str]:
+        audience = self._settings.jwt_audience
+        token = given.id_token if audience == self._settings.oidc_client_id else given.access_token
+        if token is None:
+            raise TokenInvalid(problem="there is no id token in it")
+        identity = await self._tokens.verify(token)
+        if identity.user != user:
+            raise TokenInvalid(problem="its two tokens speak for two people")
+        identity.require(CHAT)
+        return identity, token
+
+    @asynccontextmanager
+    async def _asking(self, metadata: Metadata) -> AsyncIterator[AsyncOAuth2Client]:
+        """Give a client that keeps nothing of one person for the next; neither redirects nor proxies count."""
+        async with AsyncOAuth2Client(
+            **self._client,
+            client_secret=self._settings.oidc_client_secret or None,
+            token_endpoint_auth_method=(method := _authenticating(self._settings, metadata)),
+            revocation_endpoint_auth_method=method,
+            verify=tls(),
+            timeout=READ_WITHIN,
+            follow_redirects=False,
+            trust_env=False,
+        ) as client:
+            yield client
+
+    def _away(self, error: Exception) -> ProviderAway:
+        code = str(error.error) if isinstance(error, OAuthError) else ""
+        log.warning("signin_failed", extra={"problem": code if _oauth_code.fullmatch(code) else error})
+        return ProviderAway()
+
+
+class _Given(msgspec.Struct, frozen=True):
+    """What the provider gives for a code (OpenID Connect Core 1.0, 3.1.3.3) or a refresh token (12.2)."""
+
+    access_token: str
+    id_token: str | None = None
+    refresh_token: str | None = None
+
+
+def _authenticating(settings: Settings, metadata: Metadata) -> str:
+    """Return how the page says who it is (RFC 6749, 2.3)."""
+    if not settings.oidc_client_secret:
+        return "none"
+    known = metadata.token_endpoint_auth_methods_supported
+    return "client_secret_basic" if "client_secret_basic" in known else "client_secret_post"

@@ -1,0 +1,86 @@
+"""How many commands a second one user may send, over all connections and nodes.
+
+Each node keeps a bucket for each user and tells the others a few times a second what it took out, so that what is
+spent at one is missing at all. While they do not hear each other each counts for itself.
+
+The rule: nothing is waited for. Between two tellings a user may get a burst from more than one node; that is a debt,
+and paid before anything else.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from service.cluster.relay import Relay
+from service.errors import TooManyRequests
+from service.runtime.token_bucket import TokenBuckets
+
+SPENT = "limits.spent"
+"""The message by which nodes tell each other."""
+
+TELL_EVERY = 0.2
+"""Seconds between two tellings."""
+
+MOST_TOLD = 5_000
+"""Users in one telling; the others' turn comes with the next."""
+
+
+class RateLimit:
+    """A token bucket per user over all of their connections: `per_second` commands, `burst` at once.
+
+    0 in either switches it off. `clock` gives seconds.
+    """
+
+    def __init__(self, per_second: float, burst: int, clock: Callable[[], float]) -> None:
+        self._buckets = TokenBuckets(per_second, burst, clock)
+        self._spent: dict[str, int] = {}
+
+    def take(self, user: str) -> None:
+        """Count one command.
+
+        Raises:
+            TooManyRequests: the user has none left just now.
+        """
+        if not self._buckets.on:
+            return
+        left = self._buckets.left(user)
+        if left < 1:
+            raise TooManyRequests(retryAfter=self._buckets.wait(left))
+        self._keep(user, left - 1)
+        self._spent[user] = self._spent.get(user, 0) + 1
+
+    def spent_elsewhere(self, user: str, count: int) -> None:
+        """Hear of commands that a user sent to another node; never more than a burst is owed."""
+        if self._buckets.on:
+            self._keep(user, max(self._buckets.left(user) - count, -self._buckets.burst))
+
+    def take_spent(self, most: int) -> dict[str, int]:
+        """Return what was spent here since it was last returned, of as many users at most."""
+        users = list(self._spent)[:most]
+        return {user: self._spent.pop(user) for user in users}
+
+    def _keep(self, user: str, left: float) -> None:
+        if (forgotten := self._buckets.keep(user, left)) is not None:
+            self._spent.pop(forgotten, None)
+
+
+class SharedRateLimit:
+    """Tells the other nodes what is spent here, and hears what is spent there."""
+
+    def __init__(self, rate: RateLimit, relay: Relay) -> None:
+        self._rate = rate
+        self._relay = relay
+        self._decoder = msgspec.msgpack.Decoder(dict[str, int])
+        relay.on(SPENT, self._hear)
+
+    async def run(self) -> None:
+        """Tell, until cancelled."""
+        while True:
+            await asyncio.sleep(TELL_EVERY)
+            if spent := self._rate.take_spent(MOST_TOLD):
+                self._relay.tell(SPENT, msgspec.msgpack.encode(spent))
+
+    def _hear(self, payload: bytes) -> None:
+        for user, count in self._decoder.decode(payload).items():
+            self._rate.spent_elsewhere(user, count)

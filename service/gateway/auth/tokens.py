@@ -1,0 +1,214 @@
+"""Who may enter: a signed token (JWT, RFC 7519) names the user and how long it holds.
+
+Only the algorithms listed here are accepted, whatever the token's header says (RFC 8725, 3.1). `sub` and `exp` are
+required; `iss` and `aud` too where they are configured. A token never travels in a URL.
+"""
+
+import math
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from joserfc import jwt
+from joserfc.errors import ExpiredTokenError, JoseError
+from joserfc.jws import JWSRegistry, extract_compact
+
+from service.errors import NotAllowed, TokenExpired, TokenInvalid
+from service.gateway.auth.jwks import SharedSecret, VerificationKeys
+from service.protocol.commands import USER_ID
+from service.protocol.strict_json import shown
+
+MAX_TOKEN = 8_192
+"""Characters of a token; a longer one is not looked at."""
+
+MOST_HEADERS = 64
+"""Headers of tokens that are known by heart: all tokens that one key has signed have the same one."""
+
+MAX_NAME = 100
+"""Code points of a display name; a longer one is cut."""
+
+CHAT, AUDITOR, ADMIN = "chat", "auditor", "admin"
+"""What a token may grant. None of them implies another: who administers reads no record, who audits does not chat."""
+
+_user_id = re.compile(USER_ID)
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Who a token speaks for; `name` is None where it gives none. `scopes` is what it grants."""
+
+    user: str
+    name: str | None
+    expires_at: datetime
+    scopes: frozenset[str] = frozenset()
+
+    def require(self, scope: str) -> None:
+        """Do nothing where the token grants a scope.
+
+        Raises:
+            NotAllowed: it does not.
+        """
+        if scope not in self.scopes:
+            raise NotAllowed(problem=f"This needs a token with the scope {scope}.")
+
+
+def _without_warning(name: str) -> Any:
+    """Return an algorithm that the library calls deprecated, as one that is not."""
+    algorithm = copy(JWSRegistry.algorithms[name])
+    algorithm.security_warning = None
+    return algorithm
+
+
+class _Algorithms(JWSRegistry):
+    # What providers call EdDSA; `suits` lets no key but Ed25519 come to it, which is all that is left of it (RFC 9864).
+    algorithms = {**JWSRegistry.algorithms, "EdDSA": _without_warning("EdDSA")}  # noqa: RUF012 - as the library has it
+
+
+class TokenVerifier:
+    """Checks tokens by the `keys`, signed by one of the `algorithms`; times may be `leeway` seconds off."""
+
+    def __init__(
+        self,
+        keys: VerificationKeys,
+        algorithms: Sequence[str],
+        *,
+        issuer: str | None,
+        audience: str | None,
+        leeway: float,
+    ) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self._leeway = leeway
+        # `registry=` overrides `algorithms=` in joserfc without a word, so the list goes here and only here.
+        self._registry = _Algorithms(algorithms=list(algorithms))
+        self._headers: dict[str, tuple[str, str | None]] = {}
+
+    async def verify(self, token: str) -> Identity:
+        """Return who a token speaks for.
+
+        Raises:
+            TokenInvalid, TokenExpired: it speaks for nobody, or not any more.
+            Unavailable: its key cannot be had now.
+        """
+        decoded = await self.read(token)
+        with refusing():
+            self._claims_registry().validate(decoded.claims)
+        return _identity(decoded.claims, self._leeway)
+
+    async def read(self, token: str) -> jwt.Token:
+        """Return what a token says whose signature is good, of whomever and for whomever that is.
+
+        Raises:
+            TokenInvalid: its signature is not.
+            Unavailable: its key cannot be had now.
+        """
+        if len(token) > MAX_TOKEN:
+            raise TokenInvalid(problem="it is too long")
+        with refusing():
+            algorithm, key_id = self._header(token)
+            key = await self._keys.find(algorithm, key_id)
+            return jwt.decode(token, key, registry=self._registry)
+
+    def _header(self, token: str) -> tuple[str, str | None]:
+        """Return the algorithm and the key id that a token names; that it is whole is for the decoder to see.
+
+        Raises:
+            JoseError, ValueError: it is no token, or not of an algorithm that is allowed.
+        """
+        first = token.partition(".")[0]
+        if (known := self._headers.get(first)) is None:
+            header = extract_compact(token.encode()).headers()
+            self._registry.check_header(header)
+            key_id = header.get("kid")
+            known = self._registry.get_alg(header["alg"]).name, key_id if isinstance(key_id, str) else None
+            if len(self._headers) >= MOST_HEADERS:
+                self._headers.clear()
+            self._headers[first] = known
+        return known
+
+    def sign(self, user: str, name: str | None, lifetime: float) -> str:
+        """Return a token of a user that holds for `lifetime` seconds; for development only.
+
+        Raises:
+            TypeError: these tokens are signed by somebody else.
+        """
+        if not isinstance(self._keys, SharedSecret):
+            message = "only a shared secret signs"
+            raise TypeError(message)
+        now = int(time.time())
+        claims: dict[str, object] = {"sub": user, "iat": now, "exp": now + int(lifetime), "scope": "chat"}
+        claims |= {"name": name} if name else {}
+        claims |= {"iss": self._issuer} if self._issuer else {}
+        claims |= {"aud": self._audience} if self._audience else {}
+        return jwt.encode({"alg": "HS256"}, claims, self._keys.key, registry=self._registry)
+
+    def _claims_registry(self) -> jwt.JWTClaimsRegistry:
+        options: dict[str, Any] = {"sub": {"essential": True}, "exp": {"essential": True}}
+        if self._issuer:
+            options["iss"] = {"essential": True, "value": self._issuer}
+        if self._audience:
+            options["aud"] = {"essential": True, "value": self._audience}
+        # The library knows whole seconds alone; `_identity` has the very moment at which the token runs out.
+        return jwt.JWTClaimsRegistry(leeway=math.ceil(self._leeway), **options)
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Say in our own errors what the library finds wrong with a token.
+
+    Raises:
+        TokenInvalid, TokenExpired: something is.
+    """
+    try:
+        yield
+    except ExpiredTokenError as error:
+        raise TokenExpired from error
+    except (JoseError, ValueError, TypeError, RecursionError) as error:
+        raise TokenInvalid(problem=_sentence(error)) from error
+
+
+def bearer(header: str | None) -> str | None:
+    """Return the token in an `Authorization` header (RFC 6750, section 2.1), or None."""
+    scheme, _, token = (header or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def _identity(claims: dict[str, object], leeway: float) -> Identity:
+    user, name, scope, expires = claims["sub"], claims.get("name"), claims.get("scope"), claims["exp"]
+    if not isinstance(user, str) or not _user_id.match(user):
+        raise TokenInvalid(problem="its sub is no user id")
+    if not isinstance(expires, int | float):
+        raise TokenInvalid(problem="its exp is no time")
+    try:
+        expires_at = datetime.fromtimestamp(expires + leeway, UTC)
+    except (ValueError, OverflowError, OSError):
+        expires_at = datetime.max.replace(tzinfo=UTC)
+    if expires_at <= datetime.now(UTC):
+        raise TokenExpired
+    return Identity(user, shown_name(name), expires_at, _scopes(scope))
+
+
+def _scopes(claim: object) -> frozenset[str]:
+    """A token without the claim is one to chat with; one with it grants what it names (RFC 8693, 4.2) and no more."""
+    if claim is None:
+        return frozenset({CHAT})
+    return frozenset(claim.split()) if isinstance(claim, str) else frozenset()
+
+
+def shown_name(claim: object) -> str | None:
+    """A name that cannot be shown or stored counts as none: the token lets its user in all the same."""
+    if not isinstance(claim, str):
+        return None
+    name = claim.strip()[:MAX_NAME]
+    if "\0" in name or any("\ud800" <= char <= "\udfff" for char in name):
+        return None
+    return name or None
+
+
+def _sentence(error: Exception) -> str:
+    return shown(str(error).strip().rstrip(".")) or type(error).__name__

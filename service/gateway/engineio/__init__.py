@@ -1,0 +1,9 @@
+"""Engine.IO 4: sessions that begin as HTTP polling or as a WebSocket, and change from the one to the other."""
+
+from service.gateway.engineio.connection import Connection
+from service.gateway.engineio.errors import Refused
+from service.gateway.engineio.interface import FRAME, PACKET, Settings, Upper
+from service.gateway.engineio.polling import Polls
+from service.gateway.engineio.server import Engine
+
+__all__ = ["FRAME", "PACKET", "Connection", "Engine", "Polls", "Refused", "Settings", "Upper"]

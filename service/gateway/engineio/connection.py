@@ -1,0 +1,299 @@
+"""One Engine.IO session, whichever way its packets travel; to whatever is built on it, it is a `Transport`.
+
+It begins with polls or with a WebSocket, and may change from the one to the other once. What is written for many is
+encoded for many: `wire_format` says whether a session takes packets as they stand in a payload, or their frames.
+
+The rule: a session ends once, for one reason, and everything that waited for it is answered then.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from service.gateway.engineio.heartbeat import Heartbeats
+from service.gateway.engineio.interface import FRAME, PACKET, Settings, Upper
+from service.gateway.engineio.poll_buffer import PollBuffer
+from service.gateway.transport.transport import CATCHUP_ALLOWANCE, Ending, Transport
+from service.gateway.websocket.frames import binary_frame, text_frame
+from service.protocol.close_codes import Close
+from service.protocol.socketio import engineio
+from service.protocol.socketio.engineio import Kind, Opening, Packet
+from service.runtime.cell_rate import CONTROLS, TooFast
+
+NOOP_AFTER = 0.1
+"""Seconds for which a poll that comes during an upgrade waits for something better than `noop`."""
+
+_NORMAL, _LOST, _INTERNAL_ERROR = 1000, 1006, 1011  # RFC 6455, section 7.4.1
+
+
+log = logging.getLogger("onrecord.engineio")
+
+
+class Connection:
+    """A session. `gone` is told when it is over; `upper` is set by whoever opens it."""
+
+    upper: Upper
+
+    def __init__(
+        self, sid: str, settings: Settings, heart: Heartbeats, gone: Callable[["Connection"], None]
+    ) -> None:
+        self.sid = sid
+        self.address: str | None = None
+        self.user_agent: str | None = None
+        self._settings = settings
+        self._heart = heart
+        self._gone = gone
+        self._polling = PollBuffer()
+        self._socket: Transport | None = None
+        self._probing: Transport | None = None
+        self._heard = asyncio.get_running_loop().time()
+        self._goodbye = False
+        self._reading: asyncio.Timeout | None = None
+        self._catchup = 0
+        self._whole_at = 0.0  # see `Pace`
+        self._held = False
+        self.wire_format = PACKET
+        self.posting = False
+        self.busy = False
+        self.ending: Ending | None = None
+        self.on_ending: Callable[[], None] = lambda: None
+
+    def open(self, socket: Transport | None) -> None:
+        """Say the first packet; over a WebSocket where there is one."""
+        if socket is not None:
+            self._move(socket)
+        told = Opening(
+            sid=self.sid,
+            upgrades=() if socket is not None else ("websocket",),
+            ping_interval=round(self._settings.ping_interval * 1000),
+            ping_timeout=round(self._settings.ping_timeout * 1000),
+            max_payload=self._settings.max_payload,
+        )
+        self.send(engineio.opening(told))
+        self._heart.beat(self)
+
+    # The interface to what is built on it: see `Transport`.
+
+    @property
+    def closing(self) -> bool:
+        """Whether it is over."""
+        return self.ending is not None
+
+    @property
+    def catchup(self) -> int:
+        """Catch-ups in progress."""
+        return self._catchup
+
+    @catchup.setter
+    def catchup(self, count: int) -> None:
+        self._catchup = count
+        if self._socket is not None:
+            self._socket.catchup = count
+
+    def write(self, data: bytes) -> None:
+        """Send what is encoded for `wire_format`, without waiting."""
+        if self._socket is not None:
+            self._socket.write(data)
+        elif self.ending is None:
+            self._polling.add(data)
+            allowance = CATCHUP_ALLOWANCE if self._catchup else 0
+            if self._polling.size > self._settings.max_outbox + allowance:
+                self.close(Close.TOO_SLOW, "too slow")
+
+    def send(self, packet: bytes) -> None:
+        """Send a packet."""
+        self.write(packet if self._socket is None else frame(packet))
+
+    def close(self, code: int, reason: str = "") -> None:
+        """End the session; a poll that waits is answered, packets that no poll has fetched are not sent any more."""
+        if self._socket is not None:
+            self._socket.close(code, reason)
+        else:
+            self._end(Ending(code, by_client=False), engineio.CLOSE)
+
+    async def drained(self) -> None:
+        """Wait until little waits for the client."""
+        if self._socket is None:
+            await self._polling.drained()
+        if self._socket is not None:
+            await self._socket.drained()
+
+    def hold(self) -> None:
+        """See `Transport.hold`; a post that comes all the same is answered like any other."""
+        self._held = True
+        if self._socket is not None:
+            self._socket.hold()
+
+    @property
+    def taken(self) -> bool:
+        """See `Transport.taken`."""
+        return self._socket.taken if self._socket is not None else not self.posting
+
+    @property
+    def outbox(self) -> int:
+        """Bytes that wait for the client."""
+        return self._socket.outbox if self._socket is not None else self._polling.size
+
+    # What comes from the client.
+
+    async def take(self, packet: Packet) -> None:
+        """Take a packet."""
+        if packet.kind is Kind.MESSAGE:
+            await self._take_message(packet.data)
+        elif packet.kind is Kind.PONG:
+            self._heard = asyncio.get_running_loop().time()
+            if not self._heart.beat(self):
+                self.count()
+        elif packet.kind is Kind.CLOSE:
+            self.say_goodbye()
+        else:
+            self.close(Close.MALFORMED, "no upgrade is under way")
+
+    def count(self) -> None:
+        """Count a packet that carries no message, and close the session with 4009 where there are too many."""
+        try:
+            self._whole_at = CONTROLS.spend(self._whole_at, asyncio.get_running_loop().time())
+        except TooFast:
+            self.close(Close.TOO_MANY_REQUESTS, "too many control packets")
+
+    async def _take_message(self, data: str | bytes) -> None:
+        if _size(data) > self._settings.max_packet:
+            self.close(Close.TOO_LARGE, "message too large")
+            return
+        self.busy = True
+        try:
+            await self.upper.take(data)
+        except Exception:
+            log.exception("message_failed")
+            self.close(_INTERNAL_ERROR, "internal error")
+        finally:
+            self.busy = False
+
+    def say_goodbye(self) -> None:
+        """Hear that the client wants to end the session."""
+        self._goodbye = True
+        if self._socket is not None:
+            self._socket.close(_NORMAL)
+        else:
+            self._end(Ending(_NORMAL, by_client=True), engineio.NOOP)
+
+    def lose(self) -> None:
+        """Hear that the client has broken off a request."""
+        if self._socket is None:
+            self._end(Ending(_LOST, by_client=False), engineio.CLOSE)
+
+    def overdue(self) -> bool:
+        """Whether nothing was heard for so long that the client itself has given up, as it was told to."""
+        silence = asyncio.get_running_loop().time() - self._heard
+        return not self.busy and silence >= self._heart.allowed
+
+    # Polls and posts.
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """Read a request for as long as the session lasts, and not for ever.
+
+        Raises:
+            TimeoutError: the time is over.
+        """
+        self._reading = asyncio.timeout(self._heart.allowed)
+        async with self._reading:
+            try:
+                yield
+            finally:
+                self._reading = None
+
+    @property
+    def pollable(self) -> bool:
+        """Whether its packets travel by polls."""
+        return self._socket is None
+
+    @property
+    def polled(self) -> bool:
+        """Whether a poll is under way."""
+        return self._polling.polled
+
+    def ask(self) -> "asyncio.Future[None]":
+        """Begin a poll; one during an upgrade is answered soon, so that the client can be done with polling."""
+        asked = self._polling.ask()
+        if self._probing is not None:
+            asyncio.get_running_loop().call_later(NOOP_AFTER, self._polling.answer, engineio.NOOP)
+        return asked
+
+    def fetch(self) -> bytes:
+        """End the poll, with the body of its answer."""
+        return self._polling.take()
+
+    # The upgrade.
+
+    def probe(self, socket: Transport) -> bool:
+        """Begin an upgrade to a WebSocket; return False where there is one already, or has been."""
+        if self.closing or self._socket is not None or self._probing is not None:
+            return False
+        self._probing = socket
+        return True
+
+    def probed(self) -> None:
+        """Let the client be done with polling."""
+        self._polling.answer(engineio.NOOP)
+
+    def stay(self) -> None:
+        """Give an upgrade up; the session goes on with polls."""
+        self._probing = None
+
+    def upgrade(self) -> None:
+        """Go on over the WebSocket, with what no poll has fetched first."""
+        socket, self._probing = self._probing, None
+        if socket is None or self.closing:
+            return
+        if self.posting:
+            socket.close(Close.MALFORMED, "a request is under way")
+            self.close(Close.MALFORMED, "a request is under way")
+            return
+        left = self._polling.hand_over()
+        self._move(socket)
+        if left:
+            self.write(b"".join(map(frame, left)))
+
+    def _move(self, socket: Transport) -> None:
+        self._socket = socket
+        self.wire_format = FRAME
+        socket.catchup = self._catchup
+        socket.on_ending = self._socket_ended
+        if self._held:
+            socket.hold()
+        if socket.closing:
+            self._socket_ended()
+
+    # The end.
+
+    def _socket_ended(self) -> None:
+        if self._socket is not None and (ending := self._socket.ending) is not None:
+            by_client = ending.by_client or self._goodbye
+            self._end(Ending(ending.code, by_client=by_client), engineio.NOOP)
+
+    def _end(self, ending: Ending, last: bytes) -> None:
+        if self.ending is not None:
+            return
+        self.ending = ending
+        self._heart.forget(self)
+        self._gone(self)
+        self._polling.end(last)
+        if self._reading is not None:
+            self._reading.reschedule(asyncio.get_running_loop().time())
+        if self._probing is not None:
+            self._probing.close(_NORMAL)
+        self.on_ending()
+        self.upper.ended()
+
+
+def frame(packet: bytes) -> bytes:
+    """Return the WebSocket frame of a packet as it stands in a payload."""
+    data = engineio.binary_of(packet)
+    return text_frame(packet) if data is None else binary_frame(data)
+
+
+def _size(data: str | bytes) -> int:
+    """Return the bytes that a message takes, with the letter that says what it is."""
+    return 1 + len(data if isinstance(data, bytes) or data.isascii() else data.encode())

@@ -1,0 +1,142 @@
+"""The HTTP requests of Engine.IO: handshakes, polls and posts.
+
+The rule: every request is answered, and at once unless it is the one poll of its session, or a post whose commands are
+only just begun.
+
+Invariant: one post takes `PACKETS_A_TURN` packets in one turn of the event loop, however many it brings.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+
+from service.gateway.engineio.connection import Connection
+from service.gateway.engineio.errors import refusal, refused
+from service.gateway.engineio.server import Engine
+from service.gateway.transport.client_address import real
+from service.protocol.close_codes import Close
+from service.protocol.socketio import engineio
+from service.protocol.socketio.engineio import NotAPacket, Problem
+
+BINARY = "application/octet-stream"
+
+PACKETS_A_TURN = 32
+"""Packets of one post that are decoded, or taken, before other connections have their turn."""
+
+T = TypeVar("T")
+
+
+class Polls:
+    """The ASGI application of a path, for every method."""
+
+    @classmethod
+    def routes(cls, engine: Engine, path: str) -> list[BaseRoute]:
+        """Return the routes of a path, those of WebSockets included."""
+        return [Route(path, cls(engine)), WebSocketRoute(path, engine.websocket)]
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        response = await self._respond(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        address = real(request.client.host if request.client else None)
+        found = self._engine.find(request.query_params, request.headers, address, "polling")
+        if isinstance(found, Connection):
+            return await self._respond_to(found, request)
+        if found is not None:
+            return refusal(found)
+        if request.method != "GET":
+            return refusal(refused(Problem.BAD_HANDSHAKE_METHOD))
+        return _packets(self._engine.open(request.headers, address, None))
+
+    async def _respond_to(self, connection: Connection, request: Request) -> Response:
+        if connection.pollable and request.method == "GET":
+            return await self._poll(connection, request)
+        if connection.pollable and request.method == "POST":
+            return await self._post(connection, request)
+        return refusal(refused(Problem.BAD_REQUEST))
+
+    async def _poll(self, connection: Connection, request: Request) -> Response:
+        if connection.polled:
+            connection.close(Close.MALFORMED, "two polls at once")
+            return refusal(refused(Problem.BAD_REQUEST))
+        asked = connection.ask()
+        if not asked.done():
+            gone = asyncio.create_task(_gone(request))
+            try:
+                await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                gone.cancel()
+            if gone.done():
+                connection.lose()  # what it would have been sent is lost, so it may not go on
+        return _packets(connection)
+
+    async def _post(self, connection: Connection, request: Request) -> Response:
+        binary = request.headers.get("content-type") == BINARY
+        if connection.posting or binary:
+            connection.close(Close.MALFORMED, "binary" if binary else "two posts at once")
+            return refusal(refused(Problem.BAD_REQUEST))
+        connection.posting = True
+        try:
+            await self._take(connection, request)
+        except (ClientDisconnect, TimeoutError):
+            connection.lose()
+        except NotAPacket as error:
+            connection.close(Close.MALFORMED, str(error))
+        finally:
+            connection.posting = False
+        return _posted(connection)
+
+    async def _take(self, connection: Connection, request: Request) -> None:
+        body = bytearray()
+        async with connection.reading():
+            async for piece in request.stream():
+                body += piece
+                if len(body) > self._engine.settings.max_payload:
+                    connection.close(Close.TOO_LARGE, "payload too large")
+                    return
+        pieces = engineio.split_payload(bytes(body))
+        packets = [engineio.decode_piece(one) async for one in _in_turns(pieces)]
+        async for packet in _in_turns(packets):
+            if connection.closing:
+                return
+            await connection.take(packet)
+
+
+async def _in_turns(items: Sequence[T]) -> AsyncIterator[T]:
+    """Give items, and let other connections have their turn after some dozens."""
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % PACKETS_A_TURN == 0:
+            await asyncio.sleep(0)
+
+
+async def _gone(request: Request) -> None:
+    """Return when the client has broken off its request."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _packets(connection: Connection) -> Response:
+    """Return the answer to a poll."""
+    headers = {"Cache-Control": "no-store"}
+    return Response(connection.fetch(), headers=headers, media_type="text/plain; charset=UTF-8")
+
+
+def _posted(connection: Connection) -> Response:
+    """Return the answer to a post, by what became of its session meanwhile."""
+    ending = connection.ending
+    if ending is None or ending.by_client:
+        return Response("ok", headers={"Cache-Control": "no-store"}, media_type="text/html")
+    return (
+        Response(status_code=413) if ending.code == Close.TOO_LARGE else refusal(refused(Problem.BAD_REQUEST))
+    )

@@ -1,0 +1,158 @@
+"""The sessions of this process, and how they are found, opened and upgraded.
+
+The rule: a session lives on one node. A request for one that is not here is refused at once, as the reference does, and
+a stock client begins anew.
+"""
+
+import secrets
+from collections.abc import Callable
+from typing import cast
+
+from starlette.datastructures import Headers, QueryParams
+from starlette.websockets import WebSocket
+
+from service.gateway.engineio.connection import Connection
+from service.gateway.engineio.errors import Refused, refusal, refused
+from service.gateway.engineio.heartbeat import Heartbeats
+from service.gateway.engineio.interface import Settings, Upper
+from service.gateway.transport.client_address import real
+from service.gateway.transport.transport import EXTENSION, Ending, WebSocketTransport
+from service.gateway.websocket.frames import text_frame
+from service.protocol.close_codes import Close
+from service.protocol.socketio import engineio
+from service.protocol.socketio.engineio import Kind, NotAPacket, Packet, Problem
+from service.runtime.timeouts import Timeouts
+
+_NORMAL = 1000
+
+
+Gate = Callable[[Headers, str | None, bool], Refused | None]
+"""Looks at a request's headers, its address, and whether it would open a session; returns why it may not."""
+
+
+class Engine:
+    """The sessions of this process; `accept` builds on each, `gate` guards the door, `ended` hears how each ended."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        accept: Callable[[Connection], Upper],
+        gate: Gate = lambda *_: None,
+        ended: Callable[[Ending], None] = lambda _ending: None,
+    ) -> None:
+        self.settings = settings
+        self._accept = accept
+        self._gate = gate
+        self._ended = ended
+        self._heart = Heartbeats(settings)
+        self._upgrades: Timeouts[WebSocketTransport] = Timeouts(
+            settings.upgrade_timeout, lambda socket: socket.close(_NORMAL, "no upgrade in time")
+        )
+        self._connections: dict[str, Connection] = {}
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def close(self, code: Close, reason: str) -> None:
+        """End every session; polls that wait are answered."""
+        for connection in list(self._connections.values()):
+            connection.close(code, reason)
+
+    # WebSocket.
+
+    async def websocket(self, websocket: WebSocket) -> None:
+        """Serve a WebSocket: a session of its own, or the upgrade of one."""
+        address = real(websocket.client.host if websocket.client else None)
+        found = self.find(websocket.query_params, websocket.headers, address, "websocket")
+        if isinstance(found, Refused):
+            await websocket.send_denial_response(refusal(found))
+            return
+        await websocket.accept()
+        socket = cast("WebSocketTransport", websocket.scope["extensions"][EXTENSION])
+        socket.stop_keepalive()  # the heartbeats are the session's
+        if found is None:
+            found = self.open(websocket.headers, address, socket)
+        elif not await self._upgrade(found, websocket, socket):
+            return
+        await self._converse(found, websocket)
+
+    async def _upgrade(
+        self, connection: Connection, websocket: WebSocket, socket: WebSocketTransport
+    ) -> bool:
+        """Return whether a session has gone over to a WebSocket."""
+        if not connection.probe(socket):
+            socket.close(_NORMAL, "this session has a socket")
+            return False
+        self._upgrades.begin(socket)
+        try:
+            while (packet := await _receive(websocket)) is not None:
+                if packet.kind is Kind.UPGRADE:
+                    connection.upgrade()
+                    return not socket.closing
+                if packet.kind is not Kind.PING:
+                    break
+                connection.count()
+                if connection.closing:
+                    return False
+                socket.write(text_frame(engineio.PROBED))
+                connection.probed()
+        finally:
+            self._upgrades.end(socket)
+            connection.stay()
+        socket.close(Close.MALFORMED, "no upgrade")
+        return False
+
+    async def _converse(self, connection: Connection, websocket: WebSocket) -> None:
+        while not connection.closing:
+            packet = await _receive(websocket)
+            if packet is None:
+                connection.close(Close.MALFORMED, "no packet")  # or it is over already
+            else:
+                await connection.take(packet)
+
+    # For every request.
+
+    def find(
+        self, query: QueryParams, headers: Headers, address: str | None, transport: str
+    ) -> Connection | Refused | None:
+        """Return the session of a request, why it is refused, or None where it would open a session."""
+        if (named := query.get("transport")) != transport:
+            known = named in ("polling", "websocket")
+            return refused(Problem.BAD_REQUEST if known else Problem.UNKNOWN_TRANSPORT)
+        sid = query.get("sid")
+        if (shut := self._gate(headers, address, sid is None)) is not None:
+            return shut
+        if query.get("EIO") != engineio.VERSION:
+            return refused(Problem.UNSUPPORTED_VERSION)
+        if sid is None:
+            return None
+        connection = self._connections.get(sid)
+        if connection is not None and connection.overdue():
+            connection.close(Close.NO_PONG, "no pong")
+        return refused(Problem.UNKNOWN_SID) if connection is None or connection.closing else connection
+
+    def open(self, headers: Headers, address: str | None, socket: WebSocketTransport | None) -> Connection:
+        """Open a session, over a WebSocket where there is one."""
+        connection = Connection(secrets.token_urlsafe(15), self.settings, self._heart, self._forget)
+        connection.address, connection.user_agent = address, headers.get("user-agent")
+        self._connections[connection.sid] = connection
+        connection.upper = self._accept(connection)
+        connection.open(socket)
+        return connection
+
+    def _forget(self, connection: Connection) -> None:
+        self._connections.pop(connection.sid, None)
+        if connection.ending is not None:
+            self._ended(connection.ending)
+
+
+async def _receive(websocket: WebSocket) -> Packet | None:
+    """Return the next packet, None where there is none: the WebSocket has ended, or what came is garbage."""
+    message = await websocket.receive()
+    if message["type"] == "websocket.disconnect":
+        return None
+    text = message.get("text")
+    try:
+        return engineio.decode(message["bytes"] if text is None else text)
+    except NotAPacket:
+        return None

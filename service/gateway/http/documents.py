@@ -1,0 +1,35 @@
+"""The documents of the contract as YAML, the same bytes each time: for `onrecord asyncapi | openapi`, docs and HTTP."""
+
+from functools import cache
+from typing import Any
+
+import yaml
+
+from service.gateway.http import openapi
+from service.protocol.commands import PROTOCOL
+from service.protocol.contract import asyncapi
+
+MEDIA_TYPE = "application/yaml"  # RFC 9512
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes each value where it stands, and texts of several lines as they are."""
+
+    def ignore_aliases(self, _data: Any) -> bool:
+        return True
+
+
+@cache
+def asyncapi_yaml() -> str:
+    """Return the AsyncAPI document of the doors."""
+    return _yaml(asyncapi.document(str(PROTOCOL)))
+
+
+@cache
+def openapi_yaml() -> str:
+    """Return the OpenAPI document of the HTTP side."""
+    return _yaml(openapi.document(str(PROTOCOL)))
+
+
+def _yaml(document: dict[str, Any]) -> str:
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)

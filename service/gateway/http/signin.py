@@ -1,0 +1,222 @@
+"""The page's sign-in at the identity provider, over HTTP: the way there, and the way back.
+
+The page asks where to go, with `POST /signin/begin`, and goes. It is served again at `/signin/callback`, and hands what
+stands in its address to `POST /signin/finish`, whose answer holds the token: a token never travels in a URL.
+
+The rule: what the browser has to know on the way back is in a cookie that scripts cannot read and other sites cannot
+send. It is named after the `state`, so that several windows can be on their way, and is good for one attempt. What a
+sign-in is renewed by is in another such cookie, sealed, of as many tabs as there are sign-ins.
+"""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+
+import msgspec
+from authlib.common.security import generate_token
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service.config.parsers import CALLBACK
+from service.errors import (
+    NotAllowed,
+    OnRecordError,
+    ProviderAway,
+    SignInDenied,
+    SignInOver,
+    SignInUnknown,
+    Trouble,
+)
+from service.gateway.auth.oidc import Begun, Oidc, SignedInAs
+from service.gateway.auth.origins import allowed_origin
+from service.gateway.auth.refresh_cookie import RefreshCookies, Renewable
+from service.gateway.http.body import body
+from service.gateway.http.endpoint import NO_STORE
+from service.gateway.services import Services
+from service.gateway.transport.client_address import real
+from service.gateway.transport.problem import problem
+from service.protocol.events import timestamp
+from service.protocol.http import SignedIn, SignInBegun, SignInReturn, SignIns, ToRenew
+
+HOLDS = 600
+"""Seconds that somebody has to sign in at the provider."""
+
+MOST_BEGUN = 8
+"""Sign-ins that one browser may have under way; with more, all are forgotten but the newest."""
+
+MOST_RENEWABLE = 8
+"""Sign-ins of one browser that can be renewed, one of each tab; with more, all are forgotten but the newest."""
+
+_COOKIE = "onrecord-signin-"
+_RENEWAL = "onrecord-renewal-"
+_RENEWED_AT = "/signin"  # the only place that a browser sends these to
+_TRY_AGAIN = ("server_error", "temporarily_unavailable")  # RFC 6749, 4.1.2.1
+
+log = logging.getLogger("onrecord.signin")
+
+_letters = re.compile(r"[A-Za-z0-9]{32,64}")
+
+
+class SignIn:
+    """The endpoints; `page` serves the web client."""
+
+    def __init__(self, services: Services, page: Callable[[Request], Awaitable[Response]]) -> None:
+        self._s = services
+        self._page = page
+
+    def routes(self) -> list[Route]:
+        """Return the routes; without a provider there is nothing but the answer that there is none."""
+        offered = [Route("/signin", self.offered)]
+        if not self._s.settings.oidc_client_id:
+            return offered
+        return [
+            *offered,
+            Route("/signin/begin", self.begin, methods=["POST"]),
+            Route(CALLBACK, self._page),
+            Route("/signin/finish", self.finish, methods=["POST"]),
+            Route("/signin/renew", self.renew, methods=["POST"]),
+            Route("/signin/end", self.end, methods=["POST"]),
+        ]
+
+    async def offered(self, _request: Request) -> Response:
+        """`GET /signin`: the ways to sign in that the page offers."""
+        settings = self._s.settings
+        return _json(SignIns(demo=settings.demo_names, provider=bool(settings.oidc_client_id)))
+
+    async def begin(self, request: Request) -> Response:
+        """`POST /signin/begin`: where to go."""
+        self._meet(request)
+        address, begun = await self._oidc.begin()
+        response = _json(SignInBegun(address))
+        if len(earlier := [name for name in request.cookies if name.startswith(self._prefix)]) >= MOST_BEGUN:
+            self._forget(response, earlier)
+        self._keep(response, self._prefix + begun.state, f"{begun.nonce}.{begun.verifier}", HOLDS)
+        return response
+
+    async def finish(self, request: Request) -> Response:
+        """`POST /signin/finish`: who came back; whatever becomes of it, this attempt is over."""
+        self._meet(request)
+        back = await body(request, SignInReturn)
+        name = self._prefix + back.state
+        try:
+            response = await self._finish(request, back, _begun(back.state, request.cookies.get(name)))
+        except OnRecordError as error:
+            response = problem(request, error)
+        if _letters.fullmatch(back.state):
+            self._forget(response, [name])
+        return response
+
+    async def renew(self, request: Request) -> Response:
+        """`POST /signin/renew`: a new token for a tab; unless it was trouble, what did not renew it is forgotten."""
+        self._meet(request)
+        renewal = (await body(request, ToRenew)).renewal
+        try:
+            return self._answer(await self._oidc.renew(self._renewable(request, renewal)), renewal)
+        except OnRecordError as error:
+            response = problem(request, error)
+            if not isinstance(error, Trouble):
+                self._forget(response, [self._renewal_prefix + renewal], _RENEWED_AT)
+            return response
+
+    async def end(self, request: Request) -> Response:
+        """`POST /signin/end`: a tab signs out, and its sign-in is renewed no more."""
+        self._meet(request)
+        renewal = (await body(request, ToRenew)).renewal
+        response = Response(status_code=204, headers=NO_STORE)
+        self._forget(response, [self._renewal_prefix + renewal], _RENEWED_AT)
+        with suppress(SignInOver):  # it was before
+            await self._oidc.end(self._renewable(request, renewal))
+        return response
+
+    def _renewable(self, request: Request, renewal: str) -> Renewable:
+        """Return what a browser keeps of a sign-in.
+
+        Raises:
+            SignInOver: nothing, or nothing of ours.
+        """
+        kept = request.cookies.get(self._renewal_prefix + renewal, "")
+        if (renewable := self._renewals.open(kept, renewal)) is None:
+            raise SignInOver
+        return renewable
+
+    def _answer(self, came: SignedInAs, renewal: str) -> Response:
+        """Tell a tab who it is, and have the browser keep what that is renewed by."""
+        identity, name, token, renewable = came
+        sealed = self._renewals.seal(renewable, renewal) if renewable is not None else None
+        if renewable is not None and sealed is None:
+            log.warning("signin_not_renewable", extra={"problem": "the provider's refresh token is too long"})
+        until = timestamp(identity.expires_at)
+        response = _json(SignedIn(token, identity.user, name, until, renewal if sealed else None))
+        if sealed:
+            self._keep(response, self._renewal_prefix + renewal, sealed, None, _RENEWED_AT)
+        return response
+
+    async def _finish(self, request: Request, back: SignInReturn, begun: Begun) -> Response:
+        if back.iss not in (
+            None,
+            self._s.settings.jwt_issuer,
+        ):  # an answer of another provider (RFC 9207, 2.4)
+            raise SignInUnknown
+        if back.error or not back.code:
+            raise ProviderAway if back.error in _TRY_AGAIN else SignInDenied
+        response = self._answer(await self._oidc.finish(begun, back.code), generate_token(32))
+        earlier = [name for name in request.cookies if name.startswith(self._renewal_prefix)]
+        if len(earlier) >= MOST_RENEWABLE:
+            self._forget(response, earlier, _RENEWED_AT)
+        return response
+
+    @property
+    def _oidc(self) -> Oidc:
+        assert self._s.oidc is not None  # noqa: S101 - else there are no such routes
+        return self._s.oidc
+
+    @property
+    def _renewals(self) -> RefreshCookies:
+        assert self._s.renewals is not None  # noqa: S101 - else there are no such routes
+        return self._s.renewals
+
+    @property
+    def _secure(self) -> bool:
+        return self._s.settings.oidc_redirect_uri.startswith("https://")
+
+    @property
+    def _prefix(self) -> str:
+        """With this beginning of its name a browser takes a cookie from this very host alone, and over TLS."""
+        return f"__Host-{_COOKIE}" if self._secure else _COOKIE
+
+    @property
+    def _renewal_prefix(self) -> str:
+        return f"__Secure-{_RENEWAL}" if self._secure else _RENEWAL
+
+    def _meet(self, request: Request) -> None:
+        """Let in who comes from a page of ours, and not too often: what follows costs the provider something."""
+        if not allowed_origin(request.headers, self._s.settings.origins):
+            raise NotAllowed(problem="Pages of this origin may not sign anybody in here.")
+        self._s.handshakes.take(real(request.client.host if request.client else None))
+
+    def _keep(self, response: Response, name: str, value: str, seconds: int | None, path: str = "/") -> None:
+        response.set_cookie(
+            name, value, max_age=seconds, path=path, secure=self._secure, httponly=True, samesite="strict"
+        )
+
+    def _forget(self, response: Response, names: Iterable[str], path: str = "/") -> None:
+        for name in names:
+            self._keep(response, name, "", 0, path)
+
+
+def _begun(state: str, kept: str | None) -> Begun:
+    """Return what a browser has kept.
+
+    Raises:
+        SignInUnknown: it kept nothing under that state.
+    """
+    nonce, _, verifier = (kept or "").partition(".")
+    if not all(map(_letters.fullmatch, (state, nonce, verifier))):
+        raise SignInUnknown
+    return Begun(state, nonce, verifier)
+
+
+def _json(answer: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(answer), media_type="application/json", headers=NO_STORE)

@@ -1,0 +1,4 @@
+"""The native WebSocket endpoint, `/ws`.
+
+Its codec is in `service.protocol.native`.
+"""

@@ -1,0 +1,79 @@
+"""What becomes here of people, and of what was said, once it is recorded that they are erased or that it has expired.
+
+Called for what the tail reader has seen, so it holds on every node within a look of it, with the bus or without. The
+rule: the keys go first, so that nothing is opened with them while the rest is dropped; connections are closed last.
+"""
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from service.domain.events import ContentExpired, Recorded
+from service.encryption.keyring import KeyRing
+from service.eventstore.serializer import EventSerializer
+from service.gateway.session.registry import SessionRegistry
+from service.protocol.close_codes import Close
+from service.realtime.hub import Hub
+from service.realtime.user_cache import UserCache
+
+if TYPE_CHECKING:
+    import asyncpg
+
+log = logging.getLogger("onrecord.standing")
+
+
+class AccountEffects:
+    """The standing of people on this node."""
+
+    def __init__(
+        self,
+        people: UserCache,
+        hub: Hub,
+        keys: KeyRing,
+        serializer: EventSerializer,
+        sessions: SessionRegistry,
+        database: "asyncpg.Pool[Any]",
+    ) -> None:
+        self._people = people
+        self._hub = hub
+        self._keys = keys
+        self._serializer = serializer
+        self._sessions = sessions
+        self._database = database
+
+    async def changed(self, people: list[str], judged: list[str]) -> None:
+        """Hear that something was recorded about `people`, `judged` among them suspended, restored or erased.
+
+        Raises:
+            Unavailable: the log cannot be read.
+        """
+        await self._people.refresh(set(people) - set(judged))
+        if not judged:
+            return
+        await self._people.read(set(judged))
+        if erased := [user for user in judged if self._people.standing(user).erased]:
+            await self._keys.evict_destroyed(erased, self._database)
+        for user in judged:
+            self._act(user)
+
+    async def expired(self, events: list[Recorded]) -> None:
+        """Hear that what was said in rooms has expired.
+
+        Raises:
+            Unavailable: the log cannot be read.
+        """
+        await self._serializer.evict_destroyed(events, self._database)
+        for recorded in events:
+            if isinstance(recorded.event, ContentExpired):
+                self._hub.forget_past(recorded.event.room)
+
+    def _act(self, user: str) -> None:
+        state = self._people.standing(user)
+        if state.erased:
+            self._hub.forget_person(user)
+        if not state.erased and not state.suspended:
+            return
+        code, reason = (Close.ERASED, "erased") if state.erased else (Close.SUSPENDED, "suspended")
+        sessions = self._sessions.of_user(user)
+        for session in sessions:
+            session.close(code, reason)
+        log.info("shut_out", extra={"user": user, "reason": reason, "sessions": len(sessions)})

@@ -1,0 +1,43 @@
+"""What the doors count: who came in, which commands they gave and how those were answered, and how connections ended.
+
+Plain numbers, as `service.observability.histogram` has it; a command costs two look-ups here, a delivery nothing.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+
+from service.errors import OnRecordError
+from service.observability.histogram import Histogram
+
+UNREAD = "unread"
+"""Stands for the type of a command that was refused before it was decoded."""
+
+OK = "ok"
+
+
+class Counters:
+    """The counts of one node. Outcomes are `ok` or the code of an error."""
+
+    def __init__(self) -> None:
+        self.handshakes: Counter[tuple[str, str]] = Counter()
+        """By door and outcome; one that was refused before it had a code has a word of its own."""
+        self.commands: Counter[tuple[str, str]] = Counter()
+        """By type and outcome."""
+        self.command_seconds: defaultdict[str, Histogram] = defaultdict(Histogram)
+        """By type, from the frame to the answer."""
+        self.requests: Counter[str] = Counter()
+        """Connections that were closed over a request, by reason; see `TimedHttpProtocol.cut`."""
+        self.closes: Counter[tuple[str, int]] = Counter()
+        """By door and close code."""
+
+    def answered(self, kind: str, error: BaseException | None, began: float) -> None:
+        """Count a command that was begun at a time of the loop and is answered now."""
+        self.commands[kind, outcome(error)] += 1
+        self.command_seconds[kind].observe(asyncio.get_running_loop().time() - began)
+
+
+def outcome(error: BaseException | None) -> str:
+    """Return how an answer counts; what is no situation of ours is answered as `unavailable`."""
+    if error is None:
+        return OK
+    return error.code if isinstance(error, OnRecordError) else "unavailable"

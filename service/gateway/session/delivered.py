@@ -1,0 +1,35 @@
+"""What was written to one session of each room, as stretches of seqs; for the record of the session. Pure."""
+
+from bisect import bisect_left
+
+MAX_STRETCHES = 10_000
+"""Stretches that are kept; whoever leaves and comes back more often than that has an unknown past."""
+
+
+class DeliveredRanges:
+    """A union of stretches per room."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[str, list[tuple[int, int]]] = {}
+        self._stretches = 0
+
+    def add(self, room: str, first: int, last: int) -> None:
+        """Add a stretch, both ends included; those that touch become one."""
+        if self._stretches > MAX_STRETCHES:
+            return
+        known = self._rooms.setdefault(room, [])
+        begin = bisect_left(known, first - 1, key=lambda stretch: stretch[1])
+        end = begin
+        while end < len(known) and known[end][0] <= last + 1:
+            first, last = min(first, known[end][0]), max(last, known[end][1])
+            end += 1
+        self._stretches += 1 - (end - begin)
+        known[begin:end] = [(first, last)]
+        if self._stretches > MAX_STRETCHES:
+            self._rooms.clear()
+
+    def ranges(self) -> dict[str, tuple[tuple[int, int], ...]] | None:
+        """Return the stretches by room, ascending; None where there were too many to keep."""
+        if self._stretches > MAX_STRETCHES:
+            return None
+        return {room: tuple(stretches) for room, stretches in sorted(self._rooms.items())}

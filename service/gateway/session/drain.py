@@ -1,0 +1,57 @@
+"""Draining a node that stops: what was received is answered, then every connection closes with 4000.
+
+From the first moment no socket is read any more; commands that came before are committed and acknowledged as always.
+The closes are spread, so that thousands of clients do not come back in the same tick.
+
+The rule: nothing here lasts longer than the seconds that it is given. Whoever is still unanswered then is closed too,
+and sends the command again with the same `ref`.
+"""
+
+import asyncio
+import logging
+
+from service.gateway.session.registry import SessionRegistry
+from service.gateway.session.session import Session
+from service.protocol.close_codes import Close
+
+CLOSES_A_SECOND = 2_000
+AT_ONCE = 100
+LOOK_EVERY = 0.02
+"""Seconds between two looks at who is still waiting for an answer."""
+
+log = logging.getLogger("onrecord.drain")
+
+
+async def drain(sessions: SessionRegistry, seconds: float) -> None:
+    """Answer what was received, then close every session, within so many seconds."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    present = sessions.all()
+    for session in present:
+        session.hold()
+    log.info("draining", extra={"connections": len(present), "seconds": seconds})
+    # The closes have half of the time, however long the answers take.
+    unanswered = await _answered(present, until - min(seconds / 2, len(present) / CLOSES_A_SECOND))
+    if unanswered:
+        log.warning("drained_unanswered", extra={"connections": unanswered})
+    await _close(sessions.all(), until)
+
+
+async def _answered(waiting: list[Session], until: float) -> int:
+    """Wait until every session has its answers, or until the loop's time `until`; return how many have not."""
+    loop = asyncio.get_running_loop()
+    while waiting := [session for session in waiting if not session.answered]:
+        if loop.time() >= until:
+            break
+        await asyncio.sleep(LOOK_EVERY)
+    return len(waiting)
+
+
+async def _close(present: list[Session], until: float) -> None:
+    """Close sessions a few at a time; what the loop's time `until` leaves over, at once."""
+    loop = asyncio.get_running_loop()
+    pause = min(AT_ONCE / CLOSES_A_SECOND, max(0.0, until - loop.time()) * AT_ONCE / max(1, len(present)))
+    for number, session in enumerate(present, start=1):
+        session.close(Close.SHUTTING_DOWN, "shutting down")
+        if number % AT_ONCE == 0 and loop.time() < until:
+            await asyncio.sleep(pause)

@@ -1,0 +1,64 @@
+"""What begins and ends with a connection, the same for every door: presence, the record of the session, the log line.
+
+`begin` comes when a session has been told `connected`, `end` once it is over, whether it had come that far or not.
+"""
+
+import logging
+
+from service.cluster.session_log import Closing, SessionLog
+from service.gateway.session.registry import SessionRegistry
+from service.gateway.session.session import Session
+from service.presence.presence import Presence
+from service.presence.typing import Typing
+from service.protocol.close_codes import Close, reason_of
+
+log = logging.getLogger("onrecord.door")
+
+
+class SessionLifecycle:
+    """Those who are connected to this node."""
+
+    def __init__(
+        self, sessions: SessionRegistry, presence: Presence, typing: Typing, visits: SessionLog
+    ) -> None:
+        self._sessions = sessions
+        self._presence = presence
+        self._typing = typing
+        self._visits = visits
+
+    def begin(self, session: Session) -> None:
+        """Count a session in; nothing is waited for."""
+        session.connected = True
+        self._presence.arrive(session.user, session.id)
+        self._visits.opened(session.id, session.user, session.address, session.client)
+        log.info(
+            "connected",
+            extra={
+                "session": session.id,
+                "user": session.user,
+                "door": session.door,
+                "client": session.address,
+            },
+        )
+
+    async def end(self, session: Session) -> None:
+        """Count a session out; its transport is closed or closing."""
+        self._sessions.remove(session)
+        self._typing.gone(session.id)
+        await session.end()
+        if not session.connected:
+            return
+        self._presence.depart(session.user, session.id)
+        code, by_client = session.ending or (None, False)
+        reason = reason_of(code, by_client=by_client)
+        self._visits.closed(session.id, Closing(reason, code, session.written.ranges()))
+        log.info(
+            "disconnected",
+            extra={"session": session.id, "user": session.user, "reason": reason, "code": code},
+        )
+
+    def fenced(self) -> None:
+        """Close every connection, since others have taken this node for dead and closed its sessions on the record."""
+        self._presence.fenced()
+        for session in self._sessions.all():
+            session.close(Close.FENCED, "this node was taken for dead; come back")

@@ -1,0 +1,74 @@
+"""The connections of this node, by user."""
+
+import asyncio
+from datetime import datetime
+from math import inf
+from time import time
+from typing import TYPE_CHECKING
+
+from service.protocol.close_codes import Close
+
+if TYPE_CHECKING:
+    from service.gateway.session.session import Session
+
+LOOK_EVERY = 0.25
+"""Seconds between two looks for tokens that have run out."""
+
+
+class SessionRegistry:
+    """A registry of sessions; it sends nothing."""
+
+    def __init__(self, max_per_user: int) -> None:
+        self._max_per_user = max_per_user
+        self._by_user: dict[str, set[Session]] = {}
+        self._expiries: dict[Session, float] = {}
+        self._soonest = inf  # no token that is known here runs out before
+
+    def full(self, user: str, elsewhere: int) -> bool:
+        """Return whether a user who has `elsewhere` connections at other nodes has as many as one may have."""
+        return len(self._by_user.get(user, ())) + elsewhere >= self._max_per_user
+
+    def add(self, session: "Session") -> None:
+        """Count a session in."""
+        self._by_user.setdefault(session.user, set()).add(session)
+        self._expire(session, session.expires_at)
+
+    def renew(self, session: "Session", expires_at: datetime) -> None:
+        """Let a session go on until another expiry; then it is closed with 4001."""
+        session.expires_at = expires_at
+        self._expire(session, expires_at)
+
+    def remove(self, session: "Session") -> None:
+        """Count a session out."""
+        sessions = self._by_user.get(session.user, set())
+        sessions.discard(session)
+        self._expiries.pop(session, None)
+        if not sessions:
+            self._by_user.pop(session.user, None)
+
+    async def run(self) -> None:
+        """Close those whose token has run out, until cancelled; one look at all is cheaper than a timer for each."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            if (now := time()) >= self._soonest:
+                self._soonest = inf
+                for session, expiry in [*self._expiries.items()]:
+                    if expiry > now:
+                        self._soonest = min(self._soonest, expiry)
+                    elif not session.closing:
+                        session.close(Close.TOKEN_EXPIRED, "token expired")
+
+    def _expire(self, session: "Session", at: datetime) -> None:
+        self._expiries[session] = expiry = at.timestamp()
+        self._soonest = min(self._soonest, expiry)
+
+    def of_user(self, user: str) -> "frozenset[Session]":
+        """Return a user's sessions."""
+        return frozenset(self._by_user.get(user, ()))
+
+    def all(self) -> "list[Session]":
+        """Return every session."""
+        return [session for sessions in self._by_user.values() for session in sessions]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_user.values()))

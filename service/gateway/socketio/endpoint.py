@@ -1,0 +1,125 @@
+"""The Socket.IO door, `/socket.io/`: the chat for stock clients, by the rules of `docs/socketio.md`.
+
+The main namespace is the chat; there is no other. What a client may do, and how, is the native door's: the same
+`Dispatcher`, the same handlers, the same events.
+"""
+
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from starlette.datastructures import Headers
+from starlette.routing import BaseRoute
+
+from service.errors import NotAllowed, OnRecordError
+from service.gateway.auth.tokens import Identity
+from service.gateway.commands.dispatcher import Dispatcher, described
+from service.gateway.engineio import Engine, Polls, Refused, Settings
+from service.gateway.engineio.errors import refused
+from service.gateway.services import Services
+from service.gateway.socketio.recovery import Begin, RecoveringSession
+from service.gateway.socketio.server import ConnectRefused, Server
+from service.gateway.socketio.session import SOCKETIO, SocketSession
+from service.gateway.socketio.socket import Socket
+from service.gateway.transport.problem import headers_of
+from service.protocol.close_codes import Close
+from service.protocol.commands import Connect
+from service.protocol.native import error_fields
+from service.protocol.problems import status_of
+from service.protocol.socketio import recovery
+from service.protocol.socketio.emits import decode_auth, decode_command
+from service.protocol.socketio.engineio import Problem
+from service.protocol.socketio.packets import MAIN, Packet
+
+PATH = "/socket.io/"
+
+MAX_PAYLOAD = 1_000_000
+"""Bytes of one post, the reference's default: stock clients join what waits up to that, and those before 4.5 always."""
+
+
+class SocketIoEndpoint:
+    """The endpoint, and the namespace behind it."""
+
+    def __init__(self, services: Services) -> None:
+        self._s = services
+        settings = services.settings
+        self._reception = Dispatcher(services, SOCKETIO)
+        self._sessions: dict[Socket, SocketSession] = {}
+        self._server = Server({MAIN: self}, settings.connect_timeout, settings.max_frame)
+        self.engine = Engine(
+            Settings(
+                ping_interval=settings.ping_interval,
+                ping_timeout=settings.ping_timeout,
+                max_payload=max(MAX_PAYLOAD, settings.max_frame),
+                max_packet=settings.max_frame,
+                max_outbox=settings.max_outbox,
+            ),
+            self._server.accept,
+            self._gate,
+            lambda ending: self._reception.count_close(ending.code),
+        )
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the routes of the door."""
+        return Polls.routes(self.engine, PATH)
+
+    async def close(self) -> None:
+        """End every connection, so that clients come back elsewhere; polls that wait are answered."""
+        self.engine.close(Close.SHUTTING_DOWN, "shutting down")
+        await self._server.settle()
+
+    def _gate(self, headers: Headers, address: str | None, opening: bool) -> Refused | None:  # noqa: FBT001 - the interface of the engine
+        shut = self._reception.check_admission(headers, address, self._server.waiting if opening else None)
+        if shut is None:
+            return None
+        return refused(Problem.FORBIDDEN) if isinstance(shut, NotAllowed) else _not_now(shut)
+
+    # The namespace.
+
+    async def connect(self, socket: Socket, packet: Packet) -> None:
+        """Let a client in."""
+        try:
+            frame = decode_auth(packet)
+            self._reception.check_rooms(frame)
+            if socket.again:
+                self._s.handshakes.take(socket.connection.address)
+            identity = await self._reception.authenticate(frame.token)
+            session, frame = self._session(socket, identity, frame, packet.data)
+            session.address = socket.connection.address
+            session.client = described(socket.connection.user_agent)
+            self._sessions[socket] = session
+            await self._reception.admit(session, identity, frame)
+        except OnRecordError as error:
+            self._sessions.pop(socket, None)
+            self._reception.count_handshake(error.code)
+            fields = error_fields(error)
+            raise ConnectRefused(fields.pop("message"), fields) from error
+
+    def _session(
+        self, socket: Socket, identity: Identity, frame: Connect, auth: dict[str, Any]
+    ) -> tuple[SocketSession, Connect]:
+        """Return a session, and from where its rooms go on."""
+        hub, max_rooms = self._s.hub, self._s.settings.max_rooms
+        if not recovery.wished(auth):
+            return SocketSession(socket, hub, identity, max_rooms), frame
+        asked = recovery.asked(auth)
+        if asked is None or len(asked.cursors) > max_rooms:
+            return RecoveringSession(socket, hub, identity, max_rooms, Begin(frame.rooms, None)), frame
+        frame = msgspec.structs.replace(frame, epoch=asked.epoch, rooms={**asked.cursors})
+        return RecoveringSession(socket, hub, identity, max_rooms, Begin(frame.rooms, asked.pid)), frame
+
+    async def event(self, socket: Socket, packet: Packet) -> None:
+        """Carry out a command."""
+        tag = None if packet.id is None else str(packet.id)
+        decode = partial(decode_command, packet, lambda: str(uuid4()))
+        await self._reception.dispatch(self._sessions[socket], tag, decode)
+
+    async def gone(self, socket: Socket) -> None:
+        """Let a client go."""
+        await self._reception.end(self._sessions.pop(socket))
+
+
+def _not_now(shut: OnRecordError) -> Refused:
+    told = {"code": Problem.BAD_REQUEST, "message": str(shut)}
+    return Refused(status_of(shut), msgspec.json.encode(told), headers_of(shut))

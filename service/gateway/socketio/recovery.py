@@ -1,0 +1,79 @@
+"""A session whose client keeps an offset by itself; see `service.protocol.socketio.recovery`.
+
+The rule: the offset of an event counts that event and everything before it on this connection, so it is made for each
+connection anew. That is what these sessions cost, and why only those have it who ask.
+"""
+
+from typing import NamedTuple
+from uuid import uuid4
+
+from service.domain.streams import room_stream
+from service.gateway.auth.tokens import Identity
+from service.gateway.engineio import PACKET
+from service.gateway.socketio.session import SocketSession
+from service.gateway.socketio.socket import Socket
+from service.protocol.events import Connected, Outgoing
+from service.protocol.socketio import recovery
+from service.protocol.socketio.emits import event_packet
+from service.realtime.hub import Hub
+
+
+class Begin(NamedTuple):
+    """The cursors of `connect`, and the `pid` that is to be kept where they all hold."""
+
+    rooms: dict[str, int | None]
+    pid: str | None
+
+
+class RecoveringSession(SocketSession):
+    """A session that says its cursors with every event; `begin` is where it goes on, by the wish of its client."""
+
+    def __init__(self, socket: Socket, hub: Hub, identity: Identity, max_rooms: int, begin: Begin) -> None:
+        super().__init__(socket, hub, identity, max_rooms)
+        self._begin = begin
+        self._epoch = ""
+        self._cursors: dict[str, int] = {}
+
+    @property
+    def wire_format(self) -> str:
+        """Packets, however they travel, since each is completed here."""
+        return PACKET
+
+    def welcome(self, connected: Connected) -> None:
+        """Answer the CONNECT with the same `pid` where nothing was lost, and a new one otherwise."""
+        self._epoch = connected.epoch
+        for room, head in connected.rooms.items():
+            cursor = self._begin.rooms[room] if head.recovered else None
+            if head.head is not None and head.reason != "not_a_member":
+                self._cursors[room] = head.head if cursor is None else cursor
+        whole = all(head.recovered for head in connected.rooms.values())
+        self._socket.accept(self._begin.pid if self._begin.pid and whole else str(uuid4()))
+        self.emit(connected)
+
+    def emit(self, outgoing: Outgoing) -> None:
+        """See `Session.emit`."""
+        self.write(event_packet(outgoing))
+
+    def write(self, frame: bytes) -> None:
+        """Send an event's packet, with what the client has by then."""
+        place = recovery.place_of(frame)
+        if place is not None and self.hears(place[0]):
+            self._cursors[place[0]] = place[1]
+        self._socket.send(recovery.with_offset(frame, self._epoch, self._cursors))
+
+    def listen(self, room: str, after: int | None) -> None:
+        """See `Session.listen`."""
+        super().listen(room, after)
+        start = self._hub.known_head(room_stream(room)) if after is None else after
+        if start is not None:
+            self._cursors[room] = start
+
+    def left(self, room: str) -> None:
+        """See `Session.left`."""
+        super().left(room)
+        self._cursors.pop(room, None)
+
+    def stop(self, room: str) -> None:
+        """See `Session.stop`."""
+        super().stop(room)
+        self._cursors.pop(room, None)

@@ -1,0 +1,197 @@
+"""Clients in namespaces, over the sessions of `service.gateway.engineio`; what a namespace does is its own.
+
+The rule: a packet that no stock client sends ends the connection of whoever sent it, at once, and touches nobody else.
+A client that is in no namespace has `connect_timeout` seconds to enter one; a CONNECT that is refused gives it no more.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from service.gateway.engineio import Connection
+from service.gateway.socketio.socket import Socket
+from service.gateway.transport.transport import Ending
+from service.protocol.close_codes import Close
+from service.protocol.socketio.packets import Decoder, Kind, NotAPacket, Packet
+from service.runtime.timeouts import Timeouts
+
+_NORMAL = 1000
+
+MAX_REFUSED = 3
+"""CONNECTs in a row that are refused with an answer; one more closes the connection with 4501."""
+
+log = logging.getLogger("onrecord.socketio")
+
+
+class ConnectRefused(Exception):
+    """A namespace does not let a client in; `data` goes with the sentence."""
+
+    def __init__(self, sentence: str, data: dict[str, Any]) -> None:
+        super().__init__(sentence)
+        self.data = data
+
+
+class Namespace(Protocol):
+    """What clients enter."""
+
+    async def connect(self, socket: Socket, packet: Packet) -> None:
+        """Let a client in, which begins with `Socket.accept`; the packet is its CONNECT.
+
+        Raises:
+            ConnectRefused: it may not come in.
+        """
+
+    async def event(self, socket: Socket, packet: Packet) -> None:
+        """Take an event."""
+
+    async def gone(self, socket: Socket) -> None:
+        """Hear, once, that a client which was let in is gone; nothing can be sent to it any more."""
+
+
+class Server:
+    """The namespaces of one path; `max_attached` bounds the bytes that come with one packet."""
+
+    def __init__(
+        self, namespaces: Mapping[str, Namespace], connect_timeout: float, max_attached: int
+    ) -> None:
+        self.namespaces = namespaces
+        self.max_attached = max_attached
+        self.unauthenticated: Timeouts[Client] = Timeouts(connect_timeout, lambda client: client.too_late())
+        self.deciding = 0
+        """Strangers about whom a namespace decides just now."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Connections that have not sent a CONNECT yet, or none that was taken."""
+        return len(self.unauthenticated) - self.deciding
+
+    def accept(self, connection: Connection) -> "Client":
+        """Return what takes the messages of a connection."""
+        return Client(self, connection)
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that nobody waits for."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("goodbye_failed", exc_info=error)
+
+    async def settle(self) -> None:
+        """Wait until everybody who is gone has been let go of."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class Client:
+    """A connection in its namespaces: the `Upper` of an Engine.IO session."""
+
+    def __init__(self, server: Server, connection: Connection) -> None:
+        self._server = server
+        self._connection = connection
+        self._decoder = Decoder(server.max_attached)
+        self._sockets: dict[str, Socket] = {}
+        self._refused = 0
+        self._left = False  # a namespace that it was in
+        self._deciding = self._late = False
+        server.unauthenticated.begin(self)
+
+    def too_late(self) -> None:
+        """Close the connection of a client that entered no namespace in time, unless one is deciding about it."""
+        if self._deciding:
+            self._late = True
+            return
+        self._connection.close(Close.TOKEN_INVALID, "no connect in time")
+
+    async def take(self, data: str | bytes) -> None:
+        """Take a message of the client."""
+        try:
+            packet = self._decoder.feed(data)
+            if packet is not None:
+                await self._heed(packet)
+        except NotAPacket as error:
+            self._connection.close(Close.MALFORMED, str(error))
+
+    async def _heed(self, packet: Packet) -> None:
+        if packet.kind is not Kind.EVENT:
+            self._connection.count()
+            if self._connection.closing:
+                return
+        socket = self._sockets.get(packet.namespace)
+        if (packet.kind is Kind.CONNECT) is (socket is not None):
+            raise NotAPacket("connected twice, or not at all")
+        if socket is None:
+            await self._enter(packet)
+        elif packet.kind is Kind.DISCONNECT:
+            del self._sockets[packet.namespace]
+            await self._leave(socket, Ending(_NORMAL, by_client=True))
+        elif packet.kind is Kind.EVENT:
+            await self._server.namespaces[packet.namespace].event(socket, packet)
+        # An ACK answers nothing, since nothing of ours asks for one; the reference passes over it too.
+
+    async def _enter(self, packet: Packet) -> None:
+        namespace = self._server.namespaces.get(packet.namespace)
+        socket = Socket(self._connection, packet.namespace, again=self._left)
+        if namespace is None:
+            self._refuse(socket, {"message": "Invalid namespace"})
+            return
+        try:
+            with self._decision(socket):
+                await namespace.connect(socket, packet)
+        except ConnectRefused as error:
+            del self._sockets[socket.namespace]
+            self._refuse(socket, {"message": str(error), "data": error.data})
+        else:
+            self._server.unauthenticated.end(self)
+            self._late, self._refused = False, 0
+            socket.inside = True
+            if socket.closing:
+                await namespace.gone(socket)
+
+    @contextmanager
+    def _decision(self, socket: Socket) -> Iterator[None]:
+        """Hold the deadline back while a namespace decides about a client that is in no other."""
+        stranger = self in self._server.unauthenticated
+        self._sockets[socket.namespace] = socket
+        self._deciding = True
+        self._server.deciding += stranger
+        try:
+            yield
+        finally:
+            self._deciding = False
+            self._server.deciding -= stranger
+
+    def _refuse(self, socket: Socket, why: dict[str, Any]) -> None:
+        """Answer a CONNECT; the deadline for one that is taken runs on."""
+        self._refused += 1
+        if self._late:
+            self._connection.close(Close.TOKEN_INVALID, "no connect in time")
+        elif self._refused > MAX_REFUSED:
+            raise NotAPacket("no connect")
+        else:
+            socket.say(Kind.CONNECT_ERROR, why)
+
+    async def _leave(self, socket: Socket, ending: Ending) -> None:
+        socket.end(ending)
+        self._left = True
+        self._wait()
+        await self._server.namespaces[socket.namespace].gone(socket)
+
+    def _wait(self) -> None:
+        if not self._sockets and not self._connection.closing:
+            self._server.unauthenticated.begin(self)
+
+    def ended(self) -> None:
+        """Hear that the connection is over."""
+        self._server.unauthenticated.end(self)
+        ending = self._connection.ending
+        for socket in [*self._sockets.values()]:
+            if ending is not None:
+                socket.end(ending)
+            if socket.inside:
+                self._server.run(self._server.namespaces[socket.namespace].gone(socket))

@@ -1,0 +1,108 @@
+"""A client in one namespace, which several may share a connection."""
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from service.gateway.engineio import Connection
+from service.gateway.transport.transport import Ending
+from service.protocol.socketio import packets
+from service.protocol.socketio.engineio import binary_message, message
+from service.protocol.socketio.packets import Kind
+from service.realtime.direct_sockets import NOWHERE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Socket:
+    """A client in a namespace: a `Transport` whose end may come before that of its connection."""
+
+    descriptor = NOWHERE  # what it is written may have to be counted, or wait for a poll
+
+    def __init__(self, connection: Connection, namespace: str, *, again: bool = False) -> None:
+        self.again = again
+        """Whether the connection has left a namespace before, so that its upgrade does not count for this entrance."""
+        self.id = str(uuid4())
+        self.connection = connection
+        self.namespace = namespace
+        self.inside = False
+        self.ending: Ending | None = None
+        self.on_ending: Callable[[], None] = lambda: None
+
+    def accept(self, pid: str | None = None) -> None:
+        """Tell the client that it is in; `pid` names what it may ask to be recovered."""
+        self.say(Kind.CONNECT, {"sid": self.id, **({"pid": pid} if pid else {})})
+
+    def emit(self, name: str, *arguments: Any) -> None:
+        """Send an event to this client alone."""
+        self.say(Kind.EVENT, [name, *arguments])
+
+    def ack(self, ack_id: int, *arguments: Any) -> None:
+        """Answer an event that asked for it."""
+        self.say(Kind.ACK, list(arguments), ack_id)
+
+    def say(self, kind: Kind, data: Any, ack_id: int | None = None) -> None:
+        """Send a packet with its attachments."""
+        text, attachments = packets.encode(kind, self.namespace, data, ack_id)
+        self.send(message(text))
+        for attachment in attachments:
+            self.send(binary_message(attachment))
+
+    def send(self, packet: bytes) -> None:
+        """Send an Engine.IO packet."""
+        if self.ending is None:
+            self.connection.send(packet)
+
+    # See `Transport`.
+
+    @property
+    def wire_format(self) -> str:
+        """What `write` takes just now."""
+        return self.connection.wire_format
+
+    @property
+    def catchup(self) -> int:
+        """Catch-ups in progress."""
+        return self.connection.catchup
+
+    @catchup.setter
+    def catchup(self, count: int) -> None:
+        self.connection.catchup = count
+
+    @property
+    def closing(self) -> bool:
+        """Whether the client has left, or its connection is over."""
+        return self.ending is not None
+
+    def write(self, data: bytes) -> None:
+        """Send what is encoded for `wire_format`."""
+        if self.ending is None:
+            self.connection.write(data)
+
+    def close(self, code: int, reason: str = "") -> None:
+        """End the whole connection: a DISCONNECT alone would tell stock clients never to come back."""
+        if self.ending is None:
+            self.connection.close(code, reason)
+
+    async def drained(self) -> None:
+        """Wait until little waits for the client."""
+        await self.connection.drained()
+
+    def hold(self) -> None:
+        """Read no more of the connection."""
+        self.connection.hold()
+
+    @property
+    def taken(self) -> bool:
+        """Whether all that was read is begun."""
+        return self.connection.taken
+
+    @property
+    def outbox(self) -> int:
+        """Bytes that wait for the connection's client."""
+        return self.connection.outbox
+
+    def end(self, ending: Ending) -> None:
+        """Hear that the client is out."""
+        self.ending = ending
+        self.on_ending()

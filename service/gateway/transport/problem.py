@@ -1,0 +1,61 @@
+"""Errors as HTTP responses: RFC 9457 problem documents, and the headers that belong to a status."""
+
+import math
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.errors import OnRecordError, TokenInvalid, TooManyRequests, Trouble, Unavailable
+from service.gateway.transport.transport import Refused
+from service.protocol.problems import plain_problem, problem_fields
+
+REALM = 'Bearer realm="onrecord"'
+MEDIA_TYPE = "application/problem+json"
+TROUBLE_PAUSE = 1
+"""Seconds after which whoever met trouble of ours may ask again."""
+
+
+class TokenMissing(TokenInvalid):
+    """Nobody said who asks: the challenge then names no error (RFC 6750, section 3)."""
+
+    def __init__(self) -> None:
+        super().__init__(problem="none was given")
+
+
+def problem(_request: Request, error: Exception) -> Response:
+    """Return the problem document of any exception; what is no situation of ours is our trouble."""
+    if isinstance(error, HTTPException):
+        fields, headers = plain_problem(error.status_code), dict(error.headers or {})
+    else:
+        known = error if isinstance(error, OnRecordError) else Unavailable()
+        fields, headers = problem_fields(known), headers_of(known)
+    return Response(
+        msgspec.json.encode(fields),
+        fields["status"],
+        {"Cache-Control": "no-store", **headers},
+        MEDIA_TYPE,
+    )
+
+
+def refusal(error: OnRecordError | HTTPException) -> Refused:
+    """Return the same as an answer to an upgrade; of an `HTTPException` the detail is told."""
+    if isinstance(error, HTTPException):
+        fields, headers = {**plain_problem(error.status_code), "detail": error.detail}, error.headers
+    else:
+        fields, headers = problem_fields(error), headers_of(error)
+    told = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store", **(headers or {})}
+    return Refused(fields["status"], msgspec.json.encode(fields), told)
+
+
+def headers_of(error: OnRecordError) -> dict[str, str]:
+    """Return the headers that an error's status asks for."""
+    if error.code in ("token_invalid", "token_expired"):
+        known = "" if isinstance(error, TokenMissing) else ', error="invalid_token"'
+        return {"WWW-Authenticate": REALM + known}
+    if isinstance(error, TooManyRequests):
+        return {"Retry-After": str(math.ceil(error.data["retryAfter"]))}  # type: ignore[call-overload] # a number
+    if isinstance(error, Trouble):
+        return {"Retry-After": str(TROUBLE_PAUSE)}
+    return {}

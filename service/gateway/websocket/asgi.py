@@ -1,0 +1,193 @@
+"""WebSockets for an ASGI application, which finds its transport as `scope["extensions"][EXTENSION]`.
+
+The application is one task for as long as it likes; what it is sent it takes at its own pace, and nothing more is read
+meanwhile. The rule: it is told every message that was received before the end, and then the end as often as it asks.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+from urllib.parse import unquote
+
+from starlette.websockets import WebSocketDisconnect
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.utils import ClientDisconnected
+
+from service.gateway.transport.transport import ABNORMAL, EXTENSION, Refused, Upgrade, WebSocketTransport
+from service.gateway.websocket.frames import binary_frame, text_frame
+
+Message = MutableMapping[str, Any]
+
+_NORMAL, _INTERNAL_ERROR = 1000, 1011  # RFC 6455, section 7.4.1
+
+log = logging.getLogger("onrecord.transport")
+
+
+class AsgiEndpoint:
+    """Serves every path by an application; `scope` is what uvicorn says of the request, `url` as it parsed it."""
+
+    def __init__(self, app: ASGI3Application, scope: Mapping[str, Any], url: Any) -> None:
+        self._app = app
+        self._scope = scope
+        self._url = url
+
+    async def on_upgrade(self, transport: WebSocketTransport, request: Upgrade) -> None:
+        """Run the application, which accepts or refuses."""
+        raw_path = self._url.path or b"/"
+        root = self._scope["root_path"]
+        scope = {
+            **self._scope,
+            "type": "websocket",
+            "scheme": {"https": "wss"}.get(self._scope["scheme"], "ws"),
+            "path": root + unquote(raw_path.decode("ascii")),
+            "raw_path": root.encode("ascii") + raw_path,
+            "query_string": self._url.query or b"",
+            "subprotocols": [
+                token.strip()
+                for value in request.headers.getlist("sec-websocket-protocol")
+                for token in value.split(",")
+            ],
+            "extensions": {"websocket.http.response": {}, EXTENSION: transport},
+        }
+        await AsgiConversation(transport, scope).run(self._app)
+
+
+class AsgiConversation:
+    """One connection: see `Conversation`."""
+
+    def __init__(self, transport: WebSocketTransport, scope: dict[str, Any]) -> None:
+        self._transport = transport
+        self._scope = scope
+        self._response: Refused | None = None
+        self._accepted = False
+        self._asks = asyncio.Event()  # the application waits for a message, or is over
+        self._over = False
+        self._told: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._told.put_nowait({"type": "websocket.connect"})
+        self._farewell: Message | None = None
+
+    async def run(self, app: ASGI3Application) -> None:
+        """Run an application. Whichever way it ends, the connection ends too, and says why."""
+        self._transport.on_ending = self._left
+        try:
+            await app(self._scope, self._receive, self._send)  # type: ignore[arg-type] # uvicorn's narrower types
+        except (ClientDisconnected, WebSocketDisconnect):
+            pass  # it was told by an exception of ours, or Starlette's for it, that nobody listens any more
+        except Exception:
+            if not self._accepted:
+                raise
+            log.exception("conversation_failed")
+            self._close(_INTERNAL_ERROR, "internal error")
+        else:
+            self._close(_NORMAL, "")
+        finally:
+            self._over = True
+            self._asks.set()
+            self._scope["extensions"].pop(EXTENSION, None)  # a cycle, which only the collector would find
+
+    # See `Conversation`.
+
+    async def take(self, message: str | bytes) -> None:
+        """Give the application a message once it asks for one; return when it asks for the next."""
+        await self._asks.wait()
+        if self._over:
+            return
+        self._asks.clear()
+        kind = "text" if isinstance(message, str) else "bytes"
+        self._told.put_nowait({"type": "websocket.receive", kind: message})
+        await self._asks.wait()
+
+    async def ended(self) -> None:
+        """Tell the application, and let go of the scope."""
+        ending = self._transport.ending
+        self._say_farewell(ending.code if ending else ABNORMAL, self._transport.reason)
+
+    def _left(self) -> None:
+        """The connection ended before it was open."""
+        self._say_farewell(ABNORMAL, "")
+
+    def _say_farewell(self, code: int, reason: str) -> None:
+        if self._farewell is None:
+            self._farewell = {"type": "websocket.disconnect", "code": code, "reason": reason}
+            self._told.put_nowait(None)
+
+    # The application.
+
+    def _close(self, code: int, reason: str) -> None:
+        if not self._transport.closing:
+            if not self._accepted:
+                raise RuntimeError("the application gave no answer")
+            self._transport.close(code, reason)
+
+    async def _receive(self) -> Message:
+        """ASGI's `receive`."""
+        if self._farewell is None or not self._told.empty():
+            self._asks.set()
+            message = await self._told.get()
+            if message is not None:
+                return message
+        assert self._farewell is not None  # noqa: S101 - for the type checker
+        return self._farewell
+
+    async def _send(self, message: Message) -> None:
+        """ASGI's `send`. It waits for the peer, unlike `write`, so the outbox does not bound it.
+
+        Raises:
+            ClientDisconnected: The connection is closing; an `OSError`, as ASGI asks for.
+        """
+        if self._accepted:
+            await self._send_open(message)
+        elif self._transport.closing:
+            if message["type"] != "websocket.close":
+                raise ClientDisconnected
+        else:
+            self._send_answer(message)
+
+    def _send_answer(self, message: Message) -> None:
+        match message["type"]:
+            case "websocket.accept":
+                self._accept(message)
+            case "websocket.close":
+                self._refuse(Refused(403, b""))
+            case "websocket.http.response.start":
+                self._response = Refused(message["status"], b"", dict(_headers(message)))
+            case "websocket.http.response.body" if self._response is not None:
+                body = self._response.body + message.get("body", b"")
+                self._response = self._response._replace(body=body)
+                if not message.get("more_body", False):
+                    self._refuse(self._response)
+            case other:
+                raise RuntimeError(f"{other} may not be sent before the handshake is complete")
+
+    def _accept(self, message: Message) -> None:
+        headers = _headers(message)
+        if message.get("subprotocol"):
+            headers.append(("Sec-WebSocket-Protocol", message["subprotocol"]))
+        self._transport.on_ending = _nothing
+        self._accepted = True
+        if not self._transport.accept(lambda: self, headers):
+            raise ClientDisconnected
+
+    def _refuse(self, refused: Refused) -> None:
+        self._say_farewell(ABNORMAL, "")
+        self._transport.refuse(refused)
+
+    async def _send_open(self, message: Message) -> None:
+        if message["type"] == "websocket.close":
+            self._close(message.get("code", _NORMAL), message.get("reason") or "")
+        elif message["type"] == "websocket.send":
+            text, data = message.get("text"), message.get("bytes")
+            frame = binary_frame(data or b"") if text is None else text_frame(text.encode())
+            if not await self._transport.send(frame):
+                raise ClientDisconnected
+        else:
+            raise RuntimeError(f"{message['type']} may not be sent after websocket.accept")
+
+
+def _headers(message: Message) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers") or ()]
+
+
+def _nothing() -> None:
+    pass

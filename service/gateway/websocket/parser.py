@@ -1,0 +1,205 @@
+"""Frames as clients send them (RFC 6455, section 5), made into messages. Pure: bytes in, messages or a `Broken` out.
+
+The rule: what a header announces is judged before anything of it is kept, so a peer decides neither how much is held
+here nor how many pieces it comes in. No extension is offered, so the reserved bits say nothing and nothing is
+compressed. A length in more bytes than it needs is let through, as other servers do.
+
+Invariant: one call of `next` parses at most as many frames as `allow` granted, since a frame may be six bytes and one
+read of the socket may hold tens of thousands. A control frame is no part of the message that it comes between, and
+counts against none of that message's limits (sections 5.4 and 5.5).
+"""
+
+import sys
+from codecs import IncrementalDecoder, getincrementaldecoder
+from typing import Any, NamedTuple
+
+from websockets.utils import apply_mask
+
+from service.gateway.websocket.frames import BINARY, CLOSE, CLOSE_CODES, CONTINUATION, PING, PONG, TEXT
+
+_FIN, _RESERVED, _OPCODE, _MASK, _LENGTH = 0x80, 0x70, 0x0F, 0x80, 0x7F
+_DATA, _CONTROL = frozenset({CONTINUATION, TEXT, BINARY}), frozenset({CLOSE, PING, PONG})
+_SHORT, _MARK_16, _MARK_64 = 125, 126, 127
+
+CRUMB = 64
+"""Bytes of payload below which a fragment is a crumb: it costs the server much more than its sender."""
+
+PROTOCOL_ERROR, NO_STATUS, INVALID_DATA, TOO_BIG = 1002, 1005, 1007, 1009
+"""Close codes of section 7.4.1; 1005 never travels, and stands for a close without one."""
+
+_Decoder = getincrementaldecoder("utf-8")
+
+
+class ProtocolError(Exception):
+    """A peer broke the rules; `code` and `reason` are for the close frame."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class Received(NamedTuple):
+    """A whole message or a control frame: `data` is text for `TEXT`, and the payload's bytes for all others."""
+
+    opcode: int
+    data: str | bytes
+
+
+class Parser:
+    """What one peer sends. A message has at most `max_size` bytes, in at most `max_fragments` frames."""
+
+    __slots__ = (
+        "_allowed", "_bytes", "_count", "_crumbs", "_decoder", "_max_fragments", "_max_size", "_opcode", "_parts",
+        "_size",
+    )  # fmt: skip
+
+    def __init__(self, max_size: int, max_fragments: int) -> None:
+        self._max_size = max_size
+        self._max_fragments = max_fragments
+        self._bytes = bytearray()
+        self._allowed = sys.maxsize
+        self._crumbs = 0
+        # Of a message in fragments.
+        self._opcode: int | None = None
+        self._parts: list[str | bytes] = []
+        self._decoder: IncrementalDecoder | None = None
+        self._count = 0
+        self._size = 0
+
+    def __bool__(self) -> bool:
+        """Whether anything is held that makes no whole frame, or was not asked for yet."""
+        return bool(self._bytes)
+
+    def feed(self, data: bytes) -> None:
+        """Take what one read of the socket brought."""
+        self._bytes += data
+
+    def allow(self, frames: int) -> None:
+        """Parse so many frames from here on and no more; without a call there is no limit."""
+        self._allowed = frames
+
+    @property
+    def used_up(self) -> bool:
+        """Whether bytes are held that may be parsed only after the next call of `allow`."""
+        return self._allowed <= 0 and bool(self._bytes)
+
+    def take_crumbs(self) -> int:
+        """Return how many crumbs came since the last call."""
+        crumbs, self._crumbs = self._crumbs, 0
+        return crumbs
+
+    def clear(self) -> None:
+        """Forget what is held."""
+        self._bytes.clear()
+        self._forget_fragments()
+
+    def next(self) -> Received | None:
+        """Return the next message or control frame, None where nothing whole is left or the allowance is used up.
+
+        Raises:
+            Broken: the peer broke the rules; nothing that follows means anything.
+        """
+        while self._allowed > 0 and (frame := self._frame()) is not None:
+            self._allowed -= 1
+            head, payload = frame
+            opcode = head & _OPCODE
+            if opcode in _CONTROL:
+                return Received(opcode, payload)
+            if opcode != CONTINUATION and head & _FIN:
+                return Received(opcode, _text(payload) if opcode == TEXT else payload)
+            if (message := self._collect(opcode, payload, last=bool(head & _FIN))) is not None:
+                return message
+        return None
+
+    def _frame(self) -> tuple[int, bytes] | None:
+        """Return the first byte and the payload of the next frame once it is there."""
+        held = self._bytes
+        if len(held) < 2:  # noqa: PLR2004 - the fixed part of a header
+            return None
+        head, length, start = held[0], held[1] & _LENGTH, 2
+        self._check(head, held[1])
+        if length == _MARK_16:
+            start = 4
+        elif length == _MARK_64:
+            start = 10
+        if len(held) < start:
+            return None
+        if length > _SHORT:
+            length = int.from_bytes(held[2:start])
+        if head & _OPCODE not in _CONTROL and self._size + length > self._max_size:
+            raise ProtocolError(TOO_BIG, f"a message has at most {self._max_size} bytes")
+        end = start + 4 + length
+        if len(held) < end:
+            return None
+        payload = apply_mask(held[start + 4 : end], held[start : start + 4])
+        del held[:end]
+        return head, bytes(payload)
+
+    def _check(self, head: int, second: int) -> None:
+        """Judge a frame by its first two bytes."""
+        opcode = head & _OPCODE
+        if head & _RESERVED:
+            raise ProtocolError(PROTOCOL_ERROR, "reserved bits must be 0")
+        if not second & _MASK:
+            raise ProtocolError(PROTOCOL_ERROR, "a client masks its frames")
+        if opcode in _CONTROL:
+            if not head & _FIN or second & _LENGTH > _SHORT:
+                raise ProtocolError(PROTOCOL_ERROR, "a control frame is short and comes in one piece")
+        elif opcode not in _DATA:
+            raise ProtocolError(PROTOCOL_ERROR, "unknown opcode")
+        elif (opcode == CONTINUATION) is (self._opcode is None):
+            raise ProtocolError(PROTOCOL_ERROR, "continuations follow a fragment, and nothing else does")
+
+    def _collect(self, opcode: int, payload: bytes, *, last: bool) -> Received | None:
+        """Add a fragment, and return the message once it is whole."""
+        if opcode != CONTINUATION:
+            self._opcode = opcode
+            self._decoder = _Decoder() if opcode == TEXT else None
+        self._count += 1
+        if self._count > self._max_fragments:
+            # A fragment may be empty, so the size of a message does not bound their number.
+            raise ProtocolError(TOO_BIG, "too many fragments")
+        self._crumbs += len(payload) < CRUMB
+        self._size += len(payload)
+        self._parts.append(_decoded(self._decoder, payload, last=last) if self._decoder else payload)
+        if not last:
+            return None
+        joiner: Any = "" if self._decoder else b""  # all parts are of one kind
+        message = Received(self._opcode or TEXT, joiner.join(self._parts))
+        self._forget_fragments()
+        return message
+
+    def _forget_fragments(self) -> None:
+        self._opcode, self._decoder = None, None
+        self._parts = []
+        self._count = self._size = 0
+
+
+def close_of(payload: bytes) -> tuple[int, str]:
+    """Return the code and the reason that a close frame gives (sections 5.5.1 and 7.1.5).
+
+    Raises:
+        Broken: it is none that may be sent.
+    """
+    if not payload:
+        return NO_STATUS, ""
+    code, reason = int.from_bytes(payload[:2]), _text(payload[2:])
+    if code not in CLOSE_CODES:  # as one byte alone never is
+        raise ProtocolError(PROTOCOL_ERROR, "no close code that may be sent")
+    return code, reason
+
+
+def _text(payload: bytes) -> str:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError as error:
+        raise ProtocolError(INVALID_DATA, "text is UTF-8") from error
+
+
+def _decoded(decoder: IncrementalDecoder, payload: bytes, *, last: bool) -> str:
+    """Decode a fragment, which may end in the middle of a character; the last one may not (section 8.1)."""
+    try:
+        return decoder.decode(payload, last)
+    except UnicodeDecodeError as error:
+        raise ProtocolError(INVALID_DATA, "text is UTF-8") from error

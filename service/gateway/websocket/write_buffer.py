@@ -1,0 +1,108 @@
+"""What a connection is written: at once where the socket takes it, and what waits is bounded.
+
+The rule: nobody waits for a slow peer, and nothing overtakes what waits already.
+"""
+
+import asyncio
+import socket
+from asyncio.transports import BaseTransport
+from typing import ClassVar, cast
+
+from service.gateway.transport.transport import CATCHUP_ALLOWANCE
+from service.realtime.direct_sockets import NOWHERE, DirectSockets, Send
+from service.runtime.fast_event import FastEvent
+
+_WATERMARK = CATCHUP_ALLOWANCE // 2  # what is left then, and a batch of 128 KiB, stay within the allowance
+
+
+class WriteBuffer(asyncio.Protocol):
+    """The sending half of a connection."""
+
+    __slots__ = ("_send_straight", "_socket", "catchup", "descriptor", "transport", "writable")
+
+    straight: ClassVar[DirectSockets]
+
+    transport: asyncio.Transport
+    _send_straight: Send
+    _socket: socket.SocketType
+
+    def __init__(self) -> None:
+        self.writable = FastEvent()
+        self.catchup = 0
+        self.descriptor = NOWHERE  # the socket's, where nothing stands between it and us
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Called once, by whoever has the transport."""
+        self.transport = cast("asyncio.Transport", transport)
+        tcp = transport.get_extra_info("socket")
+        if tcp.family in (socket.AF_INET, socket.AF_INET6):
+            # asyncio does so only where the listening socket was made with IPPROTO_TCP, which uvicorn's is not.
+            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if transport.get_extra_info("ssl_object") is None:
+            self._lend(tcp)
+        self.transport.set_write_buffer_limits(high=_WATERMARK, low=_WATERMARK)
+
+    @property
+    def outbox(self) -> int:
+        """See `Transport.outbox`."""
+        return self.transport.get_write_buffer_size()
+
+    async def drained(self) -> None:
+        """See `Transport.drained`."""
+        await self.writable.wait()
+
+    def pause_writing(self) -> None:
+        """Called by the transport above its watermark."""
+        self.writable.clear()
+
+    def resume_writing(self) -> None:
+        """Called by the transport at its watermark again."""
+        self.writable.set()
+
+    def put(self, frame: bytes) -> None:
+        """Write at once what the kernel takes, and have the transport write the rest."""
+        if self._may_write_straight():
+            frame = frame[self._write_at_once(frame) :]
+        if frame:
+            self.put_later(frame)
+
+    def put_later(self, data: bytes) -> None:
+        """Have the transport write, which nobody may overtake."""
+        self.straight.deny(self.descriptor)
+        self.transport.write(data)
+
+    def over(self, allowed: int) -> bool:
+        """Return whether more waits than may, where catching up has an allowance of its own."""
+        return self.outbox > allowed + (CATCHUP_ALLOWANCE if self.catchup else 0)
+
+    def stop_writing(self) -> None:
+        """Let nobody write straight any more, or wait to write."""
+        self.straight.deny(self.descriptor)
+        if self.descriptor != NOWHERE:
+            self._socket.detach()
+        self.writable.set()
+
+    def _lend(self, tcp: socket.socket) -> None:
+        """Have a way to write to the socket that is the kernel's shortest: `send` asks less of it than `write`."""
+        self.descriptor = tcp.fileno()
+        self._socket = socket.SocketType(tcp.family, tcp.type, tcp.proto, self.descriptor)
+        self._send_straight = self._socket.send
+        self.straight.deny(self.descriptor)
+
+    def _may_write_straight(self) -> bool:
+        """Return whether nothing waits in the transport, and have all others know."""
+        if self.descriptor == NOWHERE or self.transport.get_write_buffer_size():
+            return False
+        self.straight.allow(self.descriptor, self._send_straight)
+        return True
+
+    def _write_at_once(self, frame: bytes) -> int:
+        """Return how much the kernel takes: a call less than by way of the transport, which has the rest.
+
+        The socket is this connection's for as long as it is open: transports call `connection_lost` before they
+        close it.
+        """
+        try:
+            return self._send_straight(frame)
+        except OSError:
+            return 0  # the kernel takes nothing now; or the connection is broken, as the transport finds out, too

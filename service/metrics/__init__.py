@@ -1,1 +1,0 @@
-"""The numbers to watch: what the parts count, under names that Prometheus keeps."""

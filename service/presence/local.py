@@ -1,0 +1,146 @@
+"""Who is connected to this node: each user's devices, how they are, and who has just gone. Pure.
+
+Whoever's last connection ends stays for the grace, so that a reconnect inside it, here or at another node, is never
+noticed by anybody. Somebody is online if one of their connections is, and away if all are: because they said so, or
+because nothing came from them for `AWAY_AFTER`.
+
+`take_news` cuts what has changed into numbered deltas; the version says how many there were.
+"""
+
+from typing import NamedTuple
+
+from service.presence.roster import Moment, Roster, Status
+
+AWAY_AFTER = 600.0
+"""Seconds without a command after which a connection counts as away, until its next command."""
+
+SETTLE = 1.5
+"""The last seconds of the grace, in which all nodes know already that somebody has gone from one, so that another's
+claim has the time to arrive: as long as it takes to notice and repair one lost message."""
+
+CHUNK = 500
+"""Users in one message to the other nodes."""
+
+Entry = tuple[str, Status | None, int, int]
+"""A user, how they are (None: gone), when they were last seen, in milliseconds since 1970 (0 while connected), and how
+many connections they have."""
+
+
+class LocalChanges(NamedTuple):
+    """What has changed from version `base` to the next."""
+
+    base: int
+    users: list[Entry]
+
+
+class _Connection:
+    __slots__ = ("active", "idle", "status")
+
+    def __init__(self, active: float) -> None:
+        self.status: Status = "online"
+        self.active = active
+        self.idle = False
+
+
+class LocalPresence:
+    """This node's users, claimed in the roster under the node's own name; `grace` in seconds."""
+
+    def __init__(self, me: str, roster: Roster, grace: float) -> None:
+        self._me = me
+        self._roster = roster
+        self._settle = min(SETTLE, grace)
+        self._linger = grace - self._settle
+        self._connections: dict[str, dict[str, _Connection]] = {}
+        self._claimed: dict[str, Status] = {}
+        self._lingering: dict[str, tuple[float, int]] = {}
+        self._news: dict[str, Entry] = {}
+        self.version = 0
+
+    def arrive(self, user: str, connection: str, now: float) -> None:
+        """Hear that a connection of a user has begun."""
+        self._connections.setdefault(user, {})[connection] = _Connection(now)
+        self._lingering.pop(user, None)
+        self._update(user)
+
+    def depart(self, user: str, connection: str, when: Moment) -> None:
+        """Hear that a connection has ended; one that is not known has no effect."""
+        connections = self._connections.get(user, {})
+        if connections.pop(connection, None) is None:
+            return
+        if connections:
+            self._update(user)
+        else:
+            del self._connections[user]
+            self._lingering[user] = (when.now + self._linger, when.at)
+            # They count as here, and have no connection that would count against them elsewhere.
+            self._news[user] = (user, self._claimed[user], 0, 0)
+
+    def set(self, user: str, connection: str, status: Status) -> None:
+        """Hear what a user wants one of their connections to count as."""
+        known = self._connections.get(user, {}).get(connection)
+        if known is not None:
+            known.status = status
+            self._update(user)
+
+    def touch(self, user: str, connection: str, now: float) -> None:
+        """Hear that something came from a connection."""
+        known = self._connections.get(user, {}).get(connection)
+        if known is not None:
+            known.active = now
+            if known.idle:
+                known.idle = False
+                self._update(user)
+
+    def find_idle(self, now: float) -> None:
+        """Count those as away from whom nothing came for long."""
+        for user, connections in self._connections.items():
+            for connection in connections.values():
+                if not connection.idle and now - connection.active >= AWAY_AFTER:
+                    connection.idle = True
+                    self._update(user)
+
+    def settle(self, now: float) -> None:
+        """Let go of those whose grace is over, but for its last seconds."""
+        for user, (due, seen) in list(self._lingering.items()):
+            if due <= now:
+                self._release(user, seen, now + self._settle)
+
+    def postpone(self, until: float) -> None:
+        """Let go of nobody before `until`."""
+        self._lingering = {user: (max(due, until), seen) for user, (due, seen) in self._lingering.items()}
+
+    def clear(self, when: Moment, due: float) -> None:
+        """Let go of everybody: the other nodes have done so already, since this one stood still."""
+        self._connections.clear()
+        for user in list(self._claimed):
+            _, seen = self._lingering.get(user, (due, when.at))
+            self._release(user, seen, due)
+
+    def take_news(self) -> LocalChanges | None:
+        """Return the next piece of what has changed, None where nothing has."""
+        if not self._news:
+            return None
+        users = [self._news.pop(user) for user in list(self._news)[:CHUNK]]
+        self.version += 1
+        return LocalChanges(self.version - 1, users)
+
+    def everybody(self) -> list[Entry]:
+        """Return all users, as of `version` where all news was taken."""
+        return [
+            (user, status, 0, len(self._connections.get(user, ()))) for user, status in self._claimed.items()
+        ]
+
+    def _update(self, user: str) -> None:
+        connections = self._connections[user].values()
+        online = any(one.status == "online" and not one.idle for one in connections)
+        status: Status = "online" if online else "away"
+        if self._claimed.get(user) != status:
+            self._claimed[user] = status
+            self._roster.claim(user, self._me, status)
+        self._news[user] = (user, status, 0, len(connections))
+
+    def _release(self, user: str, seen: int, due: float) -> None:
+        self._lingering.pop(user, None)
+        del self._claimed[user]
+        self._roster.release(user, self._me, seen, due)
+        self._news[user] = (user, None, seen, 0)

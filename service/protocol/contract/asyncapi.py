@@ -1,0 +1,228 @@
+"""The AsyncAPI 3.0 document of the doors, made from the tables of this package.
+
+Every command with its ack, every event, every error and every close code is here because it is in its table
+(`COMMANDS`, `ACKS`, the subclasses of `Outgoing`, the tree of errors, `Close`), and for no other reason.
+"""
+
+from typing import Any
+
+from service.errors import OnRecordError, every_error
+from service.protocol.acks import ack_of
+from service.protocol.close_codes import Close
+from service.protocol.commands import COMMANDS, Connect, Frame
+from service.protocol.contract import examples, schemas
+from service.protocol.events import Connected, Outgoing
+from service.protocol.problems import status_of
+
+DESCRIPTION = (
+    "A chat on an event log. The first frame is `connect`; every other frame of a client is a command, and is answered "
+    "with an `ack` or an `error` that carries its `ref`. Events come of their own accord. Clients ignore fields and "
+    "types that they do not know; the server refuses them. Times are RFC 3339, UTC, with microseconds."
+)
+
+CHANNEL = "native"
+_FRAMES: tuple[type[Frame], ...] = (Connect, *COMMANDS.values())
+Part = dict[str, Any]
+
+
+def document(version: str) -> Part:
+    """Return the document as plain values, in a stable order; `version` is that of the wire contract."""
+    known = schemas.catalogue()
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "OnRecord", "version": version, "description": DESCRIPTION},
+        "defaultContentType": "application/json",
+        "servers": {"development": _server()},
+        "channels": {CHANNEL: _channel()},
+        "operations": {**_received(), **_sent()},
+        "components": {
+            "messages": {**_commands(known), **_acks(known), **_events(known), "error": _error()},
+            "schemas": {**known.components, **_errors()},
+            "correlationIds": {
+                "ref": {
+                    "description": "What a client calls its command; the answer repeats it.",
+                    "location": "$message.payload#/ref",
+                }
+            },
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "On the upgrade; or the same token in `connect`, within five seconds.",
+                }
+            },
+        },
+    }
+
+
+def close_codes() -> list[Part]:
+    """Return every close code, whether to come back, and a close frame's content as it could be."""
+    return [
+        {
+            "code": close.value,
+            "name": close.name.lower(),
+            "comeBack": close.come_back,
+            "example": {"code": close.value, "reason": close.name.lower().replace("_", " ")},
+        }
+        for close in sorted(Close)
+    ]
+
+
+def error_codes() -> list[Part]:
+    """Return every error code, whether the same command may succeed later, and what travels with it."""
+    return [
+        {
+            "code": error.code,
+            "meaning": " ".join((error.__doc__ or "").split()),
+            "retryable": error.retryable,
+            "status": status_of(error),
+            "fields": list(error.shown),
+        }
+        for error in every_error().values()
+    ]
+
+
+def command_key(command: type[Frame]) -> str:
+    """Return the name of a command's message among the components."""
+    return f"command.{_dotted(command.TYPE)}"
+
+
+def ack_key(command: type[Frame]) -> str:
+    """Return the name of the message that acknowledges a command."""
+    return f"ack.{_dotted(command.TYPE)}"
+
+
+def event_key(event: type[Outgoing]) -> str:
+    """Return the name of an event's message among the components."""
+    return f"event.{_dotted(schemas.event_name(event))}"
+
+
+def error_schema_name(error: type[OnRecordError]) -> str:
+    """Return the name of the schema of the frame with an error's code."""
+    return f"error.{error.code}"
+
+
+def _server() -> Part:
+    return {
+        "host": "localhost:8000",
+        "protocol": "ws",
+        "description": "What `make run` starts.",
+        "security": [{"$ref": "#/components/securitySchemes/bearer"}],
+    }
+
+
+def _channel() -> Part:
+    keys = [
+        *map(command_key, _FRAMES),
+        *map(ack_key, COMMANDS.values()),
+        *map(event_key, schemas.events()),
+        "error",
+    ]
+    return {
+        "address": "/ws",
+        "title": "The native door",
+        "description": "JSON text frames, one object each.",
+        "servers": [{"$ref": "#/servers/development"}],
+        "messages": {key: {"$ref": f"#/components/messages/{key}"} for key in keys},
+        "bindings": {"ws": {"method": "GET", "bindingVersion": "0.1.0"}},
+        "x-close-codes": close_codes(),
+        "x-error-codes": error_codes(),
+    }
+
+
+def _received() -> Part:
+    opening = {"receive.connect": _receive(Connect, event_key(Connected))}
+    return opening | {
+        f"receive.{_dotted(command.TYPE)}": _receive(command, ack_key(command))
+        for command in COMMANDS.values()
+    }
+
+
+def _receive(command: type[Frame], answer: str) -> Part:
+    return {
+        "action": "receive",
+        "channel": {"$ref": f"#/channels/{CHANNEL}"},
+        "summary": schemas.summary(command),
+        "messages": [_in_channel(command_key(command))],
+        "reply": {
+            "channel": {"$ref": f"#/channels/{CHANNEL}"},
+            "messages": [_in_channel(answer), _in_channel("error")],
+        },
+    }
+
+
+def _sent() -> Part:
+    return {
+        f"send.{_dotted(schemas.event_name(event))}": {
+            "action": "send",
+            "channel": {"$ref": f"#/channels/{CHANNEL}"},
+            "summary": schemas.summary(event),
+            "messages": [_in_channel(event_key(event))],
+        }
+        for event in schemas.events()
+    }
+
+
+def _commands(known: schemas.Catalogue) -> Part:
+    return {
+        command_key(command): {
+            "name": command.TYPE,
+            "summary": schemas.summary(command),
+            "correlationId": {"$ref": "#/components/correlationIds/ref"},
+            "payload": known.reference(command),
+            "examples": [{"payload": value} for value in examples.command_examples(command)],
+            "x-recorded": command.RECORDED,
+        }
+        for command in _FRAMES
+    }
+
+
+def _acks(known: schemas.Catalogue) -> Part:
+    return {
+        ack_key(command): {
+            "name": "ack",
+            "summary": f"Acknowledges {command.TYPE}: {schemas.summary(ack)}",
+            "correlationId": {"$ref": "#/components/correlationIds/ref"},
+            "payload": schemas.ack_schema(command, known.schema(ack)),
+            "examples": [{"payload": examples.ack_example(ack)}],
+        }
+        for command, ack in ((command, ack_of(command)) for command in COMMANDS.values())
+    }
+
+
+def _events(known: schemas.Catalogue) -> Part:
+    return {
+        event_key(event): {
+            "name": schemas.event_name(event),
+            "summary": schemas.summary(event),
+            "payload": known.reference(event),
+            "examples": [{"payload": examples.example(event)}],
+        }
+        for event in schemas.events()
+    }
+
+
+def _error() -> Part:
+    found = every_error().values()
+    names = map(error_schema_name, found)
+    return {
+        "name": "error",
+        "summary": "A command was refused, or cannot be carried out now.",
+        "correlationId": {"$ref": "#/components/correlationIds/ref"},
+        "payload": {"oneOf": [{"$ref": schemas.TEMPLATE.format(name=name)} for name in names]},
+        "examples": [{"name": error.code, "payload": examples.error_frame(error)} for error in found],
+    }
+
+
+def _errors() -> Part:
+    return {error_schema_name(error): schemas.error_schema(error) for error in every_error().values()}
+
+
+def _in_channel(key: str) -> Part:
+    return {"$ref": f"#/channels/{CHANNEL}/messages/{key}"}
+
+
+def _dotted(name: str) -> str:
+    """Return a wire name as a key: AsyncAPI allows no colon there."""
+    return name.replace(":", ".")

@@ -1,0 +1,62 @@
+"""Background work that has to go on: no task dies silently, and none is left behind."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from service.errors import Trouble
+from service.runtime.database_retry import TROUBLE, is_transient
+
+log = logging.getLogger("onrecord.supervise")
+
+PAUSE = 1.0
+"""Seconds before work that failed is begun again."""
+
+WELL_AFTER = 60.0
+"""Seconds for which work has to go on before its next trouble is news; longer than any deadline."""
+
+
+async def keep_running(name: str, work: Callable[[], Awaitable[object]]) -> None:
+    """Run `work` until cancelled; where it fails, say so and begin it again.
+
+    Trouble that passes is said once, until it has gone well for a while.
+    """
+    clock = asyncio.get_running_loop().time
+    well = True
+    while True:
+        began = clock()
+        try:
+            await work()
+        except (Trouble, *TROUBLE) as error:
+            well = well or clock() - began > WELL_AFTER
+            if not isinstance(error, Trouble) and not is_transient(error):
+                log.exception("task_failed", extra={"task": name})
+            elif well:
+                log.warning("task_waits", extra={"task": name, "problem": error})
+            well = False
+        except Exception:
+            log.exception("task_failed", extra={"task": name})
+        else:
+            log.error("task_ended", extra={"task": name})
+        await asyncio.sleep(PAUSE)
+
+
+async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    """Run `work` now and then every so many seconds."""
+    while True:
+        await work()
+        await asyncio.sleep(seconds)
+
+
+@asynccontextmanager
+async def background(**works: Callable[[], Coroutine[Any, Any, object]]) -> AsyncIterator[None]:
+    """Keep pieces of work running for as long as the block lasts."""
+    tasks = [asyncio.create_task(keep_running(name, work), name=name) for name, work in works.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,1 +1,0 @@
-"""The only code that writes to sockets: the WebSocket transport, the doors, the HTTP API."""

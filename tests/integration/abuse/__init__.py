@@ -1,0 +1,1 @@
+"""Bad input, hostile connections, limits and close codes."""

@@ -1,0 +1,153 @@
+"""Traffic that means no good, at every port and door of a node: closed in time, for little memory, and felt by nobody.
+
+What a node gives the slow is eight seconds (see `tests/unit/gateway`, where that is shorter, for each rule alone); here
+is the whole of it, with nothing set.
+"""
+
+import asyncio
+import contextlib
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from service.config.settings import Settings
+from service.gateway.http.protocol import PART_SECONDS
+from service.gateway.websocket.connection import Limits
+from tests.integration.ops.test_metrics import free_ports
+from tests.support.clients.native import Client, client
+from tests.support.clients.raw_websocket import BINARY, CONT, PING, PONG, TEXT, frame
+from tests.support.processes.processes import Process, environment, running
+from tests.support.servers.databases import Database
+
+EACH = 10
+"""Connections of each kind."""
+
+MOST_MEMORY = 64 * 1024
+"""KiB that a node may grow by while all of them are there: some 300 for each."""
+
+DOORS = {"native": "/ws", "socketio": "/socket.io/?EIO=4&transport=websocket"}
+UPGRADE = (
+    "GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+POST = (
+    "POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+)
+TEBIBYTE = bytes([0x80 | BINARY, 0xFF]) + struct.pack("!Q", 1 << 40)
+FRAGMENT = frame(CONT, b"a", fin=False)
+
+
+class Attack:
+    """One connection: `first` is said at once, and `again` over and over, `every` so many seconds."""
+
+    def __init__(self, port: int, first: bytes = b"", again: bytes = b"", every: float = 0.2) -> None:
+        self._port = port
+        self._first = first
+        self._again = again
+        self._every = every
+
+    async def run(self) -> None:
+        """Return when the server has closed."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        saying = asyncio.create_task(self._say(writer))
+        try:
+            with contextlib.suppress(ConnectionError):
+                while await reader.read(65_536):
+                    pass
+        finally:
+            saying.cancel()
+            await asyncio.gather(saying, return_exceptions=True)
+            writer.close()
+
+    async def _say(self, writer: asyncio.StreamWriter) -> None:
+        writer.write(self._first)
+        while self._again:
+            await writer.drain()
+            await asyncio.sleep(self._every)
+            writer.write(self._again)
+
+
+async def session(port: int) -> str:
+    """Return the id of a new session over polling."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    said = (await reader.read()).decode()
+    writer.close()
+    return said.partition('"sid":"')[2].partition('"')[0]
+
+
+@contextlib.asynccontextmanager
+async def answered(bystander: Client) -> AsyncIterator[None]:
+    """Hold that somebody is answered, one command after the other, for as long as a block lasts."""
+    over, answers = asyncio.Event(), 0
+
+    async def ask() -> None:
+        nonlocal answers
+        while not over.is_set():
+            await bystander.say("room:list")
+            answers += 1
+
+    asking = asyncio.create_task(ask())
+    yield
+    over.set()
+    await asking
+    assert answers > 1
+
+
+def memory(node: Process) -> int:
+    """Return the KiB that a node has of the machine's memory."""
+    (line,) = (
+        line
+        for line in Path(f"/proc/{node.process.pid}/status").read_text().splitlines()
+        if line.startswith("VmRSS:")
+    )
+    return int(line.split()[1])
+
+
+def test_whatever_is_slow_has_less_than_ten_seconds() -> None:
+    assert max(PART_SECONDS, Limits.frame_seconds, Settings().connect_timeout) < 10
+
+
+@pytest.mark.timeout(300)
+async def test_hostile_connections_are_closed_without_affecting_others(
+    database: Database,
+) -> None:
+    aside = free_ports()
+    env = environment(database, ONRECORD_METRICS_PORT=str(aside), ONRECORD_HANDSHAKE_BURST="0")
+    async with running(env, "serve") as node, client(node.url, "bystander") as bystander:
+        port = int(node.address.rpartition(":")[2])
+        attacks = [
+            attack
+            for one in (port, aside)
+            for attack in (
+                Attack(one),
+                Attack(one, b"GET / HTTP/1.1\r\n", b"X-Slow: 1\r\n"),
+                Attack(one, b"GET / HTTP/1.1\r\nX-Slow: ", b"a"),
+                Attack(one, b"GET / HTTP/1.1\r\nX-Long: ", b"a" * 10_000, 0),
+            )
+        ]
+        for path in DOORS.values():
+            upgrade = UPGRADE.format(path=path).encode()
+            attacks += [
+                Attack(port, upgrade[:-2], b"X-Slow: 1\r\n"),
+                Attack(port, upgrade),
+                Attack(port, upgrade + frame(TEXT, b"a" * 100)[:8], b"a"),
+                Attack(port, upgrade + TEBIBYTE, b"a" * 10_000, 0.05),
+                Attack(port, upgrade + frame(TEXT, b"", fin=False) + FRAGMENT * 60_000),
+                Attack(port, upgrade, frame(PONG) * 1000, 0.01),
+                Attack(port, upgrade, frame(PING) * 1000, 0.01),
+                Attack(port, upgrade, (frame(TEXT, fin=False) + frame(CONT)) * 1000, 0.01),
+                Attack(port, upgrade + frame(TEXT, b"", fin=False), FRAGMENT * 100, 0.01),
+                Attack(port, upgrade + frame(TEXT, b"", fin=False), frame(CONT, b"", fin=False) * 100, 0.01),
+            ]
+        before = memory(node)
+        sessions = [await session(port) for _ in range(EACH)]
+        posts = [Attack(port, POST.format(sid=sid).encode(), b"4") for sid in sessions]
+        async with answered(bystander), asyncio.timeout(120):
+            await asyncio.gather(*(attack.run() for attack in [*attacks * EACH, *posts]))
+            assert memory(node) - before < MOST_MEMORY
+        await bystander.join("general")
+        assert (await bystander.post("general", "still here"))["seq"]
+    assert not [line for line in node.words if '"crashed"' in line or '"task_failed"' in line]

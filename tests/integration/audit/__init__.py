@@ -1,0 +1,1 @@
+"""The record: access, proofs, exports, erasure, rotation of keys, commands that are killed."""

@@ -1,0 +1,42 @@
+"""The key encryption key is rotated under a running system, by the operator's commands."""
+
+import base64
+import json
+
+import pytest
+
+from tests.integration.audit.test_proof import all_sealed
+from tests.support.clients.native import client
+from tests.support.processes.processes import KEY_ENCRYPTION_KEY, Process, environment, run, running
+from tests.support.servers.databases import Database
+
+NEW = base64.b64encode(bytes(range(32))).decode()
+
+
+@pytest.mark.usefixtures("projector")
+async def test_after_a_rotation_the_new_key_alone_opens_everything(node: Process, database: Database) -> None:
+    async with client(node.url, "alice", name="Alice") as alice:
+        await alice.join("general")
+        await alice.post("general", "before")
+    await all_sealed(database)
+    both = environment(database, ONRECORD_KEY_ENCRYPTION_KEY=f"{NEW},{KEY_ENCRYPTION_KEY}")
+    alone = environment(database, ONRECORD_KEY_ENCRYPTION_KEY=NEW)
+    code, status, words = await run(alone, "keys", "status")
+    assert (code, json.loads(status)) == (1, {"current": 0, "older": 0, "unknown": 1})
+    assert "ONRECORD_KEY_ENCRYPTION_KEY" in words
+    assert json.loads((await run(both, "keys", "status"))[1]) == {"current": 0, "older": 1, "unknown": 0}
+    async with running(both, "serve") as later, client(later.url, "bob", name="Bob") as bob:
+        await bob.join("general")
+        assert [said["content"] for said in bob.events("message:history")[0]["messages"]] == ["before"]
+        for _ in range(2):
+            code, status, _ = await run(both, "keys", "rotate")
+            assert (code, json.loads(status)) == (0, {"current": 2, "older": 0, "unknown": 0})
+        await bob.post("general", "between")
+    async with running(alone, "serve") as last, client(last.url, "bob") as bob:
+        history = await bob.say("message:history", roomId="general")
+        assert [said["content"] for said in history["messages"]] == ["before", "between"]
+        assert {said["name"] for said in history["messages"]} == {"Alice", "Bob"}
+    code, lines, _ = await run(alone, "audit", "replay", "--room", "general")
+    assert code == 0
+    assert "between" in lines
+    assert (await run(alone, "audit", "verify"))[0] == 0

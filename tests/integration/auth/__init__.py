@@ -1,0 +1,1 @@
+"""Who gets in: tokens, sign-in, renewal, suspension, client addresses."""

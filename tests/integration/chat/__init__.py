@@ -1,0 +1,1 @@
+"""Rooms, messages, read markers, presence and history, over one node and two."""

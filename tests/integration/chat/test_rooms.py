@@ -1,0 +1,207 @@
+"""Rooms over the wire: opened, joined, left, listed, and who may see what."""
+
+import json
+
+import pytest
+
+from tests.support.clients.native import Refused, client
+from tests.support.processes.processes import Process, environment, running
+from tests.support.servers.databases import Database
+
+
+async def test_joining_is_heard_by_those_inside_and_by_the_joiner(node: Process) -> None:
+    async with client(node.url, "alice", name="Alice") as alice, client(node.url, "bob", name="Bob") as bob:
+        ack = await alice.join("general")
+        assert ack["seq"] == ack["head"] == 2
+        assert ack["epoch"] == alice.connected["epoch"]
+        await alice.until(
+            lambda: alice.events("room:user_joined", userId="alice", role="owner", name="Alice")
+        )
+        assert alice.events("room:created", roomId="general")
+        await bob.join("general")
+        await alice.until(lambda: alice.events("room:user_joined", userId="bob", role="member", name="Bob"))
+        await bob.until(lambda: bob.events("room:user_joined", userId="bob"))
+        assert alice.seqs("general") == [1, 2, 3]
+        assert bob.seqs("general") == [3]
+
+
+async def test_joiner_gets_members_receipts_and_history_before_live_events(node: Process) -> None:
+    async with client(node.url, "alice", name="Alice") as alice, client(node.url, "bob") as bob:
+        await alice.join("general")
+        for number in range(60):
+            await alice.post("general", f"message {number}")
+        await bob.join("general")
+        await bob.until(lambda: bob.events("room:user_joined", userId="bob"))
+        kinds = [event["type"] for event in bob.heard if event["type"] != "connected"]
+        assert kinds == ["ack", "room:members", "room:receipts", "message:history", "room:user_joined"]
+        members = bob.events("room:members")[0]["members"]
+        assert [(one["userId"], one["name"], one["role"], one["status"]) for one in members] == [
+            ("alice", "Alice", "owner", "online"),
+            ("bob", "bob", "member", "online"),
+        ]
+        history = bob.events("message:history")[0]
+        assert [one["content"] for one in history["messages"]] == [
+            f"message {number}" for number in range(10, 60)
+        ]
+        assert history["hasMore"] is True
+
+
+async def test_joining_twice_changes_nothing_and_is_acked_with_the_present_seq(node: Process) -> None:
+    async with client(node.url, "alice") as alice:
+        first = await alice.join("general")
+        again = await alice.say("room:join", roomId="general")
+        assert again["seq"] == first["seq"] == 2
+        await alice.post("general", "hello")
+        await alice.until(lambda: alice.events("message:new"))
+        assert alice.seqs("general") == [1, 2, 3]
+
+
+async def test_where_joining_does_not_open_rooms_a_missing_one_is_not_found(database: Database) -> None:
+    async with running(environment(database, ONRECORD_JOIN_CREATES="false"), "serve") as node:
+        async with client(node.url, "alice") as alice:
+            with pytest.raises(Refused, match="room_not_found"):
+                await alice.say("room:join", roomId="general")
+
+
+async def test_leaving_is_heard_by_all_and_ends_what_the_leaver_hears(node: Process) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+        await alice.join("general")
+        await bob.join("general")
+        ack = await bob.say("room:leave", roomId="general")
+        left = {"userId": "bob", "reason": "left", "seq": ack["seq"]}
+        await alice.until(lambda: alice.events("room:user_left", **left))
+        await bob.until(lambda: bob.events("room:user_left", **left))
+        await alice.post("general", "bob does not hear this")
+        with pytest.raises(Refused, match="not_a_member"):
+            await bob.post("general", "nor may he answer")
+        assert bob.seqs("general")[-1] == ack["seq"]
+        await bob.join("general")
+        await bob.until(lambda: bob.events("room:user_joined", userId="bob", seq=ack["seq"] + 2))
+
+
+async def test_whoever_left_may_read_up_to_their_leave(node: Process) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+        await alice.join("general")
+        await bob.join("general")
+        await alice.post("general", "before")
+        await bob.say("room:leave", roomId="general")
+        await alice.post("general", "after")
+        page = await bob.say("message:history", roomId="general")
+        assert [one["content"] for one in page["messages"]] == ["before"]
+        assert (await bob.say("room:list"))["rooms"] == []
+
+
+async def test_the_last_owner_hands_the_room_on_by_leaving(node: Process) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+        await alice.join("general")
+        await bob.join("general")
+        await alice.say("room:leave", roomId="general")
+        await bob.until(lambda: bob.events("room:user_left", userId="alice"))
+        assert bob.events("room:member_updated", userId="bob", role="owner")
+        assert bob.seqs("general") == [3, 4, 5]
+
+
+async def test_creating_a_room_tells_its_members(node: Process) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+        ack = await alice.say("room:create", name="Plans", visibility="private", members=["bob", "carol"])
+        room = ack["roomId"]
+        await bob.until(lambda: bob.events("room:user_joined", roomId=room, userId="carol"))
+        assert bob.events("room:created", roomId=room, name="Plans", visibility="private")
+        assert bob.seqs(room) == [1, 2, 3, 4]
+        await bob.post(room, "found it")
+        await alice.until(lambda: alice.events("message:new", roomId=room, content="found it"))
+        assert alice.seqs(room) == [1, 2, 3, 4, 5]
+
+
+async def test_a_room_id_is_taken_once(node: Process) -> None:
+    async with client(node.url, "alice") as alice:
+        ack = await alice.say("room:create", roomId="plans", name="Plans")
+        assert (ack["roomId"], ack["seq"]) == ("plans", 2)
+        with pytest.raises(Refused, match="room_exists"):
+            await alice.say("room:create", roomId="plans", name="Other plans")
+        with pytest.raises(Refused, match="not_allowed"):
+            await alice.say("room:create", name="Two of us", visibility="direct", members=[])
+
+
+async def test_a_retried_creation_is_answered_with_the_same_room(node: Process) -> None:
+    async with client(node.url, "alice") as alice:
+        first = await alice.say("room:create", name="Plans", ref="create-once")
+        second = await alice.say("room:create", name="Plans", ref="create-once")
+        assert {**first, "ref": ""} == {**second, "ref": ""}
+
+
+async def test_a_private_room_and_a_missing_room_look_the_same_to_an_outsider(node: Process) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "eve") as eve:
+        await alice.say("room:create", roomId="secret", name="Secret", visibility="private")
+        for kind, fields in (
+            ("room:join", {}),
+            ("room:leave", {}),
+            ("room:members", {}),
+            ("message:history", {}),
+            ("message:send", {"content": "hello?"}),
+            ("message:read", {"messageId": 1}),
+        ):
+            answers = []
+            for room in ("secret", "nowhere-at-all"):
+                if kind == "room:join" and room != "secret":
+                    continue  # joining a missing room opens it here
+                with pytest.raises(Refused) as refused:
+                    await eve.say(kind, roomId=room, **fields)
+                answers.append(refused.value.code)
+            assert set(answers) == {"room_not_found"}, kind
+
+
+async def test_members_are_paged_by_user_id(node: Process) -> None:
+    async with client(node.url, "alice") as alice:
+        members = [f"user-{number:02}" for number in range(25)]
+        ack = await alice.say("room:create", name="Many", members=members)
+        found: list[str] = []
+        more = True
+        while more:
+            after = {"after": found[-1]} if found else {}
+            page = await alice.say("room:members", roomId=ack["roomId"], limit=10, **after)
+            found += [one["userId"] for one in page["members"]]
+            more = page["hasMore"]
+        assert found == ["alice", *members]
+        offline = await alice.say("room:members", roomId=ack["roomId"], after="user-00", limit=1)
+        assert offline["members"] == [
+            {"userId": "user-01", "name": "user-01", "role": "member", "status": "offline", "lastSeen": None}
+        ]
+
+
+async def test_a_room_has_a_name_of_which_something_shows(node: Process) -> None:
+    async with client(node.url, "alice") as alice:
+        await alice.say("room:create", roomId="plans", name="Plans", visibility="public")
+        for kind, fields in (("room:create", {"visibility": "public"}), ("room:update", {"roomId": "plans"})):
+            with pytest.raises(Refused) as refused:
+                await alice.say(kind, name=" \t", **fields)
+            assert refused.value.code == "malformed"
+            assert "$.name" in refused.value.error["message"]
+        assert not alice.events("room:updated")
+
+
+async def test_a_list_of_ever_so_many_rooms_comes_in_pages_that_fit_into_a_frame(database: Database) -> None:
+    most = 40_000
+    async with running(environment(database, ONRECORD_MAX_OUTBOX=str(most)), "serve") as node:
+        async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+            rooms = [f"r-{number:03}" for number in range(60)]
+            for room in rooms:
+                names = {"roomId": room, "name": "n" * 200, "visibility": "private"}
+                members = ["bob"] if room < "r-040" else []
+                await alice.say("room:create", **names, members=members)
+                await alice.say("room:update", roomId=room, topic="t" * 1_000)
+                if not members:
+                    await alice.say("room:invite", roomId=room, userId="bob")
+            await alice.post(rooms[0], "x" * 10_000)
+            found: list[str] = []
+            invited: list[str] = []
+            more, pages = True, 0
+            while more:
+                page = await bob.say("room:list", **({"after": found[-1]} if found else {}))
+                assert len(json.dumps(page)) < most
+                invited += [one["roomId"] for one in page["invitations"]]
+                found += sorted(one["roomId"] for one in (*page["rooms"], *page["invitations"]))
+                more, pages = page["hasMore"], pages + 1
+            assert found == rooms
+            assert pages > 1
+            assert invited == rooms[40:]

@@ -1,0 +1,1 @@
+"""Nodes that fail, restart, drain, or lose PostgreSQL and Redis."""

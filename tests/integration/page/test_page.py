@@ -1,0 +1,127 @@
+"""What a newcomer does: one command, two windows, a chat, and its history after a restart."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.clients.browser import Tab, chromium
+from tests.support.processes.processes import running
+
+SAID = "[...document.querySelectorAll('#messages .content')].map(one => one.textContent)"
+
+
+def newcomer(place: Path) -> dict[str, str]:
+    """Return the environment of somebody who has set nothing but where the data goes."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ONRECORD_")}
+    return inherited | {"ONRECORD_DATA_DIR": str(place), "ONRECORD_PORT": "0"}
+
+
+async def enter(tab: Tab, name: str) -> None:
+    await tab.fill("#signin-name", name, "#signin-submit")
+    await tab.until("document.querySelector('#connection-state')?.dataset.status === 'connected'")
+    await tab.fill("#join-room", "general", "#join-submit")
+    await tab.until("document.querySelector('#room-list li[data-room-id=general]')")
+
+
+@pytest.mark.needs("chromium")
+async def test_two_windows_chat_and_find_their_history_after_a_restart(place: Path, tmp_path: Path) -> None:
+    async with running(newcomer(place), "dev") as server, chromium(tmp_path / "profile") as browser:
+        alice, bob = await browser.open(server.address), await browser.open(server.address)
+        await enter(alice, "Alice")
+        await enter(bob, "Bob")
+        await alice.fill("#message-text", "Hello Bob, <b>a < b</b> is text", "#message-send")
+        await bob.until(f"{SAID}.includes('Hello Bob, <b>a < b</b> is text')")
+        await bob.fill("#message-text", "Hello Alice", "#message-send")
+        await alice.until(f"{SAID}.includes('Hello Alice')")
+        await alice.until("document.querySelectorAll('#messages li[data-status=sent]').length === 2")
+    async with running(newcomer(place), "dev") as server, chromium(tmp_path / "another") as browser:
+        carol = await browser.open(server.address)
+        await enter(carol, "Carol")
+        await carol.until(f"{SAID}.length === 2")
+        assert await carol.value(SAID) == ["Hello Bob, <b>a < b</b> is text", "Hello Alice"]
+
+
+def message(text: str) -> str:
+    """Return the JavaScript for the row of a message, by its words."""
+    rows = "[...document.querySelectorAll('#messages li[data-status=sent]')]"
+    return f"{rows}.findLast(row => row.querySelector('.content').textContent === {json.dumps(text)})"
+
+
+async def press(tab: Tab, row: str, name: str) -> None:
+    """Press a button of a message's menu."""
+    await tab.until(f"{row}?.querySelector('.menu .{name}')")
+    await tab.value(f"{row}.querySelector('.menu .{name}').click()")
+
+
+async def say(tab: Tab, text: str) -> None:
+    await tab.fill("#message-text", text, "#message-send")
+    await tab.until(message(text))
+
+
+@pytest.mark.needs("chromium")
+async def test_two_windows_answer_change_and_take_back_messages(place: Path, tmp_path: Path) -> None:
+    async with running(newcomer(place), "dev") as server, chromium(tmp_path / "profile") as browser:
+        alice, bob = await browser.open(server.address), await browser.open(server.address)
+        await enter(alice, "Alice")
+        await enter(bob, "Bob")
+        await say(alice, "Lunch at noon?")
+        await bob.until(message("Lunch at noon?"))
+        await press(bob, message("Lunch at noon?"), "emoji")
+        await alice.until(f"{message('Lunch at noon?')}.querySelector('.chip')?.textContent === '👍 1'")
+        await press(bob, message("Lunch at noon?"), "reply")
+        await say(bob, "Yes @alice")
+        await alice.until(
+            f"{message('Yes @alice')}?.querySelector('.quote').textContent === 'Alice: Lunch at noon?'"
+        )
+        await alice.until(f"{message('Yes @alice')}.classList.contains('for-me')")
+        await press(bob, message("Yes @alice"), "edit")
+        await bob.until("document.querySelector('#message-text').value === 'Yes @alice'")
+        await bob.value("document.querySelector('#message-text').value = ''")
+        await say(bob, "Later, <i>@alice</i>")
+        await alice.until(f"{message('Later, <i>@alice</i>')}?.querySelector('.edited')")
+        await press(alice, message("Lunch at noon?"), "pin")
+        await bob.until(f"{message('Lunch at noon?')}.querySelector('.pin')")
+        await alice.value("window.confirm = () => true")
+        await press(alice, message("Later, <i>@alice</i>"), "delete")
+        await bob.until("document.querySelector('#messages .gone')")
+        assert await bob.value(SAID) == ["Lunch at noon?", "This message was deleted."]
+        assert await bob.value("document.querySelectorAll('#messages i').length") == 0
+
+
+@pytest.mark.needs("chromium")
+async def test_windows_show_who_types_who_has_read_and_what_waits(place: Path, tmp_path: Path) -> None:
+    async with running(newcomer(place), "dev") as server, chromium(tmp_path / "profile") as browser:
+        alice, bob = await browser.open(server.address), await browser.open(server.address)
+        await enter(alice, "Alice")
+        await enter(bob, "Bob")
+        await bob.fill("#message-text", "Thinking", "#members-toggle")
+        await alice.until("document.querySelector('#typing').textContent === 'Bob is typing…'")
+        assert await bob.value("document.querySelector('#typing').textContent") == ""
+        await bob.value("document.querySelector('#message-send').click()")
+        await alice.until("document.querySelector('#typing').textContent === ''")
+        await bob.until(f"{message('Thinking')}?.querySelector('.note')?.textContent === 'Seen by Alice'")
+
+        await alice.value("document.querySelector('#create-open').click()")
+        await alice.value("document.querySelector('#create-private').checked = true")
+        await alice.fill("#create-name", "Plans", "#create-submit")
+        await alice.until("document.querySelector('#room-name').textContent === 'Plans'")
+        await alice.value("document.querySelector('#members-toggle').click()")
+        await alice.fill("#invite-user", "bob", "#invite-submit")
+        await bob.until("document.querySelector('#invitation-list li[data-room-id=plans] button')")
+        await bob.value("document.querySelector('#invitation-list li[data-room-id=plans] button').click()")
+        await bob.until("document.querySelector('#room-name').textContent === 'Plans'")
+        await alice.until("document.querySelector('#member-list li[data-user-id=bob][data-status=online]')")
+        await say(bob, "Here I am")
+        await bob.value("document.querySelector('#room-list li[data-room-id=general] button').click()")
+        await say(alice, "Look, @bob")
+        await bob.until(
+            "document.querySelector('#room-list li[data-room-id=plans]').dataset.mentions === '1'"
+        )
+        assert (
+            await bob.value("document.querySelector('#room-list li[data-room-id=plans]').dataset.unread")
+            == "1"
+        )
+        await bob.value("document.querySelector('#room-list li[data-room-id=plans] button').click()")
+        await bob.until("document.querySelector('#room-list li[data-room-id=plans]').dataset.unread === '0'")

@@ -1,0 +1,1 @@
+"""Stock Socket.IO clients."""

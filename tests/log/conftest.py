@@ -1,5 +1,0 @@
-"""What the log's tests share: a database each."""
-
-from tests.databases import database
-
-__all__ = ["database"]

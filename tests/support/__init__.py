@@ -1,0 +1,1 @@
+"""What tests share, and nothing that is collected as a test."""

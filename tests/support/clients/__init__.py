@@ -1,0 +1,1 @@
+"""Clients for tests: native, raw WebSocket, stock Socket.IO, a browser, and a model of what a client knows."""

@@ -1,0 +1,1 @@
+"""Logs for tests: a node as the event store sees it, and logs that are filled and sealed."""

@@ -1,0 +1,112 @@
+"""A log with something in it, sealed or not, and ways to tamper with it that only the owner of the machine has."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from service.audit.proof import sealer
+from service.audit.proof.sealer import Sealer
+from service.audit.proof.verify import Tampered, Verified, verify
+from service.domain.events import MemberBanned, MemberLeft, PersonNamed, SessionClosed, SessionOpened
+from service.domain.streams import person_stream, session_stream
+from service.runtime import supervise
+from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, message, node, until
+from tests.support.servers.databases import Database
+
+TABLES = ("stored_events", "seals", "seal_nodes", "seal_keys")
+
+
+async def fill(database: Database, messages: int = 20) -> None:
+    """Put a room's life on the record: two members, their messages, a ban, a session of each kind of words."""
+    async with node(database) as one:
+        await one.open_room("alice", "bob")
+        for number in range(messages):
+            await one.append(message(f"no. {number}"), decided_on=3 + number)
+        await one.append(PersonNamed(user="bob", name="Bob"), stream=person_stream("bob"), by="bob")
+        opened = SessionOpened(session="s", node="n", incarnation="i", address=None, client="a browser")
+        closed = SessionClosed(session="s", reason="left", ranges={"general": ((1, 3),)})
+        await one.append(opened, closed, stream=session_stream("bob"), by="bob")
+        banned = MemberBanned(user="bob", reason="noise")
+        await one.append(banned, MemberLeft(user="alice"), decided_on=3 + messages)
+
+
+async def append(database: Database, *texts: str) -> None:
+    """Let somebody new say something more."""
+    async with node(database) as one:
+        head = await one.log.head("room:general")
+        for number, text in enumerate(texts):
+            await one.append(message(text, author="carol"), by="carol", decided_on=head + number)
+
+
+@asynccontextmanager
+async def sealing(database: Database, key: bytes = KEY_ENCRYPTION_KEY) -> AsyncIterator[Sealer]:
+    """Give a running sealer."""
+    made = Sealer(lambda: asyncpg.connect(database.worker_url), key, interval=0.05)
+    async with supervise.background(seal=made.run):
+        yield made
+
+
+async def seal(database: Database, *, at_once: int | None = None) -> int:
+    """Seal all that is in the log, so many events in each seal; return the size."""
+    before = sealer.MOST
+    sealer.MOST = at_once or before
+    try:
+        async with owner(database) as connection, sealing(database) as running:
+            events = await connection.fetchval("SELECT count(*) FROM stored_events")
+            await until(lambda: running.size == events)
+    finally:
+        sealer.MOST = before
+    return int(events)
+
+
+@asynccontextmanager
+async def owner(database: Database) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    """Give a connection of the database's owner."""
+    connection = await asyncpg.connect(database.superuser_url)
+    try:
+        yield connection
+    finally:
+        connection.terminate()
+
+
+@asynccontextmanager
+async def attacker(database: Database) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    """Give a connection of a superuser with nothing in the way: no trigger, and no key of a table."""
+    async with owner(database) as connection:
+        for table in TABLES:
+            await connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        yield connection
+
+
+async def verified(database: Database, against: str | None = None) -> Verified:
+    """Check the record as `onrecord audit verify` does."""
+    connection = await asyncpg.connect(database.app_url)
+    try:
+        return await verify(connection, KEY_ENCRYPTION_KEY, against)
+    finally:
+        connection.terminate()
+
+
+async def first_bad(database: Database, against: str | None = None) -> int | None:
+    """Return the first bad position, None where the record is good."""
+    try:
+        await verified(database, against)
+    except Tampered as found:
+        return found.position
+    return None
+
+
+async def checkpoint(database: Database) -> str:
+    """Return the newest checkpoint, as it would be kept elsewhere."""
+    async with owner(database) as connection:
+        note = await connection.fetchval("SELECT checkpoint FROM seals ORDER BY size DESC LIMIT 1")
+    return str(note)
+
+
+async def positions(database: Database) -> list[int]:
+    """Return the positions of the log."""
+    async with owner(database) as connection:
+        rows = await connection.fetch("SELECT notification_id FROM stored_events ORDER BY 1")
+    return [row[0] for row in rows]

@@ -1,0 +1,121 @@
+"""What a room was at a moment, worked out the slow and obvious way: each thing by its own look through the log."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from projections.messages import MessageRow
+from service.domain import events as log_of
+from service.domain.events import Recorded
+from service.domain.streams import person_stream, reader_stream, room_stream
+from tests.support.oracles import histories
+from tests.support.oracles.histories import USERS
+
+
+def _time(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def room_then(log: Sequence[Recorded], name: str, position: int, now: datetime) -> dict[str, Any] | None:
+    """Return the document of a room as of a position; `now` is when it is."""
+    until = [r for r in log if r.position <= position]
+    own = [r for r in until if r.stream == room_stream(name)]
+    if not own:
+        return None
+    people = [one for user in USERS if (one := standing(until, own, name, user, now)) is not None]
+    return {
+        "roomId": name,
+        "seq": own[-1].seq,
+        "at": _time(own[-1].at),
+        "openedAt": _time(own[0].at),
+        "openedBy": own[0].by,
+        "settings": settings(own),
+        "members": [one for one in people if "role" in one],
+        "others": [one for one in people if "role" not in one],
+        "messages": messages(until, name),
+    }
+
+
+def settings(own: list[Recorded]) -> dict[str, Any]:
+    opened = cast("log_of.RoomOpened", own[0].event)
+    names = [r.event.name for r in own if isinstance(r.event, log_of.RoomOpened | log_of.RoomRenamed)]
+    topics = [r.event.topic for r in own if isinstance(r.event, log_of.RoomTopicChanged)]
+    doors = [r.event for r in own if isinstance(r.event, log_of.RoomArchived | log_of.RoomReopened)]
+    found: dict[str, Any] = {"name": names[-1], "visibility": opened.visibility}
+    if topics and topics[-1]:
+        found["topic"] = topics[-1]
+    if doors and isinstance(doors[-1], log_of.RoomArchived):
+        found["archived"] = True
+    kept = [r.event.days for r in own if isinstance(r.event, log_of.RoomRetentionChanged)]
+    if kept and kept[-1] is not None:
+        found["retention"] = kept[-1]
+    return found
+
+
+def standing(
+    until: list[Recorded], own: list[Recorded], name: str, user: str, now: datetime
+) -> dict[str, Any] | None:
+    mine = [r for r in own if r.subject == f"user:{user}"]
+    found = membership(mine) | invitation(mine)
+    found |= sentence(mine, "banned", log_of.MemberBanned, (log_of.MemberUnbanned, log_of.MemberJoined), now)
+    found |= sentence(mine, "muted", log_of.MemberMuted, (log_of.MemberUnmuted,), now)
+    read = [cast("Any", r) for r in until if r.stream == reader_stream(name, user)]
+    if read:
+        found |= {"lastRead": read[-1].event.message, "lastReadAt": _time(read[-1].at)}
+    called = [cast("Any", r.event).name for r in until if r.stream == person_stream(user)]
+    return {"userId": user, **({"name": called[-1]} if called else {}), **found} if found else None
+
+
+def membership(mine: list[Recorded]) -> dict[str, Any]:
+    steps = [r for r in mine if isinstance(r.event, (log_of.MemberJoined, *log_of.ENDINGS))]
+    inside, gone = None, None
+    for before, step in zip([None, *steps], steps, strict=False):
+        if isinstance(step.event, log_of.MemberJoined):
+            inside, gone = step, None
+        elif before is not None and isinstance(before.event, log_of.MemberJoined):
+            inside, gone = None, step
+    if inside is not None:
+        roles = [cast("Any", r.event).role for r in mine if hasattr(r.event, "role") and r.seq >= inside.seq]
+        return {"role": roles[-1], "since": inside.seq}
+    return {"left": gone.seq} if gone is not None else {}
+
+
+def invitation(mine: list[Recorded]) -> dict[str, Any]:
+    about = (log_of.MemberInvited, log_of.MemberJoined, *log_of.ENDINGS)
+    last = [r.event for r in mine if isinstance(r.event, about)]
+    return {"invited": True} if last and isinstance(last[-1], log_of.MemberInvited) else {}
+
+
+def sentence(
+    mine: list[Recorded], word: str, begins: type, ends: tuple[type, ...], now: datetime
+) -> dict[str, Any]:
+    last: list[Any] = [r.event for r in mine if isinstance(r.event, (begins, *ends))]
+    if not last or not isinstance(last[-1], begins):
+        return {}
+    end = cast("Any", last[-1]).until
+    if end is None:
+        return {word: True}
+    return {word: True, f"{word}Until": _time(end)} if end > now else {}
+
+
+def messages(until: list[Recorded], name: str) -> list[dict[str, Any]]:
+    return [message(row) for row in histories.messages_of(until, name)]
+
+
+def message(row: MessageRow) -> dict[str, Any]:
+    """Return a message of the read model as the auditor is shown it."""
+    optional = {
+        "replyTo": row.reply_to,
+        "mentions": list(row.mentions),
+        "editedAt": row.edited_at and _time(row.edited_at),
+        "deletedAt": row.deleted_at and _time(row.deleted_at),
+        "reactions": [{"emoji": emoji, "userIds": list(users)} for emoji, users in row.reactions.items()],
+        "pinned": row.pinned,
+    }
+    return {
+        "messageId": row.id,
+        "userId": row.user_id,
+        "at": _time(row.created_at),
+        "content": row.content,
+        **{name: value for name, value in optional.items() if value},
+    }

@@ -1,0 +1,1 @@
+"""OnRecord as operating-system processes: started, forked, killed at a failpoint, counted."""

@@ -1,0 +1,78 @@
+"""A node in the test's own process, all of whose statements are counted: what clients cost the database."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from service.config.settings import Settings
+from service.eventstore import pool
+from service.gateway.services import Services
+from service.node import factories
+from service.node.node import node
+from service.node.server import Server
+
+
+@dataclass
+class Statements:
+    """What was asked through the pools, by its words, and how many waited for a connection of one at most."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    most_waiting: int = 0
+
+    def of(self, *queries: str) -> int:
+        """Return how often these statements were made."""
+        return sum(self.counts[query] for query in queries)
+
+    def clear(self) -> None:
+        """Count from now on."""
+        self.counts.clear()
+        self.most_waiting = 0
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A node that serves at `address`."""
+
+    address: str
+    services: Services
+    statements: Statements
+
+    @property
+    def url(self) -> str:
+        """The native door."""
+        return self.address.replace("http", "ws", 1) + "/ws"
+
+
+@asynccontextmanager
+async def counted_node(
+    environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Counted]:
+    """Give a node as `onrecord serve` makes it."""
+    statements = Statements()
+
+    class Connection(pool.Connection):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.add_query_logger(lambda logged: statements.counts.update([logged.query]))
+
+    class Pool(pool.Pool):
+        async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109 - the library's
+            statements.most_waiting = max(statements.most_waiting, self.waiting + 1)
+            return await super()._acquire(timeout)
+
+    monkeypatch.setattr(pool, "Connection", Connection)
+    monkeypatch.setattr(factories, "Pool", Pool)
+    listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    async with node(Settings.from_env(environment)) as services:
+        server = Server(services, listening.set_result)
+        serving = asyncio.create_task(server.serve())
+        try:
+            yield Counted(await listening, services, statements)
+        finally:
+            server.should_exit = True
+            await serving

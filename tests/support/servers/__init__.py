@@ -1,0 +1,1 @@
+"""Servers for tests: databases, brokers, proxies before them, identity providers, chat servers with faults."""

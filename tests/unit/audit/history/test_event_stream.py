@@ -1,0 +1,219 @@
+"""The log as lines: all of it once, from any cursor on, whatever is asked for; and live for who follows."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from service.audit.history import event_stream
+from service.audit.history.event_stream import Stream, Wanted
+from service.domain.events import (
+    EVENTS,
+    MemberJoined,
+    PersonNamed,
+    ReadMarkerMoved,
+    Recorded,
+    RoomOpened,
+    SessionOpened,
+)
+from service.domain.streams import person_stream, reader_stream, room_stream, session_stream
+from service.embedded import Servers
+from service.eventstore.as_of_reader import AsOfReader, EventFilter
+from service.eventstore.notifications import Waker
+from tests.support.eventstore.log_node import GENERAL, message, until
+from tests.support.oracles import histories
+from tests.support.oracles.histories import ROOMS, USERS, Wish
+from tests.support.oracles.projected_log import World, world
+from tests.support.servers.databases import Database, fresh_database
+
+slow = settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+maybe = st.none
+
+
+def of_log(here: World, bell: Waker | None = None, interval: float = 0.05) -> Stream:
+    return Stream(AsOfReader(here.node.pool, here.node.serializer), bell or Waker(), interval)
+
+
+async def read(here: World, **wanted: Any) -> list[dict[str, Any]]:
+    end = await here.head()
+    pieces = [piece async for piece in of_log(here).lines(Wanted(**wanted), end)]
+    return [json.loads(line) for line in b"".join(pieces).splitlines()]
+
+
+def positions(found: list[dict[str, Any]]) -> list[int]:
+    return [one["position"] for one in found]
+
+
+@slow
+@given(wanted=histories.wishes, data=st.data())
+async def test_every_filter_gives_what_an_obvious_look_through_the_log_does(
+    servers: Servers, wanted: list[Wish], data: st.DataObject
+) -> None:
+    with fresh_database(servers) as database:
+        async with world(database) as here:
+            await here.happen(*histories.acts(wanted))
+            log = await here.log()
+            for _ in range(5):
+                one = data.draw(st.sampled_from(log))
+                asked: dict[str, Any] = {
+                    "after": data.draw(st.sampled_from([0, one.position, log[-1].position])),
+                    "since": data.draw(maybe() | st.just(one.at)),
+                    "until": data.draw(maybe() | st.sampled_from([log[-1].at, log[len(log) // 2].at])),
+                    "room": data.draw(maybe() | st.sampled_from([*ROOMS, "nowhere"])),
+                }
+                topic = data.draw(maybe() | st.sampled_from(sorted(EVENTS)))
+                person = data.draw(maybe() | st.sampled_from(USERS))
+                found = await read(here, **asked, which=EventFilter(topic, person))
+                assert positions(found) == [
+                    r.position for r in log if is_meant(r, topic=topic, person=person, **asked)
+                ]
+
+
+def is_meant(
+    r: Recorded,
+    *,
+    after: int,
+    since: datetime | None,
+    until: datetime | None,
+    room: str | None,
+    topic: str | None,
+    person: str | None,
+) -> bool:
+    own = {f"person:{person}", f"session:{person}"}
+    return (
+        r.position > after
+        and (since is None or r.at >= since)
+        and (until is None or r.at <= until)
+        and (room is None or r.stream == room_stream(room))
+        and (topic is None or topic == r.event.TOPIC)
+        and (person is None or r.by == person or r.subject == f"user:{person}" or r.stream in own)
+    )
+
+
+@pytest.fixture
+async def here(database: Database) -> AsyncIterator[World]:
+    async with world(database) as made:
+        yield made
+
+
+@pytest.fixture
+async def some(here: World) -> World:
+    opened = (RoomOpened(name="General"), MemberJoined(user="alice", role="owner"), MemberJoined(user="bob"))
+    await here.happen(("alice", GENERAL, opened))
+    await here.happen(*(("alice", GENERAL, (message(f"no. {n}"),)) for n in range(7)))
+    await here.happen(
+        ("bob", person_stream("bob"), (PersonNamed(user="bob", name="Bob"),)),
+        ("bob", reader_stream("general", "bob"), (ReadMarkerMoved(user="bob", message=5),)),
+        (
+            "bob",
+            session_stream("bob"),
+            (SessionOpened(session="s", node="n", incarnation="i", address=None, client=None),),
+        ),
+    )
+    return here
+
+
+@pytest.mark.parametrize(("page", "span"), [(1, 1), (2, 3), (3, 100), (500, 4)])
+async def test_the_bytes_do_not_depend_on_how_much_is_read_at_once(
+    some: World, monkeypatch: pytest.MonkeyPatch, page: int, span: int
+) -> None:
+    whole = await read(some)
+    bobs = await read(some, which=EventFilter(person="bob"))
+    general = await read(some, room="general", after=2)
+    monkeypatch.setattr(event_stream, "PAGE", page)
+    monkeypatch.setattr(event_stream, "SPAN", span)
+    assert await read(some) == whole
+    assert await read(some, which=EventFilter(person="bob")) == bobs
+    assert await read(some, room="general", after=2) == general
+    assert [one["stream"] for one in bobs] == [
+        "room:general",
+        "person:bob",
+        "reader:general:bob",
+        "session:bob",
+    ]
+    assert [one["seq"] for one in general] == list(range(3, 11))
+
+
+async def test_read_in_pieces_by_the_cursor_it_is_the_same_as_read_at_once(some: World) -> None:
+    whole = await read(some)
+    for cut in positions(whole):
+        first = [one for one in whole if one["position"] <= cut]
+        assert first + await read(some, after=cut) == whole
+
+
+async def test_times_are_inclusive_at_both_ends(some: World) -> None:
+    log = await some.log()
+    first, last = log[4].at, log[6].at
+    within = [r.position for r in log if first <= r.at <= last]
+    assert positions(await read(some, since=first, until=last)) == within
+    instant = timedelta(microseconds=1)
+    later = [r.position for r in log if first < r.at < last]
+    assert positions(await read(some, since=first + instant, until=last - instant)) == later
+
+
+class Following:
+    """Somebody who follows, in a task of their own."""
+
+    def __init__(self, lines: Stream, wanted: Wanted) -> None:
+        self.heard: list[dict[str, Any]] = []
+        self.breaths = 0
+        self.over = False
+        self.task = asyncio.create_task(self._run(lines, wanted))
+
+    async def _run(self, lines: Stream, wanted: Wanted) -> None:
+        async for piece in lines.follow(wanted, lambda: self.over):
+            self.breaths += piece == b"\n"
+            self.heard += [json.loads(line) for line in piece.splitlines() if line]
+
+
+async def test_who_follows_hears_what_was_and_then_what_comes_once_each(some: World) -> None:
+    bell = Waker()
+    following = Following(of_log(some, bell, interval=30), Wanted(after=3, room="general"))
+    await until(lambda: len(following.heard) == 7)
+    for number in range(3):
+        await some.happen(("alice", GENERAL, (message(f"new {number}"),)))
+        await some.happen(("alice", room_stream("other"), (RoomOpened(name="Other"),)))
+        bell.wake()
+        await until(lambda: len(following.heard) == 8 + number)  # noqa: B023 - awaited at once
+    assert [one["seq"] for one in following.heard] == list(range(4, 14))
+    following.over = True
+    bell.wake()
+    await following.task
+
+
+async def test_who_follows_hears_without_a_ring_too_and_breathes_in_silence(
+    some: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_stream, "BREATH", 0.0)
+    following = Following(of_log(some, interval=0.01), Wanted())
+    await until(lambda: following.breaths > 2)
+    await some.happen(("alice", GENERAL, (message("new"),)))
+    await until(lambda: following.heard[-1].get("content") == "new")
+    assert positions(following.heard) == [r.position for r in await some.log()]
+    following.over = True
+    await following.task
+
+
+async def test_who_may_hear_no_more_is_not_told_the_rest_of_what_was(
+    some: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_stream, "PAGE", 2)
+    looks = iter([False, False])  # before it begins, and before the first piece
+    heard = [piece async for piece in of_log(some).follow(Wanted(), lambda: next(looks, True))]
+    assert [piece.count(b"\n") for piece in heard] == [2]
+
+
+async def test_a_ring_between_the_look_and_the_wait_is_not_missed() -> None:
+    bell = Waker()
+    seen = bell.count
+    bell.wake()
+    await bell.after(seen, 3600)
+    waiting = asyncio.create_task(bell.after(bell.count, 3600))
+    await asyncio.sleep(0)
+    bell.wake()
+    await waiting

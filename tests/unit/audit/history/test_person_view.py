@@ -1,0 +1,126 @@
+"""What somebody could see, was sent and had read; and what nobody knows is said to be unknown."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from service.audit.history import person_view
+from service.audit.history.person_view import PersonViews
+from service.domain.events import (
+    MemberBanned,
+    MemberJoined,
+    MemberLeft,
+    ReadMarkerMoved,
+    RoomOpened,
+    SessionClosed,
+    SessionOpened,
+    Visibility,
+)
+from service.domain.streams import reader_stream, session_stream
+from service.errors import RoomNotFound
+from service.eventstore.as_of_reader import AsOfReader
+from service.protocol.room_as_of import Moment
+from tests.support.eventstore.log_node import GENERAL, message
+from tests.support.oracles.projected_log import Act, World, world
+from tests.support.servers.databases import Database
+
+
+@pytest.fixture
+async def here(database: Database) -> AsyncIterator[World]:
+    async with world(database) as made:
+        yield made
+
+
+async def view(here: World, user: str, moment: Moment = None) -> Any:
+    views = PersonViews(AsOfReader(here.node.pool, here.node.serializer))
+    return json.loads(msgspec.json.encode(await views.view(user, "general", moment)))
+
+
+def opened(visibility: Visibility = "public") -> Act:
+    joined = (MemberJoined(user="alice", role="owner"), MemberJoined(user="bob"))
+    return "alice", GENERAL, (RoomOpened(name="General", visibility=visibility), *joined)
+
+
+def came(session: str) -> Act:
+    event = SessionOpened(session=session, node="n", incarnation="i", address=None, client=None)
+    return "bob", session_stream("bob"), (event,)
+
+
+def went(session: str, *ranges: tuple[int, int], room: str = "general", known: bool = True) -> Act:
+    event = SessionClosed(session=session, reason="left", ranges={room: ranges} if known else None)
+    return "bob", session_stream("bob"), (event,)
+
+
+async def happen(here: World, *acts: Act) -> None:
+    for act in acts:
+        await here.happen(act)
+
+
+async def test_what_was_written_is_the_sum_of_what_closed_connections_were_sent(here: World) -> None:
+    await happen(here, opened(), *(("alice", GENERAL, (message(str(n)),)) for n in range(20)))
+    await happen(here, came("a"), came("b"), came("c"), came("elsewhere"))
+    await happen(here, went("a", (1, 5), (9, 12)), went("b", (5, 7), (20, 23)), went("c", (13, 13)))
+    await happen(here, went("elsewhere", (1, 3), room="other"))
+    found = await view(here, "bob")
+    assert found["written"] == [
+        {"first": 1, "last": 7},
+        {"first": 9, "last": 13},
+        {"first": 20, "last": 23},
+    ]
+    assert (found["unknown"], [one["session"] for one in found["sessions"]]) == (0, ["a", "b", "c"])
+    assert all(one["state"] == "closed" and one["closedAt"] >= one["openedAt"] for one in found["sessions"])
+
+
+async def test_open_connections_and_those_of_dead_nodes_are_unknown(here: World) -> None:
+    await happen(here, came("before"), went("before", known=False))
+    await happen(here, opened(), came("open"), came("died"), came("later"), went("died", known=False))
+    await happen(here, ("alice", GENERAL, (message("hello"),)), went("later", (1, 4)))
+    now, then = await view(here, "bob"), await view(here, "bob", 4)
+    for found, state, unknown in ((now, "closed", 2), (then, "open", 3)):
+        states = {one["session"]: (one["state"], one["written"]) for one in found["sessions"]}
+        written = [{"first": 1, "last": 4}]
+        known = {"later": (state, written if state == "closed" else None)}
+        assert states == {"open": ("open", None), "died": ("unknown", None), **known}
+        assert found["unknown"] == unknown
+        assert found["written"] == (written if state == "closed" else [])
+
+
+async def test_many_connections_are_read_page_by_page(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await happen(here, opened(), *(came(str(n)) for n in range(7)), *(went(str(n), (n, n)) for n in range(6)))
+    whole = await view(here, "bob")
+    monkeypatch.setattr(person_view, "PAGE", 3)
+    assert await view(here, "bob") == whole
+    assert len(whole["sessions"]) == 7
+
+
+async def test_what_somebody_could_see_follows_from_their_standing_at_the_moment(here: World) -> None:
+    await happen(here, opened("private"), ("alice", GENERAL, (message("one"),)))
+    read = ReadMarkerMoved(user="bob", message=4)
+    await happen(
+        here, ("bob", reader_stream("general", "bob"), (read,)), ("bob", GENERAL, (MemberLeft(user="bob"),))
+    )
+    await happen(here, ("alice", GENERAL, (message("two"), MemberBanned(user="bob"))))
+    seen = {moment: await view(here, "bob", moment) for moment in (2, 4, 5, 6, 7)}
+    readable = {
+        moment: [(one["first"], one["last"]) for one in found["readable"]] for moment, found in seen.items()
+    }
+    assert readable == {2: [], 4: [(1, 4)], 5: [(1, 5)], 6: [(1, 5)], 7: []}
+    assert {moment: found["visible"] for moment, found in seen.items()} == {
+        2: False, 4: True, 5: True, 6: True, 7: False
+    }  # fmt: skip
+    assert (seen[4]["standing"]["role"], seen[6]["standing"]["left"], seen[6]["standing"]["lastRead"]) == (
+        "member",
+        5,
+        4,
+    )
+    assert seen[7]["standing"]["banned"]
+    stranger = await view(here, "eve")
+    assert (stranger["standing"], stranger["readable"], stranger["visible"]) == (None, [], False)
+
+
+async def test_of_a_room_that_is_not_there_nothing_is_shown(here: World) -> None:
+    with pytest.raises(RoomNotFound):
+        await view(here, "bob")

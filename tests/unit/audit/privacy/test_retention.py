@@ -1,0 +1,201 @@
+"""Retention: what is over is made unreadable on the record, what is not over is not, and the rest is left alone."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from projections import PROJECTIONS, messages
+from projections.check import verify
+from service.audit.privacy.erasure import erase
+from service.audit.privacy.legal_holds import place, release
+from service.audit.privacy.retention import Expiry, expire, keep_for
+from service.domain.events import ContentExpired, MessagePosted, RoomRetentionChanged
+from service.domain.retention import scope
+from service.domain.streams import RETENTION, room_stream
+from service.encryption.keyring import KeyRing
+from service.errors import AccountErased, RoomNotFound
+from service.eventstore.reader import LogReader
+from service.eventstore.serializer import EventSerializer
+from tests.support.eventstore import sealed_logs
+from tests.support.eventstore.log_node import GENERAL, KEY_ENCRYPTION_KEY, Node, message, node, stored
+from tests.support.oracles.projected_log import World, world
+from tests.support.servers.databases import Database
+
+HOW: dict[str, Any] = {"by": "os:root", "deadline": 20.0}
+TODAY = datetime.now(UTC).date()
+
+
+def ago(days: int) -> date:
+    return TODAY - timedelta(days=days)
+
+
+async def say(one: Node, content: str, day: date | None, by: str = "alice", room: str = "general") -> None:
+    """Say something, sealed as on a day; None: under the key for everything.
+
+    The log takes words under the key of the present day alone, so the owner calls the key of another day by that name
+    while it is used.
+    """
+    key = await one.keys.of_person(by, one.pool, scope(room, day) if day else "")
+    event = message(content, author=by)
+    entry = await one.entry(event, by=by, stream=room_stream(room), guard=())
+    fields = {name: getattr(entry, name) for name in entry.__struct_fields__}
+    kept = one.serializer.to_stored(event, room_stream(room), key)
+    await _swap(one, by, scope(room, day or TODAY), scope(room, TODAY))
+    assert (await one.appender.offer(type(entry)(**fields | {"stored": (kept,)}))).outcome == "appended"
+    await _swap(one, by, scope(room, day or TODAY), scope(room, TODAY))
+
+
+async def _swap(one: Node, person: str, *scopes: str) -> None:
+    owner = await asyncpg.connect(one.superuser_url)
+    rename = "UPDATE person_keys SET scope = $3 WHERE person = $1 AND scope = $2"
+    for before, after in ((scopes[0], "aside"), (scopes[1], scopes[0]), ("aside", scopes[1])):
+        await owner.execute(rename, person, before, after)
+    await owner.close()
+
+
+async def readable(one: Node, room: str = "general") -> list[str | None]:
+    """Return what a node that starts now reads of what was said in a room."""
+    log = LogReader(one.pool, EventSerializer(KeyRing(KEY_ENCRYPTION_KEY)))
+    found = await log.stream(room_stream(room), 0, 100)
+    return [one.event.content for one in found if isinstance(one.event, MessagePosted)]
+
+
+async def rule(one: Node, days: int | None, room: str = "general") -> int | None:
+    async with one.pool.acquire() as connection:
+        return await keep_for(connection, one.serializer, room, days, **HOW)
+
+
+async def run(one: Node) -> list[Expiry]:
+    return await expire(one.pool, one.serializer, **HOW)
+
+
+async def test_what_is_over_cannot_be_read_and_what_is_not_can(database: Database) -> None:
+    async with node(database) as one:
+        await one.open_room("alice", "bob")
+        await say(one, "before the rule", None)
+        assert await rule(one, 30) is None
+        for day, by in ((400, "alice"), (31, "bob"), (31, "alice"), (30, "alice"), (0, "bob")):
+            await say(one, f"{day} days ago", ago(day), by)
+        before = await stored(database, "SELECT * FROM stored_events ORDER BY notification_id")
+        (done,) = await run(one)
+        assert (done.room, done.until, done.keys) == ("general", ago(31).isoformat(), 3)
+        assert await readable(one) == ["before the rule", None, None, None, "30 days ago", "0 days ago"]
+        assert await run(one) == [], "again there is nothing to do, and nothing is recorded"
+        (said,) = await one.log.stream(RETENTION, 0, 10)
+        assert said.event == ContentExpired(room="general", until=ago(31), days=30)
+        assert (said.by, said.position) == ("os:root", done.position)
+        after = await stored(database, "SELECT * FROM stored_events ORDER BY notification_id")
+        assert after[:-1] == before, "no stored byte changes"
+    await sealed_logs.seal(database)
+    assert await sealed_logs.first_bad(database) is None
+
+
+async def test_the_rule_is_on_the_record_and_each_room_has_its_own(database: Database) -> None:
+    async with node(database) as one:
+        for room in ("general", "general-2", "genera"):
+            await one.open_room("alice", stream=room_stream(room))
+            await say(one, room, ago(20), room=room)
+        assert [await rule(one, 10), await rule(one, 10), await rule(one, None)] == [None, 10, 10]
+        assert await run(one) == [], "for ever"
+        assert await rule(one, 10) is None
+        assert await rule(one, 90, "general-2") is None
+        assert [done.room for done in await run(one)] == ["general"]
+        assert [await readable(one, room) for room in ("general", "general-2", "genera")] == [
+            [None],
+            ["general-2"],
+            ["genera"],
+        ]
+        log = await one.log.stream(GENERAL, 0, 100)
+        rules = [r.event.days for r in log if isinstance(r.event, RoomRetentionChanged)]
+        assert rules == [10, None, 10]
+        assert (await one.log.room("general")).retention == 10
+        with pytest.raises(RoomNotFound):
+            await rule(one, 10, "nowhere")
+
+
+@pytest.mark.parametrize(("days", "day"), [(30, 30), (30, 0), (None, 400)])
+async def test_the_database_lets_nobody_expire_what_is_not_over(
+    database: Database, days: int | None, day: int
+) -> None:
+    """Whatever a node says the day is: the rule on the record and the database's clock decide."""
+    async with node(database) as one:
+        await one.open_room("alice")
+        await rule(one, days)
+        await say(one, "stays", ago(day))
+        query = "SELECT * FROM expire_content('general', $1, 'node:bad')"
+        row = await one.pool.fetchrow(query, ago(day))
+        assert row is not None
+        assert row["outcome"] == "early"
+        assert await readable(one) == ["stays"]
+
+
+async def test_a_hold_keeps_what_is_over_until_it_is_released(database: Database) -> None:
+    async with node(database) as one:
+        await one.open_room("alice", "bob")
+        await rule(one, 30)
+        for by in ("alice", "bob"):
+            await say(one, by, ago(50), by)
+        ground = {"ground": "case 7", **HOW}
+        await place(one.pool, "room:general", **ground)
+        assert await run(one) == []
+        assert await readable(one) == ["alice", "bob"]
+        await place(one.pool, "user:alice", **ground)
+        await release(one.pool, "room:general", **ground)
+        assert [done.keys for done in await run(one)] == [1]
+        assert await readable(one) == ["alice", None]
+        await release(one.pool, "user:alice", **ground)
+        assert [done.keys for done in await run(one)] == [1]
+        assert await readable(one) == [None, None]
+
+
+async def test_an_erasure_destroys_the_keys_of_every_day_too(database: Database) -> None:
+    async with node(database) as one:
+        await one.open_room("alice", "bob")
+        await rule(one, 30)
+        for day in (0, 1):
+            await say(one, "hers", ago(day))
+        await say(one, "his", ago(1), "bob")
+        erased = await erase(one.pool, "alice", ground="g", **HOW)
+        assert erased.keys == 3, "the one for everything, and one for each day"
+        assert await readable(one) == [None, None, "his"]
+        for day in (0, 5):
+            with pytest.raises(AccountErased):
+                await KeyRing(KEY_ENCRYPTION_KEY).of_person("alice", one.pool, scope("general", ago(day)))
+
+
+async def test_keys_in_memory_are_buried_with_what_has_expired(database: Database) -> None:
+    async with node(database) as one:
+        await one.open_room("alice")
+        await rule(one, 30)
+        for day in (50, 1):
+            await say(one, "x", ago(day))
+        assert len(one.keys._by_id) == len(one.keys._by_owner) == 3
+        await run(one)
+        await one.serializer.evict_destroyed(await one.log.stream(RETENTION, 0, 10), one.pool)
+        assert {*one.keys._by_owner} == {("alice", ""), ("alice", scope("general", ago(1)))}
+        assert len(one.keys._by_id) == 2
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["projected before", "only after"])
+async def test_followed_is_rebuilt_after_an_expiry(database: Database, *, before: bool) -> None:
+    async with world(database) as here:
+        await fill(here)
+        if before:
+            await here.project()
+        await run(here.node)
+        await here.project()
+        for projection in PROJECTIONS:
+            report = await verify(here.connection, here.node.serializer, projection)
+            assert report["equal"], report
+        assert [row["content"] for row in await here.rows(messages.PROJECTION)] == ["kept", None, "new"]
+
+
+async def fill(here: World) -> None:
+    one = here.node
+    await one.open_room("alice", "bob")
+    await say(one, "kept", None)
+    await rule(one, 30)
+    await say(one, "old", ago(50))
+    await say(one, "new", ago(2), "bob")

@@ -1,0 +1,89 @@
+"""That the record was only added to since a checkpoint, for somebody who has that checkpoint and nothing else."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.audit.proof import offline, signing_keys
+from service.audit.proof.prove import extension
+from service.audit.proof.signed_note import NoteInvalid, SigningKey
+from service.audit.proof.tree_store import NotSealed
+from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY
+from tests.support.eventstore.sealed_logs import append, attacker, checkpoint, fill, owner, seal
+from tests.support.servers.databases import Database
+from tests.unit.audit.proof.test_offline import checked
+
+
+async def proof_since(database: Database, older: str) -> dict[str, Any]:
+    async with owner(database) as connection:
+        keys = await signing_keys.load(connection, KEY_ENCRYPTION_KEY)
+        return await extension(connection, keys, older)
+
+
+def verified(place: Path, proof: dict[str, Any], since: str | None = None) -> int:
+    (place / "proof").write_text(json.dumps(proof))
+    if since is not None:
+        (place / "since").write_text(since)
+    vkey = proof["keys"][0]["vkey"]
+    return offline.check_file_of_proof(
+        place / "proof", [vkey], place / "since" if since is not None else None, list[str]().append
+    )
+
+
+async def test_each_older_checkpoint_is_shown_to_be_the_beginning(database: Database, tmp_path: Path) -> None:
+    await fill(database, messages=300)
+    await seal(database, at_once=41)
+    async with owner(database) as connection:
+        notes = [row[0] for row in await connection.fetch("SELECT checkpoint FROM seals ORDER BY size")]
+    assert len(notes) == 8
+    for older in notes:
+        proof = await proof_since(database, older)
+        assert proof["checkpoint"] == notes[-1]
+        assert verified(tmp_path, proof, older) == 308
+    assert checked(tmp_path / "proof")[:2] == (0, "ok 308 events\n")
+
+
+async def test_no_part_of_it_can_be_changed(database: Database, tmp_path: Path) -> None:
+    await fill(database, messages=100)
+    await seal(database)
+    old = await checkpoint(database)
+    await append(database, "more", "and more")
+    await seal(database)
+    proof = await proof_since(database, old)
+    assert verified(tmp_path, proof, old) == 110
+    path = proof["path"]
+    for changed in (
+        {"path": path[:-1]},
+        {"path": [*path, "00" * 32]},
+        *({"path": [*path[:at], "00" * 32, *path[at + 1 :]]} for at in range(len(path))),
+        {"older": proof["checkpoint"], "checkpoint": old},
+        {"checkpoint": old},
+        {"older": old.replace("position 108", "position 107")},
+    ):
+        with pytest.raises((offline.Bad, ValueError)):
+            verified(tmp_path, {**proof, **changed})
+    with pytest.raises(offline.Bad, match="another checkpoint than the one that you kept"):
+        verified(tmp_path, proof, proof["checkpoint"])
+
+
+async def test_rewritten_record_has_no_consistency_proof_from_a_kept_checkpoint(
+    database: Database, tmp_path: Path
+) -> None:
+    await fill(database)
+    await seal(database)
+    old = await checkpoint(database)
+    async with attacker(database) as evil:
+        await evil.execute("TRUNCATE seals, seal_nodes")
+        await evil.execute("UPDATE stored_events SET recorded_by = 'mallory' WHERE originator_version = 7")
+    with pytest.raises(NotSealed, match="ends after 0 events"):
+        await proof_since(database, old)
+    await seal(database)
+    await append(database, "more")
+    await seal(database)
+    with pytest.raises(offline.Bad, match="it was rewritten"):
+        verified(tmp_path, await proof_since(database, old), old)
+    stranger = SigningKey("onrecord/other", bytes(32))
+    with pytest.raises(NoteInvalid):
+        await proof_since(database, stranger.sign(old.split("\n\n")[0] + "\n"))

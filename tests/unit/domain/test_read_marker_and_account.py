@@ -1,0 +1,134 @@
+"""Read markers only move forward; a person is called what they last said."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain import account, read_marker
+from service.domain.account import PersonState
+from service.domain.commands import MoveReadMarker, NamePerson
+from service.domain.events import (
+    Event,
+    MemberLeft,
+    PersonErased,
+    PersonNamed,
+    PersonRestored,
+    PersonSuspended,
+    ReadMarkerMoved,
+)
+from service.domain.read_marker import ReaderState
+from service.domain.streams import person_stream, reader_stream
+from service.errors import AccountErased, AccountSuspended
+from tests.support.oracles.memory_log import Log
+
+
+def moved(*messages: int) -> list[Event]:
+    return [ReadMarkerMoved(user="alice", message=message) for message in messages]
+
+
+def named(*names: str | None) -> list[Event]:
+    return [PersonNamed(user="alice", name=name) for name in names]
+
+
+def reader_of(events: list[Event]) -> ReaderState:
+    log = Log(reader_stream("general", "alice"))
+    for event in events:
+        log.add(event, "alice")
+    return log.fold(read_marker.evolve, ReaderState())
+
+
+def person_of(events: list[Event]) -> PersonState:
+    log = Log(person_stream("alice"))
+    for event in events:
+        log.add(event, "alice")
+    return log.fold(account.evolve, PersonState())
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "then"),
+    [
+        ([], 1, moved(1)),
+        ([], 900, moved(900)),
+        (moved(5), 6, moved(6)),
+        (moved(5), 5, []),
+        (moved(5), 4, []),
+        (moved(5, 9), 7, []),
+    ],
+)
+def test_a_marker_moves_forward_or_not_at_all(given: list[Event], message: int, then: list[Event]) -> None:
+    command = MoveReadMarker(room="general", message=message)
+    assert read_marker.decide(reader_of(given), command, "alice") == then
+
+
+@given(st.lists(st.integers(1, 100)))
+def test_a_marker_stands_at_the_furthest_message_read(messages: list[int]) -> None:
+    log = Log(reader_stream("general", "alice"))
+    for message in messages:
+        state = log.fold(read_marker.evolve, ReaderState())
+        facts = read_marker.decide(state, MoveReadMarker(room="general", message=message), "alice")
+        assert log.append(facts, "alice", state.head, read_marker.guard("alice"))
+    assert log.fold(read_marker.evolve, ReaderState()) == ReaderState(
+        head=log.head, marker=max(messages, default=0)
+    )
+    recorded = [row.event.message for row in log.rows if isinstance(row.event, ReadMarkerMoved)]
+    assert recorded == sorted(set(recorded)), "each recorded move is a move forward"
+
+
+@given(st.lists(st.integers(1, 100)))
+def test_a_marker_never_moves_back_even_where_the_log_says_so(messages: list[int]) -> None:
+    assert reader_of(moved(*messages)).marker == max(messages, default=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "then"),
+    [
+        ([], "Alice", named("Alice")),
+        (named("Alice"), "Alice", []),
+        (named("Alice"), "alice", named("alice")),
+        (named("Alice", "Al"), "Alice", named("Alice")),
+        (named(None), "Alice", named("Alice")),
+    ],
+)
+def test_a_person_is_named_where_the_name_is_another(
+    given: list[Event], name: str, then: list[Event]
+) -> None:
+    assert account.decide(person_of(given), NamePerson(name=name), "alice") == then
+
+
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [
+        ([], PersonState()),
+        (named("Alice"), PersonState(1, "Alice")),
+        (named("Alice", "Al"), PersonState(2, "Al")),
+        (named("Alice", None), PersonState(2, None)),
+        ([*named("Alice"), MemberLeft(user="alice")], PersonState(2, "Alice")),
+        ([*named("Alice"), PersonSuspended(user="alice")], PersonState(2, "Alice", suspended=True)),
+        ([PersonSuspended(user="alice"), PersonRestored(user="alice")], PersonState(2)),
+        ([*named("Alice"), PersonErased(user="alice", ground="g")], PersonState(2, erased=True)),
+    ],
+)
+def test_a_person_is_called_what_was_said_last(given: list[Event], then: PersonState) -> None:
+    assert person_of(given) == then
+
+
+@pytest.mark.parametrize(
+    ("state", "refusal"),
+    [
+        (PersonState(suspended=True), AccountSuspended),
+        (PersonState(erased=True), AccountErased),
+        (PersonState(suspended=True, erased=True), AccountErased),
+    ],
+)
+def test_whoever_is_suspended_or_erased_may_not_come_in(state: PersonState, refusal: type[Exception]) -> None:
+    with pytest.raises(refusal):
+        account.require_standing(state)
+    account.require_standing(PersonState(1, "Alice"))
+
+
+def test_an_event_of_another_kind_moves_a_readers_head_alone() -> None:
+    assert reader_of([*moved(3), MemberLeft(user="alice")]) == ReaderState(head=2, marker=3)
+
+
+def test_both_rely_on_the_user_alone() -> None:
+    assert read_marker.guard("alice") == account.guard("alice") == ("user:alice",)

@@ -1,0 +1,247 @@
+"""Reading the log: whole streams, pages, single messages, and states that skip what they do not need."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from service.domain import message as message_of
+from service.domain import room
+from service.domain.account import PersonState
+from service.domain.commands import (
+    AddReaction,
+    BanMember,
+    ChangeRole,
+    DeleteMessage,
+    EditMessage,
+    InviteMember,
+    JoinRoom,
+    LeaveRoom,
+    MessageCommand,
+    MuteMember,
+    PinMessage,
+    PostMessage,
+    RemoveMember,
+    RemoveReaction,
+    RoomCommand,
+    UnbanMember,
+    UnmuteMember,
+    UnpinMessage,
+    UpdateRoom,
+)
+from service.domain.events import PersonNamed, ReadMarkerMoved, Recorded, RoleChanged
+from service.domain.message import MessageState, number_of
+from service.domain.read_marker import ReaderState
+from service.domain.room import RoomState
+from service.domain.streams import person_stream, reader_stream, room_stream, stream_id, user_subject
+from service.errors import Refusal
+from service.eventstore import reader as read
+from service.eventstore import ref_expiry
+from service.eventstore.pool import PLANS
+from tests.support.eventstore.log_node import GENERAL, Node, message, node, stored
+from tests.support.oracles.memory_log import AT
+from tests.support.servers.databases import Database
+
+USERS = ("alice", "bob", "carol", "dave")
+EVERYTHING: tuple[Callable[[str, int], RoomCommand], ...] = (
+    lambda _user, _number: JoinRoom(room="general", create=True),
+    lambda _user, _number: JoinRoom(room="general", create=True),
+    lambda _user, _number: LeaveRoom(room="general"),
+    lambda _user, number: PostMessage(room="general", content=f"hello {number}", ref="r"),
+    lambda _user, number: PostMessage(room="general", content=f"hello {number}", ref="r"),
+    lambda user, _number: UpdateRoom(room="general", name=f"of {user}", topic=f"what {user} says"),
+    lambda user, _number: InviteMember(room="general", user=user),
+    lambda user, _number: RemoveMember(room="general", user=user, reason="noise"),
+    lambda user, _number: BanMember(room="general", user=user, until=AT + timedelta(days=1)),
+    lambda user, _number: UnbanMember(room="general", user=user),
+    lambda user, _number: MuteMember(room="general", user=user, reason="noise"),
+    lambda user, _number: UnmuteMember(room="general", user=user),
+    lambda user, _number: ChangeRole(room="general", user=user, role="moderator"),
+    lambda user, _number: ChangeRole(room="general", user=user, role="owner"),
+    lambda _user, number: EditMessage(room="general", message=number, content="otherwise"),
+    lambda _user, number: DeleteMessage(room="general", message=number),
+    lambda _user, number: AddReaction(room="general", message=number, emoji="👍"),
+    lambda _user, number: RemoveReaction(room="general", message=number, emoji="👍"),
+    lambda _user, number: PinMessage(room="general", message=number),
+    lambda _user, number: UnpinMessage(room="general", message=number),
+)
+"""Each command about some user or message."""
+
+
+async def do(one: Node, state: RoomState, command: RoomCommand, by: str) -> None:
+    """Do what a user wants in the room, unless its rules forbid it."""
+    number = command.message if isinstance(command, MessageCommand) else 0
+    about = await one.log.about("general", number)
+    try:
+        facts = room.decide(state, command, by, AT, about)
+    except Refusal:
+        return
+    await one.append(*facts, by=by, decided_on=state.head, guard=room.guard(state, command, by))
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_room_read_without_its_messages_equals_the_full_fold(database: Database, seed: int) -> None:
+    chance = random.Random(seed)
+    async with node(database) as one:
+        full = RoomState("general")
+        messages: dict[int, MessageState] = {}
+        for _ in range(120):
+            command = chance.choice(EVERYTHING)(chance.choice(USERS), chance.randint(1, 1 + full.head))
+            await do(one, full, command, chance.choice(USERS))
+            full = RoomState("general")
+            messages = {}
+            for recorded in await one.log.stream(GENERAL, 0, 1000):
+                full = room.evolve(full, recorded)
+                if (number := number_of(recorded)) is not None:
+                    messages[number] = message_of.evolve(messages.get(number, MessageState()), recorded)
+            assert await one.log.room("general") == full
+        assert full.head > 10, "something happened"
+        for number in range(1, full.head + 2):
+            assert await one.log.about("general", number) == messages.get(number, MessageState())
+        deleted = {number for number, state in messages.items() if state.deleted}
+        assert await one.log.deleted("general", range(full.head + 2)) == deleted
+        assert await one.log.deleted("general", []) == set()
+
+
+async def test_a_room_reads_the_same_after_its_peoples_words_are_gone(database: Database) -> None:
+    async with node(database) as one:
+        await one.open_room("alice", "bob")
+        await one.append(message(), decided_on=3)
+        before = await one.log.room("general")
+        await stored(database, "DELETE FROM person_keys")
+        assert await one.log.room("general") == before
+
+
+async def test_a_room_that_never_was_has_no_head(database: Database) -> None:
+    async with node(database) as one:
+        assert await one.log.room("nowhere") == RoomState("nowhere")
+        assert await one.log.head(room_stream("nowhere")) == 0
+        assert await one.log.stream(room_stream("nowhere"), 0, 10) == []
+
+
+async def test_a_page_of_a_stream_is_bounded_on_both_sides(database: Database) -> None:
+    async with node(database) as one:
+        await one.open_room(*USERS)
+
+        async def page(after: int, limit: int, until: int | None = None) -> list[int]:
+            return [recorded.seq for recorded in await one.log.stream(GENERAL, after, limit, until)]
+
+        assert await page(0, 100) == [1, 2, 3, 4, 5]
+        assert await page(2, 2) == [3, 4]
+        assert await page(2, 100, until=4) == [3, 4]
+        assert await page(0, 100, until=0) == []
+        assert await page(5, 100) == []
+        assert await page(99, 100) == []
+
+
+async def test_only_message_numbers_find_messages(database: Database) -> None:
+    async with node(database) as one:
+        await one.open_room("alice")
+        placed = await one.append(message("hello"), decided_on=2)
+        found = await one.log.message("general", placed.seq)
+        assert isinstance(found, Recorded)
+        assert (found.seq, found.event) == (3, message("hello"))
+        for seq in (0, 1, 2, 4, -1, 2**53):
+            assert await one.log.message("general", seq) is None
+        assert await one.log.message("other", placed.seq) is None
+
+
+async def test_a_marker_and_a_name_are_read_from_the_end_of_their_streams(database: Database) -> None:
+    async with node(database) as one:
+        assert await one.log.reader("general", "alice") == ReaderState()
+        assert await one.log.person("alice") == PersonState()
+        for n in (3, 7):
+            seen = await one.log.reader("general", "alice")
+            stream = reader_stream("general", "alice")
+            await one.append(ReadMarkerMoved(user="alice", message=n), stream=stream, decided_on=seen.head)
+        for n, name in enumerate(("Alice", "Al")):
+            await one.append(
+                PersonNamed(user="alice", name=name), stream=person_stream("alice"), decided_on=n
+            )
+        assert await one.log.reader("general", "alice") == ReaderState(head=2, marker=7)
+        assert await one.log.reader("other", "alice") == ReaderState()
+        assert await one.log.person("alice") == PersonState(head=2, name="Al")
+
+
+async def test_people_are_read_many_at_once(database: Database) -> None:
+    async with node(database) as one:
+        for user in ("alice", "bob"):
+            await one.append(PersonNamed(user=user, name=user.title()), stream=person_stream(user), by=user)
+        assert await one.log.persons(["alice", "bob", "carol"]) == {
+            "alice": PersonState(1, "Alice"),
+            "bob": PersonState(1, "Bob"),
+            "carol": PersonState(),
+        }
+        assert await one.log.persons([]) == {}
+        assert await one.log.persons(["alice", "alice"]) == {"alice": PersonState(1, "Alice")}
+
+
+async def test_the_log_has_an_epoch_and_a_last_position(database: Database) -> None:
+    async with node(database) as one:
+        UUID(await one.log.epoch())
+        assert await one.log.position() == 0
+        await one.open_room("alice")
+        (last,) = await one.log.stream(GENERAL, 1, 1)
+        assert await one.log.position() == last.position
+
+
+async def test_a_room_is_read_by_its_index_and_its_messages_are_not(database: Database) -> None:
+    async with node(database) as one:
+        await one.open_room("alice")
+        for _ in range(20):
+            entries = [await one.entry(message(), guard=(), decided_on=2) for _ in range(100)]
+            await asyncio.gather(*map(one.appender.offer, entries))
+        await one.append(RoleChanged(user="alice", role="owner"), guard=(), decided_on=2)
+        await stored(database, "ANALYZE stored_events")
+        plan = await stored(
+            database,
+            f"EXPLAIN (ANALYZE, FORMAT TEXT) {read._ROOM}".replace("$1", f"'{stream_id(GENERAL)}'::uuid"),
+        )
+        text = "\n".join(row[0] for row in plan)
+        assert "stored_events_subject_idx" in text
+        small = ("Seq Scan on person_keys", "Seq Scan on carried_words")  # which is empty
+        assert "Seq Scan" not in text.replace(small[0], "").replace(small[1], "")
+        assert len(await one.log.stream(GENERAL, 0, 5000)) == 2003
+
+
+async def test_people_are_read_by_their_own_streams_in_a_log_of_one_large_room(database: Database) -> None:
+    async with node(database) as one:
+        await one.open_room("alice")
+        for _ in range(20):
+            entries = [await one.entry(message(), guard=(), decided_on=2) for _ in range(100)]
+            await asyncio.gather(*map(one.appender.offer, entries))
+        await stored(database, "ANALYZE stored_events")
+        people = [stream_id(person_stream(f"user{number}")) for number in range(100)]
+        reader = await asyncpg.connect(database.app_url, server_settings=PLANS)
+        plan = await reader.fetch(f"EXPLAIN (ANALYZE, FORMAT TEXT) {read._LAST_OF_EACH_KIND}", people)
+        await reader.close()
+        text = "\n".join(row[0] for row in plan)
+        assert "stored_events_people_idx" in text
+        assert "notification_id_idx" not in text
+
+
+async def test_refs_are_forgotten_after_seven_days_and_no_sooner(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ref_expiry, "BATCH", 2)
+    async with node(database) as one:
+        for n in range(7):
+            await one.append(ref=f"r{n}", decided_on=0)
+        await stored(
+            database,
+            "UPDATE refs SET recorded_at = recorded_at - $1::interval WHERE ref <> 'r0'",
+            timedelta(days=7, minutes=1),
+        )
+        await stored(
+            database,
+            "UPDATE refs SET recorded_at = recorded_at - $1::interval WHERE ref = 'r0'",
+            timedelta(days=6, hours=23),
+        )
+        assert await ref_expiry.purge(one.pool, 20) == 6
+        assert [row[0] for row in await stored(database, "SELECT ref FROM refs")] == ["r0"]
+        assert (await one.append(ref="r0", decided_on=0)).outcome == "known"
+        assert (await one.append(ref="r1", decided_on=0, guard=(user_subject("x"),))).outcome == "nothing"

@@ -1,0 +1,157 @@
+"""People are told of invitations once, however often it is read, and of nothing that they may not know of."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from service.domain.events import (
+    Event,
+    MemberBanned,
+    MemberInvited,
+    MemberJoined,
+    MemberRemoved,
+    Recorded,
+    RoomOpened,
+    RoomRenamed,
+)
+from service.errors import TooManyRooms
+from service.gateway.notices.memberships import MembershipNotifier
+from service.gateway.session.registry import SessionRegistry
+from service.realtime.hub import Hub
+from service.realtime.user_cache import UserCache
+from tests.unit.realtime.test_splice import Log, number
+
+if TYPE_CHECKING:
+    from service.gateway.session.session import Session
+
+
+class Heard:
+    """A connection that remembers what it was told, and which rooms it was made to hear."""
+
+    connected = True
+    closing = False
+    expires_at = datetime.max.replace(tzinfo=UTC)
+
+    def __init__(self, user: str, *, full: bool = False) -> None:
+        self.user = user
+        self.full = full
+        self.told: list[Any] = []
+        self.rooms: dict[str, int | None] = {}
+
+    def emit(self, outgoing: Any) -> None:
+        self.told.append(outgoing)
+
+    def hears(self, room: str) -> bool:
+        return room in self.rooms
+
+    def check_room(self, _room: str) -> None:
+        if self.full:
+            raise TooManyRooms(limit=0)
+
+    def listen(self, room: str, after: int | None) -> None:
+        self.rooms[room] = after
+
+
+class Scene:
+    """A node with one room and one connection of bob's."""
+
+    def __init__(self, **how: bool) -> None:
+        self.log = Log()
+        self.log.append(RoomOpened(name="Secret", visibility="private"))
+        self.log.append(MemberJoined(user="alice", role="owner"))
+        reader = cast("Any", self.log)
+        hub = Hub(reader, UserCache(reader), {"number": number})
+        sessions = SessionRegistry(10)
+        self.bob = Heard("bob", **how)
+        sessions.add(cast("Session", self.bob))
+        self.telling = MembershipNotifier(sessions, hub)
+
+    async def happens(self, event: Event, *, times: int = 1) -> list[Any]:
+        """Let alice do something, have it told, and return what bob hears of it."""
+        before = len(self.bob.told)
+        recorded = self.log.append(event)
+        for _ in range(times):
+            self.telling.after_commit({"room:general": [recorded]})
+        while self.telling._tasks:
+            await asyncio.sleep(0)
+        return self.bob.told[before:]
+
+
+async def test_an_invitation_is_told_once_with_the_name_of_the_room() -> None:
+    scene = Scene()
+    (invited,) = await scene.happens(MemberInvited(user="bob"), times=3)
+    assert (invited.user_id, invited.by, invited.name, invited.visibility) == (
+        "bob",
+        "alice",
+        "Secret",
+        "private",
+    )
+
+
+async def test_after_a_restore_the_same_position_is_another_invitation() -> None:
+    scene = Scene()
+    await scene.happens(MemberInvited(user="bob"))
+    (invited,) = [one for one in scene.log.events if isinstance(one.event, MemberInvited)]
+    scene.telling.clear()
+    scene.telling.notify("bob", invited)
+    while scene.telling._tasks:
+        await asyncio.sleep(0)
+    assert len(scene.bob.told) == 2
+
+
+async def test_withdrawn_invitation_is_notified_and_a_ban_of_outsiders_is_not() -> None:
+    scene = Scene()
+    await scene.happens(MemberInvited(user="bob"))
+    (gone,) = await scene.happens(MemberRemoved(user="bob"), times=2)
+    assert gone.reason == "kicked"
+    assert await scene.happens(MemberBanned(user="bob")) == []
+
+
+async def test_an_invitation_that_has_ended_is_not_sent_with_the_name_of_now() -> None:
+    for ends in (MemberRemoved, MemberBanned):
+        scene = Scene()
+        invited = scene.log.append(MemberInvited(user="bob"))
+        gone = scene.log.append(ends(user="bob"))
+        scene.log.append(RoomRenamed(name="Merger"))
+        # The node reads the room for the invitation only now, and finds it as it is.
+        scene.telling.after_commit({"room:general": [invited, gone]})
+        while scene.telling._tasks:
+            await asyncio.sleep(0)
+        assert [type(one).__name__ for one in scene.bob.told] == (
+            ["UserLeft"] if ends is MemberRemoved else []
+        )
+
+
+async def test_an_invitation_taken_back_from_the_banned_is_not_sent() -> None:
+    scene = Scene()
+    scene.log.append(MemberInvited(user="bob"))
+    gone = scene.log.append(MemberRemoved(user="bob"))
+    scene.log.append(MemberBanned(user="bob"))
+    scene.telling.after_commit({"room:general": [gone]})
+    while scene.telling._tasks:
+        await asyncio.sleep(0)
+    assert scene.bob.told == []
+
+
+async def test_who_is_taken_into_a_room_begins_to_hear_it() -> None:
+    scene = Scene()
+    assert await scene.happens(MemberJoined(user="bob"), times=2) == []
+    assert scene.bob.rooms == {"general": 0}
+    assert await scene.happens(MemberRemoved(user="bob")) == [], "those who hear the room have heard it"
+
+
+async def test_a_connection_that_hears_as_many_rooms_as_it_may_is_left_alone() -> None:
+    scene = Scene(full=True)
+    await scene.happens(MemberJoined(user="bob"))
+    assert scene.bob.rooms == {}
+
+
+async def test_what_people_do_themselves_they_know() -> None:
+    scene = Scene()
+    recorded = Recorded(
+        "room:general", 3, 3, "user:bob", scene.log.events[0].at, "bob", MemberJoined(user="bob")
+    )
+    scene.telling.notify("bob", recorded)
+    scene.telling.notify("nobody", scene.log.append(MemberInvited(user="nobody")))
+    assert (scene.bob.told, scene.bob.rooms) == ([], {})
+    await scene.telling.close()

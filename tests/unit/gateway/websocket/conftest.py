@@ -1,0 +1,50 @@
+"""Every test here runs against every transport class, on every loop.
+
+A class joins by its factory, which takes the keywords of `service.gateway.websocket.connection.transport_class`.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import uvloop
+
+from service.gateway.websocket.connection import transport_class
+from tests.support.servers.websocket_server import App, LiveServer
+
+TRANSPORTS: list[Callable[..., type[asyncio.Protocol]]] = [transport_class]
+LOOPS: list[Callable[[], Any]] = [asyncio.SelectorEventLoop, uvloop.new_event_loop]
+
+Serve = Callable[..., LiveServer]
+
+
+@pytest.fixture(
+    scope="module", params=TRANSPORTS, ids=lambda factory: f"{factory.__module__}.{factory.__name__}"
+)
+def factory(request: pytest.FixtureRequest) -> Callable[..., type[asyncio.Protocol]]:
+    chosen: Callable[..., type[asyncio.Protocol]] = request.param
+    return chosen
+
+
+@pytest.fixture(scope="module", params=LOOPS, ids=["asyncio", "uvloop"])
+def loop_factory(request: pytest.FixtureRequest) -> Callable[[], Any]:
+    chosen: Callable[[], Any] = request.param
+    return chosen
+
+
+@pytest.fixture
+def serve(factory: Callable[..., type[asyncio.Protocol]], loop_factory: Callable[[], Any]) -> Iterator[Serve]:
+    """Start a server for an application. At the end nothing may have been logged as an error."""
+    servers = []
+    with ExitStack() as stack:
+
+        def start(app: App, *, max_size: int = 128 * 1024, **limits: Any) -> LiveServer:
+            settings = {"close_timeout": 20.0, **limits}
+            server = LiveServer(app, factory(**settings), loop_factory, max_size)
+            servers.append(stack.enter_context(server))
+            return server
+
+        yield start
+    assert [error for server in servers for error in server.errors] == []

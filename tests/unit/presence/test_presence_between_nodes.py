@@ -1,0 +1,240 @@
+"""Presence over several nodes and a bus that loses, repeats and reorders: in the end all agree with the truth."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from service.presence.gossip import STEP, Gossip
+from service.presence.remote import LAPSE
+from service.presence.roster import Change, Moment
+
+GRACE = 4.0
+USERS = ("alice", "bob", "carol")
+QUIET = 3 * (LAPSE + GRACE)
+"""Seconds after which everything that was going to happen has."""
+
+
+@dataclass
+class Node:
+    """A node, and what its users were told."""
+
+    name: str
+    gossip: Gossip
+    hearing: bool = True
+    told: list[Change] = field(default_factory=list)
+    connections: list[tuple[str, str]] = field(default_factory=list)
+
+
+class World:
+    """Several nodes, a clock, and messages on their way to each."""
+
+    def __init__(self, nodes: int) -> None:
+        self.now = 1_000.0
+        self.lives = 0
+        self.on_the_way: list[tuple[Node, str, bytes]] = []
+        self.nodes = [self.start() for _ in range(nodes)]
+        self.left_at: dict[str, float] = {}
+        self.back_at: dict[str, float] = {}
+
+    @property
+    def when(self) -> Moment:
+        return Moment(self.now, int(self.now * 1000))
+
+    def start(self) -> Node:
+        self.lives += 1
+        name = f"life-{self.lives}"
+        return Node(name, Gossip(name, GRACE, self.when))
+
+    def say(self, node: Node, said: list[tuple[str, bytes]]) -> None:
+        if node.hearing:
+            for other in self.nodes:
+                if other is not node and other.hearing:
+                    self.on_the_way += [(other, kind, payload) for kind, payload in said]
+
+    def step(self, node: Node) -> None:
+        self.say(node, node.gossip.step(self.when, hearing=node.hearing))
+        node.told += node.gossip.roster.changes(100)
+
+    def deliver(self, index: int = 0, *, again: bool = False) -> None:
+        node, kind, payload = self.on_the_way[index] if again else self.on_the_way.pop(index)
+        if node in self.nodes and node.hearing:
+            node.gossip.hear(kind, payload, self.when)
+
+    def pass_time(self, seconds: float, *, deliver: bool) -> None:
+        for _ in range(round(seconds / STEP)):
+            self.now += STEP
+            for node in self.nodes:
+                self.step(node)
+            while deliver and self.on_the_way:
+                self.deliver()
+
+    def arrive(self, node: Node, user: str) -> None:
+        self.lives += 1
+        if user not in self.present():
+            self.back_at[user] = self.now
+        node.connections.append((user, f"connection-{self.lives}"))
+        node.gossip.here.arrive(*node.connections[-1], self.now)
+
+    def depart(self, node: Node, index: int) -> None:
+        user, connection = node.connections.pop(index)
+        node.gossip.here.depart(user, connection, self.when)
+        if user not in self.present():
+            self.left_at[user] = self.now
+
+    def present(self) -> set[str]:
+        return {user for node in self.nodes for user, _ in node.connections}
+
+    def agree(self) -> None:
+        """Check that every node shows everybody as they are, and told so."""
+        for node in self.nodes:
+            shown = {user for user in USERS if node.gossip.roster.status(user) != "offline"}
+            assert shown == self.present(), node.name
+            last = {change.user: change.status for change in node.told}
+            assert {user for user, status in last.items() if status != "offline"} == self.present()
+
+
+def in_order(told: list[Change]) -> None:
+    """Check that each user was told of in turns: whoever returns had left, whoever leaves was there."""
+    shown: dict[str, str] = {}
+    left: set[str] = set()
+    for change in told:
+        assert change.before == shown.get(change.user, "offline")
+        assert change.before != change.status
+        assert change.returns == (change.before == "offline" and change.user in left)
+        (left.add if change.status == "offline" else left.discard)(change.user)
+        shown[change.user] = change.status
+
+
+class Chaos(RuleBasedStateMachine):
+    """Anything happens in any order; then it gets quiet, and all has to be right."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(3)
+        self.frozen: dict[str, int] = {}
+
+    def teardown(self) -> None:
+        for node in self.world.nodes:
+            self.hear_again(node)
+        self.world.pass_time(QUIET, deliver=True)
+        self.world.agree()
+
+    @rule(index=st.integers(0, 2), user=st.sampled_from(USERS))
+    def arrive(self, index: int, user: str) -> None:
+        self.world.arrive(self.world.nodes[index], user)
+
+    @rule(index=st.integers(0, 2), which=st.integers(0, 5))
+    def depart(self, index: int, which: int) -> None:
+        node = self.world.nodes[index]
+        if node.connections:
+            self.world.depart(node, which % len(node.connections))
+
+    @precondition(lambda self: self.world.on_the_way)
+    @rule(data=st.data(), fate=st.sampled_from(["delivered", "delivered", "delivered", "repeated", "lost"]))
+    def news(self, data: st.DataObject, fate: str) -> None:
+        index = data.draw(st.integers(0, len(self.world.on_the_way) - 1))
+        if fate == "lost":
+            self.world.on_the_way.pop(index)
+        else:
+            self.world.deliver(index, again=fate == "repeated")
+
+    @rule(seconds=st.sampled_from([0.1, 0.5, 2.0, 5.0, 12.0]), deliver=st.booleans())
+    def time_passes(self, seconds: float, *, deliver: bool) -> None:
+        self.world.pass_time(seconds, deliver=deliver)
+
+    @rule(index=st.integers(0, 2), goodbye=st.booleans())
+    def restart(self, index: int, *, goodbye: bool) -> None:
+        """A node ends, in order or not; another life begins in its place, and its clients are gone."""
+        node = self.world.nodes[index]
+        if goodbye:
+            self.world.say(node, [node.gossip.goodbye()])
+        self.world.nodes[index] = self.world.start()
+
+    @rule(index=st.integers(0, 2))
+    def outage(self, index: int) -> None:
+        self.world.nodes[index].hearing = False
+
+    @rule(index=st.integers(0, 2))
+    def outage_ends(self, index: int) -> None:
+        self.hear_again(self.world.nodes[index])
+
+    @rule(index=st.integers(0, 2))
+    def stand_still(self, index: int) -> None:
+        """A node is stopped for long while the others go on, and finds itself fenced."""
+        node = self.world.nodes.pop(index)
+        self.world.pass_time(LAPSE + GRACE, deliver=True)
+        self.world.nodes.insert(index, node)
+        node.gossip.fenced(self.world.when)
+        node.connections.clear()
+
+    def hear_again(self, node: Node) -> None:
+        if not node.hearing:
+            node.hearing = True
+            node.gossip.renew(self.world.now)
+
+    @invariant()
+    def nobody_lapses_where_nothing_can_be_heard(self) -> None:
+        for node in self.world.nodes:
+            gone = sum(change.status == "offline" for change in node.told)
+            if node.hearing:
+                self.frozen.pop(node.name, None)
+            else:
+                assert gone == self.frozen.setdefault(node.name, gone)
+
+    @invariant()
+    def everybody_is_told_in_an_order_that_makes_sense(self) -> None:
+        for node in self.world.nodes:
+            in_order(node.told)
+
+
+Chaos.TestCase.settings = settings(max_examples=400, stateful_step_count=50, deadline=None)
+TestChaos = Chaos.TestCase
+
+
+class Prompt(RuleBasedStateMachine):
+    """On a bus that is well: nobody is said to have left before the grace is over, and then everybody hears it once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(2)
+        self.world.pass_time(2, deliver=True)
+        self.seen: dict[str, int] = {}
+
+    def teardown(self) -> None:
+        self.world.pass_time(QUIET, deliver=True)
+        self.world.agree()
+        for node in self.world.nodes:
+            in_order(node.told)
+
+    @rule(index=st.integers(0, 1), user=st.sampled_from(USERS))
+    def arrive(self, index: int, user: str) -> None:
+        self.world.arrive(self.world.nodes[index], user)
+
+    @rule(index=st.integers(0, 1), which=st.integers(0, 5))
+    def depart(self, index: int, which: int) -> None:
+        node = self.world.nodes[index]
+        if node.connections:
+            self.world.depart(node, which % len(node.connections))
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, GRACE - 1.0, GRACE - 0.3, GRACE, GRACE + 2]))
+    def time_passes(self, seconds: float) -> None:
+        for _ in range(round(seconds / STEP)):
+            self.world.pass_time(STEP, deliver=True)
+            for node in self.world.nodes:
+                for change in node.told[self.seen.get(node.name, 0) :]:
+                    self.check(change)
+                self.seen[node.name] = len(node.told)
+
+    def check(self, change: Change) -> None:
+        if change.status == "offline":
+            if self.world.now - self.world.back_at.get(change.user, 0) <= 2 * STEP:
+                return  # who comes back in the very last instant, if only to go again, may do so before the others know
+            assert change.user not in self.world.present()
+            assert self.world.now - self.world.left_at[change.user] >= GRACE - STEP
+            assert change.seen == int(self.world.left_at[change.user] * 1000)
+
+
+Prompt.TestCase.settings = settings(max_examples=400, stateful_step_count=50, deadline=None)
+TestPrompt = Prompt.TestCase

@@ -1,0 +1,164 @@
+"""Who is typing, over two nodes and a clock of the test's own."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from service.presence import typing
+from service.presence.typing import AGAIN, ELSEWHERE, START, TYPING, Typing
+
+Heard = list[tuple[str, str, str]]
+
+
+class Node:
+    """A node's bus and hub, as far as typing needs them.
+
+    `heard` is what listeners were sent: kind, room, user; `told` is what the other nodes were.
+    """
+
+    def __init__(self, name: str, clock: Callable[[], float]) -> None:
+        self.heard: Heard = []
+        self.told: list[str] = []
+        self.others: list[Node] = []
+        self.takers: dict[str, Callable[[str, bytes], None]] = {}
+        self.deaf = False
+        self.typing = Typing(cast("Any", self), cast("Any", self), name, clock)
+
+    def on_room(self, kind: str, hear: Callable[[str, bytes], None]) -> None:
+        self.takers[kind] = hear
+
+    def tell_room(self, room: str, kind: str, payload: bytes) -> None:
+        self.told.append(kind)
+        for other in self.others:
+            if not other.deaf:
+                other.takers[kind](room, payload)
+
+    def known_head(self, stream: str) -> int:
+        assert stream == "room:a"
+        return 7
+
+    def broadcast(self, room: str, outgoing: Any, *, but: str, seen: int) -> None:
+        assert seen in (0, 7), "0 for what comes from this node"
+        assert but == outgoing.user_id, "the typist hears nothing of it"
+        self.heard.append((outgoing.__struct_config__.tag, room, outgoing.user_id))
+
+
+class World:
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.one, self.other = Node("one", self.clock), Node("other", self.clock)
+        self.one.others, self.other.others = [self.other], [self.one]
+
+    def clock(self) -> float:
+        return self.now
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        for node in (self.one, self.other):
+            node.typing.expire()
+
+    def heard(self) -> tuple[list[str], list[str]]:
+        """Return what was heard on either node since the last call, which has to be about alice in one room."""
+        for node in (self.one, self.other):
+            assert {(room, user) for _, room, user in node.heard} <= {("a", "alice")}
+        answer = tuple([kind.split(":")[1] for kind, _, _ in node.heard] for node in (self.one, self.other))
+        self.one.heard, self.other.heard = [], []
+        return cast("tuple[list[str], list[str]]", answer)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_start_and_a_stop_are_heard_on_every_node(world: World) -> None:
+    world.one.typing.start("a", "alice", "phone")
+    assert world.heard() == (["start"], ["start"])
+    world.one.typing.stop("a", "alice", "phone")
+    assert world.heard() == (["stop"], ["stop"])
+    world.one.typing.stop("a", "alice", "phone")
+    assert world.heard() == ([], [])
+
+
+def test_it_stops_by_itself(world: World) -> None:
+    world.one.typing.start("a", "alice", "phone")
+    world.pass_time(TYPING - 0.1)
+    assert world.heard() == (["start"], ["start"])
+    world.pass_time(0.1)
+    assert world.heard() == (["stop"], ["stop"])
+
+
+def test_repeated_typing_start_is_throttled_and_extends_the_timeout(world: World) -> None:
+    world.one.typing.start("a", "alice", "phone")
+    world.pass_time(AGAIN - 0.1)
+    world.one.typing.start("a", "alice", "phone")
+    assert world.heard() == (["start"], ["start"])
+    assert world.one.told == [START], "nor are the other nodes told again"
+    world.pass_time(TYPING - 0.1)
+    assert world.heard() == ([], []), "the second start was not told, and holds all the same"
+    world.one.typing.start("a", "alice", "phone")
+    assert world.heard() == (["start"], ["start"])
+    world.pass_time(TYPING)
+    assert world.heard() == (["stop"], ["stop"])
+
+
+def test_whoever_types_at_two_devices_stops_with_the_second(world: World) -> None:
+    world.one.typing.start("a", "alice", "phone")
+    world.other.typing.start("a", "alice", "desk")
+    assert world.heard() == (["start"], ["start"]), "once, however many devices"
+    world.one.typing.stop("a", "alice", "phone")
+    assert world.heard() == ([], [])
+    world.other.typing.stop("a", "alice", "desk")
+    assert world.heard() == (["stop"], ["stop"])
+
+
+def test_who_goes_on_at_one_device_types_on_when_they_stop_at_the_other(world: World) -> None:
+    world.one.typing.start("a", "alice", "phone")
+    world.other.typing.start("a", "alice", "desk")
+    world.one.typing.stop("a", "alice", "phone")
+    world.one.typing.start("a", "alice", "phone")  # soon after the first, which the other node has forgotten
+    world.heard()
+    world.other.typing.stop("a", "alice", "desk")
+    assert world.heard() == ([], [])
+    world.one.typing.stop("a", "alice", "phone")
+    assert world.heard() == (["stop"], ["stop"])
+
+
+@pytest.mark.parametrize("speaker", ["one", "other"])
+def test_having_said_it_stops_it_everywhere(world: World, speaker: str) -> None:
+    world.one.typing.start("a", "alice", "phone")
+    world.heard()
+    getattr(world, speaker).typing.spoke("a", "alice")
+    assert world.heard() == (["stop"], ["stop"])
+    world.pass_time(ELSEWHERE)
+    assert world.heard() == ([], [])
+    assert not world.one.typing._at
+
+
+def test_a_connection_that_ends_stops_its_typing(world: World) -> None:
+    world.one.typing.start("a", "alice", "phone")
+    world.one.typing.start("a", "alice", "desk")
+    world.heard()
+    world.one.typing.gone("phone")
+    assert world.heard() == ([], [])
+    world.one.typing.gone("desk")
+    assert world.heard() == (["stop"], ["stop"])
+    assert not world.one.typing._at
+    assert not world.one.typing._typists
+
+
+def test_a_stop_that_was_lost_is_made_good_by_time(world: World) -> None:
+    world.one.typing.start("a", "alice", "phone")
+    world.other.deaf = True
+    world.one.typing.stop("a", "alice", "phone")
+    assert world.heard() == (["start", "stop"], ["start"])
+    world.pass_time(ELSEWHERE)
+    assert world.heard() == ([], ["stop"])
+
+
+def test_above_the_bound_nothing_more_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(typing, "MOST_TYPING", 0)
+    world.one.typing.start("a", "alice", "phone")
+    world.one.typing.gone("phone")
+    assert world.heard() == ([], [])

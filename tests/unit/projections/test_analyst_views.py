@@ -1,0 +1,142 @@
+"""Every row that analysts see, in every documented view, is what a slow reading of the log says.
+
+Of random histories with edits, deletions, kicks, bans, and people who come back; with the words of somebody erased,
+before the projector had heard of them, after, or never.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+from hypothesis import Phase, example, given, settings
+from hypothesis import strategies as st
+
+from service.audit.privacy.erasure import erase
+from service.domain import events as log_of
+from service.domain.events import MessagePosted, Recorded
+from service.domain.streams import room_of, room_stream
+from service.embedded import Servers
+from tests.support.oracles import histories
+from tests.support.oracles.histories import USERS, Wish
+from tests.support.oracles.projected_log import world
+from tests.support.servers.databases import Database, fresh_database
+from tests.unit.projections.test_activity import counted
+from tests.unit.projections.test_analytics import VIEWS
+
+# Each example is a database of its own, so to shrink one would outlast the time limit of a test; they are small anyway.
+slow = settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+
+RICH: list[Wish] = [
+    ("edit", "r1", "alice", 1),
+    ("read", "r1", "carol", 5),
+    ("kick", "r1", "alice", 1),
+    ("join", "r1", "bob", 0),
+    ("say", "r1", "bob", 7),
+    ("delete", "r1", "alice", 1),
+    ("role", "r1", "alice", 1),
+    ("ban", "r1", "alice", 5),
+    ("leave", "r1", "bob", 0),
+    ("ban", "r1", "alice", 1),
+    ("rename", "r1", "alice", 1),
+]
+"""Bob is kicked, comes back, owns the room, leaves and is banned after that; carol is banned while she is in."""
+
+Rows = list[tuple[Any, ...]]
+
+
+@slow
+@example(wanted=RICH, erased="bob", projected_before=True)
+@example(wanted=RICH, erased=None, projected_before=False)
+@given(
+    wanted=histories.wishes,
+    erased=st.none() | st.sampled_from(USERS),
+    projected_before=st.booleans(),
+)
+async def test_every_view_is_a_slow_fold_of_the_log(
+    servers: Servers,
+    wanted: list[Wish],
+    erased: str | None,
+    projected_before: bool,  # noqa: FBT001 - Hypothesis gives it
+) -> None:
+    with fresh_database(servers) as database:
+        async with world(database) as here:
+            await here.happen(*histories.acts(wanted))
+            log = await here.log()
+            if projected_before:
+                await here.project()
+            if erased is not None:
+                await erase(here.node.pool, erased, ground="g", by="root", deadline=60)
+            await here.project()
+            shown = await seen(database)
+    assert shown == {
+        "messages": messages(log, erased),
+        "memberships": memberships(log),
+        "read_receipts": read_receipts(log),
+        "rooms": rooms(log),
+        "daily_activity": counted(log),
+    }
+
+
+async def seen(database: Database) -> dict[str, Rows]:
+    """Return what each view shows to somebody who has the analysts' role and nothing else."""
+    connection = await asyncpg.connect(database.superuser_url)
+    try:
+        await connection.execute("SET ROLE onrecord_analyst")
+        query = "SELECT * FROM analytics.{} ORDER BY 1, 2, 3"
+        shown = {view: await connection.fetch(query.format(view)) for view in VIEWS}
+        return {view: [tuple(row) for row in rows] for view, rows in shown.items()}
+    finally:
+        await connection.close()
+
+
+def messages(log: Sequence[Recorded], erased: str | None) -> Rows:
+    found = [row for name in rooms_of(log) for row in histories.messages_of(log, name)]
+    return [
+        (row.room_id, row.id, row.user_id, None if row.user_id == erased else row.content, row.created_at,
+         row.reply_to, list(row.mentions))
+        for row in found
+    ]  # fmt: skip
+
+
+def memberships(log: Sequence[Recorded]) -> Rows:
+    found: Rows = []
+    for name in rooms_of(log):
+        for user in USERS:
+            about = [r for r in log if r.stream == room_stream(name) and r.subject == f"user:{user}"]
+            joins = [r for r in about if isinstance(r.event, log_of.MemberJoined)]
+            if joins:
+                since = [r for r in about if r.seq >= joins[-1].seq]
+                ends = [r for r in since if isinstance(r.event, log_of.ENDINGS)]
+                roles = [
+                    r.event.role
+                    for r in since
+                    if isinstance(r.event, log_of.MemberJoined | log_of.RoleChanged)
+                ]
+                end = (ends[0].seq, ends[0].at) if ends else (None, None)
+                found.append((name, user, roles[-1], joins[-1].seq, joins[-1].at, *end))
+    return found
+
+
+def read_receipts(log: Sequence[Recorded]) -> Rows:
+    return [
+        (name, row.user_id, row.message_id, row.at)
+        for name in rooms_of(log)
+        for row in histories.receipts_of(log, name)
+    ]
+
+
+def rooms(log: Sequence[Recorded]) -> Rows:
+    found: Rows = []
+    for name in rooms_of(log):
+        own = [r for r in log if r.stream == room_stream(name)]
+        names = [r.event.name for r in own if isinstance(r.event, log_of.RoomOpened | log_of.RoomRenamed)]
+        opened = own[0].event
+        assert isinstance(opened, log_of.RoomOpened)
+        posts = [r for r in own if isinstance(r.event, MessagePosted)]
+        last = (posts[-1].seq, posts[-1].at) if posts else (None, None)
+        found.append((name, names[-1], opened.visibility, own[0].at, own[0].by, own[-1].seq, *last))
+    return found
+
+
+def rooms_of(log: Sequence[Recorded]) -> list[str]:
+    return sorted({room_of(r.stream) for r in log if r.stream.startswith(room_stream(""))})

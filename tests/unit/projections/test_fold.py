@@ -1,0 +1,89 @@
+"""Followed, cut anywhere, is the same as rebuilt; and a query is as new as the log wherever the table stands."""
+
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from projections import PROJECTIONS, memberships, messages, read_receipts, rooms
+from projections.check import verify
+from service.embedded import Servers
+from tests.support.oracles import histories
+from tests.support.oracles.histories import ROOMS, USERS, Wish
+from tests.support.oracles.projected_log import World, world
+from tests.support.servers.databases import fresh_database
+
+# Each example is a database of its own, so to shrink one would outlast the time limit of a test; they are small anyway.
+slow = settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+percent = st.integers(0, 100)
+
+
+@slow
+@given(wanted=histories.wishes, cuts=st.lists(st.integers(1, 60), max_size=10))
+async def test_rows_do_not_depend_on_where_the_log_was_cut(
+    servers: Servers, wanted: list[Wish], cuts: list[int]
+) -> None:
+    with fresh_database(servers) as database:
+        async with world(database) as here:
+            await here.happen(*histories.acts(wanted))
+            head = await here.head()
+            for projection in PROJECTIONS:
+                for cut in sorted(cuts):
+                    await here.advance(projection, min(cut, head))
+                await here.advance(projection, head)
+                report = await verify(here.connection, here.node.serializer, projection)
+                assert report["equal"], report
+                assert report["position"] == head
+
+
+@slow
+@given(
+    wanted=histories.wishes,
+    stands=st.tuples(*[st.tuples(percent, percent)] * len(PROJECTIONS)),
+    data=st.data(),
+)
+async def test_queries_are_as_new_as_the_log_wherever_the_tables_stand(
+    servers: Servers, wanted: list[Wish], stands: tuple[tuple[int, int], ...], data: st.DataObject
+) -> None:
+    with fresh_database(servers) as database:
+        async with world(database) as here:
+            await here.happen(*histories.acts(wanted))
+            head = await here.head()
+            for projection, parts in zip(PROJECTIONS, stands, strict=True):
+                for part in sorted(parts):
+                    await here.advance(projection, head * part // 100)
+            await queries_are_right(here)
+            await pages_are_right(here, data)
+
+
+async def queries_are_right(here: World) -> None:
+    log, reads, serializer = await here.log(), here.reads, here.node.serializer
+    for user in USERS:
+        found = await rooms.summaries(reads, serializer, user)
+        assert list(map(histories.plain_summary, found)) == histories.summaries_of(log, user)
+        assert await rooms.invitations(reads, serializer, user) == histories.invitations_of(log, user)
+        assert await memberships.rooms_of(reads, serializer, user) == histories.memberships_of(log, user)
+    for room in ROOMS:
+        assert (await read_receipts.of_rooms(reads, serializer, [room]))[room] == histories.receipts_of(
+            log, room
+        )
+        everything = await messages.page(reads, serializer, room, limit=200)
+        assert list(map(histories.plain, everything.messages)) == histories.messages_of(log, room)
+        assert not everything.has_more
+
+
+async def pages_are_right(here: World, data: st.DataObject) -> None:
+    room = data.draw(st.sampled_from(ROOMS), label="room")
+    number = st.none() | st.integers(0, 40)
+    before, after, until = (data.draw(number, label=name) for name in ("before", "after", "until"))
+    limit = data.draw(st.integers(1, 8), label="limit")
+    wanted = [
+        row
+        for row in histories.messages_of(await here.log(), room, until)
+        if (before is None or row.id < before) and (after is None or row.id > after)
+    ]
+    found = await messages.page(
+        here.reads, here.node.serializer, room, before=before, after=after, limit=limit, until=until
+    )
+    assert list(map(histories.plain, found.messages)) == (
+        wanted[-limit:] if after is None else wanted[:limit]
+    )
+    assert found.has_more == (len(wanted) > limit)

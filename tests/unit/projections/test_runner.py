@@ -1,0 +1,240 @@
+"""A projection follows the log, through rivals, failures and lost connections, and counts nothing twice."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from projections import PROJECTIONS, message_rows, messages, read_receipts, rooms
+from projections.check import verify
+from projections.engine import log_window
+from projections.engine.log_window import tracked
+from projections.engine.projection import Projection
+from projections.engine.projector import Projector, run_each
+from projections.engine.runner import Runner
+from service.domain.events import Recorded
+from service.eventstore.serializer import Stored
+from tests.support.eventstore.log_node import until
+from tests.support.oracles.projected_log import World
+from tests.unit.projections.test_queries import GENERAL, OPENED, said
+
+if TYPE_CHECKING:
+    import asyncpg
+
+Apply = Callable[["asyncpg.Connection[Any]", str, Sequence[Recorded]], Any]
+
+
+@asynccontextmanager
+async def running(here: World, *runners: Runner) -> AsyncIterator[None]:
+    task = asyncio.create_task(run_each(runners, here.connect))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def level(here: World, *runners: Runner) -> None:
+    head = await here.head()
+    await until(lambda: all(runner.position == head for runner in runners))
+
+
+async def equal(here: World, *projections: Projection) -> bool:
+    reports = [await verify(here.connection, here.node.serializer, projection) for projection in projections]
+    return all(report["equal"] for report in reports)
+
+
+async def end_backend(here: World, name: str) -> None:
+    """End the connection of a projection's leader, as an administrator or a restart would."""
+    ended = await here.connection.fetchval(
+        "SELECT bool_or(pg_terminate_backend(pid)) FROM pg_locks "
+        "WHERE locktype = 'advisory' AND classid = 7236111 AND objid = hashtext($1)::bigint & 4294967295 AND granted "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        name,
+    )
+    assert ended
+
+
+def messages_applied_by(apply: Apply) -> Projection:
+    return msgspec.structs.replace(messages.PROJECTION, apply=apply)
+
+
+async def test_every_projection_follows_what_is_there_and_what_comes(here: World) -> None:
+    await here.happen(OPENED, *(said(f"early {number}") for number in range(50)))
+    # With an interval this long, only news from the database can wake the runners.
+    runners = [here.runner(projection, interval=3600) for projection in PROJECTIONS]
+    async with running(here, *runners):
+        await level(here, *runners)
+        for number in range(3):
+            await here.happen(said(f"late {number}"))
+            await level(here, *runners)
+        assert [runner.behind for runner in runners] == [0] * len(PROJECTIONS)
+        assert all(runner.leading for runner in runners)
+    assert await equal(here, *PROJECTIONS)
+    assert len(await here.rows(messages.PROJECTION)) == 53
+
+
+async def test_the_position_moves_past_events_of_others(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_window, "MAX_POSITIONS", 3)
+    await here.happen(OPENED, *(said("hello") for _ in range(20)))
+    runner = here.runner(read_receipts.PROJECTION)
+    async with running(here, runner):
+        await level(here, runner)
+    assert await tracked(here.connection, "read_receipts_v1") == await here.head()
+
+
+async def test_a_runner_without_news_looks_at_the_log_every_interval(here: World) -> None:
+    runner = here.runner(messages.PROJECTION, interval=0.05)
+    runner.wake = lambda: None  # type: ignore[method-assign] # the news are lost
+    async with running(here, runner):
+        await until(lambda: runner.leading)
+        await here.happen(OPENED, said("hello"))
+        await level(here, runner)
+
+
+async def test_the_standby_takes_over_and_nothing_is_counted_twice(here: World) -> None:
+    pair = [here.runner(messages.PROJECTION), here.runner(messages.PROJECTION)]
+    async with running(here, *pair):
+        await until(lambda: any(runner.leading for runner in pair))
+        await here.happen(OPENED, *(said("one") for _ in range(30)))
+        await level(here, *pair)
+        leader, standby = sorted(pair, key=lambda runner: not runner.leading)
+        assert not standby.leading
+        leader._pause = 3600  # it would be back before the standby looks
+        await end_backend(here, "messages_v2")
+        await here.happen(*(said("two") for _ in range(30)))
+        await until(lambda: standby.leading and not leader.leading)
+        await level(here, standby)
+    assert len(await here.rows(messages.PROJECTION)) == 60
+    assert await equal(here, messages.PROJECTION)
+
+
+async def test_a_leader_that_was_cut_off_comes_back(here: World) -> None:
+    runner = here.runner(rooms.PROJECTION)
+    async with running(here, runner):
+        await until(lambda: runner.leading)
+        await here.happen(OPENED)
+        for _ in range(3):
+            await until(lambda: runner.leading)
+            await end_backend(here, "rooms_v2")
+            await here.happen(said("hello"))
+            await level(here, runner)
+    assert await equal(here, rooms.PROJECTION)
+
+
+async def test_connection_lost_mid_batch_loses_and_repeats_nothing(
+    here: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]) -> None:
+        await message_rows.apply(connection, table, batch)
+        inside.set()
+        await go_on.wait()
+
+    await here.happen(OPENED, *(said("hello") for _ in range(10)))
+    runner = here.runner(messages_applied_by(slow))
+    async with running(here, runner):
+        await inside.wait()
+        await end_backend(here, "messages_v2")
+        go_on.set()
+        await level(here, runner)
+    assert await equal(here, messages.PROJECTION)
+    events = [record.message for record in caplog.records if record.message.startswith("projection_")]
+    assert events == ["projection_waits", "projection_goes_on"]
+
+
+async def test_a_batch_that_fails_is_rolled_back_said_and_tried_again(
+    here: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = 2
+
+    async def shaky(connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]) -> None:
+        nonlocal failures
+        await message_rows.apply(connection, table, batch)
+        if failures:
+            failures -= 1
+            raise ValueError("not now")
+
+    await here.happen(OPENED, said("hello"))
+    runner = here.runner(messages_applied_by(shaky))
+    async with running(here, runner):
+        await level(here, runner)
+    failed = [record for record in caplog.records if record.message == "projection_failed"]
+    assert len(failed) == 2
+    assert failed[0].levelno == logging.ERROR
+    assert await equal(here, messages.PROJECTION)
+
+
+async def test_a_step_that_never_ends_is_given_up(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("projections.engine.runner.DEADLINE", 0.3)
+    stuck = True
+
+    async def slow(connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]) -> None:
+        nonlocal stuck
+        if stuck:
+            stuck = False
+            await connection.execute("SELECT pg_sleep(3600)")
+        await message_rows.apply(connection, table, batch)
+
+    await here.happen(OPENED, said("hello"))
+    following = here.runner(messages_applied_by(slow))
+    async with running(here, following):
+        await level(here, following)
+    assert await equal(here, messages.PROJECTION)
+
+
+async def test_runner_that_lost_the_race_rolls_back_and_resumes(here: World) -> None:
+    """Two that both believe to lead, which the lock forbids, at the same span."""
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]) -> None:
+        inside.set()
+        await go_on.wait()
+        await message_rows.apply(connection, table, batch)
+
+    await here.happen(OPENED, said("one"), said("two"))
+    first, second = here.runner(messages_applied_by(slow)), here.runner(messages.PROJECTION)
+    connections = await here.connect(), await here.connect()
+    winning = asyncio.create_task(first._advance(connections[0]))
+    await inside.wait()
+    losing = asyncio.create_task(second._advance(connections[1]))
+    await until(lambda: here.connection.fetchval("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"))
+    go_on.set()
+    assert (await winning, await losing) == (False, True)
+    assert first.position == second.position == await here.head()
+    assert not await second._advance(connections[1])
+    assert await equal(here, messages.PROJECTION)
+    for connection in connections:
+        await connection.close()
+
+
+async def test_an_event_of_a_newer_version_stops_the_projection_right_before_it(
+    here: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    await here.happen(OPENED, said("known"))
+    stranger = Stored("room.RoomTurnedUpsideDown.v1", "settings", b"{}", None)
+    entry = await here.node.entry(*said("x")[2], guard=())
+    await here.node.appender.offer(msgspec.structs.replace(entry, stored=(stranger,)))
+    await here.happen(said("after"))
+    await asyncio.wait_for(Projector(here.connect, here.node.serializer, PROJECTIONS, 0.05).run(), 60)
+    for projection in PROJECTIONS:
+        assert await tracked(here.connection, projection.table) == 3
+        assert await equal(here, projection)
+    stopped = [record for record in caplog.records if record.message == "projection_stopped"]
+    assert {vars(record)["topic"] for record in stopped} == {"room.RoomTurnedUpsideDown.v1"}
+    assert len(stopped) == len(PROJECTIONS)
+    assert (
+        await here.connection.fetchval("SELECT count(*) FROM stored_events WHERE stream = $1", GENERAL)
+    ) == 5
+
+
+async def test_a_projection_without_a_position_says_so(here: World, caplog: pytest.LogCaptureFixture) -> None:
+    runner = here.runner(msgspec.structs.replace(rooms.PROJECTION, version=99))
+    async with running(here, runner):
+        await until(lambda: caplog.records)
+    assert "run `onrecord migrate`" in caplog.text

@@ -1,0 +1,202 @@
+"""Frames without a place in a room's order go to members alone, by the room's state at the moment of the write."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import pytest
+
+from service.domain.events import MemberJoined, MemberRemoved, MessagePosted, RoomOpened, RoomRenamed
+from service.gateway.notices.remote import MARKER, BusHandlers
+from service.presence.presence import Presence
+from service.presence.roster import Change
+from service.protocol.events import MessageReadBy, Outgoing, TypingStarted, TypingStopped
+from service.realtime import hub as hub_module
+from service.realtime.audience import MOST_HELD
+from service.realtime.hub import Hub
+from service.realtime.user_cache import UserCache
+from tests.unit.realtime.test_splice import STREAM, Ear, Log
+
+if TYPE_CHECKING:
+    from service.eventstore.reader import LogReader
+
+START, STOP = (kind(room_id="general", user_id="alice") for kind in (TypingStarted, TypingStopped))
+
+
+class Listener(Ear):
+    """A listener that remembers the types of what it received, but events of the room's order."""
+
+    def __init__(self, user: str) -> None:
+        super().__init__(user, 0)
+        self.received: list[str] = []
+
+    def write(self, frame: bytes) -> None:
+        if not frame.startswith(b"#"):
+            self.received.append(frame.decode())
+
+
+def encode(outgoing: Outgoing) -> bytes:
+    return b"#" if getattr(outgoing, "seq", None) else str(outgoing.__struct_config__.tag).encode()
+
+
+class World:
+    """A node with a room of alice, bob and carol."""
+
+    def __init__(self) -> None:
+        self.log = Log()
+        self.log.append(RoomOpened(name="General"))
+        for user in ("alice", "bob", "carol"):
+            self.log.append(MemberJoined(user=user))
+        reader = cast("LogReader", self.log)
+        self.people = UserCache(reader)
+        self.hub = Hub(reader, self.people, {"number": encode})
+
+    async def listener(self, user: str) -> Listener:
+        one = Listener(user)
+        await self.hub.subscribe(one, "general", None)
+        return one
+
+    def kick(self, user: str) -> None:
+        self.hub.deliver({STREAM: [self.log.append(MemberRemoved(user=user))]})
+
+
+@pytest.fixture
+async def world() -> World:
+    made = World()
+    await made.people.load(["alice", "bob", "carol"])
+    return made
+
+
+async def test_who_only_arrived_and_is_removed_receives_nothing(world: World) -> None:
+    bob, carol = Listener("bob"), Listener("carol")
+    await world.hub.feed("general")
+    for one in (bob, carol):
+        world.hub.pre_subscribe(one, "general")
+    world.kick("bob")
+    world.hub.broadcast("general", START)
+    assert (bob.received, carol.received) == ([], ["typing:start"])
+    assert [len(listeners) for _, listeners in world.hub.rooms_with_members_under(200)] == [1]
+    await world.hub.close()
+
+
+async def test_a_removal_counts_before_everyone_was_written_it(world: World) -> None:
+    bob = await world.listener("bob")
+    world.hub._fanout.go = lambda: None  # type: ignore[method-assign] # the event of the removal waits
+    world.kick("bob")
+    assert world.hub.waiting
+    world.hub.broadcast("general", START)
+    assert bob.received == []
+    await world.hub.close()
+
+
+async def test_a_frame_of_a_node_that_is_ahead_waits_for_the_removal_between(world: World) -> None:
+    bob, carol = [await world.listener(user) for user in ("bob", "carol")]
+    missed = world.log.append(MemberRemoved(user="bob"))
+    world.hub.broadcast("general", START, but="alice", seen=missed.seq)
+    world.hub.broadcast("general", STOP, but="alice")
+    assert carol.received == [], "a stop does not overtake its start"
+    world.hub.deliver({STREAM: [missed]})
+    assert (bob.received, carol.received) == ([], ["typing:start", "typing:stop"])
+    world.hub.broadcast("general", START, but="carol", seen=missed.seq)
+    assert carol.received == ["typing:start", "typing:stop"]
+    await world.hub.close()
+
+
+async def test_a_removal_that_waits_for_a_name_counts_already(world: World) -> None:
+    bob, carol = [await world.listener(user) for user in ("bob", "carol")]
+    world.people.clear()
+    world.kick("bob")
+    assert world.hub.state("general").role("bob") == "member"  # type: ignore[union-attr] # it is in memory
+    world.hub.broadcast("general", START)
+    assert (bob.received, carol.received) == ([], [])
+    async with asyncio.timeout(30):
+        while not carol.received:
+            await asyncio.sleep(0)
+    assert (bob.received, carol.received) == ([], ["typing:start"])
+    await world.hub.close()
+
+
+async def test_held_frames_are_bounded_and_go_with_the_room(world: World) -> None:
+    carol = await world.listener("carol")
+    missed = world.log.append(RoomRenamed(name="Other"))
+    for _ in range(MOST_HELD + 50):
+        world.hub.broadcast("general", START, seen=missed.seq)
+    world.hub.deliver({STREAM: [missed]})
+    assert len(carol.received) == MOST_HELD
+    world.hub.broadcast("general", START, seen=missed.seq + 1)
+    world.hub.reset()
+    assert world.hub._audience._held == {}
+    await world.hub.close()
+
+
+async def test_a_room_with_a_listener_that_catches_up_stays_in_memory(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "MAX_IDLE_FEEDS", 0)
+    bob = Listener("bob")
+    world.hub.pre_subscribe(bob, "general")
+    await world.hub.feed("general")
+    assert world.hub.are_members("general", ["bob", "carol"])
+    world.hub.broadcast("general", START)
+    assert bob.received == ["typing:start"]
+    world.hub.forget(bob)
+    assert world.hub.rooms == 0
+    assert not world.hub.are_members("general", ["bob"])
+    await world.hub.close()
+
+
+async def test_presence_is_not_sent_where_the_shared_room_ended_in_between(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listeners = {user: await world.listener(user) for user in ("alice", "bob", "carol")}
+    presence = Presence.__new__(Presence)
+    presence._hub, presence._people = world.hub, world.people
+    mail = world.hub.mail
+
+    def removed_first() -> Any:
+        world.kick("bob")  # after the letters are begun, before they are sent
+        return mail()
+
+    monkeypatch.setattr(world.hub, "mail", removed_first)
+    changes = {user: Change(user, "online", "away", None, returns=False) for user in ("alice", "bob")}
+    await presence._tell(changes)
+    received = {user: one.received for user, one in listeners.items()}
+    assert received == {"alice": ["presence:changed"], "bob": [], "carol": ["presence:changed"]}
+    await world.hub.close()
+
+
+async def test_nodes_of_both_versions_read_each_other_s_markers(world: World) -> None:
+    told: list[bytes] = []
+    takers: dict[str, Any] = {}
+
+    class Bus:
+        def on_events(self, _hear: object) -> None: ...
+
+        def on_room(self, kind: str, hear: object) -> None:
+            takers[kind] = hear
+
+        def tell_room(self, _room: str, kind: str, payload: bytes) -> None:
+            assert kind == MARKER
+            told.append(payload)
+
+    carol = await world.listener("carol")
+    nothing = cast("Any", None)
+    news = BusHandlers(
+        world.hub, cast("Any", Bus()), nothing, world.people, nothing, nothing, nothing, nothing
+    )
+    at = world.log.events[0].at
+    news.marker_moved("general", "alice", 3, at)
+    before = msgspec.json.decode(told[0], type=MessageReadBy)
+    assert (before.user_id, before.message_id) == ("alice", 3), (
+        "an earlier version passes over what it does not know"
+    )
+    assert msgspec.json.decode(told[0])["seen"] == 4
+    takers[MARKER]("general", msgspec.json.encode(before))
+    assert carol.received == ["message:read"] * 2
+    world.log.append(MessagePosted(author="alice", content="x", ref="r"))
+    takers[MARKER]("general", msgspec.json.encode({**msgspec.to_builtins(before), "seen": 5}))
+    assert len(carol.received) == 2, "it waits for what it follows"
+    world.hub.deliver({STREAM: world.log.events[4:]})
+    await asyncio.sleep(0)
+    assert len(carol.received) == 3
+    await world.hub.close()

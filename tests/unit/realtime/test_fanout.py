@@ -1,0 +1,265 @@
+"""How rooms are written: straight to sockets or by their transports, in turns, and what waits together in one piece."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+
+import pytest
+
+from service.domain.events import MessagePosted, Recorded
+from service.protocol.events import MessageNew, Outgoing
+from service.realtime import fanout as fanouts
+from service.realtime import room_subscribers as crowds
+from service.realtime.direct_sockets import NOWHERE, DirectSockets
+from service.realtime.encoded_event import EncodedEvent
+from service.realtime.fanout import FanoutScheduler
+from service.realtime.room_subscribers import RoomSubscribers, WriteBatch
+from service.realtime.subscriber import DeliveredRange
+
+AT = datetime(2026, 11, 27, tzinfo=UTC)
+
+
+def words(outgoing: Outgoing) -> bytes:
+    assert isinstance(outgoing, MessageNew)
+    own = f"({outgoing.ref})" if isinstance(outgoing.ref, str) else ""
+    return f"{outgoing.seq}{own} ".encode()
+
+
+def item(seq: int, author: str = "alice", content: str = "x") -> EncodedEvent:
+    event = MessagePosted(author=author, content=content, ref="own")
+    recorded = Recorded("room:general", seq, seq, event.subject, AT, author, event)
+    return EncodedEvent(recorded, lambda user: user, {"words": words, "other": words})
+
+
+class Ear:
+    """A listener with a real socket; what comes by way of `write` waits as in a transport."""
+
+    wire_format = "words"
+
+    def __init__(self, straight: DirectSockets, stack: ExitStack, user: str = "bob") -> None:
+        self.user = user
+        self.turn = asyncio.Lock()
+        self.closing = False
+        self.here, self.there = (stack.enter_context(one) for one in socket.socketpair())
+        self.here.setblocking(False)
+        self.there.settimeout(30)
+        self.descriptor = self.here.fileno()
+        straight.deny(self.descriptor)
+        self.waits = b""
+
+    def write(self, frame: bytes) -> None:
+        self.waits += frame
+
+    def heard(self) -> bytes:
+        """What was written straight."""
+        self.there.setblocking(False)
+        try:
+            return self.there.recv(1 << 20)
+        except BlockingIOError:
+            return b""
+
+    def left(self, _room: str) -> None: ...
+
+    def wrote(self, _room: str, _first: int, _last: int) -> None: ...
+
+    async def drained(self) -> None: ...
+
+
+class Scene:
+    """Rooms, and a fan-out that notes what everybody has."""
+
+    def __init__(self, stack: ExitStack, turn: float = 60.0) -> None:
+        self.straight = DirectSockets()
+        self.stack = stack
+        self.written: list[tuple[str, list[int]]] = []
+        self.fanout = FanoutScheduler(self._note, turn)
+
+    def room(self, name: str, level: int = 0) -> RoomSubscribers:
+        return RoomSubscribers(name, level, self.straight, "words")
+
+    def ear(self, crowd: RoomSubscribers, user: str = "bob", after: int = 0, *, straight: bool = True) -> Ear:
+        ear = Ear(self.straight, self.stack, user)
+        if straight:
+            self.straight.allow(ear.descriptor, ear.here.send)
+        crowd.add(ear, DeliveredRange(after))
+        return ear
+
+    def put(self, crowd: RoomSubscribers, *items: EncodedEvent) -> None:
+        crowd.put(items)
+        self.fanout.add(crowd)
+
+    def _note(self, crowd: RoomSubscribers, stretch: WriteBatch) -> None:
+        self.written.append((crowd.room, [one.recorded.seq for one in stretch.items]))
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def scene(stack: ExitStack) -> Scene:
+    return Scene(stack)
+
+
+def test_direct_sockets_bypass_the_transport_and_others_do_not(scene: Scene) -> None:
+    room = scene.room("general")
+    quick, busy = scene.ear(room), scene.ear(room, straight=False)
+    other = scene.ear(room)
+    other.wire_format, other.descriptor = "other", NOWHERE
+    scene.put(room, item(1), item(2))
+    scene.fanout.go()
+    assert (quick.heard(), quick.waits) == (b"1 2 ", b"")
+    assert (busy.heard(), busy.waits) == (b"", b"1 2 ")
+
+
+def test_authors_are_shown_their_own_refs_and_nobody_else_is(scene: Scene) -> None:
+    room = scene.room("general")
+    author, second, other = scene.ear(room, "alice"), scene.ear(room, "alice"), scene.ear(room)
+    scene.put(room, item(1), item(2, "carol"))
+    scene.fanout.go()
+    assert author.waits == second.waits == b"1(own) 2 "
+    assert other.heard() == b"1 2 "
+    room.remove(author)
+    scene.put(room, item(3))
+    scene.fanout.go()
+    assert second.waits == b"1(own) 2 3(own) "
+    assert author.waits == b"1(own) 2 "
+
+
+def test_what_the_kernel_does_not_take_is_left_to_the_transport(scene: Scene) -> None:
+    def nothing(_frame: bytes) -> int:
+        raise BlockingIOError
+
+    room = scene.room("general")
+    part, none, broken = scene.ear(room), scene.ear(room), scene.ear(room)
+    broken.there.close()
+    scene.straight.allow(part.descriptor, lambda frame: part.here.send(frame[:3]))
+    scene.straight.allow(none.descriptor, nothing)
+    scene.put(room, item(1), item(2))
+    scene.fanout.go()
+    assert (part.heard(), part.waits) == (b"1 2", b" ")
+    assert (none.heard(), none.waits) == (b"", b"1 2 ")
+    assert broken.waits == b"1 2 "  # whose transport finds out
+
+
+def test_a_descriptor_that_is_another_connection_by_now_is_not_written_to(scene: Scene) -> None:
+    old, new = scene.room("old"), scene.room("new")
+    gone = scene.ear(old)
+    scene.put(old, item(1))
+    old.remove(gone)
+    scene.straight.deny(gone.descriptor)
+    gone.here.close()
+    ear = scene.ear(new)
+    assert ear.descriptor == gone.descriptor
+    scene.fanout.go()
+    assert ear.heard() == b""
+
+
+async def test_a_small_room_does_not_wait_for_a_large_one(
+    stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanouts, "SHARE", 0.0)
+    scene = Scene(stack, turn=0.0)
+    large, small = scene.room("large"), scene.room("small")
+    many = [scene.ear(large) for _ in range(3 * crowds.CHUNK)]
+    few = scene.ear(small)
+    scene.put(large, item(1))
+    scene.put(small, item(1))
+    scene.fanout.go()
+    assert few.heard() == b""
+    await asyncio.sleep(0)
+    assert few.heard() == b"1 "
+    assert many[-1].heard() == b""
+    while scene.fanout.busy:
+        await asyncio.sleep(0)
+    assert all(ear.heard() == b"1 " for ear in many)
+    assert scene.written == [("small", [1]), ("large", [1])]
+
+
+async def test_what_comes_while_a_room_waits_goes_out_together(stack: ExitStack) -> None:
+    scene = Scene(stack, turn=0.0)
+    room = scene.room("general")
+    ears = [scene.ear(room) for _ in range(2 * crowds.CHUNK)]
+    scene.put(room, item(1))
+    scene.fanout.go()  # to the first of them
+    for seq in (2, 3, 4):
+        scene.put(room, item(seq))
+        scene.fanout.go()
+    while scene.fanout.busy:
+        await asyncio.sleep(0)
+    assert scene.written == [("general", [1]), ("general", [2, 3, 4])]
+    assert all(ear.heard() == b"1 2 3 4 " for ear in ears)
+
+
+async def test_who_goes_in_the_middle_of_a_stretch_has_it_or_not(stack: ExitStack) -> None:
+    scene = Scene(stack, turn=0.0)
+    room = scene.room("general")
+    ears = [scene.ear(room) for _ in range(crowds.CHUNK + 2)]
+    scene.put(room, item(1))
+    scene.fanout.go()
+    last, following = ears[crowds.CHUNK - 1], ears[crowds.CHUNK]
+    assert room.remove(last).delivered_up_to == 1
+    assert room.remove(following).delivered_up_to == 0
+    assert scene.straight[following.descriptor]
+    while scene.fanout.busy:
+        await asyncio.sleep(0)
+    assert (last.heard(), following.heard(), ears[-1].heard()) == (b"1 ", b"", b"1 ")
+    assert not following.waits
+
+
+async def test_who_comes_while_something_waits_is_not_written_it_again(stack: ExitStack) -> None:
+    scene = Scene(stack, turn=0.0)
+    room = scene.room("general")
+    for _ in range(2 * crowds.CHUNK):
+        scene.ear(room)
+    scene.put(room, item(1))
+    scene.fanout.go()
+    scene.put(room, item(2))
+    late = scene.ear(room, after=2)
+    scene.put(room, item(3))
+    while scene.fanout.busy:
+        await asyncio.sleep(0)
+    scene.put(room, item(4))
+    scene.fanout.finish()
+    assert late.waits + late.heard() == b"3 4 "
+    assert room.remove(late).delivered_up_to == 4
+
+
+def test_what_goes_out_together_is_bounded(scene: Scene) -> None:
+    room = scene.room("general")
+    ear = scene.ear(room)
+    content = "x" * 1000
+    count = 2 * crowds.MOST_TOGETHER // len(content)
+    scene.put(room, *(item(seq, content=content) for seq in range(1, count + 1)))
+    scene.fanout.go()
+    assert len(scene.written) > 1
+    assert [seq for _, seqs in scene.written for seq in seqs] == list(range(1, count + 1))
+    assert len(ear.heard().split()) == count
+
+
+def test_more_than_may_wait_is_written_before_anything_else(stack: ExitStack) -> None:
+    scene = Scene(stack, turn=0.0)
+    room = scene.room("general")
+    ear = scene.ear(room)
+    for seq in range(1, fanouts.MOST_WAITING + 1):
+        scene.put(room, item(seq))
+    assert ear.heard() == b""
+    scene.put(room, item(fanouts.MOST_WAITING + 1))
+    assert not scene.fanout.busy
+    assert len(ear.heard().split()) == fanouts.MOST_WAITING + 1
+
+
+def test_every_named_descriptor_has_a_slot_and_no_socket_has_none() -> None:
+    straight = DirectSockets()
+    assert straight[NOWHERE] is None
+    straight.deny(40)
+    straight.allow(7, len)
+    straight.allow(NOWHERE, len)
+    assert [straight[one] for one in (7, 8, 40, NOWHERE)] == [len, None, None, None]
+    straight.allow(40, len)
+    straight.deny(7)
+    assert [straight[one] for one in (7, 40, NOWHERE)] == [None, len, None]

@@ -1,0 +1,242 @@
+"""The splice: whatever the order in which a room's events arrive, a feed gives each out once and in order."""
+
+from datetime import UTC, datetime
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain import room
+from service.domain.events import (
+    Event,
+    MemberJoined,
+    MemberMuted,
+    MessageDeleted,
+    MessageEdited,
+    MessagePosted,
+    Recorded,
+    RoomOpened,
+    RoomTopicChanged,
+)
+from service.domain.room import RoomState
+from service.protocol.native import encode
+from service.realtime.encoded_event import EncodedEvent
+from service.realtime.room_feed import MAX_PARKED, RING, RING_SIZE, RoomFeed
+
+AT = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def recorded(seq: int, event: Event | None = None) -> Recorded:
+    happened = event or MessagePosted(author="alice", content=f"message {seq}", ref=f"ref-{seq}")
+    return Recorded("room:general", seq, seq * 10, happened.subject, AT, "alice", happened)
+
+
+def item(seq: int) -> EncodedEvent:
+    return EncodedEvent(recorded(seq), lambda user: user.title(), {"native": encode})
+
+
+@given(st.lists(st.integers(1, 30), max_size=120), st.integers(0, 10))
+def test_whatever_arrives_comes_out_contiguous_and_once(arrivals: list[int], start: int) -> None:
+    feed = RoomFeed(RoomState("general", head=start))
+    out: list[int] = []
+    for seq in arrivals:
+        out += [one.seq for one in feed.accept([recorded(seq)])]
+    assert out == list(range(start + 1, start + 1 + len(out)))
+    assert feed.head == start + len(out)
+    assert feed.gap == any(seq > feed.head for seq in arrivals)
+
+
+@given(st.permutations(range(1, 25)))
+def test_whatever_the_order_everything_comes_out_in_the_end(order: list[int]) -> None:
+    feed = RoomFeed(RoomState("general"))
+    out = [one.seq for seq in order for one in feed.accept([recorded(seq)])]
+    assert out == list(range(1, 25))
+    assert not feed.gap
+
+
+def test_the_state_is_the_fold_of_what_came_out() -> None:
+    events = [RoomOpened(name="General"), MemberJoined(user="alice", role="owner"), MemberJoined(user="bob")]
+    feed = RoomFeed(RoomState("general"))
+    expected = RoomState("general")
+    for seq, event in enumerate(events, 1):
+        feed.accept([recorded(seq, event)])
+        expected = room.evolve(expected, recorded(seq, event))
+    assert feed.state == expected
+    assert sorted(feed.state.members) == ["alice", "bob"]
+
+
+def test_events_waiting_for_a_gap_are_bounded_and_the_next_is_accepted() -> None:
+    feed = RoomFeed(RoomState("general"))
+    feed.accept(recorded(seq) for seq in range(2, MAX_PARKED * 2))
+    feed.accept([recorded(1)])
+    assert feed.head == MAX_PARKED + 1
+
+
+@given(st.integers(1, RING * 2), st.integers(0, RING * 2))
+def test_recent_events_are_all_or_none(head: int, after: int) -> None:
+    feed = RoomFeed(RoomState("general"))
+    for seq in range(1, head + 1):
+        for one in feed.accept([recorded(seq)]):
+            feed.remember(item(one.seq))
+    recent = feed.recent(after)
+    expected = list(range(after + 1, head + 1))
+    if len(expected) > RING:
+        assert recent is None
+    else:
+        assert recent is not None
+        assert [one.recorded.seq for one in recent] == expected
+
+
+def test_what_a_feed_remembers_is_bounded_in_size_too() -> None:
+    feed = RoomFeed(RoomState("general"))
+    for seq in range(1, 100):
+        event = MessagePosted(author="alice", content="x" * 10_000, ref="r")
+        for one in feed.accept([recorded(seq, event)]):
+            feed.remember(EncodedEvent(one, str, {"native": encode}))
+    kept = RING_SIZE // 10_200
+    assert feed.recent(99 - kept) is not None
+    assert feed.recent(99 - kept - 1) is None
+
+
+def test_a_message_is_encoded_once_and_its_ref_is_for_its_author() -> None:
+    made = []
+
+    def encoder(outgoing: object) -> bytes:
+        made.append(outgoing)
+        return encode(outgoing)  # type: ignore[arg-type] # every outgoing event is one
+
+    message = EncodedEvent(recorded(7), lambda user: user.title(), {"native": encoder})
+    others = [message.frame("native", user) for user in ("bob", "carol", "dave")]
+    own = [message.frame("native", "alice") for _ in range(2)]
+    assert len(made) == 2
+    assert others[0] is others[1] is others[2]
+    assert own[0] is own[1]
+    assert b"ref-7" in own[0]
+    assert b"ref" not in others[0]
+    assert b'"name":"Alice"' in others[0]
+
+
+def words_of(feed: RoomFeed) -> list[object]:
+    return [getattr(one.recorded.event, "content", None) for one in feed.recent(0) or []]
+
+
+def feed_of(*events: tuple[str, Event]) -> RoomFeed:
+    feed = RoomFeed(RoomState("general"))
+    for seq, (by, event) in enumerate(events, 1):
+        happened = msgspec.structs.replace(recorded(seq, event), by=by)
+        feed.accept([happened])
+        feed.remember(EncodedEvent(happened, NAMES.__getitem__, {"native": encode}))
+    return feed
+
+
+NAMES = {"alice": "Alice L.", "bob": "Bob"}
+
+
+def test_feed_forgets_content_and_name_of_one_person_only() -> None:
+    feed = feed_of(
+        ("alice", MessagePosted(author="alice", content="a secret", ref="r")),
+        ("bob", MessagePosted(author="bob", content="of alice", ref="r")),
+        ("alice", MessageEdited(message=1, content="another secret")),
+        ("alice", RoomTopicChanged(topic="her topic")),
+        ("bob", MemberMuted(user="alice", reason="bob's reason")),
+        ("alice", MemberMuted(user="bob", reason="her reason")),
+        ("bob", MemberJoined(user="alice")),
+    )
+    before = feed._ring_size
+    NAMES["alice"] = "alice"
+    feed.forget("alice")
+    sent = [one.frame("native", "bob").decode() for one in feed.recent(0) or []]
+    NAMES["alice"] = "Alice L."
+    for gone in ("secret", "her topic", "her reason", "Alice L."):
+        assert gone not in "".join(sent)
+    for kept in ("of alice", "bob's reason"):
+        assert kept in "".join(sent)
+    assert words_of(feed)[:3] == [None, "of alice", None]
+    assert feed.state.topic is None
+    assert feed._ring_size == sum(one.size for one in feed._ring) < before
+
+
+def test_a_topic_of_somebody_else_stays() -> None:
+    feed = feed_of(("alice", RoomTopicChanged(topic="hers")), ("bob", RoomTopicChanged(topic="his")))
+    feed.forget("alice")
+    assert feed.state.topic == "his"
+
+
+def test_what_waits_for_a_missing_event_is_forgotten_too() -> None:
+    feed = RoomFeed(RoomState("general"))
+    feed.accept([recorded(2)])
+    feed.forget("alice")
+    assert [
+        one.event.content for one in feed.accept([recorded(1)]) if isinstance(one.event, MessagePosted)
+    ] == [
+        "message 1",
+        None,
+    ]
+
+
+def after_restart(head: int, live: int) -> RoomFeed:
+    """Return a feed that was loaded at a head and has heard so many events since."""
+    feed = RoomFeed(RoomState("general", head=head))
+    for seq in range(head + 1, head + live + 1):
+        feed.accept([recorded(seq)])
+        feed.remember(item(seq))
+    return feed
+
+
+@given(st.integers(1, RING * 2), st.integers(0, RING), st.data())
+def test_what_is_recalled_is_as_if_it_had_been_heard(head: int, live: int, data: st.DataObject) -> None:
+    feed = after_restart(head, live)
+    for _ in range(3):
+        after = data.draw(st.integers(0, head + live))
+        known = feed.recent(after)
+        assert feed.lacks(after) == (known is None and after >= head + live - RING)
+        if feed.lacks(after):
+            feed.recall([item(seq) for seq in range(after + 1, feed.first)])
+            known = feed.recent(after)
+        if known is not None:
+            assert [one.recorded.seq for one in known] == list(range(after + 1, head + live + 1))
+    assert feed._ring_size == sum(one.size for one in feed._ring)
+
+
+def test_feed_keeps_the_latest_events_of_a_long_history() -> None:
+    feed = after_restart(100, 0)
+    long = [
+        EncodedEvent(
+            recorded(seq, MessagePosted(author="alice", content="x" * 10_000, ref="r")),
+            str,
+            {"native": encode},
+        )
+        for seq in range(1, 101)
+    ]
+    feed.recall(long)
+    kept = RING_SIZE // 10_200
+    assert feed.recent(100 - kept) is not None
+    assert feed.recent(100 - kept - 1) is None
+    assert not feed.lacks(0)
+    feed.forget_past()
+    assert feed.lacks(0)
+
+
+def test_what_does_not_join_what_is_remembered_is_not_recalled() -> None:
+    feed = after_restart(10, 5)
+    feed.recall([item(seq) for seq in range(1, 9)])
+    assert feed.first == 11
+    assert feed.recent(8) is None
+    assert not feed.lacks(8), "or it would be read for ever"
+
+
+def test_what_was_deleted_while_the_past_was_read_says_nothing() -> None:
+    feed = after_restart(2, 0)
+    past = [item(1), item(2)]
+    deleted = recorded(3, MessageDeleted(message=1))
+    feed.accept([deleted])
+    feed.remember(EncodedEvent(deleted, str, {"native": encode}))
+    feed.recall(past)
+    assert words_of(feed) == [None, "message 2", None]
+
+
+def test_a_feed_counts_how_often_it_forgot() -> None:
+    feed = after_restart(1, 0)
+    feed.forget("alice")
+    feed.forget_past()
+    assert feed.forgettings == 2

@@ -1,0 +1,62 @@
+"""Background work goes on whatever happens, and says what happened: trouble once, faults each time."""
+
+import asyncio
+
+import pytest
+
+from service.errors import Unavailable
+from service.runtime import supervise
+from service.runtime.supervise import background
+
+
+class Work:
+    """Ends in the given ways, one after the other, and then goes on for ever."""
+
+    def __init__(self, *ways: Exception | None) -> None:
+        self._ways = iter(ways)
+        self.well = asyncio.Event()
+
+    async def __call__(self) -> None:
+        for way in self._ways:
+            if way is None:
+                return
+            raise way
+        self.well.set()
+        await asyncio.Event().wait()
+
+
+async def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, work: Work) -> list[str]:
+    """Return what was said until the work went well."""
+    monkeypatch.setattr(supervise, "PAUSE", 0.0)
+    async with background(work=work):
+        await work.well.wait()
+    return [record.message for record in caplog.records]
+
+
+async def test_an_outage_is_said_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work(Unavailable(), ConnectionRefusedError(), TimeoutError())
+    assert await said(caplog, monkeypatch, work) == ["task_waits"]
+
+
+async def test_a_fault_is_said_each_time_with_its_place_also_in_an_outage(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work(Unavailable(), ValueError(), ValueError(), Unavailable())
+    assert await said(caplog, monkeypatch, work) == ["task_waits", "task_failed", "task_failed"]
+    assert [bool(record.exc_info) for record in caplog.records] == [False, True, True]
+
+
+async def test_an_outage_after_a_long_time_without_one_is_said_again(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervise, "WELL_AFTER", -1.0)
+    work = Work(Unavailable(), Unavailable())
+    assert await said(caplog, monkeypatch, work) == ["task_waits", "task_waits"]
+
+
+async def test_work_that_ends_is_begun_again_and_that_is_said(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await said(caplog, monkeypatch, Work(None)) == ["task_ended"]

@@ -1,0 +1,97 @@
+"""Many waits over one timer."""
+
+import asyncio
+
+from service.runtime.timeouts import DUE_A_TURN, Timeouts
+from tests.support.clients.turns import Turns
+
+
+async def test_each_wait_ends_once_in_the_order_of_beginning() -> None:
+    told: list[str] = []
+    done = asyncio.Event()
+
+    def due(one: str) -> None:
+        told.append(one)
+        if one == "last":
+            done.set()
+
+    waits = Timeouts(0.05, due)
+    for one in ("first", "second", "third"):
+        waits.begin(one)
+    waits.begin("first")  # anew: now it is behind the others
+    waits.end("second")
+    waits.end("nobody")
+    assert len(waits) == 2
+    await asyncio.sleep(0.02)
+    waits.begin("last")
+    await asyncio.wait_for(done.wait(), 30)
+    assert told == ["third", "first", "last"]
+    assert len(waits) == 0
+
+
+async def test_whoever_is_told_may_wait_again() -> None:
+    rounds = 0
+    done = asyncio.Event()
+
+    def due(one: str) -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 3:
+            done.set()
+        else:
+            waits.begin(one)
+
+    waits = Timeouts(0.01, due)
+    waits.begin("x")
+    await asyncio.wait_for(done.wait(), 30)
+    assert (rounds, len(waits)) == (3, 0)
+
+
+async def test_a_process_that_stood_still_looks_again_before_it_says_anything() -> None:
+    told: list[str] = []
+    waits = Timeouts(0.01, told.append)
+    waits.begin("x")
+    loop = asyncio.get_running_loop()
+    waits._waits["x"] = loop.time() - 1  # as if the timer came a second late
+    waits._look()
+    assert told == []
+    waits.end("x")  # what was unread meanwhile is read
+    await asyncio.sleep(0.2)
+    assert told == []
+
+
+async def test_ten_thousand_waits_that_end_together_end_some_a_turn() -> None:
+    turns, told, done = Turns(), list[int](), asyncio.Event()
+
+    def due(one: int) -> None:
+        turns.did()
+        told.append(one)
+        if len(told) == 10_000:
+            done.set()
+
+    waits = Timeouts(0.01, due)
+    for number in range(10_000):
+        waits.begin(number)
+    await asyncio.wait_for(done.wait(), 30)
+    assert told == [*range(10_000)]
+    assert turns.most <= DUE_A_TURN
+
+
+async def test_a_wait_that_begins_again_delays_no_other() -> None:
+    told, done = list[str](), asyncio.Event()
+
+    def due(one: str) -> None:
+        told.append(one)
+        if one == "again" and told.count("again") == 1:
+            waits.begin("again")
+            waits._waits["second"] = asyncio.get_running_loop().time()  # due now, behind one that waits anew
+            waits._waits.move_to_end("second", last=False)
+        if one == "second":
+            done.set()
+
+    waits = Timeouts(60, due)
+    waits.begin("again")
+    waits._waits["again"] = asyncio.get_running_loop().time()
+    waits._look()
+    await asyncio.wait_for(done.wait(), 30)
+    assert told == ["again", "second"]
