@@ -1,0 +1,9 @@
+CREATE VIEW analytics.messages AS
+ SELECT room_id,
+    id AS message_id,
+    user_id,
+    content,
+    created_at,
+    reply_to,
+    mentions
+   FROM read_models.messages;

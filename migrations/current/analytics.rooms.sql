@@ -1,0 +1,10 @@
+CREATE VIEW analytics.rooms AS
+ SELECT room_id,
+    name,
+    visibility,
+    created_at,
+    created_by,
+    head,
+    last_message_id,
+    last_message_at
+   FROM read_models.rooms;

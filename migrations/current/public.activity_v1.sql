@@ -1,0 +1,8 @@
+CREATE VIEW public.activity_v1 AS
+ SELECT day,
+    room_id,
+    user_id,
+    messages,
+    first_at,
+    last_at
+   FROM read_models.activity_v1;
