@@ -33,12 +33,22 @@ BEGIN
     -- Keys are destroyed under the same lock, so what is so now is so for the whole batch.
     SELECT array_agg(k.person) INTO erased
         FROM public.person_keys k WHERE k.scope = '' AND k.wrapped IS NULL AND k.person = ANY (users);
-    SELECT array_agg(k.person ORDER BY n), array_agg(k.scope ORDER BY n) INTO key_people, key_scopes
-        FROM generate_series(1, cardinality(topics)) n
-            LEFT JOIN public.person_keys k ON k.key_id = key_ids[n] AND k.wrapped IS NOT NULL;
     SELECT e.position, e.recorded_at INTO STRICT log_ended FROM public.log_end e;
     now_at := greatest(clock_timestamp(), log_ended.recorded_at);
     today := to_char(now_at AT TIME ZONE 'UTC', 'YYYY-MM-DD');
+    -- Only where a key of the batch is not simply its author's, for everything or for this room and day.
+    IF EXISTS (
+        SELECT FROM generate_series(1, cardinality(streams)) i
+            CROSS JOIN LATERAL generate_series(coalesce(event_ends[i - 1], 0) + 1, event_ends[i]) n
+            LEFT JOIN LATERAL (
+                SELECT k.person, k.scope FROM public.person_keys k
+                WHERE k.key_id = key_ids[n] AND k.wrapped IS NOT NULL LIMIT 1) used ON true
+        WHERE key_ids[n] IS NOT NULL AND (used.person = users[i]
+            AND (used.scope = '' OR 'room:' || used.scope = streams[i] || '/' || today)) IS NOT TRUE) THEN
+        SELECT array_agg(used.person ORDER BY n), array_agg(used.scope ORDER BY n) INTO key_people, key_scopes
+            FROM generate_series(1, cardinality(topics)) n
+                LEFT JOIN public.person_keys used ON used.key_id = key_ids[n] AND used.wrapped IS NOT NULL;
+    END IF;
     FOR i IN 1 .. cardinality(streams) LOOP
         command := i;
         outcome := NULL; seq := NULL; position := NULL; at := NULL;
@@ -72,7 +82,7 @@ BEGIN
         IF users[i] = ANY (erased) AND NOT starts_with(streams[i], 'session:') THEN
             outcome := 'key_gone';
         END IF;
-        FOR j IN event_from .. event_to LOOP
+        FOR j IN event_from .. CASE WHEN key_people IS NULL THEN event_from - 1 ELSE event_to END LOOP
             CONTINUE WHEN key_ids[j] IS NULL;
             IF key_people[j] IS NULL THEN
                 outcome := 'key_gone';
