@@ -5,6 +5,7 @@ The rule: what is on the record is delivered through the hub alone, in order; he
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -27,6 +28,9 @@ from service.realtime.subscriber import Subscriber
 from service.realtime.user_cache import UserCache
 
 MARKER = "marker"
+MOST_MARKERS = 10_000
+"""Readers of rooms whose last marker is remembered; the earliest is forgotten first."""
+
 log = logging.getLogger("onrecord.news")
 
 
@@ -70,6 +74,7 @@ class BusHandlers:
         self._telling = telling
         self._readiness = readiness
         self._keys = keys
+        self._markers: OrderedDict[tuple[str, str], int] = OrderedDict()
         relay.on_events(self.recorded_elsewhere)
         hub.on_resync = self._come_back
         relay.on_room(MARKER, self.marker_moved_elsewhere)
@@ -90,7 +95,8 @@ class BusHandlers:
     def marker_moved(self, room: str, user: str, message: int, at: datetime) -> None:
         """Tell a room on every node that somebody has read up to a message."""
         moved = MessageReadBy(room_id=room, user_id=user, message_id=message, at=timestamp(at))
-        self._hub.broadcast(room, moved)
+        if self._is_ahead(room, user, message):
+            self._hub.broadcast(room, moved)
         seen = self._hub.known_head(room_stream(room)) or 0
         payload = MovedElsewhere(**msgspec.structs.asdict(moved), seen=seen)
         self._relay.tell_room(room, MARKER, msgspec.json.encode(payload))
@@ -99,7 +105,18 @@ class BusHandlers:
         """Send the members here a marker that moved on another node."""
         moved = _moved.decode(payload)
         shown = MessageReadBy(room_id=room, user_id=moved.user_id, message_id=moved.message_id, at=moved.at)
-        self._hub.broadcast(room, shown, seen=moved.seen)
+        if self._is_ahead(room, moved.user_id, moved.message_id):
+            self._hub.broadcast(room, shown, seen=moved.seen)
+
+    def _is_ahead(self, room: str, user: str, message: int) -> bool:
+        """Return whether a marker is past the last one sent: of two nodes that move it, one may overtake the other."""
+        if message <= self._markers.get((room, user), 0):
+            return False
+        self._markers[room, user] = message
+        self._markers.move_to_end((room, user))
+        if len(self._markers) > MOST_MARKERS:
+            self._markers.popitem(last=False)
+        return True
 
     def renewed(self, epoch: str) -> None:
         """Forget everything: the log is another one now, and every client has to come back with its cursors."""
@@ -108,6 +125,7 @@ class BusHandlers:
         self._people.clear()
         self._keys.clear()
         self._telling.clear()
+        self._markers.clear()
         for session in self._sessions.all():
             session.close(Close.FENCED, "the log was restored; come back")
 
