@@ -192,9 +192,15 @@ async def test_nodes_of_both_versions_read_each_other_s_markers(world: World) ->
     )
     assert msgspec.json.decode(told[0])["seen"] == 4
     takers[MARKER]("general", msgspec.json.encode(before))
+    assert carol.received == ["message:read"], "a marker that is not past the last one is not sent again"
+    takers[MARKER]("general", msgspec.json.encode(msgspec.structs.replace(before, message_id=4)))
     assert carol.received == ["message:read"] * 2
+    news.marker_moved("general", "alice", 2, at)
+    assert len(carol.received) == 2, "of two nodes that move it, the later one went first"
+    assert len(told) == 2, "each node judges for itself"
     world.log.append(MessagePosted(author="alice", content="x", ref="r"))
-    takers[MARKER]("general", msgspec.json.encode({**msgspec.to_builtins(before), "seen": 5}))
+    last = msgspec.structs.replace(before, message_id=5)
+    takers[MARKER]("general", msgspec.json.encode({**msgspec.to_builtins(last), "seen": 5}))
     assert len(carol.received) == 2, "it waits for what it follows"
     world.hub.deliver({STREAM: world.log.events[4:]})
     await asyncio.sleep(0)
