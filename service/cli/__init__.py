@@ -57,6 +57,7 @@ def _known(problem: Exception) -> tuple[int, str] | None:
     import sqlalchemy.exc
     from cryptography.exceptions import InvalidTag
 
+    from migrations.run import ForeignObjects
     from service.audit.access_log import NotRecorded
     from service.config.development import EmbeddedFailed, ServerDidNotStart
     from service.errors import Unavailable
@@ -74,7 +75,7 @@ def _known(problem: Exception) -> tuple[int, str] | None:
         return FOUND, words
     if isinstance(problem, ServerDidNotStart):
         return UNREACHABLE, str(problem)
-    if isinstance(problem, (EmbeddedFailed, NotRecorded, SchemaOutdated, UnsafeDurability)):
+    if isinstance(problem, (EmbeddedFailed, ForeignObjects, NotRecorded, SchemaOutdated, UnsafeDurability)):
         return WRONG, str(problem)
     unreachable = (
         *(Unavailable, ConnectionError, TimeoutError, socket.gaierror),

@@ -18,17 +18,19 @@ from base64 import b64decode, b64encode
 from collections import OrderedDict
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid4
 
-import asyncpg
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from service.encryption.wrapping import Wrapping
+from service.encryption.wrapping import Wrapping, bound_to_seal_key
 from service.errors import AccountErased
 from service.runtime.batch_loader import BatchLoader
 from service.runtime.database_retry import retry_read
+
+if TYPE_CHECKING:
+    import asyncpg
 
 DEADLINE = 5.0
 """Seconds that looking a key up may take where nothing else is said."""
@@ -223,23 +225,17 @@ class KeyRing:
         """
         if time.monotonic() < self._proven_until:
             return
-        rows = [row for query in (_SOME_KEYS, _SEAL_KEYS) for row in await self._fetched(query, database)]
-        if 2 * sum(map(self._opens, rows)) < len(rows):
+        people = await retry_read(lambda: database.fetch(_NEWEST_KEYS), self._deadline)
+        sealing = await retry_read(lambda: database.fetch(_SEAL_KEYS), self._deadline)
+        # Where there is a single person, sealing keys tell.
+        wrapped = [(one["wrapped"], one["key_id"].bytes) for one in people]
+        wrapped += [
+            (one["wrapped"], bound_to_seal_key(one["number"], one["name"], one["public"], one["endorsement"]))
+            for one in sealing
+        ]
+        if 2 * sum(self._wrapping.opens(*one) for one in wrapped) < len(wrapped):
             raise InvalidTag
         self._proven_until = time.monotonic() + PROOF_HOLDS
-
-    def _opens(self, row: Any) -> bool:
-        try:
-            self._wrapping.unwrap(row["wrapped"], row["bound"])
-        except InvalidTag:
-            return False
-        return True
-
-    async def _fetched(self, query: str, database: Any) -> list[Any]:
-        try:
-            return await retry_read(lambda: database.fetch(query), self._deadline)
-        except asyncpg.InsufficientPrivilegeError:  # a login that seals nothing need not read seal keys
-            return []
 
     def cached(self, key_id: UUID) -> PersonKey | None:
         """Return a key that was unwrapped here before, if it is still in memory."""
@@ -298,16 +294,10 @@ def _remember(cache: OrderedDict[_K, PersonKey], name: _K, key: PersonKey) -> Pe
     return key
 
 
-_SOME_KEYS = """
-    SELECT uuid_send(key_id) AS bound, wrapped FROM person_keys WHERE wrapped IS NOT NULL
-    ORDER BY created_at DESC LIMIT 100
-"""
-# What each is bound to: see `service.audit.proof.signing_keys`. They tell where there is a single person.
-_SEAL_KEYS = """
-    SELECT convert_to(format('onrecord seal key|%s|%s|%s|%s', number, name, encode(public, 'hex'), endorsement), 'UTF8')
-        AS bound, wrapped
-    FROM seal_keys
-"""
+_NEWEST_KEYS = (
+    "SELECT key_id, wrapped FROM person_keys WHERE wrapped IS NOT NULL ORDER BY created_at DESC LIMIT 100"
+)
+_SEAL_KEYS = "SELECT number, name, public, wrapped, endorsement FROM seal_keys"
 _KEYS_OF = "SELECT key_id FROM person_keys WHERE person = ANY ($1::text[]) AND wrapped IS NULL"
 _DESTROYED = "SELECT key_id FROM person_keys WHERE destroyed_at >= $1"
 _GET_OR_CREATE = "SELECT * FROM add_keys($1::uuid[], $2::text[], $3::text[], $4::bytea[])"

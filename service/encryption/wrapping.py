@@ -22,6 +22,11 @@ _NONCE = 12
 _FINGERPRINT = 16
 
 
+def bound_to_seal_key(number: int, name: str, public: bytes, endorsement: str | None) -> bytes:
+    """Return what the secret of a seal key is bound to: the whole of its row."""
+    return f"onrecord seal key|{number}|{name}|{public.hex()}|{endorsement or ''}".encode()
+
+
 class Wrapping:
     """Wraps and unwraps, by keys of `LENGTH` bytes, one after the other. What is `bound` is authenticated."""
 
@@ -47,6 +52,14 @@ class Wrapping:
             InvalidTag: none of the keys wrapped it.
         """
         return self._opened(wrapped, bound)[1]
+
+    def opens(self, wrapped: bytes, bound: bytes) -> bool:
+        """Return whether any of the keys wrapped a secret."""
+        try:
+            self._opened(wrapped, bound)
+        except InvalidTag:
+            return False
+        return True
 
     def is_current(self, wrapped: bytes, bound: bytes) -> bool:
         """Return whether the first key wrapped a secret.

@@ -168,16 +168,7 @@ class EventSerializer:
         key_id, wrapped = row["key_id"], row["wrapped"]
         key = self._keys.unwrap(key_id, wrapped) if wrapped is not None else None
         event = self.to_event(row["topic"], row["state"], row["stream"], key)
-        return Recorded(
-            stream=row["stream"],
-            seq=row["originator_version"],
-            position=row["notification_id"],
-            subject=row["subject"],
-            at=row["recorded_at"],
-            by=row["recorded_by"],
-            event=event,
-            erased=key_id is not None and key is None,
-        )
+        return _recorded(row, event, erased=key_id is not None and key is None)
 
     def reveal(self, row: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
         """Return the salt and the words of each personal field; none where their key is gone.
@@ -324,6 +315,12 @@ def _salvaged(row: Mapping[str, Any], part: Literal["state", "topic"], reason: s
     envelope = Envelope(
         row["stream"], row["originator_version"], row["topic"], row["subject"], row["recorded_by"]
     )
+    return _recorded(row, salvaged(envelope), damage=Damage(part, row["topic"], reason))
+
+
+def _recorded(
+    row: Mapping[str, Any], event: Event, *, erased: bool = False, damage: Damage | None = None
+) -> Recorded:
     return Recorded(
         stream=row["stream"],
         seq=row["originator_version"],
@@ -331,8 +328,9 @@ def _salvaged(row: Mapping[str, Any], part: Literal["state", "topic"], reason: s
         subject=row["subject"],
         at=row["recorded_at"],
         by=row["recorded_by"],
-        event=salvaged(envelope),
-        damage=Damage(part, row["topic"], reason),
+        event=event,
+        erased=erased,
+        damage=damage,
     )
 
 

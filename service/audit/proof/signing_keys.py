@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cryptography.exceptions import InvalidTag
 
 from service.audit.proof.signed_note import NoteInvalid, SigningKey, VerifierKey, open_note
-from service.encryption.wrapping import Wrapping
+from service.encryption.wrapping import Wrapping, bound_to_seal_key
 
 if TYPE_CHECKING:
     import asyncpg
@@ -83,7 +83,7 @@ async def rewrap(connection: "asyncpg.Connection[Any]", key_encryption_key: byte
     wrapping = Wrapping(key_encryption_key)
     for key in await load(connection, key_encryption_key):
         name, public = key.verifier.name, key.verifier.public
-        bound = _bound(key.number, name, public, key.endorsement)
+        bound = bound_to_seal_key(key.number, name, public, key.endorsement)
         secret = wrapping.unwrap(await connection.fetchval(_WRAPPED, key.number), bound)
         await connection.execute(_REWRAP, key.number, wrapping.wrap(secret, bound))
 
@@ -99,13 +99,13 @@ async def _insert(
     secret = os.urandom(_SECRET)
     key = SigningKey(name, secret).verifier
     endorsement = before.signer.sign(endorsed(key)) if before else None
-    bound = _bound(number, name, key.public, endorsement)
+    bound = bound_to_seal_key(number, name, key.public, endorsement)
     wrapped = Wrapping(wrapping).wrap(secret, bound)
     await connection.execute(_INSERT, number, name, key.public, wrapped, endorsement)
 
 
 def _unwrapped(row: Any, wrapping: bytes, before: SealKey | None) -> SealKey:
-    bound = _bound(row["number"], row["name"], row["public"], row["endorsement"])
+    bound = bound_to_seal_key(row["number"], row["name"], row["public"], row["endorsement"])
     try:
         secret = Wrapping(wrapping).unwrap(row["wrapped"], bound)
         signer = SigningKey(row["name"], secret)
@@ -120,10 +120,6 @@ def _unwrapped(row: Any, wrapping: bytes, before: SealKey | None) -> SealKey:
 def _invalid(row: Any) -> SealKeyInvalid:
     words = "was not made with this installation's ONRECORD_KEY_ENCRYPTION_KEY"
     return SealKeyInvalid(f"Seal key {row['number']} {words}.")
-
-
-def _bound(number: int, name: str, public: bytes, endorsement: str | None) -> bytes:
-    return f"onrecord seal key|{number}|{name}|{public.hex()}|{endorsement or ''}".encode()
 
 
 _WRAPPED = "SELECT wrapped FROM seal_keys WHERE number = $1"

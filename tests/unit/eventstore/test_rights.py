@@ -252,6 +252,18 @@ def _append(connection: Connection, ref: str, stream: str = "room:a") -> None:
     )
 
 
+async def test_migrate_names_a_foreign_function_in_a_sentence(
+    database: Database, superuser: Connection
+) -> None:
+    superuser.execute("GRANT CREATE ON SCHEMA public TO onrecord_projector")
+    with psycopg.connect(database.worker_url, autocommit=True) as worker:
+        worker.execute(PLANTED.format(schema="public").encode())
+    code, out, words = await run(environment(database), "migrate")
+    assert (code, out) == (2, "")
+    assert words.startswith("The schema public holds function public.cardinality(text[]) of onrecord_worker.")
+    assert "Traceback" not in words
+
+
 async def test_one_superusers_address_serves_projects_and_seals(servers: Servers) -> None:
     name = f"test_{uuid4().hex}"
     alone = database_named(servers, name).superuser_url
