@@ -13,7 +13,8 @@ class EphemeralBatch:
     def __init__(self, encoders: Encoders, joining: str | None) -> None:
         self._encoders = encoders
         self._joining = joining
-        self._frames: dict[tuple[str, Outgoing], bytes] = {}
+        # By identity: what carries a list has no hash. The event is kept, so that its id is not given to another.
+        self._frames: dict[tuple[str, int], tuple[Outgoing, bytes]] = {}
 
     def send(self, listener: Subscriber, letter: Iterable[Outgoing]) -> None:
         """Send a listener what it is told."""
@@ -23,7 +24,8 @@ class EphemeralBatch:
             listener.write(frame)
 
     def _frame(self, wire_format: str, outgoing: Outgoing) -> bytes:
-        frame = self._frames.get((wire_format, outgoing))
-        if frame is None:
-            frame = self._frames[wire_format, outgoing] = self._encoders[wire_format](outgoing)
-        return frame
+        known = self._frames.get((wire_format, id(outgoing)))
+        if known is None:
+            known = outgoing, self._encoders[wire_format](outgoing)
+            self._frames[wire_format, id(outgoing)] = known
+        return known[1]

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from service.embedded import Servers
 from tests.support.clients.native import Client, client
 from tests.support.processes.cluster import two_nodes
 from tests.support.processes.processes import environment, run, running
+from tests.support.servers.brokers import broker
 from tests.support.servers.databases import Database
 
 
@@ -45,6 +47,28 @@ async def test_devices_at_two_nodes_move_one_marker_and_only_forward(
                 await dave.join("general")
                 (receipt,) = dave.events("room:receipts")[0]["receipts"]
                 assert (receipt["userId"], receipt["messageId"]) == ("bob", numbers[-1])
+
+
+async def test_receipts_are_sent_again_after_an_outage_of_the_bus(database: Database, place: Path) -> None:
+    with broker("valkey", place) as bus:
+        settings = {"ONRECORD_REDIS_URL": bus.url}
+        async with (
+            running(environment(database, **settings), "serve") as node,
+            running(environment(database, **settings), "project", "run"),
+            client(node.url, "alice") as alice,
+            client(node.url, "bob") as bob,
+        ):
+            for each in (alice, bob):
+                await each.join("general")
+            number = (await alice.post("general", "read me"))["messageId"]
+            await bob.say("message:read", roomId="general", messageId=number)
+            bus.kill()
+            alice.heard.clear()
+            bus.start()
+            await alice.until(lambda: alice.events("room:receipts", roomId="general"))
+            (receipt,) = alice.events("room:receipts")[0]["receipts"]
+            assert (receipt["userId"], receipt["messageId"]) == ("bob", number)
+            assert not any("task_failed" in line for line in node.words)
 
 
 async def heard(device: Client, kind: str, **fields: Any) -> None:
