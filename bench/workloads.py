@@ -1,4 +1,4 @@
-"""The workloads: what is asked of a server, and what is written down of its answer. See docs/speed.md for the table."""
+"""The workloads: what is asked of a server, and what is written down of its answer. See docs/explanation/speed.md for the table."""
 
 import sys
 import time

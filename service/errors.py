@@ -1,7 +1,7 @@
 """The tree of situations in which a request is refused, each with a stable code.
 
 Everything a client can be told it did wrong, or that the server cannot do now, is a class here. The class names
-the situation, `code` is the contract (`docs/protocol.md`), and the same table serves every door. A `Refusal` is
+the situation, `code` is the contract (`docs/reference/errors.md`), and the same table serves every door. A `Refusal` is
 never logged as an error of ours: whose fault it is shows in the type.
 
     OnRecordError

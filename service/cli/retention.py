@@ -76,7 +76,9 @@ def run_retention(settings: Settings, room: str, days: int | None) -> int:
     async def run(connection: "Connection", serializer: EventSerializer) -> int:
         print_json(Rule(room, days, await keep_for(connection, serializer, room, days, **_how(settings))))
         if days is not None:
-            say(f"What was said in {room} before is covered too, from the next look on; see docs/audit.md.")
+            say(
+                f"What was said in {room} before is covered too, from the next look on; see docs/guides/erase-a-person.md."
+            )
         return 0
 
     return work(settings, run)

@@ -1,4 +1,4 @@
-"""Who may do what in a room, and who may read it. The table stands in `docs/protocol.md`. All pure.
+"""Who may do what in a room, and who may read it. The table stands in `docs/reference/protocol.md`. All pure.
 
 The rule: whoever may not know of a room is told the same of it as of one that is not there.
 """

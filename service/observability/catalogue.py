@@ -1,4 +1,4 @@
-"""Every metric by name: the only place where one is named, and what `docs/operations.md` has in its table.
+"""Every metric by name: the only place where one is named, and what `docs/reference/metrics.md` has in its table.
 
 Names follow Prometheus' conventions: base units (seconds, bytes), `_total` for what only grows. The rule: labels have
 few values, known beforehand; no user, room or address is ever one.

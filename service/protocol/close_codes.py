@@ -1,4 +1,4 @@
-"""The WebSocket close codes of `docs/protocol.md`: what happened, and whether a client should come back."""
+"""The WebSocket close codes of `docs/reference/errors.md`: what happened, and whether a client should come back."""
 
 from enum import IntEnum
 

@@ -1,4 +1,4 @@
-"""Lines of the original specification that no other test proves as they stand; docs/specification.md maps them all."""
+"""Lines of the original specification that no other test proves as they stand; docs/reference/specification.md maps them all."""
 
 import asyncio
 import json

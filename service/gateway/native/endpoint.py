@@ -1,4 +1,4 @@
-"""The native door, `GET /ws`: a connection from its upgrade to its last frame, by the rules of `docs/protocol.md`."""
+"""The native door, `GET /ws`: a connection from its upgrade to its last frame, by the rules of `docs/reference/protocol.md`."""
 
 from functools import partial
 

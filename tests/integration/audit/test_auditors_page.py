@@ -1,4 +1,4 @@
-"""What docs/audit.md tells somebody who does not program to type, and what it says that comes out."""
+"""What docs/guides/audit-a-room.md tells somebody who does not program to type, and what it says that comes out."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from tests.support.clients.native import client
 from tests.support.processes.processes import ROOT, Process, environment
 from tests.support.servers.databases import Database
 
-PAGE = (ROOT / "docs" / "audit.md").read_text()
+PAGE = (ROOT / "docs" / "guides" / "audit-a-room.md").read_text()
 STEPS = PAGE.split("## Step by step")[1].split("\n## ")[0]
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Analyst = asyncpg.Connection[Any]
 
 VIEWS = ("messages", "memberships", "read_receipts", "rooms", "daily_activity")
-PAGE = (Path(__file__).parent.parent.parent.parent / "docs" / "analytics.md").read_text()
+PAGE = (Path(__file__).parent.parent.parent.parent / "docs" / "guides" / "analyse-read-models.md").read_text()
 
 
 @pytest.fixture
