@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from service.audit import access_log
+from service.audit.access_log import AccessLog
 from service.audit.privacy.erasure import erase
 from service.audit.privacy.leave_rooms import leave_rooms
 from service.audit.privacy.retention import expire
@@ -152,7 +152,7 @@ async def node(
             serializer=serializer,
             log=reader,
             past=AsOfReader(database, serializer, settings.database_timeout),
-            register=access_log.of_node(appender, serializer, keys),
+            register=AccessLog(appender.offer, serializer, keys),
             bell=bell,
             reads=reads,
             tokens=tokens,

@@ -1,7 +1,7 @@
 """A room as of a moment, as an auditor asks for it and is shown it: each a struct, as on the socket.
 
 A moment is the seq of a room's event or a time, both inclusive; none means now. In a document with a long list the
-list is its last field, so that it can be sent while it is being read (`service.audit.history.json_stream`).
+list is its last field, so that it can be sent while it is being read (`service.audit.history.as_of`).
 """
 
 import contextlib
