@@ -13,8 +13,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from service.embedded import Servers
-from tests.integration.auth.test_native_connect import connecting
 from tests.support.clients.browser import chromium
+from tests.support.clients.connecting import connect_frame
 from tests.support.clients.native import PATIENCE, Refused, client, raw
 from tests.support.processes.processes import Process, environment, running, token
 from tests.support.servers.databases import Database
@@ -71,7 +71,7 @@ async def test_who_is_not_authenticated_hears_nothing_of_a_room(node: Process, t
         await alice.join("general")
         async with raw(node.url) as socket:
             claim = {} if token_is == "missing" else {"token": "x" + token("alice")[1:]}
-            await socket.send(connecting(rooms={"general": 0}, **claim))
+            await socket.send(connect_frame(rooms={"general": 0}, **claim))
             await alice.post("general", "not for you")
             with pytest.raises(ConnectionClosed):
                 await socket.recv()  # nothing, but its end
@@ -137,7 +137,7 @@ async def test_a_dead_connection_is_detected_and_cleaned_up(database: Database) 
             b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
         await reader.readuntil(b"\r\n\r\n")
-        hello = connecting(token=token("mute")).encode()
+        hello = connect_frame(token=token("mute")).encode()
         writer.write(bytes([0x81, 0xFE, *len(hello).to_bytes(2), 0, 0, 0, 0]) + hello)
         await until_logged(node, "connected", user="mute")
         # It answers no ping, so the server ends it; alice, who does, stays.
