@@ -24,7 +24,7 @@ from service import embedded
 from service.config import development
 from service.embedded import account
 
-# A process that holds servers until it is stopped, as `onrecord dev` does, in a terminal: the tests may run under `nohup`.
+# A process that holds servers until it is stopped, as `onrecord dev` does in a terminal. The tests may run under nohup.
 OWNER = """
 import json, signal, sys
 from pathlib import Path
