@@ -44,11 +44,11 @@ class Expiry(msgspec.Struct, frozen=True):
 async def keep_for(
     connection: Any, serializer: EventSerializer, room: str, days: int | None, *, by: str, deadline: float
 ) -> int | None:
-    """Let a room keep what is said for so many days, None for ever; return what the rule was before.
+    """Set the number of days for which a room keeps messages, None for ever; return the previous number.
 
     Raises:
-        RoomNotFound: there is no such room.
-        Overloaded: it changes all the time.
+        RoomNotFound: the room does not exist.
+        Overloaded: the room kept changing.
         Unavailable: the database cannot be reached.
     """
     await require_room(connection, room, deadline)
