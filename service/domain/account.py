@@ -1,4 +1,4 @@
-"""A person: what they are called, and whether they may come in. All pure."""
+"""A person: their name, and whether they may sign in. Pure."""
 
 import msgspec
 
@@ -16,7 +16,7 @@ from service.errors import AccountErased, AccountSuspended
 
 
 class PersonState(msgspec.Struct, frozen=True):
-    """A person as of `head`, the seq of the person's stream; `name` is None where none was given or it was erased."""
+    """A person as of `head`, the seq of the person's stream; `name` is None if none was given or it was erased."""
 
     head: int = 0
     name: str | None = None
@@ -25,17 +25,17 @@ class PersonState(msgspec.Struct, frozen=True):
 
 
 def decide(state: PersonState, command: NamePerson, by: str) -> list[Event]:
-    """Return the naming, or nothing where that is the name already."""
+    """Return `PersonNamed`, or nothing if the name is unchanged."""
     if command.name == state.name:
         return []
     return [PersonNamed(user=by, name=command.name)]
 
 
 def judge(state: PersonState, command: SetSuspension) -> list[Event]:
-    """Return the suspension or its end, or nothing where that is so already.
+    """Return the suspension or its end, or nothing if that is already the state.
 
     Raises:
-        AccountErased: they are gone for good.
+        AccountErased: the person is erased.
     """
     if state.erased:
         raise AccountErased
@@ -46,15 +46,15 @@ def judge(state: PersonState, command: SetSuspension) -> list[Event]:
 
 
 def guard(by: str) -> tuple[str, ...]:
-    """Return the subject that `decide` relied on."""
+    """Return the subject that `decide` read."""
     return (user_subject(by),)
 
 
 def require_standing(state: PersonState) -> None:
-    """Do nothing where a person may come in.
+    """Check that a person may sign in.
 
     Raises:
-        AccountErased, AccountSuspended: they may not.
+        AccountErased, AccountSuspended: the person is erased or suspended.
     """
     if state.erased:
         raise AccountErased
@@ -63,7 +63,7 @@ def require_standing(state: PersonState) -> None:
 
 
 def evolve(state: PersonState, recorded: Recorded) -> PersonState:
-    """Return the state after one more event of the person's stream."""
+    """Return the state after the next event of the person's stream."""
     return msgspec.structs.replace(state, head=recorded.seq, **_change(recorded.event))
 
 

@@ -1,10 +1,10 @@
-"""What a message may say: its length, and nothing that acts in a browser.
+"""The limits on message content: its length, and no markup that is active in a browser.
 
-A message is stored and delivered exactly as it was sent, or refused; it is never altered. Clients show it as text. That
-markup which would act if a careless client inserted it as HTML is refused all the same.
-Parsed as a browser does (WHATWG HTML), so that `a < b`, `<3`, `&lt;b&gt;` and `<b>` pass.
+A message is stored and delivered exactly as it was sent, or refused; it is never altered. Clients show it as text.
+Markup that would be active if a careless client inserted it as HTML is refused as well. Content is parsed as a browser
+does (WHATWG HTML), so `a < b`, `<3`, `&lt;b&gt;` and `<b>` pass.
 
-The rule: what a browser makes of markup depends on where it is put, so it is read in every way that shows more of it.
+Invariant: the effect of markup depends on its context, so content is parsed in every context that exposes more of it.
 """
 
 import re
@@ -28,10 +28,10 @@ _IGNORED_IN_URLS = dict.fromkeys(range(0x21))
 
 
 def check_content(content: str, limit: int) -> None:
-    """Do nothing where `content` may be posted; `limit` is its greatest length in code points.
+    """Check that `content` may be posted; `limit` is the maximum length in code points.
 
     Raises:
-        EmptyMessage, MessageTooLong, UnsafeContent: it may not.
+        EmptyMessage, MessageTooLong, UnsafeContent: the content is empty, too long or active markup.
     """
     if len(content) > limit:
         raise MessageTooLong(length=len(content), limit=limit)

@@ -1,6 +1,6 @@
-"""Who may do what in a room, and who may read it. The table stands in `docs/protocol.md`. All pure.
+"""Permissions in a room: who may act, and who may read. The table is in `docs/protocol.md`. Pure.
 
-The rule: whoever may not know of a room is told the same of it as of one that is not there.
+Invariant: a user who may not know of a room gets the same answer as for a room that does not exist.
 """
 
 from datetime import datetime
@@ -11,18 +11,18 @@ from service.domain.room_state import RoomState
 from service.errors import Banned, LastOwner, Muted, NotAllowed, NotAMember, RoomIsArchived, RoomNotFound
 
 RANK: dict[Role, int] = {"member": 1, "moderator": 2, "owner": 3}
-"""Higher may what lower may. In a direct room nobody ranks above another."""
+"""A higher role includes the permissions of lower ones. In a direct room all members rank equally."""
 
 
 def visible_until(state: RoomState, user: str, at: datetime) -> int | None:
-    """Return the last seq that `user` may read, or None where all of it is open to them.
+    """Return the last seq that `user` may read, or None if the user may read all of it.
 
     Members read everything, people who left read up to their last leave, banned people nothing.
 
     Raises:
-        RoomNotFound: there is no such room, or `user` may not know of it.
-        Banned: the room is public and `user` may not be in it.
-        NotAMember: `user` may know of it and was never in it.
+        RoomNotFound: the room does not exist, or `user` may not know of it.
+        Banned: the room is public and `user` is banned.
+        NotAMember: `user` may know of the room and was never a member.
     """
     end = readable_until(state, user, at)
     if end == 0:
@@ -31,14 +31,14 @@ def visible_until(state: RoomState, user: str, at: datetime) -> int | None:
 
 
 def readable_until(state: RoomState, user: str, at: datetime) -> int | None:
-    """Return the last seq that `user` may read: None without end for a member, 0 for somebody who may read nothing."""
+    """Return the last seq that `user` may read: None (no limit) for a member, 0 if nothing may be read."""
     if user in state.members:
         return None
     return 0 if state.is_banned(user, at) else state.left.get(user, 0)
 
 
 def require_member(state: RoomState, user: str, at: datetime) -> None:
-    """Do nothing where `user` is a member.
+    """Check that `user` is a member.
 
     Raises:
         RoomNotFound, Banned, NotAMember: as for `visible_until`.
@@ -48,7 +48,7 @@ def require_member(state: RoomState, user: str, at: datetime) -> None:
 
 
 def refuse_outsider(state: RoomState, user: str, at: datetime) -> NoReturn:
-    """Tell somebody who is not in a room as much of it as they may know.
+    """Raise the error that reveals no more of a room than a non-member may know.
 
     Raises:
         RoomNotFound, Banned, NotAMember: as for `visible_until`.
@@ -61,11 +61,11 @@ def refuse_outsider(state: RoomState, user: str, at: datetime) -> NoReturn:
 
 
 def require_active(state: RoomState, user: str, at: datetime) -> None:
-    """Do nothing where `user` is a member and the room is not archived.
+    """Check that `user` is a member and the room is not archived.
 
     Raises:
         RoomNotFound, Banned, NotAMember: as for `visible_until`.
-        RoomIsArchived: nothing changes in it before an owner reopens it.
+        RoomIsArchived: the room is archived.
     """
     require_member(state, user, at)
     if state.archived:
@@ -73,11 +73,11 @@ def require_active(state: RoomState, user: str, at: datetime) -> None:
 
 
 def require_voice(state: RoomState, user: str, at: datetime) -> None:
-    """Do nothing where `user` may say something now.
+    """Check that `user` may post now.
 
     Raises:
         RoomNotFound, Banned, NotAMember, RoomIsArchived: as for `require_active`.
-        Muted: a moderator has silenced them.
+        Muted: the user is muted.
     """
     require_active(state, user, at)
     if state.is_muted(user, at):
@@ -85,30 +85,30 @@ def require_voice(state: RoomState, user: str, at: datetime) -> None:
 
 
 def require_role(state: RoomState, user: str, least: Role) -> None:
-    """Do nothing where the member `user` ranks high enough; among the equals of a direct room everybody does.
+    """Check that the member `user` has a role or a higher one; all members of a direct room pass.
 
     Raises:
-        NotAllowed: they do not.
+        NotAllowed: the role is too low.
     """
     if state.visibility != "direct" and not ranks(state, user, least):
         raise NotAllowed(problem=f"Only {'an owner' if least == 'owner' else 'a moderator or an owner'} may.")
 
 
 def require_roles_at_all(state: RoomState) -> None:
-    """Do nothing where people can come, go and have roles.
+    """Check that the room has changeable membership and roles.
 
     Raises:
-        NotAllowed: it is a direct room.
+        NotAllowed: the room is direct.
     """
     if state.visibility == "direct":
         raise NotAllowed(problem="A direct room has the members it was opened with, all of them equal.")
 
 
 def require_authority(state: RoomState, by: str, over: str) -> None:
-    """Do nothing where `by` is an owner, or a moderator who ranks above `over`.
+    """Check that `by` is an owner, or a moderator who ranks above `over`.
 
     Raises:
-        NotAllowed: neither.
+        NotAllowed: `by` is neither.
     """
     require_role(state, by, "moderator")
     role = state.role(over)
@@ -117,16 +117,16 @@ def require_authority(state: RoomState, by: str, over: str) -> None:
 
 
 def require_other_owner(state: RoomState, user: str) -> None:
-    """Do nothing where the room has an owner beside `user`.
+    """Check that the room has an owner other than `user`.
 
     Raises:
-        LastOwner: it has not.
+        LastOwner: `user` is the only owner.
     """
     if state.owners() == [user]:
         raise LastOwner(room=state.room)
 
 
 def ranks(state: RoomState, user: str, least: Role) -> bool:
-    """Return whether `user` is a member of this role or a higher one."""
+    """Return whether `user` is a member with this role or a higher one."""
     role = state.role(user)
     return role is not None and RANK[role] >= RANK[least]

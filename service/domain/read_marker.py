@@ -1,4 +1,4 @@
-"""A reader: how far one user has read in one room. Markers only move forward. All pure."""
+"""The read marker of one user in one room. Markers only move forward. Pure."""
 
 import msgspec
 
@@ -15,19 +15,19 @@ class ReaderState(msgspec.Struct, frozen=True):
 
 
 def decide(state: ReaderState, command: MoveReadMarker, by: str) -> list[Event]:
-    """Return the marker's move, or nothing where it stands there or further already."""
+    """Return `ReadMarkerMoved`, or nothing if the marker is there or further already."""
     if command.message <= state.marker:
         return []
     return [ReadMarkerMoved(user=by, message=command.message)]
 
 
 def guard(by: str) -> tuple[str, ...]:
-    """Return the subject that `decide` relied on."""
+    """Return the subject that `decide` read."""
     return (user_subject(by),)
 
 
 def evolve(state: ReaderState, recorded: Recorded) -> ReaderState:
-    """Return the state after one more event of the reader's stream."""
+    """Return the state after the next event of the reader's stream."""
     match recorded.event:
         case ReadMarkerMoved(message=message):
             return ReaderState(head=recorded.seq, marker=max(state.marker, message))

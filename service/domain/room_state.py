@@ -1,11 +1,11 @@
-"""A room as it is now, and how each event of its stream changes it. All pure.
+"""The state of a room, and how each event of its stream changes it. Pure.
 
 The state is small: settings, people and the numbers of pinned messages, never messages, so that a node can hold it for
-every room it serves. Its maps are persistent ones (`rpds`): a state shares all but the change with the one before, so
-that a room of many members costs no more to change than a small one.
+every room it serves. Its maps are persistent (`rpds`): a state shares all but the change with its predecessor, so a
+change of a large room costs no more than that of a small one.
 
-The rule: only events about `settings` and about users change more than the head, since a node reads no others when it
-loads a room (`LogReader.room`).
+Invariant: only events about `settings` and about users change more than the head, because a node reads no others when
+it loads a room (`LogReader.room`).
 """
 
 from collections.abc import Callable
@@ -48,7 +48,7 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class RoomState(msgspec.Struct, frozen=True):
-    """A room as of `head`, the seq of its last event (0: there is no such room)."""
+    """A room as of `head`, the seq of its last event (0: the room does not exist)."""
 
     room: str
     head: int = 0
@@ -59,13 +59,13 @@ class RoomState(msgspec.Struct, frozen=True):
     """Former members, with the seq of their last leave."""
     topic: str | None = None
     topic_by: str | None = None
-    """Who said the topic: once they are erased, it is gone."""
+    """The author of the topic: if they are erased, so is the topic."""
     archived: bool = False
     retention: int | None = None
-    """Days after which what is said from now on is made unreadable."""
+    """Days after which new messages are made unreadable."""
     invited: "HashTrieSet[str]" = HashTrieSet()
     banned: "HashTrieMap[str, datetime | None]" = HashTrieMap()
-    """Until when (UTC), None for good. A time that has passed counts as no ban; the same holds for `muted`."""
+    """The end (UTC), None for permanent. A time in the past is no ban; the same applies to `muted`."""
     muted: "HashTrieMap[str, datetime | None]" = HashTrieMap()
     pinned: "HashTrieSet[int]" = HashTrieSet()
 
@@ -75,25 +75,25 @@ class RoomState(msgspec.Struct, frozen=True):
         return self.head > 0
 
     def role(self, user: str) -> Role | None:
-        """Return a member's role, None for anybody else."""
+        """Return a member's role, None for other users."""
         member = self.members.get(user)
         return member.role if member else None
 
     def owners(self) -> list[str]:
-        """Return who owns the room, by id."""
+        """Return the ids of the owners."""
         return sorted(user for user, member in self.members.items() if member.role == "owner")
 
     def is_banned(self, user: str, at: datetime) -> bool:
-        """Return whether a user may not be in the room at a time."""
+        """Return whether a user is banned at a time."""
         return user in self.banned and _lasts(self.banned[user], at)
 
     def is_muted(self, user: str, at: datetime) -> bool:
-        """Return whether a user may say nothing in the room at a time."""
+        """Return whether a user is muted at a time."""
         return user in self.muted and _lasts(self.muted[user], at)
 
 
 def evolve(state: RoomState, recorded: Recorded) -> RoomState:
-    """Return the state after one more event of the room's stream."""
+    """Return the state after the next event of the room's stream."""
     change = _CHANGES.get(type(recorded.event))
     changed = change(state, recorded.event, recorded.seq) if change else {}
     if "topic" in changed:
@@ -102,12 +102,12 @@ def evolve(state: RoomState, recorded: Recorded) -> RoomState:
 
 
 def changes_more_than_head(event: Event) -> bool:
-    """Return whether an event changes who may do what in a room, or how it is set."""
+    """Return whether an event changes permissions or settings of a room."""
     return type(event) in _CHANGES
 
 
 def without_words_of(state: RoomState, user: str) -> RoomState:
-    """Return a room as it reads once a person is erased."""
+    """Return a room after the erasure of a person."""
     return msgspec.structs.replace(state, topic=None) if state.topic_by == user else state
 
 
@@ -121,7 +121,7 @@ def _joined(state: RoomState, event: MemberJoined, seq: int) -> dict[str, Any]:
 
 
 def _gone(state: RoomState, event: MemberLeft | MemberRemoved | MemberBanned, seq: int) -> dict[str, Any]:
-    """Whoever only was invited has been nowhere, and so may read nothing."""
+    """A user who was only invited was never a member, and so may read nothing."""
     was_member = event.user in state.members
     return {
         "members": state.members.discard(event.user),
