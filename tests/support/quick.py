@@ -7,10 +7,12 @@ A test is left out if one of its fixtures starts a server, if it needs a program
 import ast
 import re
 import sys
+from collections.abc import Generator
 from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 SERVERS = {"servers", "place"}
 """Fixtures whose tests have servers; `database` depends on `servers`."""
@@ -28,7 +30,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--quick"):
-        sys.addaudithook(_refuse_processes)
+        settings.load_profile("quick")
+        config.pluginmanager.register(_Guard())
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    test = collection_path.match("test_*.py")
+    return True if test and config.getoption("--quick") and may_start_processes(collection_path) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -41,7 +49,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def is_quick(item: pytest.Item) -> bool:
     """Say whether a test runs in this process alone."""
     fixtures = set(getattr(item, "fixturenames", ()))
-    return not (fixtures & SERVERS or item.get_closest_marker("needs") or may_start_processes(item.path))
+    return not fixtures & SERVERS and item.get_closest_marker("needs") is None
+
+
+def examples(number: int) -> int:
+    """Return how many examples a state machine runs: `number`, or fewer with `--quick`."""
+    return min(number, 40) if settings.get_current_profile_name() == "quick" else number
 
 
 @cache
@@ -63,6 +76,21 @@ def _shared_modules(source: str) -> set[Path]:
     return found
 
 
-def _refuse_processes(event: str, _arguments: object) -> None:
-    if event in STARTED:
-        raise AssertionError("a quick test has started a process: see tests/support/quick.py")
+class _Guard:
+    """Fails a test that starts a process; pytest's own plugins may, between tests."""
+
+    def __init__(self) -> None:
+        self._testing = False
+        sys.addaudithook(self._refuse)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self) -> Generator[None, object, object]:
+        self._testing = True
+        try:
+            return (yield)
+        finally:
+            self._testing = False
+
+    def _refuse(self, event: str, _arguments: object) -> None:
+        if self._testing and event in STARTED:
+            raise AssertionError("a quick test has started a process: see tests/support/quick.py")
