@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from service.gateway.http.audits import MOST_AT_ONCE
+from service.gateway.http.audits import MAX_READS
 from tests.integration.audit.test_access_log import readings
 from tests.integration.chat.test_http_reads import promised
 from tests.support.clients.native import Client, Refused, client, raw
@@ -182,13 +182,13 @@ async def test_a_node_sends_so_many_readings_at_once_and_no_more(
 ) -> None:
     async with visitor(general, "ann", "auditor") as ann, AsyncExitStack() as stack:
         kept = []  # an iterator that is let go closes its connection
-        for _ in range(MOST_AT_ONCE):
+        for _ in range(MAX_READS):
             following = await stack.enter_async_context(ann.stream("GET", "/audit/events?follow=true"))
             kept.append(following.aiter_lines())
             await anext(kept[-1])
         for path in OF_THE_AUDITOR[:2]:
             assert (await ann.get(path)).json()["code"] == "overloaded"
-        assert len(await readings(database)) == MOST_AT_ONCE
+        assert len(await readings(database)) == MAX_READS
         await stack.aclose()
 
         async def room_again() -> bool:
