@@ -5,6 +5,7 @@ the structs' own conventions: a pattern in the dialect of JSON Schema, a time's 
 The schemas are plain enough to mean the same under draft 7 (AsyncAPI 3.0) and 2020-12 (OpenAPI 3.1).
 """
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -130,6 +131,8 @@ def _translated(value: Any, name: str = "") -> Any:
     }
     if isinstance(pattern := result.get("pattern"), str):
         result["pattern"] = _pattern(pattern)
+    if isinstance(description := result.get("description"), str):
+        result["description"] = inspect.cleandoc(description)  # Python 3.13 and later do so themselves
     return _timed(name, result)
 
 

@@ -18,8 +18,9 @@ from service.errors import Overloaded, Refusal
 from service.eventstore.serializer import Row
 from service.node.node import Node, node
 from service.realtime import gap_repair
+from tests.support.realtime.nodes import Ear, settings, submit
 from tests.support.servers.databases import Database
-from tests.unit.realtime.test_two_nodes import Ear, settings, submit, until
+from tests.support.waiting import until
 
 
 class Forger:
