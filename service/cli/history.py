@@ -27,7 +27,7 @@ from service.eventstore.as_of_reader import AsOfReader
 from service.eventstore.entries import append_one
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
-from service.node.factories import pool
+from service.node.storage import open_pool
 from service.protocol.events import timestamp
 from service.protocol.room_as_of import Moment
 from service.runtime.malloc import pin_mmap_threshold
@@ -114,7 +114,7 @@ def _print(
 
     async def run() -> None:
         serializer = EventSerializer(KeyRing(settings.key_encryption_key))
-        async with pool(settings) as database:
+        async with open_pool(settings) as database:
             async with database.acquire() as connection:
                 await record(connection, reading, settings)
                 await serializer.keys.prove(connection)

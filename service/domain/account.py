@@ -1,4 +1,4 @@
-"""A person: their name, and whether they may sign in. Pure."""
+"""An account: the display name, and whether the person may connect."""
 
 import msgspec
 
@@ -16,7 +16,7 @@ from service.errors import AccountErased, AccountSuspended
 
 
 class PersonState(msgspec.Struct, frozen=True):
-    """A person as of `head`, the seq of the person's stream; `name` is None if none was given or it was erased."""
+    """An account as of `head`, the seq of its stream; `name` is None if none was given or the person was erased."""
 
     head: int = 0
     name: str | None = None
@@ -25,17 +25,17 @@ class PersonState(msgspec.Struct, frozen=True):
 
 
 def decide(state: PersonState, command: NamePerson, by: str) -> list[Event]:
-    """Return `PersonNamed`, or nothing if the name is unchanged."""
+    """Return the event of a new display name, or no event if the name is unchanged."""
     if command.name == state.name:
         return []
     return [PersonNamed(user=by, name=command.name)]
 
 
 def judge(state: PersonState, command: SetSuspension) -> list[Event]:
-    """Return the suspension or its end, or nothing if that is already the state.
+    """Return the event of a suspension or of its end, or no event if the account is in that state already.
 
     Raises:
-        AccountErased: the person is erased.
+        AccountErased: the person was erased.
     """
     if state.erased:
         raise AccountErased
@@ -46,15 +46,16 @@ def judge(state: PersonState, command: SetSuspension) -> list[Event]:
 
 
 def guard(by: str) -> tuple[str, ...]:
-    """Return the subject that `decide` read."""
+    """Return the subject that `decide` relied on."""
     return (user_subject(by),)
 
 
 def require_standing(state: PersonState) -> None:
-    """Check that a person may sign in.
+    """Raise unless the person may connect.
 
     Raises:
-        AccountErased, AccountSuspended: the person is erased or suspended.
+        AccountErased: the person was erased.
+        AccountSuspended: the person is suspended.
     """
     if state.erased:
         raise AccountErased
@@ -63,7 +64,7 @@ def require_standing(state: PersonState) -> None:
 
 
 def evolve(state: PersonState, recorded: Recorded) -> PersonState:
-    """Return the state after the next event of the person's stream."""
+    """Return the state after one more event of the person's stream."""
     return msgspec.structs.replace(state, head=recorded.seq, **_change(recorded.event))
 
 

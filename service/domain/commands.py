@@ -1,6 +1,6 @@
-"""The commands, in the imperative. The sender and the ref are passed beside them.
+"""Commands: requests to change a stream. The sender and the idempotency key (`ref`) travel beside a command.
 
-Fields named in `WORDS` are free text by the sender, which the log encrypts with the sender's key.
+Fields named in `WORDS` are personal text of the sender. The log encrypts them with a key of the sender.
 """
 
 from datetime import datetime
@@ -12,13 +12,13 @@ from service.domain.events import Role, Visibility
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """A command addressed to one stream."""
+    """A command about one stream."""
 
     WORDS: ClassVar[tuple[str, ...]] = ()
 
     @property
     def has_words(self) -> bool:
-        """Whether the command has free text by the sender."""
+        """Return whether the command carries personal text of the sender."""
         return any(getattr(self, name) is not None for name in self.WORDS)
 
 
@@ -35,7 +35,7 @@ class MemberCommand(RoomCommand, frozen=True, kw_only=True):
 
 
 class ModerateMember(MemberCommand, frozen=True, kw_only=True):
-    """A command about one user, with a reason in free text."""
+    """A command about one user, with the sender's reason."""
 
     WORDS = ("reason",)
     reason: str | None = None
@@ -47,11 +47,11 @@ class MessageCommand(RoomCommand, frozen=True, kw_only=True):
     message: int
 
 
-# A room as a whole.
+# The room as a whole.
 
 
 class OpenRoom(RoomCommand, frozen=True, kw_only=True):
-    """Open a room owned by the sender, with `members` as further members."""
+    """Create a room. The sender becomes its owner, `members` become members."""
 
     name: str
     visibility: Visibility = "public"
@@ -59,7 +59,7 @@ class OpenRoom(RoomCommand, frozen=True, kw_only=True):
 
 
 class UpdateRoom(RoomCommand, frozen=True, kw_only=True):
-    """Change a room's name, topic, or both; None leaves the current value."""
+    """Change a room's name, topic or both; None leaves a field as it is."""
 
     WORDS = ("topic",)
     name: str | None = None
@@ -67,18 +67,18 @@ class UpdateRoom(RoomCommand, frozen=True, kw_only=True):
 
 
 class ArchiveRoom(RoomCommand, frozen=True, kw_only=True):
-    """Close a room to everything but reading and leaving."""
+    """Archive a room: it can be read and left, and nothing else."""
 
 
 class ReopenRoom(RoomCommand, frozen=True, kw_only=True):
     """Reopen an archived room."""
 
 
-# Membership and roles.
+# Membership.
 
 
 class JoinRoom(RoomCommand, frozen=True, kw_only=True):
-    """Become a member; `create` means that policy allows joining to open a missing room."""
+    """Become a member. With `create`, a missing room is created."""
 
     create: bool = False
 
@@ -96,7 +96,7 @@ class RemoveMember(ModerateMember, frozen=True, kw_only=True):
 
 
 class BanMember(ModerateMember, frozen=True, kw_only=True):
-    """Ban a user until a time, or permanently."""
+    """Ban a user until a time, or for good."""
 
     until: datetime | None = None
 
@@ -106,7 +106,7 @@ class UnbanMember(ModerateMember, frozen=True, kw_only=True):
 
 
 class MuteMember(ModerateMember, frozen=True, kw_only=True):
-    """Mute a member until a time, or permanently."""
+    """Mute a member until a time, or for good."""
 
     until: datetime | None = None
 
@@ -125,7 +125,7 @@ class ChangeRole(ModerateMember, frozen=True, kw_only=True):
 
 
 class PostMessage(RoomCommand, frozen=True, kw_only=True):
-    """Post a message to a room. `reply_to` is the number of a message of the same room."""
+    """Post a message. `reply_to` is the number of a message of the same room."""
 
     WORDS = ("content",)
     content: str
@@ -135,40 +135,40 @@ class PostMessage(RoomCommand, frozen=True, kw_only=True):
 
 
 class EditMessage(MessageCommand, frozen=True, kw_only=True):
-    """Replace the text of a message."""
+    """Replace the content of a message."""
 
     WORDS = ("content",)
     content: str
 
 
 class DeleteMessage(MessageCommand, frozen=True, kw_only=True):
-    """Delete a message."""
+    """Delete a message: its content is shown no more."""
 
     WORDS = ("reason",)
     reason: str | None = None
 
 
 class AddReaction(MessageCommand, frozen=True, kw_only=True):
-    """Add a reaction to a message."""
+    """Add an emoji to a message."""
 
     emoji: str
 
 
 class RemoveReaction(MessageCommand, frozen=True, kw_only=True):
-    """Remove a reaction."""
+    """Remove the sender's emoji from a message."""
 
     emoji: str
 
 
 class PinMessage(MessageCommand, frozen=True, kw_only=True):
-    """Pin a message."""
+    """Pin a message in the room."""
 
 
 class UnpinMessage(MessageCommand, frozen=True, kw_only=True):
     """Unpin a message."""
 
 
-# Outside rooms.
+# Outside the rooms' streams.
 
 
 class MoveReadMarker(RoomCommand, frozen=True, kw_only=True):
@@ -178,7 +178,7 @@ class MoveReadMarker(RoomCommand, frozen=True, kw_only=True):
 
 
 class SetSuspension(Command, frozen=True, kw_only=True):
-    """Suspend the account of `user`, or reinstate it."""
+    """Suspend an account (`suspended`), or end its suspension."""
 
     user: str
     suspended: bool

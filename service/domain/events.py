@@ -1,9 +1,9 @@
-"""The events, in the past tense, and the envelope that the log adds to each.
+"""The events, named in the past tense, and the envelope in which the log keeps each.
 
-The classes here are the only place where an event is named; `TOPIC` is the stored name, which never changes. A released
-event never loses a field. Author, time and place in the log are in the envelope (`Recorded`), not in the event. Fields
-named in `PERSONAL` are free text by a person: in the log they are encrypted with that person's key, and they read as
-None once the key is destroyed.
+An event is named in its class and nowhere else. `TOPIC` is the stored name and does not change with the file.
+A released event never loses a field. Author, time and place in the log are part of the envelope (`Recorded`), not of
+the event. Fields named in `PERSONAL` are personal text: the log encrypts them with that person's key, and once the key
+is destroyed they read as None.
 """
 
 from datetime import date, datetime
@@ -35,7 +35,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def subject(self) -> str:
-        """The subject of the event within its stream, which guards and look-ups refer to."""
+        """What in its stream the event is about; guards and look-ups name it."""
         raise NotImplementedError
 
 
@@ -70,11 +70,11 @@ class AboutMessage(Event, frozen=True, kw_only=True, omit_defaults=True):
         return message_subject(self.message)
 
 
-# A room as a whole.
+# The room as a whole.
 
 
 class RoomOpened(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
-    """A room was opened. Always the first event of its stream."""
+    """A room was created. Always the first event of its stream."""
 
     TOPIC = "room.RoomOpened.v1"
     name: str
@@ -82,14 +82,14 @@ class RoomOpened(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RoomRenamed(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
-    """The room name changed."""
+    """A room was renamed."""
 
     TOPIC = "room.RoomRenamed.v1"
     name: str
 
 
 class RoomTopicChanged(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
-    """The room topic changed; empty means no topic."""
+    """The topic of a room changed; an empty topic means none."""
 
     TOPIC = "room.RoomTopicChanged.v1"
     PERSONAL = ("topic",)
@@ -97,7 +97,7 @@ class RoomTopicChanged(AboutRoom, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class RoomArchived(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
-    """A room was archived: it can only be read and left."""
+    """A room was archived: it can be read and left, and nothing else."""
 
     TOPIC = "room.RoomArchived.v1"
 
@@ -109,7 +109,7 @@ class RoomReopened(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RoomRetentionChanged(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
-    """The number of days after which new messages become unreadable changed; None means never."""
+    """The retention of a room changed: messages from now on become unreadable after so many days, or never."""
 
     TOPIC = "room.RoomRetentionChanged.v1"
     days: int | None = None
@@ -129,11 +129,11 @@ class MessageUnpinned(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
     message: int
 
 
-# Membership and roles.
+# Membership.
 
 
 class MemberInvited(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A user was invited: they may join a room that is not public."""
+    """A user was invited: the user may join a room that is not public."""
 
     TOPIC = "room.MemberInvited.v1"
 
@@ -160,7 +160,7 @@ class MemberRemoved(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MemberBanned(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A user, member or not, was banned from a room until a time (UTC), or permanently."""
+    """A user, member or not, was banned from a room until a time (UTC), or for good."""
 
     TOPIC = "room.MemberBanned.v1"
     PERSONAL = ("reason",)
@@ -177,7 +177,7 @@ class MemberUnbanned(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MemberMuted(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A user was muted in a room until a time (UTC), or permanently; leaving does not end it."""
+    """A user was muted in a room until a time (UTC), or for good; leaving does not end it."""
 
     TOPIC = "room.MemberMuted.v1"
     PERSONAL = ("reason",)
@@ -206,7 +206,7 @@ class RoleChanged(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MessagePosted(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A message was posted. The event's own seq is the message's number."""
+    """A member posted a message. The seq of the event is the number of the message."""
 
     TOPIC = "room.MessagePosted.v1"
     PERSONAL = ("content",)
@@ -223,7 +223,7 @@ class MessagePosted(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MessageEdited(AboutMessage, frozen=True, kw_only=True, omit_defaults=True):
-    """The author edited a message; the earlier text stays on the record."""
+    """The author edited a message; the earlier content stays on the record."""
 
     TOPIC = "room.MessageEdited.v1"
     PERSONAL = ("content",)
@@ -231,7 +231,7 @@ class MessageEdited(AboutMessage, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class MessageDeleted(AboutMessage, frozen=True, kw_only=True, omit_defaults=True):
-    """A message was deleted; its text stays on the record."""
+    """A message was deleted; its content stays on the record."""
 
     TOPIC = "room.MessageDeleted.v1"
     PERSONAL = ("reason",)
@@ -239,24 +239,24 @@ class MessageDeleted(AboutMessage, frozen=True, kw_only=True, omit_defaults=True
 
 
 class ReactionAdded(AboutMessage, frozen=True, kw_only=True, omit_defaults=True):
-    """A reaction was added to a message."""
+    """A member added an emoji to a message."""
 
     TOPIC = "room.ReactionAdded.v1"
     emoji: str
 
 
 class ReactionRemoved(AboutMessage, frozen=True, kw_only=True, omit_defaults=True):
-    """A reaction was removed."""
+    """A member removed an emoji from a message."""
 
     TOPIC = "room.ReactionRemoved.v1"
     emoji: str
 
 
-# Outside rooms.
+# Outside the rooms' streams.
 
 
 class ReadMarkerMoved(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A user's read marker moved to `message`, a number in the room. Stored in the reader's stream."""
+    """A read marker moved to `message`, a number in the room. Stored in the reader's stream."""
 
     TOPIC = "reader.ReadMarkerMoved.v1"
     message: int
@@ -271,7 +271,7 @@ class PersonNamed(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PersonSuspended(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A person's account was suspended."""
+    """An account was suspended: the person may not connect."""
 
     TOPIC = "person.PersonSuspended.v1"
     PERSONAL = ("reason",)
@@ -279,7 +279,7 @@ class PersonSuspended(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PersonRestored(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """The suspension of a person's account was lifted."""
+    """The suspension of an account ended."""
 
     TOPIC = "person.PersonRestored.v1"
     PERSONAL = ("reason",)
@@ -287,9 +287,9 @@ class PersonRestored(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PersonErased(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A person's keys were destroyed: their texts are unreadable everywhere, and they may not sign in again.
+    """A person was erased: their keys are destroyed, their text is unreadable everywhere, and they may not connect.
 
-    `ground` is the legal ground. It must stay readable, so it is stored in the clear.
+    `ground` is the legal ground. It is read later, so it is no personal text and is stored in the clear.
     """
 
     TOPIC = "person.PersonErased.v1"
@@ -297,9 +297,9 @@ class PersonErased(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ContentExpired(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """The keys of a room's messages up to and including a day (UTC) were destroyed, `days` after it.
+    """The keys of a room's messages up to and including a day (UTC) were destroyed, `days` after that day.
 
-    Keys of people under a legal hold are kept until it is released. Stored in the stream `retention`.
+    Keys of people under a legal hold are kept until the hold is released. Stored in the stream of all expiries.
     """
 
     TOPIC = "retention.ContentExpired.v1"
@@ -314,9 +314,9 @@ class ContentExpired(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class KeyReplaced(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A person's general key was destroyed after its texts were re-encrypted, so that some of them can expire.
+    """The key of a person for all text was replaced by several, so that a part of the text can expire.
 
-    `rooms` are the rooms whose rule required it. Stored in the stream `retention`.
+    `rooms` are those whose retention required it. Stored in the stream of all expiries.
     """
 
     TOPIC = "retention.KeyReplaced.v1"
@@ -324,7 +324,7 @@ class KeyReplaced(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AboutHold(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """An event about a legal hold. `held` is the subject of a room or a user, `ground` is the reason, in the clear."""
+    """An event about a legal hold. `held` is the subject of a room or a user, `ground` the legal ground."""
 
     held: str
     ground: str
@@ -336,7 +336,7 @@ class AboutHold(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class HoldPlaced(AboutHold, frozen=True, kw_only=True, omit_defaults=True):
-    """A legal hold was placed: the content of a room or a person cannot be made unreadable."""
+    """A legal hold was placed: no text of the room or person may be made unreadable."""
 
     TOPIC = "hold.HoldPlaced.v1"
 
@@ -348,7 +348,7 @@ class HoldReleased(AboutHold, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AboutSession(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """An event about one connection, in the stream of the connection's user."""
+    """An event about one connection, in the stream of its user."""
 
     session: str
 
@@ -359,7 +359,7 @@ class AboutSession(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SessionOpened(AboutSession, frozen=True, kw_only=True, omit_defaults=True):
-    """A user connected. `client` is the client's own description; address and client are None if unknown."""
+    """A user connected. `client` is how the client describes itself; address and client are None if unknown."""
 
     TOPIC = "session.SessionOpened.v1"
     PERSONAL = ("client",)
@@ -370,9 +370,9 @@ class SessionOpened(AboutSession, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class SessionClosed(AboutSession, frozen=True, kw_only=True, omit_defaults=True):
-    """A connection ended; `ranges` are the ranges of seqs written to it, by room, both ends included.
+    """A connection ended. `ranges` are the seqs that were written to it: per room the ranges, both ends included.
 
-    `ranges` is None if unknown; `code` is the close code (RFC 6455, section 7.4), if any.
+    `ranges` is None if they are unknown; `code` is the close code (RFC 6455, section 7.4) if there was one.
     """
 
     TOPIC = "session.SessionClosed.v1"
@@ -382,10 +382,10 @@ class SessionClosed(AboutSession, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class AuditRead(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """The record was read; this is recorded before the result is returned, in the stream `audit`.
+    """The record was read. Recorded before anything is returned, in the stream of all readings.
 
-    `what` is the kind of reading, `asked` its bounds and filters as given. Without `room` and `person` it covered
-    everything. The envelope names the reader: the token's user, or the operating system's user of a command.
+    `what` is the kind of reading, `asked` its bounds and filters as given. Without `room` and `person` it covered all
+    rooms. The envelope names the reader: the user of the token, or for a command the operating system's user.
     """
 
     TOPIC = "audit.AuditRead.v1"
@@ -397,14 +397,14 @@ class AuditRead(Event, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def subject(self) -> str:
-        """The room that was read in, else the person who was read about, else everything."""
+        """The room that was read, else the person whose view was read, else everything."""
         if self.room is not None:
             return room_subject(self.room)
         return EVERYTHING if self.person is None else user_subject(self.person)
 
 
 class Unreadable(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """Stands for a stored event that this version cannot decode; `topic` is the stored one. It is never stored itself.
+    """Replaces a stored event that this version cannot decode; `topic` is the stored one. It is never stored itself.
 
     See `service.domain.salvage`.
     """
@@ -414,7 +414,7 @@ class Unreadable(Event, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def subject(self) -> str:
-        """Unknown: the envelope says it."""
+        """Unknown: the envelope names it."""
         return ""
 
 
@@ -460,16 +460,15 @@ EVENTS: dict[str, type[Event]] = {
 """Every event by its stored name."""
 
 ENDINGS = (MemberLeft, MemberRemoved, MemberBanned)
-"""The events that end a membership: their user is sent the event, and none after it."""
+"""Events that end a membership. The user whom one is about receives it as the last event of the room."""
 
 
 class Damage(msgspec.Struct, frozen=True):
     """Why a stored event cannot be read, in full or in part.
 
-    `part` is `words` if only personal text cannot be decrypted, which then reads as None, `state` if the stored fields
-    cannot be decoded, and `topic` if this version does not know the type of event. In the latter two cases the event
-    is derived from the envelope (`service.domain.salvage`). `topic` is the stored one, `reason` a
-    sentence.
+    `part` is `words` if only personal text cannot be decrypted (it then reads as None), `state` if the stored fields
+    cannot be decoded, and `topic` if this version does not know the kind of event. In the latter two cases the event is
+    derived from the envelope (`service.domain.salvage`). `topic` is the stored one, `reason` a sentence.
     """
 
     part: Literal["words", "state", "topic"]
@@ -481,8 +480,8 @@ class Recorded(msgspec.Struct, frozen=True):
     """An event in the log, with its envelope.
 
     `seq` numbers the stream from 1 without gaps, `position` orders the whole log and may skip numbers, `at` is the
-    database's clock (UTC, microseconds), `by` is the user who caused it, `erased` means that its personal texts are
-    erased, and `damage` describes what cannot be read, if anything.
+    database's clock (UTC, microseconds), `by` is the author, `erased` means that its personal text is gone, and
+    `damage` names the unreadable part, if any.
     """
 
     stream: str
@@ -497,12 +496,12 @@ class Recorded(msgspec.Struct, frozen=True):
 
     @property
     def topic(self) -> str:
-        """The stored name of the event, even if this version cannot decode it."""
+        """The stored name of the event, also if this version cannot decode it."""
         return self.damage.topic if self.damage else self.event.TOPIC
 
     @property
     def undecoded(self) -> bool:
-        """Whether the event is derived from the envelope because its state cannot be decoded."""
+        """Whether the event was derived from the envelope because its state cannot be decoded."""
         return self.damage is not None and self.damage.part != "words"
 
     @property
@@ -517,9 +516,9 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 def as_erased(recorded: Recorded) -> Recorded:
-    """Return an event with its personal texts erased."""
-    texts = [name for name in recorded.event.PERSONAL if getattr(recorded.event, name) is not None]
-    if not texts:
+    """Return an event as it reads once its personal text is erased."""
+    said = [name for name in recorded.event.PERSONAL if getattr(recorded.event, name) is not None]
+    if not said:
         return recorded
-    silent = msgspec.structs.replace(recorded.event, **dict.fromkeys(texts))
+    silent = msgspec.structs.replace(recorded.event, **dict.fromkeys(said))
     return msgspec.structs.replace(recorded, event=silent, erased=True)

@@ -1,7 +1,7 @@
-"""A message: its state (`MessageState`) and its commands. Pure.
+"""A message: its state (`MessageState`), and the commands on it.
 
-A command about a message reads its events from the log by subject, never from a read model, and is guarded by that
-subject: a node cannot edit a message that another node has deleted.
+A command on a message reads the events with that subject from the log, never from a read model, and is guarded by the
+subject: two nodes cannot both edit a message that one of them has deleted.
 """
 
 from datetime import datetime
@@ -34,16 +34,16 @@ from service.domain.room_state import RoomState
 from service.errors import MessageIsDeleted, MessageNotFound, NotAllowed
 
 MOST_EMOJI = 20
-"""The most distinct emoji per message."""
+"""Limit of different emoji on one message."""
 MOST_PINS = 100
-"""The most pinned messages per room."""
+"""Limit of pinned messages in one room."""
 
 
 class MessageState(msgspec.Struct, frozen=True):
-    """A message as of the last event about it; `author` is None if the number is not a message.
+    """A message as of the last event about it; `author` is None if there is no message of this number.
 
-    `content` is None once deleted or erased, `editions` counts the edits, and `reactions` maps each emoji to its
-    users, in the order in which they reacted.
+    `content` is None once deleted or erased, `editions` counts the edits, and `reactions` lists for each emoji the
+    users who added it, in order.
     """
 
     author: str | None = None
@@ -54,7 +54,7 @@ class MessageState(msgspec.Struct, frozen=True):
 
 
 def evolve(state: MessageState, recorded: Recorded) -> MessageState:
-    """Return the state after the next event about the message."""
+    """Return the state after one more event about the message."""
     match recorded.event:
         case MessagePosted(author=author, content=content):
             return MessageState(author, content)
@@ -75,21 +75,21 @@ def evolve(state: MessageState, recorded: Recorded) -> MessageState:
 
 
 def with_reaction(reactions: dict[str, tuple[str, ...]], emoji: str, user: str) -> dict[str, tuple[str, ...]]:
-    """Return reactions with one by a user added."""
+    """Return the reactions with a user's emoji added."""
     return reactions | {emoji: (*reactions.get(emoji, ()), user)}
 
 
 def without_reaction(
     reactions: dict[str, tuple[str, ...]], emoji: str, user: str
 ) -> dict[str, tuple[str, ...]]:
-    """Return reactions with one by a user removed; an emoji without users is dropped."""
+    """Return the reactions with a user's emoji removed; an emoji without users is dropped."""
     left = tuple(other for other in reactions.get(emoji, ()) if other != user)
     others = {known: users for known, users in reactions.items() if known != emoji}
     return reactions | {emoji: left} if left else others
 
 
 def without_words(recorded: Recorded) -> Recorded:
-    """Return a message or an edit in the form sent after the message is deleted."""
+    """Return a message or an edit as it is shown to later readers once the message is deleted."""
     if not isinstance(recorded.event, MessagePosted | MessageEdited):
         return recorded
     silent = msgspec.structs.replace(recorded.event, content=None)
@@ -132,7 +132,7 @@ def edit(state: RoomState, command: EditMessage, by: str, at: datetime, about: M
 def delete(
     state: RoomState, command: DeleteMessage, by: str, at: datetime, about: MessageState
 ) -> list[Event]:
-    """Delete a message; the author and moderators may."""
+    """Delete a message: its author, or a moderator, may."""
     require_active(state, by, at)
     _require_there(state, command, about)
     if about.author != by:
@@ -144,7 +144,7 @@ def delete(
 
 
 def react(state: RoomState, command: AddReaction, by: str, at: datetime, about: MessageState) -> list[Event]:
-    """Add a reaction."""
+    """Add an emoji."""
     require_voice(state, by, at)
     _require_there(state, command, about)
     if by in about.reactions.get(command.emoji, ()):
@@ -157,7 +157,7 @@ def react(state: RoomState, command: AddReaction, by: str, at: datetime, about: 
 def unreact(
     state: RoomState, command: RemoveReaction, by: str, at: datetime, about: MessageState
 ) -> list[Event]:
-    """Remove the sender's reaction."""
+    """Remove the sender's emoji."""
     require_active(state, by, at)
     _require_there(state, command, about)
     if by not in about.reactions.get(command.emoji, ()):

@@ -1,6 +1,6 @@
-"""Permissions in a room: who may act, and who may read. The table is in `docs/protocol.md`. Pure.
+"""Permissions: which role may do what in a room, and how far a user may read. `docs/protocol.md` has the table.
 
-Invariant: a user who may not know of a room gets the same answer as for a room that does not exist.
+Invariant: a user who may not know that a room exists gets the same error as for a room that does not exist.
 """
 
 from datetime import datetime
@@ -11,18 +11,18 @@ from service.domain.room_state import RoomState
 from service.errors import Banned, LastOwner, Muted, NotAllowed, NotAMember, RoomIsArchived, RoomNotFound
 
 RANK: dict[Role, int] = {"member": 1, "moderator": 2, "owner": 3}
-"""A higher role includes the permissions of lower ones. In a direct room all members rank equally."""
+"""A higher role may do all that a lower one may. In a direct room all members are equal."""
 
 
 def visible_until(state: RoomState, user: str, at: datetime) -> int | None:
-    """Return the last seq that `user` may read, or None if the user may read all of it.
+    """Return the last seq that `user` may read, or None if all of the room is readable.
 
-    Members read everything, people who left read up to their last leave, banned people nothing.
+    Members read everything, former members up to their last leave, banned users nothing.
 
     Raises:
-        RoomNotFound: the room does not exist, or `user` may not know of it.
+        RoomNotFound: there is no such room, or `user` may not know that it exists.
         Banned: the room is public and `user` is banned.
-        NotAMember: `user` may know of the room and was never a member.
+        NotAMember: `user` may know that the room exists and was never a member.
     """
     end = readable_until(state, user, at)
     if end == 0:
@@ -31,14 +31,14 @@ def visible_until(state: RoomState, user: str, at: datetime) -> int | None:
 
 
 def readable_until(state: RoomState, user: str, at: datetime) -> int | None:
-    """Return the last seq that `user` may read: None (no limit) for a member, 0 if nothing may be read."""
+    """Return the last seq that `user` may read: None for a member (no limit), 0 for a user who may read nothing."""
     if user in state.members:
         return None
     return 0 if state.is_banned(user, at) else state.left.get(user, 0)
 
 
 def require_member(state: RoomState, user: str, at: datetime) -> None:
-    """Check that `user` is a member.
+    """Raise unless `user` is a member.
 
     Raises:
         RoomNotFound, Banned, NotAMember: as for `visible_until`.
@@ -48,7 +48,7 @@ def require_member(state: RoomState, user: str, at: datetime) -> None:
 
 
 def refuse_outsider(state: RoomState, user: str, at: datetime) -> NoReturn:
-    """Raise the error that reveals no more of a room than a non-member may know.
+    """Raise the error that reveals no more of a room than `user` may know.
 
     Raises:
         RoomNotFound, Banned, NotAMember: as for `visible_until`.
@@ -61,11 +61,11 @@ def refuse_outsider(state: RoomState, user: str, at: datetime) -> NoReturn:
 
 
 def require_active(state: RoomState, user: str, at: datetime) -> None:
-    """Check that `user` is a member and the room is not archived.
+    """Raise unless `user` is a member and the room is not archived.
 
     Raises:
         RoomNotFound, Banned, NotAMember: as for `visible_until`.
-        RoomIsArchived: the room is archived.
+        RoomIsArchived: the room is archived; nothing in it changes until an owner reopens it.
     """
     require_member(state, user, at)
     if state.archived:
@@ -73,11 +73,11 @@ def require_active(state: RoomState, user: str, at: datetime) -> None:
 
 
 def require_voice(state: RoomState, user: str, at: datetime) -> None:
-    """Check that `user` may post now.
+    """Raise unless `user` may post now.
 
     Raises:
         RoomNotFound, Banned, NotAMember, RoomIsArchived: as for `require_active`.
-        Muted: the user is muted.
+        Muted: a moderator has muted `user`.
     """
     require_active(state, user, at)
     if state.is_muted(user, at):
@@ -85,7 +85,7 @@ def require_voice(state: RoomState, user: str, at: datetime) -> None:
 
 
 def require_role(state: RoomState, user: str, least: Role) -> None:
-    """Check that the member `user` has a role or a higher one; all members of a direct room pass.
+    """Raise unless the member `user` has a high enough role; in a direct room every member has.
 
     Raises:
         NotAllowed: the role is too low.
@@ -95,7 +95,7 @@ def require_role(state: RoomState, user: str, least: Role) -> None:
 
 
 def require_roles_at_all(state: RoomState) -> None:
-    """Check that the room has changeable membership and roles.
+    """Raise unless the room has roles and a changing membership.
 
     Raises:
         NotAllowed: the room is direct.
@@ -105,7 +105,7 @@ def require_roles_at_all(state: RoomState) -> None:
 
 
 def require_authority(state: RoomState, by: str, over: str) -> None:
-    """Check that `by` is an owner, or a moderator who ranks above `over`.
+    """Raise unless `by` is an owner, or a moderator who ranks above `over`.
 
     Raises:
         NotAllowed: `by` is neither.
@@ -117,16 +117,16 @@ def require_authority(state: RoomState, by: str, over: str) -> None:
 
 
 def require_other_owner(state: RoomState, user: str) -> None:
-    """Check that the room has an owner other than `user`.
+    """Raise unless the room has an owner besides `user`.
 
     Raises:
-        LastOwner: `user` is the only owner.
+        LastOwner: `user` is the last owner.
     """
     if state.owners() == [user]:
         raise LastOwner(room=state.room)
 
 
 def ranks(state: RoomState, user: str, least: Role) -> bool:
-    """Return whether `user` is a member with this role or a higher one."""
+    """Return whether `user` is a member of this role or a higher one."""
     role = state.role(user)
     return role is not None and RANK[role] >= RANK[least]

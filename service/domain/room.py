@@ -1,8 +1,8 @@
-"""A room: `decide` turns commands into events, `guard` names what that read, `evolve` applies events. Pure.
+"""A room: the events that a command leads to (`decide`), what that relies on (`guard`), and the next state (`evolve`).
 
-`decide` may get a stale state: `guard` names the subjects that it read, and `chat_append` appends the events only if
-none about those subjects was recorded since. Each group of commands has a module: `room_lifecycle`, `membership`,
-`message`; shared checks are in `permissions`.
+`decide` accepts a state that is a little old. `guard` names the subjects that the decision relied on, and the log
+appends the events only if no event about these subjects came after the state (`chat_append`). Each kind of command has
+a module of its own: `room_lifecycle`, `membership`, `message`; `permissions` holds the checks that they share.
 """
 
 from collections.abc import Callable
@@ -85,12 +85,12 @@ _ABOUT_MESSAGES: dict[
 def decide(
     state: RoomState, command: RoomCommand, by: str, at: datetime, about: MessageState = NO_MESSAGE
 ) -> list[Event]:
-    """Return the events of `command`, sent by the user `by`; an empty list if it changes nothing.
+    """Return the events that `command`, sent by the user `by`, leads to; an empty list if nothing changes.
 
-    `at` is the time (UTC) by which bans and mutes are judged, `about` the message that a `MessageCommand` names.
+    `at` is the time (UTC) that bans and mutes are measured by, `about` the message that a `MessageCommand` names.
 
     Raises:
-        Refusal: the rules of the room forbid the command.
+        Refusal: the room's rules forbid it.
     """
     if (rule := _ABOUT_ROOMS.get(type(command))) is not None:
         return rule(state, command, by, at)
@@ -101,7 +101,7 @@ def decide(
 
 
 def guard(state: RoomState, command: RoomCommand, by: str) -> tuple[str, ...]:
-    """Return the subjects that `decide` read: no event about them may follow `state.head`."""
+    """Return the subjects that `decide` relied on: no event about them may have come after `state.head`."""
     if isinstance(command, OpenRoom):
         return (SETTINGS,)
     if _rests_on_everybody(state, command, by):
@@ -109,7 +109,7 @@ def guard(state: RoomState, command: RoomCommand, by: str) -> tuple[str, ...]:
     subjects = [SETTINGS, user_subject(by)]
     match command:
         case JoinRoom():
-            # A room is empty only after its last owner left: then the joiner becomes the owner.
+            # A room is empty only after its last owner has left; then the first to join becomes the owner.
             subjects += map(user_subject, state.owners())
         case MemberCommand(user=user):
             subjects.append(user_subject(user))
@@ -121,7 +121,7 @@ def guard(state: RoomState, command: RoomCommand, by: str) -> tuple[str, ...]:
 
 
 def _rests_on_everybody(state: RoomState, command: RoomCommand, by: str) -> bool:
-    """Return whether the decision depends on other owners, or on the room being empty."""
+    """Return whether the decision depends on the other owners, or on whether the room has members."""
     match command:
         case JoinRoom():
             return state.exists and not state.members

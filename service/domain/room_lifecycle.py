@@ -1,4 +1,4 @@
-"""The life of a room: opening, renaming, changing the topic, archiving and reopening. Pure."""
+"""A room as a whole: creating, renaming, setting the topic, archiving and reopening."""
 
 from datetime import datetime
 
@@ -19,46 +19,46 @@ from service.errors import NotAllowed, RoomExists
 
 FEWEST_DIRECT = 2
 MOST_DIRECT = 8
-"""Members of a direct room, including the opener."""
+"""Greatest number of members of a direct room, its creator included."""
 
 
 def open_room(state: RoomState, command: OpenRoom, by: str, _at: datetime) -> list[Event]:
-    """Open a room unless it exists; a direct room of the same people counts as existing."""
-    people = list(dict.fromkeys((by, *command.members)))
-    _check_id(command, people)
+    """Create a room, unless it exists; the direct room of the same people counts as existing."""
+    everybody = list(dict.fromkeys((by, *command.members)))
+    _check_id(command, everybody)
     if command.visibility == "direct":
-        return _open_direct(state, command, people)
+        return _open_direct(state, command, everybody)
     if state.exists:
         raise RoomExists(room=command.room)
     return [
         RoomOpened(name=command.name, visibility=command.visibility),
         MemberJoined(user=by, role="owner"),
-        *(MemberJoined(user=user) for user in people[1:]),
+        *(MemberJoined(user=user) for user in everybody[1:]),
     ]
 
 
-def _open_direct(state: RoomState, command: OpenRoom, people: list[str]) -> list[Event]:
-    if not FEWEST_DIRECT <= len(people) <= MOST_DIRECT:
+def _open_direct(state: RoomState, command: OpenRoom, everybody: list[str]) -> list[Event]:
+    if not FEWEST_DIRECT <= len(everybody) <= MOST_DIRECT:
         raise NotAllowed(problem=f"A direct room has {FEWEST_DIRECT} to {MOST_DIRECT} members.")
-    if state.visibility == "direct" and state.members.keys() == set(people):
+    if state.visibility == "direct" and state.members.keys() == set(everybody):
         return []
     if state.exists:
         raise RoomExists(room=command.room)
     return [
         RoomOpened(name=command.name, visibility="direct"),
-        *(MemberJoined(user=user) for user in people),
+        *(MemberJoined(user=user) for user in everybody),
     ]
 
 
-def _check_id(command: OpenRoom, people: list[str]) -> None:
-    """Reserve the id of a direct room for its members: no other user may open a room with that id."""
-    own = command.visibility == "direct" and command.room == direct_room(people)
+def _check_id(command: OpenRoom, everybody: list[str]) -> None:
+    """Reserve the id of a direct room for its people: no other user may create a room of that id."""
+    own = command.visibility == "direct" and command.room == direct_room(everybody)
     if is_direct_room(command.room) and not own:
         raise NotAllowed(problem="Ids of this form belong to direct rooms; leave roomId out.")
 
 
 def update_room(state: RoomState, command: UpdateRoom, by: str, at: datetime) -> list[Event]:
-    """Change the name, the topic or both, as one decision."""
+    """Change name and topic, both or neither."""
     require_active(state, by, at)
     if command.name is not None:
         require_role(state, by, "owner")
@@ -72,7 +72,7 @@ def update_room(state: RoomState, command: UpdateRoom, by: str, at: datetime) ->
 
 
 def archive_room(state: RoomState, _command: ArchiveRoom, by: str, at: datetime) -> list[Event]:
-    """Archive a room: it can only be read and left."""
+    """Archive a room: it can be read and left, and nothing else."""
     require_member(state, by, at)
     require_roles_at_all(state)
     require_role(state, by, "owner")

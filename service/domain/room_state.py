@@ -1,11 +1,11 @@
-"""The state of a room, and how each event of its stream changes it. Pure.
+"""The current state of a room, and how each event of its stream changes it.
 
-The state is small: settings, people and the numbers of pinned messages, never messages, so that a node can hold it for
-every room it serves. Its maps are persistent (`rpds`): a state shares all but the change with its predecessor, so a
-change of a large room costs no more than that of a small one.
+The state is small: settings, people and the numbers of pinned messages, never messages. A node can hold it for every
+room it serves. Its maps are persistent (`rpds`): consecutive states share all but the change, so that a change in a
+room of many members costs no more than in a small one.
 
-Invariant: only events about `settings` and about users change more than the head, because a node reads no others when
-it loads a room (`LogReader.room`).
+Invariant: only events about `settings` and about users change more than the head, since a node reads no others when it
+loads a room (`LogReader.room`).
 """
 
 from collections.abc import Callable
@@ -48,7 +48,7 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class RoomState(msgspec.Struct, frozen=True):
-    """A room as of `head`, the seq of its last event (0: the room does not exist)."""
+    """A room as of `head`, the seq of its last event (0: there is no such room)."""
 
     room: str
     head: int = 0
@@ -59,23 +59,23 @@ class RoomState(msgspec.Struct, frozen=True):
     """Former members, with the seq of their last leave."""
     topic: str | None = None
     topic_by: str | None = None
-    """The author of the topic: if they are erased, so is the topic."""
+    """The author of the topic: once that person is erased, the topic is gone."""
     archived: bool = False
     retention: int | None = None
-    """Days after which new messages are made unreadable."""
+    """Days after which messages from now on become unreadable."""
     invited: "HashTrieSet[str]" = HashTrieSet()
     banned: "HashTrieMap[str, datetime | None]" = HashTrieMap()
-    """The end (UTC), None for permanent. A time in the past is no ban; the same applies to `muted`."""
+    """Until when (UTC), None for good. A time that has passed counts as no ban; the same holds for `muted`."""
     muted: "HashTrieMap[str, datetime | None]" = HashTrieMap()
     pinned: "HashTrieSet[int]" = HashTrieSet()
 
     @property
     def exists(self) -> bool:
-        """Whether the room was ever opened."""
+        """Whether the room was ever created."""
         return self.head > 0
 
     def role(self, user: str) -> Role | None:
-        """Return a member's role, None for other users."""
+        """Return a member's role, None for any other user."""
         member = self.members.get(user)
         return member.role if member else None
 
@@ -93,7 +93,7 @@ class RoomState(msgspec.Struct, frozen=True):
 
 
 def evolve(state: RoomState, recorded: Recorded) -> RoomState:
-    """Return the state after the next event of the room's stream."""
+    """Return the state after one more event of the room's stream."""
     change = _CHANGES.get(type(recorded.event))
     changed = change(state, recorded.event, recorded.seq) if change else {}
     if "topic" in changed:
@@ -102,12 +102,12 @@ def evolve(state: RoomState, recorded: Recorded) -> RoomState:
 
 
 def changes_more_than_head(event: Event) -> bool:
-    """Return whether an event changes permissions or settings of a room."""
+    """Return whether an event changes permissions in a room, or its settings."""
     return type(event) in _CHANGES
 
 
 def without_words_of(state: RoomState, user: str) -> RoomState:
-    """Return a room after the erasure of a person."""
+    """Return a room as it reads once a person is erased."""
     return msgspec.structs.replace(state, topic=None) if state.topic_by == user else state
 
 
@@ -121,7 +121,7 @@ def _joined(state: RoomState, event: MemberJoined, seq: int) -> dict[str, Any]:
 
 
 def _gone(state: RoomState, event: MemberLeft | MemberRemoved | MemberBanned, seq: int) -> dict[str, Any]:
-    """A user who was only invited was never a member, and so may read nothing."""
+    """Forget an invited user who was never a member, and so may read nothing."""
     was_member = event.user in state.members
     return {
         "members": state.members.discard(event.user),
@@ -160,7 +160,7 @@ _CHANGES: dict[type[Event], Callable[[RoomState, Any, int], dict[str, Any]]] = {
     MemberUnmuted: lambda state, event, _: {"muted": state.muted.discard(event.user)},
     RoleChanged: _role_changed,
 }
-"""What an event changes of a state, beside its head."""
+"""The fields of a state that an event changes, besides its head."""
 
 
 def _lasts(until: datetime | None, at: datetime) -> bool:

@@ -1,8 +1,8 @@
-"""Names of streams and subjects, and the ids that the event store keys streams by.
+"""Names of streams and subjects, and the ids under which the event store keeps streams.
 
 A stream's name states its kind (`room:general`, `reader:general:alice`, `person:alice`, `session:alice`, `audit`,
-`holds`, `retention`); its id is the UUID (version 5, RFC 9562) of that name. Room ids contain no colon, so a
-name can be parsed.
+`holds`, `retention`); its id is the UUID (version 5, RFC 9562) of that name. A room id has no colon, so a name can be
+split again.
 """
 
 import re
@@ -17,19 +17,19 @@ SETTINGS = "settings"
 """The subject of events about a room as a whole."""
 
 AUDIT = "audit"
-"""The stream of all reads of the record."""
+"""The stream of all readings of the record."""
 
 HOLDS = "holds"
 """The stream of the legal holds on rooms and people."""
 
 RETENTION = "retention"
-"""The stream of expiries under retention."""
+"""The stream of all expiries."""
 
 EVERYTHING = "log"
-"""The subject of a reading that is not limited to one room or one person."""
+"""The subject of a reading that covers more than one room and person."""
 
 NEW_MESSAGE = "message:"
-"""The subject of a message without a number yet; `chat_append` completes it."""
+"""The subject of a message whose number the log has not assigned yet; `chat_append` completes it."""
 
 EVERY_USER = "user:*"
 """In a guard: any subject that is a user."""
@@ -66,12 +66,12 @@ def direct_room(members: Iterable[str]) -> str:
 
 
 def is_direct_room(room: str) -> bool:
-    """Return whether a room id has the form of `direct_room`, which is reserved for direct rooms."""
+    """Return whether a room id is reserved for a direct room."""
     return _DIRECT.fullmatch(room) is not None
 
 
 def room_of(stream: str) -> str:
-    """Return the room that a room's or a reader's stream belongs to."""
+    """Return the room of a room's or a reader's stream."""
     return stream.split(":", 2)[1]
 
 
@@ -86,7 +86,7 @@ def user_subject(user: str) -> str:
 
 
 def room_subject(room: str) -> str:
-    """Return the subject of events about one room in a stream that is not its own."""
+    """Return the subject of events about one room in a stream that is not the room's own."""
     return f"room:{room}"
 
 
