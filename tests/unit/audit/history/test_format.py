@@ -1,4 +1,4 @@
-"""An event is one line whatever is in it, and the same line each time."""
+"""Every event is formatted as one line, always the same."""
 
 import json
 from datetime import UTC, datetime

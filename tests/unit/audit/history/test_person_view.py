@@ -1,4 +1,4 @@
-"""What somebody could see, was sent and had read; and what nobody knows is said to be unknown."""
+"""What a user could see, was sent and had read; what was not recorded is shown as unknown."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Whoever is erased leaves their rooms, and no room is left without an owner who can come."""
+"""An erased user leaves their rooms, and no room is left without an active owner."""
 
 import asyncio
 

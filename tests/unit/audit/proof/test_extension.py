@@ -1,4 +1,4 @@
-"""That the record was only added to since a checkpoint, for somebody who has that checkpoint and nothing else."""
+"""The proof that the record only grew since a checkpoint, for a reader who has that checkpoint alone."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The sealer: level with the log in about a second, one tree whoever seals, and never a rewritten one."""
+"""The sealer: level with the log in about a second, one tree for all sealers, and never a rewritten one."""
 
 import asyncio
 import logging

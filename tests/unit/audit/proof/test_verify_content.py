@@ -1,4 +1,4 @@
-"""Words that somebody took away or exchanged in the tables that no seal covers: keys, and what was carried over."""
+"""Content that was deleted or exchanged in the tables that no seal covers: keys, and what was carried over."""
 
 from datetime import UTC, datetime, time, timedelta
 
