@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from service.gateway.http.audits import AUDITS
-from service.gateway.http.endpoint import Read, parameter_names
+from service.gateway.http.endpoint import Read
+from service.gateway.http.request import parameter_names
 from service.gateway.http.rooms import READS
 from tests.support.chat.bystander import bobs, said
 from tests.support.clients.native import client, raw
