@@ -180,7 +180,8 @@ def _say_erased(person: str, *, left: bool, purged: bool) -> None:
             "The read models still hold what they wrote, unseen, until `onrecord project run` has come past it."
         )
     say(
-        "Backups made before hold their keys: keep what `onrecord audit erasures` prints; see docs/guides/erase-a-person.md."
+        "Backups made before hold their keys: keep what `onrecord audit erasures` prints; "
+        "see docs/guides/erase-a-person.md."
     )
 
 

@@ -77,7 +77,8 @@ def run_retention(settings: Settings, room: str, days: int | None) -> int:
         print_json(Rule(room, days, await keep_for(connection, serializer, room, days, **_how(settings))))
         if days is not None:
             say(
-                f"What was said in {room} before is covered too, from the next look on; see docs/guides/erase-a-person.md."
+                f"What was said in {room} before is covered too, from the next look on; "
+                f"see docs/guides/erase-a-person.md."
             )
         return 0
 

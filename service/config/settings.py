@@ -1,7 +1,7 @@
 """Every setting, in one frozen value.
 
 A setting is one field of `Settings`: its type, default, meaning and whether it is a secret stand together, and the
-help text, `docs/reference/settings.md`'s test and `onrecord settings` are made from them. How the environment is read into
+help text, `docs/reference/settings.md` and `onrecord settings` are made from them. How the environment is read into
 them is in `service.config.environment`.
 """
 

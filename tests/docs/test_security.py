@@ -1,4 +1,4 @@
-"""docs/explanation/security.md: no threat without what holds against it and a test that shows it, and every test in it is run."""
+"""docs/explanation/security.md: each threat has a defence and a test, and every named test is run."""
 
 from tests.support.docs.named_tests import NAMED, named_in, not_collected
 from tests.support.environment import ROOT

@@ -1,4 +1,4 @@
-"""What docs/guides/audit-a-room.md tells somebody who does not program to type, and what it says that comes out."""
+"""The commands of docs/guides/audit-a-room.md, and the output that it shows."""
 
 import asyncio
 import os

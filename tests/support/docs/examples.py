@@ -1,4 +1,4 @@
-"""Prints docs/reference/examples.md: everything that travels, by example, made from the structs. `make docs` writes it."""
+"""Prints docs/reference/examples.md: every frame by example, made from the structs. `make docs` writes it."""
 
 import json
 from typing import Any
