@@ -1,5 +1,5 @@
 # Each target is one script; CI calls the same ones.
-.PHONY: run test quick drill bench bench-full check fix docs lock env
+.PHONY: run test drill bench bench-full check fix docs site lock env
 run:   ; @scripts/run $(ARGS)
 test:  ; @scripts/test $(ARGS)
 quick: ; @scripts/quick $(ARGS)
@@ -9,5 +9,6 @@ bench-full: ; @scripts/bench full $(ARGS)
 check: ; @scripts/check
 fix:   ; @scripts/fix
 docs:  ; @scripts/docs
+site:  ; @scripts/site $(ARGS)
 lock:  ; @scripts/lock $(ARGS)
 env:   ; @scripts/env

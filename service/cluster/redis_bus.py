@@ -3,7 +3,7 @@
 Two connections, one to publish (pipelined, with a deadline) and one to hear. Either is made anew, after a pause with
 jitter, when it breaks; then everything is subscribed to again and `missed` is called. While there is no connection
 to publish on, messages are dropped at once: the other nodes read the log. See `service.cluster.bus` for the contract,
-and `docs/decisions/0005-relay.md` for why these are bare connections of redis-py.
+and `docs/decisions/0004-nodes.md` for why these are bare connections of redis-py.
 """
 
 import asyncio
