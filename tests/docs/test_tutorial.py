@@ -44,13 +44,13 @@ async def shell(command: str, env: dict[str, str], place: Path) -> str:
 
 
 @pytest.mark.timeout(300)
-async def test_every_command_of_the_tutorial_prints_what_the_page_shows(tmp_path: Path) -> None:
+async def test_every_command_of_the_tutorial_prints_what_the_page_shows(place: Path) -> None:
     steps = commands()
     assert [command for command, _ in steps[:2]] == [START, EXPORT]
-    (tmp_path / "chat.py").write_text(PROGRAM)
+    (place / "chat.py").write_text(PROGRAM)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {"PATH": path, "LC_ALL": "C.UTF-8", "ONRECORD_DATA_DIR": str(tmp_path / "data")}
+    env = {"PATH": path, "LC_ALL": "C.UTF-8", "ONRECORD_DATA_DIR": str(place / "data")}
     async with running(env | {"ONRECORD_PORT": "0"}, "dev") as server:
         env["CHAT"] = server.url.replace("http", "ws", 1).removesuffix("/ws") + "/ws"
         for command, output in steps[2:]:
-            assert comparable(await shell(command, env, tmp_path)) == comparable(output), command
+            assert comparable(await shell(command, env, place)) == comparable(output), command
