@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from service.config import parsers
 from service.config.development import default_data_dir
-from service.config.environment import read, setting, variable
+from service.config.environment import Setting, read, setting, variable
 
 SHARED = ("HS256",)
 PUBLISHED = ("RS256", "ES256", "EdDSA", "Ed25519")
@@ -273,6 +273,41 @@ class Settings:
         return tuple(variable(name) for name in names if not getattr(self, name))
 
 
-BY_VARIABLE: Mapping[str, "dataclasses.Field[Any]"] = {
+BY_VARIABLE: Mapping[str, Setting] = {
     variable(one.name): one for one in dataclasses.fields(Settings) if one.metadata
 }
+
+
+def table(settings: Settings) -> str:
+    """Every setting in four columns: variable, value (secrets hidden), default, meaning."""
+    rows = [("setting", "value", "default", "meaning")]
+    for name, about in BY_VARIABLE.items():
+        value = _value(about, getattr(settings, about.name))
+        rows.append((name, value, _default(about), about.metadata["meaning"]))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join("  ".join([*map(str.ljust, row, widths), row[3]]).rstrip() for row in rows)
+
+
+def _value(about: Setting, value: Any) -> str:
+    if value in ("", b"", None, ()):
+        return "(not set)"
+    if not about.metadata["secret"]:
+        return _plain(value)
+    if about.name.endswith("_url"):
+        parts = urlsplit(value)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return "(set)"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _default(about: Setting) -> str:
+    if shown := about.metadata["shown_default"]:
+        return str(shown)
+    return "" if about.default in ("", b"", None, ()) else _plain(about.default)

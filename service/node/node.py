@@ -49,7 +49,7 @@ from service.node.metrics import NodeMetrics
 from service.node.projection_lag import EVERY as LAG_EVERY
 from service.node.projection_lag import Lag
 from service.observability.exposition import Exposition
-from service.observability.process import Pulse
+from service.observability.process import ProcessMetrics
 from service.presence.presence import Presence
 from service.presence.typing import Typing
 from service.realtime.direct_sockets import DirectSockets
@@ -121,7 +121,11 @@ async def node(
         tokens = factories.tokens(settings, verification_keys)
         rate = RateLimit(settings.rate_per_second, settings.rate_burst, asyncio.get_running_loop().time)
         attendance = SessionLifecycle(sessions, presence, typing, visits)
-        tally, pulse, lag = Counters(), Pulse(settings.node), Lag(database, settings.database_timeout)
+        tally, pulse, lag = (
+            Counters(),
+            ProcessMetrics(settings.node),
+            Lag(database, settings.database_timeout),
+        )
         stack.enter_context(pulse.watching_gc())
         numbers = NodeMetrics(
             readiness=readiness,

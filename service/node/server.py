@@ -26,7 +26,7 @@ from service.gateway.transport.problem import problem
 from service.gateway.websocket.connection import transport_class
 from service.node.factories import traced
 from service.node.node import node
-from service.observability.endpoint import aside, is_public
+from service.observability.endpoint import is_public, metrics_server
 
 GC_THRESHOLDS = (10_000, 20, 50)
 """New objects per young collection, young ones per middle one, middle ones per full one (`gc.set_threshold`)."""
@@ -143,6 +143,6 @@ async def served(settings: Settings) -> AsyncIterator[Services]:
     async with (
         traced(settings) as traces,
         node(settings, traces=traces) as services,
-        aside(settings, services.exposition, http_class(cut=services.tally.requests)),
+        metrics_server(settings, services.exposition, http_class(cut=services.tally.requests)),
     ):
         yield services

@@ -54,7 +54,7 @@ class _Aside(uvicorn.Server):
 
 
 @asynccontextmanager
-async def aside(
+async def metrics_server(
     settings: Settings, exposition: Exposition, http: type[asyncio.Protocol]
 ) -> AsyncIterator[None]:
     """Serve the metrics at `ONRECORD_METRICS_PORT` for as long as the block lasts, where that is set.

@@ -16,7 +16,7 @@ EVERY = 0.25
 GENERATIONS = 3
 
 
-class Pulse:
+class ProcessMetrics:
     """Measures for as long as `run` runs and `watching_gc` lasts; `node` names the process."""
 
     def __init__(self, node: str) -> None:

@@ -97,7 +97,7 @@ class JsonLines(logging.Formatter):
         return _blackened(self._encode(line), self._secrets)
 
 
-class Words(logging.Formatter):
+class PlainText(logging.Formatter):
     """A record for a person at a terminal."""
 
     def __init__(self, secrets: Collection[str] = ()) -> None:
@@ -114,17 +114,17 @@ class Words(logging.Formatter):
         return _blackened(line, self._secrets)
 
 
-def configure(settings: Settings, *, words: bool) -> None:
+def configure(settings: Settings, *, plain: bool) -> None:
     """Send all records to stderr, as words or as JSON lines; what ends the process is one of them."""
     secrets = settings.secret_texts()
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Words(secrets) if words else JsonLines(settings.node, secrets))
+    handler.setFormatter(PlainText(secrets) if plain else JsonLines(settings.node, secrets))
     handler.addFilter(Limit())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     _look_for_no_more_than_is_told()
     for library in ("uvicorn", "databases", "asyncio", "httpx2"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    if not words:
+    if not plain:
         sys.excepthook = _crashed
 
 

@@ -12,7 +12,7 @@ from service.observability.catalogue import CATALOGUE, Metric
 from service.observability.endpoint import Metrics, is_public
 from service.observability.exposition import Exposition, Sheet
 from service.observability.histogram import Histogram
-from service.observability.process import Pulse
+from service.observability.process import ProcessMetrics
 
 
 def samples(text: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -71,7 +71,7 @@ def test_a_scraper_that_asks_for_open_metrics_is_given_them() -> None:
 
 
 def test_collections_are_measured_for_as_long_as_they_are_watched() -> None:
-    pulse = Pulse("here")
+    pulse = ProcessMetrics("here")
     with pulse.watching_gc():
         gc.collect()
     gc.collect()
