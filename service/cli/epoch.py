@@ -32,10 +32,13 @@ async def _read(settings: Settings) -> str:
 
 async def _renew(settings: Settings) -> str:
     url = settings.migrate_database_url
-    async with asyncio.timeout(settings.database_timeout), connected(settings, url) as connection:
-        async with connection.transaction():
-            await connection.execute(f"NOTIFY {CHANNEL}")  # running nodes look at once
-            return str(await connection.fetchval(_RENEW))
+    async with (
+        asyncio.timeout(settings.database_timeout),
+        connected(settings, url) as connection,
+        connection.transaction(),
+    ):
+        await connection.execute(f"NOTIFY {CHANNEL}")  # running nodes look at once
+        return str(await connection.fetchval(_RENEW))
 
 
 _RENEW = "UPDATE log_epoch SET epoch = gen_random_uuid(), since = clock_timestamp() RETURNING epoch"

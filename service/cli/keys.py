@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from service.audit.proof import signing_keys
@@ -13,6 +12,8 @@ from service.encryption.rewrap import Wrapped, count, rewrap
 from service.encryption.wrapping import Wrapping
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from service.cli.connection import Connection
 
 

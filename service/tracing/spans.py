@@ -1,6 +1,6 @@
-"""Spans of one process, made when they are over.
+"""Makes the spans of one process when they end.
 
-The rule: what is traced is traced everywhere or nowhere, by the id of its trace; and all spans are dated by one clock.
+Invariant: a trace is sampled in every process or in none, by its id; and all spans of a process use one clock.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind
 from opentelemetry.trace.status import Status, StatusCode
 
-MOST_DRIFT = 50_000_000
-"""Nanoseconds that the wall clock may go off from the loop's before spans follow it."""
+MAX_DRIFT = 50_000_000
+"""Nanoseconds by which the wall clock may drift from the loop's before spans follow it."""
 
-Stretch = tuple[float, float]
-"""When something began and ended, by the loop's clock."""
+Interval = tuple[float, float]
+"""Start and end by the loop's clock."""
 
-About = dict[str, str | int]
+Attributes = dict[str, str | int]
 """The attributes of a span."""
 
 _SCOPE = InstrumentationScope("onrecord")
@@ -28,7 +28,7 @@ _LOW = 2**64 - 1
 
 
 class Spans:
-    """Makes the spans of a process, which `node` names; `ratio` is the share of what is traced, from 0 to 1."""
+    """The spans of the process `node`; `ratio` is the share of traces that is sampled, from 0 to 1."""
 
     def __init__(self, processor: SpanProcessor, node: str, ratio: float) -> None:
         self._processor = processor
@@ -39,11 +39,11 @@ class Spans:
         )
 
     async def close(self) -> None:
-        """Send what there is."""
+        """Export the remaining spans."""
         await asyncio.to_thread(self._processor.shutdown)
 
-    def wanted(self, context: SpanContext) -> bool:
-        """Return whether a trace is among those that are sent: by its id, so everywhere or nowhere."""
+    def sampled(self, context: SpanContext) -> bool:
+        """Return whether a trace is sampled."""
         return context.trace_id & _LOW < self._below
 
     def end(
@@ -52,40 +52,40 @@ class Spans:
         context: SpanContext,
         parent: SpanContext | None,
         kind: SpanKind,
-        stretch: Stretch,
-        about: About,
+        interval: Interval,
+        attributes: Attributes,
         *,
         links: Sequence[Link] = (),
         failed: bool = False,
     ) -> None:
-        """Send a span that is over."""
-        self._follow_the_wall()
+        """Export a span that has ended."""
+        self._follow_wall_clock()
         span = ReadableSpan(
             name,
             context,
             parent,
             self._resource,
-            about,
+            attributes,
             links=links,
             kind=kind,
             status=Status(StatusCode.ERROR if failed else StatusCode.UNSET),
-            start_time=self._offset + int(stretch[0] * 1e9),
-            end_time=self._offset + int(stretch[1] * 1e9),
+            start_time=self._offset + int(interval[0] * 1e9),
+            end_time=self._offset + int(interval[1] * 1e9),
             instrumentation_scope=_SCOPE,
         )
         self._processor.on_end(span)
 
-    def _follow_the_wall(self) -> None:
-        """Set how far the wall clock is ahead of the loop's, where that has changed.
+    def _follow_wall_clock(self) -> None:
+        """Update the offset between the wall clock and the loop's, if it has changed.
 
-        One offset for all spans: taken anew for each, two that began together would be told apart by the time between
-        two looks at two clocks, and a child could begin before its parent.
+        All spans share one offset: measured for each span, it would vary by the time between the readings of the two
+        clocks, and a child could begin before its parent.
         """
         offset = time.time_ns() - int(now() * 1e9)
-        if abs(offset - self._offset) > MOST_DRIFT:
+        if abs(offset - self._offset) > MAX_DRIFT:
             self._offset = offset
 
 
 def now() -> float:
-    """Return the loop's time, which spans are measured by."""
+    """Return the loop's time, in which spans are measured."""
     return asyncio.get_running_loop().time()

@@ -1,6 +1,6 @@
-"""What is traced: commands as they are answered, commits, deliveries, and what the read models applied.
+"""Traces commands, commits, deliveries and projections.
 
-The rule: whoever did the work says so when it is done; nothing waits for its trace, and nothing asks for one.
+A component reports its work when it is done; nothing waits for a span, and nothing reads one.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,21 +11,21 @@ from opentelemetry.trace import Link, SpanContext, SpanKind
 
 from service.eventstore.entries import CommitResult
 from service.eventstore.serializer import Row
-from service.tracing.contexts import Numbered, Streamed, of_nobody, spans_of, within
-from service.tracing.spans import About, Spans, Stretch, now
+from service.tracing.contexts import Numbered, Streamed, new_trace, spans_of, within
+from service.tracing.spans import Attributes, Interval, Spans, now
 
 TROUBLE = ("unavailable", "overloaded", "projection_behind")
-"""Outcomes of a command that are our fault."""
+"""Outcomes of a command that are the server's fault."""
 
 
 class Traces:
-    """The traces of one process, which `node` names; `ratio` is the share of what is traced, from 0 to 1."""
+    """The traces of the process `node`; `ratio` is the share of traces that is sampled, from 0 to 1."""
 
     def __init__(self, processor: SpanProcessor, node: str, ratio: float) -> None:
         self._spans = Spans(processor, node, ratio)
 
     async def close(self) -> None:
-        """Send what there is."""
+        """Export the remaining spans."""
         await self._spans.close()
 
     def command(
@@ -37,22 +37,22 @@ class Traces:
         *,
         fresh: bool,
     ) -> None:
-        """Trace a command that is answered now; `recorded` is the last event of it, `fresh` whether it is new."""
-        first = spans_of(*recorded).command if recorded else of_nobody()
-        if not self._spans.wanted(first):
+        """Trace a command that is answered now; `recorded` is its last event, `fresh` is false for a retry."""
+        first = spans_of(*recorded).command if recorded else new_trace()
+        if not self._spans.sampled(first):
             return
-        about: About = {"onrecord.outcome": outcome}
+        attributes: Attributes = {"onrecord.outcome": outcome}
         if recorded:
-            about |= _about(recorded[0], recorded[1])
+            attributes |= _about(recorded[0], recorded[1])
         retry = recorded is not None and not fresh
         own = within(first) if retry else first
         failed = outcome in TROUBLE
         self._spans.end(
-            kind, own, first if retry else None, SpanKind.SERVER, (began, now()), about, failed=failed
+            kind, own, first if retry else None, SpanKind.SERVER, (began, now()), attributes, failed=failed
         )
 
     def placing(self, placed: Callable[[CommitResult], None]) -> Callable[[CommitResult], None]:
-        """Return what does as `placed`, which delivers a batch right after its commit, and traces both."""
+        """Wrap `placed`, which delivers a batch right after its commit, so that both are traced."""
 
         def traced(batch: CommitResult) -> None:
             committed = now()
@@ -66,7 +66,7 @@ class Traces:
         return traced
 
     def hearing(self, hear: Callable[[str, list[Row]], None]) -> Callable[[str, list[Row]], None]:
-        """Return what does as `hear`, which delivers what another node recorded, and traces it."""
+        """Wrap `hear`, which delivers events that another node recorded, so that it is traced."""
 
         def traced(stream: str, rows: list[Row]) -> None:
             began = now()
@@ -76,7 +76,7 @@ class Traces:
         return traced
 
     def projected(self, projection: str, began: float, batch: Sequence[Streamed]) -> None:
-        """Trace a batch that a projection has applied."""
+        """Trace a batch that a projection applied."""
         for event in batch:
             if event.stream.startswith("room:"):
                 self._child(f"project {projection}", event.stream, event, SpanKind.CONSUMER, (began, now()))
@@ -86,36 +86,38 @@ class Traces:
         stream: str,
         rows: Sequence[Row],
         last: set[tuple[str, int]],
-        stretch: Stretch,
+        interval: Interval,
         commands: int,
     ) -> None:
         command: SpanContext | None = None
         for row in reversed(rows):
             spans = spans_of(stream, row.seq, row.at)
             command = spans.command if (stream, row.seq) in last else command
-            if not self._spans.wanted(spans.commit):
+            if not self._spans.sampled(spans.commit):
                 continue
-            about: About = {
+            attributes: Attributes = {
                 **_about(stream, row.seq),
                 "onrecord.topic": row.topic,
                 "onrecord.batch.commands": commands,
             }
-            # One command may record several events: its span is in the trace of the last, and the others point there.
+            # One command may record several events: its span is in the trace of the last, and the others link to it.
             own = command is not None and command.trace_id == spans.commit.trace_id
             links = [] if own or command is None else [Link(command)]
             parent = command if own else None
-            self._spans.end("commit", spans.commit, parent, SpanKind.CLIENT, stretch, about, links=links)
+            self._spans.end(
+                "commit", spans.commit, parent, SpanKind.CLIENT, interval, attributes, links=links
+            )
 
     def _delivered(self, stream: str, rows: Sequence[Row], began: float) -> None:
         for row in rows:
             self._child("deliver", stream, row, SpanKind.PRODUCER, (began, now()))
 
-    def _child(self, name: str, stream: str, event: Numbered, kind: SpanKind, stretch: Stretch) -> None:
+    def _child(self, name: str, stream: str, event: Numbered, kind: SpanKind, interval: Interval) -> None:
         commit = spans_of(stream, event.seq, event.at).commit
-        if self._spans.wanted(commit):
+        if self._spans.sampled(commit):
             own = within(commit)
-            self._spans.end(name, own, commit, kind, stretch, _about(stream, event.seq))
+            self._spans.end(name, own, commit, kind, interval, _about(stream, event.seq))
 
 
-def _about(stream: str, seq: int) -> About:
+def _about(stream: str, seq: int) -> Attributes:
     return {"onrecord.stream": stream, "onrecord.seq": seq}
