@@ -77,7 +77,7 @@ def test_collections_are_measured_for_as_long_as_they_are_watched() -> None:
     gc.collect()
     found = samples(Exposition(pulse.write).render("")[0])
     assert found["onrecord_gc_pause_seconds_count", frozenset({("generation", "2")})] == 1
-    assert pulse._collects not in gc.callbacks
+    assert pulse._on_gc not in gc.callbacks
 
 
 async def test_with_a_token_only_whoever_shows_it_is_answered() -> None:
