@@ -84,7 +84,9 @@ async def test_a_wait_that_begins_again_delays_no_other() -> None:
         told.append(one)
         if one == "again" and told.count("again") == 1:
             waits.begin("again")
-            waits._deadlines["second"] = asyncio.get_running_loop().time()  # due now, behind one that waits anew
+            waits._deadlines["second"] = (
+                asyncio.get_running_loop().time()
+            )  # due now, behind one that waits anew
             waits._deadlines.move_to_end("second", last=False)
         if one == "second":
             done.set()
