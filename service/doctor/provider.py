@@ -1,4 +1,4 @@
-"""The identity provider, where tokens are checked with the keys that it publishes."""
+"""Checks the identity provider, if tokens are verified with its published keys."""
 
 from service.config.settings import PUBLISHED, Settings
 from service.doctor.finding import UNREACHED, Finding, fail, ok
@@ -8,7 +8,7 @@ from service.gateway.auth.oidc_discovery import metadata_of
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Return what is to be said about the provider; nothing where tokens are checked with a secret."""
+    """Return the findings about the provider; none if tokens are verified with a secret."""
     if not settings.jwt_jwks:
         return []
     try:
