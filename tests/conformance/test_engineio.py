@@ -10,8 +10,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from service.gateway.engineio import Settings
-from tests.conformance import apps
-from tests.conformance.peers import Served, closed, poller, serving, websocket
+from tests.support.conformance import apps
+from tests.support.conformance.peers import Served, closed, poller, serving, websocket
 
 PATIENT = Settings(ping_interval=60, ping_timeout=60, max_payload=1000, max_packet=500, max_outbox=10_000)
 """Heartbeats so slow that nothing in a test can be due to them."""

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.docs.log_events import LogEvent, log_events
+from tests.support.docs.log_events import LogEvent, log_events
 from tests.support.processes.processes import ROOT
 
 EVENTS = log_events()

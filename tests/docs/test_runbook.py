@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from service.protocol.close_codes import Close
-from tests.docs.log_events import log_events
+from tests.support.docs.log_events import log_events
 from tests.support.processes.processes import ROOT
 
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text().partition("## When something is wrong")[2]

@@ -3,7 +3,7 @@
 import re
 import tomllib
 
-from tests.docs.named_tests import NAMED, named_in, not_collected
+from tests.support.docs.named_tests import NAMED, named_in, not_collected
 from tests.support.processes.processes import ROOT
 
 DOCUMENT = (ROOT / "docs" / "specification.md").read_text()

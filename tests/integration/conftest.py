@@ -5,9 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.processes.processes import Process, environment, running
-from tests.support.servers.databases import Database, database
-
-__all__ = ["database"]
+from tests.support.servers.databases import Database
 
 
 @pytest.fixture

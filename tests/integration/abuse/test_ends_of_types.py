@@ -10,7 +10,7 @@ import pytest
 from service.gateway.http.audits import AUDITS
 from service.gateway.http.endpoint import Read, parameter_names
 from service.gateway.http.rooms import READS
-from tests.integration.abuse.test_bad_input import bobs, said
+from tests.support.chat.bystander import bobs, said
 from tests.support.clients.native import client, raw
 from tests.support.processes.processes import Process, environment, run, token
 from tests.support.servers.databases import Database

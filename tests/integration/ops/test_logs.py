@@ -19,8 +19,8 @@ from psycopg import sql
 from websockets.exceptions import ConnectionClosed
 
 from service.embedded import Servers
-from tests.integration.auth.test_sign_in import begin, settings, signing_in, visit
 from tests.support.clients.native import Client, Refused, client, raw
+from tests.support.clients.sign_in import begin, settings, signing_in, visit
 from tests.support.processes.processes import Process, environment, run, running, token
 from tests.support.servers.databases import Database
 from tests.support.servers.key_provider import signed

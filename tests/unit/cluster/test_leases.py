@@ -10,8 +10,9 @@ import pytest
 from service.cluster import leases
 from service.cluster.leases import Lease
 from service.errors import Unavailable
-from tests.support.eventstore.log_node import stored, until
+from tests.support.eventstore.log_node import stored
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from service.realtime import hub as hub_module
 from service.realtime.audience import MOST_HELD
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
-from tests.unit.realtime.test_splice import STREAM, Ear, Log
+from tests.support.realtime.subscribers import STREAM, Ear, Log
 
 if TYPE_CHECKING:
     from service.eventstore.reader import LogReader

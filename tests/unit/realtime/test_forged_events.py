@@ -19,8 +19,9 @@ from service.eventstore.serializer import Row
 from service.gateway.services import Services
 from service.node.node import node
 from service.realtime import gap_repair
+from tests.support.realtime.nodes import Ear, settings, submit
 from tests.support.servers.databases import Database
-from tests.unit.realtime.test_two_nodes import Ear, settings, submit, until
+from tests.support.waiting import until
 
 
 class Forger:

@@ -12,7 +12,8 @@ from service.eventstore.serializer import UnknownTopic
 from service.realtime import catch_up as pages_module
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
-from tests.unit.realtime.test_splice import STREAM, Ear, Log, number
+from tests.support.realtime.subscribers import STREAM, Ear, Log, number
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from service.eventstore.reader import LogReader
@@ -57,12 +58,6 @@ def world() -> tuple[SlowLog, Hub]:
     log.append(MemberJoined(user="alice", role="owner"))
     reader = cast("LogReader", log)
     return log, Hub(reader, UserCache(reader), {"number": number})
-
-
-async def until(condition: object) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # type: ignore[operator] # a callable
-            await asyncio.sleep(0.001)
 
 
 async def test_waiting_for_a_room_survives_cancellation_of_the_first_caller() -> None:

@@ -25,11 +25,12 @@ from service.domain.streams import person_stream, reader_stream, room_stream, se
 from service.embedded import Servers
 from service.eventstore.as_of_reader import AsOfReader, EventFilter
 from service.eventstore.notifications import Waker
-from tests.support.eventstore.log_node import GENERAL, message, until
+from tests.support.eventstore.log_node import GENERAL, message
 from tests.support.oracles import histories
 from tests.support.oracles.histories import ROOMS, USERS, Wish
 from tests.support.oracles.projected_log import World, world
 from tests.support.servers.databases import Database, fresh_database
+from tests.support.waiting import until
 
 slow = settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 maybe = st.none

@@ -9,7 +9,7 @@ import pytest
 
 from service.audit.proof.sealer import Sealer
 from service.runtime import supervise
-from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, until
+from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY
 from tests.support.eventstore.sealed_logs import (
     append,
     attacker,
@@ -22,6 +22,7 @@ from tests.support.eventstore.sealed_logs import (
 )
 from tests.support.processes.processes import environment, run
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 FAR = 9_200_000_000_000_000_000
 """A position from which few are left."""

@@ -13,7 +13,7 @@ from service.audit.proof.merkle import EMPTY, Frontier, extends, includes, leaf_
 from service.audit.proof.merkle import consistency as consistency_of
 from service.audit.proof.merkle import inclusion as inclusion_of
 from service.audit.proof.signed_note import open_note
-from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, until
+from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY
 from tests.support.eventstore.sealed_logs import (
     append,
     attacker,
@@ -26,6 +26,7 @@ from tests.support.eventstore.sealed_logs import (
     verified,
 )
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 
 async def leaf_hashes(database: Database) -> list[bytes]:

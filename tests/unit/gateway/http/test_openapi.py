@@ -3,27 +3,16 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
-import jsonschema
 import pytest
-import yaml
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Route
 
 from service.config.settings import Settings
-from service.gateway.http.documents import openapi_yaml
 from service.gateway.http.endpoint import parameter_names
 from service.gateway.http.openapi import ANY_READ, EVERY_READ, refusals_of
 from service.gateway.http.routes import Http
-from tests.unit.protocol.contract.test_asyncapi import parts
-
-DOCUMENT: dict[str, Any] = yaml.safe_load(openapi_yaml())
-
-
-def check(schema: dict[str, Any], value: object) -> None:
-    """Hold a value against a schema of the document."""
-    whole = {"allOf": [schema], "components": DOCUMENT["components"]}
-    checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
-    jsonschema.Draft202012Validator(whole, format_checker=checker).validate(value)
+from tests.support.http.openapi import DOCUMENT, check
+from tests.support.protocol.asyncapi import parts
 
 
 def test_the_document_is_valid_by_the_specification() -> None:

@@ -19,7 +19,7 @@ from service.gateway.notices.memberships import MembershipNotifier
 from service.gateway.session.registry import SessionRegistry
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
-from tests.unit.realtime.test_splice import Log, number
+from tests.support.realtime.subscribers import Log, number
 
 if TYPE_CHECKING:
     from service.gateway.session.session import Session

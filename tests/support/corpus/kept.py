@@ -21,7 +21,7 @@ from psycopg import sql
 from service.embedded import Servers
 from tests.support.servers.databases import Database
 
-PLACE = Path(__file__).parent
+PLACE = Path(__file__).parents[2] / "corpus"
 """Holds a folder for each corpus, named by the commit whose servers wrote it."""
 
 Rows = list[dict[str, Any]]

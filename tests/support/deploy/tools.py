@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.support.processes.processes import ROOT
 
-LOCK = Path(__file__).with_name("tools.lock")
+LOCK = ROOT / "tests" / "deploy" / "tools.lock"
 HOME = ROOT / ".cache" / "deploy-tools"
 
 

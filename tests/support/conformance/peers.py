@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
 from service.gateway.engineio import Engine
-from tests.conformance.apps import config
+from tests.support.conformance.apps import config
 
 PATIENCE = 30.0
 """Seconds after which something hangs."""

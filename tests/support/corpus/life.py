@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psycopg
-from psycopg import sql
 
 from tests.support.clients.native import Client, client
 from tests.support.processes.processes import Process, run, running, token
@@ -236,26 +234,6 @@ def _http(node: Process, user: str, scope: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         base_url=node.address, headers={"Authorization": f"Bearer {token(user, scope=scope)}"}, timeout=60
     )
-
-
-def backdate(superuser_url: str, days: int) -> None:
-    """Let all that is on the record have happened so many days earlier, before anything is sealed or projected."""
-    with psycopg.connect(superuser_url) as owner:
-        owner.execute("ALTER TABLE stored_events DISABLE TRIGGER append_only")
-        for table in ("stored_events", "refs"):
-            owner.execute(
-                sql.SQL("UPDATE {} SET recorded_at = recorded_at - make_interval(days => {})").format(
-                    sql.Identifier(table), sql.Literal(days)
-                )
-            )
-        owner.execute("ALTER TABLE stored_events ENABLE ALWAYS TRIGGER append_only")
-        # Positions skip a number, as after a rollback.
-        owner.execute("SELECT nextval('stored_events_notification_id_seq')")
-        owner.execute(
-            "UPDATE person_keys SET scope = split_part(scope, '/', 1) || '/' || "
-            "(split_part(scope, '/', 2)::date - %s::integer) WHERE scope LIKE '%%/%%'",
-            [days],
-        )
 
 
 async def lasting_rules(env: Env) -> None:
