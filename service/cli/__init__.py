@@ -7,8 +7,8 @@ sentence, before anything is started.
 
 import contextlib
 import errno
+import importlib
 import os
-import pkgutil
 import signal
 import socket
 import sys
@@ -31,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with stoppable():
             settings = args.check(args)
-            code: int = pkgutil.resolve_name(f"{__name__}.{args.function}")(settings, args)
+            module, _, name = args.function.partition(":")
+            code: int = getattr(importlib.import_module(f"{__name__}.{module}"), name)(settings, args)
             return code
     except (WrongUsage, SettingsInvalid, DataDirUnusable) as problem:
         return _report(WRONG, problem)

@@ -1,6 +1,6 @@
 """Parses the command line: for each command its arguments, the settings that it needs and the function that runs it.
 
-Nothing here imports what a command runs (`Command.function` names it), so that `--help` and small commands are quick.
+Nothing here imports what a command runs: a `module:function` names it, so that `--help` and small commands are quick.
 """
 
 import argparse

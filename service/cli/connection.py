@@ -33,13 +33,13 @@ def serializer_of(settings: Settings) -> EventSerializer:
 
 
 def run_on_log(
-    settings: Settings, work: "Callable[[Connection, EventSerializer], Coroutine[Any, Any, int]]"
+    settings: Settings, work: "Callable[[Connection, EventSerializer], Coroutine[Any, Any, int | None]]"
 ) -> int:
-    """Run `work`, which returns the exit code, over a connection; print a refusal and return 1."""
+    """Run `work` over a connection and return its exit code, 0 for None; print a refusal and return 1."""
 
     async def run() -> int:
         async with connected(settings) as connection:
-            return await work(connection, serializer_of(settings))
+            return await work(connection, serializer_of(settings)) or 0
 
     try:
         return asyncio.run(run())

@@ -71,9 +71,8 @@ class Summary(msgspec.Struct, frozen=True, rename="camel"):
 def run_erase(settings: Settings, args: argparse.Namespace) -> int:
     """`onrecord audit erase`: a summary as JSON; 1: it is refused."""
 
-    async def run(connection: "Connection", serializer: EventSerializer) -> int:
+    async def run(connection: "Connection", serializer: EventSerializer) -> None:
         await _erase(settings, connection, serializer, Wanted(args.person, args.ground))
-        return 0
 
     return run_on_log(settings, run)
 
@@ -81,12 +80,11 @@ def run_erase(settings: Settings, args: argparse.Namespace) -> int:
 def run_erasures(settings: Settings, _args: argparse.Namespace) -> int:
     """`onrecord audit erasures`: the recorded erasures, one per line, oldest first."""
 
-    async def run(connection: "Connection", serializer: EventSerializer) -> int:
+    async def run(connection: "Connection", serializer: EventSerializer) -> None:
         for done in await erasures(connection, serializer, settings.database_timeout):
             event = done.event
             assert isinstance(event, PersonErased)  # noqa: S101 - asked for by its topic
             print_json(Listed(event.user, event.ground, done.by, timestamp(done.at), done.position))
-        return 0
 
     return run_on_log(settings, run)
 

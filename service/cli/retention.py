@@ -44,9 +44,8 @@ class HoldLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def run_hold(settings: Settings, args: argparse.Namespace) -> int:
     """`onrecord audit hold`: the hold as JSON; 1: it is in force already, or the room or user does not exist."""
 
-    async def run(connection: "Connection", _serializer: EventSerializer) -> int:
+    async def run(connection: "Connection", _serializer: EventSerializer) -> None:
         print_json(_line(await place(connection, _subject(args), ground=args.ground, **_signed(settings))))
-        return 0
 
     return run_on_log(settings, run)
 
@@ -54,9 +53,8 @@ def run_hold(settings: Settings, args: argparse.Namespace) -> int:
 def run_release(settings: Settings, args: argparse.Namespace) -> int:
     """`onrecord audit release`: its event as JSON; 1: there is no such hold."""
 
-    async def run(connection: "Connection", _serializer: EventSerializer) -> int:
+    async def run(connection: "Connection", _serializer: EventSerializer) -> None:
         print_json(_line(await release(connection, _subject(args), ground=args.ground, **_signed(settings))))
-        return 0
 
     return run_on_log(settings, run)
 
@@ -64,10 +62,9 @@ def run_release(settings: Settings, args: argparse.Namespace) -> int:
 def run_holds(settings: Settings, _args: argparse.Namespace) -> int:
     """`onrecord audit holds`: the holds in force, one per line."""
 
-    async def run(connection: "Connection", serializer: EventSerializer) -> int:
+    async def run(connection: "Connection", serializer: EventSerializer) -> None:
         for hold in await in_force(connection, serializer, settings.database_timeout):
             print_json(_line(hold))
-        return 0
 
     return run_on_log(settings, run)
 
@@ -76,11 +73,10 @@ def run_retention(settings: Settings, args: argparse.Namespace) -> int:
     """`onrecord audit retention`: the rule as JSON; 1: the room does not exist."""
     room, days = args.room, None if args.for_ever else args.days
 
-    async def run(connection: "Connection", serializer: EventSerializer) -> int:
+    async def run(connection: "Connection", serializer: EventSerializer) -> None:
         print_json(Rule(room, days, await keep_for(connection, serializer, room, days, **_signed(settings))))
         if days is not None:
             complain(f"Older content of {room} is covered too, from the next expiry on; see docs/audit.md.")
-        return 0
 
     return run_on_log(settings, run)
 
@@ -88,10 +84,9 @@ def run_retention(settings: Settings, args: argparse.Namespace) -> int:
 def run_expire(settings: Settings, _args: argparse.Namespace) -> int:
     """`onrecord audit expire`: what was made unreadable, a JSON object per room."""
 
-    async def run(connection: "Connection", serializer: EventSerializer) -> int:
+    async def run(connection: "Connection", serializer: EventSerializer) -> None:
         for done in await expire(connection, serializer, **_signed(settings)):
             print_json(done)
-        return 0
 
     return run_on_log(settings, run)
 

@@ -64,7 +64,7 @@ async def database(connection: Any, settings: Settings) -> AsyncIterator[Finding
     user = await connection.fetchval("SELECT current_user")
     where = f"PostgreSQL {version} at {_where(settings.database_url)} answers {user} in {took:.1f} ms"
     if connection.get_server_version().major < OLDEST:
-        yield warn("database", f"{where}, and is older than {OLDEST}, which nobody has tried.")
+        yield warn("database", f"{where}, and is older than {OLDEST}, which is not tested.")
     else:
         yield ok("database", f"{where}.")
     if await connection.fetchval("SELECT pg_is_in_recovery()"):

@@ -19,7 +19,9 @@ async def examine(settings: Settings) -> list[Finding]:
         words = str(problem) or type(problem).__name__
         return [
             fail(
-                "provider", f"ONRECORD_JWT_JWKS is not reached, so nobody new can enter: {words}.", UNREACHED
+                "provider",
+                f"ONRECORD_JWT_JWKS is not reached, so no new user can connect: {words}.",
+                UNREACHED,
             )
         ]
     algorithms = settings.jwt_algorithms or PUBLISHED
@@ -42,7 +44,9 @@ async def _sign_in(settings: Settings) -> list[Finding]:
     except NOT_FETCHED as problem:
         words = str(problem) or type(problem).__name__
         return [
-            fail("sign-in", f"ONRECORD_JWT_ISSUER is not reached, so nobody can sign in: {words}.", UNREACHED)
+            fail(
+                "sign-in", f"ONRECORD_JWT_ISSUER is not reached, so no user can sign in: {words}.", UNREACHED
+            )
         ]
     return [
         ok(

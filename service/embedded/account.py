@@ -76,7 +76,7 @@ def _create() -> pwd.struct_passwd:
             "run this as an ordinary user."
         ) from problem
     entry = _entry()
-    assert entry is not None  # noqa: S101 - useradd said so
+    assert entry is not None  # noqa: S101 - useradd succeeded
     return entry
 
 

@@ -1,28 +1,47 @@
 """Traces commands, commits, deliveries and projections.
 
 A component reports its work when it is done; nothing waits for a span, and nothing reads one.
+
+Invariant: a trace is sampled in every process or in none, by its id; and all spans of a process use one clock.
 """
 
+import asyncio
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from importlib.metadata import version
 
-from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind
+from opentelemetry.trace.status import Status, StatusCode
 
 from service.eventstore.entries import CommitResult
 from service.eventstore.serializer import Row
 from service.tracing.contexts import Numbered, Streamed, new_trace, spans_of, within
-from service.tracing.spans import Attributes, Interval, Spans, now
 
 TROUBLE = ("unavailable", "overloaded", "projection_behind")
 """Outcomes of a command that are the server's fault."""
+
+MAX_DRIFT = 50_000_000
+"""Nanoseconds by which the wall clock may drift from the loop's before spans follow it."""
+
+Interval = tuple[float, float]
+"""Start and end by the loop's clock."""
+
+Attributes = dict[str, str | int]
+"""The attributes of a span."""
+
+_SCOPE = InstrumentationScope("onrecord")
+_LOW = 2**64 - 1
 
 
 class Traces:
     """The traces of the process `node`; `ratio` is the share of traces that is sampled, from 0 to 1."""
 
     def __init__(self, processor: SpanProcessor, node: str, ratio: float) -> None:
-        self._spans = Spans(processor, node, ratio)
+        self._spans = _Spans(processor, node, ratio)
 
     async def close(self) -> None:
         """Export the remaining spans."""
@@ -48,14 +67,14 @@ class Traces:
         own = within(first) if retry else first
         failed = outcome in TROUBLE
         self._spans.end(
-            kind, own, first if retry else None, SpanKind.SERVER, (began, now()), attributes, failed=failed
+            kind, own, first if retry else None, SpanKind.SERVER, (began, _now()), attributes, failed=failed
         )
 
     def placing(self, placed: Callable[[CommitResult], None]) -> Callable[[CommitResult], None]:
         """Wrap `placed`, which delivers a batch right after its commit, so that both are traced."""
 
         def traced(batch: CommitResult) -> None:
-            committed = now()
+            committed = _now()
             placed(batch)
             last = {(one.stream, one.seq) for one in batch.placed if one.outcome == "appended"}
             for stream, rows in batch.written.items():
@@ -69,7 +88,7 @@ class Traces:
         """Wrap `hear`, which delivers events that another node recorded, so that it is traced."""
 
         def traced(stream: str, rows: list[Row]) -> None:
-            began = now()
+            began = _now()
             hear(stream, rows)
             self._delivered(stream, rows, began)
 
@@ -79,7 +98,7 @@ class Traces:
         """Trace a batch that a projection applied."""
         for event in batch:
             if event.stream.startswith("room:"):
-                self._child(f"project {projection}", event.stream, event, SpanKind.CONSUMER, (began, now()))
+                self._child(f"project {projection}", event.stream, event, SpanKind.CONSUMER, (began, _now()))
 
     def _committed(
         self,
@@ -110,7 +129,7 @@ class Traces:
 
     def _delivered(self, stream: str, rows: Sequence[Row], began: float) -> None:
         for row in rows:
-            self._child("deliver", stream, row, SpanKind.PRODUCER, (began, now()))
+            self._child("deliver", stream, row, SpanKind.PRODUCER, (began, _now()))
 
     def _child(self, name: str, stream: str, event: Numbered, kind: SpanKind, interval: Interval) -> None:
         commit = spans_of(stream, event.seq, event.at).commit
@@ -119,5 +138,68 @@ class Traces:
             self._spans.end(name, own, commit, kind, interval, _about(stream, event.seq))
 
 
+class _Spans:
+    """The spans of the process `node`; `ratio` is the share of traces that is sampled, from 0 to 1."""
+
+    def __init__(self, processor: SpanProcessor, node: str, ratio: float) -> None:
+        self._processor = processor
+        self._below = int(ratio * (_LOW + 1))
+        self._offset = 0
+        self._resource = Resource(
+            {"service.name": "onrecord", "service.instance.id": node, "service.version": version("onrecord")}
+        )
+
+    async def close(self) -> None:
+        """Export the remaining spans."""
+        await asyncio.to_thread(self._processor.shutdown)
+
+    def sampled(self, context: SpanContext) -> bool:
+        """Return whether a trace is sampled."""
+        return context.trace_id & _LOW < self._below
+
+    def end(
+        self,
+        name: str,
+        context: SpanContext,
+        parent: SpanContext | None,
+        kind: SpanKind,
+        interval: Interval,
+        attributes: Attributes,
+        *,
+        links: Sequence[Link] = (),
+        failed: bool = False,
+    ) -> None:
+        """Export a span that has ended."""
+        self._follow_wall_clock()
+        span = ReadableSpan(
+            name,
+            context,
+            parent,
+            self._resource,
+            attributes,
+            links=links,
+            kind=kind,
+            status=Status(StatusCode.ERROR if failed else StatusCode.UNSET),
+            start_time=self._offset + int(interval[0] * 1e9),
+            end_time=self._offset + int(interval[1] * 1e9),
+            instrumentation_scope=_SCOPE,
+        )
+        self._processor.on_end(span)
+
+    def _follow_wall_clock(self) -> None:
+        """Update the offset between the wall clock and the loop's, if it has changed.
+
+        All spans share one offset: measured for each span, it would vary by the time between the readings of the two
+        clocks, and a child could begin before its parent.
+        """
+        offset = time.time_ns() - int(_now() * 1e9)
+        if abs(offset - self._offset) > MAX_DRIFT:
+            self._offset = offset
+
+
 def _about(stream: str, seq: int) -> Attributes:
     return {"onrecord.stream": stream, "onrecord.seq": seq}
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
