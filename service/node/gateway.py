@@ -44,7 +44,7 @@ from service.node.metrics import NodeMetrics
 from service.node.projection_lag import Lag
 from service.node.storage import Storage
 from service.observability.exposition import Exposition
-from service.observability.process import Pulse
+from service.observability.process import ProcessMetrics
 from service.realtime.direct_sockets import DirectSockets
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Gateway:
     sockets: DirectSockets
     receipts: ReceiptsResync
     keys: SharedSecret | PublishedKeys
-    pulse: Pulse
+    process: ProcessMetrics
     lag: Lag
 
 
@@ -92,10 +92,10 @@ def build_gateway(
     keys = _verification_keys(settings)
     shared = _shared(settings, storage, live, application, _tokens(settings, keys))
     native, socketio = _endpoints(settings, storage, live, application, shared, traces)
-    pulse, lag = Pulse(settings.node), Lag(storage.pool, settings.database_timeout)
-    stack.enter_context(pulse.watching_gc())
+    process, lag = ProcessMetrics(settings.node), Lag(storage.pool, settings.database_timeout)
+    stack.enter_context(process.watching_gc())
     metrics = _metrics(storage, live, shared.counters, lag)
-    exposition = Exposition(pulse.write, metrics.write, lag.write)
+    exposition = Exposition(process.write, metrics.write, lag.write)
     return Gateway(
         native=native,
         socketio=socketio,
@@ -107,7 +107,7 @@ def build_gateway(
         sockets=live.sockets,
         receipts=ReceiptsResync(live.hub, shared.views.receipts),
         keys=keys,
-        pulse=pulse,
+        process=process,
         lag=lag,
     )
 

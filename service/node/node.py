@@ -105,7 +105,7 @@ def _tasks(settings: Settings, running: Node) -> dict[str, Work]:
         "typing": application.typing.run,
         "rate": application.shared_rate.run,
         "tokens": live.sessions.run,
-        "pulse": gateway.pulse.run,
+        "pulse": gateway.process.run,
     }
     if isinstance(gateway.keys, PublishedKeys):
         tasks["keys"] = gateway.keys.run
