@@ -54,15 +54,16 @@ class Writer:
         stream = room_stream(f"room{self.count % self.rooms}")
         event = MessagePosted(author=user, content="x" * 100, ref=str(uuid4()))
         self.heads[stream] += 1
-        return AppendRequest(
-            stream=stream,
+        return AppendRequest.of(
+            self.serializer,
+            stream,
+            [event],
             user=user,
             ref=event.ref,
             fingerprint=hashlib.sha256(event.ref.encode()).digest()[:16],
             decided_on=decided[stream],
             guard=(SETTINGS, user_subject(user)),
-            events=(event,),
-            stored=(self.serializer.to_stored(event, stream, self.keys[self.count % USERS]),),
+            key=self.keys[self.count % USERS],
         )
 
     async def append(self, size: int) -> float:

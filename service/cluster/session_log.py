@@ -84,16 +84,17 @@ class SessionEntries:
         self, what: str, session: str, user: str, event: Event, seq: int, guard: tuple[str, ...], key: Any
     ) -> AppendRequest:
         stream = session_stream(user)
-        return AppendRequest(
-            stream=stream,
+        return AppendRequest.of(
+            self._serializer,
+            stream,
+            [event],
             user=user,
             ref=f"~session.{what}:{session}",  # no client's ref begins with ~
-            # The same from everybody: whose version is recorded, the first one's is, and the others are told so.
+            # Equal for all who append it: the first version is recorded, and later ones are answered `known`.
             fingerprint=self._keys.fingerprint(f"session.{what}:{session}".encode()),
             decided_on=seq,
             guard=guard,
-            events=(event,),
-            stored=(self._serializer.to_stored(event, stream, key),),
+            key=key,
         )
 
 

@@ -4,9 +4,9 @@ The rule: whoever appends, a node's queue or a command by itself, goes through h
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
@@ -16,6 +16,8 @@ from service.eventstore.serializer import EventSerializer, Row, Stored
 
 if TYPE_CHECKING:
     import asyncpg
+
+    from service.encryption.keyring import PersonKey
 
 Outcome = Literal["appended", "nothing", "known", "conflict", "key_gone", "stale", "refused"]
 
@@ -40,6 +42,38 @@ class AppendRequest(msgspec.Struct, frozen=True, kw_only=True):
     events: tuple[Event, ...] = ()
     stored: tuple[Stored, ...] = ()
     record: bool = True
+
+    @classmethod
+    def of(  # noqa: PLR0913 - the fields of a request
+        cls,
+        serializer: EventSerializer,
+        stream: str,
+        events: Sequence[Event],
+        *,
+        user: str,
+        ref: str,
+        fingerprint: bytes = b"",
+        decided_on: int = 0,
+        guard: tuple[str, ...] = (),
+        key: "PersonKey | None" = None,
+        record: bool = True,
+    ) -> Self:
+        """Return a request to append events, their personal fields sealed with `key`.
+
+        Raises:
+            ValueError: an event holds personal fields and there is no key.
+        """
+        return cls(
+            stream=stream,
+            user=user,
+            ref=ref,
+            fingerprint=fingerprint,
+            decided_on=decided_on,
+            guard=guard,
+            events=tuple(events),
+            stored=tuple(serializer.to_stored(event, stream, key) for event in events),
+            record=record,
+        )
 
     @property
     def size(self) -> int:

@@ -104,7 +104,7 @@ async def node(
         news = BusHandlers(hub, relay, serializer, people, sessions, telling, readiness, keys)
         if traces is not None:
             relay.on_events(traces.hearing(news.recorded_elsewhere))
-        markers = ReadMarkers(chat, hub, appender, reader, keys, news.marker_moved, now=clock.now)
+        markers = ReadMarkers(hub, appender, reader, serializer, news.marker_moved, now=clock.now)
         standing = AccountEffects(people, hub, keys, serializer, sessions, database)
         tail = LogTailer(
             reader, hub, settings.catchup_interval,
@@ -166,7 +166,7 @@ async def node(
             presence=presence,
             typing=typing,
             attendance=attendance,
-            judging=AccountSuspensions(chat, people, appender, reader, keys, database),
+            judging=AccountSuspensions(people, appender, reader, serializer, database),
             erase=partial(erase, database, deadline=settings.database_timeout),
             leave_rooms=partial(leave_rooms, database, serializer, deadline=settings.database_timeout),
             tally=tally,
