@@ -24,7 +24,8 @@ from migrations.run import migrate
 from service import embedded
 from service.domain.events import MessagePosted
 from service.domain.streams import SETTINGS, room_stream, user_subject
-from service.encryption.keyring import KeyRing, PersonKey
+from service.encryption.keyring import KeyRing
+from service.encryption.person_key import PersonKey
 from service.eventstore.entries import APPEND, AppendRequest, arguments
 from service.eventstore.serializer import EventSerializer
 

@@ -24,7 +24,8 @@ from service.domain.events import (
     RoomOpened,
 )
 from service.domain.streams import NEW_MESSAGE, room_stream, stream_id
-from service.encryption.keyring import KeyRing, PersonKey
+from service.encryption.keyring import KeyRing
+from service.encryption.person_key import PersonKey
 from service.eventstore.serializer import EventSerializer
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """A command between its arrival and its answer, and what its decision reads."""
 
-import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,13 @@ from service.chat.result import CommandResult
 from service.domain import room
 from service.domain.commands import RoomCommand
 from service.domain.message import MessageState
-from service.encryption.keyring import KeyRing, PersonKey
+from service.encryption.keyring import KeyRing
+from service.encryption.person_key import PersonKey
 from service.errors import KeyUnreadable, OnRecordError, Refusal
 
 if TYPE_CHECKING:
+    import asyncio
+
     import asyncpg
 
 

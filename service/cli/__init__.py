@@ -61,7 +61,7 @@ def _known(problem: Exception) -> tuple[int, str] | None:
     from service.audit.access_log import NotRecorded
     from service.config.development import EmbeddedFailed, ServerDidNotStart
     from service.errors import Unavailable
-    from service.eventstore.schema import SchemaOutdated, UnsafeDurability
+    from service.eventstore.readiness import SchemaOutdated, UnsafeDurability
 
     if isinstance(problem, sqlalchemy.exc.DBAPIError) and isinstance(problem.orig, Exception):
         problem = problem.orig  # what the driver said, without the page about SQLAlchemy

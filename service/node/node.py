@@ -23,7 +23,8 @@ from service.cluster.session_log import SessionLog
 from service.cluster.session_reaper import Reaper
 from service.config.settings import Settings
 from service.encryption.keyring import KeyRing
-from service.eventstore import notifications, ref_expiry
+from service.eventstore import notifications
+from service.eventstore.appender import delete_old_refs
 from service.eventstore.as_of_reader import AsOfReader
 from service.eventstore.notifications import Waker
 from service.eventstore.pool import CLOSE_WITHIN
@@ -227,5 +228,5 @@ async def _expire(database: Any, serializer: EventSerializer, settings: Settings
 
 
 async def _purge(database: Any, deadline: float) -> None:
-    await ref_expiry.purge(database, deadline)
+    await delete_old_refs(database, deadline)
     await leases.purge(database, deadline)

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from service.audit.proof.leaf import Leaf, moment
-from service.encryption.keyring import is_sealed
+from service.encryption.person_key import is_sealed
 from service.protocol.events import timestamp
 
 Words = Mapping[str, tuple[bytes, str]]
