@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import asyncpg
@@ -25,9 +25,11 @@ from service import embedded
 from service.domain.events import MessagePosted
 from service.domain.streams import SETTINGS, room_stream, user_subject
 from service.encryption.keyring import KeyRing
-from service.encryption.person_key import PersonKey
 from service.eventstore.entries import APPEND, AppendRequest, arguments
 from service.eventstore.serializer import EventSerializer
+
+if TYPE_CHECKING:
+    from service.encryption.person_key import PersonKey
 
 USERS = 100
 

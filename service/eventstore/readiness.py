@@ -64,13 +64,20 @@ async def check_database(connection: Any, *, allow_unsafe: bool) -> None:
 class Readiness:
     """Whether the log can be served from, and its epoch from then on."""
 
-    def __init__(self, database: "asyncpg.Pool[Any]", deadline: float, *, allow_unsafe: bool) -> None:
+    def __init__(
+        self,
+        database: "asyncpg.Pool[Any]",
+        deadline: float,
+        *,
+        allow_unsafe: bool,
+        on_renewed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
         self._deadline = deadline
         self._allow_unsafe = allow_unsafe
         self._is_ready = asyncio.Event()
         self.epoch = ""
-        self.on_renewed: Callable[[], None] = lambda: None
+        self._on_renewed = on_renewed
         self.stopping = False
 
     @property
@@ -114,7 +121,7 @@ class Readiness:
     def renewed(self, epoch: str) -> None:
         """Set the log's new epoch."""
         self.epoch = epoch
-        self.on_renewed()
+        self._on_renewed()
 
     async def _check(self, seconds: float) -> None:
         async with asyncio.timeout(seconds), self._database.acquire() as connection:
