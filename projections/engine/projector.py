@@ -8,8 +8,9 @@ from projections.engine import rebuild
 from projections.engine.log_window import Changed
 from projections.engine.projection import Projection
 from projections.engine.runner import DEADLINE, Connect, Runner, Watch
+from service.eventstore.damage import Damaged
 from service.eventstore.notifications import listen
-from service.eventstore.serializer import Damaged, EventSerializer
+from service.eventstore.serializer import EventSerializer
 from service.runtime.database_retry import hard_timeout, is_transient
 
 REQUEST_INTERVAL = 5.0

@@ -64,7 +64,7 @@ def _explain(problem: Exception) -> tuple[int, str] | None:
     from service.audit.access_log import NotRecorded
     from service.config.development import EmbeddedFailed, ServerDidNotStart
     from service.errors import Unavailable
-    from service.eventstore.schema import SchemaOutdated, UnsafeDurability
+    from service.eventstore.readiness import SchemaOutdated, UnsafeDurability
 
     if isinstance(problem, sqlalchemy.exc.DBAPIError) and isinstance(problem.orig, Exception):
         problem = problem.orig  # the driver's error, without SQLAlchemy's additions

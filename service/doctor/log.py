@@ -11,7 +11,7 @@ from service.config.settings import Settings
 from service.doctor import rights
 from service.doctor.finding import Finding, fail, ok, warn
 from service.encryption.keyring import KeyRing
-from service.eventstore import schema
+from service.eventstore.readiness import SchemaOutdated, check_database
 from service.runtime.database_retry import TROUBLE
 
 MAX_KEYS = 1_000
@@ -24,8 +24,8 @@ FAR_BEHIND = 10_000
 async def examine(connection: Any, settings: Settings) -> list[Finding]:
     """Return the findings about the log; if its schema is of another version, that one alone."""
     try:
-        await schema.check(connection, allow_unsafe=True)
-    except schema.SchemaOutdated as problem:
+        await check_database(connection, allow_unsafe=True)
+    except SchemaOutdated as problem:
         return [fail("schema", str(problem))]
     except TROUBLE as error:
         return [fail("schema", f"The schema cannot be looked at ({error}); run `onrecord migrate`.")]

@@ -48,7 +48,7 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
         now=now, max_content=settings.max_content,
     )  # fmt: skip
     notices = MarkerNotices(live.hub, live.relay)
-    markers = ReadMarkers(chat, live.hub, live.appender, reader, keys, notices.marker_moved, now=now)
+    markers = ReadMarkers(live.hub, live.appender, reader, storage.serializer, notices.marker_moved, now=now)
     stack.push_async_callback(markers.close)
     presence = Presence(live.relay, live.hub, live.people, settings.disconnect_grace)
     typing = Typing(live.relay, live.hub, str(uuid4()), loop_time)
@@ -57,7 +57,7 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
         chat=chat,
         read_markers=markers,
         marker_notices=notices,
-        suspensions=AccountSuspensions(chat, live.people, live.appender, reader, keys, storage.pool),
+        suspensions=AccountSuspensions(live.people, live.appender, reader, storage.serializer, storage.pool),
         presence=presence,
         typing=typing,
         lifecycle=SessionLifecycle(live.sessions, presence, typing, live.session_log),

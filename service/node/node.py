@@ -12,7 +12,8 @@ from service.audit.privacy.retention import expire
 from service.cluster import leases
 from service.cluster.bus import InProcessBus
 from service.config.settings import Settings
-from service.eventstore import notifications, ref_expiry
+from service.eventstore import notifications
+from service.eventstore.appender import delete_old_refs
 from service.eventstore.pool import CLOSE_WITHIN
 from service.gateway.auth.jwks import PublishedKeys
 from service.node.application import Application, build_application
@@ -127,7 +128,7 @@ def _log_tasks(settings: Settings, running: Node) -> dict[str, Callable[[], Awai
         await expire(pool, serializer, by=f"node:{settings.node}", deadline=deadline)
 
     async def purge() -> None:
-        await ref_expiry.purge(pool, deadline)
+        await delete_old_refs(pool, deadline)
         await leases.purge(pool, deadline)
 
     return {

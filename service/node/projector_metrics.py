@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from projections.engine.runner import Runner
 from service.audit.proof.sealer import Sealer
-from service.eventstore.serializer import Damaged
+from service.eventstore.damage import Damaged
 from service.observability.exposition import Sheet
 
 
