@@ -1,4 +1,4 @@
-"""The projector and the sealer, built from the settings, and how they run side by side."""
+"""Builds the projector and the sealer from the settings, and runs them side by side."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from service.runtime import supervise
 
 
 async def project(following: Projector, sealing: Sealer | None) -> None:
-    """The projections, and beside them all the sealer, which follows the log as they do."""
+    """Run the projector, and the sealer beside it; both follow the log."""
     if sealing is None:
         await following.run()
     else:
@@ -26,7 +26,7 @@ async def project(following: Projector, sealing: Sealer | None) -> None:
 
 
 def projector(settings: Settings, only: str | None = None, watch: Watch | None = None) -> Projector:
-    """Return the projector, of one read model alone where that is named."""
+    """Return the projector of all read models, or of the one named `only`."""
     return Projector(
         lambda: asyncpg.connect(settings.projecting_url, timeout=settings.database_timeout),
         EventSerializer(KeyRing(settings.key_encryption_key)),
@@ -38,13 +38,13 @@ def projector(settings: Settings, only: str | None = None, watch: Watch | None =
 
 
 def chosen(names: Sequence[str]) -> list[Any]:
-    """Return the read models of these names; all where none is given."""
+    """Return the read models with these names, or all if there are none."""
     known = {projection.name: projection for projection in PROJECTIONS}
     return [known[name] for name in names] if names else list(known.values())
 
 
 def sealer(settings: Settings) -> Sealer:
-    """Return the sealer, to be kept running beside the projector."""
+    """Return the sealer."""
     return Sealer(
         lambda: asyncpg.connect(settings.projecting_url, timeout=settings.database_timeout),
         settings.key_encryption_key,

@@ -1,4 +1,4 @@
-"""The numbers of a projector, read from its runners and its sealer."""
+"""The metrics of a projector, collected from its runners and its sealer at each scrape."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from service.observability.exposition import Sheet
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectorMetrics:
-    """The parts of a projector that count something; one that projects a single read model seals nothing."""
+    """The parts of a projector that have metrics; one of a single read model has no sealer."""
 
     runners: Sequence[Runner]
     sealer: Sealer | None
     damaged: Damaged
 
     def write(self, sheet: Sheet) -> None:
-        """Be a `Source`."""
+        """Write all metrics; see `Source`."""
         for runner in self.runners:
             self._runner(sheet, runner, runner.projection.name)
         sheet.put("onrecord_unreadable_events_total", self.damaged.count)
