@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from uuid import uuid4
 
-from service.audit import access_log
 from service.audit.access_log import AccessLog
 from service.chat import AccountSuspensions, Chat, ReadMarkers
 from service.config.settings import Settings
@@ -64,7 +63,7 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
         lifecycle=SessionLifecycle(live.sessions, presence, typing, live.session_log),
         rate=rate,
         shared_rate=SharedRateLimit(rate, live.relay),
-        access_log=access_log.of_node(live.appender, storage.serializer, keys),
+        access_log=AccessLog(live.appender.offer, storage.serializer, keys),
         tailer=_tailer(settings, storage, live, notices),
         waker=Waker(),
     )

@@ -11,10 +11,11 @@ import yaml
 
 from service.gateway.http.audits import MAX_READS
 from tests.support.clients.native import Client, Refused, client, raw
+from tests.support.environment import ROOT, environment, token
 from tests.support.eventstore.log_node import stored
 from tests.support.http.audits import ended, readings, visitor
 from tests.support.http.openapi import promised
-from tests.support.processes.processes import ROOT, Process, environment, run, running, token
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 

@@ -17,8 +17,8 @@ from service.encryption import keyring
 from service.eventstore import reader
 from service.runtime.cell_rate import CONTROLS
 from tests.support.clients.native import client
+from tests.support.environment import environment, token
 from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, Node, message, node
-from tests.support.processes.processes import environment, token
 from tests.support.processes.statement_counts import Counted, counted_node
 from tests.support.servers.databases import Database
 from tests.support.waiting import until

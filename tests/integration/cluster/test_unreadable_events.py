@@ -18,7 +18,8 @@ import pytest
 from projections import PROJECTIONS
 from tests.support.audit.proof import all_sealed, offline, tamper
 from tests.support.clients.native import Refused, client
-from tests.support.processes.processes import Process, environment, run, running, token
+from tests.support.environment import environment, token
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 

@@ -15,8 +15,9 @@ import pytest
 
 from service.embedded import Servers
 from tests.support.clients.native import Client, Refused, client, raw
+from tests.support.environment import environment, token
 from tests.support.http.metrics import Numbers, number, scraped, scraped_until
-from tests.support.processes.processes import Process, environment, running, token
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 from tests.support.servers.proxies import Proxy, proxied
 

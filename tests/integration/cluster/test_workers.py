@@ -13,8 +13,9 @@ import pytest
 from service.embedded import Servers
 from tests.support.chat.senders import Address, Person, judge
 from tests.support.clients.native import client
+from tests.support.environment import environment
 from tests.support.processes.cluster import sessions
-from tests.support.processes.processes import Process, environment, run, running
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 

@@ -7,7 +7,7 @@ from service.config.settings import Settings
 from service.domain.commands import JoinRoom, LeaveRoom, PostMessage
 from service.node.node import Node
 from service.realtime.direct_sockets import NOWHERE
-from tests.support.processes.processes import KEY_ENCRYPTION_KEY, SECRET
+from tests.support.environment import KEY_ENCRYPTION_KEY, SECRET
 from tests.support.servers.databases import Database
 
 

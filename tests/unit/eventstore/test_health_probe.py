@@ -14,7 +14,7 @@ from service.config.settings import Settings
 from service.eventstore import health_probe as probing
 from service.eventstore.health_probe import Probe
 from service.node.node import node
-from tests.support.processes.processes import environment
+from tests.support.environment import environment
 from tests.support.servers.databases import Database
 from tests.support.servers.proxies import Proxy, proxied
 
