@@ -1,18 +1,21 @@
-"""Builds the projector and the sealer from the settings, and runs them side by side."""
+"""Builds the projector and the sealer from the settings, runs them side by side, and collects their metrics."""
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 
 from projections import PROJECTIONS
 from projections.engine.projector import Projector
-from projections.engine.runner import Watch
+from projections.engine.runner import Runner, Watch
 from service.audit.proof import tree_store
 from service.audit.proof.sealer import Sealer
 from service.config.settings import Settings
 from service.encryption.keyring import KeyRing
-from service.eventstore.serializer import EventSerializer
+from service.eventstore.serializer import Damaged, EventSerializer
+from service.observability.exposition import Sheet
 from service.runtime import supervise
 
 
@@ -50,3 +53,35 @@ def sealer(settings: Settings) -> Sealer:
         settings.key_encryption_key,
         settings.catchup_interval,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectorMetrics:
+    """The parts of a projector that have metrics; one of a single read model has no sealer."""
+
+    runners: Sequence[Runner]
+    sealer: Sealer | None
+    damaged: Damaged
+
+    def write(self, sheet: Sheet) -> None:
+        """Write all metrics; see `Source`."""
+        for runner in self.runners:
+            self._runner(sheet, runner, runner.projection.name)
+        sheet.put("onrecord_unreadable_events_total", self.damaged.count)
+        if self.sealer is not None:
+            sheet.put("onrecord_sealer_leading", self.sealer.leading)
+            if self.sealer.leading:
+                sheet.put("onrecord_sealed_events", self.sealer.size)
+                if self.sealer.level_at is not None:
+                    lag = asyncio.get_running_loop().time() - self.sealer.level_at
+                    sheet.put("onrecord_sealer_lag_seconds", lag)
+
+    @staticmethod
+    def _runner(sheet: Sheet, runner: Runner, name: str) -> None:
+        sheet.put("onrecord_projector_leading", runner.leading, name)
+        sheet.put("onrecord_projector_stopped", runner.stopped is not None, name)
+        sheet.put("onrecord_projector_position", runner.position, name)
+        sheet.put("onrecord_projector_behind_events", runner.behind, name)
+        sheet.put("onrecord_projector_events_total", runner.applied, name)
+        sheet.put("onrecord_projector_failures_total", runner.failures, name)
+        sheet.put("onrecord_projector_batch_duration_seconds", runner.batches, name)

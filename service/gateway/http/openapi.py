@@ -201,93 +201,98 @@ def _refusal(status: int, errors: list[type[OnRecordError]], known: schemas.Cata
 
 def _others(known: schemas.Catalogue) -> Part:
     """Return the endpoints that are neither reads nor actions."""
-    text, yaml = {"schema": {"type": "string"}}, {"schema": {"type": "string"}}
+    text: Part = {"schema": {"type": "string"}}
+    yaml, ready = {"application/yaml": text}, _json(known, Readiness)
+    readyz = _plain(known, "readyz", "Commands can be recorded now.", ready)
+    readyz["responses"] = {
+        "200": {"description": "Commands can be recorded.", "content": ready},
+        "503": {"description": "Commands cannot be recorded.", "content": ready},
+    }
+    metrics = (
+        "If ONRECORD_METRICS_TOKEN is set, it is the bearer token; if ONRECORD_METRICS_PORT is set, the metrics are at "
+        "that port only."
+    )
+    token = _plain(
+        known, "demo_token", "A token for any user id; under `onrecord dev` only.", _json(known, DemoToken),
+        asked=DemoSignIn, refusals=[Malformed, DemoNamesOff],
+    )  # fmt: skip
+    token["responses"]["200"]["description"] = schemas.summary(DemoToken)
     return {
-        "/": {"get": _plain("page", "The web client.", {"text/html": text})},
-        "/healthz": {"get": _plain("healthz", "The process responds.", {"text/plain": text})},
-        "/readyz": {
-            "get": {
-                **_plain("readyz", "Commands can be recorded now.", _json(known, Readiness)),
-                "responses": {
-                    "200": {"description": "Commands can be recorded.", "content": _json(known, Readiness)},
-                    "503": {
-                        "description": "Commands cannot be recorded.",
-                        "content": _json(known, Readiness),
-                    },
-                },
-            }
-        },
+        "/": {"get": _plain(known, "page", "The web client.", {"text/html": text})},
+        "/healthz": {"get": _plain(known, "healthz", "The process responds.", {"text/plain": text})},
+        "/readyz": {"get": readyz},
         "/metrics": {
-            "get": {
-                **_plain("metrics", "The metrics of the node, for Prometheus.", {"text/plain": text}),
-                "description": "If ONRECORD_METRICS_TOKEN is set, it is the bearer token; if "
-                "ONRECORD_METRICS_PORT is set, the metrics are at that port only.",
-            }
-        },
-        "/asyncapi.yaml": {
             "get": _plain(
-                "asyncapi", "The AsyncAPI document of the real-time endpoints.", {"application/yaml": yaml}
+                known,
+                "metrics",
+                "The metrics of the node, for Prometheus.",
+                {"text/plain": text},
+                note=metrics,
             )
         },
-        "/openapi.yaml": {"get": _plain("openapi", "This document.", {"application/yaml": yaml})},
-        **_signing_in(known),
-        "/dev/token": {
-            "post": {
-                "operationId": "demo_token",
-                "summary": "A token for any user id; under `onrecord dev` only.",
-                "security": [],
-                "requestBody": {"required": True, "content": _json(known, DemoSignIn)},
-                "responses": {
-                    "200": {"description": schemas.summary(DemoToken), "content": _json(known, DemoToken)},
-                    **_refusals([Malformed, DemoNamesOff], known),
-                },
-            }
+        "/asyncapi.yaml": {
+            "get": _plain(known, "asyncapi", "The AsyncAPI document of the real-time endpoints.", yaml)
         },
+        "/openapi.yaml": {"get": _plain(known, "openapi", "This document.", yaml)},
+        **_signing_in(known),
+        "/dev/token": {"post": token},
     }
 
 
 def _signing_in(known: schemas.Catalogue) -> Part:
     """Return the endpoints of the sign-in at an identity provider."""
-    begin = _plain("begin", "The address at which a browser signs in.", _json(known, SignInBegun))
+    signed_in, note = _json(known, SignedIn), "Exists if ONRECORD_OIDC_CLIENT_ID is set."
+    page = {"text/html": {"schema": {"type": "string"}}}
+    begin = _plain(
+        known, "begin", "The address at which a browser signs in.", _json(known, SignInBegun),
+        refusals=[NotAllowed, TooManyRequests, ProviderAway], note=note,
+    )  # fmt: skip
     finish = _plain(
-        "finish", "Complete a sign-in after the return from the identity provider.", _json(known, SignedIn)
-    )
-    begin["responses"] |= _refusals([NotAllowed, TooManyRequests, ProviderAway], known)
-    refusals = [SignInUnknown, SignInInvalid, SignInDenied, TooManyRequests, ProviderAway, Overloaded]
-    finish["responses"] |= _refusals(refusals, known)
-    finish["requestBody"] = {"required": True, "content": _json(known, SignInReturn)}
-    renew = _plain("renew", "A new token for a sign-in whose cookie the browser has.", _json(known, SignedIn))
-    again = [SignInOver, SignInInvalid, NotAllowed, TooManyRequests, ProviderAway, Overloaded]
-    renew["responses"] |= _refusals(again, known)
-    end = _plain("end", "End a sign-in: it cannot be renewed any more.", {})
-    end["responses"] = {
-        "204": {"description": "The sign-in has ended."},
-        **_refusals([NotAllowed, TooManyRequests], known),
-    }
-    for asked in (renew, end):
-        asked["requestBody"] = {"required": True, "content": _json(known, ToRenew)}
-    there = "Exists if ONRECORD_OIDC_CLIENT_ID is set."
-    page = _plain(
-        "callback",
-        "The web client, which finishes the sign-in.",
-        {"text/html": {"schema": {"type": "string"}}},
-    )
+        known, "finish", "Complete a sign-in after the return from the identity provider.", signed_in,
+        asked=SignInReturn, note=note,
+        refusals=[SignInUnknown, SignInInvalid, SignInDenied, TooManyRequests, ProviderAway, Overloaded],
+    )  # fmt: skip
+    renew = _plain(
+        known, "renew", "A new token for a sign-in whose cookie the browser has.", signed_in,
+        asked=ToRenew, note=note,
+        refusals=[SignInOver, SignInInvalid, NotAllowed, TooManyRequests, ProviderAway, Overloaded],
+    )  # fmt: skip
+    end = _plain(
+        known, "end", "End a sign-in: it cannot be renewed any more.", {}, asked=ToRenew, note=note,
+        refusals=[NotAllowed, TooManyRequests],
+    )  # fmt: skip
+    del end["responses"]["200"]
+    end["responses"] = {"204": {"description": "The sign-in has ended."}, **end["responses"]}
     return {
-        "/signin": {"get": _plain("offered", "The ways to sign in.", _json(known, SignIns))},
-        "/signin/begin": {"post": {**begin, "description": there}},
-        CALLBACK: {"get": {**page, "description": there}},
-        "/signin/finish": {"post": {**finish, "description": there}},
-        "/signin/renew": {"post": {**renew, "description": there}},
-        "/signin/end": {"post": {**end, "description": there}},
+        "/signin": {"get": _plain(known, "offered", "The ways to sign in.", _json(known, SignIns))},
+        "/signin/begin": {"post": begin},
+        CALLBACK: {
+            "get": _plain(known, "callback", "The web client, which finishes the sign-in.", page, note=note)
+        },
+        "/signin/finish": {"post": finish},
+        "/signin/renew": {"post": renew},
+        "/signin/end": {"post": end},
     }
 
 
-def _plain(name: str, summary: str, content: Part) -> Part:
+def _plain(
+    known: schemas.Catalogue,
+    name: str,
+    summary: str,
+    content: Part,
+    *,
+    asked: type[msgspec.Struct] | None = None,
+    refusals: Iterable[type[OnRecordError]] = (),
+    note: str | None = None,
+) -> Part:
+    """Return an operation without a token; `asked` is the struct of its body."""
     return {
         "operationId": name,
         "summary": summary,
+        **({"description": note} if note else {}),
         "security": [],
-        "responses": {"200": {"description": summary, "content": content}},
+        **({"requestBody": {"required": True, "content": _json(known, asked)}} if asked else {}),
+        "responses": {"200": {"description": summary, "content": content}, **_refusals(refusals, known)},
     }
 
 
