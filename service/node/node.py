@@ -138,7 +138,7 @@ def _log_tasks(settings: Settings, running: Node) -> dict[str, Callable[[], Awai
         "visits": live.session_log.run,
         "reap": live.reaper.run,
         "clock": running.storage.clock.run,
-        "lag": lambda: supervise.every(LAG_EVERY, running.gateway.lag.look),
+        "lag": lambda: supervise.every(LAG_EVERY, running.gateway.lag.measure),
         "expire": lambda: supervise.every(PURGE_EVERY, expire_content),
         "purge": lambda: supervise.every(PURGE_EVERY, purge),
     }

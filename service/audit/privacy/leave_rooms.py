@@ -20,12 +20,6 @@ from service.eventstore.entries import AppendRequest, append_one
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
 
-<<<<<<< HEAD
-TRIES = 8
-"""The most attempts at leaving a room that keeps changing."""
-
-=======
->>>>>>> store
 
 async def leave_rooms(
     database: Any, serializer: EventSerializer, person: str, rooms: Iterable[str], *, by: str, deadline: float

@@ -25,12 +25,6 @@ from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
 from service.runtime.database_retry import retry_read
 
-<<<<<<< HEAD
-TRIES = 8
-"""The most attempts at recording a rule while the room keeps changing."""
-
-=======
->>>>>>> store
 log = logging.getLogger("onrecord.retention")
 
 
