@@ -14,7 +14,7 @@ from tests.support.servers.databases import database
 
 __all__ = ["database"]
 
-pytest_plugins = ["tests.support.needs"]
+pytest_plugins = ["tests.support.needs", "tests.support.processes.log_watch"]
 
 # How long an example takes says more about what else the machine does than about the code.
 settings.register_profile("onrecord", deadline=None)
