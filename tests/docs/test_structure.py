@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from tests.support.processes.processes import ROOT
+from tests.support.environment import ROOT
 
 TESTS = ROOT / "tests"
 MODULES = {

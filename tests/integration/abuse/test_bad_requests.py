@@ -11,12 +11,14 @@ import msgspec
 import pytest
 
 from service.gateway.http.admin import ACTIONS, Action
-from service.gateway.http.endpoint import Read, parameter_names
+from service.gateway.http.endpoint import Read
 from service.gateway.http.openapi import EVERY_READ
+from service.gateway.http.request import parameter_names
 from tests.support.chat.bystander import record
 from tests.support.clients.native import Client, client
+from tests.support.environment import token
 from tests.support.http.openapi import OPENAPI, promised
-from tests.support.processes.processes import Process, token
+from tests.support.processes.processes import Process
 from tests.support.servers.databases import Database
 
 NO_TEXT = {

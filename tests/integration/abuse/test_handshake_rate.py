@@ -6,8 +6,9 @@ import httpx
 from websockets.exceptions import InvalidStatus
 
 from tests.support.clients.native import raw
+from tests.support.environment import environment
 from tests.support.http.metrics import number, scraped
-from tests.support.processes.processes import Process, environment, running
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 
 MANY = 40

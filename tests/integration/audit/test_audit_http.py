@@ -9,12 +9,13 @@ import httpx
 import pytest
 import yaml
 
-from service.gateway.http.audits import MOST_AT_ONCE
+from service.gateway.http.audits import MAX_READS
 from tests.support.clients.native import Client, Refused, client, raw
+from tests.support.environment import ROOT, environment, token
 from tests.support.eventstore.log_node import stored
 from tests.support.http.audits import ended, readings, visitor
 from tests.support.http.openapi import promised
-from tests.support.processes.processes import ROOT, Process, environment, run, running, token
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 
@@ -163,13 +164,13 @@ async def test_a_node_sends_so_many_readings_at_once_and_no_more(
 ) -> None:
     async with visitor(general, "ann", "auditor") as ann, AsyncExitStack() as stack:
         kept = []  # an iterator that is let go closes its connection
-        for _ in range(MOST_AT_ONCE):
+        for _ in range(MAX_READS):
             following = await stack.enter_async_context(ann.stream("GET", "/audit/events?follow=true"))
             kept.append(following.aiter_lines())
             await anext(kept[-1])
         for path in OF_THE_AUDITOR[:2]:
             assert (await ann.get(path)).json()["code"] == "overloaded"
-        assert len(await readings(database)) == MOST_AT_ONCE
+        assert len(await readings(database)) == MAX_READS
         await stack.aclose()
 
         async def room_again() -> bool:
@@ -280,6 +281,7 @@ async def test_every_reading_is_recorded_as_it_was_asked_for(general: Process, d
             assert (await readings(database))[-1] == ("ann", {"via": "http", **reading}), path
 
 
+@pytest.mark.logs("not_appended")
 async def test_what_cannot_be_recorded_is_not_given(general: Process, database: Database) -> None:
     await stored(database, "REVOKE EXECUTE ON FUNCTION chat_append FROM onrecord_node")
     async with visitor(general, "ann", "auditor") as ann:

@@ -25,8 +25,9 @@ from tests.support.audit.erasures import (
 )
 from tests.support.audit.proof import all_sealed
 from tests.support.clients.native import client, raw
+from tests.support.environment import environment, token
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import Process, environment, run, running, token
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.waiting import projected, until
 

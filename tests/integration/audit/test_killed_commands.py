@@ -18,7 +18,8 @@ import pytest
 from tests.support.audit.erasures import ERASE, long_ago
 from tests.support.audit.proof import all_sealed, offline
 from tests.support.clients.native import client
-from tests.support.processes.processes import KEY_ENCRYPTION_KEY, Process, environment, run, start
+from tests.support.environment import KEY_ENCRYPTION_KEY, environment
+from tests.support.processes.processes import Process, run, start
 from tests.support.servers.databases import Database
 from tests.support.waiting import projected, until
 
@@ -189,6 +190,7 @@ ROTATING = {
 
 @pytest.mark.parametrize("where", ROTATING)
 @pytest.mark.usefixtures("projector")
+@pytest.mark.logs("seals_broken")
 async def test_killed_rotation_keeps_every_key_readable_and_resumes(
     node: Process, database: Database, where: str
 ) -> None:

@@ -14,9 +14,10 @@ from service.embedded import Servers
 from tests.support.audit.erasures import ERASE
 from tests.support.audit.proof import all_sealed
 from tests.support.clients.native import Client, Refused, client
+from tests.support.environment import KEY_ENCRYPTION_KEY, environment
 from tests.support.http.audits import visitor
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import KEY_ENCRYPTION_KEY, Process, environment, run
+from tests.support.processes.processes import Process, run
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 

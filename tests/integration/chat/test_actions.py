@@ -11,7 +11,8 @@ import pytest
 from service.protocol.commands import COMMANDS, RoomFrame
 from tests.support.chat.actions import FIELDS, Nodes, _replay, code, contents, listening, refusal, room_of
 from tests.support.clients.native import Client, Event, Refused, client
-from tests.support.processes.processes import environment, run, running
+from tests.support.environment import environment
+from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database
 
 

@@ -9,9 +9,10 @@ import pytest
 from service.embedded import Servers
 from tests.support.chat.members import members
 from tests.support.clients.native import Client, Event, Refused, client
+from tests.support.environment import environment
 from tests.support.eventstore.log_node import stored
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import Process, environment, running
+from tests.support.processes.processes import Process, running
 from tests.support.servers.brokers import Broker
 from tests.support.servers.databases import Database
 

@@ -14,8 +14,9 @@ from service.cluster.envelope import channel_prefix
 from service.embedded import Servers
 from tests.support.chat.members import members
 from tests.support.clients.native import Client, Refused, client
+from tests.support.environment import environment
 from tests.support.http.metrics import number, scraped, scraped_until
-from tests.support.processes.processes import Process, environment, running
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database, fresh_database
 from tests.support.servers.restore import postgres, renewed, restore
 

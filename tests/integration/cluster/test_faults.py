@@ -10,7 +10,8 @@ import psycopg
 
 from projections import PROJECTIONS
 from tests.support.chat.senders import Address, Person, judge
-from tests.support.processes.processes import environment, run, running
+from tests.support.environment import environment
+from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database
 
 

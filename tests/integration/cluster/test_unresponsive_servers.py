@@ -15,8 +15,9 @@ import pytest
 
 from service.embedded import Servers
 from tests.support.clients.native import Client, Refused, client, raw
+from tests.support.environment import environment, token
 from tests.support.http.metrics import Numbers, number, scraped, scraped_until
-from tests.support.processes.processes import Process, environment, running, token
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 from tests.support.servers.proxies import Proxy, proxied
 
@@ -106,6 +107,7 @@ async def test_commands_are_unavailable_while_postgres_is_unresponsive(
             assert (await http.get("/readyz")).status_code == 200
 
 
+@pytest.mark.logs("connect_failed")
 async def test_connects_are_told_to_retry_while_postgres_is_unresponsive(
     database: Database,
 ) -> None:

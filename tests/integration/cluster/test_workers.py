@@ -13,8 +13,9 @@ import pytest
 from service.embedded import Servers
 from tests.support.chat.senders import Address, Person, judge
 from tests.support.clients.native import client
+from tests.support.environment import environment
 from tests.support.processes.cluster import sessions
-from tests.support.processes.processes import Process, environment, run, running
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 
@@ -62,6 +63,7 @@ async def test_workers_share_a_port_and_their_rooms(
         assert _nodes(database, users) == {"crew-1", "crew-2"}
 
 
+@pytest.mark.logs("worker_ended")
 async def test_a_worker_killed_under_load_is_replaced_and_loses_nothing(database: Database) -> None:
     async with running(environment(database), "serve", "--workers", "2") as crew:
         server = Address(crew.url)

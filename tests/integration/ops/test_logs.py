@@ -15,13 +15,15 @@ from urllib.parse import urlsplit
 
 import httpx
 import psycopg
+import pytest
 from psycopg import sql
 from websockets.exceptions import ConnectionClosed
 
 from service.embedded import Servers
 from tests.support.clients.native import Client, Refused, client, raw
 from tests.support.clients.sign_in import begin, settings, signing_in, visit
-from tests.support.processes.processes import Process, environment, run, running, token
+from tests.support.environment import environment, token
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.servers.key_provider import signed
 from tests.support.servers.oidc_provider import AUDIENCE
@@ -119,6 +121,7 @@ async def until_well(alice: Client) -> None:
                 return
 
 
+@pytest.mark.logs("bus_failed")
 async def test_log_lines_are_json_without_content_or_secrets(database: Database, servers: Servers) -> None:
     secrets = {
         "ONRECORD_JWT_SECRET": SECRET,

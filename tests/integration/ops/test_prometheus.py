@@ -12,8 +12,9 @@ import yaml
 
 from tests.support.clients.native import client
 from tests.support.docs.dashboard import DASHBOARD
+from tests.support.environment import ROOT, environment
 from tests.support.http.metrics import answering, scraped_text
-from tests.support.processes.processes import ROOT, environment, running
+from tests.support.processes.processes import running
 from tests.support.servers.databases import Database
 from tests.support.servers.ports import free_ports
 

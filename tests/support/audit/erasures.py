@@ -11,7 +11,8 @@ import httpx
 import psycopg
 
 from tests.support.clients.native import Client, client, raw
-from tests.support.processes.processes import Process, token
+from tests.support.environment import token
+from tests.support.processes.processes import Process
 from tests.support.servers.databases import Database
 
 MARK = "quixotic zephyr"

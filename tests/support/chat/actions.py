@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.support.clients.native import Client, Event, Refused
-from tests.support.processes.processes import Process, environment, run
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, run
 from tests.support.servers.databases import Database
 
 Nodes = tuple[Process, Process]

@@ -13,7 +13,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.clients.native import PATIENCE
-from tests.support.processes.processes import Process, token
+from tests.support.environment import token
+from tests.support.processes.processes import Process
 from tests.support.servers.databases import Database
 
 

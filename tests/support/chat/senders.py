@@ -9,7 +9,8 @@ from uuid import uuid4
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.support.clients.native import Client, Event, Refused, client
-from tests.support.processes.processes import environment, run
+from tests.support.environment import environment
+from tests.support.processes.processes import run
 from tests.support.servers.databases import Database
 
 ROOMS = ("red", "green", "blue")

@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 
 from tests.support.clients.browser import Tab
-from tests.support.processes.processes import Process, environment, running
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 from tests.support.servers.oidc_provider import AUDIENCE, CLIENT, OidcProvider, oidc_provider
 from tests.support.servers.ports import free_ports

@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 
 from tests.support.clients.native import Client, client
-from tests.support.processes.processes import Process, run, running, token
+from tests.support.environment import token
+from tests.support.processes.processes import Process, run, running
 
 EXPIRED = "bygone lantern"
 """In every word that retention has made unreadable."""

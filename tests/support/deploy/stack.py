@@ -25,7 +25,8 @@ import yaml
 from service import embedded
 from service.config import development
 from service.embedded.daemon import free_port
-from tests.support.processes.processes import KEY_ENCRYPTION_KEY, ROOT, SECRET, Process, collect
+from tests.support.environment import KEY_ENCRYPTION_KEY, ROOT, SECRET
+from tests.support.processes.processes import Process, collect
 from tests.support.servers.brokers import program
 from tests.support.servers.databases import Database, database_of
 

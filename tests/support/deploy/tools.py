@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.processes.processes import ROOT
+from tests.support.environment import ROOT
 
 LOCK = ROOT / "tests" / "deploy" / "tools.lock"
 HOME = ROOT / ".cache" / "deploy-tools"

@@ -7,8 +7,9 @@ from typing import Any
 
 import httpx
 
+from tests.support.environment import token
 from tests.support.eventstore.log_node import stored
-from tests.support.processes.processes import Process, token
+from tests.support.processes.processes import Process
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 

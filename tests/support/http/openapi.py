@@ -9,7 +9,8 @@ import jsonschema
 import yaml
 
 from service.gateway.http.documents import openapi_yaml
-from tests.support.processes.processes import Process, token
+from tests.support.environment import token
+from tests.support.processes.processes import Process
 
 DOCUMENT: dict[str, Any] = yaml.safe_load(openapi_yaml())
 

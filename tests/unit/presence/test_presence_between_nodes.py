@@ -8,6 +8,7 @@ from service.presence.gossip import STEP
 from service.presence.remote import LAPSE
 from service.presence.roster import Change
 from tests.support.presence.nodes import GRACE, USERS, Node, World
+from tests.support.quick import examples
 
 QUIET = 3 * (LAPSE + GRACE)
 """Seconds after which everything that was going to happen has."""
@@ -107,7 +108,7 @@ class Chaos(RuleBasedStateMachine):
             in_order(node.told)
 
 
-Chaos.TestCase.settings = settings(max_examples=400, stateful_step_count=50, deadline=None)
+Chaos.TestCase.settings = settings(max_examples=examples(400), stateful_step_count=50, deadline=None)
 TestChaos = Chaos.TestCase
 
 
@@ -154,5 +155,5 @@ class Prompt(RuleBasedStateMachine):
             assert change.seen == int(self.world.left_at[change.user] * 1000)
 
 
-Prompt.TestCase.settings = settings(max_examples=400, stateful_step_count=50, deadline=None)
+Prompt.TestCase.settings = settings(max_examples=examples(400), stateful_step_count=50, deadline=None)
 TestPrompt = Prompt.TestCase

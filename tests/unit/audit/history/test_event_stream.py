@@ -190,7 +190,7 @@ async def test_who_follows_hears_what_was_and_then_what_comes_once_each(some: Wo
 async def test_who_follows_hears_without_a_ring_too_and_breathes_in_silence(
     some: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_stream, "BREATH", 0.0)
+    monkeypatch.setattr(event_stream, "KEEPALIVE", 0.0)
     following = Following(of_log(some, interval=0.01), Wanted())
     await until(lambda: following.breaths > 2)
     await some.happen(("alice", GENERAL, (message("new"),)))
