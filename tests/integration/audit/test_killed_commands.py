@@ -190,6 +190,7 @@ ROTATING = {
 
 @pytest.mark.parametrize("where", ROTATING)
 @pytest.mark.usefixtures("projector")
+@pytest.mark.logs("seals_broken")
 async def test_killed_rotation_keeps_every_key_readable_and_resumes(
     node: Process, database: Database, where: str
 ) -> None:
