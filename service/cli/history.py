@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import msgspec
 
-from service.audit import access_log
-from service.audit.access_log import NotRecorded
+from service.audit.access_log import AccessLog, NotRecorded
 from service.audit.history.as_of import AsOf
 from service.audit.history.person_view import PersonViews
 from service.audit.history.replay import replay
@@ -26,9 +25,10 @@ from service.domain.events import AuditRead
 from service.encryption.keyring import KeyRing
 from service.errors import Refusal
 from service.eventstore.as_of_reader import AsOfReader
+from service.eventstore.entries import append_one
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
-from service.node.factories import pool
+from service.node.storage import open_pool
 from service.protocol.events import timestamp
 from service.protocol.room_as_of import Moment
 from service.runtime.malloc import pin_mmap_threshold
@@ -95,10 +95,10 @@ async def record(connection: "Connection", reading: AuditRead, settings: Setting
         NotRecorded, Unavailable: it was not recorded, so nothing may be read.
     """
     keys = KeyRing(settings.key_encryption_key)
+    serializer = EventSerializer(keys)
+    log = AccessLog(lambda entry: append_one(connection, entry, serializer), serializer, keys)
     try:
-        await access_log.of_command(connection, EventSerializer(keys), keys).record(
-            reading, operator(settings.operator)
-        )
+        await log.record(reading, operator(settings.operator))
     except asyncpg.InsufficientPrivilegeError as problem:
         raise NotRecorded(f"This reading cannot be recorded, so nothing is shown: {problem}.") from problem
 
@@ -113,7 +113,7 @@ def _print(
 
     async def run() -> None:
         serializer = serializer_of(settings)
-        async with pool(settings) as database:
+        async with open_pool(settings) as database:
             async with database.acquire() as connection:
                 await record(connection, reading, settings)
                 await serializer.keys.prove(connection)

@@ -32,16 +32,16 @@ def run_serve(settings: Settings, args: argparse.Namespace) -> int:
 
 
 async def _serve(settings: Settings) -> None:
-    async with served(settings) as services:
-        await Server(services, _announce).serve()
+    async with served(settings) as node:
+        await Server(settings, node.gateway, _announce).serve()
 
 
 async def _serve_as_worker(settings: Settings, parent: workers.Parent) -> None:
     """Serve on a port that the workers share."""
     parent.watch()
-    async with served(settings) as services:
+    async with served(settings) as node:
         listener = workers.listener(settings.host, settings.port)
-        await Server(services, parent.ready).serve([listener])
+        await Server(settings, node.gateway, parent.ready).serve([listener])
 
 
 def run_dev(settings: Settings, _args: argparse.Namespace) -> int:
@@ -64,10 +64,10 @@ def run_dev(settings: Settings, _args: argparse.Namespace) -> int:
 
 
 async def _serve_and_project(settings: Settings, servers: "Servers") -> None:
-    async with supervise.background(servers=servers.watch), served(settings) as services:
-        following = projector(settings, watch=services.traces.projected if services.traces else None)
+    async with supervise.background(servers=servers.watch), served(settings) as node:
+        following = projector(settings, watch=node.traces.projected if node.traces else None)
         async with supervise.background(project=lambda: project(following, sealer(settings))):
-            await Server(services, _welcome).serve()
+            await Server(settings, node.gateway, _welcome).serve()
 
 
 def run_migrate(settings: Settings, _args: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from service.audit.export.export import CannotExport, Tell, export
+from service.audit.export.export import CannotExport, Progress, export
 from service.audit.export.scope import Everything, OnePerson, OneRoom, Scope
 from service.audit.proof import signing_keys, tree_store
 from service.audit.proof.prove import extension, prove
@@ -144,7 +144,7 @@ def run_export(settings: Settings, args: argparse.Namespace) -> int:
     return _run(run())
 
 
-def _progress() -> Tell:
+def _progress() -> Progress:
     """Return a callback that reports the progress of an export every few seconds."""
     reported = time.monotonic()
 

@@ -49,7 +49,7 @@ class Hub:
     written here; and `gap_reads`, looks at the log for what was missing.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its callbacks are given here, and not registered later
         self,
         reader: LogReader,
         people: UserCache,
@@ -58,6 +58,10 @@ class Hub:
         straight: DirectSockets | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         turn: float = TURN,
+        *,
+        on_follow: Callable[[str], None] = lambda _room: None,
+        on_unfollow: Callable[[str], None] = lambda _room: None,
+        on_resync: Callable[[set[Subscriber]], None] = lambda _listeners: None,
     ) -> None:
         self._now = now
         self._reader = reader
@@ -79,11 +83,11 @@ class Hub:
         self._resets = 0
         self.heard: dict[str, Recorded] = {}
         """By room, the last event that another node told of and that was not compared with the log yet."""
-        self.on_resync: Callable[[set[Subscriber]], None] = lambda _listeners: None
+        self.on_resync = on_resync
         self._delivered = 0
         self.delays = Histogram()
-        self.on_follow: Callable[[str], None] = lambda _room: None
-        self.on_unfollow: Callable[[str], None] = lambda _room: None
+        self._on_follow = on_follow
+        self._on_unfollow = on_unfollow
 
     @property
     def deliveries(self) -> int:
@@ -139,7 +143,7 @@ class Hub:
             if self._feeds.get(room, feed) is not feed or feed.dropped:
                 continue  # it was dropped and loaded again meanwhile
             if events and room not in self._feeds:
-                self.on_follow(room)
+                self._on_follow(room)
                 self._keep(feed)
             self._take(feed, events)
             if len(events) < PAGE:
@@ -326,7 +330,7 @@ class Hub:
         self._resets += 1
         for room, feed in self._feeds.items():
             feed.dropped = True
-            self.on_unfollow(room)
+            self._on_unfollow(room)
         for _, parked in self._loading.values():
             parked.clear()
         self.heard.clear()
@@ -353,7 +357,7 @@ class Hub:
         feed.dropped = True
         self._idle.pop(room, None)
         self._audience.drop(room)
-        self.on_unfollow(room)
+        self._on_unfollow(room)
         listeners = set(self._arriving.of(room))
         if (crowd := self._crowds.pop(room, None)) is not None:
             listeners.update(crowd)
@@ -390,11 +394,11 @@ class Hub:
 
     async def _load(self, room: str) -> RoomFeed:
         # While this runs, `deliver` parks the room's events, so that none falls between the read and the feed.
-        self.on_follow(room)
+        self._on_follow(room)
         try:
             feed = await self._read_room(room)
         except BaseException:
-            self.on_unfollow(room)
+            self._on_unfollow(room)
             raise
         finally:
             _, parked = self._loading.pop(room)
@@ -404,7 +408,7 @@ class Hub:
             self._receive(feed, parked)
             self.mark_missing(room, wanted)
         else:
-            self.on_unfollow(room)
+            self._on_unfollow(room)
         return feed
 
     async def _read_room(self, room: str) -> RoomFeed:
@@ -429,7 +433,7 @@ class Hub:
             room, _ = self._idle.popitem(last=False)
             del self._feeds[room]
             self._audience.drop(room)
-            self.on_unfollow(room)
+            self._on_unfollow(room)
 
     def _join(self, listener: Subscriber, feed: RoomFeed, reach: DeliveredRange) -> None:
         self._arriving.gone(listener, feed.room)

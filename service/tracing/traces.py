@@ -7,7 +7,7 @@ Invariant: a trace is sampled in every process or in none, by its id; and all sp
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import version
 
@@ -70,29 +70,18 @@ class Traces:
             kind, own, first if retry else None, SpanKind.SERVER, (began, _now()), attributes, failed=failed
         )
 
-    def placing(self, placed: Callable[[CommitResult], None]) -> Callable[[CommitResult], None]:
-        """Wrap `placed`, which delivers a batch right after its commit, so that both are traced."""
+    def committed(self, batch: CommitResult, delivering: float) -> None:
+        """Trace a batch that this node committed and has delivered; `delivering` is when the delivery began."""
+        last = {(one.stream, one.seq) for one in batch.placed if one.outcome == "appended"}
+        for stream, rows in batch.written.items():
+            if stream.startswith("room:"):
+                self._committed(stream, rows, last, (batch.began, delivering), len(batch.placed))
+                self.delivered(stream, rows, delivering)
 
-        def traced(batch: CommitResult) -> None:
-            committed = _now()
-            placed(batch)
-            last = {(one.stream, one.seq) for one in batch.placed if one.outcome == "appended"}
-            for stream, rows in batch.written.items():
-                if stream.startswith("room:"):
-                    self._committed(stream, rows, last, (batch.began, committed), len(batch.placed))
-                    self._delivered(stream, rows, committed)
-
-        return traced
-
-    def hearing(self, hear: Callable[[str, list[Row]], None]) -> Callable[[str, list[Row]], None]:
-        """Wrap `hear`, which delivers events that another node recorded, so that it is traced."""
-
-        def traced(stream: str, rows: list[Row]) -> None:
-            began = _now()
-            hear(stream, rows)
-            self._delivered(stream, rows, began)
-
-        return traced
+    def delivered(self, stream: str, rows: Sequence[Row], began: float) -> None:
+        """Trace events that this node has delivered."""
+        for row in rows:
+            self._child("deliver", stream, row, SpanKind.PRODUCER, (began, _now()))
 
     def projected(self, projection: str, began: float, batch: Sequence[Streamed]) -> None:
         """Trace a batch that a projection applied."""
@@ -126,10 +115,6 @@ class Traces:
             self._spans.end(
                 "commit", spans.commit, parent, SpanKind.CLIENT, interval, attributes, links=links
             )
-
-    def _delivered(self, stream: str, rows: Sequence[Row], began: float) -> None:
-        for row in rows:
-            self._child("deliver", stream, row, SpanKind.PRODUCER, (began, _now()))
 
     def _child(self, name: str, stream: str, event: Numbered, kind: SpanKind, interval: Interval) -> None:
         commit = spans_of(stream, event.seq, event.at).commit

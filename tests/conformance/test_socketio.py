@@ -208,7 +208,7 @@ async def test_a_stopping_server_closes_transports_and_says_no_disconnect(patien
         await session.poll()
         polling = asyncio.create_task(session.poll())
         await asyncio.sleep(0.02)
-        patient.should_exit = True
+        patient.stop()
         assert (await polling).text == "1"
         assert await closed(socket) == 4000
 

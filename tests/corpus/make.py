@@ -27,8 +27,9 @@ from service.eventstore.serializer import ROWS, EventSerializer
 from tests.support.audit.proof import all_sealed
 from tests.support.corpus import kept, life
 from tests.support.corpus.backdating import backdate
+from tests.support.environment import environment
 from tests.support.processes.cluster import still_open
-from tests.support.processes.processes import environment, running
+from tests.support.processes.processes import running
 from tests.support.servers.databases import Database, fresh_database
 from tests.support.waiting import projected, until
 

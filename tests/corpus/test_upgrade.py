@@ -15,8 +15,9 @@ from tests.support.audit.proof import all_sealed
 from tests.support.clients.native import Refused, client, raw
 from tests.support.corpus.kept import Rows, of_columns, postgres
 from tests.support.corpus.life import Env, command
+from tests.support.environment import environment, token
 from tests.support.processes.cluster import still_open
-from tests.support.processes.processes import environment, run, running, token
+from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database, fresh_database
 from tests.support.waiting import projected, until
 

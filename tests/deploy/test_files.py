@@ -14,7 +14,7 @@ import yaml
 from service.config.settings import BY_VARIABLE, Settings
 from tests.support.deploy.stack import document, image, variables
 from tests.support.deploy.tools import checked, tool
-from tests.support.processes.processes import ROOT
+from tests.support.environment import ROOT
 
 pytestmark = pytest.mark.timeout(300)  # what is checked with is installed on first use
 

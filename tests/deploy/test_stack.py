@@ -13,7 +13,7 @@ from tests.support.chat.senders import Address, Person, judge
 from tests.support.clients.native import Client, client
 from tests.support.clients.python_socketio import Python
 from tests.support.deploy.stack import Stack, stack
-from tests.support.processes.processes import token
+from tests.support.environment import token
 
 pytestmark = [pytest.mark.needs("haproxy", "openssl"), pytest.mark.timeout(240)]
 

@@ -10,12 +10,14 @@ import pytest
 
 from service.config.settings import BY_VARIABLE
 from service.errors import every_error
-from service.gateway.http.endpoint import Read, parameter_names
+from service.gateway.http.endpoint import Read
 from service.gateway.http.openapi import EVERY_READ
+from service.gateway.http.request import parameter_names
 from service.protocol.close_codes import Close
 from service.protocol.commands import COMMANDS
 from service.protocol.events import Outgoing
-from tests.support.processes.processes import ROOT, environment, running
+from tests.support.environment import ROOT, environment
+from tests.support.processes.processes import running
 from tests.support.servers.databases import Database
 
 DOCS = ROOT / "docs"

@@ -11,7 +11,7 @@ from service.protocol.close_codes import Close
 from service.protocol.native import decode, decode_connect, parse
 from tests.support.contract import faults
 from tests.support.docs.examples import CLOSED, page
-from tests.support.processes.processes import ROOT
+from tests.support.environment import ROOT
 
 DOCS = ROOT / "docs"
 PAGE = (DOCS / "examples.md").read_text()

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from service.observability.catalogue import CATALOGUE
 from tests.support.docs.dashboard import DASHBOARD
-from tests.support.processes.processes import ROOT
+from tests.support.environment import ROOT
 
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 ALERTS = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())

@@ -5,7 +5,7 @@ import pytest
 from tests.drill.faults import FAULTS
 from tests.drill.faulty import BUGS
 from tests.drill.rules import RULES
-from tests.support.processes.processes import ROOT
+from tests.support.environment import ROOT
 
 
 @pytest.mark.parametrize("name", [*FAULTS, *RULES, *BUGS])

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.processes.processes import Process, environment, running
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 
 

@@ -16,7 +16,8 @@ from service.embedded import Servers
 from tests.support.clients.browser import chromium
 from tests.support.clients.connecting import connect_frame
 from tests.support.clients.native import PATIENCE, Refused, client, raw
-from tests.support.processes.processes import Process, environment, running, token
+from tests.support.environment import environment, token
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 
 

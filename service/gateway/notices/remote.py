@@ -1,7 +1,4 @@
-"""What reaches connections from outside their own commands: the bus, the tail reader, a renewed log.
-
-The rule: what is on the record is delivered through the hub alone, in order; here is what has no place in that order.
-"""
+"""Read markers and receipts that reach connections from other nodes. They have no place in a room's order of events."""
 
 import asyncio
 import logging
@@ -13,19 +10,10 @@ from typing import Any
 import msgspec
 
 from service.cluster.relay import Relay
-from service.domain.room_state import changes_more_than_head
-from service.domain.streams import room_of, room_stream
-from service.encryption.keyring import KeyRing
+from service.domain.streams import room_stream
 from service.errors import Trouble
-from service.eventstore.readiness import Readiness
-from service.eventstore.serializer import EventSerializer, Row
-from service.gateway.notices.memberships import MembershipNotifier
-from service.gateway.session.registry import SessionRegistry
-from service.protocol.close_codes import Close
 from service.protocol.events import MessageReadBy, Receipts, timestamp
 from service.realtime.hub import Hub
-from service.realtime.subscriber import Subscriber
-from service.realtime.user_cache import UserCache
 
 MARKER = "marker"
 MOST_MARKERS = 10_000
@@ -52,45 +40,17 @@ class MovedElsewhere(
 _moved = msgspec.json.Decoder(MovedElsewhere)
 
 
-class BusHandlers:
-    """Takes news and tells connections."""
+class MarkerNotices:
+    """Sends moved read markers to the members of their room, on this node and on the others."""
 
-    def __init__(
-        self,
-        hub: Hub,
-        relay: Relay,
-        serializer: EventSerializer,
-        people: UserCache,
-        sessions: SessionRegistry,
-        telling: MembershipNotifier,
-        readiness: Readiness,
-        keys: KeyRing,
-    ) -> None:
+    def __init__(self, hub: Hub, relay: Relay) -> None:
         self._hub = hub
         self._relay = relay
-        self._serializer = serializer
-        self._people = people
-        self._sessions = sessions
-        self._telling = telling
-        self._readiness = readiness
-        self._keys = keys
         self._markers: OrderedDict[tuple[str, str], int] = OrderedDict()
-        relay.on_events(self.recorded_elsewhere)
-        hub.on_resync = self._come_back
-        relay.on_room(MARKER, self.marker_moved_elsewhere)
 
-    def recorded_elsewhere(self, stream: str, rows: list[Row]) -> None:
-        """Deliver what another node recorded in a room, or read it in the log.
-
-        It is read where words need a key that is not known here yet, and where it changes members or settings: these
-        decide what people may do, so they come from the record alone.
-        """
-        events = [self._serializer.from_peer_row(stream, row) for row in rows]
-        told = [event for event in events if event is not None and not changes_more_than_head(event.event)]
-        if told and len(told) == len(rows):
-            self._hub.hear(room_of(stream), told)
-        elif rows:
-            self._hub.mark_missing(room_of(stream), rows[-1].seq)
+    def clear(self) -> None:
+        """Forget the markers that were sent, after a restore of the log."""
+        self._markers.clear()
 
     def marker_moved(self, room: str, user: str, message: int, at: datetime) -> None:
         """Tell a room on every node that somebody has read up to a message."""
@@ -117,23 +77,6 @@ class BusHandlers:
         if len(self._markers) > MOST_MARKERS:
             self._markers.popitem(last=False)
         return True
-
-    def renewed(self, epoch: str) -> None:
-        """Forget everything: the log is another one now, and every client has to come back with its cursors."""
-        self._readiness.renewed(epoch)
-        self._hub.reset()
-        self._people.clear()
-        self._keys.clear()
-        self._telling.clear()
-        self._markers.clear()
-        for session in self._sessions.all():
-            session.close(Close.FENCED, "the log was restored; come back")
-
-    def _come_back(self, listeners: set[Subscriber]) -> None:
-        """Close the connections that were written what is not on the record."""
-        for session in self._sessions.all():
-            if session in listeners:
-                session.close(Close.FENCED, "a room is loaded again; come back")
 
 
 class ReceiptsResync:

@@ -19,7 +19,8 @@ from tests.support.clients.connecting import connect_frame
 from tests.support.clients.native import PATIENCE, raw
 from tests.support.docs.examples import CLOSED
 from tests.support.docs.named_tests import not_collected
-from tests.support.processes.processes import Process, environment, running, token
+from tests.support.environment import environment, token
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 
 SLOW, FENCED = (

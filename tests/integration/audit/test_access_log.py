@@ -11,9 +11,10 @@ import pytest
 from service.cli.arguments import parser
 from tests.support.audit.proof import all_sealed
 from tests.support.clients.native import client
+from tests.support.environment import environment
 from tests.support.eventstore.log_node import stored
 from tests.support.http.audits import readings
-from tests.support.processes.processes import Process, environment, run
+from tests.support.processes.processes import Process, run
 from tests.support.servers.databases import Database
 
 OPERATOR = "os:" + pwd.getpwuid(os.getuid()).pw_name

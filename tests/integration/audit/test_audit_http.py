@@ -9,12 +9,13 @@ import httpx
 import pytest
 import yaml
 
-from service.gateway.http.audits import MOST_AT_ONCE
+from service.gateway.http.audits import MAX_READS
 from tests.support.clients.native import Client, Refused, client, raw
+from tests.support.environment import ROOT, environment, token
 from tests.support.eventstore.log_node import stored
 from tests.support.http.audits import ended, readings, visitor
 from tests.support.http.openapi import promised
-from tests.support.processes.processes import ROOT, Process, environment, run, running, token
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 
@@ -30,7 +31,7 @@ OF_THE_AUDITOR = (
 
 @pytest.fixture
 async def general(node: Process) -> Process:
-    """A node with a private room of two: alice said something and edited it, bob has read it and is gone again."""
+    """A node with a private room of two: alice posted a message and edited it, bob has read it and is gone again."""
     async with client(node.url, "alice", name="Alice") as alice:
         await alice.say(
             "room:create", roomId="general", name="General", visibility="private", members=["bob"]
@@ -163,13 +164,13 @@ async def test_a_node_sends_so_many_readings_at_once_and_no_more(
 ) -> None:
     async with visitor(general, "ann", "auditor") as ann, AsyncExitStack() as stack:
         kept = []  # an iterator that is let go closes its connection
-        for _ in range(MOST_AT_ONCE):
+        for _ in range(MAX_READS):
             following = await stack.enter_async_context(ann.stream("GET", "/audit/events?follow=true"))
             kept.append(following.aiter_lines())
             await anext(kept[-1])
         for path in OF_THE_AUDITOR[:2]:
             assert (await ann.get(path)).json()["code"] == "overloaded"
-        assert len(await readings(database)) == MOST_AT_ONCE
+        assert len(await readings(database)) == MAX_READS
         await stack.aclose()
 
         async def room_again() -> bool:
@@ -348,7 +349,7 @@ async def test_owners_are_shown_who_read_their_room_where_that_is_the_policy(dat
             shown = [(one["what"], one["of"], one["via"]) for one in page["readings"]]
             assert shown == [
                 ("room", "room", "http"),
-                # A reading about a person is shown to no room: whoever takes them in would learn of it.
+                # A reading about a person is shown to no room: a room that invites the person would learn of it.
                 ("events", "everything", "http"),
                 ("replay", "room", "cli"),
             ]

@@ -1,4 +1,4 @@
-"""What docs/audit.md tells somebody who does not program to type, and what it says that comes out."""
+"""The commands of docs/audit.md, and the output that it shows."""
 
 import asyncio
 import os
@@ -10,8 +10,9 @@ import pytest
 
 from tests.support.audit.proof import all_sealed
 from tests.support.clients.native import client
+from tests.support.environment import ROOT, environment
 from tests.support.http.audits import ended
-from tests.support.processes.processes import ROOT, Process, environment
+from tests.support.processes.processes import Process
 from tests.support.servers.databases import Database
 
 PAGE = (ROOT / "docs" / "audit.md").read_text()

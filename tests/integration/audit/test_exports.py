@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.audit.proof import all_sealed, offline
 from tests.support.clients.native import client
-from tests.support.processes.processes import ROOT, Process, environment, run
+from tests.support.environment import ROOT, environment
+from tests.support.processes.processes import Process, run
 from tests.support.servers.databases import Database
 
 FULL = 40_000

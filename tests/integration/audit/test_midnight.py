@@ -15,7 +15,8 @@ import asyncpg
 from service.domain.retention import scope
 from service.embedded import Servers
 from tests.support.clients.native import client
-from tests.support.processes.processes import environment, run, running
+from tests.support.environment import environment
+from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 

@@ -7,7 +7,8 @@ import pytest
 
 from tests.support.audit.proof import all_sealed, offline, tamper
 from tests.support.clients.native import client
-from tests.support.processes.processes import Process, environment, run
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, run
 from tests.support.servers.databases import Database
 
 

@@ -1,4 +1,4 @@
-"""Sessions on the record: who was connected, why it ended and what was written, whatever becomes of the node."""
+"""Sessions on the record: who was connected, why it ended and what was written, also if the node is killed."""
 
 import asyncio
 import json
@@ -11,8 +11,9 @@ from service.embedded import Servers
 from service.protocol.close_codes import Close
 from tests.support.clients.native import client, raw
 from tests.support.docs.examples import CLOSED
+from tests.support.environment import environment, token
 from tests.support.processes.cluster import closings, sessions, still_open, two_nodes
-from tests.support.processes.processes import Process, environment, running, token
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 

@@ -4,8 +4,9 @@ import pytest
 
 from tests.support.clients.connecting import connect_frame
 from tests.support.clients.native import raw
+from tests.support.environment import environment, token
 from tests.support.processes.cluster import sessions
-from tests.support.processes.processes import environment, running, token
+from tests.support.processes.processes import running
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 

@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.clients.connecting import connect_outcome
 from tests.support.clients.native import raw
-from tests.support.processes.processes import environment, run, running
+from tests.support.environment import environment
+from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database
 from tests.support.servers.key_provider import AUDIENCE, ISSUER, ec, provider, public, rsa, signed
 

@@ -14,8 +14,9 @@ from websockets.http11 import Response
 
 from tests.support.clients.connecting import connect_frame
 from tests.support.clients.native import Refused, client, raw
+from tests.support.environment import environment, token
 from tests.support.http.openapi import check
-from tests.support.processes.processes import Process, environment, running, token
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 
 

@@ -11,13 +11,14 @@ import pytest
 from service.protocol.commands import COMMANDS, RoomFrame
 from tests.support.chat.actions import FIELDS, Nodes, _replay, code, contents, listening, refusal, room_of
 from tests.support.clients.native import Client, Event, Refused, client
-from tests.support.processes.processes import environment, run, running
+from tests.support.environment import environment
+from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database
 
 
 @pytest.fixture
 async def nodes(database: Database) -> AsyncIterator[Nodes]:
-    """Two nodes that hear of each other by the log."""
+    """Two nodes that learn of each other's events from the log."""
     env = environment(database, ONRECORD_CATCHUP_INTERVAL="0.1")
     async with running(env, "serve") as one, running(env, "serve") as other:
         yield one, other
@@ -106,7 +107,7 @@ SLACK = timedelta(seconds=1)
 
 
 async def until_allowed(one: Client, kind: str, told: str, **fields: Any) -> Event:
-    """Do something again and again, while the refusal is the one that is told, until it is allowed; return the ack."""
+    """Repeat a command while the refusal is the given one, until it is allowed; return the ack."""
     async with asyncio.timeout(60):
         while True:
             try:

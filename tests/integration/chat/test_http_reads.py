@@ -14,8 +14,9 @@ from service.gateway.http.documents import asyncapi_yaml, openapi_yaml
 from service.gateway.http.endpoint import Read
 from service.gateway.http.openapi import EVERY_READ as EVERY_DESCRIBED
 from tests.support.clients.native import Refused, client
+from tests.support.environment import environment, token
 from tests.support.http.openapi import promised, reader
-from tests.support.processes.processes import Process, environment, run, running, token
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 
 EVERY_READ = (

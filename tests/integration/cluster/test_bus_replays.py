@@ -14,8 +14,9 @@ from service.cluster.envelope import channel_prefix
 from service.embedded import Servers
 from tests.support.chat.members import members
 from tests.support.clients.native import Client, Refused, client
+from tests.support.environment import environment
 from tests.support.http.metrics import number, scraped, scraped_until
-from tests.support.processes.processes import Process, environment, running
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database, fresh_database
 from tests.support.servers.restore import postgres, renewed, restore
 
@@ -89,7 +90,7 @@ def cluster_settings(servers: Servers) -> dict[str, str]:
 async def nodes(
     database: Database, servers: Servers, **settings: str
 ) -> AsyncIterator[tuple[Process, Process]]:
-    """Give two nodes that hear each other, and wait until they do."""
+    """Give two nodes connected by the bus, once both receive from it."""
     env = environment(database, **cluster_settings(servers), **settings)
     async with (
         running(env | {"ONRECORD_NODE": "one"}, "serve") as one,

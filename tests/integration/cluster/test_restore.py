@@ -1,4 +1,4 @@
-"""A backup is restored under a running node, with PostgreSQL's own tools: what was lost is said, nothing is mixed."""
+"""A backup is restored under a running node, with PostgreSQL's own tools: losses are reported, epochs stay apart."""
 
 import asyncio
 import json
@@ -14,7 +14,8 @@ from service.config import development
 from service.embedded import Servers, account
 from tests.support.audit.erasures import dump, heard_by_bob, holds, life
 from tests.support.clients.native import client
-from tests.support.processes.processes import Process, environment, run, running
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database, database_of
 from tests.support.servers.restore import postgres, renewed, restore
 from tests.support.waiting import projected

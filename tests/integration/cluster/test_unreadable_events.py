@@ -18,7 +18,8 @@ import pytest
 from projections import PROJECTIONS
 from tests.support.audit.proof import all_sealed, offline, tamper
 from tests.support.clients.native import Refused, client
-from tests.support.processes.processes import Process, environment, run, running, token
+from tests.support.environment import environment, token
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 
@@ -159,7 +160,7 @@ async def afresh(house: House) -> AsyncIterator[tuple[Process, Process]]:
 
 
 async def lives(node: Process, database: Database) -> dict[str, Any]:
-    """Check that the room of the damage and another are usable by everybody; return what was heard in `general`."""
+    """Check that the room of the damage and another are usable by all; return what was received in `general`."""
     async with (
         client(node.url, "bob", {"general": 0, "elsewhere": 0}) as bob,
         client(node.url, "dave") as dave,

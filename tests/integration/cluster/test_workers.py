@@ -1,4 +1,4 @@
-"""Several nodes as one command: who serves whom, a worker killed under load, and nobody left behind by the parent."""
+"""Several nodes as one command: which worker serves which client, a worker killed under load, no process left."""
 
 import asyncio
 import base64
@@ -13,8 +13,9 @@ import pytest
 from service.embedded import Servers
 from tests.support.chat.senders import Address, Person, judge
 from tests.support.clients.native import client
+from tests.support.environment import environment
 from tests.support.processes.cluster import sessions
-from tests.support.processes.processes import Process, environment, run, running
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 
@@ -22,7 +23,7 @@ from tests.support.waiting import until
 def _workers(parent: Process) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(parent.process.pid).children():
-        with suppress(psutil.NoSuchProcess):  # also where it has ended and nobody has taken note of it yet
+        with suppress(psutil.NoSuchProcess):  # also if it has ended and was not waited for yet
             if "--worker" in child.cmdline():
                 found.append(child)
     return found

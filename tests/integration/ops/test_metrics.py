@@ -1,4 +1,4 @@
-"""What Prometheus is told of two nodes and a projector under a workload: the numbers are those of what happened."""
+"""The metrics of two nodes and a projector under a workload equal what happened."""
 
 import asyncio
 import contextlib
@@ -9,9 +9,10 @@ from websockets.exceptions import ConnectionClosed
 from service.embedded import Servers
 from service.observability.catalogue import CATALOGUE
 from tests.support.clients.native import Refused, client, raw
+from tests.support.environment import environment
 from tests.support.http.metrics import answering, number, scraped, scraped_until
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import Process, environment, running
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 from tests.support.servers.ports import free_ports
 

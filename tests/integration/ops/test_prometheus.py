@@ -12,8 +12,9 @@ import yaml
 
 from tests.support.clients.native import client
 from tests.support.docs.dashboard import DASHBOARD
+from tests.support.environment import ROOT, environment
 from tests.support.http.metrics import answering, scraped_text
-from tests.support.processes.processes import ROOT, environment, running
+from tests.support.processes.processes import running
 from tests.support.servers.databases import Database
 from tests.support.servers.ports import free_ports
 
@@ -22,7 +23,7 @@ TOKEN = "only Prometheus has this one"
 
 
 async def promtool(*words: str | Path, stdin: bytes = b"") -> str:
-    """Run promtool; return what it said, and fail where it found something."""
+    """Run promtool and return its output; fail if it found an error."""
     process = await asyncio.create_subprocess_exec(
         "promtool", *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT, cwd=RULES,

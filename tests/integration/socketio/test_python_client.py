@@ -8,7 +8,8 @@ import socketio
 
 from tests.support.clients.native import client
 from tests.support.clients.python_socketio import Python
-from tests.support.processes.processes import Process, token
+from tests.support.environment import token
+from tests.support.processes.processes import Process
 
 
 @pytest.mark.parametrize("transports", [["polling"], ["websocket"], ["polling", "websocket"]], ids="+".join)

@@ -11,7 +11,8 @@ import httpx
 import psycopg
 
 from tests.support.clients.native import Client, client, raw
-from tests.support.processes.processes import Process, token
+from tests.support.environment import token
+from tests.support.processes.processes import Process
 from tests.support.servers.databases import Database
 
 MARK = "quixotic zephyr"
@@ -83,7 +84,7 @@ def holds(text: str) -> bool:
 
 
 async def heard_by_bob(node: Process) -> str:
-    """Return all that somebody else is told of the room, over a socket and over HTTP."""
+    """Return all that another member gets of the room, over a socket and over HTTP."""
     async with client(node.url, "bob", {"general": 0}) as bob:
         await bob.until(lambda: bob.events("message:reaction"))
         page = await bob.say("message:history", roomId="general", limit=200)

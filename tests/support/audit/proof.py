@@ -5,7 +5,7 @@ import sys
 
 import asyncpg
 
-from tests.support.processes import processes
+from tests.support.environment import ROOT
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 
@@ -34,7 +34,7 @@ async def tamper(database: Database, change: str) -> None:
 
 async def offline(*arguments: str) -> tuple[int, str]:
     """Run the verifier as its single file, away from this project."""
-    file = processes.ROOT / "service" / "audit" / "proof" / "offline.py"
+    file = ROOT / "service" / "audit" / "proof" / "offline.py"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", str(file), *arguments, cwd="/", stdout=asyncio.subprocess.PIPE
     )

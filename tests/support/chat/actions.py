@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.support.clients.native import Client, Event, Refused
-from tests.support.processes.processes import Process, environment, run
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, run
 from tests.support.servers.databases import Database
 
 Nodes = tuple[Process, Process]
@@ -28,7 +29,7 @@ async def room_of(owner: Client, *members: str, **fields: Any) -> str:
 
 
 async def listening(one: Client, room: str) -> None:
-    """Join on this connection, whoever opened the room wherever, and hear what follows."""
+    """Join on this connection, and receive the room's later events."""
     await one.say("room:join", roomId=room)
     await one.until(lambda: one.events("message:history", roomId=room))
 

@@ -13,7 +13,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.clients.native import PATIENCE
-from tests.support.processes.processes import Process, token
+from tests.support.environment import token
+from tests.support.processes.processes import Process
 from tests.support.servers.databases import Database
 
 
@@ -22,7 +23,7 @@ def said(frame: dict[str, Any], **fields: Any) -> str:
 
 
 class Bob:
-    """A connection that sends whatever it likes, at either door."""
+    """A connection that sends arbitrary frames, at either endpoint."""
 
     def __init__(self, socket: ClientConnection, door: str) -> None:
         self.socket = socket

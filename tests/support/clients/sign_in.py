@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 
 from tests.support.clients.browser import Tab
-from tests.support.processes.processes import Process, environment, running
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 from tests.support.servers.oidc_provider import AUDIENCE, CLIENT, OidcProvider, oidc_provider
 from tests.support.servers.ports import free_ports
@@ -50,7 +51,7 @@ async def begin(http: httpx.AsyncClient) -> str:
 
 
 async def visit(address: str, **form: str) -> dict[str, str]:
-    """Return what somebody brings back who fills in the provider's form."""
+    """Fill in the provider's form; return the redirect's parameters."""
     async with httpx.AsyncClient() as browser:
         back = await browser.post(address, data=form)
     return dict(parse_qsl(urlsplit(back.headers["location"]).query))

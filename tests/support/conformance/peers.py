@@ -1,4 +1,4 @@
-"""A server on a real socket in the test's own loop, and clients that do exactly what a test tells them to."""
+"""A server on a real socket in the test's own loop, and clients that send only what a test asks for."""
 
 import asyncio
 import json
@@ -26,6 +26,15 @@ class Served(uvicorn.Server):
         super().__init__(config(app, host="127.0.0.1"))
         self.engine = engine
         self.path = path
+        self.stopping = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """Wait for the end; uvicorn's own loop polls ten times a second."""
+        await self.on_tick(0)
+        await self.stopping.wait()
+
+    def stop(self) -> None:
+        self.stopping.set()
 
     @property
     def address(self) -> str:
@@ -45,7 +54,7 @@ async def serving(app: Starlette, engine: Engine, path: str) -> AsyncIterator[Se
     try:
         yield server
     finally:
-        server.should_exit = True
+        server.stop()
         await asyncio.wait_for(running, PATIENCE)
 
 

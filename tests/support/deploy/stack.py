@@ -25,7 +25,8 @@ import yaml
 from service import embedded
 from service.config import development
 from service.embedded.daemon import free_port
-from tests.support.processes.processes import KEY_ENCRYPTION_KEY, ROOT, SECRET, Process, collect
+from tests.support.environment import KEY_ENCRYPTION_KEY, ROOT, SECRET
+from tests.support.processes.processes import Process, collect
 from tests.support.servers.brokers import program
 from tests.support.servers.databases import Database, database_of
 
@@ -165,7 +166,7 @@ class Stack:
         return all([await self._asked(name, words) for words in (test, image()["healthcheck"])])
 
     async def _listens(self, name: str) -> bool:
-        """Return whether somebody listens at an address; where there is none, nobody has to."""
+        """Return whether an address accepts connections; true for no address."""
         if not name:
             return True
         host, _, port = self.addresses[name].partition(":")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.processes.processes import ROOT
+from tests.support.environment import ROOT
 
 LOCK = ROOT / "tests" / "deploy" / "tools.lock"
 HOME = ROOT / ".cache" / "deploy-tools"
@@ -33,7 +33,7 @@ def _install() -> None:
 
 
 def checked(*words: str | Path, stdin: str = "") -> str:
-    """Run a program that says what is wrong; return all it said, and fail where it found something."""
+    """Run a checker and return its output; fail if it found an error."""
     done = subprocess.run(
         words, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )

@@ -2,6 +2,6 @@
 
 import json
 
-from tests.support.processes.processes import ROOT
+from tests.support.environment import ROOT
 
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "onrecord.json").read_text())

@@ -4,7 +4,7 @@ import ast
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from tests.support.processes.processes import ROOT
+from tests.support.environment import ROOT
 
 LEVELS = {
     "info": "info",

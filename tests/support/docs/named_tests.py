@@ -4,7 +4,7 @@ import asyncio
 import re
 import sys
 
-from tests.support.processes.processes import ROOT
+from tests.support.environment import ROOT
 
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 

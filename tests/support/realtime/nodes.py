@@ -5,9 +5,9 @@ import base64
 
 from service.config.settings import Settings
 from service.domain.commands import JoinRoom, LeaveRoom, PostMessage
-from service.gateway.services import Services
+from service.node.node import Node
 from service.realtime.direct_sockets import NOWHERE
-from tests.support.processes.processes import KEY_ENCRYPTION_KEY, SECRET
+from tests.support.environment import KEY_ENCRYPTION_KEY, SECRET
 from tests.support.servers.databases import Database
 
 
@@ -52,5 +52,5 @@ def settings(database: Database) -> Settings:
     )
 
 
-async def submit(services: Services, command: JoinRoom | LeaveRoom | PostMessage, user: str, ref: str) -> int:
-    return (await (await services.chat.submit(command, user, ref, ref.encode()))).seq
+async def submit(running: Node, command: JoinRoom | LeaveRoom | PostMessage, user: str, ref: str) -> int:
+    return (await (await running.application.chat.submit(command, user, ref, ref.encode()))).seq

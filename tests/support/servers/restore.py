@@ -9,7 +9,8 @@ from psycopg import sql
 
 from service.embedded import Servers
 from service.embedded.postgres import OWNER
-from tests.support.processes.processes import environment, run
+from tests.support.environment import environment
+from tests.support.processes.processes import run
 from tests.support.servers.databases import Database, database_named
 
 

@@ -8,13 +8,14 @@ from service.presence.gossip import STEP
 from service.presence.remote import LAPSE
 from service.presence.roster import Change
 from tests.support.presence.nodes import GRACE, USERS, Node, World
+from tests.support.quick import examples
 
 QUIET = 3 * (LAPSE + GRACE)
 """Seconds after which everything that was going to happen has."""
 
 
 def in_order(told: list[Change]) -> None:
-    """Check that each user was told of in turns: whoever returns had left, whoever leaves was there."""
+    """Check the order of each user's changes: a user who returns had left, a user who leaves was there."""
     shown: dict[str, str] = {}
     left: set[str] = set()
     for change in told:
@@ -107,12 +108,12 @@ class Chaos(RuleBasedStateMachine):
             in_order(node.told)
 
 
-Chaos.TestCase.settings = settings(max_examples=400, stateful_step_count=50, deadline=None)
+Chaos.TestCase.settings = settings(max_examples=examples(400), stateful_step_count=50, deadline=None)
 TestChaos = Chaos.TestCase
 
 
 class Prompt(RuleBasedStateMachine):
-    """On a bus that is well: nobody is said to have left before the grace is over, and then everybody hears it once."""
+    """On a healthy bus: no user is shown as offline before the grace period ends, and then once on every node."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,5 +155,5 @@ class Prompt(RuleBasedStateMachine):
             assert change.seen == int(self.world.left_at[change.user] * 1000)
 
 
-Prompt.TestCase.settings = settings(max_examples=400, stateful_step_count=50, deadline=None)
+Prompt.TestCase.settings = settings(max_examples=examples(400), stateful_step_count=50, deadline=None)
 TestPrompt = Prompt.TestCase

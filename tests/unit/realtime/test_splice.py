@@ -1,6 +1,6 @@
 """Feed and Hub as a state machine: every listener gets each seq after its cursor exactly once, ascending.
 
-Whatever is delivered, dropped, doubled or late, and whenever somebody joins. The log stands in memory here, so that
+Events are delivered, dropped, doubled or late, and users join at any time. The log is in memory here, so that
 thousands of orders can be tried; `tests/unit/realtime/test_two_nodes.py` has the real one.
 """
 
@@ -17,6 +17,7 @@ from service.domain.room import RoomState
 from service.realtime import fanout, room_subscribers
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
+from tests.support.quick import examples
 from tests.support.realtime.subscribers import STREAM, Ear, Log, number
 
 if TYPE_CHECKING:
@@ -148,7 +149,9 @@ class SplicedBetweenWrites(Splice):
         room_subscribers.CHUNK, fanout.SHARE = self.before
 
 
-Splice.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Splice.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)
 TestSplice = Splice.TestCase
-SplicedBetweenWrites.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+SplicedBetweenWrites.TestCase.settings = settings(
+    max_examples=examples(150), stateful_step_count=40, deadline=None
+)
 TestSplicedBetweenWrites = SplicedBetweenWrites.TestCase

@@ -8,15 +8,14 @@ import pytest
 
 from service.cluster.bus import InProcessBus
 from service.domain.commands import JoinRoom, LeaveRoom, PostMessage
-from service.gateway.services import Services
-from service.node.node import node
+from service.node.node import Node, node
 from tests.support.realtime.nodes import Ear, settings, submit
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 
 
 @asynccontextmanager
-async def two_nodes(database: Database, *, apart: bool) -> AsyncIterator[tuple[Services, Services]]:
+async def two_nodes(database: Database, *, apart: bool) -> AsyncIterator[tuple[Node, Node]]:
     """Give two nodes, on one bus or `apart`, each on its own."""
     bus = InProcessBus()
     async with (
@@ -26,21 +25,21 @@ async def two_nodes(database: Database, *, apart: bool) -> AsyncIterator[tuple[S
         yield one, other
 
 
-async def post(services: Services, user: str, number: int) -> int:
+async def post(running: Node, user: str, number: int) -> int:
     ref = f"{user}-{number}"
-    return await submit(services, PostMessage(room="hot", content=ref, ref=ref), user, ref)
+    return await submit(running, PostMessage(room="hot", content=ref, ref=ref), user, ref)
 
 
 async def test_a_hot_room_shared_by_two_nodes_has_one_order_and_no_conflict(database: Database) -> None:
     async with two_nodes(database, apart=False) as nodes:
         ears = []
-        for number, services in enumerate(nodes):
+        for number, running in enumerate(nodes):
             user = f"user{number}"
-            await submit(services, JoinRoom(room="hot", create=True), user, f"join-{user}")
+            await submit(running, JoinRoom(room="hot", create=True), user, f"join-{user}")
             ears.append(Ear(user))
-            await services.hub.subscribe(ears[-1], "hot", 0)
+            await running.live.hub.subscribe(ears[-1], "hot", 0)
         seqs = await asyncio.gather(
-            *(post(services, f"user{number}", i) for i in range(300) for number, services in enumerate(nodes))
+            *(post(running, f"user{number}", i) for i in range(300) for number, running in enumerate(nodes))
         )
         assert sorted(seqs) == list(range(4, 604))
         await until(lambda: all(len(ear.frames) == 603 for ear in ears))
@@ -52,7 +51,7 @@ async def test_nodes_that_do_not_hear_each_other_still_have_one_order(database: 
     async with two_nodes(database, apart=True) as (one, other):
         await submit(one, JoinRoom(room="hot", create=True), "alice", "a")
         ear = Ear("alice")
-        await one.hub.subscribe(ear, "hot", 0)
+        await one.live.hub.subscribe(ear, "hot", 0)
         await submit(other, JoinRoom(room="hot"), "bob", "b")
         for number in range(50):
             await post(other, "bob", number)
@@ -68,7 +67,7 @@ async def test_a_retry_on_the_other_node_has_one_effect(database: Database, *, a
         await submit(one, JoinRoom(room="hot", create=True), "alice", "join")
         first = await asyncio.gather(post(one, "alice", 1), post(other, "alice", 1))
         assert first[0] == first[1]
-        assert await one.log.head("room:hot") == first[0]
+        assert await one.storage.reader.head("room:hot") == first[0]
 
 
 async def test_a_member_who_left_on_another_node_is_taken_out(database: Database) -> None:
@@ -76,7 +75,7 @@ async def test_a_member_who_left_on_another_node_is_taken_out(database: Database
         await submit(one, JoinRoom(room="hot", create=True), "alice", "a")
         await submit(one, JoinRoom(room="hot"), "bob", "b")
         ear = Ear("bob")
-        await one.hub.subscribe(ear, "hot", 0)
+        await one.live.hub.subscribe(ear, "hot", 0)
         left = await submit(other, LeaveRoom(room="hot"), "bob", "leave")
         await post(one, "alice", 1)
         await until(lambda: ear.out)
@@ -86,7 +85,7 @@ async def test_a_member_who_left_on_another_node_is_taken_out(database: Database
 async def test_a_refusal_on_an_old_state_is_decided_again(database: Database) -> None:
     async with two_nodes(database, apart=True) as (one, other):
         await submit(one, JoinRoom(room="hot", create=True), "alice", "a")
-        await other.hub.feed("hot")
+        await other.live.hub.feed("hot")
         await submit(one, JoinRoom(room="hot"), "bob", "b")
         # The other node does not know yet that bob is a member, and must not refuse him.
         assert await post(other, "bob", 1) == 4
