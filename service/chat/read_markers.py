@@ -27,7 +27,7 @@ from service.errors import MessageNotFound, OnRecordError, Overloaded, Refusal, 
 from service.eventstore.appender import Appender
 from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.reader import LogReader
-from service.realtime.hub import Hub
+from service.realtime.room_feeds import RoomFeeds
 
 INTERVAL = 1.0
 """Seconds between two recorded moves of one reader."""
@@ -65,7 +65,7 @@ class ReadMarkers:
     def __init__(
         self,
         chat: Chat,
-        hub: Hub,
+        feeds: RoomFeeds,
         appender: Appender,
         log_reader: LogReader,
         keys: KeyRing,
@@ -75,7 +75,7 @@ class ReadMarkers:
     ) -> None:
         self._now = now
         self._chat = chat
-        self._hub = hub
+        self._feeds = feeds
         self._appender = appender
         self._reader = log_reader
         self._keys = keys
@@ -115,7 +115,7 @@ class ReadMarkers:
     async def _refusal(self, command: MoveReadMarker, by: str) -> Refusal | None:
         try:
             await self._require_member(command.room, by)
-            if not await self._hub.message_exists(command.room, command.message):
+            if not await self._feeds.message_exists(command.room, command.message):
                 return MessageNotFound(room=command.room, message=command.message)
         except Refusal as refusal:
             return refusal
@@ -124,9 +124,9 @@ class ReadMarkers:
     async def _require_member(self, room_id: str, by: str) -> None:
         """Refuse outsiders, though not on a state that another node may have outdated."""
         try:
-            room.require_member((await self._hub.feed(room_id)).state, by, self._now())
+            room.require_member((await self._feeds.feed(room_id)).state, by, self._now())
         except Refusal:
-            room.require_member((await self._hub.refresh(room_id)).state, by, self._now())
+            room.require_member((await self._feeds.refresh(room_id)).state, by, self._now())
 
     async def _run(self, name: tuple[str, str], burst: _Burst) -> None:
         wishes: list[_Wish] = []

@@ -45,7 +45,7 @@ from service.eventstore.appender import Appender
 from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
-from service.realtime.hub import Hub
+from service.realtime.room_feeds import RoomFeeds
 from service.realtime.room_feed import RoomFeed
 from service.realtime.user_cache import UserCache
 
@@ -105,7 +105,7 @@ class Chat:
 
     def __init__(
         self,
-        hub: Hub,
+        feeds: RoomFeeds,
         appender: Appender,
         reader: LogReader,
         people: UserCache,
@@ -115,7 +115,7 @@ class Chat:
         now: Callable[[], datetime],
         max_content: int,
     ) -> None:
-        self._hub = hub
+        self._feeds = feeds
         self._appender = appender
         self._reader = reader
         self._people = people
@@ -146,7 +146,7 @@ class Chat:
         if self._lines.busy(command):
             self._spawn(self._decide_again(attempt))
             return answer
-        feed = await self._hub.feed(command.room)
+        feed = await self._feeds.feed(command.room)
         await self._take_key(attempt, feed)
         self._decide(attempt, feed, await self._load_context(attempt, feed))
         return answer
@@ -224,7 +224,7 @@ class Chat:
         if isinstance(command, MessageCommand):
             return _Context(head, await self._reader.about(command.room, command.message))
         reply_to = command.reply_to if isinstance(command, PostMessage) else None
-        if reply_to is None or await self._hub.message_exists(command.room, reply_to):
+        if reply_to is None or await self._feeds.message_exists(command.room, reply_to):
             return _Context(head)
         return _Context(head, refusal=MessageNotFound(room=feed.room, message=reply_to))
 
@@ -295,7 +295,7 @@ class Chat:
         """Answer a leave that changed nothing: the room's present seq is for members; the others see their own last."""
         command, answer = attempt.command, result_of(placed)
         try:
-            state = (await self._hub.reach(command.room, answer.seq)).state
+            state = (await self._feeds.feed_up_to(command.room, answer.seq)).state
             if (left := state.left.get(attempt.by, answer.seq)) < answer.seq:
                 last = await self._reader.stream(room_stream(command.room), answer.seq - 1, 1, answer.seq)
                 own = any(recorded.by == attempt.by for recorded in last)  # an invitation was declined later
@@ -316,7 +316,7 @@ class Chat:
     async def _decided_anew(self, attempt: _Pending) -> "asyncio.Future[AppendResult] | None":
         """Decide on the log as it is now; whatever is in the way is the answer."""
         try:
-            feed = await self._hub.refresh(attempt.command.room)
+            feed = await self._feeds.refresh(attempt.command.room)
             await self._take_key(attempt, feed)
             sight = await self._load_context(attempt, feed)
         except AccountErased as error:

@@ -23,7 +23,7 @@ from service.errors import Unavailable
 from service.presence.gossip import KINDS, STEP, Gossip, Said
 from service.presence.roster import Change, Moment, Shown, Status
 from service.protocol.events import PresenceChanged, UserJoined, UserLeft, timestamp
-from service.realtime.hub import Hub
+from service.realtime.audience import Audience
 from service.realtime.subscriber import Subscriber
 from service.realtime.user_cache import UserCache
 from service.runtime.time_slice import TimeSlice
@@ -49,9 +49,9 @@ log = logging.getLogger("onrecord.presence")
 class Presence:
     """Who is online, as far as this node knows; `grace` in seconds."""
 
-    def __init__(self, relay: Relay, hub: Hub, people: UserCache, grace: float) -> None:
+    def __init__(self, relay: Relay, audience: Audience, people: UserCache, grace: float) -> None:
         self._relay = relay
-        self._hub = hub
+        self._audience = audience
         self._people = people
         self._clock = asyncio.get_running_loop().time
         self._gossip = Gossip(str(uuid4()), grace, self._when())
@@ -128,11 +128,11 @@ class Presence:
         letters: dict[Subscriber, Letter] = {}
         presence = {user: _presence(change) for user, change in changes.items()}
         turns = TimeSlice()
-        for room, listeners in self._hub.rooms_with_members_under(MOST_MEMBERS):
+        for room, listeners in self._audience.rooms_with_members_under(MOST_MEMBERS):
             for user in [user for user in room.members if user in changes]:
                 self._address(letters, room, listeners, changes[user], presence[user])
             await turns.over()
-        mail = self._hub.mail()
+        mail = self._audience.batch()
         for listener, letter in letters.items():
             # Memberships may have ended in the turns since the letter was begun.
             mail.send(
@@ -142,7 +142,7 @@ class Presence:
 
     def _shared(self, user: str, outgoing: About, rooms: list[str]) -> bool:
         """Return whether both users are members of any of the rooms at this moment."""
-        return any(self._hub.are_members(room, (user, outgoing.user_id)) for room in rooms)
+        return any(self._audience.are_members(room, (user, outgoing.user_id)) for room in rooms)
 
     def _address(
         self,

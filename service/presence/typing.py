@@ -13,9 +13,8 @@ from collections.abc import Callable
 import msgspec
 
 from service.cluster.relay import Relay
-from service.domain.streams import room_stream
 from service.protocol.events import TypingStarted, TypingStopped
-from service.realtime.hub import Hub
+from service.realtime.audience import Audience
 
 TYPING = 6.0
 AGAIN = 2.0
@@ -57,9 +56,9 @@ class _Typist:
 class Typing:
     """The typists that this node knows of. `me` names the node; `clock` gives seconds."""
 
-    def __init__(self, relay: Relay, hub: Hub, me: str, clock: Callable[[], float]) -> None:
+    def __init__(self, relay: Relay, audience: Audience, me: str, clock: Callable[[], float]) -> None:
         self._relay = relay
-        self._hub = hub
+        self._audience = audience
         self._me = me
         self._clock = clock
         self._typists: dict[Where, _Typist] = {}
@@ -126,7 +125,7 @@ class Typing:
     def _show(self, room: str, user: str, typist: _Typist, now: float, seen: int = 0) -> None:
         if now - typist.shown >= AGAIN:
             typist.shown = now
-            self._hub.broadcast(room, TypingStarted(room_id=room, user_id=user), but=user, seen=seen)
+            self._audience.broadcast(room, TypingStarted(room_id=room, user_id=user), but=user, seen=seen)
 
     def _ended_here(self, where: Where, typist: _Typist, *, was_here: bool = True) -> None:
         if typist.here:
@@ -141,7 +140,7 @@ class Typing:
         for connection in self._typists.pop(where).here:
             self._left(connection, where)
         room, user = where
-        self._hub.broadcast(room, TypingStopped(room_id=room, user_id=user), but=user, seen=seen)
+        self._audience.broadcast(room, TypingStopped(room_id=room, user_id=user), but=user, seen=seen)
 
     def _left(self, connection: str, where: Where) -> None:
         places = self._at.get(connection, set())
@@ -170,5 +169,5 @@ class Typing:
         self._forget(where, told.seen)
 
     def _tell(self, kind: str, room: str, user: str, node: str | None) -> None:
-        seen = self._hub.known_head(room_stream(room)) or 0
+        seen = self._audience.head(room)
         self._relay.tell_room(room, kind, msgspec.msgpack.encode(Told(user, node, seen)))

@@ -56,7 +56,7 @@ async def forging(database: Database) -> AsyncIterator[tuple[Services, Forger, E
         for user in ("alice", "bob"):
             await submit(services, JoinRoom(room="hot", create=True), user, f"join-{user}")
         ear = Ear("alice")
-        await services.hub.subscribe(ear, "hot", 0)
+        await services.hub.subscriptions.subscribe(ear, "hot", 0)
         envelope = Envelope(
             settings(database).bus_key, uuid4(), lambda: services.readiness.epoch, lambda: _now(services)
         )
@@ -75,10 +75,10 @@ async def state_is_the_logs(services: Services) -> None:
     """Wait until the node's state of the room is that of the log, and stays so."""
 
     async def agrees() -> bool:
-        return (await services.hub.feed("hot")).state == await services.log.room("hot")
+        return (await services.hub.feeds.feed("hot")).state == await services.log.room("hot")
 
     async with asyncio.timeout(60):
-        while services.hub.heard or not await agrees():
+        while services.hub.unverified or not await agrees():
             await asyncio.sleep(0.02)
 
 
@@ -89,7 +89,7 @@ async def test_members_and_settings_come_from_the_log_alone(database: Database, 
         before = services.hub.gap_reads
         forger.tell(4, event)
         await until(lambda: services.hub.gap_reads > before)
-        assert services.hub.known_head("room:hot") == 3
+        assert services.hub.feeds.known_head("room:hot") == 3
         with pytest.raises(Refusal):
             await submit(services, PostMessage(room="hot", content="x", ref="m"), "mallory", "m")
         await submit(services, PostMessage(room="hot", content="x", ref="a"), "alice", "a")
@@ -105,7 +105,7 @@ async def test_a_room_that_is_ahead_of_the_log_is_loaded_again(database: Databas
         await until(lambda: left)
         assert left == [ear]
         await state_is_the_logs(services)
-        assert services.hub.known_head("room:hot") in (None, 3)
+        assert services.hub.feeds.known_head("room:hot") in (None, 3)
         assert ear.stretches == [("hot", 1, 5)], "it is on the record what was written to it"
         assert await submit(services, PostMessage(room="hot", content="x", ref="a"), "alice", "a") == 4
 
@@ -115,7 +115,7 @@ async def test_a_forged_event_in_the_place_of_a_real_one_is_found(database: Data
         left: list[object] = []
         services.hub.on_resync = left.extend
         forger.tell(4, ReactionAdded(message=1, emoji="x"))
-        await until(lambda: left or services.hub.known_head("room:hot") == 4)
+        await until(lambda: left or services.hub.feeds.known_head("room:hot") == 4)
         while True:  # refused as retryable until the forged event is found
             try:
                 await submit(services, PostMessage(room="hot", content="x", ref="a"), "alice", "a")
@@ -124,7 +124,7 @@ async def test_a_forged_event_in_the_place_of_a_real_one_is_found(database: Data
                 await asyncio.sleep(0.05)
         await until(lambda: left)
         await state_is_the_logs(services)
-        assert services.hub.known_head("room:hot") in (None, 4)
+        assert services.hub.feeds.known_head("room:hot") in (None, 4)
 
 
 async def test_events_that_never_come_keep_no_room_waiting(
@@ -133,13 +133,13 @@ async def test_events_that_never_come_keep_no_room_waiting(
     monkeypatch.setattr(gap_repair, "REPAIR_PAUSE", 0.02)
     async with forging(database) as (services, forger, _):
         services.hub.on_resync = lambda _listeners: None
-        feed = await services.hub.feed("hot")
+        feed = await services.hub.feeds.feed("hot")
         forger.tell(1_000, ReactionAdded(message=1, emoji="x"))
         await until(lambda: feed.gap)
         await until(lambda: not feed.gap or feed.dropped)
         await state_is_the_logs(services)
         ear = Ear("bob")
-        await services.hub.subscribe(ear, "hot", 0)
+        await services.hub.subscriptions.subscribe(ear, "hot", 0)
         await submit(services, PostMessage(room="hot", content="x", ref="a"), "alice", "a")
         await until(lambda: len(ear.frames) == 4)
         assert ear.seqs == [1, 2, 3, 4]

@@ -91,7 +91,7 @@ async def test_a_hot_room_shared_by_two_nodes_has_one_order_and_no_conflict(data
             user = f"user{number}"
             await submit(services, JoinRoom(room="hot", create=True), user, f"join-{user}")
             ears.append(Ear(user))
-            await services.hub.subscribe(ears[-1], "hot", 0)
+            await services.hub.subscriptions.subscribe(ears[-1], "hot", 0)
         seqs = await asyncio.gather(
             *(post(services, f"user{number}", i) for i in range(300) for number, services in enumerate(nodes))
         )
@@ -105,7 +105,7 @@ async def test_nodes_that_do_not_hear_each_other_still_have_one_order(database: 
     async with two_nodes(database, apart=True) as (one, other):
         await submit(one, JoinRoom(room="hot", create=True), "alice", "a")
         ear = Ear("alice")
-        await one.hub.subscribe(ear, "hot", 0)
+        await one.hub.subscriptions.subscribe(ear, "hot", 0)
         await submit(other, JoinRoom(room="hot"), "bob", "b")
         for number in range(50):
             await post(other, "bob", number)
@@ -129,7 +129,7 @@ async def test_a_member_who_left_on_another_node_is_taken_out(database: Database
         await submit(one, JoinRoom(room="hot", create=True), "alice", "a")
         await submit(one, JoinRoom(room="hot"), "bob", "b")
         ear = Ear("bob")
-        await one.hub.subscribe(ear, "hot", 0)
+        await one.hub.subscriptions.subscribe(ear, "hot", 0)
         left = await submit(other, LeaveRoom(room="hot"), "bob", "leave")
         await post(one, "alice", 1)
         await until(lambda: ear.out)
@@ -139,7 +139,7 @@ async def test_a_member_who_left_on_another_node_is_taken_out(database: Database
 async def test_a_refusal_on_an_old_state_is_decided_again(database: Database) -> None:
     async with two_nodes(database, apart=True) as (one, other):
         await submit(one, JoinRoom(room="hot", create=True), "alice", "a")
-        await other.hub.feed("hot")
+        await other.hub.feeds.feed("hot")
         await submit(one, JoinRoom(room="hot"), "bob", "b")
         # The other node does not know yet that bob is a member, and must not refuse him.
         assert await post(other, "bob", 1) == 4
