@@ -12,12 +12,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from databases import Database
-from databases.core import Connection
 
 from projections.engine.projection import Projection
 from service.domain.events import EVENTS, Recorded
 from service.domain.streams import stream_id
 from service.errors import ProjectionBehind
+from service.eventstore.read_database import ReadSnapshot, read_snapshot
 from service.eventstore.serializer import ROW, ROWS, EventSerializer
 
 MAX_BEHIND = 2_000
@@ -30,18 +30,16 @@ class Snapshot:
     """One moment: `head` is the log's last position, `positions` how far each table had come by then."""
 
     def __init__(
-        self, connection: Connection, serializer: EventSerializer, head: int, positions: dict[str, int]
+        self, transaction: ReadSnapshot, serializer: EventSerializer, head: int, positions: dict[str, int]
     ) -> None:
         self.head = head
         self.positions = positions
-        self._connection = connection
+        self._transaction = transaction
         self._serializer = serializer
 
     async def fetch(self, query: str, **values: object) -> list[Row]:
         """Return what `query` finds in this moment."""
-        found = await self._connection.fetch_all(query, values)
-        # The driver's own rows: what `databases` wraps around them makes every look into a row several times slower.
-        return [row._mapping for row in found]  # noqa: SLF001 - public in its interface, whatever the name
+        return await self._transaction.fetch(query, **values)
 
     async def tail(self, where: str, **values: object) -> list[Row]:
         """Return stored events, by position, that some table lacks and of which `where` holds.
@@ -89,18 +87,12 @@ async def snapshot(
     Raises:
         ProjectionBehind: a table is more than `MAX_BEHIND` positions behind the log.
     """
-    # The transaction is asyncpg's own: one of `databases` that breaks never gives its connection back to the pool.
-    async with (
-        database.connection() as connection,
-        connection.raw_connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
-        rows = await connection.fetch_all(
-            _POSITIONS, {"tables": [projection.table for projection in projections]}
-        )
+    async with read_snapshot(database) as transaction:
+        rows = await transaction.fetch(_POSITIONS, tables=[projection.table for projection in projections])
         if any(row["position"] is None for row in rows):
             raise ProjectionBehind(behind=rows[0]["head"])  # a version that the projector has not begun yet
         now = Snapshot(
-            connection, serializer, rows[0]["head"], {row["name"]: row["position"] for row in rows}
+            transaction, serializer, rows[0]["head"], {row["name"]: row["position"] for row in rows}
         )
         behind = now.head - min(now.positions.values())
         if behind > MAX_BEHIND:

@@ -45,8 +45,8 @@ from service.eventstore.appender import Appender
 from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
-from service.realtime.room_feeds import RoomFeeds
 from service.realtime.room_feed import RoomFeed
+from service.realtime.room_feeds import RoomFeeds
 from service.realtime.user_cache import UserCache
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from service.config.operator import operator
 from service.config.settings import Settings
 from service.domain.events import PersonErased
 from service.errors import PersonUnknown, ProjectionBehind, UnderLegalHold
+from service.eventstore.read_database import open_read_database
 from service.eventstore.serializer import EventSerializer
-from service.node.factories import read_models
+from service.node.storage import open_pool
 from service.protocol.commands import UserId
 from service.protocol.events import timestamp
 from service.protocol.http import Ground
@@ -145,7 +146,7 @@ async def _leave_rooms(
     settings: Settings, connection: "Connection", serializer: EventSerializer, person: str
 ) -> int | None:
     try:
-        async with read_models(settings) as reads:
+        async with open_pool(settings) as pool, open_read_database(settings.database_url, pool) as reads:
             rows = await memberships.rooms_of(reads, serializer, person)
     except ProjectionBehind:
         return None

@@ -12,8 +12,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from service.audit import access_log
-from service.audit.access_log import NotRecorded
+from service.audit.access_log import AccessLog, NotRecorded
 from service.audit.history.as_of import AsOf
 from service.audit.history.format import Form
 from service.audit.history.person_view import PersonViews
@@ -25,9 +24,10 @@ from service.domain.events import AuditRead
 from service.encryption.keyring import KeyRing
 from service.errors import Refusal
 from service.eventstore.as_of_reader import AsOfReader
+from service.eventstore.entries import append_one
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
-from service.node.factories import pool
+from service.node.storage import open_pool
 from service.protocol.events import timestamp
 from service.protocol.room_as_of import Moment
 from service.runtime.malloc import pin_mmap_threshold
@@ -96,10 +96,10 @@ async def record(connection: "asyncpg.Connection[Any]", reading: AuditRead, sett
         NotRecorded, Unavailable: it could not be, so nothing may be read.
     """
     keys = KeyRing(settings.key_encryption_key)
+    serializer = EventSerializer(keys)
+    log = AccessLog(lambda entry: append_one(connection, entry, serializer), serializer, keys)
     try:
-        await access_log.of_command(connection, EventSerializer(keys), keys).record(
-            reading, operator(settings.operator)
-        )
+        await log.record(reading, operator(settings.operator))
     except asyncpg.InsufficientPrivilegeError as problem:
         raise NotRecorded(f"This reading cannot be recorded, so nothing is shown: {problem}.") from problem
 
@@ -114,7 +114,7 @@ def _print(
 
     async def run() -> None:
         serializer = EventSerializer(KeyRing(settings.key_encryption_key))
-        async with pool(settings) as database:
+        async with open_pool(settings) as database:
             async with database.acquire() as connection:
                 await record(connection, reading, settings)
                 await serializer.keys.prove(connection)

@@ -20,8 +20,8 @@ def run_serve(settings: Settings) -> int:
     structured_logging.configure(settings, words=False)
 
     async def run() -> None:
-        async with served(settings) as services:
-            await Server(services, _say_ready).serve()
+        async with served(settings) as node:
+            await Server(settings, node.gateway, _say_ready).serve()
 
     output.run(run())
     return 0
@@ -33,9 +33,9 @@ def run_worker(settings: Settings, parent: workers.Parent) -> int:
 
     async def run() -> None:
         parent.watch()
-        async with served(settings) as services:
+        async with served(settings) as node:
             listener = workers.listener(settings.host, settings.port)
-            await Server(services, parent.ready).serve([listener])
+            await Server(settings, node.gateway, parent.ready).serve([listener])
 
     output.run(run())
     return 0
@@ -53,10 +53,10 @@ def run_dev(settings: Settings, servers: "Servers") -> int:
     migrate(servers.migrate_database_url, servers.database_url, servers.projector_database_url)
 
     async def run() -> None:
-        async with supervise.background(servers=servers.watch), served(settings) as services:
-            following = projector(settings, watch=services.traces.projected if services.traces else None)
+        async with supervise.background(servers=servers.watch), served(settings) as node:
+            following = projector(settings, watch=node.traces.projected if node.traces else None)
             async with supervise.background(project=lambda: project(following, sealer(settings))):
-                await Server(services, _welcome).serve()
+                await Server(settings, node.gateway, _welcome).serve()
 
     output.run(run())
     return 0

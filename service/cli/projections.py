@@ -13,9 +13,9 @@ from service.config.settings import Settings
 from service.encryption.keyring import KeyRing
 from service.eventstore.serializer import EventSerializer, UnknownTopic
 from service.gateway.http.protocol import http_class
-from service.node.factories import traced
 from service.node.projector import chosen, project, projector, sealer
 from service.node.projector_metrics import ProjectorMetrics
+from service.node.traces import traced
 from service.observability import structured_logging
 from service.observability.endpoint import aside
 from service.observability.exposition import Exposition

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from service.audit.export.export import CannotExport, Tell, export
+from service.audit.export.export import CannotExport, Progress, export
 from service.audit.export.scope import OnePerson, OneRoom, Scope
 from service.audit.proof import signing_keys, tree_store
 from service.audit.proof.prove import extension, prove
@@ -144,7 +144,7 @@ def _reading(scope: Scope) -> AuditRead:
     return AuditRead(what="export", via="cli", room=room, person=person)
 
 
-def _progress() -> Tell:
+def _progress() -> Progress:
     """Return what says how far an export is, every few seconds."""
     said = time.monotonic()
 

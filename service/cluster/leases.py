@@ -36,8 +36,7 @@ log = logging.getLogger("onrecord.leases")
 class Lease:
     """This node's lease.
 
-    `fenced` is called when the row says that another node found it run out, `renewed` after each renewal; both with the
-    incarnation that holds from then on. For metrics: `renewed_at`, by the loop's clock, and `fencings`, of this node.
+    For metrics: `renewed_at`, by the loop's clock, and `fencings`, of this node.
     """
 
     def __init__(
@@ -46,19 +45,24 @@ class Lease:
         self.node = node
         self.incarnation = uuid4()
         self.seconds = seconds
-        self.fenced: Callable[[], None] = lambda: None
-        self.renewed: Callable[[], None] = lambda: None
         self._database = database
         self._deadline = deadline
         self._taken = asyncio.Event()
         self.renewed_at: float | None = None
         self.fencings = 0
 
-    async def run(self) -> None:
-        """Take the lease and renew it until cancelled."""
+    async def run(
+        self, fenced: "Callable[[], None]" = lambda: None, renewed: "Callable[[], None]" = lambda: None
+    ) -> None:
+        """Take the lease and renew it until cancelled.
+
+        `fenced` is called when the row shows that another node fenced this one, `renewed` after each renewal; when
+        either is called, `incarnation` is already the one that holds from then on.
+        """
         while True:
             try:
-                await self._keep()
+                await self._keep(fenced)
+                renewed()
             except Unavailable:
                 log.warning("lease_not_renewed", extra={"incarnation": str(self.incarnation)})
                 await asyncio.sleep(RETRY)
@@ -88,25 +92,24 @@ class Lease:
         except Unavailable:
             log.warning("lease_not_ended", extra={"incarnation": str(self.incarnation)})
 
-    async def _keep(self) -> None:
+    async def _keep(self, fenced: "Callable[[], None]" = lambda: None) -> None:
         span = timedelta(seconds=self.seconds)
         if not self._taken.is_set():
             await self._fetch(_TAKE, self.incarnation, self.node, span)
             self._taken.set()
             log.info("lease_taken", extra={"incarnation": str(self.incarnation)})
         elif not await self._fetch(_RENEW, self.incarnation, span):
-            self._begin_anew()
-            await self._keep()
+            self._begin_anew(fenced)
+            await self._keep(fenced)
         self.renewed_at = asyncio.get_running_loop().time()
-        self.renewed()
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, fenced: "Callable[[], None]") -> None:
         log.error("fenced", extra={"incarnation": str(self.incarnation)})
         # No await before everybody here is told: nothing may be done under the old incarnation any more.
         self.incarnation = uuid4()
         self.fencings += 1
         self._taken.clear()
-        self.fenced()
+        fenced()
 
     async def _fetch(self, statement: str, *arguments: object) -> list[Any]:
         """Run a statement that may be run twice."""

@@ -27,13 +27,20 @@ log = logging.getLogger("onrecord.ready")
 class Readiness:
     """The log's epoch, known from the moment at which the log can be served from."""
 
-    def __init__(self, database: "asyncpg.Pool[Any]", deadline: float, *, allow_unsafe: bool) -> None:
+    def __init__(
+        self,
+        database: "asyncpg.Pool[Any]",
+        deadline: float,
+        *,
+        allow_unsafe: bool,
+        on_renewed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._database = database
         self._deadline = deadline
         self._allow_unsafe = allow_unsafe
         self._is_ready = asyncio.Event()
         self.epoch = ""
-        self.on_renewed: Callable[[], None] = lambda: None
+        self._on_renewed = on_renewed
         self.stopping = False
 
     @property
@@ -77,7 +84,7 @@ class Readiness:
     def renewed(self, epoch: str) -> None:
         """Take note of the log's new epoch."""
         self.epoch = epoch
-        self.on_renewed()
+        self._on_renewed()
 
     async def _check(self, seconds: float) -> None:
         async with asyncio.timeout(seconds), self._database.acquire() as connection:

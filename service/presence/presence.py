@@ -12,7 +12,6 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from uuid import uuid4
 
 import msgspec
@@ -20,7 +19,7 @@ import msgspec
 from service.cluster.relay import Relay
 from service.domain.room import RoomState
 from service.errors import Unavailable
-from service.presence.gossip import KINDS, STEP, Gossip, Said
+from service.presence.gossip import STEP, Gossip, Said
 from service.presence.roster import Change, Moment, Shown, Status
 from service.protocol.events import PresenceChanged, UserJoined, UserLeft, timestamp
 from service.realtime.audience import Audience
@@ -55,9 +54,6 @@ class Presence:
         self._people = people
         self._clock = asyncio.get_running_loop().time
         self._gossip = Gossip(str(uuid4()), grace, self._when())
-        for kind in KINDS:
-            relay.on(kind, partial(self._hear, kind))
-        relay.on_resync(lambda: self._gossip.renew(self._clock()))
 
     # What happens to the connections here.
 
@@ -177,12 +173,17 @@ class Presence:
             reason="reconnect",
         )
 
-    def _hear(self, kind: str, payload: bytes) -> None:
+    def receive(self, kind: str, payload: bytes) -> None:
+        """Take a message of another node."""
         try:
             self._gossip.hear(kind, payload, self._when())
         except msgspec.MsgspecError:
             # Signed by one of ours, so another version: it is as if nothing had come.
             log.warning("presence_unreadable", extra={"kind": kind})
+
+    def resync(self) -> None:
+        """Exchange the complete state with the other nodes, after an outage of the bus."""
+        self._gossip.renew(self._clock())
 
     def _say(self, said: list[Said]) -> None:
         for kind, payload in said:

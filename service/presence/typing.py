@@ -64,8 +64,6 @@ class Typing:
         self._typists: dict[Where, _Typist] = {}
         self._at: dict[str, set[Where]] = {}
         self._decoder = msgspec.msgpack.Decoder(Told)
-        relay.on_room(START, self._started_elsewhere)
-        relay.on_room(STOP, self._stopped_elsewhere)
 
     def start(self, room: str, user: str, connection: str) -> None:
         """Hear that somebody types at a connection here."""
@@ -148,7 +146,8 @@ class Typing:
         if not places:
             self._at.pop(connection, None)
 
-    def _started_elsewhere(self, room: str, payload: bytes) -> None:
+    def started_elsewhere(self, room: str, payload: bytes) -> None:
+        """Take a `START` from another node."""
         told = self._decoder.decode(payload)
         typist = self._typist(room, told.user)
         if typist is not None and told.node is not None:
@@ -156,7 +155,8 @@ class Typing:
             typist.elsewhere[told.node] = now + ELSEWHERE
             self._show(room, told.user, typist, now, told.seen)
 
-    def _stopped_elsewhere(self, room: str, payload: bytes) -> None:
+    def stopped_elsewhere(self, room: str, payload: bytes) -> None:
+        """Take a `STOP` from another node."""
         told = self._decoder.decode(payload)
         where = (room, told.user)
         typist = self._typists.get(where)

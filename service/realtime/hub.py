@@ -41,7 +41,7 @@ class Hub:
     that disagreed with the log. `delays` measures seconds from commit to write.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its callbacks are given here, and not registered later
         self,
         reader: LogReader,
         people: UserCache,
@@ -60,7 +60,6 @@ class Hub:
         self._encoders = encoders
         self._on_unfollow = on_unfollow
         self.on_resync = on_resync
-        self.sockets = DirectSockets() if sockets is None else sockets
         self.unverified: dict[str, Recorded] = {}
         """By room, the last event received from another node and not yet compared with the log."""
         self._fanout = FanoutScheduler(self._written, turn)
@@ -72,7 +71,12 @@ class Hub:
         self.audience = Audience(self.feeds, self._table, encoders, joining)
         self._catch_up = CatchUp(reader, people, encoders)
         self.subscriptions = Subscriptions(
-            self.feeds, self._table, self._catch_up, self.sockets, joining, now
+            self.feeds,
+            self._table,
+            self._catch_up,
+            DirectSockets() if sockets is None else sockets,
+            joining,
+            now,
         )
         self._delivered = 0
         self.delays = Histogram()

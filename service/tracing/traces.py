@@ -3,7 +3,7 @@
 The rule: whoever did the work says so when it is done; nothing waits for its trace, and nothing asks for one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from opentelemetry.sdk.trace import SpanProcessor
@@ -51,29 +51,18 @@ class Traces:
             kind, own, first if retry else None, SpanKind.SERVER, (began, now()), about, failed=failed
         )
 
-    def placing(self, placed: Callable[[CommitResult], None]) -> Callable[[CommitResult], None]:
-        """Return what does as `placed`, which delivers a batch right after its commit, and traces both."""
+    def committed(self, batch: CommitResult, delivering: float) -> None:
+        """Trace a batch that this node committed and has delivered; `delivering` is when the delivery began."""
+        last = {(one.stream, one.seq) for one in batch.placed if one.outcome == "appended"}
+        for stream, rows in batch.written.items():
+            if stream.startswith("room:"):
+                self._committed(stream, rows, last, (batch.began, delivering), len(batch.placed))
+                self.delivered(stream, rows, delivering)
 
-        def traced(batch: CommitResult) -> None:
-            committed = now()
-            placed(batch)
-            last = {(one.stream, one.seq) for one in batch.placed if one.outcome == "appended"}
-            for stream, rows in batch.written.items():
-                if stream.startswith("room:"):
-                    self._committed(stream, rows, last, (batch.began, committed), len(batch.placed))
-                    self._delivered(stream, rows, committed)
-
-        return traced
-
-    def hearing(self, hear: Callable[[str, list[Row]], None]) -> Callable[[str, list[Row]], None]:
-        """Return what does as `hear`, which delivers what another node recorded, and traces it."""
-
-        def traced(stream: str, rows: list[Row]) -> None:
-            began = now()
-            hear(stream, rows)
-            self._delivered(stream, rows, began)
-
-        return traced
+    def delivered(self, stream: str, rows: Sequence[Row], began: float) -> None:
+        """Trace events that this node has delivered."""
+        for row in rows:
+            self._child("deliver", stream, row, SpanKind.PRODUCER, (began, now()))
 
     def projected(self, projection: str, began: float, batch: Sequence[Streamed]) -> None:
         """Trace a batch that a projection has applied."""
@@ -105,10 +94,6 @@ class Traces:
             links = [] if own or command is None else [Link(command)]
             parent = command if own else None
             self._spans.end("commit", spans.commit, parent, SpanKind.CLIENT, stretch, about, links=links)
-
-    def _delivered(self, stream: str, rows: Sequence[Row], began: float) -> None:
-        for row in rows:
-            self._child("deliver", stream, row, SpanKind.PRODUCER, (began, now()))
 
     def _child(self, name: str, stream: str, event: Numbered, kind: SpanKind, stretch: Stretch) -> None:
         commit = spans_of(stream, event.seq, event.at).commit

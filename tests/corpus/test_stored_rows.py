@@ -10,7 +10,7 @@ from service.config.settings import Settings
 from service.domain.events import EVENTS
 from service.encryption.keyring import KeyRing
 from service.eventstore.serializer import EventSerializer
-from tests.corpus.kept import Corpus
+from tests.support.corpus.kept import Corpus
 
 POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 

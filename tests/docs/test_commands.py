@@ -9,7 +9,7 @@ import pytest
 from service.cli.arguments import parser
 from service.config.settings import BY_VARIABLE
 from service.observability.catalogue import CATALOGUE
-from tests.support.processes.processes import ROOT
+from tests.support.environment import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "docker-compose.yml", *sorted((ROOT / "docs").glob("*.md"))]
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"

@@ -10,18 +10,15 @@ import pytest
 
 from service.config.settings import BY_VARIABLE
 from service.errors import every_error
-from service.gateway.http.endpoint import Read, parameter_names
+from service.gateway.http.endpoint import Read
 from service.gateway.http.openapi import EVERY_READ
+from service.gateway.http.request import parameter_names
 from service.protocol.close_codes import Close
 from service.protocol.commands import COMMANDS
 from service.protocol.events import Outgoing
-from tests.drill.faults import FAULTS
-from tests.drill.faulty import BUGS
-from tests.drill.rules import RULES
-from tests.support.processes.processes import ROOT, environment, running
-from tests.support.servers.databases import Database, database
-
-__all__ = ["database"]
+from tests.support.environment import ROOT, environment
+from tests.support.processes.processes import running
+from tests.support.servers.databases import Database
 
 DOCS = ROOT / "docs"
 PROTOCOL = (DOCS / "protocol.md").read_text()
@@ -65,14 +62,6 @@ def test_every_document_is_linked_and_no_link_is_broken() -> None:
             assert target.startswith("http") or (document.parent / target).exists(), (
                 f"{document.name}: {target}"
             )
-
-
-@pytest.mark.parametrize("name", [*FAULTS, *RULES, *BUGS])
-def test_every_drill_fault_rule_and_bug_is_documented(name: str) -> None:
-    fault, rule, bug = FAULTS.get(name), RULES.get(name), BUGS.get(name)
-    meaning = (fault and fault.meaning) or (rule and rule.__doc__) or (bug and bug.meaning) or ""
-    sentence = " ".join(meaning.strip().split("\n\n")[0].split())
-    assert f"| `{name}` | {sentence} |" in (DOCS / "reliability.md").read_text()
 
 
 async def test_the_client_in_the_readme_works_as_printed(database: Database, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The numbers to watch are documented as they are, and what is built on them asks for none that is not there."""
 
-import json
 import re
 
 import pytest
@@ -8,11 +7,11 @@ import yaml
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from service.observability.catalogue import CATALOGUE
-from tests.support.processes.processes import ROOT
+from tests.support.docs.dashboard import DASHBOARD
+from tests.support.environment import ROOT
 
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 ALERTS = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
-DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "onrecord.json").read_text())
 OURS = re.compile(r"\b(?:onrecord|process)_[a-z_]+")
 
 

@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from service.protocol.close_codes import Close
-from tests.docs.log_events import log_events
-from tests.support.processes.processes import ROOT
+from tests.support.docs.log_events import log_events
+from tests.support.environment import ROOT
 
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text().partition("## When something is wrong")[2]
 ALERTS = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())

@@ -1,7 +1,7 @@
 """docs/security.md: no threat without what holds against it and a test that shows it, and every test in it is run."""
 
-from tests.docs.named_tests import NAMED, named_in, not_collected
-from tests.support.processes.processes import ROOT
+from tests.support.docs.named_tests import NAMED, named_in, not_collected
+from tests.support.environment import ROOT
 
 DOCUMENT = (ROOT / "docs" / "security.md").read_text()
 

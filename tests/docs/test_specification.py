@@ -3,8 +3,8 @@
 import re
 import tomllib
 
-from tests.docs.named_tests import NAMED, named_in, not_collected
-from tests.support.processes.processes import ROOT
+from tests.support.docs.named_tests import NAMED, named_in, not_collected
+from tests.support.environment import ROOT
 
 DOCUMENT = (ROOT / "docs" / "specification.md").read_text()
 STEPS = {1: 8, 2: 9, 3: 10}

@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
 from tests.drill.evidence.history import Closed, Delivery, Head, History, Operation, Said, Snapshot
-from tests.support.processes.processes import token
+from tests.support.environment import token
 
 OPENS = 5.0
 """Seconds until a node that does not let a client in is given up."""

@@ -7,7 +7,7 @@ hold the drill up, and where it runs out, the history shows what did not come.
 import asyncio
 import random
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +16,20 @@ from service.embedded import Servers
 from tests.drill.cluster import Cluster, Node, cluster
 from tests.drill.evidence.history import Fault as Broken
 from tests.drill.evidence.history import History, Silence
-from tests.drill.faults import Fault
 from tests.drill.faulty import Bug
 from tests.drill.load import ROOMS, Load, Probe
 from tests.drill.log import read_log
+
+Run = Callable[["Drill"], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A way to break things. `meaning` is a line of the documentation."""
+
+    name: str
+    meaning: str
+    run: Run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,9 @@
-"""Taking somebody who is erased out of their rooms, so that no room is left to an owner who cannot come back.
+"""Removes an erased person from their rooms, so that no room keeps an owner who cannot return.
 
-Decided by the rules of leaving, so whoever is next owns the room; recorded by whoever erases. Nobody leaves a direct
-room. The rule: it comes after the erasure, when nothing lets them join again; done twice, there is nothing left to do.
+The ordinary rules of leaving decide: ownership passes to the next member, and direct rooms are not left. The erasing
+operator is recorded as the author.
+
+Invariant: this follows the erasure, after which the person cannot join again; it is idempotent.
 """
 
 from collections.abc import Iterable
@@ -24,10 +26,10 @@ TRIES = 8
 async def leave_rooms(
     database: Any, serializer: EventSerializer, person: str, rooms: Iterable[str], *, by: str, deadline: float
 ) -> list[str]:
-    """Let a person leave rooms; return those that they have left just now.
+    """Remove a person from rooms; return the rooms that this call removed them from.
 
     Raises:
-        Overloaded: a room changes all the time; asking again is safe, as it is in any case.
+        Overloaded: a room kept changing; a retry is safe.
         Unavailable: the database cannot be reached.
     """
     reader = LogReader(database, serializer, deadline)

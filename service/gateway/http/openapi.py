@@ -26,7 +26,8 @@ from service.errors import (
 )
 from service.gateway.http.admin import ACTIONS, Action
 from service.gateway.http.audits import AUDITS
-from service.gateway.http.endpoint import JSON, Read, parameter_names
+from service.gateway.http.endpoint import JSON, Read
+from service.gateway.http.request import parameter_names
 from service.gateway.http.rooms import READS
 from service.gateway.transport import problem
 from service.protocol.contract import examples, schemas

@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service.config.parsers import CALLBACK
+from service.config.settings import Settings
 from service.errors import (
     NotAllowed,
     OnRecordError,
@@ -29,12 +30,12 @@ from service.errors import (
     SignInUnknown,
     Trouble,
 )
+from service.gateway.auth.handshake_limit import HandshakeLimit
 from service.gateway.auth.oidc import Begun, Oidc, SignedInAs
 from service.gateway.auth.origins import allowed_origin
 from service.gateway.auth.refresh_cookie import RefreshCookies, Renewable
-from service.gateway.http.body import body
 from service.gateway.http.endpoint import NO_STORE
-from service.gateway.services import Services
+from service.gateway.http.request import body
 from service.gateway.transport.client_address import real
 from service.gateway.transport.problem import problem
 from service.protocol.events import timestamp
@@ -60,21 +61,29 @@ _letters = re.compile(r"[A-Za-z0-9]{32,64}")
 
 
 class SignIn:
-    """The endpoints; `page` serves the web client."""
+    """The endpoints; `oidc` and `cookies` are None if no identity provider is configured."""
 
-    def __init__(self, services: Services, page: Callable[[Request], Awaitable[Response]]) -> None:
-        self._s = services
-        self._page = page
+    def __init__(
+        self,
+        settings: Settings,
+        oidc: Oidc | None,
+        cookies: RefreshCookies | None,
+        handshakes: HandshakeLimit,
+    ) -> None:
+        self._settings = settings
+        self._optional_oidc = oidc
+        self._optional_cookies = cookies
+        self._handshakes = handshakes
 
-    def routes(self) -> list[Route]:
-        """Return the routes; without a provider there is nothing but the answer that there is none."""
+    def routes(self, page: Callable[[Request], Awaitable[Response]]) -> list[Route]:
+        """Return the routes, of which `page` serves the web client; without a provider only `GET /signin`."""
         offered = [Route("/signin", self.offered)]
-        if not self._s.settings.oidc_client_id:
+        if not self._settings.oidc_client_id:
             return offered
         return [
             *offered,
             Route("/signin/begin", self.begin, methods=["POST"]),
-            Route(CALLBACK, self._page),
+            Route(CALLBACK, page),
             Route("/signin/finish", self.finish, methods=["POST"]),
             Route("/signin/renew", self.renew, methods=["POST"]),
             Route("/signin/end", self.end, methods=["POST"]),
@@ -82,7 +91,7 @@ class SignIn:
 
     async def offered(self, _request: Request) -> Response:
         """`GET /signin`: the ways to sign in that the page offers."""
-        settings = self._s.settings
+        settings = self._settings
         return _json(SignIns(demo=settings.demo_names, provider=bool(settings.oidc_client_id)))
 
     async def begin(self, request: Request) -> Response:
@@ -137,14 +146,14 @@ class SignIn:
             SignInOver: nothing, or nothing of ours.
         """
         kept = request.cookies.get(self._renewal_prefix + renewal, "")
-        if (renewable := self._renewals.open(kept, renewal)) is None:
+        if (renewable := self._cookies.open(kept, renewal)) is None:
             raise SignInOver
         return renewable
 
     def _answer(self, came: SignedInAs, renewal: str) -> Response:
         """Tell a tab who it is, and have the browser keep what that is renewed by."""
         identity, name, token, renewable = came
-        sealed = self._renewals.seal(renewable, renewal) if renewable is not None else None
+        sealed = self._cookies.seal(renewable, renewal) if renewable is not None else None
         if renewable is not None and sealed is None:
             log.warning("signin_not_renewable", extra={"problem": "the provider's refresh token is too long"})
         until = timestamp(identity.expires_at)
@@ -156,7 +165,7 @@ class SignIn:
     async def _finish(self, request: Request, back: SignInReturn, begun: Begun) -> Response:
         if back.iss not in (
             None,
-            self._s.settings.jwt_issuer,
+            self._settings.jwt_issuer,
         ):  # an answer of another provider (RFC 9207, 2.4)
             raise SignInUnknown
         if back.error or not back.code:
@@ -169,17 +178,17 @@ class SignIn:
 
     @property
     def _oidc(self) -> Oidc:
-        assert self._s.oidc is not None  # noqa: S101 - else there are no such routes
-        return self._s.oidc
+        assert self._optional_oidc is not None  # noqa: S101 - else there are no such routes
+        return self._optional_oidc
 
     @property
-    def _renewals(self) -> RefreshCookies:
-        assert self._s.renewals is not None  # noqa: S101 - else there are no such routes
-        return self._s.renewals
+    def _cookies(self) -> RefreshCookies:
+        assert self._optional_cookies is not None  # noqa: S101 - else there are no such routes
+        return self._optional_cookies
 
     @property
     def _secure(self) -> bool:
-        return self._s.settings.oidc_redirect_uri.startswith("https://")
+        return self._settings.oidc_redirect_uri.startswith("https://")
 
     @property
     def _prefix(self) -> str:
@@ -192,9 +201,9 @@ class SignIn:
 
     def _meet(self, request: Request) -> None:
         """Let in who comes from a page of ours, and not too often: what follows costs the provider something."""
-        if not allowed_origin(request.headers, self._s.settings.origins):
+        if not allowed_origin(request.headers, self._settings.origins):
             raise NotAllowed(problem="Pages of this origin may not sign anybody in here.")
-        self._s.handshakes.take(real(request.client.host if request.client else None))
+        self._handshakes.take(real(request.client.host if request.client else None))
 
     def _keep(self, response: Response, name: str, value: str, seconds: int | None, path: str = "/") -> None:
         response.set_cookie(

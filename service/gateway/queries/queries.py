@@ -1,7 +1,4 @@
-"""What is asked of a chat: rooms, members and history, for a command and for a read over HTTP alike.
-
-The rule: everybody is shown the same through every door, and no more than the room's rules let them see.
-"""
+"""The queries of commands and HTTP: rooms, members and history, limited to what the user may see."""
 
 from typing import Protocol
 
@@ -16,7 +13,7 @@ from service.protocol.events import History, Message
 
 
 class Asker(Protocol):
-    """Who asks to see something, through whichever door; a `Session` is one."""
+    """The user of a query; a `Session` is one."""
 
     @property
     def user(self) -> str:
@@ -24,15 +21,15 @@ class Asker(Protocol):
 
 
 class Queries:
-    """The commands that ask, over what is shown of rooms."""
+    """The queries."""
 
-    def __init__(self, views: Views, listing: RoomList) -> None:
+    def __init__(self, views: Views, room_list: RoomList) -> None:
         self._views = views
-        self._listing = listing
+        self._room_list = room_list
 
     async def list_rooms(self, asker: Asker, frame: wire.RoomList) -> RoomListAck:
         """`room:list`."""
-        page = await self._listing.page(asker.user, frame.after)
+        page = await self._room_list.page(asker.user, frame.after)
         for summary in page.rooms:
             if summary.last_message is not None:
                 note_page(asker, [summary.last_message])
@@ -42,7 +39,9 @@ class Queries:
         """`room:members`."""
         await self._views.ask(require_member, frame.room_id, asker.user)
         page = await self._views.members(frame.room_id, frame.after, frame.limit)
-        await self._views.ask(require_member, frame.room_id, asker.user)  # names were waited for
+        await self._views.ask(
+            require_member, frame.room_id, asker.user
+        )  # the user may have left while names were read
         return RoomMembersAck(members=page.members, has_more=page.has_more)
 
     async def history(self, asker: Asker, frame: wire.MessageHistory) -> MessageHistoryAck:
@@ -51,7 +50,7 @@ class Queries:
         if frame.before is not None and frame.after is not None:
             raise Malformed(problem="Give before or after, not both - at '$'")
         history = await self._page(frame, until)
-        # A removal while the page was read bounds what may be shown of it, so the page is read again by that bound.
+        # A user removed while the page was read may see less of it, so the page is read again within the new bound.
         while (now := await self._views.ask(visible_until, frame.room_id, asker.user)) != until:
             until = now
             history = await self._page(frame, until)
@@ -65,6 +64,6 @@ class Queries:
 
 
 def note_page(asker: object, messages: list[Message]) -> None:
-    """Note, for the record of a session, that it is sent a page of messages, which has no hole."""
+    """Record that a session is sent a page of consecutive messages."""
     if messages and isinstance(asker, Session):
         asker.wrote(messages[0].room_id, messages[0].seq, messages[-1].seq)

@@ -15,11 +15,12 @@ import pytest
 from service.config.settings import Settings
 from service.gateway.http.protocol import PART_SECONDS
 from service.gateway.websocket.connection import Limits
-from tests.integration.ops.test_metrics import free_ports
 from tests.support.clients.native import Client, client
 from tests.support.clients.raw_websocket import BINARY, CONT, PING, PONG, TEXT, frame
-from tests.support.processes.processes import Process, environment, running
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
+from tests.support.servers.ports import free_ports
 
 EACH = 10
 """Connections of each kind."""

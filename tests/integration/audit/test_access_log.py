@@ -5,15 +5,16 @@ import json
 import os
 import pwd
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from service.cli import audit
-from tests.integration.audit.test_proof import all_sealed
+from tests.support.audit.proof import all_sealed
 from tests.support.clients.native import client
+from tests.support.environment import environment
 from tests.support.eventstore.log_node import stored
-from tests.support.processes.processes import Process, environment, run
+from tests.support.http.audits import readings
+from tests.support.processes.processes import Process, run
 from tests.support.servers.databases import Database
 
 OPERATOR = "os:" + pwd.getpwuid(os.getuid()).pw_name
@@ -31,14 +32,6 @@ def test_of_every_command_it_is_known_whether_it_reads_the_record() -> None:
     assert commands - {"settings_with"} - {"room_subject", "user_subject"} == (
         READS | SHOWS_NOBODY | ACTS | SHOWS_WHAT_OPERATORS_DID
     )
-
-
-async def readings(database: Database) -> list[tuple[str, dict[str, Any]]]:
-    """Return who read what, from the stored bytes."""
-    query = "SELECT recorded_by, state, seq FROM (SELECT *, originator_version AS seq FROM stored_events) e"
-    rows = await stored(database, f"{query} WHERE stream = 'audit' ORDER BY seq")
-    assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
-    return [(row["recorded_by"], json.loads(row["state"])) for row in rows]
 
 
 @pytest.mark.usefixtures("projector")

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.audit.test_audit_http import ended
-from tests.integration.audit.test_proof import all_sealed
+from tests.support.audit.proof import all_sealed
 from tests.support.clients.native import client
-from tests.support.processes.processes import ROOT, Process, environment
+from tests.support.environment import ROOT, environment
+from tests.support.http.audits import ended
+from tests.support.processes.processes import Process
 from tests.support.servers.databases import Database
 
 PAGE = (ROOT / "docs" / "audit.md").read_text()

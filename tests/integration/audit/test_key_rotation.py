@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from tests.integration.audit.test_proof import all_sealed
+from tests.support.audit.proof import all_sealed
 from tests.support.clients.native import client
-from tests.support.processes.processes import KEY_ENCRYPTION_KEY, Process, environment, run, running
+from tests.support.environment import KEY_ENCRYPTION_KEY, environment
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 
 NEW = base64.b64encode(bytes(range(32))).decode()

@@ -15,12 +15,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.integration.audit.test_erasure import ERASE, long_ago, projected
-from tests.integration.audit.test_proof import all_sealed, offline
+from tests.support.audit.erasures import ERASE, long_ago
+from tests.support.audit.proof import all_sealed, offline
 from tests.support.clients.native import client
-from tests.support.eventstore.log_node import until
-from tests.support.processes.processes import KEY_ENCRYPTION_KEY, Process, environment, run, start
+from tests.support.environment import KEY_ENCRYPTION_KEY, environment
+from tests.support.processes.processes import Process, run, start
 from tests.support.servers.databases import Database
+from tests.support.waiting import projected, until
 
 NEW = base64.b64encode(bytes(range(32))).decode()
 

@@ -9,12 +9,13 @@ import pytest
 
 from service.embedded import Servers
 from service.protocol.close_codes import Close
-from tests.docs.examples import CLOSED
 from tests.support.clients.native import client, raw
-from tests.support.eventstore.log_node import until
+from tests.support.docs.examples import CLOSED
+from tests.support.environment import environment, token
 from tests.support.processes.cluster import closings, sessions, still_open, two_nodes
-from tests.support.processes.processes import Process, environment, running, token
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 NODE_LOST = [("node_lost", None)]
 

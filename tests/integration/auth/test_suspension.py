@@ -8,8 +8,9 @@ import pytest
 
 from service.embedded import Servers
 from tests.support.clients.native import client, raw
+from tests.support.environment import environment, token
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import Process, environment, run, token
+from tests.support.processes.processes import Process, run
 from tests.support.servers.databases import Database
 
 

@@ -21,8 +21,9 @@ from service.protocol.commands import COMMANDS
 from service.protocol.events import Outgoing
 from tests.support.clients.native import Client, Refused, client, raw
 from tests.support.clients.socketio import driver
+from tests.support.environment import token
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import Process, token
+from tests.support.processes.processes import Process
 from tests.support.servers.databases import Database
 
 EPHEMERAL = {"typing:start", "typing:stop", "message:read", "presence:changed"}

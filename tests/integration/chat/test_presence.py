@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from service.embedded import Servers
+from tests.support.chat.members import members
 from tests.support.clients.native import Client, Event, Refused, client
+from tests.support.environment import environment
 from tests.support.eventstore.log_node import stored
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import Process, environment, running
+from tests.support.processes.processes import Process, running
 from tests.support.servers.brokers import Broker
 from tests.support.servers.databases import Database
 
@@ -30,12 +32,6 @@ def notices(listener: Client, user: str) -> list[Event]:
         for event in listener.heard
         if event["type"] in kinds and "seq" not in event and event["userId"] == user
     ]
-
-
-async def members(asker: Client, room: str = "general") -> dict[str, tuple[str, str | None]]:
-    """Return how the members of a room are shown."""
-    answer = await asker.say("room:members", roomId=room)
-    return {one["userId"]: (one["status"], one["lastSeen"]) for one in answer["members"]}
 
 
 @pytest.fixture

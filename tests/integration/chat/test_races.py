@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from service.embedded import Servers
-from tests.integration.chat.test_actions import Nodes, _replay, code, contents, listening, room_of
+from tests.support.chat.actions import Nodes, _replay, code, contents, listening, room_of
 from tests.support.clients.native import Client, Event, Refused, client
 from tests.support.processes.cluster import two_nodes
 from tests.support.processes.processes import Process

@@ -10,8 +10,9 @@ import pytest
 
 from service.embedded import Servers
 from tests.support.clients.native import Client, client
+from tests.support.environment import environment
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import environment, run, running
+from tests.support.processes.processes import run, running
 from tests.support.servers.brokers import broker
 from tests.support.servers.databases import Database
 

@@ -18,7 +18,8 @@ from service.domain.events import EVENTS
 from service.protocol.commands import COMMANDS
 from tests.support.clients.model import Model, fetched
 from tests.support.clients.native import PATIENCE, Client, Event, client
-from tests.support.processes.processes import environment, run, running, token
+from tests.support.environment import environment, token
+from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database
 
 PEOPLE = ("owner", "moderator", "member", "outsider")

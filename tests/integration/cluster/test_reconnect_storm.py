@@ -17,10 +17,11 @@ from service.encryption import keyring
 from service.eventstore import reader
 from service.runtime.cell_rate import CONTROLS
 from tests.support.clients.native import client
-from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, Node, message, node, until
-from tests.support.processes.processes import environment, token
+from tests.support.environment import environment, token
+from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, Node, message, node
 from tests.support.processes.statement_counts import Counted, counted_node
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 PEOPLE = 300
 ROOMS = ("one", "other")
@@ -73,14 +74,14 @@ async def restarted(database: Database, monkeypatch: pytest.MonkeyPatch) -> Asyn
     key = base64.b64encode(KEY_ENCRYPTION_KEY).decode()
     env = environment(database, ONRECORD_KEY_ENCRYPTION_KEY=key, ONRECORD_POOL_SIZE="2", **many)
     async with counted_node(env, monkeypatch) as at:
-        await until(lambda: at.services.readiness.ready)
+        await until(lambda: at.node.storage.readiness.ready)
         at.statements.clear()
         yield at
 
 
 async def recorded(at: Counted, sessions: int) -> None:
     """Wait until so many sessions more are on the record."""
-    entries = at.services.chat._appender.outcomes
+    entries = at.node.live.appender.outcomes
     await until(lambda: entries["appended"] >= sessions)
 
 

@@ -16,11 +16,12 @@ import httpx
 import pytest
 
 from projections import PROJECTIONS
-from tests.integration.audit.test_proof import all_sealed, offline, tamper
+from tests.support.audit.proof import all_sealed, offline, tamper
 from tests.support.clients.native import Refused, client
-from tests.support.eventstore.log_node import until
-from tests.support.processes.processes import Process, environment, run, running, token
+from tests.support.environment import environment, token
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 KEY = "UPDATE person_keys SET wrapped = {} WHERE person = 'alice' AND scope = ''"
 KEYS = {

@@ -11,12 +11,13 @@ import psutil
 import pytest
 
 from service.embedded import Servers
-from tests.integration.cluster.test_faults import Address, Person, judge
+from tests.support.chat.senders import Address, Person, judge
 from tests.support.clients.native import client
-from tests.support.eventstore.log_node import until
+from tests.support.environment import environment
 from tests.support.processes.cluster import sessions
-from tests.support.processes.processes import Process, environment, run, running
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 
 def _workers(parent: Process) -> list[psutil.Process]:

@@ -11,7 +11,8 @@ import pytest
 
 from service.config.settings import BY_VARIABLE
 from tests.support.clients.native import Client, Refused, client
-from tests.support.processes.processes import SECRET, Process, run, running
+from tests.support.environment import SECRET
+from tests.support.processes.processes import Process, run, running
 
 
 def environment(place: Path) -> dict[str, str]:

@@ -19,9 +19,10 @@ from psycopg import sql
 from websockets.exceptions import ConnectionClosed
 
 from service.embedded import Servers
-from tests.integration.auth.test_sign_in import begin, settings, signing_in, visit
 from tests.support.clients.native import Client, Refused, client, raw
-from tests.support.processes.processes import Process, environment, run, running, token
+from tests.support.clients.sign_in import begin, settings, signing_in, visit
+from tests.support.environment import environment, token
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.servers.key_provider import signed
 from tests.support.servers.oidc_provider import AUDIENCE

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.page.test_page import SAID, enter, message, newcomer, say
 from tests.support.clients.browser import Tab, chromium
 from tests.support.clients.native import Client, raw
+from tests.support.clients.page import SAID, enter, message, newcomer, say
 from tests.support.processes.processes import running
 
 ONE_PAGE = 50

@@ -14,8 +14,9 @@ import pytest
 from service.embedded import Servers
 from tests.support.clients.native import PATIENCE, Client, Refused, client
 from tests.support.clients.socketio import MODULES, Driver, Stock
+from tests.support.environment import ROOT, environment, token
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import ROOT, Process, environment, running, token
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 
 pytestmark = pytest.mark.needs("node", "npm")

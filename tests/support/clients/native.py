@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.support import contract
-from tests.support.processes.processes import token
+from tests.support.environment import token
 
 PATIENCE = 60.0
 """Seconds until a test that waits for something is given up as hanging."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.clients.native import PATIENCE, Event, Refused
-from tests.support.processes.processes import ROOT, token
+from tests.support.environment import ROOT, token
 
 VERSIONS = {"3.1": "3.1", "4.0": "4.0", "newest": "4"}
 """The releases of socket.io-client that are tried, by the range that npm resolves."""

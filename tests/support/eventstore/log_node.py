@@ -127,14 +127,3 @@ async def seqs(database: Database, stream: str = GENERAL) -> list[int]:
         stream,
     )
     return [row[0] for row in rows]
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Wait until `condition`, plain or awaitable, holds; the time limit of the test is the only one."""
-    while True:
-        answer = condition()
-        if hasattr(answer, "__await__"):
-            answer = await answer
-        if answer:
-            return
-        await asyncio.sleep(0.01)

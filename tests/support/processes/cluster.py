@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 
 from service.embedded import Servers
-from tests.support.processes.processes import Process, environment, running
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 
 

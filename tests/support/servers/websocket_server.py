@@ -137,3 +137,7 @@ class LiveServer:
         """Whether no connection and no task of one is left."""
         state = self.uvicorn.server_state
         return self.call(lambda: not state.connections and not state.tasks)
+
+
+Serve = Callable[..., LiveServer]
+"""Starts a server for an application; the keywords are its limits."""

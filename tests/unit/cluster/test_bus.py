@@ -12,6 +12,7 @@ from broadcaster import Broadcast
 from service.cluster.bus import InProcessBackend, InProcessBus
 from service.cluster.redis_bus import RedisBus
 from tests.support.servers.brokers import Broker, broker
+from tests.support.waiting import until
 
 KINDS = ["valkey", pytest.param("redis", marks=pytest.mark.needs("redis-server"))]
 TIMEOUT = 1.0
@@ -49,12 +50,6 @@ class End:
             except TimeoutError:
                 continue
         await self.backend.unsubscribe("ready")
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture(params=["in-process", *KINDS])

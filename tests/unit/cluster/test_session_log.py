@@ -15,8 +15,9 @@ from service.cluster.session_log import Closing, SessionLog
 from service.cluster.session_reaper import Reaper
 from service.domain.events import Recorded, SessionClosed, SessionOpened
 from service.domain.streams import session_stream
-from tests.support.eventstore.log_node import Node, node, stored, until
+from tests.support.eventstore.log_node import Node, node, stored
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 BYE = Closing("client", 1001, {"general": ((1, 7),)})
 

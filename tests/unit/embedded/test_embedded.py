@@ -24,13 +24,14 @@ from service import embedded
 from service.config import development
 from service.embedded import account
 
-# A process that holds servers until it is stopped, as `onrecord dev` does.
+# A process that holds servers until it is stopped, as `onrecord dev` does in a terminal. The tests may run under nohup.
 OWNER = """
 import json, signal, sys
 from pathlib import Path
 from service import embedded
 from service.cli import stoppable
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 with stoppable(), embedded.servers(Path(sys.argv[1])) as running:
     print(json.dumps({"url": running.database_url, "pids": [running.postgres.pid, running.valkey.pid]}), flush=True)
     signal.pause()

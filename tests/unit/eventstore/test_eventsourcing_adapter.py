@@ -54,9 +54,10 @@ from service.eventstore.eventsourcing_adapter import (
 )
 from service.eventstore.serializer import EventSerializer
 from tests.support.eventstore import library_cases
-from tests.support.eventstore.log_node import GENERAL, KEY_ENCRYPTION_KEY, Node, message, node, stored, until
+from tests.support.eventstore.log_node import GENERAL, KEY_ENCRYPTION_KEY, Node, message, node, stored
 from tests.support.servers.databases import Database, fresh_database
 from tests.support.servers.lost_replies import proxied
+from tests.support.waiting import until
 
 
 def environment(database: Database) -> Environment:

@@ -4,7 +4,6 @@ import gc
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 
 from service.config.settings import Settings
@@ -13,15 +12,7 @@ from service.observability.endpoint import Metrics, is_public
 from service.observability.exposition import Exposition, Sheet
 from service.observability.histogram import Histogram
 from service.observability.process import Pulse
-
-
-def samples(text: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """Return the value of each sample by its name and labels."""
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text.decode())
-        for sample in family.samples
-    }
+from tests.support.http.metrics import samples
 
 
 def test_a_histogram_counts_what_lies_between_its_bounds() -> None:

@@ -7,7 +7,7 @@ from service.presence.gossip import Gossip
 from service.presence.local import AWAY_AFTER, CHUNK, SETTLE
 from service.presence.remote import LAPSE, Alive, Bye, Delta, Part, RemotePresence
 from service.presence.roster import Moment, Roster
-from tests.unit.presence.test_presence_between_nodes import GRACE, World
+from tests.support.presence.nodes import GRACE, World
 
 GONE = LAPSE + GRACE
 

@@ -9,15 +9,14 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from tests.support.audit.retention import fill, run
 from tests.support.oracles.projected_log import World
-from tests.unit.audit.privacy.test_retention import run
-from tests.unit.audit.privacy.test_retention_backfill import fill
-from tests.unit.projections.test_queries import OPENED, joined, left, read, said
+from tests.support.projections.events import OPENED, joined, left, read, said
+from tests.support.projections.views import VIEWS
 
 if TYPE_CHECKING:
     Analyst = asyncpg.Connection[Any]
 
-VIEWS = ("messages", "memberships", "read_receipts", "rooms", "daily_activity")
 PAGE = (Path(__file__).parent.parent.parent.parent / "docs" / "analytics.md").read_text()
 
 

@@ -18,10 +18,10 @@ from projections.engine.runner import Runner
 from projections.engine.snapshot import snapshot
 from service.domain.events import Recorded
 from service.errors import ProjectionBehind
-from tests.support.eventstore.log_node import until
 from tests.support.oracles.projected_log import World
-from tests.unit.projections.test_queries import OPENED, said
-from tests.unit.projections.test_runner import equal, level, running
+from tests.support.projections.events import OPENED, said
+from tests.support.projections.runners import equal, level, running
+from tests.support.waiting import until
 
 
 async def _apply_loudly(connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]) -> None:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from service.domain.events import MemberJoined, MemberRemoved, MessagePosted, RoomOpened, RoomRenamed
-from service.gateway.notices.remote import MARKER, BusHandlers
+from service.gateway.notices.remote import MARKER, MarkerNotices
 from service.presence.presence import Presence
 from service.presence.roster import Change
 from service.protocol.events import MessageReadBy, Outgoing, TypingStarted, TypingStopped
@@ -15,7 +15,7 @@ from service.realtime import room_feeds
 from service.realtime.audience import MOST_HELD
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
-from tests.unit.realtime.test_splice import STREAM, Ear, Log
+from tests.support.realtime.subscribers import STREAM, Ear, Log
 
 if TYPE_CHECKING:
     from service.eventstore.reader import LogReader
@@ -150,14 +150,14 @@ async def test_presence_is_not_sent_where_the_shared_room_ended_in_between(
 ) -> None:
     listeners = {user: await world.listener(user) for user in ("alice", "bob", "carol")}
     presence = Presence.__new__(Presence)
-    presence._hub, presence._people = world.hub, world.people
+    presence._audience, presence._people = world.hub.audience, world.people
     mail = world.hub.audience.batch
 
     def removed_first() -> Any:
         world.kick("bob")  # after the letters are begun, before they are sent
         return mail()
 
-    monkeypatch.setattr(world.hub, "mail", removed_first)
+    monkeypatch.setattr(world.hub.audience, "batch", removed_first)
     changes = {user: Change(user, "online", "away", None, returns=False) for user in ("alice", "bob")}
     await presence._tell(changes)
     received = {user: one.received for user, one in listeners.items()}
@@ -167,23 +167,14 @@ async def test_presence_is_not_sent_where_the_shared_room_ended_in_between(
 
 async def test_nodes_of_both_versions_read_each_other_s_markers(world: World) -> None:
     told: list[bytes] = []
-    takers: dict[str, Any] = {}
 
     class Bus:
-        def on_events(self, _hear: object) -> None: ...
-
-        def on_room(self, kind: str, hear: object) -> None:
-            takers[kind] = hear
-
         def tell_room(self, _room: str, kind: str, payload: bytes) -> None:
             assert kind == MARKER
             told.append(payload)
 
     carol = await world.listener("carol")
-    nothing = cast("Any", None)
-    news = BusHandlers(
-        world.hub, cast("Any", Bus()), nothing, world.people, nothing, nothing, nothing, nothing
-    )
+    news = MarkerNotices(world.hub.audience, cast("Any", Bus()))
     at = world.log.events[0].at
     news.marker_moved("general", "alice", 3, at)
     before = msgspec.json.decode(told[0], type=MessageReadBy)
@@ -191,16 +182,16 @@ async def test_nodes_of_both_versions_read_each_other_s_markers(world: World) ->
         "an earlier version passes over what it does not know"
     )
     assert msgspec.json.decode(told[0])["seen"] == 4
-    takers[MARKER]("general", msgspec.json.encode(before))
+    news.marker_moved_elsewhere("general", msgspec.json.encode(before))
     assert carol.received == ["message:read"], "a marker that is not past the last one is not sent again"
-    takers[MARKER]("general", msgspec.json.encode(msgspec.structs.replace(before, message_id=4)))
+    news.marker_moved_elsewhere("general", msgspec.json.encode(msgspec.structs.replace(before, message_id=4)))
     assert carol.received == ["message:read"] * 2
     news.marker_moved("general", "alice", 2, at)
     assert len(carol.received) == 2, "of two nodes that move it, the later one went first"
     assert len(told) == 2, "each node judges for itself"
     world.log.append(MessagePosted(author="alice", content="x", ref="r"))
     last = msgspec.structs.replace(before, message_id=5)
-    takers[MARKER]("general", msgspec.json.encode({**msgspec.to_builtins(last), "seen": 5}))
+    news.marker_moved_elsewhere("general", msgspec.json.encode({**msgspec.to_builtins(last), "seen": 5}))
     assert len(carol.received) == 2, "it waits for what it follows"
     world.hub.deliver({STREAM: world.log.events[4:]})
     await asyncio.sleep(0)

@@ -12,7 +12,8 @@ from service.eventstore.serializer import UnknownTopic
 from service.realtime import catch_up as pages_module
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
-from tests.unit.realtime.test_splice import STREAM, Ear, Log, number
+from tests.support.realtime.subscribers import STREAM, Ear, Log, number
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from service.eventstore.reader import LogReader
@@ -57,12 +58,6 @@ def world() -> tuple[SlowLog, Hub]:
     log.append(MemberJoined(user="alice", role="owner"))
     reader = cast("LogReader", log)
     return log, Hub(reader, UserCache(reader), {"number": number})
-
-
-async def until(condition: object) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # type: ignore[operator] # a callable
-            await asyncio.sleep(0.001)
 
 
 async def test_waiting_for_a_room_survives_cancellation_of_the_first_caller() -> None:
@@ -113,7 +108,9 @@ async def test_last_event_after_a_full_slice_comes_before_live_events(
     for seq in range(3):
         log.append(MessagePosted(author="alice", content=str(seq), ref="r"))
     await hub.feeds.feed("general")
-    await hub.subscriptions.subscribe(Ear("alice", 0), "general", 0)  # the room's past is in its ring from now on
+    await hub.subscriptions.subscribe(
+        Ear("alice", 0), "general", 0
+    )  # the room's past is in its ring from now on
     monkeypatch.setattr(pages_module, "SLICE", 4)
     ear = Ear("alice", 0)
     await hub.subscriptions.subscribe(ear, "general", 0)
@@ -205,7 +202,9 @@ async def test_a_room_that_cannot_be_read_is_the_trouble_of_nobody_in_another() 
     log.broken = "room:broken"
     here, there = Ear("alice", 0), Ear("alice", 0)
     served, refused = await asyncio.gather(
-        hub.subscriptions.subscribe(here, "general", 0), hub.subscriptions.subscribe(there, "broken", 0), return_exceptions=True
+        hub.subscriptions.subscribe(here, "general", 0),
+        hub.subscriptions.subscribe(there, "broken", 0),
+        return_exceptions=True,
     )
     assert served is None
     assert isinstance(refused, UnknownTopic)

@@ -25,11 +25,12 @@ from service.domain.streams import person_stream, reader_stream, room_stream, se
 from service.embedded import Servers
 from service.eventstore.as_of_reader import AsOfReader, EventFilter
 from service.eventstore.notifications import Waker
-from tests.support.eventstore.log_node import GENERAL, message, until
+from tests.support.eventstore.log_node import GENERAL, message
 from tests.support.oracles import histories
 from tests.support.oracles.histories import ROOMS, USERS, Wish
 from tests.support.oracles.projected_log import World, world
 from tests.support.servers.databases import Database, fresh_database
+from tests.support.waiting import until
 
 slow = settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 maybe = st.none
@@ -189,7 +190,7 @@ async def test_who_follows_hears_what_was_and_then_what_comes_once_each(some: Wo
 async def test_who_follows_hears_without_a_ring_too_and_breathes_in_silence(
     some: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_stream, "BREATH", 0.0)
+    monkeypatch.setattr(event_stream, "KEEPALIVE", 0.0)
     following = Following(of_log(some, interval=0.01), Wanted())
     await until(lambda: following.breaths > 2)
     await some.happen(("alice", GENERAL, (message("new"),)))

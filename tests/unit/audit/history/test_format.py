@@ -16,7 +16,7 @@ from service.domain.events import (
     RoomArchived,
     RoomTopicChanged,
 )
-from tests.unit.eventstore.test_serializer import events
+from tests.support.eventstore.strategies import events
 
 AT = datetime(2026, 11, 24, 15, 0, 0, 5, tzinfo=UTC)
 

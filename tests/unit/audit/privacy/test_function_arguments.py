@@ -36,10 +36,9 @@ from service.domain.streams import HOLDS, RETENTION, person_stream, stream_id
 from service.encryption.keyring import KeyRing
 from service.eventstore.entries import APPEND
 from service.eventstore.serializer import EventSerializer
+from tests.support.audit.retention import OTHER, TODAY, ago, backdate, readable, rule, run, say, tell
 from tests.support.eventstore.log_node import GENERAL, KEY_ENCRYPTION_KEY, Node, node, stored
 from tests.support.servers.databases import Database
-from tests.unit.audit.privacy.test_retention import TODAY, ago, readable, rule, run, say
-from tests.unit.audit.privacy.test_retention_backfill import OTHER, backdate, tell
 
 REFUSALS = (
     asyncpg.InvalidParameterValueError,
@@ -338,7 +337,7 @@ async def test_made_up_words_hide_nothing_and_are_put_right_by_the_next_pass(dat
         )
 
 
-async def test_no_key_is_replaced_before_the_database_finds_all_of_it_carried_over(
+async def test_key_replacement_waits_until_everything_is_carried_over(
     database: Database,
 ) -> None:
     async with world(database) as here:

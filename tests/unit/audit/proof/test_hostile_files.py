@@ -14,10 +14,10 @@ from service.audit.export import export as exporting
 from service.audit.export.scope import OneRoom
 from service.audit.proof import leaf, signing_keys
 from service.audit.proof.signed_note import SigningKey
+from tests.support.audit.exports import CHANGES, SCOPES, checked, exported
 from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY
 from tests.support.eventstore.sealed_logs import append, attacker, owner, seal
 from tests.support.servers.databases import Database
-from tests.unit.audit.proof.test_offline import CHANGES, SCOPES, checked, exported
 
 GENERAL = OneRoom("general")
 

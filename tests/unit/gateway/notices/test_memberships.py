@@ -19,7 +19,7 @@ from service.gateway.notices.memberships import MembershipNotifier
 from service.gateway.session.registry import SessionRegistry
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
-from tests.unit.realtime.test_splice import Log, number
+from tests.support.realtime.subscribers import Log, number
 
 if TYPE_CHECKING:
     from service.gateway.session.session import Session
@@ -64,7 +64,7 @@ class Scene:
         sessions = SessionRegistry(10)
         self.bob = Heard("bob", **how)
         sessions.add(cast("Session", self.bob))
-        self.telling = MembershipNotifier(sessions, hub)
+        self.telling = MembershipNotifier(sessions, hub.feeds)
 
     async def happens(self, event: Event, *, times: int = 1) -> list[Any]:
         """Let alice do something, have it told, and return what bob hears of it."""

@@ -19,12 +19,12 @@ from tests.support.servers.websocket_server import (
     Message,
     Receive,
     Send,
+    Serve,
     accept,
     echo,
     eventually,
     the_end,
 )
-from tests.unit.gateway.websocket.conftest import Serve
 
 
 def flood(peer: Peer, data: bytes, times: int) -> None:

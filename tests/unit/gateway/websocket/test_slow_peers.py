@@ -12,12 +12,12 @@ from tests.support.servers.websocket_server import (
     Message,
     Receive,
     Send,
+    Serve,
     accept,
     echo,
     eventually,
     the_end,
 )
-from tests.unit.gateway.websocket.conftest import Serve
 
 BLOCK = text_frame(bytes(64 * 1024))
 ENOUGH = 64 * 1024 * 1024  # bytes: more than the buffers of any kernel between two sockets
