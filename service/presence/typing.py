@@ -1,10 +1,10 @@
-"""Who is typing where: told to the room, never to the typist, and never recorded.
+"""Typing notifications: sent to the room except to the typist, and never recorded.
 
 It stops by itself when nothing more comes: `TYPING` seconds after the last start where the typist is connected, a
 little later at the other nodes, in case that one is lost. A start that comes again is told again only after `AGAIN`
 seconds.
 
-Somebody may type at several devices and nodes; they stop when all have.
+A user may type at several devices and nodes, and stops when all have.
 """
 
 import asyncio
@@ -66,7 +66,7 @@ class Typing:
         self._decoder = msgspec.msgpack.Decoder(Told)
 
     def start(self, room: str, user: str, connection: str) -> None:
-        """Hear that somebody types at a connection here."""
+        """Note that a user types at a connection here."""
         typist = self._typist(room, user)
         if typist is None:
             return
@@ -79,19 +79,19 @@ class Typing:
         self._show(room, user, typist, now)
 
     def stop(self, room: str, user: str, connection: str) -> None:
-        """Hear that somebody stopped at a connection here."""
+        """Note that a user stopped at a connection here."""
         typist = self._typists.get((room, user))
         if typist is not None and typist.here.pop(connection, None) is not None:
             self._left(connection, (room, user))
             self._ended_here((room, user), typist)
 
     def gone(self, connection: str) -> None:
-        """Hear that a connection ended."""
+        """Stop all typing of a connection that ended."""
         for room, user in list(self._at.get(connection, ())):
             self.stop(room, user, connection)
 
     def spoke(self, room: str, user: str) -> None:
-        """Hear that somebody has said what they typed, or has left the room."""
+        """Stop the typing of a user who has posted the message or left the room."""
         if (room, user) in self._typists:
             self._tell(STOP, room, user, None)
             self._forget((room, user))
