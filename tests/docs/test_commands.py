@@ -1,4 +1,4 @@
-"""What the documents tell an operator to type or to look at is there: commands, options, settings, metrics, scripts."""
+"""Every command, option, setting, metric and script that a document names exists."""
 
 import argparse
 import re

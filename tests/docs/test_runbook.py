@@ -1,4 +1,4 @@
-"""Whatever complains is in the runbook, with a cause and something to do."""
+"""Every alert and log event is in the runbook, with a cause and an action."""
 
 import pytest
 import yaml

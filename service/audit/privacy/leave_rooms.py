@@ -20,7 +20,7 @@ from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
 
 TRIES = 8
-"""How often a leaving is decided again where the room changed meanwhile."""
+"""The most attempts at leaving a room that keeps changing."""
 
 
 async def leave_rooms(

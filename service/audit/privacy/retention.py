@@ -26,7 +26,7 @@ from service.eventstore.serializer import EventSerializer
 from service.runtime.database_retry import retry_read
 
 TRIES = 8
-"""How often a rule is put down again where the room changed meanwhile."""
+"""The most attempts at recording a rule while the room keeps changing."""
 
 log = logging.getLogger("onrecord.retention")
 

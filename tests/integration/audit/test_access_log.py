@@ -27,7 +27,7 @@ SHOWS_WHAT_OPERATORS_DID = {"erasures", "holds"}
 
 
 def test_of_every_command_it_is_known_whether_it_reads_the_record() -> None:
-    """Whoever adds one decides; those that read are in the test below."""
+    """The author of a new one decides; those that read are in the test below."""
     commands = {name for name, made in vars(audit).items() if inspect.isfunction(made) and name[0] != "_"}
     assert commands - {"settings_with"} - {"room_subject", "user_subject"} == (
         READS | SHOWS_NOBODY | ACTS | SHOWS_WHAT_OPERATORS_DID

@@ -1,4 +1,4 @@
-"""What docs/audit.md tells somebody who does not program to type, and what it says that comes out."""
+"""The commands of docs/audit.md, and the output that it shows."""
 
 import asyncio
 import os

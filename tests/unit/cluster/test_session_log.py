@@ -1,4 +1,4 @@
-"""Sessions on the record: each event once, whoever tries, and whatever is cut short in between."""
+"""Sessions on the record: each event once, with several writers and after interruptions."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

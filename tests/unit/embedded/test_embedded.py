@@ -51,7 +51,7 @@ def owner(place: Path) -> Iterator[tuple["subprocess.Popen[str]", dict[str, Any]
 
 
 def lives(pid: int | None) -> bool:
-    """Whether a process runs. One that ended but that nobody asked about yet (init may be slow) does not."""
+    """Whether a process runs. A zombie that was not waited for yet (init may be slow) does not count."""
     try:
         return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""The `eventsourcing` library reads our log as its own, and whoever saves through it keeps the log's promises."""
+"""The `eventsourcing` library reads our log as its own, and what is saved through it keeps the log's invariants."""
 
 import asyncio
 import re
@@ -79,7 +79,7 @@ def application(database: Database, one: Node, url: str | None = None) -> ChatAp
 
 
 def draft(event: Event, seq: int, *, by: str = "alice", stream: str = GENERAL) -> Recorded:
-    """Return an event as somebody who saves through the library would make it."""
+    """Return an event as a user of the library would make it."""
     return Recorded(stream, seq, 0, event.subject, datetime(1970, 1, 1, tzinfo=UTC), by, event)
 
 

@@ -1,4 +1,4 @@
-"""A read model is built anew and put in its place while clients read it, and no reader sees anything between."""
+"""A read model is rebuilt and put in its place while clients read it, and no reader sees anything between."""
 
 import asyncio
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ async def shown(here: World) -> list[str]:
 
 
 class Reader:
-    """Somebody who looks at the views again and again: every look has to find all that was there before it."""
+    """A reader that polls the views: every read has to find all that was there before it."""
 
     def __init__(self, here: World) -> None:
         self._here = here
@@ -100,7 +100,7 @@ async def test_new_version_is_built_compared_and_switched_while_serving(
                 await here.happen(said(f"meanwhile {number}"))
             await until(lambda: _is(here, "rooms_v3"))
             await here.happen(said("after"))
-            await level(here, present, newer)  # whoever still reads the old table finds it current
+            await level(here, present, newer)  # a reader of the old table finds it current
             looked = reader.looks
             await until(lambda: reader.looks > looked + 3 or reading.done())
         assert not reading.done()
@@ -117,7 +117,7 @@ async def test_new_version_is_built_compared_and_switched_while_serving(
 async def test_a_new_version_waits_for_no_projector_of_the_old_one(here: World) -> None:
     await here.happen(OPENED, said("one"))
     await here.project(rooms.PROJECTION)
-    await here.happen(said("two"))  # nobody follows the old table any more
+    await here.happen(said("two"))  # no worker updates the old table any more
     newer = here.runner(NEXT)
     async with running(here, newer):
         await until(lambda: _is(here, "rooms_v3"))

@@ -1,4 +1,4 @@
-"""An attacker who has the bus key tells of events that are not on the record: the log decides, also when it is late."""
+"""An attacker with the bus key publishes events that are not on the record: the log decides, also when it is late."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ class Forger:
         self._position = position
 
     def tell(self, seq: int, *events: Event) -> None:
-        """Tell of events of the room `hot`, the first with a seq, at positions that the log will give."""
+        """Publish events of the room `hot`, the first with a seq, at positions that the log will give."""
         rows = [
             Row(
                 seq + number,

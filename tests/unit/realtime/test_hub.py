@@ -95,7 +95,7 @@ async def test_event_arriving_during_load_is_in_the_feed() -> None:
     loading = asyncio.create_task(hub.feeds.feed("general"))
     await until(lambda: log.asked)
     await asyncio.sleep(0.01)  # the log has been read, and its answer is on the way
-    hub.deliver({STREAM: [log.append(ReactionAdded(message=2, emoji="x"))]})  # which names nobody
+    hub.deliver({STREAM: [log.append(ReactionAdded(message=2, emoji="x"))]})  # which names no user
     log.answers.set()
     assert (await loading).head == 3
     await hub.close()

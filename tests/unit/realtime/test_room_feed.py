@@ -1,4 +1,4 @@
-"""The splice: whatever the order in which a room's events arrive, a feed gives each out once and in order."""
+"""The splice: for any order of arrival, a feed gives out each of a room's events once and in order."""
 
 from datetime import UTC, datetime
 

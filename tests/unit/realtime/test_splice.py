@@ -1,6 +1,6 @@
 """Feed and Hub as a state machine: every listener gets each seq after its cursor exactly once, ascending.
 
-Whatever is delivered, dropped, doubled or late, and whenever somebody joins. The log stands in memory here, so that
+Events are delivered, dropped, doubled or late, and users join at any time. The log is in memory here, so that
 thousands of orders can be tried; `tests/unit/realtime/test_two_nodes.py` has the real one.
 """
 

@@ -1,4 +1,4 @@
-"""Who is silent, dribbles or floods before a request is complete is closed in time; nobody else notices."""
+"""Who is silent, dribbles or floods before a request is complete is closed in time; other clients are not affected."""
 
 import asyncio
 import socket
@@ -79,7 +79,7 @@ def rest(tcp: socket.socket) -> bytes:
 
 
 def dribble(tcp: socket.socket, start: bytes, more: bytes) -> bytes:
-    """Send a little now and then, for as long as the server lets us; return what it said."""
+    """Send a little now and then, for as long as the server lets us; return its response."""
     over = threading.Event()
 
     def go_on() -> None:
