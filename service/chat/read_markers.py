@@ -26,7 +26,7 @@ from service.eventstore.appender import Appender
 from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
-from service.realtime.hub import Hub
+from service.realtime.room_feeds import RoomFeeds
 
 INTERVAL = 1.0
 """Seconds between two recorded moves of one reader."""
@@ -61,7 +61,7 @@ class ReadMarkers:
 
     def __init__(
         self,
-        hub: Hub,
+        feeds: RoomFeeds,
         appender: Appender,
         log_reader: LogReader,
         serializer: EventSerializer,
@@ -70,7 +70,7 @@ class ReadMarkers:
         now: Callable[[], datetime],
     ) -> None:
         self._now = now
-        self._hub = hub
+        self._feeds = feeds
         self._appender = appender
         self._reader = log_reader
         self._serializer = serializer
@@ -112,7 +112,7 @@ class ReadMarkers:
     async def _refusal(self, command: MoveReadMarker, by: str) -> Refusal | None:
         try:
             await self._require_member(command.room, by)
-            if not await self._hub.message_exists(command.room, command.message):
+            if not await self._feeds.message_exists(command.room, command.message):
                 return MessageNotFound(room=command.room, message=command.message)
         except Refusal as refusal:
             return refusal
@@ -121,9 +121,9 @@ class ReadMarkers:
     async def _require_member(self, room_id: str, by: str) -> None:
         """Refuse outsiders; read the room again first, since another node may have changed it."""
         try:
-            room.require_member((await self._hub.feed(room_id)).state, by, self._now())
+            room.require_member((await self._feeds.feed(room_id)).state, by, self._now())
         except Refusal:
-            room.require_member((await self._hub.refresh(room_id)).state, by, self._now())
+            room.require_member((await self._feeds.refresh(room_id)).state, by, self._now())
 
     async def _run(self, name: tuple[str, str], burst: _Burst) -> None:
         reads: list[_Read] = []

@@ -45,8 +45,8 @@ from service.eventstore.appender import Appender
 from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
-from service.realtime.hub import Hub
 from service.realtime.room_feed import RoomFeed
+from service.realtime.room_feeds import RoomFeeds
 from service.realtime.user_cache import UserCache
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Chat:
 
     def __init__(
         self,
-        hub: Hub,
+        feeds: RoomFeeds,
         appender: Appender,
         reader: LogReader,
         people: UserCache,
@@ -79,7 +79,7 @@ class Chat:
         now: Callable[[], datetime],
         max_content: int,
     ) -> None:
-        self._hub = hub
+        self._feeds = feeds
         self._appender = appender
         self._reader = reader
         self._people = people
@@ -110,7 +110,7 @@ class Chat:
         if self._locks.busy(command):
             self._spawn(self._decide_in_turn(pending, MAX_DECISIONS))
             return answer
-        feed = await self._hub.feed(command.room)
+        feed = await self._feeds.feed(command.room)
         await self._take_key(pending, feed)
         request = self._decide(pending, feed, await self._load_context(pending, feed))
         try:
@@ -171,7 +171,7 @@ class Chat:
         if isinstance(command, MessageCommand):
             return DecisionContext(head, await self._reader.about(command.room, command.message))
         reply_to = command.reply_to if isinstance(command, PostMessage) else None
-        if reply_to is None or await self._hub.message_exists(command.room, reply_to):
+        if reply_to is None or await self._feeds.message_exists(command.room, reply_to):
             return DecisionContext(head)
         return DecisionContext(head, refusal=MessageNotFound(room=feed.room, message=reply_to))
 
@@ -249,7 +249,7 @@ class Chat:
                     self._answer(pending, result)
 
     async def _decide_on_refreshed(self, pending: PendingCommand) -> AppendRequest:
-        feed = await self._hub.refresh(pending.command.room)
+        feed = await self._feeds.refresh(pending.command.room)
         await self._take_key(pending, feed)
         return self._decide(pending, feed, await self._load_context(pending, feed))
 
@@ -265,7 +265,7 @@ class Chat:
         """Answer a leave that changed nothing: members get the room's present seq, others the last that they saw."""
         command, answer = pending.command, result_of(result)
         try:
-            state = (await self._hub.reach(command.room, answer.seq)).state
+            state = (await self._feeds.feed_up_to(command.room, answer.seq)).state
             if (left := state.left.get(pending.by, answer.seq)) < answer.seq:
                 last = await self._reader.stream(room_stream(command.room), answer.seq - 1, 1, answer.seq)
                 own = any(recorded.by == pending.by for recorded in last)  # an invitation was declined later

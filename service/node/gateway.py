@@ -80,8 +80,13 @@ def build_gateway(
     """Return the gateway layer, released with `stack`."""
     keys = _verification_keys(settings)
     budget = settings.max_outbox // 2  # a frame has to fit into the outbox with room to spare
-    models, hub, people, clock = storage.read_models, live.hub, live.people, asyncio.get_running_loop().time
-    views = Views(models, hub, people, application.presence, storage.clock.now, budget)
+    models, feeds, people, clock = (
+        storage.read_models,
+        live.hub.feeds,
+        live.people,
+        asyncio.get_running_loop().time,
+    )
+    views = Views(models, feeds, people, application.presence, storage.clock.now, budget)
     handshakes = HandshakeLimit(settings.handshake_rate, settings.handshake_burst, clock)
     builder = _Builder(
         settings=settings,
@@ -89,7 +94,7 @@ def build_gateway(
         live=live,
         application=application,
         views=views,
-        queries=Queries(views, RoomList(models, views, hub, people, budget)),
+        queries=Queries(views, RoomList(models, views, feeds, people, budget)),
         tokens=_tokens(settings, keys),
         handshakes=handshakes,
         counters=Counters(),
@@ -101,7 +106,7 @@ def build_gateway(
     return Gateway(
         native=native, socketio=socketio, routes=builder.http(exposition).routes(), counters=builder.counters,
         exposition=exposition, readiness=storage.readiness, sessions=live.sessions, sockets=live.sockets,
-        receipts=ReceiptsResync(hub, views.receipts), keys=keys, process=process, lag=lag,
+        receipts=ReceiptsResync(live.hub.audience, views.receipts), keys=keys, process=process, lag=lag,
     )  # fmt: skip
 
 
@@ -176,7 +181,7 @@ class _Builder:
                 people=live.people,
                 rate=self.application.rate,
             ),
-            reads=Reads(storage.read_models, self.views, self.queries, live.hub, storage.reader),
+            reads=Reads(storage.read_models, self.views, self.queries, live.hub.feeds, storage.reader),
             audits=self._audits(),
             admin=self._admin(),
             signin=self._signin(),

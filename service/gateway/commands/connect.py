@@ -61,7 +61,7 @@ class ConnectHandler:
             await session.drained()
 
     async def _send_receipts(self, session: Session, room: str) -> None:
-        self.hub.pre_subscribe(session, room)
+        self.hub.subscriptions.pre_subscribe(session, room)
         try:
             receipts = await self.views.receipts(room)
         except ProjectionBehind as error:
@@ -69,7 +69,7 @@ class ConnectHandler:
             log.warning("receipts_skipped", extra={"room": room, "behind": error.data["behind"]})
             return
         # The rooms before this one may have taken minutes: the user may have left since.
-        if self.hub.are_members(room, [session.user]):
+        if self.hub.audience.are_members(room, [session.user]):
             session.emit(receipts)
 
     async def _resume(
@@ -87,7 +87,7 @@ class ConnectHandler:
             start = cursor if same_epoch and cursor is not None and cursor < until else None
             return RoomHead(recovered=False, head=until, reason="not_a_member"), start
         # Delivery starts after this very head.
-        head = (await self.hub.reach(room, cursor or 0)).head
+        head = (await self.hub.feeds.feed_up_to(room, cursor or 0)).head
         if not same_epoch:
             return RoomHead(recovered=False, head=head, reason="epoch_changed"), head
         if cursor is not None and cursor > head:

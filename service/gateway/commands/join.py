@@ -52,7 +52,7 @@ class JoinHandlers:
         await self.people.load(frame.members)
         answer = await self.chat.submit(command, session.user, ref_of(frame), command_fingerprint(frame))
         result = await answer
-        await self.hub.reach(result.room, result.seq)
+        await self.hub.feeds.feed_up_to(result.room, result.seq)
         ack = RoomCreateAck(seq=result.seq, at=timestamp(result.at), room_id=result.room)
         # A direct room of the same users may exist already, and be long; a new room is opened by its first events.
         after = 0 if result.seq == 1 + len({session.user, *frame.members}) else None
@@ -62,7 +62,7 @@ class JoinHandlers:
 
         def listen() -> None:
             # After a retry by a user who has left since, there is no "from now on".
-            if after is None and not self.hub.are_members(result.room, [session.user]):
+            if after is None and not self.hub.audience.are_members(result.room, [session.user]):
                 return
             for subscriber in sessions:
                 if subscriber.connected:
@@ -77,7 +77,7 @@ class JoinHandlers:
         command = JoinRoom(room=room, create=self.join_creates)
         answer = await self.chat.submit(command, session.user, ref_of(frame), command_fingerprint(frame))
         result = await answer
-        feed = await self.hub.reach(room, result.seq)
+        feed = await self.hub.feeds.feed_up_to(room, result.seq)
         at, epoch = timestamp(result.at), self.readiness.epoch
         if session.user not in feed.state.members:
             # A retry by a user who has left since, who may not see the present head: only the ack follows.
@@ -89,7 +89,7 @@ class JoinHandlers:
 
         def listen() -> None:
             # If the user was removed while the snapshots were read, `listen` sends what they may still read, in order.
-            if self.hub.are_members(room, [session.user]):
+            if self.hub.audience.are_members(room, [session.user]):
                 for snapshot in (members, receipts, history):
                     session.emit(snapshot)
                 note_page(session, history.messages)
@@ -101,7 +101,7 @@ class JoinHandlers:
     async def _snapshots(self, session: Session, room: str, cursor: int) -> tuple[Members, Receipts, History]:
         """Return the snapshots of a room; the session receives typing and markers from before they are read."""
         if not session.hears(room):
-            self.hub.pre_subscribe(session, room)
+            self.hub.subscriptions.pre_subscribe(session, room)
         try:
             return (
                 await self.views.members(room, None, MEMBERS_PAGE),
@@ -111,7 +111,7 @@ class JoinHandlers:
         except BaseException:
             # A failed join leaves no registration behind; a session that listens by now has one of its own.
             if not session.hears(room):
-                self.hub.unsubscribe(session, room)
+                self.hub.subscriptions.unsubscribe(session, room)
             raise
 
 

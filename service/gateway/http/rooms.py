@@ -14,7 +14,7 @@ from service.protocol import commands
 from service.protocol.acks import MessageHistoryAck, RoomListAck, RoomMembersAck
 from service.protocol.events import timestamp
 from service.protocol.http import Directory, DirectoryQuery, ReceiptList, RoomEntry, RoomQuery, RoomView
-from service.realtime.hub import Hub
+from service.realtime.room_feeds import RoomFeeds
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Reads:
     models: ReadModels
     views: Views
     queries: Queries
-    hub: Hub
+    feeds: RoomFeeds
     log: LogReader
 
     async def public_rooms(self, _caller: Caller, query: DirectoryQuery) -> Directory:
@@ -45,7 +45,7 @@ class Reads:
         """Show one room; a private room and a missing one look the same to an outsider."""
         room, user = query.room_id, caller.user
         until = await self._readable_until(room, user)
-        state = (await self.hub.feed(room)).state
+        state = (await self.feeds.feed(room)).state
         if until and state.visibility != "public" and user not in state.invited:
             # A former member sees the name as of the leave, and no later change.
             name = await self.log.room_name(room, until)

@@ -12,7 +12,7 @@ from service.eventstore.read_database import ReadModels
 from service.gateway.queries.views import Views
 from service.protocol.acks import RoomListAck
 from service.protocol.events import Invitation, RoomSummary, timestamp
-from service.realtime.hub import Hub
+from service.realtime.room_feeds import RoomFeeds
 from service.realtime.user_cache import UserCache
 
 MAX_ENTRIES = 1_000
@@ -25,7 +25,7 @@ class RoomList:
 
     models: ReadModels
     views: Views
-    hub: Hub
+    feeds: RoomFeeds
     people: UserCache
     budget: int
 
@@ -50,7 +50,7 @@ class RoomList:
 
     def _is_in(self, user: str, summary: RoomSummary) -> bool:
         """Return whether the membership still holds, if this node has a newer state than the read model."""
-        state = self.hub.state(summary.room_id)
+        state = self.feeds.state(summary.room_id)
         return state is None or state.head < summary.head or user in state.members
 
     def _fitting(self, entries: list[RoomSummary | Invitation]) -> list[RoomSummary | Invitation]:
