@@ -172,7 +172,10 @@ def _report(person: str, *, left: bool, purged: bool) -> None:
         complain(
             "The read models still hold their content, unseen, until `onrecord project run` has caught up."
         )
-    complain("Older backups hold their keys: keep what `onrecord audit erasures` prints; see docs/audit.md.")
+    complain(
+        "Older backups hold their keys: keep what `onrecord audit erasures` prints; "
+        "see docs/guides/erase-a-person.md."
+    )
 
 
 _PASSED = """

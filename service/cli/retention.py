@@ -76,7 +76,10 @@ def run_retention(settings: Settings, args: argparse.Namespace) -> int:
     async def run(connection: "Connection", serializer: EventSerializer) -> None:
         print_json(Rule(room, days, await keep_for(connection, serializer, room, days, **_signed(settings))))
         if days is not None:
-            complain(f"Older content of {room} is covered too, from the next expiry on; see docs/audit.md.")
+            complain(
+                f"Older content of {room} is covered too, from the next expiry on; "
+                "see docs/guides/erase-a-person.md."
+            )
 
     return run_on_log(settings, run)
 

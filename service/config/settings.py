@@ -1,7 +1,7 @@
 """Every setting, in one frozen value.
 
-A setting is one field of `Settings`, with its type, default, meaning and whether it is a secret. The table of
-`onrecord settings` and the test of `docs/operations.md` use these. `service.config.environment` reads them.
+A setting is one field of `Settings`, with its type, default, meaning and whether it is a secret. The help text, the
+table of `onrecord settings` and `docs/reference/settings.md` use these. `service.config.environment` reads them.
 """
 
 import base64

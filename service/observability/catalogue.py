@@ -1,4 +1,4 @@
-"""The catalogue of metrics: the only place that names one, and the source of the table in `docs/operations.md`.
+"""The catalogue of metrics: the only place that names one, and the source of `docs/reference/metrics.md`.
 
 Names follow Prometheus' conventions: base units (seconds, bytes), `_total` for counters. Invariant: a label has few
 values, known in advance; users, rooms and addresses are never labels.

@@ -238,7 +238,7 @@ async def test_an_auditor_enters_no_door_and_reads_nothing_of_the_chat(
     assert await of_hers() == {"session"}
 
 
-EVERY = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text())["paths"]
+EVERY = yaml.safe_load((ROOT / "docs" / "reference" / "openapi.yaml").read_text())["paths"]
 """Every address that the HTTP side has, and its methods."""
 
 

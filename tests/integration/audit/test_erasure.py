@@ -125,7 +125,7 @@ async def shut_out(*nodes: Process) -> None:
 
 
 def in_files(database: Database) -> bool:
-    """Rewrite the tables as docs/audit.md says, and return whether a file of the database holds a mark."""
+    """Rewrite the tables (docs/guides/erase-a-person.md), and return whether a database file holds a mark."""
     with psycopg.connect(database.superuser_url, autocommit=True) as owner:
         for statement in (
             "VACUUM FULL read_models.messages_v2",

@@ -1,4 +1,4 @@
-"""Who may do what in a room, over the wire: the tables of docs/protocol.md, cell by cell, in every kind of room.
+"""Who may do what in a room, over the wire: docs/reference/protocol.md, cell by cell, in every kind of room.
 
 A row is something that can be done, a column who does it; a cell is "ok" or the code of the refusal. A command cannot
 be forgotten: it has no row. What is refused leaves the room's head where it was.

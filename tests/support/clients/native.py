@@ -160,4 +160,4 @@ async def client(
             yield joined
         finally:
             await joined.close()
-        assert not joined.faults, "the server sent what docs/asyncapi.yaml does not say"
+        assert not joined.faults, "the server sent what docs/reference/asyncapi.yaml does not say"

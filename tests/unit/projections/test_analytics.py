@@ -17,7 +17,7 @@ from tests.support.projections.views import VIEWS
 if TYPE_CHECKING:
     Analyst = asyncpg.Connection[Any]
 
-PAGE = (Path(__file__).parent.parent.parent.parent / "docs" / "analytics.md").read_text()
+PAGE = (Path(__file__).parent.parent.parent.parent / "docs" / "guides" / "analyse-read-models.md").read_text()
 
 
 @pytest.fixture
