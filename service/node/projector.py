@@ -14,7 +14,8 @@ from service.audit.proof import tree_store
 from service.audit.proof.sealer import Sealer
 from service.config.settings import Settings
 from service.encryption.keyring import KeyRing
-from service.eventstore.damage import Damaged, EventSerializer
+from service.eventstore.damage import Damaged
+from service.eventstore.serializer import EventSerializer
 from service.observability.exposition import Sheet
 from service.runtime import supervise
 
