@@ -14,7 +14,7 @@ from tests.support.servers.databases import database
 
 __all__ = ["database"]
 
-pytest_plugins = ["tests.support.needs", "tests.support.quick"]
+pytest_plugins = ["tests.support.needs", "tests.support.quick", "tests.support.processes.log_watch"]
 
 # The time of an example depends on what else the machine does.
 settings.register_profile("onrecord", deadline=None)

@@ -10,7 +10,8 @@ import pytest
 from tests.support.environment import ROOT
 
 COUNTED = re.compile(
-    r"\b(whoever|whom|whatever|somebody|nobody|everybody|anybody|meanwhile|anew|hears?|told|tells?|said)\b", re.IGNORECASE
+    r"\b(whoever|whom|whatever|somebody|nobody|everybody|anybody|meanwhile|anew|hears?|told|tells?|said)\b",
+    re.IGNORECASE,
 )
 LIMIT = 2.0
 """Counted words in 1,000, at most."""
@@ -46,7 +47,11 @@ def texts(part: str) -> list[str]:
     """Return the prose of the files of a part."""
     root = ROOT / part
     files = [root] if root.is_file() else root.rglob("*")
-    return [prose(file) for file in files if file.suffix in (".py", ".md", ".sql") and "node_modules" not in file.parts]
+    return [
+        prose(file)
+        for file in files
+        if file.suffix in (".py", ".md", ".sql") and "node_modules" not in file.parts
+    ]
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -32,7 +32,9 @@ def commands() -> list[tuple[str, str]]:
 def comparable(output: str) -> str:
     """Return output with its times and the count of verified events replaced."""
     output = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", output)
-    return "\n".join(line.rstrip() for line in re.sub(r"^ok \d+$", "ok N", output, flags=re.MULTILINE).splitlines())
+    return "\n".join(
+        line.rstrip() for line in re.sub(r"^ok \d+$", "ok N", output, flags=re.MULTILINE).splitlines()
+    )
 
 
 async def shell(command: str, env: dict[str, str], place: Path) -> str:

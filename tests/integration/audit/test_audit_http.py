@@ -281,6 +281,7 @@ async def test_every_reading_is_recorded_as_it_was_asked_for(general: Process, d
             assert (await readings(database))[-1] == ("ann", {"via": "http", **reading}), path
 
 
+@pytest.mark.logs("not_appended")
 async def test_what_cannot_be_recorded_is_not_given(general: Process, database: Database) -> None:
     await stored(database, "REVOKE EXECUTE ON FUNCTION chat_append FROM onrecord_node")
     async with visitor(general, "ann", "auditor") as ann:

@@ -15,6 +15,7 @@ NEW = base64.b64encode(bytes(range(32))).decode()
 
 
 @pytest.mark.usefixtures("projector")
+@pytest.mark.logs("projection_failed", "seals_broken", "unreadable_event")
 async def test_after_a_rotation_the_new_key_alone_opens_everything(node: Process, database: Database) -> None:
     async with client(node.url, "alice", name="Alice") as alice:
         await alice.join("general")

@@ -182,14 +182,15 @@ async def test_a_retention_that_is_killed_loses_nothing_and_goes_on(
 
 ROTATING = {
     "between the keys that sign": "service.audit.proof.signing_keys:Wrapping.wrap:after:1",
-    "between people's keys and the keys that sign": "service.cli.key_rotation:rewrap:before:1",
+    "between people's keys and the keys that sign": "service.cli.keys:rewrap:before:1",
     "between two people's keys": "service.encryption.rewrap:_counted:after:2,service.encryption.rewrap:BATCH=1",
-    "before it is said": "service.cli.key_rotation:print_json:before:1",
+    "before it is said": "service.cli.keys:print_json:before:1",
 }
 
 
 @pytest.mark.parametrize("where", ROTATING)
 @pytest.mark.usefixtures("projector")
+@pytest.mark.logs("seals_broken")
 async def test_killed_rotation_keeps_every_key_readable_and_resumes(
     node: Process, database: Database, where: str
 ) -> None:

@@ -149,6 +149,7 @@ def alice_of(database: Database) -> str:
     return str(sessions(database, "alice")[0]["session"])
 
 
+@pytest.mark.logs("fenced")
 async def test_a_node_that_stood_still_too_long_is_fenced_and_goes_on_as_another(
     database: Database, servers: Servers
 ) -> None:

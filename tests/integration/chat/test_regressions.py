@@ -97,6 +97,7 @@ async def test_a_read_is_acked_only_with_its_marker_on_the_record(node: Process)
         assert (await bob.say("room:list"))["rooms"][0]["lastRead"] == sent[4]
 
 
+@pytest.mark.logs("unreadable_event")
 async def test_an_event_of_a_newer_version_holds_up_its_own_room_only(
     node: Process, database: Database
 ) -> None:

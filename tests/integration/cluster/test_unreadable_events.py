@@ -23,6 +23,8 @@ from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.logs("unreadable_event")
+
 KEY = "UPDATE person_keys SET wrapped = {} WHERE person = 'alice' AND scope = ''"
 KEYS = {
     "a flipped bit": KEY.format("set_byte(wrapped, 20, get_byte(wrapped, 20) # 1)"),
@@ -345,6 +347,7 @@ async def test_a_damaged_topic_is_passed_by_since_its_seal_says_so(
         clean(process)
 
 
+@pytest.mark.logs("message_missing")
 async def test_a_pin_of_a_message_that_never_was_stops_nothing(house: House, tmp_path: Path) -> None:
     await house.damage("state", STATES["another message"], "MessagePinned")
     async with afresh(house) as (node, projector):
@@ -367,6 +370,7 @@ async def test_a_person_who_was_removed_is_not_let_in_again_by_damage(house: Hou
     assert [(one["content"], one["userId"]) for one in deleted] == [(None, "alice")]
 
 
+@pytest.mark.logs("projection_failed")
 async def test_another_key_encryption_key_is_not_taken_for_damage(house: House) -> None:
     """A read model without words would stay so when the right key is given."""
     env = house.env | {"ONRECORD_KEY_ENCRYPTION_KEY": "YW5vdGhlciBrZXkgZm9yIGFsbCBvZiB0aGUgdGVzdHM="}
@@ -384,6 +388,7 @@ async def test_another_key_encryption_key_is_not_taken_for_damage(house: House) 
     assert (await house.run("project", "verify", "messages"))[0] == 0
 
 
+@pytest.mark.logs("key_not_opened")
 async def test_a_person_whose_key_is_damaged_still_reads(house: House) -> None:
     await tamper(house.database, KEYS["a flipped bit"])
     async with (

@@ -107,6 +107,7 @@ async def test_commands_are_unavailable_while_postgres_is_unresponsive(
             assert (await http.get("/readyz")).status_code == 200
 
 
+@pytest.mark.logs("connect_failed")
 async def test_connects_are_told_to_retry_while_postgres_is_unresponsive(
     database: Database,
 ) -> None:

@@ -63,6 +63,7 @@ async def test_workers_share_a_port_and_their_rooms(
         assert _nodes(database, users) == {"crew-1", "crew-2"}
 
 
+@pytest.mark.logs("worker_ended")
 async def test_a_worker_killed_under_load_is_replaced_and_loses_nothing(database: Database) -> None:
     async with running(environment(database), "serve", "--workers", "2") as crew:
         server = Address(crew.url)

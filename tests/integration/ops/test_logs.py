@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import psycopg
+import pytest
 from psycopg import sql
 from websockets.exceptions import ConnectionClosed
 
@@ -120,6 +121,7 @@ async def until_well(alice: Client) -> None:
                 return
 
 
+@pytest.mark.logs("bus_failed")
 async def test_log_lines_are_json_without_content_or_secrets(database: Database, servers: Servers) -> None:
     secrets = {
         "ONRECORD_JWT_SECRET": SECRET,

@@ -130,6 +130,7 @@ async def test_stock_client_recovers_on_another_node_and_after_restart(
         await bob.join("general")
         alice = await newest.open(other.address, "alice")
         await alice.join("general")
+        await alice.until(lambda: alice.seqs("general"))
         await alice.leave()
         for number in range(5):
             await bob.post("general", f"{number}")

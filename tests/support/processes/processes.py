@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from tests.support.environment import ROOT
 from tests.support.processes.forks import Forked, fork
 
+STARTED: list["Process"] = []
+"""The processes whose logs `log_watch` looks at after each test."""
+
 
 @dataclass
 class Process:
@@ -18,6 +21,8 @@ class Process:
     process: Forked | asyncio.subprocess.Process
     words: list[str] = field(default_factory=list)
     address: str = ""
+    watched: int = 0
+    """How many of `words` `log_watch` has looked at."""
 
     @property
     def url(self) -> str:
@@ -44,13 +49,15 @@ async def start(
     `program` is what Python runs as a module, with its words before the command's. It is forked from a process that has
     imported everything, which takes a twentieth of the time, unless it is to be started `afresh`.
     """
-    if not afresh:
-        return Process(await fork(env, ROOT, *program, *command))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *program, *command,
-        cwd=ROOT, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    return Process(process)
+    if afresh:
+        process: Forked | asyncio.subprocess.Process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", *program, *command,
+            cwd=ROOT, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+    else:
+        process = await fork(env, ROOT, *program, *command)
+    STARTED.append(Process(process))
+    return STARTED[-1]
 
 
 @asynccontextmanager
@@ -72,6 +79,7 @@ async def run(env: dict[str, str], *command: str, afresh: bool = False) -> tuple
     """Run a command to its end; return its exit code, stdout and stderr."""
     started = await start(env, *command, afresh=afresh)
     out, err = await started.process.communicate()
+    started.words += err.decode().splitlines(keepends=True)
     return started.process.returncode or 0, out.decode(), err.decode()
 
 

@@ -269,9 +269,9 @@ def test_programs_that_the_system_user_cannot_reach_are_copied(place: Path) -> N
     (closed / "tool" / "run").chmod(0o755)
     (closed / "tool.libs").mkdir()
 
-    assert not account.runs(closed / "tool" / "run", user)
-    copy = account.copied(closed / "tool", place)
-    assert account.runs(copy / "run", user)
+    assert not account._can_run(closed / "tool" / "run", user)
+    copy = account._copy(closed / "tool", place)
+    assert account._can_run(copy / "run", user)
     assert (copy.parent / "tool.libs").is_dir()
 
 

@@ -45,13 +45,8 @@ from service.domain.room import RoomState
 from service.domain.streams import room_stream, stream_id
 from service.embedded import Servers
 from service.encryption.keyring import KeyRing
-from service.eventstore.eventsourcing_adapter import (
-    ChatApplication,
-    ChatFactory,
-    ChatRecorder,
-    LoggedEvent,
-    LoggedNotification,
-)
+from service.eventstore.eventsourcing_adapter import ChatApplication, ChatFactory
+from service.eventstore.eventsourcing_recorder import ChatRecorder, LoggedEvent, LoggedNotification
 from service.eventstore.serializer import EventSerializer
 from tests.support.eventstore import library_cases
 from tests.support.eventstore.log_node import GENERAL, KEY_ENCRYPTION_KEY, Node, message, node, stored

@@ -148,7 +148,7 @@ async def test_a_version_that_is_not_begun_yet_is_said_to_be_behind(here: World)
 async def test_modified_read_model_is_rebuilt_on_request(
     here: World, projection: Projection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projections.engine.projector.LOOK_FOR_WISHES", 0.05)
+    monkeypatch.setattr("projections.engine.projector.REQUEST_INTERVAL", 0.05)
     await here.happen(OPENED, *(said(str(number)) for number in range(20)))
     await here.project()
     if projection in (messages.PROJECTION, rooms.PROJECTION, activity.PROJECTION, unread_bitmaps.PROJECTION):
@@ -189,7 +189,7 @@ async def _is(here: World, table: str) -> bool:
 
 
 async def _is_mended(here: World, projection: Projection) -> bool:
-    return await rebuild.wanted_again(here.connection, [projection]) == []
+    return await rebuild.requested(here.connection, [projection]) == []
 
 
 async def _is_level(here: World, projection: Projection) -> bool:

@@ -64,7 +64,7 @@ class Scene:
         sessions = SessionRegistry(10)
         self.bob = Heard("bob", **how)
         sessions.add(cast("Session", self.bob))
-        self.telling = MembershipNotifier(sessions, hub)
+        self.telling = MembershipNotifier(sessions, hub.feeds)
 
     async def happens(self, event: Event, *, times: int = 1) -> list[Any]:
         """Run a command of alice, publish it, and return what bob receives."""
