@@ -23,7 +23,19 @@ FOLDERS = sorted(
     if path.is_dir() and path.name not in ("__pycache__", "results", "node_modules")
 )
 PARTS = [*FOLDERS, "projections", "migrations", "README.md", "CHANGELOG.md"]
-NOT_HELD: frozenset[str] = frozenset()
+NOT_HELD = frozenset(
+    {
+        "bench/experiments",
+        "bench/measure",
+        "bench/report",
+        "bench/world",
+        "service/gateway",
+        "service/presence",
+        "service/realtime",
+        "tests/drill",
+        "migrations",
+    }
+)
 """Parts that are still being rewritten; empty when all are."""
 
 
