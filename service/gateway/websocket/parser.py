@@ -7,8 +7,8 @@ none of that message's limits (sections 5.4 and 5.5).
 Invariant: one call of `next` parses at most as many frames as `allow` granted, since a frame may be six bytes and one
 read of the socket may hold tens of thousands.
 
-No extension is offered, so reserved bits are an error and nothing is compressed. A length in more bytes than it needs is
-accepted, as other servers do.
+No extension is offered, so reserved bits are an error and nothing is compressed. A length in more bytes than it needs
+is accepted, as other servers do.
 """
 
 import sys
