@@ -1,7 +1,8 @@
 # Each target is one script; CI calls the same ones.
-.PHONY: run test drill bench bench-full check fix docs lock env
+.PHONY: run test quick drill bench bench-full check fix docs lock env
 run:   ; @scripts/run $(ARGS)
 test:  ; @scripts/test $(ARGS)
+quick: ; @scripts/quick $(ARGS)
 drill: ; @scripts/drill $(ARGS)
 bench: ; @scripts/bench short $(ARGS)
 bench-full: ; @scripts/bench full $(ARGS)

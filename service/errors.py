@@ -1,11 +1,11 @@
-"""The tree of situations in which a request is refused, each with a stable code.
+"""The tree of errors with which a request is refused, each with a stable code.
 
-Everything a client can be told it did wrong, or that the server cannot do now, is a class here. The class names
-the situation, `code` is the contract (`docs/protocol.md`), and the same table serves every door. A `Refusal` is
-never logged as an error of ours: whose fault it is shows in the type.
+Every refusal, and every failure of the server that a client sees, is a class here. The class names the situation,
+`code` is the contract (`docs/reference/errors.md`), and all endpoints share the table. A `Refusal` is never logged as
+an error of the server.
 
     OnRecordError
-    ├── Refusal                the sender can do something about it
+    ├── Refusal                the sender can correct it
     │   ├── Malformed (and of signing in: SignInUnknown), UnknownType, RefRequired, RefConflict, NotConnected
     │   ├── RoomNotFound, RoomExists, RoomIsArchived, NotAMember
     │   ├── NotAllowed (and of accounts: AccountErased, AccountSuspended; of holds: UnderLegalHold, HoldStands, NoHold;
@@ -14,7 +14,7 @@ never logged as an error of ours: whose fault it is shows in the type.
     │   ├── MessageNotFound, MessageIsDeleted, MessageTooLong, EmptyMessage, UnsafeContent
     │   ├── TooManyRequests (and of connections: TooManyConnections), TooManyRooms
     │   └── TokenInvalid (and of signing in: SignInInvalid), TokenExpired
-    └── Trouble                ours, and it passes: the same command may succeed later
+    └── Trouble                a failure of the server that passes: the same command may succeed later
         ├── Overloaded (and of connections: TooManyStrangers)
         ├── Unavailable (and of connections: NotReady; of signing in: ProviderAway)
         └── ProjectionBehind
@@ -26,8 +26,8 @@ from typing import ClassVar
 class OnRecordError(Exception):
     """A situation with a code.
 
-    `code` is the stable name on the wire, `retryable` says whether the same command may succeed later, and `data`
-    holds what the sentence was made of; fields named in `shown` travel with the error.
+    `code` is the stable name on the wire, `retryable` tells whether the same command may succeed later, and `data`
+    holds the values in the sentence; fields named in `shown` travel with the error.
     """
 
     code: ClassVar[str]
@@ -41,11 +41,11 @@ class OnRecordError(Exception):
 
 
 class Refusal(OnRecordError):
-    """The request was understood and refused; the sender can do something about it."""
+    """The request was understood and refused; the sender can correct it."""
 
 
 class Trouble(OnRecordError):
-    """The server cannot do it now; the same command may succeed later."""
+    """The server cannot carry out the request now; the same command may succeed later."""
 
     retryable = True
 
@@ -58,7 +58,7 @@ class Malformed(Refusal):
 
 
 class SignInUnknown(Malformed):
-    """Somebody comes back from the identity provider who did not go there from this browser, or long ago."""
+    """A browser returns from the identity provider with a sign-in that it did not begin, or began too long ago."""
 
     sentence = "This sign-in was not begun in this browser, or too long ago. Please sign in again."
 
@@ -71,7 +71,7 @@ class UnknownType(Refusal):
 
 
 class RefRequired(Refusal):
-    """A command that is recorded came without its `ref`."""
+    """A command that is recorded has no `ref`."""
 
     code = "ref_required"
     sentence = "This command is recorded, so it needs a ref: a UUID that you keep for retries."
@@ -92,7 +92,7 @@ class NotConnected(Refusal):
 
 
 class RoomNotFound(Refusal):
-    """`data`: `room`. Also said of a private room to outsiders: the two look the same."""
+    """`data`: `room`. Also the answer about a private room to users outside it: the two cannot be distinguished."""
 
     code = "room_not_found"
     sentence = "There is no room {room}."
@@ -127,19 +127,19 @@ class NotAllowed(Refusal):
 
 
 class AccountErased(NotAllowed):
-    """A person was erased; a code of its own would tell clients nothing more than the close code does."""
+    """The person was erased. The close code says the rest, so this has no code of its own."""
 
     sentence = "This account was erased."
 
 
 class AccountSuspended(NotAllowed):
-    """A person is suspended."""
+    """The person is suspended."""
 
     sentence = "This account is suspended."
 
 
 class UnderLegalHold(NotAllowed):
-    """`data`: `what` cannot be done, and what is `held`."""
+    """`data`: `what` was requested, and the `held` room or person."""
 
     sentence = "{what}: a legal hold is on {held}."
 
@@ -157,7 +157,7 @@ class NoHold(NotAllowed):
 
 
 class DemoNamesOff(NotAllowed):
-    """People sign in under any name in development, and not where an identity provider signs the tokens."""
+    """Signing in under any name is for development; it is off if an identity provider signs the tokens."""
 
     sentence = (
         "Demo names are off: ONRECORD_JWT_JWKS is set, so tokens come from the identity provider alone."
@@ -165,7 +165,7 @@ class DemoNamesOff(NotAllowed):
 
 
 class SignInDenied(NotAllowed):
-    """The identity provider lets somebody not in, or they did not want to go on."""
+    """The identity provider refused the user, or the user cancelled."""
 
     sentence = "The identity provider did not let you in."
 
@@ -178,7 +178,7 @@ class Muted(Refusal):
 
 
 class Banned(Refusal):
-    """`data`: `room`. Said of public rooms only: to whom a private one bans, it is not there."""
+    """`data`: `room`. For public rooms only: a private room does not exist for users whom it bans."""
 
     code = "banned"
     sentence = "You are banned from {room}."
@@ -199,7 +199,7 @@ class UserNotFound(Refusal):
 
 
 class PersonUnknown(UserNotFound):
-    """`data`: `user`. Nobody of that id was ever here; said to administrators alone."""
+    """`data`: `user`. No user of that id was ever here; only administrators get this error."""
 
     sentence = "There is nothing on the record of a person {user}."
 
@@ -233,7 +233,7 @@ class EmptyMessage(Refusal):
 
 
 class UnsafeContent(Refusal):
-    """`data`: `what`, the part that a browser would act on."""
+    """`data`: `what`, the part that a browser would run."""
 
     code = "unsafe_content"
     sentence = "The message holds {what}, which a browser would act on."
@@ -249,7 +249,7 @@ class TooManyRequests(Refusal):
 
 
 class TooManyConnections(TooManyRequests):
-    """A user has as many connections as one may have; a code of its own would tell clients nothing more."""
+    """A user has as many connections as allowed. The close code says the rest, so this has no code of its own."""
 
     sentence = "This user has too many connections; wait, or close one."
 
@@ -269,7 +269,7 @@ class TokenInvalid(Refusal):
 
 
 class SignInInvalid(TokenInvalid):
-    """`data`: `problem`, with what the identity provider gave for somebody who signed in."""
+    """`data`: `problem`; the token that the identity provider issued at a sign-in is invalid."""
 
     sentence = "The identity provider's answer is not valid: {problem}. Please sign in again."
 
@@ -282,7 +282,7 @@ class TokenExpired(Refusal):
 
 
 class SignInOver(TokenExpired):
-    """A sign-in that is not renewed any more: by the provider, or because this browser keeps nothing of it."""
+    """A sign-in can no longer be renewed: the provider refuses, or the browser has lost its cookie."""
 
     sentence = "Your sign-in is over. Please sign in again."
 
@@ -295,32 +295,32 @@ class Overloaded(Trouble):
 
 
 class TooManyStrangers(Overloaded):
-    """As many connections as a door lets wait have not said who they are."""
+    """An endpoint has as many connections without a token as allowed."""
 
     sentence = "Too many connections wait to say who they are; come back."
 
 
 class Unavailable(Trouble):
-    """The log cannot be reached. A command may or may not be recorded: retry it with the same ref."""
+    """The log cannot be reached. The command may or may not be recorded: retry it with the same ref."""
 
     code = "unavailable"
     sentence = "The log cannot be reached; send the command again with the same ref."
 
 
 class NotReady(Unavailable):
-    """The log cannot be reached, so nobody new is let in."""
+    """The log cannot be reached, so new connections are refused."""
 
     sentence = "The log cannot be reached yet; come back."
 
 
 class KeyUnreadable(Unavailable):
-    """The key that a person's words are sealed with is damaged, until an operator restores it."""
+    """The key of a person's text is damaged, until an operator restores it."""
 
     sentence = "What you write cannot be stored, since your key on this server is damaged. Ask its operator."
 
 
 class ProviderAway(Unavailable):
-    """The identity provider does not answer, or not as it should; which of them is in the log."""
+    """The identity provider does not answer, or answers with an error; the log names it."""
 
     sentence = "The identity provider cannot be reached. Please try again in a moment."
 

@@ -1,4 +1,4 @@
-"""What every test can have: real servers, thrown away at the end."""
+"""Fixtures of every test: throw-away servers, a database, a directory for servers."""
 
 import os
 import shutil
@@ -14,10 +14,11 @@ from tests.support.servers.databases import database
 
 __all__ = ["database"]
 
-pytest_plugins = ["tests.support.needs"]
+pytest_plugins = ["tests.support.needs", "tests.support.quick", "tests.support.processes.log_watch"]
 
-# How long an example takes says more about what else the machine does than about the code.
+# The time of an example depends on what else the machine does.
 settings.register_profile("onrecord", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=20)
 settings.load_profile("onrecord")
 
 

@@ -32,7 +32,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 from bench.world.fill_log import Filler
 from migrations.run import migrate
 from service import embedded
-from tests.support.processes.processes import KEY_ENCRYPTION_KEY, environment, running, token
+from tests.support.environment import KEY_ENCRYPTION_KEY, environment, token
+from tests.support.processes.processes import running
 from tests.support.servers.databases import Database, database_of
 
 ROOM = "room0"

@@ -26,8 +26,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from service import embedded
 from service.embedded import Servers
+from tests.support.environment import token
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import Process, token
+from tests.support.processes.processes import Process
 from tests.support.servers.databases import Database, fresh_database
 
 EACH = 5

@@ -1,10 +1,9 @@
-"""Reading the record is on the record: who read what, in a stream that is sealed like any other.
+"""Records each read of the record: who read what, in a stream that is sealed like any other.
 
-The rule: it is recorded before anything is given. What cannot be recorded is not given.
+Invariant: a read is recorded before its result is returned. If it cannot be recorded, nothing is returned.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import msgspec
@@ -13,20 +12,16 @@ from service.domain.events import AuditRead
 from service.domain.streams import AUDIT
 from service.encryption.keyring import KeyRing
 from service.errors import Unavailable
-from service.eventstore.appender import Appender
-from service.eventstore.entries import AppendRequest, AppendResult, append_one
+from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.serializer import EventSerializer
-
-if TYPE_CHECKING:
-    import asyncpg
 
 
 class NotRecorded(Exception):
-    """A reading may not be recorded by whoever asks, so nothing is given; the message is a sentence."""
+    """The login may not record the read, so nothing is returned; the message is a sentence."""
 
 
 class AccessLog:
-    """Where readings are put down; `append` places an entry, and answers after its commit."""
+    """Appends reads to the audit stream; `append` returns after the commit."""
 
     def __init__(
         self,
@@ -39,32 +34,15 @@ class AccessLog:
         self._keys = keys
 
     async def record(self, reading: AuditRead, by: str) -> None:
-        """Record a reading.
+        """Record a read.
 
         Raises:
-            Overloaded, Unavailable: it could not be recorded, so nothing may be given.
+            Overloaded, Unavailable: the read could not be recorded, so nothing may be returned.
         """
-        entry = AppendRequest(
-            stream=AUDIT,
-            user=by,
-            ref=f"~audit:{uuid4()}",  # no client's ref begins with ~
+        entry = AppendRequest.of(
+            self._serializer, AUDIT, [reading],
+            user=by, ref=f"~audit:{uuid4()}",  # no client's ref begins with ~
             fingerprint=self._keys.fingerprint(msgspec.json.encode(reading)),
-            decided_on=0,
-            guard=(),
-            events=(reading,),
-            stored=(self._serializer.to_stored(reading, AUDIT, None),),
-        )
+        )  # fmt: skip
         if (await self._append(entry)).outcome != "appended":
             raise Unavailable
-
-
-def of_node(appender: Appender, serializer: EventSerializer, keys: KeyRing) -> AccessLog:
-    """Return the register of a node, which appends with everything else that it does."""
-    return AccessLog(appender.offer, serializer, keys)
-
-
-def of_command(
-    connection: "asyncpg.Connection[Any]", serializer: EventSerializer, keys: KeyRing
-) -> AccessLog:
-    """Return the register of a command, over a connection of its own."""
-    return AccessLog(lambda entry: append_one(connection, entry, serializer), serializer, keys)

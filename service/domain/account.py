@@ -1,4 +1,4 @@
-"""A person: what they are called, and whether they may come in. All pure."""
+"""An account: the display name, and whether the person may connect."""
 
 import msgspec
 
@@ -16,7 +16,7 @@ from service.errors import AccountErased, AccountSuspended
 
 
 class PersonState(msgspec.Struct, frozen=True):
-    """A person as of `head`, the seq of the person's stream; `name` is None where none was given or it was erased."""
+    """An account as of `head`, the seq of its stream; `name` is None if none was given or the person was erased."""
 
     head: int = 0
     name: str | None = None
@@ -25,17 +25,17 @@ class PersonState(msgspec.Struct, frozen=True):
 
 
 def decide(state: PersonState, command: NamePerson, by: str) -> list[Event]:
-    """Return the naming, or nothing where that is the name already."""
+    """Return the event of a new display name, or no event if the name is unchanged."""
     if command.name == state.name:
         return []
     return [PersonNamed(user=by, name=command.name)]
 
 
 def judge(state: PersonState, command: SetSuspension) -> list[Event]:
-    """Return the suspension or its end, or nothing where that is so already.
+    """Return the event of a suspension or of its end, or no event if the account is in that state already.
 
     Raises:
-        AccountErased: they are gone for good.
+        AccountErased: the person was erased.
     """
     if state.erased:
         raise AccountErased
@@ -51,10 +51,11 @@ def guard(by: str) -> tuple[str, ...]:
 
 
 def require_standing(state: PersonState) -> None:
-    """Do nothing where a person may come in.
+    """Raise unless the person may connect.
 
     Raises:
-        AccountErased, AccountSuspended: they may not.
+        AccountErased: the person was erased.
+        AccountSuspended: the person is suspended.
     """
     if state.erased:
         raise AccountErased

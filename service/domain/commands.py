@@ -1,6 +1,6 @@
-"""The commands: what somebody wants, in the imperative. Who wants it and under which ref travels beside them.
+"""Commands: requests to change a stream. The sender and the idempotency key (`ref`) travel beside a command.
 
-Fields named in `WORDS` are the sender's own words, which the log seals under the sender's key.
+Fields named in `WORDS` are personal text of the sender. The log encrypts them with a key of the sender.
 """
 
 from datetime import datetime
@@ -12,46 +12,46 @@ from service.domain.events import Role, Visibility
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """A wish about one stream."""
+    """A command about one stream."""
 
     WORDS: ClassVar[tuple[str, ...]] = ()
 
     @property
     def has_words(self) -> bool:
-        """Whether it says anything in the sender's own words."""
+        """Return whether the command carries personal text of the sender."""
         return any(getattr(self, name) is not None for name in self.WORDS)
 
 
 class RoomCommand(Command, frozen=True, kw_only=True):
-    """A wish about one room."""
+    """A command about one room."""
 
     room: str
 
 
 class MemberCommand(RoomCommand, frozen=True, kw_only=True):
-    """A wish about one user in a room."""
+    """A command about one user in a room."""
 
     user: str
 
 
 class ModerateMember(MemberCommand, frozen=True, kw_only=True):
-    """A wish about one user, and in one's own words why."""
+    """A command about one user, with the sender's reason."""
 
     WORDS = ("reason",)
     reason: str | None = None
 
 
 class MessageCommand(RoomCommand, frozen=True, kw_only=True):
-    """A wish about one message, by its number in the room."""
+    """A command about one message, by its number in the room."""
 
     message: int
 
 
-# A room as a whole.
+# The room as a whole.
 
 
 class OpenRoom(RoomCommand, frozen=True, kw_only=True):
-    """Open a room with oneself as the owner and `members` beside."""
+    """Create a room. The sender becomes its owner, `members` become members."""
 
     name: str
     visibility: Visibility = "public"
@@ -59,7 +59,7 @@ class OpenRoom(RoomCommand, frozen=True, kw_only=True):
 
 
 class UpdateRoom(RoomCommand, frozen=True, kw_only=True):
-    """Give a room another name, another topic, or both; None leaves what is there."""
+    """Change a room's name, topic or both; None leaves a field as it is."""
 
     WORDS = ("topic",)
     name: str | None = None
@@ -67,36 +67,36 @@ class UpdateRoom(RoomCommand, frozen=True, kw_only=True):
 
 
 class ArchiveRoom(RoomCommand, frozen=True, kw_only=True):
-    """Close a room to everything but reading and leaving."""
+    """Archive a room: it can be read and left, and nothing else."""
 
 
 class ReopenRoom(RoomCommand, frozen=True, kw_only=True):
-    """Open an archived room again."""
+    """Reopen an archived room."""
 
 
-# Who is in a room, and as what.
+# Membership.
 
 
 class JoinRoom(RoomCommand, frozen=True, kw_only=True):
-    """Become a member; `create` says that policy lets a missing room be opened by joining it."""
+    """Become a member. With `create`, a missing room is created."""
 
     create: bool = False
 
 
 class LeaveRoom(RoomCommand, frozen=True, kw_only=True):
-    """End one's membership, or decline an invitation."""
+    """End the sender's membership, or decline an invitation."""
 
 
 class InviteMember(MemberCommand, frozen=True, kw_only=True):
-    """Let a user join, though the room is not public."""
+    """Allow a user to join a room that is not public."""
 
 
 class RemoveMember(ModerateMember, frozen=True, kw_only=True):
-    """Send a member out, or take an invitation back."""
+    """Remove a member, or withdraw an invitation."""
 
 
 class BanMember(ModerateMember, frozen=True, kw_only=True):
-    """Keep a user out until a time, or for good."""
+    """Ban a user until a time, or for good."""
 
     until: datetime | None = None
 
@@ -106,26 +106,26 @@ class UnbanMember(ModerateMember, frozen=True, kw_only=True):
 
 
 class MuteMember(ModerateMember, frozen=True, kw_only=True):
-    """Let a member say nothing until a time, or for good."""
+    """Mute a member until a time, or for good."""
 
     until: datetime | None = None
 
 
 class UnmuteMember(ModerateMember, frozen=True, kw_only=True):
-    """Let a user speak again."""
+    """Lift a mute."""
 
 
 class ChangeRole(ModerateMember, frozen=True, kw_only=True):
-    """Give a member another role."""
+    """Change a member's role."""
 
     role: Role
 
 
-# What is said.
+# Messages.
 
 
 class PostMessage(RoomCommand, frozen=True, kw_only=True):
-    """Say something in a room. `reply_to` is the number of a message of the same room."""
+    """Post a message. `reply_to` is the number of a message of the same room."""
 
     WORDS = ("content",)
     content: str
@@ -135,50 +135,50 @@ class PostMessage(RoomCommand, frozen=True, kw_only=True):
 
 
 class EditMessage(MessageCommand, frozen=True, kw_only=True):
-    """Say it otherwise."""
+    """Replace the content of a message."""
 
     WORDS = ("content",)
     content: str
 
 
 class DeleteMessage(MessageCommand, frozen=True, kw_only=True):
-    """Let a message be shown no more."""
+    """Delete a message: its content is shown no more."""
 
     WORDS = ("reason",)
     reason: str | None = None
 
 
 class AddReaction(MessageCommand, frozen=True, kw_only=True):
-    """Answer a message with an emoji."""
+    """Add an emoji to a message."""
 
     emoji: str
 
 
 class RemoveReaction(MessageCommand, frozen=True, kw_only=True):
-    """Take an emoji back."""
+    """Remove the sender's emoji from a message."""
 
     emoji: str
 
 
 class PinMessage(MessageCommand, frozen=True, kw_only=True):
-    """Hang a message on the room's wall."""
+    """Pin a message in the room."""
 
 
 class UnpinMessage(MessageCommand, frozen=True, kw_only=True):
-    """Take a message from the room's wall."""
+    """Unpin a message."""
 
 
-# Beside the rooms.
+# Outside the rooms' streams.
 
 
 class MoveReadMarker(RoomCommand, frozen=True, kw_only=True):
-    """Have read everything up to `message`, a number in the room."""
+    """Move the sender's read marker to `message`, a number in the room."""
 
     message: int
 
 
 class SetSuspension(Command, frozen=True, kw_only=True):
-    """Let `user` come in no more (`suspended`), or come in again."""
+    """Suspend an account (`suspended`), or end its suspension."""
 
     user: str
     suspended: bool
@@ -186,6 +186,6 @@ class SetSuspension(Command, frozen=True, kw_only=True):
 
 
 class NamePerson(Command, frozen=True, kw_only=True):
-    """Be called `name` from now on."""
+    """Set the sender's display name."""
 
     name: str

@@ -1,10 +1,11 @@
-"""What a message may say: its length, and nothing that acts in a browser.
+"""The content policy: the length of a message, and no markup that runs in a browser.
 
-A message is stored and delivered exactly as it was sent, or refused; it is never altered. Clients show it as text. That
-markup which would act if a careless client inserted it as HTML is refused all the same.
-Parsed as a browser does (WHATWG HTML), so that `a < b`, `<3`, `&lt;b&gt;` and `<b>` pass.
+A message is stored and delivered exactly as it was sent, or it is refused; it is never altered. Clients show it as
+text. Markup that would run if a careless client inserted it as HTML is refused all the same.
+Content is parsed as a browser parses it (WHATWG HTML), so that `a < b`, `<3`, `&lt;b&gt;` and `<b>` pass.
 
-The rule: what a browser makes of markup depends on where it is put, so it is read in every way that shows more of it.
+Invariant: what a browser makes of markup depends on the place of insertion, so content is parsed in each place that
+can reveal an element, and refused if any of the results runs.
 """
 
 import re
@@ -19,19 +20,21 @@ _PLACED = re.compile(
     r"<(/?)(html|head|body|frameset|frame|template|select|table|caption|colgroup|col|tbody|thead|tfoot|tr|td|th)(?=[\s/>]|\Z)",
     re.IGNORECASE,
 )
-"""Tags that one place drops, with all that they hold, and another does not: a template, a table, a document."""
+"""Tags that a parser drops with their content in one place and keeps in another: in a template, a table, a document."""
 _CLOSING = "\"'>"
-"""What ends a tag that was left open, as the page around a message would."""
+"""Closes a tag that was left open, as the page around a message would."""
 _ACTIVE_URL = re.compile(r"(javascript|vbscript):|data:text/html", re.IGNORECASE)
 _IGNORED_IN_URLS = dict.fromkeys(range(0x21))
 """URL parsing strips or skips these (WHATWG URL, 4.4), so `java\\nscript:` acts like `javascript:`."""
 
 
 def check_content(content: str, limit: int) -> None:
-    """Do nothing where `content` may be posted; `limit` is its greatest length in code points.
+    """Raise unless `content` may be posted; `limit` is its greatest length in code points.
 
     Raises:
-        EmptyMessage, MessageTooLong, UnsafeContent: it may not.
+        EmptyMessage: the content is empty.
+        MessageTooLong: it has more than `limit` code points.
+        UnsafeContent: it holds markup that runs in a browser.
     """
     if len(content) > limit:
         raise MessageTooLong(length=len(content), limit=limit)
@@ -56,7 +59,7 @@ def _readings(content: str) -> Iterator[str]:
 
 
 def _flat(content: str) -> str:
-    """Return markup whose every element has a place anywhere."""
+    """Return markup whose every element is valid anywhere."""
     return _PLACED.sub(r"<\1x-\2", content)
 
 

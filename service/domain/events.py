@@ -1,9 +1,9 @@
-"""The events: what happened, in the past tense, and the envelope that the log puts around each.
+"""The events, named in the past tense, and the envelope in which the log keeps each.
 
-The class here is the only place where an event is named; `TOPIC` is the stored name and never changes with the file.
-A released event never loses a field. Who did it, when, and where in the log stands in the envelope (`Recorded`), not
-in the event. Fields named in `PERSONAL` are a person's own words: in the log they are encrypted under that person's
-key, and once the key is destroyed they read as None.
+An event is named in its class and nowhere else. `TOPIC` is the stored name and does not change with the file.
+A released event never loses a field. Author, time and place in the log are part of the envelope (`Recorded`), not of
+the event. Fields named in `PERSONAL` are personal text: the log encrypts them with that person's key, and once the key
+is destroyed they read as None.
 """
 
 from datetime import date, datetime
@@ -28,7 +28,7 @@ Role = Literal["owner", "moderator", "member"]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A fact."""
+    """An event."""
 
     TOPIC: ClassVar[str]
     PERSONAL: ClassVar[tuple[str, ...]] = ()
@@ -70,11 +70,11 @@ class AboutMessage(Event, frozen=True, kw_only=True, omit_defaults=True):
         return message_subject(self.message)
 
 
-# A room as a whole.
+# The room as a whole.
 
 
 class RoomOpened(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
-    """A room came to be. Always the first event of its stream."""
+    """A room was created. Always the first event of its stream."""
 
     TOPIC = "room.RoomOpened.v1"
     name: str
@@ -82,14 +82,14 @@ class RoomOpened(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RoomRenamed(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
-    """A room is called otherwise now."""
+    """A room was renamed."""
 
     TOPIC = "room.RoomRenamed.v1"
     name: str
 
 
 class RoomTopicChanged(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
-    """What a room is about is said otherwise now; an empty topic is none."""
+    """The topic of a room changed; an empty topic means none."""
 
     TOPIC = "room.RoomTopicChanged.v1"
     PERSONAL = ("topic",)
@@ -97,43 +97,43 @@ class RoomTopicChanged(AboutRoom, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class RoomArchived(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
-    """A room is closed to everything but reading and leaving."""
+    """A room was archived: it can be read and left, and nothing else."""
 
     TOPIC = "room.RoomArchived.v1"
 
 
 class RoomReopened(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
-    """An archived room is open again."""
+    """An archived room was reopened."""
 
     TOPIC = "room.RoomReopened.v1"
 
 
 class RoomRetentionChanged(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
-    """What is said in a room from now on is made unreadable after so many days, or never."""
+    """The retention of a room changed: messages from now on become unreadable after so many days, or never."""
 
     TOPIC = "room.RoomRetentionChanged.v1"
     days: int | None = None
 
 
 class MessagePinned(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
-    """A message hangs on the room's wall. About the room, so that a guard on it counts the pins exactly."""
+    """A message was pinned. The subject is the room, so that a guard on it counts the pins exactly."""
 
     TOPIC = "room.MessagePinned.v1"
     message: int
 
 
 class MessageUnpinned(AboutRoom, frozen=True, kw_only=True, omit_defaults=True):
-    """A message hangs on the room's wall no more."""
+    """A message was unpinned."""
 
     TOPIC = "room.MessageUnpinned.v1"
     message: int
 
 
-# Who is in a room, and as what.
+# Membership.
 
 
 class MemberInvited(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A user may join a room, though it is not public."""
+    """A user was invited: the user may join a room that is not public."""
 
     TOPIC = "room.MemberInvited.v1"
 
@@ -146,13 +146,13 @@ class MemberJoined(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MemberLeft(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A member left a room of their own will, or somebody who was invited declined."""
+    """A member left a room, or an invited user declined."""
 
     TOPIC = "room.MemberLeft.v1"
 
 
 class MemberRemoved(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A member was sent out of a room, or an invitation was taken back."""
+    """A member was removed from a room, or an invitation was withdrawn."""
 
     TOPIC = "room.MemberRemoved.v1"
     PERSONAL = ("reason",)
@@ -160,7 +160,7 @@ class MemberRemoved(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MemberBanned(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A user, member or not, may not be in a room until a time (UTC), or for good."""
+    """A user, member or not, was banned from a room until a time (UTC), or for good."""
 
     TOPIC = "room.MemberBanned.v1"
     PERSONAL = ("reason",)
@@ -177,7 +177,7 @@ class MemberUnbanned(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MemberMuted(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A user may say nothing in a room until a time (UTC), or for good; leaving does not end it."""
+    """A user was muted in a room until a time (UTC), or for good; leaving does not end it."""
 
     TOPIC = "room.MemberMuted.v1"
     PERSONAL = ("reason",)
@@ -186,7 +186,7 @@ class MemberMuted(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MemberUnmuted(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A user may speak again."""
+    """A mute was lifted."""
 
     TOPIC = "room.MemberUnmuted.v1"
     PERSONAL = ("reason",)
@@ -194,7 +194,7 @@ class MemberUnmuted(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RoleChanged(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A member has another role now."""
+    """The role of a member changed."""
 
     TOPIC = "room.RoleChanged.v1"
     PERSONAL = ("reason",)
@@ -202,11 +202,11 @@ class RoleChanged(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
 
 
-# What was said.
+# Messages.
 
 
 class MessagePosted(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """A member said something. The event's own seq is the message's number."""
+    """A member posted a message. The seq of the event is the number of the message."""
 
     TOPIC = "room.MessagePosted.v1"
     PERSONAL = ("content",)
@@ -223,7 +223,7 @@ class MessagePosted(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MessageEdited(AboutMessage, frozen=True, kw_only=True, omit_defaults=True):
-    """An author said it otherwise; what was said before stays on the record."""
+    """The author edited a message; the earlier content stays on the record."""
 
     TOPIC = "room.MessageEdited.v1"
     PERSONAL = ("content",)
@@ -231,7 +231,7 @@ class MessageEdited(AboutMessage, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class MessageDeleted(AboutMessage, frozen=True, kw_only=True, omit_defaults=True):
-    """A message is shown no more; what it said stays on the record."""
+    """A message was deleted; its content stays on the record."""
 
     TOPIC = "room.MessageDeleted.v1"
     PERSONAL = ("reason",)
@@ -239,31 +239,31 @@ class MessageDeleted(AboutMessage, frozen=True, kw_only=True, omit_defaults=True
 
 
 class ReactionAdded(AboutMessage, frozen=True, kw_only=True, omit_defaults=True):
-    """Somebody answered a message with an emoji."""
+    """A member added an emoji to a message."""
 
     TOPIC = "room.ReactionAdded.v1"
     emoji: str
 
 
 class ReactionRemoved(AboutMessage, frozen=True, kw_only=True, omit_defaults=True):
-    """Somebody took an emoji back."""
+    """A member removed an emoji from a message."""
 
     TOPIC = "room.ReactionRemoved.v1"
     emoji: str
 
 
-# Beside the rooms.
+# Outside the rooms' streams.
 
 
 class ReadMarkerMoved(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A user has read everything up to `message`, a number in the room. Lives in the reader's stream."""
+    """A read marker moved to `message`, a number in the room. Stored in the reader's stream."""
 
     TOPIC = "reader.ReadMarkerMoved.v1"
     message: int
 
 
 class PersonNamed(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A person is called so from now on."""
+    """The display name of a person changed."""
 
     TOPIC = "person.PersonNamed.v1"
     PERSONAL = ("name",)
@@ -271,7 +271,7 @@ class PersonNamed(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PersonSuspended(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A person may not come in any more, until that is taken back."""
+    """An account was suspended: the person may not connect."""
 
     TOPIC = "person.PersonSuspended.v1"
     PERSONAL = ("reason",)
@@ -279,7 +279,7 @@ class PersonSuspended(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PersonRestored(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A person who was suspended may come in again."""
+    """The suspension of an account ended."""
 
     TOPIC = "person.PersonRestored.v1"
     PERSONAL = ("reason",)
@@ -287,9 +287,9 @@ class PersonRestored(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PersonErased(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A person's keys are destroyed, for good: their words are gone everywhere, and they may not come in any more.
+    """A person was erased: their keys are destroyed, their text is unreadable everywhere, and they may not connect.
 
-    `ground` is why that was lawful. It has to be read later, so it is nobody's own words: it stands in the clear.
+    `ground` is the legal ground. It is read later, so it is no personal text and is stored in the clear.
     """
 
     TOPIC = "person.PersonErased.v1"
@@ -297,9 +297,9 @@ class PersonErased(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ContentExpired(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """The keys are destroyed of what was said in a room up to and including a day (UTC), `days` after it.
+    """The keys of a room's messages up to and including a day (UTC) were destroyed, `days` after that day.
 
-    Not of those on whom a legal hold is: theirs go once it is released. Lives in the stream of all such.
+    Keys of people under a legal hold are kept until the hold is released. Stored in the stream of all expiries.
     """
 
     TOPIC = "retention.ContentExpired.v1"
@@ -314,9 +314,9 @@ class ContentExpired(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class KeyReplaced(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """A person's key for everything is destroyed, and what it sealed is under others, so that some of it can expire.
+    """The key of a person for all text was replaced by several, so that a part of the text can expire.
 
-    `rooms` are those whose rule asked for it. Lives in the stream of all that expires.
+    `rooms` are those whose retention required it. Stored in the stream of all expiries.
     """
 
     TOPIC = "retention.KeyReplaced.v1"
@@ -324,31 +324,31 @@ class KeyReplaced(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AboutHold(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """An event about a legal hold. `held` is the subject of a room or a user, `ground` is why, in the clear."""
+    """An event about a legal hold. `held` is the subject of a room or a user, `ground` the legal ground."""
 
     held: str
     ground: str
 
     @property
     def subject(self) -> str:
-        """What is held."""
+        """The held room or user."""
         return self.held
 
 
 class HoldPlaced(AboutHold, frozen=True, kw_only=True, omit_defaults=True):
-    """Nothing of a room or a person may be made unreadable from now on."""
+    """A legal hold was placed: no text of the room or person may be made unreadable."""
 
     TOPIC = "hold.HoldPlaced.v1"
 
 
 class HoldReleased(AboutHold, frozen=True, kw_only=True, omit_defaults=True):
-    """It may be again."""
+    """A legal hold was released."""
 
     TOPIC = "hold.HoldReleased.v1"
 
 
 class AboutSession(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """An event about one connection, in the stream of the connection's user."""
+    """An event about one connection, in the stream of its user."""
 
     session: str
 
@@ -359,7 +359,7 @@ class AboutSession(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SessionOpened(AboutSession, frozen=True, kw_only=True, omit_defaults=True):
-    """A user connected. `client` is what the client says of itself; address and client are None where not known."""
+    """A user connected. `client` is how the client describes itself; address and client are None if unknown."""
 
     TOPIC = "session.SessionOpened.v1"
     PERSONAL = ("client",)
@@ -370,9 +370,9 @@ class SessionOpened(AboutSession, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class SessionClosed(AboutSession, frozen=True, kw_only=True, omit_defaults=True):
-    """A connection ended, and this is what was written to it: per room the stretches of seqs, both ends included.
+    """A connection ended. `ranges` are the seqs that were written to it: per room the ranges, both ends included.
 
-    `ranges` is None where nobody knows; `code` is the close code (RFC 6455, section 7.4) where there was one.
+    `ranges` is None if they are unknown; `code` is the close code (RFC 6455, section 7.4) if there was one.
     """
 
     TOPIC = "session.SessionClosed.v1"
@@ -382,10 +382,10 @@ class SessionClosed(AboutSession, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class AuditRead(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """Somebody read the record: recorded before anything was given, in the stream of all such readings.
+    """The record was read. Recorded before anything is returned, in the stream of all readings.
 
-    `what` is the kind of reading, `asked` its bounds and filters as they were given. Without `room` and `person` it was
-    of everything. Who it was stands in the envelope: the token's user, or for a command the operating system's.
+    `what` is the kind of reading, `asked` its bounds and filters as given. Without `room` and `person` it covered all
+    rooms. The envelope names the reader: the user of the token, or for a command the operating system's user.
     """
 
     TOPIC = "audit.AuditRead.v1"
@@ -397,14 +397,14 @@ class AuditRead(Event, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def subject(self) -> str:
-        """The room that was read in, else the person who was read about, else everything."""
+        """The room that was read, else the person whose view was read, else everything."""
         if self.room is not None:
             return room_subject(self.room)
         return EVERYTHING if self.person is None else user_subject(self.person)
 
 
 class Unreadable(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """Stands for a stored event that this version cannot decode; `topic` is the stored one. It is never stored itself.
+    """Replaces a stored event that this version cannot decode; `topic` is the stored one. It is never stored itself.
 
     See `service.domain.salvage`.
     """
@@ -414,7 +414,7 @@ class Unreadable(Event, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def subject(self) -> str:
-        """Unknown: the envelope says it."""
+        """Unknown: the envelope names it."""
         return ""
 
 
@@ -460,16 +460,15 @@ EVENTS: dict[str, type[Event]] = {
 """Every event by its stored name."""
 
 ENDINGS = (MemberLeft, MemberRemoved, MemberBanned)
-"""What ends a membership: whoever it is about hears it, and nothing after it."""
+"""Events that end a membership. The user whom one is about receives it as the last event of the room."""
 
 
 class Damage(msgspec.Struct, frozen=True):
     """Why a stored event cannot be read, in full or in part.
 
-    `part` is `words` where only personal text cannot be opened, which then reads as None, `state` where the stored
-    fields cannot be decoded, and `topic` where this version does not know the kind of event. In the latter two cases
-    the event is what the envelope alone says (`service.domain.salvage`). `topic` is the stored one, `reason` a
-    sentence.
+    `part` is `words` if only personal text cannot be decrypted (it then reads as None), `state` if the stored fields
+    cannot be decoded, and `topic` if this version does not know the kind of event. In the latter two cases the event is
+    derived from the envelope (`service.domain.salvage`). `topic` is the stored one, `reason` a sentence.
     """
 
     part: Literal["words", "state", "topic"]
@@ -478,11 +477,11 @@ class Damage(msgspec.Struct, frozen=True):
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """An event in the log, with what the log knows about it.
+    """An event in the log, with its envelope.
 
     `seq` numbers the stream from 1 without gaps, `position` orders the whole log and may skip numbers, `at` is the
-    database's clock (UTC, microseconds), `by` is who caused it, `erased` says that its personal words are gone, and
-    `damage`, if any, what of it cannot be read.
+    database's clock (UTC, microseconds), `by` is the author, `erased` means that its personal text is gone, and
+    `damage` names the unreadable part, if any.
     """
 
     stream: str
@@ -497,12 +496,12 @@ class Recorded(msgspec.Struct, frozen=True):
 
     @property
     def topic(self) -> str:
-        """The stored name of the event, also where this version cannot decode it."""
+        """The stored name of the event, also if this version cannot decode it."""
         return self.damage.topic if self.damage else self.event.TOPIC
 
     @property
     def undecoded(self) -> bool:
-        """Whether the event is what the envelope alone says, since its state cannot be decoded."""
+        """Whether the event was derived from the envelope because its state cannot be decoded."""
         return self.damage is not None and self.damage.part != "words"
 
     @property
@@ -517,7 +516,7 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 def as_erased(recorded: Recorded) -> Recorded:
-    """Return an event as it reads once its words are erased."""
+    """Return an event as it reads once its personal text is erased."""
     said = [name for name in recorded.event.PERSONAL if getattr(recorded.event, name) is not None]
     if not said:
         return recorded

@@ -1,7 +1,7 @@
-"""Who is in a room, and as what: joining, leaving, inviting, and what moderators do. All pure.
+"""Membership: joining, leaving, inviting, and what moderators do.
 
-The rule: a room that is not direct and has members has an owner. The last one may leave, and hands the room on; nobody
-may take that role from them otherwise.
+Invariant: a room that is not direct and has members has an owner. The last owner may leave, which makes another member
+the owner; no command takes the role from the last owner otherwise.
 """
 
 from datetime import UTC, datetime
@@ -45,7 +45,7 @@ from service.errors import Banned, NotAllowed, RoomIsArchived, RoomNotFound, Use
 
 
 def join(state: RoomState, command: JoinRoom, by: str, at: datetime) -> list[Event]:
-    """Become a member, of a room that is public or to which one was invited."""
+    """Become a member of a room that is public or to which the user is invited."""
     if by in state.members:
         return []
     if not state.exists and command.create and not is_direct_room(command.room):
@@ -56,12 +56,12 @@ def join(state: RoomState, command: JoinRoom, by: str, at: datetime) -> list[Eve
         raise Banned(room=command.room)
     if state.archived:
         raise RoomIsArchived(room=command.room)
-    # Whoever comes first into a room that everybody has left owns it, or nobody ever would again.
+    # The first to join an empty room becomes its owner; otherwise the room would stay without one.
     return [MemberJoined(user=by, role="member" if state.members else "owner")]
 
 
 def leave(state: RoomState, _command: LeaveRoom, by: str, at: datetime) -> list[Event]:
-    """End one's membership, or decline an invitation; the last owner's room goes to somebody else."""
+    """End the sender's membership, or decline an invitation; another member becomes owner if the last owner leaves."""
     if by in state.members:
         require_roles_at_all(state)
         heir = _heir(state, by)
@@ -75,7 +75,7 @@ def leave(state: RoomState, _command: LeaveRoom, by: str, at: datetime) -> list[
 
 
 def invite(state: RoomState, command: InviteMember, by: str, at: datetime) -> list[Event]:
-    """Let a user join: members may invite into a public room, moderators into a private one."""
+    """Allow a user to join: members may invite into a public room, moderators into a private one."""
     require_active(state, by, at)
     require_roles_at_all(state)
     require_role(state, by, "member" if state.visibility == "public" else "moderator")
@@ -87,7 +87,7 @@ def invite(state: RoomState, command: InviteMember, by: str, at: datetime) -> li
 
 
 def remove(state: RoomState, command: RemoveMember, by: str, at: datetime) -> list[Event]:
-    """Send a member out, or take an invitation back."""
+    """Remove a member, or withdraw an invitation."""
     _require_moderator(state, command, by, at)
     target = command.user
     if target in state.members:
@@ -100,19 +100,19 @@ def remove(state: RoomState, command: RemoveMember, by: str, at: datetime) -> li
 
 
 def ban(state: RoomState, command: BanMember, by: str, at: datetime) -> list[Event]:
-    """Keep a user out, whether they were ever in or not."""
+    """Ban a user, member or not."""
     _require_moderator(state, command, by, at)
     _refuse_oneself(state, command, by)
     until = _future(command.until, at)
     if state.is_banned(command.user, at) and state.banned[command.user] == until:
         return []
-    # An invitation is taken back by a fact of its own: whoever has none is not told of a room that bans them.
+    # An invitation is withdrawn by an event of its own: a user without one learns nothing of a room that bans them.
     taken_back: list[Event] = [MemberRemoved(user=command.user)] if command.user in state.invited else []
     return [*taken_back, MemberBanned(user=command.user, until=until, reason=command.reason)]
 
 
 def unban(state: RoomState, command: UnbanMember, by: str, at: datetime) -> list[Event]:
-    """Lift a ban; that invites nobody."""
+    """Lift a ban; this is no invitation."""
     _require_moderator(state, command, by, at)
     if not state.is_banned(command.user, at):
         return []
@@ -120,7 +120,7 @@ def unban(state: RoomState, command: UnbanMember, by: str, at: datetime) -> list
 
 
 def mute(state: RoomState, command: MuteMember, by: str, at: datetime) -> list[Event]:
-    """Let a member say nothing; leaving and coming back does not end it."""
+    """Mute a member; leaving and joining again does not end it."""
     _require_moderator(state, command, by, at)
     _require_inside(state, command.user)
     _refuse_oneself(state, command, by)
@@ -131,7 +131,7 @@ def mute(state: RoomState, command: MuteMember, by: str, at: datetime) -> list[E
 
 
 def unmute(state: RoomState, command: UnmuteMember, by: str, at: datetime) -> list[Event]:
-    """Let a user speak again."""
+    """Lift a mute."""
     _require_moderator(state, command, by, at)
     if not state.is_muted(command.user, at):
         return []
@@ -139,7 +139,7 @@ def unmute(state: RoomState, command: UnmuteMember, by: str, at: datetime) -> li
 
 
 def change_role(state: RoomState, command: ChangeRole, by: str, at: datetime) -> list[Event]:
-    """Give a member, or oneself, another role."""
+    """Change the role of a member, or of the sender."""
     require_active(state, by, at)
     require_roles_at_all(state)
     require_role(state, by, "owner")
@@ -151,7 +151,7 @@ def change_role(state: RoomState, command: ChangeRole, by: str, at: datetime) ->
 
 
 def _heir(state: RoomState, leaving: str) -> str | None:
-    """Return who becomes the owner when the last owner leaves: the longest-serving moderator, else member."""
+    """Return the next owner when the last one leaves: the longest-serving moderator, else member."""
     others = {user: member for user, member in state.members.items() if user != leaving}
     if not others or state.owners() != [leaving]:
         return None

@@ -1,7 +1,7 @@
-"""A message: what became of it (`MessageState`), and what may. All pure.
+"""A message: its state (`MessageState`), and the commands on it.
 
-Its facts are read from the log by their subject when a command is about it, never from a read model, and the command is
-guarded by that subject: two nodes cannot both edit what one of them has deleted.
+A command on a message reads the events with that subject from the log, never from a read model, and is guarded by the
+subject: two nodes cannot both edit a message that one of them has deleted.
 """
 
 from datetime import datetime
@@ -34,16 +34,16 @@ from service.domain.room_state import RoomState
 from service.errors import MessageIsDeleted, MessageNotFound, NotAllowed
 
 MOST_EMOJI = 20
-"""Different emoji under one message."""
+"""Limit of different emoji on one message."""
 MOST_PINS = 100
-"""Messages pinned in one room."""
+"""Limit of pinned messages in one room."""
 
 
 class MessageState(msgspec.Struct, frozen=True):
-    """A message as of the last fact about it; `author` is None where the number is no message.
+    """A message as of the last event about it; `author` is None if there is no message of this number.
 
-    `content` is None once deleted or erased, `editions` counts the edits, and `reactions` has for each emoji who gave
-    it, in the order in which they did.
+    `content` is None once deleted or erased, `editions` counts the edits, and `reactions` lists for each emoji the
+    users who added it, in order.
     """
 
     author: str | None = None
@@ -75,21 +75,21 @@ def evolve(state: MessageState, recorded: Recorded) -> MessageState:
 
 
 def with_reaction(reactions: dict[str, tuple[str, ...]], emoji: str, user: str) -> dict[str, tuple[str, ...]]:
-    """Return reactions to which a user's is added."""
+    """Return the reactions with a user's emoji added."""
     return reactions | {emoji: (*reactions.get(emoji, ()), user)}
 
 
 def without_reaction(
     reactions: dict[str, tuple[str, ...]], emoji: str, user: str
 ) -> dict[str, tuple[str, ...]]:
-    """Return reactions from which a user's is taken; an emoji that nobody gives any more is gone."""
+    """Return the reactions with a user's emoji removed; an emoji without users is dropped."""
     left = tuple(other for other in reactions.get(emoji, ()) if other != user)
     others = {known: users for known, users in reactions.items() if known != emoji}
     return reactions | {emoji: left} if left else others
 
 
 def without_words(recorded: Recorded) -> Recorded:
-    """Return a message or an edit as whoever comes later is shown it once the message is deleted."""
+    """Return a message or an edit as it is shown to later readers once the message is deleted."""
     if not isinstance(recorded.event, MessagePosted | MessageEdited):
         return recorded
     silent = msgspec.structs.replace(recorded.event, content=None)
@@ -97,7 +97,7 @@ def without_words(recorded: Recorded) -> Recorded:
 
 
 def number_of(recorded: Recorded) -> int | None:
-    """Return the number of the message that an event is about, None for an event about none."""
+    """Return the number of the message that an event is about, None if there is none."""
     if isinstance(recorded.event, MessagePosted):
         return recorded.seq
     number = getattr(recorded.event, "message", None)
@@ -105,7 +105,7 @@ def number_of(recorded: Recorded) -> int | None:
 
 
 def post(state: RoomState, command: PostMessage, by: str, at: datetime, _about: MessageState) -> list[Event]:
-    """Say something."""
+    """Post a message."""
     require_voice(state, by, at)
     return [
         MessagePosted(
@@ -119,7 +119,7 @@ def post(state: RoomState, command: PostMessage, by: str, at: datetime, _about: 
 
 
 def edit(state: RoomState, command: EditMessage, by: str, at: datetime, about: MessageState) -> list[Event]:
-    """Say it otherwise: only who said it may, since nobody puts words into another's mouth."""
+    """Edit a message; only its author may."""
     require_voice(state, by, at)
     _require_there(state, command, about)
     if about.author != by:
@@ -132,7 +132,7 @@ def edit(state: RoomState, command: EditMessage, by: str, at: datetime, about: M
 def delete(
     state: RoomState, command: DeleteMessage, by: str, at: datetime, about: MessageState
 ) -> list[Event]:
-    """Let a message be shown no more: one's own, or a moderator any."""
+    """Delete a message: its author, or a moderator, may."""
     require_active(state, by, at)
     _require_there(state, command, about)
     if about.author != by:
@@ -144,7 +144,7 @@ def delete(
 
 
 def react(state: RoomState, command: AddReaction, by: str, at: datetime, about: MessageState) -> list[Event]:
-    """Answer with an emoji."""
+    """Add an emoji."""
     require_voice(state, by, at)
     _require_there(state, command, about)
     if by in about.reactions.get(command.emoji, ()):
@@ -157,7 +157,7 @@ def react(state: RoomState, command: AddReaction, by: str, at: datetime, about: 
 def unreact(
     state: RoomState, command: RemoveReaction, by: str, at: datetime, about: MessageState
 ) -> list[Event]:
-    """Take one's emoji back."""
+    """Remove the sender's emoji."""
     require_active(state, by, at)
     _require_there(state, command, about)
     if by not in about.reactions.get(command.emoji, ()):
@@ -166,7 +166,7 @@ def unreact(
 
 
 def pin(state: RoomState, command: PinMessage, by: str, at: datetime, about: MessageState) -> list[Event]:
-    """Hang a message on the wall."""
+    """Pin a message."""
     require_active(state, by, at)
     require_role(state, by, "moderator")
     _require_there(state, command, about)
@@ -178,7 +178,7 @@ def pin(state: RoomState, command: PinMessage, by: str, at: datetime, about: Mes
 
 
 def unpin(state: RoomState, command: UnpinMessage, by: str, at: datetime, about: MessageState) -> list[Event]:
-    """Take a message from the wall."""
+    """Unpin a message."""
     require_active(state, by, at)
     require_role(state, by, "moderator")
     _require_there(state, command, about)

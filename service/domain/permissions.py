@@ -1,6 +1,6 @@
-"""Who may do what in a room, and who may read it. The table stands in `docs/protocol.md`. All pure.
+"""Permissions: which role may do what in a room, and how far a user may read (`docs/reference/protocol.md`).
 
-The rule: whoever may not know of a room is told the same of it as of one that is not there.
+Invariant: a user who may not know that a room exists gets the same error as for a room that does not exist.
 """
 
 from datetime import datetime
@@ -11,18 +11,18 @@ from service.domain.room_state import RoomState
 from service.errors import Banned, LastOwner, Muted, NotAllowed, NotAMember, RoomIsArchived, RoomNotFound
 
 RANK: dict[Role, int] = {"member": 1, "moderator": 2, "owner": 3}
-"""Higher may what lower may. In a direct room nobody ranks above another."""
+"""A higher role may do all that a lower one may. In a direct room all members are equal."""
 
 
 def visible_until(state: RoomState, user: str, at: datetime) -> int | None:
-    """Return the last seq that `user` may read, or None where all of it is open to them.
+    """Return the last seq that `user` may read, or None if all of the room is readable.
 
-    Members read everything, people who left read up to their last leave, banned people nothing.
+    Members read everything, former members up to their last leave, banned users nothing.
 
     Raises:
-        RoomNotFound: there is no such room, or `user` may not know of it.
-        Banned: the room is public and `user` may not be in it.
-        NotAMember: `user` may know of it and was never in it.
+        RoomNotFound: there is no such room, or `user` may not know that it exists.
+        Banned: the room is public and `user` is banned.
+        NotAMember: `user` may know that the room exists and was never a member.
     """
     end = readable_until(state, user, at)
     if end == 0:
@@ -31,14 +31,14 @@ def visible_until(state: RoomState, user: str, at: datetime) -> int | None:
 
 
 def readable_until(state: RoomState, user: str, at: datetime) -> int | None:
-    """Return the last seq that `user` may read: None without end for a member, 0 for somebody who may read nothing."""
+    """Return the last seq that `user` may read: None for a member (no limit), 0 for a user who may read nothing."""
     if user in state.members:
         return None
     return 0 if state.is_banned(user, at) else state.left.get(user, 0)
 
 
 def require_member(state: RoomState, user: str, at: datetime) -> None:
-    """Do nothing where `user` is a member.
+    """Raise unless `user` is a member.
 
     Raises:
         RoomNotFound, Banned, NotAMember: as for `visible_until`.
@@ -48,7 +48,7 @@ def require_member(state: RoomState, user: str, at: datetime) -> None:
 
 
 def refuse_outsider(state: RoomState, user: str, at: datetime) -> NoReturn:
-    """Tell somebody who is not in a room as much of it as they may know.
+    """Raise the error that reveals no more of a room than `user` may know.
 
     Raises:
         RoomNotFound, Banned, NotAMember: as for `visible_until`.
@@ -61,11 +61,11 @@ def refuse_outsider(state: RoomState, user: str, at: datetime) -> NoReturn:
 
 
 def require_active(state: RoomState, user: str, at: datetime) -> None:
-    """Do nothing where `user` is a member and the room is not archived.
+    """Raise unless `user` is a member and the room is not archived.
 
     Raises:
         RoomNotFound, Banned, NotAMember: as for `visible_until`.
-        RoomIsArchived: nothing changes in it before an owner reopens it.
+        RoomIsArchived: the room is archived; nothing in it changes until an owner reopens it.
     """
     require_member(state, user, at)
     if state.archived:
@@ -73,11 +73,11 @@ def require_active(state: RoomState, user: str, at: datetime) -> None:
 
 
 def require_voice(state: RoomState, user: str, at: datetime) -> None:
-    """Do nothing where `user` may say something now.
+    """Raise unless `user` may post now.
 
     Raises:
         RoomNotFound, Banned, NotAMember, RoomIsArchived: as for `require_active`.
-        Muted: a moderator has silenced them.
+        Muted: a moderator has muted `user`.
     """
     require_active(state, user, at)
     if state.is_muted(user, at):
@@ -85,30 +85,30 @@ def require_voice(state: RoomState, user: str, at: datetime) -> None:
 
 
 def require_role(state: RoomState, user: str, least: Role) -> None:
-    """Do nothing where the member `user` ranks high enough; among the equals of a direct room everybody does.
+    """Raise unless the member `user` has a high enough role; in a direct room every member has.
 
     Raises:
-        NotAllowed: they do not.
+        NotAllowed: the role is too low.
     """
     if state.visibility != "direct" and not ranks(state, user, least):
         raise NotAllowed(problem=f"Only {'an owner' if least == 'owner' else 'a moderator or an owner'} may.")
 
 
 def require_roles_at_all(state: RoomState) -> None:
-    """Do nothing where people can come, go and have roles.
+    """Raise unless the room has roles and a changing membership.
 
     Raises:
-        NotAllowed: it is a direct room.
+        NotAllowed: the room is direct.
     """
     if state.visibility == "direct":
         raise NotAllowed(problem="A direct room has the members it was opened with, all of them equal.")
 
 
 def require_authority(state: RoomState, by: str, over: str) -> None:
-    """Do nothing where `by` is an owner, or a moderator who ranks above `over`.
+    """Raise unless `by` is an owner, or a moderator who ranks above `over`.
 
     Raises:
-        NotAllowed: neither.
+        NotAllowed: `by` is neither.
     """
     require_role(state, by, "moderator")
     role = state.role(over)
@@ -117,10 +117,10 @@ def require_authority(state: RoomState, by: str, over: str) -> None:
 
 
 def require_other_owner(state: RoomState, user: str) -> None:
-    """Do nothing where the room has an owner beside `user`.
+    """Raise unless the room has an owner besides `user`.
 
     Raises:
-        LastOwner: it has not.
+        LastOwner: `user` is the last owner.
     """
     if state.owners() == [user]:
         raise LastOwner(room=state.room)

@@ -1,4 +1,4 @@
-"""A reader: how far one user has read in one room. Markers only move forward. All pure."""
+"""A read marker: how far one user has read in one room. It only moves forward."""
 
 import msgspec
 
@@ -8,14 +8,14 @@ from service.domain.streams import user_subject
 
 
 class ReaderState(msgspec.Struct, frozen=True):
-    """The marker as of `head`, the seq of the reader's stream; `marker` 0 means nothing read yet."""
+    """The marker as of `head`, the seq of the reader's stream; `marker` 0 means that nothing is read yet."""
 
     head: int = 0
     marker: int = 0
 
 
 def decide(state: ReaderState, command: MoveReadMarker, by: str) -> list[Event]:
-    """Return the marker's move, or nothing where it stands there or further already."""
+    """Return the event that moves the marker, or no event if it is there or further already."""
     if command.message <= state.marker:
         return []
     return [ReadMarkerMoved(user=by, message=command.message)]

@@ -1,8 +1,8 @@
-"""What is said in a room that keeps words for so many days is sealed under keys of its own. All pure.
+"""Retention: the scopes of the keys that encrypt the messages of a room with a time limit.
 
-Each person has a key for each such room and day (UTC) on which they write there, named by a *scope* such as
-`general/2026-11-27`; destroying it leaves everything else of theirs readable. Where words are kept for ever the scope
-is empty, which is the person's key for everything; and so it is for names, topics and reasons everywhere.
+In such a room each person has one key for each day (UTC) on which they post, named by a *scope* such as
+`general/2026-11-27`. Destroying it leaves all their other text readable. Without a time limit, and for names, topics
+and reasons everywhere, the scope is empty: that is the person's key for all text.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -14,19 +14,19 @@ FOR_EVERYTHING = ""
 
 
 def scope_of(state: RoomState, command: RoomCommand, at: datetime) -> str:
-    """Return the scope of the key that the words of a command are sealed with."""
+    """Return the scope of the key that encrypts the personal text of a command."""
     if state.retention is None or not isinstance(command, PostMessage | EditMessage):
         return FOR_EVERYTHING
     return scope(state.room, at.astimezone(UTC).date())
 
 
 def scope(room: str, day: date) -> str:
-    """Return the scope of what is said in a room on a day."""
+    """Return the scope of messages of a room on a day."""
     return f"{room}/{day.isoformat()}"
 
 
 def earlier(room: str, day: date) -> str:
-    """Return the scope of what was said in a room on a day before there was a rule; it ends with that day's own."""
+    """Return the scope of messages of a day before the room had a time limit; it expires with the day's own scope."""
     return f"{scope(room, day)}+"
 
 

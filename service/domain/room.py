@@ -1,8 +1,8 @@
-"""A room: what may happen next (`decide`), what that relies on (`guard`), and what happened (`evolve`). All pure.
+"""A room: the events that a command leads to (`decide`), what that relies on (`guard`), and the next state (`evolve`).
 
-`decide` may be given a state that is a little old: `guard` names the subjects it relied on, and the log places the
-facts only if nothing about those subjects has happened since (`chat_append`). Each kind of wish has a module of its
-own: `opening`, `membership`, `message`; what they all ask stands in `rights`.
+`decide` accepts a state that is a little old. `guard` names the subjects that the decision relied on, and the log
+appends the events only if no event about these subjects came after the state (`chat_append`). Each kind of command has
+a module of its own: `room_lifecycle`, `membership`, `message`; `permissions` holds the checks that they share.
 """
 
 from collections.abc import Callable
@@ -85,7 +85,7 @@ _ABOUT_MESSAGES: dict[
 def decide(
     state: RoomState, command: RoomCommand, by: str, at: datetime, about: MessageState = NO_MESSAGE
 ) -> list[Event]:
-    """Return the facts that `command`, sent by the user `by`, leads to; an empty list where it changes nothing.
+    """Return the events that `command`, sent by the user `by`, leads to; an empty list if nothing changes.
 
     `at` is the time (UTC) that bans and mutes are measured by, `about` the message that a `MessageCommand` names.
 
@@ -101,7 +101,7 @@ def decide(
 
 
 def guard(state: RoomState, command: RoomCommand, by: str) -> tuple[str, ...]:
-    """Return the subjects that `decide` relied on: nothing about them may have happened since `state.head`."""
+    """Return the subjects that `decide` relied on: no event about them may have come after `state.head`."""
     if isinstance(command, OpenRoom):
         return (SETTINGS,)
     if _rests_on_everybody(state, command, by):
@@ -109,7 +109,7 @@ def guard(state: RoomState, command: RoomCommand, by: str) -> tuple[str, ...]:
     subjects = [SETTINGS, user_subject(by)]
     match command:
         case JoinRoom():
-            # A room is empty only after its last owner has left: then the joiner is to own it.
+            # A room is empty only after its last owner has left; then the first to join becomes the owner.
             subjects += map(user_subject, state.owners())
         case MemberCommand(user=user):
             subjects.append(user_subject(user))
@@ -121,7 +121,7 @@ def guard(state: RoomState, command: RoomCommand, by: str) -> tuple[str, ...]:
 
 
 def _rests_on_everybody(state: RoomState, command: RoomCommand, by: str) -> bool:
-    """Return whether it matters who else owns the room, or whether anybody is in it."""
+    """Return whether the decision depends on the other owners, or on whether the room has members."""
     match command:
         case JoinRoom():
             return state.exists and not state.members

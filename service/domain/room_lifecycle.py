@@ -1,4 +1,4 @@
-"""A room as a whole: opened, renamed, given a topic, archived and reopened. All pure."""
+"""A room as a whole: creating, renaming, setting the topic, archiving and reopening."""
 
 from datetime import datetime
 
@@ -19,11 +19,11 @@ from service.errors import NotAllowed, RoomExists
 
 FEWEST_DIRECT = 2
 MOST_DIRECT = 8
-"""Members of a direct room, whoever opens it among them."""
+"""Greatest number of members of a direct room, its creator included."""
 
 
 def open_room(state: RoomState, command: OpenRoom, by: str, _at: datetime) -> list[Event]:
-    """Open a room, unless it is there; the direct room of the same people counts as opened."""
+    """Create a room, unless it exists; the direct room of the same people counts as existing."""
     everybody = list(dict.fromkeys((by, *command.members)))
     _check_id(command, everybody)
     if command.visibility == "direct":
@@ -51,7 +51,7 @@ def _open_direct(state: RoomState, command: OpenRoom, everybody: list[str]) -> l
 
 
 def _check_id(command: OpenRoom, everybody: list[str]) -> None:
-    """Keep the id of some people's direct room for them: nobody else may open a room there first."""
+    """Reserve the id of a direct room for its people: no other user may create a room of that id."""
     own = command.visibility == "direct" and command.room == direct_room(everybody)
     if is_direct_room(command.room) and not own:
         raise NotAllowed(problem="Ids of this form belong to direct rooms; leave roomId out.")
@@ -72,7 +72,7 @@ def update_room(state: RoomState, command: UpdateRoom, by: str, at: datetime) ->
 
 
 def archive_room(state: RoomState, _command: ArchiveRoom, by: str, at: datetime) -> list[Event]:
-    """Close a room to everything but reading and leaving."""
+    """Archive a room: it can be read and left, and nothing else."""
     require_member(state, by, at)
     require_roles_at_all(state)
     require_role(state, by, "owner")
@@ -80,7 +80,7 @@ def archive_room(state: RoomState, _command: ArchiveRoom, by: str, at: datetime)
 
 
 def reopen_room(state: RoomState, _command: ReopenRoom, by: str, at: datetime) -> list[Event]:
-    """Open an archived room again."""
+    """Reopen an archived room."""
     require_member(state, by, at)
     require_roles_at_all(state)
     require_role(state, by, "owner")

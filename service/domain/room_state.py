@@ -1,10 +1,10 @@
-"""A room as it is now, and how each event of its stream changes it. All pure.
+"""The current state of a room, and how each event of its stream changes it.
 
-The state is small: settings, people and the numbers of pinned messages, never messages, so that a node can hold it for
-every room it serves. Its maps are persistent ones (`rpds`): a state shares all but the change with the one before, so
-that a room of many members costs no more to change than a small one.
+The state is small: settings, people and the numbers of pinned messages, never messages. A node can hold it for every
+room it serves. Its maps are persistent (`rpds`): consecutive states share all but the change, so that a change in a
+room of many members costs no more than in a small one.
 
-The rule: only events about `settings` and about users change more than the head, since a node reads no others when it
+Invariant: only events about `settings` and about users change more than the head, since a node reads no others when it
 loads a room (`LogReader.room`).
 """
 
@@ -59,10 +59,10 @@ class RoomState(msgspec.Struct, frozen=True):
     """Former members, with the seq of their last leave."""
     topic: str | None = None
     topic_by: str | None = None
-    """Who said the topic: once they are erased, it is gone."""
+    """The author of the topic: once that person is erased, the topic is gone."""
     archived: bool = False
     retention: int | None = None
-    """Days after which what is said from now on is made unreadable."""
+    """Days after which messages from now on become unreadable."""
     invited: "HashTrieSet[str]" = HashTrieSet()
     banned: "HashTrieMap[str, datetime | None]" = HashTrieMap()
     """Until when (UTC), None for good. A time that has passed counts as no ban; the same holds for `muted`."""
@@ -71,24 +71,24 @@ class RoomState(msgspec.Struct, frozen=True):
 
     @property
     def exists(self) -> bool:
-        """Whether the room was ever opened."""
+        """Whether the room was ever created."""
         return self.head > 0
 
     def role(self, user: str) -> Role | None:
-        """Return a member's role, None for anybody else."""
+        """Return a member's role, None for any other user."""
         member = self.members.get(user)
         return member.role if member else None
 
     def owners(self) -> list[str]:
-        """Return who owns the room, by id."""
+        """Return the ids of the owners."""
         return sorted(user for user, member in self.members.items() if member.role == "owner")
 
     def is_banned(self, user: str, at: datetime) -> bool:
-        """Return whether a user may not be in the room at a time."""
+        """Return whether a user is banned at a time."""
         return user in self.banned and _lasts(self.banned[user], at)
 
     def is_muted(self, user: str, at: datetime) -> bool:
-        """Return whether a user may say nothing in the room at a time."""
+        """Return whether a user is muted at a time."""
         return user in self.muted and _lasts(self.muted[user], at)
 
 
@@ -102,7 +102,7 @@ def evolve(state: RoomState, recorded: Recorded) -> RoomState:
 
 
 def changes_more_than_head(event: Event) -> bool:
-    """Return whether an event changes who may do what in a room, or how it is set."""
+    """Return whether an event changes permissions in a room, or its settings."""
     return type(event) in _CHANGES
 
 
@@ -121,7 +121,7 @@ def _joined(state: RoomState, event: MemberJoined, seq: int) -> dict[str, Any]:
 
 
 def _gone(state: RoomState, event: MemberLeft | MemberRemoved | MemberBanned, seq: int) -> dict[str, Any]:
-    """Whoever only was invited has been nowhere, and so may read nothing."""
+    """Forget an invited user who was never a member, and so may read nothing."""
     was_member = event.user in state.members
     return {
         "members": state.members.discard(event.user),
@@ -160,7 +160,7 @@ _CHANGES: dict[type[Event], Callable[[RoomState, Any, int], dict[str, Any]]] = {
     MemberUnmuted: lambda state, event, _: {"muted": state.muted.discard(event.user)},
     RoleChanged: _role_changed,
 }
-"""What an event changes of a state, beside its head."""
+"""The fields of a state that an event changes, besides its head."""
 
 
 def _lasts(until: datetime | None, at: datetime) -> bool:

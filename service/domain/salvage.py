@@ -1,11 +1,11 @@
-"""What still holds of a stored event whose state cannot be decoded: what its envelope says.
+"""Derives from its envelope what still holds of a stored event whose state cannot be decoded.
 
-Topic, stream, subject, seq and author stand in columns beside the state, and the seals cover them too. They are enough
-to know that a member left, that a message was deleted or that a person is suspended, though not in which words.
+Topic, stream, subject, seq and author are columns beside the state, and the seals cover them too. They suffice to know
+that a member left, that a message was deleted or that a person is suspended, but not the text of the event.
 
 Invariant: where the envelope leaves a choice, the salvaged event is the one that grants least and shows least. A member
 who was removed stays removed, a message that was deleted stays deleted, and a ban without its end lasts. An event that
-its envelope does not determine is an `Unreadable`, which changes nothing but the head of its stream.
+its envelope does not determine is an `Unreadable`, which changes only the head of its stream.
 """
 
 from collections.abc import Callable
@@ -35,14 +35,14 @@ from service.domain.events import (
 from service.domain.streams import HOLDS, is_direct_room, message_subject, room_of, room_stream
 
 _STREAMS = {"hold": HOLDS}
-"""The streams that are not called as the first word of their topics."""
+"""Streams whose name differs from the first word of their topics."""
 
 UNKNOWN = "(unreadable)"
-"""Stands where a text in the clear cannot be read."""
+"""Replaces a text in the clear that cannot be read."""
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """The columns of a stored event beside its state that say what it is about."""
+    """The columns of a stored event, besides its state, that name its place and its subject."""
 
     stream: str
     seq: int
@@ -57,7 +57,7 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 def salvaged(envelope: Envelope) -> Event:
-    """Return what an envelope alone says of an event."""
+    """Return the event that an envelope alone determines."""
     known = EVENTS.get(envelope.topic) if belongs(envelope.topic, envelope.stream) else None
     cls = known or _implied(envelope)
     if cls is None:
@@ -70,13 +70,13 @@ def salvaged(envelope: Envelope) -> Event:
 
 
 def belongs(topic: str, stream: str) -> bool:
-    """Return whether events of a topic stand in streams such as this one."""
+    """Return whether events of a topic belong in streams such as this one."""
     kind = topic.partition(".")[0]
     return stream.partition(":")[0] == _STREAMS.get(kind, kind)
 
 
 def _implied(envelope: Envelope) -> type[Event] | None:
-    """Return the kind of an event whose topic is not known, where its place says it."""
+    """Return the kind of an event of unknown topic, if its place determines it."""
     if not envelope.stream.startswith(room_stream("")):
         return None
     if envelope.seq == 1:
@@ -115,10 +115,10 @@ _REST: dict[type[Event], Callable[[Envelope], dict[str, Any]]] = {
     PersonErased: lambda _: {"ground": UNKNOWN},
     HoldPlaced: _held,
     HoldReleased: _held,
-    # The day is not known, so it is a ground for nothing; what its keys sealed is gone all the same.
+    # The day is unknown, so the event justifies no erasure; the text that its keys sealed is gone all the same.
     ContentExpired: lambda envelope: {"room": envelope.name, "until": date.min, "days": 0},
     KeyReplaced: lambda _: {"rooms": ()},
     SessionOpened: lambda _: {"node": UNKNOWN, "incarnation": "", "address": None},
     SessionClosed: lambda _: {"reason": UNKNOWN, "ranges": None},
 }
-"""What is put for the required fields that are no part of the subject."""
+"""Values of the required fields that are not part of the subject."""

@@ -1,8 +1,8 @@
-"""Names of streams and subjects, and the ids that the event store keys streams by.
+"""Names of streams and subjects, and the ids under which the event store keeps streams.
 
-A stream's name says what it is (`room:general`, `reader:general:alice`, `person:alice`, `session:alice`, `audit`,
-`holds`, `retention`); its id is the UUID (version 5, RFC 9562) of that name. Room ids hold no colon, so a name can be
-taken apart again.
+A stream's name states its kind (`room:general`, `reader:general:alice`, `person:alice`, `session:alice`, `audit`,
+`holds`, `retention`); its id is the UUID (version 5, RFC 9562) of that name. A room id has no colon, so a name can be
+split again.
 """
 
 import re
@@ -14,22 +14,22 @@ NAMESPACE = UUID("6f0a2f0e-6a57-5e0b-9c43-0f6e52c0a7d1")
 """The namespace of all stream ids. Part of the stored format: it never changes."""
 
 SETTINGS = "settings"
-"""The subject of facts about a room as a whole."""
+"""The subject of events about a room as a whole."""
 
 AUDIT = "audit"
-"""The stream of everything that was read of the record."""
+"""The stream of all readings of the record."""
 
 HOLDS = "holds"
 """The stream of the legal holds on rooms and people."""
 
 RETENTION = "retention"
-"""The stream of what was made unreadable since its time was over."""
+"""The stream of all expiries."""
 
 EVERYTHING = "log"
-"""The subject of a reading that was of no room and no person alone."""
+"""The subject of a reading that covers more than one room and person."""
 
 NEW_MESSAGE = "message:"
-"""The subject of a message whose number the log has not given yet; `chat_append` completes it."""
+"""The subject of a message whose number the log has not assigned yet; `chat_append` completes it."""
 
 EVERY_USER = "user:*"
 """In a guard: any subject that is a user."""
@@ -61,42 +61,42 @@ def session_stream(user: str) -> str:
 
 
 def direct_room(members: Iterable[str]) -> str:
-    """Return the id of the direct room of these people, in whatever order they are named."""
+    """Return the id of the direct room of these people, in any order."""
     return f"d-{uuid5(NAMESPACE, 'direct:' + ' '.join(sorted(set(members)))).hex}"
 
 
 def is_direct_room(room: str) -> bool:
-    """Return whether a room id is one of those that `direct_room` gives; no other room may have it."""
+    """Return whether a room id is reserved for a direct room."""
     return _DIRECT.fullmatch(room) is not None
 
 
 def room_of(stream: str) -> str:
-    """Return the room that a room's or a reader's stream belongs to."""
+    """Return the room of a room's or a reader's stream."""
     return stream.split(":", 2)[1]
 
 
 def user_of(stream: str) -> str:
-    """Return the user whose a person's or a session's stream is."""
+    """Return the user of a person's or a session's stream."""
     return stream.split(":", 1)[1]
 
 
 def user_subject(user: str) -> str:
-    """Return the subject of facts about one user in a stream."""
+    """Return the subject of events about one user in a stream."""
     return f"user:{user}"
 
 
 def room_subject(room: str) -> str:
-    """Return the subject of facts about one room in a stream that is not its own."""
+    """Return the subject of events about one room in a stream that is not the room's own."""
     return f"room:{room}"
 
 
 def session_subject(session: str) -> str:
-    """Return the subject of facts about one connection."""
+    """Return the subject of events about one connection."""
     return f"session:{session}"
 
 
 def message_subject(message: int) -> str:
-    """Return the subject of facts about one message of a room, by its number."""
+    """Return the subject of events about one message of a room, by its number."""
     return f"{NEW_MESSAGE}{message}"
 
 

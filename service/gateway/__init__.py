@@ -1,4 +1,4 @@
 """Client connections and HTTP: transports, protocols, authentication, sessions, commands, queries, notices.
 
-`services` is what endpoints work with. Rules of chat are in `service.domain`, submission of commands in `service.chat`.
+Rules of chat are in `service.domain`, submission of commands in `service.chat`.
 """

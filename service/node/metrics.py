@@ -1,4 +1,4 @@
-"""The numbers of a node, read from its parts."""
+"""The metrics of a node, collected from its parts at each scrape."""
 
 import asyncio
 from collections import Counter
@@ -9,9 +9,9 @@ from service.cluster.leases import Lease
 from service.cluster.relay import Relay
 from service.cluster.session_log import SessionLog
 from service.eventstore.appender import Appender
+from service.eventstore.damage import Damaged
 from service.eventstore.pool import Pool
 from service.eventstore.readiness import Readiness
-from service.eventstore.serializer import Damaged
 from service.gateway.http.protocol import OVERDUE, OVERSIZED
 from service.gateway.session.counters import Counters
 from service.gateway.session.registry import SessionRegistry
@@ -24,22 +24,22 @@ DOORS = ("native", "socketio")
 
 @dataclass(frozen=True, kw_only=True)
 class NodeMetrics:
-    """The parts of a node that count something; `pools` by name."""
+    """The parts of a node that have metrics; `pools` by name."""
 
     readiness: Readiness
     sessions: SessionRegistry
-    tally: Counters
+    counters: Counters
     appender: Appender
     pools: Mapping[str, Pool]
     lease: Lease
-    visits: SessionLog
+    session_log: SessionLog
     hub: Hub
     relay: Relay
     lag: Lag
     damaged: Damaged
 
     def write(self, sheet: Sheet) -> None:
-        """Be a `Source`."""
+        """Write all metrics; see `Source`."""
         self._doors(sheet)
         self._log(sheet)
         self._pools(sheet)
@@ -48,7 +48,7 @@ class NodeMetrics:
 
     def _doors(self, sheet: Sheet) -> None:
         sheet.put("onrecord_ready", self.readiness.ready and self.lag.fresh)
-        # A look at each connection: about a millisecond for 10,000, and only when somebody asks.
+        # Visits each session: about a millisecond for 10,000, and only at a scrape.
         sessions = self.sessions.all()
         doors = Counter(session.door for session in sessions)
         for door in DOORS:
@@ -56,15 +56,15 @@ class NodeMetrics:
         outboxes = [session.outbox for session in sessions]
         sheet.put("onrecord_outbox_bytes", sum(outboxes))
         sheet.put("onrecord_outbox_largest_bytes", max(outboxes, default=0))
-        for (door, outcome), count in self.tally.handshakes.items():
+        for (door, outcome), count in self.counters.handshakes.items():
             sheet.put("onrecord_handshakes_total", count, door, outcome)
         for reason in (OVERDUE, OVERSIZED):
-            sheet.put("onrecord_requests_cut_total", self.tally.requests[reason], reason)
-        for (door, code), count in self.tally.closes.items():
+            sheet.put("onrecord_requests_cut_total", self.counters.requests[reason], reason)
+        for (door, code), count in self.counters.closes.items():
             sheet.put("onrecord_closes_total", count, door, str(code))
-        for (kind, outcome), count in self.tally.commands.items():
+        for (kind, outcome), count in self.counters.commands.items():
             sheet.put("onrecord_commands_total", count, kind, outcome)
-        for kind, seconds in self.tally.command_seconds.items():
+        for kind, seconds in self.counters.command_seconds.items():
             sheet.put("onrecord_command_duration_seconds", seconds, kind)
 
     def _log(self, sheet: Sheet) -> None:
@@ -83,7 +83,7 @@ class NodeMetrics:
             sheet.put("onrecord_lease_age_seconds", age)
         sheet.put("onrecord_unreadable_events_total", self.damaged.count)
         sheet.put("onrecord_fencings_total", self.lease.fencings)
-        sheet.put("onrecord_sessions_unrecorded", self.visits.waiting)
+        sheet.put("onrecord_sessions_unrecorded", self.session_log.waiting)
 
     def _pools(self, sheet: Sheet) -> None:
         for name, pool in self.pools.items():

@@ -17,16 +17,13 @@ from starlette.middleware.cors import CORSMiddleware
 from service.config.settings import Settings
 from service.errors import OnRecordError
 from service.gateway.http.protocol import http_class
-from service.gateway.http.routes import Http
-from service.gateway.native.endpoint import NativeEndpoint
-from service.gateway.services import Services
 from service.gateway.session.drain import drain
-from service.gateway.socketio.endpoint import SocketIoEndpoint
 from service.gateway.transport.problem import problem
 from service.gateway.websocket.connection import transport_class
-from service.node.factories import traced
-from service.node.node import node
-from service.observability.endpoint import aside, is_public
+from service.node.gateway import Gateway
+from service.node.node import Node, node
+from service.node.traces import traced
+from service.observability.endpoint import is_public, metrics_server
 
 GC_THRESHOLDS = (10_000, 20, 50)
 """New objects per young collection, young ones per middle one, middle ones per full one (`gc.set_threshold`)."""
@@ -37,18 +34,17 @@ LAST_WORDS = 0.2
 log = logging.getLogger("onrecord.app")
 
 
-def application(services: Services, socketio: SocketIoEndpoint) -> Starlette:
-    """Return the ASGI application over a node's services."""
-    routes = [*socketio.routes(), *Http(services).routes()]
+def application(settings: Settings, gateway: Gateway) -> Starlette:
+    """Return the ASGI application of a node."""
     return Starlette(
-        routes=routes,
-        middleware=cross_origin(services.settings.origins),
+        routes=[*gateway.socketio.routes(), *gateway.routes],
+        middleware=cross_origin(settings.origins),
         exception_handlers={OnRecordError: problem, HTTPException: problem, Exception: problem},
     )
 
 
 def cross_origin(origins: Sequence[str]) -> list[Middleware]:
-    """Return what lets pages of these very origins read over HTTP (CORS); the server's own page needs none."""
+    """Return the middleware that lets pages of these origins read over HTTP (CORS); the server's own needs none."""
     if not origins:
         return []
     return [
@@ -64,22 +60,21 @@ def cross_origin(origins: Sequence[str]) -> list[Middleware]:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, saying when it listens."""
+    """uvicorn over a node's gateway; `ready` is called with the address once it listens."""
 
-    def __init__(self, services: Services, ready: Callable[[str], None]) -> None:
-        settings = services.settings
-        self._services = services
+    def __init__(self, settings: Settings, gateway: Gateway, ready: Callable[[str], None]) -> None:
+        self._gateway = gateway
+        self._drain_seconds = settings.drain_seconds
         self._ready = ready
-        self._socketio = SocketIoEndpoint(services)
         super().__init__(
             uvicorn.Config(
-                application(services, self._socketio),
+                application(settings, gateway),
                 host=settings.host,
                 port=settings.port,
-                http=http_class(cut=services.tally.requests),
+                http=http_class(cut=gateway.counters.requests),
                 ws=transport_class(
-                    doors={"/ws": NativeEndpoint(services)},
-                    straight=services.hub.straight,
+                    doors={"/ws": gateway.native},
+                    straight=gateway.sockets,
                     max_outbox=settings.max_outbox,
                     ping_interval=settings.ping_interval,
                     ping_timeout=settings.ping_timeout,
@@ -89,7 +84,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                # uvicorn would believe whoever comes from this machine, and what its own variable names.
+                # uvicorn's own defaults trust every proxy on this machine, and those in an environment variable.
                 proxy_headers=bool(settings.trusted_proxies),
                 forwarded_allow_ips=list(settings.trusted_proxies),
             )
@@ -97,7 +92,7 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take the signals to stop, once: uvicorn raises them again afterwards, which cuts off what ends in order."""
+        """Handle SIGINT and SIGTERM once; uvicorn would raise them again, which cuts off the orderly shutdown."""
         before = {
             number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
         }
@@ -108,10 +103,10 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     async def startup(self, sockets: Any = None) -> None:
-        """Listen, then say so."""
+        """Listen, then call `ready`."""
         await super().startup(sockets)
-        # What is built by now stays: no collection has to look at it again, and full ones, which stop everything for
-        # as long as they look, come seldom.
+        # Objects that exist by now live as long as the process. Freezing them keeps them out of collections, and full
+        # collections, which stop the process for their duration, become rare.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -120,29 +115,30 @@ class Server(uvicorn.Server):
             self._ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 
     async def shutdown(self, sockets: Any = None) -> None:
-        """Take no new connections, drain those that there are, then let uvicorn end what is left."""
-        services = self._services
-        services.readiness.stopping = True
+        """Stop listening, drain the sessions, then let uvicorn end the remaining requests."""
+        self._gateway.readiness.stopping = True
         for server in self.servers:
             server.close()
-        # The last part of the time is for the peers' answers to our close frames.
-        until = asyncio.get_running_loop().time() + services.settings.drain_seconds
-        await drain(services.sessions, services.settings.drain_seconds * 0.8)
-        # What uvicorn does not know of: polls, and who has not said yet who they are; it would wait for them.
-        await self._socketio.close()
+        # The last fifth of the time is for the peers' answers to our close frames.
+        until = asyncio.get_running_loop().time() + self._drain_seconds
+        await drain(self._gateway.sessions, self._drain_seconds * 0.8)
+        # uvicorn would wait for long polls and for unauthenticated connections.
+        await self._gateway.socketio.close()
         left = until - asyncio.get_running_loop().time()
-        self.config.timeout_graceful_shutdown = max(left, LAST_WORDS)  # type: ignore[assignment] # a fraction will do
+        self.config.timeout_graceful_shutdown = max(left, LAST_WORDS)  # type: ignore[assignment] # a fraction works
         await super().shutdown(sockets)
 
 
 @asynccontextmanager
-async def served(settings: Settings) -> AsyncIterator[Services]:
-    """A node with its metrics, aside where that is set."""
+async def served(settings: Settings) -> AsyncIterator[Node]:
+    """Run a node, with its metrics on a port of their own if one is configured."""
     if is_public(settings):
         log.warning("metrics_open", extra={"advice": "set ONRECORD_METRICS_PORT or ONRECORD_METRICS_TOKEN"})
     async with (
         traced(settings) as traces,
-        node(settings, traces=traces) as services,
-        aside(settings, services.exposition, http_class(cut=services.tally.requests)),
+        node(settings, traces=traces) as running,
+        metrics_server(
+            settings, running.gateway.exposition, http_class(cut=running.gateway.counters.requests)
+        ),
     ):
-        yield services
+        yield running

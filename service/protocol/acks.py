@@ -1,8 +1,8 @@
-"""What commands are acknowledged with: one struct per kind of ack, and the one table from commands to them.
+"""The acknowledgements: one struct per kind of ack, and the one table from commands to them.
 
-The handlers build these structs and the documents of the contract are made from them, so that neither can say what the
-other does not. On the wire `type` and `ref` stand around an ack's fields (`service.protocol.native.encode_ack`); an
-HTTP read answers with the fields alone. Every field of an ack is always there.
+The handlers build these structs and the contract's documents are generated from them, so that the two agree. On the
+wire `type` and `ref` precede an ack's fields (`service.protocol.native.encode_ack`); an HTTP read answers with the
+fields alone. All fields of an ack are always present.
 """
 
 from typing import Any
@@ -14,37 +14,37 @@ from service.protocol.events import Invitation, MemberEntry, Message, RoomSummar
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The command was carried out, and there is nothing more to say of it."""
+    """The command was carried out; the ack has no further fields."""
 
 
 class RecordedAck(Ack, frozen=True, kw_only=True, rename="camel"):
-    """The command is on the record: the seq of its last event, or the present one where it changed nothing."""
+    """The command is on the record: the seq of its last event, or the current seq if it changed nothing."""
 
     seq: int
     at: str
 
 
 class RoomCreateAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
-    """The room is there."""
+    """The room exists."""
 
     room_id: str
 
 
 class RoomJoinAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
-    """The membership is there; `head` is the seq of the room's last event, `epoch` the log's."""
+    """The user is a member; `head` is the seq of the room's last event, `epoch` the log's."""
 
     head: int
     epoch: str
 
 
 class MessageSendAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
-    """The message is on the record, under the number that names it from now on."""
+    """The message is on the record under this number."""
 
     message_id: int
 
 
 class RoomListAck(Ack, frozen=True, kw_only=True, rename="camel"):
-    """A page of one's rooms, and of those that one is invited to, together by room id."""
+    """A page of the user's rooms and invitations, together by room id."""
 
     rooms: list[RoomSummary]
     invitations: list[Invitation]
@@ -66,7 +66,7 @@ class MessageHistoryAck(Ack, frozen=True, kw_only=True, rename="camel"):
 
 
 class AuthRefreshAck(Ack, frozen=True, kw_only=True, rename="camel"):
-    """The connection goes on under the new token."""
+    """The connection continues under the new token."""
 
     expires_at: str
 
@@ -80,16 +80,16 @@ ACKS: dict[str, type[Ack]] = {
     commands.MessageHistory.TYPE: MessageHistoryAck,
     commands.AuthRefresh.TYPE: AuthRefreshAck,
 }
-"""The acks that say more than that a command was carried out or recorded, by the command's wire name."""
+"""The acks that have fields of their own, by the command's wire name."""
 
 
 def ack_of(command: type[commands.Frame]) -> type[Ack]:
-    """Return what a command is acknowledged with."""
+    """Return the ack type of a command."""
     return ACKS.get(command.TYPE, RecordedAck if command.RECORDED else Ack)
 
 
 def ack_fields(ack: Ack) -> dict[str, Any]:
-    """Return an ack's fields under their wire names; their values stay as they are."""
+    """Return an ack's fields under their wire names; their values are unchanged."""
     return {
         name: getattr(ack, field)
         for name, field in zip(ack.__struct_encode_fields__, ack.__struct_fields__, strict=True)

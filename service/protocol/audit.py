@@ -1,4 +1,4 @@
-"""What an auditor asks for and is shown besides rooms as they stood: events, people's views, and who reads all that."""
+"""The audit's requests and answers besides rooms as of a moment: events, views of people, and who reads the record."""
 
 from typing import Annotated, Literal
 
@@ -26,9 +26,9 @@ class Stretch(Shown, frozen=True, kw_only=True, rename="camel"):
 
 
 class SessionThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A connection by a moment, and what was `written` to it of the room; null where that is not known.
+    """A connection at a moment, and what was `written` to it of the room; null if that is unknown.
 
-    It is not known of one that was `open` then, nor of one whose node died, which is `unknown`.
+    It is unknown for a connection that was `open` then, and for one whose node died, which is `unknown`.
     """
 
     session: str
@@ -40,11 +40,11 @@ class SessionThen(Shown, frozen=True, kw_only=True, rename="camel", omit_default
 
 
 class PersonView(Standpoint, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What somebody could see of a room by its event `seq`, what was written to their connections, what they had read.
+    """What a person could see of a room by its event `seq`, what was written to their connections, what they had read.
 
-    `visible` says whether the room was there for them at all, `readable` what of it they could read. `written` is all
-    that certainly reached a connection, and `unknown` counts those of which it is not known. What they had read stands
-    in `standing`.
+    `visible` tells whether the room existed for the person, `readable` what of it they could read. `written` is what
+    certainly reached a connection, and `unknown` counts the connections of which that is unknown. `standing` has the
+    read marker.
     """
 
     user_id: str
@@ -58,9 +58,9 @@ class PersonView(Standpoint, frozen=True, kw_only=True, rename="camel", omit_def
 
 
 class EventsQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """The log after a position: of one room, by or about one person, of one type, from one time to another.
+    """The log after a position, filtered: of one room, by or about one person, of one type, in a range of times.
 
-    With `follow` it goes on with what happens.
+    With `follow` the answer continues with new events.
     """
 
     after: Seq = 0
@@ -75,8 +75,9 @@ class EventsQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unkno
 class EventLine(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """An event: its place in the log and in its stream, and beside these the fields of its type.
 
-    `erased` says that words in it cannot be read any more; they are null. `unreadable` says why words that are damaged
-    cannot be read. One whose state is damaged is of the type `Unreadable`, with `topic`, `subject` and `reason`.
+    `erased` means that personal text in it can no longer be read; those fields are null. `unreadable` is the reason why
+    damaged text cannot be read. An event whose state is damaged has the type `Unreadable`, with `topic`, `subject` and
+    `reason`.
     """
 
     position: int
@@ -100,7 +101,7 @@ class ReadingsQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unk
 class Reading(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """The record was read: of this `room` or of `everything`.
 
-    `of` was `person` for readings about people in the room, which only auditors are shown.
+    `of` is `person` for readings about people in the room, which only auditors are shown.
     """
 
     number: int
@@ -112,7 +113,7 @@ class Reading(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=Tr
 
 
 class Readings(Shown, frozen=True, kw_only=True, rename="camel"):
-    """A page of readings that a room was part of, the oldest first."""
+    """A page of readings that covered a room, the oldest first."""
 
     readings: tuple[Reading, ...]
     has_more: bool

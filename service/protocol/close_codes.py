@@ -1,10 +1,10 @@
-"""The WebSocket close codes of `docs/protocol.md`: what happened, and whether a client should come back."""
+"""WebSocket close codes (`docs/reference/errors.md`): why a connection ended, and whether a client reconnects."""
 
 from enum import IntEnum
 
 
 class Close(IntEnum):
-    """4000-4499: come back (4001 with a new token). 4500-4999 and 1009: do not."""
+    """4000-4499: reconnect (4001 with a new token). 4500-4999 and 1009: do not."""
 
     SHUTTING_DOWN = 4000
     TOKEN_EXPIRED = 4001
@@ -21,19 +21,19 @@ class Close(IntEnum):
 
     @property
     def come_back(self) -> bool:
-        """Whether a client should reconnect."""
+        """Whether a client reconnects."""
         return 4000 <= self < 4500  # noqa: PLR2004 - the ranges are the definition
 
 
 _PROTOCOL_ERRORS = frozenset({1002, 1003, 1007, 1008, 1010})
 _LOST = 1006
-"""What stands for a connection that ended without a close frame (RFC 6455, section 7.4.1)."""
+"""The code of a connection that ended without a close frame (RFC 6455, section 7.4.1)."""
 
 
 def reason_of(code: int | None, *, by_client: bool) -> str:
     """Return why a session ended, as the record and the log name it.
 
-    `code` is the close code, None where the server gave up without one.
+    `code` is the close code, None if the server gave up without one.
     """
     if by_client:
         return "client"

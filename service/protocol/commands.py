@@ -1,6 +1,7 @@
 """The commands as clients send them: one struct per `type`, which is its schema, its check and its documentation.
 
-Unknown fields are an error. Lengths are counted in Unicode code points. `RECORDED` says that the command needs a `ref`.
+An unknown field is an error. Lengths are counted in Unicode code points. `RECORDED` means that the command needs a
+`ref`.
 """
 
 from datetime import UTC, datetime
@@ -21,8 +22,9 @@ EMOJI = (
     r"\A(?=.*[^\u200d\ufe0e\ufe0f\U000e0020-\U000e007f])"
     r"[^\s<>&\"'\x00-\x1f\x7f-\x9f\u061c\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]{1,32}\Z"
 )
-"""1-32 code points, of which something shows: no white space, control, direction mark or markup. Emoji are made of
-several (joiners, variation selectors, tags), and names such as `:party:` serve as well."""
+"""1-32 code points, at least one of them visible: no white space, control, direction mark or markup. Emoji consist of
+several (joiners, variation selectors, tags), and names such as `:party:` are allowed too.
+"""
 MAX_SEQ = 2**53 - 1
 """The greatest number that every JSON reader keeps exactly (RFC 8259, section 6)."""
 
@@ -32,7 +34,7 @@ Ref = Annotated[str, Meta(pattern=REF)]
 Seq = Annotated[int, Meta(ge=0, le=MAX_SEQ)]
 MessageId = Annotated[int, Meta(ge=1, le=MAX_SEQ)]
 RoomName = Annotated[str, Meta(pattern=r"\A[^\x00]*[^\s\x00][^\x00]*\Z", max_length=200)]
-"""Something shows of it."""
+"""At least one visible character."""
 Topic = Annotated[str, Meta(max_length=1_000)]
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 Emoji = Annotated[str, Meta(pattern=EMOJI)]
@@ -40,7 +42,7 @@ Time = Annotated[datetime, Meta(tz=True)]
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """What every command has."""
+    """The fields of every command."""
 
     TYPE: ClassVar[str]
     RECORDED: ClassVar[bool] = False
@@ -50,7 +52,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
 
 
 class Connect(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """The first frame: who, and which rooms from which seq on (0: from the first; null: from now on)."""
+    """The first frame: the token, and the rooms with their cursors (0: from the first event; null: from now on)."""
 
     TYPE = "connect"
     protocol: int
@@ -60,19 +62,19 @@ class Connect(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_f
 
 
 class RoomFrame(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """What every command about one room has."""
+    """The fields of every command about one room."""
 
     room_id: RoomId
 
 
 class MemberFrame(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """What every command about one user in a room has."""
+    """The fields of every command about one user in a room."""
 
     user_id: UserId
 
 
 class ModerationFrame(MemberFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """The same, with the sender's own words why."""
+    """The same, with the sender's reason."""
 
     reason: Reason | None = None
 
@@ -83,7 +85,7 @@ class TimedFrame(ModerationFrame, frozen=True, kw_only=True, rename="camel", for
     until: Time | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a time that the calendar has with its offset and has not in UTC."""
+        """Refuse a time that is valid with its offset and outside the calendar in UTC."""
         try:
             _ = self.until and self.until.astimezone(UTC)
         except OverflowError as error:
@@ -92,13 +94,13 @@ class TimedFrame(ModerationFrame, frozen=True, kw_only=True, rename="camel", for
 
 
 class MessageFrame(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """What every command about one message has."""
+    """The fields of every command about one message."""
 
     message_id: MessageId
 
 
 class RoomCreate(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Open a room."""
+    """Create a room."""
 
     TYPE = "room:create"
     RECORDED = True
@@ -109,7 +111,7 @@ class RoomCreate(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknow
 
 
 class RoomJoin(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Become a member and hear the room on this connection; `after` is a cursor."""
+    """Become a member and receive the room's events on this connection; `after` is a cursor."""
 
     TYPE = "room:join"
     RECORDED = True
@@ -124,7 +126,7 @@ class RoomLeave(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unk
 
 
 class RoomUpdate(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Give a room another name, another topic, or both; an empty topic is none."""
+    """Change a room's name, topic or both; an empty topic means none."""
 
     TYPE = "room:update"
     RECORDED = True
@@ -133,35 +135,35 @@ class RoomUpdate(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_un
 
 
 class RoomArchive(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Close a room to everything but reading and leaving."""
+    """Archive a room: it can be read and left, and nothing else."""
 
     TYPE = "room:archive"
     RECORDED = True
 
 
 class RoomReopen(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Open an archived room again."""
+    """Reopen an archived room."""
 
     TYPE = "room:reopen"
     RECORDED = True
 
 
 class RoomInvite(MemberFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Let a user join."""
+    """Allow a user to join."""
 
     TYPE = "room:invite"
     RECORDED = True
 
 
 class RoomKick(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Send a member out, or take an invitation back."""
+    """Remove a member, or withdraw an invitation."""
 
     TYPE = "room:kick"
     RECORDED = True
 
 
 class RoomBan(TimedFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Keep a user out until a time, or for good."""
+    """Ban a user until a time, or for good."""
 
     TYPE = "room:ban"
     RECORDED = True
@@ -175,21 +177,21 @@ class RoomUnban(ModerationFrame, frozen=True, kw_only=True, rename="camel", forb
 
 
 class RoomMute(TimedFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Let a member say nothing until a time, or for good."""
+    """Mute a member until a time, or for good."""
 
     TYPE = "room:mute"
     RECORDED = True
 
 
 class RoomUnmute(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Let a user speak again."""
+    """Lift a mute."""
 
     TYPE = "room:unmute"
     RECORDED = True
 
 
 class RoomRole(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Give a member another role."""
+    """Change a member's role."""
 
     TYPE = "room:role"
     RECORDED = True
@@ -197,14 +199,14 @@ class RoomRole(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbi
 
 
 class RoomList(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """List the rooms one is a member of, with unread counts; `after` is the last room id of the page before."""
+    """List the user's rooms with unread counts; `after` is the last room id of the previous page."""
 
     TYPE = "room:list"
     after: RoomId | None = None
 
 
 class RoomMembers(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """List members, by user id; `after` is the last user id of the page before."""
+    """List members, by user id; `after` is the last user id of the previous page."""
 
     TYPE = "room:members"
     after: UserId | None = None
@@ -222,7 +224,7 @@ class MessageSend(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_u
 
 
 class MessageEdit(MessageFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Say it otherwise."""
+    """Edit a message."""
 
     TYPE = "message:edit"
     RECORDED = True
@@ -230,7 +232,7 @@ class MessageEdit(MessageFrame, frozen=True, kw_only=True, rename="camel", forbi
 
 
 class MessageDelete(MessageFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Let a message be shown no more."""
+    """Delete a message: its content is shown no more."""
 
     TYPE = "message:delete"
     RECORDED = True
@@ -238,7 +240,7 @@ class MessageDelete(MessageFrame, frozen=True, kw_only=True, rename="camel", for
 
 
 class MessageReact(MessageFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Answer a message with an emoji."""
+    """Add an emoji to a message."""
 
     TYPE = "message:react"
     RECORDED = True
@@ -246,7 +248,7 @@ class MessageReact(MessageFrame, frozen=True, kw_only=True, rename="camel", forb
 
 
 class MessageUnreact(MessageFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Take an emoji back."""
+    """Remove one's emoji from a message."""
 
     TYPE = "message:unreact"
     RECORDED = True
@@ -254,14 +256,14 @@ class MessageUnreact(MessageFrame, frozen=True, kw_only=True, rename="camel", fo
 
 
 class MessagePin(MessageFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Hang a message on the room's wall."""
+    """Pin a message in the room."""
 
     TYPE = "message:pin"
     RECORDED = True
 
 
 class MessageUnpin(MessageFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Take a message from the room's wall."""
+    """Unpin a message."""
 
     TYPE = "message:unpin"
     RECORDED = True
@@ -277,7 +279,7 @@ class MessageHistory(RoomFrame, frozen=True, kw_only=True, rename="camel", forbi
 
 
 class MessageRead(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Have read everything up to a message."""
+    """Move the read marker to a message."""
 
     TYPE = "message:read"
     RECORDED = True
@@ -285,26 +287,26 @@ class MessageRead(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_u
 
 
 class TypingStart(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Be seen typing, for a few seconds."""
+    """Show the user as typing, for a few seconds."""
 
     TYPE = "typing:start"
 
 
 class TypingStop(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Be seen typing no more."""
+    """Show the user as typing no more."""
 
     TYPE = "typing:stop"
 
 
 class PresenceSet(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Let this connection count as online or as away."""
+    """Set whether this connection counts as online or as away."""
 
     TYPE = "presence:set"
     status: Literal["online", "away"]
 
 
 class AuthRefresh(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Go on under a new token of the same user."""
+    """Continue under a new token of the same user."""
 
     TYPE = "auth:refresh"
     token: str
@@ -343,4 +345,4 @@ COMMANDS: dict[str, type[Frame]] = {
         AuthRefresh,
     )
 }
-"""Every command by its wire name. `connect` is not among them: it is looked at only once, before all others."""
+"""Every command by its wire name. `connect` is not among them: it is accepted once only, before all others."""

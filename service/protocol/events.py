@@ -1,7 +1,7 @@
-"""The events and replies as clients receive them. What of the log becomes which of them stands in `names`.
+"""The events and replies as clients receive them. `translate` has the table from the log's events to these.
 
-A struct's tag is its wire name. Everything that belongs to a room's order carries `seq`. Times are RFC 3339, UTC, with
-microseconds. Clients ignore fields they do not know, so fields may be added here, never taken away.
+A struct's tag is its wire name. An event that belongs to a room's order has a `seq`. Times are RFC 3339, UTC, with
+microseconds. Clients ignore unknown fields, so fields may be added here and never removed.
 """
 
 from datetime import UTC, datetime
@@ -16,13 +16,13 @@ from service.domain.events import Role, Visibility
 class Outgoing(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag_field="type"
 ):
-    """Anything the server sends of its own accord."""
+    """A frame that the server sends on its own."""
 
 
 class RoomCreated(
     Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:created"
 ):
-    """A room came to be; the first event that its members hear."""
+    """A room was created; the first event that its members receive."""
 
     room_id: str
     seq: int
@@ -37,8 +37,8 @@ class UserJoined(
 ):
     """A user became a member.
 
-    Or one who was said to have disconnected is back: `reason` says `reconnect` then, and without `seq` and `at` it is
-    not part of the room's order.
+    With the reason `reconnect`, a member who was reported as disconnected is connected again; such an event has no
+    `seq` and `at`, since it is not part of the room's order.
     """
 
     room_id: str
@@ -51,10 +51,10 @@ class UserJoined(
 
 
 class UserLeft(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:user_left"):
-    """A user is not in a room any more; `by` and `explanation` where somebody else saw to that.
+    """A user is no longer in a room; `by` and `explanation` are present if another user caused it.
 
-    Or they have disconnected: `reason` says `disconnect` then, and without `seq` and `at` it is not part of the room's
-    order; they are a member all the same.
+    With the reason `disconnect`, the user has disconnected and is still a member; such an event has no `seq` and `at`,
+    since it is not part of the room's order.
     """
 
     room_id: str
@@ -70,7 +70,7 @@ class UserLeft(Outgoing, frozen=True, kw_only=True, rename="camel", omit_default
 class MemberUpdated(
     Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:member_updated"
 ):
-    """A user has another role, may speak or not, or may come back: one of `role`, `muted` and `banned`."""
+    """A user's role, mute or ban changed: one of `role`, `muted` and `banned`."""
 
     room_id: str
     seq: int
@@ -85,7 +85,7 @@ class MemberUpdated(
 
 
 class Invited(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:invited"):
-    """A user may join a room; whoever is invited is told its name too, since they do not hear it yet."""
+    """A user was invited; the event carries the room's name, which the invited user does not know otherwise."""
 
     room_id: str
     seq: int
@@ -99,9 +99,9 @@ class Invited(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults
 class RoomUpdated(
     Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:updated"
 ):
-    """A room has another name or topic, was archived or reopened, or keeps what is said for so many days from now on.
+    """A room's name, topic or retention changed, or the room was archived or reopened.
 
-    `topic` is null where there is none (any more), `retentionDays` where what is said is kept for ever.
+    `topic` is null if there is none, `retentionDays` if messages are kept for ever.
     """
 
     room_id: str
@@ -115,7 +115,7 @@ class RoomUpdated(
 
 
 class MessageNew(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:new"):
-    """A message was posted; `ref` is shown to its author's connections only, `content` is null once erased."""
+    """A message was posted; `ref` is sent to its author's connections only, `content` is null once erased."""
 
     room_id: str
     seq: int
@@ -132,7 +132,7 @@ class MessageNew(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defau
 class MessageEdited(
     Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:edited"
 ):
-    """A message says something else now; `content` is null once it is deleted or erased."""
+    """A message was edited; `content` is null once it is deleted or erased."""
 
     room_id: str
     seq: int
@@ -145,7 +145,7 @@ class MessageEdited(
 class MessageDeleted(
     Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:deleted"
 ):
-    """A message is shown no more, by its author or a moderator."""
+    """A message was deleted, by its author or a moderator."""
 
     room_id: str
     seq: int
@@ -158,7 +158,7 @@ class MessageDeleted(
 class MessageReaction(
     Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:reaction"
 ):
-    """A user gave a message an emoji, or took it back."""
+    """A user added an emoji to a message, or removed it."""
 
     room_id: str
     seq: int
@@ -172,7 +172,7 @@ class MessageReaction(
 class MessagePinned(
     Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:pinned"
 ):
-    """A message was hung on the room's wall, or taken from it."""
+    """A message was pinned or unpinned."""
 
     room_id: str
     seq: int
@@ -183,7 +183,7 @@ class MessagePinned(
 
 
 class Reaction(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Who gave a message an emoji, in the order in which they did; `count` is all of them, `userIds` the first."""
+    """The users who added an emoji to a message, in order; `count` is their number, `userIds` the first of them."""
 
     emoji: str
     count: int
@@ -191,7 +191,7 @@ class Reaction(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A message in a page of history; a deleted one keeps its place, without words and reactions."""
+    """A message in a page of history; a deleted one keeps its place, without content and reactions."""
 
     room_id: str
     message_id: int
@@ -217,7 +217,7 @@ class History(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults
 
 
 class MemberEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A member in a list; `lastSeen` is null while online and where it is not known; `muted` only where it is true."""
+    """A member in a list; `lastSeen` is null while online and if unknown; `muted` is present only if true."""
 
     user_id: str
     name: str
@@ -245,7 +245,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Receipts(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:receipts"):
-    """How far everybody has read."""
+    """How far each member has read."""
 
     room_id: str
     receipts: list[Receipt]
@@ -254,7 +254,7 @@ class Receipts(Outgoing, frozen=True, kw_only=True, rename="camel", omit_default
 class MessageReadBy(
     Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:read"
 ):
-    """A marker moved. Not part of the room's order, so without `seq`."""
+    """A read marker moved. Not part of the room's order, so without `seq`."""
 
     room_id: str
     user_id: str
@@ -265,7 +265,7 @@ class MessageReadBy(
 class PresenceChanged(
     Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="presence:changed"
 ):
-    """Somebody who shares a room is connected otherwise than before; `lastSeen` is null unless they are offline."""
+    """The presence of a user who shares a room changed; `lastSeen` is null unless the user is offline."""
 
     user_id: str
     status: Literal["online", "away", "offline"]
@@ -275,7 +275,7 @@ class PresenceChanged(
 class TypingStarted(
     Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="typing:start"
 ):
-    """Somebody types."""
+    """A user is typing."""
 
     room_id: str
     user_id: str
@@ -284,14 +284,14 @@ class TypingStarted(
 class TypingStopped(
     Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="typing:stop"
 ):
-    """Somebody types no more."""
+    """A user is typing no more."""
 
     room_id: str
     user_id: str
 
 
 class RoomHead(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What `connected` says of one room."""
+    """The state of one room in `connected`."""
 
     recovered: bool
     head: int | None = None
@@ -327,7 +327,7 @@ class RoomSummary(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Invitation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A room in `room:list` that one may join and has not joined yet."""
+    """A room in `room:list` to which the user is invited."""
 
     room_id: str
     name: str

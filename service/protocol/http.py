@@ -1,6 +1,6 @@
-"""What is asked and answered over HTTP beyond what commands and their acks are: each a struct, as on the socket.
+"""The requests and answers over HTTP that are no commands and acks: each a struct, as on the socket.
 
-A query's fields are the parameters of a request: those in its path, and those after the question mark.
+A query's fields are the parameters of a request: those in its path and those in its query string.
 """
 
 from typing import Annotated
@@ -49,10 +49,10 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class RoomView(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A room as one user may see it.
 
-    To a former member of a room that is not public, `name` is what it was called when they left.
+    For a former member of a room that is not public, `name` is the name at the time of the leave.
 
-    `role` is there for members. `head` is the seq of the last event that the user may read, and is not there for those
-    who were never in the room; `members`, their number, is not there for those who have left a room that is not public.
+    `role` is present for members. `head` is the seq of the last event that the user may read; it is absent for users
+    who were never in the room. `members`, their number, is absent for former members of a room that is not public.
     """
 
     room_id: str
@@ -64,13 +64,13 @@ class RoomView(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
 
 
 class ReceiptList(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """How far everybody has read in a room, the latest first."""
+    """How far each member has read in a room, the latest first."""
 
     receipts: list[Receipt]
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Whether commands can be recorded now; how the log and the bus are; and how many connections the node has."""
+    """Whether commands can be recorded, the state of the log and the bus, and the number of connections of the node."""
 
     ready: bool
     log: str
@@ -86,20 +86,20 @@ class DemoSignIn(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
 
 
 class DemoToken(msgspec.Struct, frozen=True, rename="camel"):
-    """A token that holds for an hour."""
+    """A token that is valid for an hour."""
 
     token: str
 
 
 class SignIns(msgspec.Struct, frozen=True, rename="camel"):
-    """Which ways to sign in the page offers: under any name, as in development, and at the identity provider."""
+    """The ways to sign in that the page offers: under any name, as in development, and at the identity provider."""
 
     demo: bool
     provider: bool
 
 
 class SignInBegun(msgspec.Struct, frozen=True, rename="camel"):
-    """Where a browser goes to sign in; what has to be known when it comes back is in a cookie."""
+    """The address at which a browser signs in; a cookie keeps what the return needs."""
 
     address: str
 
@@ -108,7 +108,7 @@ Parameter = Annotated[str, Meta(max_length=2048)]
 
 
 class SignInReturn(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """What a browser brings back from the identity provider: the parameters of OAuth (RFC 6749, 4.1.2; RFC 9207)."""
+    """The parameters with which a browser returns from the provider (OAuth: RFC 6749, 4.1.2; RFC 9207)."""
 
     state: Parameter = ""
     code: Parameter = ""
@@ -117,9 +117,9 @@ class SignInReturn(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_f
 
 
 class SignedIn(msgspec.Struct, frozen=True, rename="camel"):
-    """Who signed in, under which name, and the token that lets them in at the doors until it expires.
+    """The user who signed in, the display name, and the token that is accepted at the endpoints until it expires.
 
-    `renewal` is what the sign-in is renewed under; null where the provider gives nothing to renew it by.
+    `renewal` identifies the sign-in for a renewal; null if the provider gives no means to renew it.
     """
 
     token: str
@@ -130,7 +130,7 @@ class SignedIn(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ToRenew(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """The sign-in to renew, or to end: what `SignedIn` gave. What that is done by is in a cookie."""
+    """The sign-in to renew or to end, by the `renewal` of `SignedIn`. A cookie holds the means to do so."""
 
     renewal: Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{32}$", examples=["x7Kp2mQ9vT4bWc8LzR1nYs6HdF3gJ5aE"])]
 
@@ -143,7 +143,7 @@ class PersonQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unkno
 
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 Ground = Annotated[str, Meta(max_length=500, pattern=r"^[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")]
-"""Why something was lawful, in a line. It is on the record in the clear, so it names no more than it must."""
+"""The legal ground, in one line. It is on the record in the clear, so it names no more than it must."""
 
 
 class ToErase(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -161,7 +161,7 @@ class Erased(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ToJudge(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """The body of a suspension or of its end: its reason, which is for the record."""
+    """The body of a suspension or of its end: the reason, for the record."""
 
     reason: Reason | None = None
 
@@ -174,7 +174,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """An RFC 9457 problem document; `code` is that of every door, and `parameter` names the one that is wrong."""
+    """An RFC 9457 problem document; `code` is the error code of the socket, `parameter` names the invalid one."""
 
     type: str
     title: str

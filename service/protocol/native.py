@@ -1,8 +1,8 @@
-"""The native door's codec: JSON text frames, one object each.
+"""The codec of the native protocol: JSON text frames, one object each.
 
 A frame that is not JSON (RFC 8259), not an object or nested too deep cannot be answered: the connection is closed with
-4501 (`NotAFrame`). Anything else that is wrong gets an `error` with the command's `ref`, where one can be read.
-Duplicate keys, lone surrogates and NUL are refused: JSON readers disagree about them, and Postgres cannot hold them.
+4501 (`NotAFrame`). Any other error is answered by an `error` with the command's `ref`, if one can be read.
+Duplicate keys, lone surrogates and NUL are refused: JSON readers disagree about them, and Postgres cannot store them.
 """
 
 import re
@@ -21,14 +21,14 @@ _ref = re.compile(REF)
 
 
 class NotAFrame(Exception):
-    """What came is no JSON object that could be answered; close with 4501."""
+    """A frame is no JSON object that could be answered; close with 4501."""
 
 
 def parse(text: str) -> dict[str, Any]:
     """Return the JSON object in `text`.
 
     Raises:
-        NotAFrame: it is not JSON, not an object, or nested too deep.
+        NotAFrame: the text is not JSON, not an object, or nested too deep.
     """
     try:
         value = parse_json(text)
@@ -40,7 +40,7 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def ref_of(value: dict[str, Any]) -> str | None:
-    """Return the `ref` of a parsed frame, where it has one that can be echoed."""
+    """Return the `ref` of a parsed frame, if it has one that can be echoed."""
     ref = value.get("ref")
     return ref if isinstance(ref, str) and _ref.match(ref) else None
 
@@ -49,9 +49,11 @@ def decode(text: str, value: dict[str, Any]) -> Frame:
     """Return the command in a parsed frame; `text` is what it was parsed from.
 
     Raises:
-        UnknownType, Malformed, RefRequired: it is not one.
+        UnknownType: the type is no command.
+        Malformed: a field is missing, unknown or invalid.
+        RefRequired: the command is recorded and has no `ref`.
     """
-    if isinstance(value, Duplicate):  # whatever else it says, readers disagree about it
+    if isinstance(value, Duplicate):  # whatever its other fields, readers disagree about it
         check_strings(value, "$")
     kind = value.get("type")
     schema = COMMANDS.get(kind) if isinstance(kind, str) else None
@@ -68,7 +70,7 @@ def decode_connect(text: str, value: dict[str, Any]) -> Connect:
     """Return the `connect` frame in a parsed frame.
 
     Raises:
-        Malformed: it is not one.
+        Malformed: a field is missing, unknown or invalid.
     """
     frame = _convert(text, value, Connect)
     assert isinstance(frame, Connect)  # noqa: S101 - for the type checker
@@ -81,18 +83,18 @@ def encode(outgoing: Outgoing) -> bytes:
 
 
 def encode_ack(ref: str | None, ack: Ack | dict[str, Any]) -> bytes:
-    """Return the ack of a command, or an ack's fields where a door has them already."""
+    """Return the ack of a command, from the ack or from its fields."""
     fields = ack if isinstance(ack, dict) else ack_fields(ack)
     return _encoder.encode({"type": "ack", **({"ref": ref} if ref else {}), **fields})
 
 
 def encode_error(ref: str | None, error: OnRecordError) -> bytes:
-    """Return the error that a command is answered with."""
+    """Return the error that answers a command."""
     return _encoder.encode({"type": "error", **({"ref": ref} if ref else {}), **error_fields(error)})
 
 
 def error_fields(error: OnRecordError) -> dict[str, Any]:
-    """Return an error's fields as every door shows them."""
+    """Return an error's fields as every endpoint shows them."""
     fields = {name: error.data[name] for name in error.shown}
     return {"code": error.code, "message": str(error), "retryable": error.retryable, **fields}
 

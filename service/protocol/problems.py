@@ -1,4 +1,4 @@
-"""What an error is over HTTP: its status, and its RFC 9457 problem document with the code that every door uses."""
+"""Errors over HTTP: the status, and the RFC 9457 problem document with the error code of the socket."""
 
 from http import HTTPStatus
 from typing import Any
@@ -34,7 +34,7 @@ STATUS: dict[str, int] = {
     "unavailable": 503,
     "projection_behind": 503,
 }
-"""The status of every error code of the contract, also of those that no request over HTTP meets yet."""
+"""The status of every error code of the contract, including codes that no HTTP request returns yet."""
 
 
 def status_of(error: OnRecordError | type[OnRecordError]) -> int:
@@ -44,11 +44,11 @@ def status_of(error: OnRecordError | type[OnRecordError]) -> int:
 
 
 def problem_fields(error: OnRecordError) -> dict[str, Any]:
-    """Return an error's problem document: `title` is the status in words, `detail` the sentence of every door."""
+    """Return an error's problem document: `title` is the name of the status, `detail` the error's sentence."""
     fields = error_fields(error)
     return {**plain_problem(status_of(error)), "detail": fields.pop("message"), **fields}
 
 
 def plain_problem(status: int) -> dict[str, Any]:
-    """Return the problem document of a status that says it all."""
+    """Return the problem document of a status without further detail."""
     return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}

@@ -1,7 +1,7 @@
-"""A room as of a moment, as an auditor asks for it and is shown it: each a struct, as on the socket.
+"""A room as of a moment, as an auditor requests and receives it: each a struct, as on the socket.
 
 A moment is the seq of a room's event or a time, both inclusive; none means now. In a document with a long list the
-list is its last field, so that it can be sent while it is being read (`service.audit.history.json_stream`).
+list is its last field, so that it can be sent while it is being read (`service.audit.history`).
 """
 
 import contextlib
@@ -31,10 +31,10 @@ class NoMoment(ValueError):
 
 
 def moment_of(text: str | None) -> Moment:
-    """Return the moment that a text names, None where there is none.
+    """Return the moment that a text names, None if the text is None.
 
     Raises:
-        NoMoment: it names neither a seq nor a time with its offset.
+        NoMoment: the text is neither a seq nor a time with its offset.
     """
     if text is None:
         return None
@@ -54,7 +54,7 @@ class RoomThenQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unk
 
 
 class RoomChangesQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """What changed in a room from one moment to another, each the seq of one of its events or a time."""
+    """The changes of a room between two moments, each the seq of one of its events or a time."""
 
     room_id: RoomId
     from_: MomentText = msgspec.field(name="from")
@@ -62,16 +62,15 @@ class RoomChangesQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Something of the record. What is not so, or not there, is left out."""
+    """A part of the record. A field that does not apply is absent."""
 
 
 class Standing(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What somebody was to a room at a moment.
+    """A person's relation to a room at a moment.
 
-    `name` is what they were called then, if that has not been erased since (`nameErased`) and can be read
-    (`nameUnreadable`). `role` and `since`, the seq
-    of the join, are there for members; `left` is the seq at which somebody who was one had gone. A ban or a mute
-    without its `...Until` was for good. `lastRead` is the message up to which they had read.
+    `name` is the display name at that moment, unless it has been erased since (`nameErased`) or cannot be read
+    (`nameUnreadable`). `role` and `since`, the seq of the join, are present for members; `left` is the seq of a former
+    member's leave. A ban or a mute without its `...Until` was for good. `lastRead` is the last message they had read.
     """
 
     user_id: str
@@ -91,7 +90,7 @@ class Standing(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=T
 
 
 class ReactionThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """An emoji under a message, and who gave it, the first of them first."""
+    """An emoji on a message, and the users who added it, in order."""
 
     emoji: str
     user_ids: tuple[str, ...]
@@ -100,7 +99,7 @@ class ReactionThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaul
 class MessageThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A message as it read at a moment.
 
-    `content` is null where it was deleted by then, has been `erased` since, or is damaged (`unreadable`).
+    `content` is null if the message was deleted by then, has been `erased` since, or is damaged (`unreadable`).
     """
 
     message_id: int
@@ -118,10 +117,10 @@ class MessageThen(Shown, frozen=True, kw_only=True, rename="camel", omit_default
 
 
 class Standpoint(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The last event of a room that was there at a moment; `seq` 0: the room was not.
+    """The last event of a room by a moment; `seq` 0: the room did not exist.
 
-    `unreadable` has the seqs up to it of events about the room and its people whose state cannot be decoded: of these
-    only what their envelopes say is in what is shown.
+    `unreadable` has the seqs of earlier events about the room and its people whose state cannot be decoded. The answer
+    includes only what their envelopes say.
     """
 
     seq: int
@@ -130,10 +129,9 @@ class Standpoint(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults
 
 
 class SettingsThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """How a room was set up at a moment; `retention` is after how many days what is said then becomes unreadable.
+    """The settings of a room at a moment; `retention` is the number of days after which its messages become unreadable.
 
-    Without a `topic` there was none, or it has been erased since, where `topicErased` says so, or it is damaged, where
-    `topicUnreadable` does.
+    Without a `topic` there was none, or it has been erased since (`topicErased`), or it is damaged (`topicUnreadable`).
     """
 
     name: str
@@ -146,7 +144,7 @@ class SettingsThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaul
 
 
 class RoomThen(Standpoint, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A room as it stood after its event `seq`, which happened at `at`; by user id, and by number."""
+    """A room after its event `seq`, which happened at `at`; people by user id, messages by number."""
 
     room_id: str
     opened_at: str
@@ -158,14 +156,14 @@ class RoomThen(Standpoint, frozen=True, kw_only=True, rename="camel", omit_defau
 
 
 class SettingsChange(Shown, frozen=True, kw_only=True, rename="camel"):
-    """A room's settings before and after; null before it was opened."""
+    """A room's settings before and after; null before it was created."""
 
     before: SettingsThen | None
     after: SettingsThen | None
 
 
 class StandingChange(Shown, frozen=True, kw_only=True, rename="camel"):
-    """What somebody was to a room before and after; null where it did not know them."""
+    """A person's relation to a room before and after; null if there was none."""
 
     user_id: str
     before: Standing | None
@@ -181,7 +179,7 @@ class MessageChange(Shown, frozen=True, kw_only=True, rename="camel"):
 
 
 class RoomChanges(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What is different in a room between two moments; what came and went between them does not show."""
+    """The differences of a room between two moments; what appeared and disappeared in between is not shown."""
 
     room_id: str
     from_: Standpoint = msgspec.field(name="from")

@@ -1,7 +1,7 @@
-"""JSON as every door reads it: strictly, so that no two readers can disagree about what was said (RFC 8259).
+"""Strict JSON, so that no two readers disagree about the content of a text (RFC 8259).
 
-What is not JSON, or nested too deep, is `NotJson`; a door closes the connection for it. Duplicate keys, lone surrogates
-and NUL are JSON that readers disagree about, or that Postgres cannot hold: `check_strings` refuses them in an answer.
+A text that is not JSON, or nested too deep, is `NotJson`; an endpoint closes the connection for it. Readers disagree
+about duplicate keys and lone surrogates, and Postgres cannot store NUL: `check_strings` refuses them with an answer.
 
 Invariant: the work is linear in the size of the text, and no error repeats more than `MOST_SHOWN` characters of it.
 """
@@ -15,7 +15,7 @@ from service.errors import Malformed
 
 MAX_DEPTH = 32
 MOST_SHOWN = 300
-"""Characters of a sentence about what a client sent: a whole sentence, and not the whole of what was sent."""
+"""Characters of a sentence about a client's input: enough for a whole sentence, not for the whole input."""
 
 _KEY_SHOWN = 64
 _CUT = " ... "
@@ -27,11 +27,11 @@ _INTEGERS = range(-(2**63), 2**64)
 
 
 class NotJson(Exception):
-    """What came is no JSON text that could be answered."""
+    """The text is no JSON that could be answered."""
 
 
 class Duplicate(dict[str, Any]):
-    """An object in which a key came twice: kept apart until the command's `ref` is known."""
+    """An object with a duplicate key: kept apart until the command's `ref` is known."""
 
     key: str
 
@@ -40,7 +40,7 @@ def parse_json(text: str, max_depth: int = MAX_DEPTH) -> Any:
     """Return the value in `text`.
 
     Raises:
-        NotJson: it is not JSON, or nested deeper than `max_depth`.
+        NotJson: the text is not JSON, or nested deeper than `max_depth`.
     """
     try:
         # Python's own reading of integers is far cheaper, and as good where none is long.
@@ -60,18 +60,18 @@ def check_strings(value: object, path: str) -> None:
     """Refuse duplicate keys, NUL and lone surrogates anywhere below `path`.
 
     Raises:
-        Malformed: there is one.
+        Malformed: the value has one.
     """
     if _is_fit(value):
         return
-    # The path is made on the way back, for the one that is wrong: made on the way in, each item would pay for its key.
+    # The path is built on the way back, for the one invalid part: built on the way in, each item would pay for its key.
     if (found := _first_unfit(value)) is not None:
         problem, steps = found
         raise Malformed(problem=shown(f"{problem} - at '{path}{''.join(reversed(steps))}'"))
 
 
 def shown(sentence: str) -> str:
-    """Return a sentence that may repeat what a client sent, without its middle where it is long."""
+    """Return a sentence that may repeat a client's input, without its middle if it is long."""
     if len(sentence) <= MOST_SHOWN:
         return sentence
     half = (MOST_SHOWN - len(_CUT)) // 2
@@ -79,7 +79,7 @@ def shown(sentence: str) -> str:
 
 
 def _is_fit(value: object) -> bool:
-    """Return whether nothing is wrong anywhere in `value`: looked at level by level, many items at a time."""
+    """Return whether all of `value` is valid: checked level by level, many items at a time."""
     level = [value]
     while level:
         below: list[object] = []
@@ -98,7 +98,7 @@ def _is_fit(value: object) -> bool:
 
 
 def _first_unfit(value: object) -> tuple[str, list[str]] | None:
-    """Return what is wrong with the first part that is, and the steps from it up to `value`; None for nothing."""
+    """Return the problem of the first invalid part, and the steps from it up to `value`; None if all is valid."""
     if isinstance(value, Duplicate):
         return _unfit(value.key) or (f"The key {_cut(value.key)} came twice", [])
     if isinstance(value, str):
@@ -138,8 +138,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int | float:
-    # No number of ours is that long, and Python refuses to read very long ones as integers: it is a wrong type then.
-    # Nor has any JSON encoder to write more than 64 bits.
+    # No number of the protocol is that long, and Python refuses to read very long ones as integers: it is a type error.
+    # A JSON encoder need not write more than 64 bits either.
     if len(digits) <= _LONGEST_INTEGER and (number := int(digits)) in _INTEGERS:
         return number
     return float(digits)

@@ -1,8 +1,8 @@
-"""The one table from the log's events to what clients hear of them; nothing else knows both.
+"""The one table from the log's events to the events that clients receive.
 
-The rule: every event of a room has a place in it, so that clients see no gap in the numbers. `userId` is whom it is
-about, in `room:user_joined`, `room:user_left`, `room:member_updated` and `room:invited`, where `by` is who did it; in
-all others it is who did it.
+Invariant: every event of a room has a wire event with its seq, so that clients see no gap in the numbers. `userId` is
+the subject in `room:user_joined`, `room:user_left`, `room:member_updated` and `room:invited`, where `by` is the author;
+in all others it is the author.
 """
 
 from collections.abc import Callable
@@ -29,11 +29,11 @@ from service.protocol.events import (
 )
 
 NameOf = Callable[[str], str]
-"""What a user is called; the user's id where no name is known."""
+"""The display name of a user; the user's id if no name is known."""
 
 
 def to_wire(recorded: Recorded, name_of: NameOf) -> Outgoing:
-    """Return what the room hears of an event of its stream."""
+    """Return the wire event of an event of a room's stream."""
     if isinstance(recorded.event, log.Unreadable):
         return RoomUpdated(
             **_done(recorded)
@@ -175,4 +175,4 @@ TO_WIRE: dict[type[Event], Callable[[Recorded, Any, NameOf], Outgoing]] = {
     log.MessagePinned: _pinned,
     log.MessageUnpinned: _pinned,
 }
-"""What a room hears of each event in its stream."""
+"""The wire event of each event in a room's stream."""

@@ -6,7 +6,7 @@ import sys
 import uvicorn
 import uvloop
 
-from tests.conformance.apps import APPS, config
+from tests.support.conformance.apps import APPS, config
 
 
 async def main(name: str, port: int) -> None:

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.conformance import apps
-from tests.conformance.peers import Served, serving
+from tests.support.conformance import apps
+from tests.support.conformance.peers import Served, serving
 
 
 @pytest.fixture

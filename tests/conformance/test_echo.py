@@ -5,7 +5,7 @@ import asyncio
 import uvicorn
 from websockets.asyncio.client import connect
 
-from tests.conformance import apps
+from tests.support.conformance import apps
 
 
 async def test_it_sends_back_what_it_is_sent() -> None:

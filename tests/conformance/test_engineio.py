@@ -10,8 +10,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from service.gateway.engineio import Settings
-from tests.conformance import apps
-from tests.conformance.peers import Served, closed, poller, serving, websocket
+from tests.support.conformance import apps
+from tests.support.conformance.peers import Served, closed, poller, serving, websocket
 
 PATIENT = Settings(ping_interval=60, ping_timeout=60, max_payload=1000, max_packet=500, max_outbox=10_000)
 """Heartbeats so slow that nothing in a test can be due to them."""
@@ -283,7 +283,7 @@ async def test_unanswered_polls_do_not_hold_up_a_shutdown() -> None:
         polling = asyncio.create_task(session.poll())
         async with websocket(server) as socket:
             await socket.recv()
-            server.should_exit = True
+            server.stop()
             assert (await polling).text == "1"
             assert await closed(socket) == 4000
     assert time.monotonic() - begun < PATIENT.ping_interval
@@ -297,7 +297,7 @@ async def test_missing_body_keeps_no_session_and_does_not_delay_shutdown() -> No
         target = f"/{path}?EIO=4&transport=polling&sid={session.sid}"
         writer.write(f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n4x".encode())
         await asyncio.sleep(0.05)
-        server.should_exit = True
+        server.stop()
         assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
         writer.close()
     assert time.monotonic() - begun < PATIENT.ping_interval

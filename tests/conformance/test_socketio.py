@@ -15,9 +15,9 @@ from service.gateway.socketio.socket import Socket
 from service.protocol.socketio import engineio
 from service.protocol.socketio.packets import Packet
 from service.runtime.cell_rate import CONTROLS
-from tests.conformance import apps
-from tests.conformance.peers import Served, closed, poller, serving, websocket
 from tests.support.clients.turns import Turns
+from tests.support.conformance import apps
+from tests.support.conformance.peers import Served, closed, poller, serving, websocket
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ async def test_a_stopping_server_closes_transports_and_says_no_disconnect(patien
         await session.poll()
         polling = asyncio.create_task(session.poll())
         await asyncio.sleep(0.02)
-        patient.should_exit = True
+        patient.stop()
         assert (await polling).text == "1"
         assert await closed(socket) == 4000
 
@@ -259,11 +259,11 @@ async def test_a_refused_connect_moves_no_deadline() -> None:
     _, server, engine = refusing(60)
     async with serving(apps.served(engine), engine, "/socket.io/") as served, websocket(served) as socket:
         await socket.recv()
-        (due,) = server.unauthenticated._waits.values()
+        (due,) = server.unauthenticated._deadlines.values()
         for _ in range(3):
             await socket.send("40")
             assert str(await socket.recv()).startswith("44")
-            assert [*server.unauthenticated._waits.values()] == [due]
+            assert [*server.unauthenticated._deadlines.values()] == [due]
         await socket.send('40{"token":1}')
         assert str(await socket.recv()).startswith("40{")
         await socket.recv()
@@ -271,7 +271,7 @@ async def test_a_refused_connect_moves_no_deadline() -> None:
 
 
 @pytest.mark.parametrize("admitted", [True, False])
-async def test_a_deadline_that_passes_while_a_namespace_decides_counts_afterwards(*, admitted: bool) -> None:
+async def test_deadline_that_passes_in_a_namespace_handler_counts_afterwards(*, admitted: bool) -> None:
     namespace, server, engine = refusing(0.2)
     async with serving(apps.served(engine), engine, "/socket.io/") as served, websocket(served) as socket:
         await socket.recv()

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from migrations.run import migrate
 from service.embedded import Servers
-from tests.corpus.kept import Corpus, Rows, corpora, tables, views
+from tests.support.corpus.kept import Corpus, Rows, corpora, tables, views
 from tests.support.servers.databases import Database, _maintenance, database_named, fresh_database
 
 

@@ -24,13 +24,14 @@ from service.domain.events import EVENTS
 from service.embedded import Servers
 from service.encryption.keyring import KeyRing
 from service.eventstore.serializer import ROWS, EventSerializer
-from tests.corpus import kept, life
-from tests.integration.audit.test_erasure import projected
-from tests.integration.audit.test_proof import all_sealed
-from tests.support.eventstore.log_node import until
+from tests.support.audit.proof import all_sealed
+from tests.support.corpus import kept, life
+from tests.support.corpus.backdating import backdate
+from tests.support.environment import environment
 from tests.support.processes.cluster import still_open
-from tests.support.processes.processes import environment, running
+from tests.support.processes.processes import running
 from tests.support.servers.databases import Database, fresh_database
+from tests.support.waiting import projected, until
 
 UNKEPT_VIEWS = {"readable_events"}
 """The log itself, which the dump and `log` hold already."""
@@ -53,9 +54,9 @@ def main() -> int:
 async def _live(database: Database, old: str, both: str) -> None:
     env = environment(database, ONRECORD_KEY_ENCRYPTION_KEY=old, ONRECORD_NODE="first")
     await life.long_ago(env)
-    life.backdate(database.superuser_url, 45)
+    backdate(database.superuser_url, 45)
     await life.days_ago(env)
-    life.backdate(database.superuser_url, 5)
+    backdate(database.superuser_url, 5)
     await life.rules(env)
     async with running(env, "serve") as node, running(env, "project", "run"):
         await life.a_day(node, env)

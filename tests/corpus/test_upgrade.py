@@ -11,15 +11,15 @@ import pytest
 
 from service.embedded import Servers
 from tests.corpus.conftest import Upgraded, of_logins
-from tests.corpus.kept import Rows, of_columns, postgres
-from tests.corpus.life import Env, command
-from tests.integration.audit.test_erasure import projected
-from tests.integration.audit.test_proof import all_sealed
+from tests.support.audit.proof import all_sealed
 from tests.support.clients.native import Refused, client, raw
-from tests.support.eventstore.log_node import until
+from tests.support.corpus.kept import Rows, of_columns, postgres
+from tests.support.corpus.life import Env, command
+from tests.support.environment import environment, token
 from tests.support.processes.cluster import still_open
-from tests.support.processes.processes import environment, run, running, token
+from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database, fresh_database
+from tests.support.waiting import projected, until
 
 GROWING = {"notification_tracking"}
 """Tables that a migration may add rows to: a new read model begins at a position of its own."""

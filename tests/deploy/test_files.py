@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from service.config.settings import BY_VARIABLE, Settings
-from tests.deploy.stack import document, image, variables
-from tests.deploy.tools import checked, tool
-from tests.support.processes.processes import ROOT
+from tests.support.deploy.stack import document, image, variables
+from tests.support.deploy.tools import checked, tool
+from tests.support.environment import ROOT
 
 pytestmark = pytest.mark.timeout(300)  # what is checked with is installed on first use
 

@@ -9,11 +9,11 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidHandshake
 
-from tests.deploy.stack import Stack, stack
-from tests.integration.cluster.test_faults import Address, Person, judge
-from tests.integration.socketio.test_python_client import Python
+from tests.support.chat.senders import Address, Person, judge
 from tests.support.clients.native import Client, client
-from tests.support.processes.processes import token
+from tests.support.clients.python_socketio import Python
+from tests.support.deploy.stack import Stack, stack
+from tests.support.environment import token
 
 pytestmark = [pytest.mark.needs("haproxy", "openssl"), pytest.mark.timeout(240)]
 

@@ -9,11 +9,11 @@ from service.errors import every_error
 from service.gateway.http.documents import asyncapi_yaml, openapi_yaml
 from service.protocol.close_codes import Close
 from service.protocol.native import decode, decode_connect, parse
-from tests.docs.examples import CLOSED, page
 from tests.support.contract import faults
-from tests.support.processes.processes import ROOT
+from tests.support.docs.examples import CLOSED, page
+from tests.support.environment import ROOT
 
-DOCS = ROOT / "docs"
+DOCS = ROOT / "docs" / "reference"
 PAGE = (DOCS / "examples.md").read_text()
 FRAMES = re.findall(r"^### `(.+)`$|^    (->|<-) (.+)$", PAGE, re.MULTILINE)
 

@@ -1,6 +1,6 @@
 """What is broken: a database of its own, nodes as real processes on it, and proxies between every node and its servers.
 
-The rule: the environment of a node is made in one place (`node_environment`), and whatever was started is stopped when
+Invariant: the environment of a node is made in one place (`node_environment`). Every started process is stopped when
 the block ends, a stopped or hanging process too, and by the reaper if this process is killed.
 """
 
@@ -19,6 +19,7 @@ from service.config.settings import BY_VARIABLE
 from service.embedded import Servers
 from service.embedded.daemon import free_port
 from tests.drill.reaper import Reaper
+from tests.support.environment import environment
 from tests.support.processes import processes
 from tests.support.servers.databases import Database, fresh_database
 from tests.support.servers.proxies import Proxy, proxied
@@ -40,7 +41,7 @@ def node_environment(database: Database, redis_url: str, port: int) -> dict[str,
         "ONRECORD_DRAIN_SECONDS": "1",
     }
     known = {name: value for name, value in wanted.items() if name in BY_VARIABLE}
-    return processes.environment(database, **known)
+    return environment(database, **known)
 
 
 class Node:
@@ -156,7 +157,7 @@ async def _node(
 
 async def _projector(stack: AsyncExitStack, database: Database, reaper: Reaper) -> None:
     """Run a projector, so that reads stay possible however long the drill lasts."""
-    process = await processes.start(processes.environment(database), "project", "run")
+    process = await processes.start(environment(database), "project", "run")
     reaper.watch(process.process.pid)
     collecting = asyncio.create_task(processes.collect(process))
     stack.push_async_callback(asyncio.wait, [collecting])

@@ -1,4 +1,4 @@
-"""One connection to the native door that writes down all it says and hears.
+"""One native connection that records every frame it sends and receives.
 
 The rule: an operation is written down before its frame leaves, and filled in when its answer is read, so that what the
 history says of real time is never narrower than what was.
@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
 from tests.drill.evidence.history import Closed, Delivery, Head, History, Operation, Said, Snapshot
-from tests.support.processes.processes import token
+from tests.support.environment import token
 
 OPENS = 5.0
 """Seconds until a node that does not let a client in is given up."""
@@ -127,7 +127,7 @@ class Connection:
             for _, answer in self._waiting.values():
                 if not answer.done():
                     answer.set_exception(Lost())
-                    answer.exception()  # whoever waits gets it; nobody has to
+                    answer.exception()  # marks the exception as retrieved, since the caller may be gone
 
     def _take(self, event: Event) -> None:
         match event["type"]:
@@ -167,7 +167,7 @@ class Connection:
 async def opened(
     url: str, history: History, *, process: str, user: str, node: int
 ) -> AsyncIterator[Connection]:
-    """Give an open connection on which nothing was said yet.
+    """Give an open connection before its `connect` frame.
 
     Raises:
         Lost: the node does not let us in.

@@ -4,39 +4,27 @@ A fault returns what it did in numbers, so that one that did nothing cannot pass
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from tests.drill.drill import Drill, Fault, Run
 
 if TYPE_CHECKING:
     from typing import LiteralString
 
     import psycopg
 
-    from tests.drill.drill import Drill
-
 APPEND_LOCK = 7236109
 """The advisory lock under which `chat_append` works."""
 
-Run = Callable[["Drill"], Awaitable[dict[str, Any]]]
 
-
-@dataclass(frozen=True)
-class Fault:
-    """A way to break things. `meaning` is a line of the documentation."""
-
-    name: str
-    meaning: str
-    run: Run
-
-
-async def nothing(_drill: "Drill") -> dict[str, Any]:
+async def nothing(_drill: Drill) -> dict[str, Any]:
     """Break nothing: what the load alone does."""
     return {}
 
 
-async def kill(drill: "Drill") -> dict[str, Any]:
+async def kill(drill: Drill) -> dict[str, Any]:
     """`kill -9` a node under load and start it again, each node in turn."""
     for node in drill.shuffled_nodes():
         await node.kill()
@@ -46,7 +34,7 @@ async def kill(drill: "Drill") -> dict[str, Any]:
     return {"killed": len(drill.cluster.nodes)}
 
 
-async def term(drill: "Drill") -> dict[str, Any]:
+async def term(drill: Drill) -> dict[str, Any]:
     """SIGTERM a node under load and start it again, each node in turn."""
     codes = []
     for node in drill.shuffled_nodes():
@@ -59,7 +47,7 @@ async def term(drill: "Drill") -> dict[str, Any]:
 def pause(seconds: float) -> Run:
     """Stop a node with SIGSTOP for some seconds."""
 
-    async def run(drill: "Drill") -> dict[str, Any]:
+    async def run(drill: Drill) -> dict[str, Any]:
         node = drill.shuffled_nodes()[0]
         node.pause()
         await asyncio.sleep(seconds)
@@ -69,14 +57,14 @@ def pause(seconds: float) -> Run:
     return run
 
 
-async def redis_down(drill: "Drill") -> dict[str, Any]:
+async def redis_down(drill: Drill) -> dict[str, Any]:
     """Kill Redis, leave it down for three seconds under load, and start it again, empty."""
     async with _redis_down(drill):
         await asyncio.sleep(3.0)
     return {}
 
 
-async def redis_restart(drill: "Drill") -> dict[str, Any]:
+async def redis_restart(drill: Drill) -> dict[str, Any]:
     """Kill Redis and start it again at once, empty, three times."""
     for _ in range(3):
         await asyncio.to_thread(drill.cluster.servers.restart_redis, abruptly=True)
@@ -84,7 +72,7 @@ async def redis_restart(drill: "Drill") -> dict[str, Any]:
     return {"restarts": 3}
 
 
-async def redis_hole(drill: "Drill") -> dict[str, Any]:
+async def redis_hole(drill: Drill) -> dict[str, Any]:
     """Let every connection to Redis stay open for five seconds and pass nothing."""
     for node in drill.cluster.nodes:
         node.redis.hold()
@@ -94,7 +82,7 @@ async def redis_hole(drill: "Drill") -> dict[str, Any]:
     return {}
 
 
-async def redis_silence(drill: "Drill") -> dict[str, Any]:
+async def redis_silence(drill: Drill) -> dict[str, Any]:
     """Let Redis be down while the last messages before a silence are sent: they are heard without it."""
     await drill.quiet()
     async with _redis_down(drill):
@@ -103,7 +91,7 @@ async def redis_silence(drill: "Drill") -> dict[str, Any]:
     return {"heard after": drill.facts["silence"]}
 
 
-async def postgres_restart(drill: "Drill") -> dict[str, Any]:
+async def postgres_restart(drill: Drill) -> dict[str, Any]:
     """Restart Postgres as after a power cut, twice."""
     for _ in range(2):
         await asyncio.to_thread(drill.cluster.servers.restart_postgres, abruptly=True)
@@ -111,7 +99,7 @@ async def postgres_restart(drill: "Drill") -> dict[str, Any]:
     return {"restarts": 2}
 
 
-async def postgres_hole(drill: "Drill") -> dict[str, Any]:
+async def postgres_hole(drill: Drill) -> dict[str, Any]:
     """Part one node from Postgres for seven seconds: connections stay open, nothing passes; then they are reset."""
     node = drill.shuffled_nodes()[0]
     node.postgres.hold()
@@ -121,7 +109,7 @@ async def postgres_hole(drill: "Drill") -> dict[str, Any]:
     return {"node": node.number}
 
 
-async def postgres_slow(drill: "Drill") -> dict[str, Any]:
+async def postgres_slow(drill: Drill) -> dict[str, Any]:
     """Let every byte between one node and Postgres take 100 ms each way, for five seconds."""
     node = drill.shuffled_nodes()[0]
     node.postgres.delay(0.1)
@@ -130,7 +118,7 @@ async def postgres_slow(drill: "Drill") -> dict[str, Any]:
     return {"node": node.number}
 
 
-async def backends(drill: "Drill") -> dict[str, Any]:
+async def backends(drill: Drill) -> dict[str, Any]:
     """Terminate every backend of the nodes in the middle of its transaction, ten times a second for three seconds."""
     terminated = 0
     async with drill.cluster.owner() as owner:
@@ -141,7 +129,7 @@ async def backends(drill: "Drill") -> dict[str, Any]:
     return {"terminated": terminated}
 
 
-async def commits(drill: "Drill") -> dict[str, Any]:
+async def commits(drill: Drill) -> dict[str, Any]:
     """Let one commit in three fail, by a deferred constraint trigger, until twenty have failed."""
     async with drill.cluster.owner() as owner:
         await owner.execute(_REFUSE_COMMITS)
@@ -154,7 +142,7 @@ async def commits(drill: "Drill") -> dict[str, Any]:
     return {"failed commits": failed}
 
 
-async def cuts(drill: "Drill") -> dict[str, Any]:
+async def cuts(drill: Drill) -> dict[str, Any]:
     """Cut clients off right after a frame left, one action in three; they repeat it on whichever node they come to."""
     before, drill.load.cutting = drill.load.cutting, 0.33
     await drill.load_goes_on(150)
@@ -204,7 +192,7 @@ async def _value(owner: "psycopg.AsyncConnection[Any]", query: "LiteralString") 
 
 
 @asynccontextmanager
-async def _redis_down(drill: "Drill") -> AsyncIterator[None]:
+async def _redis_down(drill: Drill) -> AsyncIterator[None]:
     valkey = drill.cluster.servers.valkey
     await asyncio.to_thread(valkey.kill)
     try:

@@ -10,7 +10,7 @@ from service.errors import RoomNotFound
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
 from tests.drill.evidence.history import Logged
-from tests.support.processes.processes import KEY_ENCRYPTION_KEY
+from tests.support.environment import KEY_ENCRYPTION_KEY
 from tests.support.servers.databases import Database
 
 

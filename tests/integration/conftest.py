@@ -4,10 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.processes.processes import Process, environment, running
-from tests.support.servers.databases import Database, database
-
-__all__ = ["database"]
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, running
+from tests.support.servers.databases import Database
 
 
 @pytest.fixture

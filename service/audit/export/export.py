@@ -1,19 +1,19 @@
-"""An export: a directory that stands for itself, with the events, the proof of each, and pages to be read by people.
+"""Exports: a self-contained directory with events, a proof of each, and HTML pages.
 
-    events.ndjson     an event a line (`service.audit.proof.proof_record`), by position
-    leaves.bin        the leaf hash of each as it was sealed, so that a line that is changed later is named by its place
-    checkpoint.txt    the signed checkpoint that all of it is proved against
-    keys.json         the keys that sign, each endorsed by the one before
+    events.ndjson     one event per line (`service.audit.proof.proof_record`), by position
+    leaves.bin        the leaf hash of each event as sealed, which locates a line that is changed later
+    checkpoint.txt    the signed checkpoint of all proofs
+    keys.json         the signing keys, each endorsed by the previous one
     index.html, page-*.html
-    manifest.json     what it is of, and the SHA-256 of every file
+    manifest.json     the scope, and the SHA-256 of every file
     manifest.sig      a signed note with the SHA-256 of the manifest
 
-The checkpoint is fixed when an export begins. An export that was broken off goes on after its last whole line when it
-is asked for again, with the same bytes in the end. It takes the same memory whatever its length.
+The checkpoint is fixed when an export begins. An interrupted export, when requested again, continues after its last
+complete line and ends with the same bytes. Memory use does not depend on its length.
 
-Invariant: `manifest.json` is written last, so a directory that has one is whole; and no key was destroyed between the
-first word that was read and the last look before the signature. Where one was, everything is written again, so content
-that is erased while an export is written is not in it.
+Invariant: `manifest.json` is written last, so a directory that has one is complete. No key was destroyed between the
+first read of content and the last check before the signature; if one was, everything is written again. So content that
+is erased during an export is not in it.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ import msgspec
 
 from service.audit.export import html_pages
 from service.audit.export.scope import Everything, Scope
-from service.audit.proof import leaf, proof_record, tree_store
+from service.audit.proof import proof_record, tree_store
 from service.audit.proof.prove import public
 from service.audit.proof.signing_keys import SealKey
 from service.audit.proof.tree_store import HASH
@@ -38,28 +38,28 @@ if TYPE_CHECKING:
 
 FORMAT = "onrecord-export/1"
 TRIES = 8
-"""How often everything is written again because keys were destroyed while it was written."""
+"""The most attempts at writing everything without a key being destroyed during the attempt."""
 
 PAGE = 200
-"""Events read at a time."""
+"""Events per read."""
 
 EVENTS, LEAVES, CHECKPOINT, KEYS = "events.ndjson", "leaves.bin", "checkpoint.txt", "keys.json"
 MANIFEST, SIGNATURE, UNFINISHED = "manifest.json", "manifest.sig", "unfinished.json"
 _DRAFT = ".new"
 
-Tell = Callable[[int, int, int], None]
-"""Is told now and then how many events were written, the position reached, and the last position to come."""
+Progress = Callable[[int, int, int], None]
+"""Called after each page with the number of events written, the position reached, and the last position."""
 
 
 class CannotExport(Exception):
-    """The directory cannot take this export, or there is nothing to export; the message is a sentence."""
+    """The directory cannot hold this export, or there is nothing to export; the message is a sentence."""
 
 
 class Begun(msgspec.Struct, frozen=True):
-    """What was fixed when an export began, at the database's time `at`.
+    """The state of an unfinished export, fixed at the database's time `at`.
 
-    `destroyed` is how many keys were destroyed when the first of its words was read; None in one that an earlier
-    version began. A key is destroyed once, and for good, so another number means that words are gone since.
+    `destroyed` is the number of destroyed keys before the first read of content; None if an earlier version began the
+    export. Keys are never restored, so a different number means that content has been erased since.
     """
 
     scope: Scope
@@ -74,49 +74,49 @@ async def export(
     serializer: EventSerializer,
     scope: Scope,
     place: Path,
-    tell: Tell,
+    progress: Progress,
 ) -> int:
-    """Write an export into a directory, or go on with it; return how many events are in it.
+    """Write an export into a directory, or continue it; return the number of its events.
 
     Raises:
-        CannotExport: see there.
+        CannotExport: the directory cannot hold this export, or there is nothing to export.
         NotSealed: nothing is sealed yet, or the seals are damaged.
         NoteInvalid: the newest checkpoint was changed.
     """
     begun = await _begin(connection, keys, scope, place)
-    if (place / MANIFEST).exists():  # broken off when all was done but to say so
+    if (place / MANIFEST).exists():  # interrupted after the manifest and before the removal of this file
         (place / UNFINISHED).unlink()
         return int(msgspec.json.decode((place / MANIFEST).read_bytes())["events"])
     sealed = tree_store.read(begun.note, keys)
     for _ in range(TRIES):
-        begun = await _without_what_is_gone(connection, begun, place)
-        count = await _write_events(connection, serializer, begun, sealed, place, tell)
+        begun = await _restart_after_erasure(connection, begun, place)
+        count = await _write_events(connection, serializer, begun, sealed, place, progress)
         if not count:
             raise CannotExport(f"There is nothing on the record to export: {scope.title}.")
         (place / CHECKPOINT).write_text(begun.note, encoding="utf-8")
         (place / KEYS).write_bytes(_json(public(keys)))
-        shown = html_pages.write(place, place / EVENTS, scope.title, sealed.checkpoint, count)
-        manifest = _manifest(place, begun, count, [EVENTS, LEAVES, CHECKPOINT, KEYS, *shown])
+        pages = html_pages.write(place, place / EVENTS, scope.title, sealed.checkpoint, count)
+        manifest = _manifest(place, begun, count, [EVENTS, LEAVES, CHECKPOINT, KEYS, *pages])
         if await connection.fetchval(_DESTROYED) == begun.destroyed:
             _finish(place, keys[-1], manifest)
             return count
     raise CannotExport(f"Keys were destroyed while {place} was written, {TRIES} times; ask for it again.")
 
 
-async def _without_what_is_gone(connection: "asyncpg.Connection[Any]", begun: Begun, place: Path) -> Begun:
-    """Drop all that is written where a key was destroyed since; return what is fixed from then on."""
+async def _restart_after_erasure(connection: "asyncpg.Connection[Any]", begun: Begun, place: Path) -> Begun:
+    """Delete the written files if a key was destroyed since; return the state to continue with."""
     destroyed = await connection.fetchval(_DESTROYED)
     if begun.destroyed == destroyed:
         return begun
-    _drop(place)
+    _delete_files(place)
     begun = msgspec.structs.replace(begun, destroyed=destroyed)
     _write(place / UNFINISHED, _json(begun))
     return begun
 
 
-def _drop(place: Path) -> None:
-    for written in [place / EVENTS, place / LEAVES, place / html_pages.INDEX, *place.glob("page-*.html")]:
-        written.unlink(missing_ok=True)
+def _delete_files(place: Path) -> None:
+    for file in [place / EVENTS, place / LEAVES, place / html_pages.INDEX, *place.glob("page-*.html")]:
+        file.unlink(missing_ok=True)
 
 
 async def _write_events(
@@ -125,17 +125,17 @@ async def _write_events(
     begun: Begun,
     sealed: tree_store.Sealed,
     place: Path,
-    tell: Tell,
+    progress: Progress,
 ) -> int:
-    """Write the events that are not written yet; return how many there are then."""
+    """Write the events that are not written yet; return the total."""
     with (place / EVENTS).open("ab+") as file, (place / LEAVES).open("ab+") as leaves:
         count, after = _resume(file, leaves, begun.scope.CURSOR)
-        async for written in _events(connection, serializer, begun.scope, sealed, after):
-            leaves.write(b"".join(written.leaves))
-            leaves.flush()  # so that there are never fewer of these, whenever it is broken off
-            file.write(b"".join(written.lines))
-            count += len(written.lines)
-            tell(count, written.position, sealed.checkpoint.position)
+        async for page in _events(connection, serializer, begun.scope, sealed, after):
+            leaves.write(b"".join(page.leaves))
+            leaves.flush()  # so that an interruption never leaves fewer leaves than lines
+            file.write(b"".join(page.lines))
+            count += len(page.lines)
+            progress(count, page.position, sealed.checkpoint.position)
     return count
 
 
@@ -153,7 +153,7 @@ async def _begin(
 
 
 def _begun(scope: Scope, place: Path) -> Begun | None:
-    """Return the unfinished export that is in a directory; None where the directory is new."""
+    """Return the unfinished export in a directory; None if the directory is empty."""
     place.mkdir(parents=True, exist_ok=True)
     if not (place / UNFINISHED).exists():
         if (place / MANIFEST).exists():
@@ -168,21 +168,21 @@ def _begun(scope: Scope, place: Path) -> Begun | None:
 
 
 def _resume(file: BinaryIO, leaves: BinaryIO, cursor: str) -> tuple[int, int]:
-    """Cut off what is not whole; return how many whole lines there are, and where the last of them stands."""
-    count, whole, last = 0, 0, b""
+    """Truncate incomplete lines; return the number of complete lines, and the cursor of the last one."""
+    count, size, last = 0, 0, b""
     file.seek(0)
     for line in file:
         if line.endswith(b"\n"):
-            count, whole, last = count + 1, whole + len(line), line
-    if leaves.seek(0, SEEK_END) < HASH * count:  # not all of them reached the disk: begin anew
-        count, whole, last = 0, 0, b""
-    file.truncate(whole)
+            count, size, last = count + 1, size + len(line), line
+    if leaves.seek(0, SEEK_END) < HASH * count:  # some leaves did not reach the disk: start again
+        count, size, last = 0, 0, b""
+    file.truncate(size)
     leaves.truncate(HASH * count)
     return count, msgspec.json.decode(last)[cursor] if last else 0
 
 
-class _Written(NamedTuple):
-    """Some events: their lines, their leaf hashes, and the position reached with them."""
+class _Page(NamedTuple):
+    """Lines and leaf hashes of consecutive events, and the position of the last."""
 
     lines: list[bytes]
     leaves: list[bytes]
@@ -195,23 +195,24 @@ async def _events(
     scope: Scope,
     sealed: tree_store.Sealed,
     after: int,
-) -> AsyncIterator[_Written]:
-    """Give the events after a cursor, some at a time."""
+) -> AsyncIterator[_Page]:
+    """Yield the events after a cursor, a page at a time."""
     condition, arguments = scope.condition()
-    paths = None if isinstance(scope, Everything) else tree_store.Paths(connection, sealed.checkpoint.size)
-    leaves = tree_store.Places(connection)
+    paths = (
+        None
+        if isinstance(scope, Everything)
+        else tree_store.InclusionPaths(connection, sealed.checkpoint.size)
+    )
+    leaves = tree_store.SealedLeaves(connection)
     query = _EVENTS.format(condition=condition, cursor=_COLUMN[scope.CURSOR])
     while rows := await connection.fetch(query, after, sealed.checkpoint.position, PAGE, *arguments):
         after = rows[-1][scope.CURSOR]
-        places = [await leaves.of(row["position"]) for row in rows]
+        sealed_leaves = [await leaves.of(row["position"]) for row in rows]
         lines = []
-        for row, place in zip(rows, places, strict=True):
-            path = await paths.of(place.number) if paths else None
-            of = leaf.of_row(row, leaf.digest(row["stored"]))
-            lines.append(
-                _json(proof_record.shown(of, place.number, path, row["stored"], serializer.revealed(row)))
-            )
-        yield _Written(lines, [place.hash for place in places], rows[-1]["position"])
+        for row, leaf in zip(rows, sealed_leaves, strict=True):
+            path = await paths.of(leaf.number) if paths else None
+            lines.append(_json(proof_record.of_stored(row, leaf.number, path, serializer)))
+        yield _Page(lines, [leaf.hash for leaf in sealed_leaves], rows[-1]["position"])
 
 
 def _manifest(place: Path, begun: Begun, count: int, names: Sequence[str]) -> bytes:
@@ -229,7 +230,7 @@ def _finish(place: Path, key: SealKey, manifest: bytes) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
+    """Replace a file atomically."""
     draft = path.with_suffix(_DRAFT)
     draft.write_bytes(content)
     draft.rename(path)
@@ -247,7 +248,7 @@ def _json(value: object) -> bytes:
 _DESTROYED = "SELECT count(*) FROM person_keys WHERE destroyed_at IS NOT NULL"
 _COLUMN = {"seq": "originator_version", "position": "notification_id"}
 _EVENTS = f"""
-    SELECT {leaf.COLUMNS}, key_id, wrapped, state, stored FROM readable_events LEFT JOIN open_keys USING (key_id)
+    {proof_record.SELECT}
     WHERE {{cursor}} > $1 AND notification_id <= $2 AND {{condition}}
     ORDER BY {{cursor}} LIMIT $3
-"""  # noqa: S608 - constants
+"""

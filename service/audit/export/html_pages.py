@@ -1,6 +1,6 @@
-"""The pages of an export, for people: every event in words, in the order of the record.
+"""The HTML pages of an export: every event, readable in a browser, in log order.
 
-The rule: what people wrote is text and nothing else. It is escaped, no page has a script, and none may load anything.
+Invariant: user content is only text. It is escaped, no page has a script, and none may load anything.
 """
 
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ import msgspec
 from service.audit.proof.checkpoint import Checkpoint
 
 PAGE = 1_000
-"""Events on one page."""
+"""Events per page."""
 
 INDEX = "index.html"
 
 
 def write(place: Path, events: Path, title: str, checkpoint: Checkpoint, count: int) -> list[str]:
-    """Write the pages about the events in a file; return the names of what was written."""
+    """Write the pages for a file of events; return the names of the files written."""
     names = []
     with events.open("rb") as file:
         for number in range(1, -(-count // PAGE) + 1):
@@ -59,22 +59,22 @@ def _table(rows: Iterator[str]) -> Iterator[str]:
 
 def _row(event: dict[str, Any]) -> str:
     cells = [event["position"], event["stream"], event["seq"], event["at"], event["by"]]
-    told = "".join(f"<td>{escape(str(cell))}</td>" for cell in cells)
-    return f"<tr>{told}<td>{_what(event)}</td></tr>\n"
+    columns = "".join(f"<td>{escape(str(cell))}</td>" for cell in cells)
+    return f"<tr>{columns}<td>{_description(event)}</td></tr>\n"
 
 
-def _what(event: dict[str, Any]) -> str:
-    """Return the kind of event and its fields; of those that are gone or cannot be read it says so."""
+def _description(event: dict[str, Any]) -> str:
+    """Return an event's topic and fields; erased and unreadable fields are marked."""
     unreadable = event.get("unreadable")
     personal = msgspec.json.decode(event.get("state", "{}"))
-    shown = [] if unreadable is None else [f"<dt>(unreadable)</dt><dd>{escape(unreadable)}</dd>"]
+    items = [] if unreadable is None else [f"<dt>(unreadable)</dt><dd>{escape(unreadable)}</dd>"]
     for name, value in event.get("fields", {}).items():
-        gone = value is None and personal[name] is not None
-        missing = "(erased)" if unreadable is None else "(unreadable)"
-        text = missing if gone else value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        shown.append(f'<dt>{escape(name)}</dt><dd dir="auto">{escape(text)}</dd>')
+        missing = value is None and personal[name] is not None
+        mark = "(erased)" if unreadable is None else "(unreadable)"
+        text = mark if missing else value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        items.append(f'<dt>{escape(name)}</dt><dd dir="auto">{escape(text)}</dd>')
     kind = event["topic"].split(".")[1:2] or [event["topic"]]
-    return f"<b>{escape(kind[0])}</b><dl>{''.join(shown)}</dl>"
+    return f"<b>{escape(kind[0])}</b><dl>{''.join(items)}</dl>"
 
 
 _HEAD = """<!DOCTYPE html>

@@ -1,7 +1,8 @@
-"""What an export is of: one room, one person, or everything. All pure, but for the name of a column.
+"""The scope of an export: one room, one person, or everything. Pure.
 
-A person's data is what they did, what is about them, and their own streams: what a subject request is owed. `CURSOR` is
-what orders the events and an index finds: both orders are the same, a room's numbers being dense.
+A person's scope is the data that a subject access request covers: events by the person, events about the person, and
+the person's own streams. `CURSOR` is the indexed column that orders the events. Both columns give log order, because a
+room's seqs rise with the positions.
 """
 
 from typing import Any, ClassVar
@@ -12,23 +13,23 @@ from service.domain.streams import person_stream, room_stream, session_stream, s
 
 
 class OneRoom(msgspec.Struct, frozen=True, tag="room", tag_field="kind"):
-    """The events of one room, in its order."""
+    """The events of one room, by seq."""
 
     CURSOR: ClassVar[str] = "seq"
     room: str
 
     def condition(self) -> tuple[str, list[Any]]:
-        """Return which events, as SQL and its parameters from $4 on."""
+        """Return the SQL condition that selects the events, and its parameters from $4 on."""
         return "originator_id = $4", [stream_id(room_stream(self.room))]
 
     @property
     def title(self) -> str:
-        """In words."""
+        """The scope, for display."""
         return f"Room {self.room}"
 
 
 class OnePerson(msgspec.Struct, frozen=True, tag="person", tag_field="kind"):
-    """The events by or about one person, wherever they stand."""
+    """The events by or about one person, in any stream."""
 
     CURSOR: ClassVar[str] = "position"
     person: str
@@ -41,7 +42,7 @@ class OnePerson(msgspec.Struct, frozen=True, tag="person", tag_field="kind"):
 
     @property
     def title(self) -> str:
-        """In words."""
+        """The scope, for display."""
         return f"Person {self.person}"
 
 
@@ -56,7 +57,7 @@ class Everything(msgspec.Struct, frozen=True, tag="all", tag_field="kind"):
 
     @property
     def title(self) -> str:
-        """In words."""
+        """The scope, for display."""
         return "The whole record"
 
 

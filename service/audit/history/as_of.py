@@ -1,17 +1,18 @@
-"""A room as it stood at any moment, and what is different between two.
+"""Rooms as of a moment, and the changes of a room between two moments.
 
-A moment of a room is the seq of an event, a time, or now; all inclusive. It comes down to a position of the log, which
-`service.eventstore.as_of_reader` reads up to and `service.audit.history.snapshot` folds; so the answer is the same
-whenever it is asked for.
+A moment is the seq of a room's event, a time, or now; all are inclusive. It resolves to a log position.
+`service.eventstore.as_of_reader` reads up to that position and `service.audit.history.snapshot` folds the events, so
+the same request always gives the same answer.
+
+Documents are sent as pieces of JSON with their long list last, so a room of any length takes the same memory.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from datetime import datetime
 
 import msgspec
 
 from service.audit.history import snapshot
-from service.audit.history.json_stream import json_stream
 from service.domain.room import RoomState
 from service.domain.streams import person_stream, reader_stream, room_stream
 from service.errors import RoomNotFound
@@ -31,13 +32,13 @@ from service.protocol.room_as_of import (
 )
 
 PAGE = 200
-"""Messages read at a time."""
+"""Messages per read."""
 
 
-class Then(msgspec.Struct, frozen=True):
-    """A room at a moment: everything up to `position`; `at` is the time by which bans and mutes are judged.
+class RoomAsOf(msgspec.Struct, frozen=True):
+    """A room up to `position`; `at` is the time by which bans and mutes are judged.
 
-    `settings` is None where it was not there. `unreadable` are the seqs of facts whose state cannot be decoded.
+    `settings` is None if the room did not exist. `unreadable` holds the seqs of events whose state cannot be decoded.
     """
 
     position: int
@@ -49,112 +50,134 @@ class Then(msgspec.Struct, frozen=True):
 
 
 class AsOf:
-    """Rooms as they stood."""
+    """Reads rooms as of a moment."""
 
-    def __init__(self, past: AsOfReader) -> None:
-        self._past = past
+    def __init__(self, reader: AsOfReader) -> None:
+        self._reader = reader
 
     async def room(self, room: str, moment: Moment) -> AsyncIterator[bytes]:
         """Return a `RoomThen` as pieces of JSON.
 
         Raises:
-            RoomNotFound: there was no such room.
+            RoomNotFound: the room did not exist at that moment.
             Unavailable: the log cannot be read.
         """
-        then = await self.then(room, moment)
-        if then.settings is None:
+        found = await self.at(room, moment)
+        if found.settings is None:
             raise RoomNotFound(room=room)
-        opened = await self._past.event(room_stream(room), 1)
-        assert opened is not None  # noqa: S101 - a room that is there was opened
-        people = then.standings.values()
+        opened = await self._reader.event(room_stream(room), 1)
+        assert opened is not None  # noqa: S101 - an existing room has a first event
+        people = found.standings.values()
         document = RoomThen(
             room_id=room,
-            **msgspec.structs.asdict(await self.standpoint(then)),
+            **msgspec.structs.asdict(await self.standpoint(found)),
             opened_at=timestamp(opened.at),
             opened_by=opened.by,
-            settings=then.settings,
-            members=tuple(one for one in people if one.role),
-            others=tuple(one for one in people if not one.role),
+            settings=found.settings,
+            members=tuple(person for person in people if person.role),
+            others=tuple(person for person in people if not person.role),
             messages=[],
         )
-        return json_stream(document, self._messages(then.state))
+        return _json_pieces(document, self._messages(found.state))
 
     async def changes(self, room: str, begin: Moment, end: Moment) -> AsyncIterator[bytes]:
-        """Return a `RoomChanges` as pieces of JSON; the moments in either order.
+        """Return a `RoomChanges` as pieces of JSON; the moments may come in either order.
 
         Raises:
-            RoomNotFound: there was no such room at the later moment.
+            RoomNotFound: the room did not exist at the later moment.
             Unavailable: the log cannot be read.
         """
         before, after = sorted(
-            [await self.then(room, begin), await self.then(room, end)], key=lambda then: then.position
+            [await self.at(room, begin), await self.at(room, end)], key=lambda found: found.position
         )
         if not after.state.exists:
             raise RoomNotFound(room=room)
-        was, is_now = before.settings, after.settings
+        settings = SettingsChange(before=before.settings, after=after.settings)
         document = RoomChanges(
             room_id=room,
             from_=await self.standpoint(before),
             to=await self.standpoint(after),
-            settings=SettingsChange(before=was, after=is_now) if was != is_now else None,
-            people=_people(before.standings, after.standings),
+            settings=settings if settings.before != settings.after else None,
+            people=_changed_people(before.standings, after.standings),
             messages=[],
         )
-        return json_stream(document, self._message_changes(before.state, after.state))
+        return _json_pieces(document, self._message_changes(before.state, after.state))
 
-    async def then(self, room: str, moment: Moment) -> Then:
+    async def at(self, room: str, moment: Moment) -> RoomAsOf:
         """Return a room at a moment.
 
         Raises:
             Unavailable: the log cannot be read.
         """
-        position, at = await self._resolved(room, moment)
-        head = await self._past.seq_at(room_stream(room), position)
-        facts = await self._past.about_room(room, head)
-        state = snapshot.folded(room, facts, head)
-        settings = snapshot.settings(state, facts) if state.exists else None
-        users = snapshot.known_in(state)
-        people = await self._past.all_of([person_stream(user) for user in users], position)
-        readers = await self._past.last_of([reader_stream(room, user) for user in users], position)
-        standings = snapshot.standings(state, snapshot.crowd(people, readers), at)
-        unreadable = tuple(fact.seq for fact in facts if fact.undecoded)
-        return Then(position, at, state, settings, standings, unreadable)
+        position, time = await self._resolve(room, moment)
+        head = await self._reader.seq_at(room_stream(room), position)
+        events = await self._reader.about_room(room, head)
+        state = snapshot.fold_room(room, events, head)
+        users = snapshot.people_in(state)
+        people = await self._reader.all_of([person_stream(user) for user in users], position)
+        markers = await self._reader.last_of([reader_stream(room, user) for user in users], position)
+        return RoomAsOf(
+            position=position,
+            at=time,
+            state=state,
+            settings=snapshot.settings(state, events) if state.exists else None,
+            standings=snapshot.standings(state, snapshot.fold_people(people, markers), time),
+            unreadable=tuple(event.seq for event in events if event.undecoded),
+        )
 
-    async def _resolved(self, room: str, moment: Moment) -> tuple[int, datetime]:
-        """Return the position and the time of a moment; a seq that is still to come means now."""
+    async def _resolve(self, room: str, moment: Moment) -> tuple[int, datetime]:
+        """Return the position and the time of a moment; a seq above the room's head means now."""
         if isinstance(moment, datetime):
-            return await self._past.position_at(moment), moment
-        if moment is not None and (event := await self._past.event(room_stream(room), moment)):
+            return await self._reader.position_at(moment), moment
+        if moment is not None and (event := await self._reader.event(room_stream(room), moment)):
             return event.position, event.at
-        return await self._past.position(), await self._past.now()
+        return await self._reader.position(), await self._reader.now()
 
-    async def standpoint(self, then: Then) -> Standpoint:
-        """Return the last event of a room at a moment."""
-        state = then.state
-        last = await self._past.event(room_stream(state.room), state.head)
+    async def standpoint(self, found: RoomAsOf) -> Standpoint:
+        """Return the seq and the time of a room's last event at a moment."""
+        state = found.state
+        last = await self._reader.event(room_stream(state.room), state.head)
         at = timestamp(last.at) if last else None
-        return Standpoint(seq=state.head, at=at, unreadable=then.unreadable)
+        return Standpoint(seq=state.head, at=at, unreadable=found.unreadable)
 
     async def _messages(self, state: RoomState) -> AsyncIterator[list[MessageThen]]:
         numbers = [0]
-        while numbers := await self._past.posted(state.room, numbers[-1], state.head, PAGE):
-            yield await self._as_read(state, numbers)
+        while numbers := await self._reader.posted(state.room, numbers[-1], state.head, PAGE):
+            yield await self._messages_of(state, numbers)
 
-    async def _as_read(self, state: RoomState, numbers: Sequence[int]) -> list[MessageThen]:
-        facts = await self._past.about_messages(state.room, numbers, state.head)
-        return snapshot.messages(facts, state.pinned)
+    async def _messages_of(self, state: RoomState, numbers: Sequence[int]) -> list[MessageThen]:
+        events = await self._reader.about_messages(state.room, numbers, state.head)
+        return snapshot.messages(events, state.pinned)
 
     async def _message_changes(
         self, before: RoomState, after: RoomState
     ) -> AsyncIterator[list[MessageChange]]:
-        touched = await self._past.touched(after.room, before.head, after.head)
+        touched = await self._reader.touched(after.room, before.head, after.head)
         numbers = sorted({*touched, *(before.pinned ^ after.pinned)})
         for start in range(0, len(numbers), PAGE):
-            some = numbers[start : start + PAGE]
-            yield _changed(await self._as_read(before, some), await self._as_read(after, some))
+            page = numbers[start : start + PAGE]
+            yield _changed_messages(
+                await self._messages_of(before, page), await self._messages_of(after, page)
+            )
 
 
-def _people(before: dict[str, Standing], after: dict[str, Standing]) -> tuple[StandingChange, ...]:
+async def _json_pieces(
+    document: msgspec.Struct, items: AsyncIterable[Sequence[msgspec.Struct]]
+) -> AsyncIterator[bytes]:
+    """Yield a document whose last field is an empty list, with `items` in that list, and a newline.
+
+    The bytes equal those of the whole document encoded at once.
+    """
+    encoder, end, comma = msgspec.json.Encoder(), b"]}", b""
+    yield encoder.encode(document).removesuffix(end)
+    async for page in items:
+        if page:
+            yield comma + b",".join(map(encoder.encode, page))
+            comma = b","
+    yield end + b"\n"
+
+
+def _changed_people(before: dict[str, Standing], after: dict[str, Standing]) -> tuple[StandingChange, ...]:
     changes = (
         StandingChange(user_id=user, before=before.get(user), after=after.get(user))
         for user in sorted(before.keys() | after.keys())
@@ -162,10 +185,11 @@ def _people(before: dict[str, Standing], after: dict[str, Standing]) -> tuple[St
     return tuple(change for change in changes if change.before != change.after)
 
 
-def _changed(before: list[MessageThen], after: list[MessageThen]) -> list[MessageChange]:
-    """Return what became of messages; what is there before is there after."""
-    was = {one.message_id: one for one in before}
+def _changed_messages(before: list[MessageThen], after: list[MessageThen]) -> list[MessageChange]:
+    """Return the messages that changed; `after` holds every message of `before`."""
+    previous = {message.message_id: message for message in before}
     changes = (
-        MessageChange(message_id=one.message_id, before=was.get(one.message_id), after=one) for one in after
+        MessageChange(message_id=message.message_id, before=previous.get(message.message_id), after=message)
+        for message in after
     )
     return [change for change in changes if change.before != change.after]

@@ -1,9 +1,9 @@
-"""The whole log as lines, in the order in which it happened: from any position on, if wanted for as long as it grows.
+"""The log as lines in log order, from any position, and optionally for as long as it grows.
 
-The cursor is the position, which every line has: whoever is cut off asks again with `after` the last one. Between two
-reads nothing is kept but that number, so a log of any length takes the same memory, and slow readers cost nothing.
+The cursor is the position, which every line carries: a client that is cut off continues with `after` the last one. It
+is all that is kept between two reads, so a log of any length takes the same memory and a slow reader costs nothing.
 
-The rule: a line is the same whenever it is read, but for words that were erased since, and those are marked.
+Invariant: a line is the same at every read, except that content erased since is marked as erased.
 """
 
 import asyncio
@@ -19,20 +19,19 @@ from service.eventstore.as_of_reader import AsOfReader, EventFilter
 from service.eventstore.notifications import Waker
 
 PAGE = 500
-"""Events read at a time: few milliseconds of a node's time, so that a chat beside it is not kept waiting."""
+"""Events per read: few milliseconds of a node's time, so that chat on the same node is not delayed."""
 
 SPAN = 20_000
-"""Positions looked through at a time, where few events are wanted."""
+"""Positions scanned per query when few events match."""
 
-BREATH = 15.0
-"""Seconds of silence after which an empty line is sent while following, so that a dead connection shows."""
-
+KEEPALIVE = 15.0
+"""Seconds of silence after which a followed stream sends an empty line, to reveal a dead connection."""
 
 _FIRST = datetime.min.replace(tzinfo=UTC)
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked for: after a position, and from one time to another, both inclusive; in one room or any."""
+    """The selection: after a position, between two times (inclusive), in one room or in all."""
 
     after: int = 0
     since: datetime | None = None
@@ -42,15 +41,15 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stream:
-    """The log as lines. Every `interval` seconds, and at every ring of the bell, whoever follows looks for more."""
+    """The log as lines. While following, it reads at every wake-up of `waker` and every `interval` seconds."""
 
-    def __init__(self, past: AsOfReader, bell: Waker, interval: float) -> None:
-        self._past = past
-        self._bell = bell
+    def __init__(self, reader: AsOfReader, waker: Waker, interval: float) -> None:
+        self._reader = reader
+        self._waker = waker
         self._interval = interval
 
     async def lines(self, wanted: Wanted, end: int) -> AsyncIterator[bytes]:
-        """Yield the lines of the log up to the position `end`, some at a time.
+        """Yield lines up to the position `end`, a page at a time.
 
         Raises:
             Unavailable: the log cannot be read.
@@ -61,56 +60,56 @@ class Stream:
                 yield b"".join(as_json(recorded, stream=True) for recorded in events)
 
     async def follow(self, wanted: Wanted, over: Callable[[], bool]) -> AsyncIterator[bytes]:
-        """Yield lines as they come, until it is `over`; an empty one now and then.
+        """Yield lines as events are appended, until `over` returns true; after `KEEPALIVE` an empty line.
 
         Raises:
             Unavailable: the log cannot be read.
         """
         clock = asyncio.get_running_loop().time
-        cursor, spoke = wanted.after, clock()
+        cursor, last_sent = wanted.after, clock()
         while not over():
-            rung, end = self._bell.count, await self._past.position()
-            async for some in self.lines(msgspec.structs.replace(wanted, after=cursor), end):
-                if over():  # long before all that was there is told, perhaps
+            wakes, end = self._waker.count, await self._reader.position()
+            async for lines in self.lines(msgspec.structs.replace(wanted, after=cursor), end):
+                if over():  # it may end long before the backlog does
                     return
-                yield some
-                spoke = clock()
+                yield lines
+                last_sent = clock()
             cursor = max(cursor, end)
-            if clock() - spoke >= BREATH:
+            if clock() - last_sent >= KEEPALIVE:
                 yield b"\n"
-                spoke = clock()
-            await self._bell.after(rung, self._interval)
+                last_sent = clock()
+            await self._waker.after(wakes, self._interval)
 
     async def _bounds(self, wanted: Wanted, end: int) -> tuple[int, int]:
         after = wanted.after
         if wanted.since is not None and wanted.since > _FIRST:
-            after = max(after, await self._past.position_at(wanted.since - timedelta.resolution))
+            after = max(after, await self._reader.position_at(wanted.since - timedelta.resolution))
         if wanted.until is not None:
-            end = min(end, await self._past.position_at(wanted.until))
+            end = min(end, await self._reader.position_at(wanted.until))
         return after, end
 
     async def _events(self, wanted: Wanted, after: int, upto: int) -> AsyncIterator[list[Recorded]]:
         if wanted.room is not None:
-            async for page in self._of_room(wanted.room, after, upto):
-                yield [recorded for recorded in page if is_wanted(recorded, wanted.which)]
+            async for page in self._room_events(wanted.room, after, upto):
+                yield [recorded for recorded in page if _matches(recorded, wanted.which)]
             return
         while after < upto:
             span = min(after + SPAN, upto)
-            page = await self._past.stretch(after, span, wanted.which, PAGE)
+            page = await self._reader.stretch(after, span, wanted.which, PAGE)
             yield page
             after = page[-1].position if len(page) == PAGE else span
 
-    async def _of_room(self, room: str, after: int, upto: int) -> AsyncIterator[list[Recorded]]:
-        """A room's own numbers rise with the positions, and lead to its events at once."""
+    async def _room_events(self, room: str, after: int, upto: int) -> AsyncIterator[list[Recorded]]:
+        """Yield a room's events by seq, which rises with the position and is indexed."""
         stream = room_stream(room)
-        seq = await self._past.seq_at(stream, after)
-        while page := await self._past.page(stream, seq, upto, PAGE):
+        seq = await self._reader.seq_at(stream, after)
+        while page := await self._reader.page(stream, seq, upto, PAGE):
             seq = page[-1].seq
             yield page
 
 
-def is_wanted(recorded: Recorded, which: EventFilter) -> bool:
-    """Return whether an event is among `which`, by the same rule as `AsOfReader.stretch`."""
+def _matches(recorded: Recorded, which: EventFilter) -> bool:
+    """Return whether an event passes a filter, by the same rule as `AsOfReader.stretch`."""
     if which.topic is not None and which.topic != recorded.event.TOPIC:
         return False
     about = recorded.by == which.person or recorded.subject == which.subject

@@ -1,6 +1,6 @@
-"""An event of the record as one line: JSON for programs, words for people. All pure, and the same bytes each time.
+"""Formats an event as one line: JSON for programs, text for people. Pure; the same event gives the same bytes.
 
-The rule: a line is one line. Whatever somebody wrote, no character of it ends the line or moves a terminal's cursor.
+Invariant: a line is one line. No character that a user wrote ends the line or moves a terminal's cursor.
 """
 
 import json
@@ -20,17 +20,17 @@ _CAPITAL = re.compile("(?<!^)(?=[A-Z])")
 
 
 def as_json(recorded: Recorded, *, stream: bool = False) -> bytes:
-    """Return an event as a line of JSON: seq, position, type, by, at, and its own fields; `stream` adds whose it is.
+    """Return an event as a line of JSON: seq, position, type, by, at and its own fields; `stream` adds its stream.
 
-    One whose state cannot be decoded is of the type `Unreadable`, with `topic`, `subject` and `reason`; one whose words
-    cannot be opened has the reason in `unreadable`.
+    An event whose state cannot be decoded has the type `Unreadable`, with `topic`, `subject` and `reason`. An event
+    whose content cannot be decrypted has the reason in `unreadable`.
     """
     damage = recorded.damage
     fields: dict[str, Any] = {
         "seq": recorded.seq,
         "position": recorded.position,
         **({"stream": recorded.stream} if stream else {}),
-        "type": _kind(recorded),
+        "type": _type_name(recorded),
         "by": recorded.by,
         "at": timestamp(recorded.at),
         **_fields(recorded),
@@ -43,36 +43,36 @@ def as_json(recorded: Recorded, *, stream: bool = False) -> bytes:
 
 
 def as_text(recorded: Recorded) -> bytes:
-    """Return an event as a line to be read: its number, its time, who, what, and what it says."""
-    what = _CAPITAL.sub(" ", _kind(recorded)).lower()
-    said = [
-        f"{name}={_shown(value)}"
+    """Return an event as a line of text: seq, time, actor, type and fields."""
+    kind = _CAPITAL.sub(" ", _type_name(recorded)).lower()
+    details = [
+        f"{name}={_printable(value)}"
         for name, field in _fields(recorded).items()
         if (value := _value(recorded, name, field)) is not None and name != "ref"
     ]
-    text = f"{recorded.seq:>6}  {timestamp(recorded.at)}  {recorded.by}  {what}"
-    return f"{text}: {' '.join(said)}\n".encode() if said else f"{text}\n".encode()
+    text = f"{recorded.seq:>6}  {timestamp(recorded.at)}  {recorded.by}  {kind}"
+    return f"{text}: {' '.join(details)}\n".encode() if details else f"{text}\n".encode()
 
 
-def _kind(recorded: Recorded) -> str:
+def _type_name(recorded: Recorded) -> str:
     return "Unreadable" if recorded.undecoded else type(recorded.event).__name__
 
 
 def _fields(recorded: Recorded) -> dict[str, Any]:
-    """Return the event's own fields, of one that cannot be decoded what is known of it."""
+    """Return the event's own fields, or the description of the damage if it cannot be decoded."""
     if (damage := recorded.damage) is not None and recorded.undecoded:
         return {"topic": damage.topic, "subject": recorded.subject, "reason": damage.reason}
     return {name: _plain(getattr(recorded.event, name)) for name in recorded.event.__struct_fields__}
 
 
 def _value(recorded: Recorded, name: str, value: object) -> object:
-    """Return what a field says; None where that is nothing."""
+    """Return a field's value with erased and unreadable content marked; None if there is nothing to show."""
     if value is None and name in recorded.event.PERSONAL:
         return ERASED if recorded.erased else UNREADABLE if recorded.damage else None
     return None if value in ((), {}) else value
 
 
-def _shown(value: object) -> str:
+def _printable(value: object) -> str:
     if value is ERASED or value is UNREADABLE:
         return str(value)
     quoted = json.dumps(_plain(value), ensure_ascii=False, default=list)

@@ -1,14 +1,14 @@
-"""What one person could see of a room by a moment, what was written to connections of theirs, and what they had read.
+"""What one person could see of a room by a moment, what was written to their connections, and what they had read.
 
-What they could see follows from the room's own rules. What was written to a connection is put on the record when it
-closes; of one that was open at the moment, or whose node died, nobody knows, and that is said and not guessed.
+What a person could see follows from the room's rules. The ranges written to a connection are recorded when it closes.
+For a connection that was open at the moment, or whose node died, they are unknown and reported as unknown.
 """
 
 from collections.abc import Iterable
 
 import msgspec
 
-from service.audit.history.as_of import AsOf, Then
+from service.audit.history.as_of import AsOf, RoomAsOf
 from service.domain.events import Recorded, SessionClosed, SessionOpened
 from service.domain.room import readable_until
 from service.domain.streams import room_stream, session_stream
@@ -19,93 +19,93 @@ from service.protocol.events import timestamp
 from service.protocol.room_as_of import Moment
 
 PAGE = 500
-"""Events of sessions read at a time."""
+"""Session events per read."""
 
 
 class PersonViews:
-    """Rooms through the eyes of one person."""
+    """Reads rooms from the point of view of one person."""
 
-    def __init__(self, past: AsOfReader) -> None:
-        self._past = past
-        self._rooms = AsOf(past)
+    def __init__(self, reader: AsOfReader) -> None:
+        self._reader = reader
+        self._rooms = AsOf(reader)
 
     async def view(self, user: str, room: str, moment: Moment) -> PersonView:
-        """Return what somebody could see, was sent and had read of a room by a moment.
+        """Return what a person could see, was sent and had read of a room by a moment.
 
         Raises:
-            RoomNotFound: there was no such room.
+            RoomNotFound: the room did not exist at that moment.
             Unavailable: the log cannot be read.
         """
-        then = await self._rooms.then(room, moment)
-        if not then.state.exists:
+        found = await self._rooms.at(room, moment)
+        if not found.state.exists:
             raise RoomNotFound(room=room)
-        sessions = await self._sessions(user, room, then)
+        sessions = await self._sessions(user, room, found)
         return PersonView(
             user_id=user,
             room_id=room,
-            **msgspec.structs.asdict(await self._rooms.standpoint(then)),
-            visible=_visible(then, user),
-            readable=_readable(then, user),
-            standing=then.standings.get(user),
-            written=_union(stretch for one in sessions for stretch in one.written or ()),
-            unknown=sum(one.written is None for one in sessions),
+            **msgspec.structs.asdict(await self._rooms.standpoint(found)),
+            visible=_is_visible(found, user),
+            readable=_readable(found, user),
+            standing=found.standings.get(user),
+            written=_union(stretch for session in sessions for stretch in session.written or ()),
+            unknown=sum(session.written is None for session in sessions),
             sessions=sessions,
         )
 
-    async def _sessions(self, user: str, room: str, then: Then) -> tuple[SessionThen, ...]:
+    async def _sessions(self, user: str, room: str, found: RoomAsOf) -> tuple[SessionThen, ...]:
         """Return the connections that were, or may have been, sent something of the room."""
-        first = await self._past.event(room_stream(room), 1)
-        found: dict[str, SessionThen] = {}
+        first = await self._reader.event(room_stream(room), 1)
+        sessions: dict[str, SessionThen] = {}
         seq = 0
-        while page := await self._past.page(session_stream(user), seq, then.position, PAGE):
+        while page := await self._reader.page(session_stream(user), seq, found.position, PAGE):
             seq = page[-1].seq
             for recorded in page:
-                _take(found, recorded, room)
+                _apply(sessions, recorded, room)
         opened_at = timestamp(first.at) if first else ""
-        return tuple(one for one in found.values() if one.closed_at is None or one.closed_at >= opened_at)
+        return tuple(
+            session
+            for session in sessions.values()
+            if session.closed_at is None or session.closed_at >= opened_at
+        )
 
 
-def _take(found: dict[str, SessionThen], recorded: Recorded, room: str) -> None:
-    """Add what an event says of a connection; one that was certainly sent nothing of the room is dropped."""
+def _apply(sessions: dict[str, SessionThen], recorded: Recorded, room: str) -> None:
+    """Apply an event to the sessions; drop a session that was certainly sent nothing of the room."""
     match recorded.event:
         case SessionOpened(session=session, node=node):
-            found[session] = SessionThen(
+            sessions[session] = SessionThen(
                 session=session, node=node, opened_at=timestamp(recorded.at), written=None, state="open"
             )
-        case SessionClosed(session=session, ranges=None) if session in found:
-            found[session] = msgspec.structs.replace(
-                found[session], closed_at=timestamp(recorded.at), state="unknown"
+        case SessionClosed(session=session, ranges=None) if session in sessions:
+            sessions[session] = msgspec.structs.replace(
+                sessions[session], closed_at=timestamp(recorded.at), state="unknown"
             )
-        case SessionClosed(session=session, ranges=ranges) if session in found:
-            opened = found.pop(session)
-            if stretches := (ranges or {}).get(room):
-                found[session] = msgspec.structs.replace(
-                    opened, closed_at=timestamp(recorded.at), state="closed", written=_stretches(stretches)
+        case SessionClosed(session=session, ranges=ranges) if session in sessions:
+            opened = sessions.pop(session)
+            if written := (ranges or {}).get(room):
+                stretches = tuple(Stretch(first=first, last=last) for first, last in written)
+                sessions[session] = msgspec.structs.replace(
+                    opened, closed_at=timestamp(recorded.at), state="closed", written=stretches
                 )
         case _:
             pass
 
 
-def _visible(then: Then, user: str) -> bool:
-    """Return whether the room was there for somebody at all."""
-    state = then.state
-    return state.visibility == "public" or user in state.invited or bool(_readable(then, user))
+def _is_visible(found: RoomAsOf, user: str) -> bool:
+    state = found.state
+    return state.visibility == "public" or user in state.invited or bool(_readable(found, user))
 
 
-def _readable(then: Then, user: str) -> tuple[Stretch, ...]:
-    end = readable_until(then.state, user, then.at)
-    last = then.state.head if end is None else end
+def _readable(found: RoomAsOf, user: str) -> tuple[Stretch, ...]:
+    end = readable_until(found.state, user, found.at)
+    last = found.state.head if end is None else end
     return (Stretch(first=1, last=last),) if last else ()
 
 
-def _stretches(ranges: Iterable[tuple[int, int]]) -> tuple[Stretch, ...]:
-    return tuple(Stretch(first=first, last=last) for first, last in ranges)
-
-
 def _union(stretches: Iterable[Stretch]) -> tuple[Stretch, ...]:
-    """Return the same numbers in as few stretches as they fill, ascending."""
+    """Return the union of stretches, merged and ascending."""
     union: list[Stretch] = []
-    for stretch in sorted(stretches, key=lambda one: one.first):
+    for stretch in sorted(stretches, key=lambda each: each.first):
         if union and stretch.first <= union[-1].last + 1:
             union[-1] = Stretch(first=union[-1].first, last=max(union[-1].last, stretch.last))
         else:

@@ -1,7 +1,7 @@
-"""Replay: a room's events in order, one a line.
+"""Replay: a room's events in order, one per line.
 
-Deterministic: the same range gives the same bytes, but for words that were erased since, and those are marked. Streams
-in pages, so a room of any length needs the same memory.
+The same range gives the same bytes, except that content erased since is marked as erased. Events are read in pages, so
+a room of any length takes the same memory.
 """
 
 from collections.abc import AsyncIterator
@@ -25,10 +25,10 @@ async def replay(
     to_time: datetime | None = None,
     form: Form = "ndjson",
 ) -> AsyncIterator[bytes]:
-    """Yield a line per event of a room within the bounds, which are inclusive; each ends with a newline.
+    """Yield one line, with its newline, for each event of a room within the inclusive bounds.
 
     Raises:
-        RoomNotFound: there is no such room.
+        RoomNotFound: the room does not exist.
     """
     stream, line = room_stream(room), as_json if form == "ndjson" else as_text
     if not await log.head(stream):

@@ -1,7 +1,7 @@
-"""How a room, its people and its messages are shown as of a moment, from the states that the server itself folds.
+"""A room, its people and its messages as of a moment, folded from events. Pure.
 
-All pure. The rule: what is shown follows from events up to the moment alone, through the `evolve` of `service.domain`;
-only whether words can still be read is a matter of today.
+Invariant: the result follows only from events up to the moment, through the `evolve` functions of `service.domain`;
+only whether content can still be decrypted depends on the present.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,24 +30,24 @@ from service.protocol.room_as_of import MessageThen, ReactionThen, SettingsThen,
 
 
 class PeopleAsOf(msgspec.Struct, frozen=True):
-    """What is known of people beside a room's own state: what they were called, and how far they had read.
+    """The names and read markers of people, which are not part of a room's state.
 
-    `nameless` are those who were called something that has been erased since, `illegible` those whose name is damaged.
+    `erased_names` are the people whose name has been erased since, `damaged_names` those whose name cannot be read.
     """
 
     names: Mapping[str, str | None]
-    nameless: frozenset[str]
-    illegible: frozenset[str]
+    erased_names: frozenset[str]
+    damaged_names: frozenset[str]
     markers: Mapping[str, Recorded]
 
 
-def folded(room_id: str, facts: Iterable[Recorded], head: int) -> RoomState:
-    """Return a room as of the seq `head`, of the facts about it and its people."""
-    return msgspec.structs.replace(reduce(room.evolve, facts, RoomState(room_id)), head=head)
+def fold_room(room_id: str, events: Iterable[Recorded], head: int) -> RoomState:
+    """Return a room as of the seq `head`, from the events about it and its people."""
+    return msgspec.structs.replace(reduce(room.evolve, events, RoomState(room_id)), head=head)
 
 
-def crowd(people: Iterable[Recorded], readers: Iterable[Recorded]) -> PeopleAsOf:
-    """Return what the events of people's own streams, and the last of each of their markers, say."""
+def fold_people(people: Iterable[Recorded], markers: Iterable[Recorded]) -> PeopleAsOf:
+    """Return the names from the events of people's own streams, and the last event of each read marker."""
     states: dict[str, PersonState] = {}
     named: dict[str, Recorded] = {}
     for recorded in people:
@@ -55,20 +55,22 @@ def crowd(people: Iterable[Recorded], readers: Iterable[Recorded]) -> PeopleAsOf
         states[user] = account.evolve(states.get(user, PersonState()), recorded)
         if isinstance(recorded.event, PersonNamed):
             named[user] = recorded
-    markers = {one.event.user: one for one in readers if isinstance(one.event, ReadMarkerMoved)}
-    nameless = frozenset(user for user, last in named.items() if last.erased)
-    illegible = frozenset(user for user, last in named.items() if last.damage is not None)
-    return PeopleAsOf({user: state.name for user, state in states.items()}, nameless, illegible, markers)
+    return PeopleAsOf(
+        names={user: state.name for user, state in states.items()},
+        erased_names=frozenset(user for user, last in named.items() if last.erased),
+        damaged_names=frozenset(user for user, last in named.items() if last.damage is not None),
+        markers={last.event.user: last for last in markers if isinstance(last.event, ReadMarkerMoved)},
+    )
 
 
-def known_in(state: RoomState) -> list[str]:
-    """Return everybody whom a room knows of, by user id."""
+def people_in(state: RoomState) -> list[str]:
+    """Return the ids of all users that a room's state refers to."""
     return sorted({*state.members, *state.left, *state.invited, *state.banned, *state.muted})
 
 
-def settings(state: RoomState, facts: Iterable[Recorded]) -> SettingsThen:
-    """Return how a room was set up, of its state and the facts that it was folded from."""
-    topics = [recorded for recorded in facts if isinstance(recorded.event, RoomTopicChanged)]
+def settings(state: RoomState, events: Iterable[Recorded]) -> SettingsThen:
+    """Return a room's settings, from its state and the events that it was folded from."""
+    topics = [recorded for recorded in events if isinstance(recorded.event, RoomTopicChanged)]
     return SettingsThen(
         name=state.name,
         visibility=state.visibility,
@@ -80,34 +82,30 @@ def settings(state: RoomState, facts: Iterable[Recorded]) -> SettingsThen:
     )
 
 
-def standings(state: RoomState, others: PeopleAsOf, at: datetime) -> dict[str, Standing]:
-    """Return what everybody was to a room, by user id; `at` is the time by which bans and mutes are judged."""
-    found = {user: _standing(state, user, others, at) for user in known_in(state)}
-    return {
-        user: standing
-        for user, standing in found.items()
-        if standing
-        != Standing(
-            user_id=user,
-            name=standing.name,
-            name_erased=standing.name_erased,
-            name_unreadable=standing.name_unreadable,
-        )
-    }
+def standings(state: RoomState, people: PeopleAsOf, at: datetime) -> dict[str, Standing]:
+    """Return each person's relation to a room, by user id, without those who have none.
+
+    `at` is the time by which bans and mutes are judged.
+    """
+    found = {user: _standing(state, user, people, at) for user in people_in(state)}
+    return {user: standing for user, standing in found.items() if standing is not None}
 
 
-def _standing(state: RoomState, user: str, others: PeopleAsOf, at: datetime) -> Standing:
-    member, marker = state.members.get(user), others.markers.get(user)
+def _standing(state: RoomState, user: str, people: PeopleAsOf, at: datetime) -> Standing | None:
+    member, marker = state.members.get(user), people.markers.get(user)
+    left, invited = state.left.get(user), user in state.invited
     banned, muted = state.is_banned(user, at), state.is_muted(user, at)
+    if not any((member, marker, left, invited, banned, muted)):
+        return None
     return Standing(
         user_id=user,
-        name=others.names.get(user),
-        name_erased=user in others.nameless,
-        name_unreadable=user in others.illegible,
+        name=people.names.get(user),
+        name_erased=user in people.erased_names,
+        name_unreadable=user in people.damaged_names,
         role=member.role if member else None,
         since=member.since if member else None,
-        left=state.left.get(user),
-        invited=user in state.invited,
+        left=left,
+        invited=invited,
         banned=banned,
         banned_until=_time(state.banned[user]) if banned else None,
         muted=muted,
@@ -117,23 +115,24 @@ def _standing(state: RoomState, user: str, others: PeopleAsOf, at: datetime) -> 
     )
 
 
-def messages(facts: Iterable[Recorded], pinned: frozenset[int]) -> list[MessageThen]:
-    """Return messages as they read after the last of these facts, all of them about messages; by number."""
-    numbered = [fact for fact in facts if message.number_of(fact) is not None]
+def messages(events: Iterable[Recorded], pinned: frozenset[int]) -> list[MessageThen]:
+    """Return messages, by number, as they read after the last of these events."""
+    numbered = [event for event in events if message.number_of(event) is not None]
     by_message = sorted(numbered, key=lambda recorded: (message.number_of(recorded) or 0, recorded.seq))
     found = (
         _message(number, list(own), pinned=number in pinned)
         for number, own in groupby(by_message, key=lambda recorded: message.number_of(recorded) or 0)
     )
-    return [one for one in found if one is not None]
+    return [each for each in found if each is not None]
 
 
-def _message(number: int, facts: list[Recorded], *, pinned: bool) -> MessageThen | None:
-    """Return a message; None where no fact says that it was posted, as where its row was damaged."""
-    state = reduce(message.evolve, facts, MessageState())
-    posted, said = facts[0], [one for one in facts if isinstance(one.event, MessagePosted | MessageEdited)]
+def _message(number: int, events: list[Recorded], *, pinned: bool) -> MessageThen | None:
+    """Return a message; None if its `MessagePosted` is missing because the row is damaged."""
+    state, posted = reduce(message.evolve, events, MessageState()), events[0]
     if not isinstance(posted.event, MessagePosted):
         return None
+    texts = [event for event in events if isinstance(event.event, MessagePosted | MessageEdited)]
+    deleted = (timestamp(event.at) for event in events if isinstance(event.event, MessageDeleted))
     return MessageThen(
         message_id=number,
         user_id=posted.event.author,
@@ -141,14 +140,14 @@ def _message(number: int, facts: list[Recorded], *, pinned: bool) -> MessageThen
         content=state.content,
         reply_to=posted.event.reply_to,
         mentions=posted.event.mentions,
-        edited_at=_time(said[-1].at) if len(said) > 1 else None,
-        deleted_at=next((timestamp(one.at) for one in facts if isinstance(one.event, MessageDeleted)), None),
+        edited_at=_time(texts[-1].at) if len(texts) > 1 else None,
+        deleted_at=next(deleted, None),
         reactions=tuple(
             ReactionThen(emoji=emoji, user_ids=users) for emoji, users in state.reactions.items()
         ),
         pinned=pinned,
-        erased=said[-1].erased and not state.deleted,
-        unreadable=said[-1].damage is not None and not state.deleted,
+        erased=texts[-1].erased and not state.deleted,
+        unreadable=texts[-1].damage is not None and not state.deleted,
     )
 
 

@@ -1,11 +1,11 @@
-"""Erasing a person: their keys are destroyed, and nobody reads a word of theirs again.
+"""Erases a person by destroying their keys, which makes their content unreadable.
 
-All of it is one transaction of the database (`erase_person`, migrations/sql/0020_privacy.sql): the keys go and
-`PersonErased` is on the record, or neither. Whatever else has to forget follows from the record: nodes by their tail
-reader (`service.gateway.notices.accounts`), read models by the projector (`Projection.forget`). So there is nothing to
+Erasure is one database transaction (`erase_person`, migrations/sql/0020_privacy.sql): the keys are destroyed and
+`PersonErased` is recorded, or neither. Caches follow from the record: nodes through their log tailer
+(`service.gateway.notices.accounts`), read models through the projector (`Projection.forget`). So there is no state to
 resume.
 
-The rule: no stored byte of the log changes.
+Invariant: no stored byte of the log changes.
 """
 
 from datetime import datetime
@@ -23,7 +23,7 @@ from service.runtime.database_retry import retry_read
 
 
 class Erasure(msgspec.Struct, frozen=True):
-    """A person is erased since `at` (UTC), at `position` of the log; `keys` of theirs were destroyed just now."""
+    """A person was erased at `at` (UTC) and `position`; `keys` is the number of keys that this call destroyed."""
 
     person: str
     position: int
@@ -32,12 +32,12 @@ class Erasure(msgspec.Struct, frozen=True):
 
 
 async def erase(database: Any, person: str, *, ground: str, by: str, deadline: float) -> Erasure:
-    """Erase a person for good, or find that they are; `database` is a pool or a connection.
+    """Erase a person permanently; idempotent. `database` is a pool or a connection.
 
     Raises:
-        PersonUnknown: nobody of that id was ever here.
-        UnderLegalHold: a hold is on them, or on a room that they were ever in.
-        Unavailable: the database cannot be reached; they may be erased, and asking again is safe.
+        PersonUnknown: the id has no key and is not on the record.
+        UnderLegalHold: a hold is on the person, or on a room that they were ever in.
+        Unavailable: the database cannot be reached; the person may be erased, and a retry is safe.
     """
     await require_person(database, person, deadline)
     row = await retry_read(lambda: database.fetchrow(_ERASE, person, by, ground), deadline)

@@ -1,4 +1,4 @@
-"""Whether a room or a person was ever here, so that a slip of the pen is told and nothing is done about nobody."""
+"""Rejects unknown rooms and people, so that a mistyped id records no action."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from service.runtime.database_retry import retry_read
 
 
 async def require_person(database: Any, person: str, deadline: float) -> None:
-    """Do nothing where somebody is on the record, or has a key.
+    """Check that a person has a key or is on the record.
 
     Raises:
-        PersonUnknown: nobody of that id was ever here.
+        PersonUnknown: the id has no key and is not on the record.
         Unavailable: the database cannot be reached.
     """
     streams = [stream_id(person_stream(person)), stream_id(session_stream(person))]
@@ -20,10 +20,10 @@ async def require_person(database: Any, person: str, deadline: float) -> None:
 
 
 async def require_room(database: Any, room: str, deadline: float) -> None:
-    """Do nothing where a room was ever opened.
+    """Check that a room was ever opened.
 
     Raises:
-        RoomNotFound: it was not.
+        RoomNotFound: the room was never opened.
         Unavailable: the database cannot be reached.
     """
     stream = stream_id(room_stream(room))

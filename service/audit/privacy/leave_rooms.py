@@ -1,7 +1,9 @@
-"""Taking somebody who is erased out of their rooms, so that no room is left to an owner who cannot come back.
+"""Removes an erased person from their rooms, so that no room keeps an owner who cannot return.
 
-Decided by the rules of leaving, so whoever is next owns the room; recorded by whoever erases. Nobody leaves a direct
-room. The rule: it comes after the erasure, when nothing lets them join again; done twice, there is nothing left to do.
+The ordinary rules of leaving decide: ownership passes to the next member, and direct rooms are not left. The erasing
+operator is recorded as the author.
+
+Invariant: this follows the erasure, after which the person cannot join again; it is idempotent.
 """
 
 from collections.abc import Iterable
@@ -12,22 +14,20 @@ from uuid import uuid4
 from service.domain import room as rooms_domain
 from service.domain.commands import LeaveRoom
 from service.domain.streams import room_stream
-from service.errors import Overloaded, Refusal
+from service.errors import Refusal
+from service.eventstore.append_loop import append_decided
 from service.eventstore.entries import AppendRequest, append_one
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
-
-TRIES = 8
-"""How often a leaving is decided again where the room changed meanwhile."""
 
 
 async def leave_rooms(
     database: Any, serializer: EventSerializer, person: str, rooms: Iterable[str], *, by: str, deadline: float
 ) -> list[str]:
-    """Let a person leave rooms; return those that they have left just now.
+    """Remove a person from rooms; return the rooms that this call removed them from.
 
     Raises:
-        Overloaded: a room changes all the time; asking again is safe, as it is in any case.
+        Overloaded: a room kept changing; a retry is safe.
         Unavailable: the database cannot be reached.
     """
     reader = LogReader(database, serializer, deadline)
@@ -37,21 +37,22 @@ async def leave_rooms(
 async def _leave(
     database: Any, reader: LogReader, serializer: EventSerializer, person: str, room: str, by: str
 ) -> bool:
-    command, stream = LeaveRoom(room=room), room_stream(room)
-    for _ in range(TRIES):
+    command = LeaveRoom(room=room)
+
+    async def decide() -> AppendRequest | None:
         state = await reader.room(room)
         try:
             events = rooms_domain.decide(state, command, person, datetime.now(UTC))
         except Refusal:
-            return False
+            return None
         if not events:
-            return False
-        entry = AppendRequest(
-            stream=stream, user=by, ref=f"~leave:{uuid4()}", fingerprint=b"", decided_on=state.head,
-            guard=rooms_domain.guard(state, command, person), events=tuple(events),
-            stored=tuple(serializer.to_stored(event, stream, None) for event in events),
+            return None
+        return AppendRequest.of(
+            serializer, room_stream(room), events, user=by, ref=f"~leave:{uuid4()}",
+            decided_on=state.head, guard=rooms_domain.guard(state, command, person),
         )  # fmt: skip
-        placed = await append_one(database, entry, serializer)
-        if placed.outcome != "stale":
-            return placed.outcome == "appended"  # not so for administrators who have erased themselves
-    raise Overloaded
+
+    result = await append_decided(decide, lambda request: append_one(database, request, serializer))
+    return (
+        result is not None and result.outcome == "appended"
+    )  # not so for administrators who erased themselves

@@ -1,9 +1,9 @@
-"""Legal holds: while one is on a room or a person, nothing of theirs is made unreadable.
+"""Legal holds: while a room or a person is held, their content cannot be made unreadable.
 
-A hold on a room protects the words of everybody who was ever in it. Whoever erases is told what is in the way.
+A hold on a room protects the content of all people who were ever in it. A refused erasure names the hold.
 
-The rule: the record says which holds are in force, in the stream `holds`; the table of that name is what the database
-looks at under its lock, and both change in one transaction (`change_hold`, migrations/sql/0020_privacy.sql).
+Invariant: the stream `holds` is the record of the holds in force; the table `holds` is what database functions check
+under lock. Both change in one transaction (`change_hold`, migrations/sql/0020_privacy.sql).
 """
 
 from datetime import datetime
@@ -20,7 +20,7 @@ from service.runtime.database_retry import retry_read
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """A hold in force: on the subject `held`, at `position` of the log since `at` (UTC)."""
+    """A hold on the subject `held`, placed at `position` and `at` (UTC)."""
 
     held: str
     position: int
@@ -30,13 +30,13 @@ class Hold(msgspec.Struct, frozen=True):
 
 
 def in_words(held: str) -> str:
-    """Return what is held, for people."""
+    """Return a held subject, for display."""
     kind, _, name = held.partition(":")
     return f"the room {name}" if kind == "room" else f"the person {name}"
 
 
 async def in_force(database: Any, serializer: EventSerializer, deadline: float) -> list[Hold]:
-    """Return the holds in force, by what is held.
+    """Return the holds in force, ordered by subject.
 
     Raises:
         Unavailable: the database cannot be reached.
@@ -44,18 +44,19 @@ async def in_force(database: Any, serializer: EventSerializer, deadline: float) 
     rows = await retry_read(lambda: database.fetch(_LAST_OF_EACH, stream_id(HOLDS)), deadline)
     last = [serializer.read(row) for row in rows]
     return [
-        Hold(one.event.held, one.position, one.at, one.by, one.event.ground)
-        for one in last
-        if isinstance(one.event, HoldPlaced)
+        Hold(recorded.event.held, recorded.position, recorded.at, recorded.by, recorded.event.ground)
+        for recorded in last
+        if isinstance(recorded.event, HoldPlaced)
     ]
 
 
 async def place(database: Any, held: str, *, ground: str, by: str, deadline: float) -> Hold:
-    """Hold a room or a person.
+    """Place a hold on a room or a person.
 
     Raises:
-        HoldStands, RoomNotFound, PersonUnknown: it is held already, or was never here.
-        Unavailable: the database cannot be reached; look at the holds.
+        HoldStands: the subject is held already.
+        RoomNotFound, PersonUnknown: the subject is not on the record.
+        Unavailable: the database cannot be reached; the hold may be placed, see `in_force`.
     """
     kind, _, name = held.partition(":")
     await (require_room if kind == "room" else require_person)(database, name, deadline)
@@ -66,11 +67,11 @@ async def place(database: Any, held: str, *, ground: str, by: str, deadline: flo
 
 
 async def release(database: Any, held: str, *, ground: str, by: str, deadline: float) -> Hold:
-    """Release what is held; return the event of that, as a hold that is over.
+    """Release a hold; return the released hold with the position, time and ground of the release.
 
     Raises:
-        NoHold: it is not held.
-        Unavailable: the database cannot be reached; look at the holds.
+        NoHold: the subject is not held.
+        Unavailable: the database cannot be reached; the hold may be released, see `in_force`.
     """
     changed = await _change(database, HoldReleased(held=held, ground=ground), by, deadline)
     if changed is None:
@@ -80,7 +81,7 @@ async def release(database: Any, held: str, *, ground: str, by: str, deadline: f
 
 async def _change(database: Any, event: HoldPlaced | HoldReleased, by: str, deadline: float) -> Hold | None:
     given = (event.held, by, isinstance(event, HoldPlaced), event.ground)
-    # Done twice, since a reply was lost, it says that it was so already: that is true.
+    # A retry after a lost reply reports that the state was already so, which is correct.
     row = await retry_read(lambda: database.fetchrow(_CHANGE, *given), deadline)
     if row["outcome"] == "nothing":
         return None

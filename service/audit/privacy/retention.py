@@ -1,11 +1,11 @@
-"""Retention: what is said in a room is made unreadable after so many days, on the record.
+"""Retention: makes the messages of a room unreadable after a number of days, on the record.
 
-`keep_for` puts a room's rule on the record; from then on what is said there is sealed under a key for each person and
-day (`service.domain.retention`), and what was said before is carried over to such keys once some of it is over
-(`service.audit.privacy.retention_backfill`). `expire` destroys the keys of days that are over, and records it.
+`keep_for` records a room's rule. From then on its messages are encrypted with a key per person and day
+(`service.domain.retention`), and earlier messages are re-encrypted with such keys once the first of them expire
+(`service.audit.privacy.retention_backfill`). `expire` destroys the keys of expired days, and records that.
 
-The rule: the database goes by the room's rule on the record and its own clock, so `expire` may be asked by anybody, at
-any time and twice.
+Invariant: the database decides by the recorded rule and its own clock, so any caller may run `expire` at any time and
+repeatedly.
 """
 
 import logging
@@ -19,20 +19,17 @@ from service.audit.privacy.existence import require_room
 from service.audit.privacy.retention_backfill import RetentionRule, backfill
 from service.domain.events import RoomRetentionChanged
 from service.domain.streams import SETTINGS, room_stream
-from service.errors import Overloaded
+from service.eventstore.append_loop import append_decided
 from service.eventstore.entries import AppendRequest, append_one
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
 from service.runtime.database_retry import retry_read
 
-TRIES = 8
-"""How often a rule is put down again where the room changed meanwhile."""
-
 log = logging.getLogger("onrecord.retention")
 
 
 class Expiry(msgspec.Struct, frozen=True):
-    """What was made unreadable: in a room, up to and including a day; at `position` of the log."""
+    """The messages of a room up to and including a day were made unreadable, at `position` of the log."""
 
     room: str
     until: str
@@ -44,32 +41,38 @@ class Expiry(msgspec.Struct, frozen=True):
 async def keep_for(
     connection: Any, serializer: EventSerializer, room: str, days: int | None, *, by: str, deadline: float
 ) -> int | None:
-    """Let a room keep what is said for so many days, None for ever; return what the rule was before.
+    """Set the number of days for which a room keeps messages, None for ever; return the previous number.
 
     Raises:
-        RoomNotFound: there is no such room.
-        Overloaded: it changes all the time.
+        RoomNotFound: the room does not exist.
+        Overloaded: the room kept changing.
         Unavailable: the database cannot be reached.
     """
     await require_room(connection, room, deadline)
     reader = LogReader(connection, serializer, deadline)
-    for _ in range(TRIES):
+    before = days
+
+    async def decide() -> AppendRequest | None:
+        nonlocal before
         state = await reader.room(room)
-        if state.retention == days:
-            return days
-        event = RoomRetentionChanged(days=days)
-        stored = serializer.to_stored(event, room_stream(room), None)
-        entry = AppendRequest(
-            stream=room_stream(room), user=by, ref=f"~retention:{uuid4()}", fingerprint=b"", decided_on=state.head,
-            guard=(SETTINGS,), events=(event,), stored=(stored,),
+        before = state.retention
+        if before == days:
+            return None
+        return AppendRequest.of(
+            serializer, room_stream(room), [RoomRetentionChanged(days=days)],
+            user=by, ref=f"~retention:{uuid4()}", decided_on=state.head, guard=(SETTINGS,),
         )  # fmt: skip
-        if (await append_one(connection, entry, serializer)).outcome == "appended":
-            return state.retention
-    raise Overloaded
+
+    await append_decided(
+        decide,
+        lambda request: append_one(connection, request, serializer),
+        lambda result: result.outcome != "appended",
+    )
+    return before
 
 
 async def expire(database: Any, serializer: EventSerializer, *, by: str, deadline: float) -> list[Expiry]:
-    """Make unreadable what is over in every room; return what was.
+    """Expire the messages of every room with a rule; return the expiries.
 
     Raises:
         Unavailable: the database cannot be reached.
@@ -77,8 +80,8 @@ async def expire(database: Any, serializer: EventSerializer, *, by: str, deadlin
     rows = await retry_read(lambda: database.fetch(_RULES), deadline)
     rules = [RetentionRule(row["room"], row["days"], row["now"]) for row in rows]
     await backfill(database, serializer, rules, by=by, deadline=deadline)
-    found = [await _expire(database, rule, by, deadline) for rule in rules]
-    return [one for one in found if one is not None]
+    expiries = [await _expire(database, rule, by, deadline) for rule in rules]
+    return [expiry for expiry in expiries if expiry is not None]
 
 
 async def _expire(database: Any, rule: RetentionRule, by: str, deadline: float) -> Expiry | None:

@@ -1,13 +1,14 @@
-"""Retention that reaches back, to what was said in a room before it had a rule.
+"""Applies retention to messages written before their room had a rule.
 
-Those words are sealed with the key that each person has for everything, and stored bytes never change. So every word
-under such a key is carried over to another: what was said in rooms with a rule to keys for its day, all else to a new
-key for everything. Then the old one is destroyed, on the record (`KeyReplaced`), and days go one by one as all others.
+Such texts are encrypted with the person's general key, and stored bytes never change. Every text under that key is
+therefore re-encrypted ("carried") with another: messages in rooms with a rule with the key of their day, all other
+texts with a new general key. Then the old key is destroyed, on the record (`KeyReplaced`), and the days expire one by
+one like all others.
 
-Invariant: a key is destroyed only where all under it is carried over, and never where a legal hold protects words of
-that person, in this room or elsewhere. The database verifies both (`find_carried`, `replace_key`): it believes no
-position and no person that a caller names. A pass that is broken off begins again, and checks what is carried over
-already; of two passes at once, both do the same work and the first completes it.
+Invariant: a key is destroyed only if every text under it is carried, and never if a legal hold protects a text of that
+person, in this room or another. The database verifies both (`find_carried`, `replace_key`) and trusts no position or
+person that a caller passes. An interrupted pass starts again and verifies what is already carried; two concurrent
+passes do the same work and the first completes it.
 """
 
 import asyncio
@@ -28,24 +29,24 @@ from service.eventstore.serializer import NOT_DECODED, EventSerializer
 from service.runtime.database_retry import retry_read
 
 SPAN = 20_000
-"""Positions, or numbers of a room, looked through at a time."""
+"""Positions, or seqs of a room, scanned per query."""
 
 CHECKED = 10 * SPAN
-"""Positions that the database verifies at a time: whether all in them is carried over."""
+"""Positions that the database verifies per call."""
 
 PAGE = 100
-"""Events carried over at a time: few milliseconds of a node's time, so that a chat beside it is not kept waiting."""
+"""Events carried per batch: few milliseconds of a node's time, so that chat on the same node is not delayed."""
 
 NEXT = "~next"
-"""The scope of a key that is to take the place of a person's key for everything; no room is called so."""
+"""The scope of the key that will replace a person's general key; no room has this id."""
 
 log = logging.getLogger("onrecord.retention")
 
-_SAID = [MessagePosted.TOPIC, MessageEdited.TOPIC]
+_EXPIRING = [MessagePosted.TOPIC, MessageEdited.TOPIC]
 
 
 class RetentionRule(msgspec.Struct, frozen=True):
-    """For how many days a room keeps what is said, as of the database's time `now`."""
+    """The number of days for which a room keeps messages, as of the database's time `now`."""
 
     room: str
     days: int
@@ -58,17 +59,17 @@ class RetentionRule(msgspec.Struct, frozen=True):
 
     @property
     def until(self) -> date:
-        """The last day that is over."""
+        """The last expired day."""
         return over_until(self.now, self.days)
 
 
 async def backfill(
     database: Any, serializer: EventSerializer, rules: Sequence[RetentionRule], *, by: str, deadline: float
 ) -> list[str]:
-    """Let all rules reach back, where something is over that they do not reach; return whose keys were replaced.
+    """Apply rules to earlier messages, in rooms where some of those expire; return the people with replaced keys.
 
     Raises:
-        Unavailable: the database cannot be reached; asking again goes on with what is left.
+        Unavailable: the database cannot be reached; a retry continues the work.
     """
     work = _Backfill(database, serializer, frozenset(rule.room for rule in rules), by, deadline)
     heads = {rule.room: await work.head(rule) for rule in rules}
@@ -87,9 +88,9 @@ async def backfill(
 
 
 class _Backfill:
-    """One pass: `rooms` are those with a rule, `damaged` the keys that sealed something that cannot be opened.
+    """One pass: `rooms` have a rule, `damaged` are the keys of texts that cannot be decrypted.
 
-    Those are never destroyed: the fault may be in the key encryption key that was given.
+    Damaged keys are never destroyed, because the cause may be a wrong key encryption key.
     """
 
     def __init__(
@@ -103,30 +104,30 @@ class _Backfill:
         self._deadline = deadline
 
     async def head(self, rule: RetentionRule) -> int:
-        """Return the last number of a room."""
+        """Return the last seq of a room."""
         return int((await self._fetch(_HEAD, rule.id))[0]["seq"])
 
     async def is_due(self, rule: RetentionRule, head: int) -> bool:
-        """Return whether the first words that a rule does not reach are over."""
-        after = await self._reached(rule)
+        """Return whether the first message not yet covered by a rule has expired."""
+        after = await self._covered(rule)
         while after < head:
             upto = min(after + SPAN, head)
-            if first := await self._fetch(_FIRST, rule.id, after, upto, _SAID):
+            if first := await self._fetch(_FIRST, rule.id, after, upto, _EXPIRING):
                 return _day(first[0]["recorded_at"]) <= rule.until
             await self.remember(rule, upto)
             after = upto
         return False
 
     async def keys_in(self, rule: RetentionRule, head: int) -> dict[UUID, bool]:
-        """Return the keys for everything that were used in a room, and whether a legal hold is on each."""
+        """Return the general keys used in a room, and whether a legal hold protects each."""
         found: dict[UUID, bool] = {}
-        for after in range(await self._reached(rule), head, SPAN):
-            rows = await self._fetch(_KEYS, rule.id, after, min(after + SPAN, head), _SAID)
+        for after in range(await self._covered(rule), head, SPAN):
+            rows = await self._fetch(_KEYS, rule.id, after, min(after + SPAN, head), _EXPIRING)
             found |= {row["key_id"]: row["held"] for row in rows}
         return found
 
     async def replace(self, keys: list[UUID]) -> list[str]:
-        """Carry over what is under some keys, and destroy them; return whose they were, of those destroyed here."""
+        """Carry the texts under keys and destroy the keys; return the people whose keys this call destroyed."""
         after, people = 0, []
         while keys:
             upto = int((await self._fetch(_LAST))[0]["position"])
@@ -138,11 +139,11 @@ class _Backfill:
         return people
 
     async def remember(self, rule: RetentionRule, seq: int) -> None:
-        """Say that a rule reaches all up to a number of its room, as far as the database finds that it does."""
+        """Record that a rule covers its room up to a seq, as far as the database confirms it."""
         await self._fetch(_REMEMBER, rule.room, seq)
 
     async def _verified(self, keys: list[UUID], after: int, upto: int) -> list[UUID]:
-        """Return the keys under which the database finds nothing up to a position that is not carried over."""
+        """Return the keys of which the database confirms that all texts up to a position are carried."""
         found: dict[UUID, int] = {}
         while keys and after < upto:
             after = min(after + CHECKED, upto)
@@ -156,20 +157,20 @@ class _Backfill:
         while after < upto:
             span = min(after + SPAN, upto)
             rows = await self._fetch(_UNDER, keys, after, span, PAGE)
-            carried = [one for row in rows if (one := await self._carried(row)) is not None]
+            carried = [text for row in rows if (text := await self._carried(row)) is not None]
             if carried:
                 await self._fetch(_CARRY, *(list(column) for column in zip(*carried, strict=True)))
             after = rows[-1]["position"] if len(rows) == PAGE else span
             await asyncio.sleep(0)
 
     async def _carried(self, row: Any) -> tuple[int, UUID, str] | None:
-        """Return the words of an event under another key; None where they are so already, erased since, or damaged."""
+        """Return the re-encrypted texts of an event; None if they are carried already, erased, or damaged."""
         try:
             key = await self._serializer.keys.of_person(row["person"], self._database, self._scope(row))
         except AccountErased:
             return None
         except InvalidTag:
-            self.damaged.add(row["key_id"])  # nothing can be carried to it, so the old one stays
+            self.damaged.add(row["key_id"])  # nothing can be encrypted with it, so the old key stays
             return None
         try:
             before = msgspec.json.decode(row["pending"]).get(str(key.key_id))
@@ -184,16 +185,15 @@ class _Backfill:
         return row["position"], key.key_id, msgspec.json.encode(words).decode()
 
     def _scope(self, row: Any) -> str:
-        if row["topic"] in _SAID and (room := room_of(row["stream"])) in self._rooms:
+        if row["topic"] in _EXPIRING and (room := room_of(row["stream"])) in self._rooms:
             return earlier(room, _day(row["recorded_at"]))
         return NEXT
 
     async def _retire(self, key: UUID) -> tuple[str, str]:
         person = (await self._fetch(_WHOSE, key))[0]["person"]
         try:
-            await self._serializer.keys.of_person(
-                person, self._database, NEXT
-            )  # also where nothing went to it
+            # Also creates the new key if no text was carried to it.
+            await self._serializer.keys.of_person(person, self._database, NEXT)
         except AccountErased:
             return "gone", person
         except InvalidTag:
@@ -203,8 +203,8 @@ class _Backfill:
         self._serializer.keys.forget(person)
         return rows[0]["outcome"], person
 
-    async def _reached(self, rule: RetentionRule) -> int:
-        rows = await self._fetch(_REACHED, rule.id)
+    async def _covered(self, rule: RetentionRule) -> int:
+        rows = await self._fetch(_COVERED, rule.id)
         return int(rows[0]["seq"]) if rows else 0
 
     async def _fetch(self, query: str, *arguments: object) -> list[Any]:
@@ -218,7 +218,7 @@ def _day(at: datetime) -> date:
 _HEAD = "SELECT coalesce(max(originator_version), 0) AS seq FROM stored_events WHERE originator_id = $1"
 _LAST = "SELECT coalesce(max(notification_id), 0) AS position FROM stored_events"
 _WHOSE = "SELECT person FROM person_keys WHERE key_id = $1"
-_REACHED = "SELECT seq FROM reached_back WHERE room_id = $1"
+_COVERED = "SELECT seq FROM reached_back WHERE room_id = $1"
 _REMEMBER = "SELECT reach_room($1, $2)"
 _IN_ROOM = """
     FROM readable_events e JOIN open_keys k USING (key_id)

@@ -1,11 +1,11 @@
-"""A checkpoint as C2SP `tlog-checkpoint` has it: how long the record is, and the hash of all of it. All pure.
+"""Checkpoints in the format C2SP `tlog-checkpoint`: the size of the log and the root of its tree. Pure.
 
-    <origin: which log>
-    <size: how many events are sealed>
+    <origin: the name of the log>
+    <size: the number of sealed events>
     <base64 of the tree's root>
     position <of the last sealed event>
 
-The last line is an extension of ours, as the format allows: positions skip, and the record is quoted by them.
+The last line is an extension, which the format allows: positions have gaps, and events are referred to by position.
 """
 
 import re
@@ -18,7 +18,7 @@ _TEXT = re.compile(r"([^\n]+)\n(0|[1-9][0-9]{0,18})\n([A-Za-z0-9+/]{43}=)\nposit
 
 
 class Checkpoint(NamedTuple):
-    """How far a log was sealed."""
+    """The sealed part of a log."""
 
     origin: str
     size: int
@@ -30,15 +30,15 @@ class Checkpoint(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the checkpoint in a text, which is to be that of an opened note.
+        """Return the checkpoint in the text of a verified note.
 
         Raises:
-            NoteInvalid: it is none.
+            NoteInvalid: the text is not a checkpoint.
         """
-        found = _TEXT.fullmatch(text)
-        if found is None:
+        match = _TEXT.fullmatch(text)
+        if match is None:
             raise NoteInvalid("it is no checkpoint of this kind of log")
-        made = cls(found[1], int(found[2]), b64decode(found[3]), int(found[4]))
-        if str(made) != text:  # the same root in other letters
+        checkpoint = cls(match[1], int(match[2]), b64decode(match[3]), int(match[4]))
+        if str(checkpoint) != text:  # non-canonical base64 of the same root
             raise NoteInvalid("it is no checkpoint of this kind of log")
-        return made
+        return checkpoint

@@ -1,12 +1,12 @@
-"""A stored event as a leaf of the tree: one canonical run of bytes. All pure, and frozen by known answers.
+"""The canonical encoding of a stored event as a leaf of the tree. Pure; fixed by known-answer tests.
 
     u8 1 | i64 position | text stream | i64 seq | text topic | text subject | i64 recorded_at | text by | sha256(state)
 
-Numbers are big-endian, `recorded_at` counts microseconds since 1970 (UTC), a text is a u32 length and so many bytes of
-UTF-8. Every field is of fixed size or says its size, so no two events have the same bytes. The two columns that are not
-in it, `originator_id` and `key_id`, follow from `stream` and `state` (`derived`).
+Numbers are big-endian, `recorded_at` is in microseconds since 1970 (UTC), a text is a u32 length and that many bytes of
+UTF-8. Every field has a fixed size or a length prefix, so no two events have the same encoding. The two columns that
+are not encoded, `originator_id` and `key_id`, follow from `stream` and `state` (`derived`).
 
-The rule: it covers stored bytes only. Whether the words in them can still be read changes nothing.
+Invariant: a leaf covers stored bytes only. Erasure changes no leaf.
 """
 
 import struct
@@ -19,7 +19,7 @@ from uuid import UUID
 import msgspec
 
 from service.domain.streams import stream_id
-from service.encryption.keyring import is_sealed
+from service.encryption.person_key import is_sealed
 
 VERSION = 1
 
@@ -27,7 +27,7 @@ COLUMNS = """
     notification_id AS position, stream, originator_version AS seq, topic, subject,
     timestamptz_send(recorded_at) AS at, recorded_by AS by
 """
-"""What `of_row` reads, of `stored_events`; a time as its stored bytes, so that whatever stands there can be read."""
+"""The columns of `stored_events` that `of_row` reads; the time is its stored bytes, so that any value can be read."""
 
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _POSTGRES_EPOCH = 946_684_800_000_000
@@ -39,7 +39,7 @@ _LENGTH = struct.Struct(">I")
 
 
 class Leaf(NamedTuple):
-    """What a leaf says. `at` is in microseconds since 1970, `state` the SHA-256 of the stored bytes."""
+    """The fields of a leaf. `at` is in microseconds since 1970, `state` is the SHA-256 of the stored bytes."""
 
     position: int
     stream: str
@@ -55,7 +55,7 @@ def encode(leaf: Leaf) -> bytes:
     """Return the canonical bytes.
 
     Raises:
-        struct.error: a number does not fit into 64 bits.
+        struct.error: a number exceeds 64 bits.
     """
     stream, topic = leaf.stream.encode(), leaf.topic.encode()
     subject, by = leaf.subject.encode(), leaf.by.encode()
@@ -69,7 +69,7 @@ def encode(leaf: Leaf) -> bytes:
 
 
 def of_row(row: Mapping[str, Any], state: bytes) -> Leaf:
-    """Return the leaf of a row with `COLUMNS`, whose state's SHA-256 is `state`."""
+    """Return the leaf of a row with `COLUMNS`; `state` is the SHA-256 of its state."""
     at = microseconds(row["at"])
     return Leaf(
         row["position"], row["stream"], row["seq"], row["topic"], row["subject"], at, row["by"], state
@@ -77,12 +77,12 @@ def of_row(row: Mapping[str, Any], state: bytes) -> Leaf:
 
 
 def microseconds(at: bytes) -> int:
-    """Return a time of `COLUMNS` as a leaf has it."""
+    """Convert a time of `COLUMNS` to microseconds since 1970."""
     return int.from_bytes(at, "big", signed=True) + _POSTGRES_EPOCH
 
 
 def derived(row: Mapping[str, Any]) -> bool:
-    """Return whether `originator_id` and `key_id` of a row are what its stream and state say."""
+    """Return whether a row's `originator_id` and `key_id` match its stream and state."""
     if row["originator_id"] != stream_id(row["stream"]):
         return False
     try:
@@ -92,20 +92,20 @@ def derived(row: Mapping[str, Any]) -> bool:
 
 
 def keys_in(state: bytes) -> set[UUID]:
-    """Return the keys that the personal fields of an event are sealed with (`service.encryption.keyring`).
+    """Return the ids of the keys that encrypt an event's personal fields (`service.encryption.keyring`).
 
     Raises:
-        msgspec.DecodeError, ValueError: this is no event.
+        msgspec.DecodeError, ValueError: `state` is not an event.
     """
     fields = msgspec.json.decode(state, type=dict[str, Any])
     return {UUID(value["k"]) for value in fields.values() if is_sealed(value)}
 
 
 def moment(at: int) -> datetime:
-    """Return a leaf's time."""
+    """Convert a leaf's time to a datetime."""
     return _BEGINNING + timedelta(microseconds=at)
 
 
 def digest(state: bytes) -> bytes:
-    """Return what a leaf keeps of an event's stored bytes."""
+    """Return the SHA-256 of an event's stored bytes."""
     return sha256(state).digest()

@@ -1,10 +1,10 @@
-"""The Merkle tree of RFC 9162, section 2.1, over SHA-256: growing it, proofs from it, and checking them. All pure.
+"""The Merkle tree of RFC 9162, section 2.1, over SHA-256: appending, proofs and their verification. Pure.
 
-Leaves are numbered from 0. Of a growing tree only its right edge is kept (`Frontier`), so that a leaf costs O(1) hashes
-and a root O(log n). A proof is a list of subtrees, named here by the leaves that they span; whoever stores the tree
-says what their hashes are.
+Leaves are numbered from 0. A growing tree is represented by its right edge (`Frontier`), so a leaf costs O(1) hashes
+and a root O(log n). A proof is a list of subtrees, named here by the leaves that they span; `tree_store` has their
+hashes.
 
-The rule: leaves and inner nodes are hashed under different prefixes, so that neither can be shown for the other.
+Invariant: leaves and inner nodes are hashed with different prefixes, so neither can pass for the other.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,11 +15,11 @@ EMPTY = sha256().digest()
 """The root of a tree without leaves."""
 
 STRIDE = 8
-"""Of the levels above the leaves, every eighth is kept: a 255th of the tree, and a proof reads 255 hashes a level."""
+"""Every eighth level above the leaves is stored: a 255th of the tree; a proof reads 255 hashes per level."""
 
 
 class Node(NamedTuple):
-    """A perfect subtree: of 2**level leaves, the number-th of its level from the left."""
+    """A perfect subtree of 2**level leaves; `number` counts from the left within the level."""
 
     level: int
     number: int
@@ -27,7 +27,7 @@ class Node(NamedTuple):
 
 
 class Span(NamedTuple):
-    """The leaves from `start` up to, and without, `end`; a subtree of the tree that it was named in."""
+    """The leaves from `start` to before `end`, which form a subtree."""
 
     start: int
     end: int
@@ -51,14 +51,14 @@ class Frontier:
         self._peaks: list[bytes] = []
 
     def extend(self, leaves: Iterable[bytes]) -> list[Node]:
-        """Append leaves by their hashes; return the subtrees completed on kept levels, by their last leaf."""
+        """Append leaf hashes; return the completed subtrees of stored levels, ordered by their last leaf."""
         kept: list[Node] = []
         for leaf in leaves:
             self.push(0, leaf, kept)
         return kept
 
     def push(self, level: int, subtree: bytes, kept: list[Node] | None = None) -> None:
-        """Append a perfect subtree of 2**level leaves; the size so far has to be a multiple of that."""
+        """Append a perfect subtree of 2**level leaves; `size` must be a multiple of that."""
         number = self.size >> level
         self.size += 1 << level
         while number & 1:
@@ -80,7 +80,7 @@ class Frontier:
 
 
 def pieces(span: Span) -> list[tuple[int, int]]:
-    """Return the kept subtrees (level, number) that a span is made of, from the left; level 0 are leaves."""
+    """Return the stored subtrees (level, number) that make up a span, from the left; level 0 is a leaf."""
     found, at = [], span.start
     while at < span.end:
         level = 0
@@ -100,10 +100,10 @@ def subtree(hashes: Iterable[tuple[int, bytes]]) -> bytes:
 
 
 def inclusion(index: int, size: int) -> list[Span]:
-    """Return the subtrees that prove the leaf numbered `index` in a tree of `size` leaves, lowest first.
+    """Return the subtrees that prove the leaf `index` in a tree of `size` leaves, lowest first.
 
     Raises:
-        ValueError: there is no such leaf.
+        ValueError: the tree has no such leaf.
     """
     if not 0 <= index < size:
         raise ValueError(f"a tree of {size} leaves has no leaf {index}")
@@ -120,10 +120,10 @@ def inclusion(index: int, size: int) -> list[Span]:
 
 
 def consistency(old: int, new: int) -> list[Span]:
-    """Return the subtrees that prove a tree of `new` leaves to begin with one of `old`.
+    """Return the subtrees that prove that a tree of `new` leaves begins with a tree of `old` leaves.
 
     Raises:
-        ValueError: the sizes are not 0 < old <= new.
+        ValueError: the sizes violate 0 < old <= new.
     """
     if not 0 < old <= new:
         raise ValueError(f"no tree of {new} leaves begins with one of {old}")
@@ -136,7 +136,7 @@ def consistency(old: int, new: int) -> list[Span]:
         else:
             path.append(Span(start, middle))
             start = middle
-    if start:  # where nothing was parted from the left, it is the old tree itself, whose root is known
+    if start:  # otherwise the span is the old tree itself, whose root the verifier has
         path.append(Span(start, end))
     return path[::-1]
 
@@ -171,20 +171,20 @@ def extends(old_root: bytes, old: int, new_root: bytes, new: int, path: Sequence
     number, last = old - 1, new - 1
     while number & 1:
         number, last = number >> 1, last >> 1
-    was = now = steps[0]
+    old_node = new_node = steps[0]
     for other in steps[1:]:
         if not last:
             return False
         if number & 1 or number == last:
-            was, now = node_hash(other, was), node_hash(other, now)
+            old_node, new_node = node_hash(other, old_node), node_hash(other, new_node)
             while not number & 1 and number:
                 number, last = number >> 1, last >> 1
         else:
-            now = node_hash(now, other)
+            new_node = node_hash(new_node, other)
         number, last = number >> 1, last >> 1
-    return not last and was == old_root and now == new_root
+    return not last and old_node == old_root and new_node == new_root
 
 
 def _split(size: int) -> int:
-    """Return the largest power of two below `size`, which has to be over 1."""
+    """Return the largest power of two below `size`, which must be above 1."""
     return 1 << (size - 1).bit_length() - 1

@@ -5,13 +5,19 @@
     onrecord-verify EXTENSION.json --since CHECKPOINT [--key VKEY]...
 
 It shares no code with the service and needs neither its keys nor a network, so it can be read in half an hour, copied
-to another machine and kept. It checks that every event shown is in the tree whose root a checkpoint names, that words
-are those committed to in the stored bytes, that what is shown to be read says what the stored bytes say, that a room's
-numbers have no gap, that no byte of any file was changed, that the record was only added to since a checkpoint that you
-kept, and who signed. `--key` names a key that you kept, or a file
-with some; without it the keys that came along are believed, and said.
+to another machine and archived. It verifies that
 
-The rule: what cannot be checked is wrong. Prints `ok N events` and ends with 0, or `bad`, a sentence, and ends with 1.
+- every event is in the tree whose root a checkpoint names,
+- texts match the commitments in the stored bytes, and readable fields match the stored bytes,
+- a room's numbers have no gap,
+- no byte of any file was changed,
+- the record was only appended to since a checkpoint that the user kept,
+- and the checkpoint is signed by a trusted key.
+
+`--key` gives a trusted key, or a file of keys; without it the first key in the files is trusted, and printed.
+
+Invariant: input that cannot be verified is bad. Prints `ok N events` and exits with 0, or prints `bad` with a sentence
+and exits with 1.
 """
 
 import argparse
@@ -27,21 +33,21 @@ from pathlib import Path
 from typing import Any
 
 LARGEST = {"manifest.json": 1 << 26}
-"""The most bytes of a file that is read, by its name; 16 MiB of any other that is read whole."""
+"""The size limits in bytes of files read into memory, by name; 16 MiB for all others."""
 LONGEST = 1 << 22
-"""The most bytes of a line of events."""
+"""The size limit in bytes of a line of events."""
 LEAVES = "leaves.bin"
-"""The leaf hashes of an export's events, 32 bytes each: so what was changed is named by its line and position."""
-FORMS = (ValueError, TypeError, AttributeError, struct.error)
-"""What is raised where something is not of the form that it should be of."""
+"""The leaf hashes of an export's events, 32 bytes each, which locate a changed event by line and position."""
+MALFORMED = (ValueError, TypeError, AttributeError, struct.error)
+"""The exceptions that malformed input causes."""
 
 
 class Bad(Exception):
-    """What was found wrong, in a sentence."""
+    """The input is bad; the message is a sentence."""
 
 
 def read(path: Path) -> bytes:
-    """Return what is in a file, which has to be one, and of no unreasonable size."""
+    """Return the content of a regular file within its size limit."""
     if path.is_symlink() or not path.is_file():
         raise Bad(f"{path.name} is no file")
     if path.stat().st_size > LARGEST.get(path.name, 1 << 24):
@@ -49,13 +55,13 @@ def read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-# Ed25519, verification only (RFC 8032, section 5.1). Slow and simple; an export has a handful of signatures.
+# Ed25519, verification only (RFC 8032, section 5.1). Slow and simple; an export has few signatures.
 
 P, ORDER = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, -1, P) % P
 ROOT_OF_MINUS_ONE = pow(2, (P - 1) // 4, P)
 Point = tuple[int, int, int, int]
-"""X, Y, Z, T of a point: x = X/Z, y = Y/Z, x*y = T/Z."""
+"""X, Y, Z, T of a point, where x = X/Z, y = Y/Z, x*y = T/Z."""
 
 
 def _add(a: Point, b: Point) -> Point:
@@ -90,7 +96,7 @@ def _point(encoded: bytes) -> Point | None:
 
 
 def ed25519(public: bytes, message: bytes, signature: bytes) -> bool:
-    """Return whether a signature is good."""
+    """Return whether a signature is valid."""
     base = _point(bytes([0x58]) + bytes([0x66]) * 31)
     key, point = _point(public), _point(signature[:32])
     factor = int.from_bytes(signature[32:], "little")
@@ -114,7 +120,7 @@ def _unbase64(text: str) -> bytes:
 
 
 def vkey(text: str) -> tuple[str, bytes, bytes]:
-    """Return the name, the id and the public key that a vkey says."""
+    """Return the name, the id and the public key of a vkey."""
     name, key_id, encoded = text.strip().split("+", 2)
     public = _unbase64(encoded)
     digest = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
@@ -124,9 +130,9 @@ def vkey(text: str) -> tuple[str, bytes, bytes]:
 
 
 def opened(note: str, keys: list[str], what: str) -> str:
-    """Return the text of a note that one of `keys` has signed."""
+    """Return the text of a note signed by one of `keys`; `what` names the note in errors."""
     text, _, below = note.rpartition("\n\n")
-    if any(letter < " " and letter != "\n" for letter in note):
+    if any(char < " " and char != "\n" for char in note):
         raise Bad(f"{what} is no signed note")
     known = {(name, key_id): public for name, key_id, public in map(vkey, keys)}
     signed = False
@@ -147,23 +153,23 @@ def opened(note: str, keys: list[str], what: str) -> str:
 
 
 def trusted(keys: list[dict[str, str]], kept: list[str]) -> list[str]:
-    """Return the keys to believe: those kept, and each that one of them has endorsed, and so on."""
-    believed = kept or [keys[0]["vkey"]]
+    """Return the trusted keys: those that the user kept, and all that these endorse, directly or through others."""
+    accepted = kept or [keys[0]["vkey"]]
     for key in keys:
         vkey(key["vkey"])
-        if key["vkey"] in believed or not key["endorsement"]:
+        if key["vkey"] in accepted or not key["endorsement"]:
             continue
         try:
-            text = opened(key["endorsement"], believed, "an endorsement")
+            text = opened(key["endorsement"], accepted, "an endorsement")
         except Bad:
             continue
         if text == f"{vkey(key['vkey'])[0]}/key\n{key['vkey']}\n":
-            believed.append(key["vkey"])
-    return believed
+            accepted.append(key["vkey"])
+    return accepted
 
 
 class Tree:
-    """What a checkpoint says: so many leaves under this root; `position` is that of the last."""
+    """The tree of a checkpoint: its size, its root, and the position of the last event."""
 
     def __init__(self, note: str, keys: list[str]) -> None:
         self.text = opened(note, keys, "the checkpoint")
@@ -171,7 +177,7 @@ class Tree:
         self.size, self.root = int(size), _unbase64(root)
 
 
-# The tree (RFC 9162, section 2.1), and an event as its leaf.
+# The Merkle tree (RFC 9162, section 2.1), and the encoding of an event as a leaf.
 
 
 def node(left: bytes, right: bytes) -> bytes:
@@ -180,7 +186,7 @@ def node(left: bytes, right: bytes) -> bytes:
 
 
 def includes(tree: Tree, index: int, leaf: bytes, path: list[bytes]) -> bool:
-    """Return whether a path leads from a leaf to the root."""
+    """Return whether a path proves that a leaf is in the tree."""
     number, last = index, tree.size - 1
     for other in path:
         if not last:
@@ -206,22 +212,22 @@ def extends(old: Tree, new: Tree, path: list[bytes]) -> bool:
     number, last = old.size - 1, new.size - 1
     while number & 1:
         number, last = number >> 1, last >> 1
-    was = now = path[0] if path else b""
+    old_node = new_node = path[0] if path else b""
     for other in path[1:]:
         if not last:
             return False
         if number & 1 or number == last:
-            was, now = node(other, was), node(other, now)
+            old_node, new_node = node(other, old_node), node(other, new_node)
             while number and not number & 1:
                 number, last = number >> 1, last >> 1
         else:
-            now = node(now, other)
+            new_node = node(new_node, other)
         number, last = number >> 1, last >> 1
-    return not last and was == old.root and now == new.root
+    return not last and old_node == old.root and new_node == new.root
 
 
 def root_of(leaves: Iterable[bytes]) -> tuple[int, bytes]:
-    """Return how many leaves there are, and the root of the tree of them."""
+    """Return the number of leaves and the root of their tree."""
     count, peaks = 0, list[bytes]()
     for leaf in leaves:
         top, completed = leaf, count
@@ -249,14 +255,14 @@ def leaf_of(event: dict[str, Any], state: bytes) -> bytes:
 
 
 def number(value: object) -> bytes:
-    """Return a number as a leaf has it."""
+    """Return the encoding of a number in a leaf."""
     if type(value) is not int:
         raise Bad(f"{value!r} is no number")
     return struct.pack(">q", value)
 
 
 def text(value: object) -> bytes:
-    """Return a text as a leaf has it."""
+    """Return the encoding of a text in a leaf."""
     if not isinstance(value, str):
         raise Bad(f"{value!r} is no text")
     return struct.pack(">I", len(value.encode())) + value.encode()
@@ -266,7 +272,7 @@ EVENT = {"index", "position", "stream", "seq", "topic", "subject", "at", "by"}
 
 
 def check_event(event: dict[str, Any], tree: Tree) -> bytes:
-    """Check that an event shown is what its stored bytes say; return its leaf hash. A path, if any, is checked too."""
+    """Check an event against its stored bytes, and its path if it has one; return its leaf hash."""
     hidden = "stateSha256" in event
     if event.keys() - {"path", "unreadable"} != EVENT | (
         {"stateSha256"} if hidden else {"state", "words", "fields"}
@@ -282,30 +288,30 @@ def check_event(event: dict[str, Any], tree: Tree) -> bytes:
 
 
 def check_words(event: dict[str, Any]) -> bytes:
-    """Check the words against their commitments, and what is shown against both; return the hash of the state."""
-    said = load(event["state"])
+    """Check texts against their commitments, and the readable fields against both; return the hash of the state."""
+    fields = load(event["state"])
     words, where = dict(event["words"]), f"position {event['position']}"
-    for name, value in said.items():
+    for name, value in fields.items():
         if sealed(value):
             word = words.pop(name, None)
-            said[name] = word and word["text"]
+            fields[name] = word and word["text"]
             if word and (
                 word.keys() != {"text", "salt"} or not commits(value["h"], word["salt"], word["text"])
             ):
                 raise Bad(f"the words at {where} are not those that were recorded")
-    if words or json.dumps(event["fields"]) != json.dumps(said):
+    if words or json.dumps(event["fields"]) != json.dumps(fields):
         raise Bad(f"what is shown at {where} is not what was recorded")
     return hashlib.sha256(event["state"].encode()).digest()
 
 
 def sealed(value: object) -> bool:
-    """Return whether a field of a stored event holds encrypted words: key id, commitment and ciphertext."""
+    """Return whether a stored field is encrypted: an object of key id, commitment and ciphertext."""
     shape = isinstance(value, dict) and value.keys() == {"k", "h", "c"}
     return shape and all(isinstance(part, str) for part in value.values())  # type: ignore[attr-defined] # a dict
 
 
 def commits(commitment: str, salt: str, words: str) -> bool:
-    """Return whether a commitment is to these words."""
+    """Return whether a commitment matches a salt and a text."""
     return _unbase64(commitment) == hashlib.sha256(_unbase64(salt) + words.encode()).digest()
 
 
@@ -313,18 +319,18 @@ def commits(commitment: str, salt: str, words: str) -> bool:
 
 
 def load(text: str | bytes) -> Any:
-    """Return what a JSON text says; a name that stands twice in an object could be read both ways, and is an error."""
+    """Decode JSON; reject an object with a repeated name, which parsers could read differently."""
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({name for name, _ in pairs}) < len(pairs):
             raise Bad("a name stands twice in an object")
         return dict(pairs)
 
-    return json.loads(text, object_pairs_hook=once)
+    return json.loads(text, object_pairs_hook=unique)
 
 
 def check_file_of_proof(path: Path, kept: list[str], since: Path | None, say: Callable[[str], None]) -> int:
-    """Check a proof of either kind; return how many events it is about."""
+    """Check a proof of an event or of an extension; return the number of events that it covers."""
     proof = load(read(path))
     if proof["format"] == "onrecord-extension/1":
         return check_extension(proof, kept, since, say)
@@ -334,7 +340,7 @@ def check_file_of_proof(path: Path, kept: list[str], since: Path | None, say: Ca
 def check_extension(
     proof: dict[str, Any], kept: list[str], since: Path | None, say: Callable[[str], None]
 ) -> int:
-    """Check that the record was only added to since a checkpoint; return how many events are in it now."""
+    """Check that the record was only appended to since a checkpoint; return the number of its events."""
     if proof.keys() != {"format", "older", "checkpoint", "path", "keys"}:
         raise Bad("this is no proof that this version knows")
     if since and read(since).decode() != proof["older"]:
@@ -343,7 +349,7 @@ def check_extension(
     old, new = Tree(proof["older"], keys), Tree(proof["checkpoint"], keys)
     if old.origin != new.origin or not extends(old, new, list(map(bytes.fromhex, proof["path"]))):
         raise Bad("the record does not begin with what the older checkpoint is of: it was rewritten")
-    about(new, keys, kept, say)
+    report(new, keys, kept, say)
     say(f"It begins with the {old.size} events of the older checkpoint.")
     if not since:
         say("That came with it: compare it with the checkpoint that you keep, or name that with --since.")
@@ -351,7 +357,7 @@ def check_extension(
 
 
 def check_proof(proof: dict[str, Any], kept: list[str], say: Callable[[str], None]) -> int:
-    """Check the proof of one event; return how many that were."""
+    """Check the proof of one event; return 1."""
     if proof["format"] != "onrecord-proof/1" or proof.keys() != {"format", "event", "checkpoint", "keys"}:
         raise Bad("this is no proof that this version knows")
     keys = trusted(proof["keys"], kept)
@@ -359,12 +365,12 @@ def check_proof(proof: dict[str, Any], kept: list[str], say: Callable[[str], Non
     if "path" not in proof["event"]:
         raise Bad("the proof has no path")
     check_event(proof["event"], tree)
-    about(tree, keys, kept, say)
+    report(tree, keys, kept, say)
     return 1
 
 
 def check_export(place: Path, kept: list[str], say: Callable[[str], None]) -> int:
-    """Check an export; return how many events are in it."""
+    """Check an export; return the number of its events."""
     written = read(place / "manifest.json")
     manifest = load(written)
     if manifest["format"] != "onrecord-export/1":
@@ -378,7 +384,7 @@ def check_export(place: Path, kept: list[str], say: Callable[[str], None]) -> in
         raise Bad("there are other files than the manifest names")
     if not {"events.ndjson", "checkpoint.txt", "keys.json"} <= manifest["files"].keys():
         raise Bad("the manifest does not name what belongs to an export")
-    # Events first: they say where something is wrong.
+    # Events first, because their errors have a location.
     digests = {name: named["sha256"] for name, named in manifest["files"].items()}
     leaves = place / LEAVES if LEAVES in digests else None
     if leaves:
@@ -388,12 +394,12 @@ def check_export(place: Path, kept: list[str], say: Callable[[str], None]) -> in
         check_file(place / name, digest)
     if count != manifest["events"]:
         raise Bad(f"{manifest['events']} events are promised, and {count} are there")
-    about(tree, keys, kept, say)
+    report(tree, keys, kept, say)
     return count
 
 
 def check_file(path: Path, expected: str) -> None:
-    """Check that a file is what the manifest says."""
+    """Check a file against its digest in the manifest."""
     if path.is_symlink() or not path.is_file():
         raise Bad(f"{path.name} is no file")
     with path.open("rb") as file:
@@ -402,9 +408,9 @@ def check_file(path: Path, expected: str) -> None:
 
 
 def check_events(path: Path, scope: dict[str, str], tree: Tree, sealed: Path | None = None) -> int:
-    """Check each event, that it belongs here, and that those that have to be here are; return how many there are.
+    """Check each event, and that the events are exactly those of the scope; return their number.
 
-    `sealed` is the file with their leaf hashes, which tells where one is wrong.
+    `sealed` is the file of their leaf hashes, which locates a changed event.
     """
     expected = hashes(sealed) if sealed else None
     leaves = check_lines(path, scope, tree, expected)
@@ -423,7 +429,7 @@ def check_events(path: Path, scope: dict[str, str], tree: Tree, sealed: Path | N
 def check_lines(
     path: Path, scope: dict[str, str], tree: Tree, expected: Iterator[bytes] | None
 ) -> Iterator[bytes]:
-    """Check the events one by one, and give their leaf hashes. What is wrong is said with its line and position."""
+    """Check each event and yield its leaf hash; errors name the line and the position."""
     position = 0
     for count, line in enumerate(lines(path)):
         where = f"line {count + 1} of {path.name}"
@@ -435,14 +441,14 @@ def check_lines(
             check_sealed(leaf, expected)
         except Bad as found:
             raise Bad(f"{where}: {found}") from found
-        except (LookupError, RecursionError, *FORMS) as problem:
+        except (LookupError, RecursionError, *MALFORMED) as problem:
             raise Bad(f"{where}: this is not in the form of an event ({problem!r})") from problem
         position = event["position"]
         yield leaf
 
 
 def check_place(event: dict[str, Any], scope: dict[str, str], before: int, position: int) -> None:
-    """Check that an event, with so many before it and the last of them at a position, stands where it should."""
+    """Check the place of an event that follows `before` events, the last of them at `position`."""
     if not belongs(event, scope, before) or event["position"] <= position:
         raise Bad("this event does not belong here, or one before it is missing")
     if ("path" in event) == (scope["kind"] == "all"):
@@ -450,13 +456,13 @@ def check_place(event: dict[str, Any], scope: dict[str, str], before: int, posit
 
 
 def check_sealed(leaf: bytes, expected: Iterator[bytes] | None) -> None:
-    """Check a leaf hash against the next of those that came along, if any did."""
+    """Check a leaf hash against the next one of the export, if it has leaf hashes."""
     if expected and leaf != next(expected, None):
         raise Bad("this is not the event that was sealed here, or one before it is missing")
 
 
 def belongs(event: dict[str, Any], scope: dict[str, str], before: int) -> bool:
-    """Return whether an event, with so many before it, is one of an export of this scope."""
+    """Return whether an event that follows `before` events belongs to an export of this scope."""
     if scope["kind"] == "all":
         return bool(event["index"] == before)
     if scope["kind"] == "room":
@@ -470,7 +476,7 @@ def belongs(event: dict[str, Any], scope: dict[str, str], before: int) -> bool:
 
 
 def lines(path: Path) -> Iterator[bytes]:
-    """Give the lines of a file, one at a time."""
+    """Yield the lines of a file."""
     if path.is_symlink() or not path.is_file():
         raise Bad(f"{path.name} is no file")
     with path.open("rb") as file:
@@ -483,19 +489,19 @@ def lines(path: Path) -> Iterator[bytes]:
 
 
 def hashes(path: Path) -> Iterator[bytes]:
-    """Give the leaf hashes in a file, one at a time."""
+    """Yield the leaf hashes of a file."""
     with path.open("rb") as file:
         while leaf := file.read(32):
             yield leaf
 
 
 def printable(words: object) -> str:
-    """Return words without a character that could move a terminal's cursor: they come from whoever made the files."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(words))
+    """Escape characters that could move a terminal's cursor; the text comes from untrusted files."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(words))
 
 
-def about(tree: Tree, keys: list[str], kept: list[str], say: Callable[[str], None]) -> None:
-    """Say what was checked against what."""
+def report(tree: Tree, keys: list[str], kept: list[str], say: Callable[[str], None]) -> None:
+    """Print the checkpoint and, if no key was given, the key that is trusted."""
     say(f"Sealed in {tree.origin}: {tree.size} events up to {tree.position}.")
     if not kept:
         say(
@@ -528,7 +534,7 @@ def main() -> int:
     except Bad as found:
         print(printable(f"bad: {found}."))
         return 1
-    except (OSError, ArithmeticError, LookupError, RecursionError, *FORMS) as problem:
+    except (OSError, ArithmeticError, LookupError, RecursionError, *MALFORMED) as problem:
         print(printable(f"bad: it is not in the form of an export or a proof ({problem!r})."))
         return 1
     print(f"ok {count} event{'s' * (count != 1)}")

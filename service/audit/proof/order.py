@@ -1,10 +1,10 @@
-"""The order of the log: which positions and times `chat_append` gives, and which rows it cannot have made.
+"""Checks the order of the log: detects rows that `chat_append` cannot have written.
 
-Invariant: positions begin at 1, rise, and end at the last number that their sequence has given out. Times never go back
-by position and are not in the future of the database's clock. Each stream is numbered 1, 2, 3 ... in that order.
+Invariant: positions start at 1, ascend, and do not exceed the last value of their sequence. Times never decrease by
+position and are not ahead of the database's clock. Each stream is numbered 1, 2, 3 ... in log order.
 
-A node's login cannot insert such a row, and the owner of the tables can. A row far ahead would date and hide all that
-is appended after it. Seals do not tell, since the sealer seals whatever stands in the log.
+A node's login cannot insert a row that breaks this; the owner of the tables can. A row far ahead would determine the
+time of all later events and hide them. Seals do not reveal such a row, since the sealer seals every row of the log.
 """
 
 from datetime import timedelta
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     import asyncpg
 
 AHEAD = timedelta(minutes=1)
-"""How far a time may be ahead of the clock: where a clock is set back, the log waits for it with its newest time."""
+"""How far a time may be ahead of the clock: after a clock is set back, the log keeps its newest time until then."""
 
 
 class OutOfOrder(Exception):
-    """The row at `position` is not one that `chat_append` has made; the message says why."""
+    """`chat_append` cannot have written the row at `position`; the message is the reason."""
 
     def __init__(self, position: int, problem: str) -> None:
         self.position = position
@@ -28,39 +28,39 @@ class OutOfOrder(Exception):
 
 
 class Bounds(NamedTuple):
-    """The last number of the sequence, and the latest time that an event can have, in microseconds since 1970."""
+    """The last position of the sequence, and the latest possible time in microseconds since 1970."""
 
     position: int
     at: int
 
 
 async def bounds(connection: "asyncpg.Connection[Any]") -> Bounds:
-    """Return the bounds of what the log can hold now; in a transaction, of what its snapshot can hold.
+    """Return the current bounds of the log; in a transaction, those of its snapshot.
 
     Raises:
-        asyncpg.InsufficientPrivilegeError: this login may not read the sequence.
+        asyncpg.InsufficientPrivilegeError: the login may not read the sequence.
     """
     row = await connection.fetchrow(_BOUNDS, AHEAD)
-    assert row is not None  # noqa: S101 - it selects no table that could be empty
+    assert row is not None  # noqa: S101 - a sequence always has one row
     return Bounds(row["position"], leaf.microseconds(row["at"]))
 
 
 async def check_streams(connection: "asyncpg.Connection[Any]") -> None:
-    """Check the numbers of every stream, in the database, which answers with one number.
+    """Check the seqs of every stream, in one query.
 
     Raises:
-        OutOfOrder: a number is missing in a stream, or its events stand in another order.
+        OutOfOrder: a stream has a gap, or its seqs are not in log order.
     """
-    astray = await connection.fetchval(_ASTRAY)
-    if astray is not None:
-        raise OutOfOrder(astray, "the event here does not follow the one before it in its stream")
+    position = await connection.fetchval(_FIRST_MISNUMBERED)
+    if position is not None:
+        raise OutOfOrder(position, "the event here does not follow the one before it in its stream")
 
 
 async def first_ahead(connection: "asyncpg.Connection[Any]") -> int | None:
-    """Return the first position that its sequence has not given out, or whose time is in the future; by index alone.
+    """Return the first position beyond its sequence, below 1, or with a time in the future; reads indexes only.
 
     Raises:
-        asyncpg.InsufficientPrivilegeError: this login may not read the sequence.
+        asyncpg.InsufficientPrivilegeError: the login may not read the sequence.
     """
     latest = await bounds(connection)
     position: int | None = await connection.fetchval(_FIRST_AHEAD, latest.position, AHEAD)
@@ -68,7 +68,7 @@ async def first_ahead(connection: "asyncpg.Connection[Any]") -> int | None:
 
 
 class Order:
-    """Checks the rows of the log one by one, by position."""
+    """Checks the rows of the log one at a time, by position."""
 
     def __init__(self, latest: Bounds) -> None:
         self._latest = latest
@@ -79,7 +79,7 @@ class Order:
         """Check the next row; `at` is in microseconds since 1970.
 
         Raises:
-            OutOfOrder: see there.
+            OutOfOrder: `chat_append` cannot have written the row.
         """
         if self._position < position <= self._latest.position and self._at <= at <= self._latest.at:
             self._position, self._at = position, at
@@ -101,7 +101,7 @@ _BOUNDS = """
         timestamptz_send(clock_timestamp() + $1::interval) AS at
     FROM stored_events_notification_id_seq
 """
-# Without OFFSET 0 the least position would be looked for along the index by position, through the whole log.
+# Without OFFSET 0 the planner would search the index by position for the minimum, through the whole log.
 _FIRST_AHEAD = """
     SELECT min(position) FROM (
         SELECT notification_id AS position FROM stored_events WHERE notification_id > $1
@@ -110,7 +110,7 @@ _FIRST_AHEAD = """
         UNION ALL
         (SELECT notification_id FROM stored_events WHERE recorded_at > clock_timestamp() + $2::interval OFFSET 0)) ahead
 """
-_ASTRAY = """
+_FIRST_MISNUMBERED = """
     SELECT min(position) FROM (
         SELECT notification_id AS position, lag(notification_id) OVER stream AS position_before,
             originator_version AS seq, lag(originator_version, 1, 0) OVER stream AS seq_before

@@ -1,15 +1,15 @@
-"""An event as it is shown outside, with what proves it: the one shape of proofs and exports. All pure.
+"""The JSON form of an event with its proof, as in proofs and exports. Pure.
 
-    index, position, stream, seq, topic, subject, at, by     what its leaf says, and the leaf's number
-    stateSha256                                              the last of it, where the state is not shown
+    index, position, stream, seq, topic, subject, at, by     the fields of the leaf, and the leaf's index
+    stateSha256                                              the leaf's state hash, if the state is not disclosed
     state                                                    the stored bytes, as text
-    words                                                    text and salt of each personal field, while its key lives
-    fields                                                   the event to be read: the state with its words, or null
-    path                                                     the hashes from its leaf to the root (RFC 9162)
-    unreadable                                               why words, or the state, cannot be read, where that is so
+    words                                                    text and salt of each personal field, while its key exists
+    fields                                                   the readable event: the state with its texts, or null
+    path                                                     the hashes from the leaf to the root (RFC 9162)
+    unreadable                                               the reason, if texts or the state cannot be read
 
-The rule: everything here can be worked out from the leaf's bytes and the words' commitments, so nothing has to be
-believed. `service.audit.proof.offline` does so, and needs no key.
+Invariant: everything here follows from the leaf's bytes and the commitments to the texts, so it can be verified without
+trust. `service.audit.proof.offline` does so without any key.
 """
 
 from base64 import b64encode
@@ -18,45 +18,53 @@ from typing import Any
 
 import msgspec
 
-from service.audit.proof.leaf import Leaf, moment
-from service.encryption.keyring import is_sealed
+from service.audit.proof.leaf import COLUMNS, Leaf, digest, moment, of_row
+from service.encryption.person_key import is_sealed
+from service.eventstore.serializer import EventSerializer
 from service.protocol.events import timestamp
 
-Words = Mapping[str, tuple[bytes, str]]
+Texts = Mapping[str, tuple[bytes, str]]
+"""Salt and text of each personal field that can be decrypted."""
+
+SELECT = f"""
+    SELECT {COLUMNS}, key_id, wrapped, state, stored FROM readable_events LEFT JOIN open_keys USING (key_id)
+"""  # noqa: S608 - constants
+"""The rows that `of_stored` takes."""
 
 
-def redacted(leaf: Leaf, index: int, path: Sequence[bytes] | None) -> dict[str, Any]:
-    """Return an event that keeps to itself what it says."""
-    return {**_head(leaf, index), "stateSha256": leaf.state.hex(), **_path(path)}
-
-
-def shown(
-    leaf: Leaf,
-    index: int,
-    path: Sequence[bytes] | None,
-    state: bytes,
-    revealed: tuple[Words | None, str | None],
+def of_stored(
+    row: Any, index: int, path: Sequence[bytes] | None, serializer: EventSerializer, *, reveal: bool = True
 ) -> dict[str, Any]:
-    """Return an event with all that can be read of it (`EventSerializer.revealed`), and why that is not all."""
-    words, unreadable = revealed
-    document = redacted(leaf, index, path) if words is None else disclosed(leaf, index, path, state, words)
+    """Return a row of `SELECT` as JSON, with its content as far as it can be read; `reveal` False withholds it."""
+    leaf = of_row(row, digest(row["stored"]))
+    if not reveal:
+        return redacted(leaf, index, path)
+    texts, unreadable = serializer.revealed(row)
+    document = (
+        redacted(leaf, index, path) if texts is None else disclosed(leaf, index, path, row["stored"], texts)
+    )
     return document if unreadable is None else {**document, "unreadable": unreadable}
 
 
+def redacted(leaf: Leaf, index: int, path: Sequence[bytes] | None) -> dict[str, Any]:
+    """Return an event without its content."""
+    return {**_head(leaf, index), "stateSha256": leaf.state.hex(), **_path(path)}
+
+
 def disclosed(
-    leaf: Leaf, index: int, path: Sequence[bytes] | None, state: bytes, words: Words
+    leaf: Leaf, index: int, path: Sequence[bytes] | None, state: bytes, texts: Texts
 ) -> dict[str, Any]:
-    """Return an event with all that it says; `words` lacks those that were erased."""
+    """Return an event with its content; `texts` lacks the erased ones."""
     fields: dict[str, Any] = msgspec.json.decode(state)
     return {
         **_head(leaf, index),
         "fields": {
-            name: words[name][1] if name in words else None if is_sealed(value) else value
+            name: texts[name][1] if name in texts else None if is_sealed(value) else value
             for name, value in fields.items()
         },
         "state": state.decode(),
         "words": {
-            name: {"text": text, "salt": b64encode(salt).decode()} for name, (salt, text) in words.items()
+            name: {"text": text, "salt": b64encode(salt).decode()} for name, (salt, text) in texts.items()
         },
         **_path(path),
     }

@@ -1,9 +1,9 @@
-"""Proofs for somebody who has nothing else: that an event is in the record, and that the record was only added to."""
+"""Builds proofs for offline verification: that an event is in the record, and that the record is append-only."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from service.audit.proof import leaf, proof_record, tree_store
+from service.audit.proof import proof_record, tree_store
 from service.audit.proof.merkle import consistency, inclusion
 from service.audit.proof.signing_keys import SealKey
 from service.domain.streams import room_stream, stream_id
@@ -26,31 +26,28 @@ async def prove(
     *,
     reveal: bool,
 ) -> dict[str, Any]:
-    """Return the proof of the event numbered `seq` in a room, as JSON; `reveal` adds what it says.
+    """Return the proof of a room's event `seq`, as JSON; `reveal` adds its content.
 
     Raises:
         RoomNotFound, MessageNotFound: there is no such room, or no such event in it.
-        NotSealed: it is not sealed yet.
+        NotSealed: the event is not sealed yet.
         NoteInvalid: the newest checkpoint was changed.
     """
     stream = stream_id(room_stream(room))
     row = await connection.fetchrow(_EVENT, stream, seq)
     if row is None:
-        there = await connection.fetchval(
+        exists = await connection.fetchval(
             "SELECT EXISTS (SELECT FROM stored_events WHERE originator_id = $1)", stream
         )
-        raise MessageNotFound(room=room, message=seq) if there else RoomNotFound(room=room)
-    index = (await tree_store.Places(connection).of(row["position"])).number
+        raise MessageNotFound(room=room, message=seq) if exists else RoomNotFound(room=room)
+    index = (await tree_store.SealedLeaves(connection).of(row["position"])).number
     newest = await tree_store.newest(connection, keys)
     if newest is None or newest.checkpoint.size <= index:
         raise tree_store.NotSealed(f"The event at position {row['position']} is not sealed yet.")
     path = await tree_store.path(connection, inclusion(index, newest.checkpoint.size))
-    of = leaf.of_row(row, leaf.digest(row["stored"]))
     return {
         "format": FORMAT,
-        "event": proof_record.shown(of, index, path, row["stored"], serializer.revealed(row))
-        if reveal
-        else proof_record.redacted(of, index, path),
+        "event": proof_record.of_stored(row, index, path, serializer, reveal=reveal),
         "checkpoint": newest.note,
         "keys": public(keys),
     }
@@ -59,11 +56,11 @@ async def prove(
 async def extension(
     connection: "asyncpg.Connection[Any]", keys: Sequence[SealKey], older: str
 ) -> dict[str, Any]:
-    """Return the proof that the record of the newest checkpoint begins with that of an older one, as JSON.
+    """Return the proof that the newest checkpoint's record begins with that of an older checkpoint, as JSON.
 
     Raises:
         NotSealed: the record ends before the older checkpoint, or nothing is sealed.
-        NoteInvalid: one of the two is not of this log, or was changed.
+        NoteInvalid: one of the checkpoints is of another log, or was changed.
     """
     old, newest = tree_store.read(older, keys).checkpoint, await tree_store.newest(connection, keys)
     if newest is None or newest.checkpoint.size < old.size:
@@ -80,11 +77,8 @@ async def extension(
 
 
 def public(keys: Sequence[SealKey]) -> list[dict[str, str | None]]:
-    """Return the public halves of keys, each with what the one before says of it."""
+    """Return the public keys, each with its endorsement by the previous key."""
     return [{"vkey": str(key.verifier), "endorsement": key.endorsement} for key in keys]
 
 
-_EVENT = f"""
-    SELECT {leaf.COLUMNS}, key_id, wrapped, state, stored FROM readable_events LEFT JOIN open_keys USING (key_id)
-    WHERE originator_id = $1 AND originator_version = $2
-"""  # noqa: S608 - constants
+_EVENT = f"{proof_record.SELECT} WHERE originator_id = $1 AND originator_version = $2"

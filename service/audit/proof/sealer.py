@@ -1,24 +1,24 @@
-"""Sealing: follows the log like a projection, extends the tree by what was appended, and signs a checkpoint of it.
+"""Seals the log: follows it like a projection, appends new events to the tree, and signs a checkpoint.
 
-One sealer leads, by a session advisory lock on the connection that it writes over. The rule that no two trees grow from
-one does not rest on that: a seal names the size that it extends, and no size is extended twice. It costs the write path
-nothing, and what it has not sealed yet is about a second's events.
+One sealer leads, by a session advisory lock on the connection that it writes over. Forks are prevented independently of
+the lock: a seal names the tree size that it extends, and no size is extended twice. Sealing does not touch the write
+path and lags by about a second.
 
-The rule: it signs only what extends the last signed tree, as that tree is stored. Where the two do not agree it signs
-nothing, and says so until somebody looks.
+Invariant: the sealer signs only extensions of the last signed tree. If the stored tree differs from the signed one it
+signs nothing and logs `seals_broken` repeatedly.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from struct import error as NumberTooLarge  # noqa: N812 - what it says
+from struct import error as NumberTooLarge  # noqa: N812 - the only cause
 from typing import TYPE_CHECKING, Any
 
 from service.audit.proof import leaf, signing_keys, tree_store
 from service.audit.proof.checkpoint import Checkpoint
 from service.audit.proof.merkle import Frontier, Node, leaf_hash
-from service.audit.proof.signed_note import NoteInvalid, SigningKey
+from service.audit.proof.signed_note import NoteInvalid
 from service.eventstore.notifications import CHANNEL
 from service.runtime.database_retry import hard_timeout
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     import asyncpg
 
 MOST = 2_000
-"""Events in one seal."""
+"""The most events in one seal."""
 
 LULL = 0.5
-"""Seconds between two seals while events trickle in: half of what may be unsealed, so that seals stay few."""
+"""Seconds between two seals at a low rate of events: half of the allowed lag, so that seals stay few."""
 
 DEADLINE = 30.0
-"""Seconds after which a step is given up, with its connection."""
+"""Seconds after which a step is abandoned, with its connection."""
 
 BROKEN_PAUSE = 30.0
-"""Seconds until a tree that is not what was signed is looked at again."""
+"""Seconds between two checks of a broken tree."""
 
 Connect = Callable[[], Awaitable[Any]]
 
@@ -43,15 +43,14 @@ log = logging.getLogger("onrecord.seal")
 
 
 class SealsBroken(Exception):
-    """The stored tree is not the one that was signed last, or the log holds a row that cannot be sealed."""
+    """The stored tree differs from the last signed one, or the log holds a row that cannot be sealed."""
 
 
 class Sealer:
-    """Keeps the tree level with the log.
+    """Keeps the tree up to date with the log.
 
-    `connect` opens an asyncpg connection, `interval` is the seconds between looks at the
-    log without any news. For metrics: `size`, the events sealed so far, `leading`, and `level_at`, when by the
-    loop's clock all that was there was sealed.
+    `connect` opens an asyncpg connection; `interval` is the polling interval in seconds without notifications. For
+    metrics: `size` is the number of sealed events, `level_at` the loop time at which the log was last fully sealed.
     """
 
     def __init__(self, connect: Connect, key_encryption_key: bytes, interval: float) -> None:
@@ -64,13 +63,13 @@ class Sealer:
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Seal until cancelled, or until something fails; to be run again then."""
+        """Seal until cancelled or until a failure; the caller runs it again."""
         connection = await self._connect()
         try:
             await self._lead(connection)
             with hard_timeout(connection, DEADLINE):
-                await connection.add_listener(CHANNEL, self._on_news)
-            connection.add_termination_listener(self._on_news)
+                await connection.add_listener(CHANNEL, self._on_notification)
+            connection.add_termination_listener(self._on_notification)
             await self._follow(connection)
         except (SealsBroken, NoteInvalid, signing_keys.SealKeyInvalid, tree_store.NotSealed) as problem:
             advice = "nothing is signed any more: run `onrecord audit verify`"
@@ -78,10 +77,10 @@ class Sealer:
             await asyncio.sleep(BROKEN_PAUSE)
         finally:
             self.leading = False
-            connection.terminate()  # an ordered goodbye could wait for ever; the server rolls back by itself
+            connection.terminate()  # an orderly close could block; the server rolls back by itself
 
     async def _lead(self, connection: "asyncpg.Connection[Any]") -> None:
-        """Wait to be the leader, by asking now and then: a query that waits would keep vacuum from its work."""
+        """Wait to become the leader by polling: a blocked query would hold back vacuum."""
         with hard_timeout(connection, DEADLINE):
             await connection.execute(_SESSION)
         while True:
@@ -110,7 +109,7 @@ class Sealer:
                     await self._wake.wait()
 
     async def _resume(self, connection: "asyncpg.Connection[Any]") -> tuple[Frontier, int]:
-        """Return the tree that was signed last and the last position in it."""
+        """Return the last signed tree and its last position."""
         await signing_keys.create(connection, self._key_encryption_key)
         last = await tree_store.newest(
             connection, await signing_keys.load(connection, self._key_encryption_key)
@@ -125,9 +124,9 @@ class Sealer:
     async def _seal(self, connection: "asyncpg.Connection[Any]", edge: Frontier, after: int) -> int:
         """Seal the next events after a position, in one transaction; return the last position sealed.
 
-        Where it fails `edge` is ahead of what is stored, and of no more use.
+        After an exception `edge` is ahead of the stored tree and must be discarded.
         """
-        # The digest is made over there, so that however long the events are, few bytes travel.
+        # The database computes the digests, so that few bytes travel even for long events.
         rows = await connection.fetch(_NEXT, after, MOST)
         if not rows:
             return after
@@ -136,14 +135,15 @@ class Sealer:
         nodes = edge.extend(hashes)
         positions = [row["position"] for row in rows]
         async with connection.transaction():
-            # Read each time: a key may have been rotated meanwhile.
+            # Read each time, because the key may have been rotated.
             signer = (await signing_keys.load(connection, self._key_encryption_key))[-1].signer
-            note = _checkpoint(signer, edge, positions[-1])
+            checkpoint = Checkpoint(signer.verifier.name, edge.size, edge.root(), positions[-1])
+            note = signer.sign(str(checkpoint))
             await connection.execute(_INSERT_SEAL, edge.size, first, positions, b"".join(hashes), note)
             await _insert_nodes(connection, nodes)
         return int(positions[-1])
 
-    def _on_news(self, *_about: object) -> None:
+    def _on_notification(self, *_about: object) -> None:
         self._wake.set()
 
 
@@ -151,18 +151,13 @@ def _hash(row: Any) -> bytes:
     """Return the leaf hash of a row.
 
     Raises:
-        SealsBroken: no leaf holds such a time, so `chat_append` has not made the row.
+        SealsBroken: the time does not fit into a leaf, so `chat_append` did not write the row.
     """
     try:
         return leaf_hash(leaf.encode(leaf.of_row(row, row["digest"])))
     except NumberTooLarge as problem:
-        words = f"the event at position {row['position']} has a time that no clock shows"
-        raise SealsBroken(words) from problem
-
-
-def _checkpoint(signer: SigningKey, edge: Frontier, position: int) -> str:
-    checkpoint = Checkpoint(signer.verifier.name, edge.size, edge.root(), position)
-    return signer.sign(str(checkpoint))
+        message = f"the event at position {row['position']} has a time that no clock shows"
+        raise SealsBroken(message) from problem
 
 
 async def _insert_nodes(connection: "asyncpg.Connection[Any]", nodes: list[Node]) -> None:
@@ -171,8 +166,8 @@ async def _insert_nodes(connection: "asyncpg.Connection[Any]", nodes: list[Node]
         await connection.execute(_INSERT_NODES, levels, numbers, hashes)
 
 
-# A plan made while a table was small would be kept when it is large. And a leader that is gone must not keep the lock:
-# the server looks whether it still has its client, busy or idle.
+# A cached plan from when a table was small would stay in use when it is large. A leader that has died must not keep the
+# lock: the server checks whether its client is still connected, busy or idle.
 _SESSION = """
     SET plan_cache_mode = force_custom_plan; SET client_connection_check_interval = '1s';
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3

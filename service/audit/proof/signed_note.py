@@ -1,11 +1,11 @@
-"""Signed notes as C2SP `signed-note` has them, with Ed25519: a text, and below it who signed it. All pure.
+"""Signed notes in the format C2SP `signed-note`, with Ed25519: a text followed by its signatures. Pure.
 
     the text, which ends with a newline
     <empty line>
     — <key name> <base64 of the key's id and the signature>
 
-A key's id is the beginning of the SHA-256 of its name, a newline, 0x01 (Ed25519) and the public key. A *vkey* is what
-somebody who checks signatures keeps of a key: `<name>+<id in hex>+<base64 of 0x01 and the public key>`.
+A key's id is the first four bytes of the SHA-256 of its name, a newline, 0x01 (Ed25519) and the public key. A *vkey*
+is the verifier's form of a key: `<name>+<id in hex>+<base64 of 0x01 and the public key>`.
 """
 
 import binascii
@@ -21,11 +21,11 @@ _ED25519 = b"\x01"
 _ID = 4
 _DASH = "\N{EM DASH} "
 MAX_NOTE = 16_384
-"""Characters of a note that are looked at."""
+"""The most characters of a note."""
 
 
 class NoteInvalid(Exception):
-    """This is no signed note, or nobody known has signed it; the message is half a sentence."""
+    """The text is not a signed note, or no known key has signed it; the message is a clause."""
 
 
 class VerifierKey(NamedTuple):
@@ -36,10 +36,10 @@ class VerifierKey(NamedTuple):
 
     @classmethod
     def parse(cls, vkey: str) -> Self:
-        """Return the key that a vkey names.
+        """Return the key of a vkey.
 
         Raises:
-            NoteInvalid: it is none, or of another kind than Ed25519.
+            NoteInvalid: the text is not a vkey of an Ed25519 key.
         """
         name, _, rest = vkey.strip().partition("+")
         key_id, _, encoded = rest.partition("+")
@@ -51,14 +51,14 @@ class VerifierKey(NamedTuple):
 
     @property
     def id(self) -> bytes:
-        """The four bytes that stand before this key's signatures."""
+        """The four bytes that precede this key's signatures."""
         return sha256(self.name.encode() + b"\n" + _ED25519 + self.public).digest()[:_ID]
 
     def __str__(self) -> str:
         return f"{self.name}+{self.id.hex()}+{b64encode(_ED25519 + self.public).decode()}"
 
     def verifies(self, text: str, signature: bytes) -> bool:
-        """Return whether a signature over `text` is this key's."""
+        """Return whether a signature of `text` was made by this key."""
         try:
             Ed25519PublicKey.from_public_bytes(self.public).verify(signature, text.encode())
         except (InvalidSignature, ValueError):
@@ -74,18 +74,18 @@ class SigningKey:
         self.verifier = VerifierKey(name, self._key.public_key().public_bytes_raw())
 
     def sign(self, text: str) -> str:
-        """Return `text`, which has to end with a newline, as a note signed by this key."""
+        """Return `text`, which must end with a newline, as a note signed by this key."""
         signature = self.verifier.id + self._key.sign(text.encode())
         return f"{text}\n{_DASH}{self.verifier.name} {b64encode(signature).decode()}\n"
 
 
 def open_note(note: str, keys: Iterable[VerifierKey]) -> str:
-    """Return the text of a note that at least one of `keys` has signed; what unknown keys signed is passed over.
+    """Return the text of a note that at least one of `keys` has signed; signatures of unknown keys are ignored.
 
     Raises:
-        NoteInvalid: it is no note, no known key has signed it, or a known key's signature is false.
+        NoteInvalid: the text is not a note, no known key has signed it, or a known key's signature is invalid.
     """
-    text, signatures = _parted(note)
+    text, signatures = _split(note)
     known = {(key.name, key.id): key for key in keys}
     signed = False
     for name, signature in signatures:
@@ -98,12 +98,12 @@ def open_note(note: str, keys: Iterable[VerifierKey]) -> str:
     return text
 
 
-def _parted(note: str) -> tuple[str, list[tuple[str, bytes]]]:
-    text, parted, below = note.rpartition("\n\n")
+def _split(note: str) -> tuple[str, list[tuple[str, bytes]]]:
+    text, separator, below = note.rpartition("\n\n")
     lines = below.split("\n")
-    if not parted or len(note) > MAX_NOTE or lines.pop() or not lines:
+    if not separator or len(note) > MAX_NOTE or lines.pop() or not lines:
         raise NoteInvalid("it is no signed note")
-    if any(letter < " " and letter != "\n" for letter in note):
+    if any(char < " " and char != "\n" for char in note):
         raise NoteInvalid("it is no signed note")
     return text + "\n", [_signature(line) for line in lines]
 
@@ -116,11 +116,11 @@ def _signature(line: str) -> tuple[str, bytes]:
 
 
 def _is_name(name: str) -> bool:
-    return bool(name) and "+" not in name and not any(letter.isspace() for letter in name)
+    return bool(name) and "+" not in name and not any(char.isspace() for char in name)
 
 
 def _unbase64(encoded: str) -> bytes:
-    """Return what is encoded, in the only way to encode it: otherwise other bytes could pass for the same."""
+    """Decode canonical base64 only; otherwise different texts could encode the same bytes."""
     try:
         decoded = b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):

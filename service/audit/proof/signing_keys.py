@@ -1,10 +1,10 @@
-"""The keys that sign checkpoints, kept in the database under the installation's key encryption key, as people's are.
+"""The keys that sign checkpoints, stored in the database and wrapped by the key encryption key, as people's keys are.
 
-The newest signs. The ones before stay known, so that what they signed can be checked for ever, and each has endorsed
-the one after it: who once kept the first can follow to the newest without asking anybody.
+The newest key signs. Earlier keys stay, so that their signatures can be verified, and each endorses the next: a
+verifier who kept the first key can follow the endorsements to the newest.
 
-The rule: nothing in the table is believed unless the key encryption key says so. The whole row is authenticated with
-the wrapped secret, so whoever can write to the database but lacks that key cannot put a key of their own there.
+Invariant: a row is used only if the key encryption key authenticates all of it together with the wrapped secret. A
+login that can write to the table but lacks that key cannot add a key of its own.
 """
 
 import os
@@ -22,11 +22,11 @@ _SECRET = 32
 
 
 class SealKeyInvalid(Exception):
-    """A key in the table was not put there with this installation's key encryption key; the message is a sentence."""
+    """A key was not wrapped by this installation's key encryption key, or is missing; the message is a sentence."""
 
 
 class SealKey(NamedTuple):
-    """A key that signs or once signed. `endorsement` is the note of the key before it, None for the first."""
+    """A current or earlier signing key. `endorsement` is the note of the previous key, None for the first."""
 
     number: int
     signer: SigningKey
@@ -34,15 +34,15 @@ class SealKey(NamedTuple):
 
     @property
     def verifier(self) -> VerifierKey:
-        """Its public half."""
+        """The public key."""
         return self.signer.verifier
 
 
 async def load(connection: "asyncpg.Connection[Any]", key_encryption_key: bytes) -> list[SealKey]:
-    """Return all keys, the newest last; none before anything was sealed.
+    """Return all keys, the newest last; none before the first seal.
 
     Raises:
-        SealKeyInvalid: see there.
+        SealKeyInvalid: a key is missing or not authentic.
     """
     rows = await connection.fetch(
         "SELECT number, name, public, wrapped, endorsement FROM seal_keys ORDER BY number"
@@ -56,16 +56,16 @@ async def load(connection: "asyncpg.Connection[Any]", key_encryption_key: bytes)
 
 
 async def create(connection: "asyncpg.Connection[Any]", key_encryption_key: bytes) -> None:
-    """Make the first key, if there is none. The log is called after its epoch, under which it began to be sealed."""
+    """Create the first key if there is none. Its name is that of the log, from the epoch at the first seal."""
     epoch = await connection.fetchval("SELECT epoch FROM log_epoch")
     await _insert(connection, key_encryption_key, 1, f"onrecord/{epoch}", None)
 
 
 async def rotate(connection: "asyncpg.Connection[Any]", key_encryption_key: bytes) -> None:
-    """Make a new key, endorsed by the newest, which signs from now on.
+    """Create a new signing key, endorsed by the newest.
 
     Raises:
-        SealKeyInvalid: see there; or there is no key yet.
+        SealKeyInvalid: there is no key yet, or one is missing or not authentic.
     """
     keys = await load(connection, key_encryption_key)
     if not keys:
@@ -75,10 +75,10 @@ async def rotate(connection: "asyncpg.Connection[Any]", key_encryption_key: byte
 
 
 async def rewrap(connection: "asyncpg.Connection[Any]", key_encryption_key: bytes) -> None:
-    """Wrap every secret by the first of the key encryption keys; needs the owner's login.
+    """Wrap every secret with the first of the key encryption keys; requires the owner's login.
 
     Raises:
-        SealKeyInvalid: see there.
+        SealKeyInvalid: a key is missing or not authentic.
     """
     wrapping = Wrapping(key_encryption_key)
     for key in await load(connection, key_encryption_key):
@@ -88,43 +88,43 @@ async def rewrap(connection: "asyncpg.Connection[Any]", key_encryption_key: byte
         await connection.execute(_REWRAP, key.number, wrapping.wrap(secret, bound))
 
 
-def endorsed(key: VerifierKey) -> str:
-    """Return the text in which the key before says that `key` follows it."""
+def endorsement_text(key: VerifierKey) -> str:
+    """Return the text that the previous key signs to endorse `key`."""
     return f"{key.name}/key\n{key}\n"
 
 
 async def _insert(
-    connection: "asyncpg.Connection[Any]", wrapping: bytes, number: int, name: str, before: SealKey | None
+    connection: "asyncpg.Connection[Any]", wrapping: bytes, number: int, name: str, previous: SealKey | None
 ) -> None:
     secret = os.urandom(_SECRET)
     key = SigningKey(name, secret).verifier
-    endorsement = before.signer.sign(endorsed(key)) if before else None
+    endorsement = previous.signer.sign(endorsement_text(key)) if previous else None
     bound = bound_to_seal_key(number, name, key.public, endorsement)
     wrapped = Wrapping(wrapping).wrap(secret, bound)
     await connection.execute(_INSERT, number, name, key.public, wrapped, endorsement)
 
 
-def _unwrapped(row: Any, wrapping: bytes, before: SealKey | None) -> SealKey:
+def _unwrapped(row: Any, wrapping: bytes, previous: SealKey | None) -> SealKey:
     bound = bound_to_seal_key(row["number"], row["name"], row["public"], row["endorsement"])
     try:
         secret = Wrapping(wrapping).unwrap(row["wrapped"], bound)
         signer = SigningKey(row["name"], secret)
-        text = open_note(row["endorsement"], [before.verifier]) if before else None
+        text = open_note(row["endorsement"], [previous.verifier]) if previous else None
     except (InvalidTag, ValueError, NoteInvalid) as problem:
         raise _invalid(row) from problem
-    if before and text != endorsed(signer.verifier):
+    if previous and text != endorsement_text(signer.verifier):
         raise _invalid(row)
     return SealKey(row["number"], signer, row["endorsement"])
 
 
 def _invalid(row: Any) -> SealKeyInvalid:
-    words = "was not made with this installation's ONRECORD_KEY_ENCRYPTION_KEY"
-    return SealKeyInvalid(f"Seal key {row['number']} {words}.")
+    problem = "was not made with this installation's ONRECORD_KEY_ENCRYPTION_KEY"
+    return SealKeyInvalid(f"Seal key {row['number']} {problem}.")
 
 
 _WRAPPED = "SELECT wrapped FROM seal_keys WHERE number = $1"
 _REWRAP = "UPDATE seal_keys SET wrapped = $2 WHERE number = $1"
-# Two that make the same key at once: the second finds it made.
+# Of two sessions that create the same key at once, the second does nothing.
 _INSERT = """
     INSERT INTO seal_keys (number, name, public, wrapped, endorsement) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT DO NOTHING

@@ -1,4 +1,4 @@
-"""The stored tree: its newest checkpoint, the place of an event in it, and the hashes that a proof is made of."""
+"""Reads the stored tree: the newest checkpoint, the leaf of an event, and the hashes of proofs."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     import asyncpg
 
 HASH = len(EMPTY)
-_KNOWN = 10_000
-"""Hashes that `Paths` keeps, about 100 bytes each."""
+_CACHED = 10_000
+"""Hashes that `InclusionPaths` caches, about 100 bytes each."""
 
 
 class NotSealed(Exception):
-    """What was asked for is not sealed, or not yet; the message is a sentence."""
+    """The event or subtree is not sealed, or not yet; the message is a sentence."""
 
 
 class Sealed(NamedTuple):
-    """The newest checkpoint, and the note that it was signed in."""
+    """A checkpoint, and the signed note that holds it."""
 
     checkpoint: Checkpoint
     note: str
 
 
 async def newest(connection: "asyncpg.Connection[Any]", keys: Sequence[SealKey]) -> Sealed | None:
-    """Return the newest checkpoint; None where nothing was sealed.
+    """Return the newest checkpoint; None if nothing is sealed.
 
     Raises:
         NoteInvalid: none of `keys` has signed it.
@@ -48,15 +48,15 @@ def read(note: str, keys: Sequence[SealKey]) -> Sealed:
     return Sealed(Checkpoint.parse(open_note(note, [key.verifier for key in keys])), note)
 
 
-class Place(NamedTuple):
-    """Where in the tree an event is: the number of its leaf, and the hash of that as it was sealed."""
+class SealedLeaf(NamedTuple):
+    """The number of an event's leaf in the tree, and its hash as it was sealed."""
 
     number: int
     hash: bytes
 
 
-class Places:
-    """Where events are, best asked in the order of their positions: the seal that was looked at last is kept."""
+class SealedLeaves:
+    """Looks up the leaves of events. The last seal is cached, so look-ups in log order are cheapest."""
 
     def __init__(self, connection: "asyncpg.Connection[Any]") -> None:
         self._connection = connection
@@ -64,37 +64,34 @@ class Places:
         self._positions: list[int] = []
         self._hashes = b""
 
-    async def of(self, position: int) -> Place:
+    async def of(self, position: int) -> SealedLeaf:
         """Return the leaf of the event at a position.
 
         Raises:
-            NotSealed: it has none.
+            NotSealed: the event has none.
         """
         if not (self._positions and self._positions[0] <= position <= self._positions[-1]):
-            await self._look(position)
-        place = bisect_left(self._positions, position)
-        if self._positions[place : place + 1] != [position]:
+            row = await self._connection.fetchrow(_SEAL_OF, position)
+            self._first, self._positions, self._hashes = row or (0, [], b"")
+        offset = bisect_left(self._positions, position)
+        if self._positions[offset : offset + 1] != [position]:
             advice = "is `onrecord project run` running?"
             raise NotSealed(f"The event at position {position} is not sealed yet; {advice}")
-        return Place(self._first + place, self._hashes[HASH * place : HASH * (place + 1)])
-
-    async def _look(self, position: int) -> None:
-        row = await self._connection.fetchrow(_SEAL_OF, position)
-        self._first, self._positions, self._hashes = row or (0, [], b"")
+        return SealedLeaf(self._first + offset, self._hashes[HASH * offset : HASH * (offset + 1)])
 
 
 async def changed(connection: "asyncpg.Connection[Any]", position: int) -> bool:
-    """Return whether the event at a position is not the one that was sealed; false where it is not sealed."""
+    """Return whether the event at a position differs from the sealed one; False if it is not sealed."""
     row = await connection.fetchrow(_STORED, position)
     try:
-        place = await Places(connection).of(position)
+        sealed = await SealedLeaves(connection).of(position)
     except NotSealed:
         return False
-    return row is None or leaf_hash(leaf.encode(leaf.of_row(row, leaf.digest(row["state"])))) != place.hash
+    return row is None or leaf_hash(leaf.encode(leaf.of_row(row, leaf.digest(row["state"])))) != sealed.hash
 
 
 async def frontier(connection: "asyncpg.Connection[Any]", size: int) -> Frontier:
-    """Return the right edge of the tree of `size` leaves, from what is stored."""
+    """Return the right edge of the stored tree of `size` leaves."""
     edge = Frontier()
     for level, piece in await _hashes(connection, pieces(Span(0, size))):
         edge.push(level, piece)
@@ -102,38 +99,38 @@ async def frontier(connection: "asyncpg.Connection[Any]", size: int) -> Frontier
 
 
 async def path(connection: "asyncpg.Connection[Any]", spans: Sequence[Span]) -> list[bytes]:
-    """Return the hashes of subtrees, from what is stored."""
+    """Return the hashes of subtrees of the stored tree."""
     wanted = [pieces(span) for span in spans]
     found = iter(await _hashes(connection, [piece for each in wanted for piece in each]))
     return [subtree([next(found) for _ in each]) for each in wanted]
 
 
-class Paths:
-    """Inclusion proofs of many leaves of one tree; what neighbours share is read once."""
+class InclusionPaths:
+    """Inclusion proofs of many leaves of one tree; hashes that neighbours share are read once."""
 
     def __init__(self, connection: "asyncpg.Connection[Any]", size: int) -> None:
         self._connection = connection
         self._size = size
-        self._known: dict[Span, bytes] = {}
+        self._cache: dict[Span, bytes] = {}
 
     async def of(self, index: int) -> list[bytes]:
-        """Return the proof of the leaf numbered `index`."""
+        """Return the proof of the leaf `index`."""
         spans = inclusion(index, self._size)
-        if missing := [span for span in spans if span not in self._known]:
-            if len(self._known) + len(missing) > _KNOWN:
-                self._known.clear()
+        if missing := [span for span in spans if span not in self._cache]:
+            if len(self._cache) + len(missing) > _CACHED:
+                self._cache.clear()
                 missing = spans
-            self._known.update(zip(missing, await path(self._connection, missing), strict=True))
-        return [self._known[span] for span in spans]
+            self._cache.update(zip(missing, await path(self._connection, missing), strict=True))
+        return [self._cache[span] for span in spans]
 
 
 async def _hashes(
     connection: "asyncpg.Connection[Any]", wanted: Sequence[tuple[int, int]]
 ) -> list[tuple[int, bytes]]:
-    """Return the level and hash of each of some kept subtrees and leaves, in their order.
+    """Return the level and hash of each wanted subtree or leaf, in order.
 
     Raises:
-        NotSealed: one is not stored, so the tables are not what the sealer wrote.
+        NotSealed: one is not stored, so the tables were changed after sealing.
     """
     nodes = [piece for piece in wanted if piece[0]]
     rows = await connection.fetch(_NODES, [level for level, _ in nodes], [number for _, number in nodes])
@@ -143,8 +140,8 @@ async def _hashes(
         leaves = b"".join(
             row["hashes"] for row in await connection.fetch(_LEAVES, first, first + (1 << STRIDE))
         )
-        for place in range(len(leaves) // HASH):
-            stored[0, first + place] = leaves[HASH * place : HASH * (place + 1)]
+        for offset in range(len(leaves) // HASH):
+            stored[0, first + offset] = leaves[HASH * offset : HASH * (offset + 1)]
     if missing := [piece for piece in wanted if piece not in stored]:
         level, number = missing[0]
         raise NotSealed(f"The seals lack subtree {number} of level {level}: run `onrecord audit verify`.")
@@ -160,7 +157,7 @@ _NODES = """
     SELECT n.level, n.number, n.hash
     FROM unnest($1::smallint[], $2::bigint[]) AS wanted (level, number) JOIN seal_nodes n USING (level, number)
 """
-# The limit, as many leaves as there can be, keeps the planner on the index by size.
+# The limit, the most seals that can hold these leaves, keeps the planner on the index by size.
 _LEAVES = f"""
     SELECT substring(hashes FROM (greatest($1 - first, 0) * {HASH} + 1)::integer
         FOR ((least(size, $2) - greatest(first, $1)) * {HASH})::integer) AS hashes

@@ -1,18 +1,18 @@
-"""The whole log against its seals: every stored event hashed again, the tree built again, every signature checked.
+"""Verifies the whole log against its seals: hashes every event, rebuilds the tree, and checks every signature.
 
-Nothing in the database is believed but what a key of this installation has signed, and an older checkpoint that was
-kept elsewhere (`against`) is not in the database at all. The log is read once, in one snapshot and in constant memory.
+Only signatures of this installation's keys are trusted, and an older checkpoint kept outside the database (`against`).
+The log is read once, in one snapshot and in constant memory.
 
-Seals say that nothing was changed since, not that it came in by the right way: the owner of the tables can put an event
-at the end of the log before it is sealed. So positions, times and the numbers of every stream are checked over all of
-the log, sealed or not (`service.audit.proof.order`).
+Seals prove that an event was not changed after sealing, not that `chat_append` wrote it: the owner of the tables can
+add an event at the end of the log before it is sealed. Therefore positions, times and the seqs of every stream are
+checked over the whole log, sealed or not (`service.audit.proof.order`).
 
-The rule: the answer to the first thing that is wrong is its position. What comes after it is not looked at.
+Invariant: verification stops at the first mismatch and reports its position.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
-from struct import error as NumberTooLarge  # noqa: N812 - what it says
+from struct import error as NumberTooLarge  # noqa: N812 - the only cause
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from service.audit.proof import leaf, signing_keys
@@ -31,7 +31,7 @@ CHUNK = 200
 
 
 class Tampered(Exception):
-    """The record is not what was sealed; `position` is the first that is wrong, the message says how."""
+    """The record differs from what was sealed; `position` is the first mismatch, the message describes it."""
 
     def __init__(self, position: int, problem: str) -> None:
         self.position = position
@@ -39,7 +39,7 @@ class Tampered(Exception):
 
 
 class Verified(NamedTuple):
-    """The record is what was sealed: `size` events; `unsealed` ones come after them, the first recorded at `since`."""
+    """The record matches its seals: `size` events, then `unsealed` ones, the first recorded at `since`."""
 
     size: int
     unsealed: int
@@ -49,10 +49,10 @@ class Verified(NamedTuple):
 async def verify(
     connection: "asyncpg.Connection[Any]", key_encryption_key: bytes, against: str | None = None
 ) -> Verified:
-    """Check the whole log; `against` is the note of an older checkpoint, kept where nobody here can change it.
+    """Verify the whole log; `against` is the note of an older checkpoint that was kept elsewhere.
 
     Raises:
-        Tampered: see there.
+        Tampered: the record differs from what was sealed.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         beginning = await connection.fetchval("SELECT coalesce(min(notification_id), 0) FROM stored_events")
@@ -63,8 +63,8 @@ async def verify(
         try:
             older = Checkpoint.parse(open_note(against, keys)) if against is not None else None
         except NoteInvalid as problem:
-            words = f"the checkpoint kept elsewhere is not of this log: {problem}"
-            raise Tampered(beginning, words) from problem
+            message = f"the checkpoint kept elsewhere is not of this log: {problem}"
+            raise Tampered(beginning, message) from problem
         order = Order(await bounds(connection))
         check = _Check(keys, older, order, await connection.cursor(_EVENTS), await connection.cursor(_NODES))
         try:
@@ -79,7 +79,7 @@ async def verify(
 
 
 class _Check:
-    """The tree as it is built again, and how far in the log it has come."""
+    """The rebuilt tree, and the position in the log that it has reached."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class _Check:
         self._nodes = nodes
 
     async def seal(self, seal: Any) -> None:
-        """Check what was sealed together."""
+        """Check one seal and the events under it."""
         positions, hashes = seal["positions"], seal["hashes"]
         first = positions[0] if positions else self.position + 1
         if seal["first"] != self.edge.size:
@@ -120,13 +120,13 @@ class _Check:
     async def _chunk(self, positions: Sequence[int], hashes: bytes) -> None:
         rows = await self._events.fetch(len(positions))
         leaves: list[bytes] = []
-        for place, (row, position) in enumerate(zip(rows, positions, strict=False)):
+        for index, (row, position) in enumerate(zip(rows, positions, strict=False)):
             if row["position"] < position:
                 raise Tampered(row["position"], "this event was put in after sealing")
             if row["position"] > position:
                 raise Tampered(position, "the event here is gone")
             hashed = _hash(row)
-            if hashed is None or hashed != hashes[HASH * place : HASH * (place + 1)]:
+            if hashed is None or hashed != hashes[HASH * index : HASH * (index + 1)]:
                 raise Tampered(position, "the event here, or its seal, was changed")
             self._order.check(position, leaf.microseconds(row["at"]))
             leaves.append(hashed)
@@ -139,8 +139,8 @@ class _Check:
         cut = older.size - first if older and first < older.size <= first + len(leaves) else 0
         nodes = self.edge.extend(leaves[:cut])
         if older and cut and (self.edge.root(), positions[cut - 1]) != (older.root, older.position):
-            words = "the record up to here is not the one that the checkpoint kept elsewhere is of"
-            raise Tampered(positions[cut - 1], words)
+            message = "the record up to here is not the one that the checkpoint kept elsewhere is of"
+            raise Tampered(positions[cut - 1], message)
         nodes += self.edge.extend(leaves[cut:])
         stored = await self._nodes.fetch(len(nodes)) if nodes else []
         if [Node(*row) for row in stored] != nodes:
@@ -148,18 +148,18 @@ class _Check:
         self.position = positions[-1]
 
     async def end(self) -> None:
-        """Check that nothing is left over."""
+        """Check that neither the older checkpoint nor the stored subtrees exceed the tree."""
         if self._older and self._older.size > self.edge.size:
-            words = (
+            message = (
                 f"the record ends here, after {self.edge.size} sealed events; "
                 f"the checkpoint kept elsewhere is of {self._older.size}"
             )
-            raise Tampered(self.position + 1, words)
+            raise Tampered(self.position + 1, message)
         if await self._nodes.fetch(1):
             raise Tampered(self.position, "a subtree is kept that the tree does not have")
 
     async def unsealed(self) -> tuple[int, datetime | None]:
-        """Check the order of what comes after the seals; return how many events that is, and the time of the first."""
+        """Check the order of the unsealed events; return their number and the time of the first."""
         count, since = 0, None
         while rows := await self._events.fetch(CHUNK):
             for row in rows:
@@ -171,7 +171,7 @@ class _Check:
 
 
 def _hash(row: Any) -> bytes | None:
-    """Return the leaf hash of a row; None where no event of ours can look so."""
+    """Return the leaf hash of a row; None if `chat_append` cannot have written it."""
     try:
         encoded = leaf.encode(leaf.of_row(row, leaf.digest(row["state"])))
     except NumberTooLarge:
@@ -181,7 +181,7 @@ def _hash(row: Any) -> bytes | None:
 
 _EVENTS = f"SELECT {leaf.COLUMNS}, originator_id, key_id, state FROM stored_events ORDER BY notification_id"  # noqa: S608 - constants
 _SEALS = "SELECT size, first, positions, hashes, checkpoint FROM seals ORDER BY size"
-# Numeric, since a number that was made up could leave the range of bigint.
+# Numeric, because a forged number could leave the range of bigint.
 _NODES = (
     "SELECT level, number, hash FROM seal_nodes ORDER BY (number + 1::numeric) * (1::bigint << level), level"
 )

@@ -1,15 +1,15 @@
-"""Whether the words on the record are the ones that were said; and where they cannot be read, that the record says why.
+"""Verifies that texts on the record match their commitments, and that unreadable texts have a recorded reason.
 
-The seals cover what is stored, and of words that is a commitment. What opens them is not sealed: people's keys
-(`person_keys`), and words that retention carried over to other keys (`carried_words`). So every word is opened here and
-held against its commitment, and one that no key opens needs a ground on the record: its author was erased, or what was
-said in that room on that day has expired. A key or a carried word that somebody takes away in silence shows.
+Seals cover the stored events, which hold a commitment to each text. They do not cover what decrypts a text: people's
+keys (`person_keys`) and texts that retention re-encrypted (`carried_words`). Therefore every text is decrypted and
+compared with its commitment, and a text without a key needs a reason on the record: its author was erased, or the
+messages of its room and day have expired. A key or a re-encrypted text that was removed silently is detected.
 
-Invariant: the author and the time of words come from the sealed event and not from a table of keys.
+Invariant: the author and the time of a text come from the sealed event and not from a table of keys.
 
-Versions before 0020 did not hold the day of a key against the day of the record: what was decided just before midnight
-(UTC) and recorded just after it is under the key of the day before, and expires with that day. Of events up to
-`key_days_since`, words of the first `PAST_MIDNIGHT` of a day therefore have a ground once the day before has expired.
+Versions before 0020 did not compare the day of a key with the day of the event: a text decided just before midnight
+(UTC) and recorded just after it is under the key of the previous day, and expires with that day. For events up to
+`key_days_since`, texts of the first `PAST_MIDNIGHT` of a day therefore have a reason once the previous day has expired.
 """
 
 from datetime import UTC, date, datetime, time, timedelta
@@ -26,38 +26,38 @@ if TYPE_CHECKING:
     import asyncpg
 
 PAGE = 200
-"""Events read at a time."""
+"""Events per read."""
 
 PAST_MIDNIGHT = timedelta(minutes=1)
-"""How long after midnight versions before 0020 recorded words under the key of the day before, at most.
+"""The longest time after midnight in which versions before 0020 used the key of the previous day.
 
-A command waits for its commit no longer than `ONRECORD_DATABASE_TIMEOUT` (5 seconds unless it is set); with a margin.
+A command waits for its commit at most `ONRECORD_DATABASE_TIMEOUT` (default 5 seconds); this adds a margin.
 """
 
-_SAID = (MessagePosted.TOPIC, MessageEdited.TOPIC)
+_EXPIRING = (MessagePosted.TOPIC, MessageEdited.TOPIC)
 
 
 class ContentCounts(NamedTuple):
-    """How many events hold words that can be read, and how many hold some that are gone."""
+    """The number of events with readable texts, and of events with texts whose key is gone."""
 
     readable: int
     gone: int
 
 
 async def verify_content(connection: "asyncpg.Connection[Any]", serializer: EventSerializer) -> ContentCounts:
-    """Open every word.
+    """Decrypt and verify every text.
 
     Raises:
-        Tampered: the words at its position are not those that were said, or are gone without a ground.
+        Tampered: a text differs from its commitment, or is gone without a recorded reason.
     """
-    grounds, readable, gone, position = _Grounds(connection, serializer), 0, 0, 0
+    reasons, readable, gone, position = _Reasons(connection, serializer), 0, 0, 0
     while rows := await connection.fetch(_WITH_WORDS, position, PAGE):
         position = rows[-1]["notification_id"]
         for row in rows:
             if row["wrapped"] is not None:
-                _open(serializer, row)
+                _verify(serializer, row)
                 readable += 1
-            elif await grounds.has(row):
+            elif await reasons.explain(row):
                 gone += 1
             else:
                 raise Tampered(
@@ -67,26 +67,26 @@ async def verify_content(connection: "asyncpg.Connection[Any]", serializer: Even
     return ContentCounts(readable, gone)
 
 
-def _open(serializer: EventSerializer, row: Any) -> None:
+def _verify(serializer: EventSerializer, row: Any) -> None:
     try:
         serializer.reveal(row)
     except (InvalidTag, *NOT_DECODED) as problem:
-        words = "the words here are not those that were said, or their key is not the one that it was"
-        raise Tampered(row["notification_id"], words) from problem
+        message = "the words here are not those that were recorded, or their key is not the one that it was"
+        raise Tampered(row["notification_id"], message) from problem
 
 
-class _Grounds:
-    """What the record says of words that are gone; looked up when it is first needed, so that it may just have come."""
+class _Reasons:
+    """The recorded reasons for missing texts. Each is queried when first needed: it may be recorded during the run."""
 
     def __init__(self, connection: "asyncpg.Connection[Any]", serializer: EventSerializer) -> None:
         self._connection = connection
         self._serializer = serializer
         self._erased: set[str] = set()
-        self._over: dict[str, date] = {}
+        self._expired_until: dict[str, date] = {}
         self._key_days_since: int | None = None
 
-    async def has(self, row: Any) -> bool:
-        """Return whether the record says why the words of an event are gone."""
+    async def explain(self, row: Any) -> bool:
+        """Return whether the record has a reason for the missing texts of an event."""
         return await self._is_erased(row["recorded_by"]) or await self._has_expired(row)
 
     async def _is_erased(self, person: str) -> bool:
@@ -97,17 +97,17 @@ class _Grounds:
         return person in self._erased
 
     async def _has_expired(self, row: Any) -> bool:
-        if row["topic"] not in _SAID:
+        if row["topic"] not in _EXPIRING:
             return False
         room = room_of(row["stream"])
         day = await self._day_of_key(row)
-        over = self._over.get(room, date.min)
-        if over < day:
-            over = self._over[room] = await self._over_in(room)
-        return over >= day
+        until = self._expired_until.get(room, date.min)
+        if until < day:
+            until = self._expired_until[room] = await self._read_expired_until(room)
+        return until >= day
 
     async def _day_of_key(self, row: Any) -> date:
-        """Return the first day with which the words of an event may have expired."""
+        """Return the first day with which the texts of an event may have expired."""
         at: datetime = row["recorded_at"].astimezone(UTC)
         midnight = datetime.combine(at.date(), time(), UTC)
         if at - midnight >= PAST_MIDNIGHT:
@@ -117,12 +117,12 @@ class _Grounds:
         before = row["notification_id"] <= self._key_days_since
         return at.date() - timedelta(days=1) if before else at.date()
 
-    async def _over_in(self, room: str) -> date:
+    async def _read_expired_until(self, room: str) -> date:
         rows = await self._connection.fetch(
             _EXPIRED, stream_id(RETENTION), room_subject(room), ContentExpired.TOPIC
         )
         events = [self._serializer.read(row).event for row in rows]
-        return max((one.until for one in events if isinstance(one, ContentExpired)), default=date.min)
+        return max((event.until for event in events if isinstance(event, ContentExpired)), default=date.min)
 
 
 _WITH_WORDS = f"""

@@ -72,7 +72,6 @@ class SharedRateLimit:
         self._rate = rate
         self._relay = relay
         self._decoder = msgspec.msgpack.Decoder(dict[str, int])
-        relay.on(SPENT, self._hear)
 
     async def run(self) -> None:
         """Tell, until cancelled."""
@@ -81,6 +80,7 @@ class SharedRateLimit:
             if spent := self._rate.take_spent(MOST_TOLD):
                 self._relay.tell(SPENT, msgspec.msgpack.encode(spent))
 
-    def _hear(self, payload: bytes) -> None:
+    def spent_elsewhere(self, payload: bytes) -> None:
+        """Charge what other nodes report."""
         for user, count in self._decoder.decode(payload).items():
             self._rate.spent_elsewhere(user, count)

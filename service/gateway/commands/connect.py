@@ -1,50 +1,56 @@
-"""`connect`: what a client that comes back is told of its rooms, and where each of them goes on.
+"""`connect`: reports the state of each room to a client that reconnects, and resumes delivery from its cursors.
 
-The rule: the head that is said of a room is the one after which it is heard, so nothing is missing and nothing is sent
-twice. `service.realtime.hub` splices what was into what comes.
+Invariant: delivery of a room starts directly after the head that was reported for it, so no event is missing and
+none is sent twice. `service.realtime.hub` joins past events with new ones.
 """
 
 import logging
+from dataclasses import dataclass
 
 from service.domain.room import visible_until
 from service.errors import Banned, NotAMember, ProjectionBehind, RoomNotFound
+from service.eventstore.readiness import Readiness
 from service.gateway.queries.views import Views
-from service.gateway.services import Services
+from service.gateway.session.lifecycle import SessionLifecycle
 from service.gateway.session.session import Session
 from service.protocol import commands as wire
 from service.protocol.commands import PROTOCOL
 from service.protocol.events import Connected, RoomHead, timestamp
+from service.realtime.hub import Hub
 
 log = logging.getLogger("onrecord.handlers")
 
 
+@dataclass(frozen=True)
 class ConnectHandler:
-    """Takes up sessions where their cursors are."""
+    """Resumes sessions; `ping_interval` in seconds is reported to clients."""
 
-    def __init__(self, services: Services, views: Views) -> None:
-        self._s = services
-        self._views = views
+    views: Views
+    hub: Hub
+    readiness: Readiness
+    lifecycle: SessionLifecycle
+    ping_interval: float
 
     async def connect(self, session: Session, frame: wire.Connect) -> None:
-        """Answer `connect`: say of each room whether the cursor holds, then send what followed it, then go live."""
+        """Answer `connect` with the state of each room, send the events after its cursor, then go live."""
         starts: dict[str, int] = {}
         heads: dict[str, RoomHead] = {}
-        same_epoch = frame.epoch is None or frame.epoch == self._s.readiness.epoch
+        same_epoch = frame.epoch is None or frame.epoch == self.readiness.epoch
         for room, cursor in frame.rooms.items():
             heads[room], start = await self._resume(session.user, room, cursor, same_epoch=same_epoch)
             if start is not None:
                 starts[room] = start
         for room in starts:
             session.expect(room)
-        self._s.attendance.begin(session)
+        self.lifecycle.begin(session)
         session.welcome(
             Connected(
                 protocol=PROTOCOL,
                 user_id=session.user,
                 session=session.id,
-                epoch=self._s.readiness.epoch,
+                epoch=self.readiness.epoch,
                 expires_at=timestamp(session.expires_at),
-                ping_interval=self._s.settings.ping_interval,
+                ping_interval=self.ping_interval,
                 rooms=heads,
             )
         )
@@ -55,33 +61,33 @@ class ConnectHandler:
             await session.drained()
 
     async def _send_receipts(self, session: Session, room: str) -> None:
-        self._s.hub.pre_subscribe(session, room)
+        self.hub.subscriptions.pre_subscribe(session, room)
         try:
-            receipts = await self._views.receipts(room)
+            receipts = await self.views.receipts(room)
         except ProjectionBehind as error:
-            # Coming back needs the log alone; receipts arrive again as people read on.
+            # A reconnect needs only the log; receipts arrive again as members read on.
             log.warning("receipts_skipped", extra={"room": room, "behind": error.data["behind"]})
             return
-        # Rooms before this one may have taken minutes, and the receipts some time.
-        if self._s.hub.are_members(room, [session.user]):
+        # The rooms before this one may have taken minutes: the user may have left since.
+        if self.hub.audience.are_members(room, [session.user]):
             session.emit(receipts)
 
     async def _resume(
         self, user: str, room: str, cursor: int | None, *, same_epoch: bool
     ) -> tuple[RoomHead, int | None]:
-        """Return what to say of a room at `connect`, and the seq to begin after (None: nothing is to be sent)."""
+        """Return the state of a room to report, and the seq after which to send events (None: send nothing)."""
         try:
-            until = await self._views.ask(visible_until, room, user)
+            until = await self.views.ask(visible_until, room, user)
         except RoomNotFound:
             return RoomHead(recovered=False, reason="room_not_found"), None
         except (NotAMember, Banned):
-            # The last event that may be read, as below: there is none. How far the room is, is for its members.
+            # `head` is the last event that the user may read: none. The room's own head is for its members.
             return RoomHead(recovered=False, head=0, reason="not_a_member"), None
         if until is not None:
             start = cursor if same_epoch and cursor is not None and cursor < until else None
             return RoomHead(recovered=False, head=until, reason="not_a_member"), start
-        # Whoever is to hear the room from now on begins after the very head that is said here.
-        head = (await self._s.hub.reach(room, cursor or 0)).head
+        # Delivery starts after this very head.
+        head = (await self.hub.feeds.feed_up_to(room, cursor or 0)).head
         if not same_epoch:
             return RoomHead(recovered=False, head=head, reason="epoch_changed"), head
         if cursor is not None and cursor > head:

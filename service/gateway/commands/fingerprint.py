@@ -1,6 +1,7 @@
-"""What a client said with a command, and the ref that it said it under.
+"""The fingerprint and the ref of a command.
 
-The rule: a ref names a command only together with its words, so that a retry is known and another command refused.
+Invariant: a ref names a command only together with its fingerprint, so a retry is recognized and another command with
+the same ref is refused.
 """
 
 from functools import cache
@@ -11,13 +12,14 @@ from service.protocol import commands as wire
 
 
 def command_fingerprint(frame: wire.Frame) -> bytes:
-    """Return what makes a command the same command: everything that was said, but its ref.
+    """Return the fields of a command without its ref, as canonical JSON.
 
-    Fields at their defaults are left out, so that a later version with more fields knows a retry of an earlier one.
+    Fields with their default value are left out, so a later version with more fields recognizes a retry of an earlier
+    one.
     """
     fields = {
-        shown: value
-        for shown, name, default in _fields(type(frame))
+        encoded: value
+        for encoded, name, default in _fields(type(frame))
         if (value := getattr(frame, name)) != default
     }
     return msgspec.json.encode(fields)
@@ -25,13 +27,13 @@ def command_fingerprint(frame: wire.Frame) -> bytes:
 
 @cache
 def _fields(frame: type[wire.Frame]) -> tuple[tuple[str, str, object], ...]:
-    """Return the fields of a frame but its ref, by their names on the wire: each with its own name and its default."""
+    """Return the wire name, own name and default of each field but the ref, by wire name."""
     fields = (field for field in msgspec.structs.fields(frame) if field.name != "ref")
     return tuple(sorted((field.encode_name, field.name, field.default) for field in fields))
 
 
 def ref_of(frame: wire.Frame) -> str:
-    """Return the ref of a command that is recorded."""
+    """Return the ref of a recorded command; its decoder guarantees that there is one."""
     if frame.ref is None:
         message = "a recorded command is decoded only with a ref"
         raise AssertionError(message)

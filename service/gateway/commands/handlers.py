@@ -1,63 +1,93 @@
-"""What each command does: the one set of handlers behind every door, by wire name.
+"""The handler of each command, by wire name; all endpoints share them.
 
-A handler returns a `Reply` and may raise any `OnRecordError`. Rooms are entered in `service.gateway.commands.join`, and
-what is asked for is answered in `service.gateway.queries.queries`. `connect` comes before all commands:
+A handler returns a `Reply` and may raise any `OnRecordError`. `connect` precedes all commands and is handled in
 `service.gateway.commands.connect`.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
-from service.chat import CommandResult
+from service.chat import Chat, CommandResult, ReadMarkers
+from service.domain import commands as domain
 from service.domain.commands import MoveReadMarker, PostMessage, RoomCommand, UpdateRoom
 from service.domain.permissions import require_voice
 from service.errors import Malformed, NotAllowed
-from service.gateway.auth.tokens import CHAT
+from service.gateway.auth.tokens import CHAT, TokenVerifier
 from service.gateway.commands.fingerprint import command_fingerprint, ref_of
 from service.gateway.commands.join import JoinHandlers
-from service.gateway.commands.mapping import PLAIN, to_domain
 from service.gateway.commands.reply import Later, Reply
 from service.gateway.queries.queries import Queries
-from service.gateway.queries.room_list import RoomList
 from service.gateway.queries.views import Views
-from service.gateway.services import Services
+from service.gateway.session.registry import SessionRegistry
 from service.gateway.session.session import Session
+from service.presence.presence import Presence
+from service.presence.typing import Typing
 from service.protocol import commands as wire
 from service.protocol.acks import AuthRefreshAck, MessageSendAck
 from service.protocol.events import timestamp
 
 Handler = Callable[[Session, Any], Awaitable[Reply]]
 
+MAPPED: dict[type[wire.RoomFrame], type[RoomCommand]] = {
+    wire.RoomLeave: domain.LeaveRoom,
+    wire.RoomArchive: domain.ArchiveRoom,
+    wire.RoomReopen: domain.ReopenRoom,
+    wire.RoomInvite: domain.InviteMember,
+    wire.RoomKick: domain.RemoveMember,
+    wire.RoomBan: domain.BanMember,
+    wire.RoomUnban: domain.UnbanMember,
+    wire.RoomMute: domain.MuteMember,
+    wire.RoomUnmute: domain.UnmuteMember,
+    wire.RoomRole: domain.ChangeRole,
+    wire.MessageEdit: domain.EditMessage,
+    wire.MessageDelete: domain.DeleteMessage,
+    wire.MessageReact: domain.AddReaction,
+    wire.MessageUnreact: domain.RemoveReaction,
+    wire.MessagePin: domain.PinMessage,
+    wire.MessageUnpin: domain.UnpinMessage,
+}
+"""Frames whose fields map one-to-one to those of a domain command, and whose ack has no field of its own."""
 
+_NAMES = {"room_id": "room", "user_id": "user", "message_id": "message"}
+_NOT_MAPPED = ("type", "ref")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Handlers:
-    """The commands, by wire name, over the node's services."""
+    """The commands that concern one message, the sender's state or a single domain command."""
 
-    def __init__(self, services: Services, views: Views) -> None:
-        self._s = services
-        self._views = views
-        entering = JoinHandlers(services, views)
-        showing = Queries(views, RoomList(services, views))
-        self.by_type: dict[str, Handler] = {
-            wire.RoomCreate.TYPE: entering.create,
-            wire.RoomJoin.TYPE: entering.join,
-            wire.RoomList.TYPE: showing.list_rooms,
-            wire.RoomMembers.TYPE: showing.members,
+    chat: Chat
+    markers: ReadMarkers
+    views: Views
+    typing: Typing
+    presence: Presence
+    sessions: SessionRegistry
+    tokens: TokenVerifier
+
+    def by_type(self, joins: JoinHandlers, queries: Queries) -> dict[str, Handler]:
+        """Return the handlers of all commands, by wire name."""
+        return {
+            wire.RoomCreate.TYPE: joins.create,
+            wire.RoomJoin.TYPE: joins.join,
+            wire.RoomList.TYPE: queries.list_rooms,
+            wire.RoomMembers.TYPE: queries.members,
             wire.MessageSend.TYPE: self.send,
-            wire.MessageHistory.TYPE: showing.history,
+            wire.MessageHistory.TYPE: queries.history,
             wire.MessageRead.TYPE: self.read,
             wire.TypingStart.TYPE: self.typing_start,
             wire.TypingStop.TYPE: self.typing_stop,
-            wire.PresenceSet.TYPE: self.presence,
+            wire.PresenceSet.TYPE: self.set_presence,
             wire.AuthRefresh.TYPE: self.refresh,
             wire.RoomUpdate.TYPE: self.update,
-            **{frame.TYPE: self._plain(command) for frame, command in PLAIN.items()},
+            **{frame.TYPE: self._mapped(command) for frame, command in MAPPED.items()},
         }
 
     async def update(self, session: Session, frame: wire.RoomUpdate) -> Reply:
         """`room:update`."""
         if frame.name is None and frame.topic is None:
             raise Malformed(problem="Give a name, a topic or both - at '$'")
-        return await self._plain(UpdateRoom)(session, frame)
+        return await self._mapped(UpdateRoom)(session, frame)
 
     async def send(self, session: Session, frame: wire.MessageSend) -> Reply:
         """`message:send`."""
@@ -68,48 +98,46 @@ class Handlers:
             reply_to=frame.reply_to,
             mentions=frame.mentions,
         )
-        answer = await self._s.chat.submit(command, session.user, command.ref, command_fingerprint(frame))
-        self._s.typing.spoke(frame.room_id, session.user)
+        answer = await self.chat.submit(command, session.user, command.ref, command_fingerprint(frame))
+        self.typing.spoke(frame.room_id, session.user)
         return Later(answer, _sent)
 
     async def read(self, session: Session, frame: wire.MessageRead) -> Reply:
         """`message:read`."""
         command = MoveReadMarker(room=frame.room_id, message=frame.message_id)
         return Later(
-            await self._s.markers.move(command, session.user, ref_of(frame), command_fingerprint(frame))
+            await self.markers.move(command, session.user, ref_of(frame), command_fingerprint(frame))
         )
 
     async def typing_start(self, session: Session, frame: wire.TypingStart) -> Reply:
         """`typing:start`."""
-        await self._views.ask(require_voice, frame.room_id, session.user)
-        self._s.typing.start(frame.room_id, session.user, session.id)
+        await self.views.ask(require_voice, frame.room_id, session.user)
+        self.typing.start(frame.room_id, session.user, session.id)
         return None
 
     async def typing_stop(self, session: Session, frame: wire.TypingStop) -> Reply:
         """`typing:stop`."""
-        self._s.typing.stop(frame.room_id, session.user, session.id)
+        self.typing.stop(frame.room_id, session.user, session.id)
         return None
 
-    async def presence(self, session: Session, frame: wire.PresenceSet) -> Reply:
+    async def set_presence(self, session: Session, frame: wire.PresenceSet) -> Reply:
         """`presence:set`."""
-        self._s.presence.set(session.user, session.id, frame.status)
+        self.presence.set(session.user, session.id, frame.status)
         return None
 
     async def refresh(self, session: Session, frame: wire.AuthRefresh) -> Reply:
         """`auth:refresh`."""
-        identity = await self._s.tokens.verify(frame.token)
+        identity = await self.tokens.verify(frame.token)
         identity.require(CHAT)
         if identity.user != session.user:
             raise NotAllowed(problem="The new token is another user's.")
-        self._s.sessions.renew(session, identity.expires_at)
+        self.sessions.renew(session, identity.expires_at)
         return AuthRefreshAck(expires_at=timestamp(identity.expires_at))
 
-    def _plain(self, command: type[RoomCommand]) -> Handler:
-        """Return the handler of a frame whose fields are those of the command, and whose ack has nothing of its own."""
-
+    def _mapped(self, command: type[RoomCommand]) -> Handler:
         async def handle(session: Session, frame: wire.RoomFrame) -> Reply:
-            self._s.typing.spoke(frame.room_id, session.user)
-            answer = await self._s.chat.submit(
+            self.typing.spoke(frame.room_id, session.user)
+            answer = await self.chat.submit(
                 to_domain(frame, command), session.user, ref_of(frame), command_fingerprint(frame)
             )
             return Later(answer)
@@ -117,5 +145,11 @@ class Handlers:
         return handle
 
 
-def _sent(receipt: CommandResult) -> MessageSendAck:
-    return MessageSendAck(seq=receipt.seq, at=timestamp(receipt.at), message_id=receipt.seq)
+def to_domain(frame: wire.RoomFrame, command: type[RoomCommand]) -> RoomCommand:
+    """Return a command with the fields of a frame."""
+    fields = {name: getattr(frame, name) for name in frame.__struct_fields__ if name not in _NOT_MAPPED}
+    return command(**{_NAMES.get(name, name): value for name, value in fields.items()})
+
+
+def _sent(result: CommandResult) -> MessageSendAck:
+    return MessageSendAck(seq=result.seq, at=timestamp(result.at), message_id=result.seq)

@@ -1,7 +1,4 @@
-"""What a handler gives back: an ack, or when there will be one, or what is to follow it.
-
-The rule: whoever carries a command out says in what it returns how the command is answered, and answers nobody itself.
-"""
+"""The result of a command handler: an ack, a future ack, or an ack with frames to send right after it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,20 +10,20 @@ from service.protocol.acks import Ack, RecordedAck
 from service.protocol.events import timestamp
 
 
-def recorded(receipt: CommandResult) -> RecordedAck:
-    """Return the ack of a command that says no more than that it is recorded."""
-    return RecordedAck(seq=receipt.seq, at=timestamp(receipt.at))
+def recorded(result: CommandResult) -> RecordedAck:
+    """Return the ack of a command that has no fields of its own."""
+    return RecordedAck(seq=result.seq, at=timestamp(result.at))
 
 
 class Later(msgspec.Struct, frozen=True):
-    """An ack that waits for a commit; `ack` makes it of what the commit said."""
+    """An ack that waits for a commit; `ack` makes it from the result."""
 
     answer: Any
     ack: Callable[[CommandResult], Ack] = recorded
 
 
 class Then(msgspec.Struct, frozen=True):
-    """An ack, what is sent right after it, and what it says of the commit."""
+    """An ack; `after` is called right after it was written."""
 
     ack: Ack
     after: Callable[[], None]
@@ -34,4 +31,4 @@ class Then(msgspec.Struct, frozen=True):
 
 
 Reply = Ack | Later | Then | None
-"""None: only those are answered who ask for it."""
+"""None: the command has no ack fields, and is answered only if it carries a tag."""

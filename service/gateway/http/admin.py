@@ -1,9 +1,10 @@
-"""What administrators do to people over HTTP: the table of actions, and the endpoint that serves each.
+"""Administrators' actions on people over HTTP: the table of actions, and the endpoint that serves each.
 
-The rule: an action needs a token with the scope `admin`, and is on the record in the administrator's name.
+Invariant: an action needs a token with the scope `admin`, and is recorded in the administrator's name.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -12,21 +13,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from projections import memberships
+from service.audit.privacy.erasure import Erasure
+from service.chat import AccountSuspensions
 from service.domain.commands import SetSuspension
-from service.errors import NotAllowed, Unavailable
-from service.gateway.auth.origins import allowed_origin
+from service.eventstore.read_database import ReadModels
 from service.gateway.auth.tokens import ADMIN, Identity
-from service.gateway.http.authenticate import authenticate
-from service.gateway.http.body import body
-from service.gateway.http.endpoint import NO_STORE, parameters
-from service.gateway.queries.views import Views
-from service.gateway.services import Services
+from service.gateway.http.endpoint import NO_STORE
+from service.gateway.http.request import RequestGuard, body, parameters
 from service.protocol.events import timestamp
 from service.protocol.http import Erased, Judged, PersonQuery, ToErase, ToJudge
 
 
 class Action(msgspec.Struct, frozen=True):
-    """An action on the person in its path: the `body` that comes with it, the `answer`, and its refusals' codes."""
+    """An action on the person in its path: the structs of its `body` and `answer`, and the codes of its refusals."""
 
     path: str
     body: type[msgspec.Struct]
@@ -35,46 +34,44 @@ class Action(msgspec.Struct, frozen=True):
     refusals: tuple[str, ...] = ("user_not_found",)
 
 
+@dataclass(frozen=True)
 class Admin:
-    """The actions, over a node's services."""
+    """The actions; `erase` and `leave_rooms` are those of `service.audit.privacy`, bound to the node's log."""
 
-    def __init__(self, services: Services) -> None:
-        self._s = services
+    models: ReadModels
+    suspensions: AccountSuspensions
+    erase_person: Callable[..., Awaitable[Erasure]]
+    leave_rooms: Callable[..., Awaitable[list[str]]]
 
-    def routes(self) -> list[Route]:
-        """Return a route for each."""
+    def routes(self, guard: RequestGuard) -> list[Route]:
+        """Return a route for each action."""
         return [
-            Route(action.path, self._endpoint(action), methods=["POST"], name=action.path)
+            Route(action.path, self._endpoint(guard, action), methods=["POST"], name=action.path)
             for action in ACTIONS
         ]
 
-    async def erase(self, admin: Identity, person: str, asked: ToErase) -> Erased:
+    async def erase(self, admin: Identity, person: str, request: ToErase) -> Erased:
         """Erase a person for good: their keys are destroyed, and they leave their rooms, on the record. Repeatable."""
-        erasure = await self._s.erase(person, ground=asked.ground, by=admin.user)
-        rows = await Views(self._s).read(memberships.rooms_of, person)
-        await self._s.leave_rooms(person, [row.room_id for row in rows], by=admin.user)
+        erasure = await self.erase_person(person, ground=request.ground, by=admin.user)
+        rows = await self.models.read(memberships.rooms_of, person)
+        await self.leave_rooms(person, [row.room_id for row in rows], by=admin.user)
         return Erased(user_id=person, position=erasure.position, at=timestamp(erasure.at))
 
-    async def suspend(self, admin: Identity, person: str, asked: ToJudge) -> Judged:
-        """Close a person's connections (4503) and let them in no more, on every node within moments. Repeatable."""
-        return await self._judge(admin, SetSuspension(user=person, suspended=True, reason=asked.reason))
+    async def suspend(self, admin: Identity, person: str, request: ToJudge) -> Judged:
+        """Close a person's connections (4503) and refuse new ones, on every node within moments. Repeatable."""
+        return await self._judge(admin, SetSuspension(user=person, suspended=True, reason=request.reason))
 
-    async def restore(self, admin: Identity, person: str, asked: ToJudge) -> Judged:
-        """Let a person who was suspended come in again. Repeatable."""
-        return await self._judge(admin, SetSuspension(user=person, suspended=False, reason=asked.reason))
+    async def restore(self, admin: Identity, person: str, request: ToJudge) -> Judged:
+        """Let a suspended person connect again. Repeatable."""
+        return await self._judge(admin, SetSuspension(user=person, suspended=False, reason=request.reason))
 
     async def _judge(self, admin: Identity, command: SetSuspension) -> Judged:
-        await self._s.judging.set_suspension(command, admin.user)
+        await self.suspensions.set_suspension(command, admin.user)
         return Judged(user_id=command.user, suspended=command.suspended)
 
-    def _endpoint(self, action: Action) -> Callable[[Request], Awaitable[Response]]:
+    def _endpoint(self, guard: RequestGuard, action: Action) -> Callable[[Request], Awaitable[Response]]:
         async def serve(request: Request) -> Response:
-            if not allowed_origin(request.headers, self._s.settings.origins):
-                raise NotAllowed(problem="Pages of this origin may not act here.")
-            if not self._s.readiness.ready:
-                raise Unavailable
-            admin = await authenticate(self._s, request, ADMIN)
-            self._s.rate.take(admin.user)
+            admin = await guard.admit(request, ADMIN, action="act")
             query = parameters(request, PersonQuery)
             answer = await action.do(self, admin, query.user_id, await body(request, action.body))
             return Response(msgspec.json.encode(answer), media_type="application/json", headers=NO_STORE)

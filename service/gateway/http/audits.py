@@ -1,13 +1,15 @@
-"""What auditors read over HTTP, and what owners are shown of that.
+"""Auditors' reads of the log over HTTP, and the list of these reads that a room's owner may see.
 
-The rule: a reading is on the record before anything is looked up for it, under the name of the token's user; and
-nothing here writes anything else.
+Invariant: a read is recorded under the name of the token's user before anything is looked up for it. Nothing else is
+written here.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import cast
 
+from service.audit.access_log import AccessLog
 from service.audit.history.as_of import AsOf
 from service.audit.history.event_stream import Stream, Wanted
 from service.audit.history.person_view import PersonViews
@@ -16,11 +18,12 @@ from service.domain.permissions import require_role
 from service.domain.room import RoomState, require_member
 from service.domain.streams import AUDIT, EVERYTHING, room_subject
 from service.errors import NotAllowed, Overloaded
-from service.eventstore.as_of_reader import EventFilter
+from service.eventstore.as_of_reader import AsOfReader, EventFilter
+from service.eventstore.readiness import Readiness
 from service.gateway.auth.tokens import AUDITOR
-from service.gateway.http.endpoint import NDJSON, BadParameter, Caller, Pieces, Read
+from service.gateway.http.endpoint import NDJSON, Caller, Chunks, Read
+from service.gateway.http.request import BadParameter
 from service.gateway.queries.views import Views
-from service.gateway.services import Services
 from service.protocol.audit import (
     EventLine,
     EventsQuery,
@@ -41,104 +44,111 @@ from service.protocol.room_as_of import (
     RoomThenQuery,
     moment_of,
 )
+from service.realtime.user_cache import UserCache
 
-MOST_AT_ONCE = 16
-"""Readings that a node sends at once; whoever comes then is told to come back, and nothing is recorded."""
+MAX_READS = 16
+"""Answers that a node sends at once; a further read is refused as retryable, and not recorded."""
 
 TOPICS = {cls.__name__: topic for topic, cls in EVENTS.items()}
-"""The stored name of each event, by the name that a line shows."""
+"""The stored topic of each event, by the name in a line."""
 
 
+@dataclass(kw_only=True)
 class Audits:
-    """The reads, over a node's services."""
+    """The reads; `show_readings` lets owners see when the record of their room was read."""
 
-    def __init__(self, services: Services) -> None:
-        self._s = services
-        self._sending = 0
+    past: AsOfReader
+    stream: Stream
+    access_log: AccessLog
+    views: Views
+    people: UserCache
+    readiness: Readiness
+    show_readings: bool
+    _sending: int = field(default=0, init=False)
 
-    async def room_then(self, visitor: Caller, query: RoomThenQuery) -> Pieces:
-        """Show a room as it stood at a moment, without `at` now: settings, people, and messages as they read then."""
+    async def room_then(self, caller: Caller, query: RoomThenQuery) -> Chunks:
+        """Show a room at a moment, by default now: settings, people, and messages as they read then."""
         moment = _moment("at", query.at)
-        await self._record(visitor, "room", query, room=query.room_id)
-        return self._sent(await AsOf(self._s.past).room(query.room_id, moment))
+        await self._record(caller, "room", query, room=query.room_id)
+        return self._sent(await AsOf(self.past).room(query.room_id, moment))
 
-    async def room_changes(self, visitor: Caller, query: RoomChangesQuery) -> Pieces:
-        """Show what is different in a room between two moments, without `to` now."""
+    async def room_changes(self, caller: Caller, query: RoomChangesQuery) -> Chunks:
+        """Show the difference in a room between two moments; `to` is now by default."""
         begin, end = _moment("from", query.from_), _moment("to", query.to)
-        await self._record(visitor, "changes", query, room=query.room_id)
-        return self._sent(await AsOf(self._s.past).changes(query.room_id, begin, end))
+        await self._record(caller, "changes", query, room=query.room_id)
+        return self._sent(await AsOf(self.past).changes(query.room_id, begin, end))
 
-    async def person_view(self, visitor: Caller, query: PersonViewQuery) -> PersonView:
-        """Show what somebody could see of a room by a moment, what was written to them, and what they had read."""
+    async def person_view(self, caller: Caller, query: PersonViewQuery) -> PersonView:
+        """Show what a person could see of a room at a moment, what was sent to them, and what they had read."""
         moment = _moment("at", query.at)
-        await self._record(visitor, "view", query, room=query.room, person=query.user_id)
-        return await PersonViews(self._s.past).view(query.user_id, query.room, moment)
+        await self._record(caller, "view", query, room=query.room, person=query.user_id)
+        return await PersonViews(self.past).view(query.user_id, query.room, moment)
 
-    async def events(self, visitor: Caller, query: EventsQuery) -> Pieces:
+    async def events(self, caller: Caller, query: EventsQuery) -> Chunks:
         """Stream the log, an event a line, by position; with `follow` until the token expires."""
         wanted = _wanted(query)
-        end = await self._s.past.position()
-        await self._record(visitor, "events", query, room=query.room, person=query.person)
-        stream = Stream(self._s.past, self._s.bell, self._s.settings.catchup_interval)
-        lines = stream.follow(wanted, self._over(visitor)) if query.follow else stream.lines(wanted, end)
-        return self._sent(lines)
+        end = await self.past.position()
+        await self._record(caller, "events", query, room=query.room, person=query.person)
+        if query.follow:
+            return self._sent(self.stream.follow(wanted, self._over(caller)))
+        return self._sent(self.stream.lines(wanted, end))
 
-    async def readings(self, visitor: Caller, query: ReadingsQuery) -> Readings:
-        """Show an owner when the record of their room was read, and by whom, where the policy is to show it."""
-        if not self._s.settings.show_readings:
+    async def readings(self, caller: Caller, query: ReadingsQuery) -> Readings:
+        """Show an owner when the record of their room was read, and by which auditor, if the policy allows it."""
+        if not self.show_readings:
             raise NotAllowed(problem="Here it is not shown who reads the record.")
-        await Views(self._s).ask(_require_owner, query.room_id, visitor.user)
+        await self.views.ask(_require_owner, query.room_id, caller.user)
         found = await self._about_room(query.room_id, query.before, query.limit + 1)
-        await Views(self._s).ask(_require_owner, query.room_id, visitor.user)  # the log was waited for
+        await self.views.ask(_require_owner, query.room_id, caller.user)  # may have changed during the query
         page = tuple(map(_reading, found[-query.limit :]))
         return Readings(readings=page, has_more=len(found) > query.limit)
 
     async def _about_room(self, room: str, before: int | None, limit: int) -> list[Recorded]:
-        """Return the newest readings of a room or of everything before a number, oldest first.
+        """Return the newest reads of a room or of everything, before a number, oldest first.
 
-        None that names a person is among them, of the room or not. A room cannot be shown those: its owner takes in
-        anyone, without their consent, and would learn of every inquiry into them.
+        Reads that name a person are left out: an owner may add anyone to a room without their consent, and would learn
+        of every inquiry into them.
         """
         kept: list[Recorded] = []
         subjects = [room_subject(room), EVERYTHING]
         while len(kept) < limit:
-            found = await self._s.past.newest_about(AUDIT, subjects, before, limit)
-            kept = [one for one in found if cast("AuditRead", one.event).person is None] + kept
+            found = await self.past.newest_about(AUDIT, subjects, before, limit)
+            kept = [recorded for recorded in found if cast("AuditRead", recorded.event).person is None] + kept
             if len(found) < limit:
                 break
             before = found[0].seq
         return kept[-limit:]
 
     async def _record(
-        self, visitor: Caller, what: str, query: Query, *, room: str | None = None, person: str | None = None
+        self, caller: Caller, kind: str, query: Query, *, room: str | None = None, person: str | None = None
     ) -> None:
-        if self._sending >= MOST_AT_ONCE:
+        if self._sending >= MAX_READS:
             raise Overloaded
         names = zip(query.__struct_fields__, query.__struct_encode_fields__, strict=True)
-        given = {shown: getattr(query, name) for name, shown in names}
+        values = {encoded: getattr(query, name) for name, encoded in names}
         asked = {
-            shown: "true" if value is True else str(value)
-            for shown, value in given.items()
-            if value and shown not in ("roomId", "userId", "room", "person")
+            encoded: "true" if value is True else str(value)
+            for encoded, value in values.items()
+            if value and encoded not in ("roomId", "userId", "room", "person")
         }
-        reading = AuditRead(what=what, via="http", room=room, person=person, asked=asked)
-        await self._s.register.record(reading, visitor.user)
+        reading = AuditRead(what=kind, via="http", room=room, person=person, asked=asked)
+        await self.access_log.record(reading, caller.user)
 
-    async def _sent(self, pieces: Pieces) -> Pieces:
+    async def _sent(self, chunks: Chunks) -> Chunks:
         self._sending += 1
         try:
-            async for piece in pieces:
-                yield piece
+            async for chunk in chunks:
+                yield chunk
         finally:
             self._sending -= 1
 
-    def _over(self, visitor: Caller) -> Callable[[], bool]:
-        """Return what tells whether somebody may hear no more, or the node is stopping."""
+    def _over(self, caller: Caller) -> Callable[[], bool]:
+        """Return a function that tests whether a stream has to end: account or token lost, or the node is stopping."""
 
         def over() -> bool:
-            standing = self._s.people.standing(visitor.user)
-            gone = standing.erased or standing.suspended
-            return gone or not self._s.readiness.ready or datetime.now(UTC) >= visitor.expires_at
+            account = self.people.standing(caller.user)
+            gone = account.erased or account.suspended
+            return gone or not self.readiness.ready or datetime.now(UTC) >= caller.expires_at
 
         return over
 

@@ -1,34 +1,35 @@
-"""What can be read of a chat over HTTP: the table of reads.
+"""The reads of the chat over HTTP. A read that has a command has its rules and payloads, and shares its code."""
 
-A read has the rules and payloads of the command it stands for, and goes through the same code; each counts as one
-command.
-"""
+from dataclasses import dataclass
 
 from projections import directory
 from service.domain.room import RoomState, require_member, visible_until
 from service.errors import NotAMember
+from service.eventstore.read_database import ReadModels
+from service.eventstore.reader import LogReader
 from service.gateway.http.endpoint import Caller, Read
 from service.gateway.queries.queries import Queries
-from service.gateway.queries.room_list import RoomList
 from service.gateway.queries.views import Views
-from service.gateway.services import Services
 from service.protocol import commands
 from service.protocol.acks import MessageHistoryAck, RoomListAck, RoomMembersAck
 from service.protocol.events import timestamp
 from service.protocol.http import Directory, DirectoryQuery, ReceiptList, RoomEntry, RoomQuery, RoomView
+from service.realtime.room_feeds import RoomFeeds
 
 
+@dataclass(frozen=True)
 class Reads:
-    """The reads, over a node's services."""
+    """The reads."""
 
-    def __init__(self, services: Services) -> None:
-        self._s = services
-        self._views = Views(services)
-        self._showing = Queries(self._views, RoomList(services, self._views))
+    models: ReadModels
+    views: Views
+    queries: Queries
+    feeds: RoomFeeds
+    log: LogReader
 
-    async def public_rooms(self, _visitor: Caller, query: DirectoryQuery) -> Directory:
+    async def public_rooms(self, _caller: Caller, query: DirectoryQuery) -> Directory:
         """List the public rooms, by id."""
-        page = await self._views.read(directory.public_rooms, after=query.after, limit=query.limit)
+        page = await self.models.read(directory.public_rooms, after=query.after, limit=query.limit)
         entries = [
             RoomEntry(
                 room_id=row.room_id,
@@ -40,44 +41,44 @@ class Reads:
         ]
         return Directory(rooms=entries, has_more=page.has_more)
 
-    async def room(self, visitor: Caller, query: RoomQuery) -> RoomView:
+    async def room(self, caller: Caller, query: RoomQuery) -> RoomView:
         """Show one room; a private room and a missing one look the same to an outsider."""
-        room, user = query.room_id, visitor.user
-        until = await self._seen_until(room, user)
-        state = (await self._s.hub.feed(room)).state
+        room, user = query.room_id, caller.user
+        until = await self._readable_until(room, user)
+        state = (await self.feeds.feed(room)).state
         if until and state.visibility != "public" and user not in state.invited:
-            # A former member is shown the name as it stood at the leave, and nothing that changed since.
-            name = await self._s.log.room_name(room, until)
-            if await self._seen_until(room, user) == until:
+            # A former member sees the name as of the leave, and no later change.
+            name = await self.log.room_name(room, until)
+            if await self._readable_until(room, user) == until:
                 return view_of(state, user, until, name)
-            return await self.room(visitor, query)  # the membership changed while the name was read
+            return await self.room(caller, query)  # the membership changed while the name was read
         return view_of(state, user, until)
 
-    async def _seen_until(self, room: str, user: str) -> int | None:
-        """Return the last seq that a user may read, 0 in a room that they may know of and were never in."""
+    async def _readable_until(self, room: str, user: str) -> int | None:
+        """Return the last seq that a user may read, 0 in a public room that the user was never in."""
         try:
-            return await self._views.ask(visible_until, room, user)
+            return await self.views.ask(visible_until, room, user)
         except NotAMember:
-            return 0  # a public room is there for everybody
+            return 0
 
-    async def messages(self, visitor: Caller, query: commands.MessageHistory) -> MessageHistoryAck:
+    async def messages(self, caller: Caller, query: commands.MessageHistory) -> MessageHistoryAck:
         """Read a page of messages, oldest first, as `message:history` does."""
-        return await self._showing.history(visitor, query)
+        return await self.queries.history(caller, query)
 
-    async def members(self, visitor: Caller, query: commands.RoomMembers) -> RoomMembersAck:
+    async def members(self, caller: Caller, query: commands.RoomMembers) -> RoomMembersAck:
         """List members, by user id, as `room:members` does."""
-        return await self._showing.members(visitor, query)
+        return await self.queries.members(caller, query)
 
-    async def receipts(self, visitor: Caller, query: RoomQuery) -> ReceiptList:
-        """Tell how far everybody has read, as `room:receipts` does."""
-        await self._views.ask(require_member, query.room_id, visitor.user)
-        found = await self._views.receipts(query.room_id)
-        await self._views.ask(require_member, query.room_id, visitor.user)  # the read model was waited for
+    async def receipts(self, caller: Caller, query: RoomQuery) -> ReceiptList:
+        """List how far each member has read, as `room:receipts` does."""
+        await self.views.ask(require_member, query.room_id, caller.user)
+        found = await self.views.receipts(query.room_id)
+        await self.views.ask(require_member, query.room_id, caller.user)  # may have changed during the query
         return ReceiptList(receipts=found.receipts)
 
-    async def my_rooms(self, visitor: Caller, query: commands.RoomList) -> RoomListAck:
-        """List one's rooms with their unread counts, as `room:list` does."""
-        return await self._showing.list_rooms(visitor, query)
+    async def my_rooms(self, caller: Caller, query: commands.RoomList) -> RoomListAck:
+        """List the caller's rooms with their unread counts, as `room:list` does."""
+        return await self.queries.list_rooms(caller, query)
 
 
 _OF_A_MEMBER = ("room_not_found", "not_a_member", "banned")
@@ -101,20 +102,20 @@ READS = (
     Read("/api/rooms/{roomId}/receipts", RoomQuery, ReceiptList, Reads.receipts, _OF_A_MEMBER),
     Read("/api/me/rooms", commands.RoomList, RoomListAck, Reads.my_rooms),
 )
-"""Every read. What a command stands for is shown to the same people here and there."""
+"""Every read."""
 
 
 def view_of(state: RoomState, user: str, until: int | None, name: str | None = None) -> RoomView:
-    """Return a room as a user may see it who may read it up to the seq `until`: None without end, 0 nothing.
+    """Return a room as seen by a user who may read it up to the seq `until`: None without end, 0 nothing.
 
-    `name` is what it was called by then, None where the present name is open to the user.
+    `name` is the room's name as of `until`, None if the user may see the present one.
     """
-    inside = state.members.get(user)
+    member = state.members.get(user)
     return RoomView(
         room_id=state.room,
         name=state.name if name is None else name,
         visibility=state.visibility,
-        role=inside.role if inside else None,
+        role=member.role if member else None,
         head=state.head if until is None else until or None,
-        members=len(state.members) if inside or state.visibility == "public" else None,
+        members=len(state.members) if member or state.visibility == "public" else None,
     )

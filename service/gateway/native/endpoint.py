@@ -1,7 +1,8 @@
-"""The native door, `GET /ws`: a connection from its upgrade to its last frame, by the rules of `docs/protocol.md`."""
+"""The native endpoint, `GET /ws`: a connection from its upgrade to its last frame (`docs/reference/protocol.md`)."""
 
 from functools import partial
 
+from service.config.settings import Settings
 from service.errors import (
     AccountErased,
     AccountSuspended,
@@ -15,8 +16,10 @@ from service.errors import (
     Unavailable,
 )
 from service.gateway.auth.tokens import bearer
-from service.gateway.commands.dispatcher import Dispatcher, described
-from service.gateway.services import Services
+from service.gateway.commands.admission import Admission, SessionStarter, client_name
+from service.gateway.commands.dispatcher import Dispatcher
+from service.gateway.session.counters import OK
+from service.gateway.session.lifecycle import SessionLifecycle
 from service.gateway.session.session import Session
 from service.gateway.transport.client_address import Addresses
 from service.gateway.transport.problem import refusal
@@ -36,11 +39,12 @@ from service.protocol.native import (
     parse,
     ref_of,
 )
+from service.realtime.hub import Hub
 from service.runtime.timeouts import Timeouts
 
 NATIVE = "native"
 
-MAX_UNMET = 3
+MAX_REFUSED = 3
 """Frames before `connect` that are refused with an answer; one more closes the connection with 4501."""
 
 CLOSES: dict[type[OnRecordError], Close] = {
@@ -51,7 +55,7 @@ CLOSES: dict[type[OnRecordError], Close] = {
     TokenExpired: Close.TOKEN_EXPIRED,
     TooManyConnections: Close.TOO_MANY_REQUESTS,
 }
-"""The close codes of those who are not let in; anything else is trouble of ours, and they come back."""
+"""The close code of each refused `connect`; after any other error clients may come back."""
 
 
 def native_frame(outgoing: Outgoing) -> bytes:
@@ -60,7 +64,7 @@ def native_frame(outgoing: Outgoing) -> bytes:
 
 
 class NativeSession(Session):
-    """A session of this door; a `tag` is the command's `ref`."""
+    """A session of this endpoint; a `tag` is the command's `ref`."""
 
     door = wire_format = NATIVE
 
@@ -84,16 +88,27 @@ class NativeSession(Session):
 class NativeEndpoint:
     """The endpoint of `/ws`: see `Endpoint`."""
 
-    def __init__(self, services: Services) -> None:
-        self.s = services
-        self.reception = Dispatcher(services, NATIVE)
-        self._addresses = Addresses(services.settings.trusted_proxies)
+    def __init__(
+        self,
+        admission: Admission,
+        starter: SessionStarter,
+        dispatcher: Dispatcher,
+        lifecycle: SessionLifecycle,
+        hub: Hub,
+        settings: Settings,
+    ) -> None:
+        self.admission = admission
+        self.starter = starter
+        self.dispatcher = dispatcher
+        self.lifecycle = lifecycle
+        self.hub = hub
+        self._addresses = Addresses(settings.trusted_proxies)
         self.unauthenticated: Timeouts[NativeConversation] = Timeouts(
-            services.settings.connect_timeout, NativeConversation.too_late
+            settings.connect_timeout, NativeConversation.time_out
         )
 
     async def on_upgrade(self, transport: WebSocketTransport, request: Upgrade) -> None:
-        """Refuse a connection before it is one, or let somebody in who has to say in time who they are."""
+        """Refuse a connection, or accept it and wait for `connect` until the timeout."""
         request = request._replace(address=await self._addresses.of(request))
         refused = await self._refused(request)
         if refused is not None:
@@ -102,38 +117,36 @@ class NativeEndpoint:
             transport.accept(lambda: NativeConversation(self, transport, request))
 
     async def _refused(self, request: Upgrade) -> OnRecordError | None:
-        if (
-            shut := self.reception.check_admission(
-                request.headers, request.address, len(self.unauthenticated)
-            )
-        ) is not None:
-            return shut
+        refused = self.admission.check_request(request.headers, request.address, len(self.unauthenticated))
+        if refused is not None:
+            return refused
         try:
-            if (early := bearer(request.headers.get("authorization"))) is not None:
-                self.reception.check_connection_limit(await self.s.tokens.verify(early))
+            if (token := bearer(request.headers.get("authorization"))) is not None:
+                identity = await self.admission.tokens.verify(token)
+                self.admission.check_connection_limit(identity.user)
         except TooManyConnections as error:
-            self.reception.count_handshake(error.code)
+            self.admission.count_handshake(error.code)
             return error
         except (TokenInvalid, TokenExpired, Unavailable):
-            pass  # the first frame may bring a better one
+            pass  # `connect` may carry a better token
         return None
 
 
 class NativeConversation:
-    """What is said over one connection: see `Conversation`."""
+    """The frames of one connection: see `Conversation`."""
 
-    def __init__(self, door: NativeEndpoint, transport: Transport, upgrade: Upgrade) -> None:
-        self._door = door
+    def __init__(self, endpoint: NativeEndpoint, transport: Transport, upgrade: Upgrade) -> None:
+        self._endpoint = endpoint
         self._transport = transport
-        self._early = bearer(upgrade.headers.get("authorization"))
+        self._token = bearer(upgrade.headers.get("authorization"))
         self._address = upgrade.address
-        self._client = described(upgrade.headers.get("user-agent"))
+        self._client = client_name(upgrade.headers.get("user-agent"))
         self._session: NativeSession | None = None
-        self._unmet = 0
-        door.unauthenticated.begin(self)
+        self._refused = 0
+        endpoint.unauthenticated.begin(self)
 
     async def take(self, message: str | bytes) -> None:
-        """Carry out a command; until `connect` has come, no other is looked at."""
+        """Carry out a command; before `connect`, refuse any other."""
         if self._transport.closing and self._session is None:
             return
         if isinstance(message, bytes):
@@ -145,40 +158,43 @@ class NativeConversation:
             self._transport.close(Close.MALFORMED, str(error))
             return
         if self._session is None:
-            await self._meet(message, value)
+            await self._connect(message, value)
         else:
-            await self._door.reception.dispatch(self._session, ref_of(value), partial(decode, message, value))
+            await self._endpoint.dispatcher.dispatch(
+                self._session, ref_of(value), partial(decode, message, value)
+            )
 
     async def ended(self) -> None:
-        """Let the session go."""
-        self._door.unauthenticated.end(self)
+        """End the session, and count the close."""
+        self._endpoint.unauthenticated.end(self)
         if self._session is not None:
-            await self._door.reception.end(self._session)
+            await self._endpoint.lifecycle.end(self._session)
         ending = self._transport.ending
-        self._door.reception.count_close(ending.code if ending else ABNORMAL)
+        self._endpoint.admission.count_close(ending.code if ending else ABNORMAL)
 
-    def too_late(self) -> None:
-        """Hear that the time is over in which a client says who it is."""
+    def time_out(self) -> None:
+        """Close the connection, since no `connect` came in time."""
         if not self._transport.closing:
-            self._door.reception.count_handshake("too_late")
+            self._endpoint.admission.count_handshake("too_late")
             self._transport.close(Close.TOKEN_INVALID, "no connect in time")
 
-    async def _meet(self, text: str, value: dict[str, object]) -> None:
+    async def _connect(self, text: str, value: dict[str, object]) -> None:
         try:
             frame = self._as_connect(text, value)
         except Refusal as error:
             self._refuse(ref_of(value), error)
             return
-        self._door.unauthenticated.end(self)
+        admission = self._endpoint.admission
+        self._endpoint.unauthenticated.end(self)
         if frame.protocol != PROTOCOL:
-            self._door.reception.count_handshake("protocol_version")
+            admission.count_handshake("protocol_version")
             self._transport.close(Close.PROTOCOL_VERSION, f"this server speaks protocol {PROTOCOL}")
             return
         try:
-            await self._let_in(frame)
+            await self._start_session(frame)
+            admission.count_handshake(OK)
         except OnRecordError as error:
-            self._session = None
-            self._door.reception.count_handshake(error.code)
+            admission.count_handshake(error.code)
             close = CLOSES.get(type(error))
             # A reason has at most 123 bytes, however many of them a character takes.
             reason = (
@@ -186,26 +202,26 @@ class NativeConversation:
             )
             self._transport.close(close or Close.SHUTTING_DOWN, reason)
 
-    def _refuse(self, ref: str | None, error: Refusal) -> None:
-        """Answer a frame that is no `connect`; the deadline for one runs on."""
-        self._unmet += 1
-        if self._unmet > MAX_UNMET:
-            self._door.reception.count_handshake(error.code)
-            self._transport.close(Close.MALFORMED, "no connect")
-        else:
-            self._transport.write(text_frame(encode_error(ref, error)))
-
-    async def _let_in(self, frame: Connect) -> None:
-        services, reception = self._door.s, self._door.reception
-        identity = await reception.authenticate(self._early if frame.token is None else frame.token)
-        session = NativeSession(self._transport, services.hub, identity, services.settings.max_rooms)
-        session.address, session.client = self._address, self._client
-        await reception.admit(session, identity, frame)
-        self._session = session
-
     def _as_connect(self, text: str, value: dict[str, object]) -> Connect:
         if value.get("type") != Connect.TYPE:
             raise NotConnected
         frame = decode_connect(text, value)
-        self._door.reception.check_rooms(frame)
+        self._endpoint.admission.check_rooms(frame)
         return frame
+
+    def _refuse(self, ref: str | None, error: Refusal) -> None:
+        """Answer a frame that is no valid `connect`; the timeout continues to run."""
+        self._refused += 1
+        if self._refused > MAX_REFUSED:
+            self._endpoint.admission.count_handshake(error.code)
+            self._transport.close(Close.MALFORMED, "no connect")
+        else:
+            self._transport.write(text_frame(encode_error(ref, error)))
+
+    async def _start_session(self, frame: Connect) -> None:
+        endpoint = self._endpoint
+        identity = await endpoint.admission.authenticate(self._token if frame.token is None else frame.token)
+        session = NativeSession(self._transport, endpoint.hub, identity, endpoint.admission.max_rooms)
+        session.address, session.client = self._address, self._client
+        await endpoint.starter.start(session, identity, frame)
+        self._session = session

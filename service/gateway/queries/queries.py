@@ -1,8 +1,6 @@
-"""What is asked of a chat: rooms, members and history, for a command and for a read over HTTP alike.
+"""The queries of commands and HTTP: rooms, members and history, limited to what the user may see."""
 
-The rule: everybody is shown the same through every door, and no more than the room's rules let them see.
-"""
-
+from dataclasses import dataclass
 from typing import Protocol
 
 from service.domain.room import require_member, visible_until
@@ -16,23 +14,23 @@ from service.protocol.events import History, Message
 
 
 class Asker(Protocol):
-    """Who asks to see something, through whichever door; a `Session` is one."""
+    """The user of a query; a `Session` is one."""
 
     @property
     def user(self) -> str:
         """The user's id."""
 
 
+@dataclass(frozen=True)
 class Queries:
-    """The commands that ask, over what is shown of rooms."""
+    """The queries."""
 
-    def __init__(self, views: Views, listing: RoomList) -> None:
-        self._views = views
-        self._listing = listing
+    views: Views
+    room_list: RoomList
 
     async def list_rooms(self, asker: Asker, frame: wire.RoomList) -> RoomListAck:
         """`room:list`."""
-        page = await self._listing.page(asker.user, frame.after)
+        page = await self.room_list.page(asker.user, frame.after)
         for summary in page.rooms:
             if summary.last_message is not None:
                 note_page(asker, [summary.last_message])
@@ -40,31 +38,33 @@ class Queries:
 
     async def members(self, asker: Asker, frame: wire.RoomMembers) -> RoomMembersAck:
         """`room:members`."""
-        await self._views.ask(require_member, frame.room_id, asker.user)
-        page = await self._views.members(frame.room_id, frame.after, frame.limit)
-        await self._views.ask(require_member, frame.room_id, asker.user)  # names were waited for
+        await self.views.ask(require_member, frame.room_id, asker.user)
+        page = await self.views.members(frame.room_id, frame.after, frame.limit)
+        await self.views.ask(
+            require_member, frame.room_id, asker.user
+        )  # the user may have left while names were read
         return RoomMembersAck(members=page.members, has_more=page.has_more)
 
     async def history(self, asker: Asker, frame: wire.MessageHistory) -> MessageHistoryAck:
         """`message:history`."""
-        until = await self._views.ask(visible_until, frame.room_id, asker.user)
+        until = await self.views.ask(visible_until, frame.room_id, asker.user)
         if frame.before is not None and frame.after is not None:
             raise Malformed(problem="Give before or after, not both - at '$'")
         history = await self._page(frame, until)
-        # A removal while the page was read bounds what may be shown of it, so the page is read again by that bound.
-        while (now := await self._views.ask(visible_until, frame.room_id, asker.user)) != until:
+        # A user removed while the page was read may see less of it, so the page is read again within the new bound.
+        while (now := await self.views.ask(visible_until, frame.room_id, asker.user)) != until:
             until = now
             history = await self._page(frame, until)
         note_page(asker, history.messages)
         return MessageHistoryAck(messages=history.messages, has_more=history.has_more)
 
     async def _page(self, frame: wire.MessageHistory, until: int | None) -> History:
-        return await self._views.history(
+        return await self.views.history(
             frame.room_id, before=frame.before, after=frame.after, limit=frame.limit, until=until
         )
 
 
 def note_page(asker: object, messages: list[Message]) -> None:
-    """Note, for the record of a session, that it is sent a page of messages, which has no hole."""
+    """Record that a session is sent a page of consecutive messages."""
     if messages and isinstance(asker, Session):
         asker.wrote(messages[0].room_id, messages[0].seq, messages[-1].seq)

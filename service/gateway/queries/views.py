@@ -1,14 +1,12 @@
-"""What is shown of a room: members, receipts, pages of history, as payloads of the wire.
+"""Wire payloads built from the read models and the hub: members, receipts and pages of history of a room.
 
-The one place where the doors ask the read models. The rule: nothing is refused, and nothing is missing, because this
-node or the database was a moment behind.
+Endpoints, commands and HTTP share one `Views` per node, so requests that arrive together share one query.
 
-Invariant: a payload never shows more of a room than this node's state of it has come to. A caller that looks at the
+Invariant: a payload never shows more of a room than this node's state of it has reached. A caller that checks the
 membership after it has the payload therefore sees every removal that precedes anything in the payload.
 """
 
-import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -19,7 +17,8 @@ from projections.messages import MessageRow
 from projections.read_receipts import ReceiptRow
 from service.domain.room import RoomState
 from service.errors import Refusal
-from service.gateway.services import Services
+from service.eventstore.read_database import ReadModels
+from service.presence.presence import Presence
 from service.protocol.events import (
     History,
     MemberEntry,
@@ -30,69 +29,67 @@ from service.protocol.events import (
     Receipts,
     timestamp,
 )
+from service.realtime.room_feeds import RoomFeeds
+from service.realtime.user_cache import UserCache
 from service.runtime.batch_loader import BatchLoader
-from service.runtime.database_retry import retry_read
 
 MAX_RECEIPTS = 1_000
-"""Receipts in one `room:receipts`: the latest, so that the frame stays small in a very large room."""
+"""Receipts in one `room:receipts`, the latest ones, so that the frame stays small in a very large room."""
 
-MOST_ROOMS = 100
-"""Rooms whose receipts are read at once."""
+MAX_ROOMS_PER_QUERY = 100
+"""Rooms whose receipts one query reads."""
 
 MAX_SHOWN_PER_EMOJI = 100
-"""Users named under one emoji of a message; `count` has them all."""
+"""Users listed under one emoji of a message; `count` counts all."""
 
 T = TypeVar("T")
 
 
 class Views:
-    """Payloads over the node's services."""
+    """Builds payloads; a page of messages has at most `budget` bytes."""
 
-    def __init__(self, services: Services) -> None:
-        self._s = services
-        self._receipts = BatchLoader(self._read_receipts, MOST_ROOMS)
+    def __init__(
+        self,
+        models: ReadModels,
+        feeds: RoomFeeds,
+        people: UserCache,
+        presence: Presence,
+        now: Callable[[], datetime],
+        budget: int,
+    ) -> None:
+        self._models = models
+        self._feeds = feeds
+        self._people = people
+        self._presence = presence
+        self._now = now
+        self._budget = budget
+        self._receipts = BatchLoader(self._read_receipts, MAX_ROOMS_PER_QUERY)
 
-    async def history(self, room: str, **which: int | None) -> History:
-        """Return a page of messages; `which` as for `projections.messages.page`.
+    async def history(self, room: str, **bounds: int | None) -> History:
+        """Return a page of messages; `bounds` as in `projections.messages.page`.
 
         Raises:
-            ProjectionBehind, Unavailable: the read model cannot be asked now.
+            ProjectionBehind, Unavailable: the read model cannot be queried now.
         """
-        page = await self.read(messages.page, room, **which)
+        page = await self._models.read(messages.page, room, **bounds)
         await self._reach(room, max((row.changed_seq for row in page.messages), default=0))
-        await self._s.people.load(row.user_id for row in page.messages)
-        shown = list(map(self.message, page.messages))
-        kept = _within(shown, self.budget, oldest=which.get("after") is not None)
-        return History(room_id=room, messages=kept, has_more=page.has_more or len(kept) < len(shown))
-
-    @property
-    def budget(self) -> int:
-        """Bytes of messages in one frame: a frame has to fit into the outbox with room to spare."""
-        return self._s.settings.max_outbox // 2
+        await self._people.load(row.user_id for row in page.messages)
+        entries = list(map(self.message, page.messages))
+        kept = _within(entries, self._budget, oldest=bounds.get("after") is not None)
+        return History(room_id=room, messages=kept, has_more=page.has_more or len(kept) < len(entries))
 
     async def ask(self, rule: Callable[[RoomState, str, datetime], T], room: str, user: str) -> T:
-        """Ask a rule about a user in a room; nothing is refused on a state that another node may have outdated."""
+        """Return the result of a permission rule; before it refuses, the room's state is refreshed from the log."""
         try:
-            return rule((await self._s.hub.feed(room)).state, user, self._s.now())
+            return rule((await self._feeds.feed(room)).state, user, self._now())
         except Refusal:
-            return rule((await self._s.hub.refresh(room)).state, user, self._s.now())
-
-    async def read(self, query: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, **options: Any) -> T:
-        """Ask a read model, again where the database has just restarted.
-
-        Each try is a task of its own: `databases` ties a connection to the task, and one that broke inside a
-        transaction stays broken for as long as that task lives, here as long as the client stays connected.
-        """
-        return await retry_read(
-            lambda: asyncio.create_task(query(self._s.reads, self._s.serializer, *arguments, **options)),
-            self._s.settings.database_timeout,
-        )
+            return rule((await self._feeds.refresh(room)).state, user, self._now())
 
     async def receipts(self, room: str) -> Receipts:
-        """Return how far everybody has read.
+        """Return how far each member has read.
 
         Raises:
-            ProjectionBehind, Unavailable: the read model cannot be asked now.
+            ProjectionBehind, Unavailable: the read model cannot be queried now.
         """
         found = (await self._receipts.load([room]))[room]
         await self._reach(room, max((row.message_id for row in found), default=0))
@@ -105,41 +102,41 @@ class Views:
             ],
         )
 
-    async def _read_receipts(self, wanted: list[str]) -> dict[str, list[ReceiptRow]]:
-        return await self.read(read_receipts.of_rooms, wanted)
+    async def _read_receipts(self, rooms: list[str]) -> dict[str, list[ReceiptRow]]:
+        return await self._models.read(read_receipts.of_rooms, rooms)
 
     async def _reach(self, room: str, seq: int) -> None:
-        """Read the log where a read model shows a room further than this node has it; most often it does not."""
-        if self._s.hub.lags(room, seq):
-            await self._s.hub.reach(room, seq)
+        """Read the log if a read model shows a room further than this node has it, which is rare."""
+        if self._feeds.lags(room, seq):
+            await self._feeds.feed_up_to(room, seq)
 
     async def members(self, room: str, after: str | None, limit: int) -> Members:
         """Return a page of members by user id, `after` exclusive."""
-        state = (await self._s.hub.feed(room)).state
+        state = (await self._feeds.feed(room)).state
         users = sorted(user for user in state.members if after is None or user > after)
         page = users[:limit]
-        await self._s.people.load(page)
+        await self._people.load(page)
         entries = [
             MemberEntry(
                 user_id=user,
-                name=self._s.people.name_of(user),
+                name=self._people.name_of(user),
                 role=state.members[user].role,
-                status=self._s.presence.status(user),
-                last_seen=self._s.presence.last_seen(user),
-                **_muting(state, user, self._s.now()),
+                status=self._presence.status(user),
+                last_seen=self._presence.last_seen(user),
+                **_muting(state, user, self._now()),
             )
             for user in page
         ]
         return Members(room_id=room, members=entries, has_more=len(users) > limit)
 
     def message(self, row: MessageRow) -> Message:
-        """Return a message as pages show it."""
+        """Return the payload of a message."""
         return Message(
             room_id=row.room_id,
             message_id=row.id,
             seq=row.id,
             user_id=row.user_id,
-            name=self._s.people.name_of(row.user_id),
+            name=self._people.name_of(row.user_id),
             content=row.content,
             at=timestamp(row.created_at),
             edited_at=timestamp(row.edited_at) if row.edited_at else None,
@@ -161,10 +158,10 @@ def _muting(state: RoomState, user: str, at: datetime) -> dict[str, Any]:
     return {"muted": True, **({"muted_until": timestamp(until)} if until else {})}
 
 
-def _within(shown: list[Message], size: int, *, oldest: bool) -> list[Message]:
-    """Return as many messages as `size` bytes hold, at least one."""
+def _within(entries: list[Message], size: int, *, oldest: bool) -> list[Message]:
+    """Return as many messages as fit into `size` bytes, at least one, from the oldest or from the newest on."""
     kept: list[Message] = []
-    for message in shown if oldest else reversed(shown):
+    for message in entries if oldest else reversed(entries):
         size -= len(msgspec.json.encode(message))
         if kept and size < 0:
             break

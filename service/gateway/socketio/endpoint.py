@@ -1,4 +1,4 @@
-"""The Socket.IO door, `/socket.io/`: the chat for stock clients, by the rules of `docs/socketio.md`.
+"""The Socket.IO door, `/socket.io/`: the chat for stock clients, by the rules of `docs/guides/use-socketio-client.md`.
 
 The main namespace is the chat; there is no other. What a client may do, and how, is the native door's: the same
 `Dispatcher`, the same handlers, the same events.
@@ -12,15 +12,19 @@ import msgspec
 from starlette.datastructures import Headers
 from starlette.routing import BaseRoute
 
+from service.config.settings import Settings
 from service.errors import NotAllowed, OnRecordError
 from service.gateway.auth.tokens import Identity
-from service.gateway.commands.dispatcher import Dispatcher, described
-from service.gateway.engineio import Engine, Polls, Refused, Settings
+from service.gateway.commands.admission import Admission, SessionStarter, client_name
+from service.gateway.commands.dispatcher import Dispatcher
+from service.gateway.engineio import Engine, Polls, Refused
+from service.gateway.engineio import Settings as EngineSettings
 from service.gateway.engineio.errors import refused
-from service.gateway.services import Services
+from service.gateway.session.counters import OK
+from service.gateway.session.lifecycle import SessionLifecycle
 from service.gateway.socketio.recovery import Begin, RecoveringSession
 from service.gateway.socketio.server import ConnectRefused, Server
-from service.gateway.socketio.session import SOCKETIO, SocketSession
+from service.gateway.socketio.session import SocketSession
 from service.gateway.socketio.socket import Socket
 from service.gateway.transport.problem import headers_of
 from service.protocol.close_codes import Close
@@ -31,6 +35,7 @@ from service.protocol.socketio import recovery
 from service.protocol.socketio.emits import decode_auth, decode_command
 from service.protocol.socketio.engineio import Problem
 from service.protocol.socketio.packets import MAIN, Packet
+from service.realtime.hub import Hub
 
 PATH = "/socket.io/"
 
@@ -41,14 +46,24 @@ MAX_PAYLOAD = 1_000_000
 class SocketIoEndpoint:
     """The endpoint, and the namespace behind it."""
 
-    def __init__(self, services: Services) -> None:
-        self._s = services
-        settings = services.settings
-        self._reception = Dispatcher(services, SOCKETIO)
+    def __init__(
+        self,
+        admission: Admission,
+        starter: SessionStarter,
+        dispatcher: Dispatcher,
+        lifecycle: SessionLifecycle,
+        hub: Hub,
+        settings: Settings,
+    ) -> None:
+        self._admission = admission
+        self._starter = starter
+        self._dispatcher = dispatcher
+        self._lifecycle = lifecycle
+        self._hub = hub
         self._sessions: dict[Socket, SocketSession] = {}
         self._server = Server({MAIN: self}, settings.connect_timeout, settings.max_frame)
         self.engine = Engine(
-            Settings(
+            EngineSettings(
                 ping_interval=settings.ping_interval,
                 ping_timeout=settings.ping_timeout,
                 max_payload=max(MAX_PAYLOAD, settings.max_frame),
@@ -57,7 +72,7 @@ class SocketIoEndpoint:
             ),
             self._server.accept,
             self._gate,
-            lambda ending: self._reception.count_close(ending.code),
+            lambda ending: admission.count_close(ending.code),
         )
 
     def routes(self) -> list[BaseRoute]:
@@ -70,7 +85,7 @@ class SocketIoEndpoint:
         await self._server.settle()
 
     def _gate(self, headers: Headers, address: str | None, opening: bool) -> Refused | None:  # noqa: FBT001 - the interface of the engine
-        shut = self._reception.check_admission(headers, address, self._server.waiting if opening else None)
+        shut = self._admission.check_request(headers, address, self._server.waiting if opening else None)
         if shut is None:
             return None
         return refused(Problem.FORBIDDEN) if isinstance(shut, NotAllowed) else _not_now(shut)
@@ -81,18 +96,19 @@ class SocketIoEndpoint:
         """Let a client in."""
         try:
             frame = decode_auth(packet)
-            self._reception.check_rooms(frame)
+            self._admission.check_rooms(frame)
             if socket.again:
-                self._s.handshakes.take(socket.connection.address)
-            identity = await self._reception.authenticate(frame.token)
+                self._admission.handshakes.take(socket.connection.address)
+            identity = await self._admission.authenticate(frame.token)
             session, frame = self._session(socket, identity, frame, packet.data)
             session.address = socket.connection.address
-            session.client = described(socket.connection.user_agent)
+            session.client = client_name(socket.connection.user_agent)
             self._sessions[socket] = session
-            await self._reception.admit(session, identity, frame)
+            await self._starter.start(session, identity, frame)
+            self._admission.count_handshake(OK)
         except OnRecordError as error:
             self._sessions.pop(socket, None)
-            self._reception.count_handshake(error.code)
+            self._admission.count_handshake(error.code)
             fields = error_fields(error)
             raise ConnectRefused(fields.pop("message"), fields) from error
 
@@ -100,7 +116,7 @@ class SocketIoEndpoint:
         self, socket: Socket, identity: Identity, frame: Connect, auth: dict[str, Any]
     ) -> tuple[SocketSession, Connect]:
         """Return a session, and from where its rooms go on."""
-        hub, max_rooms = self._s.hub, self._s.settings.max_rooms
+        hub, max_rooms = self._hub, self._admission.max_rooms
         if not recovery.wished(auth):
             return SocketSession(socket, hub, identity, max_rooms), frame
         asked = recovery.asked(auth)
@@ -113,11 +129,11 @@ class SocketIoEndpoint:
         """Carry out a command."""
         tag = None if packet.id is None else str(packet.id)
         decode = partial(decode_command, packet, lambda: str(uuid4()))
-        await self._reception.dispatch(self._sessions[socket], tag, decode)
+        await self._dispatcher.dispatch(self._sessions[socket], tag, decode)
 
     async def gone(self, socket: Socket) -> None:
         """Let a client go."""
-        await self._reception.end(self._sessions.pop(socket))
+        await self._lifecycle.end(self._sessions.pop(socket))
 
 
 def _not_now(shut: OnRecordError) -> Refused:

@@ -1,6 +1,6 @@
-"""The AsyncAPI 3.0 document of the doors, made from the tables of this package.
+"""The AsyncAPI 3.0 document of the endpoints, generated from the tables of this package.
 
-Every command with its ack, every event, every error and every close code is here because it is in its table
+Every command with its ack, every event, every error and every close code is included because it is in its table
 (`COMMANDS`, `ACKS`, the subclasses of `Outgoing`, the tree of errors, `Close`), and for no other reason.
 """
 
@@ -57,7 +57,7 @@ def document(version: str) -> Part:
 
 
 def close_codes() -> list[Part]:
-    """Return every close code, whether to come back, and a close frame's content as it could be."""
+    """Return every close code, whether to reconnect, and an example of a close frame's content."""
     return [
         {
             "code": close.value,
@@ -70,7 +70,7 @@ def close_codes() -> list[Part]:
 
 
 def error_codes() -> list[Part]:
-    """Return every error code, whether the same command may succeed later, and what travels with it."""
+    """Return every error code, whether the same command may succeed later, and the fields that travel with it."""
     return [
         {
             "code": error.code,

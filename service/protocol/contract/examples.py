@@ -1,8 +1,8 @@
-"""Examples of everything that travels, made from the structs and from what their fields are called.
+"""Examples of all frames and documents, generated from the structs and the names of their fields.
 
-A field's example is the first of these that its type allows: what `Meta(examples=[...])` says, what `SAMPLES` has under
-its name (or under that of its struct, a dot and its name), and one worked out from the type alone. So a new struct has
-its example as soon as it is there.
+A field's example is the first of these that its type allows: the examples of its `Meta(examples=[...])`, the values of
+`SAMPLES` under its name (or under the name of its struct, a dot and its name), and one derived from the type alone. So
+a new struct has an example without further work.
 """
 
 import string
@@ -99,11 +99,11 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "visibility": ("public",),
     "what": ("a <script> element",),
 }
-"""What fields of these names may hold, or those of one struct; of several, the first that a field's type allows."""
+"""Values of fields by name, or by struct and name; of several, the first that a field's type allows."""
 
 
 def example(cls: type[msgspec.Struct], *, optional: bool = True) -> dict[str, Any]:
-    """Return an example of a struct as it travels; without `optional`, only of the fields that have to be there."""
+    """Return an example of a struct as it travels; without `optional`, only with its required fields."""
     fields = [field for field in msgspec.structs.fields(cls) if field.required or optional]
     value = {field.encode_name: _of_field(cls, field) for field in fields}
     config = cls.__struct_config__
@@ -111,7 +111,7 @@ def example(cls: type[msgspec.Struct], *, optional: bool = True) -> dict[str, An
 
 
 def command_examples(command: type[Frame]) -> list[dict[str, Any]]:
-    """Return a command as short as it may be, and one that says everything, where that is more."""
+    """Return the shortest form of a command, and the longest if they differ."""
     said = {"type": command.TYPE, "ref": UUID} if command.RECORDED else {"type": command.TYPE}
     short = {**said, **example(command, optional=False), **said}
     full = {**said, **example(command), **said}
@@ -127,7 +127,7 @@ def ack_example(ack: type[Ack]) -> dict[str, Any]:
 
 
 def error_example(error: type[OnRecordError]) -> OnRecordError:
-    """Return an error as it could happen."""
+    """Return an example of an error."""
     named = {name for _, name, _, _ in string.Formatter().parse(error.sentence) if name}
     return error(
         **{
@@ -143,7 +143,7 @@ def error_frame(error: type[OnRecordError]) -> dict[str, Any]:
 
 
 def shown_example(name: str) -> Any:
-    """Return what an error's data may hold under a name."""
+    """Return an example of the value that an error's data holds under a name."""
     return SAMPLES.get(name, (name,))[0]
 
 
@@ -162,7 +162,7 @@ def _of_field(cls: type[msgspec.Struct], field: msgspec.structs.FieldInfo) -> An
 
 
 def _samples(cls: type[msgspec.Struct], name: str) -> tuple[Any, ...]:
-    # The `name` of whatever has a user but is no room is that user's.
+    # In a struct with a user and without a room, `name` is the user's.
     of_a_user = "user_id" in cls.__struct_fields__ and "visibility" not in cls.__struct_fields__
     plain = ("Alice",) if name == "name" and of_a_user else SAMPLES.get(name, ())
     return SAMPLES.get(f"{cls.__name__}.{name}", plain)

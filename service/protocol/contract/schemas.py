@@ -1,10 +1,11 @@
-"""JSON Schemas of what travels, made from the structs that check and encode it.
+"""JSON Schemas of all frames and documents, generated from the structs that check and encode them.
 
-The rule: nothing about a payload is written down a second time. What msgspec's schemas leave to us is added here, by
-the structs' own conventions: a pattern in the dialect of JSON Schema, a time's format, a command's name and its `ref`.
-The schemas are plain enough to mean the same under draft 7 (AsyncAPI 3.0) and 2020-12 (OpenAPI 3.1).
+Invariant: no payload is described a second time. This module adds to msgspec's schemas what follows from conventions
+of the structs: a pattern in the dialect of JSON Schema, a time's format, a command's name and its `ref`. The schemas
+mean the same under draft 7 (AsyncAPI 3.0) and 2020-12 (OpenAPI 3.1).
 """
 
+import inspect
 from collections.abc import Iterable
 from typing import Any
 
@@ -35,14 +36,14 @@ def event_name(event: type[Outgoing]) -> str:
 
 
 def summary(cls: type) -> str:
-    """Return what a struct's docstring says, as one line."""
+    """Return a struct's docstring as one line."""
     return " ".join((cls.__doc__ or "").split())
 
 
 class Catalogue:
-    """The schemas of some structs and of all that these are made of: `components`, by name, which refer to each other.
+    """The schemas of some structs and of all structs that they refer to: `components`, by name.
 
-    A struct is named by its class, and by its module too where two classes have one name.
+    A struct is named by its class, and also by its module if two classes have one name.
     """
 
     def __init__(self, types: Iterable[type]) -> None:
@@ -55,7 +56,7 @@ class Catalogue:
         self.components: dict[str, Schema] = {name: _translated(found[name]) for name in sorted(found)}
 
     def reference(self, cls: type) -> Schema:
-        """Return what stands for a struct wherever its schema is among the components."""
+        """Return the reference to a struct's schema."""
         return dict(self._references[cls])
 
     def schema(self, cls: type) -> Schema:
@@ -115,7 +116,7 @@ def _of_example(name: str, example: object) -> Schema:
 
 
 def _translated(value: Any, name: str = "") -> Any:
-    """Return a schema, and all in it, in the words of JSON Schema; `name` is the field that it is of."""
+    """Return a schema and all its parts in the dialect of JSON Schema; `name` is the field that it describes."""
     if isinstance(value, list):
         return [_translated(item, name) for item in value]
     if not isinstance(value, dict):
@@ -130,6 +131,8 @@ def _translated(value: Any, name: str = "") -> Any:
     }
     if isinstance(pattern := result.get("pattern"), str):
         result["pattern"] = _pattern(pattern)
+    if isinstance(description := result.get("description"), str):
+        result["description"] = inspect.cleandoc(description)  # Python 3.13 and later do so themselves
     return _timed(name, result)
 
 

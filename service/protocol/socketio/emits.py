@@ -1,7 +1,7 @@
-"""The chat as Socket.IO speaks it: `emit(name, payload, ack)`, with the names and payloads of the native door.
+"""The chat over Socket.IO: `emit(name, payload, ack)`, with the names and payloads of the native protocol.
 
 An event's `type` is its name and the rest is its payload. An ack is `{ok: true, ...}` or `{ok: false, error}`. Recorded
-commands need a `ref`; one that brings none is given one here, so only clients that send their own may retry.
+commands need a `ref`; this module generates one for a command without, so only clients that send their own may retry.
 """
 
 from collections.abc import Callable
@@ -32,12 +32,12 @@ def event_packet(outgoing: Outgoing) -> bytes:
 
 
 def ack_packet(ack_id: str, ack: Ack) -> bytes:
-    """Return the answer to a command that was carried out."""
+    """Return the ack of a command that was carried out."""
     return _ack(ack_id, {"ok": True, **ack_fields(ack)})
 
 
 def refusal_packet(ack_id: str | None, error: OnRecordError) -> bytes:
-    """Return the answer to a command that is refused; without an ack to call it is an event of the name `error`."""
+    """Return the ack of a refused command; without an ack id it is an event of the name `error`."""
     if ack_id is None:
         return message(packets.encode(Kind.EVENT, data=["error", error_fields(error)])[0])
     return _ack(ack_id, {"ok": False, "error": error_fields(error)})
@@ -47,7 +47,8 @@ def decode_command(packet: Packet, new_ref: Callable[[], str]) -> Frame:
     """Return the command in an event.
 
     Raises:
-        UnknownType, Malformed: it is none.
+        UnknownType: the event's name is no command.
+        Malformed: the payload is invalid.
     """
     name, *arguments = packet.data
     payload = arguments[0] if arguments else {}
@@ -63,10 +64,10 @@ def decode_command(packet: Packet, new_ref: Callable[[], str]) -> Frame:
 
 
 def decode_auth(packet: Packet) -> Connect:
-    """Return what `auth` says as the native door's `connect`.
+    """Return the content of `auth` as the native protocol's `connect`.
 
     Raises:
-        Malformed: it cannot.
+        Malformed: `auth` is invalid.
     """
     value = _typed(packet.data or {}, Connect.TYPE)
     value.setdefault("protocol", PROTOCOL)
@@ -76,7 +77,7 @@ def decode_auth(packet: Packet) -> Connect:
 
 
 def _typed(payload: dict[str, Any], kind: object) -> dict[str, Any]:
-    """Return a payload as a frame of the native door; a key that came twice stays known."""
+    """Return a payload as a frame of the native protocol; a duplicate key stays known."""
     value: dict[str, Any] = {"type": kind, **payload}
     if isinstance(payload, Duplicate):
         twice = Duplicate(value)

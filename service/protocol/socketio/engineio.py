@@ -1,10 +1,10 @@
-"""Engine.IO 4, the lower half of Socket.IO: its packets, its payloads, and what it refuses a request with.
+"""Engine.IO 4, the lower half of Socket.IO: packets, payloads, and the refusals of requests.
 
-A packet is one digit and its data. Over WebSocket each is a message of its own, and bytes are a binary message; over
-HTTP several stand in one payload, parted by a record separator, and bytes are base64 behind a `b`. Here a packet on
-its way out is bytes as they stand in a payload.
+A packet is one digit and its data. Over WebSocket each packet is a message, and bytes are a binary message. Over HTTP a
+payload holds several packets, separated by a record separator, and bytes are base64 after a `b`. An outgoing packet is
+kept as the bytes of a payload.
 
-The rule: a client sends `close`, `pong` and `message`, and `ping` and `upgrade` to upgrade; all else is garbage.
+Invariant: a client sends `close`, `pong` and `message`, and `ping` and `upgrade` to upgrade; all else is `NotAPacket`.
 """
 
 import base64
@@ -20,7 +20,7 @@ MAX_PACKETS = 4096
 """Packets in one payload; each may be one character, so that its size alone does not bound the work."""
 
 CLOSE, PING, NOOP, PROBED = b"1", b"2", b"6", b"3probe"
-"""What the server sends beside `open` and messages."""
+"""The packets that the server sends besides `open` and messages."""
 
 
 class Kind(StrEnum):
@@ -43,7 +43,7 @@ class Packet(NamedTuple):
 
 
 class NotAPacket(Exception):
-    """What came is no packet that a client may send; close the session."""
+    """The data is no packet that a client may send; close the session."""
 
 
 class Problem(IntEnum):
@@ -63,7 +63,7 @@ class Problem(IntEnum):
 
     @property
     def sentence(self) -> str:
-        """The same in words."""
+        """The reason as a sentence."""
         return _SENTENCES[self]
 
 
@@ -78,7 +78,7 @@ _SENTENCES = {
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a new session is told; times are milliseconds, `max_payload` is the bytes of one request's body."""
+    """The handshake of a new session; times are milliseconds, `max_payload` is the bytes of one request's body."""
 
     sid: str
     upgrades: tuple[str, ...]
@@ -103,12 +103,12 @@ def message(data: bytes) -> bytes:
 
 
 def binary_message(data: bytes) -> bytes:
-    """Return the packet of a binary message, as it stands in a payload."""
+    """Return the packet of a binary message, as a payload has it."""
     return b"b" + base64.b64encode(data)
 
 
 def binary_of(packet: bytes) -> bytes | None:
-    """Return the bytes of a binary message on its way out, None for any other packet."""
+    """Return the bytes of an outgoing binary message, None for any other packet."""
     return base64.b64decode(packet[1:]) if packet.startswith(b"b") else None
 
 
@@ -121,7 +121,7 @@ def decode(packet: str | bytes) -> Packet:
     """Return the packet in a WebSocket message.
 
     Raises:
-        NotAPacket: it is none.
+        NotAPacket: the message is no packet of a client.
     """
     if isinstance(packet, bytes):
         return Packet(Kind.MESSAGE, packet)
@@ -135,7 +135,7 @@ def decode_payload(body: bytes) -> list[Packet]:
     """Return the packets in the body of one request.
 
     Raises:
-        NotAPacket: one of them is none, or they are too many.
+        NotAPacket: one of them is no packet of a client, or there are too many.
     """
     return list(map(decode_piece, split_payload(body)))
 
@@ -144,7 +144,7 @@ def split_payload(body: bytes) -> list[str]:
     """Return the pieces of a request's body, each of which `decode_piece` reads.
 
     Raises:
-        NotAPacket: it is not UTF-8, or they are too many.
+        NotAPacket: the body is not UTF-8, or there are too many pieces.
     """
     if body.count(SEPARATOR.encode()) >= MAX_PACKETS:
         raise NotAPacket("too many packets")
@@ -158,7 +158,7 @@ def decode_piece(piece: str) -> Packet:
     """Return the packet in one piece of a payload.
 
     Raises:
-        NotAPacket: it is none.
+        NotAPacket: the piece is no packet of a client.
     """
     return _decode_base64(piece) if piece.startswith("b") else decode(piece)
 

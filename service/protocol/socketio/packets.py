@@ -2,8 +2,8 @@
 
     <kind>[<attachments>-][<namespace>,][<ack id>][<JSON>]      then the attachments, one binary message each
 
-The rule: what no stock client sends is `NotAPacket`, and ends the connection of whoever sent it. So NaN, reserved event
-names, acks without arguments and packets that only a server sends never come as far as anybody else.
+Invariant: a packet that no stock client sends is `NotAPacket`, and ends the sender's connection. So NaN, reserved event
+names, acks without arguments and packets that only a server sends never reach another client.
 """
 
 import re
@@ -16,14 +16,14 @@ from service.protocol.strict_json import NotJson, parse_json
 
 MAIN = "/"
 MAX_ATTACHMENTS = 10
-"""Binary messages that one packet may bring, as the reference has it."""
+"""Binary messages that one packet may have, as in the reference implementation."""
 
 MAX_ACK_ID = 2**53 - 1
 
 RESERVED = frozenset(
     {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 )
-"""Names that mean something to the libraries themselves, so that no event may have them."""
+"""Event names that the libraries reserve for themselves."""
 
 _HEAD = re.compile(
     r"(?P<kind>[0-6])(?:(?P<attachments>[0-9]{1,4})-)?(?:(?P<namespace>/[^,]*)(?:,|\Z))?(?P<id>[0-9]{1,16})?"
@@ -56,11 +56,11 @@ class Packet(NamedTuple):
 
 
 class NotAPacket(Exception):
-    """What came is no packet that a client may send; close the connection."""
+    """The message is no packet that a client may send; close the connection."""
 
 
 class Decoder:
-    """Reads the packets of one connection; `max_attached` bounds the bytes that the attachments of one may have."""
+    """Reads the packets of one connection; `max_attached` bounds the bytes of the attachments of one packet."""
 
     def __init__(self, max_attached: int) -> None:
         self._max_attached = max_attached
@@ -69,10 +69,10 @@ class Decoder:
         self._attachments: list[bytes] = []
 
     def feed(self, data: str | bytes) -> Packet | None:
-        """Take one message; return the packet that it completes.
+        """Take one message; return the packet that it completes, None if attachments are missing.
 
         Raises:
-            NotAPacket: it belongs to none.
+            NotAPacket: the message is no valid part of a packet.
         """
         return self._attach(data) if isinstance(data, bytes) else self._begin(data)
 
@@ -114,7 +114,7 @@ def encode(
 
 
 def _parse(text: str) -> tuple[Packet, int]:
-    """Return what a text says, without its attachments, and how many there will be."""
+    """Return the packet in a text, without its attachments, and their number."""
     head = _HEAD.match(text)
     if head is None:
         raise NotAPacket("no such packet")

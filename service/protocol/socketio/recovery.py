@@ -1,8 +1,8 @@
-"""Socket.IO's own connection state recovery, out of the log: for clients that ask for it by `auth: {recovery: true}`.
+"""Socket.IO's connection state recovery, out of the log: for clients that request it by `auth: {recovery: true}`.
 
-A stock client keeps the last argument of the last event, if it is a text, as its `offset`, and brings it back with the
-`pid` that it was given. Here an offset is every cursor of the connection, so that any node can go on from it, also
-after a restart; nothing is kept of those who are away. It grants nothing: it is checked like `auth.rooms`.
+A stock client keeps the last argument of the last event, if it is a text, as its `offset`, and sends it on a reconnect
+with its `pid`. Here an offset is every cursor of the connection, so that any node can continue from it, also after a
+restart; the server keeps nothing of disconnected clients. An offset grants nothing: it is checked like `auth.rooms`.
 
     <epoch> <room>:<seq> <room>:<seq> ...
 """
@@ -15,7 +15,7 @@ import msgspec
 from service.protocol.commands import MAX_SEQ, ROOM_ID
 
 FIELDS = ("recovery", "pid", "offset")
-"""What it adds to `auth`."""
+"""The fields of recovery in `auth`."""
 
 MAX_OFFSET = 16 * 1024
 _PID = re.compile(r"\A[A-Za-z0-9-]{1,64}\Z")
@@ -23,7 +23,7 @@ _CURSOR = re.compile(rf"{ROOM_ID[:-2]}:[0-9]{{1,16}}\Z")
 
 
 class Asked(NamedTuple):
-    """What a client brings back."""
+    """The `pid` and the `offset` of a client that reconnects."""
 
     pid: str
     epoch: str
@@ -39,12 +39,12 @@ _event = msgspec.json.Decoder(tuple[str, _Placed])
 
 
 def wished(auth: dict[str, Any]) -> bool:
-    """Return whether a client wants every event to carry its offset."""
+    """Return whether a client requests an offset in every event."""
     return auth.get("recovery") is True
 
 
 def asked(auth: dict[str, Any]) -> Asked | None:
-    """Return what is to be recovered, None where that is nothing that was ever given out here."""
+    """Return the cursors to recover, None if the server never issued such an offset."""
     pid, offset = auth.get("pid"), auth.get("offset")
     if (
         not isinstance(pid, str)
@@ -67,6 +67,6 @@ def with_offset(packet: bytes, epoch: str, cursors: dict[str, int]) -> bytes:
 
 
 def place_of(packet: bytes) -> tuple[str, int] | None:
-    """Return the room of an event's packet and its seq there, None where it is in no room's order."""
+    """Return the room of an event's packet and its seq there, None if it is in no room's order."""
     _, placed = _event.decode(packet[2:])
     return None if placed.room_id is None or placed.seq is None else (placed.room_id, placed.seq)

@@ -1,36 +1,26 @@
-"""Bad input: a clear error for the sender, nothing on the record, nobody else disturbed, on whichever node and door.
+"""Bad input: a clear error for the sender, nothing on the record, no effect on others, on each node and endpoint.
 
 Over HTTP: `test_bad_requests`.
 """
 
-import asyncio
-import json
-import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import psycopg
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
 from service.embedded import Servers
 from service.protocol.commands import COMMANDS, Frame, MessageFrame, RoomFrame
-from tests.integration.chat.test_actions import FIELDS
-from tests.support.clients.native import PATIENCE, Client, Refused, client
+from tests.support.chat.actions import FIELDS
+from tests.support.chat.bystander import bobs, record, said
+from tests.support.clients.native import Client, Refused, client
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import Process, token
+from tests.support.processes.processes import Process
 from tests.support.servers.databases import Database
 
 SEND: dict[str, Any] = {"type": "message:send", "ref": "r", "roomId": "general", "content": "x"}
 READ: dict[str, Any] = {"type": "message:read", "ref": "r", "roomId": "general"}
 OWN, FOREIGN, JOINED = 4, 5, 2
 """In both rooms 4 is a message; 5 is one in the other room only; 2 is a join."""
-
-
-def said(frame: dict[str, Any], **fields: Any) -> str:
-    return json.dumps({**frame, **fields})
 
 
 BAD_TYPE = {
@@ -144,7 +134,7 @@ async def test_bad_input_gets_a_clear_error_stores_nothing_and_disturbs_nobody(
                     words = error["message"]
                     assert words.endswith((".", "'", "`")) or "$" in words, words
                 assert record(database) == stored
-                # That bob is there is all that anybody has heard of him.
+                # Bob's presence is all that others have received of him.
                 assert {event["type"] for event in alice.heard[heard:]} <= {"presence:changed"}
                 assert await bob.lives()
             for frame in (CLOSING if native else CLOSING_EVENTS).values():
@@ -154,64 +144,6 @@ async def test_bad_input_gets_a_clear_error_stores_nothing_and_disturbs_nobody(
         ack = await alice.post("general", "still here")
         await alice.until(lambda: alice.events("message:new", seq=ack["seq"]))
         assert ack["seq"] == FOREIGN
-
-
-class Bob:
-    """A connection that sends whatever it likes, at either door."""
-
-    def __init__(self, socket: ClientConnection, door: str) -> None:
-        self.socket = socket
-        self._native = door == "native"
-
-    async def meet(self) -> None:
-        """Say who it is, and wait until that was heard."""
-        auth = {"token": token("bob"), "rooms": {"general": None}}
-        if self._native:
-            await self.socket.send(json.dumps({"type": "connect", "protocol": 1, **auth}))
-        else:
-            await self.socket.send("40" + json.dumps(auth))
-        while "room:receipts" not in str(await self.hear()):
-            pass
-
-    async def hear(self) -> str | bytes:
-        async with asyncio.timeout(PATIENCE):
-            return await self.socket.recv()
-
-    async def refusal(self, text: str) -> dict[str, Any]:
-        """Send a command; return what it is answered with, an ack too."""
-        if not self._native:
-            kind, fields = re.fullmatch(r'\{"type": ?"([^"]+)"(?:, ?)?(.*)\}', text, re.DOTALL).groups()  # type: ignore[union-attr] # all begin so
-            text = f'427["{kind}",{{{fields}}}]'
-        await self.socket.send(text)
-        while True:
-            answer = str(await self.hear())
-            if self._native and (found := json.loads(answer))["type"] in ("ack", "error"):
-                return dict(found)
-            if not self._native and answer.startswith("437"):
-                (found,) = json.loads(answer[3:])
-                return dict(found.get("error", found))
-
-    async def lives(self) -> bool:
-        answer = await self.refusal('{"type":"room:list","ref":"alive"}')
-        return "rooms" in answer
-
-    async def closed_by(self, frame: str | bytes) -> int | None:
-        """Send a frame and read to the end; return the close code."""
-        await self.socket.send(frame)
-        with pytest.raises(ConnectionClosed):
-            while True:
-                await self.hear()
-        return self.socket.close_code
-
-
-@asynccontextmanager
-async def bobs(node: Process, door: str) -> AsyncIterator[Bob]:
-    """Give a connection of bob's."""
-    url = node.url if door == "native" else node.url[: -len("ws")] + "socket.io/?EIO=4&transport=websocket"
-    async with connect(url, ping_interval=None, max_size=None) as socket:
-        bob = Bob(socket, door)
-        await bob.meet()
-        yield bob
 
 
 @pytest.mark.parametrize("door", ["native", "socketio"])
@@ -303,12 +235,3 @@ async def code_of(one: Client, kind: str, fields: dict[str, Any]) -> str:
 
 def names_of(command: type) -> list[str]:
     return [name for name in command.__struct_encode_fields__ if name not in ("type", "ref")]  # type: ignore[attr-defined] # a struct
-
-
-def record(database: Database) -> list[Any]:
-    """Return every event of rooms, readers and people."""
-    with psycopg.connect(database.superuser_url) as connection:
-        return connection.execute(
-            "SELECT stream, originator_version, topic FROM stored_events WHERE stream NOT LIKE 'session:%' "
-            "ORDER BY notification_id"
-        ).fetchall()

@@ -1,6 +1,6 @@
 """Bad input over HTTP: every parameter of every read, and the body of every action, by the tables they are made from.
 
-A clear refusal for whoever asks, nothing on the record, and nobody else disturbed.
+The client gets a clear refusal, nothing is recorded, and other clients are not affected.
 """
 
 import json
@@ -11,12 +11,14 @@ import msgspec
 import pytest
 
 from service.gateway.http.admin import ACTIONS, Action
-from service.gateway.http.endpoint import Read, parameter_names
+from service.gateway.http.endpoint import Read
 from service.gateway.http.openapi import EVERY_READ
-from tests.integration.abuse.test_bad_input import record
-from tests.integration.chat.test_http_reads import OPENAPI, promised
+from service.gateway.http.request import parameter_names
+from tests.support.chat.bystander import record
 from tests.support.clients.native import Client, client
-from tests.support.processes.processes import Process, token
+from tests.support.environment import token
+from tests.support.http.openapi import OPENAPI, promised
+from tests.support.processes.processes import Process
 from tests.support.servers.databases import Database
 
 NO_TEXT = {
@@ -68,7 +70,7 @@ BODIES = {
 
 @pytest.fixture
 async def bystander(node: Process) -> AsyncIterator[Client]:
-    """Somebody in a room, who is to notice nothing."""
+    """A member of the room, who must not be affected."""
     async with client(node.url, "alice") as alice:
         await alice.join("general")
         await alice.post("general", "hello")

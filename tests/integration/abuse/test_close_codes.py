@@ -1,4 +1,4 @@
-"""Every close code as docs/examples.md shows it: what leads to it is done, and the code and its words are what comes.
+"""Every close code as docs/reference/examples.md shows it: its cause, its number and its reason.
 
 A new close code cannot be forgotten: it has no way here.
 """
@@ -15,11 +15,12 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 
 from service.protocol.close_codes import Close
-from tests.docs.examples import CLOSED
-from tests.docs.named_tests import not_collected
-from tests.integration.auth.test_native_connect import connecting
+from tests.support.clients.connecting import connect_frame
 from tests.support.clients.native import PATIENCE, raw
-from tests.support.processes.processes import Process, environment, running, token
+from tests.support.docs.examples import CLOSED
+from tests.support.docs.named_tests import not_collected
+from tests.support.environment import environment, token
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 
 SLOW, FENCED = (
@@ -34,7 +35,7 @@ ELSEWHERE = {
 
 
 async def met(socket: ClientConnection, expires: int = 4_000_000_000) -> None:
-    await socket.send(connecting(token=token("alice", expires=expires)))
+    await socket.send(connect_frame(token=token("alice", expires=expires)))
     assert json.loads(await socket.recv())["type"] == "connected"
 
 
@@ -82,7 +83,7 @@ WAYS: dict[Close, Callable[[Process, ClientConnection], Awaitable[None]]] = {
     Close.TOKEN_EXPIRED: expired,
     Close.TOO_MANY_REQUESTS: flooding,
     Close.NO_PONG: silent,
-    Close.TOKEN_INVALID: saying(connecting()),
+    Close.TOKEN_INVALID: saying(connect_frame()),
     Close.MALFORMED: saying("hello"),
     Close.PROTOCOL_VERSION: saying(json.dumps({"type": "connect", "protocol": 2})),
     Close.SUSPENDED: judged("suspend", {}),

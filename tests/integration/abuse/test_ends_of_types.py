@@ -8,11 +8,13 @@ import msgspec
 import pytest
 
 from service.gateway.http.audits import AUDITS
-from service.gateway.http.endpoint import Read, parameter_names
+from service.gateway.http.endpoint import Read
+from service.gateway.http.request import parameter_names
 from service.gateway.http.rooms import READS
-from tests.integration.abuse.test_bad_input import bobs, said
+from tests.support.chat.bystander import bobs, said
 from tests.support.clients.native import client, raw
-from tests.support.processes.processes import Process, environment, run, token
+from tests.support.environment import environment, token
+from tests.support.processes.processes import Process, run
 from tests.support.servers.databases import Database
 
 LAST = "9999-12-31T23:59:59.999999"

@@ -1,13 +1,14 @@
-"""Whoever comes again and again from one address is held back at both doors; others are not."""
+"""Frequent connects from one address are limited at both endpoints; other addresses are not."""
 
 import asyncio
 
 import httpx
 from websockets.exceptions import InvalidStatus
 
-from tests.integration.ops.test_metrics import number, scraped
 from tests.support.clients.native import raw
-from tests.support.processes.processes import Process, environment, running
+from tests.support.environment import environment
+from tests.support.http.metrics import number, scraped
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 
 MANY = 40

@@ -3,21 +3,21 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
 import yaml
 
-from service.gateway.http.audits import MOST_AT_ONCE
-from tests.integration.audit.test_access_log import readings
-from tests.integration.chat.test_http_reads import promised
+from service.gateway.http.audits import MAX_READS
 from tests.support.clients.native import Client, Refused, client, raw
-from tests.support.eventstore.log_node import stored, until
-from tests.support.processes.processes import ROOT, Process, environment, run, running, token
+from tests.support.environment import ROOT, environment, token
+from tests.support.eventstore.log_node import stored
+from tests.support.http.audits import ended, readings, visitor
+from tests.support.http.openapi import promised
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 ROOM, CHANGES, VIEW = "/audit/rooms/{roomId}", "/audit/rooms/{roomId}/changes", "/audit/people/{userId}/view"
 READINGS = "/api/rooms/{roomId}/readings"
@@ -29,17 +29,9 @@ OF_THE_AUDITOR = (
 )
 
 
-@asynccontextmanager
-async def visitor(node: Process, user: str, scope: str, **claims: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """Give somebody whose token grants a scope."""
-    headers = {"Authorization": f"Bearer {token(user, scope=scope, **claims)}"}
-    async with httpx.AsyncClient(base_url=node.address, headers=headers) as http:
-        yield http
-
-
 @pytest.fixture
 async def general(node: Process) -> Process:
-    """A node with a private room of two: alice said something and edited it, bob has read it and is gone again."""
+    """A node with a private room of two: alice posted a message and edited it, bob has read it and is gone again."""
     async with client(node.url, "alice", name="Alice") as alice:
         await alice.say(
             "room:create", roomId="general", name="General", visibility="private", members=["bob"]
@@ -82,16 +74,6 @@ async def test_a_room_a_difference_and_a_view_are_those_of_the_commands(
         assert (seen["written"], seen["unknown"]) == ([{"first": 1, "last": 4}], 0)
         assert seen["standing"]["lastRead"] == 4
         assert seen["readable"] == [{"first": 1, "last": 5}]
-
-
-async def ended(database: Database, sessions: int) -> None:
-    """Wait until so many sessions are closed on the record."""
-
-    async def closed() -> bool:
-        query = "SELECT count(*) FROM stored_events WHERE topic = 'session.SessionClosed.v1'"
-        return bool((await stored(database, query))[0][0] == sessions)
-
-    await until(closed)
 
 
 async def test_the_log_is_streamed_from_any_cursor_and_each_reading_is_in_it(
@@ -182,13 +164,13 @@ async def test_a_node_sends_so_many_readings_at_once_and_no_more(
 ) -> None:
     async with visitor(general, "ann", "auditor") as ann, AsyncExitStack() as stack:
         kept = []  # an iterator that is let go closes its connection
-        for _ in range(MOST_AT_ONCE):
+        for _ in range(MAX_READS):
             following = await stack.enter_async_context(ann.stream("GET", "/audit/events?follow=true"))
             kept.append(following.aiter_lines())
             await anext(kept[-1])
         for path in OF_THE_AUDITOR[:2]:
             assert (await ann.get(path)).json()["code"] == "overloaded"
-        assert len(await readings(database)) == MOST_AT_ONCE
+        assert len(await readings(database)) == MAX_READS
         await stack.aclose()
 
         async def room_again() -> bool:
@@ -256,7 +238,7 @@ async def test_an_auditor_enters_no_door_and_reads_nothing_of_the_chat(
     assert await of_hers() == {"session"}
 
 
-EVERY = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text())["paths"]
+EVERY = yaml.safe_load((ROOT / "docs" / "reference" / "openapi.yaml").read_text())["paths"]
 """Every address that the HTTP side has, and its methods."""
 
 
@@ -299,6 +281,7 @@ async def test_every_reading_is_recorded_as_it_was_asked_for(general: Process, d
             assert (await readings(database))[-1] == ("ann", {"via": "http", **reading}), path
 
 
+@pytest.mark.logs("not_appended")
 async def test_what_cannot_be_recorded_is_not_given(general: Process, database: Database) -> None:
     await stored(database, "REVOKE EXECUTE ON FUNCTION chat_append FROM onrecord_node")
     async with visitor(general, "ann", "auditor") as ann:
@@ -367,7 +350,7 @@ async def test_owners_are_shown_who_read_their_room_where_that_is_the_policy(dat
             shown = [(one["what"], one["of"], one["via"]) for one in page["readings"]]
             assert shown == [
                 ("room", "room", "http"),
-                # A reading about a person is shown to no room: whoever takes them in would learn of it.
+                # A reading about a person is shown to no room: a room that invites the person would learn of it.
                 ("events", "everything", "http"),
                 ("replay", "room", "cli"),
             ]

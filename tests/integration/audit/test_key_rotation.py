@@ -5,15 +5,17 @@ import json
 
 import pytest
 
-from tests.integration.audit.test_proof import all_sealed
+from tests.support.audit.proof import all_sealed
 from tests.support.clients.native import client
-from tests.support.processes.processes import KEY_ENCRYPTION_KEY, Process, environment, run, running
+from tests.support.environment import KEY_ENCRYPTION_KEY, environment
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 
 NEW = base64.b64encode(bytes(range(32))).decode()
 
 
 @pytest.mark.usefixtures("projector")
+@pytest.mark.logs("projection_failed", "seals_broken", "unreadable_event")
 async def test_after_a_rotation_the_new_key_alone_opens_everything(node: Process, database: Database) -> None:
     async with client(node.url, "alice", name="Alice") as alice:
         await alice.join("general")

@@ -15,9 +15,10 @@ import asyncpg
 from service.domain.retention import scope
 from service.embedded import Servers
 from tests.support.clients.native import client
-from tests.support.eventstore.log_node import until
-from tests.support.processes.processes import environment, run, running
+from tests.support.environment import environment
+from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 APPEND_LOCK = 7236109
 TODAY = datetime.now(UTC).date()
@@ -125,7 +126,7 @@ async def test_words_of_a_node_whose_clock_is_ahead_are_of_the_day_of_the_log(
             assert await log.words() == [(day.isoformat(), scope("general", day))]
 
 
-async def test_what_was_said_about_midnight_verifies_on_every_day_until_all_is_over(
+async def test_messages_around_midnight_verify_on_every_day_until_expiry(
     database: Database, servers: Servers
 ) -> None:
     midnight = MIDNIGHT - timedelta(days=4)  # `audit verify` refuses what is dated in the future

@@ -1,17 +1,14 @@
 """The auditor's proof, by the commands of an operator on real processes."""
 
-import asyncio
 import json
-import sys
 from pathlib import Path
 
-import asyncpg
 import pytest
 
+from tests.support.audit.proof import all_sealed, offline, tamper
 from tests.support.clients.native import client
-from tests.support.eventstore.log_node import until
-from tests.support.processes import processes
-from tests.support.processes.processes import Process, environment, run
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, run
 from tests.support.servers.databases import Database
 
 
@@ -20,28 +17,6 @@ async def talk(node: Process, *texts: str) -> None:
         await alice.join("general")
         for text in texts:
             await alice.post("general", text)
-
-
-async def all_sealed(database: Database) -> int:
-    """Wait until the projector's sealer has sealed the whole log; return its size."""
-    connection = await asyncpg.connect(database.superuser_url)
-
-    async def level() -> bool:
-        query = "SELECT coalesce(max(size), 0) = (SELECT count(*) FROM stored_events) FROM seals"
-        return bool(await connection.fetchval(query))
-
-    await until(level)
-    size: int = await connection.fetchval("SELECT max(size) FROM seals")
-    await connection.close()
-    return size
-
-
-async def tamper(database: Database, change: str) -> None:
-    connection = await asyncpg.connect(database.superuser_url)
-    for table in ("stored_events", "seals", "seal_nodes"):
-        await connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER append_only")
-    await connection.execute(change)
-    await connection.close()
 
 
 @pytest.mark.usefixtures("projector")
@@ -129,16 +104,6 @@ async def test_a_key_is_rotated_and_the_old_one_stays_known(
     await talk(node, "two")
     size = await all_sealed(database)
     assert await run(env, "audit", "verify", "--against", str(file)) == (0, f"ok {size}\n", "")
-
-
-async def offline(*arguments: str) -> tuple[int, str]:
-    """Run the verifier as its single file, away from this project."""
-    file = processes.ROOT / "service" / "audit" / "proof" / "offline.py"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", str(file), *arguments, cwd="/", stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    return process.returncode or 0, out.decode()
 
 
 @pytest.mark.usefixtures("projector")

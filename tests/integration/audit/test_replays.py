@@ -1,4 +1,4 @@
-"""The same range of the record gives the same bytes: whoever gives them, whatever was done since, however it is cut."""
+"""The same range of the record gives the same bytes: from every command and endpoint, after later events, in pieces."""
 
 import asyncio
 import base64
@@ -11,14 +11,15 @@ import psycopg
 import pytest
 
 from service.embedded import Servers
-from tests.integration.audit.test_audit_http import visitor
-from tests.integration.audit.test_erasure import ERASE
-from tests.integration.audit.test_proof import all_sealed
+from tests.support.audit.erasures import ERASE
+from tests.support.audit.proof import all_sealed
 from tests.support.clients.native import Client, Refused, client
-from tests.support.eventstore.log_node import until
+from tests.support.environment import KEY_ENCRYPTION_KEY, environment
+from tests.support.http.audits import visitor
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import KEY_ENCRYPTION_KEY, Process, environment, run
+from tests.support.processes.processes import Process, run
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 REPLAY = ("audit", "replay", "--room", "general")
 NEW = base64.b64encode(bytes(range(32))).decode()

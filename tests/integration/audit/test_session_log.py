@@ -1,4 +1,4 @@
-"""Sessions on the record: who was connected, why it ended and what was written, whatever becomes of the node."""
+"""Sessions on the record: who was connected, why it ended and what was written, also if the node is killed."""
 
 import asyncio
 import json
@@ -9,12 +9,13 @@ import pytest
 
 from service.embedded import Servers
 from service.protocol.close_codes import Close
-from tests.docs.examples import CLOSED
 from tests.support.clients.native import client, raw
-from tests.support.eventstore.log_node import until
+from tests.support.docs.examples import CLOSED
+from tests.support.environment import environment, token
 from tests.support.processes.cluster import closings, sessions, still_open, two_nodes
-from tests.support.processes.processes import Process, environment, running, token
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 NODE_LOST = [("node_lost", None)]
 
@@ -148,6 +149,7 @@ def alice_of(database: Database) -> str:
     return str(sessions(database, "alice")[0]["session"])
 
 
+@pytest.mark.logs("fenced")
 async def test_a_node_that_stood_still_too_long_is_fenced_and_goes_on_as_another(
     database: Database, servers: Servers
 ) -> None:

@@ -2,12 +2,13 @@
 
 import pytest
 
-from tests.integration.auth.test_native_connect import connecting
+from tests.support.clients.connecting import connect_frame
 from tests.support.clients.native import raw
-from tests.support.eventstore.log_node import until
+from tests.support.environment import environment, token
 from tests.support.processes.cluster import sessions
-from tests.support.processes.processes import environment, running, token
+from tests.support.processes.processes import running
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 CLAIMED = "203.0.113.9"
 
@@ -32,7 +33,7 @@ async def test_only_a_trusted_proxy_is_believed_whom_it_speaks_for(
     env = environment(database, ONRECORD_TRUSTED_PROXIES=trusted, FORWARDED_ALLOW_IPS="*")
     async with running(env, "serve") as node:
         async with raw(node.url, additional_headers={"X-Forwarded-For": said}) as socket:
-            await socket.send(connecting(token=token("alice")))
+            await socket.send(connect_frame(token=token("alice")))
             await socket.recv()
             await until(lambda: sessions(database, "alice"))
     assert sessions(database, "alice")[0]["address"] == recorded

@@ -8,8 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.clients.connecting import connect_outcome
 from tests.support.clients.native import raw
-from tests.support.processes.processes import environment, run, running
+from tests.support.environment import environment
+from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database
 from tests.support.servers.key_provider import AUDIENCE, ISSUER, ec, provider, public, rsa, signed
 
@@ -28,28 +30,18 @@ def trusting(database: Database, source: str, **settings: str) -> dict[str, str]
     return env
 
 
-async def connecting(url: str, token: str) -> str | int:
-    """Return the first event, or the code that the connection is closed with."""
-    async with raw(url) as socket:
-        await socket.send(json.dumps({"type": "connect", "protocol": 1, "token": token}))
-        try:
-            return str(json.loads(await socket.recv())["type"])
-        except Exception:  # noqa: BLE001 - whatever closed it, the code is what counts
-            return int(socket.close_code or 0)
-
-
 async def test_a_provider_lets_people_in_and_rotates_its_keys(database: Database) -> None:
     async with (
         provider(RSA) as published,
         running(trusting(database, published.url), "serve") as node,
         httpx.AsyncClient(base_url=node.address) as http,
     ):
-        assert await connecting(node.url, signed(RSA, "RS256")) == "connected"
-        assert await connecting(node.url, signed(RSA, "RS256", aud="another")) == 4500
-        assert await connecting(node.url, signed(RSA, "RS256", exp=int(time.time()) - 5)) == 4001
-        assert await connecting(node.url, signed(EC, "ES256")) == 4500
+        assert await connect_outcome(node.url, signed(RSA, "RS256")) == "connected"
+        assert await connect_outcome(node.url, signed(RSA, "RS256", aud="another")) == 4500
+        assert await connect_outcome(node.url, signed(RSA, "RS256", exp=int(time.time()) - 5)) == 4001
+        assert await connect_outcome(node.url, signed(EC, "ES256")) == 4500
         published.content = public(EC)
-        assert await connecting(node.url, signed(EC, "ES256", scope="chat")) == "connected"
+        assert await connect_outcome(node.url, signed(EC, "ES256", scope="chat")) == "connected"
         bearer = {"Authorization": f"Bearer {signed(EC, 'ES256')}"}
         assert (await http.get("/api/rooms", headers=bearer)).status_code == 200
         stranger = {"Authorization": f"Bearer {signed(rsa(), 'RS256')}"}
@@ -62,15 +54,15 @@ async def test_published_keys_stay_valid_while_the_provider_is_away(
     async with provider(RSA) as published:
         port = int(published.url.split(":")[2].split("/")[0])
         async with running(trusting(database, published.url), "serve") as node:
-            assert await connecting(node.url, signed(RSA, "RS256")) == "connected"
+            assert await connect_outcome(node.url, signed(RSA, "RS256")) == "connected"
             published.status = 503
-            assert await connecting(node.url, signed(RSA, "RS256")) == "connected"
-            assert await connecting(node.url, signed(EC, "ES256")) == 4000, "come back"
+            assert await connect_outcome(node.url, signed(RSA, "RS256")) == "connected"
+            assert await connect_outcome(node.url, signed(EC, "ES256")) == 4000, "come back"
         async with running(trusting(database, f"http://127.0.0.1:{port}/keys"), "serve") as node:
-            assert await connecting(node.url, signed(RSA, "RS256")) == 4000
+            assert await connect_outcome(node.url, signed(RSA, "RS256")) == 4000
             published.status = 200
             async with asyncio.timeout(60):
-                while await connecting(node.url, signed(RSA, "RS256")) != "connected":
+                while await connect_outcome(node.url, signed(RSA, "RS256")) != "connected":
                     await asyncio.sleep(0.5)
 
 

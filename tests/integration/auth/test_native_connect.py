@@ -12,10 +12,12 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Response
 
+from tests.support.clients.connecting import connect_frame
 from tests.support.clients.native import Refused, client, raw
-from tests.support.processes.processes import Process, environment, running, token
+from tests.support.environment import environment, token
+from tests.support.http.openapi import check
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
-from tests.unit.gateway.http.test_openapi import check
 
 
 async def closed_with(socket: ClientConnection) -> int:
@@ -25,10 +27,6 @@ async def closed_with(socket: ClientConnection) -> int:
             await asyncio.wait_for(socket.recv(), 30)
     assert socket.close_code is not None
     return socket.close_code
-
-
-def connecting(**fields: Any) -> str:
-    return json.dumps({"type": "connect", "protocol": 1, **fields})
 
 
 def problem_of(response: Response) -> dict[str, Any]:
@@ -55,17 +53,17 @@ async def test_a_token_in_the_first_frame_opens_the_door(node: Process) -> None:
 async def test_a_token_on_the_upgrade_opens_the_door(node: Process) -> None:
     headers = {"Authorization": f"Bearer {token('alice')}"}
     async with raw(node.url, additional_headers=headers) as socket:
-        await socket.send(connecting())
+        await socket.send(connect_frame())
         assert json.loads(await socket.recv())["userId"] == "alice"
 
 
 @pytest.mark.parametrize(
     ("first", "code"),
     [
-        (connecting(), 4500),
-        (connecting(token="nonsense"), 4500),
-        (connecting(token=token("alice", expires=int(time.time()) - 60)), 4001),
-        (connecting(token=token("no spaces allowed")), 4500),
+        (connect_frame(), 4500),
+        (connect_frame(token="nonsense"), 4500),
+        (connect_frame(token=token("alice", expires=int(time.time()) - 60)), 4001),
+        (connect_frame(token=token("no spaces allowed")), 4500),
         (json.dumps({"type": "connect", "protocol": 2, "token": token("alice")}), 4502),
         ("this is not JSON", 4501),
         ('{"type": "connect", "protocol": NaN}', 4501),
@@ -86,7 +84,7 @@ async def test_until_connected_no_other_frame_is_looked_at(node: Process) -> Non
         await socket.send(json.dumps({"type": "room:list", "ref": "1"}))
         error = json.loads(await socket.recv())
         assert (error["type"], error["code"], error["ref"]) == ("error", "not_connected", "1")
-        await socket.send(connecting(token=token("alice")))
+        await socket.send(connect_frame(token=token("alice")))
         assert json.loads(await socket.recv())["type"] == "connected"
 
 
@@ -96,7 +94,7 @@ async def test_until_connected_no_other_frame_is_looked_at(node: Process) -> Non
         ('{"type":"room:list"}', "not_connected"),
         ('{"type":"connect","protocol":1,"surprise":1}', "malformed"),
         ('{"type":"connect","type":"connect"}', "malformed"),
-        (connecting(rooms={f"room-{number}": 0 for number in range(2_000)}), "too_many_rooms"),
+        (connect_frame(rooms={f"room-{number}": 0 for number in range(2_000)}), "too_many_rooms"),
     ],
 )
 async def test_three_frames_before_connect_are_refused_and_a_fourth_closes(
@@ -115,7 +113,7 @@ async def test_a_connect_after_three_refused_frames_is_taken(node: Process) -> N
         for _ in range(3):
             await socket.send('{"type":"room:list"}')
             assert json.loads(await socket.recv())["code"] == "not_connected"
-        await socket.send(connecting(token=token("alice")))
+        await socket.send(connect_frame(token=token("alice")))
         assert json.loads(await socket.recv())["type"] == "connected"
         for _ in range(5):  # the count is of frames before `connect` alone
             await socket.send("{}")
@@ -211,7 +209,7 @@ async def test_one_user_has_a_bounded_number_of_connections(database: Database) 
             problem = problem_of(refused.value.response)
             assert (problem["code"], problem["retryAfter"]) == ("too_many_requests", 5.0)
             async with raw(node.url) as socket:
-                await socket.send(connecting(token=token("alice")))
+                await socket.send(connect_frame(token=token("alice")))
                 assert await closed_with(socket) == 4009
             async with client(node.url, "bob"):
                 pass
@@ -291,7 +289,7 @@ async def test_a_token_that_runs_out_ends_the_connection_unless_it_is_renewed(no
     soon = int(time.time()) + 2
     async with raw(node.url) as renewed, raw(node.url) as forgotten:
         for socket in (renewed, forgotten):
-            await socket.send(connecting(token=token("alice", expires=soon)))
+            await socket.send(connect_frame(token=token("alice", expires=soon)))
             await socket.recv()
         await renewed.send(json.dumps({"type": "auth:refresh", "ref": "1", "token": token("alice")}))
         ack = json.loads(await renewed.recv())
@@ -328,7 +326,7 @@ async def test_a_connection_listens_to_a_bounded_number_of_rooms(database: Datab
             assert refused.value.code == "too_many_rooms"
         async with raw(node.url) as socket:
             rooms = {"one": 0, "two": 0, "three": 0}
-            await socket.send(connecting(token=token("alice"), rooms=rooms))
+            await socket.send(connect_frame(token=token("alice"), rooms=rooms))
             assert json.loads(await socket.recv())["code"] == "too_many_rooms"
 
 

@@ -1,4 +1,4 @@
-"""A sign-in is renewed without a word from anybody: a real provider, a node that trusts it, and a real browser."""
+"""A sign-in is renewed without interaction: a real provider, a node that trusts it, and a real browser."""
 
 import asyncio
 import json
@@ -10,8 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.auth.test_identity_provider import connecting
-from tests.integration.auth.test_sign_in import (
+from tests.support.clients.browser import Tab, chromium
+from tests.support.clients.connecting import connect_outcome
+from tests.support.clients.native import raw
+from tests.support.clients.page import SAID, message, say
+from tests.support.clients.sign_in import (
     CONNECTED,
     STOPPED,
     begin,
@@ -21,9 +24,6 @@ from tests.integration.auth.test_sign_in import (
     to_the_provider,
     visit,
 )
-from tests.integration.page.test_page import SAID, message, say
-from tests.support.clients.browser import Tab, chromium
-from tests.support.clients.native import raw
 from tests.support.processes.processes import running
 from tests.support.servers.databases import Database
 from tests.support.servers.oidc_provider import EVERYTHING, OidcProvider, oidc_provider
@@ -157,7 +157,7 @@ async def test_missing_or_oversized_refresh_token_still_signs_in(
         provider.spoil_answer = lambda answer: answer | {"refresh_token": "x" * 10_000}
         told = await signed_in(http)
         assert told["renewal"] is None
-        assert await connecting(node.url, told["token"]) == "connected"
+        assert await connect_outcome(node.url, told["token"]) == "connected"
         assert not kept(http)
 
 
@@ -214,7 +214,7 @@ async def test_page_outlives_its_token_and_a_provider_outage(database: Database,
         )
         first = await tab.value(f"{SESSION}.token")
         async with asyncio.timeout(300):
-            while await connecting(node.url, first) != 4001:
+            while await connect_outcome(node.url, first) != 4001:
                 await asyncio.sleep(1)
         await say(tab, "Still here")
         await tab.until(message("Still here"))

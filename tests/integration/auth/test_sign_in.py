@@ -2,66 +2,29 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
 
-from tests.integration.auth.test_identity_provider import connecting
-from tests.integration.ops.test_metrics import free_ports
-from tests.integration.page.test_page import SAID, message, newcomer, say
-from tests.support.clients.browser import Tab, chromium
-from tests.support.processes.processes import Process, environment, run, running
+from tests.support.clients.browser import chromium
+from tests.support.clients.connecting import connect_outcome
+from tests.support.clients.page import SAID, message, newcomer, say
+from tests.support.clients.sign_in import (
+    CONNECTED,
+    STOPPED,
+    begin,
+    click,
+    settings,
+    signing_in,
+    to_the_provider,
+    visit,
+)
+from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database
-from tests.support.servers.oidc_provider import AUDIENCE, CLIENT, EVERYTHING, OidcProvider, oidc_provider
+from tests.support.servers.oidc_provider import CLIENT, EVERYTHING, OidcProvider, oidc_provider
 
 STATE = "s" * 32
-
-
-def settings(database: Database, provider: OidcProvider, **more: str) -> dict[str, str]:
-    env = environment(
-        database,
-        ONRECORD_JWT_ISSUER=provider.issuer,
-        ONRECORD_JWT_JWKS=f"{provider.issuer}/keys",
-        ONRECORD_JWT_AUDIENCE=AUDIENCE,
-        ONRECORD_OIDC_CLIENT_ID=CLIENT,
-        ONRECORD_OIDC_REDIRECT_URI=provider.redirect_uri,
-        **more,
-    )
-    del env["ONRECORD_JWT_SECRET"]
-    return env
-
-
-@asynccontextmanager
-async def signing_in(
-    database: Database, env: dict[str, str] | None = None, **given: Any
-) -> AsyncIterator[tuple[Process, OidcProvider]]:
-    """Give a node with something more in its environment, and the provider that it trusts."""
-    port = free_ports()
-    async with oidc_provider(redirect_uri=f"http://localhost:{port}/signin/callback", **given) as provider:
-        given_env = settings(database, provider, ONRECORD_PORT=str(port), **(env or {}))
-        async with running(given_env, "serve") as node:
-            node.address = f"http://localhost:{port}"
-            yield node, provider
-
-
-async def begin(http: httpx.AsyncClient) -> str:
-    """Return the address of the provider that the page would go to."""
-    answer = await http.post("/signin/begin", json={})
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["cache-control"] == "no-store"
-    return str(answer.json()["address"])
-
-
-async def visit(address: str, **form: str) -> dict[str, str]:
-    """Return what somebody brings back who fills in the provider's form."""
-    async with httpx.AsyncClient() as browser:
-        back = await browser.post(address, data=form)
-    return dict(parse_qsl(urlsplit(back.headers["location"]).query))
 
 
 async def test_a_sign_in_by_hand_ends_with_a_token_and_leaves_nothing_behind(database: Database) -> None:
@@ -77,7 +40,7 @@ async def test_a_sign_in_by_hand_ends_with_a_token_and_leaves_nothing_behind(dat
         answer = await http.post("/signin/finish", json=back)
         signed_in = answer.json()
         assert (signed_in["userId"], signed_in["name"]) == ("alice", "Alice")
-        assert await connecting(node.url, signed_in["token"]) == "connected"
+        assert await connect_outcome(node.url, signed_in["token"]) == "connected"
         assert not list(http.cookies.jar), "the attempt is over"
         again = await http.post("/signin/finish", json=back)
         assert (again.status_code, again.json()["code"]) == (400, "malformed")
@@ -207,20 +170,8 @@ async def test_development_has_its_own_sign_in_and_no_other(tmp_path: Path) -> N
     assert "goes with `onrecord serve`" in said
 
 
-CONNECTED = "document.querySelector('#connection-state')?.dataset.status === 'connected'"
-STOPPED = "document.querySelector('#connection-state')?.dataset.status === 'stopped'"
 WHY = "document.querySelector('#signin-error').textContent"
 CODE = "document.querySelector('#signin-error')?.dataset.code"
-
-
-async def click(tab: Tab, selector: str) -> None:
-    await tab.until(f"document.querySelector({selector!r})?.offsetParent")
-    await tab.value(f"document.querySelector({selector!r}).click()")
-
-
-async def to_the_provider(tab: Tab) -> None:
-    await click(tab, "#signin-provider")
-    await tab.until("document.title === 'Provider'")
 
 
 @pytest.mark.needs("chromium")
@@ -243,7 +194,7 @@ async def test_a_person_signs_in_on_the_page_and_again_when_that_is_over(
         await say(tab, "Hello from the provider")
         token = json.loads(await tab.value("sessionStorage.getItem('onrecord.session')"))["token"]
         await tab.until(STOPPED)
-        assert await connecting(node.url, token) == 4001
+        assert await connect_outcome(node.url, token) == 4001
         state = await tab.value("document.querySelector('#connection-state').textContent")
         assert state == "Not connected. Your sign-in has expired."
         provider.lifetime = 3600

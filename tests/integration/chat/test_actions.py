@@ -9,64 +9,19 @@ from typing import Any
 import pytest
 
 from service.protocol.commands import COMMANDS, RoomFrame
+from tests.support.chat.actions import FIELDS, Nodes, _replay, code, contents, listening, refusal, room_of
 from tests.support.clients.native import Client, Event, Refused, client
-from tests.support.processes.processes import Process, environment, run, running
+from tests.support.environment import environment
+from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database
-
-Nodes = tuple[Process, Process]
 
 
 @pytest.fixture
 async def nodes(database: Database) -> AsyncIterator[Nodes]:
-    """Two nodes that hear of each other by the log."""
+    """Two nodes that learn of each other's events from the log."""
     env = environment(database, ONRECORD_CATCHUP_INTERVAL="0.1")
     async with running(env, "serve") as one, running(env, "serve") as other:
         yield one, other
-
-
-async def refusal(one: Client, kind: str, **fields: Any) -> Event:
-    with pytest.raises(Refused) as refused:
-        await one.say(kind, **fields)
-    return refused.value.error
-
-
-async def code(one: Client, kind: str, **fields: Any) -> str:
-    return str((await refusal(one, kind, **fields))["code"])
-
-
-async def room_of(owner: Client, *members: str, **fields: Any) -> str:
-    ack = await owner.say("room:create", name="Room", members=list(members), **fields)
-    return str(ack["roomId"])
-
-
-async def listening(one: Client, room: str) -> None:
-    """Join on this connection, whoever opened the room wherever, and hear what follows."""
-    await one.say("room:join", roomId=room)
-    await one.until(lambda: one.events("message:history", roomId=room))
-
-
-async def contents(one: Client, room: str) -> list[str | None]:
-    return [message["content"] for message in (await one.say("message:history", roomId=room))["messages"]]
-
-
-FIELDS: dict[str, dict[str, Any]] = {
-    "room:update": {"topic": "x"},
-    "room:invite": {"userId": "eve"},
-    "room:kick": {"userId": "alice"},
-    "room:ban": {"userId": "alice"},
-    "room:unban": {"userId": "alice"},
-    "room:mute": {"userId": "alice"},
-    "room:unmute": {"userId": "alice"},
-    "room:role": {"userId": "eve", "role": "owner"},
-    "message:send": {"content": "hello?", "replyTo": 3},
-    "message:edit": {"messageId": 3, "content": "x"},
-    "message:delete": {"messageId": 3},
-    "message:react": {"messageId": 3, "emoji": "👍"},
-    "message:unreact": {"messageId": 3, "emoji": "👍"},
-    "message:pin": {"messageId": 3},
-    "message:unpin": {"messageId": 3},
-    "message:read": {"messageId": 3},
-}
 
 
 async def test_nothing_tells_a_private_room_from_a_missing_one(database: Database) -> None:
@@ -152,7 +107,7 @@ SLACK = timedelta(seconds=1)
 
 
 async def until_allowed(one: Client, kind: str, told: str, **fields: Any) -> Event:
-    """Do something again and again, while the refusal is the one that is told, until it is allowed; return the ack."""
+    """Repeat a command while the refusal is the given one, until it is allowed; return the ack."""
     async with asyncio.timeout(60):
         while True:
             try:
@@ -499,12 +454,6 @@ async def test_an_edit_and_a_deletion_at_once_have_one_order(nodes: Nodes, datab
                 assert last.get(line["message"]) != "MessageDeleted", line
                 last[line["message"]] = line["type"]
         assert set(last.values()) == {"MessageDeleted"}
-
-
-async def _replay(database: Database, room: str) -> list[Event]:
-    exit_code, out, words = await run(environment(database), "audit", "replay", "--room", room)
-    assert exit_code == 0, words
-    return [json.loads(line) for line in out.splitlines()]
 
 
 async def test_nothing_is_refused_before_its_ref_was_looked_up(nodes: Nodes) -> None:

@@ -21,8 +21,9 @@ from service.protocol.commands import COMMANDS
 from service.protocol.events import Outgoing
 from tests.support.clients.native import Client, Refused, client, raw
 from tests.support.clients.socketio import driver
+from tests.support.environment import token
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import Process, token
+from tests.support.processes.processes import Process
 from tests.support.servers.databases import Database
 
 EPHEMERAL = {"typing:start", "typing:stop", "message:read", "presence:changed"}
@@ -74,7 +75,7 @@ STATES = {
     "catching-up": State(LIVE, "ok", "ok", late=True, listed="rooms"),
     "kicked-catching-up": FORMER,
     "banned-catching-up": OUTSIDE,
-    # The user is a member, and the connection does not hear the room.
+    # The user is a member, and the connection is not subscribed to the room.
     "failed-join": State(NONE, "ok", "ok", late=True, listed="rooms"),
     "archived": State({"message:read", "presence:changed", "room:updated"}, "ok", "ok", listed="rooms"),
 }
@@ -246,7 +247,7 @@ async def become(scene: Scene, state: str) -> int:
         return int((await scene.say(one, "room:leave"))["seq"])
     if state in ("invited", "uninvited", "failed-join"):
         await invite(scene, state)
-    # Whatever led here is sent by now, on the node of the connection too.
+    # Every earlier event is sent by now, on the node of the connection too.
     return int((await scene.say(scene.moderator, "message:send", content="begin"))["seq"])
 
 

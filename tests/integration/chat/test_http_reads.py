@@ -3,12 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
-import jsonschema
 import pytest
 import yaml
 
@@ -18,7 +14,9 @@ from service.gateway.http.documents import asyncapi_yaml, openapi_yaml
 from service.gateway.http.endpoint import Read
 from service.gateway.http.openapi import EVERY_READ as EVERY_DESCRIBED
 from tests.support.clients.native import Refused, client
-from tests.support.processes.processes import Process, environment, run, running, token
+from tests.support.environment import environment, token
+from tests.support.http.openapi import promised, reader
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 
 EVERY_READ = (
@@ -29,33 +27,6 @@ EVERY_READ = (
     "/api/rooms/general/receipts",
     "/api/me/rooms",
 )
-OPENAPI = yaml.safe_load(openapi_yaml())
-
-
-@asynccontextmanager
-async def reader(node: Process, user: str | None, **headers: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Give somebody who reads over HTTP; None is nobody."""
-    known = {"Authorization": f"Bearer {token(user)}"} if user else {}
-    async with httpx.AsyncClient(base_url=node.address, headers={**known, **headers}) as http:
-        yield http
-
-
-def promised(answer: httpx.Response, path: str) -> Any:
-    """Return the answer's content, which has to be what the OpenAPI document says of that path and status."""
-    described = OPENAPI["paths"][path]["get"]["responses"][str(answer.status_code)]
-    kind = answer.headers["content-type"]
-    schema = described["content"][kind]["schema"]
-    value = answer.json()
-    where = {"allOf": [schema], "components": OPENAPI["components"]}
-    checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
-    jsonschema.Draft202012Validator(where, format_checker=checker).validate(value)
-    assert answer.headers["cache-control"] == "no-store"
-    for name in described.get("headers", {}):
-        assert name in answer.headers
-    if kind == "application/problem+json":
-        assert value["status"] == answer.status_code
-        assert value["code"] in described["description"].split(", ")
-    return value
 
 
 @pytest.fixture

@@ -17,12 +17,13 @@ from psycopg import sql
 from projections import read_receipts
 from service.embedded import Servers
 from service.realtime.catch_up import PAGE
-from tests.integration.audit.test_audit_http import visitor
-from tests.integration.chat.test_http_reads import reader
 from tests.support.clients.native import PATIENCE, Client, Event, Refused, client, raw
 from tests.support.clients.socketio import driver
+from tests.support.environment import environment, token
+from tests.support.http.audits import visitor
+from tests.support.http.openapi import reader
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import Process, environment, run, running, token
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 
 ABOUT_ROOM = ("typing:start", "typing:stop", "message:read", "room:receipts", "room:members")
@@ -191,7 +192,7 @@ async def test_a_join_that_failed_registers_nothing(node: Process, database: Dat
         await busy(alice, node, "secret")
         await alice.say("room:kick", roomId="secret", userId="bob")
         await busy(alice, node, "secret", "dora")
-        # The connection works otherwise: it receives the presence of people with whom its user shares a room.
+        # The connection works otherwise: it receives the presence of people in its user's rooms.
         async with client(node.url, "dave"):
             await alice.until(lambda: alice.events("presence:changed", userId="dave"))
         await level(bob)

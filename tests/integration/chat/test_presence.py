@@ -1,4 +1,4 @@
-"""Who is online and who types, over devices and nodes, as other people's connections hear it."""
+"""Who is online and who types, over devices and nodes, as other users' connections receive it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from service.embedded import Servers
+from tests.support.chat.members import members
 from tests.support.clients.native import Client, Event, Refused, client
+from tests.support.environment import environment
 from tests.support.eventstore.log_node import stored
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import Process, environment, running
+from tests.support.processes.processes import Process, running
 from tests.support.servers.brokers import Broker
 from tests.support.servers.databases import Database
 
@@ -18,7 +20,7 @@ GRACE = {"ONRECORD_DISCONNECT_GRACE": "1"}
 
 
 def presence(listener: Client, user: str) -> list[str]:
-    """Return how somebody was shown, change by change."""
+    """Return each status that was shown of a user."""
     return [event["status"] for event in listener.events("presence:changed", userId=user)]
 
 
@@ -30,12 +32,6 @@ def notices(listener: Client, user: str) -> list[Event]:
         for event in listener.heard
         if event["type"] in kinds and "seq" not in event and event["userId"] == user
     ]
-
-
-async def members(asker: Client, room: str = "general") -> dict[str, tuple[str, str | None]]:
-    """Return how the members of a room are shown."""
-    answer = await asker.say("room:members", roomId=room)
-    return {one["userId"]: (one["status"], one["lastSeen"]) for one in answer["members"]}
 
 
 @pytest.fixture
@@ -83,7 +79,7 @@ async def test_a_reconnect_within_the_grace_is_silent(database: Database) -> Non
                     await asyncio.sleep(0.3)
                     bob.cut()
                 await asyncio.sleep(0.7)
-            await alice.until(lambda: presence(alice, "bob")[-1:] == ["offline"])  # told after the notice
+            await alice.until(lambda: presence(alice, "bob")[-1:] == ["offline"])  # sent after the notice
             assert presence(alice, "bob").count("offline") == 1
             assert len(notices(alice, "bob")) == 1
 

@@ -1,7 +1,7 @@
-"""What somebody may do ends with one event of the log, whatever is under way at that moment, and on which node.
+"""A permission ends with one event of the log, for commands in flight too, on every node.
 
 Bob floods a room from one node while alice takes his right away on the other. What he was acknowledged stands before
-that event, and what he did not get in is refused; everybody hears the same.
+that event, and what he did not get in is refused; every client receives the same.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from service.embedded import Servers
-from tests.integration.chat.test_actions import Nodes, _replay, code, contents, listening, room_of
+from tests.support.chat.actions import Nodes, _replay, code, contents, listening, room_of
 from tests.support.clients.native import Client, Event, Refused, client
 from tests.support.processes.cluster import two_nodes
 from tests.support.processes.processes import Process
@@ -26,7 +26,7 @@ BEFORE = 3
 
 @dataclass(frozen=True)
 class Race:
-    """What bob does again and again, and what that is on the log; what takes the right away; and what he is told then.
+    """What bob does again and again, and what that is on the log; what takes the right away; and his error then.
 
     His commands are about the messages that alice has posted, one each; `own` says that they are about his own.
     """

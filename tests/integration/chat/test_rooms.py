@@ -5,7 +5,8 @@ import json
 import pytest
 
 from tests.support.clients.native import Refused, client
-from tests.support.processes.processes import Process, environment, running
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 
 

@@ -12,12 +12,13 @@ from redis.asyncio import Redis
 
 from service.cluster.envelope import channel_prefix
 from service.embedded import Servers
-from tests.integration.chat.test_presence import members
-from tests.integration.cluster.test_restore import postgres, renewed, restore
-from tests.integration.ops.test_metrics import number, scraped, until
+from tests.support.chat.members import members
 from tests.support.clients.native import Client, Refused, client
-from tests.support.processes.processes import Process, environment, running
+from tests.support.environment import environment
+from tests.support.http.metrics import number, scraped, scraped_until
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database, fresh_database
+from tests.support.servers.restore import postgres, renewed, restore
 
 KEY = os.urandom(32)
 PREFIX = channel_prefix(KEY)
@@ -89,20 +90,20 @@ def cluster_settings(servers: Servers) -> dict[str, str]:
 async def nodes(
     database: Database, servers: Servers, **settings: str
 ) -> AsyncIterator[tuple[Process, Process]]:
-    """Give two nodes that hear each other, and wait until they do."""
+    """Give two nodes connected by the bus, once both receive from it."""
     env = environment(database, **cluster_settings(servers), **settings)
     async with (
         running(env | {"ONRECORD_NODE": "one"}, "serve") as one,
         running(env | {"ONRECORD_NODE": "other"}, "serve") as other,
     ):
         for node in (one, other):
-            await until(node.address, lambda numbers: number(numbers, "onrecord_bus_up") == 1)
+            await scraped_until(node.address, lambda numbers: number(numbers, "onrecord_bus_up") == 1)
         yield one, other
 
 
 async def refused(node: Process, reason: str, at_least: int = 1) -> None:
     """Wait until a node has counted so many refused messages."""
-    await until(
+    await scraped_until(
         node.address,
         lambda numbers: number(numbers, "onrecord_bus_refused_total", reason=reason) >= at_least,
     )
@@ -112,7 +113,7 @@ async def seen_by(node: Process, attacker: Attacker, recording: Recording) -> No
     """Publish a recording, and wait until a node has taken note of all of it."""
     before = number(await scraped(node.address), "onrecord_bus_messages_total", direction="in")
     await attacker.publish(recording)
-    await until(
+    await scraped_until(
         node.address,
         lambda numbers: (
             number(numbers, "onrecord_bus_messages_total", direction="in") >= before + len(recording)
@@ -156,7 +157,7 @@ async def test_a_message_moved_to_another_channel_is_forged(database: Database, 
         await alice.say("typing:start", roomId="work")
         recording = await attacker.record(b"typing.start")
         await seen_by(other, attacker, [("room:play", message) for _, message in recording])
-        await until(other.address, lambda numbers: number(numbers, "onrecord_bus_ignored_total") >= 1)
+        await scraped_until(other.address, lambda numbers: number(numbers, "onrecord_bus_ignored_total") >= 1)
         assert not bob.events("typing:start", roomId="play")
 
 
@@ -196,7 +197,7 @@ async def test_a_restarted_node_believes_no_recording_of_a_dead_one(
                 recording += await attacker.record(b"presence.lease", 2)
         env = environment(database, **cluster_settings(servers))
         again = await stack.enter_async_context(running(env, "serve"))
-        await until(again.address, lambda numbers: number(numbers, "onrecord_bus_up") == 1)
+        await scraped_until(again.address, lambda numbers: number(numbers, "onrecord_bus_up") == 1)
         bob = await stack.enter_async_context(client(again.url, "bob", {"general": None}))
         nodes_only = [(channel, message) for channel, message in recording if channel == "nodes"]
         assert any(b"presence" in message for _, message in nodes_only)

@@ -1,4 +1,4 @@
-"""A node that is told to stop: what it received is committed and acknowledged, then everybody hears 4000."""
+"""A node that gets SIGTERM: received commands are acknowledged, then every connection is closed with 4000."""
 
 import asyncio
 import json
@@ -9,10 +9,11 @@ from uuid import uuid4
 import psycopg
 
 from tests.support.clients.native import Client, client
-from tests.support.eventstore.log_node import until
+from tests.support.environment import environment
 from tests.support.processes.cluster import closings, sessions, still_open
-from tests.support.processes.processes import Process, environment, run, running
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 APPEND_LOCK = 7236109
 

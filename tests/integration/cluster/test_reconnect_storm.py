@@ -17,10 +17,11 @@ from service.encryption import keyring
 from service.eventstore import reader
 from service.runtime.cell_rate import CONTROLS
 from tests.support.clients.native import client
-from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, Node, message, node, until
-from tests.support.processes.processes import environment, token
+from tests.support.environment import environment, token
+from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, Node, message, node
 from tests.support.processes.statement_counts import Counted, counted_node
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 PEOPLE = 300
 ROOMS = ("one", "other")
@@ -53,7 +54,7 @@ def asked(at: Counted) -> dict[str, int]:
 
 
 async def fill(one: Node) -> None:
-    """Record rooms in which everybody is and something was said."""
+    """Record rooms with all users as members and some messages."""
     for room in ROOMS:
         stream = room_stream(room)
         joined = [MemberJoined(user=f"user{number}", role="owner") for number in range(PEOPLE)]
@@ -73,14 +74,14 @@ async def restarted(database: Database, monkeypatch: pytest.MonkeyPatch) -> Asyn
     key = base64.b64encode(KEY_ENCRYPTION_KEY).decode()
     env = environment(database, ONRECORD_KEY_ENCRYPTION_KEY=key, ONRECORD_POOL_SIZE="2", **many)
     async with counted_node(env, monkeypatch) as at:
-        await until(lambda: at.services.readiness.ready)
+        await until(lambda: at.node.storage.readiness.ready)
         at.statements.clear()
         yield at
 
 
 async def recorded(at: Counted, sessions: int) -> None:
     """Wait until so many sessions more are on the record."""
-    entries = at.services.chat._appender.outcomes
+    entries = at.node.live.appender.outcomes
     await until(lambda: entries["appended"] >= sessions)
 
 
@@ -122,7 +123,7 @@ async def test_one_who_comes_back_asks_for_what_is_not_known_and_no_more(
         ]
         await recorded(restarted, 1)
         first = asked(restarted)
-        # The author of what was missed is somebody of whom nothing is known either.
+        # The author of the missed messages is not in the user cache either.
         assert first.pop("people") == 2
         assert first == dict.fromkeys(["rooms", "receipts", "events", "deleted", "keys", "sessions"], 1)
         restarted.statements.clear()

@@ -1,62 +1,24 @@
-"""A backup is restored under a running node, with PostgreSQL's own tools: what was lost is said, nothing is mixed."""
+"""A backup is restored under a running node, with PostgreSQL's own tools: losses are reported, epochs stay apart."""
 
 import asyncio
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from migrations.run import migrate
 from service import embedded
 from service.config import development
 from service.embedded import Servers, account
-from service.embedded.postgres import OWNER
-from tests.integration.audit.test_erasure import dump, heard_by_bob, holds, life, projected
+from tests.support.audit.erasures import dump, heard_by_bob, holds, life
 from tests.support.clients.native import client
-from tests.support.processes.processes import Process, environment, run, running
-from tests.support.servers.databases import Database, database_named, database_of
-
-
-def postgres(servers: Servers, program: str, *words: str | Path) -> None:
-    place = Path(servers.postgres.command()[0]).parent
-    done = subprocess.run([place / program, *words], stderr=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-async def renewed(database: Database) -> str:
-    code, epoch, words = await run(environment(database), "epoch", "--renew")
-    assert code == 0, words
-    return epoch.strip()
-
-
-async def restore(servers: Servers, database: Database, backup: Path) -> str:
-    """Put the backup in the database's place, as docs/operations.md says; return the new epoch."""
-    beside = database_named(servers, f"{database.name}_restored")
-    lost = f"{database.name}_lost"
-    with psycopg.connect(database_named(servers, "postgres").superuser_url, autocommit=True) as owner:
-
-        def do(statement: str, *names: str) -> None:
-            owner.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
-
-        do("CREATE DATABASE {} OWNER {}", beside.name, OWNER)
-        await asyncio.to_thread(
-            postgres, servers, "pg_restore", "--exit-on-error", "--dbname", beside.superuser_url, backup
-        )
-        epoch = await renewed(beside)
-        do("ALTER DATABASE {} WITH ALLOW_CONNECTIONS false", database.name)
-        owner.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = ANY (%s)",
-            [[database.name, beside.name]],
-        )
-        do("ALTER DATABASE {} RENAME TO {}", database.name, lost)
-        do("ALTER DATABASE {} RENAME TO {}", beside.name, database.name)
-        do("DROP DATABASE {}", lost)
-    return epoch
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, run, running
+from tests.support.servers.databases import Database, database_of
+from tests.support.servers.restore import postgres, renewed, restore
+from tests.support.waiting import projected
 
 
 async def test_restore_under_a_running_node_is_announced_and_consistent(

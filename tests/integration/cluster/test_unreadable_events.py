@@ -16,11 +16,14 @@ import httpx
 import pytest
 
 from projections import PROJECTIONS
-from tests.integration.audit.test_proof import all_sealed, offline, tamper
+from tests.support.audit.proof import all_sealed, offline, tamper
 from tests.support.clients.native import Refused, client
-from tests.support.eventstore.log_node import until
-from tests.support.processes.processes import Process, environment, run, running, token
+from tests.support.environment import environment, token
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.logs("unreadable_event")
 
 KEY = "UPDATE person_keys SET wrapped = {} WHERE person = 'alice' AND scope = ''"
 KEYS = {
@@ -159,7 +162,7 @@ async def afresh(house: House) -> AsyncIterator[tuple[Process, Process]]:
 
 
 async def lives(node: Process, database: Database) -> dict[str, Any]:
-    """Check that the room of the damage and another are usable by everybody; return what was heard in `general`."""
+    """Check that the room of the damage and another are usable by all; return what was received in `general`."""
     async with (
         client(node.url, "bob", {"general": 0, "elsewhere": 0}) as bob,
         client(node.url, "dave") as dave,
@@ -344,6 +347,7 @@ async def test_a_damaged_topic_is_passed_by_since_its_seal_says_so(
         clean(process)
 
 
+@pytest.mark.logs("message_missing")
 async def test_a_pin_of_a_message_that_never_was_stops_nothing(house: House, tmp_path: Path) -> None:
     await house.damage("state", STATES["another message"], "MessagePinned")
     async with afresh(house) as (node, projector):
@@ -366,6 +370,7 @@ async def test_a_person_who_was_removed_is_not_let_in_again_by_damage(house: Hou
     assert [(one["content"], one["userId"]) for one in deleted] == [(None, "alice")]
 
 
+@pytest.mark.logs("projection_failed")
 async def test_another_key_encryption_key_is_not_taken_for_damage(house: House) -> None:
     """A read model without words would stay so when the right key is given."""
     env = house.env | {"ONRECORD_KEY_ENCRYPTION_KEY": "YW5vdGhlciBrZXkgZm9yIGFsbCBvZiB0aGUgdGVzdHM="}
@@ -383,6 +388,7 @@ async def test_another_key_encryption_key_is_not_taken_for_damage(house: House) 
     assert (await house.run("project", "verify", "messages"))[0] == 0
 
 
+@pytest.mark.logs("key_not_opened")
 async def test_a_person_whose_key_is_damaged_still_reads(house: House) -> None:
     await tamper(house.database, KEYS["a flipped bit"])
     async with (

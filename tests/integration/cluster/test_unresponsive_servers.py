@@ -1,6 +1,6 @@
 """Postgres and Redis answer nothing: connections stay open and swallow everything. Nothing hangs, and all comes back.
 
-What is said here is answered while the hole is open: nothing waits for it to close. The test's own time limit is the
+Every command here is answered while the outage lasts: nothing waits for it to close. The test's own time limit is the
 only clock.
 """
 
@@ -14,9 +14,10 @@ import httpx
 import pytest
 
 from service.embedded import Servers
-from tests.integration.ops.test_metrics import Numbers, number, scraped, until
 from tests.support.clients.native import Client, Refused, client, raw
-from tests.support.processes.processes import Process, environment, running, token
+from tests.support.environment import environment, token
+from tests.support.http.metrics import Numbers, number, scraped, scraped_until
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 from tests.support.servers.proxies import Proxy, proxied
 
@@ -40,7 +41,7 @@ async def node_behind(database: Database, **settings: str) -> AsyncIterator[tupl
 
 
 async def settle(alice: Client) -> None:
-    """Join, and hear the room live: whoever still catches up when the log cannot be read is sent to come back."""
+    """Join, and wait for live delivery: a client that still catches up when the log cannot be read is disconnected."""
     await alice.join("general")
     await alice.post("general", "settled")
     await alice.until(lambda: alice.events("message:new", content="settled"))
@@ -98,14 +99,15 @@ async def test_commands_are_unavailable_while_postgres_is_unresponsive(
                 assert {answer.status_code for answer in answers} == {503}
                 assert (await http.get("/readyz", timeout=60)).status_code == 503
                 assert (await http.get("/healthz")).status_code == 200
-                await until(node.address, lambda numbers: number(numbers, "onrecord_ready") == 0)
+                await scraped_until(node.address, lambda numbers: number(numbers, "onrecord_ready") == 0)
                 await postgres.restore()
                 await until_well(alice)
-            await until(node.address, nobody_waits)
-            await until(node.address, lambda numbers: number(numbers, "onrecord_ready") == 1)
+            await scraped_until(node.address, nobody_waits)
+            await scraped_until(node.address, lambda numbers: number(numbers, "onrecord_ready") == 1)
             assert (await http.get("/readyz")).status_code == 200
 
 
+@pytest.mark.logs("connect_failed")
 async def test_connects_are_told_to_retry_while_postgres_is_unresponsive(
     database: Database,
 ) -> None:
@@ -136,7 +138,7 @@ async def test_a_node_stops_in_order_while_its_servers_swallow_everything(
         async with node_behind(database, ONRECORD_REDIS_URL=bus) as (node, postgres):
             async with client(node.url, "alice") as alice:
                 await settle(alice)
-                await until(node.address, lambda numbers: number(numbers, "onrecord_bus_up") == 1)
+                await scraped_until(node.address, lambda numbers: number(numbers, "onrecord_bus_up") == 1)
                 postgres.hold()
                 redis.hold()
                 said = [
@@ -166,8 +168,8 @@ async def test_node_started_with_unresponsive_servers_becomes_ready(
             assert (await http.get("/readyz", timeout=60)).status_code == 503
             await postgres.restore()
             await redis.restore()
-            await until(node.address, lambda numbers: number(numbers, "onrecord_ready") == 1)
-            await until(node.address, lambda numbers: number(numbers, "onrecord_bus_up") == 1)
+            await scraped_until(node.address, lambda numbers: number(numbers, "onrecord_ready") == 1)
+            await scraped_until(node.address, lambda numbers: number(numbers, "onrecord_bus_up") == 1)
             async with client(node.url, "alice") as alice:
                 await settle(alice)
 
@@ -179,13 +181,13 @@ async def test_a_redis_that_swallows_everything_delays_no_ack_and_is_heard_again
         env = environment(database, ONRECORD_REDIS_URL=bus, ONRECORD_REDIS_TIMEOUT="0.5")
         async with running(env, "serve") as node, client(node.url, "alice") as alice:
             await settle(alice)
-            await until(node.address, lambda numbers: number(numbers, "onrecord_bus_up") == 1)
+            await scraped_until(node.address, lambda numbers: number(numbers, "onrecord_bus_up") == 1)
             redis.hold()
             while number(await scraped(node.address), "onrecord_bus_up"):
                 await alice.post("general", "while Redis is silent")
             assert number(await scraped(node.address), "onrecord_bus_dropped_total") > 0
             await redis.restore()
-            await until(node.address, lambda numbers: number(numbers, "onrecord_bus_up") == 1)
+            await scraped_until(node.address, lambda numbers: number(numbers, "onrecord_bus_up") == 1)
 
 
 async def test_a_projector_says_one_line_of_an_outage_and_goes_on_by_itself(database: Database) -> None:
@@ -205,7 +207,7 @@ async def test_a_projector_says_one_line_of_an_outage_and_goes_on_by_itself(data
             await postgres.restore()
             await _until_said(projector, "projection_goes_on")
             lag = {"projection": "messages"}
-            await until(
+            await scraped_until(
                 node.address, lambda numbers: number(numbers, "onrecord_projection_lag_events", **lag) == 0
             )
     lines = [json.loads(line) for line in projector.words]

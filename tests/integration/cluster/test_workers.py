@@ -1,4 +1,4 @@
-"""Several nodes as one command: who serves whom, a worker killed under load, and nobody left behind by the parent."""
+"""Several nodes as one command: which worker serves which client, a worker killed under load, no process left."""
 
 import asyncio
 import base64
@@ -11,18 +11,19 @@ import psutil
 import pytest
 
 from service.embedded import Servers
-from tests.integration.cluster.test_faults import Address, Person, judge
+from tests.support.chat.senders import Address, Person, judge
 from tests.support.clients.native import client
-from tests.support.eventstore.log_node import until
+from tests.support.environment import environment
 from tests.support.processes.cluster import sessions
-from tests.support.processes.processes import Process, environment, run, running
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 
 def _workers(parent: Process) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(parent.process.pid).children():
-        with suppress(psutil.NoSuchProcess):  # also where it has ended and nobody has taken note of it yet
+        with suppress(psutil.NoSuchProcess):  # also if it has ended and was not waited for yet
             if "--worker" in child.cmdline():
                 found.append(child)
     return found
@@ -62,6 +63,7 @@ async def test_workers_share_a_port_and_their_rooms(
         assert _nodes(database, users) == {"crew-1", "crew-2"}
 
 
+@pytest.mark.logs("worker_ended")
 async def test_a_worker_killed_under_load_is_replaced_and_loses_nothing(database: Database) -> None:
     async with running(environment(database), "serve", "--workers", "2") as crew:
         server = Address(crew.url)

@@ -1,4 +1,4 @@
-"""`onrecord dev`: whatever of it is killed comes back by itself, and nothing that was acknowledged is lost."""
+"""`onrecord dev`: every killed process is restarted, and nothing acknowledged is lost."""
 
 import asyncio
 import json
@@ -11,7 +11,8 @@ import pytest
 
 from service.config.settings import BY_VARIABLE
 from tests.support.clients.native import Client, Refused, client
-from tests.support.processes.processes import SECRET, Process, run, running
+from tests.support.environment import SECRET
+from tests.support.processes.processes import Process, run, running
 
 
 def environment(place: Path) -> dict[str, str]:

@@ -7,9 +7,10 @@ import httpx
 import pytest
 
 from service.embedded import Servers
-from tests.integration.page.test_page import newcomer
 from tests.support.clients.native import Client, raw
-from tests.support.processes.processes import Process, environment, run, running
+from tests.support.clients.page import newcomer
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.servers.key_provider import AUDIENCE, ISSUER, provider, rsa
 

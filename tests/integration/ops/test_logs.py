@@ -1,7 +1,7 @@
 """What a node and a projector write while everything happens to them: lines of JSON, and no secret among them.
 
-Every word that may not be logged is marked, and so is every secret; then they are said, refused, cut off and sent
-broken, while Postgres and Redis fail in every way; and whatever the processes wrote is searched.
+Every word that may not be logged is marked, and so is every secret; then they are posted, refused, cut off and sent
+broken, while Postgres and Redis fail in every way; and the output of the processes is searched.
 """
 
 import asyncio
@@ -15,13 +15,15 @@ from urllib.parse import urlsplit
 
 import httpx
 import psycopg
+import pytest
 from psycopg import sql
 from websockets.exceptions import ConnectionClosed
 
 from service.embedded import Servers
-from tests.integration.auth.test_sign_in import begin, settings, signing_in, visit
 from tests.support.clients.native import Client, Refused, client, raw
-from tests.support.processes.processes import Process, environment, run, running, token
+from tests.support.clients.sign_in import begin, settings, signing_in, visit
+from tests.support.environment import environment, token
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.servers.key_provider import signed
 from tests.support.servers.oidc_provider import AUDIENCE
@@ -44,7 +46,7 @@ def said_by(*processes: Process) -> list[str]:
 
 
 async def say_everything(address: Process, others: Process) -> None:
-    """Say marked words wherever words can be said."""
+    """Put marked words in every field that takes text."""
     name = f"{MARK} Alice"
     async with client(address.url, "alice", name=name) as alice, client(others.url, "bob", name=MARK) as bob:
         await alice.say("room:create", roomId="open", name=f"{MARK} room", visibility="public")
@@ -62,7 +64,7 @@ async def say_everything(address: Process, others: Process) -> None:
 
 
 async def send_garbage(node: Process) -> None:
-    """Send what is refused: broken frames after and instead of `connect`, and tokens that let nobody in."""
+    """Send what is refused: broken frames after and instead of `connect`, and invalid tokens."""
     for text in BROKEN:
         async with client(node.url, "carol") as carol:
             await carol.socket.send(text)
@@ -119,6 +121,7 @@ async def until_well(alice: Client) -> None:
                 return
 
 
+@pytest.mark.logs("bus_failed")
 async def test_log_lines_are_json_without_content_or_secrets(database: Database, servers: Servers) -> None:
     secrets = {
         "ONRECORD_JWT_SECRET": SECRET,

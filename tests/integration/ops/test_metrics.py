@@ -1,9 +1,7 @@
-"""What Prometheus is told of two nodes and a projector under a workload: the numbers are those of what happened."""
+"""The metrics of two nodes and a projector under a workload equal what happened."""
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import AsyncIterator, Callable
 
 import httpx
 from websockets.exceptions import ConnectionClosed
@@ -11,52 +9,12 @@ from websockets.exceptions import ConnectionClosed
 from service.embedded import Servers
 from service.observability.catalogue import CATALOGUE
 from tests.support.clients.native import Refused, client, raw
+from tests.support.environment import environment
+from tests.support.http.metrics import answering, number, scraped, scraped_until
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import Process, environment, running
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
-from tests.unit.observability.test_exposition import samples
-
-Numbers = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-async def scraped(address: str) -> Numbers:
-    return samples(await scraped_text(address))
-
-
-async def scraped_text(address: str, token: str = "") -> bytes:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    async with httpx.AsyncClient(headers=headers) as http:
-        answer = await http.get(f"{address}/metrics")
-    assert answer.status_code == 200, answer.text
-    return answer.content
-
-
-def number(numbers: Numbers, name: str, **labels: str) -> float:
-    """Return a sample; what was never counted counts as 0."""
-    return numbers.get((name, frozenset(labels.items())), 0.0)
-
-
-async def until(address: str, condition: Callable[[Numbers], bool]) -> Numbers:
-    """Scrape until the numbers are as a test wants them."""
-    async with asyncio.timeout(60):
-        while not condition(numbers := await scraped(address)):
-            await asyncio.sleep(0.05)
-    return numbers
-
-
-def free_ports(count: int = 1) -> int:
-    """Return the first of so many free ports in a row."""
-    while True:
-        with contextlib.ExitStack() as stack:
-            first = 0
-            try:
-                for number in range(count):
-                    held = stack.enter_context(socket.socket())
-                    held.bind(("127.0.0.1", first + number if first else 0))
-                    first = first or held.getsockname()[1]
-            except OSError:
-                continue
-            return first
+from tests.support.servers.ports import free_ports
 
 
 async def converse(one: Process, other: Process) -> None:
@@ -82,10 +40,10 @@ async def test_the_numbers_of_two_nodes_are_those_of_what_happened(
     database: Database, servers: Servers
 ) -> None:
     async with two_nodes(database, servers) as (one, other):
-        await until(one.address, lambda numbers: number(numbers, "onrecord_bus_up") == 1)
+        await scraped_until(one.address, lambda numbers: number(numbers, "onrecord_bus_up") == 1)
         await converse(one, other)
         closed = {"door": "native", "code": "1000"}
-        numbers = await until(
+        numbers = await scraped_until(
             one.address, lambda numbers: number(numbers, "onrecord_closes_total", **closed) == 1
         )
         sent = {"type": "message:send"}
@@ -121,14 +79,14 @@ async def test_node_reports_projection_lag_and_projector_its_work(
         async with client(node.url, "alice") as alice:
             await alice.join("general")
             await alice.post("general", "hello")
-        behind = await until(
+        behind = await scraped_until(
             node.address,
             lambda numbers: number(numbers, "onrecord_projection_lag_events", **messages) > 0,
         )
         assert number(behind, "onrecord_projection_lag_seconds", **messages) > 0
         env = environment(database, ONRECORD_METRICS_PORT=str(port))
         async with running(env, "project", "run") as _, answering(port) as address:
-            numbers = await until(
+            numbers = await scraped_until(
                 address,
                 lambda numbers: all(
                     (
@@ -140,7 +98,7 @@ async def test_node_reports_projection_lag_and_projector_its_work(
             assert number(numbers, "onrecord_projector_leading", **messages) == 1
             assert number(numbers, "onrecord_projector_events_total", **messages) >= 1
             assert number(numbers, "onrecord_projector_batch_duration_seconds_count", **messages) >= 1
-            await until(
+            await scraped_until(
                 node.address,
                 lambda numbers: number(numbers, "onrecord_projection_lag_events", **messages) == 0,
             )
@@ -168,20 +126,6 @@ async def test_metrics_port_is_exclusive_and_each_worker_has_one(
                 assert number(numbers, "onrecord_build_info", **build) == 1
 
 
-@contextlib.asynccontextmanager
-async def answering(port: int) -> AsyncIterator[str]:
-    """Give the address of a port once something listens there."""
-    address = f"http://127.0.0.1:{port}"
-    async with asyncio.timeout(60), httpx.AsyncClient() as http:
-        while True:
-            try:
-                assert (await http.get(f"{address}/healthz")).text == "ok"
-                break
-            except httpx.TransportError:
-                await asyncio.sleep(0.05)
-    yield address
-
-
 async def test_a_request_that_never_comes_is_cut_at_both_ports_and_counted(database: Database) -> None:
     port = free_ports()
     async with running(environment(database, ONRECORD_METRICS_PORT=str(port)), "serve") as node:
@@ -198,5 +142,5 @@ async def test_a_request_that_never_comes_is_cut_at_both_ports_and_counted(datab
         async with asyncio.timeout(60):
             assert (await reader.readline()).startswith(b"HTTP/1.1 431 ")
         writer.close()
-        await until(aside, lambda numbers: number(numbers, reason, reason="oversized") == 1)
+        await scraped_until(aside, lambda numbers: number(numbers, reason, reason="oversized") == 1)
         assert number(await scraped(aside), reason, reason="overdue") == 1

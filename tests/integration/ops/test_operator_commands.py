@@ -8,7 +8,8 @@ import pytest
 from projections import PROJECTIONS
 from service.cli import main
 from tests.support.clients.native import client
-from tests.support.processes.processes import Process, environment, run, running
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 
 

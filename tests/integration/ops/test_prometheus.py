@@ -10,18 +10,20 @@ import httpx
 import pytest
 import yaml
 
-from tests.docs.test_metrics import DASHBOARD
-from tests.integration.ops.test_metrics import answering, free_ports, scraped_text
 from tests.support.clients.native import client
-from tests.support.processes.processes import ROOT, environment, running
+from tests.support.docs.dashboard import DASHBOARD
+from tests.support.environment import ROOT, environment
+from tests.support.http.metrics import answering, scraped_text
+from tests.support.processes.processes import running
 from tests.support.servers.databases import Database
+from tests.support.servers.ports import free_ports
 
 RULES = ROOT / "deploy" / "prometheus"
 TOKEN = "only Prometheus has this one"
 
 
 async def promtool(*words: str | Path, stdin: bytes = b"") -> str:
-    """Run promtool; return what it said, and fail where it found something."""
+    """Run promtool and return its output; fail if it found an error."""
     process = await asyncio.create_subprocess_exec(
         "promtool", *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT, cwd=RULES,

@@ -1,4 +1,4 @@
-"""A collector hears one trace of a message: from its frame, over the commit, through both nodes, to the read model."""
+"""A collector gets one trace of a message: from its frame, over the commit, through both nodes, to the read model."""
 
 import asyncio
 import threading
@@ -12,8 +12,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from service.embedded import Servers
 from tests.support.clients.native import client
+from tests.support.environment import environment
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import environment, run, running
+from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database
 
 WORDS = "nothing of this is in a trace"

@@ -1,28 +1,12 @@
 """What a newcomer does: one command, two windows, a chat, and its history after a restart."""
 
-import json
-import os
 from pathlib import Path
 
 import pytest
 
 from tests.support.clients.browser import Tab, chromium
+from tests.support.clients.page import SAID, enter, message, newcomer, say
 from tests.support.processes.processes import running
-
-SAID = "[...document.querySelectorAll('#messages .content')].map(one => one.textContent)"
-
-
-def newcomer(place: Path) -> dict[str, str]:
-    """Return the environment of somebody who has set nothing but where the data goes."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ONRECORD_")}
-    return inherited | {"ONRECORD_DATA_DIR": str(place), "ONRECORD_PORT": "0"}
-
-
-async def enter(tab: Tab, name: str) -> None:
-    await tab.fill("#signin-name", name, "#signin-submit")
-    await tab.until("document.querySelector('#connection-state')?.dataset.status === 'connected'")
-    await tab.fill("#join-room", "general", "#join-submit")
-    await tab.until("document.querySelector('#room-list li[data-room-id=general]')")
 
 
 @pytest.mark.needs("chromium")
@@ -43,21 +27,10 @@ async def test_two_windows_chat_and_find_their_history_after_a_restart(place: Pa
         assert await carol.value(SAID) == ["Hello Bob, <b>a < b</b> is text", "Hello Alice"]
 
 
-def message(text: str) -> str:
-    """Return the JavaScript for the row of a message, by its words."""
-    rows = "[...document.querySelectorAll('#messages li[data-status=sent]')]"
-    return f"{rows}.findLast(row => row.querySelector('.content').textContent === {json.dumps(text)})"
-
-
 async def press(tab: Tab, row: str, name: str) -> None:
     """Press a button of a message's menu."""
     await tab.until(f"{row}?.querySelector('.menu .{name}')")
     await tab.value(f"{row}.querySelector('.menu .{name}').click()")
-
-
-async def say(tab: Tab, text: str) -> None:
-    await tab.fill("#message-text", text, "#message-send")
-    await tab.until(message(text))
 
 
 @pytest.mark.needs("chromium")

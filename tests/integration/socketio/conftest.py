@@ -4,11 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.integration.conftest import node, projector
 from tests.support.clients.socketio import VERSIONS, Driver, driver
-from tests.support.servers.databases import database
-
-__all__ = ["database", "node", "projector"]
 
 
 @pytest.fixture(params=VERSIONS)

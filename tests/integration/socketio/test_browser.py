@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.clients.browser import Browser, Tab, chromium
 from tests.support.clients.socketio import MODULES, installed
-from tests.support.processes.processes import Process, environment, running, token
+from tests.support.environment import environment, token
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 
 pytestmark = pytest.mark.needs("node", "npm", "chromium")
@@ -62,7 +63,7 @@ async def connect(tab: Tab, address: str, user: str, how: str) -> None:
 
 
 async def chats(tab: Tab, how: str) -> None:
-    """Join, say something, and hear it."""
+    """Join, post a message, and receive it."""
     await tab.until("heard.some(event => event.type === 'connected')")
     if how == "upgrade":
         await tab.until("upgraded")

@@ -1,4 +1,4 @@
-"""What no stock client sends: it ends the connection of its sender, and nobody else notices anything."""
+"""Packets that no stock client sends: they close the sender's connection, and no other client is affected."""
 
 import json
 
@@ -9,7 +9,8 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.clients.native import PATIENCE, client
 from tests.support.clients.socketio import Driver
-from tests.support.processes.processes import Process, environment, running, token
+from tests.support.environment import environment, token
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 
 POISON = [

@@ -9,7 +9,8 @@ from service.protocol.commands import COMMANDS
 from tests.support import contract
 from tests.support.clients.native import Refused, client
 from tests.support.clients.socketio import Driver
-from tests.support.processes.processes import Process, environment, run, running, token
+from tests.support.environment import environment, token
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 
 pytestmark = pytest.mark.needs("node", "npm")

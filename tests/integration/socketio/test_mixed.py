@@ -14,8 +14,9 @@ import pytest
 from service.embedded import Servers
 from tests.support.clients.native import PATIENCE, Client, Refused, client
 from tests.support.clients.socketio import MODULES, Driver, Stock
+from tests.support.environment import ROOT, environment, token
 from tests.support.processes.cluster import two_nodes
-from tests.support.processes.processes import ROOT, Process, environment, running, token
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 
 pytestmark = pytest.mark.needs("node", "npm")
@@ -129,6 +130,7 @@ async def test_stock_client_recovers_on_another_node_and_after_restart(
         await bob.join("general")
         alice = await newest.open(other.address, "alice")
         await alice.join("general")
+        await alice.until(lambda: alice.seqs("general"))
         await alice.leave()
         for number in range(5):
             await bob.post("general", f"{number}")

@@ -6,33 +6,10 @@ from typing import Any
 import pytest
 import socketio
 
-from tests.support.clients.native import PATIENCE, client
-from tests.support.processes.processes import Process, token
-
-
-class Python:
-    """A client in threads of its own."""
-
-    def __init__(self) -> None:
-        self.io = socketio.Client(reconnection=False)
-        self.heard: list[tuple[str, dict[str, Any]]] = []
-        for name in ("connected", "message:new", "room:user_joined", "message:history", "typing:start"):
-            self.io.on(name, self._handler(name))
-
-    def _handler(self, name: str) -> Any:
-        def handle(payload: dict[str, Any]) -> None:
-            self.heard.append((name, payload))
-
-        return handle
-
-    def call(self, name: str, payload: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer: dict[str, Any] = self.io.call(name, payload, timeout=PATIENCE)
-        return answer
-
-    async def until(self, name: str, **fields: Any) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while not any(one == name and fields.items() <= payload.items() for one, payload in self.heard):
-                await asyncio.sleep(0.01)
+from tests.support.clients.native import client
+from tests.support.clients.python_socketio import Python
+from tests.support.environment import token
+from tests.support.processes.processes import Process
 
 
 @pytest.mark.parametrize("transports", [["polling"], ["websocket"], ["polling", "websocket"]], ids="+".join)

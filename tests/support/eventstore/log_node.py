@@ -68,15 +68,16 @@ class Node:
         """Return what `events`, decided by `by` on the stream as of `decided_on`, look like to the appender."""
         words = any(event.PERSONAL for event in events)
         key = await self.keys.of_person(by, self.pool) if words else None
-        return AppendRequest(
-            stream=stream,
+        return AppendRequest.of(
+            self.serializer,
+            stream,
+            events,
             user=by,
             ref=ref or str(uuid4()),
             fingerprint=hashlib.sha256(msgspec.json.encode(events)).digest()[:16],
             decided_on=decided_on,
             guard=(SETTINGS, user_subject(by)) if guard is None else guard,
-            events=events,
-            stored=tuple(self.serializer.to_stored(event, stream, key) for event in events),
+            key=key,
             record=record,
         )
 
@@ -127,14 +128,3 @@ async def seqs(database: Database, stream: str = GENERAL) -> list[int]:
         stream,
     )
     return [row[0] for row in rows]
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Wait until `condition`, plain or awaitable, holds; the time limit of the test is the only one."""
-    while True:
-        answer = condition()
-        if hasattr(answer, "__await__"):
-            answer = await answer
-        if answer:
-            return
-        await asyncio.sleep(0.01)

@@ -12,8 +12,9 @@ from service.audit.proof.verify import Tampered, Verified, verify
 from service.domain.events import MemberBanned, MemberLeft, PersonNamed, SessionClosed, SessionOpened
 from service.domain.streams import person_stream, session_stream
 from service.runtime import supervise
-from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, message, node, until
+from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, message, node
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 TABLES = ("stored_events", "seals", "seal_nodes", "seal_keys")
 
@@ -33,7 +34,7 @@ async def fill(database: Database, messages: int = 20) -> None:
 
 
 async def append(database: Database, *texts: str) -> None:
-    """Let somebody new say something more."""
+    """Append a message of a new user."""
     async with node(database) as one:
         head = await one.log.head("room:general")
         for number, text in enumerate(texts):

@@ -8,7 +8,7 @@ from projections.messages import MessageRow
 from service.domain import events as log_of
 from service.domain.events import Recorded
 from service.domain.streams import person_stream, reader_stream, room_stream
-from tests.support.oracles import histories
+from tests.support.oracles import read_models
 from tests.support.oracles.histories import USERS
 
 
@@ -99,7 +99,7 @@ def sentence(
 
 
 def messages(until: list[Recorded], name: str) -> list[dict[str, Any]]:
-    return [message(row) for row in histories.messages_of(until, name)]
+    return [message(row) for row in read_models.messages_of(until, name)]
 
 
 def message(row: MessageRow) -> dict[str, Any]:

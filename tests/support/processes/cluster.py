@@ -10,7 +10,8 @@ from typing import Any
 import psycopg
 
 from service.embedded import Servers
-from tests.support.processes.processes import Process, environment, running
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 
 
@@ -18,7 +19,7 @@ from tests.support.servers.databases import Database
 async def two_nodes(
     database: Database, servers: Servers, **settings: str
 ) -> AsyncIterator[tuple[Process, Process]]:
-    """Give two nodes that hear each other."""
+    """Give two nodes connected by the bus."""
     env = environment(
         database,
         ONRECORD_REDIS_URL=settings.pop("ONRECORD_REDIS_URL", servers.redis_url),

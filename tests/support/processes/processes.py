@@ -1,48 +1,17 @@
 """Real server processes for whole-system tests: run as an operator would, killed as the world does."""
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from joserfc import jwt
-from joserfc.jwk import OctKey
-
+from tests.support.environment import ROOT
 from tests.support.processes.forks import Forked, fork
-from tests.support.servers.databases import Database
 
-SECRET = "a secret of the tests, thirty-two bytes and more"
-BUS_KEY = "dGhlIGJ1cyBrZXkgZm9yIGFsbCB0aGVzZSB0ZXN0cyE="
-KEY_ENCRYPTION_KEY = "b25lIGtleSBmb3IgYWxsIG9mIHRoZXNlIHRlc3RzISE="
-ROOT = Path(__file__).parent.parent.parent.parent
-
-
-def token(user: str, expires: int = 4_000_000_000, **claims: object) -> str:
-    """Return a token of a user; `expires` is in seconds since 1970."""
-    fields = {"sub": user, "exp": expires, **claims}
-    return jwt.encode({"alg": "HS256"}, fields, OctKey.import_key(SECRET))
-
-
-def environment(database: Database, **settings: str) -> dict[str, str]:
-    """Return the environment of a command on a database: nothing of ours but what is named here."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ONRECORD_")}
-    return inherited | {
-        "ONRECORD_PORT": "0",
-        "ONRECORD_DATABASE_URL": database.app_url,
-        "ONRECORD_MIGRATE_DATABASE_URL": database.owner_url,
-        "ONRECORD_PROJECTOR_DATABASE_URL": database.worker_url,
-        "ONRECORD_JWT_SECRET": SECRET,
-        "ONRECORD_KEY_ENCRYPTION_KEY": KEY_ENCRYPTION_KEY,
-        "ONRECORD_BUS_KEY": BUS_KEY,
-        "ONRECORD_JOIN_CREATES": "true",
-        "ONRECORD_RATE_BURST": "0",
-        "ONRECORD_MAX_CONNECTIONS": "1000",
-        **settings,
-    }
+STARTED: list["Process"] = []
+"""The processes whose logs `log_watch` looks at after each test."""
 
 
 @dataclass
@@ -52,6 +21,8 @@ class Process:
     process: Forked | asyncio.subprocess.Process
     words: list[str] = field(default_factory=list)
     address: str = ""
+    watched: int = 0
+    """How many of `words` `log_watch` has looked at."""
 
     @property
     def url(self) -> str:
@@ -78,18 +49,20 @@ async def start(
     `program` is what Python runs as a module, with its words before the command's. It is forked from a process that has
     imported everything, which takes a twentieth of the time, unless it is to be started `afresh`.
     """
-    if not afresh:
-        return Process(await fork(env, ROOT, *program, *command))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *program, *command,
-        cwd=ROOT, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    return Process(process)
+    if afresh:
+        process: Forked | asyncio.subprocess.Process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", *program, *command,
+            cwd=ROOT, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+    else:
+        process = await fork(env, ROOT, *program, *command)
+    STARTED.append(Process(process))
+    return STARTED[-1]
 
 
 @asynccontextmanager
 async def running(env: dict[str, str], *command: str, afresh: bool = False) -> AsyncIterator[Process]:
-    """Give a command that runs until the block ends; `serve` has said its address by then."""
+    """Give a command that runs until the block ends; `serve` has printed its address by then."""
     started = await start(env, *command, afresh=afresh)
     collecting = asyncio.create_task(collect(started))
     try:
@@ -106,11 +79,12 @@ async def run(env: dict[str, str], *command: str, afresh: bool = False) -> tuple
     """Run a command to its end; return its exit code, stdout and stderr."""
     started = await start(env, *command, afresh=afresh)
     out, err = await started.process.communicate()
+    started.words += err.decode().splitlines(keepends=True)
     return started.process.returncode or 0, out.decode(), err.decode()
 
 
 async def wait_for_address(started: Process) -> None:
-    """Wait until a node has said where it listens."""
+    """Wait until a node has printed its address."""
     assert started.process.stdout is not None
     while not started.address:
         line = (await started.process.stdout.readline()).decode()

@@ -11,9 +11,8 @@ import pytest
 
 from service.config.settings import Settings
 from service.eventstore import pool
-from service.gateway.services import Services
-from service.node import factories
-from service.node.node import node
+from service.node import storage
+from service.node.node import Node, node
 from service.node.server import Server
 
 
@@ -39,7 +38,7 @@ class Counted:
     """A node that serves at `address`."""
 
     address: str
-    services: Services
+    node: Node
     statements: Statements
 
     @property
@@ -66,13 +65,14 @@ async def counted_node(
             return await super()._acquire(timeout)
 
     monkeypatch.setattr(pool, "Connection", Connection)
-    monkeypatch.setattr(factories, "Pool", Pool)
+    monkeypatch.setattr(storage, "Pool", Pool)
     listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    async with node(Settings.from_env(environment)) as services:
-        server = Server(services, listening.set_result)
+    settings = Settings.from_env(environment)
+    async with node(settings) as running:
+        server = Server(settings, running.gateway, listening.set_result)
         serving = asyncio.create_task(server.serve())
         try:
-            yield Counted(await listening, services, statements)
+            yield Counted(await listening, running, statements)
         finally:
             server.should_exit = True
             await serving

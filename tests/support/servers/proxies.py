@@ -1,4 +1,4 @@
-"""A TCP proxy before a server, that breaks the network between the two as it is told.
+"""A TCP proxy before a server, that breaks the network between the two on request.
 
     async with proxied(database.app_url) as (proxy, url):
         proxy.hold()        # a black hole: connections stay open, and nothing passes
@@ -163,3 +163,29 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     if connection is not None and connection.fileno() >= 0:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     writer.transport.abort()
+
+
+class Swallowing(Proxy):
+    """A proxy that keeps to itself what the server sends about something, as a pooler does with notices."""
+
+    def about(self, word: bytes) -> "Swallowing":
+        self.word = word
+        return self
+
+    def link(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> Link:
+        return _Swallowing(self, client, server, self.word)
+
+
+class _Swallowing(Link):
+    def __init__(
+        self, proxy: Proxy, client: asyncio.StreamWriter, server: asyncio.StreamWriter, word: bytes
+    ) -> None:
+        super().__init__(proxy, client, server)
+        self._word = word
+
+    async def replies(self, reader: asyncio.StreamReader) -> None:
+        while data := await reader.read(CHUNK):
+            if self._word not in data:
+                self._client.write(data)
+                await self._client.drain()
+        self._client.close()

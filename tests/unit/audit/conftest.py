@@ -8,9 +8,7 @@ import pytest
 
 from service.embedded import Servers
 from tests.support.eventstore.sealed_logs import fill, seal
-from tests.support.servers.databases import Database, database, fresh_database
-
-__all__ = ["database"]
+from tests.support.servers.databases import Database, fresh_database
 
 
 async def _fill(database: Database) -> None:

@@ -16,14 +16,14 @@ from bench.report.results import Notebook, Round, Row
 from bench.workloads import Churn, Pace
 from bench.world import build
 from bench.world.fixtures import Shape
-from tests.support.eventstore.log_node import until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from bench.server_run import ServerRun
 
 
 class CutOff(Exception):
-    """As when somebody ends the run."""
+    """As if the run was interrupted."""
 
 
 class Machine:

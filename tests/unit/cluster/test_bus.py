@@ -12,6 +12,7 @@ from broadcaster import Broadcast
 from service.cluster.bus import InProcessBackend, InProcessBus
 from service.cluster.redis_bus import RedisBus
 from tests.support.servers.brokers import Broker, broker
+from tests.support.waiting import until
 
 KINDS = ["valkey", pytest.param("redis", marks=pytest.mark.needs("redis-server"))]
 TIMEOUT = 1.0
@@ -19,7 +20,7 @@ SMALL = 50
 
 
 class End:
-    """A node's end of the bus, and what its backend said was missed."""
+    """A node's end of the bus, and what its backend reported as missed."""
 
     def __init__(self, make: Callable[[Any], Any]) -> None:
         self.missed: list[bool] = []
@@ -49,12 +50,6 @@ class End:
             except TimeoutError:
                 continue
         await self.backend.unsubscribe("ready")
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture(params=["in-process", *KINDS])
@@ -179,7 +174,7 @@ async def test_after_a_restart_it_hears_again_and_says_what_was_missed(server: B
 
 
 async def say_until_heard(one: End, other: End, message: bytes) -> None:
-    """Say a message until it is heard: nothing else may be, since what was said in an outage is not kept."""
+    """Publish a message until it is received; messages published during an outage are not kept."""
     hearing = asyncio.create_task(other.heard())
     while not hearing.done():
         await one.backend.publish("room:a", message)

@@ -10,8 +10,9 @@ import pytest
 from service.cluster import leases
 from service.cluster.leases import Lease
 from service.errors import Unavailable
-from tests.support.eventstore.log_node import stored, until
+from tests.support.eventstore.log_node import stored
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 
 @asynccontextmanager
@@ -92,7 +93,7 @@ async def test_after_an_outage_of_the_database_nobody_fences_anybody(database: D
         for lease in (one, other):
             await pass_time(database, lease, 60)
             await pass_time(database, lease, 30, unbroken=False)
-        # Whoever is back first has a lease again, but a broken row of renewals.
+        # The first node back has a lease again, but a gap in its renewals.
         assert await one.judge() == [], "its own lease has run out"
         await one._keep()
         assert await one.judge() == []
@@ -115,12 +116,11 @@ async def test_a_pause_of_half_a_lease_breaks_the_row_of_renewals(database: Data
 async def test_who_finds_itself_fenced_says_so_and_begins_a_new_incarnation(database: Database) -> None:
     async with holders(database, "judge", "stopped") as (judge, stopped):
         told: list[object] = []
-        stopped.fenced = lambda: told.append(stopped.incarnation)
         old = stopped.incarnation
         await pass_time(database, judge, 10)
         await pass_time(database, stopped, 30, unbroken=False)
         await judge.judge()
-        await stopped._keep()
+        await stopped._keep(lambda: told.append(stopped.incarnation))
         assert stopped.incarnation != old
         assert told == [stopped.incarnation]
         assert (await row(database, old))["fenced_by"] == judge.incarnation
@@ -147,13 +147,16 @@ async def test_two_judges_at_once_fence_once(database: Database) -> None:
 async def test_a_database_that_cannot_be_reached_fences_nobody(database: Database) -> None:
     async with asyncpg.create_pool(database.app_url, min_size=1, max_size=1) as pool:
         lease = Lease(pool, "one", deadline=0.2)
-        lease.fenced = lambda: pytest.fail("not reaching the database is no reason")
-        await lease._keep()
+
+        def fenced() -> None:
+            pytest.fail("not reaching the database is no reason")
+
+        await lease._keep(fenced)
         held = await pool.acquire()
         with pytest.raises(Unavailable):
-            await lease._keep()
+            await lease._keep(fenced)
         await pool.release(held)
-        await lease._keep()
+        await lease._keep(fenced)
 
 
 async def test_what_is_long_over_is_forgotten_unless_it_left_something_open(database: Database) -> None:

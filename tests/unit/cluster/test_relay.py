@@ -19,7 +19,7 @@ from service.cluster.redis_bus import RedisBus
 from service.cluster.relay import NODES, Relay
 from service.eventstore.serializer import Row
 from tests.support.servers.brokers import broker, wire
-from tests.unit.cluster.test_bus import until
+from tests.support.waiting import until
 
 KEY = b"k" * 32
 EPOCH = str(UUID(int=7))

@@ -104,7 +104,7 @@ def test_a_node_that_begins_again_is_heard_at_once(world: World) -> None:
     assert other.hears(first.say("its last")) == "its last"
 
 
-def test_what_is_remembered_is_bounded_and_the_forgotten_cannot_be_replayed(
+def test_replay_memory_is_bounded_and_evicted_messages_are_rejected(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(screen_module, "MAX_ORIGINS", 3)
@@ -154,7 +154,7 @@ def test_a_message_that_is_held_back_for_long_does_not_count(world: World) -> No
     assert other.screen.refused == {"untimely": 1}
 
 
-def test_after_an_outage_of_minutes_what_is_new_counts_and_what_is_old_does_not(world: World) -> None:
+def test_long_outage_accepts_new_and_rejects_old_messages(world: World) -> None:
     one, other = Node(world), Node(world)
     recorded = [one.say("before")]
     assert other.hears(recorded[0]) == "before"

@@ -6,7 +6,8 @@ import sys
 
 from service import embedded
 from service.doctor.configuration import FEW_FILES
-from tests.support.processes.processes import ROOT, environment, run, running
+from tests.support.environment import ROOT, environment
+from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database
 
 LEVELS = ("ok", "warn", "fail")

@@ -17,10 +17,10 @@ from service.doctor import disk, postgres
 from service.doctor.finding import Finding, Level
 from service.doctor.rights import NODE, PROJECTOR
 from tests.support.clients.native import client
-from tests.support.processes.processes import environment, running
+from tests.support.environment import environment
+from tests.support.processes.processes import running
 from tests.support.servers.databases import Database
-from tests.support.servers.proxies import proxied
-from tests.unit.doctor.conftest import Swallowing
+from tests.support.servers.proxies import Swallowing, proxied
 
 OTHER_KEY = "YW5vdGhlciBrZXkgb2YgdGhpcnR5LXR3byBieXRlcyE="
 
@@ -33,7 +33,7 @@ async def examine(database: Database, **settings: str) -> dict[str, list[Finding
 
 
 def said(found: dict[str, list[Finding]], name: str) -> tuple[Level, str]:
-    """Return the gravest of what was said under a name."""
+    """Return the most severe finding under a name."""
     worst = max(found[name], key=lambda finding: list(Level).index(finding.level))
     return worst.level, worst.words
 

@@ -11,8 +11,7 @@ from service.config.settings import Settings
 from service.doctor import redis
 from service.doctor.finding import Finding, Level
 from tests.support.servers.brokers import Broker, broker
-from tests.support.servers.proxies import proxied
-from tests.unit.doctor.conftest import Swallowing
+from tests.support.servers.proxies import Swallowing, proxied
 
 KEY = b"k" * 32
 

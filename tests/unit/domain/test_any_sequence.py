@@ -1,4 +1,4 @@
-"""Whatever several users do, at whatever age their nodes' knowledge is, the room in the log keeps its rules.
+"""For any commands of several users, on nodes with stale state, the room in the log keeps its rules.
 
 Each node holds a state of some age. A command is decided on it, guarded, and placed or found stale by the rules of
 `chat_append`; then the node catches up and decides again, as the server does. What a command says of a message is read
@@ -62,6 +62,7 @@ from service.domain.room import RoomState
 from service.domain.streams import message_subject, room_stream
 from service.errors import Refusal
 from tests.support.oracles.memory_log import AT, Log
+from tests.support.quick import examples
 
 USERS = st.sampled_from(["alice", "bob", "carol", "dave"])
 NODES = st.integers(0, 2)
@@ -259,4 +260,4 @@ class Room(RuleBasedStateMachine):
 
 
 TestRoom = Room.TestCase
-TestRoom.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestRoom.settings = settings(max_examples=examples(80), stateful_step_count=40, deadline=None)

@@ -38,7 +38,7 @@ from service.domain.events import (
 from service.domain.room_state import RoomState
 from service.domain.salvage import UNKNOWN, Envelope, salvaged
 from service.domain.streams import direct_room
-from tests.unit.eventstore.test_serializer import AT
+from tests.support.eventstore.strategies import AT
 
 ROOM, BOB, SEVEN = "room:general", "user:bob", "message:7"
 SALVAGED: list[tuple[str, str, Event]] = [

@@ -16,9 +16,10 @@ from service.domain.events import MemberJoined, MemberLeft, MessagePosted, RoleC
 from service.domain.streams import EVERY_USER, SETTINGS, WHOLE_STREAM, room_stream
 from service.errors import Overloaded, Unavailable
 from service.eventstore import appender
-from tests.support.eventstore.log_node import GENERAL, Node, message, node, seqs, stored, until
+from tests.support.eventstore.log_node import GENERAL, Node, message, node, seqs, stored
 from tests.support.servers.databases import Database
 from tests.support.servers.lost_replies import proxied
+from tests.support.waiting import until
 
 LOCK = 7236109
 

@@ -13,9 +13,8 @@ from starlette.applications import Starlette
 from service.config.settings import Settings
 from service.eventstore import health_probe as probing
 from service.eventstore.health_probe import Probe
-from service.gateway.http.routes import Http
 from service.node.node import node
-from tests.support.processes.processes import environment
+from tests.support.environment import environment
 from tests.support.servers.databases import Database
 from tests.support.servers.proxies import Proxy, proxied
 
@@ -107,10 +106,10 @@ async def test_a_log_that_swallows_everything_does_not_answer_and_does_later(
 
 async def test_a_node_is_ready_while_its_pools_are_exhausted(database: Database) -> None:
     settings = Settings.from_env(environment(database, ONRECORD_POOL_SIZE="2"))
-    async with node(settings) as services:
-        pools: list[Any] = [services.log._database, services.reads._backend._pool]
+    async with node(settings) as running:
+        pools: list[Any] = [running.storage.pool, running.storage.read_pool]
         taken = [await pool.acquire() for pool in pools for _ in range(settings.pool_size)]
-        app = Starlette(routes=Http(services).routes())
+        app = Starlette(routes=running.gateway.routes)
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://node") as http:
             answers = await asyncio.gather(*(http.get("/readyz") for _ in range(50)))

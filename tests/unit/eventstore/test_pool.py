@@ -7,9 +7,9 @@ import asyncpg
 import pytest
 
 from service.eventstore.pool import Pool
-from tests.support.eventstore.log_node import until
 from tests.support.servers.databases import Database
 from tests.support.servers.proxies import Proxy, proxied
+from tests.support.waiting import until
 
 
 @pytest.fixture

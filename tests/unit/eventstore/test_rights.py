@@ -18,7 +18,8 @@ from service.doctor.rights import PATH
 from service.domain.streams import stream_id
 from service.embedded import Servers
 from tests.support.clients.native import client
-from tests.support.processes.processes import environment, run, running
+from tests.support.environment import environment
+from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database, database_named
 
 Connection = psycopg.Connection[Any]

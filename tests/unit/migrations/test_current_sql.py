@@ -1,9 +1,7 @@
 """`migrations/current/` shows every function and view as a migrated database has it."""
 
 from tests.support.servers.current_sql import FOLDER, current
-from tests.support.servers.databases import Database, database
-
-__all__ = ["database"]
+from tests.support.servers.databases import Database
 
 
 def test_the_folder_shows_what_a_migrated_database_has(database: Database) -> None:

@@ -4,7 +4,6 @@ import gc
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 
 from service.config.settings import Settings
@@ -12,16 +11,8 @@ from service.observability.catalogue import CATALOGUE, Metric
 from service.observability.endpoint import Metrics, is_public
 from service.observability.exposition import Exposition, Sheet
 from service.observability.histogram import Histogram
-from service.observability.process import Pulse
-
-
-def samples(text: bytes) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """Return the value of each sample by its name and labels."""
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text.decode())
-        for sample in family.samples
-    }
+from service.observability.process import ProcessMetrics
+from tests.support.http.metrics import samples
 
 
 def test_a_histogram_counts_what_lies_between_its_bounds() -> None:
@@ -71,13 +62,13 @@ def test_a_scraper_that_asks_for_open_metrics_is_given_them() -> None:
 
 
 def test_collections_are_measured_for_as_long_as_they_are_watched() -> None:
-    pulse = Pulse("here")
+    pulse = ProcessMetrics("here")
     with pulse.watching_gc():
         gc.collect()
     gc.collect()
     found = samples(Exposition(pulse.write).render("")[0])
     assert found["onrecord_gc_pause_seconds_count", frozenset({("generation", "2")})] == 1
-    assert pulse._collects not in gc.callbacks
+    assert pulse._on_gc not in gc.callbacks
 
 
 async def test_with_a_token_only_whoever_shows_it_is_answered() -> None:

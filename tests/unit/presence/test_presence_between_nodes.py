@@ -1,102 +1,21 @@
 """Presence over several nodes and a bus that loses, repeats and reorders: in the end all agree with the truth."""
 
-from dataclasses import dataclass, field
-
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from service.presence.gossip import STEP, Gossip
+from service.presence.gossip import STEP
 from service.presence.remote import LAPSE
-from service.presence.roster import Change, Moment
+from service.presence.roster import Change
+from tests.support.presence.nodes import GRACE, USERS, Node, World
+from tests.support.quick import examples
 
-GRACE = 4.0
-USERS = ("alice", "bob", "carol")
 QUIET = 3 * (LAPSE + GRACE)
 """Seconds after which everything that was going to happen has."""
 
 
-@dataclass
-class Node:
-    """A node, and what its users were told."""
-
-    name: str
-    gossip: Gossip
-    hearing: bool = True
-    told: list[Change] = field(default_factory=list)
-    connections: list[tuple[str, str]] = field(default_factory=list)
-
-
-class World:
-    """Several nodes, a clock, and messages on their way to each."""
-
-    def __init__(self, nodes: int) -> None:
-        self.now = 1_000.0
-        self.lives = 0
-        self.on_the_way: list[tuple[Node, str, bytes]] = []
-        self.nodes = [self.start() for _ in range(nodes)]
-        self.left_at: dict[str, float] = {}
-        self.back_at: dict[str, float] = {}
-
-    @property
-    def when(self) -> Moment:
-        return Moment(self.now, int(self.now * 1000))
-
-    def start(self) -> Node:
-        self.lives += 1
-        name = f"life-{self.lives}"
-        return Node(name, Gossip(name, GRACE, self.when))
-
-    def say(self, node: Node, said: list[tuple[str, bytes]]) -> None:
-        if node.hearing:
-            for other in self.nodes:
-                if other is not node and other.hearing:
-                    self.on_the_way += [(other, kind, payload) for kind, payload in said]
-
-    def step(self, node: Node) -> None:
-        self.say(node, node.gossip.step(self.when, hearing=node.hearing))
-        node.told += node.gossip.roster.changes(100)
-
-    def deliver(self, index: int = 0, *, again: bool = False) -> None:
-        node, kind, payload = self.on_the_way[index] if again else self.on_the_way.pop(index)
-        if node in self.nodes and node.hearing:
-            node.gossip.hear(kind, payload, self.when)
-
-    def pass_time(self, seconds: float, *, deliver: bool) -> None:
-        for _ in range(round(seconds / STEP)):
-            self.now += STEP
-            for node in self.nodes:
-                self.step(node)
-            while deliver and self.on_the_way:
-                self.deliver()
-
-    def arrive(self, node: Node, user: str) -> None:
-        self.lives += 1
-        if user not in self.present():
-            self.back_at[user] = self.now
-        node.connections.append((user, f"connection-{self.lives}"))
-        node.gossip.here.arrive(*node.connections[-1], self.now)
-
-    def depart(self, node: Node, index: int) -> None:
-        user, connection = node.connections.pop(index)
-        node.gossip.here.depart(user, connection, self.when)
-        if user not in self.present():
-            self.left_at[user] = self.now
-
-    def present(self) -> set[str]:
-        return {user for node in self.nodes for user, _ in node.connections}
-
-    def agree(self) -> None:
-        """Check that every node shows everybody as they are, and told so."""
-        for node in self.nodes:
-            shown = {user for user in USERS if node.gossip.roster.status(user) != "offline"}
-            assert shown == self.present(), node.name
-            last = {change.user: change.status for change in node.told}
-            assert {user for user, status in last.items() if status != "offline"} == self.present()
-
-
 def in_order(told: list[Change]) -> None:
-    """Check that each user was told of in turns: whoever returns had left, whoever leaves was there."""
+    """Check the order of each user's changes: a user who returns had left, a user who leaves was there."""
     shown: dict[str, str] = {}
     left: set[str] = set()
     for change in told:
@@ -189,12 +108,12 @@ class Chaos(RuleBasedStateMachine):
             in_order(node.told)
 
 
-Chaos.TestCase.settings = settings(max_examples=400, stateful_step_count=50, deadline=None)
+Chaos.TestCase.settings = settings(max_examples=examples(400), stateful_step_count=50, deadline=None)
 TestChaos = Chaos.TestCase
 
 
 class Prompt(RuleBasedStateMachine):
-    """On a bus that is well: nobody is said to have left before the grace is over, and then everybody hears it once."""
+    """On a healthy bus: no user is shown as offline before the grace period ends, and then once on every node."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -236,5 +155,5 @@ class Prompt(RuleBasedStateMachine):
             assert change.seen == int(self.world.left_at[change.user] * 1000)
 
 
-Prompt.TestCase.settings = settings(max_examples=400, stateful_step_count=50, deadline=None)
+Prompt.TestCase.settings = settings(max_examples=examples(400), stateful_step_count=50, deadline=None)
 TestPrompt = Prompt.TestCase

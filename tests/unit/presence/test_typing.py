@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from service.presence import typing
-from service.presence.typing import AGAIN, ELSEWHERE, START, TYPING, Typing
+from service.presence.typing import AGAIN, ELSEWHERE, START, STOP, TYPING, Typing
 
 Heard = list[tuple[str, str, str]]
 
@@ -14,19 +14,16 @@ Heard = list[tuple[str, str, str]]
 class Node:
     """A node's bus and hub, as far as typing needs them.
 
-    `heard` is what listeners were sent: kind, room, user; `told` is what the other nodes were.
+    `heard` is what subscribers were sent: kind, room, user; `told` is what other nodes were sent.
     """
 
     def __init__(self, name: str, clock: Callable[[], float]) -> None:
         self.heard: Heard = []
         self.told: list[str] = []
         self.others: list[Node] = []
-        self.takers: dict[str, Callable[[str, bytes], None]] = {}
         self.deaf = False
         self.typing = Typing(cast("Any", self), cast("Any", self), name, clock)
-
-    def on_room(self, kind: str, hear: Callable[[str, bytes], None]) -> None:
-        self.takers[kind] = hear
+        self.takers = {START: self.typing.started_elsewhere, STOP: self.typing.stopped_elsewhere}
 
     def tell_room(self, room: str, kind: str, payload: bytes) -> None:
         self.told.append(kind)
@@ -34,8 +31,8 @@ class Node:
             if not other.deaf:
                 other.takers[kind](room, payload)
 
-    def known_head(self, stream: str) -> int:
-        assert stream == "room:a"
+    def head(self, room: str) -> int:
+        assert room == "a"
         return 7
 
     def broadcast(self, room: str, outgoing: Any, *, but: str, seen: int) -> None:

@@ -5,9 +5,7 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 
 from tests.support.oracles.projected_log import World, world
-from tests.support.servers.databases import Database, database
-
-__all__ = ["database"]
+from tests.support.servers.databases import Database
 
 
 @pytest_asyncio.fixture

@@ -1,8 +1,6 @@
-"""Daily activity: counted as a slow reading of the log counts, by days in UTC, whatever is deleted later."""
+"""Daily activity: counted as a slow reading of the log counts, by days in UTC; later deletions change nothing."""
 
-from collections import Counter
-from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 from hypothesis import Phase, given, settings
@@ -10,13 +8,14 @@ from hypothesis import strategies as st
 
 from projections import activity
 from service.domain.events import MessagePosted, Recorded
-from service.domain.streams import room_of, room_stream
+from service.domain.streams import room_stream
 from service.embedded import Servers
 from tests.support.oracles import histories
 from tests.support.oracles.histories import ROOMS, USERS, Wish
 from tests.support.oracles.projected_log import World, world
+from tests.support.projections.events import OPENED, joined, said
+from tests.support.projections.views import Row, counted
 from tests.support.servers.databases import fresh_database
-from tests.unit.projections.test_queries import OPENED, joined, said
 
 # Each example is a database of its own, so to shrink one would outlast the time limit of a test; they are small anyway.
 slow = settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
@@ -27,21 +26,6 @@ MIDNIGHT = datetime(2026, 3, 29, tzinfo=UTC)
 moments = st.integers(-3 * 86_400_000_000, 3 * 86_400_000_000).map(
     lambda microseconds: MIDNIGHT + timedelta(microseconds=microseconds)
 ) | st.sampled_from([MIDNIGHT, MIDNIGHT - timedelta(microseconds=1)])
-Row = tuple[date, str, str, int, datetime, datetime]
-
-
-def counted(log: Sequence[Recorded]) -> list[Row]:
-    """Return what the table should hold, worked out the slow and obvious way."""
-    posted = [
-        (recorded.at.astimezone(UTC).date(), room_of(recorded.stream), recorded.event.author, recorded.at)
-        for recorded in log
-        if isinstance(recorded.event, MessagePosted)
-    ]
-    return [
-        (*key, number, min(times), max(times))
-        for key, number in sorted(Counter(one[:3] for one in posted).items())
-        if (times := [one[3] for one in posted if one[:3] == key])
-    ]
 
 
 def message(number: int, room: str, user: str, at: datetime) -> Recorded:

@@ -1,6 +1,6 @@
 """Every row that analysts see, in every documented view, is what a slow reading of the log says.
 
-Of random histories with edits, deletions, kicks, bans, and people who come back; with the words of somebody erased,
+Of random histories with edits, deletions, kicks, bans, and people who come back; with the content of an erased user,
 before the projector had heard of them, after, or never.
 """
 
@@ -16,12 +16,11 @@ from service.domain import events as log_of
 from service.domain.events import MessagePosted, Recorded
 from service.domain.streams import room_of, room_stream
 from service.embedded import Servers
-from tests.support.oracles import histories
+from tests.support.oracles import histories, read_models
 from tests.support.oracles.histories import USERS, Wish
 from tests.support.oracles.projected_log import world
+from tests.support.projections.views import VIEWS, counted
 from tests.support.servers.databases import Database, fresh_database
-from tests.unit.projections.test_activity import counted
-from tests.unit.projections.test_analytics import VIEWS
 
 # Each example is a database of its own, so to shrink one would outlast the time limit of a test; they are small anyway.
 slow = settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
@@ -78,7 +77,7 @@ async def test_every_view_is_a_slow_fold_of_the_log(
 
 
 async def seen(database: Database) -> dict[str, Rows]:
-    """Return what each view shows to somebody who has the analysts' role and nothing else."""
+    """Return what each view shows to a login with the analysts' role alone."""
     connection = await asyncpg.connect(database.superuser_url)
     try:
         await connection.execute("SET ROLE onrecord_analyst")
@@ -90,7 +89,7 @@ async def seen(database: Database) -> dict[str, Rows]:
 
 
 def messages(log: Sequence[Recorded], erased: str | None) -> Rows:
-    found = [row for name in rooms_of(log) for row in histories.messages_of(log, name)]
+    found = [row for name in rooms_of(log) for row in read_models.messages_of(log, name)]
     return [
         (row.room_id, row.id, row.user_id, None if row.user_id == erased else row.content, row.created_at,
          row.reply_to, list(row.mentions))
@@ -121,7 +120,7 @@ def read_receipts(log: Sequence[Recorded]) -> Rows:
     return [
         (name, row.user_id, row.message_id, row.at)
         for name in rooms_of(log)
-        for row in histories.receipts_of(log, name)
+        for row in read_models.receipts_of(log, name)
     ]
 
 

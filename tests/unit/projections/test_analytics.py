@@ -9,16 +9,15 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from tests.support.audit.retention import fill, run
 from tests.support.oracles.projected_log import World
-from tests.unit.audit.privacy.test_retention import run
-from tests.unit.audit.privacy.test_retention_backfill import fill
-from tests.unit.projections.test_queries import OPENED, joined, left, read, said
+from tests.support.projections.events import OPENED, joined, left, read, said
+from tests.support.projections.views import VIEWS
 
 if TYPE_CHECKING:
     Analyst = asyncpg.Connection[Any]
 
-VIEWS = ("messages", "memberships", "read_receipts", "rooms", "daily_activity")
-PAGE = (Path(__file__).parent.parent.parent.parent / "docs" / "analytics.md").read_text()
+PAGE = (Path(__file__).parent.parent.parent.parent / "docs" / "guides" / "analyse-read-models.md").read_text()
 
 
 @pytest.fixture
@@ -143,7 +142,7 @@ async def test_an_analyst_can_select_the_views_and_nothing_else(analyst: "Analys
     ],
 )
 async def test_an_analyst_is_refused_the_rest(analyst: "Analyst", statement: str) -> None:
-    await analyst.execute("SET default_transaction_read_only = off")  # what anybody can say for themselves
+    await analyst.execute("SET default_transaction_read_only = off")  # what every caller can compute
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await analyst.execute(statement)
 

@@ -8,7 +8,7 @@ from projections.engine import log_window
 from projections.engine.compare import MAX_KEYS
 from projections.engine.projection import Projection
 from tests.support.oracles.projected_log import World
-from tests.unit.projections.test_queries import OPENED, joined, read, said
+from tests.support.projections.events import OPENED, joined, read, said
 
 
 @pytest.fixture

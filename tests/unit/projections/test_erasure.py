@@ -1,4 +1,4 @@
-"""The read models after an erasure: the words show to nobody at once, and leave the tables as the log is followed."""
+"""The read models after an erasure: the content is hidden at once, and leaves the tables as the log is followed."""
 
 import asyncio
 
@@ -10,9 +10,9 @@ from projections.check import verify
 from projections.engine import runner
 from service.audit.privacy.erasure import erase
 from service.domain.events import RoomTopicChanged
-from tests.support.eventstore.log_node import until
 from tests.support.oracles.projected_log import Act, World
-from tests.unit.projections.test_queries import GENERAL, OPENED, joined, one_room, page, said
+from tests.support.projections.events import GENERAL, OPENED, joined, one_room, page, said
+from tests.support.waiting import until
 
 TOPIC: Act = ("alice", GENERAL, (RoomTopicChanged(topic="my topic"),))
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from projections import PROJECTIONS, memberships, messages, read_receipts, rooms
 from projections.check import verify
 from service.embedded import Servers
-from tests.support.oracles import histories
+from tests.support.oracles import histories, read_models
 from tests.support.oracles.histories import ROOMS, USERS, Wish
 from tests.support.oracles.projected_log import World, world
 from tests.support.servers.databases import fresh_database
@@ -58,15 +58,15 @@ async def queries_are_right(here: World) -> None:
     log, reads, serializer = await here.log(), here.reads, here.node.serializer
     for user in USERS:
         found = await rooms.summaries(reads, serializer, user)
-        assert list(map(histories.plain_summary, found)) == histories.summaries_of(log, user)
-        assert await rooms.invitations(reads, serializer, user) == histories.invitations_of(log, user)
-        assert await memberships.rooms_of(reads, serializer, user) == histories.memberships_of(log, user)
+        assert list(map(read_models.plain_summary, found)) == read_models.summaries_of(log, user)
+        assert await rooms.invitations(reads, serializer, user) == read_models.invitations_of(log, user)
+        assert await memberships.rooms_of(reads, serializer, user) == read_models.memberships_of(log, user)
     for room in ROOMS:
-        assert (await read_receipts.of_rooms(reads, serializer, [room]))[room] == histories.receipts_of(
+        assert (await read_receipts.of_rooms(reads, serializer, [room]))[room] == read_models.receipts_of(
             log, room
         )
         everything = await messages.page(reads, serializer, room, limit=200)
-        assert list(map(histories.plain, everything.messages)) == histories.messages_of(log, room)
+        assert list(map(read_models.plain, everything.messages)) == read_models.messages_of(log, room)
         assert not everything.has_more
 
 
@@ -77,13 +77,13 @@ async def pages_are_right(here: World, data: st.DataObject) -> None:
     limit = data.draw(st.integers(1, 8), label="limit")
     wanted = [
         row
-        for row in histories.messages_of(await here.log(), room, until)
+        for row in read_models.messages_of(await here.log(), room, until)
         if (before is None or row.id < before) and (after is None or row.id > after)
     ]
     found = await messages.page(
         here.reads, here.node.serializer, room, before=before, after=after, limit=limit, until=until
     )
-    assert list(map(histories.plain, found.messages)) == (
+    assert list(map(read_models.plain, found.messages)) == (
         wanted[-limit:] if after is None else wanted[:limit]
     )
     assert found.has_more == (len(wanted) > limit)

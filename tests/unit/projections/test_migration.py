@@ -16,10 +16,10 @@ from projections.engine.log_window import tracked
 from service.domain.events import MessagePosted, RoomOpened
 from service.embedded import Servers
 from service.embedded.postgres import OWNER
-from tests.support.oracles import histories
+from tests.support.oracles import read_models
 from tests.support.oracles.projected_log import World, world
+from tests.support.projections.events import OPENED, deleted, joined, left, one_room, read, said
 from tests.support.servers.databases import Database, _maintenance, database_named
-from tests.unit.projections.test_queries import OPENED, deleted, joined, left, one_room, read, said
 
 TODAYS_NAMES = """
     CREATE VIEW open_keys AS SELECT key_id, person, scope, wrapped FROM person_keys;
@@ -107,7 +107,7 @@ async def test_tallies_follow_from_the_messages_that_were_there(
         report = await verify(here.connection, here.node.serializer, unread_bitmaps.PROJECTION)
         assert report["equal"], report
         assert report["position"] == await here.head() - 2
-        (wanted,) = histories.summaries_of(await here.log(), "alice")
+        (wanted,) = read_models.summaries_of(await here.log(), "alice")
         row = await one_room(here, "alice")
         assert (row.unread, row.mentions) == (wanted.unread, wanted.mentions)
 

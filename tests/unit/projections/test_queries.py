@@ -11,67 +11,39 @@ from projections.engine.projection import Projection
 from projections.messages import MessageRow, Page
 from service.domain.events import (
     MemberInvited,
-    MemberJoined,
-    MemberLeft,
     MemberMuted,
-    MessageDeleted,
     MessageEdited,
     MessagePinned,
-    MessagePosted,
     ReactionAdded,
-    ReadMarkerMoved,
-    RoomOpened,
     RoomRenamed,
     RoomTopicChanged,
 )
-from service.domain.streams import reader_stream, room_stream
 from service.errors import ProjectionBehind
-from tests.support.oracles import histories
+from tests.support.oracles import read_models
 from tests.support.oracles.projected_log import Act, World
-
-GENERAL = room_stream("general")
-OPENED: Act = ("alice", GENERAL, (RoomOpened(name="General"), MemberJoined(user="alice", role="owner")))
-
-
-def said(content: str, by: str = "alice", *mentions: str) -> Act:
-    return by, GENERAL, (MessagePosted(author=by, content=content, ref="ref", mentions=mentions),)
-
-
-def read(message: int, by: str = "alice") -> Act:
-    return by, reader_stream("general", by), (ReadMarkerMoved(user=by, message=message),)
-
-
-def joined(by: str) -> Act:
-    return by, GENERAL, (MemberJoined(user=by),)
-
-
-def left(by: str) -> Act:
-    return by, GENERAL, (MemberLeft(user=by),)
+from tests.support.projections.events import (
+    GENERAL,
+    OPENED,
+    deleted,
+    joined,
+    left,
+    one_room,
+    page,
+    read,
+    said,
+)
 
 
 def edited(message: int, content: str, by: str = "alice") -> Act:
     return by, GENERAL, (MessageEdited(message=message, content=content),)
 
 
-def deleted(message: int, by: str = "alice") -> Act:
-    return by, GENERAL, (MessageDeleted(message=message),)
-
-
 def reacted(message: int, by: str = "alice", emoji: str = "👍") -> Act:
     return by, GENERAL, (ReactionAdded(message=message, emoji=emoji),)
 
 
-async def page(here: World, **bounds: int | None) -> Page:
-    return await messages.page(here.reads, here.node.serializer, "general", **{"limit": 3, **bounds})  # type: ignore[arg-type] # a limit is always there
-
-
 def ids(found: Page) -> list[int]:
     return [row.id for row in found.messages]
-
-
-async def one_room(here: World, user: str) -> rooms.SummaryRow:
-    (row,) = await rooms.summaries(here.reads, here.node.serializer, user)
-    return row
 
 
 @pytest.fixture(
@@ -215,12 +187,12 @@ async def test_queries_are_exact_at_every_position_of_one_table(
         await here.advance(lone, recorded.position)
         for user in ("alice", "bob"):
             found = await rooms.summaries(here.reads, here.node.serializer, user)
-            shown = list(map(histories.plain_summary, found))
-            assert shown == histories.summaries_of(log, user), recorded
+            shown = list(map(read_models.plain_summary, found))
+            assert shown == read_models.summaries_of(log, user), recorded
         receipts = (await read_receipts.of_rooms(here.reads, here.node.serializer, ["general"]))["general"]
-        assert receipts == histories.receipts_of(log, "general")
-        shown_messages = list(map(histories.plain, (await page(here, limit=200)).messages))
-        assert shown_messages == histories.messages_of(log, "general")
+        assert receipts == read_models.receipts_of(log, "general")
+        shown_messages = list(map(read_models.plain, (await page(here, limit=200)).messages))
+        assert shown_messages == read_models.messages_of(log, "general")
 
 
 async def test_a_moment_stays_the_same_while_tables_and_log_move_on(here: World) -> None:

@@ -2,50 +2,28 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 from projections import PROJECTIONS, message_rows, messages, read_receipts, rooms
-from projections.check import verify
 from projections.engine import log_window
 from projections.engine.log_window import tracked
 from projections.engine.projection import Projection
-from projections.engine.projector import Projector, run_each
-from projections.engine.runner import Runner
+from projections.engine.projector import Projector
 from service.domain.events import Recorded
 from service.eventstore.serializer import Stored
-from tests.support.eventstore.log_node import until
 from tests.support.oracles.projected_log import World
-from tests.unit.projections.test_queries import GENERAL, OPENED, said
+from tests.support.projections.events import GENERAL, OPENED, said
+from tests.support.projections.runners import equal, level, running
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     import asyncpg
 
 Apply = Callable[["asyncpg.Connection[Any]", str, Sequence[Recorded]], Any]
-
-
-@asynccontextmanager
-async def running(here: World, *runners: Runner) -> AsyncIterator[None]:
-    task = asyncio.create_task(run_each(runners, here.connect))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-async def level(here: World, *runners: Runner) -> None:
-    head = await here.head()
-    await until(lambda: all(runner.position == head for runner in runners))
-
-
-async def equal(here: World, *projections: Projection) -> bool:
-    reports = [await verify(here.connection, here.node.serializer, projection) for projection in projections]
-    return all(report["equal"] for report in reports)
 
 
 async def end_backend(here: World, name: str) -> None:

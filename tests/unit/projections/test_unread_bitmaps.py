@@ -5,9 +5,9 @@ import pytest
 from projections import unread_bitmaps
 from projections.check import verify
 from projections.engine.snapshot import snapshot
-from tests.support.oracles import histories
+from tests.support.oracles import read_models
 from tests.support.oracles.projected_log import World
-from tests.unit.projections.test_queries import OPENED, deleted, joined, one_room, read, said
+from tests.support.projections.events import OPENED, deleted, joined, one_room, read, said
 
 EDGE = unread_bitmaps.BLOCK
 
@@ -32,7 +32,7 @@ async def test_unread_counts_are_exact_at_block_boundaries(two_blocks: World, *,
         await here.happen(read(marker, "bob"))
         if level:
             await here.project()
-        (wanted,) = histories.summaries_of(await here.log(), "bob")
+        (wanted,) = read_models.summaries_of(await here.log(), "bob")
         found = await one_room(here, "bob")
         assert (found.unread, found.mentions) == (wanted.unread, wanted.mentions), marker
 
@@ -45,7 +45,7 @@ async def test_what_is_deleted_in_an_old_block_is_taken_off_at_once_and_for_good
     by_the_tail = before
     for number in gone:
         await here.happen(deleted(number, "bob" if number % 10 == 0 else "alice"))
-        (wanted,) = histories.summaries_of(await here.log(), "bob")
+        (wanted,) = read_models.summaries_of(await here.log(), "bob")
         by_the_tail = await one_room(here, "bob")
         assert (by_the_tail.unread, by_the_tail.mentions) == (wanted.unread, wanted.mentions), number
     await here.project()
@@ -69,7 +69,7 @@ async def test_what_was_read_deleted_at_once_or_said_to_oneself_is_not_unread(
         await here.happen(*happened)
         if level:
             await here.project()
-        (wanted,) = histories.summaries_of(await here.log(), "bob")
+        (wanted,) = read_models.summaries_of(await here.log(), "bob")
         found = await one_room(here, "bob")
         assert (found.unread, found.mentions) == (wanted.unread, wanted.mentions), happened
         assert found.unread > 0

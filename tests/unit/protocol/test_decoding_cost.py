@@ -1,6 +1,6 @@
-"""What reading a frame costs, against the size of the frame: linear, whatever its shape, and errors of bounded length.
+"""What reading a frame costs, against the size of the frame: linear, for every shape, and errors of bounded length.
 
-The work is counted (`tests.unit.protocol.work`), not timed.
+The work is counted (`tests.support.protocol.work`), not timed.
 """
 
 import json
@@ -15,7 +15,7 @@ from service.protocol.native import NotAFrame, decode, decode_connect, encode_er
 from service.protocol.socketio import packets
 from service.protocol.socketio.emits import decode_auth, decode_command
 from service.protocol.strict_json import MOST_SHOWN, Duplicate, check_strings, parse_json, shown
-from tests.unit.protocol.work import work
+from tests.support.protocol.work import work
 
 LARGEST = 1_200
 """Bytes of an answer that refuses a frame: its fields, and a sentence in which a character may take six."""

@@ -1,4 +1,4 @@
-"""An attacker who has the bus key tells of events that are not on the record: the log decides, also when it is late."""
+"""An attacker with the bus key publishes events that are not on the record: the log decides, also when it is late."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,11 +16,11 @@ from service.domain.commands import JoinRoom, PostMessage
 from service.domain.events import Event, MemberJoined, ReactionAdded, RoomArchived
 from service.errors import Overloaded, Refusal
 from service.eventstore.serializer import Row
-from service.gateway.services import Services
-from service.node.node import node
+from service.node.node import Node, node
 from service.realtime import gap_repair
+from tests.support.realtime.nodes import Ear, settings, submit
 from tests.support.servers.databases import Database
-from tests.unit.realtime.test_two_nodes import Ear, settings, submit, until
+from tests.support.waiting import until
 
 
 class Forger:
@@ -31,7 +31,7 @@ class Forger:
         self._position = position
 
     def tell(self, seq: int, *events: Event) -> None:
-        """Tell of events of the room `hot`, the first with a seq, at positions that the log will give."""
+        """Publish events of the room `hot`, the first with a seq, at positions that the log will give."""
         rows = [
             Row(
                 seq + number,
@@ -49,97 +49,100 @@ class Forger:
 
 
 @asynccontextmanager
-async def forging(database: Database) -> AsyncIterator[tuple[Services, Forger, Ear]]:
+async def forging(database: Database) -> AsyncIterator[tuple[Node, Forger, Ear]]:
     """Give a node on which alice listens to the room `hot`, with its log at seq 3, and a forger on its bus."""
     bus = InProcessBus()
-    async with node(settings(database), bus) as services:
+    async with node(settings(database), bus) as running:
         for user in ("alice", "bob"):
-            await submit(services, JoinRoom(room="hot", create=True), user, f"join-{user}")
+            await submit(running, JoinRoom(room="hot", create=True), user, f"join-{user}")
         ear = Ear("alice")
-        await services.hub.subscribe(ear, "hot", 0)
+        await running.live.hub.subscriptions.subscribe(ear, "hot", 0)
         envelope = Envelope(
-            settings(database).bus_key, uuid4(), lambda: services.readiness.epoch, lambda: _now(services)
+            settings(database).bus_key,
+            uuid4(),
+            lambda: running.storage.readiness.epoch,
+            lambda: _now(running),
         )
         async with Relay(lambda missed: InProcessBackend(bus, missed), envelope) as relay:
             publishing = asyncio.create_task(relay.run())
-            yield services, Forger(relay, await services.log.position()), ear
+            yield running, Forger(relay, await running.storage.reader.position()), ear
             publishing.cancel()
             await asyncio.gather(publishing, return_exceptions=True)
 
 
-def _now(services: Services) -> int:
-    return int(services.now().timestamp() * 1_000_000)
+def _now(running: Node) -> int:
+    return int(running.storage.clock.now().timestamp() * 1_000_000)
 
 
-async def state_is_the_logs(services: Services) -> None:
+async def state_is_the_logs(running: Node) -> None:
     """Wait until the node's state of the room is that of the log, and stays so."""
 
     async def agrees() -> bool:
-        return (await services.hub.feed("hot")).state == await services.log.room("hot")
+        return (await running.live.hub.feeds.feed("hot")).state == await running.storage.reader.room("hot")
 
     async with asyncio.timeout(60):
-        while services.hub.heard or not await agrees():
+        while running.live.hub.unverified or not await agrees():
             await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("event", [MemberJoined(user="mallory", role="owner"), RoomArchived()])
 async def test_members_and_settings_come_from_the_log_alone(database: Database, event: Event) -> None:
-    async with forging(database) as (services, forger, ear):
-        await services.people.load(["mallory"])
-        before = services.hub.gap_reads
+    async with forging(database) as (running, forger, ear):
+        await running.live.people.load(["mallory"])
+        before = running.live.hub.gap_reads
         forger.tell(4, event)
-        await until(lambda: services.hub.gap_reads > before)
-        assert services.hub.known_head("room:hot") == 3
+        await until(lambda: running.live.hub.gap_reads > before)
+        assert running.live.hub.feeds.known_head("room:hot") == 3
         with pytest.raises(Refusal):
-            await submit(services, PostMessage(room="hot", content="x", ref="m"), "mallory", "m")
-        await submit(services, PostMessage(room="hot", content="x", ref="a"), "alice", "a")
+            await submit(running, PostMessage(room="hot", content="x", ref="m"), "mallory", "m")
+        await submit(running, PostMessage(room="hot", content="x", ref="a"), "alice", "a")
         await until(lambda: len(ear.frames) == 4)
-        await state_is_the_logs(services)
+        await state_is_the_logs(running)
 
 
 async def test_a_room_that_is_ahead_of_the_log_is_loaded_again(database: Database) -> None:
-    async with forging(database) as (services, forger, ear):
+    async with forging(database) as (running, forger, ear):
         left: list[object] = []
-        services.hub.on_resync = left.extend
+        running.live.hub.on_resync = left.extend
         forger.tell(4, ReactionAdded(message=1, emoji="x"), ReactionAdded(message=1, emoji="y"))
         await until(lambda: left)
         assert left == [ear]
-        await state_is_the_logs(services)
-        assert services.hub.known_head("room:hot") in (None, 3)
+        await state_is_the_logs(running)
+        assert running.live.hub.feeds.known_head("room:hot") in (None, 3)
         assert ear.stretches == [("hot", 1, 5)], "it is on the record what was written to it"
-        assert await submit(services, PostMessage(room="hot", content="x", ref="a"), "alice", "a") == 4
+        assert await submit(running, PostMessage(room="hot", content="x", ref="a"), "alice", "a") == 4
 
 
 async def test_a_forged_event_in_the_place_of_a_real_one_is_found(database: Database) -> None:
-    async with forging(database) as (services, forger, _):
+    async with forging(database) as (running, forger, _):
         left: list[object] = []
-        services.hub.on_resync = left.extend
+        running.live.hub.on_resync = left.extend
         forger.tell(4, ReactionAdded(message=1, emoji="x"))
-        await until(lambda: left or services.hub.known_head("room:hot") == 4)
+        await until(lambda: left or running.live.hub.feeds.known_head("room:hot") == 4)
         while True:  # refused as retryable until the forged event is found
             try:
-                await submit(services, PostMessage(room="hot", content="x", ref="a"), "alice", "a")
+                await submit(running, PostMessage(room="hot", content="x", ref="a"), "alice", "a")
                 break
             except Overloaded:
                 await asyncio.sleep(0.05)
         await until(lambda: left)
-        await state_is_the_logs(services)
-        assert services.hub.known_head("room:hot") in (None, 4)
+        await state_is_the_logs(running)
+        assert running.live.hub.feeds.known_head("room:hot") in (None, 4)
 
 
 async def test_events_that_never_come_keep_no_room_waiting(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gap_repair, "REPAIR_PAUSE", 0.02)
-    async with forging(database) as (services, forger, _):
-        services.hub.on_resync = lambda _listeners: None
-        feed = await services.hub.feed("hot")
+    async with forging(database) as (running, forger, _):
+        running.live.hub.on_resync = lambda _listeners: None
+        feed = await running.live.hub.feeds.feed("hot")
         forger.tell(1_000, ReactionAdded(message=1, emoji="x"))
         await until(lambda: feed.gap)
         await until(lambda: not feed.gap or feed.dropped)
-        await state_is_the_logs(services)
+        await state_is_the_logs(running)
         ear = Ear("bob")
-        await services.hub.subscribe(ear, "hot", 0)
-        await submit(services, PostMessage(room="hot", content="x", ref="a"), "alice", "a")
+        await running.live.hub.subscriptions.subscribe(ear, "hot", 0)
+        await submit(running, PostMessage(room="hot", content="x", ref="a"), "alice", "a")
         await until(lambda: len(ear.frames) == 4)
         assert ear.seqs == [1, 2, 3, 4]

@@ -1,11 +1,10 @@
 """Feed and Hub as a state machine: every listener gets each seq after its cursor exactly once, ascending.
 
-Whatever is delivered, dropped, doubled or late, and whenever somebody joins. The log stands in memory here, so that
+Events are delivered, dropped, doubled or late, and users join at any time. The log is in memory here, so that
 thousands of orders can be tried; `tests/unit/realtime/test_two_nodes.py` has the real one.
 """
 
 import asyncio
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from hypothesis import settings
@@ -13,97 +12,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from service.domain import room
-from service.domain.account import PersonState
 from service.domain.events import Event, MemberJoined, MemberLeft, MessagePosted, Recorded, RoomOpened
 from service.domain.room import RoomState
-from service.protocol.events import Outgoing
 from service.realtime import fanout, room_subscribers
-from service.realtime.direct_sockets import NOWHERE
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
+from tests.support.quick import examples
+from tests.support.realtime.subscribers import STREAM, Ear, Log, number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from service.eventstore.reader import LogReader
-
-AT = datetime(2026, 11, 24, tzinfo=UTC)
-STREAM = "room:general"
-
-
-class Log:
-    """The log of one room."""
-
-    def __init__(self) -> None:
-        self.events: list[Recorded] = []
-
-    def append(self, event: Event) -> Recorded:
-        seq = len(self.events) + 1
-        self.events.append(Recorded(STREAM, seq, seq, event.subject, AT, "alice", event))
-        return self.events[-1]
-
-    async def stream(self, _stream: str, after: int, limit: int, until: int | None = None) -> list[Recorded]:
-        await asyncio.sleep(0)
-        return self.events[after : until if until is not None else None][:limit]
-
-    async def room(self, room_id: str) -> RoomState:
-        events = list(self.events)
-        await asyncio.sleep(0)
-        state = RoomState(room_id)
-        for event in events:
-            state = room.evolve(state, event)
-        return state
-
-    async def deleted(self, _room: str, _messages: object) -> set[int]:
-        await asyncio.sleep(0)
-        return set()
-
-    async def persons(self, users: object) -> dict[str, PersonState]:
-        await asyncio.sleep(0)
-        return dict.fromkeys(cast("set[str]", users), PersonState())
-
-
-class Ear:
-    """A listener that remembers the numbers it heard."""
-
-    wire_format = "number"
-    descriptor = NOWHERE
-
-    def __init__(self, user: str, after: int) -> None:
-        self.user = user
-        self.closing = False
-        self.takes: int | None = None
-        self.on_ending: Callable[[], None] = lambda: None
-        self.turn = asyncio.Lock()
-        self.after = after
-        self.heard: list[int] = []
-        self.stretches: list[tuple[int, int]] = []
-        self.out = False
-
-    def write(self, frame: bytes) -> None:
-        if self.closing:
-            return
-        self.heard.append(int(frame))
-        if self.takes is not None and len(self.heard) >= self.takes:
-            self.close()
-
-    def close(self) -> None:
-        """End, as a socket does inside the very write that is too much for it."""
-        self.closing = True
-        self.on_ending()
-
-    def left(self, _room: str) -> None:
-        self.out = True
-
-    def wrote(self, _room: str, first: int, last: int) -> None:
-        self.stretches.append((first, last))
-
-    async def drained(self) -> None:
-        await asyncio.sleep(0)
-
-
-def number(outgoing: Outgoing) -> bytes:
-    return str(outgoing.seq).encode()  # type: ignore[attr-defined] # all events of a room's order have one
 
 
 class Splice(RuleBasedStateMachine):
@@ -128,7 +46,7 @@ class Splice(RuleBasedStateMachine):
         self.settle()
         for ear in self.ears:
             assert ear.closing or ear.heard == self._due(ear), ear.after
-            self.hub.unsubscribe(ear, "general")
+            self.hub.subscriptions.unsubscribe(ear, "general")
             stretches = [(ear.heard[0], ear.heard[-1])] if ear.heard else []
             assert ear.stretches == stretches, "what is said to be written is what was written"
         self.loop.run_until_complete(self.hub.close())
@@ -163,9 +81,11 @@ class Splice(RuleBasedStateMachine):
     @rule(user=st.sampled_from(["alice", "alice", "bob", "carol"]), data=st.data())
     def listen(self, user: str, data: st.DataObject) -> None:
         ear = Ear(user, data.draw(st.integers(0, len(self.log.events))))
-        ear.on_ending = lambda: self.hub.unsubscribe(ear, "general")
+        ear.on_ending = lambda: self.hub.subscriptions.unsubscribe(ear, "general")
         self.ears.append(ear)
-        self.listening.append(self.loop.create_task(self.hub.subscribe(ear, "general", ear.after)))
+        self.listening.append(
+            self.loop.create_task(self.hub.subscriptions.subscribe(ear, "general", ear.after))
+        )
 
     @precondition(lambda self: self.ears)
     @rule(data=st.data())
@@ -188,7 +108,7 @@ class Splice(RuleBasedStateMachine):
             self.loop.run_until_complete(task)
         self.listening.clear()
         self.on_the_way.clear()
-        self.loop.run_until_complete(self.hub.refresh("general"))
+        self.loop.run_until_complete(self.hub.feeds.refresh("general"))
         while self.hub.waiting:
             self.loop.run_until_complete(asyncio.sleep(0))
 
@@ -231,7 +151,9 @@ class SplicedBetweenWrites(Splice):
         room_subscribers.CHUNK, fanout.SHARE = self.before
 
 
-Splice.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Splice.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)
 TestSplice = Splice.TestCase
-SplicedBetweenWrites.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+SplicedBetweenWrites.TestCase.settings = settings(
+    max_examples=examples(150), stateful_step_count=40, deadline=None
+)
 TestSplicedBetweenWrites = SplicedBetweenWrites.TestCase

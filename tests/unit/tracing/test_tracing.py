@@ -1,4 +1,4 @@
-"""Traces: what everybody derives alike, and the spans that are made of it."""
+"""Traces: ids that every process derives alike, and the spans made from them."""
 
 import asyncio
 import subprocess
@@ -60,12 +60,10 @@ def parent_of(span: ReadableSpan) -> Any:
 
 async def test_message_is_one_trace_from_frame_to_read_model() -> None:
     one, other, projector = Kept(), Kept(), Kept()
-    one.traces.placing(lambda _batch: None)(batch(row(3), last=3))
+    one.traces.committed(batch(row(3), last=3), 0.0)
     one.traces.command("message:send", "ok", 0.0, (ROOM, 3, AT), fresh=True)
-    heard: list[Any] = []
-    other.traces.hearing(lambda stream, rows: heard.append((stream, rows)))(ROOM, [row(3)])
+    other.traces.delivered(ROOM, [row(3)], 0.0)
     projector.traces.projected("messages", 0.0, [read(3)])
-    assert heard == [(ROOM, [row(3)])]
     [root], [commit] = one.named("message:send"), one.named("commit")
     assert parent_of(root) is None
     assert parent_of(commit) == root.context.span_id
@@ -82,7 +80,7 @@ async def test_message_is_one_trace_from_frame_to_read_model() -> None:
 
 async def test_events_of_one_command_have_traces_of_their_own_that_point_to_it() -> None:
     kept = Kept()
-    kept.traces.placing(lambda _batch: None)(batch(row(1), row(2), last=2))
+    kept.traces.committed(batch(row(1), row(2), last=2), 0.0)
     earlier, later = kept.named("commit")[::-1]
     assert parent_of(earlier) is None
     assert [link.context for link in earlier.links] == [spans_of(ROOM, 2, AT).command]
@@ -108,7 +106,7 @@ async def test_refusal_has_its_own_trace_and_only_server_faults_are_errors() -> 
 
 async def test_streams_that_are_no_rooms_are_not_traced() -> None:
     kept = Kept()
-    kept.traces.placing(lambda _batch: None)(CommitResult([], {}, {"session:alice": [row(1)]}))
+    kept.traces.committed(CommitResult([], {}, {"session:alice": [row(1)]}), 0.0)
     kept.traces.projected(
         "read_receipts", 0.0, [msgspec.structs.replace(read(1), stream="reader:general:alice")]
     )
@@ -118,13 +116,13 @@ async def test_streams_that_are_no_rooms_are_not_traced() -> None:
 async def test_a_share_is_traced_by_all_or_by_none() -> None:
     some, others = Kept(0.5), Kept(0.5)
     rows = [row(seq) for seq in range(1, 200)]
-    some.traces.hearing(lambda *_: None)(ROOM, rows)
+    some.traces.delivered(ROOM, rows, 0.0)
     others.traces.projected("messages", 0.0, [read(seq) for seq in range(1, 200)])
     assert 50 < len(some.spans) < 150
     assert {span.context.trace_id for span in some.spans} == {span.context.trace_id for span in others.spans}
     nothing, everything = Kept(0.0), Kept(1.0)
     for kept in (nothing, everything):
-        kept.traces.hearing(lambda *_: None)(ROOM, rows)
+        kept.traces.delivered(ROOM, rows, 0.0)
     assert (len(nothing.spans), len(everything.spans)) == (0, len(rows))
 
 
@@ -158,7 +156,7 @@ def test_whoever_traces_nothing_does_not_even_import_what_does() -> None:
 async def test_spans_of_one_node_keep_order_whatever_the_clock_returns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A thread of somebody else's may run between two looks at two clocks."""
+    """Another thread may run between two reads of two clocks."""
     kept = Kept()
     late = iter(range(0, 10_000_000, 1_000_000))
     true = time.time_ns

@@ -1,4 +1,4 @@
-"""The log as lines: all of it once, from any cursor on, whatever is asked for; and live for who follows."""
+"""The log as lines: every event once, from any cursor and with any filter, and live while following."""
 
 import asyncio
 import json
@@ -25,11 +25,12 @@ from service.domain.streams import person_stream, reader_stream, room_stream, se
 from service.embedded import Servers
 from service.eventstore.as_of_reader import AsOfReader, EventFilter
 from service.eventstore.notifications import Waker
-from tests.support.eventstore.log_node import GENERAL, message, until
+from tests.support.eventstore.log_node import GENERAL, message
 from tests.support.oracles import histories
 from tests.support.oracles.histories import ROOMS, USERS, Wish
 from tests.support.oracles.projected_log import World, world
 from tests.support.servers.databases import Database, fresh_database
+from tests.support.waiting import until
 
 slow = settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 maybe = st.none
@@ -157,7 +158,7 @@ async def test_times_are_inclusive_at_both_ends(some: World) -> None:
 
 
 class Following:
-    """Somebody who follows, in a task of their own."""
+    """A follower in a task of its own."""
 
     def __init__(self, lines: Stream, wanted: Wanted) -> None:
         self.heard: list[dict[str, Any]] = []
@@ -189,7 +190,7 @@ async def test_who_follows_hears_what_was_and_then_what_comes_once_each(some: Wo
 async def test_who_follows_hears_without_a_ring_too_and_breathes_in_silence(
     some: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_stream, "BREATH", 0.0)
+    monkeypatch.setattr(event_stream, "KEEPALIVE", 0.0)
     following = Following(of_log(some, interval=0.01), Wanted())
     await until(lambda: following.breaths > 2)
     await some.happen(("alice", GENERAL, (message("new"),)))

@@ -1,4 +1,4 @@
-"""An event is one line whatever is in it, and the same line each time."""
+"""An event is formatted as one line for any content, and as the same line each time."""
 
 import json
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from service.domain.events import (
     RoomArchived,
     RoomTopicChanged,
 )
-from tests.unit.eventstore.test_serializer import events
+from tests.support.eventstore.strategies import events
 
 AT = datetime(2026, 11, 24, 15, 0, 0, 5, tzinfo=UTC)
 

@@ -23,10 +23,9 @@ from service.domain.streams import person_stream
 from service.encryption.keyring import KeyRing
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
+from tests.support.audit.retention import HOW, OTHER, backdate, rule, tell
 from tests.support.eventstore.log_node import GENERAL, KEY_ENCRYPTION_KEY, Node, node, stored
 from tests.support.servers.databases import Database
-from tests.unit.audit.privacy.test_retention import HOW, rule
-from tests.unit.audit.privacy.test_retention_backfill import OTHER, backdate, tell
 
 
 class Stepped:

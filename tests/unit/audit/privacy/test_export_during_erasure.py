@@ -12,8 +12,8 @@ from service.audit.export import export as exporting
 from service.audit.export import html_pages
 from service.audit.export.export import CannotExport
 from service.audit.export.scope import Everything
+from tests.support.audit.exports import checked, contents, exported
 from tests.support.servers.databases import Database
-from tests.unit.audit.proof.test_offline import checked, contents, exported
 
 Act = Callable[[], None]
 

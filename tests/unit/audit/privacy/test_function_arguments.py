@@ -36,10 +36,9 @@ from service.domain.streams import HOLDS, RETENTION, person_stream, stream_id
 from service.encryption.keyring import KeyRing
 from service.eventstore.entries import APPEND
 from service.eventstore.serializer import EventSerializer
+from tests.support.audit.retention import OTHER, TODAY, ago, backdate, readable, rule, run, say, tell
 from tests.support.eventstore.log_node import GENERAL, KEY_ENCRYPTION_KEY, Node, node, stored
 from tests.support.servers.databases import Database
-from tests.unit.audit.privacy.test_retention import TODAY, ago, readable, rule, run, say
-from tests.unit.audit.privacy.test_retention_backfill import OTHER, backdate, tell
 
 REFUSALS = (
     asyncpg.InvalidParameterValueError,
@@ -176,7 +175,7 @@ async def test_a_rule_that_cannot_be_read_is_refused(database: Database, state: 
 
 
 async def test_a_key_seals_what_its_person_says_in_its_room_on_its_day(database: Database) -> None:
-    """Words under any other key would expire, or be erased, with what is somebody else's or of elsewhere."""
+    """Under any other key, texts would expire or be erased together with those of another person or room."""
     async with world(database) as here:
         topic, refused = "room.MessagePosted.v1", 0
         before = await here.state()
@@ -316,7 +315,7 @@ async def test_made_up_words_of_another_shape_are_refused(database: Database) ->
 
 
 async def test_made_up_words_hide_nothing_and_are_put_right_by_the_next_pass(database: Database) -> None:
-    """They have the right shape and key, and none but a key can tell that they are not the words."""
+    """They have the right shape and key id; only the key reveals that they are not the texts."""
     async with world(database) as here:
         rows = await stored(
             database,
@@ -338,7 +337,7 @@ async def test_made_up_words_hide_nothing_and_are_put_right_by_the_next_pass(dat
         )
 
 
-async def test_no_key_is_replaced_before_the_database_finds_all_of_it_carried_over(
+async def test_key_replacement_waits_until_everything_is_carried_over(
     database: Database,
 ) -> None:
     async with world(database) as here:

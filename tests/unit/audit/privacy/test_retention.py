@@ -1,74 +1,21 @@
 """Retention: what is over is made unreadable on the record, what is not over is not, and the rest is left alone."""
 
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
-
-import asyncpg
 import pytest
 
 from projections import PROJECTIONS, messages
 from projections.check import verify
 from service.audit.privacy.erasure import erase
 from service.audit.privacy.legal_holds import place, release
-from service.audit.privacy.retention import Expiry, expire, keep_for
-from service.domain.events import ContentExpired, MessagePosted, RoomRetentionChanged
+from service.domain.events import ContentExpired, RoomRetentionChanged
 from service.domain.retention import scope
 from service.domain.streams import RETENTION, room_stream
 from service.encryption.keyring import KeyRing
 from service.errors import AccountErased, RoomNotFound
-from service.eventstore.reader import LogReader
-from service.eventstore.serializer import EventSerializer
+from tests.support.audit.retention import HOW, ago, readable, rule, run, say
 from tests.support.eventstore import sealed_logs
-from tests.support.eventstore.log_node import GENERAL, KEY_ENCRYPTION_KEY, Node, message, node, stored
+from tests.support.eventstore.log_node import GENERAL, KEY_ENCRYPTION_KEY, node, stored
 from tests.support.oracles.projected_log import World, world
 from tests.support.servers.databases import Database
-
-HOW: dict[str, Any] = {"by": "os:root", "deadline": 20.0}
-TODAY = datetime.now(UTC).date()
-
-
-def ago(days: int) -> date:
-    return TODAY - timedelta(days=days)
-
-
-async def say(one: Node, content: str, day: date | None, by: str = "alice", room: str = "general") -> None:
-    """Say something, sealed as on a day; None: under the key for everything.
-
-    The log takes words under the key of the present day alone, so the owner calls the key of another day by that name
-    while it is used.
-    """
-    key = await one.keys.of_person(by, one.pool, scope(room, day) if day else "")
-    event = message(content, author=by)
-    entry = await one.entry(event, by=by, stream=room_stream(room), guard=())
-    fields = {name: getattr(entry, name) for name in entry.__struct_fields__}
-    kept = one.serializer.to_stored(event, room_stream(room), key)
-    await _swap(one, by, scope(room, day or TODAY), scope(room, TODAY))
-    assert (await one.appender.offer(type(entry)(**fields | {"stored": (kept,)}))).outcome == "appended"
-    await _swap(one, by, scope(room, day or TODAY), scope(room, TODAY))
-
-
-async def _swap(one: Node, person: str, *scopes: str) -> None:
-    owner = await asyncpg.connect(one.superuser_url)
-    rename = "UPDATE person_keys SET scope = $3 WHERE person = $1 AND scope = $2"
-    for before, after in ((scopes[0], "aside"), (scopes[1], scopes[0]), ("aside", scopes[1])):
-        await owner.execute(rename, person, before, after)
-    await owner.close()
-
-
-async def readable(one: Node, room: str = "general") -> list[str | None]:
-    """Return what a node that starts now reads of what was said in a room."""
-    log = LogReader(one.pool, EventSerializer(KeyRing(KEY_ENCRYPTION_KEY)))
-    found = await log.stream(room_stream(room), 0, 100)
-    return [one.event.content for one in found if isinstance(one.event, MessagePosted)]
-
-
-async def rule(one: Node, days: int | None, room: str = "general") -> int | None:
-    async with one.pool.acquire() as connection:
-        return await keep_for(connection, one.serializer, room, days, **HOW)
-
-
-async def run(one: Node) -> list[Expiry]:
-    return await expire(one.pool, one.serializer, **HOW)
 
 
 async def test_what_is_over_cannot_be_read_and_what_is_not_can(database: Database) -> None:
@@ -119,7 +66,7 @@ async def test_the_rule_is_on_the_record_and_each_room_has_its_own(database: Dat
 async def test_the_database_lets_nobody_expire_what_is_not_over(
     database: Database, days: int | None, day: int
 ) -> None:
-    """Whatever a node says the day is: the rule on the record and the database's clock decide."""
+    """The recorded rule and the database's clock decide, for any day that a node passes."""
     async with node(database) as one:
         await one.open_room("alice")
         await rule(one, days)

@@ -1,6 +1,6 @@
-"""A rule reaches back to what was said before it, and nothing else goes with it.
+"""A rule covers the messages before it, and no other content expires with them.
 
-Times are moved before anything is sealed, by the owner and with the trigger off: the log's clock cannot be told a day.
+Times are moved before anything is sealed, by the owner and with the trigger off: the log's clock cannot be set.
 """
 
 import json
@@ -19,56 +19,18 @@ from service.audit.proof.signing_keys import load
 from service.domain.events import (
     ContentExpired,
     KeyReplaced,
-    MessageEdited,
-    PersonNamed,
     RoomRetentionChanged,
-    RoomTopicChanged,
 )
 from service.domain.streams import RETENTION, person_stream, room_stream
 from service.encryption.keyring import KeyRing
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
-from tests.integration.audit.test_proof import offline
+from tests.support.audit.proof import offline
+from tests.support.audit.retention import HOW, OTHER, ago, backdate, fill, readable, rule, run, tell
 from tests.support.eventstore import sealed_logs
 from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, Node, message, node, stored
 from tests.support.oracles.projected_log import world
 from tests.support.servers.databases import Database
-from tests.unit.audit.privacy.test_retention import HOW, ago, readable, rule, run
-
-OTHER = room_stream("other")
-
-
-async def backdate(database: Database, days: int) -> None:
-    """Let all that happened so far have happened so many days earlier."""
-    async with sealed_logs.owner(database) as owner, owner.transaction():
-        await owner.execute("ALTER TABLE stored_events DISABLE TRIGGER append_only")
-        await owner.execute(
-            "UPDATE stored_events SET recorded_at = recorded_at - make_interval(days => $1)", days
-        )
-        await owner.execute("ALTER TABLE stored_events ENABLE ALWAYS TRIGGER append_only")
-
-
-async def tell(one: Node, *texts: str, by: str = "alice", stream: str = room_stream("general")) -> None:
-    """Say something under the key for everything, as where there is no rule."""
-    for text in texts:
-        placed = await one.append(message(text, author=by), by=by, stream=stream, guard=())
-        assert placed.outcome == "appended"
-
-
-async def fill(one: Node, database: Database) -> None:
-    """Let two people say something in two rooms, 50 days ago and 5 days ago, and only then give one a rule."""
-    await one.open_room("alice", "bob")
-    await one.open_room("alice", "bob", stream=OTHER)
-    await one.append(PersonNamed(user="alice", name="Alice"), stream=person_stream("alice"))
-    await one.append(RoomTopicChanged(topic="about"), guard=())
-    await tell(one, "old", "mended")
-    await one.append(MessageEdited(message=5, content="mended old"), guard=())
-    await tell(one, "elsewhere", stream=OTHER)
-    await tell(one, "his old", by="bob")
-    await backdate(database, 45)
-    await tell(one, "recent")
-    await backdate(database, 5)
-    assert await rule(one, 30) is None
 
 
 async def read(one: Node, stream: str, seq: int) -> Any:
@@ -331,7 +293,7 @@ async def test_words_that_cannot_be_opened_keep_their_key_and_stop_nobody_else(
 
 
 async def test_words_put_in_the_place_of_others_are_refused_when_read(database: Database) -> None:
-    """Both are alice's, in one room and under one key: only the commitment in the sealed bytes tells them apart."""
+    """Both are by alice, in one room and under one key: only the commitment in the sealed bytes distinguishes them."""
     async with node(database) as one:
         await one.open_room("alice")
         await tell(one, "old")

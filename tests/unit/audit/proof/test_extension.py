@@ -1,4 +1,4 @@
-"""That the record was only added to since a checkpoint, for somebody who has that checkpoint and nothing else."""
+"""The proof that the record was only appended to since a checkpoint, for a verifier with only that checkpoint."""
 
 import json
 from pathlib import Path
@@ -10,10 +10,10 @@ from service.audit.proof import offline, signing_keys
 from service.audit.proof.prove import extension
 from service.audit.proof.signed_note import NoteInvalid, SigningKey
 from service.audit.proof.tree_store import NotSealed
+from tests.support.audit.exports import checked
 from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY
 from tests.support.eventstore.sealed_logs import append, attacker, checkpoint, fill, owner, seal
 from tests.support.servers.databases import Database
-from tests.unit.audit.proof.test_offline import checked
 
 
 async def proof_since(database: Database, older: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,15 @@ from hypothesis import strategies as st
 
 from service.audit.export import export as exporting
 from service.audit.export import html_pages
-from service.audit.export.export import CannotExport, export
-from service.audit.export.scope import Everything, OnePerson, OneRoom, Scope
+from service.audit.export.export import CannotExport
+from service.audit.export.scope import Everything, OnePerson, OneRoom
 from service.audit.proof import leaf, merkle, offline, signing_keys
 from service.audit.proof.proof_record import redacted
 from service.audit.proof.prove import prove
 from service.audit.proof.signed_note import SigningKey
 from service.encryption.keyring import KeyRing
 from service.eventstore.serializer import EventSerializer
+from tests.support.audit.exports import CHANGES, SCOPES, checked, contents, exported
 from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, message, node, stored
 from tests.support.eventstore.sealed_logs import append, fill, first_bad, owner, seal
 from tests.support.servers.databases import Database
@@ -124,17 +124,6 @@ async def proof_of(database: Database, seq: int, *, reveal: bool, room: str = "g
     async with owner(database) as connection:
         keys = await signing_keys.load(connection, KEY_ENCRYPTION_KEY)
         return await prove(connection, keys, serializer, room, seq, reveal=reveal)
-
-
-def checked(path: Path, *words: str, program: Path | str = offline.__file__) -> tuple[int, str, str]:
-    """Run onrecord-verify with nothing but the standard library."""
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", str(program), str(path), *words],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 def written(place: Path, value: object) -> Path:
@@ -260,26 +249,6 @@ async def test_after_an_erasure_the_event_is_proved_and_its_words_are_gone(
 # Exports
 
 
-async def exported(
-    database: Database, place: Path, scope: Scope, tell: Callable[..., None] | None = None
-) -> int:
-    serializer = EventSerializer(KeyRing(KEY_ENCRYPTION_KEY))
-    async with owner(database) as connection:
-        keys = await signing_keys.load(connection, KEY_ENCRYPTION_KEY)
-        return await export(connection, keys, serializer, scope, place, tell or (lambda *_: None))
-
-
-def contents(place: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in place.iterdir()}
-
-
-SCOPES: dict[str, tuple[Scope, int]] = {
-    "room": (OneRoom("general"), 305),
-    "person": (OnePerson("bob"), 5),
-    "all": (Everything(), 308),
-}
-
-
 @pytest.mark.parametrize("kind", SCOPES)
 async def test_an_export_is_good_wherever_it_is_checked(sealed: Database, tmp_path: Path, kind: str) -> None:
     scope, count = SCOPES[kind]
@@ -334,40 +303,6 @@ async def test_no_byte_of_an_export_can_be_changed(sealed: Database, tmp_path: P
     (tmp_path / "more.html").touch()
     with pytest.raises(offline.Bad, match="other files"):
         offline.check_export(tmp_path, [], said.append)
-
-
-Change = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
-
-
-def _other_words(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    events[9]["words"]["content"]["text"] = events[9]["fields"]["content"] = "forged"
-    return events
-
-
-def _other_fields(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    events[9]["fields"]["content"] = "forged"
-    return events
-
-
-def _other_state(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    events[9]["state"] = events[9]["state"].replace("alice", "mallory")
-    events[9]["fields"]["author"] = "mallory"
-    return events
-
-
-def _moved(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [*events[:5], events[6], events[5], *events[7:]]
-
-
-CHANGES: dict[str, Change] = {
-    "words": _other_words,
-    "fields": _other_fields,
-    "state": _other_state,
-    "moved": _moved,
-    "missing": lambda events: events[:5] + events[6:],
-    "twice": lambda events: [*events[:5], events[5], *events[5:]],
-    "hidden": lambda events: [{**events[0], "by": "mallory"}, *events[1:]],
-}
 
 
 @pytest.mark.parametrize("kind", ["room", "all"])

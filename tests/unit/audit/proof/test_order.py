@@ -9,7 +9,8 @@ import pytest
 
 from service.audit.proof.sealer import Sealer
 from service.runtime import supervise
-from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, until
+from tests.support.environment import environment
+from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY
 from tests.support.eventstore.sealed_logs import (
     append,
     attacker,
@@ -20,8 +21,9 @@ from tests.support.eventstore.sealed_logs import (
     seal,
     verified,
 )
-from tests.support.processes.processes import environment, run
+from tests.support.processes.processes import run
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 FAR = 9_200_000_000_000_000_000
 """A position from which few are left."""

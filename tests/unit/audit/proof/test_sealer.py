@@ -1,4 +1,4 @@
-"""The sealer: level with the log in about a second, one tree whoever seals, and never a rewritten one."""
+"""The sealer: it lags by about a second, rival sealers grow one tree, and a signed tree is never rewritten."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from service.audit.proof.merkle import EMPTY, Frontier, extends, includes, leaf_
 from service.audit.proof.merkle import consistency as consistency_of
 from service.audit.proof.merkle import inclusion as inclusion_of
 from service.audit.proof.signed_note import open_note
-from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, until
+from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY
 from tests.support.eventstore.sealed_logs import (
     append,
     attacker,
@@ -26,6 +26,7 @@ from tests.support.eventstore.sealed_logs import (
     verified,
 )
 from tests.support.servers.databases import Database
+from tests.support.waiting import until
 
 
 async def leaf_hashes(database: Database) -> list[bytes]:
@@ -155,7 +156,7 @@ async def test_every_event_is_proved_from_what_is_stored(database: Database) -> 
     leaves, made = await leaf_hashes(database), await newest(database)
     async with owner(database) as connection:
         for place in (0, 1, 89, 90, 255, 256, 511, 512, size - 1):
-            index, hashed = await tree_store.Places(connection).of((await positions(database))[place])
+            index, hashed = await tree_store.SealedLeaves(connection).of((await positions(database))[place])
             assert hashed == leaves[place]
             proof = await tree_store.path(connection, inclusion_of(index, size))
             assert index == place
@@ -169,12 +170,12 @@ async def test_what_is_not_sealed_has_no_place_in_the_tree(database: Database) -
     await fill(database)
     async with owner(database) as connection:
         with pytest.raises(tree_store.NotSealed, match="not sealed yet"):
-            await tree_store.Places(connection).of((await positions(database))[0])
+            await tree_store.SealedLeaves(connection).of((await positions(database))[0])
     await seal(database)
     async with owner(database) as connection:
         for nowhere in (0, (await positions(database))[-1] + 1):
             with pytest.raises(tree_store.NotSealed):
-                await tree_store.Places(connection).of(nowhere)
+                await tree_store.SealedLeaves(connection).of(nowhere)
 
 
 async def test_of_an_empty_log_nothing_is_signed(database: Database) -> None:

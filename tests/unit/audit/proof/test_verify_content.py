@@ -1,4 +1,4 @@
-"""Words that somebody took away or exchanged in the tables that no seal covers: keys, and what was carried over."""
+"""Detects texts that were removed or replaced in the tables that no seal covers: keys and carried texts."""
 
 from datetime import UTC, datetime, time, timedelta
 
@@ -10,11 +10,10 @@ from service.audit.proof.verify import Tampered
 from service.audit.proof.verify_content import ContentCounts, verify_content
 from service.encryption.keyring import KeyRing
 from service.eventstore.serializer import EventSerializer
+from tests.support.audit.retention import ago, fill, rule, run, say
 from tests.support.eventstore import sealed_logs
 from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, Node, node
 from tests.support.servers.databases import Database
-from tests.unit.audit.privacy.test_retention import ago, rule, run, say
-from tests.unit.audit.privacy.test_retention_backfill import fill
 
 
 async def check(database: Database, key: bytes = KEY_ENCRYPTION_KEY) -> ContentCounts:

@@ -5,7 +5,7 @@ import pytest
 from service.errors import TooManyRequests
 from service.gateway.auth.handshake_limit import HandshakeLimit, neighbourhood
 from service.runtime.token_bucket import MAX_BUCKETS
-from tests.unit.gateway.auth.test_rate_limit import Clock
+from tests.support.clock import Clock
 
 
 @pytest.mark.parametrize(

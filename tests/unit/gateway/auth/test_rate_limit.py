@@ -7,14 +7,7 @@ from hypothesis import strategies as st
 from service.errors import TooManyRequests
 from service.gateway.auth.rate_limit import RateLimit
 from service.runtime.token_bucket import MAX_BUCKETS
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def test_a_burst_is_let_through_and_then_the_rate() -> None:

@@ -1,29 +1,19 @@
 """The OpenAPI document is a document, and it is the truth: every endpoint is in it, and every example is one."""
 
-from types import SimpleNamespace
 from typing import Any, cast
 
-import jsonschema
 import pytest
-import yaml
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Route
 
 from service.config.settings import Settings
-from service.gateway.http.documents import openapi_yaml
-from service.gateway.http.endpoint import parameter_names
+from service.gateway.http.admin import Admin
 from service.gateway.http.openapi import ANY_READ, EVERY_READ, refusals_of
-from service.gateway.http.routes import Http
-from tests.unit.protocol.contract.test_asyncapi import parts
-
-DOCUMENT: dict[str, Any] = yaml.safe_load(openapi_yaml())
-
-
-def check(schema: dict[str, Any], value: object) -> None:
-    """Hold a value against a schema of the document."""
-    whole = {"allOf": [schema], "components": DOCUMENT["components"]}
-    checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
-    jsonschema.Draft202012Validator(whole, format_checker=checker).validate(value)
+from service.gateway.http.request import parameter_names
+from service.gateway.http.routes import Health, Http
+from service.gateway.http.signin import SignIn
+from tests.support.http.openapi import DOCUMENT, check
+from tests.support.protocol.asyncapi import parts
 
 
 def test_the_document_is_valid_by_the_specification() -> None:
@@ -31,12 +21,22 @@ def test_the_document_is_valid_by_the_specification() -> None:
 
 
 def test_every_endpoint_is_in_it_and_no_other() -> None:
-    services = cast(
-        "Any", SimpleNamespace(settings=Settings(dev=True, oidc_client_id="chat"), exposition=None)
+    settings = Settings(dev=True, oidc_client_id="chat")
+    part = cast("Any", None)
+    http = Http(
+        settings=settings,
+        guard=part,
+        reads=part,
+        audits=part,
+        admin=Admin(part, part, part, part),
+        signin=SignIn(settings, part, part, part),
+        health=Health(probe=part, readiness=part, relay=part, sessions=part),
+        tokens=part,
+        exposition=part,
     )
     served = {
         (route.path, method)
-        for route in Http(services).routes()
+        for route in http.routes()
         if isinstance(route, Route)
         for method in (route.methods or ())
         if method in ("GET", "POST")

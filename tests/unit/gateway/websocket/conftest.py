@@ -12,12 +12,10 @@ import pytest
 import uvloop
 
 from service.gateway.websocket.connection import transport_class
-from tests.support.servers.websocket_server import App, LiveServer
+from tests.support.servers.websocket_server import App, LiveServer, Serve
 
 TRANSPORTS: list[Callable[..., type[asyncio.Protocol]]] = [transport_class]
 LOOPS: list[Callable[[], Any]] = [asyncio.SelectorEventLoop, uvloop.new_event_loop]
-
-Serve = Callable[..., LiveServer]
 
 
 @pytest.fixture(

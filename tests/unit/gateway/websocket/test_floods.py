@@ -34,11 +34,11 @@ from tests.support.servers.websocket_server import (
     Message,
     Receive,
     Send,
+    Serve,
     accept,
     echo,
     the_end,
 )
-from tests.unit.gateway.websocket.conftest import Serve
 
 FLOOD = 120_000
 """Bytes: within what the kernel holds between two sockets."""

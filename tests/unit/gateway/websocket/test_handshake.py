@@ -4,8 +4,7 @@ import socket
 
 from service.gateway.websocket.frames import text_frame
 from tests.support.clients.raw_websocket import Peer
-from tests.support.servers.websocket_server import Heard, Message, Receive, Send, echo, eventually
-from tests.unit.gateway.websocket.conftest import Serve
+from tests.support.servers.websocket_server import Heard, Message, Receive, Send, Serve, echo, eventually
 
 
 def test_compression_is_not_agreed_to(serve: Serve) -> None:

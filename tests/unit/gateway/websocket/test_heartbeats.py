@@ -9,12 +9,12 @@ from tests.support.servers.websocket_server import (
     Message,
     Receive,
     Send,
+    Serve,
     accept,
     echo,
     eventually,
     the_end,
 )
-from tests.unit.gateway.websocket.conftest import Serve
 
 
 def test_a_ping_is_answered_with_its_payload(serve: Serve) -> None:

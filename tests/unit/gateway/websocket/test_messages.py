@@ -12,12 +12,12 @@ from tests.support.servers.websocket_server import (
     Message,
     Receive,
     Send,
+    Serve,
     accept,
     echo,
     eventually,
     the_end,
 )
-from tests.unit.gateway.websocket.conftest import Serve
 
 
 def test_messages_are_echoed_in_order(serve: Serve) -> None:

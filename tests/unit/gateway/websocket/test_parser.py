@@ -16,6 +16,7 @@ from websockets.server import ServerProtocol
 from service.gateway.websocket.frames import BINARY, CLOSE, CLOSE_CODES, CONTINUATION, PING, PONG, TEXT
 from service.gateway.websocket.parser import Parser, ProtocolError, Received, close_of
 from tests.support.clients.raw_websocket import frame
+from tests.support.quick import examples
 
 MAX_SIZE, MAX_FRAGMENTS = 4096, 16
 
@@ -115,7 +116,7 @@ def streams(draw: Any) -> bytes:
     return b"".join(parts)
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(streams(), st.lists(st.integers(0, 10_000), max_size=8))
 def test_it_hears_what_the_library_hears_wherever_the_stream_is_cut(stream: bytes, places: list[int]) -> None:
     heard, expected = ours(cut(stream, places)), _comparable(theirs([stream]), stream)
@@ -123,7 +124,7 @@ def test_it_hears_what_the_library_hears_wherever_the_stream_is_cut(stream: byte
 
 
 def _comparable(heard: Heard, stream: bytes) -> Heard:
-    """Return what we should hear where the library hears that.
+    """Return what our parser should give if the library gives this.
 
     It checks no text before the last fragment, and takes a close between fragments for an error (Autobahn 7.1.5).
     There we are our own judge, and the tables below are.

@@ -1,4 +1,4 @@
-"""Nobody waits for a slow peer, and a slow peer that reads can still catch up."""
+"""No connection waits for a slow peer, and a slow peer that reads can still catch up."""
 
 import asyncio
 import time
@@ -12,12 +12,12 @@ from tests.support.servers.websocket_server import (
     Message,
     Receive,
     Send,
+    Serve,
     accept,
     echo,
     eventually,
     the_end,
 )
-from tests.unit.gateway.websocket.conftest import Serve
 
 BLOCK = text_frame(bytes(64 * 1024))
 ENOUGH = 64 * 1024 * 1024  # bytes: more than the buffers of any kernel between two sockets

@@ -1,4 +1,4 @@
-"""The AsyncAPI document is a document, and it is the truth: whatever is sent is what it says."""
+"""The AsyncAPI document is valid, and every frame that is sent matches it."""
 
 import json
 from pathlib import Path
@@ -20,6 +20,7 @@ from service.protocol.events import Outgoing
 from service.protocol.native import decode, decode_connect, encode, encode_ack, encode_error, parse
 from service.protocol.problems import STATUS, status_of
 from tests.support.contract import document, faults, problems
+from tests.support.protocol.asyncapi import parts
 from tests.support.structs import any_of
 
 OFFICIAL = Path(__file__).parent / "asyncapi-3.0.0.json"
@@ -51,13 +52,6 @@ def test_every_schema_in_it_is_a_schema_in_both_dialects() -> None:
             set(part) == {"$ref"} for part in parts(schema) if "$ref" in part
         )  # draft 7 ignores the rest
         assert "\\A" not in json.dumps(schema)
-
-
-def parts(value: Any) -> list[dict[str, Any]]:
-    """Return every object within a value."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    found = [part for item in inner for part in parts(item)]
-    return [value, *found] if isinstance(value, dict) else found
 
 
 def test_every_reference_leads_somewhere() -> None:

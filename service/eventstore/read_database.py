@@ -1,0 +1,79 @@
+"""Adapter for `databases`, the library that runs the queries of the read models.
+
+This is the only module that uses private parts of the library, or works around its behaviour:
+
+- `_backend._pool`: the library creates pools of asyncpg's own class, which waits without a deadline for a connection
+  that broke. `open_read_database` puts a `Pool` of ours in its place.
+- `raw_connection`: a transaction of `databases` that breaks never returns its connection to the pool, so `ReadSnapshot`
+  begins one of asyncpg's.
+- `_mapping`: the wrapper around a row makes each access several times slower than the driver's own row.
+- One task per query: the library ties a connection to the current task, and a connection that breaks inside a
+  transaction stays broken for as long as that task runs (decision 0002).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from databases import Database
+from databases.core import Connection
+
+from service.eventstore.pool import Pool
+from service.eventstore.serializer import EventSerializer
+from service.runtime.database_retry import retry_read
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def open_read_database(url: str, pool: Pool) -> AsyncIterator[Database]:
+    """Yield the read models' database over `pool`, which the caller closes after it."""
+    database = Database(url, min_size=0, max_size=1)
+    await database.connect()
+    await database._backend._pool.close()  # noqa: SLF001 - it has no connection yet
+    database._backend._pool = pool  # noqa: SLF001 - see the module
+    yield database
+
+
+@asynccontextmanager
+async def read_snapshot(database: Database) -> AsyncIterator["ReadSnapshot"]:
+    """Yield a read-only transaction in which all queries see the same state."""
+    async with (
+        database.connection() as connection,
+        connection.raw_connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        yield ReadSnapshot(connection)
+
+
+class ReadSnapshot:
+    """A repeatable-read transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def fetch(self, query: str, **values: object) -> list[Mapping[str, Any]]:
+        """Return the rows of `query`, as the driver's own."""
+        rows = await self._connection.fetch_all(query, values)
+        return [row._mapping for row in rows]  # noqa: SLF001 - see the module
+
+
+class ReadModels:
+    """Runs the queries of `projections`; a query may take `deadline` seconds."""
+
+    def __init__(self, database: Database, serializer: EventSerializer, deadline: float) -> None:
+        self._database = database
+        self._serializer = serializer
+        self._deadline = deadline
+
+    async def read(self, query: Callable[..., Coroutine[Any, Any, T]], *arguments: Any, **options: Any) -> T:
+        """Return the result of a query function, retried after a restart of the database.
+
+        Raises:
+            ProjectionBehind: the read model is too far behind the log.
+            Unavailable: the database cannot be reached.
+        """
+        return await retry_read(
+            lambda: asyncio.create_task(query(self._database, self._serializer, *arguments, **options)),
+            self._deadline,
+        )

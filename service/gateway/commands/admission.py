@@ -1,0 +1,175 @@
+"""Decides which connections and users an endpoint lets in, and starts their sessions."""
+
+import logging
+from dataclasses import dataclass
+from itertools import islice
+
+from starlette.datastructures import Headers
+
+from service.chat import Chat
+from service.domain.account import require_standing
+from service.errors import (
+    NotAllowed,
+    NotReady,
+    OnRecordError,
+    Refusal,
+    TokenInvalid,
+    TooManyConnections,
+    TooManyRequests,
+    TooManyRooms,
+    TooManyStrangers,
+    Trouble,
+    Unavailable,
+)
+from service.eventstore.readiness import Readiness
+from service.gateway.auth.handshake_limit import HandshakeLimit
+from service.gateway.auth.origins import allowed_origin
+from service.gateway.auth.tokens import CHAT, Identity, TokenVerifier
+from service.gateway.commands.connect import ConnectHandler
+from service.gateway.session.counters import Counters
+from service.gateway.session.lifecycle import SessionLifecycle
+from service.gateway.session.registry import SessionRegistry
+from service.gateway.session.session import Session
+from service.presence.presence import Presence
+from service.protocol.close_codes import Close
+from service.protocol.commands import Connect
+from service.realtime.user_cache import UserCache
+
+MAX_UNAUTHENTICATED = 10_000
+"""Connections of an endpoint that have not authenticated yet: each costs its sender almost nothing."""
+
+MAX_CLIENT = 200
+"""Characters of a user agent that are recorded."""
+
+TRY_AGAIN = 5.0
+"""Seconds after which a user with too many connections may try again."""
+
+log = logging.getLogger("onrecord.door")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admission:
+    """The checks of one endpoint before a session starts; `door` names the endpoint in the metrics."""
+
+    door: str
+    origins: tuple[str, ...]
+    max_rooms: int
+    handshakes: HandshakeLimit
+    readiness: Readiness
+    tokens: TokenVerifier
+    sessions: SessionRegistry
+    presence: Presence
+    counters: Counters
+
+    def check_request(
+        self, headers: Headers, address: str | None, unauthenticated: int | None
+    ) -> OnRecordError | None:
+        """Return why a request is refused before authentication, None if it is not.
+
+        `unauthenticated` is the number of connections that have not authenticated yet; None if the request opens no
+        connection.
+        """
+        if not allowed_origin(headers, self.origins):
+            return self._refused(
+                NotAllowed(problem="Pages of this origin may not connect here."), "foreign_origin"
+            )
+        if unauthenticated is None:
+            return None
+        try:
+            self.handshakes.take(address)
+        except TooManyRequests as error:
+            return self._refused(error, error.code)
+        if not self.readiness.ready:
+            return self._refused(NotReady(), "not_ready")
+        if unauthenticated >= MAX_UNAUTHENTICATED:
+            return self._refused(TooManyStrangers(), "too_many_strangers")
+        return None
+
+    def _refused(self, error: OnRecordError, outcome: str) -> OnRecordError:
+        self.count_handshake(outcome)
+        return error
+
+    async def authenticate(self, token: str | None) -> Identity:
+        """Return the identity that a token proves.
+
+        Raises:
+            TokenInvalid, TokenExpired: there is no token, or it does not hold.
+            NotAllowed: the token does not grant the scope `chat`.
+            TooManyConnections: the user's connection limit is reached.
+            Unavailable: the token cannot be verified now.
+        """
+        if token is None:
+            raise TokenInvalid(problem="none was given")
+        identity = await self.tokens.verify(token)
+        identity.require(CHAT)
+        self.check_connection_limit(identity.user)
+        return identity
+
+    def check_rooms(self, frame: Connect) -> None:
+        """Check the number of rooms in `connect`.
+
+        Raises:
+            TooManyRooms: there are more than a connection may subscribe to.
+        """
+        if len(frame.rooms) > self.max_rooms:
+            raise TooManyRooms(limit=self.max_rooms)
+
+    def check_connection_limit(self, user: str) -> None:
+        """Check the per-user connection limit, over all nodes.
+
+        Raises:
+            TooManyConnections: the limit is reached.
+        """
+        if self.sessions.full(user, self.presence.elsewhere(user)):
+            raise TooManyConnections(retryAfter=TRY_AGAIN)
+
+    def count_handshake(self, outcome: str) -> None:
+        """Count a handshake by its outcome: `ok`, an error code, or a word of its own."""
+        self.counters.handshakes[self.door, outcome] += 1
+
+    def count_close(self, code: int) -> None:
+        """Count a closed connection by its close code."""
+        self.counters.closes[self.door, code] += 1
+
+
+@dataclass(frozen=True)
+class SessionStarter:
+    """Starts the sessions of authenticated users."""
+
+    sessions: SessionRegistry
+    people: UserCache
+    chat: Chat
+    connecting: ConnectHandler
+    lifecycle: SessionLifecycle
+
+    async def start(self, session: Session, identity: Identity, frame: Connect) -> None:
+        """Start a session, and send it what followed its cursors.
+
+        Raises:
+            Refusal: the account is suspended or erased, or its name is refused.
+            Trouble: the session cannot be served now. In both cases it has ended.
+        """
+        self.sessions.add(session)
+        try:
+            await self.people.load([identity.user])
+            require_standing(self.people.standing(identity.user))
+            if identity.name:
+                await self.chat.name(identity.user, identity.name)
+            await self.connecting.connect(session, frame)
+        except BaseException as error:
+            if session.connected and isinstance(error, Exception):
+                session.close(Close.SHUTTING_DOWN, "cannot serve now; come back")
+            await self.lifecycle.end(session)
+            if isinstance(error, Refusal) or not isinstance(error, Exception):
+                raise
+            log.error("connect_failed", exc_info=None if isinstance(error, Trouble) else error)  # noqa: TRY400 - Trouble is known
+            if isinstance(error, Trouble):
+                raise
+            raise Unavailable from error
+
+
+def client_name(user_agent: str | None) -> str | None:
+    """Return the printable characters of a user agent, at most `MAX_CLIENT`; None if there are none."""
+    if not user_agent:
+        return None
+    return "".join(islice(filter(str.isprintable, user_agent), MAX_CLIENT)) or None

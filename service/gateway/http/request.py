@@ -1,0 +1,117 @@
+"""The checks of an HTTP request to the chat's API, its parameters and its JSON body."""
+
+import re
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from service.domain.account import require_standing
+from service.errors import Malformed, NotAllowed, Unavailable
+from service.eventstore.readiness import Readiness
+from service.gateway.auth.origins import allowed_origin
+from service.gateway.auth.rate_limit import RateLimit
+from service.gateway.auth.tokens import Identity, TokenVerifier, bearer
+from service.gateway.transport.problem import TokenMissing
+from service.protocol import commands
+from service.protocol.strict_json import NotJson, check_strings, parse_json, shown
+from service.realtime.user_cache import UserCache
+
+MAX_BODY = 16 * 1024
+
+_where = re.compile(r" - at '\$\.(\w+)")
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class BadParameter(Malformed):
+    """`data`: `problem`, and `parameter`, the name of the wrong parameter."""
+
+    shown = ("parameter",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestGuard:
+    """Checks a request before anything is looked up for it."""
+
+    origins: tuple[str, ...]
+    readiness: Readiness
+    tokens: TokenVerifier
+    people: UserCache
+    rate: RateLimit
+
+    async def admit(self, request: Request, scope: str, *, action: str) -> Identity:
+        """Return the identity of a request, and count it as one command; `action` is a verb for the error text.
+
+        Raises:
+            TokenMissing, TokenInvalid, TokenExpired: the request has no token, or the token does not hold.
+            NotAllowed: the page's origin is not allowed, or the token does not grant `scope`.
+            AccountErased, AccountSuspended: the account is erased or suspended.
+            TooManyRequests: the user's rate limit is reached.
+            Unavailable: the log cannot be read.
+        """
+        if not allowed_origin(request.headers, self.origins):
+            raise NotAllowed(problem=f"Pages of this origin may not {action} here.")
+        if not self.readiness.ready:
+            raise Unavailable
+        token = bearer(request.headers.get("authorization"))
+        if token is None:
+            raise TokenMissing
+        identity = await self.tokens.verify(token)
+        await self.people.load([identity.user])
+        require_standing(self.people.standing(identity.user))
+        identity.require(scope)
+        self.rate.take(identity.user)
+        return identity
+
+
+def parameter_names(query: type[msgspec.Struct]) -> list[str]:
+    """Return the names of a query's parameters; the fields that make a command a frame are none."""
+    frame_fields = ("type", "ref") if issubclass(query, commands.Frame) else ()
+    return [name for name in query.__struct_encode_fields__ if name not in frame_fields]
+
+
+def parameters(request: Request, query: type[T]) -> T:
+    """Return the parameters in the path and the query of a request.
+
+    Raises:
+        BadParameter: a parameter is unknown, given twice, or has a wrong value.
+    """
+    given: dict[str, str] = dict(request.path_params)
+    for name, value in request.query_params.multi_items():
+        if name in given or name not in parameter_names(query):
+            problem = "came twice" if name in given else "is not known here"
+            named = shown(name)
+            raise BadParameter(problem=f"The parameter {named} {problem}.", parameter=named)
+        given[name] = value
+    kind = {"type": query.TYPE} if issubclass(query, commands.Frame) else {}
+    try:
+        return msgspec.convert({**given, **kind}, query, strict=False)
+    except msgspec.ValidationError as error:
+        problem = shown(str(error).replace("`", "'"))
+        found = _where.search(problem)
+        raise BadParameter(problem=problem, parameter=found[1] if found else "") from error
+
+
+async def body(request: Request, kind: type[T]) -> T:
+    """Return the JSON object in a request's body, parsed as strictly as frames (`service.protocol.strict_json`).
+
+    Raises:
+        HTTPException: the body is longer than `MAX_BODY` bytes.
+        Malformed: the body is no strict JSON, or not an object of that kind.
+    """
+    read = bytearray()
+    async for chunk in request.stream():
+        read += chunk
+        if len(read) > MAX_BODY:
+            raise HTTPException(413)
+    try:
+        value = parse_json(read.decode())
+        check_strings(value, "$")
+        return msgspec.convert(value, kind)
+    except (NotJson, UnicodeDecodeError) as error:
+        raise Malformed(problem="The body is no JSON text that can be read.") from error
+    except msgspec.ValidationError as error:
+        raise Malformed(problem=shown(str(error).replace("`", "'"))) from error

@@ -1,0 +1,84 @@
+"""Builds the application layer of a node: chat commands, presence, and the effects of recorded events on sessions."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from uuid import uuid4
+
+from service.audit.access_log import AccessLog
+from service.chat import AccountSuspensions, Chat, ReadMarkers
+from service.config.settings import Settings
+from service.eventstore.notifications import Waker
+from service.gateway.auth.rate_limit import RateLimit, SharedRateLimit
+from service.gateway.notices.accounts import AccountEffects
+from service.gateway.notices.remote import MarkerNotices
+from service.gateway.session.lifecycle import SessionLifecycle
+from service.node.live import Live
+from service.node.pipeline import after_restore
+from service.node.storage import Storage
+from service.presence.presence import Presence
+from service.presence.typing import Typing
+from service.realtime.log_tailer import LogTailer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """The application layer."""
+
+    chat: Chat
+    read_markers: ReadMarkers
+    marker_notices: MarkerNotices
+    suspensions: AccountSuspensions
+    presence: Presence
+    typing: Typing
+    lifecycle: SessionLifecycle
+    rate: RateLimit
+    shared_rate: SharedRateLimit
+    access_log: AccessLog
+    tailer: LogTailer
+    waker: Waker
+
+
+def build_application(settings: Settings, storage: Storage, live: Live, stack: AsyncExitStack) -> Application:
+    """Return the application layer, closed with `stack`."""
+    keys, reader, now = storage.keys, storage.reader, storage.clock.now
+    loop_time = asyncio.get_running_loop().time
+    chat = Chat(
+        live.hub.feeds, live.appender, reader, live.people, keys, storage.pool,
+        now=now, max_content=settings.max_content,
+    )  # fmt: skip
+    notices = MarkerNotices(live.hub.audience, live.relay)
+    markers = ReadMarkers(
+        live.hub.feeds, live.appender, reader, storage.serializer, notices.marker_moved, now=now
+    )
+    stack.push_async_callback(markers.close)
+    presence = Presence(live.relay, live.hub.audience, live.people, settings.disconnect_grace)
+    typing = Typing(live.relay, live.hub.audience, str(uuid4()), loop_time)
+    rate = RateLimit(settings.rate_per_second, settings.rate_burst, loop_time)
+    return Application(
+        chat=chat,
+        read_markers=markers,
+        marker_notices=notices,
+        suspensions=AccountSuspensions(live.people, live.appender, reader, storage.serializer, storage.pool),
+        presence=presence,
+        typing=typing,
+        lifecycle=SessionLifecycle(live.sessions, presence, typing, live.session_log),
+        rate=rate,
+        shared_rate=SharedRateLimit(rate, live.relay),
+        access_log=AccessLog(live.appender.offer, storage.serializer, keys),
+        tailer=_tailer(settings, storage, live, notices),
+        waker=Waker(),
+    )
+
+
+def _tailer(settings: Settings, storage: Storage, live: Live, notices: MarkerNotices) -> LogTailer:
+    accounts = AccountEffects(
+        live.people, live.hub, storage.keys, storage.serializer, live.sessions, storage.pool
+    )
+    restored = after_restore(
+        storage.readiness, live.hub, live.people, storage.keys, live.notifier, notices, live.sessions
+    )
+    return LogTailer(
+        storage.reader, live.hub, settings.catchup_interval,
+        affected=live.notifier.notify, persons=accounts.changed, expired=accounts.expired, renewed=restored,
+    )  # fmt: skip

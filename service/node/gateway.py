@@ -1,0 +1,255 @@
+"""Builds the gateway layer of a node: queries, commands, the endpoints, the HTTP routes and the metrics."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from starlette.routing import BaseRoute
+
+from service.audit.history.event_stream import Stream
+from service.audit.privacy.erasure import erase
+from service.audit.privacy.leave_rooms import leave_rooms
+from service.config.settings import PUBLISHED, SHARED, Settings
+from service.eventstore.readiness import Readiness
+from service.gateway.auth.handshake_limit import HandshakeLimit
+from service.gateway.auth.jwks import PublishedKeys, SharedSecret
+from service.gateway.auth.oidc import Oidc
+from service.gateway.auth.refresh_cookie import RefreshCookies
+from service.gateway.auth.tokens import TokenVerifier
+from service.gateway.commands.admission import Admission, SessionStarter
+from service.gateway.commands.connect import ConnectHandler
+from service.gateway.commands.dispatcher import Dispatcher
+from service.gateway.commands.handlers import Handler, Handlers
+from service.gateway.commands.join import JoinHandlers
+from service.gateway.http.admin import Admin
+from service.gateway.http.audits import Audits
+from service.gateway.http.request import RequestGuard
+from service.gateway.http.rooms import Reads
+from service.gateway.http.routes import Health, Http
+from service.gateway.http.signin import SignIn
+from service.gateway.native.endpoint import NATIVE, NativeEndpoint
+from service.gateway.notices.remote import ReceiptsResync
+from service.gateway.queries.queries import Queries
+from service.gateway.queries.room_list import RoomList
+from service.gateway.queries.views import Views
+from service.gateway.session.counters import Counters
+from service.gateway.session.registry import SessionRegistry
+from service.gateway.socketio.endpoint import SocketIoEndpoint
+from service.gateway.socketio.session import SOCKETIO
+from service.node.application import Application
+from service.node.live import Live
+from service.node.metrics import NodeMetrics
+from service.node.projection_lag import Lag
+from service.node.storage import Storage
+from service.observability.exposition import Exposition
+from service.observability.process import ProcessMetrics
+from service.realtime.direct_sockets import DirectSockets
+
+if TYPE_CHECKING:
+    from service.tracing import Traces
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gateway:
+    """The gateway layer, and what the server needs of the others."""
+
+    native: NativeEndpoint
+    socketio: SocketIoEndpoint
+    routes: list[BaseRoute]
+    counters: Counters
+    exposition: Exposition
+    readiness: Readiness
+    sessions: SessionRegistry
+    sockets: DirectSockets
+    receipts: ReceiptsResync
+    keys: SharedSecret | PublishedKeys
+    process: ProcessMetrics
+    lag: Lag
+
+
+def build_gateway(
+    settings: Settings,
+    storage: Storage,
+    live: Live,
+    application: Application,
+    traces: "Traces | None",
+    stack: AsyncExitStack,
+) -> Gateway:
+    """Return the gateway layer, released with `stack`."""
+    keys = _verification_keys(settings)
+    budget = settings.max_outbox // 2  # a frame has to fit into the outbox with room to spare
+    models, feeds, people, clock = (
+        storage.read_models,
+        live.hub.feeds,
+        live.people,
+        asyncio.get_running_loop().time,
+    )
+    views = Views(models, feeds, people, application.presence, storage.clock.now, budget)
+    handshakes = HandshakeLimit(settings.handshake_rate, settings.handshake_burst, clock)
+    builder = _Builder(
+        settings=settings,
+        storage=storage,
+        live=live,
+        application=application,
+        views=views,
+        queries=Queries(views, RoomList(models, views, feeds, people, budget)),
+        tokens=_tokens(settings, keys),
+        handshakes=handshakes,
+        counters=Counters(),
+    )
+    process, lag = ProcessMetrics(settings.node), Lag(storage.pool, settings.database_timeout)
+    stack.enter_context(process.watching_gc())
+    native, socketio = builder.endpoints(traces)
+    exposition = Exposition(process.write, builder.metrics(lag).write, lag.write)
+    return Gateway(
+        native=native, socketio=socketio, routes=builder.http(exposition).routes(), counters=builder.counters,
+        exposition=exposition, readiness=storage.readiness, sessions=live.sessions, sockets=live.sockets,
+        receipts=ReceiptsResync(live.hub.audience, views.receipts), keys=keys, process=process, lag=lag,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Builder:
+    """The lower layers, and the parts that endpoints and HTTP routes share."""
+
+    settings: Settings
+    storage: Storage
+    live: Live
+    application: Application
+    views: Views
+    queries: Queries
+    tokens: TokenVerifier
+    handshakes: HandshakeLimit
+    counters: Counters
+
+    def endpoints(self, traces: "Traces | None") -> tuple[NativeEndpoint, SocketIoEndpoint]:
+        settings, live, readiness = self.settings, self.live, self.storage.readiness
+        lifecycle, presence = self.application.lifecycle, self.application.presence
+        connect = ConnectHandler(self.views, live.hub, readiness, lifecycle, settings.ping_interval)
+        starter = SessionStarter(live.sessions, live.people, self.application.chat, connect, lifecycle)
+        dispatcher = Dispatcher(self._handlers(), self.application.rate, presence, self.counters, traces)
+        admission = partial(
+            Admission,
+            origins=settings.origins,
+            max_rooms=settings.max_rooms,
+            handshakes=self.handshakes,
+            readiness=readiness,
+            tokens=self.tokens,
+            sessions=live.sessions,
+            presence=presence,
+            counters=self.counters,
+        )
+        common = (starter, dispatcher, lifecycle, live.hub, settings)
+        return (
+            NativeEndpoint(admission(door=NATIVE), *common),
+            SocketIoEndpoint(admission(door=SOCKETIO), *common),
+        )
+
+    def _handlers(self) -> dict[str, Handler]:
+        live, application = self.live, self.application
+        joins = JoinHandlers(
+            views=self.views,
+            chat=application.chat,
+            hub=live.hub,
+            people=live.people,
+            sessions=live.sessions,
+            readiness=self.storage.readiness,
+            now=self.storage.clock.now,
+            join_creates=self.settings.join_creates,
+        )
+        handlers = Handlers(
+            chat=application.chat,
+            markers=application.read_markers,
+            views=self.views,
+            typing=application.typing,
+            presence=application.presence,
+            sessions=live.sessions,
+            tokens=self.tokens,
+        )
+        return handlers.by_type(joins, self.queries)
+
+    def http(self, exposition: Exposition) -> Http:
+        settings, storage, live = self.settings, self.storage, self.live
+        return Http(
+            settings=settings,
+            guard=RequestGuard(
+                origins=settings.origins,
+                readiness=storage.readiness,
+                tokens=self.tokens,
+                people=live.people,
+                rate=self.application.rate,
+            ),
+            reads=Reads(storage.read_models, self.views, self.queries, live.hub.feeds, storage.reader),
+            audits=self._audits(),
+            admin=self._admin(),
+            signin=self._signin(),
+            health=Health(
+                probe=storage.probe, readiness=storage.readiness, relay=live.relay, sessions=live.sessions
+            ),
+            tokens=self.tokens,
+            exposition=exposition,
+        )
+
+    def _audits(self) -> Audits:
+        past = self.storage.as_of_reader
+        return Audits(
+            past=past,
+            stream=Stream(past, self.application.waker, self.settings.catchup_interval),
+            access_log=self.application.access_log,
+            views=self.views,
+            people=self.live.people,
+            readiness=self.storage.readiness,
+            show_readings=self.settings.show_readings,
+        )
+
+    def _admin(self) -> Admin:
+        storage, deadline = self.storage, self.settings.database_timeout
+        return Admin(
+            storage.read_models,
+            self.application.suspensions,
+            partial(erase, storage.pool, deadline=deadline),
+            partial(leave_rooms, storage.pool, storage.serializer, deadline=deadline),
+        )
+
+    def _signin(self) -> SignIn:
+        settings = self.settings
+        if not settings.oidc_client_id:
+            return SignIn(settings, None, None, self.handshakes)
+        cookies = RefreshCookies(
+            settings.key_encryption_key, settings.jwt_issuer or "", settings.oidc_client_id
+        )
+        return SignIn(settings, Oidc(settings, self.tokens), cookies, self.handshakes)
+
+    def metrics(self, lag: Lag) -> NodeMetrics:
+        storage, live = self.storage, self.live
+        return NodeMetrics(
+            readiness=storage.readiness,
+            sessions=live.sessions,
+            counters=self.counters,
+            appender=live.appender,
+            pools={"log": storage.pool, "reads": storage.read_pool},
+            lease=live.lease,
+            session_log=live.session_log,
+            hub=live.hub,
+            relay=live.relay,
+            lag=lag,
+            damaged=storage.serializer.damaged,
+        )
+
+
+def _verification_keys(settings: Settings) -> SharedSecret | PublishedKeys:
+    if settings.jwt_jwks:
+        return PublishedKeys(settings.jwt_jwks, asyncio.get_running_loop().time)
+    return SharedSecret(settings.jwt_secret)
+
+
+def _tokens(settings: Settings, keys: SharedSecret | PublishedKeys) -> TokenVerifier:
+    return TokenVerifier(
+        keys,
+        settings.jwt_algorithms or (PUBLISHED if settings.jwt_jwks else SHARED),
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        leeway=settings.jwt_leeway,
+    )

@@ -1,0 +1,116 @@
+"""Builds the live layer of a node: the bus, the hub, the appender, and the node's membership in the cluster.
+
+Redis does not have to be reachable when a node starts.
+"""
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from service.cluster.bus import InProcessBackend, InProcessBus, Missed
+from service.cluster.envelope import Envelope, channel_prefix
+from service.cluster.leases import Lease
+from service.cluster.redis_bus import RedisBus
+from service.cluster.relay import Relay
+from service.cluster.session_log import SessionLog
+from service.cluster.session_reaper import Reaper
+from service.config.settings import Settings
+from service.errors import Unavailable
+from service.eventstore.appender import Appender
+from service.gateway.engineio import FRAME, PACKET
+from service.gateway.native.endpoint import NATIVE, native_frame
+from service.gateway.notices.memberships import MembershipNotifier
+from service.gateway.session.registry import SessionRegistry
+from service.gateway.websocket.frames import text_frame
+from service.node.pipeline import after_commit, close_misinformed
+from service.node.storage import Storage, connector
+from service.protocol.events import Outgoing
+from service.protocol.socketio.emits import event_packet
+from service.realtime.direct_sockets import DirectSockets
+from service.realtime.hub import Hub
+from service.realtime.user_cache import UserCache
+
+if TYPE_CHECKING:
+    from service.tracing import Traces
+
+JOINING = NATIVE
+"""The wire format whose frames may be sent several in one piece; a Socket.IO session may have to add to each."""
+
+ENCODERS: dict[str, Callable[[Outgoing], bytes]] = {
+    NATIVE: native_frame,
+    PACKET: event_packet,
+    FRAME: lambda outgoing: text_frame(event_packet(outgoing)),
+}
+"""The encoder of each wire format of a session."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """The live layer."""
+
+    relay: Relay
+    sockets: DirectSockets
+    sessions: SessionRegistry
+    people: UserCache
+    hub: Hub
+    notifier: MembershipNotifier
+    appender: Appender
+    lease: Lease
+    session_log: SessionLog
+    reaper: Reaper
+
+
+async def build_live(
+    settings: Settings, storage: Storage, bus: InProcessBus, traces: "Traces | None", stack: AsyncExitStack
+) -> Live:
+    """Return the live layer, closed with `stack`; `bus` connects it to other nodes where Redis is not configured."""
+    relay = await stack.enter_async_context(await _relay(settings, storage, bus))
+    sessions = SessionRegistry(settings.max_connections)
+    people = UserCache(storage.reader)
+    sockets = DirectSockets()
+    hub = Hub(
+        storage.reader, people, ENCODERS, JOINING, sockets, storage.clock.now,
+        on_follow=relay.follow, on_unfollow=relay.unfollow, on_resync=partial(close_misinformed, sessions),
+    )  # fmt: skip
+    notifier = MembershipNotifier(sessions, hub.feeds)
+    stack.push_async_callback(hub.close)
+    stack.push_async_callback(notifier.close)
+    appender = Appender(
+        # `chat_append` takes its lock before it reads, so each read has to see what was committed by then.
+        connector(settings, server_settings={"default_transaction_isolation": "read committed"}),
+        storage.serializer,
+        known_head=hub.feeds.known_head,
+        placed=after_commit(hub, relay, notifier, traces),
+        deadline=settings.database_timeout,
+    )
+    lease = Lease(storage.pool, settings.node, deadline=settings.database_timeout)
+    recording = (storage.pool, appender, storage.serializer, storage.keys, lease, settings.database_timeout)
+    return Live(
+        relay=relay, sockets=sockets, sessions=sessions, people=people, hub=hub, notifier=notifier,
+        appender=appender, lease=lease, session_log=SessionLog(*recording), reaper=Reaper(*recording),
+    )  # fmt: skip
+
+
+async def _relay(settings: Settings, storage: Storage, bus: InProcessBus) -> Relay:
+    """Return the bus to the other nodes: Redis if configured, otherwise `bus`, shared in this process."""
+    clock, readiness = storage.clock, storage.readiness
+
+    def backend(missed: Missed) -> InProcessBackend | RedisBus:
+        if not settings.redis_url:
+            return InProcessBackend(bus, missed)
+        prefix = channel_prefix(settings.bus_key)
+        return RedisBus(settings.redis_url, settings.redis_timeout, prefix, missed)
+
+    if readiness.ready:
+        with suppress(Unavailable):  # `clock.run` asks again
+            await clock.ask()
+    envelope = Envelope(
+        settings.bus_key,
+        uuid4(),
+        epoch=lambda: readiness.epoch if clock.asked else "",
+        now=clock.microseconds,
+    )
+    return Relay(backend, envelope, doubt_clock=clock.doubt)

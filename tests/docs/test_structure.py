@@ -1,0 +1,89 @@
+"""The rules of this folder: what a test may import, how long names are, how large folders and modules get."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from tests.support.environment import ROOT
+
+TESTS = ROOT / "tests"
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in TESTS.rglob("*.py")
+}
+NAME = 70
+"""Characters of a test's name, at most."""
+
+FOLDER, MODULE = 14, 250
+"""Modules of a folder, and lines of a module of `tests.support`, at most."""
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Give the modules of `tests` that a module imports, under TYPE_CHECKING and in functions too."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names if name.name in MODULES)
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            inner = [f"{node.module}.{name.name}" for name in node.names]
+            within = [name for name in inner if name in MODULES]
+            yield from within
+            if len(within) < len(inner) and node.module in MODULES:
+                yield node.module
+
+
+def functions() -> Iterator[tuple[Path, str]]:
+    for path in MODULES.values():
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield path, node.name
+
+
+def may_import(module: str, other: str) -> bool:
+    """Say whether a module may import another: tests may import shared modules only, the drill its own as well."""
+    if other.startswith("tests.support"):
+        return True
+    if module.startswith("tests.drill") and other.startswith("tests.drill"):
+        return ".test_" not in other
+    return other.endswith(".conftest") and not module.startswith("tests.support")
+
+
+def test_only_shared_modules_are_imported() -> None:
+    arrows = [(module, other) for module, path in MODULES.items() for other in imported(path)]
+    assert [arrow for arrow in arrows if not may_import(*arrow)] == []
+
+
+def test_no_import_cycle_between_test_modules() -> None:
+    arrows = {module: [*imported(path)] for module, path in MODULES.items()}
+    packages = {module for module, path in MODULES.items() if path.name == "__init__.py"}
+    TopologicalSorter(
+        {module: [other for other in others if other not in packages] for module, others in arrows.items()}
+    ).prepare()
+
+
+def test_names_of_tests_are_short() -> None:
+    assert [name for _, name in functions() if name.startswith("test_") and len(name) > NAME] == []
+
+
+def test_conditions_are_awaited_by_one_function() -> None:
+    at_module_level = [
+        path
+        for path in MODULES.values()
+        for node in parsed(path).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == "until"
+    ]
+    assert at_module_level == [TESTS / "support" / "waiting.py"]
+
+
+def test_folders_and_shared_modules_stay_small() -> None:
+    folders = {path.parent for path in MODULES.values()}
+    full = [folder for folder in folders if len({*folder.glob("*.py")} - {folder / "__init__.py"}) > FOLDER]
+    assert full == []
+    support = (path for module, path in MODULES.items() if module.startswith("tests.support"))
+    assert [path for path in support if len(path.read_text().splitlines()) > MODULE] == []

@@ -1,0 +1,1 @@
+"""Helpers for audit tests: sealed logs, exports, retention rules, erased people."""

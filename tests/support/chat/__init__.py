@@ -1,0 +1,1 @@
+"""Helpers for chat tests: one command of each kind, and participants."""

@@ -1,0 +1,1 @@
+"""The echo applications that Socket.IO's own test suites run against, and their clients."""

@@ -1,0 +1,1 @@
+"""The corpus of older versions: how it is kept, read and written."""

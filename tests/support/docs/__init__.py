@@ -1,0 +1,1 @@
+"""Readers of the documents: examples, named tests, log events."""

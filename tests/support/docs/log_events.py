@@ -1,0 +1,55 @@
+"""The log events of the code, found in it: every call on a module's `log`."""
+
+import ast
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from tests.support.environment import ROOT
+
+LEVELS = {
+    "info": "info",
+    "warning": "warning",
+    "error": "error",
+    "exception": "error",
+    "critical": "critical",
+}
+
+
+@dataclass
+class LogEvent:
+    """Where an event is logged it has a level, and fields in some places."""
+
+    levels: set[str] = field(default_factory=set)
+    fields: set[str] = field(default_factory=set)
+
+
+def log_events() -> dict[str, LogEvent]:
+    """Return every event by name; one whose name or fields are made while it runs is called `?`."""
+    found: dict[str, LogEvent] = defaultdict(LogEvent)
+    for folder in ("service", "projections"):
+        for module in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(module.read_text())):
+                if isinstance(node, ast.Call) and _is_log_call(node):
+                    event = found[_constant(node.args[0])]
+                    event.levels.add(LEVELS[node.func.attr])  # type: ignore[attr-defined] # `_is_log_call`
+                    for keyword in node.keywords:
+                        event.fields |= _fields(keyword)
+    return dict(found)
+
+
+def _is_log_call(node: ast.Call) -> bool:
+    if not isinstance(node.func, ast.Attribute) or node.func.attr not in LEVELS or not node.args:
+        return False
+    return ast.unparse(node.func.value) in ("log", "logging.getLogger(OURS)")
+
+
+def _fields(keyword: ast.keyword) -> set[str]:
+    if keyword.arg == "exc_info":
+        return {"exception"}
+    if keyword.arg != "extra":
+        return set()
+    return set(map(_constant, keyword.value.keys)) if isinstance(keyword.value, ast.Dict) else {"?"}
+
+
+def _constant(node: ast.expr | None) -> str:
+    return str(node.value) if isinstance(node, ast.Constant) else "?"

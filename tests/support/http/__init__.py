@@ -1,0 +1,1 @@
+"""HTTP helpers: responses checked against OpenAPI, metrics, the sign-in page."""

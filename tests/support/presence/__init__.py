@@ -1,0 +1,1 @@
+"""Helpers for presence tests: several nodes in one process."""

@@ -1,0 +1,1 @@
+"""Helpers for read model tests: events of one room, and runners."""

@@ -1,0 +1,48 @@
+"""Events of the room `general`, and queries for its pages."""
+
+from projections import messages, rooms
+from projections.messages import Page
+from service.domain.events import (
+    MemberJoined,
+    MemberLeft,
+    MessageDeleted,
+    MessagePosted,
+    ReadMarkerMoved,
+    RoomOpened,
+)
+from service.domain.streams import reader_stream, room_stream
+from tests.support.oracles.projected_log import Act, World
+
+GENERAL = room_stream("general")
+
+
+OPENED: Act = ("alice", GENERAL, (RoomOpened(name="General"), MemberJoined(user="alice", role="owner")))
+
+
+def said(content: str, by: str = "alice", *mentions: str) -> Act:
+    return by, GENERAL, (MessagePosted(author=by, content=content, ref="ref", mentions=mentions),)
+
+
+def read(message: int, by: str = "alice") -> Act:
+    return by, reader_stream("general", by), (ReadMarkerMoved(user=by, message=message),)
+
+
+def joined(by: str) -> Act:
+    return by, GENERAL, (MemberJoined(user=by),)
+
+
+def left(by: str) -> Act:
+    return by, GENERAL, (MemberLeft(user=by),)
+
+
+def deleted(message: int, by: str = "alice") -> Act:
+    return by, GENERAL, (MessageDeleted(message=message),)
+
+
+async def page(here: World, **bounds: int | None) -> Page:
+    return await messages.page(here.reads, here.node.serializer, "general", **{"limit": 3, **bounds})  # type: ignore[arg-type] # a limit is always there
+
+
+async def one_room(here: World, user: str) -> rooms.SummaryRow:
+    (row,) = await rooms.summaries(here.reads, here.node.serializer, user)
+    return row

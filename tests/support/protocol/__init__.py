@@ -1,0 +1,1 @@
+"""Helpers for protocol tests: catalogues and counted work."""

@@ -1,0 +1,95 @@
+"""An in-memory log of one room, and subscribers that record its events."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+
+from service.domain import room
+from service.domain.account import PersonState
+from service.domain.events import Event, Recorded
+from service.domain.room import RoomState
+from service.protocol.events import Outgoing
+from service.realtime.direct_sockets import NOWHERE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AT = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+STREAM = "room:general"
+
+
+class Log:
+    """The log of one room."""
+
+    def __init__(self) -> None:
+        self.events: list[Recorded] = []
+
+    def append(self, event: Event) -> Recorded:
+        seq = len(self.events) + 1
+        self.events.append(Recorded(STREAM, seq, seq, event.subject, AT, "alice", event))
+        return self.events[-1]
+
+    async def stream(self, _stream: str, after: int, limit: int, until: int | None = None) -> list[Recorded]:
+        await asyncio.sleep(0)
+        return self.events[after : until if until is not None else None][:limit]
+
+    async def room(self, room_id: str) -> RoomState:
+        events = list(self.events)
+        await asyncio.sleep(0)
+        state = RoomState(room_id)
+        for event in events:
+            state = room.evolve(state, event)
+        return state
+
+    async def deleted(self, _room: str, _messages: object) -> set[int]:
+        await asyncio.sleep(0)
+        return set()
+
+    async def persons(self, users: object) -> dict[str, PersonState]:
+        await asyncio.sleep(0)
+        return dict.fromkeys(cast("set[str]", users), PersonState())
+
+
+class Ear:
+    """A listener that remembers the numbers it heard."""
+
+    wire_format = "number"
+    descriptor = NOWHERE
+
+    def __init__(self, user: str, after: int) -> None:
+        self.user = user
+        self.closing = False
+        self.takes: int | None = None
+        self.on_ending: Callable[[], None] = lambda: None
+        self.turn = asyncio.Lock()
+        self.after = after
+        self.heard: list[int] = []
+        self.stretches: list[tuple[int, int]] = []
+        self.out = False
+
+    def write(self, frame: bytes) -> None:
+        if self.closing:
+            return
+        self.heard.append(int(frame))
+        if self.takes is not None and len(self.heard) >= self.takes:
+            self.close()
+
+    def close(self) -> None:
+        """End, as a socket does inside the very write that is too much for it."""
+        self.closing = True
+        self.on_ending()
+
+    def left(self, _room: str) -> None:
+        self.out = True
+
+    def wrote(self, _room: str, first: int, last: int) -> None:
+        self.stretches.append((first, last))
+
+    async def drained(self) -> None:
+        await asyncio.sleep(0)
+
+
+def number(outgoing: Outgoing) -> bytes:
+    return str(outgoing.seq).encode()  # type: ignore[attr-defined] # all events of a room's order have one
