@@ -10,8 +10,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-from service.gateway.engineio.heartbeat import Heartbeats
 from service.gateway.engineio.interface import FRAME, PACKET, Settings, Upper
 from service.gateway.engineio.poll_buffer import PollBuffer
 from service.gateway.transport.transport import CATCHUP_ALLOWANCE, Ending, Transport
@@ -20,6 +20,9 @@ from service.protocol.close_codes import Close
 from service.protocol.socketio import engineio
 from service.protocol.socketio.engineio import Kind, Opening, Packet
 from service.runtime.cell_rate import CONTROLS, TooFast
+
+if TYPE_CHECKING:
+    from service.gateway.transport.heartbeat import Heartbeats
 
 NOOP_AFTER = 0.1
 """Seconds for which a poll that comes during an upgrade waits for something better than `noop`."""
@@ -36,13 +39,17 @@ class Connection:
     upper: Upper
 
     def __init__(
-        self, sid: str, settings: Settings, heart: Heartbeats, gone: Callable[["Connection"], None]
+        self,
+        sid: str,
+        settings: Settings,
+        heartbeats: "Heartbeats[Connection]",
+        gone: Callable[["Connection"], None],
     ) -> None:
         self.sid = sid
         self.address: str | None = None
         self.user_agent: str | None = None
         self._settings = settings
-        self._heart = heart
+        self._heartbeats = heartbeats
         self._gone = gone
         self._polling = PollBuffer()
         self._socket: Transport | None = None
@@ -71,7 +78,7 @@ class Connection:
             max_payload=self._settings.max_payload,
         )
         self.send(engineio.opening(told))
-        self._heart.beat(self)
+        self._heartbeats.start(self)
 
     # The interface to what is built on it: see `Transport`.
 
@@ -143,7 +150,8 @@ class Connection:
             await self._take_message(packet.data)
         elif packet.kind is Kind.PONG:
             self._heard = asyncio.get_running_loop().time()
-            if not self._heart.beat(self):
+            if not self._heartbeats.pong(self):
+                self._heartbeats.start(self)
                 self.count()
         elif packet.kind is Kind.CLOSE:
             self.say_goodbye()
@@ -186,7 +194,7 @@ class Connection:
     def overdue(self) -> bool:
         """Whether nothing was heard for so long that the client itself has given up, as it was told to."""
         silence = asyncio.get_running_loop().time() - self._heard
-        return not self.busy and silence >= self._heart.allowed
+        return not self.busy and silence >= self._heartbeats.silence_allowed
 
     # Polls and posts.
 
@@ -197,7 +205,7 @@ class Connection:
         Raises:
             TimeoutError: the time is over.
         """
-        self._reading = asyncio.timeout(self._heart.allowed)
+        self._reading = asyncio.timeout(self._heartbeats.silence_allowed)
         async with self._reading:
             try:
                 yield
@@ -277,7 +285,7 @@ class Connection:
         if self.ending is not None:
             return
         self.ending = ending
-        self._heart.forget(self)
+        self._heartbeats.stop(self)
         self._gone(self)
         self._polling.end(last)
         if self._reading is not None:

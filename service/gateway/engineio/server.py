@@ -13,9 +13,9 @@ from starlette.websockets import WebSocket
 
 from service.gateway.engineio.connection import Connection
 from service.gateway.engineio.errors import Refused, refusal, refused
-from service.gateway.engineio.heartbeat import Heartbeats
 from service.gateway.engineio.interface import Settings, Upper
 from service.gateway.transport.client_address import real
+from service.gateway.transport.heartbeat import Heartbeats
 from service.gateway.transport.transport import EXTENSION, Ending, WebSocketTransport
 from service.gateway.websocket.frames import text_frame
 from service.protocol.close_codes import Close
@@ -44,7 +44,9 @@ class Engine:
         self._accept = accept
         self._gate = gate
         self._ended = ended
-        self._heart = Heartbeats(settings)
+        self._heartbeats: Heartbeats[Connection] = Heartbeats(
+            settings.ping_interval, settings.ping_timeout, lambda connection: connection.send(engineio.PING)
+        )
         self._upgrades: Timeouts[WebSocketTransport] = Timeouts(
             settings.upgrade_timeout, lambda socket: socket.close(_NORMAL, "no upgrade in time")
         )
@@ -133,7 +135,7 @@ class Engine:
 
     def open(self, headers: Headers, address: str | None, socket: WebSocketTransport | None) -> Connection:
         """Open a session, over a WebSocket where there is one."""
-        connection = Connection(secrets.token_urlsafe(15), self.settings, self._heart, self._forget)
+        connection = Connection(secrets.token_urlsafe(15), self.settings, self._heartbeats, self._forget)
         connection.address, connection.user_agent = address, headers.get("user-agent")
         self._connections[connection.sid] = connection
         connection.upper = self._accept(connection)

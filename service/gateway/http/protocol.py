@@ -167,7 +167,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         websocket = kind(self.config.ws_max_size, self.server_state)
         websocket.connection_made(self.transport)
         self.transport.set_protocol(websocket)
-        websocket.ask(request, AsgiEndpoint(self.app, cast("Mapping[str, Any]", self.scope), url))
+        websocket.respond(request, AsgiEndpoint(self.app, cast("Mapping[str, Any]", self.scope), url))
 
     def on_message_begin(self) -> None:
         """Start the time limit of a request that begins in the chunk that ended another."""

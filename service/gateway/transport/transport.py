@@ -128,9 +128,6 @@ class WebSocketTransport(Transport, Protocol):
     async def send(self, frame: bytes) -> bool:
         """Send a frame once the peer has taken most of what waits, however long that is; return whether it could be."""
 
-    def abort(self) -> None:
-        """End the connection without a word."""
-
 
 class Endpoint(Protocol):
     """Serves the WebSockets of a path."""

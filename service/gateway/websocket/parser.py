@@ -1,19 +1,19 @@
-"""Frames as clients send them (RFC 6455, section 5), made into messages. Pure: bytes in, messages or a `Broken` out.
+"""Parses the frames of clients into messages (RFC 6455, section 5). Pure: bytes in, messages or a `ProtocolError` out.
 
-The rule: what a header announces is judged before anything of it is kept, so a peer decides neither how much is held
-here nor how many pieces it comes in. No extension is offered, so the reserved bits say nothing and nothing is
-compressed. A length in more bytes than it needs is let through, as other servers do.
+Invariant: a header is checked against the limits before its payload is kept, so a peer decides neither how many bytes
+are buffered nor in how many fragments they come. A control frame between the fragments of a message counts against
+none of that message's limits (sections 5.4 and 5.5).
 
 Invariant: one call of `next` parses at most as many frames as `allow` granted, since a frame may be six bytes and one
-read of the socket may hold tens of thousands. A control frame is no part of the message that it comes between, and
-counts against none of that message's limits (sections 5.4 and 5.5).
+read of the socket may hold tens of thousands.
+
+No extension is offered, so reserved bits are an error and nothing is compressed. A length in more bytes than it needs
+is accepted, as other servers do.
 """
 
 import sys
 from codecs import IncrementalDecoder, getincrementaldecoder
 from typing import Any, NamedTuple
-
-from websockets.utils import apply_mask
 
 from service.gateway.websocket.frames import BINARY, CLOSE, CLOSE_CODES, CONTINUATION, PING, PONG, TEXT
 
@@ -98,7 +98,7 @@ class Parser:
         """Return the next message or control frame, None where nothing whole is left or the allowance is used up.
 
         Raises:
-            Broken: the peer broke the rules; nothing that follows means anything.
+            ProtocolError: the peer broke the rules; nothing that follows means anything.
         """
         while self._allowed > 0 and (frame := self._frame()) is not None:
             self._allowed -= 1
@@ -132,9 +132,9 @@ class Parser:
         end = start + 4 + length
         if len(held) < end:
             return None
-        payload = apply_mask(held[start + 4 : end], held[start : start + 4])
+        payload = _unmask(held[start + 4 : end], held[start : start + 4])
         del held[:end]
-        return head, bytes(payload)
+        return head, payload
 
     def _check(self, head: int, second: int) -> None:
         """Judge a frame by its first two bytes."""
@@ -180,7 +180,7 @@ def close_of(payload: bytes) -> tuple[int, str]:
     """Return the code and the reason that a close frame gives (sections 5.5.1 and 7.1.5).
 
     Raises:
-        Broken: it is none that may be sent.
+        ProtocolError: it is none that may be sent.
     """
     if not payload:
         return NO_STATUS, ""
@@ -188,6 +188,13 @@ def close_of(payload: bytes) -> tuple[int, str]:
     if code not in CLOSE_CODES:  # as one byte alone never is
         raise ProtocolError(PROTOCOL_ERROR, "no close code that may be sent")
     return code, reason
+
+
+def _unmask(payload: bytearray, key: bytearray) -> bytes:
+    """Return a payload without its mask (section 5.3), by one XOR of two long integers instead of one a byte."""
+    size = len(payload)
+    mask = (key * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload) ^ int.from_bytes(mask)).to_bytes(size)
 
 
 def _text(payload: bytes) -> str:

@@ -82,6 +82,17 @@ class WriteBuffer(asyncio.Protocol):
             self._socket.detach()
         self.writable.set()
 
+    def close_writing(self) -> None:
+        """Half-close, and let the peer close.
+
+        Closing with bytes still unread would reset the connection, and the reset may overtake our close frame
+        (RFC 6455, section 7.1.1).
+        """
+        if not self.transport.can_write_eof():
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self.transport.write_eof()
+
     def _lend(self, tcp: socket.socket) -> None:
         """Have a way to write to the socket that is the kernel's shortest: `send` asks less of it than `write`."""
         self.descriptor = tcp.fileno()

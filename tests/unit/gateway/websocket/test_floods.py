@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from service.gateway.websocket.connection import WebSocketConnection
+from service.gateway.websocket.frame_reader import FrameReader
 from service.gateway.websocket.parser import Parser
 from service.runtime.cell_rate import CONTROLS, UNLIMITED
 from tests.support.clients.raw_websocket import (
@@ -189,16 +190,17 @@ def test_the_rest_of_a_read_waits_and_the_socket_is_not_read(serve: Serve) -> No
     """What waits is bounded by one read, however much the peer sends."""
     most = 0
     server = serve(take_all, controls=UNLIMITED)
-    whole = WebSocketConnection._next_turn
+    whole = FrameReader._next_turn
 
-    def measured(websocket: WebSocketConnection) -> None:
+    def measured(reader: FrameReader) -> None:
         nonlocal most
-        most = max(most, len(websocket._parser._bytes))
-        assert not websocket.transport.is_reading()
-        whole(websocket)
+        most = max(most, len(reader._parser._bytes))
+        assert reader._connection is not None
+        assert not reader._connection.transport.is_reading()
+        whole(reader)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(WebSocketConnection, "_next_turn", measured)
+        patch.setattr(FrameReader, "_next_turn", measured)
         with Peer(server.port).shake_hands() as peer:
             for _ in range(20):
                 peer.socket.sendall(times(frame(PONG)))
@@ -216,5 +218,6 @@ def test_a_silent_connection_has_no_task_and_no_timer_of_its_own(serve: Serve) -
         (websocket,) = server.call(lambda: list(server.uvicorn.server_state.connections))
         assert isinstance(websocket, WebSocketConnection)
         held = {name: getattr(websocket, name) for name in WebSocketConnection.__slots__}
+        held |= {name: getattr(websocket.reader, name) for name in FrameReader.__slots__}
         assert not [name for name, one in held.items() if isinstance(one, asyncio.Handle)]
-        assert held["_resting"] is False
+        assert held["_turn_scheduled"] is False

@@ -1,0 +1,145 @@
+"""Reads the frames of one connection: flow control, control frames (RFC 6455, section 5.5) and deadlines.
+
+Invariant: one connection parses at most `FRAMES_A_TURN` frames in one call of the event loop, whatever one read of its
+socket brought. The rest stays in the parser, and the socket is not read until it is parsed.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from service.gateway.websocket.frames import CLOSE, PING, PONG, close_answer, close_frame, pong_frame
+from service.gateway.websocket.parser import Parser, ProtocolError, close_of
+from service.protocol.close_codes import Close
+from service.runtime.cell_rate import CRUMB_COST, TooFast
+
+if TYPE_CHECKING:
+    from service.gateway.websocket.connection import WebSocketConnection
+
+FRAMES_A_TURN = 32
+"""Frames of one connection that are parsed before other connections have their turn."""
+
+
+class FrameReader:
+    """The receiving half of a connection."""
+
+    __slots__ = (
+        "_allowance_full_at", "_connection", "_discarding", "_held", "_parser", "_partial", "_turn_scheduled", "paused",
+    )  # fmt: skip
+
+    def __init__(self, connection: "WebSocketConnection", max_size: int) -> None:
+        self._connection: WebSocketConnection | None = connection
+        self._parser = Parser(max_size, connection.limits.max_fragments)
+        self._parser.allow(FRAMES_A_TURN)
+        self._turn_scheduled = False
+        self._allowance_full_at = 0.0  # see `Pace`
+        self._discarding = False
+        self._held = False
+        self._partial = False  # a frame has begun to arrive
+        self.paused = False
+        """Whether the socket is not read."""
+
+    def feed(self, data: bytes) -> None:
+        """Parse the bytes of one read of the socket."""
+        if not self._discarding:
+            self._parser.feed(data)
+            if not self._turn_scheduled:
+                self._parser.allow(FRAMES_A_TURN)
+            self.read()
+
+    def hold(self) -> None:
+        """Read no more of the socket until the connection closes."""
+        self._held = True
+        self.read()
+
+    def discard(self) -> None:
+        """Ignore all further input."""
+        self._discarding = True
+        self._parser.clear()
+
+    def stop(self) -> None:
+        """Forget the connection, which is lost, and the input that was not parsed."""
+        self.stop_deadline()
+        self._parser.clear()
+        self._connection = None  # a cycle, which only the collector would find
+
+    def read(self) -> None:
+        """Parse as far as the application keeps up; while anything is left over, the socket is not read."""
+        if (connection := self._connection) is None:
+            return
+        try:
+            while self._may_parse(connection) and (received := self._parser.next()) is not None:
+                self.stop_deadline()
+                self._handle(connection, received.opcode, received.data)
+            if (crumbs := self._parser.take_crumbs()) and not connection.closed:
+                self._charge(connection, crumbs * CRUMB_COST)
+        except ProtocolError as error:
+            connection.finish(close_frame(error.code, error.reason), error.code, error.reason)
+        self._schedule(connection)
+
+    def stop_deadline(self) -> None:
+        """Remove the deadline of the current frame; the next frame has its own."""
+        if self._partial and self._connection is not None:
+            self._partial = False
+            self._connection.frames.end(self)
+
+    def deadline_passed(self) -> None:
+        """Close the connection, unless the rest of the frame may be in the socket that this server does not read."""
+        self._partial = False
+        if self.paused:
+            self.read()
+        elif self._connection is not None:
+            self._connection.close(Close.TOO_SLOW, "a frame takes too long")
+
+    def _may_parse(self, connection: "WebSocketConnection") -> bool:
+        # A client may not send before it has our response (section 4.1); one that does is read after it.
+        queue = connection.messages
+        return connection.closing or (connection.open and queue is not None and not queue.full)
+
+    def _handle(self, connection: "WebSocketConnection", opcode: int, data: str | bytes) -> None:
+        """Act on one message or control frame."""
+        if opcode == CLOSE:
+            payload = cast("bytes", data)
+            code, reason = close_of(payload)
+            connection.finish(close_answer(payload), code, reason, by_client=True)
+        elif connection.closed:
+            pass  # section 1.4: input after a close frame is discarded, and so are our answers to it
+        elif opcode == PING:
+            self._charge(connection)
+            # Pongs count against the write buffer's limit: a peer that pings need not read.
+            connection.write(pong_frame(cast("bytes", data)))
+        elif opcode == PONG:
+            if not connection.heartbeats.pong(connection):
+                self._charge(connection)
+        elif connection.messages is not None:
+            connection.messages.add(data)
+
+    def _charge(self, connection: "WebSocketConnection", cost: float = 1.0) -> None:
+        """Charge the allowance for input that carries no message.
+
+        Raises:
+            ProtocolError: the allowance is used up.
+        """
+        now = asyncio.get_running_loop().time()
+        try:
+            self._allowance_full_at = connection.limits.controls.spend(self._allowance_full_at, now, cost)
+        except TooFast as error:
+            raise ProtocolError(Close.TOO_MANY_REQUESTS, "too many control frames") from error
+
+    def _schedule(self, connection: "WebSocketConnection") -> None:
+        """Decide what unparsed input waits for: the next turn, the application, or the rest of its frame."""
+        may_parse = self._may_parse(connection)
+        if may_parse and self._parser.used_up and not self._turn_scheduled:
+            self._turn_scheduled = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        blocked = bool(self._parser) and (self._turn_scheduled or not may_parse)
+        if connection.open and self._parser and not blocked and not self._partial:
+            self._partial = True
+            connection.frames.begin(self)
+        if (blocked or (self._held and not connection.closed)) is not self.paused:
+            self.paused = not self.paused
+            (connection.transport.pause_reading if self.paused else connection.transport.resume_reading)()
+
+    def _next_turn(self) -> None:
+        self._turn_scheduled = False
+        self._parser.allow(FRAMES_A_TURN)
+        self.read()

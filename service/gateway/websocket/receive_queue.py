@@ -1,0 +1,91 @@
+"""Passes the messages of one connection to its conversation, one after the other, and then its end.
+
+A task exists only while there is something to pass on, so an idle connection has none.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.server import ServerState
+
+from service.gateway.transport.transport import ABNORMAL, Conversation, Ending
+
+if TYPE_CHECKING:
+    from service.gateway.websocket.connection import WebSocketConnection
+
+_RECEIVE_AHEAD = 4  # messages that wait for the conversation before reading stops
+_INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1
+
+log = logging.getLogger("onrecord.transport")
+
+
+class ReceiveQueue:
+    """The messages that were received and not yet passed on."""
+
+    __slots__ = ("_connection", "_conversation", "_messages", "_task")
+
+    def __init__(self, connection: "WebSocketConnection", conversation: Conversation) -> None:
+        self._connection = connection
+        self._conversation = conversation
+        self._messages: list[str | bytes] = []
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether so many messages wait that no more are parsed."""
+        return len(self._messages) >= _RECEIVE_AHEAD
+
+    @property
+    def idle(self) -> bool:
+        """Whether no message waits or is being handled."""
+        return self._task is None and not self._messages
+
+    def add(self, message: str | bytes) -> None:
+        """Pass on a message after those before it."""
+        self._messages.append(message)
+        self.wake()
+
+    def wake(self) -> None:
+        """Pass on what waits, and the end of the connection if it has ended."""
+        if self._task is None:
+            self._task = start_task(self._connection.server, self._pass_on())
+
+    async def _pass_on(self) -> None:
+        connection = self._connection
+        try:
+            while self._messages:
+                await self._take(self._messages.pop(0))
+        except asyncio.CancelledError:
+            connection.transport.abort()
+            connection.ending = connection.ending or Ending(ABNORMAL, by_client=False)
+            raise
+        finally:
+            self._task = None
+            if connection.ending is not None:
+                connection.messages = None
+                await self._conversation.ended()
+                connection.on_ending = _nothing  # a cycle, which only the collector would find
+
+    async def _take(self, message: str | bytes) -> None:
+        try:
+            await self._conversation.take(message)
+        except Exception:
+            log.exception("conversation_failed")
+            self._messages.clear()
+            if self._connection.open:
+                self._connection.close(_INTERNAL_ERROR, "internal error")
+        self._connection.reader.read()
+
+
+def start_task(server: ServerState, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+    """Start a task that the server waits for when it stops."""
+    task = asyncio.get_running_loop().create_task(work)
+    server.tasks.add(task)
+    task.add_done_callback(server.tasks.discard)
+    return task
+
+
+def _nothing() -> None:
+    pass
