@@ -11,7 +11,6 @@ import asyncio
 import logging
 from asyncio.transports import BaseTransport
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from starlette.exceptions import HTTPException
@@ -24,40 +23,14 @@ from service.gateway.transport.transport import ABNORMAL, Conversation, Ending, 
 from service.gateway.websocket import handshake
 from service.gateway.websocket.frame_reader import FrameReader
 from service.gateway.websocket.frames import HEARTBEAT, close_frame
+from service.gateway.websocket.limits import Limits
 from service.gateway.websocket.receive_queue import ReceiveQueue, start_task
 from service.gateway.websocket.write_buffer import WriteBuffer
 from service.protocol.close_codes import Close
 from service.realtime.direct_sockets import DirectSockets
-from service.runtime.cell_rate import CONTROLS, Pace
 from service.runtime.timeouts import Timeouts
 
 log = logging.getLogger("onrecord.transport")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """The limits of one connection. The size of a message is uvicorn's `ws_max_size`."""
-
-    max_outbox: int = 1024 * 1024
-    """Bytes the kernel may leave unsent before the connection closes with 4008."""
-
-    ping_interval: float = 25.0
-    """Seconds from one answered ping to the next."""
-
-    ping_timeout: float = 20.0
-    """Seconds without a pong after which the connection closes with 4010."""
-
-    close_timeout: float = 2.0
-    """Seconds the peer has to finish a closing handshake before the connection is aborted."""
-
-    max_fragments: int = 1024
-    """Frames of one message; one more closes with 1009."""
-
-    frame_seconds: float = 8.0
-    """Seconds from the first byte of a frame to its last; then the connection closes with 4008."""
-
-    controls: Pace = CONTROLS
-    """Control frames beyond which the connection closes with 4009: pings, and pongs that answer no ping."""
 
 
 class WebSocketConnection(WriteBuffer):
@@ -135,6 +108,10 @@ class WebSocketConnection(WriteBuffer):
     def stop_keepalive(self) -> None:
         """See `WebSocketTransport.stop_keepalive`."""
         self.heartbeats.stop(self)
+
+    def answers_ping(self) -> bool:
+        """Return whether a pong that was received answers a ping of the server."""
+        return self.heartbeats.pong(self)
 
     def _require_handshake(self) -> None:
         if not self.closing:

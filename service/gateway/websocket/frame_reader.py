@@ -5,18 +5,45 @@ socket brought. The rest stays in the parser, and the socket is not read until i
 """
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import ClassVar, Protocol, cast
 
 from service.gateway.websocket.frames import CLOSE, PING, PONG, close_answer, close_frame, pong_frame
+from service.gateway.websocket.limits import Limits
 from service.gateway.websocket.parser import Parser, ProtocolError, close_of
+from service.gateway.websocket.receive_queue import ReceiveQueue
 from service.protocol.close_codes import Close
 from service.runtime.cell_rate import CRUMB_COST, TooFast
-
-if TYPE_CHECKING:
-    from service.gateway.websocket.connection import WebSocketConnection
+from service.runtime.timeouts import Timeouts
 
 FRAMES_A_TURN = 32
 """Frames of one connection that are parsed before other connections have their turn."""
+
+
+class FrameHandler(Protocol):
+    """The connection, as its reader uses it."""
+
+    limits: ClassVar[Limits]
+    frames: ClassVar[Timeouts["FrameReader"]]
+    transport: asyncio.Transport
+    open: bool
+    closed: bool
+    messages: ReceiveQueue | None
+
+    @property
+    def closing(self) -> bool:
+        """Whether the connection is ending."""
+
+    def write(self, frame: bytes) -> None:
+        """Send a frame."""
+
+    def answers_ping(self) -> bool:
+        """Return whether a pong that was received answers a ping of the server."""
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Begin the closing handshake."""
+
+    def finish(self, last: bytes, code: int, reason: str, *, by_client: bool = False) -> None:
+        """End the connection: send `last`, and read nothing more."""
 
 
 class FrameReader:
@@ -26,8 +53,8 @@ class FrameReader:
         "_allowance_full_at", "_connection", "_discarding", "_held", "_parser", "_partial", "_turn_scheduled", "paused",
     )  # fmt: skip
 
-    def __init__(self, connection: "WebSocketConnection", max_size: int) -> None:
-        self._connection: WebSocketConnection | None = connection
+    def __init__(self, connection: FrameHandler, max_size: int) -> None:
+        self._connection: FrameHandler | None = connection
         self._parser = Parser(max_size, connection.limits.max_fragments)
         self._parser.allow(FRAMES_A_TURN)
         self._turn_scheduled = False
@@ -90,12 +117,12 @@ class FrameReader:
         elif self._connection is not None:
             self._connection.close(Close.TOO_SLOW, "a frame takes too long")
 
-    def _may_parse(self, connection: "WebSocketConnection") -> bool:
+    def _may_parse(self, connection: FrameHandler) -> bool:
         # A client may not send before it has our response (section 4.1); one that does is read after it.
         queue = connection.messages
         return connection.closing or (connection.open and queue is not None and not queue.full)
 
-    def _handle(self, connection: "WebSocketConnection", opcode: int, data: str | bytes) -> None:
+    def _handle(self, connection: FrameHandler, opcode: int, data: str | bytes) -> None:
         """Act on one message or control frame."""
         if opcode == CLOSE:
             payload = cast("bytes", data)
@@ -108,12 +135,12 @@ class FrameReader:
             # Pongs count against the write buffer's limit: a peer that pings need not read.
             connection.write(pong_frame(cast("bytes", data)))
         elif opcode == PONG:
-            if not connection.heartbeats.pong(connection):
+            if not connection.answers_ping():
                 self._charge(connection)
         elif connection.messages is not None:
             connection.messages.add(data)
 
-    def _charge(self, connection: "WebSocketConnection", cost: float = 1.0) -> None:
+    def _charge(self, connection: FrameHandler, cost: float = 1.0) -> None:
         """Charge the allowance for input that carries no message.
 
         Raises:
@@ -125,7 +152,7 @@ class FrameReader:
         except TooFast as error:
             raise ProtocolError(Close.TOO_MANY_REQUESTS, "too many control frames") from error
 
-    def _schedule(self, connection: "WebSocketConnection") -> None:
+    def _schedule(self, connection: FrameHandler) -> None:
         """Decide what unparsed input waits for: the next turn, the application, or the rest of its frame."""
         may_parse = self._may_parse(connection)
         if may_parse and self._parser.used_up and not self._turn_scheduled:

@@ -5,15 +5,12 @@ A task exists only while there is something to pass on, so an idle connection ha
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from uvicorn.server import ServerState
 
 from service.gateway.transport.transport import ABNORMAL, Conversation, Ending
-
-if TYPE_CHECKING:
-    from service.gateway.websocket.connection import WebSocketConnection
 
 _RECEIVE_AHEAD = 4  # messages that wait for the conversation before reading stops
 _INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1
@@ -21,12 +18,37 @@ _INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1
 log = logging.getLogger("onrecord.transport")
 
 
+class Reader(Protocol):
+    """The reader of a connection, which stops while the queue is full."""
+
+    def read(self) -> None:
+        """Parse as far as the queue has room."""
+
+
+class Receiver(Protocol):
+    """The connection, as its queue uses it."""
+
+    server: ServerState
+    transport: asyncio.Transport
+    open: bool
+    ending: Ending | None
+    on_ending: Callable[[], None]
+    messages: "ReceiveQueue | None"
+
+    @property
+    def reader(self) -> Reader:
+        """Its reader."""
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Begin the closing handshake."""
+
+
 class ReceiveQueue:
     """The messages that were received and not yet passed on."""
 
     __slots__ = ("_connection", "_conversation", "_messages", "_task")
 
-    def __init__(self, connection: "WebSocketConnection", conversation: Conversation) -> None:
+    def __init__(self, connection: Receiver, conversation: Conversation) -> None:
         self._connection = connection
         self._conversation = conversation
         self._messages: list[str | bytes] = []

@@ -14,7 +14,7 @@ import pytest
 
 from service.config.settings import Settings
 from service.gateway.http.protocol import PART_SECONDS
-from service.gateway.websocket.connection import Limits
+from service.gateway.websocket.limits import Limits
 from tests.support.clients.native import Client, client
 from tests.support.clients.raw_websocket import BINARY, CONT, PING, PONG, TEXT, frame
 from tests.support.environment import environment

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.gateway.websocket.connection import Limits
+from service.gateway.websocket.limits import Limits
 from service.runtime.cell_rate import CONTROLS, CRUMB_COST, UNLIMITED, Pace, TooFast
 
 
