@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from tests.support.environment import ROOT
 from tests.support.processes.forks import Forked, fork
 
-
 STARTED: list["Process"] = []
 """The processes whose logs `log_watch` looks at after each test."""
 
