@@ -1,1 +1,1 @@
-"""The benchmark: one load generator, OnRecord and its peers in the same run, and a table. See docs/speed.md."""
+"""The benchmark: one load generator, OnRecord and its peers in one run, and a table. See docs/explanation/speed.md."""

@@ -68,7 +68,7 @@ def _measure(options: argparse.Namespace) -> int:
     plans = {"short": plan.short, "full": plan.full, "churn": plan.churn}
     tasks = plans.get(options.form, lambda: plan.one(*options.what))()
     if not tasks:
-        print("No such workload and server; see docs/speed.md.", file=sys.stderr)
+        print("No such workload and server; see docs/explanation/speed.md.", file=sys.stderr)
         return 2
     notebook = Notebook(build.CACHE / f"rounds-{options.form}-{commit}.jsonl")
     unfinished = build.CACHE / f"churn-{options.form}-{commit}.jsonl"

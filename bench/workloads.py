@@ -1,4 +1,4 @@
-"""The workloads: what is asked of a server, and what is written down of its answer. See docs/speed.md for the table."""
+"""The workloads: the load on a server, and what is measured (table: docs/explanation/speed.md)."""
 
 import sys
 import time

@@ -1,7 +1,7 @@
 -- Makes the owner that migrates, which is no superuser, and hands it what a superuser has migrated before.
 --
 -- Run it in the database of OnRecord, as a superuser, before `onrecord migrate`; running it again changes nothing. It
--- gives nobody a password. `onrecord dev` and docker-compose.yml run it at each start; docs/operations.md says when an
+-- gives nobody a password. `onrecord dev` and docker-compose.yml run it at each start; docs/guides/deploy.md says when an
 -- operator does. A function that another role has put into `public` is never called here.
 
 SET search_path = pg_catalog;

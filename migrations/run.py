@@ -1,4 +1,4 @@
-"""Running the migrations: to the newest version, as the owner of the database (`ONRECORD_MIGRATE_DATABASE_URL`)."""
+"""Runs the migrations to the newest version, as the owner of the database (`ONRECORD_MIGRATE_DATABASE_URL`)."""
 
 import logging
 from pathlib import Path
@@ -19,7 +19,7 @@ ROLES = ("onrecord_node", "onrecord_projector", "onrecord_sealer")
 
 
 class ForeignObjects(Exception):
-    """The schema of the log holds objects of a role that may not create there; the message is a sentence."""
+    """The schema `public` holds objects of a role that may not create there; the message is a sentence."""
 
 
 def migrate(owner_url: str, application_url: str, projector_url: str = "") -> list[str]:
@@ -55,7 +55,7 @@ def migrate(owner_url: str, application_url: str, projector_url: str = "") -> li
 
 def run_sql(name: str) -> None:
     """Run a file of plain SQL statements inside a migration."""
-    # By the driver's own cursor: SQLAlchemy would take `:name` and `%` in the file for parameters.
+    # With the driver's own cursor: SQLAlchemy would treat `:name` and `%` in the file as parameters.
     cursor = op.get_bind().connection.cursor()
     cursor.execute((MIGRATIONS / "sql" / name).read_text(encoding="utf-8"))
     cursor.close()
@@ -69,7 +69,7 @@ def _config(connection: sqlalchemy.Connection) -> Config:
 
 
 def _close_public(connection: sqlalchemy.Connection) -> None:
-    """Take away the right to create in `public`, and resolve names in `pg_catalog` alone until it is searched."""
+    """Revoke the right to create in `public`, and resolve names in `pg_catalog` alone until it is checked."""
     connection.exec_driver_sql("SET search_path = pg_catalog")
     present = connection.exec_driver_sql(_PRESENT, (list(ROLES),)).scalars()
     strangers = ", ".join(["PUBLIC", *(f'"{role}"' for role in present)])
@@ -77,7 +77,7 @@ def _close_public(connection: sqlalchemy.Connection) -> None:
 
 
 def _refuse_foreign_objects(connection: sqlalchemy.Connection) -> None:
-    """Look for functions and operators that could run with the rights of the owner that migrates.
+    """Check for functions, operators and types that could run with the rights of the owner.
 
     Raises:
         ForeignObjects: there is one.
@@ -107,9 +107,9 @@ def _grant(connection: sqlalchemy.Connection, login: str | None, roles: list[str
 
 
 def _revoke(connection: sqlalchemy.Connection, login: str | None, roles: list[str]) -> None:
-    """Take roles from a login that had both jobs before the projector had a login of its own.
+    """Revoke roles from a login that served and projected before the projector had a login of its own.
 
-    A membership that a role out of reach has granted stays; `onrecord doctor` reports it.
+    A membership granted by a role that the owner cannot use stays; `onrecord doctor` reports it.
     """
     rows = connection.execute(sqlalchemy.text(_MEMBERSHIPS), {"login": login, "roles": roles}).all()
     for role, member, grantor in rows:
@@ -138,7 +138,7 @@ _MEMBERSHIPS = """
 """
 
 
-# Migrations 0002 to 0018 make the read models in `public`, as the projector; 0019 takes the right away again before the
+# Migrations 0002 to 0018 create the read models in `public`, as the projector; 0019 revokes the right before the
 # transaction ends.
 _REOPEN = """
     DO $$ BEGIN
@@ -149,8 +149,8 @@ _REOPEN = """
 """
 
 
-# The owner, superusers and the role of the definer functions create in `public`; the read models stood there before
-# migration 0019, and a relation runs nothing by itself.
+# The owner, superusers and the role of the definer functions create in `public`. The read models were there before
+# migration 0019; they are not listed, since a relation runs no code by itself.
 _FOREIGN = """
     SELECT described.what || ' of ' || described.owner::regrole
     FROM (

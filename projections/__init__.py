@@ -1,7 +1,7 @@
-"""The read side: tables that may be dropped and built again from the log, and the queries over them.
+"""The read models: tables that can be dropped and rebuilt from the log, and the queries over them.
 
-Each module is one read model: how its rows follow from the log, and what is asked of them. A query answers as of the
-log's head when it came (`tail`); only `runner` and `check` write.
+Each module is one read model: how events become its rows, and its queries. A query answers as of the log's head
+(`engine.snapshot`); only `engine.runner` and `check` write.
 """
 
 from projections import activity, memberships, messages, read_receipts, rooms, unread_bitmaps

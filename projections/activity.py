@@ -1,10 +1,9 @@
-"""How much each person wrote in each room on each day (UTC).
+"""Counts the messages of each user in each room on each day (UTC).
 
-A projection of its own, and no view over `messages`: what was written on a day was written, whatever is deleted, erased
-or purged from that table later, and an answer over years reads a row per day instead of a row per message. It holds no
-words. Deleting and editing are no activity here.
+A projection of its own and not a view over `messages`: deletion and erasure do not change the counts, and a query over
+years reads a row per day instead of a row per message. It holds no content, and ignores edits and deletions.
 
-`apply` adds to the rows that are there. That is a fold all the same, since rows and position move in one transaction.
+`apply` adds to existing rows. It is a fold all the same, since rows and position move in one transaction.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""How far the projections are, and whether their tables are what the log says.
+"""Reports the positions of the projections, and verifies their tables against the log.
 
-The rule: `verify` changes nothing and trusts nothing. It folds the log again, from its beginning to where the live
-table stands, by the code that follows it live, and compares in both directions, all in one snapshot.
+Invariant: `verify` changes nothing and trusts no table. It folds the log from its beginning to the live table's
+position, with the code that follows it live, and compares in both directions, in one snapshot.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def status(connection: "asyncpg.Connection[Any]") -> list[dict[str, Any]]:
     """Return per projection `name`, `version`, `position`, the log's `head`, and `behind` in positions.
 
-    `position` and `behind` are None where a projection's table was never made.
+    `position` and `behind` are None for a projection whose table was never made.
     """
     rows = await connection.fetch(_STATUS, [projection.table for projection in PROJECTIONS])
     return [
@@ -39,8 +39,8 @@ async def verify(
 
     Returns `name`, `version`, `position`, `equal`, `rows` (in the live table), how many rows are `missing` from it,
     `extra` in it and `changed`, and `keys`: the first few that differ, as text, in the order of `Projection.key`.
-    `unreadable` has `position`, `stream`, `seq`, `topic` and `reason` of each event that cannot be read. The rows that
-    these are about are not compared: a table that was filled before the damage has what the log has lost.
+    `unreadable` has `position`, `stream`, `seq`, `topic` and `reason` of each event that cannot be read. Rows about
+    such events are not compared: a table that was filled before the damage has what the log has lost.
 
     Raises:
         UnknownTopic: the log holds an event that this version does not understand.
@@ -59,7 +59,7 @@ async def verify(
         "position": position,
         "equal": not (found["missing"] or found["extra"] or found["changed"]),
         **found,
-        "unreadable": [_named(one) for one in damaged],
+        "unreadable": [_unreadable(recorded) for recorded in damaged],
     }
 
 
@@ -73,21 +73,21 @@ async def _rebuild(
 ) -> list[Recorded]:
     """Fold the log up to a position; return the events in it that cannot be read."""
     damaged: list[Recorded] = []
-    span = await next_window(connection, projection.followed, 0, until, changed)
-    while span.upto > span.after:
-        if batch := await events(connection, serializer, projection.followed, span):
+    window = await next_window(connection, projection.followed, 0, until, changed)
+    while window.upto > window.after:
+        if batch := await events(connection, serializer, projection.followed, window):
             await projection.take(connection, table, batch)
-            damaged += [one for one in batch if one.damage is not None]
-        span = await next_window(connection, projection.followed, span.upto, until, changed)
+            damaged += [recorded for recorded in batch if recorded.damage is not None]
+        window = await next_window(connection, projection.followed, window.upto, until, changed)
     return damaged
 
 
 def _rows_of(projection: Projection, damaged: list[Recorded]) -> set[tuple[str | int, ...]]:
     row_of = projection.row_of
-    return set() if row_of is None else {key for one in damaged if (key := row_of(one)) is not None}
+    return set() if row_of is None else {key for event in damaged if (key := row_of(event)) is not None}
 
 
-def _named(recorded: Recorded) -> dict[str, Any]:
+def _unreadable(recorded: Recorded) -> dict[str, Any]:
     assert recorded.damage is not None  # noqa: S101 - for the type checker
     return {
         "position": recorded.position,

@@ -1,6 +1,6 @@
-"""The public rooms, by id: a query over the table of `rooms`, for those who look for a room to join.
+"""Lists the public rooms by id: a query over the table of `rooms`, for users who look for a room to join.
 
-The rule: what is shown of a room comes from its settings alone, so of the log's tail only those events are read.
+The list shows a room's settings alone, so that only those events are read from the log's tail.
 """
 
 import msgspec
@@ -15,7 +15,7 @@ from service.eventstore.serializer import EventSerializer
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Rooms by id, and whether there are more after them. Their heads and last messages are those of the table."""
+    """Rooms by id, and whether more follow. Their heads and last messages are those of the table."""
 
     rooms: list[RoomRow]
     has_more: bool
@@ -33,14 +33,14 @@ async def public_rooms(
     async with snapshot(database, serializer, room_rows.PROJECTION) as now:
         found = room_rows.ROWS.by_key(await now.fetch(_PUBLIC, after=cursor, most=limit + 1))
         tail = await now.tail("e.subject = :settings", settings=SETTINGS)
-    news = now.lacking(tail, room_rows.PROJECTION)
-    room_rows.ROWS.fold(found, (event for event in news if _listed(event, cursor, found)))
+    newer = now.lacking(tail, room_rows.PROJECTION)
+    room_rows.ROWS.fold(found, (event for event in newer if _listed(event, cursor, found)))
     ordered = sorted(found.values(), key=lambda row: row.room_id)
     return Page(ordered[:limit], has_more=len(ordered) > limit)
 
 
 def _listed(recorded: Recorded, cursor: str, found: dict[tuple[str, ...], RoomRow]) -> bool:
-    """Return whether an event is about a room of this page, or one that the table lacks and that may belong to it."""
+    """Return whether an event is about a room of this page, or opens a room that may belong to it."""
     room = room_of(recorded.stream)
     if isinstance(recorded.event, RoomOpened):
         return recorded.event.visibility == "public" and room > cursor

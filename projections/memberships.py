@@ -1,4 +1,4 @@
-"""Who is, was or may be in which room. Whoever left keeps the row, with the last role, when that was and how."""
+"""Memberships, invitations, bans and mutes per room. A former member keeps the row, with role and leave."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -32,10 +32,10 @@ _WAYS: dict[type, Way] = {MemberLeft: "left", MemberRemoved: "kicked", MemberBan
 
 
 class MembershipRow(msgspec.Struct, frozen=True):
-    """What somebody is to a room.
+    """The relation of a user to a room.
 
-    `joined_seq` is the seq of the last join, None for somebody who never was in; `left_seq` that of the leave after
-    it, if any, and `left_how` says which. Bans and mutes stand as they were said: until a time, None for good.
+    `joined_seq` is the seq of the last join, None for a user who was never a member; `left_seq` that of the leave
+    after it, if any, and `left_how` its kind. Bans and mutes end at `..._until`, None: never.
     """
 
     room_id: str
@@ -55,12 +55,12 @@ class MembershipRow(msgspec.Struct, frozen=True):
 
     @property
     def present(self) -> bool:
-        """Whether they are a member now."""
+        """Return whether the user is a member now."""
         return self.joined_seq is not None and self.left_seq is None
 
 
 async def rooms_of(database: Database, serializer: EventSerializer, user: str) -> list[MembershipRow]:
-    """Return the memberships that a user has as of the log's head, by room.
+    """Return a user's current memberships as of the log's head, by room.
 
     Raises:
         ProjectionBehind: the table is too far behind the log.
@@ -71,11 +71,9 @@ async def rooms_of(database: Database, serializer: EventSerializer, user: str) -
 
 
 async def of_user(now: Snapshot, tail: list[Row], user: str) -> list[MembershipRow]:
-    """Return what a user is to any room, by room, within a snapshot whose `tail` about the user was read already."""
-    rows = ROWS.by_key(await now.fetch(_OF_USER, user=user))
-    about = user_subject(user)
-    ROWS.fold(rows, (event for event in now.lacking(tail, PROJECTION) if event.subject == about))
-    return sorted(rows.values(), key=lambda row: row.room_id)
+    """Return a user's rows, by room, within a snapshot whose `tail` has the events about the user."""
+    rows = await ROWS.of_user(now, tail, PROJECTION, user)
+    return sorted(rows, key=lambda row: row.room_id)
 
 
 def _key_of(recorded: Recorded) -> Key:
@@ -94,13 +92,13 @@ def _invited(_row: MembershipRow, recorded: Recorded, _event: MemberInvited) -> 
 
 
 def _joined(row: MembershipRow, recorded: Recorded, event: MemberJoined) -> dict[str, Any]:
-    """Whoever comes in starts anew, but for a mute."""
-    anew = MembershipRow(row.room_id, row.user_id, event.role, recorded.seq, recorded.at)
-    return msgspec.structs.asdict(anew) | {"muted": row.muted, "muted_until": row.muted_until}
+    """Reset the row, except for a mute."""
+    joined = MembershipRow(row.room_id, row.user_id, event.role, recorded.seq, recorded.at)
+    return msgspec.structs.asdict(joined) | {"muted": row.muted, "muted_until": row.muted_until}
 
 
 def _gone(row: MembershipRow, recorded: Recorded, event: Event) -> dict[str, Any]:
-    """Whoever only was invited has been nowhere."""
+    """End the membership; a user who was only invited never had one."""
     ended = {"left_seq": recorded.seq, "left_at": recorded.at, "left_how": _WAYS[type(event)]}
     return {"invited_at": None, "invited_by": None, **(ended if row.present else {})}
 
@@ -120,37 +118,15 @@ _CHANGES: dict[type[Event], Callable[[MembershipRow, Recorded, Any], dict[str, A
     MemberUnmuted: lambda *_: {"muted": False, "muted_until": None},
     RoleChanged: lambda _, __, event: {"role": event.role},
 }
-"""What an event about somebody changes of their row."""
+"""The fields of a user's row that an event changes."""
 
 
-ROWS = Rows(
-    MembershipRow,
-    columns={
-        "room_id": "text",
-        "user_id": "text",
-        "role": "text",
-        "joined_seq": "bigint",
-        "joined_at": "timestamptz",
-        "left_seq": "bigint",
-        "left_at": "timestamptz",
-        "left_how": "text",
-        "invited_at": "timestamptz",
-        "invited_by": "text",
-        "banned": "boolean",
-        "banned_until": "timestamptz",
-        "muted": "boolean",
-        "muted_until": "timestamptz",
-    },
-    key=("room_id", "user_id"),
-    key_of=_key_of,
-    evolve=_evolve,
-)
+ROWS = Rows(MembershipRow, key=("room_id", "user_id"), key_of=_key_of, evolve=_evolve)
 PROJECTION = Projection(
     name="memberships",
     version=2,
     topics=tuple(cls.TOPIC for cls in _CHANGES),
-    key=("room_id", "user_id"),
+    key=ROWS.key,
     apply=ROWS.apply,
     row_of=_key_of,
 )
-_OF_USER = f"SELECT * FROM {PROJECTION.relation} WHERE user_id = :user"  # noqa: S608 - a constant

@@ -1,8 +1,7 @@
-"""How a message's row follows from the events about it, and how a batch of them is written.
+"""Folds the events about a message into its row, and writes a batch of them.
 
-The same fold lays the log's tail over rows that were read, so what is asked now and what will be stored later cannot
-differ. Invariant: an event about a message that was never posted, as damage may have it, changes no row; where a batch
-has one, it is logged.
+Queries use the same fold to apply the log's tail to the rows, so that their answers and the later rows cannot differ.
+Invariant: an event about a message that was never posted, which damage may cause, changes no row, and is logged.
 """
 
 import logging
@@ -30,8 +29,8 @@ Key = tuple[str, int]
 class MessageRow(msgspec.Struct, frozen=True):
     """A message. `id` is its number in the room, `content` is None once deleted or erased, times are UTC.
 
-    `reactions` has for each emoji who gave it, both in the order in which they came; `changed_seq` is the seq of the
-    last event about the message.
+    `reactions` maps each emoji to its users, both in order of arrival; `changed_seq` is the seq of the last event about
+    the message.
     """
 
     room_id: str
@@ -49,33 +48,30 @@ class MessageRow(msgspec.Struct, frozen=True):
 
 
 def key_of(recorded: Recorded) -> Key:
-    """Return which message an event of `PROJECTION.topics` is about."""
+    """Return the key of the message that an event of `PROJECTION.topics` is about."""
     number = number_of(recorded)
     assert number is not None  # noqa: S101 - all of `topics` are about a message
     return room_of(recorded.stream), number
 
 
 def _row_of(recorded: Recorded) -> Key | None:
-    """Return which message an event is about, also where only its subject says so."""
+    """Return the key of the message that an event is about, by its subject if it cannot be read."""
     kind, _, name = recorded.subject.partition(":")
     number = number_of(recorded) or (int(name) if kind == "message" and name.isdecimal() else None)
     return None if number is None else (room_of(recorded.stream), number)
 
 
 def fold(rows: dict[Key, MessageRow], events: Iterable[Recorded]) -> dict[Key, MessageRow]:
-    """Lay `events`, by position, over `rows`; return the same dictionary. An event about no row of it is left aside."""
+    """Apply `events`, by position, to `rows`; return the same dictionary. An event about another message is ignored."""
     for recorded in events:
         key = key_of(recorded)
         if isinstance(recorded.event, kinds.MessagePosted):
             rows[key] = _posted(recorded, recorded.event)
         elif key in rows:
-            rows[key] = evolve(rows[key], recorded)
+            rows[key] = msgspec.structs.replace(
+                rows[key], changed_seq=recorded.seq, **_change(rows[key], recorded)
+            )
     return rows
-
-
-def evolve(row: MessageRow, recorded: Recorded) -> MessageRow:
-    """Return a message's row after one more event about it."""
-    return msgspec.structs.replace(row, changed_seq=recorded.seq, **_change(row, recorded))
 
 
 def _change(row: MessageRow, recorded: Recorded) -> dict[str, Any]:
@@ -106,7 +102,7 @@ def _posted(recorded: Recorded, event: kinds.MessagePosted) -> MessageRow:
 
 
 def row_of(record: Mapping[str, Any]) -> MessageRow:
-    """Return the row in a record that has the columns of `COLUMNS`."""
+    """Return the row of a record with the columns of `COLUMNS`."""
     fields = {name: record[name] for name in MessageRow.__struct_fields__}
     reactions = {each["emoji"]: tuple(each["users"]) for each in msgspec.json.decode(record["reactions"])}
     return MessageRow(**{**fields, "mentions": tuple(record["mentions"]), "reactions": reactions})
@@ -115,8 +111,8 @@ def row_of(record: Mapping[str, Any]) -> MessageRow:
 async def apply(connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]) -> None:
     """See `projections.engine.projection.Apply`."""
     keys = dict.fromkeys(map(key_of, batch))
-    posted = {key_of(one): one.position for one in batch if isinstance(one.event, kinds.MessagePosted)}
-    said = {key_of(one): one.position for one in batch if isinstance(one.event, _WORDS)}
+    posted = {key_of(each): each.position for each in batch if isinstance(each.event, kinds.MessagePosted)}
+    content = {key_of(each): each.position for each in batch if isinstance(each.event, _HAS_CONTENT)}
     rows = fold(await _load(connection, table, [key for key in keys if key not in posted]), batch)
     for room, number in keys.keys() - rows.keys():
         log.error("message_missing", extra={"room": room, "number": number, "table": table})
@@ -130,7 +126,7 @@ async def apply(connection: "asyncpg.Connection[Any]", table: str, batch: Sequen
         ]
         for name in MessageRow.__struct_fields__
     ]
-    positions = [[of.get(key) for key in rows] for of in (posted, said)]
+    positions = [[of.get(key) for key in rows] for of in (posted, content)]
     await connection.execute(_SAVE.format(table=table), *columns, *positions)
 
 
@@ -149,7 +145,7 @@ def _json(row: MessageRow) -> str:
     return msgspec.json.encode(reactions).decode()
 
 
-_WORDS = kinds.MessagePosted | kinds.MessageEdited
+_HAS_CONTENT = kinds.MessagePosted | kinds.MessageEdited
 PROJECTION = Projection(
     name="messages",
     version=2,
@@ -184,9 +180,9 @@ COLUMNS = """
 _LOAD = """
     SELECT m.* FROM unnest($1::text[], $2::bigint[]) AS wanted (room_id, id) JOIN {table} m USING (room_id, id)
 """
-# An array of arrays has to be even, so mentions travel as one text: user ids hold no space. Which key the words are
-# sealed with is not in the event but beside it in the log: `said` is the position of the event that said them, null
-# where that was in an earlier batch, as `position` is where the message itself was.
+# An array of arrays has to be even, so mentions are sent as one text: user ids contain no space. The key that seals
+# the content is not in the event but beside it in the log: `content_position` is the position of the event with the
+# content, null if it was in an earlier batch; `position` is that of the message.
 _SAVE = """
     INSERT INTO {table} AS m (room_id, id, user_id, content, created_at, reply_to, mentions, changed_seq, edited_at,
         deleted_at, reactions, pinned, position, key_id)
@@ -196,8 +192,8 @@ _SAVE = """
             $8::bigint[], $9::timestamptz[], $10::timestamptz[], $11::jsonb[], $12::boolean[], $13::bigint[],
             $14::bigint[])
         AS n (room_id, id, user_id, content, created_at, reply_to, mentions, changed_seq, edited_at, deleted_at,
-            reactions, pinned, position, said)
-        LEFT JOIN stored_events e ON e.notification_id = n.said
+            reactions, pinned, position, content_position)
+        LEFT JOIN stored_events e ON e.notification_id = n.content_position
     ON CONFLICT (room_id, id) DO UPDATE SET content = excluded.content,
         key_id = coalesce(excluded.key_id, m.key_id), changed_seq = excluded.changed_seq,
         edited_at = excluded.edited_at, deleted_at = excluded.deleted_at, reactions = excluded.reactions,

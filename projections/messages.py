@@ -1,7 +1,7 @@
-"""The messages of all rooms, in the order of their numbers, which is the order of their times.
+"""Pages of messages, in the order of their numbers, which is the order of their times.
 
-The words stand here in the clear, so whoever reads them reads past the keys: a query shows none whose key is gone,
-even before the table is purged of them. How the rows are written stands in `message_rows`.
+The table holds content in the clear. A query shows no content whose key is destroyed, even before the table is purged
+of it. `message_rows` writes the rows.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ _GREATEST = 2**63 - 1
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Messages, oldest first, and whether there are more of them in the direction that was asked for."""
+    """Messages, oldest first, and whether there are more in the requested direction."""
 
     messages: list[MessageRow]
     has_more: bool
@@ -39,8 +39,8 @@ async def page(
 ) -> Page:
     """Return at most `limit` messages of a room as of the log's head.
 
-    `before` and `after` are exclusive numbers of messages. With `after` they are the oldest after it, otherwise the
-    newest (before it). Nothing past the seq `until` is shown, but that a message was deleted.
+    `before` and `after` are exclusive numbers of messages. With `after` the page has the oldest messages after it,
+    otherwise the newest (before it). Nothing later than the seq `until` is shown, except that a message was deleted.
 
     Raises:
         ProjectionBehind: the table is too far behind the log.
@@ -54,22 +54,22 @@ async def page(
         if until is not None:
             rows |= await _as_of(now, room, rows.values(), until)
         tail = await now.tail("e.stream = :stream", stream=room_stream(room))
-    news = [
+    newer = [
         recorded
         for recorded in now.lacking(tail, PROJECTION)
         if low < key_of(recorded)[1] < high and _is_shown(recorded, until)
     ]
-    shown = sorted(fold(rows, news).values(), key=lambda row: row.id)
+    shown = sorted(fold(rows, newer).values(), key=lambda row: row.id)
     kept = shown[:limit] if after is not None else shown[-limit:]
     if until is not None:
-        kept = [msgspec.structs.replace(row, pinned=False) for row in kept]  # the wall is for those inside
+        kept = [msgspec.structs.replace(row, pinned=False) for row in kept]  # pins are for current members
     return Page(kept, has_more=len(shown) > limit)
 
 
 async def _as_of(
     now: Snapshot, room: str, rows: Iterable[MessageRow], until: int
 ) -> dict[tuple[str, int], MessageRow]:
-    """Return those of the rows that changed after `until` as they were then, without words where deleted since."""
+    """Return the rows that changed after `until` as they were then, without content if deleted since."""
     changed = {row.id: row for row in rows if row.changed_seq > until}
     facts = await now.facts(PROJECTION, room_stream(room), list(map(message_subject, changed)), until)
     then = fold({}, facts)

@@ -1,4 +1,4 @@
-"""How far each user has read in each room. Markers only move forward."""
+"""Read markers per user and room; they only move forward."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -32,7 +32,7 @@ class _Stored(msgspec.Struct, frozen=True):
 async def of_rooms(
     database: Database, serializer: EventSerializer, rooms: Collection[str]
 ) -> dict[str, list[ReceiptRow]]:
-    """Return how far everybody has read in some rooms as of the log's head, by room and by user.
+    """Return the read markers of all users in some rooms as of the log's head, by room and by user.
 
     Raises:
         ProjectionBehind: the table is too far behind the log.
@@ -48,11 +48,9 @@ async def of_rooms(
 
 
 async def markers(now: Snapshot, tail: list[Row], user: str) -> dict[str, int]:
-    """Return a user's marker in each room, within a snapshot whose `tail` about the user was read already."""
-    rows = _ROWS.by_key(await now.fetch(_OF_USER, user=user))
-    about = user_subject(user)
-    _ROWS.fold(rows, (event for event in now.lacking(tail, PROJECTION) if event.subject == about))
-    return {row.room_id: row.last_read_message_id for row in rows.values()}
+    """Return a user's marker in each room, within a snapshot whose `tail` has the events about the user."""
+    rows = await _ROWS.of_user(now, tail, PROJECTION, user)
+    return {row.room_id: row.last_read_message_id for row in rows}
 
 
 def _key_of(recorded: Recorded) -> Key:
@@ -68,26 +66,14 @@ def _evolve(row: _Stored | None, recorded: Recorded) -> _Stored:
     return _Stored(user, room, recorded.at, event.message)
 
 
-_ROWS = Rows(
-    _Stored,
-    columns={
-        "user_id": "text",
-        "room_id": "text",
-        "last_read_at": "timestamptz",
-        "last_read_message_id": "bigint",
-    },
-    key=("user_id", "room_id"),
-    key_of=_key_of,
-    evolve=_evolve,
-)
+_ROWS = Rows(_Stored, key=("user_id", "room_id"), key_of=_key_of, evolve=_evolve)
 PROJECTION = Projection(
     name="read_receipts",
     version=1,
     topics=(ReadMarkerMoved.TOPIC,),
-    key=("user_id", "room_id"),
+    key=_ROWS.key,
     apply=_ROWS.apply,
     row_of=_key_of,
 )
 _OF_ROOMS = f"SELECT * FROM {PROJECTION.relation} WHERE room_id = ANY (CAST(:rooms AS text[]))"  # noqa: S608 - a constant
 _READERS = "starts_with(e.stream, 'reader:') AND split_part(e.stream, ':', 2) = ANY (CAST(:rooms AS text[]))"
-_OF_USER = f"SELECT * FROM {PROJECTION.relation} WHERE user_id = :user"  # noqa: S608 - a constant

@@ -1,7 +1,7 @@
-"""How a room's row follows from its events.
+"""Folds a room's events into its row.
 
-Its topic is somebody's own words: like a message it is shown only while the key lives that it is sealed with in the
-log, which `topic_position`, the position of the event that said it, leads to.
+A topic is a user's content: like a message, it is shown only while the key exists with which it is sealed in the log.
+`topic_position`, the position of the event that set it, identifies the key.
 """
 
 from datetime import datetime
@@ -50,7 +50,7 @@ def _evolve(row: RoomRow | None, recorded: Recorded) -> RoomRow:
     if isinstance(event, RoomOpened):
         room = room_of(recorded.stream)
         return RoomRow(room, event.name, event.visibility, recorded.at, recorded.by, seq)
-    if row is None:  # its opening was taken away: it is shown as one whose opening cannot be read
+    if row is None:  # its opening was removed: the room is shown like one whose opening cannot be read
         room = room_of(recorded.stream)
         row = RoomRow(room, room, "private", recorded.at, recorded.by, seq)
     return msgspec.structs.replace(row, head=seq, **_change(recorded))
@@ -72,31 +72,13 @@ def _change(recorded: Recorded) -> dict[str, Any]:
             return {}
 
 
-ROWS = Rows(
-    RoomRow,
-    columns={
-        "room_id": "text",
-        "name": "text",
-        "visibility": "text",
-        "created_at": "timestamptz",
-        "created_by": "text",
-        "head": "bigint",
-        "last_message_id": "bigint",
-        "last_message_at": "timestamptz",
-        "topic": "text",
-        "topic_position": "bigint",
-        "archived": "boolean",
-    },
-    key=("room_id",),
-    key_of=_key_of,
-    evolve=_evolve,
-)
+ROWS = Rows(RoomRow, key=("room_id",), key_of=_key_of, evolve=_evolve)
 PROJECTION = Projection(
     name="rooms",
     version=2,
     # Every event of a room moves its head.
     topics=tuple(topic for topic in EVENTS if topic.startswith("room.")),
-    key=("room_id",),
+    key=ROWS.key,
     apply=ROWS.apply,
     heads=True,
     row_of=_key_of,

@@ -1,4 +1,4 @@
-"""The rooms: how each looks to one of its members, and to somebody who is invited. Their rows: `room_rows`."""
+"""Room lists: the rooms of a member with unread counts and last messages, and the invitations of a user."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -18,14 +18,14 @@ from service.eventstore.serializer import EventSerializer
 
 __all__ = ["PROJECTION", "InvitationRow", "RoomRow", "SummaryRow", "invitations", "summaries"]
 
-_SAID = (MessagePosted.TOPIC, MessageEdited.TOPIC)
+_CONTENT = (MessagePosted.TOPIC, MessageEdited.TOPIC)
 
 
 class SummaryRow(msgspec.Struct, frozen=True):
     """A room as one member sees it.
 
-    `head` is the seq of the room's last event. `unread` counts others' messages after one's marker and one's join,
-    but for deleted ones, `mentions` those of them that mention one; `last_read` is 0 where nothing was read yet.
+    `head` is the seq of the room's last event. `unread` counts the undeleted messages of others after the member's
+    marker and join, `mentions` those that mention the member; `last_read` is 0 if nothing was read yet.
     """
 
     room_id: str
@@ -42,7 +42,7 @@ class SummaryRow(msgspec.Struct, frozen=True):
 
 
 class InvitationRow(msgspec.Struct, frozen=True):
-    """A room that somebody may join and has not joined yet."""
+    """A room to which a user is invited."""
 
     room_id: str
     name: str
@@ -75,7 +75,7 @@ async def invitations(
         later = await now.tail(
             "e.stream = ANY (CAST(:streams AS text[]))", streams=list(map(room_stream, names))
         )
-        ROWS.fold(rows, now.lacking(later, PROJECTION, sealed=_SAID))
+        ROWS.fold(rows, now.lacking(later, PROJECTION, sealed=_CONTENT))
     return [
         InvitationRow(
             row.room_id,
@@ -103,7 +103,7 @@ async def summaries(
     """
     used = (
         PROJECTION,
-        *(one.PROJECTION for one in (memberships, read_receipts, message_rows, unread_bitmaps)),
+        *(module.PROJECTION for module in (memberships, read_receipts, message_rows, unread_bitmaps)),
     )
     async with snapshot(database, serializer, *used) as now:
         tail = await now.tail(_MINE, user=user, subject=user_subject(user), room=room_stream(""))
@@ -125,26 +125,26 @@ def _page(rows: list[MembershipRow], after: str | None, limit: int | None) -> li
 
 
 class _Overlay:
-    """What the log's tail says about some rooms beyond their tables."""
+    """The rows of some rooms and their last messages, with the log's tail applied."""
 
     def __init__(self, now: Snapshot, tail: list[Row], rows: Iterable[Row]) -> None:
         self._rows = {row["room_id"]: row for row in rows}
         known = ROWS.by_key(row for row in self._rows.values() if row["head"] is not None)
-        self.rooms = ROWS.fold(known, now.lacking(tail, PROJECTION, sealed=_SAID))
-        lacking = now.lacking(tail, message_rows.PROJECTION, sealed=_SAID)
+        self.rooms = ROWS.fold(known, now.lacking(tail, PROJECTION, sealed=_CONTENT))
+        lacking = now.lacking(tail, message_rows.PROJECTION, sealed=_CONTENT)
         self.last = self._last_messages(now, tail, lacking)
 
     def _last_messages(
         self, now: Snapshot, tail: list[Row], lacking: list[Recorded]
     ) -> dict[message_rows.Key, MessageRow]:
-        """Return the last message of each room, by room and number; only their words are opened."""
+        """Return the last message of each room, by room and number; only their content is decrypted."""
         newest = {room: (room, row["id"]) for room, row in self._rows.items() if row["id"] is not None}
-        for one in lacking:
-            key = message_rows.key_of(one)
-            if isinstance(one.event, MessagePosted):
+        for recorded in lacking:
+            if isinstance(recorded.event, MessagePosted):
+                key = message_rows.key_of(recorded)
                 newest[key[0]] = key
         wanted = set(newest.values())
-        about = {one.position for one in lacking if message_rows.key_of(one) in wanted}
+        about = {each.position for each in lacking if message_rows.key_of(each) in wanted}
         opened = now.lacking(
             [row for row in tail if row["notification_id"] in about], message_rows.PROJECTION
         )
@@ -157,7 +157,7 @@ class _Overlay:
         return {key: found[key] for key in newest.values()}
 
     def summary(self, member: MembershipRow, last_read: int, unread: unread_bitmaps.Unread) -> SummaryRow:
-        """Return a room's summary, of what its tables say and what is new."""
+        """Return a room's summary."""
         room = self.rooms[member.room_id,]
         return SummaryRow(
             room_id=room.room_id,
@@ -174,7 +174,7 @@ class _Overlay:
         )
 
 
-# What is about the user, and all about rooms that the user is in, or came into since.
+# The events about the user, and those of rooms that the user is in, or joined since.
 _MINE = f"""
     e.subject = :subject OR e.stream IN (
         SELECT :room || room_id FROM {memberships.PROJECTION.relation}

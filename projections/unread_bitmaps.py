@@ -1,11 +1,12 @@
-"""Which messages stand in each room, a bit each, so that unread ones are counted without a look at the messages.
+"""Bitmaps of each room's messages, so that unread messages are counted without reading them.
 
-A row is about a block of a room's numbers. `said` has a bit for each number that is a message and is not deleted: in
-the row of '' everybody's, in a person's row their own. `mentioned` has one for each message of others that mentions the
-person. Unread is then everybody's bits after a number less one's own; a thousand messages cost a row.
+A row covers a block of a room's numbers. Its column `said` has a bit for each number that is an undeleted message: in
+the row of the user '' all users' messages, in a user's row their own. `mentioned` has a bit for each message of others
+that mentions the user. The unread count is the number of bits of all users after a number, minus the user's own.
+A thousand messages cost a row.
 
-The rule: a bit is set once, by the message, and cleared once, by its deletion, whatever the batch; and this table
-alone is asked, so that a count is of one position.
+Invariant: a message sets a bit once, and its deletion clears it once, in any batching. A count reads this table alone,
+so that it is of one position.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
 BLOCK = 1024
 """Numbers of a room in one row; the column's type has it too."""
 
-EVERYBODY = ""
-"""Stands in the place of a person, since no person is called that."""
+ALL_USERS = ""
+"""Stands for all users; no user id is empty."""
 
 
 class Unread(msgspec.Struct):
-    """How many messages of others somebody has not read in a room, and how many of those mention them."""
+    """How many messages of others a user has not read in a room, and how many of these mention the user."""
 
     messages: int
     mentions: int
@@ -38,38 +39,38 @@ class Unread(msgspec.Struct):
 async def unread(
     now: Snapshot, tail: Sequence[Row], floors: Mapping[str, int], user: str
 ) -> dict[str, Unread]:
-    """Count what others said in rooms after some number and did not delete.
+    """Count the undeleted messages of others after a number in each room.
 
-    `floors` has the number for each room, `tail` is what some table lacks of these rooms.
+    `floors` has the number of each room; `tail` has the events of these rooms that some table lacks.
     """
     asked = {"rooms": list(floors), "floors": list(floors.values()), "user": user}
     found = {
         row["room_id"]: Unread(row["messages"], row["mentions"]) for row in await now.fetch(_COUNTED, **asked)
     }
-    news: dict[tuple[str, int], MessagePosted] = {}
-    gone: list[tuple[str, int]] = []
+    posted: dict[tuple[str, int], MessagePosted] = {}
+    deleted: list[tuple[str, int]] = []
     for recorded in now.lacking(list(tail), PROJECTION, sealed=(MessagePosted.TOPIC,)):
         key = key_of(recorded)
         if isinstance(recorded.event, MessagePosted):
-            news[key] = recorded.event
-        elif news.pop(key, None) is None:
-            gone.append(key)
-    for (room, number), event in news.items():
+            posted[key] = recorded.event
+        elif posted.pop(key, None) is None:
+            deleted.append(key)
+    for (room, number), event in posted.items():
         if number > floors[room] and event.author != user:
             found[room].messages += 1
             found[room].mentions += user in event.mentions
-    await _take_off(now, found, [key for key in gone if key[1] > floors[key[0]]], user)
+    await _subtract_deleted(now, found, [key for key in deleted if key[1] > floors[key[0]]], user)
     return found
 
 
-async def _take_off(
-    now: Snapshot, found: Mapping[str, Unread], gone: list[tuple[str, int]], user: str
+async def _subtract_deleted(
+    now: Snapshot, found: Mapping[str, Unread], deleted: list[tuple[str, int]], user: str
 ) -> None:
-    """Take off what the table has counted and the tail says is deleted."""
-    if not gone:
+    """Subtract messages that the table counts and the tail deletes."""
+    if not deleted:
         return
-    rooms, numbers = zip(*gone, strict=True)
-    for row in await now.fetch(_GONE, rooms=list(rooms), numbers=list(numbers), user=user):
+    rooms, numbers = zip(*deleted, strict=True)
+    for row in await now.fetch(_DELETED, rooms=list(rooms), numbers=list(numbers), user=user):
         found[row["room_id"]].messages -= row["messages"]
         found[row["room_id"]].mentions -= row["mentions"]
 
@@ -77,19 +78,19 @@ async def _take_off(
 async def apply(connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]) -> None:
     """See `projections.engine.projection.Apply`.
 
-    No message is deleted before it was said, so deletions may come last.
+    Messages are deleted after they were posted, so deletions may be applied last.
     """
-    if said := [bit for recorded in batch for bit in _bits(recorded)]:
-        await connection.execute(_SET.format(table=table), *map(list, zip(*said, strict=True)))
-    if gone := [key_of(recorded) for recorded in batch if isinstance(recorded.event, MessageDeleted)]:
-        await connection.execute(_CLEAR.format(table=table), *map(list, zip(*gone, strict=True)))
+    if bits := [bit for recorded in batch for bit in _bits(recorded)]:
+        await connection.execute(_SET.format(table=table), *map(list, zip(*bits, strict=True)))
+    if deleted := [key_of(recorded) for recorded in batch if isinstance(recorded.event, MessageDeleted)]:
+        await connection.execute(_CLEAR.format(table=table), *map(list, zip(*deleted, strict=True)))
 
 
 def _bits(recorded: Recorded) -> Iterator[tuple[str, str, int, bool]]:
-    """Return room, person, number, and whether the person is mentioned, for each bit that a message sets."""
+    """Yield room, user, number, and whether the user is mentioned, for each bit that a message sets."""
     if isinstance(event := recorded.event, MessagePosted):
         room, number = key_of(recorded)
-        yield room, EVERYBODY, number, False
+        yield room, ALL_USERS, number, False
         yield room, event.author, number, False
         for user in event.mentions:
             if user != event.author:
@@ -132,7 +133,7 @@ _COUNTED = f"""
             WHERE t.room_id = mine.room_id AND t.user_id IN ('', :user) AND t.block >= mine.floor / {BLOCK}) counted
 """  # noqa: S608 - constants
 _NUMBER = f"CAST(gone.id % {BLOCK} AS integer)"
-_GONE = f"""
+_DELETED = f"""
     SELECT gone.room_id, coalesce(sum(get_bit(t.said, {_NUMBER}) * {_SIGN}), 0) AS messages,
         coalesce(sum(get_bit(t.mentioned, {_NUMBER})), 0) AS mentions
     FROM unnest(CAST(:rooms AS text[]), CAST(:numbers AS bigint[])) AS gone (room_id, id)

@@ -1,8 +1,8 @@
 """The tree of errors with which a request is refused, each with a stable code.
 
 Every refusal, and every failure of the server that a client sees, is a class here. The class names the situation,
-`code` is the contract (`docs/protocol.md`), and all endpoints share the table. A `Refusal` is never logged as an error
-of the server.
+`code` is the contract (`docs/reference/errors.md`), and all endpoints share the table. A `Refusal` is never logged as
+an error of the server.
 
     OnRecordError
     ├── Refusal                the sender can correct it

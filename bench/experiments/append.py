@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import asyncpg
@@ -24,9 +24,12 @@ from migrations.run import migrate
 from service import embedded
 from service.domain.events import MessagePosted
 from service.domain.streams import SETTINGS, room_stream, user_subject
-from service.encryption.keyring import KeyRing, PersonKey
+from service.encryption.keyring import KeyRing
 from service.eventstore.entries import APPEND, AppendRequest, arguments
 from service.eventstore.serializer import EventSerializer
+
+if TYPE_CHECKING:
+    from service.encryption.person_key import PersonKey
 
 USERS = 100
 
@@ -54,15 +57,16 @@ class Writer:
         stream = room_stream(f"room{self.count % self.rooms}")
         event = MessagePosted(author=user, content="x" * 100, ref=str(uuid4()))
         self.heads[stream] += 1
-        return AppendRequest(
-            stream=stream,
+        return AppendRequest.of(
+            self.serializer,
+            stream,
+            [event],
             user=user,
             ref=event.ref,
             fingerprint=hashlib.sha256(event.ref.encode()).digest()[:16],
             decided_on=decided[stream],
             guard=(SETTINGS, user_subject(user)),
-            events=(event,),
-            stored=(self.serializer.to_stored(event, stream, self.keys[self.count % USERS]),),
+            key=self.keys[self.count % USERS],
         )
 
     async def append(self, size: int) -> float:

@@ -5,7 +5,7 @@
 
 Starts a throw-away Postgres, grows its log step by step (`filling`), and measures at each size, with the projections
 and the seals level with it: the median of many tries in ms, or a rate a second. Prints a JSON line per size; the
-figures go to `bench/results/growth.json`, the drawings to `docs/scaling/`.
+figures go to `bench/results/growth.json`, the drawings to `docs/explanation/scaling/`.
 """
 
 import argparse

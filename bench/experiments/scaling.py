@@ -3,7 +3,8 @@
     .venv/bin/python bench/experiments/scaling.py
 
 One node on this machine, each point with a database, a node and a projector of its own. The figures go to
-`bench/results/scaling.json`, the drawings to `docs/scaling/`; what follows from them stands in `docs/scaling.md`.
+`bench/results/scaling.json`, drawings to `docs/explanation/scaling/`. `docs/explanation/scaling.md`
+interprets them.
 """
 
 import json

@@ -8,7 +8,7 @@ from bench.report import results
 from bench.report.svg import Line, drawing
 from bench.world import build
 
-DRAWINGS = build.ROOT / "docs" / "scaling"
+DRAWINGS = build.ROOT / "docs" / "explanation" / "scaling"
 
 
 def keep(name: str, about: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> None:

@@ -183,7 +183,7 @@ def report(found: list[Row], rounds: list[Round], machine: dict[str, Any]) -> st
     return (
         f"Measured on {machine['date']} by `{machine['command']}`: {where}.\n"
         f"{_stalls(machine)}"
-        "How to read this, and what it does not show: docs/speed.md.\n\n"
+        "How to read this, and what it does not show: docs/explanation/speed.md.\n\n"
         f"{table(found)}\n{targets_table(found)}\n{parts_table(rounds)}\n{trouble(rounds)}\n"
     )
 

@@ -24,11 +24,13 @@ from service.domain.events import (
     RoomOpened,
 )
 from service.domain.streams import NEW_MESSAGE, room_stream, stream_id
-from service.encryption.keyring import KeyRing, PersonKey
+from service.encryption.keyring import KeyRing
 from service.eventstore.serializer import EventSerializer
 
 if TYPE_CHECKING:
     import asyncpg
+
+    from service.encryption.person_key import PersonKey
 
 USERS = 200
 CHUNK = 20_000

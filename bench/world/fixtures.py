@@ -166,13 +166,7 @@ def _opening(shape: Shape, room: int, serializer: EventSerializer) -> Iterator[A
 
 
 def _entry(stream: str, user: str, serializer: EventSerializer, *events: Event) -> AppendRequest:
-    return AppendRequest(
-        stream=stream,
-        user=user,
-        ref=f"load-{stream}",
-        fingerprint=hashlib.sha256(user.encode()).digest()[:16],
-        decided_on=0,
-        guard=(),
-        events=events,
-        stored=tuple(serializer.to_stored(event, stream, None) for event in events),
+    fingerprint = hashlib.sha256(user.encode()).digest()[:16]
+    return AppendRequest.of(
+        serializer, stream, events, user=user, ref=f"load-{stream}", fingerprint=fingerprint
     )

@@ -1,4 +1,4 @@
-"""Two tables of one read model, row by row, in both directions."""
+"""Compares two tables of one read model, row by row, in both directions."""
 
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -28,9 +28,9 @@ async def compare(
     columns: Sequence[str] = ("*",),
     but: Collection[tuple[str | int, ...]] = (),
 ) -> Difference:
-    """Compare a live table with a fresh one; `columns` has the key's, and rows with the keys `but` are left aside.
+    """Compare a live table with a fresh one; `columns` includes the key's, and rows with the keys `but` are ignored.
 
-    Leaves the keys that differ in the temporary table `differing`, until the transaction ends.
+    The keys that differ stay in the temporary table `differing` until the transaction ends.
     """
     keys, shown = ", ".join(key), ", ".join(f'"{name}"' if name != "*" else name for name in columns)
     texts = ", ".join(f"{name}::text" for name in key)

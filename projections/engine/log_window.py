@@ -1,9 +1,9 @@
-"""The log in pieces small enough for a transaction: where the next one ends, and the events in it.
+"""Reads the log in windows that fit a transaction.
 
-Invariant: nothing is passed over that a newer version may have written. A span ends before an event whose topic is not
-in `EVENTS`, since that version may have meant it for any projection, and a table that lacked it would stay wrong after
-the upgrade. Damage is passed over, since no version will read it: a topic of no form that a version gives, and one
-whose bytes are not those that were sealed (docs/decisions/0023-unreadable-events.md).
+Invariant: an event that a newer version may have written is never skipped. A window ends before an event whose topic
+is not in `EVENTS`, since any projection of that version may use it, and a table without it would stay wrong after the
+upgrade. Damage is skipped, since no version can read it: a topic whose form no version uses, and an event whose bytes
+are not those that were sealed (docs/decisions/0023-unreadable-events.md).
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     import asyncpg
 
 MAX_EVENTS = 500
-"""Events of the wanted topics in one span."""
+"""Events of the wanted topics in one window."""
 MAX_POSITIONS = 2_000
-"""Events of any topic in one span."""
+"""Events of any topic in one window."""
 ENDLESS = 2**63 - 1
 FORM = r"^[a-z]+\.[A-Z][A-Za-z]*\.v[0-9]+$"
-"""What every topic looks like, of this version and of any other (PostgreSQL)."""
+"""The form of every topic, in this version and in any other (PostgreSQL)."""
 
 Changed = Callable[["asyncpg.Connection[Any]", int], Awaitable[bool]]
-"""Returns whether the event at a position is not the one that was sealed; false where it is not sealed."""
+"""Returns whether the event at a position is not the one that was sealed; false if it is not sealed."""
 
 
 class LogWindow(msgspec.Struct, frozen=True):
@@ -44,33 +44,36 @@ async def next_window(
     until: int = ENDLESS,
     changed: Changed | None = None,
 ) -> LogWindow:
-    """Return the next piece of the log, in which at most `MAX_EVENTS` are of `topics`; empty where there is no more.
+    """Return the next window, with at most `MAX_EVENTS` of `topics`; empty at the end of the log.
 
     Raises:
-        UnknownTopic: the event right after `after` is of a topic that this version does not know, and as far as
-            `changed` can say it is as it was recorded.
+        UnknownTopic: this version does not know the topic of the event right after `after`, and `changed` does not
+            report it as damaged.
     """
-    given = (list(topics), list(EVENTS), MAX_POSITIONS, MAX_EVENTS, until, FORM)
-    row = await connection.fetchrow(_SPAN, after, *given)
+    parameters = (list(topics), list(EVENTS), MAX_POSITIONS, MAX_EVENTS, until, FORM)
+    row = await connection.fetchrow(_WINDOW, after, *parameters)
     assert row is not None  # noqa: S101 - aggregates have one row
-    if row["upto"] is None and row["stranger"] is not None:
+    if row["upto"] is None and row["unknown"] is not None:
         if changed is None or not await changed(connection, row["at"]):
-            raise UnknownTopic(row["stranger"])
+            raise UnknownTopic(row["unknown"])
         return LogWindow(after, row["at"], row["head"])
     return LogWindow(after, after if row["upto"] is None else row["upto"], row["head"])
 
 
 async def events(
-    connection: "asyncpg.Connection[Any]", serializer: EventSerializer, topics: Sequence[str], span: LogWindow
+    connection: "asyncpg.Connection[Any]",
+    serializer: EventSerializer,
+    topics: Sequence[str],
+    window: LogWindow,
 ) -> list[Recorded]:
-    """Return the events of `topics` in a span, by position, and those of a damaged topic.
+    """Return the events of `topics` in a window, by position, and those of a damaged topic.
 
     Raises:
-        cryptography.exceptions.InvalidTag: no words can be opened, since the key encryption key is another one.
+        cryptography.exceptions.InvalidTag: the key encryption key does not decrypt any content.
     """
-    rows = await connection.fetch(_EVENTS, span.after, span.upto, list(topics), list(EVENTS))
+    rows = await connection.fetch(_EVENTS, window.after, window.upto, list(topics), list(EVENTS))
     found = [serializer.read(row) for row in rows]
-    if any(one.damage is not None and one.damage.part == "words" for one in found):
+    if any(event.damage is not None and event.damage.part == "words" for event in found):
         await serializer.keys.prove(connection)
     return found
 
@@ -79,7 +82,7 @@ async def tracked(connection: "asyncpg.Connection[Any]", name: str) -> int:
     """Return the position of a projection.
 
     Raises:
-        LookupError: it has none, so its table was never made.
+        LookupError: it has none: its table was never made.
     """
     position = await connection.fetchval(
         "SELECT notification_id FROM notification_tracking WHERE application_name = $1", name
@@ -90,17 +93,17 @@ async def tracked(connection: "asyncpg.Connection[Any]", name: str) -> int:
     return int(position)
 
 
-# As the log is append-only and positions rise in commit order, what a span holds is the same whenever it is read.
-_SPAN = """
-    SELECT max(position) FILTER (WHERE wanted <= $5 AND strangers = 0) AS upto,
-        min(topic) FILTER (WHERE strange AND strangers = 1) AS stranger,
-        min(position) FILTER (WHERE strange AND strangers = 1) AS at,
+# The log is append-only and positions rise in commit order, so a window has the same events whenever it is read.
+_WINDOW = """
+    SELECT max(position) FILTER (WHERE wanted <= $5 AND unknown_so_far = 0) AS upto,
+        min(topic) FILTER (WHERE is_unknown AND unknown_so_far = 1) AS unknown,
+        min(position) FILTER (WHERE is_unknown AND unknown_so_far = 1) AS at,
         (SELECT coalesce(max(notification_id), 0) FROM stored_events) AS head
     FROM (
-        SELECT position, topic, strange, count(*) FILTER (WHERE topic = ANY ($2::text[])) OVER so_far AS wanted,
-            count(*) FILTER (WHERE strange) OVER so_far AS strangers
+        SELECT position, topic, is_unknown, count(*) FILTER (WHERE topic = ANY ($2::text[])) OVER so_far AS wanted,
+            count(*) FILTER (WHERE is_unknown) OVER so_far AS unknown_so_far
         FROM (
-            SELECT notification_id AS position, topic, topic <> ALL ($3::text[]) AND topic ~ $7 AS strange
+            SELECT notification_id AS position, topic, topic <> ALL ($3::text[]) AND topic ~ $7 AS is_unknown
             FROM stored_events
             WHERE notification_id > $1 AND notification_id <= $6
             ORDER BY notification_id LIMIT $4) following

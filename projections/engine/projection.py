@@ -1,7 +1,7 @@
-"""The contract of a read model: which events it is made of, and how a batch of them becomes rows.
+"""The contract of a read model: the events that it is made of, and how a batch of them becomes rows.
 
-The rule: `apply` is a fold. What the rows are depends on the events and their order alone, never on where the log was
-cut into batches, on the clock or on what else is in the database; so followed and rebuilt are equal.
+Invariant: `apply` is a fold. Rows depend on the events and their order alone, never on the boundaries of batches, the
+clock or other tables, so that a followed and a rebuilt table are equal.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,17 +23,16 @@ Apply = Callable[["asyncpg.Connection[Any]", str, Sequence[Recorded]], Awaitable
 
 
 class Projection(msgspec.Struct, frozen=True, kw_only=True):
-    """A read model. Another shape of the rows, or another way to make them, is another version.
+    """A read model. A change of its rows, or of how they are made, is a new version.
 
-    `topics` are the stored names of the events that it is made of, `key` the columns of its primary key. A version
-    whose table no migration makes has the statements for it here: `create`, and `views`, which repoints the views
-    `read_models.<name>`; both say `{table}`, the qualified name of the table. See `rebuild`. One whose rows hold words
-    says how they are taken from `{table}`: in
-    `forget` those of the people `$1`, who are erased, in `expire` what has expired in the rooms `$1`. Such columns have
-    `STATISTICS 0`, since ANALYZE keeps samples elsewhere.
+    `topics` are the stored names of its events, `key` the columns of its primary key. A version whose table no
+    migration makes has the statements `create` and `views`, which repoints the views `read_models.<name>`; in both
+    `{table}` is the table's qualified name (see `rebuild`). A version whose rows hold content purges it from `{table}`:
+    `forget` that of the erased users `$1`, `expire` what has expired in the rooms `$1`. Such columns have
+    `STATISTICS 0`, since ANALYZE would keep samples.
 
-    `heads` says that its rows have the heads of rooms, so that an event whose kind is not known counts too. `row_of`
-    returns the `key` of the row that an event is about, None where it is about none or that cannot be read.
+    `heads`: the rows have the heads of rooms, so that unreadable events count too. `row_of` returns the `key` of the
+    row that an event is about; None if it is about none or that cannot be read.
     """
 
     name: str
@@ -55,17 +54,17 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def relation(self) -> str:
-        """The table as SQL names it, whatever the session's search path."""
+        """The table's qualified name."""
         return relation(self.table)
 
     @property
     def followed(self) -> tuple[str, ...]:
-        """The topics that are read of the log for `take`."""
-        silencing = {PersonErased.TOPIC: self.forget, ContentExpired.TOPIC: self.expire}
-        return (*self.topics, *(topic for topic, statement in silencing.items() if statement))
+        """The topics that `take` needs."""
+        purges = {PersonErased.TOPIC: self.forget, ContentExpired.TOPIC: self.expire}
+        return (*self.topics, *(topic for topic, statement in purges.items() if statement))
 
     def applies(self, recorded: Recorded) -> bool:
-        """Return whether an event is one of those that the rows are made of."""
+        """Return whether the rows are made of such an event."""
         if isinstance(recorded.event, Unreadable):
             return self.heads and recorded.stream.startswith(room_stream(""))
         return recorded.event.TOPIC in self.topics
@@ -73,14 +72,14 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     async def take(
         self, connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]
     ) -> None:
-        """Bring a table from before a batch of the topics `followed` to after it."""
+        """Apply a batch of the topics `followed` to a table."""
         if events := [recorded for recorded in batch if self.applies(recorded)]:
             await self.apply(connection, table, events)
-        # What is gone reads as null in the batch already, so where in it that was recorded does not matter.
-        erased = [one.event.user for one in batch if isinstance(one.event, PersonErased)]
+        # Destroyed content is null in the batch already, so the order inside the batch does not matter.
+        erased = [each.event.user for each in batch if isinstance(each.event, PersonErased)]
         if erased and self.forget:
             await connection.execute(self.forget.format(table=table), erased)
-        expired = [one.event.room for one in batch if isinstance(one.event, ContentExpired)]
+        expired = [each.event.room for each in batch if isinstance(each.event, ContentExpired)]
         if expired and self.expire:
             await connection.execute(self.expire.format(table=table), expired)
 

@@ -1,4 +1,4 @@
-"""The projector: a runner for each projection, and one more for tables that somebody wants filled anew."""
+"""The projector: a runner per projection, and another for tables whose rebuild is requested."""
 
 import asyncio
 import logging
@@ -8,12 +8,13 @@ from projections.engine import rebuild
 from projections.engine.log_window import Changed
 from projections.engine.projection import Projection
 from projections.engine.runner import DEADLINE, Connect, Runner, Watch
+from service.eventstore.damage import Damaged
 from service.eventstore.notifications import listen
-from service.eventstore.serializer import Damaged, EventSerializer
+from service.eventstore.serializer import EventSerializer
 from service.runtime.database_retry import hard_timeout, is_transient
 
-LOOK_FOR_WISHES = 5.0
-"""Seconds between two looks for tables that somebody wants filled anew."""
+REQUEST_INTERVAL = 5.0
+"""Seconds between two checks for requested rebuilds."""
 
 log = logging.getLogger("onrecord.project")
 
@@ -41,57 +42,43 @@ class Projector:
 
     @property
     def damaged(self) -> Damaged:
-        """What was met that cannot be read."""
+        """The counts of events that could not be read."""
         return self._serializer.damaged
 
     async def run(self) -> None:
-        """Follow until cancelled, or until each projection has met an event that it does not understand."""
-        projections = [runner.projection for runner in self.runners]
+        """Follow until cancelled, or until each projection has stopped at an event of a newer version."""
         async with asyncio.TaskGroup() as group:
-            mending = group.create_task(
-                mend(self._connect, self._serializer, projections, self._interval, self._changed), name="mend"
-            )
+            rebuilding = group.create_task(self._rebuild(), name="mend")
             await run_each(self.runners, self._connect)
-            mending.cancel()
+            rebuilding.cancel()
 
+    async def _rebuild(self) -> None:
+        """Rebuild tables whenever that is requested (`rebuild.again`), one after the other, until cancelled."""
+        while True:
+            try:
+                await self._rebuild_requested()
+            except Exception as error:
+                if not is_transient(error):  # a transient error is logged by the runners
+                    log.exception("mending_failed")
+            await asyncio.sleep(REQUEST_INTERVAL)
 
-async def mend(
-    connect: Connect,
-    serializer: EventSerializer,
-    projections: Sequence[Projection],
-    interval: float,
-    changed: Changed | None = None,
-) -> None:
-    """Fill tables anew whenever that is asked for (`rebuild.again`), one after the other, until cancelled."""
-    while True:
+    async def _rebuild_requested(self) -> None:
+        connection = await self._connect()
         try:
-            await _mend_asked(connect, serializer, projections, interval, changed)
-        except Exception as error:
-            if not is_transient(error):  # else the runners, who meet the same, say so
-                log.exception("mending_failed")
-        await asyncio.sleep(LOOK_FOR_WISHES)
-
-
-async def _mend_asked(
-    connect: Connect,
-    serializer: EventSerializer,
-    projections: Sequence[Projection],
-    interval: float,
-    changed: Changed | None,
-) -> None:
-    connection = await connect()
-    try:
-        with hard_timeout(connection, DEADLINE):
-            wanted = await rebuild.wanted_again(connection, projections)
-    finally:
-        connection.terminate()
-    for projection in wanted:
-        table = rebuild.again(projection)
-        await Runner(connect, serializer, projection, interval, table, changed=changed).run()
+            with hard_timeout(connection, DEADLINE):
+                projections = [runner.projection for runner in self.runners]
+                requested = await rebuild.requested(connection, projections)
+        finally:
+            connection.terminate()
+        for projection in requested:
+            table = rebuild.again(projection)
+            await Runner(
+                self._connect, self._serializer, projection, self._interval, table, changed=self._changed
+            ).run()
 
 
 async def run_each(runners: Sequence[Runner], connect: Connect) -> None:
-    """Run several runners, woken by one connection that listens for all; return as `Projector.run` does."""
+    """Run several runners, woken by one listening connection; return as `Projector.run` does."""
     async with asyncio.TaskGroup() as group:
         listening = group.create_task(
             listen(connect, [runner.wake for runner in runners], DEADLINE), name="notify"

@@ -1,12 +1,11 @@
-"""A read model built anew beside the one that serves, compared with it, and put in its place in one transaction.
+"""Rebuilds a read model beside the live table, compares the two and switches in one transaction (blue-green).
 
-For two reasons. A *new version* of a projection has a table that is not there yet: it is made, filled from the log as
-any other, and once it is level with the table that the public views show, the views are repointed. A table that is
-*wrong*, since somebody wrote to it by hand, is filled `again` where a row in `notification_tracking` asks for it, and
-what differs is replaced.
+A *new version* of a projection has a new table: it is made, filled from the log, and when it has caught up with the
+table that the public views show, the views are repointed. A table that is *wrong*, after a manual change, is filled
+`again` if a row in `notification_tracking` requests it, and the rows that differ are replaced.
 
-The rule: readers see the old rows or the new ones, whole, and the table that serves is followed until it is replaced.
-What was built survives a restart: the table beside has a position of its own, under its own name.
+Invariant: readers see either all old or all new rows, and the live table is followed until it is replaced. A rebuild
+survives a restart: its table has a position of its own, under its own name.
 """
 
 import logging
@@ -23,23 +22,23 @@ log = logging.getLogger("onrecord.project")
 
 
 def again(projection: Projection) -> str:
-    """Return the name under which a projection's table is filled anew."""
+    """Return the name under which a projection's table is rebuilt."""
     return f"{projection.table}_again"
 
 
-async def wanted_again(
+async def requested(
     connection: "asyncpg.Connection[Any]", projections: Sequence[Projection]
 ) -> list[Projection]:
-    """Return the projections whose table is asked for anew."""
+    """Return the projections whose rebuild is requested."""
     names = {again(projection): projection for projection in projections}
     rows = await connection.fetch(_TRACKED, list(names))
     return [names[row["application_name"]] for row in rows]
 
 
 async def begin(connection: "asyncpg.Connection[Any]", projection: Projection, table: str) -> str | None:
-    """Make `table` where it is not there yet; return the table that serves until that one is level with it.
+    """Make `table` if it does not exist; return the table that is live until `table` has caught up with it.
 
-    None where `table` serves itself, or where a newer version serves.
+    None if `table` itself or a newer version is live.
     """
     if table == again(projection):
         await _create(connection, _LIKE.format(table=relation(table), live=projection.relation), table)
@@ -56,9 +55,9 @@ async def begin(connection: "asyncpg.Connection[Any]", projection: Projection, t
 async def finish(
     connection: "asyncpg.Connection[Any]", projection: Projection, table: str, live: str
 ) -> bool:
-    """Put `table` in the place of `live`, unless `live` has moved on meanwhile."""
+    """Replace `live` by `table`; return False if `live` has moved on."""
     async with connection.transaction():
-        # Whoever follows the log into either waits here, and goes on from the same position.
+        # The runners of both tables wait for these locks, and continue from the same position.
         rows = await connection.fetch(_LOCK, [table, live])
         if len({row["notification_id"] for row in rows}) > 1:
             return False
@@ -69,7 +68,7 @@ async def finish(
             await _replace_differing(connection, projection, table)
         else:
             await connection.execute(projection.views.format(table=fresh))
-    _say(projection, table, live, found)
+    _log_switch(projection, table, live, found)
     return True
 
 
@@ -90,7 +89,7 @@ async def _create(connection: "asyncpg.Connection[Any]", statements: str, table:
     async with connection.transaction():
         if await connection.fetchval("SELECT to_regclass($1)", relation(table)):
             return
-        # The projector's role owns what it makes, whichever login it has today.
+        # The projector's role owns the table, so that the login may change.
         await connection.execute("SET LOCAL ROLE onrecord_projector")
         await connection.execute(statements)
         await connection.execute(f"GRANT SELECT ON {relation(table)} TO onrecord_node")
@@ -103,7 +102,7 @@ async def _shown(connection: "asyncpg.Connection[Any]", projection: Projection) 
     return versions.get(newest), newest
 
 
-def _say(projection: Projection, table: str, live: str, found: Difference) -> None:
+def _log_switch(projection: Projection, table: str, live: str, found: Difference) -> None:
     log.info(
         "projection_switched",
         extra={

@@ -1,18 +1,23 @@
-"""Rows as values: read what a batch touches, fold the batch in memory, write it back, each in one statement.
+"""Applies a batch to rows: reads the rows that it touches, folds it in memory and writes them back, in two statements.
 
-The same fold serves the queries, which lay the log's tail over the rows; so what is asked now and what will be stored
-later cannot differ.
+Queries use the same fold to apply the log's tail to the rows, so that their answers and the later rows cannot differ.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_type_hints
 
 import msgspec
 
+from projections.engine.projection import Projection
+from projections.engine.snapshot import Row, Snapshot
 from service.domain.events import Recorded
+from service.domain.streams import user_subject
 
 if TYPE_CHECKING:
     import asyncpg
+
+_SQL_TYPES = {bool: "boolean", int: "bigint", datetime: "timestamptz"}
 
 Key = tuple[str, ...]
 R = TypeVar("R", bound=msgspec.Struct)
@@ -21,22 +26,22 @@ R = TypeVar("R", bound=msgspec.Struct)
 class Rows(Generic[R]):
     """A kind of row: a struct whose fields are the table's columns, and how one event changes it.
 
-    `columns` gives each field's type in SQL, `key` the fields that name a row, `key_of` an event's row, and
-    `evolve(row, recorded)` the row afterwards, where None is a row that is not there yet.
+    `key` has the fields that identify a row. `key_of` returns the key of an event's row, and `evolve(row, recorded)`
+    the row after an event, where None is a row that does not exist yet.
     """
 
     def __init__(
         self,
         row: type[R],
-        columns: Mapping[str, str],
-        key: Sequence[str],
+        key: tuple[str, ...],
         key_of: Callable[[Recorded], Key],
         evolve: Callable[[R | None, Recorded], R],
     ) -> None:
+        self.key = key
         self._row = row
-        self._key = tuple(key)
         self._key_of = key_of
         self._evolve = evolve
+        columns = {name: _sql_type(hint) for name, hint in get_type_hints(row).items()}
         names, keys = ", ".join(columns), ", ".join(key)
         arrays = _arrays(columns.values())
         updates = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in key)
@@ -48,23 +53,33 @@ class Rows(Generic[R]):
         )
 
     def fold(self, rows: dict[Key, R], events: Iterable[Recorded]) -> dict[Key, R]:
-        """Lay `events`, by position, over `rows`; return the same dictionary."""
+        """Apply `events`, by position, to `rows`; return the same dictionary."""
         for recorded in events:
             key = self._key_of(recorded)
             rows[key] = self._evolve(rows.get(key), recorded)
         return rows
 
     def by_key(self, records: Iterable[Mapping[str, Any]]) -> dict[Key, R]:
-        """Return rows as the database gives them, by key."""
+        """Return database rows as structs, by key."""
         rows = (
             self._row(**{name: record[name] for name in self._row.__struct_fields__}) for record in records
         )
-        return {tuple(getattr(row, name) for name in self._key): row for row in rows}
+        return {tuple(getattr(row, name) for name in self.key): row for row in rows}
+
+    async def of_user(
+        self, now: Snapshot, tail: list[Row], projection: Projection, user: str
+    ) -> Collection[R]:
+        """Return the rows of a user, within a snapshot whose `tail` has the events about the user."""
+        query = f"SELECT * FROM {projection.relation} WHERE user_id = :user"  # noqa: S608 - a constant
+        rows = self.by_key(await now.fetch(query, user=user))
+        subject = user_subject(user)
+        events = (event for event in now.lacking(tail, projection) if event.subject == subject)
+        return self.fold(rows, events).values()
 
     async def apply(
         self, connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]
     ) -> None:
-        """Bring the rows in `table` that `batch` is about from before the batch to after it."""
+        """Apply `batch` to the rows in `table` that it is about."""
         keys = dict.fromkeys(map(self._key_of, batch))
         before = await connection.fetch(self._load.format(table=table), *_transposed(keys))
         after = self.fold(self.by_key(before), batch)
@@ -74,6 +89,11 @@ class Rows(Generic[R]):
 
 def _transposed(tuples: Collection[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*tuples, strict=True)]
+
+
+def _sql_type(hint: Any) -> str:
+    """Return the SQL type of a field's type, which may be optional; texts and literals are `text`."""
+    return next((_SQL_TYPES[part] for part in (hint, *get_args(hint)) if part in _SQL_TYPES), "text")
 
 
 def _arrays(types: Iterable[str]) -> str:

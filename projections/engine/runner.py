@@ -1,8 +1,10 @@
-"""Following the log: each projection's rows and its position move together, in one transaction per span.
+"""Follows the log: moves a projection's rows and its position in one transaction per window.
 
-One runner per projection leads, by a session advisory lock on the very connection that it writes over, so a leader
-whose connection is gone can neither write nor keep others out. The rule that nothing is counted twice does not rest on
-that: a position is moved by compare-and-set before the rows are touched, and whoever finds it moved already rolls back.
+One runner per projection leads, by a session advisory lock on the connection that it writes over, so that a leader
+that lost its connection can neither write nor block others.
+
+Invariant: no event is applied twice. It does not depend on the lock: the position moves by compare-and-set before the
+rows change, and a runner that finds it moved rolls back.
 """
 
 import asyncio
@@ -23,37 +25,37 @@ from service.runtime.database_retry import hard_timeout, is_transient
 if TYPE_CHECKING:
     import asyncpg
 
-LULL = 0.08
-"""Seconds between two looks at the log. Queries read its tail themselves, so haste would only cost transactions: at
-1,000 posts a second these took Postgres a third and the projector half more at 20 ms."""
+BATCH_INTERVAL = 0.08
+"""Seconds between two reads of the log. Queries read its tail themselves, so that a shorter interval would only add
+transactions: at 20 ms and 1,000 posts a second these took Postgres a third and the projector half more."""
 DEADLINE = 30.0
-"""Seconds after which a step is given up, with its connection."""
+"""Seconds after which a step is aborted, with its connection."""
 LONG = 600.0
-"""The same for what looks at a whole table: putting it in the place of another, taking somebody's words out of it."""
+"""The same for a step over a whole table: the switch to another, and purging content."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 """Seconds until the next try after one failure, and after many."""
 OUTAGE_PAUSE = 1.0
-"""The longest while the database is away, which is nobody's fault here and may be over at any moment."""
+"""The longest pause while the database is unreachable, since it may return at any moment."""
 
 Connect = Callable[[], Awaitable[Any]]
 
 Watch = Callable[[str, float, Sequence[Recorded]], None]
-"""Is told what a projection, by name, has applied, and when by the loop's clock that began."""
+"""Called with a projection's name, the loop time at which a batch began, and the events that it applied."""
 
 log = logging.getLogger("onrecord.project")
 
 
 class Overtaken(Exception):
-    """Somebody else has moved the position meanwhile."""
+    """Another runner has moved the position."""
 
 
 class Runner:
-    """Keeps one projection's table level with the log, or fills one that takes its place (`table`, see `rebuild`).
+    """Follows the log for one projection's table, or for a table that will replace it (`table`, see `rebuild`).
 
-    `connect` opens an asyncpg connection, `interval` is the seconds between looks at the log without any news.
-    `changed` tells a topic that was damaged from one of a newer version (`projections.engine.log_window`).
+    `connect` opens an asyncpg connection; `interval` is the seconds between reads of an idle log. `changed`
+    distinguishes a damaged topic from one of a newer version (`projections.engine.log_window`).
 
-    For metrics: `position` and `head` as last seen (0 before), `leading`, `stopped`, the topic that ended it, if any,
+    For metrics: `position` and `head` as last seen (0 before), `leading`, `stopped` (the topic at which it stopped),
     `applied` events, `batches` (seconds of each) and `failures`.
     """
 
@@ -88,24 +90,24 @@ class Runner:
 
     @property
     def behind(self) -> int:
-        """How many positions of log the table lacked when last looked at."""
+        """How many positions the table was behind the log at the last read."""
         return max(0, self.head - self.position)
 
     def wake(self) -> None:
-        """Look at the log soon, since something was appended."""
+        """Read the log soon: events were appended."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Follow the log until cancelled, or until it holds an event that only a newer version understands.
+        """Follow the log until cancelled, or until an event of a newer version.
 
-        Somebody who fills a table that is wrong is done when its rows are in place.
+        A runner that rebuilds a wrong table returns when its rows are in place.
         """
         while True:
             try:
                 return await self._serve()
             except UnknownTopic as unknown:
                 self.stopped = str(unknown)
-                log.error(  # noqa: TRY400 - what happened is known; a traceback would hide it
+                log.error(  # noqa: TRY400 - the cause is known; a traceback would hide it
                     "projection_stopped",
                     extra={
                         "projection": self._name,
@@ -115,14 +117,14 @@ class Runner:
                     },
                 )
                 return None
-            except Exception as error:  # noqa: BLE001 - it is said whole
-                self._complain(error)
+            except Exception as error:  # noqa: BLE001 - it is logged
+                self._log_failure(error)
             await asyncio.sleep(self._pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
             longest = OUTAGE_PAUSE if self._waiting else LONGEST_PAUSE
             self._pause = min(self._pause * 2, longest)
 
-    def _complain(self, error: Exception) -> None:
-        """Say what is wrong: of an outage one line, until it is over."""
+    def _log_failure(self, error: Exception) -> None:
+        """Log a failure; an outage once, until it is over."""
         self.failures += 1
         if not is_transient(error):
             self._waiting = False
@@ -146,17 +148,17 @@ class Runner:
                 self._wake.clear()
                 while await self._advance(connection):
                     pass
-                if self._live is not None and await self._take_place(connection, self._live):
+                if self._live is not None and await self._switch(connection, self._live):
                     if self._name != self.projection.table:
                         return
                     continue
                 await self._rest()
         finally:
             self.leading = False
-            connection.terminate()  # an ordered goodbye could wait for ever; the server rolls back by itself
+            connection.terminate()  # an ordered close could wait for ever; the server rolls back
 
     async def _lead(self, connection: "asyncpg.Connection[Any]") -> None:
-        """Wait to be the leader. By asking now and then: a query that waits would keep vacuum from its work."""
+        """Wait to become the leader, by polling: a query that waits for the lock would block vacuum."""
         while True:
             with hard_timeout(connection, DEADLINE):
                 await connection.execute(_SESSION)
@@ -172,70 +174,70 @@ class Runner:
             await asyncio.sleep(self._interval)
 
     async def _advance(self, connection: "asyncpg.Connection[Any]") -> bool:
-        """Take the next span of the log in one transaction; return whether there is more to take."""
+        """Apply the next window of the log in one transaction; return whether more follows."""
         began = asyncio.get_running_loop().time()
-        taken: Sequence[Recorded] = ()
+        applied: Sequence[Recorded] = ()
         with hard_timeout(connection, DEADLINE) as allow:
             try:
                 async with connection.transaction():
-                    # What takes another's place never overtakes it, so that the two can be compared.
+                    # A rebuild never overtakes the live table, so that the two can be compared.
                     last = ENDLESS if self._live is None else await tracked(connection, self._live)
-                    span = await next_window(
+                    window = await next_window(
                         connection, self.projection.followed, self.position, last, self._changed
                     )
-                    if span.upto > span.after:
-                        taken = await self._take(connection, span, allow)
+                    if window.upto > window.after:
+                        applied = await self._apply(connection, window, allow)
             except Overtaken:
                 log.warning(
                     "projection_overtaken", extra={"projection": self._name, "position": self.position}
                 )
                 self.position = await tracked(connection, self._name)
                 return True
-        self.position, self.head = span.upto, span.head
-        if taken:
-            self.applied += len(taken)
+        self.position, self.head = window.upto, window.head
+        if applied:
+            self.applied += len(applied)
             if self._watch is not None:
-                self._watch(self.projection.name, began, taken)
+                self._watch(self.projection.name, began, applied)
             self.batches.observe(asyncio.get_running_loop().time() - began)
         self._pause = FIRST_PAUSE
         if self._waiting:
             self._waiting = False
             log.warning("projection_goes_on", extra={"projection": self._name, "position": self.position})
-        return span.upto < min(span.head, last)
+        return window.upto < min(window.head, last)
 
-    async def _take_place(self, connection: "asyncpg.Connection[Any]", live: str) -> bool:
+    async def _switch(self, connection: "asyncpg.Connection[Any]", live: str) -> bool:
         with hard_timeout(connection, LONG):
             done = await rebuild.finish(connection, self.projection, self._name, live)
         if done:
             self._live = None
         return done
 
-    async def _take(
-        self, connection: "asyncpg.Connection[Any]", span: LogWindow, allow: Callable[[float], None]
+    async def _apply(
+        self, connection: "asyncpg.Connection[Any]", window: LogWindow, allow: Callable[[float], None]
     ) -> Sequence[Recorded]:
-        """Apply a span; return its events."""
-        # First the position: it locks the row, so a rival waits here, and then finds that it lost.
-        moved = await connection.execute(_MOVE, self._name, span.after, span.upto)
+        """Apply a window; return its events."""
+        # The position first: a concurrent runner blocks on this row lock, then fails the compare-and-set.
+        moved = await connection.execute(_MOVE, self._name, window.after, window.upto)
         if moved != "UPDATE 1":
             raise Overtaken
-        batch = await events(connection, self._serializer, self.projection.followed, span)
+        batch = await events(connection, self._serializer, self.projection.followed, window)
         if batch:
             if any(recorded.event.TOPIC not in self.projection.topics for recorded in batch):
-                allow(LONG)  # words are taken out of the table, which may be large
+                allow(LONG)  # content is purged from the table, which may be large
             await self.projection.take(connection, relation(self._name), batch)
             await self._serializer.evict_destroyed(batch, connection)
         return batch
 
     async def _rest(self) -> None:
-        await asyncio.sleep(LULL)
+        await asyncio.sleep(BATCH_INTERVAL)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._interval):
                 await self._wake.wait()
 
 
-# Rows and position are lost together, if at all, and then made again from the log: no commit has to wait for the disk.
+# Rows and position are lost together, if at all, and rebuilt from the log: no commit has to wait for the disk.
 # A plan made while a table was small would be kept when it is large.
-# And a leader that is gone must not keep the lock: the server looks whether it still has its client, busy or idle.
+# A leader that is gone must not keep the lock: the server checks that its client is still there, busy or idle.
 _SESSION = """
     SET synchronous_commit = off; SET plan_cache_mode = force_custom_plan;
     SET client_connection_check_interval = '1s';

@@ -1,10 +1,10 @@
-"""The read models as of the log's head: what they have, and the log's tail on top of it.
+"""Queries the read models as of the log's head: their rows, with the log's tail applied.
 
-A projection is a few milliseconds behind the log, or minutes where it had to restart; a query shows neither. It runs
-in one repeatable-read snapshot, in which positions, rows and log are of the same moment; as positions rise in commit
-order, whatever the rows lack is what stands after their position.
+A projection is a few milliseconds behind the log, or minutes after a restart; a query shows neither. It runs in one
+repeatable-read snapshot, in which positions, rows and log are of the same moment. Positions rise in commit order, so
+that the rows lack exactly the events after their position.
 
-The rule: a query reads each table together with that table's own position, never another's.
+Invariant: a query reads each table together with that table's own position.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -21,13 +21,13 @@ from service.eventstore.read_database import ReadSnapshot, read_snapshot
 from service.eventstore.serializer import ROW, ROWS, EventSerializer
 
 MAX_BEHIND = 2_000
-"""Positions of log that a query may lay over a table; it refuses to read more than that each time it is asked."""
+"""Positions of the log that a query may apply to a table; a query further behind is refused, since it would be slow."""
 
 Row = Mapping[str, Any]
 
 
 class Snapshot:
-    """One moment: `head` is the log's last position, `positions` how far each table had come by then."""
+    """One moment: `head` is the log's last position, `positions` those of the tables."""
 
     def __init__(
         self, transaction: ReadSnapshot, serializer: EventSerializer, head: int, positions: dict[str, int]
@@ -38,13 +38,13 @@ class Snapshot:
         self._serializer = serializer
 
     async def fetch(self, query: str, **values: object) -> list[Row]:
-        """Return what `query` finds in this moment."""
+        """Return the rows of a query in this moment."""
         return await self._transaction.fetch(query, **values)
 
     async def tail(self, where: str, **values: object) -> list[Row]:
-        """Return stored events, by position, that some table lacks and of which `where` holds.
+        """Return the stored events that some table lacks and that match `where`, by position.
 
-        In `where`, a constant, `e` is the event and `tail` are all that some table lacks.
+        In `where`, a constant, `e` is the event and `tail` has all events that some table lacks.
         """
         after = min(self.positions.values())
         if after >= self.head:
@@ -59,14 +59,14 @@ class Snapshot:
         if not subjects:
             return []
         rows = await self.fetch(_FACTS, stream=stream_id(stream), subjects=subjects, until=until)
-        return [one for one in map(self._serializer.read, rows) if projection.applies(one)]
+        return [event for event in map(self._serializer.read, rows) if projection.applies(event)]
 
     def lacking(
         self, tail: list[Row], projection: Projection, *, sealed: Collection[str] = ()
     ) -> list[Recorded]:
-        """Return those of the rows of `tail` that a projection is made of and has not had yet.
+        """Return the events in `tail` that a projection uses and has not applied.
 
-        The words in events of the topics `sealed` are not opened and read as None, which is much the cheaper.
+        The content of events of the topics `sealed` is not decrypted and reads as None, which is much cheaper.
         """
         position = self.positions[projection.table]
         read = (
@@ -82,7 +82,7 @@ class Snapshot:
 async def snapshot(
     database: Database, serializer: EventSerializer, *projections: Projection
 ) -> AsyncIterator[Snapshot]:
-    """Give the moment that a query over the tables of `projections` is about.
+    """Give a snapshot of the tables of `projections`.
 
     Raises:
         ProjectionBehind: a table is more than `MAX_BEHIND` positions behind the log.
@@ -90,7 +90,7 @@ async def snapshot(
     async with read_snapshot(database) as transaction:
         rows = await transaction.fetch(_POSITIONS, tables=[projection.table for projection in projections])
         if any(row["position"] is None for row in rows):
-            raise ProjectionBehind(behind=rows[0]["head"])  # a version that the projector has not begun yet
+            raise ProjectionBehind(behind=rows[0]["head"])  # the projector has not begun this version yet
         now = Snapshot(
             transaction, serializer, rows[0]["head"], {row["name"]: row["position"] for row in rows}
         )

@@ -39,15 +39,10 @@ class AccessLog:
         Raises:
             Overloaded, Unavailable: the read could not be recorded, so nothing may be returned.
         """
-        entry = AppendRequest(
-            stream=AUDIT,
-            user=by,
-            ref=f"~audit:{uuid4()}",  # no client's ref begins with ~
+        entry = AppendRequest.of(
+            self._serializer, AUDIT, [reading],
+            user=by, ref=f"~audit:{uuid4()}",  # no client's ref begins with ~
             fingerprint=self._keys.fingerprint(msgspec.json.encode(reading)),
-            decided_on=0,
-            guard=(),
-            events=(reading,),
-            stored=(self._serializer.to_stored(reading, AUDIT, None),),
-        )
+        )  # fmt: skip
         if (await self._append(entry)).outcome != "appended":
             raise Unavailable

@@ -1,4 +1,4 @@
-"""What users do: decided on what this node knows, placed by the log, delivered, acknowledged."""
+"""Commands of users: decided on what this node knows, appended to the log, and acknowledged after the commit."""
 
 from service.chat.read_markers import ReadMarkers
 from service.chat.result import CommandResult

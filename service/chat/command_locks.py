@@ -1,9 +1,9 @@
-"""Commands that change the same stand in line, on this node, once two of them have met.
+"""Serializes commands on this node that target the same message or the same room's settings, after a first conflict.
 
-Each is decided on the facts that the other adds to: those of one message, or a room's settings and pins. Of those that
-are decided at once only one can be placed; the others would be decided again and again, most of them in vain where a
-crowd answers one message. The rule: whoever is decided again waits for their turn, and whoever comes while others wait
-goes to the end of the line.
+Of such commands, decided at the same time, only one can be appended; the others would be decided again and again, most
+of them in vain when many users react to one message.
+
+Invariant: a command that is decided again waits for its turn, and a command that arrives while others wait queues last.
 """
 
 import asyncio
@@ -23,24 +23,24 @@ from service.domain.streams import SETTINGS, message_subject
 
 
 class CommandLocks:
-    """The lines of a node; one that nobody stands in is gone."""
+    """A lock for each subject in use; unused ones are dropped."""
 
     def __init__(self) -> None:
-        self._lines: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     def busy(self, command: RoomCommand) -> bool:
-        """Return whether others are in line before a command."""
-        line = self._lines.get((command.room, _changed_by(command)))
-        return line is not None and line.locked()
+        """Return whether a command has to wait for others."""
+        lock = self._locks.get((command.room, _changed_by(command)))
+        return lock is not None and lock.locked()
 
     def turn(self, command: RoomCommand) -> AbstractAsyncContextManager[object]:
-        """Return what waits for a command's turn, and ends it; a command that changes nothing of these needs none."""
+        """Return a context that holds a command's lock; it does nothing for commands without a shared subject."""
         subject = _changed_by(command)
-        return self._lines.setdefault((command.room, subject), asyncio.Lock()) if subject else nullcontext()
+        return self._locks.setdefault((command.room, subject), asyncio.Lock()) if subject else nullcontext()
 
 
 def _changed_by(command: RoomCommand) -> str:
-    """Return the subject that a command relies on and adds to, nothing where others like it do not hinder it."""
+    """Return the subject that a command both depends on and changes, empty where there is none."""
     match command:
         case UpdateRoom() | ArchiveRoom() | ReopenRoom() | PinMessage() | UnpinMessage():
             return SETTINGS

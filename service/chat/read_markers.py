@@ -1,46 +1,43 @@
-"""Read markers: they only move forward, and a burst of them becomes one event a second.
+"""Read markers: they only move forward, and a burst of moves becomes one event a second.
 
 The first marker of a burst commits at once; those that come within the next second wait, and the furthest of them is
-recorded. Every `message:read` is acknowledged after the commit of a marker at or past its own, and its ref is
-recorded with it, so that a retry is answered as the first time.
+recorded. Each `message:read` is acknowledged after the commit of a marker at or past its own, and its ref is recorded
+with it, so that a retry gets the same answer.
 
-The rule: per reader at most one commit is under way, so two markers of one user never race on this node; between nodes
-the guard on the reader's stream keeps them in order.
+Invariant: a reader has at most one commit under way on this node, so two markers of one user never race here; between
+nodes the guard on the reader's stream keeps them in order.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
 from service.chat.result import CommandResult, failed, result_of
-from service.chat.submit import Chat
 from service.domain import read_marker, room
 from service.domain.commands import MoveReadMarker
 from service.domain.read_marker import ReaderState
 from service.domain.streams import reader_stream
-from service.encryption.keyring import KeyRing
 from service.errors import MessageNotFound, OnRecordError, Overloaded, Refusal, Unavailable
+from service.eventstore.append_loop import append_decided
 from service.eventstore.appender import Appender
 from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.reader import LogReader
-from service.realtime.hub import Hub
+from service.eventstore.serializer import EventSerializer
+from service.realtime.room_feeds import RoomFeeds
 
 INTERVAL = 1.0
 """Seconds between two recorded moves of one reader."""
 
 MAX_WAITING = 200
-"""Reads of one reader that wait for the next commit; past that they are answered `overloaded`."""
-
-MAX_DECISIONS = 8
+"""Reads of one reader that may wait for the next commit; further ones are answered `overloaded`."""
 
 log = logging.getLogger("onrecord.markers")
 
 
-class _Wish(msgspec.Struct, frozen=True):
+class _Read(msgspec.Struct, frozen=True):
     message: int
     ref: str
     fingerprint: bytes
@@ -49,10 +46,10 @@ class _Wish(msgspec.Struct, frozen=True):
 
 
 class _Burst:
-    """One reader's reads that are not recorded yet; it lives until a second has passed without any."""
+    """One reader's reads that are not recorded yet; it ends after a second without any."""
 
     def __init__(self) -> None:
-        self.waiting: list[_Wish] = []
+        self.waiting: list[_Read] = []
         self.wake = asyncio.Event()
 
 
@@ -64,33 +61,31 @@ class ReadMarkers:
 
     def __init__(
         self,
-        chat: Chat,
-        hub: Hub,
+        feeds: RoomFeeds,
         appender: Appender,
         log_reader: LogReader,
-        keys: KeyRing,
+        serializer: EventSerializer,
         moved: Moved,
         *,
         now: Callable[[], datetime],
     ) -> None:
         self._now = now
-        self._chat = chat
-        self._hub = hub
+        self._feeds = feeds
         self._appender = appender
         self._reader = log_reader
-        self._keys = keys
+        self._serializer = serializer
         self._moved = moved
         self._bursts: dict[tuple[str, str], _Burst] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     async def move(
-        self, command: MoveReadMarker, by: str, ref: str, said: bytes
+        self, command: MoveReadMarker, by: str, ref: str, sent: bytes
     ) -> "asyncio.Future[CommandResult]":
         """Queue a read; the future resolves after the commit of a marker at or past it, or raises `OnRecordError`.
 
         Raises:
             Unavailable: the log cannot be read.
-            Overloaded: too many reads of this reader wait already.
+            Overloaded: `MAX_WAITING` reads of this reader wait already.
         """
         refusal = await self._refusal(command, by)
         answer: asyncio.Future[CommandResult] = asyncio.get_running_loop().create_future()
@@ -101,7 +96,9 @@ class ReadMarkers:
             self._tasks[name] = asyncio.create_task(self._run(name, burst))
         if len(burst.waiting) >= MAX_WAITING:
             raise Overloaded
-        burst.waiting.append(_Wish(command.message, ref, self._keys.fingerprint(said), refusal, answer))
+        burst.waiting.append(
+            _Read(command.message, ref, self._serializer.keys.fingerprint(sent), refusal, answer)
+        )
         burst.wake.set()
         return answer
 
@@ -115,92 +112,90 @@ class ReadMarkers:
     async def _refusal(self, command: MoveReadMarker, by: str) -> Refusal | None:
         try:
             await self._require_member(command.room, by)
-            if not await self._hub.message_exists(command.room, command.message):
+            if not await self._feeds.message_exists(command.room, command.message):
                 return MessageNotFound(room=command.room, message=command.message)
         except Refusal as refusal:
             return refusal
         return None
 
     async def _require_member(self, room_id: str, by: str) -> None:
-        """Refuse outsiders, though not on a state that another node may have outdated."""
+        """Refuse outsiders; read the room again first, since another node may have changed it."""
         try:
-            room.require_member((await self._hub.feed(room_id)).state, by, self._now())
+            room.require_member((await self._feeds.feed(room_id)).state, by, self._now())
         except Refusal:
-            room.require_member((await self._hub.refresh(room_id)).state, by, self._now())
+            room.require_member((await self._feeds.refresh(room_id)).state, by, self._now())
 
     async def _run(self, name: tuple[str, str], burst: _Burst) -> None:
-        wishes: list[_Wish] = []
+        reads: list[_Read] = []
         try:
             while burst.waiting:
-                wishes, burst.waiting = burst.waiting, []
+                reads, burst.waiting = burst.waiting, []
                 burst.wake.clear()
-                await self._record(name, wishes)
+                await self._record(name, reads)
                 await asyncio.sleep(INTERVAL)
         finally:
-            # Without an await after the last look at `waiting`, so no read is left behind in a burst that has ended.
+            # There is no await after the last check of `waiting`, so no read is left in a burst that has ended.
             del self._bursts[name]
             del self._tasks[name]
-            _fail([*wishes, *burst.waiting], Unavailable())
+            _fail([*reads, *burst.waiting], Unavailable())
 
-    async def _record(self, name: tuple[str, str], wishes: list[_Wish]) -> None:
+    async def _record(self, name: tuple[str, str], reads: list[_Read]) -> None:
         try:
-            for _ in range(MAX_DECISIONS):
-                wishes = await self._offer(name, wishes)
-                if not wishes:
-                    return
-            _fail(wishes, Overloaded())
+            while (furthest := await self._append_furthest(name, reads)) is not None:
+                reads = [read for read in reads if read is not furthest]
         except OnRecordError as error:
-            _fail(wishes, error)
+            _fail(reads, error)
         except Exception:
             log.exception("marker_failed")
-            _fail(wishes, Unavailable())
+            _fail(reads, Unavailable())
 
-    async def _offer(self, name: tuple[str, str], wishes: list[_Wish]) -> list[_Wish]:
-        """Record the furthest read, or where none moves the marker all of them; return those still to be decided.
+    async def _append_furthest(self, name: tuple[str, str], reads: list[_Read]) -> _Read | None:
+        """Record the furthest read and return it; where none moves the marker, record all reads and return None.
 
         The furthest goes alone: the others are answered only once a marker at or past theirs is on the record.
         """
-        room_id, by = name
-        state = await self._reader.reader(room_id, by)
-        ahead = [wish for wish in wishes if wish.refusal is None and wish.message > state.marker]
-        chosen = [max(ahead, key=lambda wish: wish.message)] if ahead else wishes
-        placing = [self._appender.offer(self._entry(name, state, wish)) for wish in chosen]
-        again = [wish for wish in wishes if wish not in chosen]
-        for wish, future in zip(chosen, placing, strict=True):
-            placed = await future
-            if placed.outcome == "stale":
-                again.append(wish)
-            else:
-                self._settle(name, wish, bool(ahead), placed)
-        return again
+        state, furthest = ReaderState(), None
 
-    def _entry(self, name: tuple[str, str], state: ReaderState, wish: _Wish) -> AppendRequest:
+        async def decide() -> AppendRequest | None:
+            nonlocal state, furthest
+            state = await self._reader.reader(*name)
+            ahead = [read for read in reads if read.refusal is None and read.message > state.marker]
+            furthest = max(ahead, key=lambda read: read.message, default=None)
+            return None if furthest is None else self._request(name, state, furthest)
+
+        result = await append_decided(decide, self._appender.offer)
+        if result is not None and furthest is not None:
+            self._settle(name, furthest, result, moves=True)
+            return furthest
+        # These move nothing, so they have no guard and are never stale.
+        placing = [self._appender.offer(self._request(name, state, read)) for read in reads]
+        for read, future in zip(reads, placing, strict=True):
+            self._settle(name, read, await future, moves=False)
+        return None
+
+    def _request(self, name: tuple[str, str], state: ReaderState, read: _Read) -> AppendRequest:
         room_id, by = name
-        refused = wish.refusal is not None
-        events = (
-            []
-            if refused
-            else read_marker.decide(state, MoveReadMarker(room=room_id, message=wish.message), by)
-        )
-        entry = self._chat.entry(
-            reader_stream(room_id, by), by, wish.ref, wish.fingerprint,
-            state.head, read_marker.guard(by) if events else (), events, None,
+        move = MoveReadMarker(room=room_id, message=read.message)
+        events = [] if read.refusal is not None else read_marker.decide(state, move, by)
+        return AppendRequest.of(
+            self._serializer, reader_stream(room_id, by), events,
+            user=by, ref=read.ref, fingerprint=read.fingerprint, decided_on=state.head,
+            guard=read_marker.guard(by) if events else (), record=read.refusal is None,
         )  # fmt: skip
-        return msgspec.structs.replace(entry, record=not refused)
 
-    def _settle(self, name: tuple[str, str], wish: _Wish, moves: bool, placed: AppendResult) -> None:  # noqa: FBT001 - private
-        error = failed(placed.outcome, wish.ref, wish.refusal)
+    def _settle(self, name: tuple[str, str], read: _Read, result: AppendResult, *, moves: bool) -> None:
+        error = failed(result.outcome, read.ref, read.refusal)
         if error is not None:
-            _fail([wish], error)
+            _fail([read], error)
             return
-        answer: Any = result_of(placed)
-        if moves and placed.outcome in ("appended", "known"):
-            self._moved(*name, wish.message, answer.at)
-        if not wish.answer.done():
-            wish.answer.set_result(answer)
+        answer = result_of(result)
+        if moves and result.outcome in ("appended", "known"):
+            self._moved(*name, read.message, answer.at)
+        if not read.answer.done():
+            read.answer.set_result(answer)
 
 
-def _fail(wishes: list[_Wish], error: OnRecordError) -> None:
-    for wish in wishes:
-        if not wish.answer.done():
-            wish.answer.set_exception(error)
+def _fail(reads: list[_Read], error: OnRecordError) -> None:
+    for read in reads:
+        if not read.answer.done():
+            read.answer.set_exception(error)

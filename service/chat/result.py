@@ -1,7 +1,4 @@
-"""What a command is answered with, once the log has said what became of it.
-
-The rule: every outcome has one answer, whichever way the command took: a receipt, or the error that it stands for.
-"""
+"""The answer to a command: each outcome of an append maps to one result or one error."""
 
 from datetime import datetime
 from typing import cast
@@ -14,7 +11,7 @@ from service.eventstore.entries import AppendResult, Outcome
 
 
 class CommandResult(msgspec.Struct, frozen=True):
-    """What a recorded command is acknowledged with: `nothing` was to do, or its ref was `known`, as of a retry."""
+    """The acknowledgement of a command; `nothing` means no change, `known` that its ref was recorded before."""
 
     room: str
     seq: int
@@ -23,12 +20,12 @@ class CommandResult(msgspec.Struct, frozen=True):
 
     @property
     def fresh(self) -> bool:
-        """Whether it is on the record since just now."""
+        """Whether this command appended events."""
         return self.outcome == "appended"
 
 
 def failed(outcome: Outcome, ref: str, refusal: Refusal | None) -> OnRecordError | None:
-    """Return the error that an outcome stands for, or None where the command was placed."""
+    """Return the error for an outcome, None for a success."""
     match outcome:
         case "appended" | "nothing" | "known":
             return None
@@ -43,5 +40,5 @@ def failed(outcome: Outcome, ref: str, refusal: Refusal | None) -> OnRecordError
 
 
 def result_of(placed: AppendResult) -> CommandResult:
-    """Return what a placed command is acknowledged with."""
+    """Return the acknowledgement of a successful command."""
     return CommandResult(room_of(placed.stream), placed.seq, cast("datetime", placed.at), placed.outcome)

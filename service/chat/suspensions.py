@@ -1,9 +1,8 @@
-"""Suspending people and letting them come back, on the record.
+"""Suspends and restores accounts, on the record.
 
-Every node acts on what is recorded (`service.gateway.notices.accounts`), so nothing is done here but to decide and
-append.
+Every node acts on the recorded events (`service.gateway.notices.accounts`); this only decides and appends.
 
-The rule: done twice is done once.
+Invariant: a repeated suspension changes nothing.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,62 +10,67 @@ from uuid import uuid4
 
 import msgspec
 
-from service.chat.submit import Chat, key_of
+from service.chat.pending import key_for_writing
 from service.domain import account
+from service.domain.account import PersonState
 from service.domain.commands import SetSuspension
 from service.domain.streams import person_stream
-from service.encryption.keyring import KeyRing
-from service.errors import Overloaded
+from service.eventstore.append_loop import append_decided
 from service.eventstore.appender import Appender
+from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.reader import LogReader
+from service.eventstore.serializer import EventSerializer
 from service.realtime.user_cache import UserCache
 
 if TYPE_CHECKING:
     import asyncpg
 
-MAX_DECISIONS = 8
-"""How often it is decided again because something about the person was recorded meanwhile."""
-
 
 class AccountSuspensions:
-    """Records what is decided about people."""
+    """Records suspensions of accounts."""
 
     def __init__(
         self,
-        chat: Chat,
         people: UserCache,
         appender: Appender,
         reader: LogReader,
-        keys: KeyRing,
+        serializer: EventSerializer,
         database: "asyncpg.Pool[Any]",
     ) -> None:
-        self._chat = chat
         self._people = people
         self._appender = appender
         self._reader = reader
-        self._keys = keys
+        self._serializer = serializer
+        self._keys = serializer.keys
         self._database = database
 
     async def set_suspension(self, command: SetSuspension, by: str) -> None:
-        """Suspend a person, or let them come back.
+        """Suspend or restore an account.
 
         Raises:
-            AccountErased: they are gone for good.
-            Overloaded, Unavailable: the log cannot be reached; asking again is safe.
+            AccountErased: the account is erased.
+            Overloaded, Unavailable: the log cannot be reached; a retry is safe.
         """
-        for _ in range(MAX_DECISIONS):
-            key = await key_of(self._keys, by, self._database) if command.reason else None
-            state = await self._reader.person(command.user)
+        user, state = command.user, PersonState()
+
+        async def decide() -> AppendRequest | None:
+            nonlocal state
+            key = await key_for_writing(self._keys, by, self._database) if command.reason else None
+            state = await self._reader.person(user)
             events = account.judge(state, command)
             if not events:
-                return
-            stream, guard = person_stream(command.user), account.guard(command.user)
-            entry = self._chat.entry(stream, by, f"~{uuid4()}", b"", state.head, guard, events, key)
-            placed = await self._appender.offer(entry)
-            if placed.outcome == "appended":
-                changed = msgspec.structs.replace(state, head=placed.seq, suspended=command.suspended)
-                self._people.hear(command.user, changed)
-                return
-            if placed.outcome == "key_gone":
+                return None
+            return AppendRequest.of(
+                self._serializer, person_stream(user), events,
+                user=by, ref=f"~{uuid4()}", decided_on=state.head, guard=account.guard(user), key=key,
+            )  # fmt: skip
+
+        def must_retry(result: AppendResult) -> bool:
+            if result.outcome == "key_gone":
                 self._keys.forget(by)
-        raise Overloaded
+            return result.outcome != "appended"
+
+        result = await append_decided(decide, self._appender.offer, must_retry)
+        if result is not None:
+            changed = msgspec.structs.replace(state, head=result.seq, suspended=command.suspended)
+            self._people.hear(user, changed)

@@ -1,243 +1,258 @@
-"""The words of the command line, and what they have to look like."""
+"""Parses the command line: for each command its arguments, the settings that it needs and the function that runs it.
+
+Nothing here imports what a command runs: a `module:function` names it, so that `--help` and small commands are quick.
+"""
 
 import argparse
 import contextlib
 import datetime as dt
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from service.cli import audit, commands, keys
+from service.cli import preconditions
+from service.cli.preconditions import needing
 from service.protocol.commands import USER_ID
 from service.protocol.http import Ground
 from service.protocol.room_as_of import Moment, NoMoment, moment_of
 
 if TYPE_CHECKING:
-    Words = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the type has no public name
+    from service.cli.preconditions import Check
 
+    Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the type has no public name
 
 MOST_WORKERS = 64
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LOG = needing("database_url", "key_encryption_key")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Return the parser of the whole command line."""
     onrecord = argparse.ArgumentParser(
         prog="onrecord", description="A chat server on an event log.", allow_abbrev=False
     )
-    words = onrecord.add_subparsers(required=True, metavar="COMMAND")
-    _add(
-        words,
-        "dev",
-        commands.dev,
-        "everything for development: servers, migrations, projections, a node",
-        lasts=True,
-    )
-    serve = _add(words, "serve", commands.serve, "a node", lasts=True)
+    commands = onrecord.add_subparsers(required=True, metavar="COMMAND")
+    _add_serving(commands)
+    _add_tools(commands)
+    _add_project(commands)
+    audit = _group(commands, "audit", "the record: read, prove, export, erase, hold, expire")
+    _add_history(audit)
+    _add_proof(audit)
+    _add_privacy(audit)
+    _add_keys(commands)
+    return onrecord
+
+
+def _add_serving(commands: "Subcommands") -> None:
+    meaning = "run everything for development: servers, migrations, projections, one node"
+    _add(commands, "dev", "node:run_dev", preconditions.for_dev, meaning, lasts=True)
+    serve = _add(commands, "serve", "node:run_serve", preconditions.for_serve, "run a node", lasts=True)
     serve.add_argument(
         "--workers", type=_workers, default=1, metavar="N", help="N nodes on one port; default: 1"
     )
     serve.add_argument(
         "--worker", type=int, help=argparse.SUPPRESS
-    )  # what the parent starts: service.node.workers
-    _add(words, "migrate", commands.migrate, "bring the schema to the newest version")
-    epoch = _add(words, "epoch", commands.epoch, "which log this is: what cursors are good for")
-    epoch.add_argument(
-        "--renew", action="store_true", help="after a restore: no older cursor is good any more"
-    )
+    )  # set by the parent: service.node.workers
+    owner = needing("migrate_database_url", "database_url")
+    _add(commands, "migrate", "node:run_migrate", owner, "migrate the schema to the newest version")
+    meaning = "print the log's epoch, to which cursors belong"
+    epoch = _add(commands, "epoch", "epoch:run_epoch", preconditions.for_epoch, meaning)
+    meaning = "after a restore: begin a new epoch, in which older cursors are invalid"
+    epoch.add_argument("--renew", action="store_true", help=meaning)
+
+
+def _add_tools(commands: "Subcommands") -> None:
+    meaning = "check settings and servers; exit code 1: a check failed"
+    _add(commands, "doctor", "tools:run_doctor", preconditions.for_doctor, meaning)
     _add(
-        words,
-        "doctor",
-        commands.doctor,
-        "look at settings and servers, and say what is wrong; 1: something is",
+        commands, "settings", "tools:run_settings", needing(), "every setting: name, value, default, meaning"
     )
-    _add(words, "settings", commands.show_settings, "every setting: name, value, default, meaning")
-    _add(words, "asyncapi", commands.asyncapi, "the AsyncAPI document of the doors, as YAML")
-    _add(words, "openapi", commands.openapi, "the OpenAPI document of the HTTP side, as YAML")
-    _add_project(words)
-    _add_audit(words)
-    _add_keys(words)
-    token = _add(words, "token", commands.token, "sign a token with the development key")
+    meaning = "print the AsyncAPI document of the realtime endpoints, as YAML"
+    _add(commands, "asyncapi", "tools:run_asyncapi", preconditions.defaults, meaning)
+    meaning = "print the OpenAPI document of the HTTP API, as YAML"
+    _add(commands, "openapi", "tools:run_openapi", preconditions.defaults, meaning)
+    meaning = "sign a token with the development key"
+    token = _add(commands, "token", "tools:run_token", preconditions.from_environment, meaning)
     token.add_argument("--user", required=True, type=_user, help="user id (sub)")
-    token.add_argument("--name", help="name to show; default: the user id")
-    token.add_argument(
-        "--scope", action="append", choices=["chat", "auditor", "admin"], help="may be given again"
-    )
+    token.add_argument("--name", help="display name; default: the user id")
+    scopes = ["chat", "auditor", "admin"]
+    token.add_argument("--scope", action="append", choices=scopes, help="may be given again")
     token.add_argument("--ttl", type=_duration, default="1h", help="90s, 30m, 1h, 7d; default: 1h")
-    return onrecord
 
 
-def _add_project(words: "Words") -> None:
-    parts = _group(words, "project", "the read models")
-    run = _add(parts, "run", commands.project_run, "follow the log and write the read models", lasts=True)
+def _add_project(commands: "Subcommands") -> None:
+    project = _group(commands, "project", "the read models")
+    meaning = "follow the log and write the read models"
+    run = _add(project, "run", "projections:run_projector", preconditions.for_projector, meaning, lasts=True)
     run.add_argument("--only", metavar="NAME", help="one projection instead of all")
-    status = _add(parts, "status", commands.project_status, "how far each projection is")
+    meaning = "how far each projection is"
+    status = _add(project, "status", "projections:run_status", needing("database_url"), meaning)
     status.add_argument("names", nargs="*", metavar="NAME")
-    verify = _add(
-        parts,
-        "verify",
-        commands.project_verify,
-        "compare the read models with a fold of the log; 1: they differ",
-    )
+    meaning = "compare the read models with a fold of the log; exit code 1: they differ"
+    verify = _add(project, "verify", "projections:run_verify", _LOG, meaning)
     verify.add_argument("names", nargs="*", metavar="NAME")
 
 
-def _add_keys(words: "Words") -> None:
-    parts = _group(words, "keys", "how people's keys are wrapped")
-    _add(parts, "status", keys.status, "how many each key encryption key wraps; 1: some that is not there")
-    _add(parts, "rotate", keys.rotate, "wrap all by the first of ONRECORD_KEY_ENCRYPTION_KEY")
+def _add_keys(commands: "Subcommands") -> None:
+    keys = _group(commands, "keys", "how the keys of users are wrapped")
+    meaning = (
+        "how many keys each key encryption key wraps; exit code 1: one that is not configured wraps some"
+    )
+    _add(keys, "status", "keys:run_status", _LOG, meaning)
+    owner = needing("migrate_database_url", "key_encryption_key")
+    _add(keys, "rotate", "keys:run_rotate", owner, "wrap all with the first of ONRECORD_KEY_ENCRYPTION_KEY")
 
 
-def _add_audit(words: "Words") -> None:
-    parts = _group(words, "audit", "what was said, and when")
-    replay = _add(parts, "replay", audit.replay, "a room's events, one a line")
+def _add_history(audit: "Subcommands") -> None:
+    replay = _add(audit, "replay", "history:run_replay", _LOG, "print a room's events, one per line")
     replay.add_argument("--room", required=True, metavar="ROOM")
     replay.add_argument("--from-seq", type=_seq, metavar="N")
     replay.add_argument("--to-seq", type=_seq, metavar="N")
     replay.add_argument("--from", dest="from_time", type=_moment, metavar="TIME")
     replay.add_argument("--to", dest="to_time", type=_moment, metavar="TIME")
     replay.add_argument("--as", dest="form", choices=["ndjson", "text"], default="ndjson")
-    room = _add(parts, "room", audit.room, "a room as it stood at a moment, as JSON; without --at: now")
+    room = _add(audit, "room", "history:run_room", _LOG, "a room as of a moment, as JSON; without --at: now")
     room.add_argument("room", metavar="ROOM")
     room.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ")
-    room.add_argument(
-        "--diff",
-        type=_moment_of_room,
-        metavar="TIME|SEQ",
-        help="what is different from then to --at, instead",
-    )
-    person = _add(parts, "person", audit.person, "what somebody could see of a room, was sent and had read")
+    meaning = "show instead what changed from then to --at"
+    room.add_argument("--diff", type=_moment_of_room, metavar="TIME|SEQ", help=meaning)
+    meaning = "what a user could see of a room, was sent and had read"
+    person = _add(audit, "person", "history:run_person", _LOG, meaning)
     person.add_argument("person", type=_user, metavar="PERSON")
     person.add_argument("--room", required=True, metavar="ROOM")
     person.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ")
-    _add_proof(parts)
-    _add_erasing(parts)
 
 
-def _add_proof(parts: "Words") -> None:
-    _add(parts, "checkpoint", audit.checkpoint, "the newest signed checkpoint; keep it elsewhere")
-    verify = _add(parts, "verify", audit.verify, "the whole log against its seals; 1: the first bad position")
+def _add_proof(audit: "Subcommands") -> None:
+    meaning = "print the newest signed checkpoint; keep it elsewhere"
+    _add(audit, "checkpoint", "proof:run_checkpoint", _LOG, meaning)
+    meaning = "verify the log against its checkpoints; exit code 1: the first position that does not match"
+    verify = _add(audit, "verify", "proof:run_verify", _LOG, meaning)
     verify.add_argument("--against", type=Path, metavar="FILE", help="an older checkpoint, kept elsewhere")
-    verify.add_argument(
-        "--words", action="store_true", help="open every word too, and see why those are gone that are"
-    )
-    prove = _add(parts, "prove", audit.prove, "the proof of one event, as JSON")
+    meaning = "also decrypt the content of each event, and check the reason for each that is gone"
+    verify.add_argument("--words", action="store_true", help=meaning)
+    prove = _add(audit, "prove", "proof:run_prove", _LOG, "print the proof of one event, as JSON")
     prove.add_argument("--room", required=True, metavar="ROOM")
     prove.add_argument("--seq", required=True, type=_seq, metavar="N")
-    prove.add_argument("--reveal", action="store_true", help="with what it says, to be checked without a key")
-    extension = _add(
-        parts, "extension", audit.extension, "the proof that the record was only added to, as JSON"
-    )
+    prove.add_argument("--reveal", action="store_true", help="with its content, verifiable without a key")
+    meaning = "print the proof that events were only appended since a checkpoint, as JSON"
+    extension = _add(audit, "extension", "proof:run_extension", _LOG, meaning)
     extension.add_argument("--since", required=True, type=Path, metavar="FILE", help="an older checkpoint")
-    export = _add(parts, "export", audit.export, "a directory that `onrecord-verify` checks offline")
-    export.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="new, or of an unfinished export"
-    )
-    what = export.add_mutually_exclusive_group(required=True)
-    what.add_argument("--room", metavar="ROOM")
-    what.add_argument("--person", type=_user, metavar="USER", help="what they did, and what is about them")
-    what.add_argument("--all", action="store_true")
-    keys = _add(parts, "keys", audit.keys, "the public keys that sign checkpoints, the newest last")
-    keys.add_argument("--rotate", action="store_true", help="make a new one, endorsed by the newest")
+    meaning = "write a directory that `onrecord-verify` checks offline"
+    export = _add(audit, "export", "proof:run_export", _LOG, meaning)
+    meaning = "a new directory, or that of an unfinished export"
+    export.add_argument("--out", required=True, type=Path, metavar="DIR", help=meaning)
+    scope = export.add_mutually_exclusive_group(required=True)
+    scope.add_argument("--room", metavar="ROOM")
+    scope.add_argument("--person", type=_user, metavar="USER", help="events by and about this user")
+    scope.add_argument("--all", action="store_true")
+    meaning = "print the public keys that sign checkpoints, newest last"
+    keys = _add(audit, "keys", "proof:run_keys", _LOG, meaning)
+    keys.add_argument("--rotate", action="store_true", help="make a new key, endorsed by the newest")
 
 
-def _add_erasing(parts: "Words") -> None:
-    erase = _add(parts, "erase", audit.erase, "destroy a person's keys, for good; on the record")
+def _add_privacy(audit: "Subcommands") -> None:
+    meaning = "destroy a user's keys irrevocably, and record it"
+    erase = _add(audit, "erase", "erasure:run_erase", _LOG, meaning)
     erase.add_argument("--person", required=True, type=_user, metavar="USER")
-    erase.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="why that is lawful")
-    again = _add(parts, "erase-again", audit.erase_again, "after a restore: erase all on a list, as above")
-    again.add_argument("list", type=Path, metavar="FILE", help="what `onrecord audit erasures` printed")
-    _add(parts, "erasures", audit.erasures, "whom was erased, one JSON object a line; keep it elsewhere")
-    for name, run, meaning in (
-        ("hold", audit.hold, "place a legal hold: nothing of it is made unreadable; on the record"),
-        ("release", audit.release, "end a legal hold, on the record"),
+    erase.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="the legal ground")
+    meaning = "after a restore: erase every user on a list"
+    again = _add(audit, "erase-again", "erasure:run_erase_again", _LOG, meaning)
+    again.add_argument("list", type=Path, metavar="FILE", help="the output of `onrecord audit erasures`")
+    meaning = "list the erasures, one JSON object per line; keep the list elsewhere"
+    _add(audit, "erasures", "erasure:run_erasures", _LOG, meaning)
+    for name, meaning in (
+        ("hold", "place a legal hold, which stops erasure and expiry, and record it"),
+        ("release", "end a legal hold, and record it"),
     ):
-        hold = _add(parts, name, run, meaning)
-        what = hold.add_mutually_exclusive_group(required=True)
-        what.add_argument("--room", metavar="ROOM", help="with all who were ever in it")
-        what.add_argument("--person", type=_user, metavar="USER")
-        hold.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="why")
-    keep = _add(parts, "retention", audit.retention, "how long a room keeps what is said in it")
+        hold = _add(audit, name, f"retention:run_{name}", _LOG, meaning)
+        held = hold.add_mutually_exclusive_group(required=True)
+        held.add_argument("--room", metavar="ROOM", help="with every user who was ever a member")
+        held.add_argument("--person", type=_user, metavar="USER")
+        hold.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="the reason")
+    meaning = "set how long a room keeps the content of messages"
+    keep = _add(audit, "retention", "retention:run_retention", _LOG, meaning)
     keep.add_argument("--room", required=True, metavar="ROOM")
     span = keep.add_mutually_exclusive_group(required=True)
-    span.add_argument("--days", type=_days, metavar="N", help="then it is made unreadable")
+    span.add_argument("--days", type=_days, metavar="N", help="content expires after N days")
     span.add_argument("--for-ever", action="store_true")
-    _add(parts, "expire", audit.expire, "make unreadable now what is over; nodes do so once an hour")
-    _add(parts, "holds", audit.holds, "the legal holds in force, one JSON object a line")
+    meaning = "apply retention now; nodes do so once an hour"
+    _add(audit, "expire", "retention:run_expire", _LOG, meaning)
+    _add(
+        audit, "holds", "retention:run_holds", _LOG, "list the legal holds in force, one JSON object per line"
+    )
 
 
-def _group(words: "Words", name: str, meaning: str) -> "Words":
-    parser = words.add_parser(name, help=meaning, description=meaning, allow_abbrev=False)
-    return parser.add_subparsers(required=True, metavar="COMMAND")
+def _group(commands: "Subcommands", name: str, meaning: str) -> "Subcommands":
+    group = commands.add_parser(name, help=meaning, description=meaning, allow_abbrev=False)
+    return group.add_subparsers(required=True, metavar="COMMAND")
 
 
 def _add(
-    words: "Words",
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    meaning: str,
-    *,
-    lasts: bool = False,
+    commands: "Subcommands", name: str, function: str, check: "Check", meaning: str, *, lasts: bool = False
 ) -> argparse.ArgumentParser:
-    """One command. `lasts` says that being stopped is its ordinary end."""
-    parser = words.add_parser(name, help=meaning, description=meaning, allow_abbrev=False)
-    parser.set_defaults(run=run, lasts=lasts)
-    return parser
+    """Add a command that runs `function`, which is `module:name` inside this package.
+
+    `check` returns the settings that the command needs. `lasts`: the command runs until it is stopped, so that an
+    interrupt is its ordinary end.
+    """
+    command = commands.add_parser(name, help=meaning, description=meaning, allow_abbrev=False)
+    command.set_defaults(function=function, check=check, lasts=lasts)
+    return command
 
 
-def _user(word: str) -> str:
-    if not re.fullmatch(USER_ID, word):
+def _user(text: str) -> str:
+    if not re.fullmatch(USER_ID, text):
         raise argparse.ArgumentTypeError(
-            f"{word!r} is no user id: letters, digits and . _ @ | - (at most 128)"
+            f"{text!r} is no user id: letters, digits and . _ @ | - (at most 128)"
         )
-    return word
+    return text
 
 
-def _ground(word: str) -> str:
+def _ground(text: str) -> str:
     with contextlib.suppress(msgspec.ValidationError):
-        if word.isprintable():
-            return msgspec.convert(word.strip(), Ground)
+        if text.isprintable():
+            return msgspec.convert(text.strip(), Ground)
     raise argparse.ArgumentTypeError("a ground is one line of 1 to 500 characters")
 
 
-def _duration(word: str) -> int:
-    found = re.fullmatch(r"([1-9]\d{0,8})([smhd])", word, re.ASCII)
+def _duration(text: str) -> int:
+    found = re.fullmatch(r"([1-9]\d{0,8})([smhd])", text, re.ASCII)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{word!r} is no duration such as 90s, 30m, 1h or 7d")
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 90s, 30m, 1h or 7d")
     return int(found[1]) * _UNITS[found[2]]
 
 
-def _workers(word: str) -> int:
-    if not re.fullmatch(r"[1-9]\d?", word, re.ASCII) or int(word) > MOST_WORKERS:
-        raise argparse.ArgumentTypeError(f"{word!r} is no number of workers: 1 to {MOST_WORKERS}")
-    return int(word)
+def _workers(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d?", text, re.ASCII) or int(text) > MOST_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers: 1 to {MOST_WORKERS}")
+    return int(text)
 
 
-def _days(word: str) -> int:
-    if not re.fullmatch(r"[1-9]\d{0,4}", word, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{word!r} is no number of days from 1 to 99999")
-    return int(word)
+def _days(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,4}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of days from 1 to 99999")
+    return int(text)
 
 
-def _seq(word: str) -> int:
-    if not re.fullmatch(r"[1-9]\d{0,15}", word, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{word!r} is no seq: they count from 1")
-    return int(word)
+def _seq(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,15}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is no seq: they count from 1")
+    return int(text)
 
 
-def _moment_of_room(word: str) -> Moment:
+def _moment_of_room(text: str) -> Moment:
     try:
-        return moment_of(word)
+        return moment_of(text)
     except NoMoment as problem:
         raise argparse.ArgumentTypeError(str(problem)) from problem
 
 
-def _moment(word: str) -> dt.datetime:
+def _moment(text: str) -> dt.datetime:
     with contextlib.suppress(ValueError, OverflowError):  # the latter at the ends of the calendar
-        if (moment := dt.datetime.fromisoformat(word)).tzinfo is not None:
+        if (moment := dt.datetime.fromisoformat(text)).tzinfo is not None:
             return moment.astimezone(dt.UTC)
-    raise argparse.ArgumentTypeError(f"{word!r} is no time with an offset, such as 2026-11-24T15:00:00Z")
+    raise argparse.ArgumentTypeError(f"{text!r} is no time with an offset, such as 2026-11-24T15:00:00Z")

@@ -1,42 +1,44 @@
-"""What `onrecord epoch` runs: which log this is, and saying that it is another one; beside `service.node.server`.
+"""The command that shows or renews the log's epoch.
 
-A restored log is another one: numbers that were given out after the backup will be given again, to other events. Its
-epoch is what tells clients and nodes so, whatever cursors they hold.
+A restored log is a different log: it assigns numbers that were assigned after the backup again, to other events. The
+epoch tells clients and nodes so, whichever cursors they hold.
 """
 
+import argparse
 import asyncio
 import sys
-from typing import Any
 
 import asyncpg
 
+from service.cli.connection import connected
 from service.config.settings import Settings
 from service.eventstore.notifications import CHANNEL
 
 
-def run_epoch(settings: Settings, *, renew: bool) -> int:
-    """`onrecord epoch`: print the log's epoch; with `renew` a new one, made as the owner, or 2 where that is not so."""
+def run_epoch(settings: Settings, args: argparse.Namespace) -> int:
+    """`onrecord epoch`: print the epoch; with `--renew` a new one. 2: `--renew` without the owner's login."""
     try:
-        print(asyncio.run(_epoch(settings, renew=renew)))
+        print(asyncio.run(_renew(settings) if args.renew else _read(settings)))
     except asyncpg.InsufficientPrivilegeError as problem:
-        words = f"ONRECORD_MIGRATE_DATABASE_URL has to be the owner's: {problem}."
-        print(words, file=sys.stderr)
+        print(f"ONRECORD_MIGRATE_DATABASE_URL has to be the owner's: {problem}.", file=sys.stderr)
         return 2
     return 0
 
 
-async def _epoch(settings: Settings, *, renew: bool) -> str:
-    url = settings.migrate_database_url if renew else settings.database_url
-    timeout = settings.database_timeout
-    connection: Any = await asyncpg.connect(url, timeout=timeout, command_timeout=timeout)
-    try:
-        if not renew:
-            return str(await connection.fetchval("SELECT epoch FROM log_epoch"))
-        async with connection.transaction():
-            await connection.execute(f"NOTIFY {CHANNEL}")  # nodes that run look at once
-            return str(await connection.fetchval(_RENEW))
-    finally:
-        await connection.close()
+async def _read(settings: Settings) -> str:
+    async with asyncio.timeout(settings.database_timeout), connected(settings) as connection:
+        return str(await connection.fetchval("SELECT epoch FROM log_epoch"))
+
+
+async def _renew(settings: Settings) -> str:
+    url = settings.migrate_database_url
+    async with (
+        asyncio.timeout(settings.database_timeout),
+        connected(settings, url) as connection,
+        connection.transaction(),
+    ):
+        await connection.execute(f"NOTIFY {CHANNEL}")  # running nodes look at once
+        return str(await connection.fetchval(_RENEW))
 
 
 _RENEW = "UPDATE log_epoch SET epoch = gen_random_uuid(), since = clock_timestamp() RETURNING epoch"

@@ -1,20 +1,21 @@
-"""The commands that erase people.
+"""The commands that erase users.
 
-What they do is recorded in the name of whoever runs them (`service.config.operator`). A list of erasures is what each
-prints: kept elsewhere, it says after a restore whom to erase again.
+Each erasure is recorded in the name of the operator who runs the command (`service.config.operator`). The output of
+`onrecord audit erasures`, kept elsewhere, lists whom to erase again after a restore.
 """
 
+import argparse
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from projections import PROJECTIONS, memberships
 from service.audit.privacy.erasure import erase, erasures
 from service.audit.privacy.leave_rooms import leave_rooms
-from service.cli.output import print_json, say
-from service.cli.run_on_log import work
+from service.cli.connection import run_on_log
+from service.cli.output import complain, print_json
+from service.cli.preconditions import WrongUsage, read_file
 from service.config.operator import operator
 from service.config.settings import Settings
 from service.domain.events import PersonErased
@@ -27,27 +28,23 @@ from service.protocol.events import timestamp
 from service.protocol.http import Ground
 
 if TYPE_CHECKING:
-    from service.cli.run_on_log import Connection
+    from service.cli.connection import Connection
 
-PURGED_WITHIN = 10.0
-"""Seconds that a command waits for the projector to take the words out of the read models."""
+PURGE_TIMEOUT = 10.0
+"""Seconds that a command waits for the projector to purge the read models."""
 
-LOOK_EVERY = 0.1
+POLL_INTERVAL = 0.1
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """Whom to erase, and on which ground: what a line of a list of erasures says, whatever else is in it."""
+    """A user to erase and the legal ground: the fields of a line of a list of erasures that count."""
 
     person: UserId
     ground: Ground
 
 
-class ListInvalid(Exception):
-    """A line of a list of erasures is none; the message is a sentence."""
-
-
 class Listed(msgspec.Struct, frozen=True):
-    """What `onrecord audit erasures` prints of each."""
+    """A line of the output of `onrecord audit erasures`."""
 
     person: str
     ground: str
@@ -57,10 +54,10 @@ class Listed(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True, rename="camel"):
-    """What `onrecord audit erase` prints.
+    """The output of `onrecord audit erase`.
 
-    `left` is how many rooms they have left just now, null where that is not known; `purged` says whether the read
-    models hold no word of theirs any more.
+    `left`: how many rooms the user left just now, null if unknown. `purged`: whether the read models hold none of the
+    user's content any more.
     """
 
     person: str
@@ -72,61 +69,61 @@ class Summary(msgspec.Struct, frozen=True, rename="camel"):
     purged: bool
 
 
-def run_erase(settings: Settings, person: str, ground: str) -> int:
-    """`onrecord audit erase`: a summary as JSON; 1 where it is refused."""
+def run_erase(settings: Settings, args: argparse.Namespace) -> int:
+    """`onrecord audit erase`: a summary as JSON; 1: it is refused."""
 
-    async def run(connection: "Connection", serializer: EventSerializer) -> int:
-        await _erase(settings, connection, serializer, Wanted(person, ground))
-        return 0
+    async def run(connection: "Connection", serializer: EventSerializer) -> None:
+        await _erase(settings, connection, serializer, Wanted(args.person, args.ground))
 
-    return work(settings, run)
+    return run_on_log(settings, run)
 
 
-def run_erasures(settings: Settings) -> int:
-    """`onrecord audit erasures`: those on the record, one a line, the first first."""
+def run_erasures(settings: Settings, _args: argparse.Namespace) -> int:
+    """`onrecord audit erasures`: the recorded erasures, one per line, oldest first."""
 
-    async def run(connection: "Connection", serializer: EventSerializer) -> int:
+    async def run(connection: "Connection", serializer: EventSerializer) -> None:
         for done in await erasures(connection, serializer, settings.database_timeout):
             event = done.event
             assert isinstance(event, PersonErased)  # noqa: S101 - asked for by its topic
             print_json(Listed(event.user, event.ground, done.by, timestamp(done.at), done.position))
-        return 0
 
-    return work(settings, run)
+    return run_on_log(settings, run)
 
 
-def run_erase_again(settings: Settings, wanted: Sequence[Wanted]) -> int:
-    """`onrecord audit erase-again`: a summary of each that is erased; 1 where somebody is held, who is named."""
+def run_erase_again(settings: Settings, args: argparse.Namespace) -> int:
+    """`onrecord audit erase-again`: a summary of each erasure; 1: a user is under a legal hold, and is named."""
+    wanted = _wanted_in(read_file(args.list))
 
     async def run(connection: "Connection", serializer: EventSerializer) -> int:
         code = 0
-        for one in wanted:
+        for each in wanted:
             try:
-                await _erase(settings, connection, serializer, one)
-            except PersonUnknown as problem:  # whoever came after the backup is not in it
-                say(problem)
+                await _erase(settings, connection, serializer, each)
+            except PersonUnknown as problem:  # the backup is older than the user
+                complain(problem)
             except UnderLegalHold as problem:
-                code = say(problem)
+                code = complain(problem)
         return code
 
-    return work(settings, run)
+    return run_on_log(settings, run)
 
 
-def wanted_in(text: str) -> list[Wanted]:
-    """Return whom a list names, each once: JSON objects, one a line.
+def _wanted_in(text: str) -> list[Wanted]:
+    """Return the users that a list names, each once: JSON objects, one per line.
 
     Raises:
-        ListInvalid: see there.
+        WrongUsage: a line is not an erasure.
     """
     found: dict[str, Wanted] = {}
     for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
         try:
-            one = msgspec.json.decode(line, type=Wanted) if line.strip() else None
+            wanted = msgspec.json.decode(line, type=Wanted)
         except msgspec.MsgspecError as problem:
-            words = f"Line {number} is no erasure as `onrecord audit erasures` prints it: {problem}."
-            raise ListInvalid(words) from problem
-        if one is not None:
-            found.setdefault(one.person, one)
+            message = f"Line {number} is no erasure as `onrecord audit erasures` prints it: {problem}."
+            raise WrongUsage(message) from problem
+        found.setdefault(wanted.person, wanted)
     return list(found.values())
 
 
@@ -139,7 +136,7 @@ async def _erase(
     left = await _leave_rooms(settings, connection, serializer, person)
     purged = await _purged(connection, erased.position)
     print_json(Summary(person, ground, erased.position, timestamp(erased.at), erased.keys, left, purged))
-    _say_erased(person, left=left is not None, purged=purged)
+    _report(person, left=left is not None, purged=purged)
 
 
 async def _leave_rooms(
@@ -151,37 +148,36 @@ async def _leave_rooms(
     except ProjectionBehind:
         return None
     rooms = [row.room_id for row in rows]
-    how: dict[str, Any] = {"by": operator(settings.operator), "deadline": settings.database_timeout}
-    return len(await leave_rooms(connection, serializer, person, rooms, **how))
+    by, deadline = operator(settings.operator), settings.database_timeout
+    return len(await leave_rooms(connection, serializer, person, rooms, by=by, deadline=deadline))
 
 
 async def _purged(connection: "Connection", position: int) -> bool:
-    """Wait until every read model with words has come past a position; return whether they have."""
+    """Wait until every read model that holds content has passed a position; return whether they have."""
     tables = [projection.table for projection in PROJECTIONS if projection.forget]
     try:
-        async with asyncio.timeout(PURGED_WITHIN):
-            while not await _past(connection, tables, position):  # noqa: ASYNC110 - it is in the database
-                await asyncio.sleep(LOOK_EVERY)
+        async with asyncio.timeout(PURGE_TIMEOUT):
+            while not await connection.fetchval(_PASSED, tables, position):  # noqa: ASYNC110 - it is in the database
+                await asyncio.sleep(POLL_INTERVAL)
     except TimeoutError:
         return False
     return True
 
 
-async def _past(connection: "Connection", tables: Sequence[str], position: int) -> bool:
-    return bool(await connection.fetchval(_PAST, tables, position))
-
-
-def _say_erased(person: str, *, left: bool, purged: bool) -> None:
-    say(f"{person} is erased: nobody is shown a word of theirs any more, and none can be read in the log.")
+def _report(person: str, *, left: bool, purged: bool) -> None:
+    complain(f"{person} is erased: their content is not shown any more, and cannot be read in the log.")
     if not left:
-        say("They are still in their rooms: run this again when `onrecord project run` has caught up.")
+        complain("They are still in their rooms: run this again when `onrecord project run` has caught up.")
     if not purged:
-        say(
-            "The read models still hold what they wrote, unseen, until `onrecord project run` has come past it."
+        complain(
+            "The read models still hold their content, unseen, until `onrecord project run` has caught up."
         )
-    say("Backups made before hold their keys: keep what `onrecord audit erasures` prints; see docs/audit.md.")
+    complain(
+        "Older backups hold their keys: keep what `onrecord audit erasures` prints; "
+        "see docs/guides/erase-a-person.md."
+    )
 
 
-_PAST = """
+_PASSED = """
     SELECT bool_and(notification_id >= $2) FROM notification_tracking WHERE application_name = ANY ($1::text[])
 """

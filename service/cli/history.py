@@ -1,23 +1,24 @@
-"""The commands that read the record: replay, a room as of a moment, what one person could see.
+"""The commands that read the record: replay, a room as of a moment, one user's view.
 
 Each reading is recorded first, in the name of the operating system's user.
 """
 
+import argparse
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import msgspec
 
 from service.audit.access_log import AccessLog, NotRecorded
 from service.audit.history.as_of import AsOf
-from service.audit.history.format import Form
 from service.audit.history.person_view import PersonViews
 from service.audit.history.replay import replay
-from service.cli.output import say
+from service.cli.connection import serializer_of
+from service.cli.output import complain
 from service.config.operator import operator
 from service.config.settings import Settings
 from service.domain.events import AuditRead
@@ -32,56 +33,54 @@ from service.protocol.events import timestamp
 from service.protocol.room_as_of import Moment
 from service.runtime.malloc import pin_mmap_threshold
 
-
-def run_replay(
-    settings: Settings,
-    room: str,
-    from_seq: int | None,
-    to_seq: int | None,
-    from_time: datetime | None,
-    to_time: datetime | None,
-    form: Form,
-) -> int:
-    """`onrecord audit replay`: a line an event; 1 where there is no such room."""
-    asked = asked_for(from_seq=from_seq, to_seq=to_seq, **{"from": from_time, "to": to_time})
-
-    async def lines(database: Any, serializer: EventSerializer) -> AsyncIterator[bytes]:
-        bounds: dict[str, Any] = {"from_seq": from_seq, "to_seq": to_seq, "from_time": from_time}
-        return replay(LogReader(database, serializer), room, **bounds, to_time=to_time, form=form)
-
-    return _print(settings, AuditRead(what="replay", via="cli", room=room, asked=asked), lines)
+if TYPE_CHECKING:
+    from service.cli.connection import Connection
 
 
-def run_room(settings: Settings, room: str, at: Moment, since: Moment) -> int:
-    """`onrecord audit room`: JSON, of a moment or of what changed since another; 1 where there was no such room."""
-    what, asked = (
-        ("room", asked_for(at=at)) if since is None else ("changes", asked_for(**{"from": since, "to": at}))
-    )
+def run_replay(settings: Settings, args: argparse.Namespace) -> int:
+    """`onrecord audit replay`: a line per event; 1: the room does not exist."""
+    bounds = {"from_seq": args.from_seq, "to_seq": args.to_seq}
+    asked = bounds_asked(**bounds, **{"from": args.from_time, "to": args.to_time})
 
-    async def document(database: Any, serializer: EventSerializer) -> AsyncIterator[bytes]:
+    async def read(database: Any, serializer: EventSerializer) -> AsyncIterator[bytes]:
+        log = LogReader(database, serializer)
+        times = {"from_time": args.from_time, "to_time": args.to_time}
+        return replay(log, args.room, **bounds, **times, form=args.form)
+
+    return _print(settings, AuditRead(what="replay", via="cli", room=args.room, asked=asked), read)
+
+
+def run_room(settings: Settings, args: argparse.Namespace) -> int:
+    """`onrecord audit room`: JSON, as of a moment or of the changes since another; 1: the room did not exist."""
+    room, at, since = args.room, args.at, args.diff
+    asked = bounds_asked(at=at) if since is None else bounds_asked(**{"from": since, "to": at})
+
+    async def read(database: Any, serializer: EventSerializer) -> AsyncIterator[bytes]:
         rooms = AsOf(AsOfReader(database, serializer, settings.database_timeout))
         return await (rooms.room(room, at) if since is None else rooms.changes(room, since, at))
 
-    return _print(settings, AuditRead(what=what, via="cli", room=room, asked=asked), document)
+    what = "room" if since is None else "changes"
+    return _print(settings, AuditRead(what=what, via="cli", room=room, asked=asked), read)
 
 
-def run_person(settings: Settings, person: str, room: str, at: Moment) -> int:
-    """`onrecord audit person`: what somebody could see of a room, as JSON; 1 where there was no such room."""
+def run_person(settings: Settings, args: argparse.Namespace) -> int:
+    """`onrecord audit person`: what a user could see of a room, as JSON; 1: the room did not exist."""
 
-    async def document(database: Any, serializer: EventSerializer) -> AsyncIterator[bytes]:
-        past = AsOfReader(database, serializer, settings.database_timeout)
-        return _whole(await PersonViews(past).view(person, room, at))
+    async def read(database: Any, serializer: EventSerializer) -> AsyncIterator[bytes]:
+        views = PersonViews(AsOfReader(database, serializer, settings.database_timeout))
+        return _encoded(await views.view(args.person, args.room, args.at))
 
-    reading = AuditRead(what="view", via="cli", room=room, person=person, asked=asked_for(at=at))
-    return _print(settings, reading, document)
+    asked = bounds_asked(at=args.at)
+    reading = AuditRead(what="view", via="cli", room=args.room, person=args.person, asked=asked)
+    return _print(settings, reading, read)
 
 
-async def _whole(document: msgspec.Struct) -> AsyncIterator[bytes]:
+async def _encoded(document: msgspec.Struct) -> AsyncIterator[bytes]:
     yield msgspec.json.encode(document) + b"\n"
 
 
-def asked_for(**bounds: Moment | str) -> dict[str, str]:
-    """Return what was asked for beside a room or a person, of what was given."""
+def bounds_asked(**bounds: Moment | str) -> dict[str, str]:
+    """Return the bounds that were given, as the record of a reading names them."""
     return {
         name: timestamp(value) if isinstance(value, datetime) else str(value)
         for name, value in bounds.items()
@@ -89,11 +88,11 @@ def asked_for(**bounds: Moment | str) -> dict[str, str]:
     }
 
 
-async def record(connection: "asyncpg.Connection[Any]", reading: AuditRead, settings: Settings) -> None:
+async def record(connection: "Connection", reading: AuditRead, settings: Settings) -> None:
     """Record what a command reads.
 
     Raises:
-        NotRecorded, Unavailable: it could not be, so nothing may be read.
+        NotRecorded, Unavailable: it was not recorded, so nothing may be read.
     """
     keys = KeyRing(settings.key_encryption_key)
     serializer = EventSerializer(keys)
@@ -109,11 +108,11 @@ def _print(
     reading: AuditRead,
     read: Callable[[Any, EventSerializer], Awaitable[AsyncIterator[bytes]]],
 ) -> int:
-    """Print what is read, piece by piece; 1 and a sentence where what it asks for is not there."""
+    """Print what `read` yields, piece by piece; 1 and a sentence: it does not exist."""
     pin_mmap_threshold()
 
     async def run() -> None:
-        serializer = EventSerializer(KeyRing(settings.key_encryption_key))
+        serializer = serializer_of(settings)
         async with open_pool(settings) as database:
             async with database.acquire() as connection:
                 await record(connection, reading, settings)
@@ -125,5 +124,5 @@ def _print(
     try:
         asyncio.run(run())
     except Refusal as problem:
-        return say(problem)
+        return complain(problem)
     return 0

@@ -1,21 +1,50 @@
-"""What the commands of `onrecord keys` do, by the rules of `service.cli.commands`."""
+"""The commands of `onrecord keys`: how the keys of users are wrapped, and wrapping them with the first key."""
 
 import argparse
+import asyncio
+from typing import TYPE_CHECKING
 
-from service.cli.commands import settings_with
+from service.audit.proof import signing_keys
+from service.cli.connection import connected
+from service.cli.output import complain, print_json
+from service.config.settings import Settings
+from service.encryption.rewrap import Wrapped, count, rewrap
+from service.encryption.wrapping import Wrapping
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from service.cli.connection import Connection
 
 
-def status(_args: argparse.Namespace) -> int:
-    """How people's keys are wrapped."""
-    settings = settings_with("database_url", "key_encryption_key")
-    from service.cli.key_rotation import run_status
-
-    return run_status(settings)
+def run_status(settings: Settings, _args: argparse.Namespace) -> int:
+    """`onrecord keys status`: a JSON line; 1: a key is wrapped with none of the configured keys."""
+    return _run(settings, settings.database_url, count)
 
 
-def rotate(_args: argparse.Namespace) -> int:
-    """All wrapped by the first key encryption key."""
-    settings = settings_with("migrate_database_url", "key_encryption_key")
-    from service.cli.key_rotation import run_rotate
+def run_rotate(settings: Settings, _args: argparse.Namespace) -> int:
+    """`onrecord keys rotate`: wrap every key with the first one, and print the counts then; 1 as in `run_status`."""
 
-    return run_rotate(settings)
+    async def rotate(connection: "Connection", wrapping: Wrapping) -> Wrapped:
+        await signing_keys.rewrap(connection, settings.key_encryption_key)
+        await rewrap(connection, wrapping)
+        return await count(connection, wrapping)
+
+    return _run(settings, settings.migrate_database_url, rotate)
+
+
+def _run(settings: Settings, url: str, work: "Callable[[Connection, Wrapping], Awaitable[Wrapped]]") -> int:
+    async def run() -> Wrapped:
+        async with connected(settings, url) as connection:
+            return await work(connection, Wrapping(settings.key_encryption_key))
+
+    try:
+        found = asyncio.run(run())
+    except signing_keys.SealKeyInvalid as problem:
+        return complain(problem)
+    print_json(found)
+    if found.unknown:
+        return complain(
+            f"{found.unknown} keys are wrapped with none of the keys in ONRECORD_KEY_ENCRYPTION_KEY."
+        )
+    return 0

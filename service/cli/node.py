@@ -1,77 +1,84 @@
 """The commands that serve, and `onrecord migrate`."""
 
+import argparse
+import sys
 from typing import TYPE_CHECKING
 
+from migrations.run import migrate
 from service.cli import output
+from service.cli.preconditions import WrongUsage
+from service.config import development
 from service.config.settings import Settings
 from service.node import workers
 from service.node.projector import project, projector, sealer
+from service.node.server import Server, served
 from service.observability import structured_logging
 from service.runtime import supervise
 
 if TYPE_CHECKING:
     from service.embedded import Servers  # comes with the development extra
-from migrations.run import migrate
-from service.node.server import Server, served
 
 
-def run_serve(settings: Settings) -> int:
-    """`onrecord serve`: a node, until it is told to stop."""
-    structured_logging.configure(settings, words=False)
-
-    async def run() -> None:
-        async with served(settings) as node:
-            await Server(settings, node.gateway, _say_ready).serve()
-
-    output.run(run())
+def run_serve(settings: Settings, args: argparse.Namespace) -> int:
+    """`onrecord serve`: a node, the parent of several (`--workers`), or one of these, until it is stopped."""
+    structured_logging.configure(settings, plain=False)
+    if args.worker is not None:
+        output.run(_serve_as_worker(settings, workers.Parent(args.worker)))
+        return 0
+    if args.workers > 1:
+        return int(output.run(workers.run(settings, args.workers, _announce)))
+    output.run(_serve(settings))
     return 0
 
 
-def run_worker(settings: Settings, parent: workers.Parent) -> int:
-    """A worker of `onrecord serve --workers N`: a node on a port that others share."""
-    structured_logging.configure(settings, words=False)
+async def _serve(settings: Settings) -> None:
+    async with served(settings) as node:
+        await Server(settings, node.gateway, _announce).serve()
 
-    async def run() -> None:
-        parent.watch()
-        async with served(settings) as node:
-            listener = workers.listener(settings.host, settings.port)
-            await Server(settings, node.gateway, parent.ready).serve([listener])
 
-    output.run(run())
+async def _serve_as_worker(settings: Settings, parent: workers.Parent) -> None:
+    """Serve on a port that the workers share."""
+    parent.watch()
+    async with served(settings) as node:
+        listener = workers.listener(settings.host, settings.port)
+        await Server(settings, node.gateway, parent.ready).serve([listener])
+
+
+def run_dev(settings: Settings, _args: argparse.Namespace) -> int:
+    """`onrecord dev`: start embedded servers, migrate, project and serve in one process, until it is stopped."""
+    data_dir = development.prepare(settings.data_dir)
+    try:
+        from service import embedded
+    except ModuleNotFoundError as problem:
+        raise WrongUsage("`onrecord dev` and the tests need `pip install 'onrecord[dev]'`.") from problem
+    if development.as_root():
+        message = f"Running as root: the data is in {data_dir}; a separate system user runs the servers."
+        print(message, file=sys.stderr)
+    with embedded.servers(data_dir) as servers:
+        lent = development.known_settings(data_dir)
+        settings = Settings.from_env(dev=True, join_creates=True, **lent)
+        structured_logging.configure(settings, plain=True)
+        migrate(servers.migrate_database_url, servers.database_url, servers.projector_database_url)
+        output.run(_serve_and_project(settings, servers))
     return 0
 
 
-def run_workers(settings: Settings, count: int) -> int:
-    """`onrecord serve --workers N`: their parent, until it is told to stop."""
-    structured_logging.configure(settings, words=False)
-    return int(output.run(workers.run(settings, count, _say_ready)))
+async def _serve_and_project(settings: Settings, servers: "Servers") -> None:
+    async with supervise.background(servers=servers.watch), served(settings) as node:
+        following = projector(settings, watch=node.traces.projected if node.traces else None)
+        async with supervise.background(project=lambda: project(following, sealer(settings))):
+            await Server(settings, node.gateway, _welcome).serve()
 
 
-def run_dev(settings: Settings, servers: "Servers") -> int:
-    """`onrecord dev`: migrate, project and serve, over embedded servers that the caller runs."""
-    structured_logging.configure(settings, words=True)
-    migrate(servers.migrate_database_url, servers.database_url, servers.projector_database_url)
-
-    async def run() -> None:
-        async with supervise.background(servers=servers.watch), served(settings) as node:
-            following = projector(settings, watch=node.traces.projected if node.traces else None)
-            async with supervise.background(project=lambda: project(following, sealer(settings))):
-                await Server(settings, node.gateway, _welcome).serve()
-
-    output.run(run())
-    return 0
-
-
-def run_migrate(settings: Settings) -> int:
+def run_migrate(settings: Settings, _args: argparse.Namespace) -> int:
     """`onrecord migrate`: print the versions applied."""
-    for version in migrate(
-        settings.migrate_database_url, settings.database_url, settings.projector_database_url
-    ):
+    urls = (settings.migrate_database_url, settings.database_url, settings.projector_database_url)
+    for version in migrate(*urls):
         print(version)
     return 0
 
 
-def _say_ready(address: str) -> None:
+def _announce(address: str) -> None:
     print(f"OnRecord listens on {address}", flush=True)
 
 

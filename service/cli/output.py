@@ -1,4 +1,4 @@
-"""What every command does with its words: what machines read goes to stdout, what people read to stderr."""
+"""The output of the commands: what machines read goes to stdout, what people read to stderr."""
 
 import asyncio
 import sys
@@ -9,7 +9,7 @@ import msgspec
 import uvloop
 
 FOUND = 1
-"""The exit code of a command that found something, or not what it was asked for; see `service.cli`."""
+"""The exit code of a command that found a problem or did not find what it was asked for; see `service.cli`."""
 
 
 def print_json(value: object) -> None:
@@ -17,13 +17,20 @@ def print_json(value: object) -> None:
     print(msgspec.json.encode(value).decode())
 
 
-def say(words: object) -> int:
-    """Say something to whoever runs the command; return `FOUND`, with which most of what is said ends."""
-    print(words, file=sys.stderr)
+def print_text(text: str) -> int:
+    """Print text as UTF-8 in any locale; return the exit code 0."""
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def complain(problem: object) -> int:
+    """Print a sentence to stderr; return the exit code `FOUND`."""
+    print(problem, file=sys.stderr)
     return FOUND
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run a command that lasts, or has much to do."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as running:
-        return running.run(main)
+    """Run a long or demanding command on uvloop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)

@@ -1,95 +1,98 @@
 """The commands of the read models: run, status, verify."""
 
+import argparse
 from collections.abc import Sequence
 
-import asyncpg
-
-from projections import check
+from projections import PROJECTIONS, check
 from projections.engine.projector import Projector
 from service.audit.proof import tree_store
 from service.audit.proof.sealer import Sealer
 from service.cli import output
+from service.cli.connection import connected, serializer_of
+from service.cli.preconditions import WrongUsage
 from service.config.settings import Settings
-from service.encryption.keyring import KeyRing
-from service.eventstore.serializer import EventSerializer, UnknownTopic
+from service.eventstore.serializer import UnknownTopic
 from service.gateway.http.protocol import http_class
-from service.node.projector import chosen, project, projector, sealer
-from service.node.projector_metrics import ProjectorMetrics
+from service.node.projector import ProjectorMetrics, chosen, project, projector, sealer
 from service.node.traces import traced
 from service.observability import structured_logging
-from service.observability.endpoint import aside
+from service.observability.endpoint import metrics_server
 from service.observability.exposition import Exposition
-from service.observability.process import Pulse
+from service.observability.process import ProcessMetrics
 from service.runtime import supervise
 
 
-def run_projector(settings: Settings, only: str | None) -> int:
-    """`onrecord project run`: the projector, until it is told to stop."""
-    structured_logging.configure(settings, words=False)
+def run_projector(settings: Settings, args: argparse.Namespace) -> int:
+    """`onrecord project run`: the projector, until it is stopped."""
+    _require([args.only] if args.only else [])
+    structured_logging.configure(settings, plain=False)
 
     async def run() -> None:
         async with traced(settings) as traces:
-            following = projector(settings, only, watch=traces.projected if traces else None)
-            sealing = None if only else sealer(settings)
-            await _watched(settings, following, sealing)
+            following = projector(settings, args.only, watch=traces.projected if traces else None)
+            await _run_with_metrics(settings, following, None if args.only else sealer(settings))
 
     output.run(run())
     return 0
 
 
-async def _watched(settings: Settings, following: Projector, sealing: Sealer | None) -> None:
-    """Project, with the metrics aside where that is set."""
-    pulse, numbers = (
-        Pulse(settings.node),
-        ProjectorMetrics(runners=following.runners, sealer=sealing, damaged=following.damaged),
-    )
-    exposition = Exposition(pulse.write, numbers.write)
-    with pulse.watching_gc():
-        async with aside(settings, exposition, http_class()), supervise.background(pulse=pulse.run):
+async def _run_with_metrics(settings: Settings, following: Projector, sealing: Sealer | None) -> None:
+    """Project, with a metrics server where one is configured."""
+    process = ProcessMetrics(settings.node)
+    numbers = ProjectorMetrics(runners=following.runners, sealer=sealing, damaged=following.damaged)
+    exposition = Exposition(process.write, numbers.write)
+    with process.watching_gc():
+        async with (
+            metrics_server(settings, exposition, http_class()),
+            supervise.background(pulse=process.run),
+        ):
             await project(following, sealing)
 
 
-def run_project_status(settings: Settings, names: Sequence[str]) -> int:
+def run_status(settings: Settings, args: argparse.Namespace) -> int:
     """`onrecord project status`: a JSON line per projection."""
+    _require(args.names)
 
     async def run() -> None:
-        connection = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
-        try:
-            wanted = {projection.name for projection in chosen(names)}
+        wanted = {projection.name for projection in chosen(args.names)}
+        async with connected(settings) as connection:
             for line in await check.status(connection):
                 if line["name"] in wanted:
                     output.print_json(line)
-        finally:
-            await connection.close()
 
     output.run(run())
     return 0
 
 
-def run_project_verify(settings: Settings, names: Sequence[str]) -> int:
-    """`onrecord project verify`: a JSON line per projection; 1 where one differs, or an event is unreadable."""
+def run_verify(settings: Settings, args: argparse.Namespace) -> int:
+    """`onrecord project verify`: a JSON line per projection; 1: a projection differs, or an event is unreadable."""
+    _require(args.names)
 
     async def run() -> bool:
-        serializer = EventSerializer(KeyRing(settings.key_encryption_key))
-        connection = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
-        try:
+        serializer = serializer_of(settings)
+        async with connected(settings) as connection:
             results = [
                 await check.verify(connection, serializer, projection, tree_store.changed)
-                for projection in chosen(names)
+                for projection in chosen(args.names)
             ]
-        finally:
-            await connection.close()
         for line in results:
             output.print_json(line)
-        for position, reason in sorted(
-            {(one["position"], one["reason"]) for line in results for one in line["unreadable"]}
-        ):
-            output.say(f"The event at position {position} is unreadable: {reason}.")
+        unreadable = {
+            (event["position"], event["reason"]) for line in results for event in line["unreadable"]
+        }
+        for position, reason in sorted(unreadable):
+            output.complain(f"The event at position {position} is unreadable: {reason}.")
         return all(line["equal"] and not line["unreadable"] for line in results)
 
     try:
-        return 0 if output.run(run()) else 1
+        return 0 if output.run(run()) else output.FOUND
     except UnknownTopic as topic:
-        return output.say(
+        return output.complain(
             f"The log holds {topic}, an event of a newer version: run that version's `project verify`."
         )
+
+
+def _require(names: Sequence[str]) -> None:
+    known = [projection.name for projection in PROJECTIONS]
+    if unknown := [name for name in names if name not in known]:
+        raise WrongUsage(f"There is no projection {unknown[0]}; there are {', '.join(known)}.")

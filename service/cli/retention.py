@@ -1,35 +1,37 @@
 """The commands of legal holds and retention.
 
-What they do is recorded in the name of whoever runs them (`service.config.operator`).
+Each change is recorded in the name of the operator who runs the command (`service.config.operator`).
 """
 
+import argparse
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from service.audit.privacy.legal_holds import Hold, in_force, place, release
 from service.audit.privacy.retention import expire, keep_for
-from service.cli.output import print_json, say
-from service.cli.run_on_log import work
+from service.cli.connection import run_on_log
+from service.cli.output import complain, print_json
 from service.config.operator import operator
 from service.config.settings import Settings
+from service.domain.streams import room_subject, user_subject
 from service.eventstore.serializer import EventSerializer
 from service.protocol.events import timestamp
 
 if TYPE_CHECKING:
-    from service.cli.run_on_log import Connection
+    from service.cli.connection import Connection
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """For how many days a room keeps what is said, and did before; null is for ever."""
+    """For how many days a room keeps content, and the number before; null is for ever."""
 
     room: str
     days: int | None
     before: int | None
 
 
-class ShownHold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A hold as the commands print it: on a room or a person."""
+class HoldLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A hold on a room or a user, as the commands print it."""
 
     room: str = ""
     person: str = ""
@@ -39,65 +41,69 @@ class ShownHold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ground: str
 
 
-def run_hold(settings: Settings, held: str, ground: str) -> int:
-    """`onrecord audit hold`: the hold as JSON; 1 where it stands already, or what is to be held was never here."""
+def run_hold(settings: Settings, args: argparse.Namespace) -> int:
+    """`onrecord audit hold`: the hold as JSON; 1: it is in force already, or the room or user does not exist."""
 
-    async def run(connection: "Connection", _serializer: EventSerializer) -> int:
-        print_json(_shown(await place(connection, held, ground=ground, **_how(settings))))
-        return 0
+    async def run(connection: "Connection", _serializer: EventSerializer) -> None:
+        print_json(_line(await place(connection, _subject(args), ground=args.ground, **_signed(settings))))
 
-    return work(settings, run)
-
-
-def run_release(settings: Settings, held: str, ground: str) -> int:
-    """`onrecord audit release`: its event as JSON; 1 where there is no such hold."""
-
-    async def run(connection: "Connection", _serializer: EventSerializer) -> int:
-        print_json(_shown(await release(connection, held, ground=ground, **_how(settings))))
-        return 0
-
-    return work(settings, run)
+    return run_on_log(settings, run)
 
 
-def run_holds(settings: Settings) -> int:
-    """`onrecord audit holds`: the holds in force, one a line."""
+def run_release(settings: Settings, args: argparse.Namespace) -> int:
+    """`onrecord audit release`: its event as JSON; 1: there is no such hold."""
 
-    async def run(connection: "Connection", serializer: EventSerializer) -> int:
+    async def run(connection: "Connection", _serializer: EventSerializer) -> None:
+        print_json(_line(await release(connection, _subject(args), ground=args.ground, **_signed(settings))))
+
+    return run_on_log(settings, run)
+
+
+def run_holds(settings: Settings, _args: argparse.Namespace) -> int:
+    """`onrecord audit holds`: the holds in force, one per line."""
+
+    async def run(connection: "Connection", serializer: EventSerializer) -> None:
         for hold in await in_force(connection, serializer, settings.database_timeout):
-            print_json(_shown(hold))
-        return 0
+            print_json(_line(hold))
 
-    return work(settings, run)
+    return run_on_log(settings, run)
 
 
-def run_retention(settings: Settings, room: str, days: int | None) -> int:
-    """`onrecord audit retention`: the rule as JSON; 1 where there is no such room."""
+def run_retention(settings: Settings, args: argparse.Namespace) -> int:
+    """`onrecord audit retention`: the rule as JSON; 1: the room does not exist."""
+    room, days = args.room, None if args.for_ever else args.days
 
-    async def run(connection: "Connection", serializer: EventSerializer) -> int:
-        print_json(Rule(room, days, await keep_for(connection, serializer, room, days, **_how(settings))))
+    async def run(connection: "Connection", serializer: EventSerializer) -> None:
+        print_json(Rule(room, days, await keep_for(connection, serializer, room, days, **_signed(settings))))
         if days is not None:
-            say(f"What was said in {room} before is covered too, from the next look on; see docs/audit.md.")
-        return 0
+            complain(
+                f"Older content of {room} is covered too, from the next expiry on; "
+                "see docs/guides/erase-a-person.md."
+            )
 
-    return work(settings, run)
+    return run_on_log(settings, run)
 
 
-def run_expire(settings: Settings) -> int:
-    """`onrecord audit expire`: what was made unreadable, a JSON object a room."""
+def run_expire(settings: Settings, _args: argparse.Namespace) -> int:
+    """`onrecord audit expire`: what was made unreadable, a JSON object per room."""
 
-    async def run(connection: "Connection", serializer: EventSerializer) -> int:
-        for done in await expire(connection, serializer, **_how(settings)):
+    async def run(connection: "Connection", serializer: EventSerializer) -> None:
+        for done in await expire(connection, serializer, **_signed(settings)):
             print_json(done)
-        return 0
 
-    return work(settings, run)
+    return run_on_log(settings, run)
 
 
-def _how(settings: Settings) -> dict[str, Any]:
+def _signed(settings: Settings) -> dict[str, Any]:
+    """Return who acts and how long the database may take."""
     return {"by": operator(settings.operator), "deadline": settings.database_timeout}
 
 
-def _shown(hold: Hold) -> ShownHold:
+def _subject(args: argparse.Namespace) -> str:
+    return room_subject(args.room) if args.room else user_subject(args.person)
+
+
+def _line(hold: Hold) -> HoldLine:
     kind, _, name = hold.held.partition(":")
-    what = {"room": name} if kind == "room" else {"person": name}
-    return ShownHold(**what, position=hold.position, at=timestamp(hold.at), by=hold.by, ground=hold.ground)
+    held = {"room": name} if kind == "room" else {"person": name}
+    return HoldLine(**held, position=hold.position, at=timestamp(hold.at), by=hold.by, ground=hold.ground)

@@ -1,14 +1,14 @@
-"""What a bus between nodes is, and one inside the process: a `BroadcastBackend` of Broadcaster that never waits.
+"""The bus between nodes, and one inside the process: a `BroadcastBackend` of Broadcaster that never waits.
 
-Broadcaster's own backends stay deaf after an outage, and wait where we must not. The contract of ours, which one suite
-of tests asks of each (`tests/unit/cluster/test_bus.py`):
+Broadcaster's own backends do not recover from an outage, and wait where a node must not. The contract of these, which
+one test suite checks for each (`tests/unit/cluster/test_bus.py`):
 
-- `connect`, `subscribe`, `unsubscribe` and `publish` never suspend, in whatever state the bus is.
-- Messages are bytes. What a subscriber has not taken waits in a queue of `MAX_QUEUED`; a full one drops news.
-- Whenever something may have been missed, the backend calls `missed`: with True after an outage or a full queue,
-  which may concern everything, with False when a new subscription begins to count. Then the log is read.
-- A node hears what it published itself, if it subscribes: so it can tell that it still hears.
-- `alone` says that there is certainly no other node, so that nothing has to be made ready for one.
+- `connect`, `subscribe`, `unsubscribe` and `publish` never suspend, in any state of the bus.
+- Messages are bytes. Received messages wait in a queue of `MAX_QUEUED`; a full queue drops messages.
+- When a message may have been missed, the backend calls `missed`: with True after an outage or a full queue, which
+  concerns all channels, with False when a new subscription takes effect. The log is read then.
+- A node receives its own messages on the channels that it subscribes to, which shows that it receives.
+- `alone` is True only if there is certainly no other node, so that nothing has to be sent.
 """
 
 import asyncio
@@ -19,15 +19,14 @@ from broadcaster._backends.base import BroadcastBackend
 from broadcaster._base import Event
 
 MAX_QUEUED = 10_000
-"""Messages that wait for a node, or to leave it."""
-
+"""Messages that wait to be taken by a node, or to be sent."""
 
 Missed = Callable[[bool], None]
-"""What a backend calls when something may have been missed: everything (True), or one new channel (False)."""
+"""Called when a message may have been missed: on any channel (True), or on one new channel (False)."""
 
 
 class Inbox:
-    """The bounded queue of what came for a node; `missed` is called once per overflow, when it is empty again."""
+    """A bounded queue of received messages; `missed` is called once per overflow, when it is empty again."""
 
     def __init__(self, missed: Missed, size: int = MAX_QUEUED) -> None:
         self._missed = missed
@@ -37,13 +36,13 @@ class Inbox:
 
     @property
     def queued(self) -> int:
-        """How many messages wait."""
+        """Messages that wait."""
         return self._queue.qsize()
 
     def put(self, channel: str, message: bytes) -> None:
-        """Add a message, or note that there was no room for it."""
+        """Add a message, or count it as dropped."""
         try:
-            self._queue.put_nowait(Event(channel, message))  # type: ignore[arg-type] # the library says str, passes anything
+            self._queue.put_nowait(Event(channel, message))  # type: ignore[arg-type] # annotated as str, passed through
         except asyncio.QueueFull:
             self.dropped += 1
             self._overflowed = True
@@ -58,17 +57,17 @@ class Inbox:
 
 
 class InProcessBus:
-    """What several backends in one process share: every message goes to every backend."""
+    """A bus that several backends in one process share."""
 
     def __init__(self) -> None:
         self.backends: list[InProcessBackend] = []
 
 
 class InProcessBackend(BroadcastBackend):
-    """A bus for nodes in one process, and for a node alone."""
+    """The backend of a single node, or of several nodes in one process."""
 
     def __init__(self, bus: InProcessBus, missed: Missed, size: int = MAX_QUEUED) -> None:
-        # The base class only says that it is abstract.
+        # The base class's constructor only raises `NotImplementedError`.
         self._bus = bus
         self._channels: set[str] = set()
         self._inbox = Inbox(missed, size)
@@ -80,12 +79,12 @@ class InProcessBackend(BroadcastBackend):
 
     @property
     def queued(self) -> int:
-        """How many messages wait here."""
+        """Messages that wait."""
         return self._inbox.queued
 
     @property
     def dropped(self) -> int:
-        """How many messages found no room, or no connection."""
+        """Messages dropped for a full queue."""
         return self._inbox.dropped
 
     async def connect(self) -> None:
@@ -98,20 +97,20 @@ class InProcessBackend(BroadcastBackend):
             self._bus.backends.remove(self)
 
     def reconnect(self) -> None:
-        """Begin anew: nothing to do, since nothing here can break."""
+        """Do nothing: there is no connection that can break."""
 
     async def subscribe(self, channel: str) -> None:
-        """Hear a channel."""
+        """Receive a channel."""
         self._channels.add(channel)
 
     async def unsubscribe(self, channel: str) -> None:
-        """Hear a channel no more."""
+        """Stop receiving a channel."""
         self._channels.discard(channel)
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Pass a message to every node that subscribes to the channel."""
         for backend in self._bus.backends:
-            if channel in backend._channels:  # noqa: SLF001 - one class, several nodes
+            if channel in backend._channels:  # noqa: SLF001 - another instance of this class
                 backend._inbox.put(channel, message)  # noqa: SLF001 - the same
 
     async def next_published(self) -> Event:

@@ -2,10 +2,10 @@
 
     version (1 byte) | proof (32) | epoch (16) | origin (16) | counter (8) | sent (8) | kind and payload (MessagePack)
 
-The proof is an HMAC-SHA256 (RFC 2104) under `ONRECORD_BUS_KEY` over the channel and all the rest, so a message cannot
-be altered or moved to another channel. `epoch` is that of the log that the sender serves, `origin` a UUID of the
-sender's process, `sent` the database's time in microseconds since 1970. Integers are unsigned and big-endian. Whether a
-message is new is decided by `service.cluster.replay_filter`.
+The proof is an HMAC-SHA256 (RFC 2104) under `ONRECORD_BUS_KEY` over the channel and the other fields, so a message
+cannot be altered or moved to another channel. `epoch` is that of the log that the sender serves, `origin` a UUID of the
+sender's process, `sent` the database's time in microseconds since 1970. Integers are unsigned and big-endian.
+`service.cluster.replay_filter` decides whether a message is new.
 
 Invariant: the counters of an origin rise in the order of sealing, and none is used twice.
 """
@@ -19,10 +19,10 @@ from uuid import UUID
 import msgspec
 
 VERSION = 2
-"""The first byte. Version 1 had none: it began with the origin."""
+"""The first byte. A message of version 1 begins with the origin."""
 
 NO_EPOCH = bytes(16)
-"""Written by a node that does not know the log's epoch yet; no node accepts it from another."""
+"""Sent by a node that does not know the log's epoch yet; other nodes refuse it."""
 
 _VERSION = bytes([VERSION])
 _PROOF = slice(1, 33)
@@ -32,12 +32,12 @@ _BODY = _SIGNED.start + _HEAD.size
 
 
 def channel_prefix(key: bytes) -> str:
-    """Return what the channels of an installation begin with, so that several can share a Redis."""
+    """Return the prefix of an installation's channels, so that several installations can share a Redis."""
     return f"onrecord:{hmac.digest(key, b'channels', 'sha256')[:4].hex()}:"
 
 
 class Message(NamedTuple):
-    """What a message says: `kind` names who takes it, `payload` is theirs."""
+    """The content of a message: `kind` selects the handler of `payload`."""
 
     kind: str
     payload: bytes
@@ -69,7 +69,7 @@ class Envelope:
         self._decoder = msgspec.msgpack.Decoder(tuple[str, bytes])
         self.now = now
         self.since = 0
-        """When this process came to know the epoch, by `now`."""
+        """When this process learned the epoch, by `now`."""
 
     @property
     def epoch(self) -> bytes:
@@ -81,14 +81,14 @@ class Envelope:
         return self._epoch[1]
 
     def seal(self, channel: str, message: Message) -> bytes:
-        """Return the bytes that travel on a channel."""
+        """Return a message's bytes for a channel."""
         self._counter += 1
         head = _HEAD.pack(self.epoch, self._origin, self._counter, self.now())
         signed = head + self._encoder.encode(message)
         return _VERSION + self._prove(channel, _VERSION, signed) + signed
 
     def is_own(self, opened: Opened) -> bool:
-        """Return whether this very process sealed a message."""
+        """Return whether this process sealed a message."""
         return opened.origin == self._origin
 
     def open(self, channel: str, sealed: bytes) -> Opened | None:
@@ -101,7 +101,7 @@ class Envelope:
         return Opened(epoch, origin, counter, sent, sealed[_BODY:])
 
     def decode(self, opened: Opened) -> Message:
-        """Return what an opened message says.
+        """Return the content of an opened message.
 
         Raises:
             msgspec.MsgspecError: the body is not a kind and a payload.

@@ -1,11 +1,11 @@
-"""Which nodes live: each holds a lease in Postgres, and whoever lets it run out is fenced by another.
+"""Leases of the nodes: each node holds a row in Postgres, and one that lets it run out is fenced by another.
 
 A node's life is an *incarnation*. It renews its lease every third of `LEASE`; any node fences incarnations whose lease
-has run out, and a node that finds itself fenced (it was stopped, or cut off) begins a new incarnation. What a fenced
-one left open others close (`service.cluster.session_reaper`), so being fenced is final.
+has run out, and a node that finds itself fenced (it was stopped, or cut off) begins a new incarnation. Other nodes
+close the sessions of a fenced one (`service.cluster.session_reaper`), so being fenced is final.
 
-The rule: the row decides, on the database's clock. Not reaching Postgres is no reason to think oneself fenced. And only
-who has renewed in time for a whole lease judges others: after an outage of Postgres all leases have run out at once.
+Invariant: the row decides, on the database's clock. A node that cannot reach Postgres is not fenced by that. Only a
+node that has renewed in time for a whole lease fences others: after an outage of Postgres all leases have run out.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     import asyncpg
 
 LEASE = 10.0
-"""Seconds that a lease holds after each renewal: how long a node may stand still without being fenced."""
+"""Seconds from a renewal to the end of the lease: the longest pause of a node that is not fenced."""
 
 RETRY = 0.5
-"""Seconds between two tries to reach the row."""
+"""Seconds between two tries to renew."""
 
 KEPT_DAYS = 7
 
@@ -70,12 +70,12 @@ class Lease:
                 await asyncio.sleep(self.seconds / 3)
 
     async def taken(self) -> UUID:
-        """Return this node's incarnation once its row is there."""
+        """Return this node's incarnation once its row exists."""
         await self._taken.wait()
         return self.incarnation
 
     async def judge(self) -> list[UUID]:
-        """Fence the incarnations whose lease has run out, where this node may judge; return them.
+        """Fence the incarnations whose lease has run out, where this node may fence; return them.
 
         Raises:
             Unavailable: Postgres cannot be reached.
@@ -86,7 +86,7 @@ class Lease:
         return [row["incarnation"] for row in rows]
 
     async def end(self) -> None:
-        """Say that this incarnation is over, in order; where that cannot be said the lease runs out by itself."""
+        """End this incarnation; where Postgres cannot be reached the lease runs out."""
         try:
             await self._fetch(_END, self.incarnation)
         except Unavailable:
@@ -99,13 +99,13 @@ class Lease:
             self._taken.set()
             log.info("lease_taken", extra={"incarnation": str(self.incarnation)})
         elif not await self._fetch(_RENEW, self.incarnation, span):
-            self._begin_anew(fenced)
+            self._begin_incarnation(fenced)
             await self._keep(fenced)
         self.renewed_at = asyncio.get_running_loop().time()
 
-    def _begin_anew(self, fenced: "Callable[[], None]") -> None:
+    def _begin_incarnation(self, fenced: "Callable[[], None]") -> None:
         log.error("fenced", extra={"incarnation": str(self.incarnation)})
-        # No await before everybody here is told: nothing may be done under the old incarnation any more.
+        # No await before `fenced` is called: nothing may be done under the old incarnation from here on.
         self.incarnation = uuid4()
         self.fencings += 1
         self._taken.clear()
@@ -117,7 +117,7 @@ class Lease:
 
 
 async def purge(database: "asyncpg.Pool[Any]", deadline: float) -> None:
-    """Forget incarnations that have been over for `KEPT_DAYS` and left nothing open.
+    """Delete incarnations that ended `KEPT_DAYS` ago or earlier and have no open sessions.
 
     Raises:
         Unavailable: the database cannot be reached within `deadline` seconds.
@@ -130,7 +130,7 @@ _TAKE = """
     SELECT $1, $2, t, t, t, t + $3::interval FROM clock_timestamp() t
     ON CONFLICT DO NOTHING
 """
-# Half a lease between two renewals breaks the row: others, who renew as often, may have been cut off as well.
+# More than half a lease between two renewals restarts `unbroken_since`: other nodes may have been cut off as well.
 _RENEW = """
     UPDATE incarnations SET
         unbroken_since = CASE WHEN t - renewed_at > $2::interval / 2 THEN t ELSE unbroken_since END,

@@ -1,9 +1,9 @@
-"""The bus over Redis or Valkey: a `BroadcastBackend` that reconnects by itself and never makes anyone wait.
+"""The bus over Redis or Valkey: a `BroadcastBackend` that reconnects and never waits.
 
-Two connections, one to publish (pipelined, with a deadline) and one to hear. Either is made anew, after a pause with
-jitter, when it breaks; then everything is subscribed to again and `missed` is called. While there is no connection
+It has two connections, one to publish (pipelined, with a deadline) and one to receive. A broken connection is made
+again after a pause with jitter; then all channels are subscribed to again and `missed` is called. Without a connection
 to publish on, messages are dropped at once: the other nodes read the log. See `service.cluster.bus` for the contract,
-and `docs/decisions/0005-relay.md` for why these are bare connections of redis-py.
+and `docs/decisions/0005-relay.md` for the reason to use bare connections of redis-py.
 """
 
 import asyncio
@@ -25,16 +25,16 @@ from redis.backoff import NoBackoff
 from service.cluster.bus import MAX_QUEUED, Inbox, Missed
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-"""Seconds before a connection is tried again: doubled each time, and between half and all of it by chance."""
+"""Seconds before a reconnect: doubled each time, multiplied by a random factor between 0.5 and 1."""
 
 MAX_PIPELINED = 500
-"""Messages published in one go."""
+"""Messages published in one pipeline."""
 
 MAX_SUBSCRIBED = 1_000
 """Channels in one SUBSCRIBE."""
 
 TROUBLE = (redis.RedisError, OSError)
-"""What redis-py raises where a call has failed. `TimeoutError` is an `OSError`."""
+"""Raised by redis-py where a call has failed. `TimeoutError` is an `OSError`."""
 
 log = logging.getLogger("onrecord.bus")
 
@@ -42,12 +42,12 @@ log = logging.getLogger("onrecord.bus")
 class RedisBus(BroadcastBackend):
     """The bus of a Redis or Valkey at `url`.
 
-    `timeout` is in seconds and bounds every call; `prefix` stands before every channel's name there.
+    `timeout` is in seconds and bounds each call; `prefix` is put before the name of each channel.
     """
 
     def __init__(self, url: str, timeout: float, prefix: str, missed: Missed, size: int = MAX_QUEUED) -> None:
-        # The base class only says that it is abstract. Retries and deadlines are ours: one place decides what an
-        # outage is, and `asyncio.wait_for`, by which the library would time a write, can swallow a cancellation.
+        # The base class's constructor only raises. The library's retries and timeouts are off: this class decides what
+        # an outage is, and `asyncio.wait_for`, by which the library times a write, can swallow a cancellation.
         self._pool: Any = ConnectionPool.from_url(
             url,
             protocol=2,
@@ -66,54 +66,54 @@ class RedisBus(BroadcastBackend):
         self._channels: set[str] = set()
         self._changes: dict[str, bool] = {}
         self._changed = asyncio.Event()
-        self._hearing: asyncio.Task[None] | None = None
+        self._receiving: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def alone(self) -> bool:
-        """Whether no other node takes part: who subscribes in Redis is not known here."""
+        """False: the subscribers in Redis are not known."""
         return False
 
     @property
     def queued(self) -> int:
-        """How many messages wait here, to leave or to be taken."""
+        """Messages that wait, to be sent or to be taken."""
         return len(self._outbox) + self._inbox.queued
 
     @property
     def dropped(self) -> int:
-        """How many messages found no room, or no connection."""
+        """Messages dropped for a full queue or a missing connection."""
         return self._unsent + self._inbox.dropped
 
     async def connect(self) -> None:
-        """Begin; Redis may come later."""
+        """Start to connect; Redis may be down."""
         self._tasks = [
-            asyncio.create_task(self._again_and_again("publish", self._publishing)),
-            asyncio.create_task(self._again_and_again("hear", self._listening)),
+            asyncio.create_task(self._keep_connected("publish", self._publishing)),
+            asyncio.create_task(self._keep_connected("hear", self._subscribing)),
         ]
 
     async def disconnect(self) -> None:
-        """End."""
+        """Close both connections."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def reconnect(self) -> None:
-        """Begin to hear anew, where the connection looks alive and nothing comes through it."""
-        if self._hearing is not None:
-            self._hearing.cancel()
+        """Replace the receiving connection, for one that looks alive and delivers nothing."""
+        if self._receiving is not None:
+            self._receiving.cancel()
 
     async def subscribe(self, channel: str) -> None:
-        """Hear a channel, soon: `missed` is called when it counts."""
+        """Receive a channel, soon: `missed` is called when the subscription takes effect."""
         self._channels.add(channel)
         self._change(channel, wanted=True)
 
     async def unsubscribe(self, channel: str) -> None:
-        """Hear a channel no more."""
+        """Stop receiving a channel."""
         self._channels.discard(channel)
         self._change(channel, wanted=False)
 
     async def publish(self, channel: str, message: bytes) -> None:
-        """Send a message, soon; during an outage it is dropped, and where too many wait, the oldest."""
+        """Queue a message; it is dropped during an outage, and the oldest one when the queue is full."""
         self._unsent += not self._sending or len(self._outbox) == self._outbox.maxlen
         if self._sending:
             self._outbox.append((channel, message))
@@ -127,11 +127,11 @@ class RedisBus(BroadcastBackend):
         self._changes[channel] = wanted
         self._changed.set()
 
-    async def _again_and_again(self, what: str, work: Callable[[Callable[[], None]], Any]) -> None:
-        """Do work over a connection for as long as this backend lives; `work` says when it has begun to go well."""
+    async def _keep_connected(self, what: str, work: Callable[[Callable[[], None]], Any]) -> None:
+        """Run `work` again whenever its connection breaks; it calls its argument once it is connected."""
         pause = FIRST_PAUSE
 
-        def well() -> None:
+        def connected() -> None:
             nonlocal pause
             if pause > FIRST_PAUSE:
                 log.warning("bus_back", extra={"to": what})
@@ -139,7 +139,7 @@ class RedisBus(BroadcastBackend):
 
         while True:
             try:
-                await work(well)
+                await work(connected)
             except TROUBLE as error:
                 if pause == FIRST_PAUSE:
                     log.warning("bus_lost", extra={"to": what, "problem": error})
@@ -158,11 +158,11 @@ class RedisBus(BroadcastBackend):
         finally:
             await connection.disconnect(nowait=True)
 
-    async def _publishing(self, well: Callable[[], None]) -> None:
+    async def _publishing(self, connected: Callable[[], None]) -> None:
         async with self._connection() as connection:
             try:
                 self._sending = True
-                well()
+                connected()
                 while True:
                     await self._to_send.wait()
                     while self._outbox:
@@ -181,13 +181,13 @@ class RedisBus(BroadcastBackend):
             for _ in some:
                 await connection.read_response()
 
-    async def _listening(self, well: Callable[[], None]) -> None:
+    async def _subscribing(self, connected: Callable[[], None]) -> None:
         async with self._connection() as connection:
             self._changes = dict.fromkeys(self._channels, True)
             self._changed.set()
-            well()
-            self._hearing = asyncio.create_task(self._hear(connection))
-            tasks = [self._hearing, asyncio.create_task(self._keep_subscribed(connection))]
+            connected()
+            self._receiving = asyncio.create_task(self._receive(connection))
+            tasks = [self._receiving, asyncio.create_task(self._keep_subscribed(connection))]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -210,14 +210,14 @@ class RedisBus(BroadcastBackend):
                     async with asyncio.timeout(self._timeout):
                         await connection.send_command(command, *names, check_health=False)
 
-    async def _hear(self, connection: Any) -> None:
+    async def _receive(self, connection: Any) -> None:
         new_connection = True
         while True:
             kind, channel, message = await connection.read_response(timeout=math.inf)
             if kind == b"message":
                 self._inbox.put(channel.decode()[len(self._prefix) :], message)
             elif kind == b"subscribe":
-                # What was published before this has passed this node by.
+                # Messages published before this were missed.
                 self._missed(new_connection)
                 new_connection = False
 

@@ -1,11 +1,11 @@
-"""The bus between nodes, as the rest of a node sees it: the only user of Broadcaster.
+"""Passes a node's messages to the other nodes and theirs to the handlers: the only user of Broadcaster.
 
-It carries news, the log carries the truth: whatever is lost here is read there. Each room in use has one subscription
-per node, never one per connection, and one more channel goes to every node. Nothing here is waited for, so the bus
-never delays an ack or a delivery.
+The bus carries hints and the log is authoritative: the log is read for anything lost on the bus. Each room in use has
+one subscription per node, never one per connection, and one more channel goes to all nodes. No caller waits for the
+bus, so it never delays an ack or a delivery.
 
-A probe that this node sends itself through the whole bus every `PROBE_EVERY` seconds proves that it still hears. Where
-none comes back it is deaf: it says so and subscribes anew. What it missed is read in the log (`on_missed`).
+Every `PROBE_EVERY` seconds the node sends itself a probe through the bus. Where none returns, it logs that, subscribes
+again, and reads what it missed from the log (`on_missed`).
 """
 
 import asyncio
@@ -24,26 +24,26 @@ from service.domain.streams import room_of, room_stream
 from service.eventstore.serializer import Row
 
 NODES = "nodes"
-"""The channel that every node hears."""
+"""The channel of all nodes."""
 
 EVENTS = "events"
 _PROBE = "probe"
 
 PROBE_EVERY = 2.0
 DEAF_AFTER = 5.0
-"""Seconds between two probes, and without one until this node counts as deaf."""
+"""Seconds between two probes, and without a returned one until the bus counts as down."""
 
-Hear = Callable[[bytes], None]
-HearRoom = Callable[[str, bytes], None]
+Handler = Callable[[bytes], None]
+RoomHandler = Callable[[str, bytes], None]
 _rows = msgspec.msgpack.Decoder(list[Row])
 log = logging.getLogger("onrecord.relay")
 
 
 class Relay:
-    """Passes a node's news to the others, and theirs to whoever takes that kind.
+    """Publishes a node's messages and dispatches those of other nodes by kind.
 
-    For metrics: `published` and `taken` messages, `forged` and `refused` ones, `resyncs` and what `_put` had no room
-    for. `doubt_clock` is called where the times of two nodes differ.
+    For metrics: `published`, `taken`, `forged`, `refused` and `dropped` messages, and `resyncs`. `doubt_clock` is
+    called where the times of two nodes differ.
     """
 
     def __init__(
@@ -58,21 +58,19 @@ class Relay:
         self._broadcast = Broadcast(backend=Screened(self._backend, self._screen))
         self._followed: dict[str, asyncio.Task[None]] = {}
         self._outgoing: asyncio.Queue[tuple[str, Message]] = asyncio.Queue(MAX_QUEUED)
-        self._hear: dict[str, Hear] = {}
-        self._hear_room: dict[str, HearRoom] = {}
+        self._handlers: dict[str, Handler] = {}
+        self._room_handlers: dict[str, RoomHandler] = {}
         self._on_missed: list[Callable[[], None]] = []
         self._on_resync: list[Callable[[], None]] = []
-        self._heard_at = asyncio.get_running_loop().time() - DEAF_AFTER
-        self._was_hearing = False
-        self._heard_in = envelope.epoch
+        self._received_at = asyncio.get_running_loop().time() - DEAF_AFTER
+        self._was_receiving = False
+        self._received_epoch = envelope.epoch
         self.published = 0
         self.resyncs = 0
         self._not_put = 0
 
-    # What a node says.
-
     def announce(self, news: Mapping[str, Sequence[Row]]) -> None:
-        """Tell the other nodes what was recorded in rooms, soon; one message per room and batch."""
+        """Queue the rows of rooms for the other nodes, one message per room and batch."""
         if self._backend.alone:
             return
         for stream, rows in news.items():
@@ -80,81 +78,77 @@ class Relay:
                 self._put(stream, Message(EVENTS, msgspec.msgpack.encode(rows)))
 
     def tell_room(self, room: str, kind: str, payload: bytes) -> None:
-        """Tell the other nodes on which a room is in use something that may be lost."""
+        """Queue a message that may be lost for the other nodes on which a room is in use."""
         self._put(room_stream(room), Message(kind, payload))
 
     def tell(self, kind: str, payload: bytes) -> None:
-        """Tell every other node something that may be lost."""
+        """Queue a message that may be lost for all other nodes."""
         self._put(NODES, Message(kind, payload))
 
-    # What it hears.
+    def on_events(self, handler: Callable[[str, list[Row]], None]) -> None:
+        """Register the handler of events that other nodes recorded in rooms; it takes a room's stream and rows."""
+        self.on_room(EVENTS, lambda room, payload: handler(room_stream(room), _rows.decode(payload)))
 
-    def on_events(self, hear: Callable[[str, list[Row]], None]) -> None:
-        """Take what other nodes recorded in rooms: called with a room's stream and rows."""
-        self.on_room(EVENTS, lambda room, payload: hear(room_stream(room), _rows.decode(payload)))
+    def on(self, kind: str, handler: Handler) -> None:
+        """Register the handler of a kind of message to all nodes."""
+        self._handlers[kind] = handler
 
-    def on(self, kind: str, hear: Hear) -> None:
-        """Take what other nodes say to all."""
-        self._hear[kind] = hear
+    def on_room(self, kind: str, handler: RoomHandler) -> None:
+        """Register the handler of a kind of message to a room."""
+        self._room_handlers[kind] = handler
 
-    def on_room(self, kind: str, hear: HearRoom) -> None:
-        """Take what other nodes say to a room that is in use here."""
-        self._hear_room[kind] = hear
+    def on_missed(self, handler: Callable[[], None]) -> None:
+        """Register a callback for when this node may have missed recorded events."""
+        self._on_missed.append(handler)
 
-    def on_missed(self, hear: Callable[[], None]) -> None:
-        """Be called whenever something that is on the record may have passed this node by."""
-        self._on_missed.append(hear)
-
-    def on_resync(self, hear: Callable[[], None]) -> None:
-        """Be called whenever this node hears again after it did not: what is not on the record is to be said anew."""
-        self._on_resync.append(hear)
+    def on_resync(self, handler: Callable[[], None]) -> None:
+        """Register a callback for when this node receives again: what is not on the record has to be sent again."""
+        self._on_resync.append(handler)
 
     @property
     def hearing(self) -> bool:
-        """Whether what other nodes say arrives here, as far as the last probe tells."""
+        """Whether messages of other nodes arrive, by the last probe."""
         return self.silence < DEAF_AFTER
 
     @property
     def silence(self) -> float:
-        """Seconds since this node last heard itself."""
-        return asyncio.get_running_loop().time() - self._heard_at
+        """Seconds since a probe last returned."""
+        return asyncio.get_running_loop().time() - self._received_at
 
     @property
     def taken(self) -> int:
-        """How many messages arrived that this node did not send."""
+        """Received messages of other nodes."""
         return self._screen.taken
 
     @property
     def forged(self) -> int:
-        """How many messages no node with the key has signed."""
+        """Received messages without a valid signature."""
         return self._screen.refused["forged"]
 
     @property
     def refused(self) -> dict[str, int]:
-        """How many signed messages were refused, by reason."""
+        """Signed messages that were refused, by reason."""
         return {reason: self._screen.refused[reason] for reason in REFUSALS}
 
     @property
     def queued(self) -> int:
-        """How many messages wait, to leave or to be taken."""
+        """Messages that wait, to be sent or to be taken."""
         return self._outgoing.qsize() + self._backend.queued
 
     @property
     def dropped(self) -> int:
-        """How many messages found no room, or no connection."""
+        """Messages dropped for a full queue or a missing connection."""
         return self._not_put + self._backend.dropped
 
     def follow(self, room: str) -> None:
-        """Hear a room's news from now on."""
+        """Receive a room's messages from now on."""
         self._listen_to(room_stream(room))
 
     def unfollow(self, room: str) -> None:
-        """Hear a room's news no more."""
+        """Stop receiving a room's messages."""
         task = self._followed.pop(room_stream(room), None)
         if task is not None:
             task.cancel()
-
-    # How it goes on.
 
     async def __aenter__(self) -> Self:
         await self._broadcast.connect()
@@ -169,35 +163,35 @@ class Relay:
         await self._broadcast.disconnect()
 
     async def run(self) -> None:
-        """Publish what is to be said, until cancelled."""
+        """Publish queued messages until cancelled."""
         while True:
             channel, message = await self._outgoing.get()
             await self._broadcast.publish(channel, self._envelope.seal(channel, message))
             self.published += 1
 
     async def probe(self) -> None:
-        """Find out again and again whether this node hears, and mend it where it does not, until cancelled."""
+        """Send probes, and reconnect where none returns, until cancelled."""
         began = asyncio.get_running_loop().time()
         while True:
             self.tell(_PROBE, b"")
             await asyncio.sleep(PROBE_EVERY)
             now = asyncio.get_running_loop().time()
             if not self.hearing and now - began > DEAF_AFTER:
-                if self._was_hearing:
-                    log.warning("bus_deaf", extra={"seconds": round(now - self._heard_at, 1)})
-                self._was_hearing = False
+                if self._was_receiving:
+                    log.warning("bus_deaf", extra={"seconds": round(now - self._received_at, 1)})
+                self._was_receiving = False
                 self._backend.reconnect()
                 began = now
 
     def _missed(self, everything: bool) -> None:  # noqa: FBT001 - the shape of a backend's callback
         if everything:
-            self._was_hearing = False
+            self._was_receiving = False
             self.tell(_PROBE, b"")
-        for hear in self._on_missed:
-            hear()
+        for handler in self._on_missed:
+            handler()
 
     def _put(self, channel: str, message: Message) -> None:
-        # Where too much waits already the others read it in the log.
+        # The other nodes read a message that is dropped here in the log.
         try:
             self._outgoing.put_nowait((channel, message))
         except asyncio.QueueFull:
@@ -214,29 +208,29 @@ class Relay:
                 try:
                     self._take(channel, cast("Opened", event.message))
                 except Exception:
-                    # One message that cannot be taken silences nobody.
+                    # A message that cannot be handled does not end the subscription.
                     log.exception("bus_message_failed", extra={"channel": channel})
 
     def _take(self, channel: str, opened: Opened) -> None:
         if self._envelope.is_own(opened):
             if channel == NODES:
-                self._hears()
+                self._on_own_probe()
             return
         message = self._screen.decode(channel, opened)
         if message is None:
             return
         if channel == NODES:
-            if (hear := self._hear.get(message.kind)) is not None:
-                hear(message.payload)
-        elif (hear_room := self._hear_room.get(message.kind)) is not None:
-            hear_room(room_of(channel), message.payload)
+            if (handler := self._handlers.get(message.kind)) is not None:
+                handler(message.payload)
+        elif (handle_in_room := self._room_handlers.get(message.kind)) is not None:
+            handle_in_room(room_of(channel), message.payload)
 
-    def _hears(self) -> None:
-        self._heard_at = asyncio.get_running_loop().time()
-        # Under another epoch nothing counted that was heard, and nothing that was said.
-        if not self._was_hearing or self._heard_in != self._envelope.epoch:
-            self._was_hearing = True
-            self._heard_in = self._envelope.epoch
+    def _on_own_probe(self) -> None:
+        self._received_at = asyncio.get_running_loop().time()
+        # Messages sent and received under another epoch did not count.
+        if not self._was_receiving or self._received_epoch != self._envelope.epoch:
+            self._was_receiving = True
+            self._received_epoch = self._envelope.epoch
             self.resyncs += 1
-            for hear in self._on_resync:
-                hear()
+            for handler in self._on_resync:
+                handler()

@@ -1,16 +1,16 @@
-"""Decides which messages of the bus are taken: those that are signed, new, of this time and of this log.
+"""Decides which messages of the bus are accepted: those that are signed, new, timely and of this log.
 
-A receiver keeps the highest counter of each origin. Messages are looked at in the order of their arrival, before they
-are passed on by channel: one connection to Redis keeps the order in which an origin published, over all channels, so
-one counter for each origin is enough. A publisher that reconnects may overtake its own last messages; they are refused
-then, and read in the log.
+A receiver keeps the highest counter of each origin. Messages are checked in the order of their arrival, before they are
+passed on by channel: a connection to Redis keeps the order in which an origin published, over all channels, so one
+counter for each origin is enough. A publisher that reconnects may overtake its own last messages; those are refused,
+and the log is read.
 
-An origin that is not known may have been forgotten, or be older than this process. Its messages count only if they were
-sent after `_floor`: the time at which this receiver came to know the log, or the last time of a forgotten origin.
-The times are the database's, so clocks of machines do not matter. A message that was held back is refused once it is
-`MOST_OFF` old: a Redis that is taken over can delay messages by so much, and repeat none.
+An unknown origin may have been forgotten, or be older than this process. Its messages count only if they were sent
+after `_floor`: the time at which this receiver learned the log's epoch, or the last time of a forgotten origin.
+The times are the database's, so the clocks of machines do not matter. A message that is more than `MOST_OFF` old is
+refused: a Redis under an attacker's control can delay messages by that much, and repeat none.
 
-Invariant: no message is taken twice, or by a process that began after it was sent.
+Invariant: no message is accepted twice, or by a process that started after it was sent.
 """
 
 import logging
@@ -26,10 +26,10 @@ from service.cluster.envelope import NO_EPOCH, Envelope, Message, Opened
 from service.cluster.redis_bus import RedisBus
 
 MOST_OFF = 30_000_000
-"""Microseconds between the time at which a message was sent and the time here, in either direction."""
+"""Most microseconds between the time at which a message was sent and this node's time, in either direction."""
 
 MAX_ORIGINS = 1_000
-"""Origins whose counters are kept: processes of nodes, and not rooms or users."""
+"""Origins, each a node's process, whose counters are kept."""
 
 LOG_EVERY = 10_000_000
 """Microseconds between two log lines for the same reason, however many messages are refused."""
@@ -42,10 +42,10 @@ log = logging.getLogger("onrecord.relay")
 
 
 class Screen:
-    """Opens what arrives.
+    """Opens received messages.
 
-    `doubt_clock` is called where times differ, which may be this node's mistake. For metrics: `taken`, the messages
-    that arrived and were not accepted as this node's own, and `refused` ones by reason.
+    `doubt_clock` is called where times differ, since this node's clock may be wrong. For metrics: `taken`, the received
+    messages other than accepted ones of this node, and `refused` ones by reason.
     """
 
     def __init__(self, envelope: Envelope, doubt_clock: Callable[[], None]) -> None:
@@ -59,7 +59,7 @@ class Screen:
         self.refused: Counter[Refusal] = Counter()
 
     def open(self, channel: str, sealed: bytes) -> Opened | None:
-        """Return a message that is signed, new and of this time, None where it is refused."""
+        """Return a message that is signed, new and timely, None where it is refused."""
         opened = self._envelope.open(channel, sealed)
         if opened is None:
             self.taken += 1
@@ -70,23 +70,23 @@ class Screen:
             self._own = opened.counter
             return opened
         self.taken += 1
-        refusal = "replayed" if self._envelope.is_own(opened) else self._judge(opened)
+        refusal = "replayed" if self._envelope.is_own(opened) else self._check(opened)
         if refusal is not None:
             self._refuse(refusal, channel)
             return None
         return opened
 
     def decode(self, channel: str, opened: Opened) -> Message | None:
-        """Return what a message says, None where it is not of the log that is served now."""
-        # Compared when it is taken: the log may have been restored while the message waited.
+        """Return the content of a message, None where it is not of the log that is served now."""
+        # Compared on delivery: the log may have been restored while the message waited.
         if opened.epoch == self._envelope.epoch:
             return self._envelope.decode(opened)
         self._refuse("epoch", channel)
         return None
 
-    def _judge(self, opened: Opened) -> Refusal | None:
+    def _check(self, opened: Opened) -> Refusal | None:
         if self._envelope.epoch == NO_EPOCH:
-            return "epoch"  # nor is the database's time known, so nothing tells new from old
+            return "epoch"  # the database's time is not known either, so new and old look alike
         if self._since != self._envelope.since:
             self._since = self._floor = self._envelope.since
             self._origins.clear()
@@ -119,7 +119,7 @@ class Screen:
 
 
 class _Origin:
-    """The newest that is known of an origin: its counter, and the latest time at which it sent."""
+    """The highest counter of an origin, and the latest time at which it sent."""
 
     __slots__ = ("counter", "sent")
 
@@ -132,19 +132,19 @@ class _Origin:
 
 
 class Screened(BroadcastBackend):
-    """A backend of which only messages that pass a screen are heard; `Event.message` is an `Opened`."""
+    """A backend that delivers only messages that pass a screen; `Event.message` is an `Opened`."""
 
     def __init__(self, backend: InProcessBackend | RedisBus, screen: Screen) -> None:
-        # The base class only says that it is abstract.
+        # The base class's constructor only raises `NotImplementedError`.
         self._backend = backend
         self._screen = screen
 
     async def connect(self) -> None:
-        """Begin."""
+        """Connect."""
         await self._backend.connect()
 
     async def disconnect(self) -> None:
-        """End."""
+        """Disconnect."""
         await self._backend.disconnect()
 
     async def subscribe(self, channel: str) -> None:
@@ -160,9 +160,9 @@ class Screened(BroadcastBackend):
         await self._backend.publish(channel, message)
 
     async def next_published(self) -> Event:
-        """Return the next message for this node that is to be taken."""
+        """Return the next accepted message."""
         while True:
             event = await self._backend.next_published()
             opened = self._screen.open(event.channel, cast("bytes", event.message))
             if opened is not None:
-                return Event(event.channel, opened)  # type: ignore[arg-type] # the library says str, passes anything
+                return Event(event.channel, opened)  # type: ignore[arg-type] # annotated as str, passed through

@@ -1,11 +1,11 @@
-"""Sessions on the record: who was connected when, from where, and what was written to them.
+"""Records sessions: who was connected when, from where, and which seqs were written to the connection.
 
-A connection never waits for this: `opened` and `closed` only note, and one task per node writes, many at once, through
-the appender. A row of `open_sessions` stands from before `SessionOpened` until after `SessionClosed`, so whatever is
-cut short is finished by `service.cluster.session_reaper`.
+A connection never waits for this: `opened` and `closed` only enqueue, and one task per node appends many at once. A row
+of `open_sessions` exists from before `SessionOpened` until after `SessionClosed`, so `service.cluster.session_reaper`
+completes what is interrupted.
 
-The rule: each of the two events is recorded once, whoever tries and however often. Both have refs of their own, which
-outside clients cannot use, and a closing is guarded by its session.
+Invariant: each of the two events is recorded once, however many nodes try and how often. Both have refs of their own,
+which clients cannot use, and a closing is guarded by its session.
 """
 
 import asyncio
@@ -17,9 +17,10 @@ from uuid import UUID
 import msgspec
 
 from service.cluster.leases import Lease
-from service.domain.events import Event, SessionClosed, SessionOpened
+from service.domain.events import SessionClosed, SessionOpened
 from service.domain.streams import session_stream
-from service.encryption.keyring import KeyRing, PersonKey
+from service.encryption.keyring import KeyRing
+from service.encryption.person_key import PersonKey
 from service.errors import Overloaded, Unavailable
 from service.eventstore.appender import Appender
 from service.eventstore.entries import AppendRequest, AppendResult
@@ -29,18 +30,18 @@ from service.runtime.database_retry import retry_read
 if TYPE_CHECKING:
     import asyncpg
 
-MAX_VISITS = 100_000
-"""Sessions that are open here or wait to be recorded, about 1 KiB each; above that they go unrecorded, and counted."""
+MAX_SESSIONS = 100_000
+"""Sessions that are open or wait to be recorded, about 1 KiB each; further ones are counted and not recorded."""
 
 BATCH = 200
-REST = 0.1
-"""Seconds from one batch to the next, while it is not full: in a storm of arrivals each then has many."""
+BATCH_INTERVAL = 0.1
+"""Seconds between two batches that are not full, so that each has many sessions when many clients connect at once."""
 
 RETRY = 1.0
-"""Seconds after which what could not be recorded is tried again."""
+"""Seconds after which a failed batch is tried again."""
 
 Ranges = dict[str, tuple[tuple[int, int], ...]]
-"""Per room the stretches of seqs that were written to a session, both ends included."""
+"""Per room the ranges of seqs that were written to a session, both ends inclusive."""
 
 log = logging.getLogger("onrecord.visits")
 
@@ -53,10 +54,10 @@ class Closing(msgspec.Struct, frozen=True):
     ranges: Ranges | None
 
 
-class _Visit(msgspec.Struct):
+class _Session(msgspec.Struct):
     """`seq` is that of its `SessionOpened`, once recorded."""
 
-    session: str
+    id: str
     incarnation: UUID
     user: str
     address: str | None
@@ -65,50 +66,74 @@ class _Visit(msgspec.Struct):
     closing: Closing | None = None
 
 
-class SessionEntries:
-    """What the appender is given for a session's two events, by its own node or by a reaper."""
+class SessionAppender:
+    """Appends the two events of sessions, those of this node or those that a dead node left open."""
 
-    def __init__(self, serializer: EventSerializer, keys: KeyRing) -> None:
+    def __init__(
+        self,
+        database: "asyncpg.Pool[Any]",
+        appender: Appender,
+        serializer: EventSerializer,
+        keys: KeyRing,
+        deadline: float,
+    ) -> None:
+        self._database = database
+        self._appender = appender
         self._serializer = serializer
         self._keys = keys
+        self._deadline = deadline
 
-    def opening(self, event: SessionOpened, user: str, key: PersonKey | None) -> AppendRequest:
-        """Return the entry of an opening; its ref makes it the only one."""
-        return self._entry("opened", event.session, user, event, 0, (), key)
-
-    def closing(self, event: SessionClosed, user: str, opened: int) -> AppendRequest:
-        """Return the entry of a closing; `opened` is the seq of the opening, after which the session must be open."""
-        return self._entry("closed", event.session, user, event, opened, (event.subject,), None)
-
-    def _entry(
-        self, what: str, session: str, user: str, event: Event, seq: int, guard: tuple[str, ...], key: Any
-    ) -> AppendRequest:
-        stream = session_stream(user)
-        return AppendRequest(
-            stream=stream,
-            user=user,
-            ref=f"~session.{what}:{session}",  # no client's ref begins with ~
-            # The same from everybody: whose version is recorded, the first one's is, and the others are told so.
-            fingerprint=self._keys.fingerprint(f"session.{what}:{session}".encode()),
-            decided_on=seq,
-            guard=guard,
-            events=(event,),
-            stored=(self._serializer.to_stored(event, stream, key),),
+    async def open(
+        self, openings: list[tuple[SessionOpened, str, PersonKey | None]]
+    ) -> list[AppendResult | None]:
+        """Append openings, each with its user and the key for its personal fields; return results as `_append` does."""
+        return await self._append(
+            [self._request("opened", event, user, key=key) for event, user, key in openings]
         )
 
+    async def close(self, closings: list[tuple[SessionClosed, str, int]]) -> list[AppendResult | None]:
+        """Append closings, each with its user and the seq of the opening, after which the session must be open.
 
-async def place(appender: Appender, entries: list[AppendRequest]) -> list[AppendResult | None]:
-    """Append entries; return what became of each, None where it may not be recorded and has to be tried again."""
-    placing: list[asyncio.Future[AppendResult]] = []
-    with suppress(Overloaded):
-        for entry in entries:
-            placing.append(appender.offer(entry))  # noqa: PERF401 - what was offered before the queue was full counts
-    answers = await asyncio.gather(*placing, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException) and not isinstance(answer, Unavailable):
-            raise answer
-    placed = [answer if isinstance(answer, AppendResult) else None for answer in answers]
-    return placed + [None] * (len(entries) - len(placed))
+        `stale` is the result where the session was closed already.
+        """
+        return await self._append(
+            [
+                self._request("closed", event, user, decided_on=opened, guard=(event.subject,))
+                for event, user, opened in closings
+            ]
+        )
+
+    async def forget(self, sessions: list[UUID]) -> None:
+        """Delete the rows of sessions whose closing is on the record."""
+        await self.fetch("DELETE FROM open_sessions WHERE session_id = ANY ($1::uuid[])", sessions)
+
+    async def fetch(self, statement: str, *arguments: object) -> list[Any]:
+        """Run a statement that may be run twice."""
+        return await retry_read(lambda: self._database.fetch(statement, *arguments), self._deadline)
+
+    def _request(
+        self, kind: str, event: SessionOpened | SessionClosed, user: str, **how: Any
+    ) -> AppendRequest:
+        name = f"session.{kind}:{event.session}"
+        # The ref, which no client can use, and an equal fingerprint for all nodes: the first version is recorded, and
+        # later ones are answered `known`.
+        return AppendRequest.of(
+            self._serializer, session_stream(user), [event],
+            user=user, ref=f"~{name}", fingerprint=self._keys.fingerprint(name.encode()), **how,
+        )  # fmt: skip
+
+    async def _append(self, requests: list[AppendRequest]) -> list[AppendResult | None]:
+        """Return the result of each request; None where it may not be recorded and has to be tried again."""
+        placing: list[asyncio.Future[AppendResult]] = []
+        with suppress(Overloaded):
+            for request in requests:
+                placing.append(self._appender.offer(request))  # noqa: PERF401 - keeps those offered before the queue was full
+        answers = await asyncio.gather(*placing, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, Unavailable):
+                raise answer
+        results = [answer if isinstance(answer, AppendResult) else None for answer in answers]
+        return results + [None] * (len(requests) - len(results))
 
 
 class SessionLog:
@@ -123,14 +148,12 @@ class SessionLog:
         lease: Lease,
         deadline: float,
     ) -> None:
+        self._events = SessionAppender(database, appender, serializer, keys, deadline)
         self._database = database
-        self._appender = appender
-        self._entries = SessionEntries(serializer, keys)
         self._keys = keys
         self._lease = lease
-        self._deadline = deadline
-        self._visits: dict[str, _Visit] = {}
-        self._todo: dict[str, None] = {}
+        self._open_sessions: dict[str, _Session] = {}
+        self._queue: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
@@ -138,121 +161,122 @@ class SessionLog:
 
     @property
     def waiting(self) -> int:
-        """How many sessions wait to be recorded."""
-        return len(self._todo)
+        """Sessions that wait to be recorded."""
+        return len(self._queue)
 
     def opened(self, session: str, user: str, address: str | None, client: str | None) -> None:
-        """Note that a session has begun. Where too many wait already it is not recorded at all, and counted."""
-        if len(self._visits) >= MAX_VISITS:
+        """Queue the opening of a session; above `MAX_SESSIONS` it is counted in `missed` and not recorded."""
+        if len(self._open_sessions) >= MAX_SESSIONS:
             self.missed += 1
             log.error("session_not_recorded", extra={"session": session, "user": user, "missed": self.missed})
             return
-        self._visits[session] = _Visit(session, self._lease.incarnation, user, address, client)
-        self._note(session)
+        self._open_sessions[session] = _Session(session, self._lease.incarnation, user, address, client)
+        self._enqueue(session)
 
     def closed(self, session: str, closing: Closing) -> None:
-        """Note that a session has ended. What was opened on the record is always closed there."""
-        visit = self._visits.get(session)
-        if visit is not None and visit.closing is None:
-            visit.closing = closing
-            self._note(session)
+        """Queue the closing of a session; each recorded opening gets one."""
+        opened = self._open_sessions.get(session)
+        if opened is not None and opened.closing is None:
+            opened.closing = closing
+            self._enqueue(session)
 
     async def run(self) -> None:
         """Record until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._todo:
-                batch = [self._visits[session] for session in list(self._todo)[:BATCH]]
-                for visit in batch:
-                    del self._todo[visit.session]
-                await self._try(batch)
-                if 0 < len(self._todo) < BATCH:
-                    await asyncio.sleep(REST)
+            while self._queue:
+                batch = [self._open_sessions[name] for name in list(self._queue)[:BATCH]]
+                for session in batch:
+                    del self._queue[session.id]
+                await self._record(batch)
+                if 0 < len(self._queue) < BATCH:
+                    await asyncio.sleep(BATCH_INTERVAL)
             self._settled.set()
 
     async def drain(self, seconds: float) -> None:
-        """Wait until all that was noted is recorded, at most so long; the rest is the reaper's."""
+        """Wait at most `seconds` until all queued sessions are recorded; the reaper closes the others."""
         try:
             async with asyncio.timeout(seconds):
                 await self._settled.wait()
         except TimeoutError:
-            log.warning("sessions_left_open", extra={"sessions": len(self._todo)})
+            log.warning("sessions_left_open", extra={"sessions": len(self._queue)})
 
-    def _note(self, session: str) -> None:
-        self._todo[session] = None
+    def _enqueue(self, session: str) -> None:
+        self._queue[session] = None
         self._settled.clear()
         self._wake.set()
 
-    async def _try(self, batch: list[_Visit]) -> None:
+    async def _record(self, batch: list[_Session]) -> None:
         try:
-            await self._open([visit for visit in batch if visit.seq is None])
+            await self._open([session for session in batch if session.seq is None])
             await self._close(
-                [visit for visit in batch if visit.seq is not None and visit.closing is not None]
+                [session for session in batch if session.seq is not None and session.closing is not None]
             )
         except Unavailable:
             log.warning("sessions_wait_for_the_log")
         finally:
-            left = [visit for visit in batch if visit.seq is None or self._ended(visit)]
-            for visit in left:
-                self._note(visit.session)
+            left = [session for session in batch if session.seq is None or self._ended(session)]
+            for session in left:
+                self._enqueue(session.id)
         if left:
             log.warning("sessions_not_recorded_yet", extra={"sessions": len(left)})
             await asyncio.sleep(RETRY)
 
-    def _ended(self, visit: _Visit) -> bool:
-        return visit.closing is not None and visit.session in self._visits
+    def _ended(self, session: _Session) -> bool:
+        return session.closing is not None and session.id in self._open_sessions
 
-    async def _open(self, batch: list[_Visit]) -> None:
+    async def _open(self, batch: list[_Session]) -> None:
         if not batch:
             return
         await self._lease.taken()
         rows = (
-            [UUID(visit.session) for visit in batch],
-            [visit.incarnation for visit in batch],
-            [visit.user for visit in batch],
+            [UUID(session.id) for session in batch],
+            [session.incarnation for session in batch],
+            [session.user for session in batch],
         )
-        await retry_read(lambda: self._database.execute(_REMEMBER, *rows), self._deadline)
-        described = {visit.user for visit in batch if visit.client is not None}
+        await self._events.fetch(_REMEMBER, *rows)
+        described = {session.user for session in batch if session.client is not None}
         keys = await self._keys.of_people(described, self._database)
-        entries = [self._opening(visit, keys.get(visit.user)) for visit in batch]
-        for visit, placed in zip(batch, await place(self._appender, entries), strict=True):
-            if placed is not None and placed.outcome == "key_gone":
-                self._keys.forget(visit.user)  # the next try finds another, or that the words are erased
-            elif placed is not None:
-                visit.seq = placed.seq
+        openings = [self._opening(session, keys.get(session.user)) for session in batch]
+        for session, result in zip(batch, await self._events.open(openings), strict=True):
+            if result is not None and result.outcome == "key_gone":
+                self._keys.forget(session.user)  # the next try finds another key, or that the user is erased
+            elif result is not None:
+                session.seq = result.seq
 
-    async def _close(self, batch: list[_Visit]) -> None:
+    async def _close(self, batch: list[_Session]) -> None:
         if not batch:
             return
-        answers = await place(self._appender, [self._closing(visit) for visit in batch])
-        # `stale` says that it was closed already: a reaper took this node for dead.
-        over = [visit for visit, placed in zip(batch, answers, strict=True) if placed is not None]
-        sessions = [UUID(visit.session) for visit in over]
-        await retry_read(lambda: self._database.execute(FORGET, sessions), self._deadline)
-        for visit in over:
-            del self._visits[visit.session]
-            self._todo.pop(visit.session, None)
+        answers = await self._events.close([self._closing(session) for session in batch])
+        # `stale` is final too: a reaper has closed the session, since it took this node for dead.
+        over = [session for session, result in zip(batch, answers, strict=True) if result is not None]
+        await self._events.forget([UUID(session.id) for session in over])
+        for session in over:
+            del self._open_sessions[session.id]
+            self._queue.pop(session.id, None)
 
-    def _opening(self, visit: _Visit, key: PersonKey | None) -> AppendRequest:
-        if key is None:  # nothing to seal, or nothing to seal it with: erased, or a key that cannot be opened
-            visit.client = None
+    def _opening(
+        self, session: _Session, key: PersonKey | None
+    ) -> tuple[SessionOpened, str, PersonKey | None]:
+        if key is None:  # there is no client name, the user is erased, or the key cannot be opened
+            session.client = None
         event = SessionOpened(
-            session=visit.session,
+            session=session.id,
             node=self._lease.node,
-            incarnation=str(visit.incarnation),
-            address=visit.address,
-            client=visit.client,
+            incarnation=str(session.incarnation),
+            address=session.address,
+            client=session.client,
         )
-        return self._entries.opening(event, visit.user, key)
+        return event, session.user, key
 
-    def _closing(self, visit: _Visit) -> AppendRequest:
-        closing = visit.closing
+    def _closing(self, session: _Session) -> tuple[SessionClosed, str, int]:
+        closing = session.closing
         assert closing is not None  # noqa: S101 - for the type checker
         event = SessionClosed(
-            session=visit.session, reason=closing.reason, code=closing.code, ranges=closing.ranges
+            session=session.id, reason=closing.reason, code=closing.code, ranges=closing.ranges
         )
-        return self._entries.closing(event, visit.user, visit.seq or 0)
+        return event, session.user, session.seq or 0
 
 
 _REMEMBER = """
@@ -260,4 +284,3 @@ _REMEMBER = """
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[])
     ON CONFLICT DO NOTHING
 """
-FORGET = "DELETE FROM open_sessions WHERE session_id = ANY ($1::uuid[])"

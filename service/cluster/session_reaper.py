@@ -1,10 +1,10 @@
-"""Closing on the record what dead nodes left open.
+"""Closes on the record the sessions that dead nodes left open.
 
-Every node does this for all others. The work list is the rows of `open_sessions` whose incarnation is over; a row goes
-only after its session's closing is on the record, so a reaper that dies anywhere leaves the rest to the next.
+Each node does this for all others. The work list is the rows of `open_sessions` whose incarnation is over; a row is
+deleted only after its session's closing is on the record, so another node completes the work of a reaper that dies.
 
-The rule: the record says `node_lost`, and that nobody knows what was written. It is never guessed. Several reapers, and
-a node that wakes up and closes its own sessions, have one effect: see `service.cluster.session_log`.
+Invariant: the recorded reason is `node_lost`, without ranges: what was written is unknown and never guessed. Several
+reapers, and a node that resumes and closes its own sessions, have one effect: see `service.cluster.session_log`.
 """
 
 import asyncio
@@ -15,14 +15,13 @@ from uuid import UUID
 import msgspec
 
 from service.cluster.leases import Lease
-from service.cluster.session_log import FORGET, SessionEntries, place
+from service.cluster.session_log import SessionAppender
 from service.domain.events import SessionClosed, SessionOpened
 from service.domain.streams import session_stream, session_subject, stream_id
 from service.encryption.keyring import KeyRing
 from service.errors import Unavailable
 from service.eventstore.appender import Appender
 from service.eventstore.serializer import EventSerializer
-from service.runtime.database_retry import retry_read
 
 if TYPE_CHECKING:
     import asyncpg
@@ -34,7 +33,7 @@ log = logging.getLogger("onrecord.reaper")
 
 
 class _Orphan(msgspec.Struct):
-    """An open session of a node that is gone; `opened` is the seq of its opening, None where there is none."""
+    """An open session of a dead node; `opened` is the seq of its opening, None where there is none."""
 
     session: UUID
     user: str
@@ -45,7 +44,7 @@ class _Orphan(msgspec.Struct):
 
 
 class Reaper:
-    """Judges the other nodes and finishes what the dead among them left."""
+    """Fences the other nodes whose lease has run out and closes their sessions."""
 
     def __init__(
         self,
@@ -56,14 +55,11 @@ class Reaper:
         lease: Lease,
         deadline: float,
     ) -> None:
-        self._database = database
-        self._appender = appender
-        self._entries = SessionEntries(serializer, keys)
+        self._events = SessionAppender(database, appender, serializer, keys, deadline)
         self._lease = lease
-        self._deadline = deadline
 
     async def run(self) -> None:
-        """Judge and reap three times a lease, until cancelled."""
+        """Fence and reap three times per lease, until cancelled."""
         while True:
             await asyncio.sleep(self._lease.seconds / 3)
             try:
@@ -84,60 +80,59 @@ class Reaper:
         return reaped
 
     async def _reap_some(self) -> int:
-        orphans = [_Orphan(*row) for row in await self._fetch(_ORPHANS, BATCH)]
+        orphans = [_Orphan(*row) for row in await self._events.fetch(_ORPHANS, BATCH)]
         if not orphans:
             return 0
         await self._look_up(orphans)
         await self._open([orphan for orphan in orphans if orphan.opened is None])
         await self._close([orphan for orphan in orphans if orphan.opened is not None and not orphan.closed])
         closed = [orphan.session for orphan in orphans if orphan.closed]
-        await self._fetch(FORGET, closed)
+        await self._events.forget(closed)
         log.info("sessions_reaped", extra={"sessions": len(closed)})
         return len(closed)
 
     async def _look_up(self, orphans: list[_Orphan]) -> None:
-        """Fill in what the record says of each."""
+        """Set the recorded opening and closing of each."""
         by_subject = {session_subject(str(orphan.session)): orphan for orphan in orphans}
         streams = [stream_id(session_stream(orphan.user)) for orphan in orphans]
-        for subject, seq, topic in await self._fetch(_FACTS, streams, list(by_subject)):
+        for subject, seq, topic in await self._events.fetch(_FACTS, streams, list(by_subject)):
             if topic == SessionOpened.TOPIC:
                 by_subject[subject].opened = seq
             elif topic == SessionClosed.TOPIC:
                 by_subject[subject].closed = True
 
     async def _open(self, orphans: list[_Orphan]) -> None:
-        """Record what the node died too early to record, with as much as is known of it."""
-        entries = [
-            self._entries.opening(
-                SessionOpened(
-                    session=str(orphan.session),
-                    node=orphan.node,
-                    incarnation=str(orphan.incarnation),
-                    address=None,
-                    client=None,
-                ),
-                orphan.user,
-                None,
+        """Record the openings that the node died too early to record; address and client are not known."""
+        openings = [
+            SessionOpened(
+                session=str(orphan.session),
+                node=orphan.node,
+                incarnation=str(orphan.incarnation),
+                address=None,
+                client=None,
             )
             for orphan in orphans
         ]
-        for orphan, placed in zip(orphans, await place(self._appender, entries), strict=True):
-            orphan.opened = placed.seq if placed is not None else None
+        users = [orphan.user for orphan in orphans]
+        results = await self._events.open(
+            [(event, user, None) for event, user in zip(openings, users, strict=True)]
+        )
+        for orphan, result in zip(orphans, results, strict=True):
+            orphan.opened = result.seq if result is not None else None
 
     async def _close(self, orphans: list[_Orphan]) -> None:
-        entries = [
-            self._entries.closing(
-                SessionClosed(session=str(orphan.session), reason=NODE_LOST, ranges=None),
-                orphan.user,
-                orphan.opened or 0,
-            )
-            for orphan in orphans
-        ]
-        for orphan, placed in zip(orphans, await place(self._appender, entries), strict=True):
-            orphan.closed = placed is not None
-
-    async def _fetch(self, statement: str, *arguments: object) -> list[Any]:
-        return await retry_read(lambda: self._database.fetch(statement, *arguments), self._deadline)
+        results = await self._events.close(
+            [
+                (
+                    SessionClosed(session=str(orphan.session), reason=NODE_LOST, ranges=None),
+                    orphan.user,
+                    orphan.opened or 0,
+                )
+                for orphan in orphans
+            ]
+        )
+        for orphan, result in zip(orphans, results, strict=True):
+            orphan.closed = result is not None
 
 
 _ORPHANS = """

@@ -1,8 +1,8 @@
-"""The data directory of a development machine: its keys, and where its servers are.
+"""The data directory of a development machine: its keys and the addresses of its servers.
 
-`onrecord dev` makes the directory; every command started beside it reads from it what it needs. The rule: what is
-secret is in files that only their owner can read, and a command that finds something in its way says so in one
-sentence (`DataDirUnusable`, and `EmbeddedFailed` of the servers, which are an extra that production does without).
+`onrecord dev` creates the directory, and commands started beside it read what they need. Secrets are in files that only
+their owner can read. A problem is reported in one sentence (`DataDirUnusable`; `EmbeddedFailed` for the embedded
+servers, which only the development extra installs).
 """
 
 import base64
@@ -20,11 +20,11 @@ SERVERS = "servers.json"
 
 
 class DataDirUnusable(Exception):
-    """The data directory cannot be used; the message is one sentence for its owner."""
+    """The data directory cannot be used; the message is one sentence."""
 
 
 class EmbeddedFailed(Exception):
-    """The embedded servers cannot be had; the message is one sentence for whoever started them."""
+    """The embedded servers cannot run; the message is one sentence."""
 
 
 class AlreadyRunning(EmbeddedFailed):
@@ -32,14 +32,14 @@ class AlreadyRunning(EmbeddedFailed):
 
 
 class ServerDidNotStart(EmbeddedFailed):
-    """A server program ended, or did not answer, instead of starting."""
+    """A server program ended or did not answer."""
 
 
 @dataclass(frozen=True)
 class Keys:
-    """What development needs to keep secret. It lives as long as the data it opens.
+    """The secrets of development, kept as long as the data that they protect.
 
-    `owner_password` is that of PostgreSQL's superuser, who owned everything in the first versions.
+    `owner_password` is the password of PostgreSQL's superuser, which owned everything in the first versions.
     """
 
     jwt_secret: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
@@ -56,7 +56,7 @@ class Keys:
     redis_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
 
     def settings(self) -> dict[str, Any]:
-        """The settings among the keys, as `Settings` has them."""
+        """Return the keys that are settings, by field of `Settings`."""
         return {
             "jwt_secret": self.jwt_secret,
             "key_encryption_key": base64.b64decode(self.key_encryption_key),
@@ -66,7 +66,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class Addresses:
-    """The addresses of one database under three logins, and of Redis. Each address holds a password."""
+    """The addresses of one database under three logins, and of Redis, with passwords."""
 
     database_url: str = field(repr=False)
     migrate_database_url: str = field(repr=False)
@@ -75,10 +75,10 @@ class Addresses:
 
 
 def default_data_dir(uid: int, here: Path) -> Path:
-    """Where the project in `here` keeps its development data, for the user `uid`.
+    """Return the development data directory of the project in `here`, for the user `uid`.
 
-    Postgres refuses to run as root, and the system user that it runs as instead can seldom reach root's own
-    folders: hence a directory under `/var/tmp`, the same one at each start in the same place.
+    Postgres refuses to run as root, and the system user that runs it instead can seldom reach root's own folders.
+    Root therefore gets a directory under `/var/tmp`, the same one for the same project.
     """
     if uid != 0:
         return Path(".onrecord")
@@ -87,15 +87,15 @@ def default_data_dir(uid: int, here: Path) -> Path:
 
 
 def as_root() -> bool:
-    """Whether root runs us."""
+    """Return whether root runs this process."""
     return os.geteuid() == 0
 
 
 def prepare(data_dir: Path) -> Path:
-    """Makes the directory if it is missing, makes sure that it can be used, and returns it without symbolic links.
+    """Create the directory if it is missing, check that it is usable, and return it without symbolic links.
 
     Raises:
-        DataDirUnusable: it cannot be made or written, or is someone else's.
+        DataDirUnusable: it cannot be created or written, or belongs to another user.
     """
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def prepare(data_dir: Path) -> Path:
         raise DataDirUnusable(
             f"The data directory {data_dir} cannot be made: {problem.strerror}."
         ) from problem
-    # The link itself too: under /var/tmp anyone could lay one that leads elsewhere.
+    # The link itself too: under /var/tmp any user could place one that leads elsewhere.
     if {data_dir.stat().st_uid, data_dir.lstat().st_uid} != {os.geteuid()}:
         raise DataDirUnusable(
             f"The data directory {data_dir} belongs to another user; name one with ONRECORD_DATA_DIR."
@@ -116,7 +116,7 @@ def prepare(data_dir: Path) -> Path:
 
 
 def keys(data_dir: Path) -> Keys:
-    """The keys of this directory, made on first use."""
+    """Return the keys of this directory, generated on first use."""
     content = _read(data_dir / KEYS) or {}
     found = Keys(**content)
     if asdict(found) != content:  # none yet, or written by a version that needed fewer
@@ -125,25 +125,25 @@ def keys(data_dir: Path) -> Keys:
 
 
 def known_keys(data_dir: Path) -> Keys | None:
-    """The keys of this directory, if it has any."""
+    """Return the keys of this directory, if it has any."""
     content = _read(data_dir / KEYS)
     return None if content is None else Keys(**content)
 
 
 def announce(data_dir: Path, addresses: Addresses) -> None:
-    """Tells the commands that are run beside this one where the servers are."""
+    """Publish the addresses of the servers to commands on this directory."""
     _write(data_dir / SERVERS, asdict(addresses))
 
 
 def withdraw(data_dir: Path) -> None:
-    """Takes the announcement back."""
+    """Remove the addresses."""
     (data_dir / SERVERS).unlink(missing_ok=True)
 
 
 def known_settings(data_dir: Path) -> dict[str, Any]:
-    """The servers and keys of the `onrecord dev` that runs on this directory; empty if none does.
+    """Return the servers and keys of the `onrecord dev` that runs on this directory; empty if none does.
 
-    Without servers there are no keys either: nobody is to run with a development key by accident.
+    Without servers no keys are returned, so that nothing runs with a development key by accident.
     """
     content = _read(data_dir / SERVERS)
     found = known_keys(data_dir)
@@ -163,7 +163,7 @@ def _read(path: Path) -> dict[str, str] | None:
 
 
 def _write(path: Path, content: dict[str, str]) -> None:
-    """Whole or not at all, and never readable by others."""
+    """Write a file atomically, readable by its owner only."""
     draft = path.with_suffix(".new")
     with contextlib.suppress(FileNotFoundError):
         draft.unlink()

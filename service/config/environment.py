@@ -1,8 +1,7 @@
-"""How the environment is read: the only place where that is done, once, at the start of a command.
+"""Reads the environment, once, at the start of a command; no other module does.
 
-What one setting is stands here (`setting`), and what to say of a variable that is wrong; which settings there are, in
-`service.config.settings`. The rule: whatever is wrong is reported together, one sentence each, and never with a secret
-in it.
+`setting` declares a setting; `service.config.settings` has all of them. All problems are reported together, in one
+sentence each, without the value of a secret.
 """
 
 import dataclasses
@@ -19,7 +18,7 @@ Setting = dataclasses.Field[Any]
 
 
 class SettingsInvalid(Exception):
-    """What is wrong with the environment: `problems` holds one sentence each."""
+    """The environment has wrong variables; `problems` holds a sentence for each."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -35,7 +34,7 @@ def setting(
     shown_default: str | None = None,
     secret: bool = False,
 ) -> Any:
-    """One setting. `secret` hides it everywhere; `shown_default` describes a default that is no plain value."""
+    """Declare a setting. `secret` hides its value; `shown_default` describes a default that is computed."""
     about = {"meaning": meaning, "parse": parse, "secret": secret, "shown_default": shown_default}
     if factory is not None:
         return field(default_factory=factory, repr=not secret, metadata=about)
@@ -43,29 +42,28 @@ def setting(
 
 
 def variable(name: str) -> str:
-    """The environment variable of the field `name`."""
+    """Return the environment variable of the field `name`."""
     return PREFIX + name.upper()
 
 
 def read(
     known: Mapping[str, Setting], environ: Mapping[str, str], defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what `environ` sets, by the names of the fields; `defaults` stand in for what it does not set.
-
-    A variable that is set to nothing counts as not set.
+    """Return the values in `environ` by field, with `defaults` for those not set; an empty variable is not set.
 
     Raises:
-        SettingsInvalid: a variable is unknown, or its value is not usable.
+        SettingsInvalid: a variable is unknown or its value is invalid.
     """
     given = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
     problems = [_unknown(name, known) for name in sorted(given) if name not in known]
     chosen = dict(defaults)
-    for name, one in known.items():
+    for name, about in known.items():
         if raw := given.get(name, "").strip():
             try:
-                chosen[one.name] = one.metadata["parse"](raw)
+                chosen[about.name] = about.metadata["parse"](raw)
             except ValueError as problem:
-                problems.append(f"{name} {problem}{_shown(one, raw)}.")
+                value = "" if about.metadata["secret"] else f", and is {raw!r}"
+                problems.append(f"{name} {problem}{value}.")
     if problems:
         raise SettingsInvalid(problems)
     return chosen
@@ -76,7 +74,3 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     return f"{name} is no setting" + (
         f"; did you mean {near[0]}?" if near else "; `onrecord settings` lists them all."
     )
-
-
-def _shown(one: Setting, raw: str) -> str:
-    return "" if one.metadata["secret"] else f", and is {raw!r}"

@@ -1,7 +1,7 @@
-"""Who runs a command, as the record names them: the operating system's user, and who they say that they are.
+"""Names the operator of a command, for the record: the operating system's user and a claimed name.
 
-The first the machine vouches for; several people may share it (`root`, a container's user). So whoever wants to be told
-apart sets `ONRECORD_OPERATOR`, and the record shows both, the claim behind the slash: `os:root/ann`.
+The machine vouches for the user, but several people may share it (`root`, a container's user). `ONRECORD_OPERATOR`
+tells them apart; the record then shows both, with the claim after the slash: `os:root/ann`.
 """
 
 import os
@@ -10,7 +10,7 @@ from contextlib import suppress
 
 
 def operator(claimed: str) -> str:
-    """Return who it is, in a form that no chat user's id has."""
+    """Return the operator's name, in a form that no user id has."""
     name = str(os.getuid())
     with suppress(KeyError):
         name = pwd.getpwuid(os.getuid()).pw_name

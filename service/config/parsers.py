@@ -1,6 +1,7 @@
-"""What the text of a setting has to look like.
+"""Parses the values of settings.
 
-The rule: each function raises `ValueError` for a text it cannot use, with words that can follow the setting's name.
+Each function raises `ValueError` for an invalid text; the message continues a sentence that begins with the setting's
+name.
 """
 
 import base64
@@ -18,31 +19,31 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 def text(raw: str) -> str:
-    """Any text."""
+    """Accept any text."""
     return raw
 
 
 def person(raw: str) -> str:
-    """What a user's id could be."""
+    """Accept what has the form of a user id."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@|-]{0,127}", raw):
         raise ValueError("has to be letters, digits and . _ @ | - (at most 128)")
     return raw
 
 
 def path(raw: str) -> Path:
-    """A path; `~` is someone's home."""
+    """Return a path, with `~` expanded."""
     return Path(raw).expanduser()
 
 
 def flag(raw: str) -> bool:
-    """True or false, in the words people use for it."""
+    """Return a boolean: true, yes, on, 1 or their opposites."""
     if (word := raw.lower()) not in (*_TRUE, *_FALSE):
         raise ValueError("has to be true or false")
     return word in _TRUE
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """A whole number between two bounds, both included."""
+    """Return a parser of integers between two bounds, both included."""
     span = f"at least {least}" if most is None else f"from {least} to {most}"
 
     def parse(raw: str) -> int:
@@ -55,26 +56,26 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
 
 
 def seconds(raw: str) -> float:
-    """A span of time, longer than nothing."""
+    """Return a number of seconds above 0."""
     if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", raw, re.ASCII) or float(raw) == 0:
         raise ValueError("has to be a number of seconds above 0, such as 5 or 0.5")
     return float(raw)
 
 
 def seconds_or_zero(raw: str) -> float:
-    """A span of time, or none."""
+    """Return a number of seconds, or 0."""
     return 0.0 if re.fullmatch(r"0(\.0+)?", raw, re.ASCII) else seconds(raw)
 
 
 def share(raw: str) -> float:
-    """A part of the whole."""
+    """Return a number from 0 to 1."""
     if not re.fullmatch(r"0(\.\d{1,9})?|1(\.0+)?", raw, re.ASCII):
         raise ValueError("has to be a number from 0 to 1, such as 0.01")
     return float(raw)
 
 
 def url(*schemes: str) -> Callable[[str], str]:
-    """An address with one of these schemes."""
+    """Return a parser of addresses with one of these schemes."""
 
     def parse(raw: str) -> str:
         try:
@@ -94,7 +95,7 @@ def url(*schemes: str) -> Callable[[str], str]:
 
 
 def origins(raw: str) -> tuple[str, ...]:
-    """Web origins as browsers send them: scheme, host, and the port unless it is the scheme's own."""
+    """Return web origins as browsers send them: scheme, host, and the port unless it is the scheme's default."""
     origins = tuple(part.strip().lower() for part in raw.split(",") if part.strip())
     for origin in origins:
         if not re.fullmatch(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", origin):
@@ -103,7 +104,7 @@ def origins(raw: str) -> tuple[str, ...]:
 
 
 def networks(raw: str) -> tuple[str, ...]:
-    """Addresses and networks of machines; never all of them."""
+    """Return addresses and networks; a network of all addresses is refused."""
     parts = tuple(part.strip() for part in raw.split(",") if part.strip())
     try:
         usable = parts and all(ipaddress.ip_network(part).prefixlen > 0 for part in parts)
@@ -117,14 +118,14 @@ def networks(raw: str) -> tuple[str, ...]:
 
 
 def shared_secret(raw: str) -> str:
-    """A key for HS256."""
+    """Return a key for HS256."""
     if len(raw.encode()) < _SHORTEST_SECRET:
         raise ValueError(f"has to be at least {_SHORTEST_SECRET} bytes long")
     return raw
 
 
 def keys(raw: str) -> bytes:
-    """Keys for AES-256, each in base64 or as `file:` and the path of a file that holds it, with commas between."""
+    """Return keys for AES-256, each in base64 or as `file:` and the path of a file that holds it."""
     return b"".join(key(_from_file(part.strip())) for part in raw.split(","))
 
 
@@ -138,7 +139,7 @@ def _from_file(raw: str) -> str:
 
 
 def key(raw: str) -> bytes:
-    """A key for AES-256, in base64."""
+    """Return a key for AES-256, from base64."""
     try:
         key = base64.b64decode(raw, validate=True)
     except binascii.Error:
@@ -151,7 +152,7 @@ def key(raw: str) -> bytes:
 
 
 def among(*known: str) -> Callable[[str], tuple[str, ...]]:
-    """Some of these words, with commas between."""
+    """Return a parser of some of these words, with commas between."""
 
     def parse(raw: str) -> tuple[str, ...]:
         words = tuple(part.strip() for part in raw.split(",") if part.strip())
@@ -163,7 +164,7 @@ def among(*known: str) -> Callable[[str], tuple[str, ...]]:
 
 
 def key_set(raw: str) -> str:
-    """The address of public keys, or the path of a file."""
+    """Return the address of public keys, or the path of a file."""
     if not urlsplit(raw).scheme:
         return str(path(raw))
     if not is_safe(raw):
@@ -172,7 +173,7 @@ def key_set(raw: str) -> str:
 
 
 def redirect_uri(raw: str) -> str:
-    """The address at which the page takes people back from the identity provider."""
+    """Return the address to which the identity provider redirects."""
     address = urlsplit(raw)
     if not is_safe(raw) or address.path != CALLBACK or address.query or address.fragment or "#" in raw:
         raise ValueError(f"has to be the https:// address of the page with {CALLBACK} behind it")
@@ -180,7 +181,7 @@ def redirect_uri(raw: str) -> str:
 
 
 def scopes(raw: str) -> tuple[str, ...]:
-    """Scopes of OAuth (RFC 6749, 3.3), `openid` among them."""
+    """Return scopes of OAuth (RFC 6749, 3.3), which include `openid`."""
     words = tuple(raw.replace(",", " ").split())
     if "openid" not in words or not all(re.fullmatch(r"[!#-\[\]-~]+", word) for word in words):
         raise ValueError("has to be scopes with spaces or commas between, openid among them")
@@ -188,7 +189,7 @@ def scopes(raw: str) -> tuple[str, ...]:
 
 
 def is_safe(address: str) -> bool:
-    """Whether secrets may go to an address: https, and http on this machine alone."""
+    """Return whether secrets may be sent to an address: https, or http on this machine."""
     try:
         parts = urlsplit(address)
         local = parts.hostname in ("localhost", "127.0.0.1", "::1")

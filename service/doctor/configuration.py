@@ -1,4 +1,4 @@
-"""The settings, and what the system allows this process."""
+"""Checks the settings, and the limits of this process."""
 
 import resource
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from service.config.settings import Settings
 from service.doctor.finding import WRONG, Finding, fail, ok, warn
 
 FEW_FILES = 12_000
-"""Open files below which 10,000 connections have no room: one each, and some for the rest."""
+"""Open files below which 10,000 connections do not fit: one each, and some for the rest."""
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Return what is to be said about the settings."""
+    """Return the findings about the settings."""
     return [*_needed(settings), *_tokens(settings), *_bus(settings), _files()]
 
 

@@ -1,4 +1,4 @@
-"""How much room the database has: known only on its own machine, and only to its owner."""
+"""Checks the free disk space of the database, which only its owner can see, and only on its own machine."""
 
 import os
 import shutil
@@ -14,11 +14,11 @@ from service.doctor.finding import Finding, fail, ok, warn
 from service.runtime.database_retry import TROUBLE
 
 LITTLE, VERY_LITTLE = 0.10, 0.02
-"""Parts of a disk that are free: below the first it is time to act, below the second PostgreSQL will soon stop."""
+"""Free shares of a disk: below the first the operator should act, below the second PostgreSQL will soon stop."""
 
 
 async def disk(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
-    """How large the database is, and how much is free where that can be known."""
+    """Report the size of the database, and the free space if it can be seen."""
     size = await connection.fetchval("SELECT pg_size_pretty(pg_database_size(current_database()))")
     place = await _data_directory(settings)
     if place is None:
@@ -29,7 +29,7 @@ async def disk(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
 
 
 def judge(size: str, free: int, total: int) -> Finding:
-    """Say whether so many free bytes of a disk are enough."""
+    """Return whether so many free bytes of a disk are enough."""
     words = f"The database takes {size}, and {free / 2**30:.1f} GiB ({free / total:.0%}) of its disk are free"
     if free < VERY_LITTLE * total:
         return fail("disk", f"{words}: PostgreSQL stops when it is full.")
@@ -39,7 +39,7 @@ def judge(size: str, free: int, total: int) -> Finding:
 
 
 async def _data_directory(settings: Settings) -> Path | None:
-    """Return where the database's files are, if that is on this machine and can be seen from here."""
+    """Return the directory of the database's files, if it is on this machine and visible to this process."""
     host = urlsplit(settings.migrate_database_url).hostname or ""
     if host not in ("localhost", "127.0.0.1", "::1"):
         return None
@@ -53,5 +53,5 @@ async def _data_directory(settings: Settings) -> Path | None:
         return None
     finally:
         owner.terminate()
-    # Behind a published port of a container the same name may be another place; a cluster is known by its file.
+    # Behind a published port of a container the same path may be another directory; PG_VERSION identifies a cluster.
     return place if os.access(place, os.X_OK) and (place / "PG_VERSION").exists() else None

@@ -1,11 +1,11 @@
-"""What a check says."""
+"""The result of a check."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad it is: nothing, soon or under load, or now."""
+    """The severity: none, soon or under load, or now."""
 
     OK = "ok"
     WARN = "warn"
@@ -14,9 +14,9 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: the level, the name of what was looked at (it stays the same from version to version), a sentence.
+    """The level, the name of what was checked (stable between versions) and a sentence.
 
-    `code` is the exit code that this finding alone would give.
+    `code` is the exit code for this finding alone.
     """
 
     level: Level
@@ -29,17 +29,17 @@ class Finding:
 
 
 def ok(name: str, words: str) -> Finding:
-    """All is well."""
+    """Return a finding that nothing is wrong."""
     return Finding(Level.OK, name, words)
 
 
 def warn(name: str, words: str) -> Finding:
-    """It works, and will not for long, or not under load."""
+    """Return a finding of something that works, but not for long or not under load."""
     return Finding(Level.WARN, name, words)
 
 
 def fail(name: str, words: str, code: int = 1) -> Finding:
-    """It does not work, or a promise is broken."""
+    """Return a finding of something that does not work, or breaks a promise."""
     return Finding(Level.FAIL, name, words, code)
 
 

@@ -1,4 +1,4 @@
-"""The log, as this login finds it: its schema, its keys, and who serves and projects it."""
+"""Checks the log with the application's login: its schema, its keys, its nodes and projectors."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,26 +11,26 @@ from service.config.settings import Settings
 from service.doctor import rights
 from service.doctor.finding import Finding, fail, ok, warn
 from service.encryption.keyring import KeyRing
-from service.eventstore import schema
+from service.eventstore.readiness import SchemaOutdated, check_database
 from service.runtime.database_retry import TROUBLE
 
-KEYS_TRIED = 1_000
-"""People's keys that are tried."""
+MAX_KEYS = 1_000
+"""Keys of users that are unwrapped as a sample."""
 
 FAR_BEHIND = 10_000
-"""Events behind the log from which reads of new messages begin to be refused."""
+"""Events behind the log above which reads of new messages are refused."""
 
 
 async def examine(connection: Any, settings: Settings) -> list[Finding]:
-    """Return what is to be said about the log; where its schema is another version's, that alone."""
+    """Return the findings about the log; if its schema is of another version, that one alone."""
     try:
-        await schema.check(connection, allow_unsafe=True)
-    except schema.SchemaOutdated as problem:
+        await check_database(connection, allow_unsafe=True)
+    except SchemaOutdated as problem:
         return [fail("schema", str(problem))]
     except TROUBLE as error:
         return [fail("schema", f"The schema cannot be looked at ({error}); run `onrecord migrate`.")]
     findings = [ok("schema", "The schema is the one that this version needs.")]
-    for look in (
+    for check_log in (
         rights.grants,
         rights.powers,
         rights.functions,
@@ -43,14 +43,14 @@ async def examine(connection: Any, settings: Settings) -> list[Finding]:
         sealer,
     ):
         try:
-            findings += [finding async for finding in look(connection, settings)]
+            findings += [finding async for finding in check_log(connection, settings)]
         except TROUBLE as error:
-            findings.append(fail(look.__name__, f"This could not be looked at: {error}."))
+            findings.append(fail(check_log.__name__, f"This could not be looked at: {error}."))
     return findings
 
 
 async def append_only(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
-    """Whether the triggers that refuse every change are there and on."""
+    """Check that the triggers that refuse every change exist and are enabled."""
     guarded = {row["name"] for row in await connection.fetch(_GUARDED, list(rights.RECORD))}
     if missing := [table for table in rights.RECORD if table not in guarded]:
         words = f"Nothing refuses UPDATE, DELETE and TRUNCATE on {', '.join(missing)}"
@@ -62,7 +62,7 @@ async def append_only(connection: Any, _settings: Settings) -> AsyncIterator[Fin
 
 
 async def epoch(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
-    """Which log this is."""
+    """Report the log's epoch and head."""
     row = await connection.fetchrow("SELECT epoch, since FROM log_epoch")
     head = await connection.fetchval("SELECT coalesce(max(notification_id), 0) FROM stored_events")
     yield ok(
@@ -72,7 +72,7 @@ async def epoch(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def order(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
-    """Whether a row is ahead of the sequence of positions or of the clock, or a seal is ahead of the log."""
+    """Check that no row is ahead of the sequence of positions or of the clock, and no seal ahead of the log."""
     advice = "the owner's login made it, and not `chat_append`: run `onrecord audit verify`"
     position = await first_ahead(connection)
     if position is not None:
@@ -86,10 +86,10 @@ async def order(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def keys(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
-    """Whether the key encryption key is the one that people's keys were wrapped with."""
+    """Check that the key encryption key is the one that wraps the keys of users."""
     if not settings.key_encryption_key:
         return
-    rows = await connection.fetch(_SOME_KEYS, KEYS_TRIED)
+    rows = await connection.fetch(_SOME_KEYS, MAX_KEYS)
     if not rows:
         yield ok("keys", "Nobody has a key yet.")
         return
@@ -115,14 +115,14 @@ def _opens(ring: KeyRing, row: Any) -> bool:
 
 
 async def nodes(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
-    """Which nodes live."""
+    """Report the nodes that hold a lease."""
     names = [row["node"] for row in await connection.fetch(_NODES)]
     yield ok("nodes", f"{len(names)} hold a lease: {', '.join(names)}." if names else "None holds a lease.")
 
 
 async def projector(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
-    """Whether each read model is followed by somebody, and how far it is."""
-    led = {row["name"] for row in await connection.fetch(_LED, [one.table for one in PROJECTIONS])}
+    """Check that a projector follows the log for each read model, and how far it is."""
+    led = {row["name"] for row in await connection.fetch(_LED, [each.table for each in PROJECTIONS])}
     for projection, line in zip(PROJECTIONS, await check.status(connection), strict=True):
         name, behind, is_led = f"{line['name']} read model", line["behind"], projection.table in led
         if behind is None:
@@ -137,7 +137,7 @@ async def projector(connection: Any, _settings: Settings) -> AsyncIterator[Findi
 
 
 async def sealer(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
-    """Whether somebody seals the log, and how much of it is not sealed."""
+    """Check that a sealer is running, and how much of the log is not sealed."""
     row = await connection.fetchrow(_UNSEALED)
     if not row["led"]:
         words = f"Nobody seals the log, {row['behind']} events are not sealed: start `onrecord project run`."
@@ -162,8 +162,7 @@ _NODES = """
     SELECT node FROM incarnations
     WHERE ended_at IS NULL AND fenced_at IS NULL AND expires_at > clock_timestamp() ORDER BY node
 """
-# Who leads holds the lock of projections/engine/runner.py, and service/audit/proof/sealer.py's, for as long as the
-# connection lives.
+# A leader holds the lock of projections/engine/runner.py or service/audit/proof/sealer.py while it is connected.
 _LED = """
     SELECT name FROM unnest($1::text[]) name
     WHERE EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = 7236111 AND objsubid = 2

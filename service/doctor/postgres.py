@@ -1,4 +1,4 @@
-"""PostgreSQL: whether it answers, whether what it acknowledges stays, and whether it can serve one more node."""
+"""Checks PostgreSQL: that it answers, that its commits are durable, and that it can serve one more node."""
 
 import asyncio
 import time
@@ -17,16 +17,16 @@ from service.doctor.finding import UNREACHED, Finding, fail, ok, warn
 from service.runtime.database_retry import TROUBLE
 
 OLDEST = 15
-"""The oldest major version of PostgreSQL that the migrations and queries were tried on."""
+"""The oldest major version of PostgreSQL that is tested."""
 
 SKEW = 1.0
-"""Seconds by which this machine's clock may differ from the database's before it is worth a word."""
+"""Seconds by which this machine's clock may differ from the database's without a warning."""
 
 Check = Callable[[Any, Settings], AsyncIterator[Finding]]
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Return what is to be said about the database; nothing where no database is set."""
+    """Return the findings about the database; none if no database is set."""
     if not settings.database_url:
         return []
     try:
@@ -37,7 +37,7 @@ async def examine(settings: Settings) -> list[Finding]:
         )
     except TROUBLE as error:
         return [
-            fail("database", f"{_where(settings.database_url)} is not reached: {_said(error)}", UNREACHED)
+            fail("database", f"{_where(settings.database_url)} is not reached: {_sentence(error)}", UNREACHED)
         ]
     try:
         server = [finding for check in CHECKS for finding in await _run(check, connection, settings)]
@@ -47,15 +47,15 @@ async def examine(settings: Settings) -> list[Finding]:
 
 
 async def _run(check: Check, connection: Any, settings: Settings) -> list[Finding]:
-    """Run one check; what goes wrong in it is a finding too, and the others go on."""
+    """Run one check; its failure is a finding too, and does not stop the others."""
     try:
         return [finding async for finding in check(connection, settings)]
     except TROUBLE as error:
-        return [fail(check.__name__, f"This could not be looked at: {_said(error)}")]
+        return [fail(check.__name__, f"This could not be looked at: {_sentence(error)}")]
 
 
 async def database(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
-    """Whether it answers, as whom, how fast, and what it is."""
+    """Check that the server answers: as which user, how fast, which version, and whether it is writable."""
     began = time.perf_counter()
     for _ in range(10):
         await connection.fetchval("SELECT 1")
@@ -64,7 +64,7 @@ async def database(connection: Any, settings: Settings) -> AsyncIterator[Finding
     user = await connection.fetchval("SELECT current_user")
     where = f"PostgreSQL {version} at {_where(settings.database_url)} answers {user} in {took:.1f} ms"
     if connection.get_server_version().major < OLDEST:
-        yield warn("database", f"{where}, and is older than {OLDEST}, which nobody has tried.")
+        yield warn("database", f"{where}, and is older than {OLDEST}, which is not tested.")
     else:
         yield ok("database", f"{where}.")
     if await connection.fetchval("SELECT pg_is_in_recovery()"):
@@ -76,7 +76,7 @@ async def database(connection: Any, settings: Settings) -> AsyncIterator[Finding
 
 
 async def durability(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
-    """Whether a commit that was acknowledged outlives a power cut."""
+    """Check that an acknowledged commit survives a power cut."""
     names = ("fsync", "synchronous_commit", "full_page_writes")
     off = [name for name in names if await connection.fetchval("SELECT current_setting($1)", name) == "off"]
     if not off:
@@ -90,7 +90,7 @@ async def durability(connection: Any, settings: Settings) -> AsyncIterator[Findi
 
 
 async def privacy(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
-    """Whether the server's log could hold what people write, where no erasure reaches."""
+    """Check that the server's log holds no message content, which no erasure would reach."""
     row = await connection.fetchrow(_LOGGED)
     if row["values"] and row["statements"]:
         words = "The server logs statements with their values, which are people's words"
@@ -100,7 +100,7 @@ async def privacy(connection: Any, _settings: Settings) -> AsyncIterator[Finding
 
 
 async def collation(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
-    """Whether texts are UTF-8, and sorted as the indexes were built."""
+    """Check that texts are UTF-8, and sorted as when the indexes were built."""
     row = await connection.fetchrow(_COLLATION)
     if row["encoding"] != "UTF8":
         yield fail(
@@ -117,11 +117,11 @@ async def collation(connection: Any, _settings: Settings) -> AsyncIterator[Findi
 
 
 async def clock(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
-    """Whether this machine and the database agree about the time, by which tokens end and messages are dated."""
+    """Check that the clocks of this machine (expiry of tokens) and of the database (times of messages) agree."""
     before = now()
-    told = await connection.fetchval("SELECT clock_timestamp()")
+    database_time = await connection.fetchval("SELECT clock_timestamp()")
     after = now()
-    ahead = (before + (after - before) / 2 - told).total_seconds()
+    ahead = (before + (after - before) / 2 - database_time).total_seconds()
     unsure = (after - before).total_seconds() / 2
     if abs(ahead) - unsure > SKEW:
         words = f"This machine's clock is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the database's"
@@ -133,10 +133,9 @@ async def clock(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def connections(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
-    """Whether one more node finds room."""
-    needed = (
-        2 * settings.pool_size + 3
-    )  # the log's pool, the read models' pool, the appender, the listener and the probe of `/readyz`
+    """Check that one more node finds enough free connections."""
+    # The log's pool, the read models' pool, the appender, the listener and the probe of `/readyz`.
+    needed = 2 * settings.pool_size + 3
     row = await connection.fetchrow(_CONNECTIONS)
     words = f"{row['used']} of {row['most']} connections are in use, and a node may open {needed}"
     yield (ok if row["most"] - row["used"] >= needed else warn)(
@@ -145,15 +144,15 @@ async def connections(connection: Any, settings: Settings) -> AsyncIterator[Find
 
 
 async def notices(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
-    """Whether NOTIFY is heard, and sessions are sessions: neither holds behind a pooler that shares them out."""
-    heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    """Check that a NOTIFY arrives, which it does not behind a pooler that shares sessions between clients."""
+    notified: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     channel = f"onrecord_doctor_{uuid4().hex}"
     listener = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
     try:
-        await listener.add_listener(channel, lambda *_notification: heard.set_result(None))
+        await listener.add_listener(channel, lambda *_notification: notified.set_result(None))
         await connection.execute(f"NOTIFY {channel}")
         async with asyncio.timeout(settings.database_timeout):
-            await heard
+            await notified
         yield ok("notices", "NOTIFY is heard.")
     except TimeoutError:
         words = "NOTIFY is not heard: a pooler in between shares sessions out; connect to PostgreSQL itself."
@@ -180,9 +179,9 @@ def _where(url: str) -> str:
     return f"{parts.hostname or ''}:{parts.port or 5432}{parts.path}"
 
 
-def _said(error: BaseException) -> str:
-    words = " ".join(str(error).split()) or type(error).__name__
-    return words if words.endswith(".") else f"{words}."
+def _sentence(error: BaseException) -> str:
+    message = " ".join(str(error).split()) or type(error).__name__
+    return message if message.endswith(".") else f"{message}."
 
 
 _COLLATION = """

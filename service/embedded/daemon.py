@@ -1,7 +1,7 @@
-"""One server program: started in a session of its own, watched until it answers, and stopped for certain.
+"""Starts one server program in a session of its own, waits until it answers, and stops it for certain.
 
-The rule: a process is only ever signalled after it was recognised as ours, by its command line, which names the
-directory that we hold the lock of. Process numbers that are merely remembered may be someone else's by now.
+Invariant: a process is signalled only after its command line was found to name the locked directory. A remembered
+process id alone may belong to another process by now.
 """
 
 import contextlib
@@ -22,20 +22,19 @@ from service.config.development import EmbeddedFailed, ServerDidNotStart
 from service.embedded.account import Account
 
 PATIENCE = 60.0  # seconds that a start may take: recovery after a crash replays the write-ahead log
-_LOOK = 0.01  # seconds between looks
-_LONGEST_LOG = 1024 * 1024  # bytes after which a start begins the log anew
+_POLL_INTERVAL = 0.01  # seconds
+_MAX_LOG = 1024 * 1024  # bytes above which a start truncates the log
 _PORTS = range(20_000, 30_000)  # below the ports of outgoing connections, on Linux and macOS
-# What a server logs when something stands in its way for a moment: another's port, a killed predecessor's memory.
-_PASSING = ("ddress already in use", "still in use", "lock file")
+# Logged by a server for a transient obstacle: a port in use, the shared memory of a killed predecessor.
+_TRANSIENT = ("ddress already in use", "still in use", "lock file")
 
 
 class Daemon(ABC):
     """A server on 127.0.0.1. Its port is chosen at the first start, and kept over restarts."""
 
     name: str
-    stop_signals: Sequence[
-        tuple[signal.Signals, float]
-    ]  # each with the seconds it is given; SIGKILL comes last
+    stop_signals: Sequence[tuple[signal.Signals, float]]
+    """Signals, each with the seconds that the server gets to end; SIGKILL comes last."""
 
     def __init__(self, log: Path, account: Account) -> None:
         self.log = log
@@ -45,58 +44,58 @@ class Daemon(ABC):
 
     @abstractmethod
     def command(self) -> list[str]:
-        """The words that start the server on `self.port`; the last one names the directory it belongs to."""
+        """Return the command line that starts the server on `self.port`; its last word names its directory."""
 
     @abstractmethod
     def answers(self, pid: int) -> bool:
-        """Whether the server with this process number is ready for clients."""
+        """Return whether the server with this process id is ready for clients."""
 
     @abstractmethod
     def remembered_pid(self) -> int | None:
-        """The process number in the server's own file, if there is one. It may be out of date."""
+        """Return the process id in the server's own file, if there is one. It may be out of date."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Makes the files that a start needs."""
+        """Create the files that a start needs."""
 
     def start(self) -> None:
-        """Starts the server; returns when it answers.
+        """Start the server; return when it answers.
 
         Raises:
-            ServerDidNotStart: with the end of the server's log.
+            ServerDidNotStart: it ended or did not answer; the message has the end of its log.
         """
         self.stop()
         port, deadline = self.port, time.monotonic() + PATIENCE
         while True:
             self.port = port or free_port()
-            story = self._attempt(deadline)
-            if story is None:
+            logged = self._attempt(deadline)
+            if logged is None:
                 return
-            if not any(words in story for words in _PASSING) or time.monotonic() > deadline:
-                end = " | ".join(story.strip().splitlines()[-3:])
+            if not any(obstacle in logged for obstacle in _TRANSIENT) or time.monotonic() > deadline:
+                end = " | ".join(logged.strip().splitlines()[-3:])
                 raise ServerDidNotStart(f"{self.name} did not start; its log {self.log} ends: {end}")
-            time.sleep(_LOOK)
+            time.sleep(_POLL_INTERVAL)
 
     def stop(self) -> None:
-        """Stops the server, one left behind by a killed owner too; does nothing if there is none."""
+        """Stop the server, if it runs; also one that a killed owner left behind."""
         self._end(self.stop_signals)
 
     def kill(self) -> None:
-        """Ends the server as a power cut would: it gets to do nothing more."""
+        """Kill the server, as in a power cut."""
         self._end(())
 
     def restart(self, *, abruptly: bool = False) -> None:
-        """Stops (or kills) and starts the server, on the same port."""
+        """Stop or kill the server, and start it on the same port."""
         self._end(() if abruptly else self.stop_signals)
         self.start()
 
     @property
     def pid(self) -> int | None:
-        """The process number of the running server."""
-        found = self._found()
-        return None if found is None else found.pid
+        """The process id of the running server."""
+        process = self._process()
+        return None if process is None else process.pid
 
-    def _found(self) -> psutil.Process | None:
+    def _process(self) -> psutil.Process | None:
         if self._child is not None:
             return psutil.Process(self._child.pid) if self._child.poll() is None else None
         try:
@@ -106,28 +105,28 @@ class Daemon(ABC):
             return None
 
     def _attempt(self, deadline: float) -> str | None:
-        """Starts the server once: None if it answers, otherwise what it logged, and then nothing is left running."""
+        """Start the server once; return None if it answers, otherwise what it logged, and leave nothing running."""
         self.prepare()
         with self.log.open("ab") as log:
-            if log.tell() > _LONGEST_LOG:
+            if log.tell() > _MAX_LOG:
                 log.truncate(0)
             begin = log.seek(0, os.SEEK_END)
             self._child = child = self._spawn(log)
         while child.poll() is None and time.monotonic() < deadline:
             if self.answers(child.pid):
                 return None
-            time.sleep(_LOOK)
+            time.sleep(_POLL_INTERVAL)
         self.kill()
         return self.log.read_bytes()[begin:].decode(errors="replace")
 
     def _spawn(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603 - our own words
+        return subprocess.Popen(  # noqa: S603 - no user input
             self.command(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd="/",
-            # Nothing of the caller's: PGOPTIONS and the like would change what is tested.
+            # Not the caller's environment: PGOPTIONS and the like would change what is tested.
             env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
             start_new_session=True,
             user=self._account.user,
@@ -136,7 +135,7 @@ class Daemon(ABC):
         )
 
     def _end(self, signals: Sequence[tuple[signal.Signals, float]]) -> None:
-        if (process := self._found()) is not None:
+        if (process := self._process()) is not None:
             for number, seconds in [*signals, (signal.SIGKILL, PATIENCE)]:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(number)
@@ -151,7 +150,7 @@ class Daemon(ABC):
         while self._lives(process):
             if time.monotonic() > deadline:
                 return False
-            time.sleep(_LOOK)
+            time.sleep(_POLL_INTERVAL)
         return True
 
     def _lives(self, process: psutil.Process) -> bool:
@@ -164,7 +163,7 @@ class Daemon(ABC):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on at this moment."""
+    """Return a port of 127.0.0.1 on which no process listens at this moment."""
     for port in random.sample(_PORTS, len(_PORTS)):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,7 +1,7 @@
-"""PostgreSQL from its wheel: a cluster that is made once, with the application's database and role in it.
+"""PostgreSQL from its wheel: a cluster that is created once, with the application's database and roles.
 
-The rule: durability is never traded for speed here, in tests neither; fsync and synchronous_commit stay on. A cluster
-is made under another name and renamed when it is whole, so a start that was killed half-way leaves none.
+Invariant: fsync and synchronous_commit stay on, in tests too. A cluster is created under another name and renamed when
+it is complete, so that a killed start leaves no partial one.
 """
 
 import os
@@ -57,7 +57,7 @@ class Postgres(Daemon):
         }
 
     def url(self, role: str = APP) -> str:
-        """Where the database is, as `role`, for asyncpg, psycopg and libpq."""
+        """Return the address of the database for `role`."""
         password = self._passwords[role]
         return f"postgresql://{role}:{password}@127.0.0.1:{self.port}/{DATABASE}"
 
@@ -78,16 +78,16 @@ class Postgres(Daemon):
         return len(lines) > 7 and lines[0] == str(pid) and lines[7] == "ready"  # noqa: PLR2004
 
     def prepare(self) -> None:
-        """Makes the cluster, unless it is there; takes away the file of a server that is certainly gone."""
+        """Create the cluster if it does not exist; delete the pid file of a server that is certainly gone."""
         if not (self._cluster / "PG_VERSION").exists():
             self._make_cluster()
-        # No server of ours runs now. If its number lives, another process bears it, and Postgres would not start.
-        # If it does not live, the file has to stay: it tells Postgres to wait for the orphans of a killed server.
+        # Our server does not run now. If its pid is alive, another process has it, and Postgres would not start.
+        # If it is not, the file has to stay: with it Postgres waits for the orphans of a killed server.
         if (pid := self.remembered_pid()) is not None and psutil.pid_exists(pid):
             (self._cluster / "postmaster.pid").unlink()
 
     def start(self) -> None:
-        """See `Daemon`; also makes the application's database and role if they are missing."""
+        """See `Daemon`; also create the application's database and roles if they are missing."""
         super().start()
         try:
             self._make_database()
@@ -118,11 +118,11 @@ class Postgres(Daemon):
 
     def _initdb(self, draft: Path, password: Path) -> None:
         # The built-in locale makes the order of texts the same on every machine.
-        words = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        done = subprocess.run(  # noqa: S603 - our own words
+        options = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        done = subprocess.run(  # noqa: S603 - no user input
             [
                 self.programs / "initdb",
-                *words,
+                *options,
                 "--auth=scram-sha-256",
                 f"--pwfile={password}",
                 "-U",
@@ -151,7 +151,7 @@ class Postgres(Daemon):
         self.hand_over(DATABASE)
 
     def hand_over(self, database: str) -> None:
-        """Make the logins, and a database the owner's with all that a superuser has migrated in it."""
+        """Create the logins, and make the owner the owner of a database and of what a superuser migrated in it."""
         url = self.url(SUPERUSER).removesuffix(DATABASE) + database
         with psycopg.connect(url) as connection:
             connection.execute(ROLES.read_bytes())

@@ -1,7 +1,7 @@
-"""Both servers of one data directory, for as long as a `with` block lasts.
+"""Runs both servers of one data directory for as long as a `with` block lasts.
 
-The rule: the lock comes first and goes last, and whatever ends the block, the servers are stopped before the lock is
-given back, with further signals held off meanwhile.
+Invariant: the lock is taken first and released last. However the block ends, the servers are stopped before the lock is
+released, and further signals are ignored until then.
 """
 
 import asyncio
@@ -24,17 +24,17 @@ from service.embedded.postgres import OWNER, SUPERUSER, WORKER, Postgres
 from service.embedded.valkey import Valkey
 
 LOCK = "lock"
-LOOK_EVERY = 0.5
-"""Seconds between two looks at whether both still run."""
+CHECK_INTERVAL = 0.5
+"""Seconds between two checks that both servers run."""
 
-_ROOT = Path("/var/tmp")  # noqa: S108 - as root /tmp is often private; what is made here is ours alone
+_ROOT = Path("/var/tmp")  # noqa: S108 - root's /tmp is often private; directories here are closed to others
 
 log = logging.getLogger("onrecord.embedded")
 
 
 @dataclass(frozen=True)
 class Servers:
-    """Two running servers and where they are. Every method waits (seconds); call it from a thread if a loop runs."""
+    """Two running servers. Every method blocks for seconds; in an event loop call it from a thread."""
 
     data_dir: Path
     postgres: Postgres
@@ -42,12 +42,12 @@ class Servers:
 
     @property
     def database_url(self) -> str:
-        """The database, as the application's role."""
+        """The database, as the application's login."""
         return self.postgres.url()
 
     @property
     def migrate_database_url(self) -> str:
-        """The database, as its owner, who is no superuser."""
+        """The database, as its owner, which is no superuser."""
         return self.postgres.url(OWNER)
 
     @property
@@ -57,7 +57,7 @@ class Servers:
 
     @property
     def superuser_database_url(self) -> str:
-        """The database, as PostgreSQL's superuser; announced to nobody."""
+        """The database, as PostgreSQL's superuser; not published."""
         return self.postgres.url(SUPERUSER)
 
     @property
@@ -67,53 +67,53 @@ class Servers:
 
     @property
     def addresses(self) -> development.Addresses:
-        """All of them."""
+        """The addresses to publish."""
         return development.Addresses(
             self.database_url, self.migrate_database_url, self.projector_database_url, self.redis_url
         )
 
     def start(self) -> None:
-        """Starts both and announces them to the commands run beside this one."""
+        """Start both, and publish their addresses to commands on this directory."""
         self.postgres.start()
         self.valkey.start()
         development.announce(self.data_dir, self.addresses)
 
     def stop(self) -> None:
-        """Stops both, and what was left behind."""
+        """Stop both, also if a killed owner left them behind."""
         development.withdraw(self.data_dir)
         self.valkey.stop()
         self.postgres.stop()
 
     async def watch(self) -> None:
-        """Starts again, on the same port, whichever was killed, until cancelled.
+        """Restart a server that was killed, on the same port, until cancelled.
 
         Raises:
-            ServerDidNotStart: it does not come up; to be watched again then.
+            ServerDidNotStart: the restart failed; call this again.
         """
         while True:
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(CHECK_INTERVAL)
             for server in (self.postgres, self.valkey):
                 if server.pid is None:
-                    # In a thread that the loop waits for when it closes, so that nothing is started after `stop`.
+                    # In a thread that the loop waits for when it closes: no server is started after `stop`.
                     await asyncio.to_thread(server.start)
                     log.warning("server_started_again", extra={"server": server.name})
 
     def restart_postgres(self, *, abruptly: bool = False) -> None:
-        """Restarts PostgreSQL on the same port, in order or as after a power cut."""
+        """Restart PostgreSQL on the same port, in order or as after a power cut."""
         self.postgres.restart(abruptly=abruptly)
 
     def restart_redis(self, *, abruptly: bool = False) -> None:
-        """Restarts Valkey on the same port, without its data."""
+        """Restart Valkey on the same port, without its data."""
         self.valkey.restart(abruptly=abruptly)
 
 
 @contextlib.contextmanager
 def servers(data_dir: Path) -> Iterator[Servers]:
-    """Starts both servers in `data_dir`, which keeps the database from one time to the next; stops them at the end.
+    """Run both servers in `data_dir`, which keeps the database from one run to the next.
 
     Raises:
         DataDirUnusable: the directory cannot be used.
-        EmbeddedFailed: the servers cannot be had; AlreadyRunning if another process has them.
+        EmbeddedFailed: the servers cannot run; AlreadyRunning: another process uses the directory.
     """
     place = development.prepare(data_dir)
     with _held(place):
@@ -128,9 +128,9 @@ def servers(data_dir: Path) -> Iterator[Servers]:
 
 @contextlib.contextmanager
 def throwaway(root: Path | None = None) -> Iterator[Servers]:
-    """Starts both servers in a new directory under `root`, and deletes it at the end.
+    """Run both servers in a new directory under `root`, and delete it at the end.
 
-    Directories there whose owner was killed are cleared away first, with their servers. Default: one root per user.
+    Directories there whose owner was killed are deleted first, with their servers. Default: one root per user.
 
     Raises:
         As `servers`.
@@ -139,7 +139,7 @@ def throwaway(root: Path | None = None) -> Iterator[Servers]:
     place = development.prepare(root or parent / f"onrecord-throwaway-{os.geteuid()}")
     open_to(account(), place)
     with contextlib.ExitStack() as stack:
-        with _held(place, wait=True):  # so that nobody clears away a directory that is not locked yet
+        with _held(place, wait=True):  # so that no process deletes a directory that is not locked yet
             _clear(place)
             home = Path(tempfile.mkdtemp(prefix="run-", dir=place))
             stack.callback(shutil.rmtree, home, ignore_errors=True)
@@ -169,7 +169,7 @@ def _servers_of(place: Path) -> Servers:
 
 def _clear(place: Path) -> None:
     for home in place.glob("run-*"):
-        # Not there any more: whoever ran there cleared it away in order, just now.
+        # Not found: its owner has just deleted it in order.
         with contextlib.suppress(AlreadyRunning, FileNotFoundError), _held(home):
             _servers_of(home).stop()
             shutil.rmtree(home, ignore_errors=True)
@@ -177,7 +177,7 @@ def _clear(place: Path) -> None:
 
 @contextlib.contextmanager
 def _held(place: Path, *, wait: bool = False) -> Iterator[None]:
-    """Holds the directory's lock, which the system gives back even if we are killed."""
+    """Hold the directory's lock, which the system releases even if this process is killed."""
     with (place / LOCK).open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -200,7 +200,7 @@ def _stop_undisturbed(running: Servers) -> None:
 
 @contextlib.contextmanager
 def _signals_held_off() -> Iterator[None]:
-    """Impatient further Ctrl-Cs change nothing here: an unordered end would leave servers behind."""
+    """Ignore further Ctrl-Cs: an unordered end would leave servers behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

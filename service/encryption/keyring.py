@@ -1,20 +1,15 @@
-"""The keys under which people's words are encrypted, and the sealing itself.
+"""Loads, caches and evicts the keys that encrypt the personal fields of events.
 
 Each person has a random 256-bit key in the table `person_keys`, wrapped by the key encryption key of the installation,
-and in rooms that keep words for so many days one more for each day (`service.domain.retention`).
-Words are sealed with AES-256-GCM (NIST SP 800-38D) together with a 32-byte salt; beside the ciphertext stands the
-commitment SHA-256(salt || text), so that one message can be proved to an outsider without a key. Destroying the key
-erases the words without touching a byte of the log; its row stays, empty, so that nobody gets another in its place.
+and one more for each day in rooms with a retention rule (`service.domain.retention`). Destroying the key erases the
+text without changing the log; the key's row stays, empty, so that the person gets no other key.
 
-Invariant: a key is used to write only if `chat_append` finds it alive under its lock, so a cached key cannot outlive an
-erasure on the record. Keys are made by `add_keys` alone, under the same lock, and never for a person who is erased.
+Invariant: a key is used to write only if `chat_append` finds it alive under its lock, so a cached key cannot outlive a
+recorded erasure. Keys are made by `add_keys` alone, under the same lock, and never for an erased person.
 """
 
-import hashlib
 import logging
-import os
 import time
-from base64 import b64decode, b64encode
 from collections import OrderedDict
 from collections.abc import Collection
 from datetime import datetime
@@ -24,6 +19,7 @@ from uuid import UUID, uuid4
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from service.encryption.person_key import PersonKey
 from service.encryption.wrapping import Wrapping, bound_to_seal_key
 from service.errors import AccountErased
 from service.runtime.batch_loader import BatchLoader
@@ -33,96 +29,29 @@ if TYPE_CHECKING:
     import asyncpg
 
 DEADLINE = 5.0
-"""Seconds that looking a key up may take where nothing else is said."""
+"""Seconds that a key lookup may take, unless the caller passes another limit."""
 
-_SALT = 32
-_NONCE = 12
-_Owner = tuple[str, str]
-"""A person, and the scope of one of their keys."""
-_Asked = tuple[Any, _Owner]
-"""A database, and whose key is looked for in it."""
+_Owner = tuple[str, str]  # a person, and the scope of one of their keys
+_Lookup = tuple[Any, _Owner]
 _K = TypeVar("_K", UUID, _Owner)
 CACHED_KEYS = 20_000
 """Keys held in memory per node, about 1 KiB each; the least recently used goes first."""
 MOST_READ = 500
-"""Keys of people who come one by one, at once, that are read or made in one statement."""
+"""Keys read or made in one statement for people who connect at the same time."""
 REMEMBERED_DEAD = 100_000
-"""Destroyed keys that are remembered, so that what was read before cannot bring them back; the earliest goes first."""
+"""Destroyed keys that are remembered, so that rows read earlier do not restore them; the earliest goes first."""
 
 PROOF_HOLDS = 1.0
-"""Seconds for which a proof of the key encryption key is not repeated."""
+"""Seconds for which a successful check of the key encryption key is not repeated."""
 
 log = logging.getLogger("onrecord.keys")
 
 
-class PersonKey:
-    """A person's key, ready for use."""
-
-    def __init__(self, key_id: UUID, secret: bytes) -> None:
-        self.key_id = key_id
-        self._aead = AESGCM(secret)
-
-    def seal(self, text: str, context: str) -> dict[str, str]:
-        """Return the stored form of `text`: key id `k`, commitment `h`, and nonce with ciphertext `c` (base64).
-
-        `context` (stream, topic and field) is authenticated, so that a ciphertext cannot be moved elsewhere.
-        """
-        salt = os.urandom(_SALT)
-        return {"k": str(self.key_id), "h": commitment(salt, text), "c": self.encrypt(salt, text, context)}
-
-    def encrypt(self, salt: bytes, text: str, context: str) -> str:
-        """Return nonce and ciphertext alone, the `c` of `seal`, under a salt that is given."""
-        nonce = os.urandom(_NONCE)
-        sealed = nonce + self._aead.encrypt(nonce, salt + text.encode(), self._bind(context))
-        return b64encode(sealed).decode()
-
-    def open(self, stored: dict[str, str], context: str) -> str:
-        """Return the words in a stored form.
-
-        Raises:
-            cryptography.exceptions.InvalidTag: the bytes are not what this key sealed in that context.
-        """
-        return self.reveal(stored, context)[1]
-
-    def reveal(self, stored: dict[str, str], context: str) -> tuple[bytes, str]:
-        """Return the salt and the words in a stored form: who is given both can check the commitment without a key.
-
-        Raises:
-            cryptography.exceptions.InvalidTag: the bytes are not what this key sealed in that context, or not what
-                the commitment is to.
-        """
-        try:
-            sealed = b64decode(stored["c"])
-            salted = self._aead.decrypt(sealed[:_NONCE], sealed[_NONCE:], self._bind(context))
-            salt, text = salted[:_SALT], salted[_SALT:].decode()
-        except (ValueError, TypeError, LookupError) as problem:  # no form that `seal` gives
-            raise InvalidTag from problem
-        if commitment(salt, text) != stored.get("h"):  # words of the same person, from another event
-            raise InvalidTag
-        return salt, text
-
-    def _bind(self, context: str) -> bytes:
-        return f"{self.key_id}|{context}".encode()
-
-
-def commitment(salt: bytes, text: str) -> str:
-    """Return what is stored beside words, to prove them by later (base64)."""
-    return b64encode(hashlib.sha256(salt + text.encode()).digest()).decode()
-
-
-def is_sealed(value: object) -> bool:
-    """Return whether a field of a stored event holds sealed words; no other field looks like this."""
-    if not isinstance(value, dict) or value.keys() != {"k", "h", "c"}:
-        return False
-    return all(isinstance(part, str) for part in value.values())
-
-
-_Read = PersonKey | InvalidTag | None
-"""What was read of somebody's key: it, that it cannot be opened, or that it is destroyed."""
+_Read = PersonKey | InvalidTag | None  # None: destroyed
 
 
 class KeyRing:
-    """All people's keys, as this node has met them."""
+    """Loads people's keys and caches them."""
 
     def __init__(self, key_encryption_key: bytes, deadline: float = DEADLINE) -> None:
         self._deadline = deadline
@@ -134,10 +63,10 @@ class KeyRing:
         self._reading = BatchLoader(self._read_from, MOST_READ)
 
     async def of_person(self, person: str, database: "asyncpg.Pool[Any]", scope: str = "") -> PersonKey:
-        """Return a key of a person, made on first use: the one for everything, or the one for a `scope`.
+        """Return a person's key, made on first use: the general one, or the one for a `scope`.
 
         Raises:
-            AccountErased: it, or the one for everything, is destroyed.
+            AccountErased: it, or the general one, is destroyed.
             Unavailable: the database cannot be reached.
             cryptography.exceptions.InvalidTag: it cannot be opened.
         """
@@ -149,9 +78,9 @@ class KeyRing:
         return key
 
     async def of_people(self, people: Collection[str], database: "asyncpg.Pool[Any]") -> dict[str, PersonKey]:
-        """Return the key for everything of each of some people, made on first use.
+        """Return the general key of each person, made on first use.
 
-        Who is erased has none, nor has somebody whose key cannot be opened: the others have theirs.
+        People who are erased, or whose key cannot be opened, are left out.
 
         Raises:
             Unavailable: the database cannot be reached.
@@ -166,8 +95,8 @@ class KeyRing:
             self._by_owner.move_to_end(owner)
         return known
 
-    async def _read_from(self, asked: list[_Asked]) -> dict[_Asked, _Read]:
-        found: dict[_Asked, _Read] = {}
+    async def _read_from(self, asked: list[_Lookup]) -> dict[_Lookup, _Read]:
+        found: dict[_Lookup, _Read] = {}
         for database in {one for one, _ in asked}:  # a node has one
             owners = [owner for one, owner in asked if one is database]
             read = await self._read(owners, database)
@@ -177,8 +106,17 @@ class KeyRing:
     async def _read(self, owners: Collection[_Owner], database: "asyncpg.Pool[Any]") -> dict[_Owner, _Read]:
         """Return a key for each owner, made where there is none; None where it is destroyed."""
         found: dict[_Owner, _Read] = {}
-        made = [(key_id := uuid4(), *owner, self._wrap(key_id)) for owner in owners]
-        while missing := [one for one in made if one[1:3] not in found]:  # made by another node meanwhile
+        made = [
+            (
+                key_id := uuid4(),
+                *owner,
+                self._wrapping.wrap(AESGCM.generate_key(bit_length=256), key_id.bytes),
+            )
+            for owner in owners
+        ]
+        while missing := [
+            one for one in made if one[1:3] not in found
+        ]:  # made by another node at the same time
             rows = await retry_read(
                 lambda: database.fetch(_GET_OR_CREATE, *zip(*missing, strict=True)),
                 self._deadline,
@@ -194,7 +132,7 @@ class KeyRing:
         try:
             key = self.unwrap(key_id, wrapped)
         except InvalidTag as error:
-            log.error("key_not_opened", extra={"key": str(key_id)})  # noqa: TRY400 - that it is wrong is all there is
+            log.error("key_not_opened", extra={"key": str(key_id)})  # noqa: TRY400 - a traceback adds nothing
             return error
         return key if key_id in self._dead else _remember(self._by_owner, owner, key)
 
@@ -209,15 +147,15 @@ class KeyRing:
             return known
         try:
             key = PersonKey(key_id, self._wrapping.unwrap(wrapped, key_id.bytes))
-        except ValueError as problem:  # what was wrapped is no key
+        except ValueError as problem:  # the wrapped bytes are not a key
             raise InvalidTag from problem
         return key if key_id in self._dead else _remember(self._by_id, key_id, key)
 
     async def prove(self, database: Any) -> None:
         """Check that the key encryption key opens at least half of the newest keys, people's and sealing ones.
 
-        A key encryption key that opens fewer is another one, or is being rotated: what it cannot read is not
-        damaged. An answer holds for `PROOF_HOLDS` seconds.
+        A key encryption key that opens fewer is another one, or is being rotated: what it cannot open is not
+        damaged. A success counts for `PROOF_HOLDS` seconds.
 
         Raises:
             cryptography.exceptions.InvalidTag: it opens fewer than half of them.
@@ -227,7 +165,7 @@ class KeyRing:
             return
         people = await retry_read(lambda: database.fetch(_NEWEST_KEYS), self._deadline)
         sealing = await retry_read(lambda: database.fetch(_SEAL_KEYS), self._deadline)
-        # Where there is a single person, sealing keys tell.
+        # With a single person, the sealing keys decide.
         wrapped = [(one["wrapped"], one["key_id"].bytes) for one in people]
         wrapped += [
             (one["wrapped"], bound_to_seal_key(one["number"], one["name"], one["public"], one["endorsement"]))
@@ -238,22 +176,22 @@ class KeyRing:
         self._proven_until = time.monotonic() + PROOF_HOLDS
 
     def cached(self, key_id: UUID) -> PersonKey | None:
-        """Return a key that was unwrapped here before, if it is still in memory."""
+        """Return a key from the cache, None where it is not there."""
         return self._by_id.get(key_id)
 
     def forget(self, person: str) -> None:
-        """Drop a person's keys from memory, as far as it is known that they are theirs."""
+        """Drop a person's keys from the cache, as far as their owner is known."""
         for owner in [owner for owner in self._by_owner if owner[0] == person]:
             self._by_id.pop(self._by_owner.pop(owner).key_id, None)
 
     def clear(self) -> None:
-        """Drop every key from memory: in a log that was restored, those made since the backup do not exist."""
+        """Empty the cache: in a restored log, keys made since the backup do not exist."""
         self._by_owner.clear()
         self._by_id.clear()
         self._dead.clear()
 
     async def evict_destroyed(self, people: Collection[str], database: Any) -> None:
-        """Drop all keys of people who are erased from memory, for good; `database` is asked which they were.
+        """Drop the destroyed keys of `people`, which are read from `database`, from the cache for good.
 
         Raises:
             Unavailable: the database cannot be reached.
@@ -262,7 +200,7 @@ class KeyRing:
         self._drop({row["key_id"] for row in rows})
 
     async def evict_expired(self, since: datetime, database: Any) -> None:
-        """Drop all keys that were destroyed since a time from memory, for good.
+        """Drop the keys that were destroyed since a time from the cache for good.
 
         Raises:
             Unavailable: the database cannot be reached.

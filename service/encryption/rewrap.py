@@ -1,7 +1,7 @@
-"""Wrapping every key anew after the key encryption key has changed: a batch at a time, each for itself.
+"""Rewraps every key after a change of the key encryption key, in batches that each commit by themselves.
 
-The rule: a row is changed only while it is what was read, so a key that is destroyed meanwhile stays destroyed. Whoever
-is broken off begins again, and passes over what is done. It needs the owner's login: a node may not change a row.
+A row is changed only while it is what was read, so a key that is destroyed at the same time stays destroyed. A run that
+is interrupted starts again and skips finished rows. It needs the owner's login: a node may not change these rows.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ _FIRST = UUID(int=0)
 
 
 class Wrapped(msgspec.Struct):
-    """How many people's keys the first key encryption key wraps, an older one, and none of those that were given."""
+    """Numbers of people's keys wrapped by the first key encryption key, by an older one, and by none of those given."""
 
     current: int = 0
     older: int = 0
@@ -28,12 +28,12 @@ class Wrapped(msgspec.Struct):
 
 
 async def count(connection: "asyncpg.Connection[Any]", wrapping: Wrapping) -> Wrapped:
-    """Return how the keys are wrapped; nothing is changed."""
+    """Return how the keys are wrapped, without a change."""
     return await _through(connection, wrapping, change=False)
 
 
 async def rewrap(connection: "asyncpg.Connection[Any]", wrapping: Wrapping) -> Wrapped:
-    """Wrap by the first key whatever an older one wraps; return how the keys were wrapped before."""
+    """Wrap by the first key all that an older one wraps; return how the keys were wrapped before."""
     return await _through(connection, wrapping, change=True)
 
 
@@ -42,10 +42,10 @@ async def _through(connection: "asyncpg.Connection[Any]", wrapping: Wrapping, *,
     while rows := await connection.fetch(_SOME, after, BATCH):
         outdated = [(row["key_id"], row["wrapped"]) for row in rows if _counted(row, wrapping, found)]
         if change and outdated:
-            anew = [
+            rewrapped = [
                 wrapping.wrap(wrapping.unwrap(old, key_id.bytes), key_id.bytes) for key_id, old in outdated
             ]
-            await connection.execute(_REPLACE, *map(list, zip(*outdated, strict=True)), anew)
+            await connection.execute(_REPLACE, *map(list, zip(*outdated, strict=True)), rewrapped)
         after = rows[-1]["key_id"]
     return found
 

@@ -1,10 +1,11 @@
-"""The key encryption key of the installation: it wraps every other key that the database holds.
+"""Wraps every other key in the database with the key encryption key of the installation.
 
-There may be several while one takes another's place. The first wraps; any of them opens, and knows a command again. So
-a rotation is: the new one last on every node, then first, then every row wrapped anew (`service.encryption.rewrap`),
-and the old one dropped once no ref is left that it made the fingerprint of.
+There may be several during a rotation. The first wraps; any of them unwraps, and recognizes a command's fingerprint.
+A rotation puts the new key last on all nodes, then first, then rewraps all rows (`service.encryption.rewrap`), and
+drops the old key once no ref is left whose fingerprint it made.
 
-The rule: this is the only code that uses it. Who keeps keys elsewhere (an HSM, a service) puts another class here.
+Invariant: this is the only code that uses the key encryption key, so another key store (an HSM, a service) replaces
+this class only.
 """
 
 import hmac
@@ -23,12 +24,12 @@ _FINGERPRINT = 16
 
 
 def bound_to_seal_key(number: int, name: str, public: bytes, endorsement: str | None) -> bytes:
-    """Return what the secret of a seal key is bound to: the whole of its row."""
+    """Return the bytes that the secret of a seal key is bound to: all other fields of its row."""
     return f"onrecord seal key|{number}|{name}|{public.hex()}|{endorsement or ''}".encode()
 
 
 class Wrapping:
-    """Wraps and unwraps, by keys of `LENGTH` bytes, one after the other. What is `bound` is authenticated."""
+    """Wraps and unwraps with concatenated keys of `LENGTH` bytes each; `bound` is authenticated."""
 
     def __init__(self, keys: bytes) -> None:
         if not keys or len(keys) % LENGTH:
@@ -70,12 +71,12 @@ class Wrapping:
         return self._opened(wrapped, bound)[0] == 0
 
     def fingerprint(self, command: bytes) -> bytes:
-        """Return 16 bytes for each key, which tell a command from another under the same ref and nobody its words."""
-        made = [hmac.digest(key, command, "sha256")[:_FINGERPRINT] for key in self._fingerprints]
-        return b"".join(made)
+        """Return 16 bytes for each key that distinguish commands under the same ref and reveal no content."""
+        parts = [hmac.digest(key, command, "sha256")[:_FINGERPRINT] for key in self._fingerprints]
+        return b"".join(parts)
 
     def derived(self, purpose: bytes) -> list[bytes]:
-        """Return `LENGTH` bytes of each key, in their order, for a purpose of its own (HKDF, RFC 5869)."""
+        """Return `LENGTH` bytes derived from each key, in order, for one purpose (HKDF, RFC 5869)."""
         return [
             HKDF(algorithm=SHA256(), length=LENGTH, salt=None, info=purpose).derive(key) for key in self._keys
         ]
@@ -84,6 +85,6 @@ class Wrapping:
         for number, cipher in enumerate(self._ciphers):
             try:
                 return number, cipher.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], bound)
-            except (InvalidTag, ValueError):  # the latter where it is too short to have been wrapped
+            except (InvalidTag, ValueError):  # ValueError: too short
                 continue
         raise InvalidTag

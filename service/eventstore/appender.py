@@ -1,10 +1,10 @@
-"""Group commit: everything that queued up while the last commit was in flight goes into the next.
+"""Group commit: the entries that queue up while a commit is in flight form the next batch.
 
-One task per node, one batch in flight, no timer. The queue is bounded by count and bytes; when it is full, `offer` says
-`Overloaded` at once and nothing is recorded. A batch whose reply was lost is sent again verbatim: refs make that safe.
-Any other failed batch is split until the culprit stands alone.
+Each node has one task, one batch in flight and no timer. The queue is bounded by count and bytes; when it is full,
+`offer` raises `Overloaded` and records nothing. A batch whose reply was lost is sent again unchanged: refs make that
+safe. A batch that fails for another reason is split until the faulty entry is alone.
 
-The rule: an entry's future is resolved only after its commit, and whoever waits for it goes on when `placed` was told.
+Invariant: an entry's future is resolved only after its commit, and the waiting task continues after `placed`.
 """
 
 import asyncio
@@ -25,13 +25,16 @@ from service.eventstore.entries import (
 )
 from service.eventstore.serializer import EventSerializer
 from service.observability.histogram import SIZES, Histogram
-from service.runtime.database_retry import PAUSE, TROUBLE, is_transient
+from service.runtime.database_retry import PAUSE, TROUBLE, is_transient, retry_read
 
 if TYPE_CHECKING:
     import asyncpg
 
 MAX_BATCH_EVENTS = 200
 MAX_BATCH_BYTES = 500_000
+EXPIRY_BATCH = 10_000
+"""Refs deleted in one statement."""
+
 MAX_QUEUED = 20_000
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 
@@ -41,11 +44,11 @@ _Waiting = tuple[AppendRequest, "asyncio.Future[AppendResult]"]
 
 
 class Appender:
-    """The node's only way to write events.
+    """Appends all events of a node.
 
-    `known_head` answers how far this node has a stream (None: it does not follow it); `placed` is given every
-    batch right after its commit. For metrics: `batches` (events in each), `commits` (seconds of each), `outcomes` of
-    entries, `retries` of batches and `unavailable`, the entries that were given up.
+    `known_head` returns the last seq of a stream that this node holds (None: it does not follow the stream); `placed`
+    is called with each batch right after its commit. For metrics: `batches` (events in each), `commits` (seconds of
+    each), `outcomes` of entries, `retries` of batches and `unavailable`, the entries that were given up.
     """
 
     def __init__(
@@ -92,7 +95,7 @@ class Appender:
         return future
 
     async def run(self) -> None:
-        """Append until cancelled; what is in flight or still queued then is answered `Unavailable`."""
+        """Append until cancelled; entries in flight or queued at that time are answered `Unavailable`."""
         batch: list[_Waiting] = []
         self._ended = False
         try:
@@ -111,12 +114,12 @@ class Appender:
 
     @property
     def queued(self) -> int:
-        """How many entries wait for the next commit."""
+        """Entries that wait for the next commit."""
         return len(self._queue)
 
     @property
     def queued_bytes(self) -> int:
-        """Roughly the bytes of those that wait."""
+        """Approximate bytes of the entries that wait."""
         return self._queued_bytes
 
     def _take(self) -> list[_Waiting]:
@@ -150,7 +153,7 @@ class Appender:
             self._settle(batch, rows)
 
     async def _commit(self, entries: list[AppendRequest]) -> list[Any]:
-        """Send the batch until there is an answer; every try sends the same."""
+        """Send the batch, identically each time, until there is an answer."""
         sent = arguments(entries, self._known_head)
         loop = asyncio.get_running_loop()
         self._began = loop.time()
@@ -189,14 +192,14 @@ class Appender:
         result.began = self._began
         self.batches.observe(sum(map(len, result.written.values())))
         self.outcomes.update(placed.outcome for placed in result.placed)
-        # Whoever waits goes on when this is over, and before the rest of what is delivered in turns.
+        # The waiting tasks continue after `_placed`, and before deliveries that it schedules for later.
         for (_, future), placed in zip(batch, result.placed, strict=True):
             if not future.done():
                 future.set_result(placed)
         try:
             self._placed(result)
         except Exception:
-            # It is committed: whoever waits is told so, and the tail reader brings the news.
+            # The batch is committed: its futures are resolved, and the log tailer delivers the events.
             log.exception("delivery_failed")
 
     def _fail(self, batch: list[_Waiting]) -> None:
@@ -204,3 +207,19 @@ class Appender:
             if not future.done():
                 self.unavailable += 1
                 future.set_exception(Unavailable())
+
+
+async def delete_old_refs(database: "asyncpg.Pool[Any]", deadline: float) -> int:
+    """Delete refs older than seven days, a batch at a time, each within `deadline` seconds; return how many.
+
+    A retry is answered as the first time for seven days, and the table does not grow without bound.
+
+    Raises:
+        Unavailable: the database cannot be reached.
+    """
+    total = 0
+    while deleted := await retry_read(
+        lambda: database.fetchval("SELECT forget_refs($1)", EXPIRY_BATCH), deadline
+    ):
+        total += deleted
+    return total

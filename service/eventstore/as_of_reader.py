@@ -1,12 +1,11 @@
-"""Reading the log as it stood at a moment: the same events as `service.eventstore.reader`, and none that came later.
+"""Reads the log as of a position: the events that `service.eventstore.reader` returns, without later ones.
 
-A moment is a position: everything up to it, inclusive, was there. The log only ever grows, so what is read as of a
-position is the same in one statement or in a thousand; no snapshot has to be held, and a page at a time is enough.
+A position includes everything up to it. The log only grows, so a read as of a position returns the same in one
+statement or in many; it needs no snapshot, and can be paged.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -20,12 +19,8 @@ from service.domain.streams import (
     stream_id,
     user_subject,
 )
-from service.eventstore.reader import DEADLINE
-from service.eventstore.serializer import ROW, ROWS, EventSerializer
-from service.runtime.database_retry import retry_read
-
-if TYPE_CHECKING:
-    import asyncpg
+from service.eventstore.reader import EventQueries
+from service.eventstore.serializer import ROW, ROWS
 
 
 class EventFilter(msgspec.Struct, frozen=True):
@@ -45,24 +40,13 @@ class EventFilter(msgspec.Struct, frozen=True):
         return [person_stream(self.person), session_stream(self.person)] if self.person else []
 
 
-class AsOfReader:
-    """Reads what was in the log by a moment. Every method raises `Unavailable` as those of `LogReader` do."""
-
-    def __init__(
-        self, database: "asyncpg.Pool[Any]", serializer: EventSerializer, deadline: float = DEADLINE
-    ) -> None:
-        self._database = database
-        self._serializer = serializer
-        self._deadline = deadline
+class AsOfReader(EventQueries):
+    """Reads the log as of a position."""
 
     async def now(self) -> datetime:
         """Return the database's time."""
         moment: datetime = await self._value("SELECT clock_timestamp()")
         return moment
-
-    async def position(self) -> int:
-        """Return the position of the log's last event, 0 where it is empty."""
-        return int(await self._value("SELECT coalesce(max(notification_id), 0) FROM stored_events"))
 
     async def position_at(self, time: datetime) -> int:
         """Return a position up to which everything was recorded at `time` or before it, and nothing after it was."""
@@ -130,16 +114,6 @@ class AsOfReader:
         return await self._read(
             _STRETCH, after, upto, which.topic, which.person, which.subject, streams, limit
         )
-
-    async def _read(self, query: str, *arguments: object) -> list[Recorded]:
-        return [self._serializer.read(row) for row in await self._fetch(query, *arguments)]
-
-    async def _fetch(self, query: str, *arguments: object) -> list[Any]:
-        return await retry_read(lambda: self._database.fetch(query, *arguments), self._deadline)
-
-    async def _value(self, query: str, *arguments: object) -> Any:
-        rows = await self._fetch(query, *arguments)
-        return rows[0][0] if rows else None
 
 
 async def _greatest(most: int, holds: Callable[[int], Awaitable[bool]]) -> int:

@@ -1,12 +1,12 @@
-"""What `chat_append` is given, and what it answers: entries in, what became of each out, and the events that are new.
+"""The input and output of `chat_append`: requests, the result of each, and the new events of a batch.
 
-The rule: whoever appends, a node's queue or a command by itself, goes through here, and both read an answer alike.
+A node's queue and a command with a connection of its own both append through this module and read results alike.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
@@ -17,18 +17,20 @@ from service.eventstore.serializer import EventSerializer, Row, Stored
 if TYPE_CHECKING:
     import asyncpg
 
+    from service.encryption.person_key import PersonKey
+
 Outcome = Literal["appended", "nothing", "known", "conflict", "key_gone", "stale", "refused"]
 
 _ENTRY_BYTES = 300
-"""What an entry costs beside its events' bytes, roughly."""
+"""Approximate bytes of an entry beside those of its events."""
 
 log = logging.getLogger("onrecord.append")
 
 
 class AppendRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A command as `chat_append` takes it: what was decided, and what that relied on.
+    """A command as `chat_append` takes it: the decided events, and the seq and subjects that the decision depends on.
 
-    `events` and `stored` go together, element by element. `record` False only looks the ref up, for a refusal.
+    `stored` holds the stored form of each of `events`. With `record` False only the ref is looked up, for a refusal.
     """
 
     stream: str
@@ -41,16 +43,48 @@ class AppendRequest(msgspec.Struct, frozen=True, kw_only=True):
     stored: tuple[Stored, ...] = ()
     record: bool = True
 
+    @classmethod
+    def of(  # noqa: PLR0913 - the fields of a request
+        cls,
+        serializer: EventSerializer,
+        stream: str,
+        events: Sequence[Event],
+        *,
+        user: str,
+        ref: str,
+        fingerprint: bytes = b"",
+        decided_on: int = 0,
+        guard: tuple[str, ...] = (),
+        key: "PersonKey | None" = None,
+        record: bool = True,
+    ) -> Self:
+        """Return a request to append events, their personal fields sealed with `key`.
+
+        Raises:
+            ValueError: an event holds personal fields and there is no key.
+        """
+        return cls(
+            stream=stream,
+            user=user,
+            ref=ref,
+            fingerprint=fingerprint,
+            decided_on=decided_on,
+            guard=guard,
+            events=tuple(events),
+            stored=tuple(serializer.to_stored(event, stream, key) for event in events),
+            record=record,
+        )
+
     @property
     def size(self) -> int:
-        """Roughly its bytes on the way to the database."""
+        """Approximate bytes sent to the database."""
         return _ENTRY_BYTES + sum(len(stored.state) for stored in self.stored)
 
 
 class AppendResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of an entry. `seq` is that of its last event, or what was answered when its ref was first seen.
+    """The result for an entry. `seq` is that of its last event, or the one answered when its ref was first seen.
 
-    Of a stale entry, `at` is the log's time when it was refused: a key for a day has to be the key of that day.
+    For a stale entry, `at` is the log's time of the refusal: content is sealed with the key of that day.
     """
 
     outcome: Outcome
@@ -60,10 +94,10 @@ class AppendResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommitResult(msgspec.Struct):
-    """What a commit brought: what became of each entry, and by stream what this node has not seen, in order.
+    """The result of a commit: that of each entry, and by stream, in order, the events that are new to this node.
 
-    `news` has the node's own events and the rows that it lacked; `written` has its own as other nodes are told them.
-    `began` is when its first try was made, by the loop's clock.
+    `news` has the node's own events and the rows that it lacked; `written` has its own as they are sent to other
+    nodes. `began` is the time of the first try, by the loop's clock.
     """
 
     placed: list[AppendResult]
@@ -75,13 +109,13 @@ class CommitResult(msgspec.Struct):
 async def append_one(
     connection: "asyncpg.Connection[Any]", entry: AppendRequest, serializer: EventSerializer
 ) -> AppendResult:
-    """Append an entry at once, by itself: for a command, which is no node and has no queue."""
+    """Append an entry over a connection, without a queue: for commands of the CLI."""
     rows = await connection.fetch(APPEND, *arguments([entry], lambda _stream: None))
     return read_batch([entry], rows, serializer).placed[0]
 
 
 def read_batch(entries: list[AppendRequest], rows: list[Any], serializer: EventSerializer) -> CommitResult:
-    """Return what the rows of `chat_append` say: own events from memory, missing ones decoded."""
+    """Return the result in the rows of `chat_append`: own events from memory, missing ones decoded."""
     placed: list[AppendResult | None] = [None] * len(entries)
     news: dict[str, list[Recorded]] = {}
     written: dict[str, list[Row]] = {}
@@ -127,7 +161,7 @@ def read_batch(entries: list[AppendRequest], rows: list[Any], serializer: EventS
 def _add_missing(
     news: dict[str, list[Recorded]], broken: set[str], row: dict[str, Any], serializer: EventSerializer
 ) -> None:
-    """Add a row that the node lacks; one that it cannot read holds up its own stream and no other."""
+    """Add a row that the node lacks; an unreadable one holds up its own stream and no other."""
     try:
         news.setdefault(row["stream"], []).append(serializer.read(row))
     except Exception:
@@ -136,7 +170,7 @@ def _add_missing(
 
 
 def arguments(entries: list[AppendRequest], known_head: Callable[[str], int | None]) -> tuple[list[Any], ...]:
-    """Return what `chat_append` is given for a batch."""
+    """Return the arguments of `chat_append` for a batch."""
     asked: set[str] = set()
     heads: list[int | None] = []
     ends: list[int] = []
@@ -165,4 +199,4 @@ def arguments(entries: list[AppendRequest], known_head: Callable[[str], int | No
 
 
 APPEND = "SELECT * FROM chat_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
-assert NEW_MESSAGE == "message:"  # noqa: S101 - `chat_append` spells it out
+assert NEW_MESSAGE == "message:"  # noqa: S101 - `chat_append` contains the literal

@@ -1,164 +1,46 @@
-"""The `eventsourcing` library over our log: its repository, log and subscriptions read our rows as its own.
+"""The `eventsourcing` library over the log: its repository, log and subscriptions read the stored rows.
 
-    with ChatApplication(database_url, Mapper(keys)) as application:
+    with ChatApplication(database_url, EventSerializer(keys)) as application:
         application.room("general", version=41)
 
-Synchronous, for auditors' tools and whoever knows the library; the server itself appends and reads through
+Synchronous, for auditors' tools and users of the library; the server itself appends and reads through
 `service.eventstore.appender` and `service.eventstore.reader`.
 
-The rule: nothing gets round `chat_append`. The library's own `insert_events` would skip guards, subjects and refs, and
-takes another lock; here it hands everything to `chat_append`, so that `Application.save` keeps the log's promises too.
+Invariant: every write goes through `chat_append`. The library's own `insert_events` would skip guards, subjects and
+refs, and takes another lock, so it is overridden.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from itertools import groupby
-from typing import Any, NoReturn, cast
-from uuid import UUID, uuid4
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+from uuid import UUID
 
 from eventsourcing.application import Application
 from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import (
-    DataError,
     InfrastructureFactory,
-    IntegrityError,
-    InterfaceError,
     Mapper,
-    Notification,
-    OperationalError,
-    ProgrammingError,
     StoredEvent,
 )
-from eventsourcing.postgres import PostgresApplicationRecorder, PostgresFactory
-from eventsourcing.utils import Environment, EnvType, retry
-from psycopg import Cursor
+from eventsourcing.postgres import PostgresFactory
+from eventsourcing.utils import Environment, EnvType
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.rows import DictRow
 
 from service.domain import room
 from service.domain.events import Recorded
 from service.domain.room import RoomState
-from service.domain.streams import WHOLE_STREAM, room_of, room_stream, stream_id
-from service.encryption.keyring import PersonKey
-from service.eventstore.entries import AppendRequest, arguments
-from service.eventstore.serializer import ROWS, Stored
+from service.domain.streams import room_of, room_stream, stream_id
+from service.encryption.person_key import PersonKey
+from service.eventstore.eventsourcing_recorder import ChatRecorder, LoggedEvent, LoggedNotification
 from service.eventstore.serializer import EventSerializer as LogMapper
 
 KeyOf = Callable[[str], PersonKey]
-"""The key that a person's words are sealed with."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Ours:
-    """What our rows hold beside the library's columns; `wrapped` is the key, while it lives."""
-
-    stream: str
-    subject: str
-    recorded_by: str
-    recorded_at: datetime | None = None
-    key_id: UUID | None = None
-    wrapped: bytes | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoggedEvent(StoredEvent, _Ours):
-    """A stored event, with our columns. One that is not in the log yet has no position and no time."""
-
-    notification_id: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoggedNotification(Notification, _Ours):
-    """A notification, with our columns. Its id is the position."""
-
-    @property
-    def notification_id(self) -> int:
-        """The position, under the name of its column."""
-        return self.id
-
-
-class ChatRecorder(PostgresApplicationRecorder):
-    """The library's recorder, on the tables of our migrations."""
-
-    def create_table(self) -> NoReturn:
-        """Refuse.
-
-        Raises:
-            ProgrammingError: always.
-        """
-        raise ProgrammingError("the migrations own every table; set CREATE_TABLE=n")
-
-    def insert_events(self, stored_events: Sequence[StoredEvent], **_: Any) -> Sequence[int] | None:
-        """Place events by `chat_append`, all or none; return their positions, or None where there are none.
-
-        Raises:
-            IntegrityError: a stream is not where the events' versions say; nothing was placed.
-            DataError: the key that words are sealed with is destroyed; nothing was placed.
-            ProgrammingError: an event does not say its stream, subject and author (`ChatMapper` does).
-        """
-        if not stored_events:
-            return None
-        # The refs are made before the first try, so that a commit whose reply was lost is known by the next.
-        entries = [_entry(run) for _, run in groupby(stored_events, _stream_and_author)]
-        return cast("list[int]", self._place(entries))
-
-    @retry((InterfaceError, OperationalError), max_attempts=10, wait=0.2)
-    def _place(self, entries: list[AppendRequest]) -> list[int]:
-        with self.datastore.transaction(commit=True) as cursor:
-            cursor.execute(_APPEND, arguments(entries, lambda _stream: None))
-            outcomes = {row["command"]: row["outcome"] for row in cursor.fetchall()}
-            for number, entry in enumerate(entries, start=1):
-                _check(outcomes[number], entry)
-            return _positions(cursor, entries)
-
-    @retry((InterfaceError, OperationalError), max_attempts=10, wait=0.2)
-    def select_events(
-        self,
-        originator_id: UUID | str,
-        *,
-        gt: int | None = None,
-        lte: int | None = None,
-        desc: bool = False,
-        limit: int | None = None,
-    ) -> Sequence[LoggedEvent]:
-        """Return a stream's events with `gt` < version <= `lte`."""
-        where = _Where()
-        where.add("e.originator_id = %s", originator_id)
-        where.add("e.originator_version > %s", gt)
-        where.add("e.originator_version <= %s", lte)
-        order = "e.originator_version DESC" if desc else "e.originator_version"
-        return [LoggedEvent(**row) for row in self._select(where, order, limit)]
-
-    @retry((InterfaceError, OperationalError), max_attempts=10, wait=0.2)
-    def select_notifications(
-        self,
-        start: int | None,
-        limit: int,
-        stop: int | None = None,
-        topics: Sequence[str] = (),
-        *,
-        inclusive_of_start: bool = True,
-    ) -> Sequence[LoggedNotification]:
-        """Return at most `limit` events of the whole log by position, from `start` to `stop`."""
-        where = _Where()
-        where.add(f"e.notification_id {'>=' if inclusive_of_start else '>'} %s", start)
-        where.add("e.notification_id <= %s", stop)
-        where.add("e.topic = ANY(%s)", list(topics) or None)
-        rows = self._select(where, "e.notification_id", limit)
-        return [LoggedNotification(id=row.pop("notification_id"), **row) for row in rows]
-
-    def _select(self, where: "_Where", order: str, limit: int | None) -> list[DictRow]:
-        query = f"{_SELECT} WHERE {where.condition} ORDER BY {order} LIMIT %s"
-        with self.datastore.get_connection() as connection, connection.cursor() as cursor:
-            cursor.execute(query.encode(), [*where.parameters, limit], prepare=True)
-            return cursor.fetchall()
+"""Returns the key for a person's personal fields."""
 
 
 class ChatMapper(Mapper[UUID]):
-    """The library's mapper over ours: stored rows to `Recorded` and back.
+    """The library's mapper over `EventSerializer`: stored rows to `Recorded` and back.
 
-    `key_of` gives the keys for saving people's words; without it they are read only.
+    `key_of` returns the keys to save personal fields; without it they can only be read.
     """
 
     def __init__(self, mapper: LogMapper, key_of: KeyOf | None = None) -> None:
@@ -166,10 +48,10 @@ class ChatMapper(Mapper[UUID]):
         self._key_of = key_of
 
     def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> LoggedEvent:
-        """Return the stored form of a `Recorded`; its position and time are the database's to give.
+        """Return the stored form of a `Recorded`; the database sets its position and time.
 
         Raises:
-            ValueError: it holds words, and there is no key.
+            ValueError: it holds personal fields, and there is no key.
         """
         recorded = cast("Recorded", domain_event)
         words = any(getattr(recorded.event, name) is not None for name in recorded.event.PERSONAL)
@@ -187,7 +69,7 @@ class ChatMapper(Mapper[UUID]):
         )
 
     def to_domain_event(self, stored_event: StoredEvent) -> DomainEventProtocol[UUID]:
-        """Return the `Recorded` in a row or notification of ours.
+        """Return the `Recorded` in a row or notification.
 
         Raises:
             As `service.eventstore.serializer.EventSerializer.to_recorded`.
@@ -198,13 +80,13 @@ class ChatMapper(Mapper[UUID]):
 
 
 class ChatFactory(PostgresFactory):
-    """The library's factory, with our recorder."""
+    """The library's factory with `ChatRecorder`."""
 
     application_recorder_class = ChatRecorder
 
 
 class ChatApplication(Application[UUID]):
-    """An application of the library that is our log. `key_of`: see `ChatMapper`."""
+    """An application of the library on the log. `key_of`: see `ChatMapper`."""
 
     name = (
         ""  # The library names an application's tables after it; where it has no name they are stored_events.
@@ -212,11 +94,11 @@ class ChatApplication(Application[UUID]):
 
     def __init__(self, database_url: str, mapper: LogMapper, key_of: KeyOf | None = None) -> None:
         self._parameters = conninfo_to_dict(database_url)
-        self._mapper_over = ChatMapper(mapper, key_of)
+        self._mapper_of_events = ChatMapper(mapper, key_of)
         super().__init__()
 
     def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
-        """Return the library's settings: ours alone, whatever the process's environment says.
+        """Return the library's settings, without those in the process's environment.
 
         `POSTGRES_ENABLE_DB_FUNCTIONS` is never set (it loses events), and there is no cache of aggregates.
         """
@@ -228,15 +110,15 @@ class ChatApplication(Application[UUID]):
         return Environment(name, {**ours, "CREATE_TABLE": "n", "POSTGRES_POOL_SIZE": "2", **(env or {})})
 
     def construct_factory(self, env: Environment) -> "InfrastructureFactory[Any]":
-        """Return our factory, connecting with all that the address says (TLS, for one)."""
+        """Return the factory, which connects with all parameters of the address, such as TLS."""
         factory = ChatFactory(env)
         assert isinstance(factory.datastore.pool.kwargs, dict)  # noqa: S101 - for the type checker
         factory.datastore.pool.kwargs.update(self._parameters)
         return factory
 
     def construct_mapper(self) -> ChatMapper:
-        """Return our mapper."""
-        return self._mapper_over
+        """Return the mapper."""
+        return self._mapper_of_events
 
     def room(self, room_id: str, version: int | None = None) -> RoomState:
         """Return a room as of the event numbered `version`, or as of now.
@@ -244,81 +126,13 @@ class ChatApplication(Application[UUID]):
         Raises:
             eventsourcing.application.AggregateNotFoundError: there was no such room.
         """
-        # A room is no aggregate in the library's eyes (its protocol wants `id` and `version`), which only types see.
+        # A room has no `id` and `version`, which the library's type of an aggregate requires and its code does not.
         get = cast("Callable[..., RoomState]", self.repository.get)
         return get(stream_id(room_stream(room_id)), version=version, projector_func=fold_room)
 
 
 def fold_room(state: RoomState | None, events: Iterable[Recorded]) -> RoomState | None:
-    """Return a room after more events of its stream, as the library folds aggregates; None where there are none."""
+    """Return a room after more events of its stream; None without any event."""
     for recorded in events:
         state = room.evolve(state or RoomState(room_of(recorded.stream)), recorded)
     return state
-
-
-class _Where:
-    """Conditions joined by AND, each left out where its value is None."""
-
-    def __init__(self) -> None:
-        self.condition = "true"
-        self.parameters: list[Any] = []
-
-    def add(self, condition: str, value: object) -> None:
-        if value is not None:
-            self.condition += f" AND {condition}"
-            self.parameters.append(value)
-
-
-def _stream_and_author(event: StoredEvent) -> tuple[str, str]:
-    if not isinstance(event, LoggedEvent) or event.originator_id != stream_id(event.stream):
-        raise ProgrammingError("an event of this log says its stream, subject and author: use ChatMapper")
-    return event.stream, event.recorded_by
-
-
-def _entry(run: Iterable[StoredEvent]) -> AppendRequest:
-    """Return a run of events of one stream by one author as the command that `chat_append` places together."""
-    events = cast("list[LoggedEvent]", list(run))
-    first = events[0]
-    versions = [event.originator_version for event in events]
-    if versions != list(range(versions[0], versions[0] + len(events))):
-        raise IntegrityError(f"{first.stream}: the versions {versions} do not follow each other")
-    return AppendRequest(
-        stream=first.stream,
-        user=first.recorded_by,
-        ref=str(uuid4()),
-        fingerprint=b"",
-        decided_on=first.originator_version - 1,
-        guard=(WHOLE_STREAM,),
-        stored=tuple(Stored(event.topic, event.subject, event.state, event.key_id) for event in events),
-    )
-
-
-def _check(outcome: str, entry: AppendRequest) -> None:
-    """Do nothing where an entry is placed; else raise, which undoes those placed beside it."""
-    if outcome == "key_gone":
-        raise DataError(f"{entry.stream}: the key that its words are sealed with is destroyed")
-    if outcome not in ("appended", "known"):
-        raise IntegrityError(f"{entry.stream} is not at {entry.decided_on}: {outcome}")
-
-
-def _positions(cursor: Cursor[DictRow], entries: list[AppendRequest]) -> list[int]:
-    """Return the positions of the entries' events, asked for since a known command is not answered with them."""
-    numbers = [
-        (entry.stream, entry.decided_on + n) for entry in entries for n in range(1, len(entry.stored) + 1)
-    ]
-    cursor.execute(_POSITIONS, [[stream_id(stream) for stream, _ in numbers], [seq for _, seq in numbers]])
-    return [row["notification_id"] for row in cursor.fetchall()]
-
-
-_SELECT = ROWS.replace("SELECT", "SELECT e.originator_id,", 1)
-_APPEND = """
-    SELECT * FROM chat_append(
-        %s::text[], %s::uuid[], %s::text[], %s::text[], %s::bytea[], %s::bigint[], %s::text[], %s::boolean[],
-        %s::bigint[], %s::integer[], %s::text[], %s::text[], %s::bytea[], %s::uuid[])
-"""
-_POSITIONS = """
-    SELECT e.notification_id
-    FROM unnest(%s::uuid[], %s::bigint[]) WITH ORDINALITY AS asked (id, version, place)
-    JOIN stored_events e ON e.originator_id = asked.id AND e.originator_version = asked.version
-    ORDER BY asked.place
-"""

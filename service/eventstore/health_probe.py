@@ -1,8 +1,8 @@
-"""Tells whether the log answers now, over a connection of its own, to any number of callers.
+"""Reports whether the log answers now, over a connection of its own, to any number of callers.
 
-Invariant: one question is under way at a time, and none begins within `FRESH` seconds of the one before. So however
-often `/readyz` is asked, the database is asked twice a second at most, and a pool whose connections are all in use
-makes no node unready. What an answer says was so at most `WITHIN` seconds before it is given.
+Invariant: one query is under way at a time, and none starts within `FRESH` seconds of the one before. So `/readyz`
+queries the database twice a second at most, at any rate of requests, and an exhausted pool makes no node unready. A
+reported state is at most `WITHIN` seconds old.
 """
 
 import asyncio
@@ -15,58 +15,58 @@ if TYPE_CHECKING:
     import asyncpg
 
 FRESH = 0.5
-"""Seconds from the beginning of a question for which its answer is given again."""
+"""Seconds from the start of a query for which its result is reused."""
 
 WITHIN = 1.0
 """Seconds within which the log has to answer."""
 
-_QUESTION = "SELECT 1 FROM stored_events LIMIT 1"
+_QUERY = "SELECT 1 FROM stored_events LIMIT 1"
 
 
 class Probe:
-    """Asks the log over a connection that `connect` makes, and that is kept from one question to the next."""
+    """Queries the log over a connection that `connect` makes and that is kept."""
 
     def __init__(self, connect: Callable[[], Any]) -> None:
         self._connect = connect
         self._connection: asyncpg.Connection[Any] | None = None
-        self._asking: asyncio.Task[bool] | None = None
+        self._checking: asyncio.Task[bool] | None = None
         self._answered = False
         self._fresh_until = float("-inf")
 
     async def answers(self) -> bool:
         """Return whether the log answers, or did so a moment ago."""
-        if self._asking is None:
+        if self._checking is None:
             if asyncio.get_running_loop().time() < self._fresh_until:
                 return self._answered
-            self._asking = asyncio.create_task(self._ask())
-        # A caller that goes away takes the answer from no other.
-        return await asyncio.shield(self._asking)
+            self._checking = asyncio.create_task(self._check())
+        # A cancelled caller does not cancel the query of the others.
+        return await asyncio.shield(self._checking)
 
     async def close(self) -> None:
-        """Ask no more."""
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.gather(self._asking, return_exceptions=True)
+        """Stop, and close the connection."""
+        if self._checking is not None:
+            self._checking.cancel()
+            await asyncio.gather(self._checking, return_exceptions=True)
         self._cut()
 
-    async def _ask(self) -> bool:
+    async def _check(self) -> bool:
         self._fresh_until = asyncio.get_running_loop().time() + FRESH
         try:
             async with asyncio.timeout(WITHIN):
-                await self._question()
+                await self._query()
             self._answered = True
         except TROUBLE:
             self._cut()
             self._answered = False
         finally:
-            self._asking = None
+            self._checking = None
         return self._answered
 
-    async def _question(self) -> None:
-        """Ask over the connection that was kept, and once more over a new one where that has broken."""
+    async def _query(self) -> None:
+        """Query over the kept connection, and once more over a new one where that is broken."""
         if self._connection is not None:
             try:
-                await self._connection.fetch(_QUESTION)
+                await self._connection.fetch(_QUERY)
             except TimeoutError:
                 raise
             except TROUBLE:
@@ -74,7 +74,7 @@ class Probe:
             else:
                 return
         self._connection = await self._connect()
-        await self._connection.fetch(_QUESTION)
+        await self._connection.fetch(_QUERY)
 
     def _cut(self) -> None:
         connection, self._connection = self._connection, None

@@ -1,6 +1,6 @@
-"""Hearing from Postgres that something was appended: `chat_append` sends one NOTIFY per batch.
+"""Receives NOTIFY from Postgres when events were appended: `chat_append` sends one per batch.
 
-It is a hint and no more: notifications are lost while no connection listens, so whoever waits also looks by itself.
+It is a hint: notifications are lost while no connection listens, so each receiver also polls.
 """
 
 import asyncio
@@ -16,42 +16,44 @@ if TYPE_CHECKING:
 
 CHANNEL = "stored_events"
 CHECK_EVERY = 5.0
-"""Seconds between two looks at whether the connection still lives, for a network that swallows everything."""
+"""Seconds between two checks of the connection, for a network that drops packets silently."""
 
 PAUSE = 0.5
-"""Seconds before a lost connection is made anew."""
+"""Seconds before a reconnect."""
 
 log = logging.getLogger("onrecord.notify")
 
 
 class Waker:
-    """Wakes whoever waits for something new in the log."""
+    """Wakes tasks that wait for new events."""
 
     def __init__(self) -> None:
         self.count = 0
         self._next = asyncio.Event()
 
     def wake(self) -> None:
-        """Something was appended, or may have been."""
+        """Wake all waiting tasks: events may have been appended."""
         self.count += 1
         self._next.set()
         self._next = asyncio.Event()
 
     async def after(self, count: int, seconds: float) -> None:
-        """Wait for a ring later than the one numbered `count`, or for so long."""
+        """Wait for the wake-up after number `count`, or for `seconds`."""
         if self.count == count:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._next.wait()
 
 
-async def listen(connect: Callable[[], Any], hearers: Sequence[Callable[[], None]], deadline: float) -> None:
-    """Call all `hearers` whenever something was appended, and whenever listening begins, until cancelled."""
+async def listen(
+    connect: Callable[[], Any], listeners: Sequence[Callable[[], None]], deadline: float
+) -> None:
+    """Call all `listeners` when events were appended and when listening starts, until cancelled."""
     lost = False
 
-    def hear(*_notification: object) -> None:
-        for hearer in hearers:
-            hearer()
+    def notify(*_notification: object) -> None:
+        for listener in listeners:
+            listener()
 
     while True:
         try:
@@ -59,8 +61,8 @@ async def listen(connect: Callable[[], Any], hearers: Sequence[Callable[[], None
                 connection: asyncpg.Connection[Any] = await connect()
             try:
                 async with asyncio.timeout(deadline):
-                    await connection.add_listener(CHANNEL, hear)
-                hear()
+                    await connection.add_listener(CHANNEL, notify)
+                notify()
                 lost = False
                 await _alive(connection, deadline)
             finally:

@@ -1,10 +1,9 @@
-"""Connections to Postgres that several share: asyncpg's pool, which does not wait for a server that does not answer.
+"""asyncpg's connection pool, without its wait for a server that does not answer.
 
-A call that is given up at its deadline leaves a connection of which nobody knows what the server makes of it. asyncpg
-waits for the server's word before it lends that connection again, as long as a statement may take, and whoever has
-given up waits with it: twice the deadline in all. The rule: a connection that does not come back in order within
-`RETURN_WITHIN` is cut, and that is nobody's trouble. Whoever borrows one sets nothing, locks nothing and listens to
-nothing beyond their transaction.
+A call that is given up at its deadline leaves a connection in an unknown state. asyncpg waits for the server before it
+releases that connection, as long as a statement may take, and the caller waits with it: twice the deadline in all.
+Here a connection that is not clean within `RETURN_WITHIN` is closed, without an error to the caller. A borrower sets
+nothing, locks nothing and listens to nothing beyond its transaction.
 """
 
 import asyncio
@@ -21,34 +20,33 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
 RETURN_WITHIN = 0.5
-"""Seconds that a connection has to be clean again after its use."""
+"""Seconds within which a released connection has to be clean."""
 
 IDLE = 300.0
-"""Seconds after which a connection that nobody used is closed."""
+"""Seconds after which an unused connection is closed."""
 
 CLOSE_WITHIN = 3.0
-"""Seconds that a pool has to give its connections back when it is closed."""
-
+"""Seconds within which all connections have to be released when a pool is closed."""
 
 PLANS = {"enable_seqscan": "off", "jit": "off"}
-"""What a plan that was made on small tables has to be, as it is kept while they grow: by index, and not compiled."""
+"""Plans made on small tables are kept while the tables grow, so they use indexes and are not compiled."""
 
 
 class Connection(asyncpg.Connection):
-    """One that is not told to forget its session when it comes back: nobody here leaves anything in it.
+    """A connection without a reset query, since borrowers leave no session state; it would double the round trips.
 
-    A transaction that was left open is still rolled back. That query would double the round trips of every read.
+    A transaction that was left open is still rolled back.
     """
 
     def get_reset_query(self) -> str:
-        """Return what a connection is sent when it comes back: nothing."""
+        """Return no query."""
         return ""
 
 
 class Pool(AsyncpgPool):
     """A pool of at most `size` connections; `deadline` is in seconds and bounds a connect and a statement.
 
-    For metrics: `waits`, the seconds until each use had its connection, and `waiting`, how many wait now.
+    For metrics: `waits`, the seconds until each borrower had a connection, and `waiting`, those that wait now.
     """
 
     def __init__(self, url: str, size: int, deadline: float) -> None:
@@ -74,12 +72,12 @@ class Pool(AsyncpgPool):
         *,
         timeout: float | None = None,  # noqa: ASYNC109 - the library's
     ) -> None:
-        """Take a connection back, or cut it: whoever used it has their answer."""
+        """Take a connection back, or close it; the borrower has its result."""
         with suppress(*TROUBLE):
             await super().release(connection, timeout=timeout or RETURN_WITHIN)
 
     async def leave(self) -> None:
-        """Close in order, or at once where a connection does not come back."""
+        """Close the pool; terminate it where a connection is not released in time."""
         try:
             async with asyncio.timeout(CLOSE_WITHIN):
                 await self.close()

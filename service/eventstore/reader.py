@@ -1,6 +1,6 @@
-"""Reading the log: streams by seq, the whole log by position, and the small states that decisions are made on.
+"""Reads the log: streams by seq, the whole log by position, and the small states that decisions depend on.
 
-Every read goes to the primary and has a deadline. Nothing here writes.
+Every read goes to the primary and has a deadline.
 """
 
 from collections.abc import Iterable
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     import asyncpg
 
 DEADLINE = 5.0
-"""Seconds that a read may take where nothing else is said."""
+"""Seconds that a read may take, unless the caller passes another limit."""
 
 
 MOST_DAMAGED = 100
-"""Moves of a read marker, or names of a room, that are looked through for one that can be read."""
+"""Moves of a read marker, or names of a room, that are searched for a readable one."""
 
 
 class Place(NamedTuple):
@@ -54,8 +54,8 @@ class Place(NamedTuple):
     at: datetime
 
 
-class LogReader:
-    """Reads events through a pool of connections; `EventSerializer` opens the words in them.
+class EventQueries:
+    """Runs queries on the log through a pool of connections and decodes their rows.
 
     Every method raises `Unavailable` where there is no answer within `deadline` seconds.
     """
@@ -67,6 +67,24 @@ class LogReader:
         self._serializer = serializer
         self._deadline = deadline
 
+    async def position(self) -> int:
+        """Return the position of the log's last event, 0 where it is empty."""
+        return int(await self._value("SELECT coalesce(max(notification_id), 0) FROM stored_events"))
+
+    async def _fetch(self, query: str, *arguments: object) -> list[Any]:
+        return await retry_read(lambda: self._database.fetch(query, *arguments), self._deadline)
+
+    async def _read(self, query: str, *arguments: object) -> list[Recorded]:
+        return [self._serializer.read(row) for row in await self._fetch(query, *arguments)]
+
+    async def _value(self, query: str, *arguments: object) -> Any:
+        rows = await self._fetch(query, *arguments)
+        return rows[0][0] if rows else None
+
+
+class LogReader(EventQueries):
+    """Reads events, and the small states that decisions depend on, as of now."""
+
     async def epoch(self) -> str:
         """Return the log's epoch, a UUID."""
         return str(await self._value("SELECT epoch FROM log_epoch"))
@@ -74,10 +92,6 @@ class LogReader:
     async def head(self, stream: str) -> int:
         """Return the seq of a stream's last event, 0 where there is none."""
         return int(await self._value(_HEAD, stream_id(stream)))
-
-    async def position(self) -> int:
-        """Return the position of the log's last event, 0 where it is empty."""
-        return int(await self._value("SELECT coalesce(max(notification_id), 0) FROM stored_events"))
 
     async def epoch_and_position(self) -> tuple[str, int]:
         """Return the log's epoch and the position of its last event."""
@@ -95,39 +109,36 @@ class LogReader:
         return [Place(*row) for row in rows]
 
     async def account_changes(self, after: int, until: int) -> list[str]:
-        """Return who was suspended, restored or erased at these positions."""
+        """Return the users suspended, restored or erased with `after` < position <= `until`."""
         rows = await self._fetch(_VERDICTS, after, until, _VERDICT_TOPICS)
         return [user_of(row["stream"]) for row in rows]
 
     async def expired(self, after: int, until: int) -> list[Recorded]:
-        """Return what was said to have expired at these positions."""
-        rows = await self._fetch(_EXPIRED, stream_id(RETENTION), after, until)
-        return list(map(self._serializer.read, rows))
+        """Return the events of expiry with `after` < position <= `until`."""
+        return await self._read(_EXPIRED, stream_id(RETENTION), after, until)
 
     async def memberships(self, after: int, until: int) -> list[Recorded]:
-        """Return what people did to the membership of others at these positions, in order."""
-        return [self._serializer.read(row) for row in await self._fetch(_MEMBERSHIPS, after, until)]
+        """Return the changes of a membership by another user with `after` < position <= `until`, in order."""
+        return await self._read(_MEMBERSHIPS, after, until)
 
     async def stream(self, stream: str, after: int, limit: int, until: int | None = None) -> list[Recorded]:
         """Return at most `limit` events of a stream with `after` < seq <= `until`, by seq."""
-        rows = await self._fetch(_STREAM, stream_id(stream), after, until, limit)
-        return [self._serializer.read(row) for row in rows]
+        return await self._read(_STREAM, stream_id(stream), after, until, limit)
 
     async def message(self, room_id: str, seq: int) -> Recorded | None:
         """Return the message with a number in a room, or None where that number is no message."""
-        rows = await self._fetch(_MESSAGE, stream_id(room_stream(room_id)), seq, message_subject(seq))
-        return self._serializer.read(rows[0]) if rows else None
+        events = await self._read(_MESSAGE, stream_id(room_stream(room_id)), seq, message_subject(seq))
+        return events[0] if events else None
 
     async def about(self, room_id: str, message: int) -> MessageState:
-        """Return a message of a room as of now, folded from its own facts."""
-        rows = await self._fetch(_ABOUT, stream_id(room_stream(room_id)), message_subject(message))
+        """Return the state of a message as of now, folded from the events about it."""
         state = MessageState()
-        for row in rows:
-            state = evolve_message(state, self._serializer.read(row))
+        for recorded in await self._read(_ABOUT, stream_id(room_stream(room_id)), message_subject(message)):
+            state = evolve_message(state, recorded)
         return state
 
     async def deleted(self, room_id: str, messages: Iterable[int]) -> set[int]:
-        """Return which of some messages of a room are deleted, by number."""
+        """Return the numbers of those of `messages` that are deleted."""
         subjects = {message_subject(message): message for message in messages}
         if not subjects:
             return set()
@@ -137,17 +148,15 @@ class LogReader:
 
     async def room(self, room_id: str) -> RoomState:
         """Return a room as of now, folded from its settings and members; its messages only move the head."""
-        rows = await self._fetch(_ROOM, stream_id(room_stream(room_id)))
         state = RoomState(room_id)
-        for row in rows:
-            state = room.evolve(state, self._serializer.read(row))
+        for recorded in await self._read(_ROOM, stream_id(room_stream(room_id))):
+            state = room.evolve(state, recorded)
         return state
 
     async def room_name(self, room_id: str, seq: int) -> str:
         """Return the name of a room as of a seq: the newest one that can be read, else the room's id."""
-        rows = await self._fetch(_NAMING, stream_id(room_stream(room_id)), seq, _NAMINGS, MOST_DAMAGED)
-        for row in rows:
-            recorded = self._serializer.read(row)
+        names = await self._read(_NAMING, stream_id(room_stream(room_id)), seq, _NAMINGS, MOST_DAMAGED)
+        for recorded in names:
             if not recorded.undecoded and isinstance(recorded.event, RoomOpened | RoomRenamed):
                 return recorded.event.name
         return room_id
@@ -155,9 +164,9 @@ class LogReader:
     async def reader(self, room_id: str, user: str) -> ReaderState:
         """Return a read marker as of now."""
         stream = stream_id(reader_stream(room_id, user))
-        newest = [self._serializer.read(row) for row in await self._fetch(_LAST, stream, 1)]
-        if newest and newest[0].undecoded:  # so an earlier one says how far it was
-            newest = [self._serializer.read(row) for row in await self._fetch(_LAST, stream, MOST_DAMAGED)]
+        newest = await self._read(_LAST, stream, 1)
+        if newest and newest[0].undecoded:  # an earlier one holds the last known marker
+            newest = await self._read(_LAST, stream, MOST_DAMAGED)
         state = ReaderState()
         for recorded in reversed(newest):
             state = read_marker.evolve(state, recorded)
@@ -168,20 +177,13 @@ class LogReader:
         return (await self.persons([user]))[user]
 
     async def persons(self, users: Iterable[str]) -> dict[str, PersonState]:
-        """Return each of `users` as of now; nobody has said anything of whom the log does not know."""
+        """Return each of `users` as of now; the initial state for those without events."""
         streams = {stream_id(person_stream(user)): user for user in users}
         states = {user: PersonState() for user in streams.values()}
-        for row in await self._fetch(_LAST_OF_EACH_KIND, list(streams)):
-            recorded = self._serializer.read(row)
+        for recorded in await self._read(_LAST_OF_EACH_KIND, list(streams)):
             user = streams[recorded.originator_id]
             states[user] = account.evolve(states[user], recorded)
         return states
-
-    async def _fetch(self, query: str, *arguments: object) -> list[Any]:
-        return await retry_read(lambda: self._database.fetch(query, *arguments), self._deadline)
-
-    async def _value(self, query: str, *arguments: object) -> Any:
-        return (await self._fetch(query, *arguments))[0][0]
 
 
 _HEAD = "SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE originator_id = $1"
@@ -228,7 +230,7 @@ _DELETED = """
     SELECT subject FROM stored_events
     WHERE originator_id = $1 AND subject = ANY ($2::text[]) AND topic = $3
 """
-# The last event tells the head; before it, only what is about the room and its members matters. One statement, so that
+# The last event gives the head; before it, only events about the room and its members matter. One statement, so that
 # head and members are of the same moment.
 _ROOM = f"""
     WITH last AS (
@@ -240,8 +242,8 @@ _ROOM = f"""
     ORDER BY e.originator_version
 """  # noqa: S608 - constants
 _LAST = f"{ROWS} WHERE e.originator_id = $1 ORDER BY e.originator_version DESC LIMIT $2"
-# Of each kind of event only the last matters, and of most people there is one kind. That the stream is a person's is
-# said for the planner, who then knows of the index of people's events alone.
+# Only the last event of each kind matters, and most people have one kind. The condition on the stream lets the planner
+# use the index of people's events.
 _LAST_OF_EACH_KIND = f"""
     SELECT {ROW}
     FROM unnest($1::uuid[]) AS wanted (id)

@@ -1,22 +1,24 @@
-"""Whether the log can be served from: live at once, ready by itself later.
+"""Readiness: live at once, ready once the database is reachable and fit to serve.
 
-A node begins to listen whether Postgres answers or not. Until the database has answered and its schema and durability
-are what this version needs, `ready` is False and the doors turn clients away.
+A node listens whether Postgres answers or not. Until the database has answered, with the schema and the durability
+that this version needs, `ready` is False and new clients are turned away. The migrations own every table, including
+those of the `eventsourcing` library; they run as the owner (`ONRECORD_MIGRATE_DATABASE_URL`), and the login of
+`ONRECORD_DATABASE_URL` has narrow roles only.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from service.eventstore import schema
+import asyncpg
+from alembic.script import ScriptDirectory
+
+from migrations.run import MIGRATIONS
 from service.runtime.database_retry import TROUBLE, is_transient
 
-if TYPE_CHECKING:
-    import asyncpg
-
 FIRST_TRY = 2.0
-"""Seconds that the start waits for the database, so that what is wrong with it is said at once."""
+"""Seconds that the start waits for the database, so that a misconfigured one is reported at once."""
 
 PAUSE = 0.5
 """Seconds between two tries."""
@@ -24,8 +26,43 @@ PAUSE = 0.5
 log = logging.getLogger("onrecord.ready")
 
 
+class UnsafeDurability(Exception):
+    """The database acknowledges commits that a crash could lose."""
+
+
+class SchemaOutdated(Exception):
+    """The database's schema is not at the version that this code needs."""
+
+
+async def check_database(connection: Any, *, allow_unsafe: bool) -> None:
+    """Verify that the database is fit to serve.
+
+    Raises:
+        SchemaOutdated: the schema is not at the version of this code; run `onrecord migrate`.
+        UnsafeDurability: `fsync` or `synchronous_commit` is off, and `allow_unsafe` does not accept that.
+    """
+    head = ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    try:
+        current = await connection.fetchval("SELECT version_num FROM alembic_version")
+    except asyncpg.UndefinedTableError:
+        current = None
+    if current != head:
+        message = (
+            f"The database's schema is at {current or 'nothing'}, {head} is needed: run `onrecord migrate`."
+        )
+        raise SchemaOutdated(message)
+    for setting in ("fsync", "synchronous_commit"):
+        value = await connection.fetchval("SELECT current_setting($1)", setting)
+        if value == "off" and not allow_unsafe:
+            message = (
+                f"{setting} is off in the database: a crash would lose acknowledged messages. Switch it on, or say "
+                f"that this is acceptable with ONRECORD_ALLOW_UNSAFE_DURABILITY=true."
+            )
+            raise UnsafeDurability(message)
+
+
 class Readiness:
-    """The log's epoch, known from the moment at which the log can be served from."""
+    """Whether the log can be served from, and its epoch from then on."""
 
     def __init__(
         self,
@@ -53,7 +90,7 @@ class Readiness:
 
         Raises:
             SchemaOutdated, UnsafeDurability: the database answers and is not fit to serve.
-            asyncpg.PostgresError: it answers that this login may not, or that there is no such database.
+            asyncpg.PostgresError: it rejects this login, or there is no such database.
         """
         try:
             await self._check(min(FIRST_TRY, self._deadline))
@@ -64,30 +101,30 @@ class Readiness:
 
     async def run(self) -> None:
         """Try until it is ready, then wait to be cancelled."""
-        said = ""
+        logged = ""
         while not self._is_ready.is_set():
             await asyncio.sleep(PAUSE)
             try:
                 await self._check(self._deadline)
                 log.warning("ready")
-            except (*TROUBLE, schema.SchemaOutdated, schema.UnsafeDurability) as error:
-                if repr(error) != said:
-                    said = repr(error)
+            except (*TROUBLE, SchemaOutdated, UnsafeDurability) as error:
+                if repr(error) != logged:
+                    logged = repr(error)
                     log.warning("not_ready", extra={"problem": error})
         await asyncio.Event().wait()
 
     async def then(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Do work once it is ready."""
+        """Run `work` once the log is ready."""
         await self._is_ready.wait()
         await work()
 
     def renewed(self, epoch: str) -> None:
-        """Take note of the log's new epoch."""
+        """Set the log's new epoch."""
         self.epoch = epoch
         self._on_renewed()
 
     async def _check(self, seconds: float) -> None:
         async with asyncio.timeout(seconds), self._database.acquire() as connection:
-            await schema.check(connection, allow_unsafe=self._allow_unsafe)
+            await check_database(connection, allow_unsafe=self._allow_unsafe)
             self.epoch = str(await connection.fetchval("SELECT epoch FROM log_epoch"))
         self._is_ready.set()

@@ -1,12 +1,10 @@
-"""Between events and the bytes that the log stores.
+"""Converts between events and the bytes stored in the log.
 
 A stored event is a JSON object of the event's fields. Each personal field is sealed (`service.encryption.keyring`) and
-reads as null once its key is gone. Neither the seq nor anything else of the envelope is in the bytes, so that the
-database can number and time an event when it places it.
+reads as null once its key is destroyed. The bytes hold nothing of the envelope, such as the seq, so that the database
+can number and time an event when it appends it.
 """
 
-import logging
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
@@ -21,13 +19,13 @@ from service.domain.events import (
     Damage,
     Event,
     KeyReplaced,
-    MessagePosted,
     PersonErased,
     Recorded,
 )
-from service.domain.salvage import Envelope, belongs, salvaged
-from service.domain.streams import message_subject
-from service.encryption.keyring import KeyRing, PersonKey, is_sealed
+from service.domain.salvage import Envelope, salvaged
+from service.encryption.keyring import KeyRing
+from service.encryption.person_key import PersonKey, is_sealed
+from service.eventstore.damage import Damaged, misfit
 
 ROW = """
     e.stream, e.originator_version, e.notification_id, e.topic, e.subject, e.recorded_at, e.recorded_by,
@@ -35,28 +33,19 @@ ROW = """
 """
 """The columns that `EventSerializer.to_recorded` reads, of `readable_events e LEFT JOIN open_keys k USING (key_id)`.
 
-`open_keys` has no key of a person who is erased, whatever the row of that key holds.
+`open_keys` has no key of an erased person, even if the row of that key still holds one.
 """
 
 ROWS = f"SELECT {ROW} FROM readable_events e LEFT JOIN open_keys k USING (key_id)"  # noqa: S608 - constants
 
 
 NOT_DECODED = (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
-"""What decoding a damaged state raises."""
-
-LARGEST = 2**63 - 1
-"""The largest number that a column holds."""
+"""Raised when a damaged state is decoded."""
 
 SEALED_SHUT = "the words, or the key that they are sealed with, cannot be opened"
 
-REMEMBERED = 100_000
-"""Unreadable positions that are remembered, so that each is logged once; the earliest goes first."""
-
 DESTROYING = timedelta(minutes=10)
-"""The longest that destroying keys and recording it, one transaction, may take."""
-
-
-log = logging.getLogger("onrecord.log")
+"""Longest duration of the transaction that destroys keys and records it."""
 
 
 class Stored(NamedTuple):
@@ -69,7 +58,7 @@ class Stored(NamedTuple):
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
-    """An event of a known stream as nodes tell each other of it: stored bytes, and no key."""
+    """An event of a known stream as nodes send it to each other: stored bytes, and no key."""
 
     seq: int
     position: int
@@ -82,11 +71,11 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
 
 
 class UnknownTopic(Exception):
-    """The log holds an event that this version does not know: it was written by a newer one."""
+    """The log holds an event of a topic that only a newer version knows."""
 
 
 class EventSerializer:
-    """Translates both ways; the key ring opens what it has met. `damaged` has met what cannot be read."""
+    """Converts both ways; `damaged` holds the events that could not be read."""
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
@@ -98,7 +87,7 @@ class EventSerializer:
         return self._keys
 
     async def evict_destroyed(self, events: Sequence[Recorded], database: Any) -> None:
-        """Drop the keys that some events say are destroyed from memory, for good.
+        """Drop the keys that `events` record as destroyed from memory, for good.
 
         Raises:
             Unavailable: the database cannot be reached.
@@ -106,15 +95,17 @@ class EventSerializer:
         erased = [recorded.event.user for recorded in events if isinstance(recorded.event, PersonErased)]
         if erased:
             await self._keys.evict_destroyed(erased, database)
-        expired = [one.at for one in events if isinstance(one.event, ContentExpired | KeyReplaced)]
+        expired = [
+            recorded.at for recorded in events if isinstance(recorded.event, ContentExpired | KeyReplaced)
+        ]
         if expired:
             await self._keys.evict_expired(min(expired) - DESTROYING, database)
 
     def to_stored(self, event: Event, stream: str, key: PersonKey | None) -> Stored:
-        """Return the stored form of an event; `key` is that of the person whose words it holds, if any.
+        """Return the stored form of an event; `key` is that of the author of its personal fields, if any.
 
         Raises:
-            ValueError: the event holds words and there is no key.
+            ValueError: the event holds personal fields and there is no key.
         """
         fields: dict[str, Any] = msgspec.to_builtins(event)
         used = None
@@ -130,8 +121,8 @@ class EventSerializer:
     def read(self, row: Mapping[str, Any]) -> Recorded:
         """Return the event in a row with the columns of `ROW`, as far as it can be read.
 
-        What is damaged, or unknown to this version, has `damage`: the rest of the log is read on. Each position is
-        logged and counted once.
+        An event that is damaged, or unknown to this version, has `damage`, and reading goes on. Each position is logged
+        and counted once.
         """
         try:
             recorded = self.to_recorded(row)
@@ -171,10 +162,10 @@ class EventSerializer:
         return _recorded(row, event, erased=key_id is not None and key is None)
 
     def reveal(self, row: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
-        """Return the salt and the words of each personal field; none where their key is gone.
+        """Return the salt and the text of each personal field; none where the key is destroyed.
 
-        The row has `stream`, `topic`, `state`, `key_id` and `wrapped`. Whether this version knows the event does not
-        matter.
+        The row has `stream`, `topic`, `state`, `key_id` and `wrapped`. This version need not know the
+        event.
 
         Raises:
             cryptography.exceptions.InvalidTag: its words, or their key, were tampered with.
@@ -190,9 +181,9 @@ class EventSerializer:
         }
 
     def revealed(self, row: Mapping[str, Any]) -> tuple[dict[str, tuple[bytes, str]] | None, str | None]:
-        """Return what `reveal` does, and why it cannot, if so; instead of words None where the state is no JSON object.
+        """Return the result of `reveal` and a reason why it failed; None as result where the state is no JSON object.
 
-        The row has `stored` too, the bytes as they were recorded.
+        The row also has `stored`, the bytes as recorded.
         """
         try:
             msgspec.json.decode(row["stored"], type=dict[str, Any])
@@ -203,9 +194,9 @@ class EventSerializer:
             return None, f"the state cannot be decoded: {problem}"
 
     def carried(self, row: Mapping[str, Any], key: PersonKey) -> dict[str, str]:
-        """Return the ciphertext of each personal field of a row, its words sealed with another key than its own.
+        """Return the ciphertext of each personal field of a row, sealed with another key.
 
-        Salts stay, and so commitments. The row has what `reveal` reads.
+        Salts and commitments stay. The row has the columns that `reveal` reads.
 
         Raises:
             cryptography.exceptions.InvalidTag: its words, or their key, were tampered with.
@@ -216,14 +207,14 @@ class EventSerializer:
         }
 
     def are_same(self, row: Mapping[str, Any], key: PersonKey, sealed: Mapping[str, str]) -> bool:
-        """Return whether what `carried` gave earlier for a row and a key is still that row's words.
+        """Return whether an earlier result of `carried` for a row and a key still holds that row's text.
 
         Raises:
             cryptography.exceptions.InvalidTag: the row's own words, or their key, were tampered with.
         """
-        said, fields = self.reveal(row), msgspec.json.decode(row["state"])
+        revealed, fields = self.reveal(row), msgspec.json.decode(row["state"])
         try:
-            return said == {
+            return revealed == {
                 name: key.reveal({**fields[name], "c": c}, _context(row["stream"], row["topic"], name))
                 for name, c in sealed.items()
             }
@@ -231,9 +222,9 @@ class EventSerializer:
             return False
 
     def from_peer_row(self, stream: str, row: Row) -> Recorded | None:
-        """Return the event in a row that another node told of, or None where the log has to be read for it.
+        """Return the event in a row from another node, or None where the log has to be read for it.
 
-        That is where its words need a key not met here yet, or where it cannot be read as it came.
+        That is so where its key is not cached here, or the row cannot be decoded.
         """
         key = self._keys.cached(row.key_id) if row.key_id else None
         if row.key_id and key is None:
@@ -245,7 +236,7 @@ class EventSerializer:
         return Recorded(stream, row.seq, row.position, row.subject, row.at, row.by, event)
 
     def to_event(self, topic: str, state: bytes, stream: str, key: PersonKey | None) -> Event:
-        """Return the event in stored bytes; its words are None where there is no key.
+        """Return the event in stored bytes; personal fields are None where there is no key.
 
         Raises:
             UnknownTopic: this version does not know it.
@@ -260,55 +251,6 @@ class EventSerializer:
             if fields.get(name) is not None:
                 fields[name] = key.open(fields[name], _context(stream, topic, name)) if key else None
         return msgspec.convert(fields, cls)
-
-
-def misfit(recorded: Recorded) -> str | None:
-    """Return why a decoded event cannot be what was recorded; None where it can.
-
-    Its subject was worked out of its state, and every value of it fits into a column of a read model.
-    """
-    event = recorded.event
-    if not belongs(event.TOPIC, recorded.stream):
-        return "the topic is none of this stream"
-    own = message_subject(recorded.seq) if isinstance(event, MessagePosted) else event.subject
-    if own != recorded.subject:
-        return "the state is about something else than the subject"
-    for name in event.__struct_fields__:
-        value = getattr(event, name)
-        if isinstance(value, int) and abs(value) > LARGEST:
-            return f"{name} is out of range"
-        if isinstance(value, str | tuple) and "\0" in "".join(map(str, value)):
-            return f"{name} holds a NUL"
-    return None
-
-
-class Damaged:
-    """The positions that could not be read by this process: each is logged once; `count` is how many there were."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._met: OrderedDict[int, None] = OrderedDict()
-
-    def note(self, recorded: Recorded) -> None:
-        """Take note of an event with `damage`."""
-        damage = recorded.damage
-        if damage is None or recorded.position in self._met:
-            return
-        self.count += 1
-        self._met[recorded.position] = None
-        if len(self._met) > REMEMBERED:
-            self._met.popitem(last=False)
-        log.error(
-            "unreadable_event",
-            extra={
-                "position": recorded.position,
-                "stream": recorded.stream,
-                "seq": recorded.seq,
-                "topic": damage.topic,
-                "part": damage.part,
-                "reason": damage.reason,
-            },
-        )
 
 
 def _salvaged(row: Mapping[str, Any], part: Literal["state", "topic"], reason: str) -> Recorded:

@@ -1,7 +1,7 @@
-"""The database's time, which is the only one: told by this node's steady clock since the database was last asked.
+"""The database's time, which all nodes use: this node's monotonic clock, corrected by querying the database.
 
-Bans and mutes that end by themselves are measured by it. Behind by the way of an answer, so that nothing ends before
-its time; and wrong by whatever the database's own clock was moved since it was last asked.
+Bans and mutes that expire are measured by it. It lags by the latency of the reply, so nothing expires early; and it is
+wrong by any change of the database's own clock since the last query.
 """
 
 import asyncio
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 
 
 ASK_EVERY = 60.0
-"""Seconds between two questions for the database's time."""
+"""Seconds between two queries."""
 
 PAUSE = 1.0
-"""Seconds between two questions at least, however often the answer is doubted."""
+"""Least seconds between two queries, at any rate of `doubt`."""
 
 
 class Clock:
-    """Tells the time, the better once it was `asked`; a query may take `deadline` seconds."""
+    """Returns the time, this machine's until the database was `asked`; a query may take `deadline` seconds."""
 
     def __init__(self, database: "asyncpg.Pool[Any]", deadline: float) -> None:
         self._database = database
         self._deadline = deadline
         self._time = asyncio.get_running_loop().time
-        # Until the database was asked, this machine's own.
+        # This machine's, until the database was asked.
         self._origin = datetime.now(UTC).timestamp() - self._time()
         self._doubted = asyncio.Event()
         self.asked = False
 
     async def ask(self) -> None:
-        """Ask the database.
+        """Query the database's time.
 
         Raises:
             Unavailable: it does not answer.
@@ -44,16 +44,16 @@ class Clock:
         self.asked = True
 
     def doubt(self) -> None:
-        """Have `run` ask soon: this clock and that of another node differ."""
+        """Make `run` query soon, since this clock and another node's differ."""
         self._doubted.set()
 
     def forget(self) -> None:
-        """Count as not asked: the database may be another one, on another machine."""
+        """Query again: the database may be another one, on another machine."""
         self.asked = False
         self.doubt()
 
     async def run(self) -> None:
-        """Ask now and then every `ASK_EVERY` seconds, or after `doubt`, until cancelled.
+        """Query now, every `ASK_EVERY` seconds and after `doubt`, until cancelled.
 
         Raises:
             Unavailable: the database does not answer.
@@ -75,7 +75,7 @@ class Clock:
         return datetime.fromtimestamp(self._origin + self._time(), UTC)
 
     async def _measure(self) -> float:
-        """Return when this node's steady clock stood at zero, in seconds since 1970."""
-        told: datetime = await self._database.fetchval("SELECT clock_timestamp()")
-        # It was that time then. How long ago is not known, so now it is that or later.
-        return told.timestamp() - self._time()
+        """Return the time at which this node's monotonic clock was zero, in seconds since 1970."""
+        answered: datetime = await self._database.fetchval("SELECT clock_timestamp()")
+        # That was the time of the reply, whose age is not known, so now it is that or later.
+        return answered.timestamp() - self._time()

@@ -44,20 +44,22 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
     keys, reader, now = storage.keys, storage.reader, storage.clock.now
     loop_time = asyncio.get_running_loop().time
     chat = Chat(
-        live.hub, live.appender, reader, live.people, keys, storage.pool,
+        live.hub.feeds, live.appender, reader, live.people, keys, storage.pool,
         now=now, max_content=settings.max_content,
     )  # fmt: skip
-    notices = MarkerNotices(live.hub, live.relay)
-    markers = ReadMarkers(chat, live.hub, live.appender, reader, keys, notices.marker_moved, now=now)
+    notices = MarkerNotices(live.hub.audience, live.relay)
+    markers = ReadMarkers(
+        live.hub.feeds, live.appender, reader, storage.serializer, notices.marker_moved, now=now
+    )
     stack.push_async_callback(markers.close)
-    presence = Presence(live.relay, live.hub, live.people, settings.disconnect_grace)
-    typing = Typing(live.relay, live.hub, str(uuid4()), loop_time)
+    presence = Presence(live.relay, live.hub.audience, live.people, settings.disconnect_grace)
+    typing = Typing(live.relay, live.hub.audience, str(uuid4()), loop_time)
     rate = RateLimit(settings.rate_per_second, settings.rate_burst, loop_time)
     return Application(
         chat=chat,
         read_markers=markers,
         marker_notices=notices,
-        suspensions=AccountSuspensions(chat, live.people, live.appender, reader, keys, storage.pool),
+        suspensions=AccountSuspensions(live.people, live.appender, reader, storage.serializer, storage.pool),
         presence=presence,
         typing=typing,
         lifecycle=SessionLifecycle(live.sessions, presence, typing, live.session_log),

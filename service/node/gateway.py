@@ -44,7 +44,7 @@ from service.node.metrics import NodeMetrics
 from service.node.projection_lag import Lag
 from service.node.storage import Storage
 from service.observability.exposition import Exposition
-from service.observability.process import Pulse
+from service.observability.process import ProcessMetrics
 from service.realtime.direct_sockets import DirectSockets
 
 if TYPE_CHECKING:
@@ -65,19 +65,8 @@ class Gateway:
     sockets: DirectSockets
     receipts: ReceiptsResync
     keys: SharedSecret | PublishedKeys
-    pulse: Pulse
+    process: ProcessMetrics
     lag: Lag
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Shared:
-    """The parts that the sockets' endpoints and the HTTP routes share."""
-
-    views: Views
-    queries: Queries
-    tokens: TokenVerifier
-    handshakes: HandshakeLimit
-    counters: Counters
 
 
 def build_gateway(
@@ -90,166 +79,164 @@ def build_gateway(
 ) -> Gateway:
     """Return the gateway layer, released with `stack`."""
     keys = _verification_keys(settings)
-    shared = _shared(settings, storage, live, application, _tokens(settings, keys))
-    native, socketio = _endpoints(settings, storage, live, application, shared, traces)
-    pulse, lag = Pulse(settings.node), Lag(storage.pool, settings.database_timeout)
-    stack.enter_context(pulse.watching_gc())
-    metrics = _metrics(storage, live, shared.counters, lag)
-    exposition = Exposition(pulse.write, metrics.write, lag.write)
-    return Gateway(
-        native=native,
-        socketio=socketio,
-        routes=_http(settings, storage, live, application, shared, exposition).routes(),
-        counters=shared.counters,
-        exposition=exposition,
-        readiness=storage.readiness,
-        sessions=live.sessions,
-        sockets=live.sockets,
-        receipts=ReceiptsResync(live.hub, shared.views.receipts),
-        keys=keys,
-        pulse=pulse,
-        lag=lag,
-    )
-
-
-def _shared(
-    settings: Settings, storage: Storage, live: Live, application: Application, tokens: TokenVerifier
-) -> _Shared:
     budget = settings.max_outbox // 2  # a frame has to fit into the outbox with room to spare
-    models, now = storage.read_models, storage.clock.now
-    views = Views(models, live.hub, live.people, application.presence, now, budget)
-    return _Shared(
+    models, feeds, people, clock = (
+        storage.read_models,
+        live.hub.feeds,
+        live.people,
+        asyncio.get_running_loop().time,
+    )
+    views = Views(models, feeds, people, application.presence, storage.clock.now, budget)
+    handshakes = HandshakeLimit(settings.handshake_rate, settings.handshake_burst, clock)
+    builder = _Builder(
+        settings=settings,
+        storage=storage,
+        live=live,
+        application=application,
         views=views,
-        queries=Queries(views, RoomList(models, views, live.hub, live.people, budget)),
-        tokens=tokens,
-        handshakes=HandshakeLimit(
-            settings.handshake_rate, settings.handshake_burst, asyncio.get_running_loop().time
-        ),
+        queries=Queries(views, RoomList(models, views, feeds, people, budget)),
+        tokens=_tokens(settings, keys),
+        handshakes=handshakes,
         counters=Counters(),
     )
+    process, lag = ProcessMetrics(settings.node), Lag(storage.pool, settings.database_timeout)
+    stack.enter_context(process.watching_gc())
+    native, socketio = builder.endpoints(traces)
+    exposition = Exposition(process.write, builder.metrics(lag).write, lag.write)
+    return Gateway(
+        native=native, socketio=socketio, routes=builder.http(exposition).routes(), counters=builder.counters,
+        exposition=exposition, readiness=storage.readiness, sessions=live.sessions, sockets=live.sockets,
+        receipts=ReceiptsResync(live.hub.audience, views.receipts), keys=keys, process=process, lag=lag,
+    )  # fmt: skip
 
 
-def _endpoints(
-    settings: Settings,
-    storage: Storage,
-    live: Live,
-    application: Application,
-    shared: _Shared,
-    traces: "Traces | None",
-) -> tuple[NativeEndpoint, SocketIoEndpoint]:
-    lifecycle, presence = application.lifecycle, application.presence
-    connect = ConnectHandler(shared.views, live.hub, storage.readiness, lifecycle, settings.ping_interval)
-    starter = SessionStarter(live.sessions, live.people, application.chat, connect, lifecycle)
-    handlers = _handlers(settings, storage, live, application, shared)
-    dispatcher = Dispatcher(handlers, application.rate, presence, shared.counters, traces)
-    admission = partial(
-        Admission,
-        origins=settings.origins,
-        max_rooms=settings.max_rooms,
-        handshakes=shared.handshakes,
-        readiness=storage.readiness,
-        tokens=shared.tokens,
-        sessions=live.sessions,
-        presence=presence,
-        counters=shared.counters,
-    )
-    common = (starter, dispatcher, lifecycle, live.hub, settings)
-    return NativeEndpoint(admission(door=NATIVE), *common), SocketIoEndpoint(
-        admission(door=SOCKETIO), *common
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Builder:
+    """The lower layers, and the parts that endpoints and HTTP routes share."""
 
+    settings: Settings
+    storage: Storage
+    live: Live
+    application: Application
+    views: Views
+    queries: Queries
+    tokens: TokenVerifier
+    handshakes: HandshakeLimit
+    counters: Counters
 
-def _handlers(
-    settings: Settings, storage: Storage, live: Live, application: Application, shared: _Shared
-) -> dict[str, Handler]:
-    joins = JoinHandlers(
-        views=shared.views,
-        chat=application.chat,
-        hub=live.hub,
-        people=live.people,
-        sessions=live.sessions,
-        readiness=storage.readiness,
-        now=storage.clock.now,
-        join_creates=settings.join_creates,
-    )
-    handlers = Handlers(
-        chat=application.chat,
-        markers=application.read_markers,
-        views=shared.views,
-        typing=application.typing,
-        presence=application.presence,
-        sessions=live.sessions,
-        tokens=shared.tokens,
-    )
-    return handlers.by_type(joins, shared.queries)
-
-
-def _http(
-    settings: Settings,
-    storage: Storage,
-    live: Live,
-    application: Application,
-    shared: _Shared,
-    exposition: Exposition,
-) -> Http:
-    tokens, deadline = shared.tokens, settings.database_timeout
-    audits = Audits(
-        past=storage.as_of_reader,
-        stream=Stream(storage.as_of_reader, application.waker, settings.catchup_interval),
-        access_log=application.access_log,
-        views=shared.views,
-        people=live.people,
-        readiness=storage.readiness,
-        show_readings=settings.show_readings,
-    )
-    admin = Admin(
-        storage.read_models,
-        application.suspensions,
-        partial(erase, storage.pool, deadline=deadline),
-        partial(leave_rooms, storage.pool, storage.serializer, deadline=deadline),
-    )
-    return Http(
-        settings=settings,
-        guard=RequestGuard(
+    def endpoints(self, traces: "Traces | None") -> tuple[NativeEndpoint, SocketIoEndpoint]:
+        settings, live, readiness = self.settings, self.live, self.storage.readiness
+        lifecycle, presence = self.application.lifecycle, self.application.presence
+        connect = ConnectHandler(self.views, live.hub, readiness, lifecycle, settings.ping_interval)
+        starter = SessionStarter(live.sessions, live.people, self.application.chat, connect, lifecycle)
+        dispatcher = Dispatcher(self._handlers(), self.application.rate, presence, self.counters, traces)
+        admission = partial(
+            Admission,
             origins=settings.origins,
-            readiness=storage.readiness,
-            tokens=tokens,
+            max_rooms=settings.max_rooms,
+            handshakes=self.handshakes,
+            readiness=readiness,
+            tokens=self.tokens,
+            sessions=live.sessions,
+            presence=presence,
+            counters=self.counters,
+        )
+        common = (starter, dispatcher, lifecycle, live.hub, settings)
+        return (
+            NativeEndpoint(admission(door=NATIVE), *common),
+            SocketIoEndpoint(admission(door=SOCKETIO), *common),
+        )
+
+    def _handlers(self) -> dict[str, Handler]:
+        live, application = self.live, self.application
+        joins = JoinHandlers(
+            views=self.views,
+            chat=application.chat,
+            hub=live.hub,
             people=live.people,
-            rate=application.rate,
-        ),
-        reads=Reads(storage.read_models, shared.views, shared.queries, live.hub, storage.reader),
-        audits=audits,
-        admin=admin,
-        signin=_signin(settings, tokens, shared.handshakes),
-        health=Health(
-            probe=storage.probe, readiness=storage.readiness, relay=live.relay, sessions=live.sessions
-        ),
-        tokens=tokens,
-        exposition=exposition,
-    )
+            sessions=live.sessions,
+            readiness=self.storage.readiness,
+            now=self.storage.clock.now,
+            join_creates=self.settings.join_creates,
+        )
+        handlers = Handlers(
+            chat=application.chat,
+            markers=application.read_markers,
+            views=self.views,
+            typing=application.typing,
+            presence=application.presence,
+            sessions=live.sessions,
+            tokens=self.tokens,
+        )
+        return handlers.by_type(joins, self.queries)
 
+    def http(self, exposition: Exposition) -> Http:
+        settings, storage, live = self.settings, self.storage, self.live
+        return Http(
+            settings=settings,
+            guard=RequestGuard(
+                origins=settings.origins,
+                readiness=storage.readiness,
+                tokens=self.tokens,
+                people=live.people,
+                rate=self.application.rate,
+            ),
+            reads=Reads(storage.read_models, self.views, self.queries, live.hub.feeds, storage.reader),
+            audits=self._audits(),
+            admin=self._admin(),
+            signin=self._signin(),
+            health=Health(
+                probe=storage.probe, readiness=storage.readiness, relay=live.relay, sessions=live.sessions
+            ),
+            tokens=self.tokens,
+            exposition=exposition,
+        )
 
-def _signin(settings: Settings, tokens: TokenVerifier, handshakes: HandshakeLimit) -> SignIn:
-    if not settings.oidc_client_id:
-        return SignIn(settings, None, None, handshakes)
-    cookies = RefreshCookies(settings.key_encryption_key, settings.jwt_issuer or "", settings.oidc_client_id)
-    return SignIn(settings, Oidc(settings, tokens), cookies, handshakes)
+    def _audits(self) -> Audits:
+        past = self.storage.as_of_reader
+        return Audits(
+            past=past,
+            stream=Stream(past, self.application.waker, self.settings.catchup_interval),
+            access_log=self.application.access_log,
+            views=self.views,
+            people=self.live.people,
+            readiness=self.storage.readiness,
+            show_readings=self.settings.show_readings,
+        )
 
+    def _admin(self) -> Admin:
+        storage, deadline = self.storage, self.settings.database_timeout
+        return Admin(
+            storage.read_models,
+            self.application.suspensions,
+            partial(erase, storage.pool, deadline=deadline),
+            partial(leave_rooms, storage.pool, storage.serializer, deadline=deadline),
+        )
 
-def _metrics(storage: Storage, live: Live, counters: Counters, lag: Lag) -> NodeMetrics:
-    return NodeMetrics(
-        readiness=storage.readiness,
-        sessions=live.sessions,
-        counters=counters,
-        appender=live.appender,
-        pools={"log": storage.pool, "reads": storage.read_pool},
-        lease=live.lease,
-        session_log=live.session_log,
-        hub=live.hub,
-        relay=live.relay,
-        lag=lag,
-        damaged=storage.serializer.damaged,
-    )
+    def _signin(self) -> SignIn:
+        settings = self.settings
+        if not settings.oidc_client_id:
+            return SignIn(settings, None, None, self.handshakes)
+        cookies = RefreshCookies(
+            settings.key_encryption_key, settings.jwt_issuer or "", settings.oidc_client_id
+        )
+        return SignIn(settings, Oidc(settings, self.tokens), cookies, self.handshakes)
+
+    def metrics(self, lag: Lag) -> NodeMetrics:
+        storage, live = self.storage, self.live
+        return NodeMetrics(
+            readiness=storage.readiness,
+            sessions=live.sessions,
+            counters=self.counters,
+            appender=live.appender,
+            pools={"log": storage.pool, "reads": storage.read_pool},
+            lease=live.lease,
+            session_log=live.session_log,
+            hub=live.hub,
+            relay=live.relay,
+            lag=lag,
+            damaged=storage.serializer.damaged,
+        )
 
 
 def _verification_keys(settings: Settings) -> SharedSecret | PublishedKeys:

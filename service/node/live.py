@@ -75,14 +75,14 @@ async def build_live(
         storage.reader, people, ENCODERS, JOINING, sockets, storage.clock.now,
         on_follow=relay.follow, on_unfollow=relay.unfollow, on_resync=partial(close_misinformed, sessions),
     )  # fmt: skip
-    notifier = MembershipNotifier(sessions, hub)
+    notifier = MembershipNotifier(sessions, hub.feeds)
     stack.push_async_callback(hub.close)
     stack.push_async_callback(notifier.close)
     appender = Appender(
         # `chat_append` takes its lock before it reads, so each read has to see what was committed by then.
         connector(settings, server_settings={"default_transaction_isolation": "read committed"}),
         storage.serializer,
-        known_head=hub.known_head,
+        known_head=hub.feeds.known_head,
         placed=after_commit(hub, relay, notifier, traces),
         deadline=settings.database_timeout,
     )

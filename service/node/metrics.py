@@ -9,9 +9,9 @@ from service.cluster.leases import Lease
 from service.cluster.relay import Relay
 from service.cluster.session_log import SessionLog
 from service.eventstore.appender import Appender
+from service.eventstore.damage import Damaged
 from service.eventstore.pool import Pool
 from service.eventstore.readiness import Readiness
-from service.eventstore.serializer import Damaged
 from service.gateway.http.protocol import OVERDUE, OVERSIZED
 from service.gateway.session.counters import Counters
 from service.gateway.session.registry import SessionRegistry

@@ -12,7 +12,8 @@ from service.audit.privacy.retention import expire
 from service.cluster import leases
 from service.cluster.bus import InProcessBus
 from service.config.settings import Settings
-from service.eventstore import notifications, ref_expiry
+from service.eventstore import notifications
+from service.eventstore.appender import delete_old_refs
 from service.eventstore.pool import CLOSE_WITHIN
 from service.gateway.auth.jwks import PublishedKeys
 from service.node.application import Application, build_application
@@ -105,7 +106,7 @@ def _tasks(settings: Settings, running: Node) -> dict[str, Work]:
         "typing": application.typing.run,
         "rate": application.shared_rate.run,
         "tokens": live.sessions.run,
-        "pulse": gateway.pulse.run,
+        "pulse": gateway.process.run,
     }
     if isinstance(gateway.keys, PublishedKeys):
         tasks["keys"] = gateway.keys.run
@@ -127,7 +128,7 @@ def _log_tasks(settings: Settings, running: Node) -> dict[str, Callable[[], Awai
         await expire(pool, serializer, by=f"node:{settings.node}", deadline=deadline)
 
     async def purge() -> None:
-        await ref_expiry.purge(pool, deadline)
+        await delete_old_refs(pool, deadline)
         await leases.purge(pool, deadline)
 
     return {
@@ -137,7 +138,7 @@ def _log_tasks(settings: Settings, running: Node) -> dict[str, Callable[[], Awai
         "visits": live.session_log.run,
         "reap": live.reaper.run,
         "clock": running.storage.clock.run,
-        "lag": lambda: supervise.every(LAG_EVERY, running.gateway.lag.look),
+        "lag": lambda: supervise.every(LAG_EVERY, running.gateway.lag.measure),
         "expire": lambda: supervise.every(PURGE_EVERY, expire_content),
         "purge": lambda: supervise.every(PURGE_EVERY, purge),
     }

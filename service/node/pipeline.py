@@ -66,9 +66,9 @@ def after_remote_commit(
         events = [serializer.from_peer_row(stream, row) for row in rows]
         usable = [event for event in events if event is not None and not changes_more_than_head(event.event)]
         if usable and len(usable) == len(rows):
-            hub.hear(room_of(stream), usable)
+            hub.deliver_from_peer(room_of(stream), usable)
         elif rows:
-            hub.mark_missing(room_of(stream), rows[-1].seq)
+            hub.feeds.mark_missing(room_of(stream), rows[-1].seq)
         if traces is not None:
             traces.delivered(stream, rows, began)
 

@@ -1,4 +1,4 @@
-"""How far the read models are behind the log, as a node sees it: so it shows when no projector runs at all."""
+"""How far the read models are behind the log, measured by each node, so it shows even if no projector runs."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any
@@ -11,41 +11,41 @@ if TYPE_CHECKING:
     import asyncpg
 
 EVERY = 2.0
-"""Seconds between two looks."""
+"""Seconds between two measurements."""
 
 FORGET_AFTER = 10.0
-"""Seconds after which what was seen is said no more: no number is better than an old one."""
+"""Seconds after which a measurement is not reported any more: no number is better than an old one."""
 
 
 class Lag:
-    """Looks at the read models' positions; a query may take `deadline` seconds."""
+    """Measures the lag of each read model; a query may take `deadline` seconds."""
 
     def __init__(self, database: "asyncpg.Pool[Any]", deadline: float) -> None:
         self._database = database
         self._deadline = deadline
-        self._seen: list[Any] = []
-        self._seen_at = float("-inf")
+        self._rows: list[Any] = []
+        self._measured_at = float("-inf")
 
-    async def look(self) -> None:
-        """Look once.
+    async def measure(self) -> None:
+        """Measure once.
 
         Raises:
             Unavailable: the log cannot be read.
         """
         tables = [projection.table for projection in PROJECTIONS]
-        self._seen = await retry_read(lambda: self._database.fetch(AGES, tables), self._deadline)
-        self._seen_at = asyncio.get_running_loop().time()
+        self._rows = await retry_read(lambda: self._database.fetch(AGES, tables), self._deadline)
+        self._measured_at = asyncio.get_running_loop().time()
 
     @property
     def fresh(self) -> bool:
-        """Whether the log was read not long ago."""
-        return asyncio.get_running_loop().time() - self._seen_at < FORGET_AFTER
+        """Whether the last measurement is recent."""
+        return asyncio.get_running_loop().time() - self._measured_at < FORGET_AFTER
 
     def write(self, sheet: Sheet) -> None:
-        """Be a `Source`; a read model that was never made lacks everything."""
+        """Write the metrics; see `Source`. A read model that was never built lacks the whole log."""
         if not self.fresh:
             return
-        for projection, row in zip(PROJECTIONS, self._seen, strict=True):
+        for projection, row in zip(PROJECTIONS, self._rows, strict=True):
             sheet.put("onrecord_projection_lag_events", row["behind"], projection.name)
             sheet.put("onrecord_projection_lag_seconds", row["seconds"], projection.name)
 

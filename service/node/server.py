@@ -23,7 +23,7 @@ from service.gateway.websocket.connection import transport_class
 from service.node.gateway import Gateway
 from service.node.node import Node, node
 from service.node.traces import traced
-from service.observability.endpoint import aside, is_public
+from service.observability.endpoint import is_public, metrics_server
 
 GC_THRESHOLDS = (10_000, 20, 50)
 """New objects per young collection, young ones per middle one, middle ones per full one (`gc.set_threshold`)."""
@@ -137,6 +137,8 @@ async def served(settings: Settings) -> AsyncIterator[Node]:
     async with (
         traced(settings) as traces,
         node(settings, traces=traces) as running,
-        aside(settings, running.gateway.exposition, http_class(cut=running.gateway.counters.requests)),
+        metrics_server(
+            settings, running.gateway.exposition, http_class(cut=running.gateway.counters.requests)
+        ),
     ):
         yield running

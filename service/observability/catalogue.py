@@ -1,7 +1,7 @@
-"""Every metric by name: the only place where one is named, and what `docs/operations.md` has in its table.
+"""The catalogue of metrics: the only place that names one, and the source of `docs/reference/metrics.md`.
 
-Names follow Prometheus' conventions: base units (seconds, bytes), `_total` for what only grows. The rule: labels have
-few values, known beforehand; no user, room or address is ever one.
+Names follow Prometheus' conventions: base units (seconds, bytes), `_total` for counters. Invariant: a label has few
+values, known in advance; users, rooms and addresses are never labels.
 """
 
 from typing import Literal, NamedTuple
@@ -10,7 +10,7 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 
 class Metric(NamedTuple):
-    """What a metric is; `labels` in the order in which their values are given."""
+    """A metric; `labels` in the order in which their values are given."""
 
     kind: Kind
     meaning: str
@@ -20,21 +20,19 @@ class Metric(NamedTuple):
 CATALOGUE: dict[str, Metric] = {
     # The process.
     "onrecord_build_info": Metric("gauge", "1, with the version and the node's name", ("version", "node")),
-    "onrecord_loop_lag_seconds": Metric("histogram", "how late the event loop came to a timer"),
-    "onrecord_gc_pause_seconds": Metric("histogram", "how long a garbage collection took", ("generation",)),
-    # The doors.
-    "onrecord_ready": Metric(
-        "gauge", "1 where the node lets clients in, and has read the log in the last 10 s"
-    ),
-    "onrecord_connections": Metric("gauge", "connections that have been let in", ("door",)),
+    "onrecord_loop_lag_seconds": Metric("histogram", "delay of the event loop in running a timer"),
+    "onrecord_gc_pause_seconds": Metric("histogram", "duration of a garbage collection", ("generation",)),
+    # Endpoints.
+    "onrecord_ready": Metric("gauge", "1 if the node accepts clients and has read the log in the last 10 s"),
+    "onrecord_connections": Metric("gauge", "accepted connections", ("door",)),
     "onrecord_handshakes_total": Metric(
-        "counter", "who came, and what became of it: ok, or why not", ("door", "outcome")
+        "counter", "handshakes by outcome: ok, or the reason of the refusal", ("door", "outcome")
     ),
     "onrecord_requests_cut_total": Metric(
         "counter", "connections closed over a request: overdue, or with an oversized head", ("reason",)
     ),
     "onrecord_closes_total": Metric(
-        "counter", "connections that ended, by close code; 4008 was too slow", ("door", "code")
+        "counter", "connections that ended, by close code; 4008: the client was too slow", ("door", "code")
     ),
     "onrecord_commands_total": Metric(
         "counter", "commands by type and outcome: ok, or the error's code", ("type", "outcome")
@@ -42,74 +40,88 @@ CATALOGUE: dict[str, Metric] = {
     "onrecord_command_duration_seconds": Metric(
         "histogram", "from a command's frame to its answer", ("type",)
     ),
-    "onrecord_outbox_bytes": Metric("gauge", "bytes that wait for clients, over all connections"),
-    "onrecord_outbox_largest_bytes": Metric("gauge", "bytes that wait for the client for which most wait"),
+    "onrecord_outbox_bytes": Metric("gauge", "bytes queued for clients, over all connections"),
+    "onrecord_outbox_largest_bytes": Metric("gauge", "bytes in the longest queue of one client"),
     # The log.
-    "onrecord_commits_total": Metric("counter", "batches that were committed"),
+    "onrecord_commits_total": Metric("counter", "committed batches"),
     "onrecord_commit_duration_seconds": Metric("histogram", "from a batch's first try to its commit"),
     "onrecord_commit_events": Metric("histogram", "events in a committed batch"),
-    "onrecord_commit_retries_total": Metric("counter", "tries of a batch that failed and were made again"),
+    "onrecord_commit_retries_total": Metric("counter", "tries of a batch that failed and were repeated"),
     "onrecord_entries_total": Metric(
-        "counter", "what became of what was offered to the log; stale was a conflict", ("outcome",)
+        "counter", "requests to append by outcome; stale: a conflict", ("outcome",)
     ),
-    "onrecord_append_queue_entries": Metric("gauge", "commands that wait for the next commit"),
+    "onrecord_append_queue_entries": Metric("gauge", "commands queued for the next commit"),
     "onrecord_append_queue_bytes": Metric("gauge", "their bytes"),
     "onrecord_pool_connections": Metric("gauge", "connections to Postgres", ("pool", "state")),
-    "onrecord_pool_waiting": Metric("gauge", "who waits for a connection now", ("pool",)),
-    "onrecord_pool_wait_seconds": Metric("histogram", "how long a use waited for its connection", ("pool",)),
-    "onrecord_lease_age_seconds": Metric("gauge", "since the node's lease was renewed; past 10 it is fenced"),
-    "onrecord_fencings_total": Metric("counter", "how often this node was taken for dead"),
+    "onrecord_pool_waiting": Metric("gauge", "calls that wait for a connection", ("pool",)),
+    "onrecord_pool_wait_seconds": Metric(
+        "histogram", "time that a call waited for its connection", ("pool",)
+    ),
+    "onrecord_lease_age_seconds": Metric(
+        "gauge", "time since the node's lease was renewed; above 10 it is fenced"
+    ),
+    "onrecord_fencings_total": Metric(
+        "counter", "times that this node was fenced because its lease had expired"
+    ),
     "onrecord_unreadable_events_total": Metric(
-        "counter", "events of the log that this process met and could not read"
+        "counter", "events of the log that this process could not read"
     ),
-    "onrecord_sessions_unrecorded": Metric("gauge", "sessions whose opening or closing waits to be recorded"),
+    "onrecord_sessions_unrecorded": Metric("gauge", "sessions whose opening or closing is not recorded yet"),
     # Delivery.
-    "onrecord_deliveries_total": Metric("counter", "events written to clients, once for each client"),
-    "onrecord_delivery_delay_seconds": Metric(
-        "histogram", "from an event's commit until it was written here"
-    ),
+    "onrecord_deliveries_total": Metric("counter", "events written to clients, counted for each client"),
+    "onrecord_delivery_delay_seconds": Metric("histogram", "from an event's commit until this node wrote it"),
     "onrecord_rooms": Metric("gauge", "rooms in memory"),
-    "onrecord_gap_reads_total": Metric("counter", "looks at the log for events that did not come"),
-    # The bus.
-    "onrecord_bus_up": Metric("gauge", "1 where the node hears the others"),
-    "onrecord_bus_probe_age_seconds": Metric("gauge", "since the node last heard itself over the bus"),
-    "onrecord_bus_queue_messages": Metric("gauge", "messages that wait, to leave or to be taken"),
-    "onrecord_bus_messages_total": Metric(
-        "counter", "messages that left and that were taken", ("direction",)
+    "onrecord_gap_reads_total": Metric(
+        "counter", "reads of the log for events that did not arrive over the bus"
     ),
-    "onrecord_bus_dropped_total": Metric("counter", "messages for which there was no room or no connection"),
-    "onrecord_bus_ignored_total": Metric("counter", "messages that none of ours has signed"),
+    # The bus.
+    "onrecord_bus_up": Metric("gauge", "1 if the node receives from the bus"),
+    "onrecord_bus_probe_age_seconds": Metric(
+        "gauge", "time since the node last received its own probe over the bus"
+    ),
+    "onrecord_bus_queue_messages": Metric("gauge", "messages queued, to be sent or to be processed"),
+    "onrecord_bus_messages_total": Metric("counter", "messages sent and received", ("direction",)),
+    "onrecord_bus_dropped_total": Metric(
+        "counter", "messages dropped: the queue was full or there was no connection"
+    ),
+    "onrecord_bus_ignored_total": Metric("counter", "messages without a valid signature"),
     "onrecord_bus_refused_total": Metric(
         "counter",
-        "signed messages that are refused: of another epoch or version, old, or held back",
+        "signed messages that were refused: another epoch or version, too old, or replayed",
         ("reason",),
     ),
     "onrecord_bus_resyncs_total": Metric(
-        "counter", "how often the node began to hear, with everything told anew"
+        "counter", "times that the node connected to the bus and sent and requested the full state"
     ),
     # The read models, as a node sees them.
     "onrecord_projection_lag_events": Metric(
-        "gauge", "positions of the log that a read model lacks", ("projection",)
+        "gauge", "positions that a read model is behind the log", ("projection",)
     ),
     "onrecord_projection_lag_seconds": Metric(
-        "gauge", "age of the oldest event that it lacks", ("projection",)
+        "gauge", "age of the oldest event that the read model lacks", ("projection",)
     ),
     # The projector.
-    "onrecord_projector_leading": Metric("gauge", "1 where this projector writes it", ("projection",)),
+    "onrecord_projector_leading": Metric(
+        "gauge", "1 if this projector writes the read model", ("projection",)
+    ),
     "onrecord_projector_stopped": Metric(
-        "gauge", "1 where it met an event of a newer version", ("projection",)
+        "gauge", "1 if the projection stopped at an event of a newer version", ("projection",)
     ),
-    "onrecord_projector_position": Metric("gauge", "the position that it has come to", ("projection",)),
+    "onrecord_projector_position": Metric("gauge", "position of the projection", ("projection",)),
     "onrecord_projector_behind_events": Metric(
-        "gauge", "positions that it lacked when it last looked", ("projection",)
+        "gauge", "positions behind the log at the last read", ("projection",)
     ),
-    "onrecord_projector_events_total": Metric("counter", "events that it applied", ("projection",)),
+    "onrecord_projector_events_total": Metric("counter", "events applied", ("projection",)),
     "onrecord_projector_failures_total": Metric("counter", "steps that failed", ("projection",)),
     "onrecord_projector_batch_duration_seconds": Metric(
-        "histogram", "from taking a piece of the log to its commit", ("projection",)
+        "histogram", "from reading a window of the log to its commit", ("projection",)
     ),
-    "onrecord_sealer_leading": Metric("gauge", "1 where this projector seals the log"),
-    "onrecord_sealer_lag_seconds": Metric("gauge", "since all that was there was sealed, where it leads"),
-    "onrecord_sealed_events": Metric("gauge", "events in the newest checkpoint, where it leads"),
+    "onrecord_sealer_leading": Metric("gauge", "1 if this projector seals the log"),
+    "onrecord_sealer_lag_seconds": Metric(
+        "gauge", "time since the whole log was sealed, if this projector seals it"
+    ),
+    "onrecord_sealed_events": Metric(
+        "gauge", "events in the newest checkpoint, if this projector seals the log"
+    ),
 }
-"""Every metric of our own. `prometheus_client` adds those of any process: `process_cpu_seconds_total` and others."""
+"""OnRecord's metrics. `prometheus_client` adds those of any process: `process_cpu_seconds_total` and others."""

@@ -1,8 +1,8 @@
-"""`GET /metrics`: who may scrape, and what they are told; at the node's own address, or at one aside.
+"""`GET /metrics`, at the node's own address or on a port of its own.
 
-The contract lists `/metrics` beside the other addresses, so it is there by default. The numbers name nobody and say
-nothing that was written, but how much goes on is not for everybody: `ONRECORD_METRICS_TOKEN` asks for a token, and with
-`ONRECORD_METRICS_PORT` the numbers are at that port alone. A node that strangers could ask says so when it starts.
+The contract lists `/metrics` beside the other addresses, so it is served by default. The metrics contain no names and
+no content, but the amount of activity can be confidential: `ONRECORD_METRICS_TOKEN` requires a token, and
+`ONRECORD_METRICS_PORT` moves the metrics to that port alone. A node whose metrics are public logs so when it starts.
 """
 
 import asyncio
@@ -44,25 +44,23 @@ class Metrics:
         return Response(text, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
 
 
-class _Aside(uvicorn.Server):
-    """uvicorn beside another server, whose signals are not its own."""
-
+class _MetricsServer(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave them alone."""
+        """Leave the signals to the node's own server."""
         yield
 
 
 @asynccontextmanager
-async def aside(
+async def metrics_server(
     settings: Settings, exposition: Exposition, http: type[asyncio.Protocol]
 ) -> AsyncIterator[None]:
-    """Serve the metrics at `ONRECORD_METRICS_PORT` for as long as the block lasts, where that is set.
+    """Serve the metrics on `ONRECORD_METRICS_PORT`, if that is set, for as long as the block lasts.
 
-    `http` is the class of its connections, since what a request may cost is the same there.
+    `http` is the class of its connections, so that the same limits hold for requests.
 
     Raises:
-        OSError: the port cannot be had.
+        OSError: the port is not free.
     """
     if not settings.metrics_port:
         yield
@@ -70,7 +68,7 @@ async def aside(
     application = Starlette(
         routes=[Metrics(exposition, settings.metrics_token).route(), Route("/healthz", _healthz)]
     )
-    server = _Aside(
+    server = _MetricsServer(
         uvicorn.Config(
             application,
             http=http,
@@ -93,12 +91,12 @@ async def aside(
 
 
 def is_public(settings: Settings) -> bool:
-    """Return whether anybody who reaches the node's own address may scrape."""
+    """Return whether every client that reaches the node's own address may scrape."""
     try:
-        near = ipaddress.ip_address(settings.host).is_loopback
+        local = ipaddress.ip_address(settings.host).is_loopback
     except ValueError:
-        near = settings.host == "localhost"
-    return not (near or settings.metrics_token or settings.metrics_port)
+        local = settings.host == "localhost"
+    return not (local or settings.metrics_token or settings.metrics_port)
 
 
 async def _healthz(_request: Request) -> Response:

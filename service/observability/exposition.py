@@ -1,7 +1,7 @@
-"""What a scrape is answered: each source writes its numbers on a fresh sheet, which becomes Prometheus' text.
+"""Renders a scrape: each source writes its numbers to a `Sheet`, which is encoded as Prometheus' text.
 
-The rule: the parts are read when somebody asks, in the loop's own thread, between two of its steps; so a scrape sees
-one moment, and nothing is locked.
+Sources are read during the scrape, in the event loop's thread and in one step, so that a scrape shows one moment and
+needs no lock.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,13 +25,13 @@ _FAMILIES: dict[str, Any] = {
 
 
 class Sheet:
-    """The numbers of one scrape; only what is in the catalogue can be put on it."""
+    """The numbers of one scrape; only metrics of the catalogue can be written."""
 
     def __init__(self) -> None:
         self.families: dict[str, Any] = {}
 
     def put(self, name: str, value: float | Histogram, *labels: str) -> None:
-        """Write a number, with the values of the metric's labels."""
+        """Write a metric's number, with the values of its labels."""
         family = self.families.get(name)
         if family is None:
             known = CATALOGUE[name]
@@ -43,7 +43,7 @@ class Sheet:
 
 
 Source = Callable[[Sheet], None]
-"""Writes the numbers of a part."""
+"""Writes the numbers of a component."""
 
 
 class Exposition(Collector):
@@ -56,25 +56,25 @@ class Exposition(Collector):
         self._registry.register(self)
 
     def describe(self) -> Iterable[Family]:
-        """Say nothing beforehand: the catalogue has every name once."""
+        """Return nothing: the catalogue already keeps names unique."""
         return ()
 
     def collect(self) -> Iterable[Family]:
-        """Ask every source."""
+        """Return the numbers of every source."""
         sheet = Sheet()
         for source in self._sources:
             source(sheet)
         return sheet.families.values()
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """Return the text in the format that an `Accept` header asks for, and its media type."""
+        """Return the text in the format that an `Accept` header requests, and its media type."""
         encode, media_type = choose_encoder(accept)
         return encode(self._registry), media_type
 
 
 def _cumulative(histogram: Histogram) -> list[tuple[str, float]]:
-    buckets, so_far = [], 0
+    buckets, total = [], 0
     for bound, count in zip([*histogram.bounds, float("inf")], histogram.counts, strict=True):
-        so_far += count
-        buckets.append((floatToGoString(bound), float(so_far)))  # type: ignore[no-untyped-call] # as it is published
+        total += count
+        buckets.append((floatToGoString(bound), float(total)))  # type: ignore[no-untyped-call] # as it is published
     return buckets

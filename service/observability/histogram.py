@@ -1,20 +1,19 @@
-"""What the parts count while they work: plain numbers, which are read when somebody asks for the metrics.
+"""Histograms that components update while they work, and that a scrape reads.
 
-The rule: counting costs a part an addition. It takes no lock, looks nothing up by name and knows no library; what the
-numbers are called outside is said in `service.observability.catalogue` alone.
+An observation costs an addition: no lock, no lookup by name, no library. `service.observability.catalogue` names them.
 """
 
 from bisect import bisect_left
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-"""Bounds for how long something took."""
+"""Bounds of durations."""
 
 SIZES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
-"""Bounds for how many went together."""
+"""Bounds of batch sizes."""
 
 
 class Histogram:
-    """How often a value lay between two bounds, and the sum of all values."""
+    """How many values lay between two bounds, and the sum of all values."""
 
     __slots__ = ("bounds", "counts", "sum")
 
@@ -24,6 +23,6 @@ class Histogram:
         self.sum = 0.0
 
     def observe(self, value: float) -> None:
-        """Count a value; one that lies on a bound counts below it."""
+        """Count a value; a value equal to a bound counts below it."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value

@@ -1,9 +1,8 @@
-"""Logging: one event name a line with its fields, as JSON for machines or as plain words in development.
+"""Structured logging: an event name with fields per line, as JSON or, in development, as plain text.
 
-Never logged: what people write, what they are called, tokens, secrets. The rule that keeps it: a field is a number or a
-name of ours, and what others word never gets here whole. Of an exception its type and place are told, and its message
-only where that speaks of connections and never of what travels over them; of a library's record its template. Should a
-secret of the settings slip through all the same, it is blacked out.
+Invariant: message content, display names, tokens and secrets are never logged. A field is a number or an identifier.
+An exception is logged by its type and location; its message only if it describes a connection and never what is sent
+over it. A library's record is logged by its template. A secret of the settings that appears anyway is redacted.
 """
 
 import json
@@ -24,32 +23,32 @@ from service.errors import OnRecordError
 
 OURS = "onrecord"
 LIBRARY = "library"
-"""The event of a record that is not ours; `says` has its template."""
+"""The event of a library's record; its field `says` has the template."""
 
 MAX_SAYS = 200
-"""Characters told of what is not ours."""
+"""Characters logged of a text that is not OnRecord's own."""
 
 MAX_CAUSES = 5
 
-MOST_ALIKE = 20
-"""Complaints of one event in a second."""
+MAX_PER_SECOND = 20
+"""Records of one event, from WARNING up, that are logged per second."""
 
 BLACK = "\u2588" * 3
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# What these say is of addresses, states and permissions.
-_SPEAKING = (OSError, redis.ConnectionError, redis.TimeoutError)
+# The messages of these describe addresses, states and permissions.
+_ABOUT_CONNECTIONS = (OSError, redis.ConnectionError, redis.TimeoutError)
 _BAD_VALUE = "22"
 """The class of SQLSTATE whose messages repeat the value (PostgreSQL documentation, appendix A)."""
 
 
 class Limit(logging.Filter):
-    """Lets of each complaint so many lines pass a second; the next that passes says how many did not.
+    """Limits warnings and errors of each event per second; the next one logged has the number withheld.
 
-    What goes wrong for one goes wrong for thousands at once, and who writes to Redis could have us fill the disk.
+    A fault often affects thousands of connections at once, and a client of Redis could otherwise fill the disk.
     """
 
-    def __init__(self, most: int = MOST_ALIKE) -> None:
+    def __init__(self, most: int = MAX_PER_SECOND) -> None:
         super().__init__()
         self._most = most
         self._second = 0
@@ -93,58 +92,54 @@ class JsonLines(logging.Formatter):
             **_fields(record),
         }
         if record.exc_info and record.exc_info[1]:
-            line["exception"] = "\n".join(_told(record.exc_info[1]))
-        return _blackened(self._encode(line), self._secrets)
+            line["exception"] = "\n".join(_traceback(record.exc_info[1]))
+        return _redacted(self._encode(line), self._secrets)
 
 
-class Words(logging.Formatter):
-    """A record for a person at a terminal."""
+class PlainText(logging.Formatter):
+    """A record as a line of text for a terminal."""
 
     def __init__(self, secrets: Collection[str] = ()) -> None:
         super().__init__()
         self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, and where something failed those that say where."""
+        """Return the line, and the lines of a traceback if there is one."""
         fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
         at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         line = f"{at} {record.levelname.lower():7} {_event(record)} {fields}".rstrip()
         if record.exc_info and record.exc_info[1]:
-            line = "\n".join((line, *_told(record.exc_info[1])))
-        return _blackened(line, self._secrets)
+            line = "\n".join((line, *_traceback(record.exc_info[1])))
+        return _redacted(line, self._secrets)
 
 
-def configure(settings: Settings, *, words: bool) -> None:
-    """Send all records to stderr, as words or as JSON lines; what ends the process is one of them."""
+def configure(settings: Settings, *, plain: bool) -> None:
+    """Log all records to stderr, as plain text or as JSON lines; the latter includes an uncaught exception."""
     secrets = settings.secret_texts()
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Words(secrets) if words else JsonLines(settings.node, secrets))
+    handler.setFormatter(PlainText(secrets) if plain else JsonLines(settings.node, secrets))
     handler.addFilter(Limit())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    _look_for_no_more_than_is_told()
+    # No record looks up its caller, thread and process, which no line shows (logging HOWTO, "Optimization").
+    logging._srcfile = None  # noqa: SLF001 - the documented switch
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for library in ("uvicorn", "databases", "asyncio", "httpx2"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    if not words:
+    if not plain:
         sys.excepthook = _crashed
 
 
-def _look_for_no_more_than_is_told() -> None:
-    """Have no record look for its caller, thread and process (logging HOWTO, "Optimization"): no line tells them."""
-    logging._srcfile = None  # noqa: SLF001 - the documented switch
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-
-
 def described(error: BaseException) -> str:
-    """Return what may be told of an exception in one line."""
+    """Return the loggable description of an exception, in one line."""
     name = type(error).__qualname__
     if isinstance(error, OnRecordError):
         return f"{name} {error.code}"
     if isinstance(error, asyncpg.PostgresError):
         state = str(error.sqlstate or "")
-        # The message alone: DETAIL, which the library adds to it, has values.
+        # The message alone: DETAIL, which the library appends, contains values.
         message = "" if state.startswith(_BAD_VALUE) or not error.args else f": {_first_line(error.args[0])}"
         return f"{name} {state}{message}"
-    if isinstance(error, _SPEAKING) or type(error) is asyncpg.InterfaceError:
+    if isinstance(error, _ABOUT_CONNECTIONS) or type(error) is asyncpg.InterfaceError:
         return f"{name}: {_first_line(error)}".removesuffix(": ")
     return name
 
@@ -166,8 +161,8 @@ def _is_ours(record: logging.LogRecord) -> bool:
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     if not _is_ours(record):
-        said = record.msg
-        return {"says": described(said) if isinstance(said, BaseException) else _first_line(said)}
+        template = record.msg
+        return {"says": described(template) if isinstance(template, BaseException) else _first_line(template)}
     return {
         name: described(value) if isinstance(value, BaseException) else value
         for name, value in vars(record).items()
@@ -175,8 +170,8 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     }
 
 
-def _told(error: BaseException) -> Iterator[str]:
-    """Yield what may be told of an exception, where it was, and what led to it, the last first."""
+def _traceback(error: BaseException) -> Iterator[str]:
+    """Yield the lines that describe an exception, its frames and its causes, newest first."""
     following: BaseException | None = error
     for _ in range(MAX_CAUSES):
         if following is None:
@@ -187,11 +182,11 @@ def _told(error: BaseException) -> Iterator[str]:
         following = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
 
 
-def _first_line(said: object) -> str:
-    return str(said).strip().partition("\n")[0][:MAX_SAYS]
+def _first_line(text: object) -> str:
+    return str(text).strip().partition("\n")[0][:MAX_SAYS]
 
 
-def _blackened(line: str, secrets: Collection[str]) -> str:
+def _redacted(line: str, secrets: Collection[str]) -> str:
     for secret in secrets:
         if secret in line:
             line = line.replace(secret, BLACK)

@@ -1,11 +1,10 @@
-"""Presence between nodes, without the wires: it is told what happens and what was heard, and gives what is to be said.
+"""The presence protocol between nodes, without I/O: local changes and messages in, messages to send out.
 
-Every second a node says that it lives and how far its changes go; changes are said as they come, gathered from one
-`step` to the next; everybody is said when somebody asks. Whatever is lost shows as a gap in the versions, and is asked
-for.
+Every second a node sends a heartbeat with its version. Changes are sent in each `step`; the complete list is sent on
+request. A lost message shows as a gap in the versions, and the complete list is requested.
 
-The rule: while the others cannot be heard nothing lapses, neither theirs nor ours; and once they can, all have a fresh
-lease. To have stood still oneself is not to have heard.
+Invariant: no lease lapses while the other nodes cannot be reached, and all leases are renewed once they can. A pause of
+this node's own event loop counts as time in which the others could not be reached.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -105,7 +104,7 @@ class Gossip:
         return [] if when.now < self._doubts_until else self._say(when.now)
 
     def renew(self, now: float) -> None:
-        """Begin anew after the others could not be heard: ask for everybody, and let nothing lapse before it came."""
+        """Renew all leases after an outage of the bus, and request the complete list from every node."""
         self.here.postpone(now + LAPSE)
         self.peers.renew(now)
         self.roster.postpone(now + LAPSE)
@@ -113,7 +112,7 @@ class Gossip:
         self._say_alive = now
 
     def trust(self) -> None:
-        """Hear that this node's lease still held after it had stood still."""
+        """Callback: the lease still held after this node had paused."""
         self._doubts_until = self._stepped
 
     def fenced(self, when: Moment) -> None:
@@ -126,7 +125,7 @@ class Gossip:
         self._doubts_until = when.now
 
     def goodbye(self) -> Said:
-        """Return the last thing to be said."""
+        """Return the message that announces the end of this node."""
         return self._message(Bye(self._me, self._count()))
 
     def _wanted(self, message: Want, _when: Moment) -> None:

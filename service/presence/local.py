@@ -1,8 +1,8 @@
 """Who is connected to this node: each user's devices, how they are, and who has just gone. Pure.
 
-Whoever's last connection ends stays for the grace, so that a reconnect inside it, here or at another node, is never
-noticed by anybody. Somebody is online if one of their connections is, and away if all are: because they said so, or
-because nothing came from them for `AWAY_AFTER`.
+A user whose last connection ends stays online for the grace period, so that a reconnect within it, at any node, is not
+visible to others. A user is online if one of their connections is, and away if all are: by the client's choice, or
+after `AWAY_AFTER` without activity.
 
 `take_news` cuts what has changed into numbered deltas; the version says how many there were.
 """
@@ -57,13 +57,13 @@ class LocalPresence:
         self.version = 0
 
     def arrive(self, user: str, connection: str, now: float) -> None:
-        """Hear that a connection of a user has begun."""
+        """Add a connection of a user."""
         self._connections.setdefault(user, {})[connection] = _Connection(now)
         self._lingering.pop(user, None)
         self._update(user)
 
     def depart(self, user: str, connection: str, when: Moment) -> None:
-        """Hear that a connection has ended; one that is not known has no effect."""
+        """Remove a connection; an unknown one has no effect."""
         connections = self._connections.get(user, {})
         if connections.pop(connection, None) is None:
             return
@@ -76,14 +76,14 @@ class LocalPresence:
             self._news[user] = (user, self._claimed[user], 0, 0)
 
     def set(self, user: str, connection: str, status: Status) -> None:
-        """Hear what a user wants one of their connections to count as."""
+        """Set the status that a client chose for a connection."""
         known = self._connections.get(user, {}).get(connection)
         if known is not None:
             known.status = status
             self._update(user)
 
     def touch(self, user: str, connection: str, now: float) -> None:
-        """Hear that something came from a connection."""
+        """Note activity on a connection."""
         known = self._connections.get(user, {}).get(connection)
         if known is not None:
             known.active = now
@@ -92,7 +92,7 @@ class LocalPresence:
                 self._update(user)
 
     def find_idle(self, now: float) -> None:
-        """Count those as away from whom nothing came for long."""
+        """Mark idle connections as away."""
         for user, connections in self._connections.items():
             for connection in connections.values():
                 if not connection.idle and now - connection.active >= AWAY_AFTER:
@@ -106,11 +106,11 @@ class LocalPresence:
                 self._release(user, seen, now + self._settle)
 
     def postpone(self, until: float) -> None:
-        """Let go of nobody before `until`."""
+        """Delay all departures until `until`."""
         self._lingering = {user: (max(due, until), seen) for user, (due, seen) in self._lingering.items()}
 
     def clear(self, when: Moment, due: float) -> None:
-        """Let go of everybody: the other nodes have done so already, since this one stood still."""
+        """Release all users: the other nodes have done so already, since this one stood still."""
         self._connections.clear()
         for user in list(self._claimed):
             _, seen = self._lingering.get(user, (due, when.at))

@@ -1,9 +1,9 @@
-"""Presence on this node: who is where (`service.presence.gossip`), and telling the connections here what changes.
+"""Presence on this node: tracks who is online (`service.presence.gossip`) and notifies the connections here.
 
-Two tasks: `run` keeps the beat between the nodes, which nothing here may hold up; `tell` gathers changes and tells
-them. Nothing is recorded. Rooms above `MOST_MEMBERS` are told nothing: whoever wants to know asks for the members.
+Two tasks: `run` keeps the beat between the nodes, which nothing here may delay; `tell` sends collected
+changes. Nothing is recorded. Rooms above `MOST_MEMBERS` receive no changes; their clients request the member list.
 
-The rule: every node tells its own connections, by what it has itself derived, so that each hears of a change once.
+Invariant: every node notifies only its own connections, from its own roster, so that each receives a change once.
 """
 
 import asyncio
@@ -22,25 +22,25 @@ from service.errors import Unavailable
 from service.presence.gossip import STEP, Gossip, Said
 from service.presence.roster import Change, Moment, Shown, Status
 from service.protocol.events import PresenceChanged, UserJoined, UserLeft, timestamp
-from service.realtime.hub import Hub
+from service.realtime.audience import Audience
 from service.realtime.subscriber import Subscriber
 from service.realtime.user_cache import UserCache
 from service.runtime.time_slice import TimeSlice
 
 MOST_MEMBERS = 200
-"""Members of a room that hears of comings and goings."""
+"""Members of a room up to which presence changes are sent to it."""
 
 MOST_CHANGES = 2_000
-"""Users whose changes are told in one go; the others' are told with the next."""
+"""Users whose changes are sent in one round; the rest follow in the next."""
 
 REST = 9.0
-"""Between two goes lies so many times what the first took: in a storm, presence has a tenth of the loop's time."""
+"""The pause after a round, as a multiple of its duration: presence takes at most a tenth of the event loop's time."""
 
 About = PresenceChanged | UserJoined | UserLeft
 """What is sent about a user who comes, goes or is away."""
 
-Letter = dict[About, list[str]]
-"""What one listener is sent, each with the rooms that both users share."""
+Changes = dict[About, list[str]]
+"""The events for one subscriber, each with the rooms that both users share."""
 
 log = logging.getLogger("onrecord.presence")
 
@@ -48,9 +48,9 @@ log = logging.getLogger("onrecord.presence")
 class Presence:
     """Who is online, as far as this node knows; `grace` in seconds."""
 
-    def __init__(self, relay: Relay, hub: Hub, people: UserCache, grace: float) -> None:
+    def __init__(self, relay: Relay, audience: Audience, people: UserCache, grace: float) -> None:
         self._relay = relay
-        self._hub = hub
+        self._audience = audience
         self._people = people
         self._clock = asyncio.get_running_loop().time
         self._gossip = Gossip(str(uuid4()), grace, self._when())
@@ -66,11 +66,11 @@ class Presence:
         self._gossip.here.depart(user, connection, self._when())
 
     def touch(self, user: str, connection: str) -> None:
-        """Hear that a command came: whoever counted as away for their silence is online again."""
+        """Note a command: a user who was away because of inactivity is online again."""
         self._gossip.here.touch(user, connection, self._clock())
 
     def set(self, user: str, connection: str, status: Status) -> None:
-        """Let a connection count as online or as away."""
+        """Set the status that the client chose for a connection."""
         self._gossip.here.set(user, connection, status)
 
     # What is shown.
@@ -80,25 +80,25 @@ class Presence:
         return self._gossip.roster.status(user)
 
     def last_seen(self, user: str) -> str | None:
-        """Return when somebody who is offline left; None while connected, and where it is not known."""
+        """Return when an offline user disconnected, None if connected or unknown."""
         return _shown(self._gossip.roster.last_seen(user))
 
     def elsewhere(self, user: str) -> int:
-        """Return how many connections a user has at other nodes, as far as this one has heard."""
+        """Return how many connections a user has at other nodes, as far as this node knows."""
         return self._gossip.peers.connections(user)
 
     # How it goes on.
 
     def fenced(self) -> None:
-        """Hear that this node was taken for dead; its connections are about to be closed."""
+        """Callback: the lease was lost, and the connections of this node are about to be closed."""
         self._gossip.fenced(self._when())
 
     def trust(self) -> None:
-        """Hear that this node was not taken for dead."""
+        """Callback: the lease was renewed."""
         self._gossip.trust()
 
     def goodbye(self) -> None:
-        """Tell the other nodes that this one stops."""
+        """Announce to the other nodes that this one stops."""
         self._say([self._gossip.goodbye()])
 
     async def run(self) -> None:
@@ -108,7 +108,7 @@ class Presence:
             await asyncio.sleep(STEP)
 
     async def tell(self) -> None:
-        """Tell the connections here what changes, until cancelled."""
+        """Send presence changes to the connections here, until cancelled."""
         pause = STEP
         while True:
             await asyncio.sleep(pause)
@@ -121,46 +121,46 @@ class Presence:
 
     async def _tell(self, changes: dict[str, Change]) -> None:
         """Send each listener all changes that it may see, in one piece."""
-        letters: dict[Subscriber, Letter] = {}
+        messages: dict[Subscriber, Changes] = {}
         presence = {user: _presence(change) for user, change in changes.items()}
         turns = TimeSlice()
-        for room, listeners in self._hub.rooms_with_members_under(MOST_MEMBERS):
+        for room, listeners in self._audience.rooms_with_members_under(MOST_MEMBERS):
             for user in [user for user in room.members if user in changes]:
-                self._address(letters, room, listeners, changes[user], presence[user])
+                self._add_recipients(messages, room, listeners, changes[user], presence[user])
             await turns.over()
-        mail = self._hub.mail()
-        for listener, letter in letters.items():
-            # Memberships may have ended in the turns since the letter was begun.
-            mail.send(
-                listener, [one for one, rooms in letter.items() if self._shared(listener.user, one, rooms)]
+        batch = self._audience.batch()
+        for listener, message in messages.items():
+            # Memberships may have ended in the turns since the message was begun.
+            batch.send(
+                listener, [one for one, rooms in message.items() if self._shared(listener.user, one, rooms)]
             )
             await turns.over()
 
     def _shared(self, user: str, outgoing: About, rooms: list[str]) -> bool:
         """Return whether both users are members of any of the rooms at this moment."""
-        return any(self._hub.are_members(room, (user, outgoing.user_id)) for room in rooms)
+        return any(self._audience.are_members(room, (user, outgoing.user_id)) for room in rooms)
 
-    def _address(
+    def _add_recipients(
         self,
-        letters: dict[Subscriber, Letter],
+        messages: dict[Subscriber, Changes],
         room: RoomState,
         listeners: Collection[Subscriber],
         change: Change,
         changed: PresenceChanged,
     ) -> None:
         in_room = self._in_room(room, change)
-        # Whoever has just connected knows that they have.
+        # A user who has just connected is not notified of it.
         arrives = change.before == "offline"
         for listener in listeners:
             if arrives and listener.user == change.user:
                 continue
-            letter = letters.setdefault(listener, {})
+            message = messages.setdefault(listener, {})
             if in_room is not None:
-                letter[in_room] = [room.room]
-            letter.setdefault(changed, []).append(room.room)  # once, however many rooms they share
+                message[in_room] = [room.room]
+            message.setdefault(changed, []).append(room.room)  # once, however many rooms they share
 
     def _in_room(self, room: RoomState, change: Change) -> UserLeft | UserJoined | None:
-        """Return what a room is told besides."""
+        """Return the event about joining or leaving that a room receives besides."""
         if change.status == "offline":
             return UserLeft(room_id=room.room, user_id=change.user, reason="disconnect")
         if not change.returns:

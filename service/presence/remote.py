@@ -4,8 +4,8 @@ A node numbers its messages (`counter`) and its changes (`version`). The counter
 repeated: only a newer message shows that a node lives. The version tells what is missing: a change applies to the
 version before it and to no other, and where there is a gap the whole is asked for.
 
-The rule: a node that says nothing for the lease's time has lost its users, but none of them before the grace is over,
-and nobody is lost for what could not be heard.
+Invariant: the users of a node that is silent for the time of its lease are released, but not before the grace is over,
+and never because of messages that could not be received.
 """
 
 from collections import OrderedDict
@@ -94,13 +94,13 @@ class RemotePresence:
         self._forgotten: OrderedDict[str, int] = OrderedDict()
 
     def alive(self, message: Alive, when: Moment) -> None:
-        """Hear that a node lives."""
+        """Take a heartbeat."""
         view = self._view(message, when)
         if view is not None:
             view.told = max(view.told, message.version)
 
     def delta(self, message: Delta, when: Moment) -> None:
-        """Hear of a change."""
+        """Take a change."""
         view = self._view(message, when)
         if view is None:
             return
@@ -110,7 +110,7 @@ class RemotePresence:
             self._apply(message.node, view, message.users, when)
 
     def part(self, message: Part, when: Moment) -> None:
-        """Hear a piece of everybody."""
+        """Take a part of the complete list."""
         view = self._view(message, when)
         if view is None:
             return
@@ -129,7 +129,7 @@ class RemotePresence:
             self._apply(message.node, view, [*everybody, *((user, None, when.at, 0) for user in gone)], when)
 
     def bye(self, message: Bye, when: Moment) -> None:
-        """Hear that a node stops: its users linger for the grace, which they may use to come back elsewhere."""
+        """Take the end of a node: its users linger for the grace, which they may use to come back elsewhere."""
         view = self._view(message, when)
         if view is not None:
             view.ends = when.now + self._grace

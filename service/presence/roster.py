@@ -3,8 +3,7 @@
 Each node keeps one and derives everything by itself. A *claim* says that a user is connected at a node. When the last
 claim goes the user does not leave at once but when `due`: another node's claim may be on its way.
 
-The rule: whoever is told of changes is told each once, in an order that makes sense: nobody comes back who did not
-leave, nobody leaves twice.
+Invariant: each change is returned once, in a consistent order: no user returns without having left, or leaves twice.
 """
 
 from collections import OrderedDict
@@ -16,10 +15,10 @@ MAX_SEEN = 100_000
 """Users whose last departure is remembered, about 200 bytes each; the earliest goes first, and reads as never seen."""
 
 Status = Literal["online", "away"]
-"""How somebody is connected."""
+"""The status of a connected user."""
 
 Shown = Literal["online", "away", "offline"]
-"""What others are shown of somebody."""
+"""The status of a user as others see it."""
 
 
 class Moment(NamedTuple):
@@ -43,7 +42,7 @@ class Change(NamedTuple):
 
 
 class Roster:
-    """Everybody who is connected anywhere, and when those who are not were last seen."""
+    """The users connected to any node, and when the others were last seen."""
 
     def __init__(self) -> None:
         self._claims: dict[str, dict[str, Status]] = {}
@@ -54,13 +53,13 @@ class Roster:
         self._dirty: dict[str, None] = {}
 
     def claim(self, user: str, node: str, status: Status) -> None:
-        """Hear that a user is connected at a node."""
+        """Note that a user is connected at a node."""
         self._claims.setdefault(user, {})[node] = status
         self._leaving.pop(user, None)
         self._dirty[user] = None
 
     def release(self, user: str, node: str, seen: int, due: float) -> None:
-        """Hear that a user, last seen at `seen`, is not connected at a node any more."""
+        """Note that a user, last seen at `seen`, is not connected at a node any more."""
         claims = self._claims.get(user, {})
         if claims.pop(node, None) is None:
             return
@@ -77,7 +76,7 @@ class Roster:
             self._dirty[user] = None
 
     def postpone(self, until: float) -> None:
-        """Let nobody leave before `until`: claims may be on their way that could not be heard."""
+        """Delay all departures until `until`: claims may have been lost in an outage."""
         self._leaving = {user: max(due, until) for user, due in self._leaving.items()}
 
     def status(self, user: str) -> Shown:
@@ -85,11 +84,11 @@ class Roster:
         claims = self._claims.get(user)
         if claims:
             return "online" if "online" in claims.values() else "away"
-        # Whoever came and went between two looks was here all the same, and others are told so.
+        # A user who connected and left between two rounds counts as online, so that both changes are sent.
         return self._shown.get(user, "online") if user in self._leaving else "offline"
 
     def last_seen(self, user: str) -> int | None:
-        """Return when somebody who is offline left, in milliseconds since 1970; None where it is not known."""
+        """Return when an offline user left, in milliseconds since 1970; None where it is not known."""
         return self._seen.get(user) if self.status(user) == "offline" else None
 
     def changes(self, most: int) -> list[Change]:

@@ -1,10 +1,10 @@
-"""Who is typing where: told to the room, never to the typist, and never recorded.
+"""Typing notifications: sent to the room except to the typist, and never recorded.
 
 It stops by itself when nothing more comes: `TYPING` seconds after the last start where the typist is connected, a
 little later at the other nodes, in case that one is lost. A start that comes again is told again only after `AGAIN`
 seconds.
 
-Somebody may type at several devices and nodes; they stop when all have.
+A user may type at several devices and nodes, and stops when all have.
 """
 
 import asyncio
@@ -13,9 +13,8 @@ from collections.abc import Callable
 import msgspec
 
 from service.cluster.relay import Relay
-from service.domain.streams import room_stream
 from service.protocol.events import TypingStarted, TypingStopped
-from service.realtime.hub import Hub
+from service.realtime.audience import Audience
 
 TYPING = 6.0
 AGAIN = 2.0
@@ -57,9 +56,9 @@ class _Typist:
 class Typing:
     """The typists that this node knows of. `me` names the node; `clock` gives seconds."""
 
-    def __init__(self, relay: Relay, hub: Hub, me: str, clock: Callable[[], float]) -> None:
+    def __init__(self, relay: Relay, audience: Audience, me: str, clock: Callable[[], float]) -> None:
         self._relay = relay
-        self._hub = hub
+        self._audience = audience
         self._me = me
         self._clock = clock
         self._typists: dict[Where, _Typist] = {}
@@ -67,7 +66,7 @@ class Typing:
         self._decoder = msgspec.msgpack.Decoder(Told)
 
     def start(self, room: str, user: str, connection: str) -> None:
-        """Hear that somebody types at a connection here."""
+        """Note that a user types at a connection here."""
         typist = self._typist(room, user)
         if typist is None:
             return
@@ -80,19 +79,19 @@ class Typing:
         self._show(room, user, typist, now)
 
     def stop(self, room: str, user: str, connection: str) -> None:
-        """Hear that somebody stopped at a connection here."""
+        """Note that a user stopped at a connection here."""
         typist = self._typists.get((room, user))
         if typist is not None and typist.here.pop(connection, None) is not None:
             self._left(connection, (room, user))
             self._ended_here((room, user), typist)
 
     def gone(self, connection: str) -> None:
-        """Hear that a connection ended."""
+        """Stop all typing of a connection that ended."""
         for room, user in list(self._at.get(connection, ())):
             self.stop(room, user, connection)
 
     def spoke(self, room: str, user: str) -> None:
-        """Hear that somebody has said what they typed, or has left the room."""
+        """Stop the typing of a user who has posted the message or left the room."""
         if (room, user) in self._typists:
             self._tell(STOP, room, user, None)
             self._forget((room, user))
@@ -124,7 +123,7 @@ class Typing:
     def _show(self, room: str, user: str, typist: _Typist, now: float, seen: int = 0) -> None:
         if now - typist.shown >= AGAIN:
             typist.shown = now
-            self._hub.broadcast(room, TypingStarted(room_id=room, user_id=user), but=user, seen=seen)
+            self._audience.broadcast(room, TypingStarted(room_id=room, user_id=user), but=user, seen=seen)
 
     def _ended_here(self, where: Where, typist: _Typist, *, was_here: bool = True) -> None:
         if typist.here:
@@ -139,7 +138,7 @@ class Typing:
         for connection in self._typists.pop(where).here:
             self._left(connection, where)
         room, user = where
-        self._hub.broadcast(room, TypingStopped(room_id=room, user_id=user), but=user, seen=seen)
+        self._audience.broadcast(room, TypingStopped(room_id=room, user_id=user), but=user, seen=seen)
 
     def _left(self, connection: str, where: Where) -> None:
         places = self._at.get(connection, set())
@@ -170,5 +169,5 @@ class Typing:
         self._forget(where, told.seen)
 
     def _tell(self, kind: str, room: str, user: str, node: str | None) -> None:
-        seen = self._hub.known_head(room_stream(room)) or 0
+        seen = self._audience.head(room)
         self._relay.tell_room(room, kind, msgspec.msgpack.encode(Told(user, node, seen)))

@@ -1,4 +1,4 @@
-"""The WebSocket close codes of `docs/protocol.md`: why a connection ended, and whether a client should reconnect."""
+"""WebSocket close codes (`docs/reference/errors.md`): why a connection ended, and whether a client reconnects."""
 
 from enum import IntEnum
 
@@ -21,7 +21,7 @@ class Close(IntEnum):
 
     @property
     def come_back(self) -> bool:
-        """Whether a client should reconnect."""
+        """Whether a client reconnects."""
         return 4000 <= self < 4500  # noqa: PLR2004 - the ranges are the definition
 
 

@@ -1,104 +1,106 @@
-"""Selects the connections that receive frames without a place in a room's order: typing, markers, receipts, presence.
+"""Sends ephemeral events (typing, markers, receipts, presence) to the members of rooms that are connected here.
 
-Invariant: a listener receives such a frame only while its user is a member of the room, by the room's state on this
-node at the moment of the write. When the listener was registered decides nothing.
+Invariant: a subscriber receives such an event only while its user is a member of the room, by the room's state on this
+node at the moment of the write. The time of its subscription does not matter.
 
-A removal may be among the events that this node knows of and has not applied: a frame of another node names the head of
-the room there, and an event may wait for a name or for one before it. A frame is held until the room has caught up.
-That needs no read of the log: the bus, a repair or the tail reader brings what is missing.
+This node may know of a removal that it has not applied yet: an event from another node names the head of the room
+there, and an event may wait for a name or for an earlier event. Ephemeral events are held until the room has caught up.
+That needs no extra read of the log: the bus, a repair or the log tailer brings what is missing.
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
-from itertools import chain
+from collections.abc import Collection, Iterable, Iterator
 
 from service.domain.room import RoomState
 from service.protocol.events import Outgoing
-from service.realtime.joining_subscribers import JoiningSubscribers
-from service.realtime.room_feed import RoomFeed
-from service.realtime.room_subscribers import RoomSubscribers
+from service.realtime.encoded_event import Encoders
+from service.realtime.ephemeral import EphemeralBatch
+from service.realtime.room_feeds import RoomFeeds
 from service.realtime.subscriber import Subscriber
+from service.realtime.subscription_table import SubscriptionTable
 
 MOST_HELD = 100
-"""Frames of one room that are held; the oldest is dropped first, since all of them may be lost."""
-
-Send = Callable[[list[Subscriber], Outgoing], None]
+"""Ephemeral events held per room; the oldest is dropped first, since all of them may be lost."""
 
 
 class Audience:
-    """The members of rooms that have connections here, over the hub's feeds, its crowds and who catches up."""
+    """The members of each room that have connections here."""
 
     def __init__(
-        self,
-        feeds: Mapping[str, RoomFeed],
-        crowds: Mapping[str, RoomSubscribers],
-        arriving: JoiningSubscribers,
-        send: Send,
+        self, feeds: RoomFeeds, subscriptions: SubscriptionTable, encoders: Encoders, joining: str | None
     ) -> None:
         self._feeds = feeds
-        self._crowds = crowds
-        self._arriving = arriving
-        self._send = send
+        self._subscriptions = subscriptions
+        self._encoders = encoders
+        self._joining = joining
         self._held: dict[str, deque[tuple[int, Outgoing, str | None]]] = {}
-        self._expected: dict[str, int] = {}
 
-    @property
-    def rooms(self) -> set[str]:
-        """The rooms that have listeners here, members or not."""
-        return {*self._crowds, *self._arriving.rooms}
+    def head(self, room: str) -> int:
+        """Return the seq up to which this node has a room, 0 if the room is not in memory."""
+        feed = self._feeds.by_room.get(room)
+        return feed.head if feed else 0
 
-    def state(self, room: str) -> RoomState | None:
-        """Return a room's state on this node, None where the room is not in memory."""
-        feed = self._feeds.get(room)
-        return feed.state if feed else None
+    def live_rooms(self) -> list[str]:
+        """Return the rooms that have live subscribers here."""
+        return list(self._subscriptions.live)
 
     def are_members(self, room: str, users: Collection[str]) -> bool:
-        """Return whether all of `users` are members of a room now, by this node's state."""
-        feed = self._feeds.get(room)
+        """Return whether all of `users` are members of a room in memory, by its state on this node."""
+        feed = self._feeds.by_room.get(room)
         return feed is not None and all(user in feed.state.members for user in users)
 
+    def rooms_with_members_under(self, most_members: int) -> Iterator[tuple[RoomState, list[Subscriber]]]:
+        """Yield each room that has subscribers here and at most so many members, with those that are members."""
+        for room in self._subscriptions.rooms:
+            state = self._feeds.state(room)
+            if state is not None and len(state.members) <= most_members:
+                yield state, self.of(room)
+
     def of(self, room: str) -> list[Subscriber]:
-        """Return the listeners of a room, live or catching up, whose users are members now."""
-        feed = self._feeds.get(room)
+        """Return the subscribers of a room, live or joining, whose users are members."""
+        feed = self._feeds.by_room.get(room)
         if feed is None:
             return []
         members = feed.state.members
-        listeners = chain(self._crowds.get(room, ()), self._arriving.of(room))
-        return [one for one in listeners if one.user in members]
+        return [subscriber for subscriber in self._subscriptions.of(room) if subscriber.user in members]
 
-    def broadcast(self, room: str, outgoing: Outgoing, but: str | None, seen: int) -> None:
-        """Send a frame to the members, `but` one user, once this node has the room up to the seq `seen`."""
-        feed = self._feeds.get(room)
+    def broadcast(self, room: str, outgoing: Outgoing, *, but: str | None = None, seen: int = 0) -> None:
+        """Send an event to the members of a room, except the user `but`, once this node has the room up to `seen`.
+
+        `seen` is the head of the room on the node where the event comes from.
+        """
+        feed = self._feeds.by_room.get(room)
         if feed is None:
             return
-        seen = max(seen, self._expected.get(room, 0))
-        # A frame that follows a held one waits too, so that a stop never overtakes its start.
+        seen = max(seen, feed.expected)
+        # An event that follows a held one waits too, so that a typing:stop never overtakes its start.
         if room in self._held or feed.head < seen:
             self._held.setdefault(room, deque(maxlen=MOST_HELD)).append((seen, outgoing, but))
         else:
-            self._send([one for one in self.of(room) if one.user != but], outgoing)
+            self._send_to_members(room, outgoing, but)
 
-    def expect(self, room: str, seq: int) -> None:
-        """Hold frames of a room until it has come to a seq that is on the record."""
-        self._expected[room] = max(seq, self._expected.get(room, 0))
+    def send(self, subscribers: Iterable[Subscriber], outgoing: Outgoing) -> None:
+        """Send an event to subscribers that the caller selected."""
+        batch = self.batch()
+        for subscriber in subscribers:
+            batch.send(subscriber, (outgoing,))
+
+    def batch(self) -> EphemeralBatch:
+        """Return a batch that encodes each event once for all subscribers."""
+        return EphemeralBatch(self._encoders, self._joining)
 
     def advanced(self, room: str, head: int) -> None:
-        """Send what was held for a room that has come to `head`."""
-        if self._expected.get(room, 0) <= head:
-            self._expected.pop(room, None)
+        """Send the events held for a room that has advanced to `head`."""
         held = self._held.get(room)
         while held and held[0][0] <= head:
             _, outgoing, but = held.popleft()
-            self._send([one for one in self.of(room) if one.user != but], outgoing)
+            self._send_to_members(room, outgoing, but)
         if held is not None and not held:
             del self._held[room]
 
     def drop(self, room: str) -> None:
-        """Forget what was held for a room that leaves memory."""
+        """Discard the events held for a room that leaves memory."""
         self._held.pop(room, None)
-        self._expected.pop(room, None)
 
-    def clear(self) -> None:
-        """Forget everything that was held."""
-        self._held.clear()
-        self._expected.clear()
+    def _send_to_members(self, room: str, outgoing: Outgoing, but: str | None) -> None:
+        self.send([subscriber for subscriber in self.of(room) if subscriber.user != but], outgoing)

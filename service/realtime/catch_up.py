@@ -86,7 +86,7 @@ class CatchUp:
         return {(feed, after): _trouble(became[feed]) for feed, after in wanted}
 
     async def _fill(self, feed: RoomFeed, after: int) -> None:
-        if not feed.lacks(after):
+        if not feed.can_recall(after):
             return  # it was read for others meanwhile
         forgettings, first = feed.forgettings, feed.first
         # At least as far again as it reaches: those who missed a little more each cost few readings in all.

@@ -1,9 +1,10 @@
-"""The order in which rooms are written to those who hear them: a little of each, so that none keeps another waiting.
+"""Round-robin scheduler for room fan-out, with a time slice.
 
-What one turn of the loop may take is bounded, since commands, acks and heartbeats wait for it. A room that has had its
-turn goes behind all others; what comes for it meanwhile goes out together.
+The slice bounds one turn of the event loop, since commands, acks and heartbeats wait for it. A room that had its turn
+goes to the end of the queue; events that arrive for it by then are written together.
 
-The rule: while more waits than `MOST_WAITING` events of one room, who brings yet more waits until they are written.
+Invariant: if more than `MOST_WAITING` events of a room are queued, the caller that adds more waits until all are
+written.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""Reading the log for what a room misses: an event that did not come, or one whose people are not known yet.
+"""Reads events that a room lacks from the log: an event is missing, or names a user who is not in the cache.
 
-The rule: one reading at a time for each room, and none ends while something is still asked for.
+Invariant: there is one reader per room at a time, and it does not end while a request is open.
 """
 
 import asyncio

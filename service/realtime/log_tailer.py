@@ -85,7 +85,7 @@ class LogTailer:
 
     async def _look(self) -> None:
         # What was told by now was committed before, so that the log shows it from now on.
-        heard = dict(self._hub.heard)
+        heard = dict(self._hub.unverified)
         epoch, head = await self._reader.epoch_and_position()
         if epoch != self._epoch:
             log.warning("epoch_renewed", extra={"was": self._epoch, "is": epoch})
@@ -111,8 +111,8 @@ class LogTailer:
             place = found.get(room)
             if place is None or (place.position, place.at) != (told.position, told.at):
                 self._hub.resync(room)
-            elif self._hub.heard.get(room) is told:
-                del self._hub.heard[room]
+            elif self._hub.unverified.get(room) is told:
+                del self._hub.unverified[room]
 
     async def _follow(self, moved: list[Place], head: int) -> None:
         if people := [user_of(one.stream) for one in moved if one.stream.startswith("person:")]:
@@ -120,10 +120,11 @@ class LogTailer:
         if any(one.stream == RETENTION for one in moved):
             await self._expired(await self._reader.expired(self.position, head))
         lagging = [(room_of(one.stream), one.seq) for one in moved if one.stream.startswith("room:")]
-        if any(self._hub.lags(room, seq) for room, seq in lagging):
+        if any(self._hub.feeds.lags(room, seq) for room, seq in lagging):
             await asyncio.sleep(PATIENCE)  # the bus may be bringing it
         for room, seq in lagging:
-            await self._hub.catch_up_to(room, seq)
+            if self._hub.feeds.lags(room, seq):
+                await self._hub.feeds.refresh(room)
         for recorded in await self._reader.memberships(self.position, head):
             self._affected(recorded.subject.removeprefix("user:"), recorded)
         self.position = head

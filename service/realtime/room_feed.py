@@ -41,6 +41,8 @@ class RoomFeed:
         """Whether an event came that is not the one which this feed has under its seq."""
         self.dropped = False
         """Whether the hub forgot this feed, so that nothing may be built on it any more."""
+        self.expected = 0
+        """The highest seq that is known to be on the record; `head` may be behind it."""
         self.forgettings = 0
         """How often something was taken out of what is remembered."""
 
@@ -73,6 +75,10 @@ class RoomFeed:
             ready.append(following)
         return ready
 
+    def expect(self, seq: int) -> None:
+        """Note that `seq` is on the record."""
+        self.expected = max(seq, self.expected)
+
     def drop_parked(self) -> list[int]:
         """Forget the events that wait for a missing one; return their seqs."""
         seqs = sorted(self._parked)
@@ -100,7 +106,7 @@ class RoomFeed:
         """The seq of the earliest event that is remembered; the next one's where none is."""
         return self._ring[0].recorded.seq if self._ring else self.head + 1
 
-    def lacks(self, after: int) -> bool:
+    def can_recall(self, after: int) -> bool:
         """Return whether events after a seq are missing here that could be remembered."""
         return not self._full and self.head - RING <= after < self.first - 1
 

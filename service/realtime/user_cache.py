@@ -1,7 +1,8 @@
 """What people are called and whether they may come in, as this node has heard it: a bounded memory in front of the log.
 
 `name_of` and `standing` never wait, so that a delivery never does; whoever asks makes sure with `knows` or `load`
-first. The rule: what is known of somebody only becomes newer, in whatever order it is heard.
+first. Invariant: an entry is only replaced by a newer
+state (by `head`), in any order of arrival.
 """
 
 from collections import Counter, OrderedDict
@@ -50,7 +51,7 @@ class UserCache:
             self._known.popitem(last=False)
 
     def clear(self) -> None:
-        """Forget everybody."""
+        """Remove all users."""
         self._known.clear()
 
     async def load(self, users: Iterable[str]) -> None:

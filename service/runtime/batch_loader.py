@@ -1,11 +1,10 @@
-"""Many questions, one call: whoever asks while a call is under way is answered by the next, with all the others.
+"""Batches lookups: keys requested during a call are fetched together by the next one (the DataLoader pattern).
 
-So a crowd that comes back at once costs a few calls and not one each, and a lone question waits for nobody. Where the
-questions of a crowd come no faster than calls are answered, each call would find a few: it waits until `REST` after the
-last one's beginning, so that there are more.
+Many clients that reconnect at once cost a few calls, and a single request is not delayed. Where requests arrive no
+faster than calls answer, each call would fetch few keys: the next call waits until `REST` after the last one's
+start, so that it fetches more.
 
-The rule: an answer is of a call that began after the question was asked, and what is wrong with one question is
-nobody else's trouble.
+Invariant: an answer comes from a call that began after the request, and an error for one key does not fail the others.
 """
 
 import asyncio
@@ -13,17 +12,14 @@ from collections.abc import Awaitable, Callable, Collection, Hashable, Mapping
 from typing import Generic, TypeVar
 
 REST = 0.02
-"""Seconds from one call's beginning to the next one's, while there are few questions for it."""
+"""Seconds between the starts of two calls, while fewer than `most` keys wait."""
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 
 class BatchLoader(Generic[K, T]):
-    """Answers questions by key with `call`, which is given at most `most` keys and answers every one of them.
-
-    An answer that is an exception is raised for those who asked with that key.
-    """
+    """Looks up keys with `call`, which takes at most `most` keys and returns a value or an exception for each."""
 
     def __init__(self, call: Callable[[list[K]], Awaitable[Mapping[K, T | Exception]]], most: int) -> None:
         self._call = call
@@ -32,17 +28,17 @@ class BatchLoader(Generic[K, T]):
         self._calling: asyncio.Task[None] | None = None
 
     async def load(self, keys: Collection[K]) -> dict[K, T]:
-        """Return the answer of each key. Raises whatever the call raises, or answers one of them with."""
+        """Return the value of each key. Raises what the call raises, or the exception that it returns for a key."""
         answers = {key: self._answer(key) for key in keys}
         if self._waiting and self._calling is None:
             self._calling = asyncio.create_task(self._run())
-        # Shielded: whoever gives up leaves the others their answer.
+        # Shielded: a caller that is cancelled does not cancel the answer of the others.
         return {key: await asyncio.shield(answer) for key, answer in answers.items()}
 
     def _answer(self, key: K) -> "asyncio.Future[T]":
         if (answer := self._waiting.get(key)) is None:
             answer = self._waiting[key] = asyncio.get_running_loop().create_future()
-            answer.add_done_callback(_seen)
+            answer.add_done_callback(_retrieve)
         return answer
 
     async def _run(self) -> None:
@@ -69,16 +65,16 @@ class BatchLoader(Generic[K, T]):
                     answer.set_exception(result)
                 else:
                     answer.set_result(result)
-        except Exception as error:  # noqa: BLE001 - it is for those who asked
+        except Exception as error:  # noqa: BLE001 - raised for each caller
             for answer in taken.values():
                 if not answer.done():
                     answer.set_exception(error)
         finally:
             for answer in taken.values():
-                answer.cancel()  # where this task was ended; who has an answer keeps it
+                answer.cancel()  # if this task was cancelled; an answer that is set stays
 
 
-def _seen(answer: "asyncio.Future[T]") -> None:
-    """Let an error pass that nobody waits for any more."""
+def _retrieve(answer: "asyncio.Future[T]") -> None:
+    """Keep asyncio from logging an error whose caller is gone."""
     if not answer.cancelled():
         answer.exception()

@@ -1,7 +1,7 @@
-"""Limits how often one connection may send what carries no command: control frames, heartbeats, crumbs of messages.
+"""Limits how often one connection may send what carries no command: control frames, heartbeats, tiny fragments.
 
-Invariant: a connection that says nothing costs nothing here. It keeps one number, the time at which its allowance is
-whole again, and no timer (the generic cell rate algorithm, ITU-T I.371).
+A connection keeps one number, the time at which its allowance is full again, and no timer (the generic cell rate
+algorithm, ITU-T I.371), so that an idle connection costs nothing.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Pace(NamedTuple):
     burst: float
 
     def spend(self, whole_at: float, now: float, cost: float = 1.0) -> float:
-        """Return the time at which the allowance is whole again, where it was so at `whole_at`; times in seconds.
+        """Return when the allowance is full again, if it was full at `whole_at`; times in seconds.
 
         Raises:
             TooFast: less than `cost` is left.
@@ -36,4 +36,4 @@ honest client that sends a ping of its own each few seconds uses a fiftieth of i
 UNLIMITED = Pace(1.0, float("inf"))
 
 CRUMB_COST = 1 / 8
-"""Of a fragment with next to nothing in it; a message in as many fragments as may be is within the burst."""
+"""The cost of a tiny fragment; a message in the greatest number of fragments is within the burst."""

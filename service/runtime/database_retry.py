@@ -1,8 +1,7 @@
-"""When the database does not answer: which errors pass, and reading on until they have.
+"""Retries reads while the database fails with a transient error, and limits how long a connection may be used.
 
-A restarted database leaves dead connections in every pool, and whoever draws one next gets an error though the database
-is well again. So reads are tried again until their deadline; appends have their own rule
-(`service.eventstore.appender`).
+A restarted database leaves dead connections in every pool, and the next use of each fails although the database is
+back. Reads are therefore retried until their deadline; appends have rules of their own (`service.eventstore.appender`).
 """
 
 import asyncio
@@ -24,19 +23,19 @@ PAUSE = 0.05
 """Seconds between two tries."""
 
 TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What asyncpg raises where a call has failed. `TimeoutError` is an `OSError`."""
+"""What asyncpg raises if a call fails. `TimeoutError` is an `OSError`."""
 
 # Classes of SQLSTATE after which the same call may succeed: connection lost, rolled back, out of resources, lock not
 # available, operator intervention (PostgreSQL documentation, appendix A).
-_PASSING = ("08", "40", "53", "55", "57")
+_TRANSIENT = ("08", "40", "53", "55", "57")
 
 log = logging.getLogger("onrecord.log")
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether the same call may succeed on another connection, a little later."""
+    """Return whether the same call may succeed later on another connection."""
     if isinstance(error, asyncpg.PostgresError):
-        return str(error.sqlstate or "")[:2] in _PASSING
+        return str(error.sqlstate or "")[:2] in _TRANSIENT
     return isinstance(error, TROUBLE)
 
 
@@ -44,11 +43,11 @@ def is_transient(error: BaseException) -> bool:
 def hard_timeout(
     connection: "asyncpg.Connection[Any]", seconds: float
 ) -> "Iterator[Callable[[float], None]]":
-    """Give up what is done over a connection, and the connection with it, after so many seconds.
+    """Terminate a connection, and what is done over it, after so many seconds.
 
-    Gives what allows it so many more from then on.
+    Gives a function that replaces the deadline by one that many seconds from now.
     """
-    # Cutting the connection ends whatever waits on it, even a rollback, where cancelling would wait for the server.
+    # This ends every wait on the connection, even a rollback, where cancelling would wait for the server.
     loop = asyncio.get_running_loop()
     timer = loop.call_later(seconds, connection.terminate)
 
@@ -64,10 +63,10 @@ def hard_timeout(
 
 
 async def retry_read(read: Callable[[], Awaitable[T]], seconds: float) -> T:
-    """Return what `read`, which may be done twice, answers; it is tried again while its trouble passes.
+    """Return the result of `read`, which must be idempotent; retry it after a transient error.
 
     Raises:
-        Unavailable: there was no answer within `seconds`.
+        Unavailable: no try succeeded within `seconds`.
     """
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds

@@ -1,39 +1,39 @@
-"""An `asyncio.Event` that costs a tenth of one while nobody waits, for what every connection has."""
+"""An `asyncio.Event` at a tenth of its cost while no task waits, since every connection has some."""
 
 import asyncio
 
 
 class FastEvent:
-    """Open or shut; the interface is `asyncio.Event`'s."""
+    """Has the interface of `asyncio.Event`, and is set at first."""
 
-    __slots__ = ("_open", "_waiting")
+    __slots__ = ("_set", "_waiters")
 
     def __init__(self) -> None:
-        self._open = True
-        self._waiting: list[asyncio.Future[None]] | None = None
+        self._set = True
+        self._waiters: list[asyncio.Future[None]] | None = None
 
     def is_set(self) -> bool:
-        """Return whether it is open."""
-        return self._open
+        """Return whether it is set."""
+        return self._set
 
     def set(self) -> None:
-        """Open it, and let all through who wait."""
-        self._open = True
-        waiting, self._waiting = self._waiting, None
-        for one in waiting or ():
-            if not one.done():
-                one.set_result(None)
+        """Set it, and wake every waiting task."""
+        self._set = True
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            if not waiter.done():
+                waiter.set_result(None)
 
     def clear(self) -> None:
-        """Shut it."""
-        self._open = False
+        """Reset it."""
+        self._set = False
 
     async def wait(self) -> None:
-        """Return when it is open, or was opened since."""
-        if self._open:
+        """Return when it is set, or was set since the call."""
+        if self._set:
             return
-        one = asyncio.get_running_loop().create_future()
-        if self._waiting is None:
-            self._waiting = []
-        self._waiting.append(one)
-        await one
+        waiter = asyncio.get_running_loop().create_future()
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
+        await waiter

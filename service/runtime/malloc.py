@@ -1,19 +1,19 @@
-"""What keeps the memory of a long reading the same, however long it is.
+"""Pins glibc's mmap threshold, so that the memory of a long scan does not grow.
 
-glibc gives large blocks back to the kernel, but raises the size from which it does when it frees one (mallopt(3),
-M_MMAP_THRESHOLD). So after the first of asyncio's buffers of 256 KiB they come out of the heap, small blocks that live
-a little longer split it, and the heap creeps: a replay of ten million events ended 16 MiB above one of twenty thousand.
-Where the size is set it stays as it is. Other C libraries do not do this.
+glibc returns large blocks to the kernel, but raises the size from which it does so whenever it frees one (mallopt(3),
+M_MMAP_THRESHOLD). After the first of asyncio's buffers of 256 KiB they come from the heap, longer-lived small blocks
+fragment it, and it grows: a replay of ten million events ended 16 MiB above one of twenty thousand. A threshold that
+is set explicitly stays. Other C libraries do not adapt it.
 """
 
 import ctypes
 
 _M_MMAP_THRESHOLD = -3
 _LARGE = 128 * 1024
-"""Bytes; what glibc begins with."""
+"""Bytes; glibc's initial threshold."""
 
 
 def pin_mmap_threshold() -> None:
-    """Have large blocks of this process come from the kernel and go back to it, always."""
+    """Keep this process's large blocks out of the heap."""
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(_M_MMAP_THRESHOLD, _LARGE)

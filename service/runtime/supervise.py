@@ -1,4 +1,4 @@
-"""Background work that has to go on: no task dies silently, and none is left behind."""
+"""Supervises background tasks: none dies silently, and none outlives its owner."""
 
 import asyncio
 import logging
@@ -12,16 +12,16 @@ from service.runtime.database_retry import TROUBLE, is_transient
 log = logging.getLogger("onrecord.supervise")
 
 PAUSE = 1.0
-"""Seconds before work that failed is begun again."""
+"""Seconds before failed work is restarted."""
 
 WELL_AFTER = 60.0
-"""Seconds for which work has to go on before its next trouble is news; longer than any deadline."""
+"""Seconds for which work has to run before its next transient error is logged again; longer than any deadline."""
 
 
 async def keep_running(name: str, work: Callable[[], Awaitable[object]]) -> None:
-    """Run `work` until cancelled; where it fails, say so and begin it again.
+    """Run `work` until cancelled; log its failures and restart it.
 
-    Trouble that passes is said once, until it has gone well for a while.
+    Repeated transient errors are logged once, until the work has run well for a while.
     """
     clock = asyncio.get_running_loop().time
     well = True
@@ -44,7 +44,7 @@ async def keep_running(name: str, work: Callable[[], Awaitable[object]]) -> None
 
 
 async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
-    """Run `work` now and then every so many seconds."""
+    """Run `work` now, and again after each pause of so many seconds."""
     while True:
         await work()
         await asyncio.sleep(seconds)
@@ -52,7 +52,7 @@ async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
 
 @asynccontextmanager
 async def background(**works: Callable[[], Coroutine[Any, Any, object]]) -> AsyncIterator[None]:
-    """Keep pieces of work running for as long as the block lasts."""
+    """Keep named pieces of work running for as long as the block lasts."""
     tasks = [asyncio.create_task(keep_running(name, work), name=name) for name, work in works.items()]
     try:
         yield

@@ -1,10 +1,10 @@
-"""Many waits of one length over one timer, however many connections wait.
+"""Many timeouts of one length on a single timer.
 
-All waits of a `Timeouts` last equally long, so the one that was begun first is due first, and the head of a queue says
-when to look next. The rule: whoever is still in it when its time has come is told so once.
+All timeouts of a `Timeouts` last equally long, so that the oldest is due first, and the head of a queue gives the time
+of the next check.
 
-Invariant: one turn of the event loop ends at most `DUE_A_TURN` waits, since ten thousand connections may have come in
-the same second.
+Invariant: each timeout that is due is reported once. One turn of the event loop reports at most `DUE_A_TURN`, since ten
+thousand connections may have been opened in the same second.
 """
 
 import asyncio
@@ -14,64 +14,64 @@ from functools import partial
 from typing import Generic, TypeVar
 
 LATE = 0.2
-"""Seconds that a look may come late; later, the whole process stood still, and what came meanwhile lies unread."""
+"""Seconds that a check may be late; if it is later, the process was suspended, and input that arrived is unread."""
 
 DUE_A_TURN = 100
-"""Waits that end before other work of the loop has its turn."""
+"""Timeouts reported before other work of the loop has its turn."""
 
 SECOND_LOOK = 0.1
-"""Seconds after which it is looked at again then."""
+"""Seconds until the check is repeated then."""
 
 T = TypeVar("T")
 
 
 class Timeouts(Generic[T]):
-    """Waits of `seconds` each; `due` is called with whom the time of has come."""
+    """Timeouts of `seconds` each; `due` is called with each key whose time is over."""
 
     def __init__(self, seconds: float, due: Callable[[T], None]) -> None:
         self._seconds = seconds
         self._due = due
-        self._waits: OrderedDict[T, float] = OrderedDict()
+        self._deadlines: OrderedDict[T, float] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._waits)
+        return len(self._deadlines)
 
-    def __contains__(self, one: T) -> bool:
-        return one in self._waits
+    def __contains__(self, key: T) -> bool:
+        return key in self._deadlines
 
-    def begin(self, one: T) -> None:
-        """Let somebody wait from now on, anew where they waited already."""
+    def begin(self, key: T) -> None:
+        """Start the timeout of a key, or restart it."""
         loop = asyncio.get_running_loop()
-        self._waits[one] = loop.time() + self._seconds
-        self._waits.move_to_end(one)
+        self._deadlines[key] = loop.time() + self._seconds
+        self._deadlines.move_to_end(key)
         if self._timer is None:
-            self._timer = loop.call_later(self._seconds, self._look)
+            self._timer = loop.call_later(self._seconds, self._check)
 
-    def end(self, one: T) -> None:
-        """Let somebody wait no more; whoever does not wait is left alone."""
-        self._waits.pop(one, None)
+    def end(self, key: T) -> None:
+        """Cancel the timeout of a key, if it has one."""
+        self._deadlines.pop(key, None)
 
-    def _look(self, *, again: bool = False) -> None:
+    def _check(self, *, again: bool = False) -> None:
         loop = asyncio.get_running_loop()
         self._timer = None
         now = loop.time()
-        if not again and self._waits and now - next(iter(self._waits.values())) > LATE:
-            self._timer = loop.call_later(SECOND_LOOK, partial(self._look, again=True))
+        if not again and self._deadlines and now - next(iter(self._deadlines.values())) > LATE:
+            self._timer = loop.call_later(SECOND_LOOK, partial(self._check, again=True))
             return
         for _ in range(DUE_A_TURN):
-            if not self._waits or next(iter(self._waits.values())) > now:
+            if not self._deadlines or next(iter(self._deadlines.values())) > now:
                 break
-            one, _at = self._waits.popitem(last=False)
-            self._due(one)
+            key, _at = self._deadlines.popitem(last=False)
+            self._due(key)
         self._set_timer(now)
 
-    def _set_timer(self, looked: float) -> None:
-        """Look again when the next wait ends, whatever timer a wait that began meanwhile has set."""
+    def _set_timer(self, checked: float) -> None:
+        """Check again at the next deadline, and replace a timer that `due` has set by calling `begin`."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._waits:
-            due = next(iter(self._waits.values()))
-            look = partial(self._look, again=due <= looked)
-            self._timer = asyncio.get_running_loop().call_at(due, look)
+        if self._deadlines:
+            deadline = next(iter(self._deadlines.values()))
+            check = partial(self._check, again=deadline <= checked)
+            self._timer = asyncio.get_running_loop().call_at(deadline, check)

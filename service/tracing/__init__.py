@@ -1,15 +1,15 @@
-"""Traces by OpenTelemetry: what became of a command, from its frame over the commit and every node to the read models.
+"""OpenTelemetry traces of a command: from its frame to the commit, each node's delivery and the read models.
 
-Nothing is carried from one process to the next. Everybody who handles an event knows its stream, its seq and when it
-was recorded, and from these the ids of its trace and of the two spans that others hang on are derived; so neither the
-stored format nor a message of the bus has a place for them, and all agree by themselves on what is traced at all.
+No trace context is passed between processes. Every process that handles an event knows its stream, its seq and its
+time, and derives from them the ids of the trace and of the two parent spans. So neither the stored format nor the bus
+carries ids, and all processes sample the same traces.
 
-    message:send      the door: from the frame to the ack (the root)
+    message:send      the endpoint: from the frame to the ack (the root)
       commit          the node that recorded it
         deliver       each node that wrote it to clients
         project       each read model
 
-The rule: a span is made when it is over, and only for what is traced. Who traces nothing does not even import this.
+A span is made when it ends, and only if its trace is sampled. A process without tracing does not import this package.
 """
 
 from service.tracing.contexts import spans_of

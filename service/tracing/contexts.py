@@ -1,6 +1,6 @@
-"""Which trace an event belongs to: ids that everybody who handles it derives alike.
+"""Derives the ids of an event's trace and spans.
 
-The rule: the same event has the same ids in every process, and no two events have.
+Invariant: an event has the same ids in every process, and no two events share them.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
 
 class Numbered(Protocol):
-    """An event that has its place: a row of the bus, or one that was read."""
+    """An event with its number: a row of the bus, or an event that was read."""
 
     @property
     def seq(self) -> int:
@@ -34,29 +34,29 @@ class Streamed(Numbered, Protocol):
         """The stream's name."""
 
 
-class Both(NamedTuple):
-    """The contexts of an event's command and commit, the same for everybody."""
+class EventContexts(NamedTuple):
+    """The contexts of an event's command and commit, the same in every process."""
 
     command: SpanContext
     commit: SpanContext
 
 
-def spans_of(stream: str, seq: int, at: datetime) -> Both:
-    """Derive the contexts of an event. Its time makes it another's in another installation, and after a restore."""
+def spans_of(stream: str, seq: int, at: datetime) -> EventContexts:
+    """Derive the contexts of an event. Its time makes them differ between installations, and after a restore."""
     microseconds = (at - _EPOCH) // timedelta(microseconds=1)
     digest = blake2b(f"{stream}|{seq}|{microseconds}".encode(), digest_size=32).digest()
     trace = int.from_bytes(digest[:16])
     command, commit = int.from_bytes(digest[16:24]), int.from_bytes(digest[24:])
-    return Both(_context(trace, command), _context(trace, commit))
+    return EventContexts(_context(trace, command), _context(trace, commit))
 
 
-def of_nobody() -> SpanContext:
-    """Return the context of a command that recorded nothing: a trace of its own."""
+def new_trace() -> SpanContext:
+    """Return the context of a command that recorded nothing: a new trace."""
     return _context(getrandbits(128), getrandbits(64))
 
 
 def within(trace: SpanContext) -> SpanContext:
-    """Return the context of one more span in a trace."""
+    """Return the context of a new span in a trace."""
     return _context(trace.trace_id, getrandbits(64))
 
 

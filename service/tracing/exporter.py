@@ -1,6 +1,6 @@
-"""Spans on their way to whoever collects them, by OTLP over HTTP.
+"""Exports spans to a collector, by OTLP over HTTP.
 
-The rule: nobody waits for a collector. What it does not take in time is dropped, and that is said once.
+Nothing waits for the collector: spans that it does not accept in time are dropped, and the loss is logged once.
 """
 
 import logging
@@ -13,25 +13,25 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from service.tracing.traces import Traces
 
 SEND_EVERY = 1_000
-"""Milliseconds between two sendings; what waits longer than the library's queue is dropped."""
+"""Milliseconds between two exports; spans that do not fit the library's queue are dropped."""
 
 SEND_WITHIN = 2.0
-"""Seconds that a sending may take: as long as a stopping node can wait for it."""
+"""Seconds that an export may take: as long as a stopping node can wait for it."""
 
 log = logging.getLogger("onrecord.traces")
 
 
 class _Sender(SpanExporter):
-    """Sends spans, and says once when that does not succeed, and when it does again."""
+    """Exports spans; logs the first failure and the first success after it."""
 
     def __init__(self, url: str) -> None:
-        # The library would say it for every batch, with the address.
+        # The library would log each failure, with the address.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         self._exporter = OTLPSpanExporter(url, timeout=SEND_WITHIN)
         self._lost = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send."""
+        """Export a batch."""
         result = self._exporter.export(spans)
         lost = result is not SpanExportResult.SUCCESS
         if lost and not self._lost:
@@ -42,10 +42,10 @@ class _Sender(SpanExporter):
         return result
 
     def shutdown(self) -> None:
-        """Send no more."""
+        """Close the exporter."""
         self._exporter.shutdown()  # type: ignore[no-untyped-call] # as it is published
 
 
 def traces_to(url: str, node: str, ratio: float) -> Traces:
-    """Return traces that are sent by OTLP over HTTP, by a thread of their own."""
+    """Return traces that a thread exports by OTLP over HTTP."""
     return Traces(BatchSpanProcessor(_Sender(url), schedule_delay_millis=SEND_EVERY), node, ratio)

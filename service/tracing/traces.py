@@ -1,31 +1,50 @@
-"""What is traced: commands as they are answered, commits, deliveries, and what the read models applied.
+"""Traces commands, commits, deliveries and projections.
 
-The rule: whoever did the work says so when it is done; nothing waits for its trace, and nothing asks for one.
+A component reports its work when it is done; nothing waits for a span, and nothing reads one.
+
+Invariant: a trace is sampled in every process or in none, by its id; and all spans of a process use one clock.
 """
 
+import asyncio
+import time
 from collections.abc import Sequence
 from datetime import datetime
+from importlib.metadata import version
 
-from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind
+from opentelemetry.trace.status import Status, StatusCode
 
 from service.eventstore.entries import CommitResult
 from service.eventstore.serializer import Row
-from service.tracing.contexts import Numbered, Streamed, of_nobody, spans_of, within
-from service.tracing.spans import About, Spans, Stretch, now
+from service.tracing.contexts import Numbered, Streamed, new_trace, spans_of, within
 
 TROUBLE = ("unavailable", "overloaded", "projection_behind")
-"""Outcomes of a command that are our fault."""
+"""Outcomes of a command that are the server's fault."""
+
+MAX_DRIFT = 50_000_000
+"""Nanoseconds by which the wall clock may drift from the loop's before spans follow it."""
+
+Interval = tuple[float, float]
+"""Start and end by the loop's clock."""
+
+Attributes = dict[str, str | int]
+"""The attributes of a span."""
+
+_SCOPE = InstrumentationScope("onrecord")
+_LOW = 2**64 - 1
 
 
 class Traces:
-    """The traces of one process, which `node` names; `ratio` is the share of what is traced, from 0 to 1."""
+    """The traces of the process `node`; `ratio` is the share of traces that is sampled, from 0 to 1."""
 
     def __init__(self, processor: SpanProcessor, node: str, ratio: float) -> None:
-        self._spans = Spans(processor, node, ratio)
+        self._spans = _Spans(processor, node, ratio)
 
     async def close(self) -> None:
-        """Send what there is."""
+        """Export the remaining spans."""
         await self._spans.close()
 
     def command(
@@ -37,18 +56,18 @@ class Traces:
         *,
         fresh: bool,
     ) -> None:
-        """Trace a command that is answered now; `recorded` is the last event of it, `fresh` whether it is new."""
-        first = spans_of(*recorded).command if recorded else of_nobody()
-        if not self._spans.wanted(first):
+        """Trace a command that is answered now; `recorded` is its last event, `fresh` is false for a retry."""
+        first = spans_of(*recorded).command if recorded else new_trace()
+        if not self._spans.sampled(first):
             return
-        about: About = {"onrecord.outcome": outcome}
+        attributes: Attributes = {"onrecord.outcome": outcome}
         if recorded:
-            about |= _about(recorded[0], recorded[1])
+            attributes |= _about(recorded[0], recorded[1])
         retry = recorded is not None and not fresh
         own = within(first) if retry else first
         failed = outcome in TROUBLE
         self._spans.end(
-            kind, own, first if retry else None, SpanKind.SERVER, (began, now()), about, failed=failed
+            kind, own, first if retry else None, SpanKind.SERVER, (began, _now()), attributes, failed=failed
         )
 
     def committed(self, batch: CommitResult, delivering: float) -> None:
@@ -62,45 +81,110 @@ class Traces:
     def delivered(self, stream: str, rows: Sequence[Row], began: float) -> None:
         """Trace events that this node has delivered."""
         for row in rows:
-            self._child("deliver", stream, row, SpanKind.PRODUCER, (began, now()))
+            self._child("deliver", stream, row, SpanKind.PRODUCER, (began, _now()))
 
     def projected(self, projection: str, began: float, batch: Sequence[Streamed]) -> None:
-        """Trace a batch that a projection has applied."""
+        """Trace a batch that a projection applied."""
         for event in batch:
             if event.stream.startswith("room:"):
-                self._child(f"project {projection}", event.stream, event, SpanKind.CONSUMER, (began, now()))
+                self._child(f"project {projection}", event.stream, event, SpanKind.CONSUMER, (began, _now()))
 
     def _committed(
         self,
         stream: str,
         rows: Sequence[Row],
         last: set[tuple[str, int]],
-        stretch: Stretch,
+        interval: Interval,
         commands: int,
     ) -> None:
         command: SpanContext | None = None
         for row in reversed(rows):
             spans = spans_of(stream, row.seq, row.at)
             command = spans.command if (stream, row.seq) in last else command
-            if not self._spans.wanted(spans.commit):
+            if not self._spans.sampled(spans.commit):
                 continue
-            about: About = {
+            attributes: Attributes = {
                 **_about(stream, row.seq),
                 "onrecord.topic": row.topic,
                 "onrecord.batch.commands": commands,
             }
-            # One command may record several events: its span is in the trace of the last, and the others point there.
+            # One command may record several events: its span is in the trace of the last, and the others link to it.
             own = command is not None and command.trace_id == spans.commit.trace_id
             links = [] if own or command is None else [Link(command)]
             parent = command if own else None
-            self._spans.end("commit", spans.commit, parent, SpanKind.CLIENT, stretch, about, links=links)
+            self._spans.end(
+                "commit", spans.commit, parent, SpanKind.CLIENT, interval, attributes, links=links
+            )
 
-    def _child(self, name: str, stream: str, event: Numbered, kind: SpanKind, stretch: Stretch) -> None:
+    def _child(self, name: str, stream: str, event: Numbered, kind: SpanKind, interval: Interval) -> None:
         commit = spans_of(stream, event.seq, event.at).commit
-        if self._spans.wanted(commit):
+        if self._spans.sampled(commit):
             own = within(commit)
-            self._spans.end(name, own, commit, kind, stretch, _about(stream, event.seq))
+            self._spans.end(name, own, commit, kind, interval, _about(stream, event.seq))
 
 
-def _about(stream: str, seq: int) -> About:
+class _Spans:
+    """The spans of the process `node`; `ratio` is the share of traces that is sampled, from 0 to 1."""
+
+    def __init__(self, processor: SpanProcessor, node: str, ratio: float) -> None:
+        self._processor = processor
+        self._below = int(ratio * (_LOW + 1))
+        self._offset = 0
+        self._resource = Resource(
+            {"service.name": "onrecord", "service.instance.id": node, "service.version": version("onrecord")}
+        )
+
+    async def close(self) -> None:
+        """Export the remaining spans."""
+        await asyncio.to_thread(self._processor.shutdown)
+
+    def sampled(self, context: SpanContext) -> bool:
+        """Return whether a trace is sampled."""
+        return context.trace_id & _LOW < self._below
+
+    def end(
+        self,
+        name: str,
+        context: SpanContext,
+        parent: SpanContext | None,
+        kind: SpanKind,
+        interval: Interval,
+        attributes: Attributes,
+        *,
+        links: Sequence[Link] = (),
+        failed: bool = False,
+    ) -> None:
+        """Export a span that has ended."""
+        self._follow_wall_clock()
+        span = ReadableSpan(
+            name,
+            context,
+            parent,
+            self._resource,
+            attributes,
+            links=links,
+            kind=kind,
+            status=Status(StatusCode.ERROR if failed else StatusCode.UNSET),
+            start_time=self._offset + int(interval[0] * 1e9),
+            end_time=self._offset + int(interval[1] * 1e9),
+            instrumentation_scope=_SCOPE,
+        )
+        self._processor.on_end(span)
+
+    def _follow_wall_clock(self) -> None:
+        """Update the offset between the wall clock and the loop's, if it has changed.
+
+        All spans share one offset: measured for each span, it would vary by the time between the readings of the two
+        clocks, and a child could begin before its parent.
+        """
+        offset = time.time_ns() - int(_now() * 1e9)
+        if abs(offset - self._offset) > MAX_DRIFT:
+            self._offset = offset
+
+
+def _about(stream: str, seq: int) -> Attributes:
     return {"onrecord.stream": stream, "onrecord.seq": seq}
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

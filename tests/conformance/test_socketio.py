@@ -259,11 +259,11 @@ async def test_a_refused_connect_moves_no_deadline() -> None:
     _, server, engine = refusing(60)
     async with serving(apps.served(engine), engine, "/socket.io/") as served, websocket(served) as socket:
         await socket.recv()
-        (due,) = server.unauthenticated._waits.values()
+        (due,) = server.unauthenticated._deadlines.values()
         for _ in range(3):
             await socket.send("40")
             assert str(await socket.recv()).startswith("44")
-            assert [*server.unauthenticated._waits.values()] == [due]
+            assert [*server.unauthenticated._deadlines.values()] == [due]
         await socket.send('40{"token":1}')
         assert str(await socket.recv()).startswith("40{")
         await socket.recv()

@@ -45,7 +45,7 @@ def test_every_stored_row_is_the_leaf_that_was_sealed(corpus: Corpus) -> None:
 
 
 def _stored(corpus: Corpus) -> list[dict[str, Any]]:
-    """Return the rows with the bytes that are stored, whatever was carried over since."""
+    """Return the rows with the bytes that are stored; later re-encryption does not change them."""
     states = {row["notification_id"]: row["state"] for row in corpus.rows("stored_events")}
     return [
         {**row, "state": bytes.fromhex((states[str(row["notification_id"])] or "").removeprefix(r"\x"))}

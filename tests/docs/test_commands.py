@@ -1,4 +1,4 @@
-"""What the documents tell an operator to type or to look at is there: commands, options, settings, metrics, scripts."""
+"""Every command, option, setting, metric and script that a document names exists."""
 
 import argparse
 import re
@@ -11,7 +11,7 @@ from service.config.settings import BY_VARIABLE
 from service.observability.catalogue import CATALOGUE
 from tests.support.environment import ROOT
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "docker-compose.yml", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "docker-compose.yml", *sorted((ROOT / "docs").rglob("*.md"))]
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
 SAID = re.compile(r"`(?:\w+=\S+ )*onrecord ([a-z][^`]*)`|^ {4}(?:\w+=\S+ )*onrecord ([a-z].*)$", re.MULTILINE)
 

@@ -21,20 +21,23 @@ from tests.support.processes.processes import running
 from tests.support.servers.databases import Database
 
 DOCS = ROOT / "docs"
-PROTOCOL = (DOCS / "protocol.md").read_text()
-OPERATIONS = (DOCS / "operations.md").read_text()
+REFERENCE = DOCS / "reference"
+PROTOCOL = (REFERENCE / "protocol.md").read_text()
+CODES = (REFERENCE / "errors.md").read_text()
+HTTP = (REFERENCE / "http.md").read_text()
+SETTINGS = (REFERENCE / "settings.md").read_text()
 
 
 @pytest.mark.parametrize("code", every_error())
 def test_every_error_code_is_documented_with_whether_to_retry(code: str) -> None:
-    table = PROTOCOL.split("## Error codes")[1]
+    table = CODES.split("## Error codes")[1]
     row = next(line for line in table.splitlines() if line.startswith(f"| `{code}` |"))
     assert row.rstrip(" |").endswith("yes" if every_error()[code].retryable else "no")
 
 
 @pytest.mark.parametrize("close", Close)
 def test_every_close_code_is_documented_with_whether_to_come_back(close: Close) -> None:
-    row = next(line for line in PROTOCOL.splitlines() if line.startswith(f"| {close.value} |"))
+    row = next(line for line in CODES.splitlines() if line.startswith(f"| {close.value} |"))
     assert row.split("|")[3].strip().startswith("yes" if close.come_back else "no")
 
 
@@ -52,8 +55,8 @@ def test_every_event_is_documented(event: type[Outgoing]) -> None:
 
 @pytest.mark.parametrize("setting", BY_VARIABLE)
 def test_every_setting_is_documented_with_its_meaning(setting: str) -> None:
-    assert f"| `{setting}` |" in OPERATIONS
-    assert BY_VARIABLE[setting].metadata["meaning"] in OPERATIONS
+    assert f"| `{setting}` |" in SETTINGS
+    assert BY_VARIABLE[setting].metadata["meaning"] in SETTINGS
 
 
 def test_every_document_is_linked_and_no_link_is_broken() -> None:
@@ -82,7 +85,7 @@ async def test_the_client_in_the_readme_works_as_printed(database: Database, tmp
 
 @pytest.mark.parametrize("read", EVERY_READ, ids=lambda read: read.path)
 def test_every_read_over_http_is_documented_with_its_parameters(read: Read) -> None:
-    row = next(line for line in PROTOCOL.splitlines() if line.startswith(f"| `{read.path}"))
+    row = next(line for line in HTTP.splitlines() if line.startswith(f"| `{read.path}"))
     path, _, query = row.split("`")[1].partition("?")
     given = {name.rstrip("=") for name in query.split("&")} - {""} | set(re.findall(r"{(\w+)}", path))
     assert given == set(parameter_names(read.query))

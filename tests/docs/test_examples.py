@@ -13,7 +13,7 @@ from tests.support.contract import faults
 from tests.support.docs.examples import CLOSED, page
 from tests.support.environment import ROOT
 
-DOCS = ROOT / "docs"
+DOCS = ROOT / "docs" / "reference"
 PAGE = (DOCS / "examples.md").read_text()
 FRAMES = re.findall(r"^### `(.+)`$|^    (->|<-) (.+)$", PAGE, re.MULTILINE)
 

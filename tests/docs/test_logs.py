@@ -8,7 +8,7 @@ from tests.support.docs.log_events import LogEvent, log_events
 from tests.support.environment import ROOT
 
 EVENTS = log_events()
-SECTION = (ROOT / "docs" / "operations.md").read_text().split("## Logs")[1].split("\n## ")[0]
+SECTION = (ROOT / "docs" / "reference" / "log-events.md").read_text()
 
 
 @pytest.mark.parametrize(("name", "event"), EVENTS.items())

@@ -1,4 +1,4 @@
-"""Whatever complains is in the runbook, with a cause and something to do."""
+"""Every alert and log event is in the runbook, with a cause and an action."""
 
 import pytest
 import yaml
@@ -7,7 +7,9 @@ from service.protocol.close_codes import Close
 from tests.support.docs.log_events import log_events
 from tests.support.environment import ROOT
 
-RUNBOOK = (ROOT / "docs" / "operations.md").read_text().partition("## When something is wrong")[2]
+RUNBOOK = (
+    (ROOT / "docs" / "guides" / "troubleshoot.md").read_text().partition("## When something is wrong")[2]
+)
 ALERTS = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
 COMPLAINTS = [name for name, event in log_events().items() if event.levels - {"info"} and name != "?"]
 

@@ -1,9 +1,9 @@
-"""docs/security.md: no threat without what holds against it and a test that shows it, and every test in it is run."""
+"""docs/explanation/security.md: each threat has a defence and a test, and every named test is run."""
 
 from tests.support.docs.named_tests import NAMED, named_in, not_collected
 from tests.support.environment import ROOT
 
-DOCUMENT = (ROOT / "docs" / "security.md").read_text()
+DOCUMENT = (ROOT / "docs" / "explanation" / "security.md").read_text()
 
 
 def test_every_threat_has_what_holds_and_a_test_that_shows_it() -> None:

@@ -1,4 +1,4 @@
-"""docs/specification.md has every step of the original specification, and names only tests that run."""
+"""docs/reference/specification.md has every step of the original specification, and names only tests that run."""
 
 import re
 import tomllib
@@ -6,7 +6,7 @@ import tomllib
 from tests.support.docs.named_tests import NAMED, named_in, not_collected
 from tests.support.environment import ROOT
 
-DOCUMENT = (ROOT / "docs" / "specification.md").read_text()
+DOCUMENT = (ROOT / "docs" / "reference" / "specification.md").read_text()
 STEPS = {1: 8, 2: 9, 3: 10}
 """Steps per ticket."""
 

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -19,9 +20,14 @@ FOLDER, MODULE = 14, 250
 """Modules of a folder, and lines of a module of `tests.support`, at most."""
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imported(path: Path) -> Iterator[str]:
     """Give the modules of `tests` that a module imports, under TYPE_CHECKING and in functions too."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names if name.name in MODULES)
         if isinstance(node, ast.ImportFrom) and node.module is not None:
@@ -34,7 +40,7 @@ def imported(path: Path) -> Iterator[str]:
 
 def functions() -> Iterator[tuple[Path, str]]:
     for path in MODULES.values():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield path, node.name
 
@@ -69,7 +75,7 @@ def test_conditions_are_awaited_by_one_function() -> None:
     at_module_level = [
         path
         for path in MODULES.values()
-        for node in ast.parse(path.read_text()).body
+        for node in parsed(path).body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == "until"
     ]
     assert at_module_level == [TESTS / "support" / "waiting.py"]

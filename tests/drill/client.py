@@ -92,7 +92,7 @@ class Client:
         await self.rest(connection)
 
     def answered(self, order: Order) -> None:
-        """Hear that an order has its answer; to be overridden."""
+        """Callback: an order was answered. Subclasses override it."""
 
     async def rest(self, connection: Connection, seconds: float | None = None) -> None:
         """Wait until woken, or for so many seconds.
@@ -100,7 +100,7 @@ class Client:
         Raises:
             Lost: the connection ended first.
         """
-        self.wake.clear()  # nothing is wanted now: whoever wants something from here on wakes this
+        self.wake.clear()  # no order is open now: the next one sets the event
         waits = [asyncio.create_task(event.wait()) for event in (self.wake, connection.ended)]
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -125,7 +125,7 @@ class Client:
         self._reach(delivery.room, delivery.seq)
 
     def _reach(self, room: str, seq: int) -> None:
-        # Never back: what was heard on an earlier connection is heard, whatever this one begins with.
+        # A cursor never moves back, even if this connection starts with older events.
         self.cursors[room] = max(seq, self.cursors.get(room, 0))
         for waiter in [one for one in self._waiters if one[0] == room and one[1] <= seq]:
             self._waiters.remove(waiter)

@@ -1,6 +1,6 @@
 """What is broken: a database of its own, nodes as real processes on it, and proxies between every node and its servers.
 
-The rule: the environment of a node is made in one place (`node_environment`), and whatever was started is stopped when
+Invariant: the environment of a node is made in one place (`node_environment`). Every started process is stopped when
 the block ends, a stopped or hanging process too, and by the reaper if this process is killed.
 """
 

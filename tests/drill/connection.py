@@ -1,4 +1,4 @@
-"""One connection to the native door that writes down all it says and hears.
+"""One native connection that records every frame it sends and receives.
 
 The rule: an operation is written down before its frame leaves, and filled in when its answer is read, so that what the
 history says of real time is never narrower than what was.
@@ -127,7 +127,7 @@ class Connection:
             for _, answer in self._waiting.values():
                 if not answer.done():
                     answer.set_exception(Lost())
-                    answer.exception()  # whoever waits gets it; nobody has to
+                    answer.exception()  # marks the exception as retrieved, since the caller may be gone
 
     def _take(self, event: Event) -> None:
         match event["type"]:
@@ -167,7 +167,7 @@ class Connection:
 async def opened(
     url: str, history: History, *, process: str, user: str, node: int
 ) -> AsyncIterator[Connection]:
-    """Give an open connection on which nothing was said yet.
+    """Give an open connection before its `connect` frame.
 
     Raises:
         Lost: the node does not let us in.

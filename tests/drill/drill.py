@@ -36,7 +36,7 @@ class Fault:
 class Plan:
     """How a drill goes.
 
-    `seconds` is the time under load beside the faults, `rate` the actions a second of everybody together; `patience`
+    `seconds` is the time under load beside the faults, `rate` the actions a second of all clients together; `patience`
     and `silence` are the seconds after which an answer, and a message in a silence, is given up.
     """
 
@@ -88,12 +88,12 @@ class Drill:
         await self._patiently(self.load.acked_more(acks), self.plan.patience)
 
     async def quiet(self) -> None:
-        """Stop the load, and wait until nothing is unanswered and everybody is connected."""
+        """Stop the load, and wait until no command is unanswered and every client is connected."""
         self.load.stop()
         await self._patiently(self.load.settled(), self.plan.patience)
 
     async def last_words(self) -> None:
-        """Post a message to every room on one node, then be silent until everybody has heard it, or long enough."""
+        """Post to every room on one node, then send nothing until every client has received it, or a time limit."""
         probe = self.rng.choice(self.load.probes)
         await self._patiently(asyncio.gather(*map(probe.say, (*ROOMS, probe.room))), self.plan.patience)
         began = self.history.now()
@@ -117,7 +117,7 @@ class Drill:
         self.facts.setdefault("recovery", {})[fault.name] = await self._recovery()
 
     async def _recovery(self) -> dict[str, float | None]:
-        """Measure from now, in seconds: until every node has acked anew, until each was heard on every other."""
+        """Measure, in seconds from now: until every node has acknowledged, and until the others delivered it."""
         began = time.monotonic()
         times: dict[str, list[float]] = {"acked": [], "heard": []}
 

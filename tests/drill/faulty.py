@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Bug:
     """A deliberate bug: what plants it in a node, what it needs of the database, the fault that brings it out.
 
-    `rule` is the rule of the checker that has to find it, whatever others do.
+    `rule` is the rule of the checker that has to find it; others may find it too.
     """
 
     name: str

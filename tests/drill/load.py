@@ -24,10 +24,10 @@ REMEMBERED = 20
 
 
 class Person(Client):
-    """Somebody who posts."""
+    """A client that posts."""
 
     def __init__(self, load: "Load", number: int, rng: random.Random) -> None:
-        # Two clients share a user: the ref is shown to both, and both hear everything.
+        # Two clients share a user: the ref is shown to both, and both receive every event.
         user = f"user-{max(1, number)}"
         super().__init__(f"p{number}", user, load.nodes, load.history, rng)
         self.rooms = list(ROOMS)
@@ -92,17 +92,17 @@ class Person(Client):
             self.orders.append(Order(order.op, order.room, order.ref, order.fields))
 
     def answered(self, order: Order) -> None:
-        """See `Client`: whoever left comes back at once, and wants what was missed."""
+        """See `Client`: a user who left rejoins at once, and asks for the missed events."""
         if order.op == "leave":
             self.order("join", order.room, after=self.cursors[order.room])
 
 
 class Probe(Client):
-    """A client of one node that posts when asked to: it measures how long a node takes to serve and to hear."""
+    """A client of one node that posts when asked to: it measures how long a node takes to serve and to deliver."""
 
     def __init__(self, node: Node, nodes: list[Node], history: History, rng: random.Random) -> None:
         super().__init__(f"probe{node.number}", f"probe-{node.number}", nodes, history, rng, home=node)
-        # Every probe hears every room, and posts to its own alone: what it posts brings it no news of the others'.
+        # Every probe is subscribed to every room and posts to its own: no post delivers another probe's events.
         self.rooms = [f"probe-{one.number}" for one in nodes] + list(ROOMS)
         self.room = f"probe-{node.number}"
         self.said = 0
@@ -123,7 +123,7 @@ class Probe(Client):
 
 
 class Load:
-    """Everybody."""
+    """All clients."""
 
     def __init__(self, cluster: Cluster, history: History, *, seed: int, rate: float) -> None:
         rng = random.Random(seed)
@@ -138,7 +138,7 @@ class Load:
         self._tasks: dict[Client, asyncio.Task[None]] = {}
 
     def start(self) -> None:
-        """Let everybody live but those who come late."""
+        """Start every client but the late ones."""
         for one in (*self.people[:-LATE], *self.probes):
             self._live(one)
 
@@ -148,7 +148,7 @@ class Load:
             self._live(self._waiting.pop(0))
 
     def stop(self) -> None:
-        """Let nobody begin anything new."""
+        """Stop new actions of all clients."""
         self.stopped = True
 
     def resume(self) -> None:
@@ -158,13 +158,13 @@ class Load:
             one.wake.set()
 
     async def settled(self) -> None:
-        """Wait until everybody rests: connected, with nothing unanswered."""
+        """Wait until every client is connected and has no open order."""
         while not all(one.resting and not one.orders for one in self.living):
             self._check()
             await asyncio.sleep(0.01)
 
     async def heard(self, heads: dict[str, int]) -> None:
-        """Wait until everybody has heard their rooms up to the heads."""
+        """Wait until every client has received its rooms up to the heads."""
         while not all(one.has(heads) for one in self.living):
             self._check()
             await asyncio.sleep(0.01)
@@ -182,7 +182,7 @@ class Load:
 
     @property
     def living(self) -> Iterator[Client]:
-        """Everybody who came."""
+        """The clients that have started."""
         return iter([*self._tasks])
 
     async def end(self) -> None:

@@ -1,7 +1,7 @@
 """Nothing is left behind: a process that ends the drill's processes when the drill itself is gone, however it went.
 
-It is told `+ PID` and `- PID` on its input. The end of the input is the end of the drill, also by SIGKILL: whatever was
-named and not taken back is killed. It runs in a session of its own, so that Ctrl-C leaves it alone.
+It reads `+ PID` and `- PID` from its input. The end of the input is the end of the drill, also by SIGKILL: it
+kills every process that was named and not taken back. It runs in a session of its own, so that Ctrl-C leaves it alone.
 """
 
 import contextlib

@@ -56,7 +56,7 @@ def heard(connection: str, seq: int, time: float, **fields: Any) -> Delivery:
 
 
 def whole_history() -> list[Record]:
-    """Ann opens a room, Bob joins it, hears a message, loses his connection and comes back, and hears another."""
+    """Ann opens a room, Bob joins it, receives a message, loses his connection and comes back, and receives another."""
     return [
         operation("ann", "connect", 0.1),
         operation("bob", "connect", 0.2),
@@ -269,7 +269,7 @@ def test_every_rule_has_its_breach() -> None:
 
 
 def test_a_join_that_changed_nothing_is_not_taken_for_another_in_its_batch() -> None:
-    """Seen in a drill: Ann's second device joins in the same commit as Bob, and so is told Bob's seq and time."""
+    """Seen in a drill: Ann's second device joins in the same commit as Bob, and so gets Bob's seq and time."""
     history = whole_history()
     again = operation("ann", "join", 0.55, connection="ann/2", room="r", seq=3, at=at(3), head=3)
     history += [

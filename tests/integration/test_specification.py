@@ -1,4 +1,4 @@
-"""Lines of the original specification that no other test proves as they stand; docs/specification.md maps them all."""
+"""Steps of docs/reference/specification.md that no other test proves."""
 
 import asyncio
 import json

@@ -1,7 +1,7 @@
 """Tests that need a program say so: `@pytest.mark.needs("node")`.
 
 The rule: what did not run is never silent. A test whose program is absent is skipped and counted as NOT RUN at the
-end; with REQUIRE_ALL=1 (CI sets it) anything that did not run, for whatever reason, fails the run.
+end; with REQUIRE_ALL=1 (CI sets it) any test that did not run fails the run.
 """
 
 import os

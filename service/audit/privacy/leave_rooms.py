@@ -14,13 +14,11 @@ from uuid import uuid4
 from service.domain import room as rooms_domain
 from service.domain.commands import LeaveRoom
 from service.domain.streams import room_stream
-from service.errors import Overloaded, Refusal
+from service.errors import Refusal
+from service.eventstore.append_loop import append_decided
 from service.eventstore.entries import AppendRequest, append_one
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
-
-TRIES = 8
-"""How often a leaving is decided again where the room changed meanwhile."""
 
 
 async def leave_rooms(
@@ -39,21 +37,22 @@ async def leave_rooms(
 async def _leave(
     database: Any, reader: LogReader, serializer: EventSerializer, person: str, room: str, by: str
 ) -> bool:
-    command, stream = LeaveRoom(room=room), room_stream(room)
-    for _ in range(TRIES):
+    command = LeaveRoom(room=room)
+
+    async def decide() -> AppendRequest | None:
         state = await reader.room(room)
         try:
             events = rooms_domain.decide(state, command, person, datetime.now(UTC))
         except Refusal:
-            return False
+            return None
         if not events:
-            return False
-        entry = AppendRequest(
-            stream=stream, user=by, ref=f"~leave:{uuid4()}", fingerprint=b"", decided_on=state.head,
-            guard=rooms_domain.guard(state, command, person), events=tuple(events),
-            stored=tuple(serializer.to_stored(event, stream, None) for event in events),
+            return None
+        return AppendRequest.of(
+            serializer, room_stream(room), events, user=by, ref=f"~leave:{uuid4()}",
+            decided_on=state.head, guard=rooms_domain.guard(state, command, person),
         )  # fmt: skip
-        placed = await append_one(database, entry, serializer)
-        if placed.outcome != "stale":
-            return placed.outcome == "appended"  # not so for administrators who have erased themselves
-    raise Overloaded
+
+    result = await append_decided(decide, lambda request: append_one(database, request, serializer))
+    return (
+        result is not None and result.outcome == "appended"
+    )  # not so for administrators who erased themselves

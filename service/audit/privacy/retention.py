@@ -19,14 +19,11 @@ from service.audit.privacy.existence import require_room
 from service.audit.privacy.retention_backfill import RetentionRule, backfill
 from service.domain.events import RoomRetentionChanged
 from service.domain.streams import SETTINGS, room_stream
-from service.errors import Overloaded
+from service.eventstore.append_loop import append_decided
 from service.eventstore.entries import AppendRequest, append_one
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
 from service.runtime.database_retry import retry_read
-
-TRIES = 8
-"""How often a rule is put down again where the room changed meanwhile."""
 
 log = logging.getLogger("onrecord.retention")
 
@@ -53,19 +50,25 @@ async def keep_for(
     """
     await require_room(connection, room, deadline)
     reader = LogReader(connection, serializer, deadline)
-    for _ in range(TRIES):
+    before = days
+
+    async def decide() -> AppendRequest | None:
+        nonlocal before
         state = await reader.room(room)
-        if state.retention == days:
-            return days
-        event = RoomRetentionChanged(days=days)
-        stored = serializer.to_stored(event, room_stream(room), None)
-        entry = AppendRequest(
-            stream=room_stream(room), user=by, ref=f"~retention:{uuid4()}", fingerprint=b"", decided_on=state.head,
-            guard=(SETTINGS,), events=(event,), stored=(stored,),
+        before = state.retention
+        if before == days:
+            return None
+        return AppendRequest.of(
+            serializer, room_stream(room), [RoomRetentionChanged(days=days)],
+            user=by, ref=f"~retention:{uuid4()}", decided_on=state.head, guard=(SETTINGS,),
         )  # fmt: skip
-        if (await append_one(connection, entry, serializer)).outcome == "appended":
-            return state.retention
-    raise Overloaded
+
+    await append_decided(
+        decide,
+        lambda request: append_one(connection, request, serializer),
+        lambda result: result.outcome != "appended",
+    )
+    return before
 
 
 async def expire(database: Any, serializer: EventSerializer, *, by: str, deadline: float) -> list[Expiry]:

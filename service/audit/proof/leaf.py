@@ -19,7 +19,7 @@ from uuid import UUID
 import msgspec
 
 from service.domain.streams import stream_id
-from service.encryption.keyring import is_sealed
+from service.encryption.person_key import is_sealed
 
 VERSION = 1
 

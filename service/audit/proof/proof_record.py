@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from service.audit.proof.leaf import COLUMNS, Leaf, digest, moment, of_row
-from service.encryption.keyring import is_sealed
+from service.encryption.person_key import is_sealed
 from service.eventstore.serializer import EventSerializer
 from service.protocol.events import timestamp
 

@@ -132,22 +132,15 @@ class Admission:
         self.counters.closes[self.door, code] += 1
 
 
+@dataclass(frozen=True)
 class SessionStarter:
     """Starts the sessions of authenticated users."""
 
-    def __init__(
-        self,
-        sessions: SessionRegistry,
-        people: UserCache,
-        chat: Chat,
-        connecting: ConnectHandler,
-        lifecycle: SessionLifecycle,
-    ) -> None:
-        self._sessions = sessions
-        self._people = people
-        self._chat = chat
-        self._connecting = connecting
-        self._lifecycle = lifecycle
+    sessions: SessionRegistry
+    people: UserCache
+    chat: Chat
+    connecting: ConnectHandler
+    lifecycle: SessionLifecycle
 
     async def start(self, session: Session, identity: Identity, frame: Connect) -> None:
         """Start a session, and send it what followed its cursors.
@@ -156,17 +149,17 @@ class SessionStarter:
             Refusal: the account is suspended or erased, or its name is refused.
             Trouble: the session cannot be served now. In both cases it has ended.
         """
-        self._sessions.add(session)
+        self.sessions.add(session)
         try:
-            await self._people.load([identity.user])
-            require_standing(self._people.standing(identity.user))
+            await self.people.load([identity.user])
+            require_standing(self.people.standing(identity.user))
             if identity.name:
-                await self._chat.name(identity.user, identity.name)
-            await self._connecting.connect(session, frame)
+                await self.chat.name(identity.user, identity.name)
+            await self.connecting.connect(session, frame)
         except BaseException as error:
             if session.connected and isinstance(error, Exception):
                 session.close(Close.SHUTTING_DOWN, "cannot serve now; come back")
-            await self._lifecycle.end(session)
+            await self.lifecycle.end(session)
             if isinstance(error, Refusal) or not isinstance(error, Exception):
                 raise
             log.error("connect_failed", exc_info=None if isinstance(error, Trouble) else error)  # noqa: TRY400 - Trouble is known

@@ -5,6 +5,7 @@ none is sent twice. `service.realtime.hub` joins past events with new ones.
 """
 
 import logging
+from dataclasses import dataclass
 
 from service.domain.room import visible_until
 from service.errors import Banned, NotAMember, ProjectionBehind, RoomNotFound
@@ -20,38 +21,36 @@ from service.realtime.hub import Hub
 log = logging.getLogger("onrecord.handlers")
 
 
+@dataclass(frozen=True)
 class ConnectHandler:
     """Resumes sessions; `ping_interval` in seconds is reported to clients."""
 
-    def __init__(
-        self, views: Views, hub: Hub, readiness: Readiness, lifecycle: SessionLifecycle, ping_interval: float
-    ) -> None:
-        self._views = views
-        self._hub = hub
-        self._readiness = readiness
-        self._lifecycle = lifecycle
-        self._ping_interval = ping_interval
+    views: Views
+    hub: Hub
+    readiness: Readiness
+    lifecycle: SessionLifecycle
+    ping_interval: float
 
     async def connect(self, session: Session, frame: wire.Connect) -> None:
         """Answer `connect` with the state of each room, send the events after its cursor, then go live."""
         starts: dict[str, int] = {}
         heads: dict[str, RoomHead] = {}
-        same_epoch = frame.epoch is None or frame.epoch == self._readiness.epoch
+        same_epoch = frame.epoch is None or frame.epoch == self.readiness.epoch
         for room, cursor in frame.rooms.items():
             heads[room], start = await self._resume(session.user, room, cursor, same_epoch=same_epoch)
             if start is not None:
                 starts[room] = start
         for room in starts:
             session.expect(room)
-        self._lifecycle.begin(session)
+        self.lifecycle.begin(session)
         session.welcome(
             Connected(
                 protocol=PROTOCOL,
                 user_id=session.user,
                 session=session.id,
-                epoch=self._readiness.epoch,
+                epoch=self.readiness.epoch,
                 expires_at=timestamp(session.expires_at),
-                ping_interval=self._ping_interval,
+                ping_interval=self.ping_interval,
                 rooms=heads,
             )
         )
@@ -62,15 +61,15 @@ class ConnectHandler:
             await session.drained()
 
     async def _send_receipts(self, session: Session, room: str) -> None:
-        self._hub.pre_subscribe(session, room)
+        self.hub.subscriptions.pre_subscribe(session, room)
         try:
-            receipts = await self._views.receipts(room)
+            receipts = await self.views.receipts(room)
         except ProjectionBehind as error:
             # A reconnect needs only the log; receipts arrive again as members read on.
             log.warning("receipts_skipped", extra={"room": room, "behind": error.data["behind"]})
             return
         # The rooms before this one may have taken minutes: the user may have left since.
-        if self._hub.are_members(room, [session.user]):
+        if self.hub.audience.are_members(room, [session.user]):
             session.emit(receipts)
 
     async def _resume(
@@ -78,7 +77,7 @@ class ConnectHandler:
     ) -> tuple[RoomHead, int | None]:
         """Return the state of a room to report, and the seq after which to send events (None: send nothing)."""
         try:
-            until = await self._views.ask(visible_until, room, user)
+            until = await self.views.ask(visible_until, room, user)
         except RoomNotFound:
             return RoomHead(recovered=False, reason="room_not_found"), None
         except (NotAMember, Banned):
@@ -88,7 +87,7 @@ class ConnectHandler:
             start = cursor if same_epoch and cursor is not None and cursor < until else None
             return RoomHead(recovered=False, head=until, reason="not_a_member"), start
         # Delivery starts after this very head.
-        head = (await self._hub.reach(room, cursor or 0)).head
+        head = (await self.hub.feeds.feed_up_to(room, cursor or 0)).head
         if not same_epoch:
             return RoomHead(recovered=False, head=head, reason="epoch_changed"), head
         if cursor is not None and cursor > head:

@@ -7,6 +7,7 @@ fails ends neither the connection nor another command.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,34 +33,27 @@ MAX_REFUSED = 100
 log = logging.getLogger("onrecord.door")
 
 
+@dataclass(frozen=True)
 class Dispatcher:
     """Carries out the commands of all endpoints; `handlers` are by wire name."""
 
-    def __init__(
-        self,
-        handlers: Mapping[str, Handler],
-        rate: RateLimit,
-        presence: Presence,
-        counters: Counters,
-        traces: "Traces | None",
-    ) -> None:
-        self._handlers = handlers
-        self._rate = rate
-        self._presence = presence
-        self._counters = counters
-        self._traces = traces
+    handlers: Mapping[str, Handler]
+    rate: RateLimit
+    presence: Presence
+    counters: Counters
+    traces: "Traces | None"
 
     async def dispatch(self, session: Session, tag: str | None, decode: Callable[[], Frame]) -> None:
         """Carry out one command, and answer it."""
         began, kind = asyncio.get_running_loop().time(), UNREAD
         try:
-            self._rate.take(session.user)
+            self.rate.take(session.user)
             session.refused = 0
-            self._presence.touch(session.user, session.id)
+            self.presence.touch(session.user, session.id)
             frame = decode()
             kind = frame.type
             await session.ready()
-            reply = await self._handlers[kind](session, frame)
+            reply = await self.handlers[kind](session, frame)
             _answer(session, tag, reply)
         except OnRecordError as error:
             self._answered(kind, began, error)
@@ -82,13 +76,13 @@ class Dispatcher:
         self, kind: str, began: float, error: BaseException | None, result: CommandResult | None = None
     ) -> None:
         """Count and trace a command that began at a time of the loop and is answered now."""
-        self._counters.answered(kind, error, began)
-        if self._traces is None:
+        self.counters.answered(kind, error, began)
+        if self.traces is None:
             return
         place, fresh = None, False
         if result is not None and kind != MessageRead.TYPE:  # a read marker is in a stream of its own
             place, fresh = (room_stream(result.room), result.seq, result.at), result.fresh
-        self._traces.command(kind, outcome(error), began, place, fresh=fresh)
+        self.traces.command(kind, outcome(error), began, place, fresh=fresh)
 
     @staticmethod
     def _refuse(session: Session, tag: str | None, error: OnRecordError) -> None:

@@ -5,6 +5,7 @@ A handler returns a `Reply` and may raise any `OnRecordError`. `connect` precede
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from service.chat import Chat, CommandResult, ReadMarkers
@@ -52,27 +53,17 @@ _NAMES = {"room_id": "room", "user_id": "user", "message_id": "message"}
 _NOT_MAPPED = ("type", "ref")
 
 
+@dataclass(frozen=True, kw_only=True)
 class Handlers:
     """The commands that concern one message, the sender's state or a single domain command."""
 
-    def __init__(
-        self,
-        *,
-        chat: Chat,
-        markers: ReadMarkers,
-        views: Views,
-        typing: Typing,
-        presence: Presence,
-        sessions: SessionRegistry,
-        tokens: TokenVerifier,
-    ) -> None:
-        self._chat = chat
-        self._markers = markers
-        self._views = views
-        self._typing = typing
-        self._presence = presence
-        self._sessions = sessions
-        self._tokens = tokens
+    chat: Chat
+    markers: ReadMarkers
+    views: Views
+    typing: Typing
+    presence: Presence
+    sessions: SessionRegistry
+    tokens: TokenVerifier
 
     def by_type(self, joins: JoinHandlers, queries: Queries) -> dict[str, Handler]:
         """Return the handlers of all commands, by wire name."""
@@ -86,7 +77,7 @@ class Handlers:
             wire.MessageRead.TYPE: self.read,
             wire.TypingStart.TYPE: self.typing_start,
             wire.TypingStop.TYPE: self.typing_stop,
-            wire.PresenceSet.TYPE: self.presence,
+            wire.PresenceSet.TYPE: self.set_presence,
             wire.AuthRefresh.TYPE: self.refresh,
             wire.RoomUpdate.TYPE: self.update,
             **{frame.TYPE: self._mapped(command) for frame, command in MAPPED.items()},
@@ -107,46 +98,46 @@ class Handlers:
             reply_to=frame.reply_to,
             mentions=frame.mentions,
         )
-        answer = await self._chat.submit(command, session.user, command.ref, command_fingerprint(frame))
-        self._typing.spoke(frame.room_id, session.user)
+        answer = await self.chat.submit(command, session.user, command.ref, command_fingerprint(frame))
+        self.typing.spoke(frame.room_id, session.user)
         return Later(answer, _sent)
 
     async def read(self, session: Session, frame: wire.MessageRead) -> Reply:
         """`message:read`."""
         command = MoveReadMarker(room=frame.room_id, message=frame.message_id)
         return Later(
-            await self._markers.move(command, session.user, ref_of(frame), command_fingerprint(frame))
+            await self.markers.move(command, session.user, ref_of(frame), command_fingerprint(frame))
         )
 
     async def typing_start(self, session: Session, frame: wire.TypingStart) -> Reply:
         """`typing:start`."""
-        await self._views.ask(require_voice, frame.room_id, session.user)
-        self._typing.start(frame.room_id, session.user, session.id)
+        await self.views.ask(require_voice, frame.room_id, session.user)
+        self.typing.start(frame.room_id, session.user, session.id)
         return None
 
     async def typing_stop(self, session: Session, frame: wire.TypingStop) -> Reply:
         """`typing:stop`."""
-        self._typing.stop(frame.room_id, session.user, session.id)
+        self.typing.stop(frame.room_id, session.user, session.id)
         return None
 
-    async def presence(self, session: Session, frame: wire.PresenceSet) -> Reply:
+    async def set_presence(self, session: Session, frame: wire.PresenceSet) -> Reply:
         """`presence:set`."""
-        self._presence.set(session.user, session.id, frame.status)
+        self.presence.set(session.user, session.id, frame.status)
         return None
 
     async def refresh(self, session: Session, frame: wire.AuthRefresh) -> Reply:
         """`auth:refresh`."""
-        identity = await self._tokens.verify(frame.token)
+        identity = await self.tokens.verify(frame.token)
         identity.require(CHAT)
         if identity.user != session.user:
             raise NotAllowed(problem="The new token is another user's.")
-        self._sessions.renew(session, identity.expires_at)
+        self.sessions.renew(session, identity.expires_at)
         return AuthRefreshAck(expires_at=timestamp(identity.expires_at))
 
     def _mapped(self, command: type[RoomCommand]) -> Handler:
         async def handle(session: Session, frame: wire.RoomFrame) -> Reply:
-            self._typing.spoke(frame.room_id, session.user)
-            answer = await self._chat.submit(
+            self.typing.spoke(frame.room_id, session.user)
+            answer = await self.chat.submit(
                 to_domain(frame, command), session.user, ref_of(frame), command_fingerprint(frame)
             )
             return Later(answer)

@@ -5,6 +5,7 @@ fail happens before the ack, so a retry finds nothing half done.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
@@ -30,49 +31,38 @@ HISTORY_ON_JOIN = 50
 MEMBERS_PAGE = 200
 
 
+@dataclass(frozen=True, kw_only=True)
 class JoinHandlers:
     """The two commands; `join_creates` allows `room:join` to create a missing room."""
 
-    def __init__(
-        self,
-        *,
-        views: Views,
-        chat: Chat,
-        hub: Hub,
-        people: UserCache,
-        sessions: SessionRegistry,
-        readiness: Readiness,
-        now: Callable[[], datetime],
-        join_creates: bool,
-    ) -> None:
-        self._views = views
-        self._chat = chat
-        self._hub = hub
-        self._people = people
-        self._sessions = sessions
-        self._readiness = readiness
-        self._now = now
-        self._join_creates = join_creates
+    views: Views
+    chat: Chat
+    hub: Hub
+    people: UserCache
+    sessions: SessionRegistry
+    readiness: Readiness
+    now: Callable[[], datetime]
+    join_creates: bool
 
     async def create(self, session: Session, frame: wire.RoomCreate) -> Reply:
         """`room:create`."""
         room = frame.room_id or _new_room_id(frame, session.user)
         session.check_room(room)
         command = OpenRoom(room=room, name=frame.name, visibility=frame.visibility, members=frame.members)
-        await self._people.load(frame.members)
-        answer = await self._chat.submit(command, session.user, ref_of(frame), command_fingerprint(frame))
+        await self.people.load(frame.members)
+        answer = await self.chat.submit(command, session.user, ref_of(frame), command_fingerprint(frame))
         result = await answer
-        await self._hub.reach(result.room, result.seq)
+        await self.hub.feeds.feed_up_to(result.room, result.seq)
         ack = RoomCreateAck(seq=result.seq, at=timestamp(result.at), room_id=result.room)
         # A direct room of the same users may exist already, and be long; a new room is opened by its first events.
         after = 0 if result.seq == 1 + len({session.user, *frame.members}) else None
         # A retry subscribes only the connection that sent it: the user's other connections, and the other members
         # (`MembershipNotifier`), were subscribed the first time.
-        sessions = self._sessions.of_user(session.user) if result.fresh else [session]
+        sessions = self.sessions.of_user(session.user) if result.fresh else [session]
 
         def listen() -> None:
             # After a retry by a user who has left since, there is no "from now on".
-            if after is None and not self._hub.are_members(result.room, [session.user]):
+            if after is None and not self.hub.audience.are_members(result.room, [session.user]):
                 return
             for subscriber in sessions:
                 if subscriber.connected:
@@ -84,14 +74,14 @@ class JoinHandlers:
         """`room:join`: the ack, then members, receipts and history, then every later event."""
         room = frame.room_id
         session.check_room(room)
-        command = JoinRoom(room=room, create=self._join_creates)
-        answer = await self._chat.submit(command, session.user, ref_of(frame), command_fingerprint(frame))
+        command = JoinRoom(room=room, create=self.join_creates)
+        answer = await self.chat.submit(command, session.user, ref_of(frame), command_fingerprint(frame))
         result = await answer
-        feed = await self._hub.reach(room, result.seq)
-        at, epoch = timestamp(result.at), self._readiness.epoch
+        feed = await self.hub.feeds.feed_up_to(room, result.seq)
+        at, epoch = timestamp(result.at), self.readiness.epoch
         if session.user not in feed.state.members:
             # A retry by a user who has left since, who may not see the present head: only the ack follows.
-            end = readable_until(feed.state, session.user, self._now()) or result.seq
+            end = readable_until(feed.state, session.user, self.now()) or result.seq
             return RoomJoinAck(seq=result.seq, at=at, head=end, epoch=epoch)
         ack = RoomJoinAck(seq=result.seq, at=at, head=feed.head, epoch=epoch)
         cursor = _join_cursor(result, frame.after, feed.head)
@@ -99,7 +89,7 @@ class JoinHandlers:
 
         def listen() -> None:
             # If the user was removed while the snapshots were read, `listen` sends what they may still read, in order.
-            if self._hub.are_members(room, [session.user]):
+            if self.hub.audience.are_members(room, [session.user]):
                 for snapshot in (members, receipts, history):
                     session.emit(snapshot)
                 note_page(session, history.messages)
@@ -111,17 +101,17 @@ class JoinHandlers:
     async def _snapshots(self, session: Session, room: str, cursor: int) -> tuple[Members, Receipts, History]:
         """Return the snapshots of a room; the session receives typing and markers from before they are read."""
         if not session.hears(room):
-            self._hub.pre_subscribe(session, room)
+            self.hub.subscriptions.pre_subscribe(session, room)
         try:
             return (
-                await self._views.members(room, None, MEMBERS_PAGE),
-                await self._views.receipts(room),
-                await self._views.history(room, limit=HISTORY_ON_JOIN, until=cursor),
+                await self.views.members(room, None, MEMBERS_PAGE),
+                await self.views.receipts(room),
+                await self.views.history(room, limit=HISTORY_ON_JOIN, until=cursor),
             )
         except BaseException:
             # A failed join leaves no registration behind; a session that listens by now has one of its own.
             if not session.hears(room):
-                self._hub.unsubscribe(session, room)
+                self.hub.subscriptions.unsubscribe(session, room)
             raise
 
 

@@ -4,6 +4,7 @@ Invariant: an action needs a token with the scope `admin`, and is recorded in th
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -33,20 +34,14 @@ class Action(msgspec.Struct, frozen=True):
     refusals: tuple[str, ...] = ("user_not_found",)
 
 
+@dataclass(frozen=True)
 class Admin:
     """The actions; `erase` and `leave_rooms` are those of `service.audit.privacy`, bound to the node's log."""
 
-    def __init__(
-        self,
-        models: ReadModels,
-        suspensions: AccountSuspensions,
-        erase: Callable[..., Awaitable[Erasure]],
-        leave_rooms: Callable[..., Awaitable[list[str]]],
-    ) -> None:
-        self._models = models
-        self._suspensions = suspensions
-        self._erase = erase
-        self._leave_rooms = leave_rooms
+    models: ReadModels
+    suspensions: AccountSuspensions
+    erase_person: Callable[..., Awaitable[Erasure]]
+    leave_rooms: Callable[..., Awaitable[list[str]]]
 
     def routes(self, guard: RequestGuard) -> list[Route]:
         """Return a route for each action."""
@@ -57,9 +52,9 @@ class Admin:
 
     async def erase(self, admin: Identity, person: str, request: ToErase) -> Erased:
         """Erase a person for good: their keys are destroyed, and they leave their rooms, on the record. Repeatable."""
-        erasure = await self._erase(person, ground=request.ground, by=admin.user)
-        rows = await self._models.read(memberships.rooms_of, person)
-        await self._leave_rooms(person, [row.room_id for row in rows], by=admin.user)
+        erasure = await self.erase_person(person, ground=request.ground, by=admin.user)
+        rows = await self.models.read(memberships.rooms_of, person)
+        await self.leave_rooms(person, [row.room_id for row in rows], by=admin.user)
         return Erased(user_id=person, position=erasure.position, at=timestamp(erasure.at))
 
     async def suspend(self, admin: Identity, person: str, request: ToJudge) -> Judged:
@@ -71,7 +66,7 @@ class Admin:
         return await self._judge(admin, SetSuspension(user=person, suspended=False, reason=request.reason))
 
     async def _judge(self, admin: Identity, command: SetSuspension) -> Judged:
-        await self._suspensions.set_suspension(command, admin.user)
+        await self.suspensions.set_suspension(command, admin.user)
         return Judged(user_id=command.user, suspended=command.suspended)
 
     def _endpoint(self, guard: RequestGuard, action: Action) -> Callable[[Request], Awaitable[Response]]:

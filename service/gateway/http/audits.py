@@ -5,6 +5,7 @@ written here.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import cast
 
@@ -52,63 +53,53 @@ TOPICS = {cls.__name__: topic for topic, cls in EVENTS.items()}
 """The stored topic of each event, by the name in a line."""
 
 
+@dataclass(kw_only=True)
 class Audits:
     """The reads; `show_readings` lets owners see when the record of their room was read."""
 
-    def __init__(
-        self,
-        *,
-        past: AsOfReader,
-        stream: Stream,
-        access_log: AccessLog,
-        views: Views,
-        people: UserCache,
-        readiness: Readiness,
-        show_readings: bool,
-    ) -> None:
-        self._past = past
-        self._stream = stream
-        self._access_log = access_log
-        self._views = views
-        self._people = people
-        self._readiness = readiness
-        self._show_readings = show_readings
-        self._sending = 0
+    past: AsOfReader
+    stream: Stream
+    access_log: AccessLog
+    views: Views
+    people: UserCache
+    readiness: Readiness
+    show_readings: bool
+    _sending: int = field(default=0, init=False)
 
     async def room_then(self, caller: Caller, query: RoomThenQuery) -> Chunks:
         """Show a room at a moment, by default now: settings, people, and messages as they read then."""
         moment = _moment("at", query.at)
         await self._record(caller, "room", query, room=query.room_id)
-        return self._sent(await AsOf(self._past).room(query.room_id, moment))
+        return self._sent(await AsOf(self.past).room(query.room_id, moment))
 
     async def room_changes(self, caller: Caller, query: RoomChangesQuery) -> Chunks:
         """Show the difference in a room between two moments; `to` is now by default."""
         begin, end = _moment("from", query.from_), _moment("to", query.to)
         await self._record(caller, "changes", query, room=query.room_id)
-        return self._sent(await AsOf(self._past).changes(query.room_id, begin, end))
+        return self._sent(await AsOf(self.past).changes(query.room_id, begin, end))
 
     async def person_view(self, caller: Caller, query: PersonViewQuery) -> PersonView:
         """Show what a person could see of a room at a moment, what was sent to them, and what they had read."""
         moment = _moment("at", query.at)
         await self._record(caller, "view", query, room=query.room, person=query.user_id)
-        return await PersonViews(self._past).view(query.user_id, query.room, moment)
+        return await PersonViews(self.past).view(query.user_id, query.room, moment)
 
     async def events(self, caller: Caller, query: EventsQuery) -> Chunks:
         """Stream the log, an event a line, by position; with `follow` until the token expires."""
         wanted = _wanted(query)
-        end = await self._past.position()
+        end = await self.past.position()
         await self._record(caller, "events", query, room=query.room, person=query.person)
         if query.follow:
-            return self._sent(self._stream.follow(wanted, self._over(caller)))
-        return self._sent(self._stream.lines(wanted, end))
+            return self._sent(self.stream.follow(wanted, self._over(caller)))
+        return self._sent(self.stream.lines(wanted, end))
 
     async def readings(self, caller: Caller, query: ReadingsQuery) -> Readings:
         """Show an owner when the record of their room was read, and by which auditor, if the policy allows it."""
-        if not self._show_readings:
+        if not self.show_readings:
             raise NotAllowed(problem="Here it is not shown who reads the record.")
-        await self._views.ask(_require_owner, query.room_id, caller.user)
+        await self.views.ask(_require_owner, query.room_id, caller.user)
         found = await self._about_room(query.room_id, query.before, query.limit + 1)
-        await self._views.ask(_require_owner, query.room_id, caller.user)  # may have changed during the query
+        await self.views.ask(_require_owner, query.room_id, caller.user)  # may have changed during the query
         page = tuple(map(_reading, found[-query.limit :]))
         return Readings(readings=page, has_more=len(found) > query.limit)
 
@@ -121,7 +112,7 @@ class Audits:
         kept: list[Recorded] = []
         subjects = [room_subject(room), EVERYTHING]
         while len(kept) < limit:
-            found = await self._past.newest_about(AUDIT, subjects, before, limit)
+            found = await self.past.newest_about(AUDIT, subjects, before, limit)
             kept = [recorded for recorded in found if cast("AuditRead", recorded.event).person is None] + kept
             if len(found) < limit:
                 break
@@ -141,7 +132,7 @@ class Audits:
             if value and encoded not in ("roomId", "userId", "room", "person")
         }
         reading = AuditRead(what=kind, via="http", room=room, person=person, asked=asked)
-        await self._access_log.record(reading, caller.user)
+        await self.access_log.record(reading, caller.user)
 
     async def _sent(self, chunks: Chunks) -> Chunks:
         self._sending += 1
@@ -155,9 +146,9 @@ class Audits:
         """Return a function that tests whether a stream has to end: account or token lost, or the node is stopping."""
 
         def over() -> bool:
-            account = self._people.standing(caller.user)
+            account = self.people.standing(caller.user)
             gone = account.erased or account.suspended
-            return gone or not self._readiness.ready or datetime.now(UTC) >= caller.expires_at
+            return gone or not self.readiness.ready or datetime.now(UTC) >= caller.expires_at
 
         return over
 

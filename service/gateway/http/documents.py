@@ -1,4 +1,4 @@
-"""The documents of the contract as YAML, the same bytes each time: for `onrecord asyncapi | openapi`, docs and HTTP."""
+"""The contract documents as YAML, byte for byte reproducible: for `onrecord asyncapi | openapi`, docs and HTTP."""
 
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ MEDIA_TYPE = "application/yaml"  # RFC 9512
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes each value where it stands, and texts of several lines as they are."""
+    """Writes no aliases."""
 
     def ignore_aliases(self, _data: Any) -> bool:
         return True
@@ -21,13 +21,13 @@ class _Dumper(yaml.SafeDumper):
 
 @cache
 def asyncapi_yaml() -> str:
-    """Return the AsyncAPI document of the doors."""
+    """Return the AsyncAPI document of the real-time endpoints."""
     return _yaml(asyncapi.document(str(PROTOCOL)))
 
 
 @cache
 def openapi_yaml() -> str:
-    """Return the OpenAPI document of the HTTP side."""
+    """Return the OpenAPI document of the HTTP endpoints."""
     return _yaml(openapi.document(str(PROTOCOL)))
 
 

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of the HTTP side, made from the table of reads and the structs of the wire."""
+"""The OpenAPI 3.1 document of the HTTP endpoints, generated from the tables of reads and actions and their structs."""
 
 from collections.abc import Iterable
 from itertools import groupby
@@ -46,32 +46,32 @@ from service.protocol.http import (
 from service.protocol.problems import problem_fields, status_of
 
 DESCRIPTION = (
-    "What can be read of a chat without a connection of its own, and what administrators do to people; all that is "
-    "live, and all that members write, goes over the doors that `/asyncapi.yaml` describes. Each read has the rules "
-    "and payloads of the command it stands for, and counts as one command, as each action does. Every read answers "
-    "HEAD too. Errors are RFC 9457 problem documents with the codes of every door. Times are RFC 3339, UTC, with "
-    "microseconds."
+    "Reads of the chat without a real-time connection, and administrators' actions on people. Live events, and all "
+    "commands of members, use the endpoints that `/asyncapi.yaml` describes. Each read has the rules and payloads of "
+    "the command it corresponds to. Each read and each action counts as one command. Every read answers HEAD too. "
+    "Errors are RFC 9457 problem documents with the error codes of the real-time endpoints. Times are RFC 3339, UTC, "
+    "with microseconds."
 )
 
 ANY_READ: tuple[type[OnRecordError], ...] = (
     *(Malformed, TokenInvalid, TokenExpired, NotAllowed, TooManyRequests),
     *(error for error in every_error().values() if issubclass(error, Trouble)),
 )
-"""What any read may be refused with, besides its own refusals."""
+"""The errors that any read may be refused with, besides its own."""
 
 EVERY_READ = (*READS, *AUDITS)
 
 _HEADERS = {
-    401: {"WWW-Authenticate": "What is wanted, and what was wrong with what was given (RFC 6750)."},
+    401: {"WWW-Authenticate": "The challenge, and the error of the given token (RFC 6750)."},
     429: {"Retry-After": "Seconds until the next request is accepted."},
-    503: {"Retry-After": "Seconds after which to ask again."},
+    503: {"Retry-After": "Seconds after which to retry."},
 }
 
 Part = dict[str, Any]
 
 
 def document(version: str) -> Part:
-    """Return the document as plain values, in a stable order; `version` is that of the wire contract."""
+    """Return the document as plain values, in a stable order; `version` is the version of the wire contract."""
     known = schemas.Catalogue(
         [
             *_structs(),
@@ -106,7 +106,7 @@ def document(version: str) -> Part:
 
 
 def refusals_of(read: Read | Action) -> list[type[OnRecordError]]:
-    """Return the errors that a request may be refused with besides those that any may."""
+    """Return the errors that only this read or action has."""
     known = every_error()
     return [known[code] for code in read.refusals if code in known]
 
@@ -171,7 +171,7 @@ def _parameters(path: str, query: type[msgspec.Struct], known: schemas.Catalogue
 
 
 def _given(schema: Part) -> Part:
-    """Return a parameter's schema: one that may be null in a struct is left out of a request instead."""
+    """Return a parameter's schema without null: an optional parameter is left out of a request instead."""
     kinds = [kind for kind in schema.get("anyOf", [schema]) if kind.get("type") != "null"]
     if len(kinds) != 1:
         return schema
@@ -200,87 +200,99 @@ def _refusal(status: int, errors: list[type[OnRecordError]], known: schemas.Cata
 
 
 def _others(known: schemas.Catalogue) -> Part:
-    """Return the endpoints that are no reads of the chat."""
-    text, yaml = {"schema": {"type": "string"}}, {"schema": {"type": "string"}}
+    """Return the endpoints that are neither reads nor actions."""
+    text: Part = {"schema": {"type": "string"}}
+    yaml, ready = {"application/yaml": text}, _json(known, Readiness)
+    readyz = _plain(known, "readyz", "Commands can be recorded now.", ready)
+    readyz["responses"] = {
+        "200": {"description": "Commands can be recorded.", "content": ready},
+        "503": {"description": "Commands cannot be recorded.", "content": ready},
+    }
+    metrics = (
+        "If ONRECORD_METRICS_TOKEN is set, it is the bearer token; if ONRECORD_METRICS_PORT is set, the metrics are at "
+        "that port only."
+    )
+    token = _plain(
+        known, "demo_token", "A token for any user id; under `onrecord dev` only.", _json(known, DemoToken),
+        asked=DemoSignIn, refusals=[Malformed, DemoNamesOff],
+    )  # fmt: skip
+    token["responses"]["200"]["description"] = schemas.summary(DemoToken)
     return {
-        "/": {"get": _plain("page", "The web client.", {"text/html": text})},
-        "/healthz": {"get": _plain("healthz", "The process lives and answers.", {"text/plain": text})},
-        "/readyz": {
-            "get": {
-                **_plain("readyz", "Commands can be recorded now.", _json(known, Readiness)),
-                "responses": {
-                    "200": {"description": "They can.", "content": _json(known, Readiness)},
-                    "503": {"description": "They cannot.", "content": _json(known, Readiness)},
-                },
-            }
-        },
+        "/": {"get": _plain(known, "page", "The web client.", {"text/html": text})},
+        "/healthz": {"get": _plain(known, "healthz", "The process responds.", {"text/plain": text})},
+        "/readyz": {"get": readyz},
         "/metrics": {
-            "get": {
-                **_plain("metrics", "What the node counts, for Prometheus.", {"text/plain": text}),
-                "description": "Where ONRECORD_METRICS_TOKEN is set, that is the bearer token; where "
-                "ONRECORD_METRICS_PORT is, it is at that port and not here.",
-            }
+            "get": _plain(
+                known,
+                "metrics",
+                "The metrics of the node, for Prometheus.",
+                {"text/plain": text},
+                note=metrics,
+            )
         },
         "/asyncapi.yaml": {
-            "get": _plain("asyncapi", "The AsyncAPI document of the doors.", {"application/yaml": yaml})
+            "get": _plain(known, "asyncapi", "The AsyncAPI document of the real-time endpoints.", yaml)
         },
-        "/openapi.yaml": {"get": _plain("openapi", "This document.", {"application/yaml": yaml})},
+        "/openapi.yaml": {"get": _plain(known, "openapi", "This document.", yaml)},
         **_signing_in(known),
-        "/dev/token": {
-            "post": {
-                "operationId": "demo_token",
-                "summary": "A token for whoever asks; under `onrecord dev` only.",
-                "security": [],
-                "requestBody": {"required": True, "content": _json(known, DemoSignIn)},
-                "responses": {
-                    "200": {"description": schemas.summary(DemoToken), "content": _json(known, DemoToken)},
-                    **_refusals([Malformed, DemoNamesOff], known),
-                },
-            }
-        },
+        "/dev/token": {"post": token},
     }
 
 
 def _signing_in(known: schemas.Catalogue) -> Part:
-    """Return the endpoints of the page's sign-in at an identity provider."""
-    begin = _plain("begin", "Where a browser goes to sign in.", _json(known, SignInBegun))
-    finish = _plain("finish", "Who came back from the identity provider.", _json(known, SignedIn))
-    begin["responses"] |= _refusals([NotAllowed, TooManyRequests, ProviderAway], known)
-    refusals = [SignInUnknown, SignInInvalid, SignInDenied, TooManyRequests, ProviderAway, Overloaded]
-    finish["responses"] |= _refusals(refusals, known)
-    finish["requestBody"] = {"required": True, "content": _json(known, SignInReturn)}
-    renew = _plain("renew", "A new token for a sign-in that the browser keeps.", _json(known, SignedIn))
-    again = [SignInOver, SignInInvalid, NotAllowed, TooManyRequests, ProviderAway, Overloaded]
-    renew["responses"] |= _refusals(again, known)
-    end = _plain("end", "A sign-in is not renewed any more.", {})
-    end["responses"] = {
-        "204": {"description": "It is not."},
-        **_refusals([NotAllowed, TooManyRequests], known),
-    }
-    for asked in (renew, end):
-        asked["requestBody"] = {"required": True, "content": _json(known, ToRenew)}
-    there = "Where ONRECORD_OIDC_CLIENT_ID is set."
-    page = _plain(
-        "callback",
-        "The web client, which finishes the sign-in.",
-        {"text/html": {"schema": {"type": "string"}}},
-    )
+    """Return the endpoints of the sign-in at an identity provider."""
+    signed_in, note = _json(known, SignedIn), "Exists if ONRECORD_OIDC_CLIENT_ID is set."
+    page = {"text/html": {"schema": {"type": "string"}}}
+    begin = _plain(
+        known, "begin", "The address at which a browser signs in.", _json(known, SignInBegun),
+        refusals=[NotAllowed, TooManyRequests, ProviderAway], note=note,
+    )  # fmt: skip
+    finish = _plain(
+        known, "finish", "Complete a sign-in after the return from the identity provider.", signed_in,
+        asked=SignInReturn, note=note,
+        refusals=[SignInUnknown, SignInInvalid, SignInDenied, TooManyRequests, ProviderAway, Overloaded],
+    )  # fmt: skip
+    renew = _plain(
+        known, "renew", "A new token for a sign-in whose cookie the browser has.", signed_in,
+        asked=ToRenew, note=note,
+        refusals=[SignInOver, SignInInvalid, NotAllowed, TooManyRequests, ProviderAway, Overloaded],
+    )  # fmt: skip
+    end = _plain(
+        known, "end", "End a sign-in: it cannot be renewed any more.", {}, asked=ToRenew, note=note,
+        refusals=[NotAllowed, TooManyRequests],
+    )  # fmt: skip
+    del end["responses"]["200"]
+    end["responses"] = {"204": {"description": "The sign-in has ended."}, **end["responses"]}
     return {
-        "/signin": {"get": _plain("offered", "The ways to sign in.", _json(known, SignIns))},
-        "/signin/begin": {"post": {**begin, "description": there}},
-        CALLBACK: {"get": {**page, "description": there}},
-        "/signin/finish": {"post": {**finish, "description": there}},
-        "/signin/renew": {"post": {**renew, "description": there}},
-        "/signin/end": {"post": {**end, "description": there}},
+        "/signin": {"get": _plain(known, "offered", "The ways to sign in.", _json(known, SignIns))},
+        "/signin/begin": {"post": begin},
+        CALLBACK: {
+            "get": _plain(known, "callback", "The web client, which finishes the sign-in.", page, note=note)
+        },
+        "/signin/finish": {"post": finish},
+        "/signin/renew": {"post": renew},
+        "/signin/end": {"post": end},
     }
 
 
-def _plain(name: str, summary: str, content: Part) -> Part:
+def _plain(
+    known: schemas.Catalogue,
+    name: str,
+    summary: str,
+    content: Part,
+    *,
+    asked: type[msgspec.Struct] | None = None,
+    refusals: Iterable[type[OnRecordError]] = (),
+    note: str | None = None,
+) -> Part:
+    """Return an operation without a token; `asked` is the struct of its body."""
     return {
         "operationId": name,
         "summary": summary,
+        **({"description": note} if note else {}),
         "security": [],
-        "responses": {"200": {"description": summary, "content": content}},
+        **({"requestBody": {"required": True, "content": _json(known, asked)}} if asked else {}),
+        "responses": {"200": {"description": summary, "content": content}, **_refusals(refusals, known)},
     }
 
 

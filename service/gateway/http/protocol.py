@@ -1,12 +1,11 @@
-"""uvicorn's HTTP class with a limit on how long, and how large, a request may be while it comes in.
+"""uvicorn's HTTP class with a time limit and a size limit for incoming requests.
 
-The rule: whoever opens a connection says soon, and briefly, what they want. The time runs from the connection, or from
-the first byte of a later request, and no byte that trickles in renews it; only a complete head does, once, for the
-body. What is answered slowly is not the client's fault and has no limit here: neither has a WebSocket, from its upgrade
-on (see `service.gateway.websocket.connection`), nor a connection between two requests, which uvicorn itself closes.
+The time limit runs from the connection, or from the first byte of a later request. Received bytes do not renew it; a
+complete head does, once, for the body. There is no limit for slow responses, for a WebSocket after its upgrade (see
+`service.gateway.websocket.connection`), or between two requests, where uvicorn closes the connection.
 
-Invariant: one connection parses at most `PIECE` bytes in one call of the event loop, and none while a request that was
-parsed waits for the one before. One read of a socket may hold thousands of requests, or tens of thousands of chunks.
+Invariant: one connection parses at most `CHUNK` bytes in one call of the event loop, and none while a parsed request
+waits for the previous one. One read of a socket may hold thousands of requests, or tens of thousands of chunks.
 """
 
 import asyncio
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
     from service.gateway.websocket.connection import WebSocketConnection
 
 PART_SECONDS = 8.0
-"""For a request's head, and again for its body."""
+"""Time limit for a request's head, and again for its body."""
 
 MAX_HEAD = 64 * 1024
-"""Bytes of a head: far more than any browser sends, with all its cookies."""
+"""Size limit of a head in bytes: far more than browsers send, cookies included."""
 
-PIECE = 4096
-"""Bytes of one connection that are parsed before other connections have their turn: some two hundred requests."""
+CHUNK = 4096
+"""Bytes of one connection that are parsed before other connections have their turn: about 200 requests."""
 
 OVERDUE, OVERSIZED = "overdue", "oversized"
 
@@ -44,15 +43,15 @@ _REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class Flow(FlowControl):
-    """uvicorn's control of what is read, for a protocol that may have read more than it has parsed."""
+    """uvicorn's flow control, for a protocol that buffers bytes which it has not parsed."""
 
-    def __init__(self, transport: asyncio.Transport, go_on: Callable[[], None]) -> None:
+    def __init__(self, transport: asyncio.Transport, resume: Callable[[], None]) -> None:
         super().__init__(transport)
-        self._go_on = go_on
+        self._resume = resume
         self._held = False
 
     def hold(self, held: bool) -> None:  # noqa: FBT001 - its only argument
-        """Read nothing while bytes are held that are not parsed."""
+        """Pause reading while there are buffered bytes."""
         if held is not self._held:
             self._held = held
             if not self.read_paused:
@@ -66,80 +65,80 @@ class Flow(FlowControl):
             super().pause_reading()
 
     def resume_reading(self) -> None:
-        """See `FlowControl`; what is held comes before what is still to be read."""
+        """See `FlowControl`; buffered bytes are parsed before more are read."""
         if self._held and self.read_paused:
             self.read_paused = False
-            self._go_on()
+            self._resume()
         elif not self._held:
             super().resume_reading()
 
 
 class TimedHttpProtocol(HttpToolsProtocol):
-    """One connection that speaks HTTP; `http_class` gives it its time.
+    """One HTTP connection; `http_class` sets its time limit.
 
-    `cut` counts the connections that were closed since a request was `OVERDUE`, or its head `OVERSIZED`.
+    `cut` counts the connections that were closed because a request was `OVERDUE`, or its head `OVERSIZED`.
     """
 
     waits: ClassVar[Timeouts["TimedHttpProtocol"]]
     cut: ClassVar[Counter[str]]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
-        """The time for the first request begins."""
+        """Start the time limit of the first request."""
         super().connection_made(transport)
-        self.flow: Flow = Flow(transport, self._later)
+        self.flow: Flow = Flow(transport, self._schedule)
         self._unparsed = bytearray()
-        self._is_later = False
+        self._scheduled = False
         self._in_head = True
         self._head_size = 0
         self.waits.begin(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nobody waits for anything any more."""
+        """Stop the time limit."""
         self.waits.end(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what one read brought, at once or piece by piece."""
-        if len(data) <= PIECE and not self._unparsed and not self.pipeline:
+        """Parse received bytes, at once or in chunks."""
+        if len(data) <= CHUNK and not self._unparsed and not self.pipeline:
             self._parse(data)
             return
         self._unparsed += data
-        self._parse_some()
+        self._parse_chunk()
 
-    def _later(self) -> None:
-        if not self._is_later:
-            self._is_later = True
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
             asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
-        self._is_later = False
-        self._parse_some()
+        self._scheduled = False
+        self._parse_chunk()
 
-    def _parse_some(self) -> None:
-        """Parse a piece, unless it is not time yet."""
+    def _parse_chunk(self) -> None:
+        """Parse a chunk, unless another request has to be answered first."""
         if self.transport.is_closing():
             self._unparsed.clear()
             return
         self.flow.hold(bool(self._unparsed))
-        if self._is_later or self.flow.read_paused or self.pipeline:
+        if self._scheduled or self.flow.read_paused or self.pipeline:
             return
-        piece = bytes(self._unparsed[:PIECE])
-        del self._unparsed[:PIECE]
+        chunk = bytes(self._unparsed[:CHUNK])
+        del self._unparsed[:CHUNK]
         self.flow.hold(bool(self._unparsed))
-        if piece:
-            self._parse(piece)
+        if chunk:
+            self._parse(chunk)
         if self._unparsed and not self.flow.read_paused:
-            self._later()
+            self._schedule()
 
     def on_response_complete(self) -> None:
-        """Parse on, where no request that was parsed waits any more."""
+        """Continue parsing once no parsed request waits any more."""
         super().on_response_complete()
         if self._unparsed and not self.pipeline:
-            self._later()
+            self._schedule()
 
     def _parse(self, data: bytes) -> None:
-        """Let uvicorn parse it, unless that makes the head too large."""
-        self._wait()  # empty lines may come before a request, and are none
+        """Let uvicorn parse bytes, and enforce the size limit of the head."""
+        self._wait()  # empty lines may precede a request
         if self._in_head:
             self._head_size += len(data)
         super().data_received(data)
@@ -147,7 +146,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
             self._too_large()
 
     def handle_websocket_upgrade(self) -> None:
-        """The connection is the WebSocket's, which is given what was read, where uvicorn's would read it again."""
+        """Hand the connection over to a WebSocket with the parsed request, which uvicorn would parse again."""
         self._in_head = False
         self.waits.end(self)
         self._unparsed.clear()  # a client may not send before it has our response (RFC 6455, section 4.1)
@@ -171,30 +170,28 @@ class TimedHttpProtocol(HttpToolsProtocol):
         websocket.ask(request, AsgiEndpoint(self.app, cast("Mapping[str, Any]", self.scope), url))
 
     def on_message_begin(self) -> None:
-        """A request begins, perhaps in the piece that ended another."""
+        """Start the time limit of a request that begins in the chunk that ended another."""
         super().on_message_begin()
         if self not in self.waits:
             self.waits.begin(self)
 
     def on_headers_complete(self) -> None:
-        """The head is there; now the body has its time."""
+        """Start the time limit of the body."""
         self._in_head = False
-        self._whole_size = self._head_size  # and whatever came with its end, which for an upgrade is nothing
+        self._whole_size = self._head_size  # with the bytes after its end, of which an upgrade has none
         self.waits.begin(self)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """All is there; from here on the client waits for us."""
+        """Stop the time limit: the request is complete."""
         self._in_head = True
         self._head_size = 0
         self.waits.end(self)
         super().on_message_complete()
 
-    def late(self) -> None:
-        """The time of the head, or that of the body, is over."""
-        if (
-            self.flow.read_paused or self._unparsed
-        ):  # it may lie where we have not read: the application is slow
+    def time_out(self) -> None:
+        """Close the connection, since the time limit of the head or body has expired."""
+        if self.flow.read_paused or self._unparsed:  # the rest may be unread because the application is slow
             self.waits.begin(self)
             return
         self.cut[OVERDUE] += 1
@@ -216,7 +213,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         return cycle is not None and not cycle.response_complete
 
     def _refuse(self, status: bytes) -> None:
-        """Answer and close; where an answer to an earlier request is under way, it would stand in its midst."""
+        """Answer and close; without an answer while the response to an earlier request is being sent."""
         if not self._answering():
             self.transport.write(_REFUSAL % status)
         self.transport.close()
@@ -225,7 +222,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
 def http_class(
     part_seconds: float = PART_SECONDS, cut: Counter[str] | None = None
 ) -> type[TimedHttpProtocol]:
-    """The class to give to uvicorn as `http`; its connections share one timer, and are counted in `cut`."""
-    waits: Timeouts[TimedHttpProtocol] = Timeouts(part_seconds, TimedHttpProtocol.late)
+    """Return the class for uvicorn's `http`; its connections share one timer, and are counted in `cut`."""
+    waits: Timeouts[TimedHttpProtocol] = Timeouts(part_seconds, TimedHttpProtocol.time_out)
     fields: dict[str, Any] = {"waits": waits, "cut": Counter() if cut is None else cut}
     return type("TimedHttpProtocol", (TimedHttpProtocol,), fields)

@@ -1,5 +1,7 @@
 """The reads of the chat over HTTP. A read that has a command has its rules and payloads, and shares its code."""
 
+from dataclasses import dataclass
+
 from projections import directory
 from service.domain.room import RoomState, require_member, visible_until
 from service.errors import NotAMember
@@ -12,22 +14,22 @@ from service.protocol import commands
 from service.protocol.acks import MessageHistoryAck, RoomListAck, RoomMembersAck
 from service.protocol.events import timestamp
 from service.protocol.http import Directory, DirectoryQuery, ReceiptList, RoomEntry, RoomQuery, RoomView
-from service.realtime.hub import Hub
+from service.realtime.room_feeds import RoomFeeds
 
 
+@dataclass(frozen=True)
 class Reads:
     """The reads."""
 
-    def __init__(self, models: ReadModels, views: Views, queries: Queries, hub: Hub, log: LogReader) -> None:
-        self._models = models
-        self._views = views
-        self._queries = queries
-        self._hub = hub
-        self._log = log
+    models: ReadModels
+    views: Views
+    queries: Queries
+    feeds: RoomFeeds
+    log: LogReader
 
     async def public_rooms(self, _caller: Caller, query: DirectoryQuery) -> Directory:
         """List the public rooms, by id."""
-        page = await self._models.read(directory.public_rooms, after=query.after, limit=query.limit)
+        page = await self.models.read(directory.public_rooms, after=query.after, limit=query.limit)
         entries = [
             RoomEntry(
                 room_id=row.room_id,
@@ -43,10 +45,10 @@ class Reads:
         """Show one room; a private room and a missing one look the same to an outsider."""
         room, user = query.room_id, caller.user
         until = await self._readable_until(room, user)
-        state = (await self._hub.feed(room)).state
+        state = (await self.feeds.feed(room)).state
         if until and state.visibility != "public" and user not in state.invited:
             # A former member sees the name as of the leave, and no later change.
-            name = await self._log.room_name(room, until)
+            name = await self.log.room_name(room, until)
             if await self._readable_until(room, user) == until:
                 return view_of(state, user, until, name)
             return await self.room(caller, query)  # the membership changed while the name was read
@@ -55,28 +57,28 @@ class Reads:
     async def _readable_until(self, room: str, user: str) -> int | None:
         """Return the last seq that a user may read, 0 in a public room that the user was never in."""
         try:
-            return await self._views.ask(visible_until, room, user)
+            return await self.views.ask(visible_until, room, user)
         except NotAMember:
             return 0
 
     async def messages(self, caller: Caller, query: commands.MessageHistory) -> MessageHistoryAck:
         """Read a page of messages, oldest first, as `message:history` does."""
-        return await self._queries.history(caller, query)
+        return await self.queries.history(caller, query)
 
     async def members(self, caller: Caller, query: commands.RoomMembers) -> RoomMembersAck:
         """List members, by user id, as `room:members` does."""
-        return await self._queries.members(caller, query)
+        return await self.queries.members(caller, query)
 
     async def receipts(self, caller: Caller, query: RoomQuery) -> ReceiptList:
         """List how far each member has read, as `room:receipts` does."""
-        await self._views.ask(require_member, query.room_id, caller.user)
-        found = await self._views.receipts(query.room_id)
-        await self._views.ask(require_member, query.room_id, caller.user)  # may have changed during the query
+        await self.views.ask(require_member, query.room_id, caller.user)
+        found = await self.views.receipts(query.room_id)
+        await self.views.ask(require_member, query.room_id, caller.user)  # may have changed during the query
         return ReceiptList(receipts=found.receipts)
 
     async def my_rooms(self, caller: Caller, query: commands.RoomList) -> RoomListAck:
         """List the caller's rooms with their unread counts, as `room:list` does."""
-        return await self._queries.list_rooms(caller, query)
+        return await self.queries.list_rooms(caller, query)
 
 
 _OF_A_MEMBER = ("room_not_found", "not_a_member", "banned")

@@ -1,11 +1,11 @@
-"""The page's sign-in at the identity provider, over HTTP: the way there, and the way back.
+"""The web client's sign-in at an identity provider, over HTTP.
 
-The page asks where to go, with `POST /signin/begin`, and goes. It is served again at `/signin/callback`, and hands what
-stands in its address to `POST /signin/finish`, whose answer holds the token: a token never travels in a URL.
+The page requests the provider's address with `POST /signin/begin` and navigates to it. It is served again at
+`/signin/callback`, and passes the parameters in its URL to `POST /signin/finish`, whose answer has the token.
 
-The rule: what the browser has to know on the way back is in a cookie that scripts cannot read and other sites cannot
-send. It is named after the `state`, so that several windows can be on their way, and is good for one attempt. What a
-sign-in is renewed by is in another such cookie, sealed, of as many tabs as there are sign-ins.
+Invariant: no token is ever part of a URL. The nonce and verifier of an attempt are in a cookie that scripts cannot read
+and other sites cannot send. It is named after the `state`, so several windows can sign in at once, and is valid for one
+attempt. A sealed cookie of the same kind, one for each sign-in, allows renewal.
 """
 
 import logging
@@ -42,17 +42,17 @@ from service.protocol.events import timestamp
 from service.protocol.http import SignedIn, SignInBegun, SignInReturn, SignIns, ToRenew
 
 HOLDS = 600
-"""Seconds that somebody has to sign in at the provider."""
+"""Seconds within which a sign-in at the provider has to finish."""
 
 MOST_BEGUN = 8
-"""Sign-ins that one browser may have under way; with more, all are forgotten but the newest."""
+"""Unfinished sign-ins of one browser; beyond that, only the newest is kept."""
 
 MOST_RENEWABLE = 8
-"""Sign-ins of one browser that can be renewed, one of each tab; with more, all are forgotten but the newest."""
+"""Renewable sign-ins of one browser, one for each tab; beyond that, only the newest is kept."""
 
 _COOKIE = "onrecord-signin-"
 _RENEWAL = "onrecord-renewal-"
-_RENEWED_AT = "/signin"  # the only place that a browser sends these to
+_RENEWED_AT = "/signin"  # browsers send these cookies to this path only
 _TRY_AGAIN = ("server_error", "temporarily_unavailable")  # RFC 6749, 4.1.2.1
 
 log = logging.getLogger("onrecord.signin")
@@ -95,18 +95,18 @@ class SignIn:
         return _json(SignIns(demo=settings.demo_names, provider=bool(settings.oidc_client_id)))
 
     async def begin(self, request: Request) -> Response:
-        """`POST /signin/begin`: where to go."""
-        self._meet(request)
+        """`POST /signin/begin`: the provider's address."""
+        self._check(request)
         address, begun = await self._oidc.begin()
         response = _json(SignInBegun(address))
         if len(earlier := [name for name in request.cookies if name.startswith(self._prefix)]) >= MOST_BEGUN:
-            self._forget(response, earlier)
-        self._keep(response, self._prefix + begun.state, f"{begun.nonce}.{begun.verifier}", HOLDS)
+            self._delete_cookies(response, earlier)
+        self._set_cookie(response, self._prefix + begun.state, f"{begun.nonce}.{begun.verifier}", HOLDS)
         return response
 
     async def finish(self, request: Request) -> Response:
-        """`POST /signin/finish`: who came back; whatever becomes of it, this attempt is over."""
-        self._meet(request)
+        """`POST /signin/finish`: the token; the attempt is over, successful or not."""
+        self._check(request)
         back = await body(request, SignInReturn)
         name = self._prefix + back.state
         try:
@@ -114,66 +114,64 @@ class SignIn:
         except OnRecordError as error:
             response = problem(request, error)
         if _letters.fullmatch(back.state):
-            self._forget(response, [name])
+            self._delete_cookies(response, [name])
         return response
 
     async def renew(self, request: Request) -> Response:
-        """`POST /signin/renew`: a new token for a tab; unless it was trouble, what did not renew it is forgotten."""
-        self._meet(request)
+        """`POST /signin/renew`: a new token for a tab; a cookie that the provider refuses is deleted."""
+        self._check(request)
         renewal = (await body(request, ToRenew)).renewal
         try:
             return self._answer(await self._oidc.renew(self._renewable(request, renewal)), renewal)
         except OnRecordError as error:
             response = problem(request, error)
             if not isinstance(error, Trouble):
-                self._forget(response, [self._renewal_prefix + renewal], _RENEWED_AT)
+                self._delete_cookies(response, [self._renewal_prefix + renewal], _RENEWED_AT)
             return response
 
     async def end(self, request: Request) -> Response:
-        """`POST /signin/end`: a tab signs out, and its sign-in is renewed no more."""
-        self._meet(request)
+        """`POST /signin/end`: sign a tab out, and end its renewal."""
+        self._check(request)
         renewal = (await body(request, ToRenew)).renewal
         response = Response(status_code=204, headers=NO_STORE)
-        self._forget(response, [self._renewal_prefix + renewal], _RENEWED_AT)
-        with suppress(SignInOver):  # it was before
+        self._delete_cookies(response, [self._renewal_prefix + renewal], _RENEWED_AT)
+        with suppress(SignInOver):  # it has ended already
             await self._oidc.end(self._renewable(request, renewal))
         return response
 
     def _renewable(self, request: Request, renewal: str) -> Renewable:
-        """Return what a browser keeps of a sign-in.
+        """Return the content of a browser's renewal cookie.
 
         Raises:
-            SignInOver: nothing, or nothing of ours.
+            SignInOver: there is no such cookie, or this server did not seal it.
         """
         kept = request.cookies.get(self._renewal_prefix + renewal, "")
         if (renewable := self._cookies.open(kept, renewal)) is None:
             raise SignInOver
         return renewable
 
-    def _answer(self, came: SignedInAs, renewal: str) -> Response:
-        """Tell a tab who it is, and have the browser keep what that is renewed by."""
-        identity, name, token, renewable = came
+    def _answer(self, signed_in: SignedInAs, renewal: str) -> Response:
+        """Return the identity and token of a tab, with the renewal cookie."""
+        identity, name, token, renewable = signed_in
         sealed = self._cookies.seal(renewable, renewal) if renewable is not None else None
         if renewable is not None and sealed is None:
             log.warning("signin_not_renewable", extra={"problem": "the provider's refresh token is too long"})
         until = timestamp(identity.expires_at)
         response = _json(SignedIn(token, identity.user, name, until, renewal if sealed else None))
         if sealed:
-            self._keep(response, self._renewal_prefix + renewal, sealed, None, _RENEWED_AT)
+            self._set_cookie(response, self._renewal_prefix + renewal, sealed, None, _RENEWED_AT)
         return response
 
     async def _finish(self, request: Request, back: SignInReturn, begun: Begun) -> Response:
-        if back.iss not in (
-            None,
-            self._settings.jwt_issuer,
-        ):  # an answer of another provider (RFC 9207, 2.4)
+        # RFC 9207, 2.4: the answer may be another provider's.
+        if back.iss not in (None, self._settings.jwt_issuer):
             raise SignInUnknown
         if back.error or not back.code:
             raise ProviderAway if back.error in _TRY_AGAIN else SignInDenied
         response = self._answer(await self._oidc.finish(begun, back.code), generate_token(32))
         earlier = [name for name in request.cookies if name.startswith(self._renewal_prefix)]
         if len(earlier) >= MOST_RENEWABLE:
-            self._forget(response, earlier, _RENEWED_AT)
+            self._delete_cookies(response, earlier, _RENEWED_AT)
         return response
 
     @property
@@ -192,34 +190,36 @@ class SignIn:
 
     @property
     def _prefix(self) -> str:
-        """With this beginning of its name a browser takes a cookie from this very host alone, and over TLS."""
+        """Browsers accept a cookie with the prefix `__Host-` from this very host only, and over TLS."""
         return f"__Host-{_COOKIE}" if self._secure else _COOKIE
 
     @property
     def _renewal_prefix(self) -> str:
         return f"__Secure-{_RENEWAL}" if self._secure else _RENEWAL
 
-    def _meet(self, request: Request) -> None:
-        """Let in who comes from a page of ours, and not too often: what follows costs the provider something."""
+    def _check(self, request: Request) -> None:
+        """Check the origin and the rate of a request, since it may cause a request to the provider."""
         if not allowed_origin(request.headers, self._settings.origins):
-            raise NotAllowed(problem="Pages of this origin may not sign anybody in here.")
+            raise NotAllowed(problem="Pages of this origin may not sign in here.")
         self._handshakes.take(real(request.client.host if request.client else None))
 
-    def _keep(self, response: Response, name: str, value: str, seconds: int | None, path: str = "/") -> None:
+    def _set_cookie(
+        self, response: Response, name: str, value: str, seconds: int | None, path: str = "/"
+    ) -> None:
         response.set_cookie(
             name, value, max_age=seconds, path=path, secure=self._secure, httponly=True, samesite="strict"
         )
 
-    def _forget(self, response: Response, names: Iterable[str], path: str = "/") -> None:
+    def _delete_cookies(self, response: Response, names: Iterable[str], path: str = "/") -> None:
         for name in names:
-            self._keep(response, name, "", 0, path)
+            self._set_cookie(response, name, "", 0, path)
 
 
 def _begun(state: str, kept: str | None) -> Begun:
-    """Return what a browser has kept.
+    """Return an attempt from its cookie.
 
     Raises:
-        SignInUnknown: it kept nothing under that state.
+        SignInUnknown: there is no valid cookie for that state.
     """
     nonce, _, verifier = (kept or "").partition(".")
     if not all(map(_letters.fullmatch, (state, nonce, verifier))):

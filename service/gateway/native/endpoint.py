@@ -1,4 +1,4 @@
-"""The native endpoint, `GET /ws`: a connection from its upgrade to its last frame (`docs/protocol.md`)."""
+"""The native endpoint, `GET /ws`: a connection from its upgrade to its last frame (`docs/reference/protocol.md`)."""
 
 from functools import partial
 

@@ -69,7 +69,7 @@ class AccountEffects:
     def _act(self, user: str) -> None:
         state = self._people.standing(user)
         if state.erased:
-            self._hub.forget_person(user)
+            self._hub.forget_user(user)
         if not state.erased and not state.suspended:
             return
         code, reason = (Close.ERASED, "erased") if state.erased else (Close.SUSPENDED, "suspended")

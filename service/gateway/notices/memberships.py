@@ -19,7 +19,7 @@ from service.gateway.session.registry import SessionRegistry
 from service.gateway.session.session import Session
 from service.protocol.events import Invited
 from service.protocol.translate import to_wire
-from service.realtime.hub import Hub
+from service.realtime.room_feeds import RoomFeeds
 
 MAX_TOLD = 10_000
 """Positions remembered as told; the earliest is forgotten first."""
@@ -30,9 +30,9 @@ log = logging.getLogger("onrecord.telling")
 class MembershipNotifier:
     """Tells the connections of this node."""
 
-    def __init__(self, sessions: SessionRegistry, hub: Hub) -> None:
+    def __init__(self, sessions: SessionRegistry, feeds: RoomFeeds) -> None:
         self._sessions = sessions
-        self._hub = hub
+        self._feeds = feeds
         self._told: OrderedDict[int, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -73,7 +73,7 @@ class MembershipNotifier:
     async def _say(self, user: str, hearers: Iterable[Session], recorded: Recorded) -> None:
         room = room_of(recorded.stream)
         try:
-            state = (await self._hub.reach(room, recorded.seq)).state
+            state = (await self._feeds.feed_up_to(room, recorded.seq)).state
         except OnRecordError:
             # They find it in room:list.
             log.warning("untold", extra={"room": room, "user": user})

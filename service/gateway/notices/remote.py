@@ -10,10 +10,9 @@ from typing import Any
 import msgspec
 
 from service.cluster.relay import Relay
-from service.domain.streams import room_stream
 from service.errors import Trouble
 from service.protocol.events import MessageReadBy, Receipts, timestamp
-from service.realtime.hub import Hub
+from service.realtime.audience import Audience
 
 MARKER = "marker"
 MOST_MARKERS = 10_000
@@ -43,8 +42,8 @@ _moved = msgspec.json.Decoder(MovedElsewhere)
 class MarkerNotices:
     """Sends moved read markers to the members of their room, on this node and on the others."""
 
-    def __init__(self, hub: Hub, relay: Relay) -> None:
-        self._hub = hub
+    def __init__(self, audience: Audience, relay: Relay) -> None:
+        self._audience = audience
         self._relay = relay
         self._markers: OrderedDict[tuple[str, str], int] = OrderedDict()
 
@@ -56,8 +55,8 @@ class MarkerNotices:
         """Tell a room on every node that somebody has read up to a message."""
         moved = MessageReadBy(room_id=room, user_id=user, message_id=message, at=timestamp(at))
         if self._is_ahead(room, user, message):
-            self._hub.broadcast(room, moved)
-        seen = self._hub.known_head(room_stream(room)) or 0
+            self._audience.broadcast(room, moved)
+        seen = self._audience.head(room)
         payload = MovedElsewhere(**msgspec.structs.asdict(moved), seen=seen)
         self._relay.tell_room(room, MARKER, msgspec.json.encode(payload))
 
@@ -66,7 +65,7 @@ class MarkerNotices:
         moved = _moved.decode(payload)
         shown = MessageReadBy(room_id=room, user_id=moved.user_id, message_id=moved.message_id, at=moved.at)
         if self._is_ahead(room, moved.user_id, moved.message_id):
-            self._hub.broadcast(room, shown, seen=moved.seen)
+            self._audience.broadcast(room, shown, seen=moved.seen)
 
     def _is_ahead(self, room: str, user: str, message: int) -> bool:
         """Return whether a marker is past the last one sent: of two nodes that move it, one may overtake the other."""
@@ -82,8 +81,8 @@ class MarkerNotices:
 class ReceiptsResync:
     """After an outage of the bus, tells every room in use how far everybody has read: nobody heard what moved in it."""
 
-    def __init__(self, hub: Hub, receipts: Callable[[str], Any]) -> None:
-        self._hub = hub
+    def __init__(self, audience: Audience, receipts: Callable[[str], Any]) -> None:
+        self._audience = audience
         self._receipts = receipts
         self._due = asyncio.Event()
 
@@ -96,10 +95,10 @@ class ReceiptsResync:
         while True:
             await self._due.wait()
             self._due.clear()
-            for room in self._hub.heard_rooms():
+            for room in self._audience.live_rooms():
                 try:
                     found: Receipts = await self._receipts(room)
                 except Trouble as error:
                     log.warning("receipts_not_sent", extra={"room": room, "problem": str(error)})
                 else:
-                    self._hub.broadcast(room, found)
+                    self._audience.broadcast(room, found)

@@ -1,5 +1,6 @@
 """The queries of commands and HTTP: rooms, members and history, limited to what the user may see."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from service.domain.room import require_member, visible_until
@@ -20,16 +21,16 @@ class Asker(Protocol):
         """The user's id."""
 
 
+@dataclass(frozen=True)
 class Queries:
     """The queries."""
 
-    def __init__(self, views: Views, room_list: RoomList) -> None:
-        self._views = views
-        self._room_list = room_list
+    views: Views
+    room_list: RoomList
 
     async def list_rooms(self, asker: Asker, frame: wire.RoomList) -> RoomListAck:
         """`room:list`."""
-        page = await self._room_list.page(asker.user, frame.after)
+        page = await self.room_list.page(asker.user, frame.after)
         for summary in page.rooms:
             if summary.last_message is not None:
                 note_page(asker, [summary.last_message])
@@ -37,28 +38,28 @@ class Queries:
 
     async def members(self, asker: Asker, frame: wire.RoomMembers) -> RoomMembersAck:
         """`room:members`."""
-        await self._views.ask(require_member, frame.room_id, asker.user)
-        page = await self._views.members(frame.room_id, frame.after, frame.limit)
-        await self._views.ask(
+        await self.views.ask(require_member, frame.room_id, asker.user)
+        page = await self.views.members(frame.room_id, frame.after, frame.limit)
+        await self.views.ask(
             require_member, frame.room_id, asker.user
         )  # the user may have left while names were read
         return RoomMembersAck(members=page.members, has_more=page.has_more)
 
     async def history(self, asker: Asker, frame: wire.MessageHistory) -> MessageHistoryAck:
         """`message:history`."""
-        until = await self._views.ask(visible_until, frame.room_id, asker.user)
+        until = await self.views.ask(visible_until, frame.room_id, asker.user)
         if frame.before is not None and frame.after is not None:
             raise Malformed(problem="Give before or after, not both - at '$'")
         history = await self._page(frame, until)
         # A user removed while the page was read may see less of it, so the page is read again within the new bound.
-        while (now := await self._views.ask(visible_until, frame.room_id, asker.user)) != until:
+        while (now := await self.views.ask(visible_until, frame.room_id, asker.user)) != until:
             until = now
             history = await self._page(frame, until)
         note_page(asker, history.messages)
         return MessageHistoryAck(messages=history.messages, has_more=history.has_more)
 
     async def _page(self, frame: wire.MessageHistory, until: int | None) -> History:
-        return await self._views.history(
+        return await self.views.history(
             frame.room_id, before=frame.before, after=frame.after, limit=frame.limit, until=until
         )
 

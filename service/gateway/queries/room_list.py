@@ -3,6 +3,8 @@
 Invariant: a page fits into a frame, however many rooms a user is in and however long their names and topics are.
 """
 
+from dataclasses import dataclass
+
 import msgspec
 
 from projections import rooms
@@ -10,22 +12,22 @@ from service.eventstore.read_database import ReadModels
 from service.gateway.queries.views import Views
 from service.protocol.acks import RoomListAck
 from service.protocol.events import Invitation, RoomSummary, timestamp
-from service.realtime.hub import Hub
+from service.realtime.room_feeds import RoomFeeds
 from service.realtime.user_cache import UserCache
 
 MAX_ENTRIES = 1_000
 """Rooms and invitations on one page; fewer if they do not fit into a frame."""
 
 
+@dataclass(frozen=True)
 class RoomList:
     """Builds the pages; one has at most `budget` bytes of messages, and half as many of everything else."""
 
-    def __init__(self, models: ReadModels, views: Views, hub: Hub, people: UserCache, budget: int) -> None:
-        self._models = models
-        self._views = views
-        self._hub = hub
-        self._people = people
-        self._budget = budget
+    models: ReadModels
+    views: Views
+    feeds: RoomFeeds
+    people: UserCache
+    budget: int
 
     async def page(self, user: str, after: str | None) -> RoomListAck:
         """Return the rooms and invitations of a user by room id, `after` exclusive.
@@ -34,9 +36,9 @@ class RoomList:
             ProjectionBehind, Unavailable: the read models cannot be queried now.
         """
         bounds = {"after": after, "limit": MAX_ENTRIES + 1}
-        found = await self._models.read(rooms.summaries, user, **bounds)
-        await self._people.load(row.last_message.user_id for row in found if row.last_message)
-        invited = await self._models.read(rooms.invitations, user, **bounds)
+        found = await self.models.read(rooms.summaries, user, **bounds)
+        await self.people.load(row.last_message.user_id for row in found if row.last_message)
+        invited = await self.models.read(rooms.invitations, user, **bounds)
         entries = [*map(self._summary, found), *map(_invitation, invited)]
         entries.sort(key=lambda entry: entry.room_id)
         kept = self._fitting(entries[:MAX_ENTRIES])
@@ -48,12 +50,12 @@ class RoomList:
 
     def _is_in(self, user: str, summary: RoomSummary) -> bool:
         """Return whether the membership still holds, if this node has a newer state than the read model."""
-        state = self._hub.state(summary.room_id)
+        state = self.feeds.state(summary.room_id)
         return state is None or state.head < summary.head or user in state.members
 
     def _fitting(self, entries: list[RoomSummary | Invitation]) -> list[RoomSummary | Invitation]:
         """Return the entries that fit into a frame, at least one; last messages that do not fit are left out."""
-        message_bytes, other_bytes = self._budget, self._budget // 2
+        message_bytes, other_bytes = self.budget, self.budget // 2
         kept: list[RoomSummary | Invitation] = []
         for entry in entries:
             bare = entry
@@ -76,7 +78,7 @@ class RoomList:
             unread=row.unread,
             mentions=row.mentions,
             last_read=row.last_read,
-            last_message=self._views.message(row.last_message) if row.last_message else None,
+            last_message=self.views.message(row.last_message) if row.last_message else None,
             topic=row.topic,
             archived=row.archived,
         )

@@ -29,7 +29,7 @@ from service.protocol.events import (
     Receipts,
     timestamp,
 )
-from service.realtime.hub import Hub
+from service.realtime.room_feeds import RoomFeeds
 from service.realtime.user_cache import UserCache
 from service.runtime.batch_loader import BatchLoader
 
@@ -51,14 +51,14 @@ class Views:
     def __init__(
         self,
         models: ReadModels,
-        hub: Hub,
+        feeds: RoomFeeds,
         people: UserCache,
         presence: Presence,
         now: Callable[[], datetime],
         budget: int,
     ) -> None:
         self._models = models
-        self._hub = hub
+        self._feeds = feeds
         self._people = people
         self._presence = presence
         self._now = now
@@ -81,9 +81,9 @@ class Views:
     async def ask(self, rule: Callable[[RoomState, str, datetime], T], room: str, user: str) -> T:
         """Return the result of a permission rule; before it refuses, the room's state is refreshed from the log."""
         try:
-            return rule((await self._hub.feed(room)).state, user, self._now())
+            return rule((await self._feeds.feed(room)).state, user, self._now())
         except Refusal:
-            return rule((await self._hub.refresh(room)).state, user, self._now())
+            return rule((await self._feeds.refresh(room)).state, user, self._now())
 
     async def receipts(self, room: str) -> Receipts:
         """Return how far each member has read.
@@ -107,12 +107,12 @@ class Views:
 
     async def _reach(self, room: str, seq: int) -> None:
         """Read the log if a read model shows a room further than this node has it, which is rare."""
-        if self._hub.lags(room, seq):
-            await self._hub.reach(room, seq)
+        if self._feeds.lags(room, seq):
+            await self._feeds.feed_up_to(room, seq)
 
     async def members(self, room: str, after: str | None, limit: int) -> Members:
         """Return a page of members by user id, `after` exclusive."""
-        state = (await self._hub.feed(room)).state
+        state = (await self._feeds.feed(room)).state
         users = sorted(user for user in state.members if after is None or user > after)
         page = users[:limit]
         await self._people.load(page)

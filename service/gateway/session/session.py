@@ -169,10 +169,10 @@ class Session(ABC):
             raise TooManyRooms(limit=self._max_rooms)
 
     def listen(self, room: str, after: int | None) -> None:
-        """Send everything after a seq, paced, and then hear the room live; see `Hub.subscribe`."""
+        """Send everything after a seq, paced, and then hear the room live; see `Subscriptions`."""
         self.stop(room)
         # A frame without a place in the room's order, as a read marker, is lost unless it is sent while the past is.
-        self._hub.pre_subscribe(self, room)
+        self._hub.subscriptions.pre_subscribe(self, room)
         task = self._rooms[room] = asyncio.create_task(self._catch_up(room, after))
         self._tasks.add(task)
         task.add_done_callback(partial(self._caught_up, room))
@@ -182,13 +182,13 @@ class Session(ABC):
         task = self._rooms.pop(room, None)
         if task is not None:
             task.cancel()
-        self._hub.unsubscribe(self, room)
+        self._hub.subscriptions.unsubscribe(self, room)
 
     async def end(self) -> None:
         """Let go of everything; the transport is closed or closing."""
         for room in list(self._rooms):
             self.stop(room)
-        self._hub.forget(self)
+        self._hub.subscriptions.cancel(self)
         # Those too that were stopped before: each still says how far it came.
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -199,12 +199,12 @@ class Session(ABC):
 
     def _halt(self) -> None:
         for room in self._rooms:
-            self._hub.unsubscribe(self, room)
+            self._hub.subscriptions.unsubscribe(self, room)
 
     async def _catch_up(self, room: str, after: int | None) -> None:
         self._transport.catchup += 1
         try:
-            await self._hub.subscribe(self, room, after)
+            await self._hub.subscriptions.subscribe(self, room, after)
         except Exception as error:
             # The client cannot know what it misses, so it has to come back with its cursors.
             trouble = None if isinstance(error, Trouble) else error

@@ -1,4 +1,4 @@
-"""The Socket.IO door, `/socket.io/`: the chat for stock clients, by the rules of `docs/socketio.md`.
+"""The Socket.IO door, `/socket.io/`: the chat for stock clients, by the rules of `docs/guides/use-socketio-client.md`.
 
 The main namespace is the chat; there is no other. What a client may do, and how, is the native door's: the same
 `Dispatcher`, the same handlers, the same events.

@@ -64,7 +64,7 @@ class RecoveringSession(SocketSession):
     def listen(self, room: str, after: int | None) -> None:
         """See `Session.listen`."""
         super().listen(room, after)
-        start = self._hub.known_head(room_stream(room)) if after is None else after
+        start = self._hub.feeds.known_head(room_stream(room)) if after is None else after
         if start is not None:
             self._cursors[room] = start
 

@@ -36,8 +36,8 @@ class Command:
 class Subscription:
     """A room as one connection heard it, from a `connect` or `join` on.
 
-    `after` is the seq that it began after, where the client said so; `at_most` is the latest seq that it may have begun
-    after otherwise. `told` marks one that was told `recovered: false`: it may end before the room does.
+    `after` is the seq that it began after, if the client gave a cursor; `at_most` is the latest seq that it may have
+    begun after otherwise. `told` marks one that got `recovered: false`: it may end before the room does.
     """
 
     process: str
@@ -102,7 +102,7 @@ class Evidence:
 
     @cached_property
     def known(self) -> dict[tuple[str, int], float]:
-        """When each event was first known to anybody: by an ack, a delivery or a page."""
+        """When each event was first seen by any client: in an ack, a delivery or a page."""
         known: dict[tuple[str, int], float] = {}
 
         def learn(room: str, seq: int, time: float) -> None:
@@ -123,7 +123,7 @@ class Evidence:
         return known
 
     def known_before(self, room: str, time: float) -> int:
-        """Return the highest seq of a room that anybody knew before a time: all up to it was recorded by then."""
+        """Return the highest seq of a room that any client knew before a time: all up to it was recorded by then."""
         times, highest = self._known_by_room.get(room, ([], []))
         index = bisect_left(times, time)
         return highest[index - 1] if index else 0
@@ -144,7 +144,7 @@ class Evidence:
     def is_fresh(self, join: Operation) -> bool:
         """Return whether the event at a join's seq is surely this very join.
 
-        One that changed nothing has the head and the time of its batch, which may be those of somebody else's join, or
+        One that changed nothing has the head and the time of its batch, which may be those of another user's join, or
         of the same user's on another connection.
         """
         event = self.at.get((join.room, join.seq))
@@ -241,7 +241,7 @@ class _Walk:
 
     def _joined(self, time: float, one: Operation) -> None:
         if one.room in self._open and one.after is None:
-            return  # it hears the room already, and goes on
+            return  # it is subscribed already, and goes on
         if one.room in self._open:
             self._end(one.room, time)
         self._begin(

@@ -16,7 +16,7 @@ Op = Literal["connect", "send", "join", "leave", "history"]
 Outcome = Literal["ok", "refused", "unknown"]
 
 _STEP = 1e-7
-"""Seconds between two records at least; a float of this size tells them apart for weeks."""
+"""Seconds between two records at least; a float of this size distinguishes them for weeks."""
 
 
 class _Record(msgspec.Struct, kw_only=True, tag_field="record", tag=str.lower, omit_defaults=True):
@@ -73,7 +73,7 @@ class Operation(_Record):
 
 
 class Delivery(_Record):
-    """An event of a room's order, as a connection received it; `user` is its author, or whom it is about."""
+    """An event of a room's order, as a connection received it; `user` is its author, or its subject."""
 
     connection: str
     time: float
@@ -105,7 +105,7 @@ class Closed(_Record):
 
 
 class Silence(_Record):
-    """A time in which nobody sent anything: whoever was connected throughout has to have heard all that was before."""
+    """A period without any send: a client connected throughout must have received every earlier event."""
 
     began: float
     ended: float
@@ -120,7 +120,7 @@ class Fault(_Record):
 
 
 class Logged(_Record):
-    """An event as the log has it in the end; `user` is its author, or whom it is about."""
+    """An event as the log has it in the end; `user` is its author, or its subject."""
 
     room: str
     seq: int

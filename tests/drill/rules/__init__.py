@@ -32,4 +32,4 @@ RULES: dict[str, Rule] = {
     "page": pages.whole,
     "page-wrong": pages.true,
 }
-"""Every rule; what each one means is its docstring, and the table in docs/reliability.md."""
+"""Every rule; what each one means is its docstring, and the table in docs/explanation/reliability.md."""

@@ -1,4 +1,4 @@
-"""Bad input: a clear error for the sender, nothing on the record, nobody else disturbed, on whichever node and door.
+"""Bad input: a clear error for the sender, nothing on the record, no effect on others, on each node and endpoint.
 
 Over HTTP: `test_bad_requests`.
 """
@@ -134,7 +134,7 @@ async def test_bad_input_gets_a_clear_error_stores_nothing_and_disturbs_nobody(
                     words = error["message"]
                     assert words.endswith((".", "'", "`")) or "$" in words, words
                 assert record(database) == stored
-                # That bob is there is all that anybody has heard of him.
+                # Bob's presence is all that others have received of him.
                 assert {event["type"] for event in alice.heard[heard:]} <= {"presence:changed"}
                 assert await bob.lives()
             for frame in (CLOSING if native else CLOSING_EVENTS).values():

@@ -1,6 +1,6 @@
 """Bad input over HTTP: every parameter of every read, and the body of every action, by the tables they are made from.
 
-A clear refusal for whoever asks, nothing on the record, and nobody else disturbed.
+The client gets a clear refusal, nothing is recorded, and other clients are not affected.
 """
 
 import json
@@ -70,7 +70,7 @@ BODIES = {
 
 @pytest.fixture
 async def bystander(node: Process) -> AsyncIterator[Client]:
-    """Somebody in a room, who is to notice nothing."""
+    """A member of the room, who must not be affected."""
     async with client(node.url, "alice") as alice:
         await alice.join("general")
         await alice.post("general", "hello")

@@ -1,4 +1,4 @@
-"""Every close code as docs/examples.md shows it: what leads to it is done, and the code and its words are what comes.
+"""Every close code as docs/reference/examples.md shows it: its cause, its number and its reason.
 
 A new close code cannot be forgotten: it has no way here.
 """

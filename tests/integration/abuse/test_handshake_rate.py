@@ -1,4 +1,4 @@
-"""Whoever comes again and again from one address is held back at both doors; others are not."""
+"""Frequent connects from one address are limited at both endpoints; other addresses are not."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Traffic that means no good, at every port and door of a node: closed in time, for little memory, and felt by nobody.
+"""Hostile traffic at every port and endpoint of a node: closed in time, at little memory, without effect on others.
 
 What a node gives the slow is eight seconds (see `tests/unit/gateway`, where that is shorter, for each rule alone); here
 is the whole of it, with nothing set.
@@ -41,7 +41,7 @@ FRAGMENT = frame(CONT, b"a", fin=False)
 
 
 class Attack:
-    """One connection: `first` is said at once, and `again` over and over, `every` so many seconds."""
+    """One connection: `first` is sent at once, and `again` repeatedly, `every` so many seconds."""
 
     def __init__(self, port: int, first: bytes = b"", again: bytes = b"", every: float = 0.2) -> None:
         self._port = port
@@ -81,7 +81,7 @@ async def session(port: int) -> str:
 
 @contextlib.asynccontextmanager
 async def answered(bystander: Client) -> AsyncIterator[None]:
-    """Hold that somebody is answered, one command after the other, for as long as a block lasts."""
+    """Check that a client's commands are answered, one after the other, for as long as a block lasts."""
     over, answers = asyncio.Event(), 0
 
     async def ask() -> None:

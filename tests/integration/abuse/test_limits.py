@@ -45,7 +45,7 @@ class Speaker:
         self._refs = itertools.count()
 
     def framed(self, command: str, **fields: object) -> str:
-        """Return a command as it is said at this door."""
+        """Return a command in the encoding of this endpoint."""
         said = {"ref": f"ref-{next(self._refs)}", **fields}
         if self._native:
             return json.dumps({"type": command, **said}, ensure_ascii=False)
@@ -157,7 +157,7 @@ def over(socket: Any) -> tuple[Write, Read]:
 
 @pytest.fixture
 async def strict(database: Database) -> AsyncIterator[Process]:
-    """A node whose limits are those that nobody set."""
+    """A node with the default limits."""
     env = environment(database)
     del env["ONRECORD_RATE_BURST"], env["ONRECORD_MAX_CONNECTIONS"]
     async with running(env, "serve") as node:

@@ -32,7 +32,7 @@ async def test_commands_a_second_are_counted_over_two_nodes(database: Database, 
         loop = asyncio.get_running_loop()
         began = loop.time()
         accepted = await _accepted(here, 55)
-        await asyncio.sleep(1)  # longer than it takes the nodes to tell each other
+        await asyncio.sleep(1)  # longer than the nodes take to exchange their counts
         accepted += await _accepted(there, 55)
         assert accepted <= 60 + (loop.time() - began) + 1
         assert await _accepted(bob, 30) == 30, "others are not affected"
@@ -46,14 +46,14 @@ async def test_connections_are_counted_over_two_nodes(database: Database, server
             await _until_refused(other.url, "alice", at_most=1)
             async with client(other.url, "bob"):
                 pass
-        # Those have ended, and the other node hears of it.
+        # Those have ended, and the other node learns of it.
         async with asyncio.timeout(60):
             while not await _enters(other.url, "alice"):
                 await asyncio.sleep(0.05)
 
 
 async def _until_refused(url: str, user: str, at_most: int) -> None:
-    """Open connections until one is refused: as soon as the nodes have told each other, `at_most` are let in."""
+    """Open connections until one is refused: once the nodes have exchanged their counts, `at_most` are let in."""
     async with asyncio.timeout(60):
         while True:
             async with AsyncExitStack() as stack:

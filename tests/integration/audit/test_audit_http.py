@@ -31,7 +31,7 @@ OF_THE_AUDITOR = (
 
 @pytest.fixture
 async def general(node: Process) -> Process:
-    """A node with a private room of two: alice said something and edited it, bob has read it and is gone again."""
+    """A node with a private room of two: alice posted a message and edited it, bob has read it and is gone again."""
     async with client(node.url, "alice", name="Alice") as alice:
         await alice.say(
             "room:create", roomId="general", name="General", visibility="private", members=["bob"]
@@ -238,7 +238,7 @@ async def test_an_auditor_enters_no_door_and_reads_nothing_of_the_chat(
     assert await of_hers() == {"session"}
 
 
-EVERY = yaml.safe_load((ROOT / "docs" / "openapi.yaml").read_text())["paths"]
+EVERY = yaml.safe_load((ROOT / "docs" / "reference" / "openapi.yaml").read_text())["paths"]
 """Every address that the HTTP side has, and its methods."""
 
 
@@ -350,7 +350,7 @@ async def test_owners_are_shown_who_read_their_room_where_that_is_the_policy(dat
             shown = [(one["what"], one["of"], one["via"]) for one in page["readings"]]
             assert shown == [
                 ("room", "room", "http"),
-                # A reading about a person is shown to no room: whoever takes them in would learn of it.
+                # A reading about a person is shown to no room: a room that invites the person would learn of it.
                 ("events", "everything", "http"),
                 ("replay", "room", "cli"),
             ]

@@ -1,4 +1,4 @@
-"""What docs/audit.md tells somebody who does not program to type, and what it says that comes out."""
+"""The commands of docs/guides/audit-a-room.md, and the output that it shows."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from tests.support.http.audits import ended
 from tests.support.processes.processes import Process
 from tests.support.servers.databases import Database
 
-PAGE = (ROOT / "docs" / "audit.md").read_text()
+PAGE = (ROOT / "docs" / "guides" / "audit-a-room.md").read_text()
 STEPS = PAGE.split("## Step by step")[1].split("\n## ")[0]
 
 

@@ -78,7 +78,7 @@ async def test_erased_person_is_refused_and_no_content_is_left_anywhere(
         erased = json.loads(summary)
         assert (erased["person"], erased["keys"], erased["left"], erased["purged"]) == ("alice", 1, 1, True)
         await shut_out(one, other)
-        # Nowhere in the database, in what others are told, in what auditors see, in Redis, in the logs.
+        # Nowhere in the database, in what others receive, in what auditors see, in Redis, in the logs.
         assert not holds(dump(database))
         for node in (one, other):
             told = await heard_by_bob(node)
@@ -125,7 +125,7 @@ async def shut_out(*nodes: Process) -> None:
 
 
 def in_files(database: Database) -> bool:
-    """Rewrite the tables as docs/audit.md says, and return whether a file of the database holds a mark."""
+    """Rewrite the tables (docs/guides/erase-a-person.md), and return whether a database file holds a mark."""
     with psycopg.connect(database.superuser_url, autocommit=True) as owner:
         for statement in (
             "VACUUM FULL read_models.messages_v2",
@@ -299,7 +299,7 @@ async def test_a_rule_reaches_back_under_connected_people_who_write_on(
 
 
 def age(database: Database, person: str) -> None:
-    """Let what somebody said in rooms with a rule be of long ago, as far as its keys are concerned."""
+    """Move the keys of a person's messages in rooms with a rule into the past."""
     with psycopg.connect(database.superuser_url, autocommit=True) as owner:
         owner.execute(
             "UPDATE person_keys SET scope = 'general/2020-02-29' WHERE person = %s AND scope <> ''", [person]

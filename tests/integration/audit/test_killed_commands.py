@@ -27,7 +27,7 @@ NEW = base64.b64encode(bytes(range(32))).decode()
 
 
 async def killed(env: dict[str, str], point: str, *command: str) -> None:
-    """Run a command to the point at which it is killed; it has said nothing on stdout by then."""
+    """Run a command to the point at which it is killed; it has written nothing to stdout by then."""
     process = (await start(env, *command, program=("tests.support.processes.killed", point))).process
     out, err = await process.communicate()
     assert process.returncode == -signal.SIGKILL, err.decode()
@@ -94,7 +94,7 @@ async def test_killed_erasure_is_atomic_and_completes_when_repeated(
     async with client(node.url, "bob") as bob:
         for room in ("general", "other"):
             members = None
-            while members != [("bob", "owner")]:  # the node hears of it a moment after the command
+            while members != [("bob", "owner")]:  # the node learns of it shortly after the command
                 listed = (await bob.say("room:members", roomId=room))["members"]
                 members = [(one["userId"], one["role"]) for one in listed]
                 await asyncio.sleep(0.1)
@@ -104,14 +104,14 @@ async def test_killed_erasure_is_atomic_and_completes_when_repeated(
 
 @asynccontextmanager
 async def locked(database: Database) -> AsyncIterator[psycopg.AsyncConnection]:
-    """Hold the lock of the log, so that whoever writes waits."""
+    """Hold the lock of the log, so that writers wait."""
     async with await psycopg.AsyncConnection.connect(database.superuser_url) as holder:
         await holder.execute("SELECT pg_advisory_xact_lock(7236109)")
         yield holder
 
 
 AT_IT = "SELECT FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT * FROM erase_person%'"
-"""Finds a connection that erases somebody."""
+"""Finds a connection that runs an erasure."""
 
 
 async def test_erasure_killed_during_its_transaction_is_atomic(node: Process, database: Database) -> None:
@@ -182,9 +182,9 @@ async def test_a_retention_that_is_killed_loses_nothing_and_goes_on(
 
 ROTATING = {
     "between the keys that sign": "service.audit.proof.signing_keys:Wrapping.wrap:after:1",
-    "between people's keys and the keys that sign": "service.cli.key_rotation:rewrap:before:1",
+    "between people's keys and the keys that sign": "service.cli.keys:rewrap:before:1",
     "between two people's keys": "service.encryption.rewrap:_counted:after:2,service.encryption.rewrap:BATCH=1",
-    "before it is said": "service.cli.key_rotation:print_json:before:1",
+    "before it is said": "service.cli.keys:print_json:before:1",
 }
 
 

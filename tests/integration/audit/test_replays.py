@@ -1,4 +1,4 @@
-"""The same range of the record gives the same bytes: whoever gives them, whatever was done since, however it is cut."""
+"""The same range of the record gives the same bytes: from every command and endpoint, after later events, in pieces."""
 
 import asyncio
 import base64

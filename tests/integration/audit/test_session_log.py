@@ -1,4 +1,4 @@
-"""Sessions on the record: who was connected, why it ended and what was written, whatever becomes of the node."""
+"""Sessions on the record: who was connected, why it ended and what was written, also if the node is killed."""
 
 import asyncio
 import json

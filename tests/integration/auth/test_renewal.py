@@ -1,4 +1,4 @@
-"""A sign-in is renewed without a word from anybody: a real provider, a node that trusts it, and a real browser."""
+"""A sign-in is renewed without interaction: a real provider, a node that trusts it, and a real browser."""
 
 import asyncio
 import json

@@ -20,12 +20,12 @@ def admin(node: Process, scope: str = "admin") -> httpx.AsyncClient:
 
 
 async def enters(node: Process, user: str) -> bool:
-    """Return whether somebody is let in; who is not is told that they are suspended."""
+    """Return whether a user can connect; a suspended user gets the error `suspended`."""
     async with raw(node.url) as socket:
         await socket.send(json.dumps({"type": "connect", "protocol": 1, "token": token(user)}))
         try:
             return bool(json.loads(await socket.recv())["type"] == "connected")
-        except Exception:  # noqa: BLE001 - whatever closed it, the code is what counts
+        except Exception:  # noqa: BLE001 - any end will do, the code is what counts
             assert socket.close_code == 4503
             return False
 

@@ -18,7 +18,7 @@ from tests.support.servers.databases import Database
 
 @pytest.fixture
 async def nodes(database: Database) -> AsyncIterator[Nodes]:
-    """Two nodes that hear of each other by the log."""
+    """Two nodes that learn of each other's events from the log."""
     env = environment(database, ONRECORD_CATCHUP_INTERVAL="0.1")
     async with running(env, "serve") as one, running(env, "serve") as other:
         yield one, other
@@ -107,7 +107,7 @@ SLACK = timedelta(seconds=1)
 
 
 async def until_allowed(one: Client, kind: str, told: str, **fields: Any) -> Event:
-    """Do something again and again, while the refusal is the one that is told, until it is allowed; return the ack."""
+    """Repeat a command while the refusal is the given one, until it is allowed; return the ack."""
     async with asyncio.timeout(60):
         while True:
             try:

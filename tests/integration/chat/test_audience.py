@@ -75,7 +75,7 @@ STATES = {
     "catching-up": State(LIVE, "ok", "ok", late=True, listed="rooms"),
     "kicked-catching-up": FORMER,
     "banned-catching-up": OUTSIDE,
-    # The user is a member, and the connection does not hear the room.
+    # The user is a member, and the connection is not subscribed to the room.
     "failed-join": State(NONE, "ok", "ok", late=True, listed="rooms"),
     "archived": State({"message:read", "presence:changed", "room:updated"}, "ok", "ok", listed="rooms"),
 }
@@ -247,7 +247,7 @@ async def become(scene: Scene, state: str) -> int:
         return int((await scene.say(one, "room:leave"))["seq"])
     if state in ("invited", "uninvited", "failed-join"):
         await invite(scene, state)
-    # Whatever led here is sent by now, on the node of the connection too.
+    # Every earlier event is sent by now, on the node of the connection too.
     return int((await scene.say(scene.moderator, "message:send", content="begin"))["seq"])
 
 

@@ -192,7 +192,7 @@ async def test_a_join_that_failed_registers_nothing(node: Process, database: Dat
         await busy(alice, node, "secret")
         await alice.say("room:kick", roomId="secret", userId="bob")
         await busy(alice, node, "secret", "dora")
-        # The connection works otherwise: it receives the presence of people with whom its user shares a room.
+        # The connection works otherwise: it receives the presence of people in its user's rooms.
         async with client(node.url, "dave"):
             await alice.until(lambda: alice.events("presence:changed", userId="dave"))
         await level(bob)

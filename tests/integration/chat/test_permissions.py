@@ -1,4 +1,4 @@
-"""Who may do what in a room, over the wire: the tables of docs/protocol.md, cell by cell, in every kind of room.
+"""Who may do what in a room, over the wire: docs/reference/protocol.md, cell by cell, in every kind of room.
 
 A row is something that can be done, a column who does it; a cell is "ok" or the code of the refusal. A command cannot
 be forgotten: it has no row. What is refused leaves the room's head where it was.
@@ -33,14 +33,14 @@ OUTSIDE = {
         "banned": "room_not_found",
     },
 }  # fmt: skip
-"""What those are told who are not in, of everything that is not said otherwise."""
+"""The error for non-members, unless a row names another."""
 
 ARCHIVED = dict.fromkeys(INSIDE, "room_archived")
 NOTHING: dict[str, Any] = {}
 
 
 class Room:
-    """A room with everybody in their place, and a message of each; `of` has the numbers of the messages by author."""
+    """A room with a user of each role, and a message of each; `of` has the numbers of the messages by author."""
 
     def __init__(self, name: str, people: dict[str, Client]) -> None:
         self.name = name
@@ -51,7 +51,7 @@ class Room:
         return await self.people[who].say(kind, roomId=self.name, **fields)
 
     async def furnish(self, visibility: str) -> None:
-        """Let everybody be in their place."""
+        """Give every user their role."""
         await self.say("owner", "room:create", name="Room", visibility=visibility, members=[*PEOPLE][1:])
         for who, role in PEOPLE.items():
             if role != "member" and who != "owner":
@@ -62,7 +62,7 @@ class Room:
         await self.write("owner", "moderator", "member", "another")
 
     async def furnish_direct(self) -> None:
-        """Two who are equal; whoever is called by a role elsewhere is one of them here."""
+        """Two members of equal rank, who stand for each role here."""
         ack = await self.people["owner"].say(
             "room:create", name="Two", visibility="direct", members=["member", "another"]
         )
@@ -82,7 +82,7 @@ Fields = Callable[[Room, str], dict[str, Any]]
 
 
 class Row:
-    """What is done, and what becomes of it: `inside` for members, and of others those who are not told the usual.
+    """What is done, and what becomes of it: `inside` for members, and others only if their error is not the usual one.
 
     `archived` and `private` are for members of such rooms, `public` for others in public rooms only.
     """
@@ -168,7 +168,7 @@ AMONG_EQUALS = {
     "join", "see who is in", "read", "have read", "be seen typing", "post", "reply", "react", "unreact", "pin", "unpin",
     "edit one's own", "delete one's own", "change the topic", "change the name", "change both",
 }  # fmt: skip
-"""What the members of a direct room may; everything else nobody may."""
+"""What members of a direct room may do; every other command is refused."""
 
 
 def test_every_command_about_a_room_has_a_row() -> None:
@@ -178,7 +178,7 @@ def test_every_command_about_a_room_has_a_row() -> None:
 
 @pytest.fixture
 async def people(node: Process) -> AsyncIterator[dict[str, Client]]:
-    """Everybody's connection."""
+    """The connection of each user."""
     everybody = {*PEOPLE, *ACTORS}
     async with AsyncExitStack() as stack:
         yield {who: await stack.enter_async_context(client(node.url, who)) for who in everybody}

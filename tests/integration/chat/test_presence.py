@@ -1,4 +1,4 @@
-"""Who is online and who types, over devices and nodes, as other people's connections hear it."""
+"""Who is online and who types, over devices and nodes, as other users' connections receive it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ GRACE = {"ONRECORD_DISCONNECT_GRACE": "1"}
 
 
 def presence(listener: Client, user: str) -> list[str]:
-    """Return how somebody was shown, change by change."""
+    """Return each status that was shown of a user."""
     return [event["status"] for event in listener.events("presence:changed", userId=user)]
 
 
@@ -79,7 +79,7 @@ async def test_a_reconnect_within_the_grace_is_silent(database: Database) -> Non
                     await asyncio.sleep(0.3)
                     bob.cut()
                 await asyncio.sleep(0.7)
-            await alice.until(lambda: presence(alice, "bob")[-1:] == ["offline"])  # told after the notice
+            await alice.until(lambda: presence(alice, "bob")[-1:] == ["offline"])  # sent after the notice
             assert presence(alice, "bob").count("offline") == 1
             assert len(notices(alice, "bob")) == 1
 

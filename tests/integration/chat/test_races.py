@@ -1,7 +1,7 @@
-"""What somebody may do ends with one event of the log, whatever is under way at that moment, and on which node.
+"""A permission ends with one event of the log, for commands in flight too, on every node.
 
 Bob floods a room from one node while alice takes his right away on the other. What he was acknowledged stands before
-that event, and what he did not get in is refused; everybody hears the same.
+that event, and what he did not get in is refused; every client receives the same.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ BEFORE = 3
 
 @dataclass(frozen=True)
 class Race:
-    """What bob does again and again, and what that is on the log; what takes the right away; and what he is told then.
+    """What bob does again and again, and what that is on the log; what takes the right away; and his error then.
 
     His commands are about the messages that alice has posted, one each; `own` says that they are about his own.
     """

@@ -122,7 +122,7 @@ async def test_unread_counts_match_an_oracle_on_every_node_and_device(
 
 
 async def joined(devices: list[Client]) -> int:
-    """Have all devices of somebody in the room; return the number of their joining."""
+    """Have all devices of a user in the room; return the number of their joining."""
     seq: int = (await devices[0].join("general"))["seq"]
     for other in devices[1:]:
         await other.join("general")
@@ -136,7 +136,7 @@ async def listed(device: Client) -> dict[str, Any]:
 
 
 async def act(chance: random.Random, oracle: Oracle, devices: dict[str, list[Client]]) -> None:
-    """Somebody says, edits, deletes or reads something; or alice, the owner, removes somebody who comes back."""
+    """A user posts, edits, deletes or reads; or alice, the owner, removes a user who rejoins."""
     name = chance.choice(list(devices))
     device = chance.choice(devices[name])
     mine = [number for number, (author, _, stands) in oracle.said.items() if author == name and stands]

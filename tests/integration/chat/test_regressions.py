@@ -161,7 +161,7 @@ async def test_many_rooms_catch_up_together_for_a_reader_that_is_merely_slow(nod
                 {"type": "connect", "protocol": 1, "token": token("alice"), "rooms": dict.fromkeys(rooms, 0)}
             )
         )
-        await asyncio.sleep(1)  # what it does not read meanwhile must not be held against it
+        await asyncio.sleep(1)  # what it does not read during that time must not count against it
         heard: dict[str, list[int]] = {room: [] for room in rooms}
         while sum(map(len, heard.values())) < 10 * 27:
             event = json.loads(await asyncio.wait_for(slow.recv(), 60))

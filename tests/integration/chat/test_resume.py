@@ -1,4 +1,4 @@
-"""Coming back: with its cursors a client gets exactly what it missed, once, in order, or is told honestly that not."""
+"""Coming back: with its cursors a client gets exactly what it missed, once, in order, or gets `recovered: false`."""
 
 import asyncio
 from typing import Any

@@ -26,7 +26,7 @@ ANSWER = ("type", "ref", "seq", "at", "messageId", "roomId")
 
 @dataclass(frozen=True)
 class Row:
-    """What is sent, what is sent otherwise under the same ref, by whom, and after which commands of the owner."""
+    """A command, a different one under the same ref, its sender, and the owner's commands before it."""
 
     fields: dict[str, Any]
     otherwise: dict[str, Any]
@@ -101,7 +101,7 @@ async def test_retry_on_any_node_has_one_effect_and_one_ack(nodes: Nodes, databa
                 acks.append(await again.say(kind, **wish))
             await refused(there, kind, {**wish, **row.otherwise})
             await refused(here, kind, {**wish, **row.otherwise})
-        # Later, on connections that begin anew, and after the sender's rights may have gone.
+        # Later, on new connections, and after the sender's rights may have gone.
         async with client(other.url, row.by) as later:
             acks.append(await later.say(kind, **wish))
         answers = [{name: ack[name] for name in ANSWER if name in ack} for ack in acks]

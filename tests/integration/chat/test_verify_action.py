@@ -46,7 +46,7 @@ class World:
         return await self.people[who].say(kind, roomId=self.room, **fields)
 
     async def furnish(self) -> None:
-        """An owner, a moderator and a member, something said by each, a reaction, a pin, an edit, a deletion."""
+        """An owner, a moderator and a member, a message of each, a reaction, a pin, an edit, a deletion."""
         others = [self.user("moderator"), self.user("member")]
         await self.people["owner"].say(
             "room:create", roomId=self.room, name="Room", visibility="private", members=others
@@ -63,9 +63,9 @@ class World:
 
 @dataclass(frozen=True)
 class Row:
-    """What is done, by whom, after what, and the events that the log has of it then, by their names.
+    """A command, its sender, the commands before it, and the names of the events that the log has then.
 
-    `heard` is an event without number that the room hears of it.
+    `heard` is the unnumbered event that the room receives.
     """
 
     fields: Callable[[World], dict[str, Any]] = lambda w: {"roomId": w.room}
@@ -235,7 +235,7 @@ async def test_what_was_known_and_the_events_since_are_what_is_known_now(databas
 
 
 async def differences(world: World, kind: str, row: Row) -> dict[str, Any]:
-    """Do what a row says; return what anybody then knows wrongly."""
+    """Run the command of a row; return every difference between a client's view and the fetched one."""
     async with connections(world) as people:
         world.people = people
         await world.furnish()
@@ -252,7 +252,7 @@ async def differences(world: World, kind: str, row: Row) -> dict[str, Any]:
             await heard_all(people[who], now[who], row, knew[who])
             if kind == "room:join" and who == row.by:
                 knew[who].rooms, knew[who].invitations = now[who].rooms, now[who].invitations
-                continue  # a room that is new to a client is listed anew; its snapshots are tested elsewhere
+                continue  # a room that is new to a client is listed again; its snapshots are tested elsewhere
             live = knew[who].copy().take(news(people[who].heard[marks[who] :], knew[who]))
             wrong |= {f"{who} live": found for found in [live.differences(now[who])] if found}
             late = await came_back(world, who, knew[who], now[who])
@@ -262,13 +262,13 @@ async def differences(world: World, kind: str, row: Row) -> dict[str, Any]:
 
 @asynccontextmanager
 async def connections(world: World) -> AsyncIterator[dict[str, Client]]:
-    """Give everybody's connection."""
+    """Give the connection of each user."""
     async with AsyncExitStack() as stack:
         yield {who: await stack.enter_async_context(client(world.url, world.user(who))) for who in PEOPLE}
 
 
 def news(events: list[Event], knew: Model) -> list[Event]:
-    """Leave out what a client knew already: one that was shown a room after an event hears the event all the same."""
+    """Leave out what a client knew already: a room may be shown after an event that is delivered as well."""
     return [
         event
         for event in events
@@ -278,7 +278,7 @@ def news(events: list[Event], knew: Model) -> list[Event]:
 
 
 async def settled(world: World, knew: dict[str, Model]) -> None:
-    """Wait until everybody has heard what they know."""
+    """Wait until every client has received what it has to know."""
     for who, model in knew.items():
         for name, room in model.rooms.items():
             listener, head = world.people[who], room["head"]
@@ -302,7 +302,7 @@ async def heard_all(listener: Client, now: Model, row: Row, knew: Model) -> None
 
 
 async def came_back(world: World, who: str, knew: Model, now: Model) -> Model:
-    """Return what a client knows that was away meanwhile: its cursors, and a look at the list."""
+    """Return the view of a client that was disconnected: it resumes from its cursors and lists its rooms."""
     if not knew.rooms.keys() >= now.rooms.keys() or now.invitations != knew.invitations:
         return now  # rooms that are new to it, and invitations, are in the list
     cursors = {name: room["head"] for name, room in knew.rooms.items()}

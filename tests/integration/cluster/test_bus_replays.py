@@ -90,7 +90,7 @@ def cluster_settings(servers: Servers) -> dict[str, str]:
 async def nodes(
     database: Database, servers: Servers, **settings: str
 ) -> AsyncIterator[tuple[Process, Process]]:
-    """Give two nodes that hear each other, and wait until they do."""
+    """Give two nodes connected by the bus, once both receive from it."""
     env = environment(database, **cluster_settings(servers), **settings)
     async with (
         running(env | {"ONRECORD_NODE": "one"}, "serve") as one,

@@ -1,4 +1,4 @@
-"""A node that is told to stop: what it received is committed and acknowledged, then everybody hears 4000."""
+"""A node that gets SIGTERM: received commands are acknowledged, then every connection is closed with 4000."""
 
 import asyncio
 import json

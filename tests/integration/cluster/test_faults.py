@@ -62,7 +62,7 @@ async def test_backends_terminated_in_the_middle_of_transactions_lose_nothing(da
 
 
 async def _acked_more(people: list[Person], living: list[asyncio.Task[None]]) -> None:
-    """Wait until somebody was answered anew: backends that end faster than they come back would answer nobody."""
+    """Wait for another answer: backends that end faster than they reconnect would answer no command."""
     before = sum(len(person.acked) for person in people)
     await asyncio.sleep(0.1)
     while sum(len(person.acked) for person in people) == before and not all(task.done() for task in living):

@@ -54,7 +54,7 @@ def asked(at: Counted) -> dict[str, int]:
 
 
 async def fill(one: Node) -> None:
-    """Record rooms in which everybody is and something was said."""
+    """Record rooms with all users as members and some messages."""
     for room in ROOMS:
         stream = room_stream(room)
         joined = [MemberJoined(user=f"user{number}", role="owner") for number in range(PEOPLE)]
@@ -123,7 +123,7 @@ async def test_one_who_comes_back_asks_for_what_is_not_known_and_no_more(
         ]
         await recorded(restarted, 1)
         first = asked(restarted)
-        # The author of what was missed is somebody of whom nothing is known either.
+        # The author of the missed messages is not in the user cache either.
         assert first.pop("people") == 2
         assert first == dict.fromkeys(["rooms", "receipts", "events", "deleted", "keys", "sessions"], 1)
         restarted.statements.clear()

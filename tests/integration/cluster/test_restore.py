@@ -1,4 +1,4 @@
-"""A backup is restored under a running node, with PostgreSQL's own tools: what was lost is said, nothing is mixed."""
+"""A backup is restored under a running node, with PostgreSQL's own tools: losses are reported, epochs stay apart."""
 
 import asyncio
 import json

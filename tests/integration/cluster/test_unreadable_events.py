@@ -162,7 +162,7 @@ async def afresh(house: House) -> AsyncIterator[tuple[Process, Process]]:
 
 
 async def lives(node: Process, database: Database) -> dict[str, Any]:
-    """Check that the room of the damage and another are usable by everybody; return what was heard in `general`."""
+    """Check that the room of the damage and another are usable by all; return what was received in `general`."""
     async with (
         client(node.url, "bob", {"general": 0, "elsewhere": 0}) as bob,
         client(node.url, "dave") as dave,

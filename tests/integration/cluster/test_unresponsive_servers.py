@@ -1,6 +1,6 @@
 """Postgres and Redis answer nothing: connections stay open and swallow everything. Nothing hangs, and all comes back.
 
-What is said here is answered while the hole is open: nothing waits for it to close. The test's own time limit is the
+Every command here is answered while the outage lasts: nothing waits for it to close. The test's own time limit is the
 only clock.
 """
 
@@ -41,7 +41,7 @@ async def node_behind(database: Database, **settings: str) -> AsyncIterator[tupl
 
 
 async def settle(alice: Client) -> None:
-    """Join, and hear the room live: whoever still catches up when the log cannot be read is sent to come back."""
+    """Join, and wait for live delivery: a client that still catches up when the log cannot be read is disconnected."""
     await alice.join("general")
     await alice.post("general", "settled")
     await alice.until(lambda: alice.events("message:new", content="settled"))

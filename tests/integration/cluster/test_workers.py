@@ -1,4 +1,4 @@
-"""Several nodes as one command: who serves whom, a worker killed under load, and nobody left behind by the parent."""
+"""Several nodes as one command: which worker serves which client, a worker killed under load, no process left."""
 
 import asyncio
 import base64
@@ -23,7 +23,7 @@ from tests.support.waiting import until
 def _workers(parent: Process) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(parent.process.pid).children():
-        with suppress(psutil.NoSuchProcess):  # also where it has ended and nobody has taken note of it yet
+        with suppress(psutil.NoSuchProcess):  # also if it has ended and was not waited for yet
             if "--worker" in child.cmdline():
                 found.append(child)
     return found

@@ -1,4 +1,4 @@
-"""`onrecord dev`: whatever of it is killed comes back by itself, and nothing that was acknowledged is lost."""
+"""`onrecord dev`: every killed process is restarted, and nothing acknowledged is lost."""
 
 import asyncio
 import json

@@ -1,7 +1,7 @@
 """What a node and a projector write while everything happens to them: lines of JSON, and no secret among them.
 
-Every word that may not be logged is marked, and so is every secret; then they are said, refused, cut off and sent
-broken, while Postgres and Redis fail in every way; and whatever the processes wrote is searched.
+Every word that may not be logged is marked, and so is every secret; then they are posted, refused, cut off and sent
+broken, while Postgres and Redis fail in every way; and the output of the processes is searched.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ def said_by(*processes: Process) -> list[str]:
 
 
 async def say_everything(address: Process, others: Process) -> None:
-    """Say marked words wherever words can be said."""
+    """Put marked words in every field that takes text."""
     name = f"{MARK} Alice"
     async with client(address.url, "alice", name=name) as alice, client(others.url, "bob", name=MARK) as bob:
         await alice.say("room:create", roomId="open", name=f"{MARK} room", visibility="public")
@@ -64,7 +64,7 @@ async def say_everything(address: Process, others: Process) -> None:
 
 
 async def send_garbage(node: Process) -> None:
-    """Send what is refused: broken frames after and instead of `connect`, and tokens that let nobody in."""
+    """Send what is refused: broken frames after and instead of `connect`, and invalid tokens."""
     for text in BROKEN:
         async with client(node.url, "carol") as carol:
             await carol.socket.send(text)

@@ -1,4 +1,4 @@
-"""What Prometheus is told of two nodes and a projector under a workload: the numbers are those of what happened."""
+"""The metrics of two nodes and a projector under a workload equal what happened."""
 
 import asyncio
 import contextlib

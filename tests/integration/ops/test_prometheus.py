@@ -23,7 +23,7 @@ TOKEN = "only Prometheus has this one"
 
 
 async def promtool(*words: str | Path, stdin: bytes = b"") -> str:
-    """Run promtool; return what it said, and fail where it found something."""
+    """Run promtool and return its output; fail if it found an error."""
     process = await asyncio.create_subprocess_exec(
         "promtool", *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT, cwd=RULES,

@@ -1,4 +1,4 @@
-"""A collector hears one trace of a message: from its frame, over the commit, through both nodes, to the read model."""
+"""A collector gets one trace of a message: from its frame, over the commit, through both nodes, to the read model."""
 
 import asyncio
 import threading

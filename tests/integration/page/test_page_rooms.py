@@ -29,7 +29,7 @@ async def click(tab: Tab, selector: str) -> None:
 
 
 async def choose(tab: Tab, user: str, label: str) -> None:
-    """Press a button of somebody's menu."""
+    """Press a button of a member's menu."""
     button = f"[...({member(user)}?.querySelectorAll('.menu button') ?? [])].find(b => b.textContent === {label!r})"
     await tab.until(button)
     await tab.value(f"{button}.click()")
@@ -154,7 +154,7 @@ async def test_scrolling_up_loads_history_and_keeps_the_scroll_position(place: P
         await alice.until(f"{SAID}.length === {ONE_PAGE}")
         for shown in (2 * ONE_PAGE, said):
             first = await alice.value(f"{SAID}[0]")
-            # Something is drawn in between, before the page hears that it was scrolled.
+            # A frame is drawn before the page gets the scroll event.
             up = "document.querySelector('#timeline').scrollTop = 0"
             await alice.value(f"{up}; dispatchEvent(new Event('focus')); 0")
             await alice.until(f"{SAID}.length >= {shown}")

@@ -63,7 +63,7 @@ async def connect(tab: Tab, address: str, user: str, how: str) -> None:
 
 
 async def chats(tab: Tab, how: str) -> None:
-    """Join, say something, and hear it."""
+    """Join, post a message, and receive it."""
     await tab.until("heard.some(event => event.type === 'connected')")
     if how == "upgrade":
         await tab.until("upgraded")

@@ -1,4 +1,4 @@
-"""What no stock client sends: it ends the connection of its sender, and nobody else notices anything."""
+"""Packets that no stock client sends: they close the sender's connection, and no other client is affected."""
 
 import json
 

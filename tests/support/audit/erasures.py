@@ -84,7 +84,7 @@ def holds(text: str) -> bool:
 
 
 async def heard_by_bob(node: Process) -> str:
-    """Return all that somebody else is told of the room, over a socket and over HTTP."""
+    """Return all that another member gets of the room, over a socket and over HTTP."""
     async with client(node.url, "bob", {"general": 0}) as bob:
         await bob.until(lambda: bob.events("message:reaction"))
         page = await bob.say("message:history", roomId="general", limit=200)

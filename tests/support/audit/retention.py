@@ -51,7 +51,7 @@ async def _swap(one: Node, person: str, *scopes: str) -> None:
 
 
 async def readable(one: Node, room: str = "general") -> list[str | None]:
-    """Return what a node that starts now reads of what was said in a room."""
+    """Return the messages of a room that a newly started node can read."""
     log = LogReader(one.pool, EventSerializer(KeyRing(KEY_ENCRYPTION_KEY)))
     found = await log.stream(room_stream(room), 0, 100)
     return [one.event.content for one in found if isinstance(one.event, MessagePosted)]

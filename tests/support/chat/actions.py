@@ -29,7 +29,7 @@ async def room_of(owner: Client, *members: str, **fields: Any) -> str:
 
 
 async def listening(one: Client, room: str) -> None:
-    """Join on this connection, whoever opened the room wherever, and hear what follows."""
+    """Join on this connection, and receive the room's later events."""
     await one.say("room:join", roomId=room)
     await one.until(lambda: one.events("message:history", roomId=room))
 

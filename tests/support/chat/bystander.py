@@ -23,7 +23,7 @@ def said(frame: dict[str, Any], **fields: Any) -> str:
 
 
 class Bob:
-    """A connection that sends whatever it likes, at either door."""
+    """A connection that sends arbitrary frames, at either endpoint."""
 
     def __init__(self, socket: ClientConnection, door: str) -> None:
         self.socket = socket

@@ -28,7 +28,7 @@ class Address:
 
 @dataclass
 class Person:
-    """Somebody who posts, loses the connection, comes back with cursors and sends again what was not acknowledged.
+    """A user who posts, loses the connection, reconnects with cursors and resends unacknowledged messages.
 
     `pace` is the seconds between two posts.
     """
@@ -52,7 +52,7 @@ class Person:
                 await asyncio.sleep(0.02)
 
     async def catch_up(self, heads: dict[str, int]) -> None:
-        """Come back a last time and hear everything up to the heads."""
+        """Reconnect a last time and receive everything up to the heads."""
         cursors = self._cursors()
         async with client(self.server.url, self.user, cursors) as connection:
             self._hear_from(connection)
@@ -127,7 +127,7 @@ class Person:
 
 
 async def judge(people: list[Person], database: Database, server: Address) -> None:
-    """Compare what everybody was told with the record."""
+    """Compare what each user received with the log."""
     heads: dict[str, int] = {}
     recorded: dict[str, tuple[str, int]] = {}
     for room in ROOMS:

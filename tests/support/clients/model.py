@@ -1,6 +1,6 @@
-"""What a client knows: fetched whole, or kept current by the events it hears. Both have to come to the same.
+"""What a client knows: fetched whole, or kept current by the events it receives. Both have to be equal.
 
-The fold knows nothing but what `docs/protocol.md` says of each event.
+The fold knows nothing but what `docs/reference/protocol.md` says of each event.
 """
 
 from copy import deepcopy

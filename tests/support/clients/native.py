@@ -109,7 +109,7 @@ class Client:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(ConnectionError("the connection ended before the answer"))
-                answer.exception()  # whoever waits gets it; nobody has to
+                answer.exception()  # marks the exception as retrieved, since the caller may be gone
         async with self._news:
             self._news.notify_all()
 
@@ -138,7 +138,7 @@ async def raw(url: str, **options: Any) -> AsyncIterator[ClientConnection]:
 async def client(
     url: str, user: str, rooms: dict[str, int | None] | None = None, **fields: Any
 ) -> AsyncIterator[Client]:
-    """Give a connection of a user that has been told `connected`."""
+    """Give a connection of a user that has received `connected`."""
     async with raw(url) as socket:
         joined = Client(socket, user)
         name = fields.pop("name", None)
@@ -160,4 +160,4 @@ async def client(
             yield joined
         finally:
             await joined.close()
-        assert not joined.faults, "the server sent what docs/asyncapi.yaml does not say"
+        assert not joined.faults, "the server sent what docs/reference/asyncapi.yaml does not say"

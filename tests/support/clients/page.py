@@ -10,7 +10,7 @@ SAID = "[...document.querySelectorAll('#messages .content')].map(one => one.text
 
 
 def newcomer(place: Path) -> dict[str, str]:
-    """Return the environment of somebody who has set nothing but where the data goes."""
+    """Return an environment that sets nothing but the data directory."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ONRECORD_")}
     return inherited | {"ONRECORD_DATA_DIR": str(place), "ONRECORD_PORT": "0"}
 

@@ -1,4 +1,4 @@
-"""A client that does exactly what a test tells it to, and nothing by itself."""
+"""A WebSocket client that sends only what a test asks for."""
 
 import socket
 import struct

@@ -51,7 +51,7 @@ async def begin(http: httpx.AsyncClient) -> str:
 
 
 async def visit(address: str, **form: str) -> dict[str, str]:
-    """Return what somebody brings back who fills in the provider's form."""
+    """Fill in the provider's form; return the redirect's parameters."""
     async with httpx.AsyncClient() as browser:
         back = await browser.post(address, data=form)
     return dict(parse_qsl(urlsplit(back.headers["location"]).query))

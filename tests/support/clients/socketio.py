@@ -121,7 +121,7 @@ class Driver:
         self._reading = asyncio.create_task(self._read())
 
     async def open(self, address: str, user: str | None, *, wait: bool = True, **options: Any) -> Stock:
-        """Open a client of a user, with the options of `io`; by default wait until it is told `connected`."""
+        """Open a client of a user, with the options of `io`; by default wait for `connected`."""
         client = Stock(self, next(self.numbers))
         self._clients[client.number] = client
         auth = {**({"token": token(user)} if user else {}), **options.pop("auth", {})}

@@ -43,7 +43,7 @@ class Echo:
 
 
 class Talk:
-    """A namespace that says what it was told."""
+    """A namespace that echoes."""
 
     async def connect(self, socket: Socket, packet: Packet) -> None:
         socket.accept()

@@ -1,4 +1,4 @@
-"""A server on a real socket in the test's own loop, and clients that do exactly what a test tells them to."""
+"""A server on a real socket in the test's own loop, and clients that send only what a test asks for."""
 
 import asyncio
 import json

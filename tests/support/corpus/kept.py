@@ -1,6 +1,6 @@
 """Reads a kept corpus, and what a database holds, in forms that can be compared between versions.
 
-Invariant: tables and views are found by name, whatever schema they stand in, so that a migration may move them.
+Invariant: tables and views are found by name, in any schema, so that a migration may move them.
 """
 
 import json

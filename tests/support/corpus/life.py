@@ -53,7 +53,7 @@ async def number(posting: Any) -> int:
 
 
 async def long_ago(env: Env) -> None:
-    """Say what will be too old, erased, held or carried over; one room has a rule before anything is said there."""
+    """Post what will be expired, erased, held or re-encrypted; one room has a rule before its first message."""
     async with (
         running(env, "serve") as node,
         connected(node, "alice", "bob", "carol", "dave", "erin") as here,
@@ -202,7 +202,7 @@ async def _erase(node: Process, env: Env) -> None:
 
 
 async def after_rotation(node: Process, env: Env) -> None:
-    """Go on under the new key encryption key, with somebody new, and let another key sign."""
+    """Go on under the new key encryption key, with a new user, and let another key sign."""
     async with connected(node, "alice", "bob", "judy") as here:
         await here["judy"].join("lobby")
         for n in range(30):

@@ -166,7 +166,7 @@ class Stack:
         return all([await self._asked(name, words) for words in (test, image()["healthcheck"])])
 
     async def _listens(self, name: str) -> bool:
-        """Return whether somebody listens at an address; where there is none, nobody has to."""
+        """Return whether an address accepts connections; true for no address."""
         if not name:
             return True
         host, _, port = self.addresses[name].partition(":")

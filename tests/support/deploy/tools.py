@@ -33,7 +33,7 @@ def _install() -> None:
 
 
 def checked(*words: str | Path, stdin: str = "") -> str:
-    """Run a program that says what is wrong; return all it said, and fail where it found something."""
+    """Run a checker and return its output; fail if it found an error."""
     done = subprocess.run(
         words, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""Prints docs/examples.md: everything that travels, by example, made from the structs. `make docs` writes it."""
+"""Prints docs/reference/examples.md: every frame by example, made from the structs. `make docs` writes it."""
 
 import json
 from typing import Any
@@ -36,7 +36,7 @@ def page() -> str:
         "# The wire protocol by example",
         "",
         "Made from the code by `make docs`, and held current by a test. What it all means stands in",
-        "[protocol.md](protocol.md), the same as schemas in [asyncapi.yaml](asyncapi.yaml).",
+        "[the protocol](protocol.md), the same as schemas in [asyncapi.yaml](asyncapi.yaml).",
         "",
         "## Commands and their acks",
         *_block("connect", [("->", frame) for frame in command_examples(Connect)]),

@@ -68,15 +68,16 @@ class Node:
         """Return what `events`, decided by `by` on the stream as of `decided_on`, look like to the appender."""
         words = any(event.PERSONAL for event in events)
         key = await self.keys.of_person(by, self.pool) if words else None
-        return AppendRequest(
-            stream=stream,
+        return AppendRequest.of(
+            self.serializer,
+            stream,
+            events,
             user=by,
             ref=ref or str(uuid4()),
             fingerprint=hashlib.sha256(msgspec.json.encode(events)).digest()[:16],
             decided_on=decided_on,
             guard=(SETTINGS, user_subject(by)) if guard is None else guard,
-            events=events,
-            stored=tuple(self.serializer.to_stored(event, stream, key) for event in events),
+            key=key,
             record=record,
         )
 

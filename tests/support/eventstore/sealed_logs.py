@@ -34,7 +34,7 @@ async def fill(database: Database, messages: int = 20) -> None:
 
 
 async def append(database: Database, *texts: str) -> None:
-    """Let somebody new say something more."""
+    """Append a message of a new user."""
     async with node(database) as one:
         head = await one.log.head("room:general")
         for number, text in enumerate(texts):

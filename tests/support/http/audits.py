@@ -16,7 +16,7 @@ from tests.support.waiting import until
 
 @asynccontextmanager
 async def visitor(node: Process, user: str, scope: str, **claims: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """Give somebody whose token grants a scope."""
+    """Give an HTTP client whose token grants a scope."""
     headers = {"Authorization": f"Bearer {token(user, scope=scope, **claims)}"}
     async with httpx.AsyncClient(base_url=node.address, headers=headers) as http:
         yield http

@@ -27,7 +27,7 @@ OPENAPI = yaml.safe_load(openapi_yaml())
 
 @asynccontextmanager
 async def reader(node: Process, user: str | None, **headers: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Give somebody who reads over HTTP; None is nobody."""
+    """Give an HTTP client of a user; None sends no token."""
     known = {"Authorization": f"Bearer {token(user)}"} if user else {}
     async with httpx.AsyncClient(base_url=node.address, headers={**known, **headers}) as http:
         yield http

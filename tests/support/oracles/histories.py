@@ -87,7 +87,7 @@ COMMANDS: dict[str, Callable[[str, int], RoomCommand]] = {
     "pin": lambda name, number: PinMessage(room=name, message=number),
     "unpin": lambda name, number: UnpinMessage(room=name, message=number),
 }
-"""What may be wished for in a room; the number says of whom, of which message, or how."""
+"""The commands in a room; the number selects the user, the message or an option."""
 _OFTEN = (
     "say",
     "say",
@@ -114,7 +114,7 @@ wishes: st.SearchStrategy[list[Wish]] = st.lists(
     min_size=40,
     max_size=90,
 )
-"""What somebody wants in some room; wishes that the domain refuses come to nothing."""
+"""Commands of users in rooms; those that the domain refuses have no effect."""
 
 
 _SO_FAR: tuple[Wish, ...] = (
@@ -150,7 +150,7 @@ class _Story:
         return known[number % len(known)] if known else number
 
     def _entitled(self, command: RoomCommand) -> str | None:
-        """Return somebody who probably may: left to chance, too few wishes would come to anything."""
+        """Return a user with the likely permission: random users would be refused too often."""
         if isinstance(command, EditMessage):
             return self.messages.get((command.room, command.message), MessageState()).author
         asks = isinstance(command, JoinRoom | LeaveRoom | PostMessage)

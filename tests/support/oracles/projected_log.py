@@ -58,7 +58,7 @@ class World:
         after = await tracked(self.connection, projection.table)
         if upto > after:
             async with self.connection.transaction():
-                await self.runner(projection)._take(
+                await self.runner(projection)._apply(
                     self.connection, LogWindow(after, upto, upto), lambda _more: None
                 )
 

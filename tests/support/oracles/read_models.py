@@ -14,7 +14,7 @@ from service.domain.streams import room_of, room_stream
 
 
 def messages_of(log: Sequence[Recorded], name: str, until: int | None = None) -> list[MessageRow]:
-    """Return all messages of a room, oldest first, as whoever may read up to the seq `until` sees them."""
+    """Return all messages of a room, oldest first, as a user sees them who may read up to the seq `until`."""
     own = [r for r in log if r.stream == room_stream(name)]
     posted = [r for r in own if isinstance(r.event, MessagePosted) and (until is None or r.seq <= until)]
     return [_message([r for r in own if message.number_of(r) == one.seq], until) for one in posted]
@@ -56,7 +56,7 @@ def _reactions(facts: list[Recorded]) -> dict[str, tuple[str, ...]]:
 
 
 def receipts_of(log: Sequence[Recorded], name: str) -> list[ReceiptRow]:
-    """Return how far everybody has read in a room, by user."""
+    """Return the read marker of each user of a room."""
     found: dict[str, ReceiptRow] = {}
     for r in log:
         if isinstance(r.event, ReadMarkerMoved) and room_of(r.stream) == name:

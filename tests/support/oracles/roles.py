@@ -1,4 +1,4 @@
-"""A room with everybody in it that a rule can be about, and what they may want."""
+"""A room with a user of each role, and their commands."""
 
 from datetime import timedelta
 from typing import Any

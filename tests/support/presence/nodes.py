@@ -13,7 +13,7 @@ USERS = ("alice", "bob", "carol")
 
 @dataclass
 class Node:
-    """A node, and what its users were told."""
+    """A node, and the changes that it showed to its users."""
 
     name: str
     gossip: Gossip
@@ -82,7 +82,7 @@ class World:
         return {user for node in self.nodes for user, _ in node.connections}
 
     def agree(self) -> None:
-        """Check that every node shows everybody as they are, and told so."""
+        """Check that every node shows each user's true status, and announced it."""
         for node in self.nodes:
             shown = {user for user in USERS if node.gossip.roster.status(user) != "offline"}
             assert shown == self.present(), node.name

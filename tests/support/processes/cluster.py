@@ -19,7 +19,7 @@ from tests.support.servers.databases import Database
 async def two_nodes(
     database: Database, servers: Servers, **settings: str
 ) -> AsyncIterator[tuple[Process, Process]]:
-    """Give two nodes that hear each other."""
+    """Give two nodes connected by the bus."""
     env = environment(
         database,
         ONRECORD_REDIS_URL=settings.pop("ONRECORD_REDIS_URL", servers.redis_url),

@@ -26,7 +26,7 @@ IMPORTED = (
     "service.cli.erasure",
     "service.cli.retention",
     "service.cli.epoch",
-    "service.cli.key_rotation",
+    "service.cli.keys",
     "databases.backends.postgres",
     "uvicorn.lifespan.off",
     "tests.support.processes.forks",

@@ -62,7 +62,7 @@ async def start(
 
 @asynccontextmanager
 async def running(env: dict[str, str], *command: str, afresh: bool = False) -> AsyncIterator[Process]:
-    """Give a command that runs until the block ends; `serve` has said its address by then."""
+    """Give a command that runs until the block ends; `serve` has printed its address by then."""
     started = await start(env, *command, afresh=afresh)
     collecting = asyncio.create_task(collect(started))
     try:
@@ -84,7 +84,7 @@ async def run(env: dict[str, str], *command: str, afresh: bool = False) -> tuple
 
 
 async def wait_for_address(started: Process) -> None:
-    """Wait until a node has said where it listens."""
+    """Wait until a node has printed its address."""
     assert started.process.stdout is not None
     while not started.address:
         line = (await started.process.stdout.readline()).decode()

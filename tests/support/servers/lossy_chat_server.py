@@ -1,4 +1,4 @@
-"""A server for the load generator's plain door that loses, doubles and swaps exactly the messages that it is told to.
+"""A server for the load generator's plain door that loses, doubles and swaps exactly the given messages.
 
 It speaks through the project's own WebSocket library, one asyncio task a connection; `orders` names, for a receiver
 (by the order of joining, in its room) and a message (by the order of posting, in its room), what goes wrong.
@@ -58,7 +58,7 @@ class Faulty:
         if fault == "swap":
             self._held[member] = message
             return
-        with suppress(ConnectionClosed):  # it was told to close, and stays in its place
+        with suppress(ConnectionClosed):  # it got a close frame, and stays in its place
             for _ in range({"lose": 0, "double": 2}.get(fault or "", 1)):
                 await member.send(message)
             if (held := self._held.pop(member, None)) is not None:

@@ -102,7 +102,7 @@ class OidcProvider:
         return Response(public(self.key), media_type="application/jwk-set+json")
 
     async def authorize(self, request: Request) -> Response:
-        """Ask who somebody is, and send them back."""
+        """Ask for the user's name, and redirect back."""
         asked = dict(request.query_params)
         if asked.get("client_id") != CLIENT or asked.get("redirect_uri") != self.redirect_uri:
             return Response("not a client of ours, or not where it lives", 400)  # and never a redirect there
@@ -145,7 +145,7 @@ class OidcProvider:
         grant = self.refreshing.get(token)
         if grant is None or token not in grant.good:
             if grant is not None:
-                grant.good.clear()  # somebody has a copy
+                grant.good.clear()  # as if it was stolen
             return None
         return grant
 

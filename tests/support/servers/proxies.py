@@ -1,4 +1,4 @@
-"""A TCP proxy before a server, that breaks the network between the two as it is told.
+"""A TCP proxy before a server, that breaks the network between the two on request.
 
     async with proxied(database.app_url) as (proxy, url):
         proxy.hold()        # a black hole: connections stay open, and nothing passes

@@ -35,7 +35,7 @@ async def accept(scope: Message, receive: Receive, send: Send) -> Transport:
 
 
 async def the_end(receive: Receive) -> tuple[int, str]:
-    """Read to the end; the code and reason the application is told."""
+    """Read to the end; return the code and reason that the application gets."""
     while (message := await receive())["type"] == "websocket.receive":
         pass
     return message["code"], message["reason"]
@@ -55,14 +55,14 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 
 class Heard(queue.Queue[Any]):
-    """What an application has to tell its test."""
+    """Values that an application passes to its test."""
 
     def next(self) -> Any:
         return self.get(timeout=PATIENCE)
 
 
 class _Uvicorn(uvicorn.Server):
-    """Stops when told to, instead of looking ten times a second."""
+    """Stops on an event, instead of polling ten times a second."""
 
     async def main_loop(self) -> None:
         self.stopping = asyncio.Event()

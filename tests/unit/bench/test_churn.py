@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class CutOff(Exception):
-    """As when somebody ends the run."""
+    """As if the run was interrupted."""
 
 
 class Machine:

@@ -1,4 +1,4 @@
-"""The load generator counts what it is given: by a server that does exactly what it is told to."""
+"""The load generator counts what it is given: by a server with scripted faults."""
 
 import bisect
 import json
@@ -78,7 +78,7 @@ def test_it_counts_what_goes_wrong(orders: Orders, expected: dict[str, object]) 
 def test_reordering_counts_within_one_author_only() -> None:
     with faulty({(0, 4): "swap"}) as port, load(port) as generator:
         generator.connect()
-        # Numbers 4 and 5 are of different authors: nobody promised which comes first.
+        # Numbers 4 and 5 are of different authors: their order is not defined.
         assert generator.post(400, 0.1, patience=1)["reordered"] == 0
     with (
         faulty({(0, 4): "swap"}) as port,

@@ -74,7 +74,7 @@ def test_two_nodes_and_redis_are_measured_as_one_server(servers: Servers) -> Non
 
 
 class UpTo(Highest):
-    """Any rate passes up to one, whatever the machine is busy with."""
+    """Any rate passes up to one, however busy the machine is."""
 
     def _passes(self, figures: Figures) -> bool:
         return bool(figures["planned"] <= 4)

@@ -34,7 +34,7 @@ class Outcome:
 
 
 def onrecord(*words: str, **variables: str) -> Outcome:
-    """Runs the command with these settings and none of whoever runs the tests."""
+    """Run the command with these settings and none of the environment."""
     environ = {name: value for name, value in os.environ.items() if name not in BY_VARIABLE} | variables
     done = subprocess.run(
         [sys.executable, "-m", "service.cli", *words],

@@ -20,7 +20,7 @@ SMALL = 50
 
 
 class End:
-    """A node's end of the bus, and what its backend said was missed."""
+    """A node's end of the bus, and what its backend reported as missed."""
 
     def __init__(self, make: Callable[[Any], Any]) -> None:
         self.missed: list[bool] = []
@@ -174,7 +174,7 @@ async def test_after_a_restart_it_hears_again_and_says_what_was_missed(server: B
 
 
 async def say_until_heard(one: End, other: End, message: bytes) -> None:
-    """Say a message until it is heard: nothing else may be, since what was said in an outage is not kept."""
+    """Publish a message until it is received; messages published during an outage are not kept."""
     hearing = asyncio.create_task(other.heard())
     while not hearing.done():
         await one.backend.publish("room:a", message)

@@ -93,7 +93,7 @@ async def test_after_an_outage_of_the_database_nobody_fences_anybody(database: D
         for lease in (one, other):
             await pass_time(database, lease, 60)
             await pass_time(database, lease, 30, unbroken=False)
-        # Whoever is back first has a lease again, but a broken row of renewals.
+        # The first node back has a lease again, but a gap in its renewals.
         assert await one.judge() == [], "its own lease has run out"
         await one._keep()
         assert await one.judge() == []

@@ -5,8 +5,7 @@ import pytest
 
 from service.config.development import default_data_dir
 from service.config.environment import SettingsInvalid
-from service.config.settings import BY_VARIABLE, Settings
-from service.config.table import table
+from service.config.settings import BY_VARIABLE, Settings, table
 
 SECRET = "s" * 32
 KEY = base64.b64encode(bytes(range(32))).decode()

@@ -33,7 +33,7 @@ async def examine(database: Database, **settings: str) -> dict[str, list[Finding
 
 
 def said(found: dict[str, list[Finding]], name: str) -> tuple[Level, str]:
-    """Return the gravest of what was said under a name."""
+    """Return the most severe finding under a name."""
     worst = max(found[name], key=lambda finding: list(Level).index(finding.level))
     return worst.level, worst.words
 

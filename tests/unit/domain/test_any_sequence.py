@@ -1,4 +1,4 @@
-"""Whatever several users do, at whatever age their nodes' knowledge is, the room in the log keeps its rules.
+"""For any commands of several users, on nodes with stale state, the room in the log keeps its rules.
 
 Each node holds a state of some age. A command is decided on it, guarded, and placed or found stale by the rules of
 `chat_append`; then the node catches up and decides again, as the server does. What a command says of a message is read

@@ -1,4 +1,4 @@
-"""What a message may say: harmless text passes, whatever it looks like; what would act in a browser does not."""
+"""What a message may say: harmless text passes, in any form; what would act in a browser does not."""
 
 from contextlib import suppress
 

@@ -1,4 +1,4 @@
-"""Who may do what to whom, in which room: every command about members by every role."""
+"""Permissions: every command about members by every role, on every role."""
 
 from datetime import timedelta, timezone
 from typing import Any
@@ -184,7 +184,7 @@ TABLE: list[tuple[str, RoomCommand, Any]] = [
     *((user, command, NotAMember) for user in OUTSIDE if user != "banned" for command in MEMBERS_ONLY),
     *(("banned", command, Banned) for command in (*MEMBERS_ONLY, JOIN, LEAVE)),
     ("invited", invite("stranger"), NotAMember),
-    # Whom it is about.
+    # The target of the command.
     ("owner", kick("stranger"), UserNotFound),
     ("owner", kick("invited"), kicked("invited")),
     *(("owner", kick(user), []) for user in ("left", "kicked", "banned", "banned-once")),
@@ -227,7 +227,7 @@ PRIVATE: list[tuple[str, RoomCommand, Any]] = [
     *((user, command, RoomNotFound) for user in OUTSIDE for command in (*MEMBERS_ONLY, JOIN)),
     *((user, LEAVE, []) for user in ("left", "kicked", "banned-once")),
     *((user, LEAVE, RoomNotFound) for user in ("stranger", "banned")),
-    # Whoever is invited knows of the room.
+    # An invited user knows of the room.
     *(("invited", command, NotAMember) for command in MEMBERS_ONLY),
     ("invited", JOIN, [MemberJoined(user="invited")]),
     ("invited", LEAVE, [MemberLeft(user="invited")]),

@@ -91,7 +91,7 @@ def by(user: str, event: Event) -> tuple[str, Event]:
         ("member", REACT, about(), [ADDED]),
         ("member", PIN, about(), NotAllowed),
         ("member", UNPIN, about(), NotAllowed),
-        # Another's: nobody edits it, moderators delete and pin it, everybody reacts.
+        # Another user's message: no one edits it, moderators delete and pin it, all members react.
         *((user, EDIT, about(), NotAllowed) for user in ("owner", "moderator", "member2")),
         ("member2", DELETE, about(), NotAllowed),
         *((user, DELETE, about(), [DELETED]) for user in ("owner", "moderator")),
@@ -105,7 +105,7 @@ def by(user: str, event: Event) -> tuple[str, Event]:
         *((user, PIN, about(), [PINNED]) for user in ("owner", "moderator")),
         *((user, UNPIN, about(), []) for user in ("owner", "moderator")),
         ("member2", REACT, about(), [ADDED]),
-        # Reactions are everybody's own.
+        # Each user has their own reactions.
         ("member", REACT, about(ADDED), []),
         ("member2", REACT, about(ADDED), [ADDED]),
         ("member", REACT, about(ADDED, REMOVED), [ADDED]),
@@ -116,7 +116,7 @@ def by(user: str, event: Event) -> tuple[str, Event]:
         # Deleted, or no message.
         *(("owner", command, about(DELETED, author="owner"), MessageIsDeleted) for command in ABOUT),
         *(("owner", command, MessageState(), MessageNotFound) for command in ABOUT),
-        # Muted: nothing is said, what was said may be taken back.
+        # A muted user cannot post, but can delete their messages.
         *(("muted", command, about(author="muted"), Muted) for command in SAYING),
         ("muted", DELETE, about(author="muted"), [DELETED]),
         ("muted", UNREACT, about(by("muted", ADDED)), [REMOVED]),
@@ -220,7 +220,7 @@ def test_what_happened_makes_the_message(events: list[Any], then: MessageState) 
     st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.sampled_from("xyz"), st.booleans()), max_size=40)
 )
 def test_reactions_are_a_set_of_users_per_emoji(steps: list[tuple[str, str, bool]]) -> None:
-    """Whatever is wished for in whatever order: decided, folded, it equals sets."""
+    """Any commands in any order, decided and folded, equal operations on sets."""
     together = [MemberJoined(user=user) for user in "abc"]
     state = room_of_events(RoomOpened(name="G"), *together, MessagePosted(author="a", content="x", ref="r"))
     said: list[Event | tuple[str, Event]] = []

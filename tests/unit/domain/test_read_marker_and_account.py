@@ -1,4 +1,4 @@
-"""Read markers only move forward; a person is called what they last said."""
+"""Read markers only move forward; a person has the name they set last."""
 
 import pytest
 from hypothesis import given

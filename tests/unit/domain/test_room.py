@@ -1,4 +1,4 @@
-"""The rules of a room: given what happened, when somebody wants something, then these are the facts, or the refusal."""
+"""The rules of a room: given events, when a command is decided, then these are the new events, or the refusal."""
 
 import re
 from typing import Any
@@ -87,7 +87,7 @@ FIXED = NotAllowed(problem="A direct room has the members it was opened with, al
         ([], "alice", direct("bob"), together("alice", "bob")),
         ([], "alice", direct("alice", "bob"), together("alice", "bob")),
         ([], "alice", direct(*"bcdefgh"), together("alice", *"bcdefgh")),
-        # The same people have one direct room, whoever opens it again.
+        # The same users have one direct room, also if the other one opens it again.
         (together("alice", "bob"), "bob", direct("alice"), []),
         (together("alice", "bob"), "alice", direct("bob"), []),
         # Joining

@@ -51,7 +51,7 @@ def owner(place: Path) -> Iterator[tuple["subprocess.Popen[str]", dict[str, Any]
 
 
 def lives(pid: int | None) -> bool:
-    """Whether a process runs. One that ended but that nobody asked about yet (init may be slow) does not."""
+    """Whether a process runs. A zombie that was not waited for yet (init may be slow) does not count."""
     try:
         return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -269,9 +269,9 @@ def test_programs_that_the_system_user_cannot_reach_are_copied(place: Path) -> N
     (closed / "tool" / "run").chmod(0o755)
     (closed / "tool.libs").mkdir()
 
-    assert not account.runs(closed / "tool" / "run", user)
-    copy = account.copied(closed / "tool", place)
-    assert account.runs(copy / "run", user)
+    assert not account._can_run(closed / "tool" / "run", user)
+    copy = account._copy(closed / "tool", place)
+    assert account._can_run(copy / "run", user)
     assert (copy.parent / "tool.libs").is_dir()
 
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from service.domain.events import MessagePosted, PersonNamed
 from service.domain.streams import person_stream
 from service.encryption import keyring as keys_module
-from service.encryption.keyring import KeyRing, PersonKey
+from service.encryption.keyring import KeyRing
+from service.encryption.person_key import PersonKey
 from service.errors import AccountErased
 from tests.support.eventstore.log_node import GENERAL, KEY_ENCRYPTION_KEY, message, node, stored
 from tests.support.servers.databases import Database

@@ -1,4 +1,4 @@
-"""The log only grows, whoever asks; and the application's role may do what it needs and nothing else."""
+"""The log is append-only for every role; and the application's role may do what it needs and nothing else."""
 
 from collections.abc import Iterator
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""The `eventsourcing` library reads our log as its own, and whoever saves through it keeps the log's promises."""
+"""The `eventsourcing` library reads our log as its own, and what is saved through it keeps the log's invariants."""
 
 import asyncio
 import re
@@ -45,13 +45,8 @@ from service.domain.room import RoomState
 from service.domain.streams import room_stream, stream_id
 from service.embedded import Servers
 from service.encryption.keyring import KeyRing
-from service.eventstore.eventsourcing_adapter import (
-    ChatApplication,
-    ChatFactory,
-    ChatRecorder,
-    LoggedEvent,
-    LoggedNotification,
-)
+from service.eventstore.eventsourcing_adapter import ChatApplication, ChatFactory
+from service.eventstore.eventsourcing_recorder import ChatRecorder, LoggedEvent, LoggedNotification
 from service.eventstore.serializer import EventSerializer
 from tests.support.eventstore import library_cases
 from tests.support.eventstore.log_node import GENERAL, KEY_ENCRYPTION_KEY, Node, message, node, stored
@@ -79,7 +74,7 @@ def application(database: Database, one: Node, url: str | None = None) -> ChatAp
 
 
 def draft(event: Event, seq: int, *, by: str = "alice", stream: str = GENERAL) -> Recorded:
-    """Return an event as somebody who saves through the library would make it."""
+    """Return an event as a user of the library would make it."""
     return Recorded(stream, seq, 0, event.subject, datetime(1970, 1, 1, tzinfo=UTC), by, event)
 
 

@@ -39,8 +39,8 @@ from service.domain.read_marker import ReaderState
 from service.domain.room import RoomState
 from service.domain.streams import person_stream, reader_stream, room_stream, stream_id, user_subject
 from service.errors import Refusal
+from service.eventstore import appender as appending
 from service.eventstore import reader as read
-from service.eventstore import ref_expiry
 from service.eventstore.pool import PLANS
 from tests.support.eventstore.log_node import GENERAL, Node, message, node, stored
 from tests.support.oracles.memory_log import AT
@@ -227,7 +227,7 @@ async def test_people_are_read_by_their_own_streams_in_a_log_of_one_large_room(d
 async def test_refs_are_forgotten_after_seven_days_and_no_sooner(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ref_expiry, "BATCH", 2)
+    monkeypatch.setattr(appending, "EXPIRY_BATCH", 2)
     async with node(database) as one:
         for n in range(7):
             await one.append(ref=f"r{n}", decided_on=0)
@@ -241,7 +241,7 @@ async def test_refs_are_forgotten_after_seven_days_and_no_sooner(
             "UPDATE refs SET recorded_at = recorded_at - $1::interval WHERE ref = 'r0'",
             timedelta(days=6, hours=23),
         )
-        assert await ref_expiry.purge(one.pool, 20) == 6
+        assert await appending.delete_old_refs(one.pool, 20) == 6
         assert [row[0] for row in await stored(database, "SELECT ref FROM refs")] == ["r0"]
         assert (await one.append(ref="r0", decided_on=0)).outcome == "known"
         assert (await one.append(ref="r1", decided_on=0, guard=(user_subject("x"),))).outcome == "nothing"

@@ -1,4 +1,4 @@
-"""The database's time, told between two questions."""
+"""The database's time, estimated between two queries."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -30,10 +30,10 @@ async def test_remote_events_are_delivered_then_traced() -> None:
     received("room:a", [row])
     assert [name for name, _, _ in parts.mock_calls] == [
         "serializer.from_peer_row",
-        "hub.mark_missing",
+        "hub.feeds.mark_missing",
         "traces.delivered",
     ]
-    parts.hub.mark_missing.assert_called_once_with("a", 3)
+    parts.hub.feeds.mark_missing.assert_called_once_with("a", 3)
 
 
 def test_every_bus_message_and_outage_has_its_handlers_once() -> None:

@@ -28,10 +28,10 @@ async def test_requests_over_two_endpoints_share_a_query(
     async with node(settings(database), InProcessBus()) as running:
         native: Any = running.gateway.native
         socketio: Any = running.gateway.socketio
-        over_native = native.starter._connecting._views
-        over_socketio = socketio._starter._connecting._views
+        over_native = native.starter.connecting.views
+        over_socketio = socketio._starter.connecting.views
         [receipts] = [route for route in running.gateway.routes if "receipts" in getattr(route, "path", "")]
-        over_http = _owner(receipts)._views
+        over_http = _owner(receipts).views
         first = asyncio.create_task(over_native.receipts("first"))
         await begun.wait()
         rest = [

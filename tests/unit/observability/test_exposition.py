@@ -11,7 +11,7 @@ from service.observability.catalogue import CATALOGUE, Metric
 from service.observability.endpoint import Metrics, is_public
 from service.observability.exposition import Exposition, Sheet
 from service.observability.histogram import Histogram
-from service.observability.process import Pulse
+from service.observability.process import ProcessMetrics
 from tests.support.http.metrics import samples
 
 
@@ -62,13 +62,13 @@ def test_a_scraper_that_asks_for_open_metrics_is_given_them() -> None:
 
 
 def test_collections_are_measured_for_as_long_as_they_are_watched() -> None:
-    pulse = Pulse("here")
+    pulse = ProcessMetrics("here")
     with pulse.watching_gc():
         gc.collect()
     gc.collect()
     found = samples(Exposition(pulse.write).render("")[0])
     assert found["onrecord_gc_pause_seconds_count", frozenset({("generation", "2")})] == 1
-    assert pulse._collects not in gc.callbacks
+    assert pulse._on_gc not in gc.callbacks
 
 
 async def test_with_a_token_only_whoever_shows_it_is_answered() -> None:

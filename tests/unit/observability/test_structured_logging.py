@@ -12,7 +12,7 @@ import redis
 
 from service.config.settings import Settings
 from service.errors import TokenInvalid, Unavailable
-from service.observability.structured_logging import BLACK, JsonLines, Limit, Words, described
+from service.observability.structured_logging import BLACK, JsonLines, Limit, PlainText, described
 
 WORDS = "what somebody wrote"
 
@@ -64,7 +64,7 @@ def test_a_line_has_the_event_the_node_and_the_fields() -> None:
 def test_of_an_exception_only_that_is_told_which_speaks_of_connections(error: Exception, told: str) -> None:
     assert described(error) == told
     assert line("something", problem=error)["problem"] == told
-    assert WORDS not in Words().format(record("something", problem=error))
+    assert WORDS not in PlainText().format(record("something", problem=error))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_of_a_library_the_template_is_told_and_not_what_it_put_in() -> None:
 def test_what_ends_the_process_is_a_line_as_well() -> None:
     program = (
         "from service.observability import structured_logging as logs; from service.config.settings import Settings; "
-        f"logs.configure(Settings(node='here'), words=False); raise ValueError({WORDS!r})"
+        f"logs.configure(Settings(node='here'), plain=False); raise ValueError({WORDS!r})"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
@@ -120,7 +120,7 @@ def test_a_secret_of_the_settings_is_blacked_out_wherever_it_stands() -> None:
         database_url="postgresql://user:p%22ss-word@here/db", jwt_secret='a "secret" of 32 bytes and more'
     )
     for secret in (settings.database_url, 'p"ss-word', "p%22ss-word", settings.jwt_secret):
-        for formatter in (JsonLines("here", settings.secret_texts()), Words(settings.secret_texts())):
+        for formatter in (JsonLines("here", settings.secret_texts()), PlainText(settings.secret_texts())):
             told = formatter.format(record("something", field=f"before {secret} after"))
             assert secret not in told
             assert json.dumps(secret)[1:-1] not in told

@@ -15,7 +15,7 @@ QUIET = 3 * (LAPSE + GRACE)
 
 
 def in_order(told: list[Change]) -> None:
-    """Check that each user was told of in turns: whoever returns had left, whoever leaves was there."""
+    """Check the order of each user's changes: a user who returns had left, a user who leaves was there."""
     shown: dict[str, str] = {}
     left: set[str] = set()
     for change in told:
@@ -113,7 +113,7 @@ TestChaos = Chaos.TestCase
 
 
 class Prompt(RuleBasedStateMachine):
-    """On a bus that is well: nobody is said to have left before the grace is over, and then everybody hears it once."""
+    """On a healthy bus: no user is shown as offline before the grace period ends, and then once on every node."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -135,7 +135,7 @@ def test_who_left_two_nodes_was_last_seen_at_the_later_one() -> None:
     for node in ("one", "other"):
         roster.claim("alice", node, "online")
     roster.release("alice", "one", 2_000, 2)
-    roster.release("alice", "other", 1_000, 2)  # later told, though they left it earlier
+    roster.release("alice", "other", 1_000, 2)  # announced later, though they left it earlier
     roster.settle(2)
     assert roster.last_seen("alice") == 2_000
 
@@ -289,7 +289,7 @@ def test_an_outage_freezes_everybody_and_its_end_gives_a_fresh_lease() -> None:
     world.pass_time(10 * GONE, deliver=True)
     for index in (0, 1):
         assert sorted(heard(world, index)) == [("alice", "online"), ("bob", "online")]
-    world.arrive(world.nodes[0], "bob")  # heard by nobody elsewhere yet
+    world.arrive(world.nodes[0], "bob")  # received by no other node yet
     for node in world.nodes:
         node.hearing = True
         node.gossip.renew(world.now)

@@ -14,7 +14,7 @@ Heard = list[tuple[str, str, str]]
 class Node:
     """A node's bus and hub, as far as typing needs them.
 
-    `heard` is what listeners were sent: kind, room, user; `told` is what the other nodes were.
+    `heard` is what subscribers were sent: kind, room, user; `told` is what other nodes were sent.
     """
 
     def __init__(self, name: str, clock: Callable[[], float]) -> None:
@@ -31,8 +31,8 @@ class Node:
             if not other.deaf:
                 other.takers[kind](room, payload)
 
-    def known_head(self, stream: str) -> int:
-        assert stream == "room:a"
+    def head(self, room: str) -> int:
+        assert room == "a"
         return 7
 
     def broadcast(self, room: str, outgoing: Any, *, but: str, seen: int) -> None:

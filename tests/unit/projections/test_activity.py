@@ -1,4 +1,4 @@
-"""Daily activity: counted as a slow reading of the log counts, by days in UTC, whatever is deleted later."""
+"""Daily activity: counted as a slow reading of the log counts, by days in UTC; later deletions change nothing."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,6 +1,6 @@
 """Every row that analysts see, in every documented view, is what a slow reading of the log says.
 
-Of random histories with edits, deletions, kicks, bans, and people who come back; with the words of somebody erased,
+Of random histories with edits, deletions, kicks, bans, and people who come back; with the content of an erased user,
 before the projector had heard of them, after, or never.
 """
 
@@ -77,7 +77,7 @@ async def test_every_view_is_a_slow_fold_of_the_log(
 
 
 async def seen(database: Database) -> dict[str, Rows]:
-    """Return what each view shows to somebody who has the analysts' role and nothing else."""
+    """Return what each view shows to a login with the analysts' role alone."""
     connection = await asyncpg.connect(database.superuser_url)
     try:
         await connection.execute("SET ROLE onrecord_analyst")

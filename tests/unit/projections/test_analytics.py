@@ -17,7 +17,7 @@ from tests.support.projections.views import VIEWS
 if TYPE_CHECKING:
     Analyst = asyncpg.Connection[Any]
 
-PAGE = (Path(__file__).parent.parent.parent.parent / "docs" / "analytics.md").read_text()
+PAGE = (Path(__file__).parent.parent.parent.parent / "docs" / "guides" / "analyse-read-models.md").read_text()
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ async def test_an_analyst_can_select_the_views_and_nothing_else(analyst: "Analys
     ],
 )
 async def test_an_analyst_is_refused_the_rest(analyst: "Analyst", statement: str) -> None:
-    await analyst.execute("SET default_transaction_read_only = off")  # what anybody can say for themselves
+    await analyst.execute("SET default_transaction_read_only = off")  # what every caller can compute
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await analyst.execute(statement)
 

@@ -1,4 +1,4 @@
-"""The read models after an erasure: the words show to nobody at once, and leave the tables as the log is followed."""
+"""The read models after an erasure: the content is hidden at once, and leaves the tables as the log is followed."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A read model is built anew and put in its place while clients read it, and no reader sees anything between."""
+"""A read model is rebuilt and put in its place while clients read it, and no reader sees anything between."""
 
 import asyncio
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ async def shown(here: World) -> list[str]:
 
 
 class Reader:
-    """Somebody who looks at the views again and again: every look has to find all that was there before it."""
+    """A reader that polls the views: every read has to find all that was there before it."""
 
     def __init__(self, here: World) -> None:
         self._here = here
@@ -100,7 +100,7 @@ async def test_new_version_is_built_compared_and_switched_while_serving(
                 await here.happen(said(f"meanwhile {number}"))
             await until(lambda: _is(here, "rooms_v3"))
             await here.happen(said("after"))
-            await level(here, present, newer)  # whoever still reads the old table finds it current
+            await level(here, present, newer)  # a reader of the old table finds it current
             looked = reader.looks
             await until(lambda: reader.looks > looked + 3 or reading.done())
         assert not reading.done()
@@ -117,7 +117,7 @@ async def test_new_version_is_built_compared_and_switched_while_serving(
 async def test_a_new_version_waits_for_no_projector_of_the_old_one(here: World) -> None:
     await here.happen(OPENED, said("one"))
     await here.project(rooms.PROJECTION)
-    await here.happen(said("two"))  # nobody follows the old table any more
+    await here.happen(said("two"))  # no worker updates the old table any more
     newer = here.runner(NEXT)
     async with running(here, newer):
         await until(lambda: _is(here, "rooms_v3"))
@@ -148,7 +148,7 @@ async def test_a_version_that_is_not_begun_yet_is_said_to_be_behind(here: World)
 async def test_modified_read_model_is_rebuilt_on_request(
     here: World, projection: Projection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("projections.engine.projector.LOOK_FOR_WISHES", 0.05)
+    monkeypatch.setattr("projections.engine.projector.REQUEST_INTERVAL", 0.05)
     await here.happen(OPENED, *(said(str(number)) for number in range(20)))
     await here.project()
     if projection in (messages.PROJECTION, rooms.PROJECTION, activity.PROJECTION, unread_bitmaps.PROJECTION):
@@ -189,7 +189,7 @@ async def _is(here: World, table: str) -> bool:
 
 
 async def _is_mended(here: World, projection: Projection) -> bool:
-    return await rebuild.wanted_again(here.connection, [projection]) == []
+    return await rebuild.requested(here.connection, [projection]) == []
 
 
 async def _is_level(here: World, projection: Projection) -> bool:

@@ -1,4 +1,4 @@
-"""What reading a frame costs, against the size of the frame: linear, whatever its shape, and errors of bounded length.
+"""What reading a frame costs, against the size of the frame: linear, for every shape, and errors of bounded length.
 
 The work is counted (`tests.support.protocol.work`), not timed.
 """

@@ -11,7 +11,7 @@ from service.gateway.notices.remote import MARKER, MarkerNotices
 from service.presence.presence import Presence
 from service.presence.roster import Change
 from service.protocol.events import MessageReadBy, Outgoing, TypingStarted, TypingStopped
-from service.realtime import hub as hub_module
+from service.realtime import room_feeds
 from service.realtime.audience import MOST_HELD
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
@@ -53,7 +53,7 @@ class World:
 
     async def listener(self, user: str) -> Listener:
         one = Listener(user)
-        await self.hub.subscribe(one, "general", None)
+        await self.hub.subscriptions.subscribe(one, "general", None)
         return one
 
     def kick(self, user: str) -> None:
@@ -69,13 +69,13 @@ async def world() -> World:
 
 async def test_who_only_arrived_and_is_removed_receives_nothing(world: World) -> None:
     bob, carol = Listener("bob"), Listener("carol")
-    await world.hub.feed("general")
+    await world.hub.feeds.feed("general")
     for one in (bob, carol):
-        world.hub.pre_subscribe(one, "general")
+        world.hub.subscriptions.pre_subscribe(one, "general")
     world.kick("bob")
-    world.hub.broadcast("general", START)
+    world.hub.audience.broadcast("general", START)
     assert (bob.received, carol.received) == ([], ["typing:start"])
-    assert [len(listeners) for _, listeners in world.hub.rooms_with_members_under(200)] == [1]
+    assert [len(listeners) for _, listeners in world.hub.audience.rooms_with_members_under(200)] == [1]
     await world.hub.close()
 
 
@@ -84,7 +84,7 @@ async def test_a_removal_counts_before_everyone_was_written_it(world: World) -> 
     world.hub._fanout.go = lambda: None  # type: ignore[method-assign] # the event of the removal waits
     world.kick("bob")
     assert world.hub.waiting
-    world.hub.broadcast("general", START)
+    world.hub.audience.broadcast("general", START)
     assert bob.received == []
     await world.hub.close()
 
@@ -92,12 +92,12 @@ async def test_a_removal_counts_before_everyone_was_written_it(world: World) -> 
 async def test_a_frame_of_a_node_that_is_ahead_waits_for_the_removal_between(world: World) -> None:
     bob, carol = [await world.listener(user) for user in ("bob", "carol")]
     missed = world.log.append(MemberRemoved(user="bob"))
-    world.hub.broadcast("general", START, but="alice", seen=missed.seq)
-    world.hub.broadcast("general", STOP, but="alice")
+    world.hub.audience.broadcast("general", START, but="alice", seen=missed.seq)
+    world.hub.audience.broadcast("general", STOP, but="alice")
     assert carol.received == [], "a stop does not overtake its start"
     world.hub.deliver({STREAM: [missed]})
     assert (bob.received, carol.received) == ([], ["typing:start", "typing:stop"])
-    world.hub.broadcast("general", START, but="carol", seen=missed.seq)
+    world.hub.audience.broadcast("general", START, but="carol", seen=missed.seq)
     assert carol.received == ["typing:start", "typing:stop"]
     await world.hub.close()
 
@@ -106,8 +106,8 @@ async def test_a_removal_that_waits_for_a_name_counts_already(world: World) -> N
     bob, carol = [await world.listener(user) for user in ("bob", "carol")]
     world.people.clear()
     world.kick("bob")
-    assert world.hub.state("general").role("bob") == "member"  # type: ignore[union-attr] # it is in memory
-    world.hub.broadcast("general", START)
+    assert world.hub.feeds.state("general").role("bob") == "member"  # type: ignore[union-attr] # it is in memory
+    world.hub.audience.broadcast("general", START)
     assert (bob.received, carol.received) == ([], [])
     async with asyncio.timeout(30):
         while not carol.received:
@@ -120,28 +120,28 @@ async def test_held_frames_are_bounded_and_go_with_the_room(world: World) -> Non
     carol = await world.listener("carol")
     missed = world.log.append(RoomRenamed(name="Other"))
     for _ in range(MOST_HELD + 50):
-        world.hub.broadcast("general", START, seen=missed.seq)
+        world.hub.audience.broadcast("general", START, seen=missed.seq)
     world.hub.deliver({STREAM: [missed]})
     assert len(carol.received) == MOST_HELD
-    world.hub.broadcast("general", START, seen=missed.seq + 1)
+    world.hub.audience.broadcast("general", START, seen=missed.seq + 1)
     world.hub.reset()
-    assert world.hub._audience._held == {}
+    assert world.hub.audience._held == {}
     await world.hub.close()
 
 
 async def test_a_room_with_a_listener_that_catches_up_stays_in_memory(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub_module, "MAX_IDLE_FEEDS", 0)
+    monkeypatch.setattr(room_feeds, "MAX_IDLE_FEEDS", 0)
     bob = Listener("bob")
-    world.hub.pre_subscribe(bob, "general")
-    await world.hub.feed("general")
-    assert world.hub.are_members("general", ["bob", "carol"])
-    world.hub.broadcast("general", START)
+    world.hub.subscriptions.pre_subscribe(bob, "general")
+    await world.hub.feeds.feed("general")
+    assert world.hub.audience.are_members("general", ["bob", "carol"])
+    world.hub.audience.broadcast("general", START)
     assert bob.received == ["typing:start"]
-    world.hub.forget(bob)
+    world.hub.subscriptions.cancel(bob)
     assert world.hub.rooms == 0
-    assert not world.hub.are_members("general", ["bob"])
+    assert not world.hub.audience.are_members("general", ["bob"])
     await world.hub.close()
 
 
@@ -150,14 +150,14 @@ async def test_presence_is_not_sent_where_the_shared_room_ended_in_between(
 ) -> None:
     listeners = {user: await world.listener(user) for user in ("alice", "bob", "carol")}
     presence = Presence.__new__(Presence)
-    presence._hub, presence._people = world.hub, world.people
-    mail = world.hub.mail
+    presence._audience, presence._people = world.hub.audience, world.people
+    mail = world.hub.audience.batch
 
     def removed_first() -> Any:
         world.kick("bob")  # after the letters are begun, before they are sent
         return mail()
 
-    monkeypatch.setattr(world.hub, "mail", removed_first)
+    monkeypatch.setattr(world.hub.audience, "batch", removed_first)
     changes = {user: Change(user, "online", "away", None, returns=False) for user in ("alice", "bob")}
     await presence._tell(changes)
     received = {user: one.received for user, one in listeners.items()}
@@ -174,7 +174,7 @@ async def test_nodes_of_both_versions_read_each_other_s_markers(world: World) ->
             told.append(payload)
 
     carol = await world.listener("carol")
-    news = MarkerNotices(world.hub, cast("Any", Bus()))
+    news = MarkerNotices(world.hub.audience, cast("Any", Bus()))
     at = world.log.events[0].at
     news.marker_moved("general", "alice", 3, at)
     before = msgspec.json.decode(told[0], type=MessageReadBy)

@@ -68,7 +68,7 @@ class Ear:
 
 
 class Scene:
-    """Rooms, and a fan-out that notes what everybody has."""
+    """Rooms, and a fan-out that records what each subscriber has."""
 
     def __init__(self, stack: ExitStack, turn: float = 60.0) -> None:
         self.straight = DirectSockets()

@@ -1,4 +1,4 @@
-"""An attacker who has the bus key tells of events that are not on the record: the log decides, also when it is late."""
+"""An attacker with the bus key publishes events that are not on the record: the log decides, also when it is late."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ class Forger:
         self._position = position
 
     def tell(self, seq: int, *events: Event) -> None:
-        """Tell of events of the room `hot`, the first with a seq, at positions that the log will give."""
+        """Publish events of the room `hot`, the first with a seq, at positions that the log will give."""
         rows = [
             Row(
                 seq + number,
@@ -56,7 +56,7 @@ async def forging(database: Database) -> AsyncIterator[tuple[Node, Forger, Ear]]
         for user in ("alice", "bob"):
             await submit(running, JoinRoom(room="hot", create=True), user, f"join-{user}")
         ear = Ear("alice")
-        await running.live.hub.subscribe(ear, "hot", 0)
+        await running.live.hub.subscriptions.subscribe(ear, "hot", 0)
         envelope = Envelope(
             settings(database).bus_key,
             uuid4(),
@@ -78,10 +78,10 @@ async def state_is_the_logs(running: Node) -> None:
     """Wait until the node's state of the room is that of the log, and stays so."""
 
     async def agrees() -> bool:
-        return (await running.live.hub.feed("hot")).state == await running.storage.reader.room("hot")
+        return (await running.live.hub.feeds.feed("hot")).state == await running.storage.reader.room("hot")
 
     async with asyncio.timeout(60):
-        while running.live.hub.heard or not await agrees():
+        while running.live.hub.unverified or not await agrees():
             await asyncio.sleep(0.02)
 
 
@@ -92,7 +92,7 @@ async def test_members_and_settings_come_from_the_log_alone(database: Database, 
         before = running.live.hub.gap_reads
         forger.tell(4, event)
         await until(lambda: running.live.hub.gap_reads > before)
-        assert running.live.hub.known_head("room:hot") == 3
+        assert running.live.hub.feeds.known_head("room:hot") == 3
         with pytest.raises(Refusal):
             await submit(running, PostMessage(room="hot", content="x", ref="m"), "mallory", "m")
         await submit(running, PostMessage(room="hot", content="x", ref="a"), "alice", "a")
@@ -108,7 +108,7 @@ async def test_a_room_that_is_ahead_of_the_log_is_loaded_again(database: Databas
         await until(lambda: left)
         assert left == [ear]
         await state_is_the_logs(running)
-        assert running.live.hub.known_head("room:hot") in (None, 3)
+        assert running.live.hub.feeds.known_head("room:hot") in (None, 3)
         assert ear.stretches == [("hot", 1, 5)], "it is on the record what was written to it"
         assert await submit(running, PostMessage(room="hot", content="x", ref="a"), "alice", "a") == 4
 
@@ -118,7 +118,7 @@ async def test_a_forged_event_in_the_place_of_a_real_one_is_found(database: Data
         left: list[object] = []
         running.live.hub.on_resync = left.extend
         forger.tell(4, ReactionAdded(message=1, emoji="x"))
-        await until(lambda: left or running.live.hub.known_head("room:hot") == 4)
+        await until(lambda: left or running.live.hub.feeds.known_head("room:hot") == 4)
         while True:  # refused as retryable until the forged event is found
             try:
                 await submit(running, PostMessage(room="hot", content="x", ref="a"), "alice", "a")
@@ -127,7 +127,7 @@ async def test_a_forged_event_in_the_place_of_a_real_one_is_found(database: Data
                 await asyncio.sleep(0.05)
         await until(lambda: left)
         await state_is_the_logs(running)
-        assert running.live.hub.known_head("room:hot") in (None, 4)
+        assert running.live.hub.feeds.known_head("room:hot") in (None, 4)
 
 
 async def test_events_that_never_come_keep_no_room_waiting(
@@ -136,13 +136,13 @@ async def test_events_that_never_come_keep_no_room_waiting(
     monkeypatch.setattr(gap_repair, "REPAIR_PAUSE", 0.02)
     async with forging(database) as (running, forger, _):
         running.live.hub.on_resync = lambda _listeners: None
-        feed = await running.live.hub.feed("hot")
+        feed = await running.live.hub.feeds.feed("hot")
         forger.tell(1_000, ReactionAdded(message=1, emoji="x"))
         await until(lambda: feed.gap)
         await until(lambda: not feed.gap or feed.dropped)
         await state_is_the_logs(running)
         ear = Ear("bob")
-        await running.live.hub.subscribe(ear, "hot", 0)
+        await running.live.hub.subscriptions.subscribe(ear, "hot", 0)
         await submit(running, PostMessage(room="hot", content="x", ref="a"), "alice", "a")
         await until(lambda: len(ear.frames) == 4)
         assert ear.seqs == [1, 2, 3, 4]

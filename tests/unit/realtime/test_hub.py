@@ -63,9 +63,9 @@ def world() -> tuple[SlowLog, Hub]:
 async def test_waiting_for_a_room_survives_cancellation_of_the_first_caller() -> None:
     log, hub = world()
     log.held.clear()
-    first = asyncio.create_task(hub.feed("general"))
+    first = asyncio.create_task(hub.feeds.feed("general"))
     await until(lambda: log.asked)
-    second = asyncio.create_task(hub.feed("general"))
+    second = asyncio.create_task(hub.feeds.feed("general"))
     await asyncio.sleep(0)
     first.cancel()
     log.held.set()
@@ -77,7 +77,7 @@ async def test_waiting_for_a_room_survives_cancellation_of_the_first_caller() ->
 async def test_what_arrives_while_a_repair_waits_for_names_is_delivered_too() -> None:
     log, hub = world()
     ear = Ear("alice", 0)
-    await hub.subscribe(ear, "general", 0)
+    await hub.subscriptions.subscribe(ear, "general", 0)
     log.held.clear()
     log.asked = 0
     hub.deliver({STREAM: [log.append(MessagePosted(author="stranger", content="x", ref="1"))]})
@@ -92,10 +92,10 @@ async def test_what_arrives_while_a_repair_waits_for_names_is_delivered_too() ->
 async def test_event_arriving_during_load_is_in_the_feed() -> None:
     log, hub = world()
     log.answers.clear()
-    loading = asyncio.create_task(hub.feed("general"))
+    loading = asyncio.create_task(hub.feeds.feed("general"))
     await until(lambda: log.asked)
     await asyncio.sleep(0.01)  # the log has been read, and its answer is on the way
-    hub.deliver({STREAM: [log.append(ReactionAdded(message=2, emoji="x"))]})  # which names nobody
+    hub.deliver({STREAM: [log.append(ReactionAdded(message=2, emoji="x"))]})  # which names no user
     log.answers.set()
     assert (await loading).head == 3
     await hub.close()
@@ -107,11 +107,13 @@ async def test_last_event_after_a_full_slice_comes_before_live_events(
     log, hub = world()
     for seq in range(3):
         log.append(MessagePosted(author="alice", content=str(seq), ref="r"))
-    await hub.feed("general")
-    await hub.subscribe(Ear("alice", 0), "general", 0)  # the room's past is in its ring from now on
+    await hub.feeds.feed("general")
+    await hub.subscriptions.subscribe(
+        Ear("alice", 0), "general", 0
+    )  # the room's past is in its ring from now on
     monkeypatch.setattr(pages_module, "SLICE", 4)
     ear = Ear("alice", 0)
-    await hub.subscribe(ear, "general", 0)
+    await hub.subscriptions.subscribe(ear, "general", 0)
     hub.deliver({STREAM: [log.append(MessagePosted(author="alice", content="live", ref="r"))]})
     assert ear.heard == [1, 2, 3, 4, 5, 6]
     await hub.close()
@@ -120,26 +122,26 @@ async def test_last_event_after_a_full_slice_comes_before_live_events(
 async def test_connection_closed_by_its_last_catch_up_write_gets_nothing_more() -> None:
     log, hub = world()
     ear = Ear("alice", 0)
-    ear.on_ending = lambda: hub.unsubscribe(ear, "general")
+    ear.on_ending = lambda: hub.subscriptions.unsubscribe(ear, "general")
     ear.takes = 2
-    await hub.subscribe(ear, "general", 0)
+    await hub.subscriptions.subscribe(ear, "general", 0)
     hub.deliver({STREAM: [log.append(MessagePosted(author="alice", content="later", ref="r"))]})
-    hub.unsubscribe(ear, "general")
+    hub.subscriptions.unsubscribe(ear, "general")
     assert ear.heard == [1, 2]
     assert ear.stretches == [(1, 2)]
-    assert not hub.listening("general")
+    assert not hub.audience.live_rooms()
     await hub.close()
 
 
 async def test_connection_closed_by_the_first_of_two_writes_gets_nothing_more() -> None:
     log, hub = world()
     ear = Ear("alice", 0)
-    ear.on_ending = lambda: hub.unsubscribe(ear, "general")
-    await hub.subscribe(ear, "general", 0)
+    ear.on_ending = lambda: hub.subscriptions.unsubscribe(ear, "general")
+    await hub.subscriptions.subscribe(ear, "general", 0)
     ear.takes = 3
     news = [log.append(MessagePosted(author="alice", content=str(number), ref="r")) for number in range(2)]
     hub.deliver({STREAM: news})
-    hub.unsubscribe(ear, "general")
+    hub.subscriptions.unsubscribe(ear, "general")
     assert ear.heard == [1, 2, 3]
     assert ear.stretches == [(1, 3)]
     await hub.close()
@@ -150,14 +152,14 @@ async def test_a_crowd_that_comes_back_after_a_restart_costs_a_few_readings() ->
     for seq in range(200):
         log.append(MessagePosted(author="alice", content=str(seq), ref="r"))
     ears = [Ear("alice", after) for after in range(100, 202)]
-    await asyncio.gather(*(hub.subscribe(ear, "general", ear.after) for ear in ears))
+    await asyncio.gather(*(hub.subscriptions.subscribe(ear, "general", ear.after) for ear in ears))
     assert all(ear.heard == list(range(ear.after + 1, 203)) for ear in ears)
     assert log.pages <= 2, "one for the first, one for all others"
     late = Ear("alice", 99)
-    await hub.subscribe(late, "general", 99)
+    await hub.subscriptions.subscribe(late, "general", 99)
     assert late.heard[0] == 100
     for after in range(98, 0, -1):  # each misses a little more than the one before
-        await hub.subscribe(Ear("alice", after), "general", after)
+        await hub.subscriptions.subscribe(Ear("alice", after), "general", after)
     assert log.pages <= 4, "each reading goes back as far again"
     await hub.close()
 
@@ -165,14 +167,14 @@ async def test_a_crowd_that_comes_back_after_a_restart_costs_a_few_readings() ->
 async def test_what_is_forgotten_while_it_is_read_again_is_not_remembered() -> None:
     log, hub = world()
     log.append(MessagePosted(author="alice", content="a secret", ref="r"))
-    feed = await hub.feed("general")
+    feed = await hub.feeds.feed("general")
     log.held.clear()
     log.asked = 0
     ear = Ear("alice", 0)
-    coming = asyncio.create_task(hub.subscribe(ear, "general", 0))
+    coming = asyncio.create_task(hub.subscriptions.subscribe(ear, "general", 0))
     await until(lambda: log.asked)
     log.events[-1] = as_erased(log.events[-1])
-    hub.forget_person("alice")
+    hub.forget_user("alice")
     log.held.set()
     await coming
     assert ear.heard == [1, 2, 3]
@@ -182,13 +184,13 @@ async def test_what_is_forgotten_while_it_is_read_again_is_not_remembered() -> N
 
 async def test_catch_up_failure_is_reported_and_the_next_subscriber_is_served() -> None:
     log, hub = world()
-    await hub.feed("general")
+    await hub.feeds.feed("general")
     log.trouble = Unavailable()
     with pytest.raises(Unavailable):
-        await hub.subscribe(Ear("alice", 0), "general", 0)
+        await hub.subscriptions.subscribe(Ear("alice", 0), "general", 0)
     log.trouble = None
     ear = Ear("alice", 0)
-    await hub.subscribe(ear, "general", 0)
+    await hub.subscriptions.subscribe(ear, "general", 0)
     assert ear.heard == [1, 2]
     await hub.close()
 
@@ -196,11 +198,13 @@ async def test_catch_up_failure_is_reported_and_the_next_subscriber_is_served() 
 async def test_a_room_that_cannot_be_read_is_the_trouble_of_nobody_in_another() -> None:
     log, hub = world()
     for room in ("general", "broken"):
-        await hub.feed(room)
+        await hub.feeds.feed(room)
     log.broken = "room:broken"
     here, there = Ear("alice", 0), Ear("alice", 0)
     served, refused = await asyncio.gather(
-        hub.subscribe(here, "general", 0), hub.subscribe(there, "broken", 0), return_exceptions=True
+        hub.subscriptions.subscribe(here, "general", 0),
+        hub.subscriptions.subscribe(there, "broken", 0),
+        return_exceptions=True,
     )
     assert served is None
     assert isinstance(refused, UnknownTopic)

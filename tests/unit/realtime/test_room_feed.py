@@ -1,4 +1,4 @@
-"""The splice: whatever the order in which a room's events arrive, a feed gives each out once and in order."""
+"""The splice: for any order of arrival, a feed gives out each of a room's events once and in order."""
 
 from datetime import UTC, datetime
 
@@ -189,8 +189,8 @@ def test_what_is_recalled_is_as_if_it_had_been_heard(head: int, live: int, data:
     for _ in range(3):
         after = data.draw(st.integers(0, head + live))
         known = feed.recent(after)
-        assert feed.lacks(after) == (known is None and after >= head + live - RING)
-        if feed.lacks(after):
+        assert feed.can_recall(after) == (known is None and after >= head + live - RING)
+        if feed.can_recall(after):
             feed.recall([item(seq) for seq in range(after + 1, feed.first)])
             known = feed.recent(after)
         if known is not None:
@@ -212,9 +212,9 @@ def test_feed_keeps_the_latest_events_of_a_long_history() -> None:
     kept = RING_SIZE // 10_200
     assert feed.recent(100 - kept) is not None
     assert feed.recent(100 - kept - 1) is None
-    assert not feed.lacks(0)
+    assert not feed.can_recall(0)
     feed.forget_past()
-    assert feed.lacks(0)
+    assert feed.can_recall(0)
 
 
 def test_what_does_not_join_what_is_remembered_is_not_recalled() -> None:
@@ -222,7 +222,7 @@ def test_what_does_not_join_what_is_remembered_is_not_recalled() -> None:
     feed.recall([item(seq) for seq in range(1, 9)])
     assert feed.first == 11
     assert feed.recent(8) is None
-    assert not feed.lacks(8), "or it would be read for ever"
+    assert not feed.can_recall(8), "or it would be read for ever"
 
 
 def test_what_was_deleted_while_the_past_was_read_says_nothing() -> None:

@@ -1,6 +1,6 @@
 """Feed and Hub as a state machine: every listener gets each seq after its cursor exactly once, ascending.
 
-Whatever is delivered, dropped, doubled or late, and whenever somebody joins. The log stands in memory here, so that
+Events are delivered, dropped, doubled or late, and users join at any time. The log is in memory here, so that
 thousands of orders can be tried; `tests/unit/realtime/test_two_nodes.py` has the real one.
 """
 
@@ -46,7 +46,7 @@ class Splice(RuleBasedStateMachine):
         self.settle()
         for ear in self.ears:
             assert ear.closing or ear.heard == self._due(ear), ear.after
-            self.hub.unsubscribe(ear, "general")
+            self.hub.subscriptions.unsubscribe(ear, "general")
             stretches = [(ear.heard[0], ear.heard[-1])] if ear.heard else []
             assert ear.stretches == stretches, "what is said to be written is what was written"
         self.loop.run_until_complete(self.hub.close())
@@ -81,9 +81,11 @@ class Splice(RuleBasedStateMachine):
     @rule(user=st.sampled_from(["alice", "alice", "bob", "carol"]), data=st.data())
     def listen(self, user: str, data: st.DataObject) -> None:
         ear = Ear(user, data.draw(st.integers(0, len(self.log.events))))
-        ear.on_ending = lambda: self.hub.unsubscribe(ear, "general")
+        ear.on_ending = lambda: self.hub.subscriptions.unsubscribe(ear, "general")
         self.ears.append(ear)
-        self.listening.append(self.loop.create_task(self.hub.subscribe(ear, "general", ear.after)))
+        self.listening.append(
+            self.loop.create_task(self.hub.subscriptions.subscribe(ear, "general", ear.after))
+        )
 
     @precondition(lambda self: self.ears)
     @rule(data=st.data())
@@ -106,7 +108,7 @@ class Splice(RuleBasedStateMachine):
             self.loop.run_until_complete(task)
         self.listening.clear()
         self.on_the_way.clear()
-        self.loop.run_until_complete(self.hub.refresh("general"))
+        self.loop.run_until_complete(self.hub.feeds.refresh("general"))
         while self.hub.waiting:
             self.loop.run_until_complete(asyncio.sleep(0))
 

@@ -37,7 +37,7 @@ async def test_a_hot_room_shared_by_two_nodes_has_one_order_and_no_conflict(data
             user = f"user{number}"
             await submit(running, JoinRoom(room="hot", create=True), user, f"join-{user}")
             ears.append(Ear(user))
-            await running.live.hub.subscribe(ears[-1], "hot", 0)
+            await running.live.hub.subscriptions.subscribe(ears[-1], "hot", 0)
         seqs = await asyncio.gather(
             *(post(running, f"user{number}", i) for i in range(300) for number, running in enumerate(nodes))
         )
@@ -51,7 +51,7 @@ async def test_nodes_that_do_not_hear_each_other_still_have_one_order(database: 
     async with two_nodes(database, apart=True) as (one, other):
         await submit(one, JoinRoom(room="hot", create=True), "alice", "a")
         ear = Ear("alice")
-        await one.live.hub.subscribe(ear, "hot", 0)
+        await one.live.hub.subscriptions.subscribe(ear, "hot", 0)
         await submit(other, JoinRoom(room="hot"), "bob", "b")
         for number in range(50):
             await post(other, "bob", number)
@@ -75,7 +75,7 @@ async def test_a_member_who_left_on_another_node_is_taken_out(database: Database
         await submit(one, JoinRoom(room="hot", create=True), "alice", "a")
         await submit(one, JoinRoom(room="hot"), "bob", "b")
         ear = Ear("bob")
-        await one.live.hub.subscribe(ear, "hot", 0)
+        await one.live.hub.subscriptions.subscribe(ear, "hot", 0)
         left = await submit(other, LeaveRoom(room="hot"), "bob", "leave")
         await post(one, "alice", 1)
         await until(lambda: ear.out)
@@ -85,7 +85,7 @@ async def test_a_member_who_left_on_another_node_is_taken_out(database: Database
 async def test_a_refusal_on_an_old_state_is_decided_again(database: Database) -> None:
     async with two_nodes(database, apart=True) as (one, other):
         await submit(one, JoinRoom(room="hot", create=True), "alice", "a")
-        await other.live.hub.feed("hot")
+        await other.live.hub.feeds.feed("hot")
         await submit(one, JoinRoom(room="hot"), "bob", "b")
         # The other node does not know yet that bob is a member, and must not refuse him.
         assert await post(other, "bob", 1) == 4

@@ -1,4 +1,4 @@
-"""What is known of people only becomes newer, in whatever order it is heard."""
+"""The user cache only becomes newer, in any order of updates."""
 
 import asyncio
 from typing import TYPE_CHECKING, cast

@@ -1,4 +1,4 @@
-"""A gate lets through whoever waits once it opens, as an event does."""
+"""A fast event wakes every waiter when it is set."""
 
 import asyncio
 

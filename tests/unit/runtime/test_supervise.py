@@ -1,4 +1,4 @@
-"""Background work goes on whatever happens, and says what happened: trouble once, faults each time."""
+"""Background work is restarted after every error, and logs it: trouble once, faults each time."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ class Work:
 
 
 async def said(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, work: Work) -> list[str]:
-    """Return what was said until the work went well."""
+    """Return what was logged until the work succeeded."""
     monkeypatch.setattr(supervise, "PAUSE", 0.0)
     async with background(work=work):
         await work.well.wait()

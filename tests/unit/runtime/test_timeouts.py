@@ -18,7 +18,7 @@ async def test_each_wait_ends_once_in_the_order_of_beginning() -> None:
     waits = Timeouts(0.05, due)
     for one in ("first", "second", "third"):
         waits.begin(one)
-    waits.begin("first")  # anew: now it is behind the others
+    waits.begin("first")  # again: now it is behind the others
     waits.end("second")
     waits.end("nobody")
     assert len(waits) == 2
@@ -52,10 +52,10 @@ async def test_a_process_that_stood_still_looks_again_before_it_says_anything() 
     waits = Timeouts(0.01, told.append)
     waits.begin("x")
     loop = asyncio.get_running_loop()
-    waits._waits["x"] = loop.time() - 1  # as if the timer came a second late
-    waits._look()
+    waits._deadlines["x"] = loop.time() - 1  # as if the timer came a second late
+    waits._check()
     assert told == []
-    waits.end("x")  # what was unread meanwhile is read
+    waits.end("x")  # what arrived during the wait is read
     await asyncio.sleep(0.2)
     assert told == []
 
@@ -84,14 +84,15 @@ async def test_a_wait_that_begins_again_delays_no_other() -> None:
         told.append(one)
         if one == "again" and told.count("again") == 1:
             waits.begin("again")
-            waits._waits["second"] = asyncio.get_running_loop().time()  # due now, behind one that waits anew
-            waits._waits.move_to_end("second", last=False)
+            # Due now, behind one that waits again.
+            waits._deadlines["second"] = asyncio.get_running_loop().time()
+            waits._deadlines.move_to_end("second", last=False)
         if one == "second":
             done.set()
 
     waits = Timeouts(60, due)
     waits.begin("again")
-    waits._waits["again"] = asyncio.get_running_loop().time()
-    waits._look()
+    waits._deadlines["again"] = asyncio.get_running_loop().time()
+    waits._check()
     await asyncio.wait_for(done.wait(), 30)
     assert told == ["again", "second"]

@@ -1,4 +1,4 @@
-"""Traces: what everybody derives alike, and the spans that are made of it."""
+"""Traces: ids that every process derives alike, and the spans made from them."""
 
 import asyncio
 import subprocess
@@ -156,7 +156,7 @@ def test_whoever_traces_nothing_does_not_even_import_what_does() -> None:
 async def test_spans_of_one_node_keep_order_whatever_the_clock_returns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A thread of somebody else's may run between two looks at two clocks."""
+    """Another thread may run between two reads of two clocks."""
     kept = Kept()
     late = iter(range(0, 10_000_000, 1_000_000))
     true = time.time_ns

@@ -1,4 +1,4 @@
-"""A room as of any moment is what its events up to then say, whoever folds them; and now, it is what everybody sees."""
+"""A room as of a moment equals an independent fold of its events up to then; as of now, it equals the live room."""
 
 import json
 from collections.abc import AsyncIterator

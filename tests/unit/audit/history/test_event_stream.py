@@ -1,4 +1,4 @@
-"""The log as lines: all of it once, from any cursor on, whatever is asked for; and live for who follows."""
+"""The log as lines: every event once, from any cursor and with any filter, and live while following."""
 
 import asyncio
 import json
@@ -158,7 +158,7 @@ async def test_times_are_inclusive_at_both_ends(some: World) -> None:
 
 
 class Following:
-    """Somebody who follows, in a task of their own."""
+    """A follower in a task of its own."""
 
     def __init__(self, lines: Stream, wanted: Wanted) -> None:
         self.heard: list[dict[str, Any]] = []

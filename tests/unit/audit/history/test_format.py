@@ -1,4 +1,4 @@
-"""An event is one line whatever is in it, and the same line each time."""
+"""An event is formatted as one line for any content, and as the same line each time."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What somebody could see, was sent and had read; and what nobody knows is said to be unknown."""
+"""What a person could see, was sent and had read; unknown ranges are reported as unknown."""
 
 import json
 from collections.abc import AsyncIterator

@@ -101,7 +101,7 @@ async def test_an_administrator_may_erase_themselves(database: Database) -> None
 async def test_after_erasure_only_session_ends_are_recorded(
     database: Database,
 ) -> None:
-    """Whatever is on its way on any node, with words or without, with a key in memory or one just made."""
+    """For commands in flight on any node, with or without texts, with a cached key or a new one."""
     async with node(database) as one, node(database) as other:
         await one.open_room("alice", "bob")
         for each in (one, other):

@@ -175,7 +175,7 @@ async def test_a_rule_that_cannot_be_read_is_refused(database: Database, state: 
 
 
 async def test_a_key_seals_what_its_person_says_in_its_room_on_its_day(database: Database) -> None:
-    """Words under any other key would expire, or be erased, with what is somebody else's or of elsewhere."""
+    """Under any other key, texts would expire or be erased together with those of another person or room."""
     async with world(database) as here:
         topic, refused = "room.MessagePosted.v1", 0
         before = await here.state()
@@ -315,7 +315,7 @@ async def test_made_up_words_of_another_shape_are_refused(database: Database) ->
 
 
 async def test_made_up_words_hide_nothing_and_are_put_right_by_the_next_pass(database: Database) -> None:
-    """They have the right shape and key, and none but a key can tell that they are not the words."""
+    """They have the right shape and key id; only the key reveals that they are not the texts."""
     async with world(database) as here:
         rows = await stored(
             database,

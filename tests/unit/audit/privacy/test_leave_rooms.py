@@ -1,4 +1,4 @@
-"""Whoever is erased leaves their rooms, and no room is left without an owner who can come."""
+"""An erased person leaves their rooms, and every room keeps an owner who can sign in."""
 
 import asyncio
 

@@ -66,7 +66,7 @@ async def test_the_rule_is_on_the_record_and_each_room_has_its_own(database: Dat
 async def test_the_database_lets_nobody_expire_what_is_not_over(
     database: Database, days: int | None, day: int
 ) -> None:
-    """Whatever a node says the day is: the rule on the record and the database's clock decide."""
+    """The recorded rule and the database's clock decide, for any day that a node passes."""
     async with node(database) as one:
         await one.open_room("alice")
         await rule(one, days)

@@ -1,6 +1,6 @@
-"""A rule reaches back to what was said before it, and nothing else goes with it.
+"""A rule covers the messages before it, and no other content expires with them.
 
-Times are moved before anything is sealed, by the owner and with the trigger off: the log's clock cannot be told a day.
+Times are moved before anything is sealed, by the owner and with the trigger off: the log's clock cannot be set.
 """
 
 import json
@@ -293,7 +293,7 @@ async def test_words_that_cannot_be_opened_keep_their_key_and_stop_nobody_else(
 
 
 async def test_words_put_in_the_place_of_others_are_refused_when_read(database: Database) -> None:
-    """Both are alice's, in one room and under one key: only the commitment in the sealed bytes tells them apart."""
+    """Both are by alice, in one room and under one key: only the commitment in the sealed bytes distinguishes them."""
     async with node(database) as one:
         await one.open_room("alice")
         await tell(one, "old")

@@ -1,4 +1,4 @@
-"""That the record was only added to since a checkpoint, for somebody who has that checkpoint and nothing else."""
+"""The proof that the record was only appended to since a checkpoint, for a verifier with only that checkpoint."""
 
 import json
 from pathlib import Path

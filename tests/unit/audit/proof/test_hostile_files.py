@@ -107,7 +107,7 @@ async def test_a_hostile_export_is_bad_in_one_sentence(sealed: Database, tmp_pat
 
 
 async def test_a_signed_manifest_leads_to_no_file_outside(sealed: Database, tmp_path: Path) -> None:
-    """As if whoever holds the signing key named files of the reader's own machine."""
+    """As if the holder of the signing key named files of the verifier's machine."""
     out = tmp_path / "out"
     await exported(sealed, out, GENERAL)
     (tmp_path / "outside").write_text("secret")
@@ -140,7 +140,7 @@ def rewritten(place: Path, change: str, numbered: str) -> list[dict[str, Any]]:
 async def test_what_was_changed_in_an_export_is_named_by_its_first_position(
     sealed: Database, tmp_path: Path, kind: str, numbered: str, change: str
 ) -> None:
-    """By somebody who cannot sign: the manifest would tell that something was changed, the events tell where."""
+    """By an attacker without the signing key: the manifest reveals that there was a change, the events reveal where."""
     await exported(sealed, tmp_path, SCOPES[kind][0])
     at, events = WRONG_FROM[change], rewritten(tmp_path, change, numbered)
     is_bad(tmp_path, f"line {at + 1} of events.ndjson, position {events[at]['position']}: ")

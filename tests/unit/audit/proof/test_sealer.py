@@ -1,4 +1,4 @@
-"""The sealer: level with the log in about a second, one tree whoever seals, and never a rewritten one."""
+"""The sealer: it lags by about a second, rival sealers grow one tree, and a signed tree is never rewritten."""
 
 import asyncio
 import logging

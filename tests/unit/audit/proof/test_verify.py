@@ -1,4 +1,4 @@
-"""Tampering shows, with the first bad position: whatever is changed, by whoever has the database but not the key."""
+"""Any change by an attacker with the database but not the key is detected, with the first bad position."""
 
 import random
 from collections.abc import AsyncIterator
@@ -56,7 +56,7 @@ async def test_events_after_the_last_seal_are_counted_and_said_to_be_unsealed(se
 async def test_event_inserted_out_of_turn_is_found_even_when_sealed(
     sealed: Database, evil: "asyncpg.Connection[Any]", seq: str, at: str
 ) -> None:
-    """By somebody who owns the tables, and not through `chat_append`: with a number too far, or an older time."""
+    """As the owner of the tables, past `chat_append`: with a position too far ahead, or an earlier time."""
     position = await evil.fetchval(f"""
         INSERT INTO stored_events (originator_id, originator_version, topic, state, notification_id, stream, subject,
             recorded_at, recorded_by)
@@ -323,11 +323,11 @@ async def test_the_first_checkpoint_in_the_place_of_the_newest_shows(
     assert await first_bad(sealed) == (await positions(sealed))[280]
 
 
-# Whoever has everything but the key
+# An attacker with everything but the key
 
 
 async def rewrite(evil: "asyncpg.Connection[Any]", signer: SigningKey) -> None:
-    """Make all seals anew from the log as it is now, as the sealer would."""
+    """Rebuild all seals from the current log, as the sealer would."""
     rows = await evil.fetch(f"SELECT {leaf.COLUMNS}, state FROM stored_events ORDER BY notification_id")
     hashes = [leaf_hash(leaf.encode(leaf.of_row(row, leaf.digest(row["state"])))) for row in rows]
     edge = Frontier()

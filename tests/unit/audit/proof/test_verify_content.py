@@ -1,4 +1,4 @@
-"""Words that somebody took away or exchanged in the tables that no seal covers: keys, and what was carried over."""
+"""Detects texts that were removed or replaced in the tables that no seal covers: keys and carried texts."""
 
 from datetime import UTC, datetime, time, timedelta
 

@@ -64,7 +64,7 @@ async def test_a_token_by_a_published_key_lets_in(folder: Path, key: Key, alg: s
 
 
 def forged_with_the_public_key() -> str:
-    """An HS256 token whose secret is the RSA key that everybody knows (RFC 8725, 2.1)."""
+    """An HS256 token whose secret is the public RSA key (RFC 8725, 2.1)."""
     head, claims, _ = with_header(signed(RSA, "RS256"), alg="HS256").split(".")
     forged = hmac.digest(RSA.as_pem(private=False), f"{head}.{claims}".encode(), "sha256")
     return f"{head}.{claims}.{_text(forged)}"

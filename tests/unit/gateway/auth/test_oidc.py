@@ -51,7 +51,7 @@ async def signing_in(audience: str = AUDIENCE, **given: Any) -> AsyncIterator[tu
 
 
 async def code_for(address: str, user: str = "alice") -> str:
-    """Return the code that somebody brings back who signed in at an address."""
+    """Return the authorization code after a sign-in at an address."""
     async with httpx.AsyncClient() as browser:
         page = await browser.get(address)
         assert page.status_code == 200, page.text

@@ -1,4 +1,4 @@
-"""Tokens: whom they let in, and everything that does not count as one."""
+"""Tokens: which are accepted, and which are refused."""
 
 import base64
 import json
@@ -108,7 +108,7 @@ async def test_a_header_that_was_seen_before_makes_no_other_token_good() -> None
     tokens = TokenVerifier(SharedSecret(SECRET), SHARED, issuer=None, audience=None, leeway=0)
     good = signed({"sub": "alice", "exp": LATER})
     header, claims, signature = good.split(".")
-    for number in range(MOST_HEADERS + 1):  # as many headers as anybody likes cost no more memory than these
+    for number in range(MOST_HEADERS + 1):  # any number of headers costs no more memory than these
         named = jwt.encode(
             {"alg": "HS256", "kid": str(number)}, {"sub": "bob", "exp": LATER}, OctKey.import_key(SECRET)
         )

@@ -1,4 +1,4 @@
-"""What makes a command the same command: its words without the ref, whatever is at its default left out."""
+"""What makes a command the same command: its fields without the ref, and without those at their default."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Who is silent, dribbles or floods before a request is complete is closed in time; nobody else notices."""
+"""Who is silent, dribbles or floods before a request is complete is closed in time; other clients are not affected."""
 
 import asyncio
 import socket
@@ -12,7 +12,7 @@ import pytest
 import uvloop
 from websockets.sync.client import connect
 
-from service.gateway.http.protocol import MAX_HEAD, OVERDUE, OVERSIZED, PIECE, TimedHttpProtocol, http_class
+from service.gateway.http.protocol import CHUNK, MAX_HEAD, OVERDUE, OVERSIZED, TimedHttpProtocol, http_class
 from service.gateway.websocket.connection import transport_class
 from tests.support.clients.raw_websocket import TEXT, Peer, frame
 from tests.support.clients.turns import Turns
@@ -79,7 +79,7 @@ def rest(tcp: socket.socket) -> bytes:
 
 
 def dribble(tcp: socket.socket, start: bytes, more: bytes) -> bytes:
-    """Send a little now and then, for as long as the server lets us; return what it said."""
+    """Send a little now and then, for as long as the server lets us; return its response."""
     over = threading.Event()
 
     def go_on() -> None:
@@ -209,7 +209,7 @@ def test_thousands_of_requests_in_one_read_are_parsed_piece_by_piece(
         at_once(server, tcp, request * count + last)
         assert rest(tcp).count(b"HTTP/1.1 200 ") == count + 1
     assert turns.total == count + 1
-    assert max(turns.most, waiting) <= 2 * PIECE / len(request)
+    assert max(turns.most, waiting) <= 2 * CHUNK / len(request)
     assert not http.cut
 
 
@@ -229,7 +229,7 @@ def test_tens_of_thousands_of_chunks_in_one_read_are_parsed_piece_by_piece(
         at_once(server, tcp, head + b"1\r\na\r\n" * 20_000 + b"0\r\n\r\n")
         assert rest(tcp).endswith(b"\r\n\r\n20000")
     assert turns.total == 20_000
-    assert turns.most <= 2 * PIECE / 6
+    assert turns.most <= 2 * CHUNK / 6
 
 
 @pytest.mark.parametrize("piece", [1, 7, 1000, 5000, 100_000, 1_000_000])

@@ -1,4 +1,4 @@
-"""People are told of invitations once, however often it is read, and of nothing that they may not know of."""
+"""Users get each invitation notice once, and no notice of a room that is hidden from them."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Heard:
-    """A connection that remembers what it was told, and which rooms it was made to hear."""
+    """A connection that records its notices and its subscriptions."""
 
     connected = True
     closing = False
@@ -64,10 +64,10 @@ class Scene:
         sessions = SessionRegistry(10)
         self.bob = Heard("bob", **how)
         sessions.add(cast("Session", self.bob))
-        self.telling = MembershipNotifier(sessions, hub)
+        self.telling = MembershipNotifier(sessions, hub.feeds)
 
     async def happens(self, event: Event, *, times: int = 1) -> list[Any]:
-        """Let alice do something, have it told, and return what bob hears of it."""
+        """Run a command of alice, publish it, and return what bob receives."""
         before = len(self.bob.told)
         recorded = self.log.append(event)
         for _ in range(times):

@@ -1,4 +1,4 @@
-"""What was written to a session: a union of stretches, whatever the order in which they come."""
+"""What was written to a session: a union of ranges, in any order of arrival."""
 
 from itertools import pairwise
 

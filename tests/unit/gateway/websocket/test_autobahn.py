@@ -70,7 +70,7 @@ def fails(server: LiveServer, code: int, sent: bytes, expected: Answers = (), ch
     Whether what came before is still answered is the application's race with the rest.
     """
     with Peer(server.port).shake_hands() as peer:
-        with suppress(ConnectionError):  # we may be hung up on before we have said all
+        with suppress(ConnectionError):  # the server may close before everything is sent
             say(peer, sent, chop)
         heard = [peer.read()]
         while heard[-1][0] != CLOSE:

@@ -25,7 +25,7 @@ from tests.support.servers.websocket_server import (
 
 
 class Listener:
-    """An application that tells how its connection ended."""
+    """An application that reports how its connection ended."""
 
     def __init__(self) -> None:
         self.ends = Heard()
@@ -336,7 +336,7 @@ def test_a_send_to_a_peer_that_is_gone_is_an_oserror(serve: Serve) -> None:
             await send({"type": "websocket.send", "text": "hello?"})
         except OSError as error:  # as ASGI asks for
             heard.put(type(error))
-            raise  # the usual thing to do; nobody needs to see it in a log
+            raise  # the usual thing to do; not worth a log line
 
     server = serve(app)
     Peer(server.port).shake_hands().reset()

@@ -1,4 +1,4 @@
-"""A peer that breaks the rules is told which, and costs next to nothing."""
+"""A peer that breaks the protocol gets the matching close code, and costs next to nothing."""
 
 import asyncio
 import socket
@@ -86,7 +86,7 @@ def test_endless_fragments_close_with_1009(serve: Serve, payload: bytes) -> None
 
 def test_as_many_fragments_as_allowed_are_a_message(serve: Serve) -> None:
     with Peer(serve(echo, max_fragments=16).port).shake_hands() as peer:
-        for _ in range(2):  # the count starts anew with each message
+        for _ in range(2):  # the count starts again with each message
             peer.send(TEXT, b"0", fin=False)
             for number in range(1, 16):
                 peer.send(CONT, b"%x" % number, fin=number == 15)

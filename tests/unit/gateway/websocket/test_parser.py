@@ -124,7 +124,7 @@ def test_it_hears_what_the_library_hears_wherever_the_stream_is_cut(stream: byte
 
 
 def _comparable(heard: Heard, stream: bytes) -> Heard:
-    """Return what we should hear where the library hears that.
+    """Return what our parser should give if the library gives this.
 
     It checks no text before the last fragment, and takes a close between fragments for an error (Autobahn 7.1.5).
     There we are our own judge, and the tables below are.

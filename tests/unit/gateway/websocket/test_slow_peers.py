@@ -1,4 +1,4 @@
-"""Nobody waits for a slow peer, and a slow peer that reads can still catch up."""
+"""No connection waits for a slow peer, and a slow peer that reads can still catch up."""
 
 import asyncio
 import time

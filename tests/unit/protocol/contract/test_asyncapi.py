@@ -1,4 +1,4 @@
-"""The AsyncAPI document is a document, and it is the truth: whatever is sent is what it says."""
+"""The AsyncAPI document is valid, and every frame that is sent matches it."""
 
 import json
 from pathlib import Path

@@ -1,0 +1,71 @@
+"""A command between its arrival and its answer, and what its decision reads."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+
+from service.chat.result import CommandResult
+from service.domain import room
+from service.domain.commands import RoomCommand
+from service.domain.message import MessageState
+from service.encryption.keyring import KeyRing
+from service.encryption.person_key import PersonKey
+from service.errors import KeyUnreadable, OnRecordError, Refusal
+
+if TYPE_CHECKING:
+    import asyncio
+
+    import asyncpg
+
+
+class PendingCommand(msgspec.Struct):
+    """A command; `content_error` refuses it in any room, `refusal` is that of the last decision."""
+
+    command: RoomCommand
+    by: str
+    ref: str
+    fingerprint: bytes
+    answer: "asyncio.Future[CommandResult]"
+    content_error: Refusal | None
+    refusal: Refusal | None = None
+    key: PersonKey | None = None
+    scope: str | None = None
+    """What `key` is for; None before there is a key."""
+    at: datetime | None = None
+    """The log's time when the command was last found stale; None before."""
+
+    def succeed(self, result: CommandResult) -> None:
+        """Answer with a result, unless there is an answer or the sender has gone."""
+        if not self.answer.done():
+            self.answer.set_result(result)
+
+    def fail(self, error: OnRecordError) -> None:
+        """Answer with an error, unless there is an answer or the sender has gone."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class DecisionContext(msgspec.Struct, frozen=True):
+    """What a decision needs beside the room's state, read as of `head` or later."""
+
+    head: int
+    about: MessageState = room.NO_MESSAGE
+    refusal: Refusal | None = None
+
+
+async def key_for_writing(
+    keys: KeyRing, person: str, database: "asyncpg.Pool[Any]", scope: str = ""
+) -> PersonKey:
+    """Return a person's key.
+
+    Raises:
+        AccountErased: it is destroyed.
+        KeyUnreadable: it is damaged.
+        Unavailable: the log cannot be read.
+    """
+    try:
+        return await keys.of_person(person, database, scope)
+    except InvalidTag as error:
+        raise KeyUnreadable from error

@@ -1,0 +1,183 @@
+"""Checks what a command needs before it starts: its settings, free ports, optional packages.
+
+Each check takes the parsed arguments and returns the settings. It runs before the command's own modules are imported,
+so that a wrong setting is reported at once and before anything is started.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from service.config import development, parsers
+from service.config.settings import SHARED, Settings
+
+Check = Callable[[argparse.Namespace], Settings]
+
+
+class WrongUsage(Exception):
+    """The command cannot run with these arguments or settings; the message is one sentence."""
+
+
+def settings_with(*needed: str) -> Settings:
+    """Return the settings of the environment and, beside a running `onrecord dev`, its servers and keys.
+
+    An environment that names a database gets nothing of the development server.
+
+    Raises:
+        WrongUsage: a field in `needed` is not set.
+    """
+    settings = Settings.from_env()
+    if not settings.database_url:
+        settings = Settings.from_env(**development.known_settings(settings.data_dir))
+    if missing := settings.missing(*needed):
+        raise WrongUsage(
+            f"{_are(missing)} not set, and no `onrecord dev` runs on {settings.data_dir} that could lend its own."
+        )
+    return settings
+
+
+def needing(*needed: str) -> Check:
+    """Return the check of a command for which these fields of the settings have to be set."""
+    return lambda _args: settings_with(*needed)
+
+
+def from_environment(_args: argparse.Namespace) -> Settings:
+    """Return the settings of the environment alone."""
+    return Settings.from_env()
+
+
+def defaults(_args: argparse.Namespace) -> Settings:
+    """Return the default settings, whatever is in the environment."""
+    return Settings()
+
+
+def read_file(path: Path) -> str:
+    """Return the text of a file that an argument names.
+
+    Raises:
+        WrongUsage: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as problem:
+        raise WrongUsage(f"{path} cannot be read: {problem}.") from problem
+
+
+def for_dev(_args: argparse.Namespace) -> Settings:
+    """Check the settings of `onrecord dev`."""
+    settings = Settings.from_env(dev=True, join_creates=True)
+    if settings.oidc_client_id:
+        raise WrongUsage(
+            "`onrecord dev` has a sign-in of its own; ONRECORD_OIDC_* goes with `onrecord serve`."
+        )
+    _check_tokens(settings)
+    _check_serving(settings)
+    return settings
+
+
+def for_serve(args: argparse.Namespace) -> Settings:
+    """Check the settings of a node; the ports only where it is not a worker, which shares its parent's."""
+    secret = () if Settings.from_env().jwt_jwks else ("jwt_secret",)
+    settings = _check_tokens(settings_with("database_url", *secret, "key_encryption_key"))
+    if settings.redis_url and settings.missing("bus_key"):
+        raise WrongUsage("ONRECORD_BUS_KEY is needed with ONRECORD_REDIS_URL (openssl rand -base64 32).")
+    if args.worker is None:
+        _check_serving(settings)
+    return settings
+
+
+def for_epoch(args: argparse.Namespace) -> Settings:
+    """Check the settings of `onrecord epoch`: only the owner may renew the epoch."""
+    return settings_with("migrate_database_url" if args.renew else "database_url")
+
+
+def for_projector(_args: argparse.Namespace) -> Settings:
+    """Check the settings of `onrecord project run`."""
+    settings = settings_with("database_url", "key_encryption_key")
+    _check_metrics_port(settings)
+    _check_traces(settings)
+    return settings
+
+
+def for_doctor(_args: argparse.Namespace) -> Settings:
+    """Check only that the settings do not contradict each other: the doctor reports what is missing."""
+    return _check_tokens(settings_with())
+
+
+def _check_serving(settings: Settings) -> None:
+    _check_port(settings.host, settings.port, "ONRECORD_PORT")
+    _check_metrics_port(settings)
+    _check_traces(settings)
+
+
+def _check_metrics_port(settings: Settings) -> None:
+    if settings.metrics_port:
+        _check_port(settings.host, settings.metrics_port, "ONRECORD_METRICS_PORT")
+
+
+def _check_traces(settings: Settings) -> None:
+    if settings.traces_url:
+        try:
+            from service import tracing  # noqa: F401 - for its own imports
+        except ImportError as problem:
+            raise WrongUsage(
+                "ONRECORD_TRACES_URL needs OpenTelemetry: pip install 'onrecord[otel]'."
+            ) from problem
+
+
+def _check_port(host: str, port: int, setting: str) -> None:
+    with contextlib.ExitStack() as stack:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            probe = stack.enter_context(socket.socket(family, kind, protocol))
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+        except OSError as problem:
+            raise WrongUsage(
+                f"OnRecord cannot listen on {host} port {port} ({problem.strerror}); "
+                f"choose another with ONRECORD_HOST and {setting}."
+            ) from problem
+
+
+def _check_tokens(settings: Settings) -> Settings:
+    """Return the settings with one way to check tokens: a JWKS replaces the secret that `onrecord dev` lends.
+
+    Raises:
+        WrongUsage: the settings contradict each other.
+    """
+    _check_sign_in(settings)
+    if not settings.jwt_jwks:
+        if set(settings.jwt_algorithms) - set(SHARED):
+            raise WrongUsage("ONRECORD_JWT_ALGORITHMS: a secret goes with HS256 alone.")
+        return settings
+    if Settings.from_env().jwt_secret:
+        raise WrongUsage(
+            "ONRECORD_JWT_SECRET and ONRECORD_JWT_JWKS cannot both be set: tokens are checked with one of them."
+        )
+    if missing := settings.missing("jwt_issuer", "jwt_audience"):
+        raise WrongUsage(f"{_are(missing)} needed with ONRECORD_JWT_JWKS.")
+    if set(settings.jwt_algorithms) & set(SHARED):
+        raise WrongUsage("ONRECORD_JWT_ALGORITHMS: HS256 goes with a secret, and never with published keys.")
+    return dataclasses.replace(settings, jwt_secret="")
+
+
+def _check_sign_in(settings: Settings) -> None:
+    if not settings.oidc_client_id:
+        if settings.oidc_redirect_uri or settings.oidc_client_secret:
+            raise WrongUsage(
+                "ONRECORD_OIDC_CLIENT_ID is not set, and the rest of ONRECORD_OIDC_* goes with it."
+            )
+        return
+    if missing := settings.missing("jwt_jwks", "oidc_redirect_uri"):
+        raise WrongUsage(f"{_are(missing)} needed with ONRECORD_OIDC_CLIENT_ID.")
+    if not parsers.is_safe(settings.jwt_issuer or ""):
+        raise WrongUsage("ONRECORD_JWT_ISSUER has to be an https:// address with ONRECORD_OIDC_CLIENT_ID.")
+
+
+def _are(names: Sequence[str]) -> str:
+    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"

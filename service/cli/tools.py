@@ -1,0 +1,77 @@
+"""Commands beside the log: the doctor, the settings, the API documents and development tokens."""
+
+import argparse
+import time
+
+from service.cli.preconditions import WrongUsage
+from service.config import development
+from service.config.settings import Settings, table
+
+
+def run_doctor(settings: Settings, _args: argparse.Namespace) -> int:
+    """`onrecord doctor`: a line per check. Returns the exit code of the gravest finding."""
+    import asyncio
+
+    from service import doctor
+
+    findings = asyncio.run(doctor.examine(settings))
+    for finding in findings:
+        print(finding)
+    return doctor.exit_code(findings)
+
+
+def run_settings(settings: Settings, _args: argparse.Namespace) -> int:
+    """`onrecord settings`: every setting."""
+    print(table(settings))
+    return 0
+
+
+def run_asyncapi(_settings: Settings, _args: argparse.Namespace) -> int:
+    """`onrecord asyncapi`: the contract of the realtime endpoints."""
+    from service.cli.output import print_text
+    from service.gateway.http.documents import asyncapi_yaml
+
+    return print_text(asyncapi_yaml())
+
+
+def run_openapi(_settings: Settings, _args: argparse.Namespace) -> int:
+    """`onrecord openapi`: the contract of the HTTP API."""
+    from service.cli.output import print_text
+    from service.gateway.http.documents import openapi_yaml
+
+    return print_text(openapi_yaml())
+
+
+def run_token(settings: Settings, args: argparse.Namespace) -> int:
+    """`onrecord token`: a token signed with the configured secret or the development key."""
+    from joserfc import jwt
+    from joserfc.jwk import OctKey
+
+    secret = _signing_secret(settings)
+    now = int(time.time())
+    claims = {
+        "sub": args.user,
+        "name": args.name or args.user,
+        "scope": " ".join(dict.fromkeys(args.scope or ["chat"])),
+        "iat": now,
+        "exp": now + args.ttl,
+    }
+    claims |= {"iss": settings.jwt_issuer} if settings.jwt_issuer else {}
+    claims |= {"aud": settings.jwt_audience} if settings.jwt_audience else {}
+    print(jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(secret)))
+    return 0
+
+
+def _signing_secret(settings: Settings) -> str:
+    if settings.jwt_jwks:
+        raise WrongUsage(
+            "ONRECORD_JWT_JWKS is set, so the identity provider signs the tokens; nodes accept no others."
+        )
+    if settings.jwt_secret:
+        return settings.jwt_secret
+    if (keys := development.known_keys(settings.data_dir)) is None:
+        raise WrongUsage(
+            f"There is no development key in {settings.data_dir}: start `onrecord dev` once, "
+            "or name a key with ONRECORD_JWT_SECRET."
+        )
+    return keys.jwt_secret

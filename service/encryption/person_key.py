@@ -1,0 +1,78 @@
+"""Encrypts personal fields with a person's key.
+
+Fields are sealed with AES-256-GCM (NIST SP 800-38D) together with a 32-byte salt; the commitment SHA-256(salt || text)
+is stored beside the ciphertext, so that one message can be proved to an outsider without a key.
+"""
+
+import hashlib
+import os
+from base64 import b64decode, b64encode
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_SALT = 32
+_NONCE = 12
+
+
+class PersonKey:
+    """A person's key, ready for use."""
+
+    def __init__(self, key_id: UUID, secret: bytes) -> None:
+        self.key_id = key_id
+        self._aead = AESGCM(secret)
+
+    def seal(self, text: str, context: str) -> dict[str, str]:
+        """Return the stored form of `text`: key id `k`, commitment `h`, and nonce with ciphertext `c` (base64).
+
+        `context` (stream, topic and field) is authenticated, so that a ciphertext cannot be moved elsewhere.
+        """
+        salt = os.urandom(_SALT)
+        return {"k": str(self.key_id), "h": commitment(salt, text), "c": self.encrypt(salt, text, context)}
+
+    def encrypt(self, salt: bytes, text: str, context: str) -> str:
+        """Return nonce and ciphertext alone, the `c` of `seal`, under a salt that is given."""
+        nonce = os.urandom(_NONCE)
+        sealed = nonce + self._aead.encrypt(nonce, salt + text.encode(), self._bind(context))
+        return b64encode(sealed).decode()
+
+    def open(self, stored: dict[str, str], context: str) -> str:
+        """Return the text in a stored form.
+
+        Raises:
+            cryptography.exceptions.InvalidTag: the bytes are not what this key sealed in that context.
+        """
+        return self.reveal(stored, context)[1]
+
+    def reveal(self, stored: dict[str, str], context: str) -> tuple[bytes, str]:
+        """Return the salt and the text in a stored form; with both, the commitment can be checked without a key.
+
+        Raises:
+            cryptography.exceptions.InvalidTag: the bytes are not what this key sealed in that context, or not what
+                the commitment is to.
+        """
+        try:
+            sealed = b64decode(stored["c"])
+            salted = self._aead.decrypt(sealed[:_NONCE], sealed[_NONCE:], self._bind(context))
+            salt, text = salted[:_SALT], salted[_SALT:].decode()
+        except (ValueError, TypeError, LookupError) as problem:  # not made by `seal`
+            raise InvalidTag from problem
+        if commitment(salt, text) != stored.get("h"):  # a text of the same person, from another event
+            raise InvalidTag
+        return salt, text
+
+    def _bind(self, context: str) -> bytes:
+        return f"{self.key_id}|{context}".encode()
+
+
+def commitment(salt: bytes, text: str) -> str:
+    """Return the commitment to a text, by which it can be proved later (base64)."""
+    return b64encode(hashlib.sha256(salt + text.encode()).digest()).decode()
+
+
+def is_sealed(value: object) -> bool:
+    """Return whether a field of a stored event is sealed; no other field has this form."""
+    if not isinstance(value, dict) or value.keys() != {"k", "h", "c"}:
+        return False
+    return all(isinstance(part, str) for part in value.values())

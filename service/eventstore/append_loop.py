@@ -1,0 +1,43 @@
+"""Optimistic concurrency: decide on a stream's state, append, and decide again where the stream has changed since.
+
+`decide` reads the state and returns the request that follows from it. It does not suspend after its decision, so a
+request is queued in the order in which the decisions were made.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from service.errors import Overloaded
+from service.eventstore.entries import AppendRequest, AppendResult
+
+TRIES = 8
+"""How often a command is decided before the caller is asked to retry later."""
+
+Decide = Callable[[], Awaitable[AppendRequest | None]]
+Append = Callable[[AppendRequest], Awaitable[AppendResult]]
+
+
+def is_stale(result: AppendResult) -> bool:
+    """Return whether an event that the decision depends on was appended after the state was read."""
+    return result.outcome == "stale"
+
+
+async def append_decided(
+    decide: Decide,
+    append: Append,
+    must_retry: Callable[[AppendResult], bool] = is_stale,
+    *,
+    tries: int = TRIES,
+) -> AppendResult | None:
+    """Append what `decide` returns; return the result, or None where there is nothing to append.
+
+    Raises:
+        Overloaded: each of `tries` decisions was outdated when it reached the log; a retry is safe.
+    """
+    for _ in range(tries):
+        request = await decide()
+        if request is None:
+            return None
+        result = await append(request)
+        if not must_retry(result):
+            return result
+    raise Overloaded

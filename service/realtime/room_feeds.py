@@ -1,0 +1,250 @@
+"""The rooms in memory on this node: loads their feeds from the log, keeps them current, and evicts unused ones.
+
+Invariant: a room has at most one feed, and no event is lost between the read of the room and the moment its feed is in
+memory. Events that arrive during the load are parked, and applied before the feed is returned.
+
+Every await may let the room be evicted, reset or loaded again. A method that awaits checks afterwards that its feed is
+still in use.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from service.domain.events import MessagePosted, Recorded
+from service.domain.room import RoomState
+from service.domain.streams import room_of, room_stream
+from service.eventstore.reader import LogReader
+from service.realtime.catch_up import PAGE
+from service.realtime.gap_repair import PATIENCE, GapRepair
+from service.realtime.room_feed import RoomFeed
+from service.realtime.subscription_table import SubscriptionTable
+from service.realtime.user_cache import UserCache, named_in
+
+MAX_IDLE_FEEDS = 1_000
+"""Rooms without subscribers that stay in memory; the least recently used is evicted first."""
+
+
+@dataclass(eq=False)
+class _Load:
+    task: asyncio.Task[RoomFeed]
+    parked: list[Recorded] = field(default_factory=list)
+    missing: int = 0
+    """A seq that is on the record, 0 if none is known."""
+
+
+class RoomFeeds:
+    """Feeds by room.
+
+    `advance` applies events to a feed and queues them for its subscribers; `flush` starts to write what is queued.
+    `on_follow` and `on_unfollow` are called with a room that enters or leaves memory.
+    """
+
+    def __init__(
+        self,
+        reader: LogReader,
+        people: UserCache,
+        subscriptions: SubscriptionTable,
+        *,
+        advance: Callable[[RoomFeed, list[Recorded]], None],
+        flush: Callable[[], None],
+        on_follow: Callable[[str], None],
+        on_unfollow: Callable[[str], None],
+    ) -> None:
+        self._reader = reader
+        self._people = people
+        self._subscriptions = subscriptions
+        self._advance = advance
+        self._flush = flush
+        self._on_follow = on_follow
+        self._on_unfollow = on_unfollow
+        self.by_room: dict[str, RoomFeed] = {}
+        self._idle: OrderedDict[str, None] = OrderedDict()
+        self._loads: dict[str, _Load] = {}
+        self._resets = 0
+        self.repairs = GapRepair(reader, people, self.in_use, self._apply)
+
+    def state(self, room: str) -> RoomState | None:
+        """Return a room's state on this node, None if the room is not in memory."""
+        feed = self.by_room.get(room)
+        return feed.state if feed else None
+
+    def known_head(self, stream: str) -> int | None:
+        """Return the seq up to which this node has a room's stream, None for a stream that is not in memory."""
+        if not stream.startswith("room:"):
+            return None
+        feed = self.by_room.get(room_of(stream))
+        return feed.head if feed else None
+
+    def follows(self, room: str) -> bool:
+        """Return whether a room is in memory or being loaded."""
+        return room in self.by_room or room in self._loads
+
+    def in_use(self, feed: RoomFeed) -> bool:
+        """Return whether a feed is the current one of its room."""
+        return self.by_room.get(feed.room) is feed
+
+    def lags(self, room: str, seq: int) -> bool:
+        """Return whether a room is in memory and does not have `seq` yet."""
+        feed = self.by_room.get(room)
+        return feed is not None and feed.head < seq
+
+    async def feed(self, room: str) -> RoomFeed:
+        """Return a room's feed, loaded from the log on first use.
+
+        The feed of a room that does not exist has head 0 and is not kept.
+
+        Raises:
+            Unavailable: the log cannot be read.
+        """
+        if (feed := self.by_room.get(room)) is not None:
+            if room in self._idle:
+                self._idle.move_to_end(room)
+            return feed
+        if room not in self._loads:
+            # A separate task, so that cancelling the first caller does not fail the others that wait for the room.
+            self._loads[room] = _Load(asyncio.create_task(self._load(room)))
+        return await asyncio.shield(self._loads[room].task)
+
+    async def feed_up_to(self, room: str, seq: int) -> RoomFeed:
+        """Return a room's feed, which has at least the event `seq` of the log.
+
+        An event that was recorded a moment ago may not be applied yet, because a name has to be read first.
+
+        Raises:
+            Unavailable: the log cannot be read.
+        """
+        feed = await self.feed(room)
+        return feed if feed.head >= seq else await self.refresh(room)
+
+    async def refresh(self, room: str) -> RoomFeed:
+        """Return a room's feed, at least as new as the log was at the time of the call.
+
+        Raises:
+            Unavailable: the log cannot be read.
+        """
+        while True:
+            feed = await self.feed(room)
+            events = await self._reader.stream(room_stream(room), feed.head, PAGE)
+            await self._people.load(named_in(events))
+            if self.by_room.get(room, feed) is not feed or feed.dropped:
+                continue  # it was dropped during the read
+            if events and room not in self.by_room:
+                self._on_follow(room)
+                self._keep(feed)
+            self._apply(feed, events)
+            if len(events) < PAGE:
+                return feed
+
+    async def message_exists(self, room: str, seq: int) -> bool:
+        """Return whether the event `seq` of a room is a message.
+
+        Raises:
+            Unavailable: the log cannot be read.
+        """
+        feed = self.by_room.get(room)
+        recent = feed.recent(seq - 1) if feed else None
+        if recent:
+            return isinstance(recent[0].recorded.event, MessagePosted)
+        return await self._reader.message(room, seq) is not None
+
+    def receive(self, room: str, events: Iterable[Recorded]) -> None:
+        """Apply events to a room in memory, in any order; read the log if one is missing."""
+        if room in self._loads:
+            self._loads[room].parked.extend(events)
+        elif (feed := self.by_room.get(room)) is not None:
+            self._receive(feed, list(events))
+
+    def mark_missing(self, room: str, seq: int) -> None:
+        """Start to read a room from the log if it lacks `seq`, which is on the record."""
+        if (load := self._loads.get(room)) is not None:
+            load.missing = max(seq, load.missing)
+        if self.lags(room, seq):
+            self.by_room[room].expect(seq)
+            self.repairs.ask(self.by_room[room])
+
+    def pin(self, room: str) -> None:
+        """Keep a room in memory while it has subscribers."""
+        self._idle.pop(room, None)
+
+    def release(self, room: str) -> None:
+        """Make a room evictable if it has no subscribers."""
+        if room not in self.by_room or room in self._subscriptions:
+            return
+        self._idle[room] = None
+        while len(self._idle) > MAX_IDLE_FEEDS:
+            evicted, _ = self._idle.popitem(last=False)
+            del self.by_room[evicted]
+            self._on_unfollow(evicted)
+
+    def drop(self, room: str) -> RoomFeed | None:
+        """Remove a room whose feed does not agree with the log; return the feed, None if there was none."""
+        feed = self.by_room.pop(room, None)
+        if feed is not None:
+            feed.dropped = True
+            self._idle.pop(room, None)
+            self._on_unfollow(room)
+        return feed
+
+    def clear(self) -> None:
+        """Remove all rooms; rooms that are being loaded are read again."""
+        self._resets += 1
+        for load in self._loads.values():
+            load.parked.clear()
+        for room in list(self.by_room):
+            self.drop(room)
+
+    async def close(self) -> None:
+        """Stop reading the log."""
+        tasks = [load.task for load in self._loads.values()]
+        for task in tasks:
+            task.cancel()
+        await self.repairs.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _load(self, room: str) -> RoomFeed:
+        # The room is followed before it is read: `receive` parks what is recorded after the read.
+        self._on_follow(room)
+        try:
+            feed = await self._read_room(room)
+        except BaseException:
+            self._on_unfollow(room)
+            raise
+        finally:
+            load = self._loads.pop(room)
+        if feed.head or load.parked or load.missing:
+            self._keep(feed)
+            self._receive(feed, load.parked)
+            self.mark_missing(room, load.missing)
+        else:
+            self._on_unfollow(room)
+        return feed
+
+    async def _read_room(self, room: str) -> RoomFeed:
+        while True:
+            resets = self._resets
+            feed = RoomFeed(await self._reader.room(room))
+            if resets == self._resets:
+                return feed  # else the state may be that of the log before it was restored
+
+    def _keep(self, feed: RoomFeed) -> None:
+        self.by_room[feed.room] = feed
+        self.release(feed.room)
+
+    def _apply(self, feed: RoomFeed, events: list[Recorded]) -> None:
+        """Apply events read from the log."""
+        self._advance(feed, events)
+        self._flush()
+
+    def _receive(self, feed: RoomFeed, events: list[Recorded]) -> None:
+        if all(self._people.knows(user) for user in named_in(events)):
+            self._advance(feed, events)
+            delay = PATIENCE if feed.gap else None
+        else:
+            delay = 0.0
+        last = max((recorded.seq for recorded in events), default=0)
+        if self.lags(feed.room, last):
+            feed.expect(last)
+        if delay is not None:
+            self.repairs.ask(feed, delay)
