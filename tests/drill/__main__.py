@@ -20,6 +20,7 @@ from tests.drill.evidence import history as histories
 from tests.drill.evidence.history import Delivery, History, Operation
 from tests.drill.faults import FAULTS
 from tests.drill.faulty import BUGS
+from tests.support.processes.failures import unexpected
 
 SHOWN = 5
 """Findings of one rule that a line shows; the rest are counted, and all are in the kept history."""
@@ -41,8 +42,10 @@ def drill(args: argparse.Namespace) -> int:
             began = time.monotonic()
             history, facts, words = asyncio.run(run(servers, plan))
             findings = judge(history.records)
+            failures = unexpected(words, plan.faults[0].logs)
             expected = plan.bug.rule if plan.bug else None
-            passed = expected in {one.rule for one in findings} if expected else not findings
+            caught = expected in {one.rule for one in findings}
+            passed = caught if expected else not findings and not failures
             line = {
                 "fault": ",".join(fault.name for fault in plan.faults),
                 "seed": plan.seed,
@@ -50,11 +53,12 @@ def drill(args: argparse.Namespace) -> int:
                 **counts(history),
                 **facts,
                 "findings": shown(findings),
+                **({} if plan.bug else {"failures logged": dict(Counter(failures))}),
                 "took": round(time.monotonic() - began, 1),
             }
             print(json.dumps(line), flush=True)  # noqa: T201 - a command's output
             good = good and passed
-            if args.keep and (findings or args.keep_all):
+            if args.keep and (findings or failures or args.keep_all):
                 _keep(args.keep, plan, history, words)
     return 0 if good else 1
 

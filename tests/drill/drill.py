@@ -25,11 +25,12 @@ Run = Callable[["Drill"], Awaitable[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Fault:
-    """A way to break things. `meaning` is a line of the documentation."""
+    """A way to break things. `meaning` is a line of the documentation, `logs` the failures that it makes nodes log."""
 
     name: str
     meaning: str
     run: Run
+    logs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

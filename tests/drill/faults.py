@@ -150,8 +150,11 @@ async def cuts(drill: Drill) -> dict[str, Any]:
     return {}
 
 
+LOGS = {"pause-long": frozenset({"fenced"}), "commits": frozenset({"not_appended"})}
+"""The failure lines that a fault makes nodes log."""
+
 FAULTS: dict[str, Fault] = {
-    name: Fault(name, meaning or (run.__doc__ or "").strip(), run)
+    name: Fault(name, meaning or (run.__doc__ or "").strip(), run, LOGS.get(name, frozenset()))
     for name, run, meaning in (
         ("none", nothing, ""),
         ("kill", kill, ""),

@@ -13,6 +13,7 @@ from tests.drill.checker import judge
 from tests.drill.drill import BROKEN, Plan, run
 from tests.drill.faults import FAULTS
 from tests.drill.faulty import BUGS, Bug
+from tests.support.processes.failures import unexpected
 
 SHORT: dict[str, Any] = {"seconds": 3.0, "projector": True}
 
@@ -20,15 +21,18 @@ SHORT: dict[str, Any] = {"seconds": 3.0, "projector": True}
 ENOUGH = ("kill", "redis-silence", "backends", "commits", "cuts")
 
 
+@pytest.mark.logs("not_appended")
 @pytest.mark.parametrize("fault", ENOUGH)
 async def test_no_promise_is_broken_while_the_cluster_is(servers: Servers, fault: str) -> None:
-    history, facts, _ = await run(servers, Plan(faults=(FAULTS[fault],), seed=11, **SHORT))
+    history, facts, words = await run(servers, Plan(faults=(FAULTS[fault],), seed=11, **SHORT))
+    assert unexpected(words, FAULTS[fault].logs) == []
     assert judge(history.records) == []
     assert facts["settled"], "everybody was answered in the end"
     assert counts(history)["acked"] > 100
     assert counts(history)["delivered"] > 500
 
 
+@pytest.mark.logs("not_on_record", "not_appended")
 @pytest.mark.parametrize("bug", BUGS.values(), ids=BUGS)
 async def test_a_planted_bug_is_caught(servers: Servers, bug: Bug) -> None:
     plan = Plan(faults=(FAULTS[bug.fault],), seed=11, bug=bug, **BROKEN, **SHORT)

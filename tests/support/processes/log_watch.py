@@ -1,27 +1,14 @@
 """Watches the logs of the processes that a test starts.
 
-Invariant: a failure line that the test does not name with `@pytest.mark.logs(...)` fails the test. A failure line is a
-log event of level `error` or `critical`, or a traceback outside the log.
+Invariant: a failure line that the test does not name with `@pytest.mark.logs(...)` fails the test.
 """
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
+from tests.support.processes.failures import failure
 from tests.support.processes.processes import STARTED
-
-TRACEBACK = "Traceback (most recent call last)"
-
-
-def failure(line: str) -> str | None:
-    """Return the log event of a failure line, `Traceback` for one outside the log, None for any other line."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return "Traceback" if TRACEBACK in line else None
-    failed = isinstance(entry, dict) and entry.get("level") in ("error", "critical")
-    return str(entry["event"]) if failed else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
