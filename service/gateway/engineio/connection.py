@@ -51,7 +51,7 @@ class Connection:
         self._settings = settings
         self._heartbeats = heartbeats
         self._gone = gone
-        self._polling = PollBuffer()
+        self.polling = PollBuffer()
         self._socket: Transport | None = None
         self._probing: Transport | None = None
         self._heard = asyncio.get_running_loop().time()
@@ -103,9 +103,9 @@ class Connection:
         if self._socket is not None:
             self._socket.write(data)
         elif self.ending is None:
-            self._polling.add(data)
+            self.polling.add(data)
             allowance = CATCHUP_ALLOWANCE if self._catchup else 0
-            if self._polling.size > self._settings.max_outbox + allowance:
+            if self.polling.size > self._settings.max_outbox + allowance:
                 self.close(Close.TOO_SLOW, "too slow")
 
     def send(self, packet: bytes) -> None:
@@ -122,7 +122,7 @@ class Connection:
     async def drained(self) -> None:
         """Wait until little waits for the client."""
         if self._socket is None:
-            await self._polling.drained()
+            await self.polling.drained()
         if self._socket is not None:
             await self._socket.drained()
 
@@ -140,7 +140,7 @@ class Connection:
     @property
     def outbox(self) -> int:
         """Bytes that wait for the client."""
-        return self._socket.outbox if self._socket is not None else self._polling.size
+        return self._socket.outbox if self._socket is not None else self.polling.size
 
     # What comes from the client.
 
@@ -217,21 +217,12 @@ class Connection:
         """Whether its packets travel by polls."""
         return self._socket is None
 
-    @property
-    def polled(self) -> bool:
-        """Whether a poll is under way."""
-        return self._polling.polled
-
     def ask(self) -> "asyncio.Future[None]":
         """Begin a poll; one during an upgrade is answered soon, so that the client can be done with polling."""
-        asked = self._polling.ask()
+        asked = self.polling.ask()
         if self._probing is not None:
-            asyncio.get_running_loop().call_later(NOOP_AFTER, self._polling.answer, engineio.NOOP)
+            asyncio.get_running_loop().call_later(NOOP_AFTER, self.polling.answer, engineio.NOOP)
         return asked
-
-    def fetch(self) -> bytes:
-        """End the poll, with the body of its answer."""
-        return self._polling.take()
 
     # The upgrade.
 
@@ -241,10 +232,6 @@ class Connection:
             return False
         self._probing = socket
         return True
-
-    def probed(self) -> None:
-        """Let the client be done with polling."""
-        self._polling.answer(engineio.NOOP)
 
     def stay(self) -> None:
         """Give an upgrade up; the session goes on with polls."""
@@ -259,7 +246,7 @@ class Connection:
             socket.close(Close.MALFORMED, "a request is under way")
             self.close(Close.MALFORMED, "a request is under way")
             return
-        left = self._polling.hand_over()
+        left = self.polling.hand_over()
         self._move(socket)
         if left:
             self.write(b"".join(map(frame, left)))
@@ -287,7 +274,7 @@ class Connection:
         self.ending = ending
         self._heartbeats.stop(self)
         self._gone(self)
-        self._polling.end(last)
+        self.polling.end(last)
         if self._reading is not None:
             self._reading.reschedule(asyncio.get_running_loop().time())
         if self._probing is not None:

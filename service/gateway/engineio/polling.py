@@ -66,7 +66,7 @@ class Polls:
         return refusal(refused(Problem.BAD_REQUEST))
 
     async def _poll(self, connection: Connection, request: Request) -> Response:
-        if connection.polled:
+        if connection.polling.polled:
             connection.close(Close.MALFORMED, "two polls at once")
             return refusal(refused(Problem.BAD_REQUEST))
         asked = connection.ask()
@@ -129,7 +129,7 @@ async def _gone(request: Request) -> None:
 def _packets(connection: Connection) -> Response:
     """Return the answer to a poll."""
     headers = {"Cache-Control": "no-store"}
-    return Response(connection.fetch(), headers=headers, media_type="text/plain; charset=UTF-8")
+    return Response(connection.polling.take(), headers=headers, media_type="text/plain; charset=UTF-8")
 
 
 def _posted(connection: Connection) -> Response:

@@ -97,7 +97,7 @@ class Engine:
                 if connection.closing:
                     return False
                 socket.write(text_frame(engineio.PROBED))
-                connection.probed()
+                connection.polling.answer(engineio.NOOP)  # lets the client end its poll
         finally:
             self._upgrades.end(socket)
             connection.stay()
