@@ -32,8 +32,6 @@ NOT_HELD = frozenset(
         "service/gateway",
         "service/presence",
         "service/realtime",
-        "tests/drill",
-        "migrations",
     }
 )
 """Parts that are still being rewritten; empty when all are."""
@@ -62,7 +60,9 @@ def texts(part: str) -> list[str]:
     return [
         prose(file)
         for file in files
-        if file.suffix in (".py", ".md", ".sql") and "node_modules" not in file.parts
+        if file.suffix in (".py", ".md", ".sql")
+        and "node_modules" not in file.parts
+        and file.parent.name not in ("sql", "current")  # a released migration is never edited
     ]
 
 
