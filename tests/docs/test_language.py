@@ -29,7 +29,6 @@ NOT_HELD = frozenset(
         "bench/measure",
         "bench/report",
         "bench/world",
-        "service/gateway",
         "service/presence",
         "service/realtime",
     }
