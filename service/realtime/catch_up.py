@@ -88,11 +88,11 @@ class CatchUp:
     async def _fill(self, feed: RoomFeed, after: int) -> None:
         if not feed.can_recall(after):
             return  # it was read for others meanwhile
-        forgettings, first = feed.forgettings, feed.first
+        removals, first = feed.removals, feed.first
         # At least as far again as it reaches: those who missed a little more each cost few readings in all.
         twice = first - 1 - (feed.head + 1 - first)
         past = await self._read(feed.room, max(0, feed.head - RING, min(after, twice)), RING, first - 1)
-        if feed.forgettings == forgettings:
+        if feed.removals == removals:
             feed.recall(past)
 
     async def _read(self, room: str, after: int, most: int, last: int) -> list[EncodedEvent]:

@@ -12,7 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from time import perf_counter
 
-from service.realtime.room_subscribers import RoomSubscribers, WriteBatch
+from service.realtime.encoded_event import WriteBatch
+from service.realtime.room_subscribers import RoomSubscribers
 
 LONGEST_TURN = 0.02
 SHARE = 2.0

@@ -43,7 +43,7 @@ class RoomFeed:
         """Whether the hub forgot this feed, so that nothing may be built on it any more."""
         self.expected = 0
         """The highest seq that is known to be on the record; `head` may be behind it."""
-        self.forgettings = 0
+        self.removals = 0
         """How often something was taken out of what is remembered."""
 
     @property
@@ -118,7 +118,7 @@ class RoomFeed:
         }
         kept = 0
         for read in reversed(past):
-            item = read.silenced() if number_of(read.recorded) in gone else read
+            item = read.without_content() if number_of(read.recorded) in gone else read
             room_left = len(self._ring) < RING and self._ring_size + item.size <= RING_SIZE
             if item.recorded.seq != self.first - 1 or not room_left:
                 break
@@ -129,20 +129,20 @@ class RoomFeed:
 
     def forget(self, user: str) -> None:
         """Drop what a person said, who is erased, and what they were called."""
-        self.forgettings += 1
+        self.removals += 1
         self.state = without_words_of(self.state, user)
         for seq, waiting in self._parked.items():
             if waiting.by == user:
                 self._parked[seq] = as_erased(waiting)
         for index, item in enumerate(self._ring):
             if item.recorded.by == user:
-                self._replace(index, item.forgetting())
+                self._replace(index, item.erased())
             elif item.recorded.subject == user_subject(user):
                 self._replace(index, item.renamed())
 
     def forget_past(self) -> None:
         """Drop every event that is kept for those who come back: the log says how each reads now."""
-        self.forgettings += 1
+        self.removals += 1
         self._ring.clear()
         self._ring_size = 0
         self._full = False
@@ -150,7 +150,7 @@ class RoomFeed:
     def _silence(self, message: int) -> None:
         for index, item in enumerate(self._ring):
             if number_of(item.recorded) == message:
-                self._replace(index, item.silenced())
+                self._replace(index, item.without_content())
 
     def _replace(self, index: int, item: EncodedEvent) -> None:
         self._ring_size += item.size - self._ring[index].size

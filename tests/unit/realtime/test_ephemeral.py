@@ -10,7 +10,7 @@ from service.gateway.native.endpoint import native_frame
 from service.protocol.contract.examples import example
 from service.protocol.contract.schemas import events
 from service.protocol.events import Outgoing
-from service.realtime.ephemeral import EphemeralBatch
+from service.realtime.audience import EphemeralBatch
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""How rooms are written: straight to sockets or by their transports, in turns, and what waits together in one piece."""
+"""How rooms are written: directly to sockets or by their transports, in turns, and what waits together in one piece."""
 
 import asyncio
 import socket
@@ -10,12 +10,13 @@ import pytest
 
 from service.domain.events import MessagePosted, Recorded
 from service.protocol.events import MessageNew, Outgoing
+from service.realtime import encoded_event
 from service.realtime import fanout as fanouts
 from service.realtime import room_subscribers as crowds
 from service.realtime.direct_sockets import NOWHERE, DirectSockets
-from service.realtime.encoded_event import EncodedEvent
+from service.realtime.encoded_event import EncodedEvent, WriteBatch
 from service.realtime.fanout import FanoutScheduler
-from service.realtime.room_subscribers import RoomSubscribers, WriteBatch
+from service.realtime.room_subscribers import RoomSubscribers
 from service.realtime.subscriber import DeliveredRange
 
 AT = datetime(2026, 11, 27, tzinfo=UTC)
@@ -38,7 +39,7 @@ class Ear:
 
     wire_format = "words"
 
-    def __init__(self, straight: DirectSockets, stack: ExitStack, user: str = "bob") -> None:
+    def __init__(self, sockets: DirectSockets, stack: ExitStack, user: str = "bob") -> None:
         self.user = user
         self.turn = asyncio.Lock()
         self.closing = False
@@ -46,14 +47,14 @@ class Ear:
         self.here.setblocking(False)
         self.there.settimeout(30)
         self.descriptor = self.here.fileno()
-        straight.deny(self.descriptor)
+        sockets.deny(self.descriptor)
         self.waits = b""
 
     def write(self, frame: bytes) -> None:
         self.waits += frame
 
     def heard(self) -> bytes:
-        """What was written straight."""
+        """Return what was written directly to the socket."""
         self.there.setblocking(False)
         try:
             return self.there.recv(1 << 20)
@@ -71,18 +72,18 @@ class Scene:
     """Rooms, and a fan-out that records what each subscriber has."""
 
     def __init__(self, stack: ExitStack, turn: float = 60.0) -> None:
-        self.straight = DirectSockets()
+        self.sockets = DirectSockets()
         self.stack = stack
         self.written: list[tuple[str, list[int]]] = []
         self.fanout = FanoutScheduler(self._note, turn)
 
     def room(self, name: str, level: int = 0) -> RoomSubscribers:
-        return RoomSubscribers(name, level, self.straight, "words")
+        return RoomSubscribers(name, level, self.sockets, "words")
 
-    def ear(self, crowd: RoomSubscribers, user: str = "bob", after: int = 0, *, straight: bool = True) -> Ear:
-        ear = Ear(self.straight, self.stack, user)
-        if straight:
-            self.straight.allow(ear.descriptor, ear.here.send)
+    def ear(self, crowd: RoomSubscribers, user: str = "bob", after: int = 0, *, direct: bool = True) -> Ear:
+        ear = Ear(self.sockets, self.stack, user)
+        if direct:
+            self.sockets.allow(ear.descriptor, ear.here.send)
         crowd.add(ear, DeliveredRange(after))
         return ear
 
@@ -107,7 +108,7 @@ def scene(stack: ExitStack) -> Scene:
 
 def test_direct_sockets_bypass_the_transport_and_others_do_not(scene: Scene) -> None:
     room = scene.room("general")
-    quick, busy = scene.ear(room), scene.ear(room, straight=False)
+    quick, busy = scene.ear(room), scene.ear(room, direct=False)
     other = scene.ear(room)
     other.wire_format, other.descriptor = "other", NOWHERE
     scene.put(room, item(1), item(2))
@@ -137,8 +138,8 @@ def test_what_the_kernel_does_not_take_is_left_to_the_transport(scene: Scene) ->
     room = scene.room("general")
     part, none, broken = scene.ear(room), scene.ear(room), scene.ear(room)
     broken.there.close()
-    scene.straight.allow(part.descriptor, lambda frame: part.here.send(frame[:3]))
-    scene.straight.allow(none.descriptor, nothing)
+    scene.sockets.allow(part.descriptor, lambda frame: part.here.send(frame[:3]))
+    scene.sockets.allow(none.descriptor, nothing)
     scene.put(room, item(1), item(2))
     scene.fanout.go()
     assert (part.heard(), part.waits) == (b"1 2", b" ")
@@ -151,7 +152,7 @@ def test_a_descriptor_that_is_another_connection_by_now_is_not_written_to(scene:
     gone = scene.ear(old)
     scene.put(old, item(1))
     old.remove(gone)
-    scene.straight.deny(gone.descriptor)
+    scene.sockets.deny(gone.descriptor)
     gone.here.close()
     ear = scene.ear(new)
     assert ear.descriptor == gone.descriptor
@@ -204,7 +205,7 @@ async def test_who_goes_in_the_middle_of_a_stretch_has_it_or_not(stack: ExitStac
     last, following = ears[crowds.CHUNK - 1], ears[crowds.CHUNK]
     assert room.remove(last).delivered_up_to == 1
     assert room.remove(following).delivered_up_to == 0
-    assert scene.straight[following.descriptor]
+    assert scene.sockets[following.descriptor]
     while scene.fanout.busy:
         await asyncio.sleep(0)
     assert (last.heard(), following.heard(), ears[-1].heard()) == (b"1 ", b"", b"1 ")
@@ -233,7 +234,7 @@ def test_what_goes_out_together_is_bounded(scene: Scene) -> None:
     room = scene.room("general")
     ear = scene.ear(room)
     content = "x" * 1000
-    count = 2 * crowds.MOST_TOGETHER // len(content)
+    count = 2 * encoded_event.MOST_TOGETHER // len(content)
     scene.put(room, *(item(seq, content=content) for seq in range(1, count + 1)))
     scene.fanout.go()
     assert len(scene.written) > 1
@@ -254,12 +255,12 @@ def test_more_than_may_wait_is_written_before_anything_else(stack: ExitStack) ->
 
 
 def test_every_named_descriptor_has_a_slot_and_no_socket_has_none() -> None:
-    straight = DirectSockets()
-    assert straight[NOWHERE] is None
-    straight.deny(40)
-    straight.allow(7, len)
-    straight.allow(NOWHERE, len)
-    assert [straight[one] for one in (7, 8, 40, NOWHERE)] == [len, None, None, None]
-    straight.allow(40, len)
-    straight.deny(7)
-    assert [straight[one] for one in (7, 40, NOWHERE)] == [None, len, None]
+    sockets = DirectSockets()
+    assert sockets[NOWHERE] is None
+    sockets.deny(40)
+    sockets.allow(7, len)
+    sockets.allow(NOWHERE, len)
+    assert [sockets[one] for one in (7, 8, 40, NOWHERE)] == [len, None, None, None]
+    sockets.allow(40, len)
+    sockets.deny(7)
+    assert [sockets[one] for one in (7, 40, NOWHERE)] == [None, len, None]

@@ -239,4 +239,4 @@ def test_a_feed_counts_how_often_it_forgot() -> None:
     feed = after_restart(1, 0)
     feed.forget("alice")
     feed.forget_past()
-    assert feed.forgettings == 2
+    assert feed.removals == 2
