@@ -88,7 +88,7 @@ class Hub:
     @property
     def gap_reads(self) -> int:
         """Reads of the log for missing events."""
-        return self.feeds.repairs.looks
+        return self.feeds.repairs.reads
 
     @property
     def rooms(self) -> int:

@@ -46,7 +46,7 @@ async def test_stale_answer_arriving_after_an_erasure_changes_nothing() -> None:
     await loading
     await refreshing
     assert known.standing("alice") == ERASED
-    known.hear("alice", NAMED)
+    known.update("alice", NAMED)
     assert known.standing("alice") == ERASED
     assert known.name_of("alice") == "alice"
 
