@@ -30,7 +30,7 @@ class LogTailer:
     """Follows the log from its head at the start of `run`; `interval` in seconds.
 
     `affected` is called with a user and an event by another user that changed their membership; `persons` with the
-    users about whom events were recorded, and those of them who were suspended, restored or erased; `expired` with the
+    users that new events name, and those of them who were suspended, restored or erased; `expired` with the
     expiry events; `renewed` with a new epoch.
     """
 

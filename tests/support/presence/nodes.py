@@ -49,13 +49,13 @@ class World:
                     self.on_the_way += [(other, kind, payload) for kind, payload in said]
 
     def step(self, node: Node) -> None:
-        self.say(node, node.gossip.step(self.when, hearing=node.hearing))
+        self.say(node, node.gossip.step(self.when, connected=node.hearing))
         node.told += node.gossip.roster.changes(100)
 
     def deliver(self, index: int = 0, *, again: bool = False) -> None:
         node, kind, payload = self.on_the_way[index] if again else self.on_the_way.pop(index)
         if node in self.nodes and node.hearing:
-            node.gossip.hear(kind, payload, self.when)
+            node.gossip.receive(kind, payload, self.when)
 
     def pass_time(self, seconds: float, *, deliver: bool) -> None:
         for _ in range(round(seconds / STEP)):
@@ -70,11 +70,11 @@ class World:
         if user not in self.present():
             self.back_at[user] = self.now
         node.connections.append((user, f"connection-{self.lives}"))
-        node.gossip.here.arrive(*node.connections[-1], self.now)
+        node.gossip.local.arrive(*node.connections[-1], self.now)
 
     def depart(self, node: Node, index: int) -> None:
         user, connection = node.connections.pop(index)
-        node.gossip.here.depart(user, connection, self.when)
+        node.gossip.local.depart(user, connection, self.when)
         if user not in self.present():
             self.left_at[user] = self.now
 

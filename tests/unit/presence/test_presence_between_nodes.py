@@ -68,7 +68,7 @@ class Chaos(RuleBasedStateMachine):
         """A node ends, in order or not; another life begins in its place, and its clients are gone."""
         node = self.world.nodes[index]
         if goodbye:
-            self.world.say(node, [node.gossip.goodbye()])
+            self.world.say(node, [node.gossip.leave()])
         self.world.nodes[index] = self.world.start()
 
     @rule(index=st.integers(0, 2))

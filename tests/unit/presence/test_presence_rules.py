@@ -32,7 +32,7 @@ def heard(world: World, index: int) -> list[tuple[str, str]]:
 
 def test_somebody_is_online_if_any_device_is_and_away_if_all_are() -> None:
     gossip = Gossip("me", GRACE, at(0))
-    here, roster = gossip.here, gossip.roster
+    here, roster = gossip.local, gossip.roster
     for device in ("phone", "desk"):
         here.arrive("alice", device, 0)
     shown = [roster.status("alice")]
@@ -46,7 +46,7 @@ def test_somebody_is_online_if_any_device_is_and_away_if_all_are() -> None:
 
 def test_silence_makes_a_device_away_until_its_next_command() -> None:
     gossip = Gossip("me", GRACE, at(0))
-    here, roster = gossip.here, gossip.roster
+    here, roster = gossip.local, gossip.roster
     here.arrive("alice", "phone", 0)
     here.find_idle(AWAY_AFTER - 1)
     assert roster.status("alice") == "online"
@@ -61,19 +61,19 @@ def test_silence_makes_a_device_away_until_its_next_command() -> None:
 
 def test_a_device_at_which_commands_are_given_does_not_become_away() -> None:
     gossip = Gossip("me", GRACE, at(0))
-    gossip.here.arrive("alice", "phone", 0)
-    gossip.here.touch("alice", "phone", AWAY_AFTER - 1)
-    gossip.here.find_idle(2 * AWAY_AFTER - 2)
+    gossip.local.arrive("alice", "phone", 0)
+    gossip.local.touch("alice", "phone", AWAY_AFTER - 1)
+    gossip.local.find_idle(2 * AWAY_AFTER - 2)
     assert gossip.roster.status("alice") == "online"
-    gossip.here.find_idle(2 * AWAY_AFTER - 1)
+    gossip.local.find_idle(2 * AWAY_AFTER - 1)
     assert gossip.roster.status("alice") == "away"
 
 
 def test_a_connection_that_nobody_knows_has_no_effect() -> None:
     gossip = Gossip("me", GRACE, at(0))
-    gossip.here.depart("alice", "phone", at(0))
-    gossip.here.touch("alice", "phone", 0)
-    gossip.here.set("alice", "phone", "away")
+    gossip.local.depart("alice", "phone", at(0))
+    gossip.local.touch("alice", "phone", 0)
+    gossip.local.set("alice", "phone", "away")
     assert gossip.roster.status("alice") == "offline"
 
 
@@ -142,9 +142,9 @@ def test_who_left_two_nodes_was_last_seen_at_the_later_one() -> None:
 
 def test_without_a_grace_who_goes_is_gone() -> None:
     gossip = Gossip("me", 0.0, at(0))
-    gossip.here.arrive("alice", "phone", 0)
-    gossip.here.depart("alice", "phone", at(0))
-    gossip.step(at(0.1), hearing=True)
+    gossip.local.arrive("alice", "phone", 0)
+    gossip.local.depart("alice", "phone", at(0))
+    gossip.step(at(0.1), connected=True)
     assert gossip.roster.status("alice") == "offline"
 
 
@@ -160,7 +160,7 @@ def test_silent_node_loses_its_users_after_the_grace() -> None:
     assert heard(world, 0) == [("alice", "online")]
     world.pass_time(3, deliver=True)
     assert heard(world, 0) == [("alice", "online"), ("alice", "offline")]
-    assert dead.name not in world.nodes[0].gossip.peers._views
+    assert dead.name not in world.nodes[0].gossip.remote._views
 
 
 def test_users_of_a_dead_node_have_a_grace_longer_than_its_lease() -> None:
@@ -181,7 +181,7 @@ def test_a_node_that_stops_in_order_leaves_its_users_the_grace() -> None:
     for user in ("alice", "bob"):
         world.arrive(world.nodes[0], user)
     world.pass_time(1, deliver=True)
-    world.say(world.nodes[0], [world.nodes[0].gossip.goodbye()])
+    world.say(world.nodes[0], [world.nodes[0].gossip.leave()])
     world.nodes.pop(0)
     world.pass_time(GRACE - 0.5, deliver=True)
     world.arrive(world.nodes[0], "bob")
@@ -272,7 +272,7 @@ def test_after_goodbye_nothing_that_was_late_counts() -> None:
 
 def test_what_cannot_be_read_is_said_so() -> None:
     with pytest.raises(msgspec.MsgspecError):
-        Gossip("me", GRACE, at(0)).hear("presence.lease", b"nonsense", at(0))
+        Gossip("me", GRACE, at(0)).receive("presence.lease", b"nonsense", at(0))
 
 
 # What cannot be heard
@@ -351,7 +351,7 @@ def test_paused_unfenced_node_announces_its_users_again() -> None:
     world.nodes.append(stopped)
     world.pass_time(1, deliver=True)
     assert heard(world, 0)[-1] == ("alice", "offline"), "it is not sure yet"
-    stopped.gossip.trust()
+    stopped.gossip.lease_renewed()
     world.pass_time(2, deliver=True)
     assert heard(world, 0)[-1] == ("alice", "online")
 
@@ -406,12 +406,12 @@ def test_open_connections_on_other_nodes_are_counted() -> None:
 
     def counted() -> int:
         world.pass_time(0.3, deliver=True)
-        return other.gossip.peers.connections("alice")
+        return other.gossip.remote.connections("alice")
 
     world.arrive(one, "alice")
     world.arrive(one, "alice")
     assert counted() == 2
-    assert one.gossip.peers.connections("alice") == 0, "one's own are counted by the sessions"
+    assert one.gossip.remote.connections("alice") == 0, "one's own are counted by the sessions"
     world.depart(one, 0)
     assert counted() == 1
     world.depart(one, 0)
@@ -426,13 +426,13 @@ def test_a_node_that_joins_later_hears_how_many_connections_there_are() -> None:
     world.pass_time(1, deliver=True)
     world.nodes.append(world.start())
     world.pass_time(2, deliver=True)
-    assert world.nodes[-1].gossip.peers.connections("alice") == 3
+    assert world.nodes[-1].gossip.remote.connections("alice") == 3
 
 
 def test_the_connections_of_a_node_that_stops_do_not_count() -> None:
     world = two()
     world.arrive(world.nodes[0], "alice")
     world.pass_time(1, deliver=True)
-    world.say(world.nodes[0], [world.nodes[0].gossip.goodbye()])
+    world.say(world.nodes[0], [world.nodes[0].gossip.leave()])
     world.pass_time(0.1, deliver=True)
-    assert world.nodes[1].gossip.peers.connections("alice") == 0
+    assert world.nodes[1].gossip.remote.connections("alice") == 0

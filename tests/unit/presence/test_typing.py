@@ -126,11 +126,11 @@ def test_who_goes_on_at_one_device_types_on_when_they_stop_at_the_other(world: W
 def test_having_said_it_stops_it_everywhere(world: World, speaker: str) -> None:
     world.one.typing.start("a", "alice", "phone")
     world.heard()
-    getattr(world, speaker).typing.spoke("a", "alice")
+    getattr(world, speaker).typing.clear("a", "alice")
     assert world.heard() == (["stop"], ["stop"])
     world.pass_time(ELSEWHERE)
     assert world.heard() == ([], [])
-    assert not world.one.typing._at
+    assert not world.one.typing._by_connection
 
 
 def test_a_connection_that_ends_stops_its_typing(world: World) -> None:
@@ -141,7 +141,7 @@ def test_a_connection_that_ends_stops_its_typing(world: World) -> None:
     assert world.heard() == ([], [])
     world.one.typing.gone("desk")
     assert world.heard() == (["stop"], ["stop"])
-    assert not world.one.typing._at
+    assert not world.one.typing._by_connection
     assert not world.one.typing._typists
 
 

@@ -159,7 +159,7 @@ async def test_presence_is_not_sent_where_the_shared_room_ended_in_between(
 
     monkeypatch.setattr(world.hub.audience, "batch", removed_first)
     changes = {user: Change(user, "online", "away", None, returns=False) for user in ("alice", "bob")}
-    await presence._tell(changes)
+    await presence._notify(changes)
     received = {user: one.received for user, one in listeners.items()}
     assert received == {"alice": ["presence:changed"], "bob": [], "carol": ["presence:changed"]}
     await world.hub.close()
