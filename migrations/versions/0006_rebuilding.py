@@ -1,4 +1,4 @@
-"""Read models that are filled anew while they serve."""
+"""Read models that are rebuilt while they serve."""
 
 from migrations.run import run_sql
 

@@ -7,5 +7,5 @@ down_revision = "0010_rotation"
 
 
 def upgrade() -> None:
-    """Let what was said be made unreadable when its time is over."""
+    """Make messages unreadable once their time limit has passed."""
     run_sql("0011_retention.sql")

@@ -1,4 +1,4 @@
-"""Retention of what was said before a room had a rule."""
+"""Retention of messages from before a room had a time limit."""
 
 from migrations.run import run_sql
 

@@ -29,11 +29,8 @@ NOT_HELD = frozenset(
         "bench/measure",
         "bench/report",
         "bench/world",
-        "service/gateway",
         "service/presence",
         "service/realtime",
-        "tests/drill",
-        "migrations",
     }
 )
 """Parts that are still being rewritten; empty when all are."""
@@ -62,7 +59,9 @@ def texts(part: str) -> list[str]:
     return [
         prose(file)
         for file in files
-        if file.suffix in (".py", ".md", ".sql") and "node_modules" not in file.parts
+        if file.suffix in (".py", ".md", ".sql")
+        and "node_modules" not in file.parts
+        and file.parent.name not in ("sql", "current")  # a released migration is never edited
     ]
 
 

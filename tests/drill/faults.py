@@ -150,8 +150,15 @@ async def cuts(drill: Drill) -> dict[str, Any]:
     return {}
 
 
-LOGS = {"pause-long": frozenset({"fenced"}), "commits": frozenset({"not_appended"})}
-"""The failure lines that a fault makes nodes log."""
+LOGS = {
+    "pause-long": frozenset({"fenced"}),
+    "commits": frozenset({"not_appended"}),
+    # A client that connects while the log cannot be read.
+    **dict.fromkeys(
+        ("postgres-restart", "postgres-hole", "postgres-slow", "backends"), frozenset({"connect_failed"})
+    ),
+}
+"""The failure lines that a fault may make nodes log."""
 
 FAULTS: dict[str, Fault] = {
     name: Fault(name, meaning or (run.__doc__ or "").strip(), run, LOGS.get(name, frozenset()))

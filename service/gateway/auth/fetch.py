@@ -1,4 +1,4 @@
-"""What an identity provider publishes, fetched from a URL or read from a file: in bounded time, of a bounded size."""
+"""Fetches the documents of an identity provider, from a URL or a file: in bounded time, of a bounded size."""
 
 import asyncio
 import ssl
@@ -13,19 +13,19 @@ MAX_SIZE = 256 * 1024
 """Seconds and bytes that a document may take."""
 
 NOT_FETCHED = (httpx2.HTTPError, OSError)
-"""What stands for a provider that is away; `TimeoutError` is an `OSError`."""
+"""The errors of a provider that cannot be reached; `TimeoutError` is an `OSError`."""
 
 
 class Unusable(Exception):
-    """What came is not what it should be."""
+    """The document is not usable."""
 
 
 async def fetch(source: str) -> bytes:
-    """Return what is at a URL or in a file.
+    """Return the document at a URL or in a file.
 
     Raises:
-        Unusable: it is too large, or the answer is not 200.
-        httpx2.HTTPError, OSError: it cannot be read.
+        Unusable: the document is too large, or the status is not 200.
+        httpx2.HTTPError, OSError: the document cannot be read.
     """
     async with asyncio.timeout(READ_WITHIN):
         if urlsplit(source).scheme:
@@ -36,7 +36,7 @@ async def fetch(source: str) -> bytes:
 async def _fetch(address: str) -> bytes:
     headers = {"Accept": "application/jwk-set+json, application/json"}
     verify = await asyncio.to_thread(tls)
-    # No redirects: the address is what the operator trusts. No proxies or netrc of the environment either.
+    # No redirects: the operator trusts this address only. No proxies or netrc of the environment either.
     async with (
         httpx2.AsyncClient(
             verify=verify, timeout=READ_WITHIN, follow_redirects=False, trust_env=False
@@ -53,7 +53,7 @@ async def _fetch(address: str) -> bytes:
 
 @cache
 def tls() -> ssl.SSLContext:
-    """Return what servers are trusted by: made once, since reading the certificates stops the loop for 50 ms."""
+    """Return the TLS context; built once, since loading the certificates stops the loop for 50 ms."""
     return httpx2.create_ssl_context(trust_env=False)
 
 

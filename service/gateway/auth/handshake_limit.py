@@ -1,11 +1,10 @@
-"""How many handshakes a second may come from one address: a node's own, whoever they then say they are.
+"""Limits the rate of handshakes per address, on each node, before the client is authenticated.
 
-An address is where a connection counts as coming from, behind proxies as in front of them
-(`service.gateway.transport.client_address`). Whoever has one address of IPv6 has a whole /64 of them, so that counts as
-one. What is no address at all counts as one, too.
+The address is that of the client, also behind trusted proxies (`service.gateway.transport.client_address`). A customer
+with IPv6 has a whole /64, so a /64 counts as one address. Clients without a valid address share one count.
 
-The rule: this is asked before anything that costs more: a token, the log, a place among those who have not said who
-they are.
+Invariant: the limit is checked before anything that costs more: a token, the log, a place among the connections that
+are not authenticated yet.
 """
 
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from service.errors import TooManyRequests
 from service.runtime.token_bucket import TokenBuckets
 
 PREFIX = 64
-"""Bits of an address of IPv6 that tell one customer from another (RFC 6177)."""
+"""Bits of an IPv6 address that identify one customer (RFC 6177)."""
 
 
 class HandshakeLimit:
@@ -25,10 +24,10 @@ class HandshakeLimit:
         self._buckets = TokenBuckets(per_second, burst, clock)
 
     def take(self, address: str | None) -> None:
-        """Count one.
+        """Count one handshake.
 
         Raises:
-            TooManyRequests: its address has none left just now.
+            TooManyRequests: the address has no handshakes left.
         """
         if not self._buckets.on:
             return
@@ -40,7 +39,7 @@ class HandshakeLimit:
 
 
 def neighbourhood(address: str | None) -> str:
-    """Return what an address counts as."""
+    """Return the key under which an address is counted."""
     try:
         known = ip_address(address or "")
     except ValueError:

@@ -1,11 +1,11 @@
-"""The keys that tokens are checked with: one shared secret, or the public keys that an identity provider publishes.
+"""The keys that verify tokens: one shared secret, or the published keys of an identity provider.
 
-A set of public keys (JWKS, RFC 7517) comes from a URL or a file and is read again every `READ_AGAIN` seconds. A key id
-that nobody knows is asked for at once, but at most `MOST_ASKED` times a minute however many tokens name one, so that
-strangers cannot make this node flood the provider. While the provider is away, the keys it published before hold.
+A set of published keys (JWKS, RFC 7517) comes from a URL or a file and is read again every `READ_AGAIN` seconds. An
+unknown key id makes the node read the set at once, but at most `MOST_ASKED` times a minute however many tokens name
+one, so that clients cannot make this node flood the provider. While the provider is away, the last keys stay valid.
 
-The rule: a set is taken whole or not at all, and a secret in a set of public keys spoils it (RFC 8725, 2.1): nothing
-that a client can choose decides what kind of key its token is checked with.
+Invariant: a set is accepted whole or not at all, and a secret in a set of published keys makes it unusable (RFC 8725,
+2.1): a client cannot choose the kind of key that verifies its token.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from service.errors import TokenInvalid, Unavailable
 from service.gateway.auth.fetch import NOT_FETCHED, Unusable, fetch
 
 READ_AGAIN = 600.0
-"""Seconds for which a set of keys counts as new."""
+"""Seconds for which a set of keys counts as fresh."""
 
 TRY_AGAIN = 15.0
 """Seconds until the provider is asked again after it did not answer."""
 
 MOST_ASKED, MINUTE = 2, 60.0
-"""How often unknown key ids make this node ask again, in how many seconds."""
+"""How many times unknown key ids make this node read the set again, and in how many seconds."""
 
 SHORTEST_RSA = 2048
 """Bits (RFC 7518, 3.3)."""
@@ -38,23 +38,23 @@ log = logging.getLogger("onrecord.keys")
 
 
 class KeysUnusable(Unusable):
-    """A set of keys is none, or holds what it must not."""
+    """The document is no key set, or it holds a secret."""
 
 
 class VerificationKeys(Protocol):
-    """Where the key comes from that a token is checked with."""
+    """The source of the key that verifies a token."""
 
     async def find(self, algorithm: str, key_id: str | None) -> Key:
         """Return the key that a token names.
 
         Raises:
-            TokenInvalid: there is none.
-            Unavailable: whether there is one cannot be told now.
+            TokenInvalid: there is no such key.
+            Unavailable: the provider cannot be asked now.
         """
 
 
 class SharedSecret:
-    """One secret that whoever signs shares with this server (HS256)."""
+    """One secret that the signer of tokens shares with this server (HS256)."""
 
     def __init__(self, secret: str) -> None:
         self.key = OctKey.import_key(secret)
@@ -65,7 +65,7 @@ class SharedSecret:
 
 
 class PublishedKeys:
-    """The public keys of an identity provider; `clock` gives seconds."""
+    """The published keys of an identity provider; `clock` gives seconds."""
 
     def __init__(self, source: str, clock: Callable[[], float]) -> None:
         self._source = source
@@ -81,7 +81,7 @@ class PublishedKeys:
             return known
         asked = self._clock()
         async with self._reading:
-            # Whoever waited here may find it read by then.
+            # Another task may have read the set during the wait.
             if self._read_at < asked and self._pick(algorithm, key_id) is None:
                 await self._ask()
         if (published := self._pick(algorithm, key_id)) is not None:
@@ -91,14 +91,14 @@ class PublishedKeys:
         raise TokenInvalid(problem="its key is not one of the provider's")
 
     async def run(self) -> None:
-        """Keep the keys new until cancelled."""
+        """Keep the keys fresh until cancelled."""
         while True:
             async with self._reading:
                 read = await self._read()
             await asyncio.sleep(READ_AGAIN if read else TRY_AGAIN)
 
     async def _ask(self) -> None:
-        """Read the keys, unless that was asked for too often."""
+        """Read the keys, unless the limit of reads is reached."""
         now = self._clock()
         if len(self._asked) < MOST_ASKED or now - self._asked[0] >= MINUTE:
             self._asked.append(now)
@@ -119,16 +119,16 @@ class PublishedKeys:
 
     def _pick(self, algorithm: str, key_id: str | None) -> Key | None:
         suiting = [key for key in self._keys or () if suits(key, algorithm)]
-        if key_id is None:  # RFC 7517 lets a provider with one key leave its id out
+        if key_id is None:  # RFC 7517 lets a provider with one key omit its id
             return suiting[0] if len(suiting) == 1 else None
         return next((key for key in suiting if key.kid == key_id), None)
 
 
 def public_keys(text: bytes) -> list[Key]:
-    """Return the keys in a JWKS that can check signatures; those of a kind we do not use are left out.
+    """Return the keys in a JWKS that can verify signatures; keys of unsupported kinds are left out.
 
     Raises:
-        KeysUnusable: it is no JWKS, or holds a secret.
+        KeysUnusable: the document is no JWKS, or it holds a secret.
     """
     try:
         entries = json.loads(text)["keys"]
@@ -148,7 +148,7 @@ def _public_key(entry: dict[str, Any]) -> Key | None:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SecurityWarning)  # it is looked at below
+            warnings.simplefilter("ignore", SecurityWarning)  # it is checked below
             key = import_key(entry)
     except (JoseError, ValueError, TypeError, KeyError):
         return None

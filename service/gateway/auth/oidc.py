@@ -1,11 +1,10 @@
-"""How people sign in at the identity provider: OpenID Connect's code flow with PKCE, through Authlib.
+"""Signing in at the identity provider: OpenID Connect's code flow with PKCE, through Authlib.
 
-What belongs together over the way there and back (state, nonce, verifier) is kept by the browser, so that any node can
-finish what another began, and nothing is kept here. Nor is what a sign-in is renewed by
-(`service.gateway.auth.refresh_cookie`).
+The browser keeps state, nonce and verifier during the sign-in, and the refresh token afterwards
+(`service.gateway.auth.refresh_cookie`). Nodes keep nothing, so that any node can finish a sign-in that another began.
 
-The rule: nothing that the provider publishes decides what is trusted. Its issuer, its keys and the algorithms are those
-of the settings; the id token is checked by them, and the token that comes out as every token is at the doors.
+Invariant: nothing that the provider publishes decides what is trusted. Issuer, keys and algorithms come from the
+settings; the id token is verified with them, and the resulting token like every token at the endpoints.
 """
 
 import asyncio
@@ -30,21 +29,21 @@ from service.gateway.auth.refresh_cookie import Renewable
 from service.gateway.auth.tokens import CHAT, Identity, TokenVerifier, refusing, shown_name
 
 MOST_AT_ONCE = 20
-"""Codes and refresh tokens that one node has the provider look at at a time."""
+"""Codes and refresh tokens that one node sends to the provider at the same time."""
 
 _ENTROPY = {"state": 32, "nonce": 32, "verifier": 64}
-"""Letters and digits of each; RFC 7636, 4.1 wants 43 of the verifier at least."""
+"""Letters and digits of each; RFC 7636, 4.1 requires 43 of the verifier."""
 
 _UNHASHED = ("EdDSA", "Ed25519")
 
 _oauth_code = re.compile(r"[a-z_]{1,40}")
-"""What an error of OAuth is called; what is not like that may be anybody's words, and is not logged."""
+"""The form of an OAuth error code; any other text may be personal and is not logged."""
 
 log = logging.getLogger("onrecord.signin")
 
 
 class Begun(NamedTuple):
-    """What a browser keeps while it is at the provider."""
+    """What a browser keeps during a sign-in."""
 
     state: str
     nonce: str
@@ -52,7 +51,7 @@ class Begun(NamedTuple):
 
 
 class SignedInAs(NamedTuple):
-    """Who signed in, what they are called, their token, and what it is renewed by, if the provider gave that."""
+    """The user, the display name, the token, and the refresh token if the provider issued one."""
 
     identity: Identity
     name: str
@@ -61,7 +60,7 @@ class SignedInAs(NamedTuple):
 
 
 class Oidc:
-    """The identity provider, as those who sign in meet it."""
+    """The identity provider's side of a sign-in."""
 
     def __init__(self, settings: Settings, tokens: TokenVerifier) -> None:
         self._settings = settings
@@ -77,10 +76,10 @@ class Oidc:
         self._under_way = 0
 
     async def begin(self) -> tuple[str, Begun]:
-        """Return the address to sign in at, and what to keep for the way back.
+        """Return the address to sign in at, and what the browser keeps for the return.
 
         Raises:
-            ProviderAway: the provider cannot be asked where that is.
+            ProviderAway: the provider cannot be reached.
         """
         metadata = await self._discovery.metadata()
         begun = Begun(**{name: generate_token(length) for name, length in _ENTROPY.items()})
@@ -93,12 +92,13 @@ class Oidc:
         return str(address), begun
 
     async def finish(self, begun: Begun, code: str) -> SignedInAs:
-        """Return who came back with a code.
+        """Return the user who returned with a code.
 
         Raises:
-            SignInInvalid: the provider does not know the code, or its tokens are not what they have to be.
-            NotAllowed: their token is none to chat with.
-            ProviderAway, Overloaded: that cannot be told now.
+            SignInInvalid: the provider rejects the code, or its tokens are invalid.
+            NotAllowed: the token does not grant chatting.
+            ProviderAway: the provider cannot be reached.
+            Overloaded: too many sign-ins wait for the provider.
         """
         with self._looking():
             given = await self._exchange(
@@ -108,23 +108,24 @@ class Oidc:
             return await self._judge(given, claims)
 
     async def renew(self, renewable: Renewable) -> SignedInAs:
-        """Return who signed in earlier, with a new token.
+        """Return the user of an earlier sign-in, with a new token.
 
         Raises:
-            SignInOver: the provider renews their sign-in no more.
-            SignInInvalid: its tokens are not what they have to be, or somebody else's.
-            NotAllowed: their token is none to chat with.
-            ProviderAway, Overloaded: that cannot be told now.
+            SignInOver: the provider no longer renews the sign-in.
+            SignInInvalid: the provider's tokens are invalid, or another user's.
+            NotAllowed: the token does not grant chatting.
+            ProviderAway: the provider cannot be reached.
+            Overloaded: too many sign-ins wait for the provider.
         """
         with self._looking():
-            # The scope stays what was granted, which may be less than what is asked for (RFC 6749, 6).
+            # The scope stays as granted, which may be less than what is requested (RFC 6749, 6).
             given = await self._exchange(
                 grant_type="refresh_token", refresh_token=renewable.refresh_token, scope=""
             )
             return await self._judge_again(renewable, given)
 
     async def end(self, renewable: Renewable) -> None:
-        """Tell the provider that a sign-in is not renewed any more (RFC 7009), where it wants to know."""
+        """Revoke a refresh token at the provider (RFC 7009), if the provider supports that."""
         with suppress(ProviderAway, Overloaded), self._looking():
             metadata = await self._discovery.metadata()
             if metadata.revocation_endpoint is None:
@@ -139,7 +140,7 @@ class Oidc:
 
     @contextmanager
     def _looking(self) -> Iterator[None]:
-        """Count who has the provider look at something, and say in the words of a sign-in what is wrong with that."""
+        """Limit concurrent requests to the provider, and translate their errors into those of a sign-in."""
         if self._under_way >= MOST_AT_ONCE:
             raise Overloaded
         self._under_way += 1
@@ -166,12 +167,12 @@ class Oidc:
             if grant["grant_type"] == "refresh_token":
                 raise SignInOver from error
             raise TokenInvalid(problem="the code is not known there, or was used before") from error
-        # What is no JSON, or not what it should be, is a `ValueError`.
+        # A document that is not JSON, or not of the expected form, is a `ValueError`.
         except (*NOT_FETCHED, ValueError) as error:
             raise self._away(error) from error
 
     async def _claims(self, id_token: str | None, access_token: str, nonce: str | None) -> dict[str, Any]:
-        """Check an id token (OpenID Connect Core 1.0, 3.1.3.7), and return what it says."""
+        """Verify an id token (OpenID Connect Core 1.0, 3.1.3.7), and return its claims."""
         if id_token is None:
             raise TokenInvalid(problem="there is no id token in it")
         read = await self._tokens.read(id_token)
@@ -188,20 +189,20 @@ class Oidc:
         return read.claims
 
     async def _judge(self, given: "_Given", claims: dict[str, Any]) -> SignedInAs:
-        """Check the token that is for the doors, as they do; the claims are those of the id token."""
+        """Verify the token for the endpoints, as they do; the claims are those of the id token."""
         identity, token = await self._for_the_doors(given, claims["sub"])
         name = identity.name or shown_name(claims.get("name")) or identity.user
         renewable = Renewable(identity.user, name, given.refresh_token) if given.refresh_token else None
         return SignedInAs(identity, name, token, renewable)
 
     async def _judge_again(self, renewable: Renewable, given: "_Given") -> SignedInAs:
-        """Check what a sign-in is renewed with: an id token may be missing (OpenID Connect Core 1.0, 12.2)."""
+        """Check the id token of a renewal; it may be missing (OpenID Connect Core 1.0, 12.2)."""
         if given.id_token is not None:
             claims = await self._claims(given.id_token, given.access_token, None)
             if claims["sub"] != renewable.user:
                 raise TokenInvalid(problem="it speaks for somebody else")
         identity, token = await self._for_the_doors(given, renewable.user)
-        # A provider that gives no other goes on with the one that it gave before (RFC 6749, 6).
+        # A provider that issues no new refresh token accepts the earlier one again (RFC 6749, 6).
         refresh_token = given.refresh_token or renewable.refresh_token
         name = identity.name or renewable.name
         return SignedInAs(identity, name, token, Renewable(identity.user, name, refresh_token))
@@ -219,7 +220,7 @@ class Oidc:
 
     @asynccontextmanager
     async def _asking(self, metadata: Metadata) -> AsyncIterator[AsyncOAuth2Client]:
-        """Give a client that keeps nothing of one person for the next; neither redirects nor proxies count."""
+        """Yield a client without cookies between users; redirects and proxies are off."""
         async with AsyncOAuth2Client(
             **self._client,
             client_secret=self._settings.oidc_client_secret or None,
@@ -239,7 +240,7 @@ class Oidc:
 
 
 class _Given(msgspec.Struct, frozen=True):
-    """What the provider gives for a code (OpenID Connect Core 1.0, 3.1.3.3) or a refresh token (12.2)."""
+    """The provider's answer to a code (OpenID Connect Core 1.0, 3.1.3.3) or a refresh token (12.2)."""
 
     access_token: str
     id_token: str | None = None
@@ -247,7 +248,7 @@ class _Given(msgspec.Struct, frozen=True):
 
 
 def _authenticating(settings: Settings, metadata: Metadata) -> str:
-    """Return how the page says who it is (RFC 6749, 2.3)."""
+    """Return the client authentication (RFC 6749, 2.3)."""
     if not settings.oidc_client_secret:
         return "none"
     known = metadata.token_endpoint_auth_methods_supported

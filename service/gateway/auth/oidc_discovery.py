@@ -1,6 +1,6 @@
-"""What an OpenID provider says of itself, asked for when it is needed and again every ten minutes.
+"""The metadata of an OpenID provider, fetched when it is needed and again after ten minutes.
 
-The rule: what it said before holds while it is away, and what cannot be of itself is not relied on.
+Invariant: the last valid metadata stays in use while the provider is away, and implausible metadata is never used.
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from service.errors import ProviderAway
 from service.gateway.auth.fetch import NOT_FETCHED, Unusable, fetch
 
 READ_AGAIN = 600.0
-"""Seconds for which what the provider says of itself counts as new."""
+"""Seconds for which the metadata counts as fresh."""
 
 log = logging.getLogger("onrecord.signin")
 
 
 class Metadata(msgspec.Struct, frozen=True):
-    """What a provider says of itself (OpenID Connect Discovery 1.0, 3; RFC 8414, 2), as far as it is used."""
+    """The metadata of a provider (OpenID Connect Discovery 1.0, 3; RFC 8414, 2), as far as it is used."""
 
     issuer: str
     authorization_endpoint: str
@@ -29,7 +29,7 @@ class Metadata(msgspec.Struct, frozen=True):
 
 
 class Discovery:
-    """What the provider of an `issuer` says of itself, as new as it has to be."""
+    """The metadata of the provider `issuer`, as fresh as required."""
 
     def __init__(self, issuer: str) -> None:
         self._issuer = issuer
@@ -39,14 +39,14 @@ class Discovery:
         self._tried_at = self._due_at = float("-inf")
 
     async def metadata(self) -> Metadata:
-        """Return what the provider says of itself; what it said before holds while it is away.
+        """Return the provider's metadata; the last valid one if the provider is away.
 
         Raises:
-            ProviderAway: it never said anything that could be used.
+            ProviderAway: no valid metadata was ever received.
         """
         asked = self._now()
         async with self._loading:
-            # Whoever waited here takes what came of it: a provider that does not answer holds nobody up twice.
+            # A task that waited here takes the result: a provider that does not answer delays no task twice.
             if self._tried_at < asked and self._now() >= self._due_at:
                 await self._load()
         if self._metadata is None:
@@ -63,11 +63,11 @@ class Discovery:
 
 
 async def metadata_of(issuer: str) -> Metadata:
-    """Return what a provider says of itself.
+    """Return a provider's metadata.
 
     Raises:
-        Unusable: it says what cannot be, or what must not be relied on.
-        httpx2.HTTPError, OSError: it does not answer.
+        Unusable: the metadata is implausible or must not be trusted.
+        httpx2.HTTPError, OSError: the provider does not answer.
     """
     text = await fetch(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
     try:

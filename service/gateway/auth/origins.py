@@ -1,9 +1,11 @@
-"""Which web pages may come in, by the origin that their browser names (RFC 6454).
+"""Which web pages may connect, by the origin that their browser sends (RFC 6454).
 
-An origin is a scheme, a host and a port. With a list an origin has to be in it, letter for letter as browsers send it
-(lower case, no port where it is the scheme's own). Without one a page has to come from this very server.
+An origin is a scheme, a host and a port. If origins are configured, the page's must be one of them, character by
+character as browsers send it (lower case, no port if it is the scheme's default). Otherwise the page must come from
+this server.
 
-The rule: this is asked at every upgrade, poll, and request that changes something; whoever names no origin is no page.
+Invariant: the origin is checked at every upgrade, poll, and request that changes something; a client without an
+`Origin` is no page.
 """
 
 from urllib.parse import urlsplit
@@ -14,9 +16,9 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def allowed_origin(headers: Headers, allowed: tuple[str, ...]) -> bool:
-    """Return whether a page of the request's `Origin` may come in."""
+    """Return whether a page of the request's `Origin` may connect."""
     if len(named := headers.getlist("origin")) != 1:
-        return not named  # two of them: whoever put them together is not to decide between them
+        return not named  # Two of them: the client must not choose between them by their order.
     if allowed:
         return named[0] in allowed
     return _own(named[0], headers)
@@ -25,8 +27,8 @@ def allowed_origin(headers: Headers, allowed: tuple[str, ...]) -> bool:
 def _own(origin: str, headers: Headers) -> bool:
     """Return whether an origin is this server's own, as `Host` names it.
 
-    Behind a load balancer that ends TLS the page is `https` and the request is not: either scheme is this server's,
-    each with the port that it stands for where `Host` names none.
+    Behind a load balancer that ends TLS the page is `https` and the request is not: both schemes count as this
+    server's, each with its default port if `Host` names none.
     """
     try:
         page = urlsplit(origin)

@@ -1,10 +1,10 @@
-"""How many commands a second one user may send, over all connections and nodes.
+"""Limits the rate of commands per user, over all connections and nodes.
 
-Each node keeps a bucket for each user and tells the others a few times a second what it took out, so that what is
-spent at one is missing at all. While they do not hear each other each counts for itself.
+Each node keeps a token bucket per user and publishes a few times a second what it took out; every other node takes the
+same out of its bucket. While the nodes cannot reach each other, each limits on its own.
 
-The rule: nothing is waited for. Between two tellings a user may get a burst from more than one node; that is a debt,
-and paid before anything else.
+Invariant: no command waits for another node. Between two publications a user may get a burst at more than one node;
+that is a debt, which later commands pay first.
 """
 
 import asyncio
@@ -17,19 +17,19 @@ from service.errors import TooManyRequests
 from service.runtime.token_bucket import TokenBuckets
 
 SPENT = "limits.spent"
-"""The message by which nodes tell each other."""
+"""The kind of the message between nodes."""
 
 TELL_EVERY = 0.2
-"""Seconds between two tellings."""
+"""Seconds between two publications."""
 
 MOST_TOLD = 5_000
-"""Users in one telling; the others' turn comes with the next."""
+"""Users in one publication; the others follow in the next."""
 
 
 class RateLimit:
     """A token bucket per user over all of their connections: `per_second` commands, `burst` at once.
 
-    0 in either switches it off. `clock` gives seconds.
+    0 in either switches the limit off. `clock` gives seconds.
     """
 
     def __init__(self, per_second: float, burst: int, clock: Callable[[], float]) -> None:
@@ -40,7 +40,7 @@ class RateLimit:
         """Count one command.
 
         Raises:
-            TooManyRequests: the user has none left just now.
+            TooManyRequests: the user has no commands left.
         """
         if not self._buckets.on:
             return
@@ -51,12 +51,12 @@ class RateLimit:
         self._spent[user] = self._spent.get(user, 0) + 1
 
     def spent_elsewhere(self, user: str, count: int) -> None:
-        """Hear of commands that a user sent to another node; never more than a burst is owed."""
+        """Charge the commands that a user sent to another node; the debt is never more than a burst."""
         if self._buckets.on:
             self._keep(user, max(self._buckets.left(user) - count, -self._buckets.burst))
 
     def take_spent(self, most: int) -> dict[str, int]:
-        """Return what was spent here since it was last returned, of as many users at most."""
+        """Return what was spent here since the last call, of at most `most` users."""
         users = list(self._spent)[:most]
         return {user: self._spent.pop(user) for user in users}
 
@@ -66,7 +66,7 @@ class RateLimit:
 
 
 class SharedRateLimit:
-    """Tells the other nodes what is spent here, and hears what is spent there."""
+    """Publishes what users spend on this node, and charges what they spend on others."""
 
     def __init__(self, rate: RateLimit, relay: Relay) -> None:
         self._rate = rate
@@ -74,7 +74,7 @@ class SharedRateLimit:
         self._decoder = msgspec.msgpack.Decoder(dict[str, int])
 
     async def run(self) -> None:
-        """Tell, until cancelled."""
+        """Publish until cancelled."""
         while True:
             await asyncio.sleep(TELL_EVERY)
             if spent := self._rate.take_spent(MOST_TOLD):

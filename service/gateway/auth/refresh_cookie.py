@@ -1,7 +1,7 @@
-"""What a sign-in is renewed by: the provider's refresh token, sealed, in a cookie of the browser that signed in.
+"""The provider's refresh token, encrypted, in a cookie of the browser that signed in.
 
-The rule: only a node of this installation can read it. So no node keeps anything, a script of the page cannot get at
-the token, and who copies the cookie out of a browser holds nothing that the provider would take.
+Invariant: only a node of this installation can decrypt the cookie. Nodes keep nothing, scripts of the page cannot read
+the token, and a copy of the cookie is of no use at the provider.
 """
 
 import base64
@@ -13,11 +13,11 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from service.encryption.wrapping import Wrapping
 
 MOST_SEALED = 3_800
-"""Characters of a sealed one: browsers take 4,096 bytes of a cookie with its name and attributes."""
+"""Characters of an encrypted one: browsers take 4,096 bytes of a cookie with its name and attributes."""
 
 
 class Renewable(NamedTuple):
-    """Whose sign-in can be renewed, under which name they signed in, and by what."""
+    """The user of the sign-in, the display name, and the refresh token."""
 
     user: str
     name: str
@@ -25,21 +25,21 @@ class Renewable(NamedTuple):
 
 
 class RefreshCookies:
-    """Seals and opens, for one client at one provider; any of the key encryption keys opens, the first seals."""
+    """Encrypts and decrypts, for one client at one provider; any key encryption key decrypts, the first encrypts."""
 
     def __init__(self, key_encryption_key: bytes, issuer: str, client_id: str) -> None:
-        # With another provider in the settings nothing opens: its refresh tokens are nobody else's business.
+        # Another provider in the settings makes all cookies invalid: refresh tokens are never sent to another provider.
         about = f"onrecord sign-in renewal|{issuer}|{client_id}".encode()
         keys = Wrapping(key_encryption_key).derived(about)
         self._sealing = MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys])
 
     def seal(self, renewable: Renewable, renewal: str) -> str | None:
-        """Return what a browser keeps under the id `renewal`; None where that is more than it would keep."""
+        """Return the cookie's value for the id `renewal`; None if it is too large for a browser."""
         sealed = self._sealing.encrypt(msgspec.json.encode((renewal, renewable))).decode()
         return sealed if len(sealed) <= MOST_SEALED else None
 
     def open(self, sealed: str, renewal: str) -> Renewable | None:
-        """Return what was sealed under the id `renewal`; None where that was not so."""
+        """Return what was encrypted for the id `renewal`; None if the value is invalid."""
         try:
             text = self._sealing.decrypt(sealed.encode())
         except InvalidToken:

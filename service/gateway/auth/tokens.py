@@ -1,7 +1,7 @@
-"""Who may enter: a signed token (JWT, RFC 7519) names the user and how long it holds.
+"""Verifies tokens: a signed token (JWT, RFC 7519) names the user and its expiry.
 
-Only the algorithms listed here are accepted, whatever the token's header says (RFC 8725, 3.1). `sub` and `exp` are
-required; `iss` and `aud` too where they are configured. A token never travels in a URL.
+Only the algorithms listed here are accepted, independent of the token's header (RFC 8725, 3.1). `sub` and `exp` are
+required; `iss` and `aud` too if they are configured. A token never travels in a URL.
 """
 
 import math
@@ -24,22 +24,22 @@ from service.protocol.commands import USER_ID
 from service.protocol.strict_json import shown
 
 MAX_TOKEN = 8_192
-"""Characters of a token; a longer one is not looked at."""
+"""Greatest length of a token, in characters; a longer one is not parsed."""
 
 MOST_HEADERS = 64
-"""Headers of tokens that are known by heart: all tokens that one key has signed have the same one."""
+"""Cached headers of tokens: all tokens that one key has signed have the same one."""
 
 MAX_NAME = 100
 """Code points of a display name; a longer one is cut."""
 
 CHAT, AUDITOR, ADMIN = "chat", "auditor", "admin"
-"""What a token may grant. None of them implies another: who administers reads no record, who audits does not chat."""
+"""What a token may grant. No scope implies another: an administrator reads no record, an auditor does not chat."""
 
 _user_id = re.compile(USER_ID)
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """Who a token speaks for; `name` is None where it gives none. `scopes` is what it grants."""
+    """The user of a token; `name` is None if the token has none. `scopes` is what it grants."""
 
     user: str
     name: str | None
@@ -47,29 +47,29 @@ class Identity(msgspec.Struct, frozen=True):
     scopes: frozenset[str] = frozenset()
 
     def require(self, scope: str) -> None:
-        """Do nothing where the token grants a scope.
+        """Raise unless the token grants a scope.
 
         Raises:
-            NotAllowed: it does not.
+            NotAllowed: the token does not grant it.
         """
         if scope not in self.scopes:
             raise NotAllowed(problem=f"This needs a token with the scope {scope}.")
 
 
 def _without_warning(name: str) -> Any:
-    """Return an algorithm that the library calls deprecated, as one that is not."""
+    """Return an algorithm that the library marks as deprecated, without that mark."""
     algorithm = copy(JWSRegistry.algorithms[name])
     algorithm.security_warning = None
     return algorithm
 
 
 class _Algorithms(JWSRegistry):
-    # What providers call EdDSA; `suits` lets no key but Ed25519 come to it, which is all that is left of it (RFC 9864).
+    # Providers call it EdDSA; `suits` allows only Ed25519 keys with it, which is all that remains of it (RFC 9864).
     algorithms = {**JWSRegistry.algorithms, "EdDSA": _without_warning("EdDSA")}  # noqa: RUF012 - as the library has it
 
 
 class TokenVerifier:
-    """Checks tokens by the `keys`, signed by one of the `algorithms`; times may be `leeway` seconds off."""
+    """Verifies tokens with `keys`, signed by one of the `algorithms`; times may be `leeway` seconds off."""
 
     def __init__(
         self,
@@ -84,16 +84,17 @@ class TokenVerifier:
         self._issuer = issuer
         self._audience = audience
         self._leeway = leeway
-        # `registry=` overrides `algorithms=` in joserfc without a word, so the list goes here and only here.
+        # `registry=` silently overrides `algorithms=` in joserfc, so the list is passed here only.
         self._registry = _Algorithms(algorithms=list(algorithms))
         self._headers: dict[str, tuple[str, str | None]] = {}
 
     async def verify(self, token: str) -> Identity:
-        """Return who a token speaks for.
+        """Return the user of a token.
 
         Raises:
-            TokenInvalid, TokenExpired: it speaks for nobody, or not any more.
-            Unavailable: its key cannot be had now.
+            TokenInvalid: the token is malformed, not signed by a known key, or lacks a required claim.
+            TokenExpired: `exp` has passed.
+            Unavailable: the key cannot be fetched now.
         """
         decoded = await self.read(token)
         with refusing():
@@ -101,11 +102,11 @@ class TokenVerifier:
         return _identity(decoded.claims, self._leeway)
 
     async def read(self, token: str) -> jwt.Token:
-        """Return what a token says whose signature is good, of whomever and for whomever that is.
+        """Return the claims of a token with a valid signature, for any issuer and audience.
 
         Raises:
-            TokenInvalid: its signature is not.
-            Unavailable: its key cannot be had now.
+            TokenInvalid: the signature is invalid.
+            Unavailable: the key cannot be fetched now.
         """
         if len(token) > MAX_TOKEN:
             raise TokenInvalid(problem="it is too long")
@@ -115,10 +116,10 @@ class TokenVerifier:
             return jwt.decode(token, key, registry=self._registry)
 
     def _header(self, token: str) -> tuple[str, str | None]:
-        """Return the algorithm and the key id that a token names; that it is whole is for the decoder to see.
+        """Return the algorithm and the key id that a token names; the decoder checks the rest.
 
         Raises:
-            JoseError, ValueError: it is no token, or not of an algorithm that is allowed.
+            JoseError, ValueError: it is no token, or its algorithm is not allowed.
         """
         first = token.partition(".")[0]
         if (known := self._headers.get(first)) is None:
@@ -132,10 +133,10 @@ class TokenVerifier:
         return known
 
     def sign(self, user: str, name: str | None, lifetime: float) -> str:
-        """Return a token of a user that holds for `lifetime` seconds; for development only.
+        """Return a token of a user that is valid for `lifetime` seconds; for development only.
 
         Raises:
-            TypeError: these tokens are signed by somebody else.
+            TypeError: an identity provider signs the tokens.
         """
         if not isinstance(self._keys, SharedSecret):
             message = "only a shared secret signs"
@@ -153,16 +154,17 @@ class TokenVerifier:
             options["iss"] = {"essential": True, "value": self._issuer}
         if self._audience:
             options["aud"] = {"essential": True, "value": self._audience}
-        # The library knows whole seconds alone; `_identity` has the very moment at which the token runs out.
+        # The library compares whole seconds; `_identity` uses the exact time at which the token expires.
         return jwt.JWTClaimsRegistry(leeway=math.ceil(self._leeway), **options)
 
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Say in our own errors what the library finds wrong with a token.
+    """Translate the library's errors.
 
     Raises:
-        TokenInvalid, TokenExpired: something is.
+        TokenInvalid: the token is malformed or not signed by a known key.
+        TokenExpired: `exp` has passed.
     """
     try:
         yield
@@ -194,14 +196,14 @@ def _identity(claims: dict[str, object], leeway: float) -> Identity:
 
 
 def _scopes(claim: object) -> frozenset[str]:
-    """A token without the claim is one to chat with; one with it grants what it names (RFC 8693, 4.2) and no more."""
+    """A token without the claim grants chatting; one with it grants what it names (RFC 8693, 4.2) and no more."""
     if claim is None:
         return frozenset({CHAT})
     return frozenset(claim.split()) if isinstance(claim, str) else frozenset()
 
 
 def shown_name(claim: object) -> str | None:
-    """A name that cannot be shown or stored counts as none: the token lets its user in all the same."""
+    """A name that cannot be shown or stored counts as none; the token is valid all the same."""
     if not isinstance(claim, str):
         return None
     name = claim.strip()[:MAX_NAME]

@@ -1,9 +1,9 @@
-"""One Engine.IO session, whichever way its packets travel; to whatever is built on it, it is a `Transport`.
+"""One Engine.IO session, over polls or a WebSocket; to the layer above it is a `Transport`.
 
-It begins with polls or with a WebSocket, and may change from the one to the other once. What is written for many is
-encoded for many: `wire_format` says whether a session takes packets as they stand in a payload, or their frames.
+It begins with polls or with a WebSocket, and may change from polls to a WebSocket once. Broadcasts are encoded once per
+wire format: `wire_format` tells whether a session takes packets as a payload has them, or their WebSocket frames.
 
-The rule: a session ends once, for one reason, and everything that waited for it is answered then.
+Invariant: a session ends once, for one reason, and everything that waits for it is then answered.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from service.gateway.transport.heartbeat import Heartbeats
 
 NOOP_AFTER = 0.1
-"""Seconds for which a poll that comes during an upgrade waits for something better than `noop`."""
+"""Seconds for which a poll that comes during an upgrade waits for a packet other than `noop`."""
 
 _NORMAL, _LOST, _INTERNAL_ERROR = 1000, 1006, 1011  # RFC 6455, section 7.4.1
 
@@ -34,7 +34,7 @@ log = logging.getLogger("onrecord.engineio")
 
 
 class Connection:
-    """A session. `gone` is told when it is over; `upper` is set by whoever opens it."""
+    """A session. `gone` is called when it has ended; the creator sets `upper`."""
 
     upper: Upper
 
@@ -67,7 +67,7 @@ class Connection:
         self.on_ending: Callable[[], None] = lambda: None
 
     def open(self, socket: Transport | None) -> None:
-        """Say the first packet; over a WebSocket where there is one."""
+        """Send the first packet; over a WebSocket if there is one."""
         if socket is not None:
             self._move(socket)
         told = Opening(
@@ -80,11 +80,11 @@ class Connection:
         self.send(engineio.opening(told))
         self._heartbeats.start(self)
 
-    # The interface to what is built on it: see `Transport`.
+    # The interface to the layer above: see `Transport`.
 
     @property
     def closing(self) -> bool:
-        """Whether it is over."""
+        """Whether the session has ended."""
         return self.ending is not None
 
     @property
@@ -99,7 +99,7 @@ class Connection:
             self._socket.catchup = count
 
     def write(self, data: bytes) -> None:
-        """Send what is encoded for `wire_format`, without waiting."""
+        """Send a frame that is encoded for `wire_format`, without waiting."""
         if self._socket is not None:
             self._socket.write(data)
         elif self.ending is None:
@@ -113,21 +113,21 @@ class Connection:
         self.write(packet if self._socket is None else frame(packet))
 
     def close(self, code: int, reason: str = "") -> None:
-        """End the session; a poll that waits is answered, packets that no poll has fetched are not sent any more."""
+        """End the session; a waiting poll is answered, and packets that no poll has fetched are dropped."""
         if self._socket is not None:
             self._socket.close(code, reason)
         else:
             self._end(Ending(code, by_client=False), engineio.CLOSE)
 
     async def drained(self) -> None:
-        """Wait until little waits for the client."""
+        """Wait until few bytes wait for the client."""
         if self._socket is None:
             await self.polling.drained()
         if self._socket is not None:
             await self._socket.drained()
 
     def hold(self) -> None:
-        """See `Transport.hold`; a post that comes all the same is answered like any other."""
+        """See `Transport.hold`; a post that arrives all the same is answered like any other."""
         self._held = True
         if self._socket is not None:
             self._socket.hold()
@@ -142,10 +142,10 @@ class Connection:
         """Bytes that wait for the client."""
         return self._socket.outbox if self._socket is not None else self.polling.size
 
-    # What comes from the client.
+    # Input from the client.
 
     async def take(self, packet: Packet) -> None:
-        """Take a packet."""
+        """Handle a packet."""
         if packet.kind is Kind.MESSAGE:
             await self._take_message(packet.data)
         elif packet.kind is Kind.PONG:
@@ -159,7 +159,7 @@ class Connection:
             self.close(Close.MALFORMED, "no upgrade is under way")
 
     def count(self) -> None:
-        """Count a packet that carries no message, and close the session with 4009 where there are too many."""
+        """Count a packet without a message, and close the session with 4009 if there are too many."""
         try:
             self._whole_at = CONTROLS.spend(self._whole_at, asyncio.get_running_loop().time())
         except TooFast:
@@ -179,7 +179,7 @@ class Connection:
             self.busy = False
 
     def say_goodbye(self) -> None:
-        """Hear that the client wants to end the session."""
+        """Handle the client's request to end the session."""
         self._goodbye = True
         if self._socket is not None:
             self._socket.close(_NORMAL)
@@ -187,12 +187,12 @@ class Connection:
             self._end(Ending(_NORMAL, by_client=True), engineio.NOOP)
 
     def lose(self) -> None:
-        """Hear that the client has broken off a request."""
+        """Handle that the client aborted a request."""
         if self._socket is None:
             self._end(Ending(_LOST, by_client=False), engineio.CLOSE)
 
     def overdue(self) -> bool:
-        """Whether nothing was heard for so long that the client itself has given up, as it was told to."""
+        """Whether the client was silent for so long that it has given up itself, by the times of the handshake."""
         silence = asyncio.get_running_loop().time() - self._heard
         return not self.busy and silence >= self._heartbeats.silence_allowed
 
@@ -200,10 +200,10 @@ class Connection:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[None]:
-        """Read a request for as long as the session lasts, and not for ever.
+        """Read a request, at most until the session ends or the time limit passes.
 
         Raises:
-            TimeoutError: the time is over.
+            TimeoutError: the time limit has passed.
         """
         self._reading = asyncio.timeout(self._heartbeats.silence_allowed)
         async with self._reading:
@@ -214,11 +214,11 @@ class Connection:
 
     @property
     def pollable(self) -> bool:
-        """Whether its packets travel by polls."""
+        """Whether packets travel in polls."""
         return self._socket is None
 
     def ask(self) -> "asyncio.Future[None]":
-        """Begin a poll; one during an upgrade is answered soon, so that the client can be done with polling."""
+        """Begin a poll; one during an upgrade is answered soon, so that the client can stop polling."""
         asked = self.polling.ask()
         if self._probing is not None:
             asyncio.get_running_loop().call_later(NOOP_AFTER, self.polling.answer, engineio.NOOP)
@@ -227,18 +227,18 @@ class Connection:
     # The upgrade.
 
     def probe(self, socket: Transport) -> bool:
-        """Begin an upgrade to a WebSocket; return False where there is one already, or has been."""
+        """Begin an upgrade to a WebSocket; return False if there is one already, or was one."""
         if self.closing or self._socket is not None or self._probing is not None:
             return False
         self._probing = socket
         return True
 
     def stay(self) -> None:
-        """Give an upgrade up; the session goes on with polls."""
+        """Cancel an upgrade; the session continues with polls."""
         self._probing = None
 
     def upgrade(self) -> None:
-        """Go on over the WebSocket, with what no poll has fetched first."""
+        """Continue over the WebSocket, beginning with packets that no poll has fetched."""
         socket, self._probing = self._probing, None
         if socket is None or self.closing:
             return
@@ -284,11 +284,11 @@ class Connection:
 
 
 def frame(packet: bytes) -> bytes:
-    """Return the WebSocket frame of a packet as it stands in a payload."""
+    """Return the WebSocket frame of a packet as a payload has it."""
     data = engineio.binary_of(packet)
     return text_frame(packet) if data is None else binary_frame(data)
 
 
 def _size(data: str | bytes) -> int:
-    """Return the bytes that a message takes, with the letter that says what it is."""
+    """Return the bytes of a message, with the letter for its type."""
     return 1 + len(data if isinstance(data, bytes) or data.isascii() else data.encode())

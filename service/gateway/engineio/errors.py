@@ -1,4 +1,4 @@
-"""What Engine.IO requests are refused with, as the reference words it."""
+"""The refusals of Engine.IO requests, worded as in the reference implementation."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from service.protocol.socketio.engineio import Problem
 
 
 class Refused(NamedTuple):
-    """Why a request is not let in."""
+    """Why a request is refused."""
 
     status: int
     body: bytes
@@ -23,5 +23,5 @@ def refused(problem: Problem) -> Refused:
 
 
 def refusal(why: Refused) -> Response:
-    """Return the answer to a request that is refused."""
+    """Return the response to a refused request."""
     return Response(why.body, why.status, {"Cache-Control": "no-store", **why.headers}, "application/json")

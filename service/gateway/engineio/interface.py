@@ -1,15 +1,15 @@
-"""What Engine.IO sessions have in common with those who build on them."""
+"""The interface between Engine.IO sessions and the layer above."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
 PACKET, FRAME = "socketio", "socketio-frame"
-"""The wire formats: a packet as it stands in a payload, and the WebSocket frame of one."""
+"""The wire formats: a packet as a payload has it, and the WebSocket frame of one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a session may cost; times in seconds, sizes in bytes."""
+    """The limits of a session; times in seconds, sizes in bytes."""
 
     ping_interval: float
     ping_timeout: float
@@ -20,10 +20,10 @@ class Settings:
 
 
 class Upper(Protocol):
-    """What is built on a session."""
+    """The layer above a session."""
 
     async def take(self, message: str | bytes) -> None:
-        """Take a message; the next comes when this returns."""
+        """Handle a message; the next one is passed on when this returns."""
 
     def ended(self) -> None:
-        """Hear that the session is over."""
+        """Handle the end of the session."""

@@ -1,6 +1,6 @@
-"""What waits for a client's next poll: the bounded outbox of a session that has no socket.
+"""Buffers packets for a client's next poll: the bounded write buffer of a session without a socket.
 
-The rule: packets leave in the order in which they came, each in the answer to one poll, and only one poll is under way.
+Invariant: packets leave in the order in which they came, each in the answer to one poll, and at most one poll waits.
 """
 
 import asyncio
@@ -8,11 +8,11 @@ import asyncio
 from service.protocol.socketio import engineio
 
 LITTLE = 128 * 1024
-"""Bytes that may wait before whoever catches up is held back."""
+"""Bytes that may wait before a catch-up is paused."""
 
 
 class PollBuffer:
-    """The packets of one session, and the poll that waits for some."""
+    """The packets of one session, and the poll that waits for them."""
 
     def __init__(self) -> None:
         self._packets: list[bytes] = []
@@ -23,11 +23,11 @@ class PollBuffer:
 
     @property
     def polled(self) -> bool:
-        """Whether a poll is under way."""
+        """Whether a poll waits."""
         return self._poll is not None
 
     def add(self, packet: bytes) -> None:
-        """Let a packet wait; a poll that is under way takes it, with whatever else comes in the same tick."""
+        """Buffer a packet; a waiting poll takes it, with all others of the same loop iteration."""
         self._packets.append(packet)
         self.size += len(packet) + 1
         if self.size > LITTLE:
@@ -35,30 +35,30 @@ class PollBuffer:
         self._wake()
 
     def ask(self) -> "asyncio.Future[None]":
-        """Begin a poll; the future is done once something waits."""
+        """Begin a poll; the future is done once a packet is buffered."""
         self._poll = asyncio.get_running_loop().create_future()
         if self._packets:
             self._wake()
         return self._poll
 
     def take(self) -> bytes:
-        """End the poll, and return what waits as one payload."""
+        """End the poll, and return the buffered packets as one payload."""
         self._poll = None
         return engineio.payload(self._empty())
 
     def answer(self, packet: bytes) -> None:
-        """Answer a poll with this where it would be left without an answer; otherwise do nothing."""
+        """Answer a waiting poll with this packet if it would be left without an answer."""
         if self._poll is not None and not self._packets:
             self.add(packet)
 
     def hand_over(self) -> list[bytes]:
-        """Return what waits, to be sent in another way; a poll that is under way comes back with nothing."""
+        """Return the buffered packets, for another way to send them; a waiting poll is answered without packets."""
         packets = self._empty()
         self.answer(engineio.NOOP)
         return packets
 
     def end(self, last: bytes) -> None:
-        """Answer a poll that is under way with what waits and a last packet; without one nothing is sent any more."""
+        """Answer a waiting poll with the buffered and a last packet; without one, drop the packets."""
         if self._poll is None:
             self._empty()
         else:
@@ -71,7 +71,7 @@ class PollBuffer:
         return packets
 
     async def drained(self) -> None:
-        """Wait until little waits."""
+        """Wait until few bytes are buffered."""
         await self._little.wait()
 
     def _wake(self) -> None:

@@ -1,9 +1,7 @@
 """The HTTP requests of Engine.IO: handshakes, polls and posts.
 
-The rule: every request is answered, and at once unless it is the one poll of its session, or a post whose commands are
-only just begun.
-
-Invariant: one post takes `PACKETS_A_TURN` packets in one turn of the event loop, however many it brings.
+Invariant: every request is answered, and at once unless it is the waiting poll of its session, or a post whose commands
+have just begun. One post takes `PACKETS_A_TURN` packets in one iteration of the event loop, however many it has.
 """
 
 import asyncio
@@ -26,7 +24,7 @@ from service.protocol.socketio.engineio import NotAPacket, Problem
 BINARY = "application/octet-stream"
 
 PACKETS_A_TURN = 32
-"""Packets of one post that are decoded, or taken, before other connections have their turn."""
+"""Packets of one post that are decoded, or handled, before other connections have their turn."""
 
 T = TypeVar("T")
 
@@ -36,7 +34,7 @@ class Polls:
 
     @classmethod
     def routes(cls, engine: Engine, path: str) -> list[BaseRoute]:
-        """Return the routes of a path, those of WebSockets included."""
+        """Return the routes of a path, including its WebSockets."""
         return [Route(path, cls(engine)), WebSocketRoute(path, engine.websocket)]
 
     def __init__(self, engine: Engine) -> None:
@@ -77,7 +75,7 @@ class Polls:
             finally:
                 gone.cancel()
             if gone.done():
-                connection.lose()  # what it would have been sent is lost, so it may not go on
+                connection.lose()  # the packets of the poll are lost, so the session may not continue
         return _packets(connection)
 
     async def _post(self, connection: Connection, request: Request) -> Response:
@@ -113,7 +111,7 @@ class Polls:
 
 
 async def _in_turns(items: Sequence[T]) -> AsyncIterator[T]:
-    """Give items, and let other connections have their turn after some dozens."""
+    """Yield items, and let other connections have their turn after some dozens."""
     for number, item in enumerate(items, 1):
         yield item
         if number % PACKETS_A_TURN == 0:
@@ -121,19 +119,19 @@ async def _in_turns(items: Sequence[T]) -> AsyncIterator[T]:
 
 
 async def _gone(request: Request) -> None:
-    """Return when the client has broken off its request."""
+    """Return when the client has aborted its request."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 def _packets(connection: Connection) -> Response:
-    """Return the answer to a poll."""
+    """Return the response to a poll."""
     headers = {"Cache-Control": "no-store"}
     return Response(connection.polling.take(), headers=headers, media_type="text/plain; charset=UTF-8")
 
 
 def _posted(connection: Connection) -> Response:
-    """Return the answer to a post, by what became of its session meanwhile."""
+    """Return the response to a post, by the state of its session after it."""
     ending = connection.ending
     if ending is None or ending.by_client:
         return Response("ok", headers={"Cache-Control": "no-store"}, media_type="text/html")

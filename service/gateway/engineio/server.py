@@ -1,7 +1,7 @@
-"""The sessions of this process, and how they are found, opened and upgraded.
+"""The sessions of this process: looked up, opened and upgraded.
 
-The rule: a session lives on one node. A request for one that is not here is refused at once, as the reference does, and
-a stock client begins anew.
+Invariant: a session lives on one node. A request for an unknown session is refused at once, as the reference does, and
+a stock client then opens a new one.
 """
 
 import secrets
@@ -27,11 +27,11 @@ _NORMAL = 1000
 
 
 Gate = Callable[[Headers, str | None, bool], Refused | None]
-"""Looks at a request's headers, its address, and whether it would open a session; returns why it may not."""
+"""Checks a request's headers, its address, and whether it opens a session; returns a refusal or None."""
 
 
 class Engine:
-    """The sessions of this process; `accept` builds on each, `gate` guards the door, `ended` hears how each ended."""
+    """The sessions of this process; `accept` builds the layer above, `gate` admits requests, `ended` counts ends."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class Engine:
         return len(self._connections)
 
     def close(self, code: Close, reason: str) -> None:
-        """End every session; polls that wait are answered."""
+        """End every session; waiting polls are answered."""
         for connection in list(self._connections.values()):
             connection.close(code, reason)
 
@@ -81,7 +81,7 @@ class Engine:
     async def _upgrade(
         self, connection: Connection, websocket: WebSocket, socket: WebSocketTransport
     ) -> bool:
-        """Return whether a session has gone over to a WebSocket."""
+        """Return whether a session has moved to a WebSocket."""
         if not connection.probe(socket):
             socket.close(_NORMAL, "this session has a socket")
             return False
@@ -108,7 +108,7 @@ class Engine:
         while not connection.closing:
             packet = await _receive(websocket)
             if packet is None:
-                connection.close(Close.MALFORMED, "no packet")  # or it is over already
+                connection.close(Close.MALFORMED, "no packet")  # or it has ended already
             else:
                 await connection.take(packet)
 
@@ -117,7 +117,7 @@ class Engine:
     def find(
         self, query: QueryParams, headers: Headers, address: str | None, transport: str
     ) -> Connection | Refused | None:
-        """Return the session of a request, why it is refused, or None where it would open a session."""
+        """Return the session of a request, a refusal, or None if the request opens a session."""
         if (named := query.get("transport")) != transport:
             known = named in ("polling", "websocket")
             return refused(Problem.BAD_REQUEST if known else Problem.UNKNOWN_TRANSPORT)
@@ -134,7 +134,7 @@ class Engine:
         return refused(Problem.UNKNOWN_SID) if connection is None or connection.closing else connection
 
     def open(self, headers: Headers, address: str | None, socket: WebSocketTransport | None) -> Connection:
-        """Open a session, over a WebSocket where there is one."""
+        """Open a session, over a WebSocket if there is one."""
         connection = Connection(secrets.token_urlsafe(15), self.settings, self._heartbeats, self._forget)
         connection.address, connection.user_agent = address, headers.get("user-agent")
         self._connections[connection.sid] = connection
@@ -149,7 +149,7 @@ class Engine:
 
 
 async def _receive(websocket: WebSocket) -> Packet | None:
-    """Return the next packet, None where there is none: the WebSocket has ended, or what came is garbage."""
+    """Return the next packet, None if the WebSocket has ended or the message is no packet."""
     message = await websocket.receive()
     if message["type"] == "websocket.disconnect":
         return None

@@ -1,7 +1,8 @@
-"""What becomes here of people, and of what was said, once it is recorded that they are erased or that it has expired.
+"""Applies erasure, suspension and expiry on this node: drops cached keys and content, then closes connections.
 
-Called for what the tail reader has seen, so it holds on every node within a look of it, with the bus or without. The
-rule: the keys go first, so that nothing is opened with them while the rest is dropped; connections are closed last.
+Called with what the log tailer reads, so it applies on every node at the latest after one poll of the log, with or
+without the bus. Invariant: keys are dropped first, so that nothing is decrypted with them while the rest is dropped;
+connections are closed last.
 """
 
 import logging
@@ -22,7 +23,7 @@ log = logging.getLogger("onrecord.standing")
 
 
 class AccountEffects:
-    """The standing of people on this node."""
+    """The accounts of people on this node."""
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class AccountEffects:
         self._database = database
 
     async def changed(self, people: list[str], judged: list[str]) -> None:
-        """Hear that something was recorded about `people`, `judged` among them suspended, restored or erased.
+        """Apply that events about `people` were recorded, with `judged` among them suspended, restored or erased.
 
         Raises:
             Unavailable: the log cannot be read.
@@ -56,7 +57,7 @@ class AccountEffects:
             self._act(user)
 
     async def expired(self, events: list[Recorded]) -> None:
-        """Hear that what was said in rooms has expired.
+        """Apply that content of rooms has expired.
 
         Raises:
             Unavailable: the log cannot be read.

@@ -1,8 +1,8 @@
-"""Telling people what others do to their memberships, on connections that do not hear the room.
+"""Notifies users of changes of their memberships that others made, on connections that are not subscribed to the room.
 
-An invitation is said to whoever is invited, and so is that it was taken back; somebody who is taken into a room begins
-to hear it. Called for what this node records, and for what it reads that others have. The rule: what is told twice is
-heard once, and nobody is told of a room that they may not know of.
+An invited user gets the invitation and its withdrawal; a user who is added to a room is subscribed to it. Called for
+events that this node records and for those that it reads of other nodes. Invariant: notices are idempotent, and never
+reveal a private room to outsiders.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from service.protocol.translate import to_wire
 from service.realtime.room_feeds import RoomFeeds
 
 MAX_TOLD = 10_000
-"""Positions remembered as told; the earliest is forgotten first."""
+"""Positions of past notices that are remembered; the earliest is forgotten first."""
 
 log = logging.getLogger("onrecord.telling")
 
 
 class MembershipNotifier:
-    """Tells the connections of this node."""
+    """Notifies the connections of this node."""
 
     def __init__(self, sessions: SessionRegistry, feeds: RoomFeeds) -> None:
         self._sessions = sessions
@@ -37,7 +37,7 @@ class MembershipNotifier:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def notify(self, user: str, recorded: Recorded) -> None:
-        """Take an event about the membership of `user`; what they did themselves they know."""
+        """Notify `user` of an event about their membership, unless they caused it."""
         if recorded.by == user or recorded.position in self._told:
             return
         hearers = [one for one in self._sessions.of_user(user) if one.connected]
@@ -53,18 +53,18 @@ class MembershipNotifier:
             task.add_done_callback(self._tasks.discard)
 
     def after_commit(self, news: Mapping[str, Iterable[Recorded]]) -> None:
-        """Take events of any streams, right after their commit."""
+        """Notify of events of any streams, right after their commit."""
         for events in news.values():
             for recorded in events:
                 if isinstance(recorded.event, MemberJoined | MemberInvited | MemberRemoved):
                     self.notify(recorded.event.user, recorded)
 
     def clear(self) -> None:
-        """Forget what was told: in a log that was restored the same position is another event."""
+        """Forget past notices: in a restored log the same position is another event."""
         self._told.clear()
 
     async def close(self) -> None:
-        """Tell nothing more."""
+        """Stop notifying."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -83,11 +83,11 @@ class MembershipNotifier:
             or user in state.members
             or state.is_banned(user, recorded.at)
         ):
-            return  # a member was sent out, which those who hear the room have heard; the banned are sent nothing
+            return  # a member was removed, which subscribers of the room have received; a banned user is sent nothing
         outgoing = to_wire(recorded, str)
         if isinstance(outgoing, Invited):
             if user not in state.invited:
-                return  # it was taken back while the room was read, and the name with it
+                return  # it was withdrawn while the room was read, and the name with it
             outgoing = msgspec.structs.replace(outgoing, name=state.name, visibility=state.visibility)
         for hearer in hearers:
             if not hearer.closing:
@@ -100,11 +100,11 @@ class MembershipNotifier:
 
 
 def listen_quietly(session: Session, room: str, after: int | None = 0) -> None:
-    """Let a connection hear a room after a seq (None: from now on), unless it hears it or as many as it may."""
+    """Subscribe a connection to a room after a seq (None: from now on), unless it is subscribed or at its limit."""
     if session.hears(room):
         return
     try:
         session.check_room(room)
     except Refusal:
-        return  # that connection hears as many rooms as it may; its user finds the room in room:list
+        return  # the connection is at its limit of rooms; its user finds the room in room:list
     session.listen(room, after)

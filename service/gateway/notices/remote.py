@@ -1,4 +1,4 @@
-"""Read markers and receipts that reach connections from other nodes. They have no place in a room's order of events."""
+"""Read markers and receipts from other nodes, sent to connections. They have no place in a room's order of events."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ from service.realtime.audience import Audience
 
 MARKER = "marker"
 MOST_MARKERS = 10_000
-"""Readers of rooms whose last marker is remembered; the earliest is forgotten first."""
+"""Readers whose last marker is remembered; the earliest is forgotten first."""
 
 log = logging.getLogger("onrecord.news")
 
@@ -26,7 +26,7 @@ class MovedElsewhere(
 ):
     """A read marker as nodes send it to each other: the frame of an earlier version's nodes, and `seen`.
 
-    `seen` is the head of the room on the node that sends it. No client is sent this, so it is no `Outgoing`.
+    `seen` is the head of the room on the node that sends it. No client receives this, so it is no `Outgoing`.
     """
 
     room_id: str
@@ -52,7 +52,7 @@ class MarkerNotices:
         self._markers.clear()
 
     def marker_moved(self, room: str, user: str, message: int, at: datetime) -> None:
-        """Tell a room on every node that somebody has read up to a message."""
+        """Send a moved read marker to a room on every node."""
         moved = MessageReadBy(room_id=room, user_id=user, message_id=message, at=timestamp(at))
         if self._is_ahead(room, user, message):
             self._audience.broadcast(room, moved)
@@ -61,7 +61,7 @@ class MarkerNotices:
         self._relay.tell_room(room, MARKER, msgspec.json.encode(payload))
 
     def marker_moved_elsewhere(self, room: str, payload: bytes) -> None:
-        """Send the members here a marker that moved on another node."""
+        """Send the members on this node a marker that moved on another."""
         moved = _moved.decode(payload)
         shown = MessageReadBy(room_id=room, user_id=moved.user_id, message_id=moved.message_id, at=moved.at)
         if self._is_ahead(room, moved.user_id, moved.message_id):
@@ -79,7 +79,7 @@ class MarkerNotices:
 
 
 class ReceiptsResync:
-    """After an outage of the bus, tells every room in use how far everybody has read: nobody heard what moved in it."""
+    """Sends the receipts of every room in use after an outage of the bus, during which no marker arrived."""
 
     def __init__(self, audience: Audience, receipts: Callable[[str], Any]) -> None:
         self._audience = audience
@@ -87,11 +87,11 @@ class ReceiptsResync:
         self._due = asyncio.Event()
 
     def due(self) -> None:
-        """Do it soon."""
+        """Schedule it."""
         self._due.set()
 
     async def run(self) -> None:
-        """Do it whenever it is due, one room after the other, until cancelled."""
+        """Send receipts whenever scheduled, one room after the other, until cancelled."""
         while True:
             await self._due.wait()
             self._due.clear()

@@ -1,6 +1,6 @@
-"""What the doors count: who came in, which commands they gave and how those were answered, and how connections ended.
+"""Counters of the endpoints: connections by outcome, commands by type and answer, and closes.
 
-Plain numbers, as `service.observability.histogram` has it; a command costs two look-ups here, a delivery nothing.
+Plain numbers, as in `service.observability.histogram`; a command costs two look-ups here, a delivery nothing.
 """
 
 import asyncio
@@ -10,17 +10,17 @@ from service.errors import OnRecordError
 from service.observability.histogram import Histogram
 
 UNREAD = "unread"
-"""Stands for the type of a command that was refused before it was decoded."""
+"""The type of a command that was refused before it was decoded."""
 
 OK = "ok"
 
 
 class Counters:
-    """The counts of one node. Outcomes are `ok` or the code of an error."""
+    """The counts of one node. Outcomes are `ok` or an error code."""
 
     def __init__(self) -> None:
         self.handshakes: Counter[tuple[str, str]] = Counter()
-        """By door and outcome; one that was refused before it had a code has a word of its own."""
+        """By endpoint and outcome; a connection that was refused before it had a code has an outcome of its own."""
         self.commands: Counter[tuple[str, str]] = Counter()
         """By type and outcome."""
         self.command_seconds: defaultdict[str, Histogram] = defaultdict(Histogram)
@@ -28,16 +28,16 @@ class Counters:
         self.requests: Counter[str] = Counter()
         """Connections that were closed over a request, by reason; see `TimedHttpProtocol.cut`."""
         self.closes: Counter[tuple[str, int]] = Counter()
-        """By door and close code."""
+        """By endpoint and close code."""
 
     def answered(self, kind: str, error: BaseException | None, began: float) -> None:
-        """Count a command that was begun at a time of the loop and is answered now."""
+        """Count a command that began at a time of the loop and is answered now."""
         self.commands[kind, outcome(error)] += 1
         self.command_seconds[kind].observe(asyncio.get_running_loop().time() - began)
 
 
 def outcome(error: BaseException | None) -> str:
-    """Return how an answer counts; what is no situation of ours is answered as `unavailable`."""
+    """Return the outcome of an answer; an unexpected exception is answered as `unavailable`."""
     if error is None:
         return OK
     return error.code if isinstance(error, OnRecordError) else "unavailable"

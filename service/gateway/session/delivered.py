@@ -1,20 +1,20 @@
-"""What was written to one session of each room, as stretches of seqs; for the record of the session. Pure."""
+"""The ranges of seqs that were written to one session in each room; for the record of the session. Pure."""
 
 from bisect import bisect_left
 
 MAX_STRETCHES = 10_000
-"""Stretches that are kept; whoever leaves and comes back more often than that has an unknown past."""
+"""Ranges that are kept; a client that leaves and returns more often has unknown ranges."""
 
 
 class DeliveredRanges:
-    """A union of stretches per room."""
+    """A union of ranges per room."""
 
     def __init__(self) -> None:
         self._rooms: dict[str, list[tuple[int, int]]] = {}
         self._stretches = 0
 
     def add(self, room: str, first: int, last: int) -> None:
-        """Add a stretch, both ends included; those that touch become one."""
+        """Add a range, both ends included; adjacent ranges are merged."""
         if self._stretches > MAX_STRETCHES:
             return
         known = self._rooms.setdefault(room, [])
@@ -29,7 +29,7 @@ class DeliveredRanges:
             self._rooms.clear()
 
     def ranges(self) -> dict[str, tuple[tuple[int, int], ...]] | None:
-        """Return the stretches by room, ascending; None where there were too many to keep."""
+        """Return the ranges by room, ascending; None if there were too many to keep."""
         if self._stretches > MAX_STRETCHES:
             return None
         return {room: tuple(stretches) for room, stretches in sorted(self._rooms.items())}

@@ -1,10 +1,10 @@
-"""Draining a node that stops: what was received is answered, then every connection closes with 4000.
+"""Drains a node that stops: received commands are answered, then every connection closes with 4000.
 
-From the first moment no socket is read any more; commands that came before are committed and acknowledged as always.
-The closes are spread, so that thousands of clients do not come back in the same tick.
+No socket is read from the first moment on; commands that were received are committed and acknowledged as always. The
+closes are spread, so that thousands of clients do not reconnect at the same moment.
 
-The rule: nothing here lasts longer than the seconds that it is given. Whoever is still unanswered then is closed too,
-and sends the command again with the same `ref`.
+Invariant: a drain takes no longer than the seconds that it is given. A client without its answer is closed too, and
+sends the command again with the same `ref`.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from service.protocol.close_codes import Close
 CLOSES_A_SECOND = 2_000
 AT_ONCE = 100
 LOOK_EVERY = 0.02
-"""Seconds between two looks at who is still waiting for an answer."""
+"""Seconds between two checks for unanswered commands."""
 
 log = logging.getLogger("onrecord.drain")
 
@@ -48,7 +48,7 @@ async def _answered(waiting: list[Session], until: float) -> int:
 
 
 async def _close(present: list[Session], until: float) -> None:
-    """Close sessions a few at a time; what the loop's time `until` leaves over, at once."""
+    """Close sessions a few at a time; at the loop's time `until`, close all that remain."""
     loop = asyncio.get_running_loop()
     pause = min(AT_ONCE / CLOSES_A_SECOND, max(0.0, until - loop.time()) * AT_ONCE / max(1, len(present)))
     for number, session in enumerate(present, start=1):

@@ -1,6 +1,6 @@
-"""What begins and ends with a connection, the same for every door: presence, the record of the session, the log line.
+"""Start and end of a session, at every endpoint: presence, the record of the session, the log line.
 
-`begin` comes when a session has been told `connected`, `end` once it is over, whether it had come that far or not.
+`begin` is called when `connected` has been sent, `end` once the session is over, also if `begin` was not called.
 """
 
 import logging
@@ -16,7 +16,7 @@ log = logging.getLogger("onrecord.door")
 
 
 class SessionLifecycle:
-    """Those who are connected to this node."""
+    """The connected users of this node."""
 
     def __init__(
         self, sessions: SessionRegistry, presence: Presence, typing: Typing, visits: SessionLog
@@ -27,7 +27,7 @@ class SessionLifecycle:
         self._visits = visits
 
     def begin(self, session: Session) -> None:
-        """Count a session in; nothing is waited for."""
+        """Register a session, without waiting."""
         session.connected = True
         self._presence.arrive(session.user, session.id)
         self._visits.opened(session.id, session.user, session.address, session.client)
@@ -42,7 +42,7 @@ class SessionLifecycle:
         )
 
     async def end(self, session: Session) -> None:
-        """Count a session out; its transport is closed or closing."""
+        """Unregister a session; its transport is closed or closing."""
         self._sessions.remove(session)
         self._typing.gone(session.id)
         await session.end()
@@ -58,7 +58,7 @@ class SessionLifecycle:
         )
 
     def fenced(self) -> None:
-        """Close every connection, since others have taken this node for dead and closed its sessions on the record."""
+        """Close every connection: other nodes presumed this node dead and closed its sessions on the record."""
         self._presence.fenced()
         for session in self._sessions.all():
             session.close(Close.FENCED, "this node was taken for dead; come back")

@@ -1,4 +1,4 @@
-"""The connections of this node, by user."""
+"""The sessions of this node, by user."""
 
 import asyncio
 from datetime import datetime
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from service.gateway.session.session import Session
 
 LOOK_EVERY = 0.25
-"""Seconds between two looks for tokens that have run out."""
+"""Seconds between two checks for expired tokens."""
 
 
 class SessionRegistry:
@@ -22,24 +22,24 @@ class SessionRegistry:
         self._max_per_user = max_per_user
         self._by_user: dict[str, set[Session]] = {}
         self._expiries: dict[Session, float] = {}
-        self._soonest = inf  # no token that is known here runs out before
+        self._soonest = inf  # no token that is known here expires before
 
     def full(self, user: str, elsewhere: int) -> bool:
-        """Return whether a user who has `elsewhere` connections at other nodes has as many as one may have."""
+        """Return whether a user who has `elsewhere` connections at other nodes has reached the limit."""
         return len(self._by_user.get(user, ())) + elsewhere >= self._max_per_user
 
     def add(self, session: "Session") -> None:
-        """Count a session in."""
+        """Add a session."""
         self._by_user.setdefault(session.user, set()).add(session)
         self._expire(session, session.expires_at)
 
     def renew(self, session: "Session", expires_at: datetime) -> None:
-        """Let a session go on until another expiry; then it is closed with 4001."""
+        """Replace the expiry of a session; at that time it is closed with 4001."""
         session.expires_at = expires_at
         self._expire(session, expires_at)
 
     def remove(self, session: "Session") -> None:
-        """Count a session out."""
+        """Remove a session."""
         sessions = self._by_user.get(session.user, set())
         sessions.discard(session)
         self._expiries.pop(session, None)
@@ -47,7 +47,7 @@ class SessionRegistry:
             self._by_user.pop(session.user, None)
 
     async def run(self) -> None:
-        """Close those whose token has run out, until cancelled; one look at all is cheaper than a timer for each."""
+        """Close sessions with expired tokens, until cancelled; one check of all is cheaper than a timer for each."""
         while True:
             await asyncio.sleep(LOOK_EVERY)
             if (now := time()) >= self._soonest:

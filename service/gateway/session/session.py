@@ -1,9 +1,9 @@
-"""One authenticated connection: who it is, which rooms it hears, and how a command on it is answered, at every door.
+"""One authenticated connection at any endpoint: the user, the subscribed rooms, and the answers to commands.
 
-Commands are begun in the order in which they came. One that is recorded is answered after its commit, while the next is
-begun already; at most `MAX_IN_FLIGHT` wait so, and reading stops until one is answered.
+Commands begin in the order in which they came. A recorded command is answered after its commit, while the next one
+begins already; at most `MAX_IN_FLIGHT` wait for a commit, and reading stops until one is answered.
 
-The rule: whatever a session started ends with it, and nothing it waits for is dropped without a word to the client.
+Invariant: all tasks of a session end with it, and a command is never dropped without an answer to the client.
 """
 
 import asyncio
@@ -30,23 +30,23 @@ MAX_IN_FLIGHT = 100
 log = logging.getLogger("onrecord.session")
 
 MakeAck = Callable[[CommandResult], Ack]
-"""Makes a recorded command's ack of what its commit said."""
+"""Builds a recorded command's ack from the result of its commit."""
 
 
 class Session(ABC):
-    """A connection that has said who it is, at any door. It is a `Listener` of the hub.
+    """An authenticated connection at any endpoint. It is a `Subscriber` of the hub.
 
-    How events and answers are worded is the door's. A `tag` is what an answer is addressed to: whatever the door calls
-    a command, or None where nobody waits for an answer.
+    The endpoint encodes events and answers. A `tag` identifies the command that an answer belongs to, in the endpoint's
+    terms, or is None if no answer is expected.
     """
 
     door: ClassVar[str]
-    """The door's name in the metrics."""
+    """The endpoint's name in the metrics."""
 
     @property
     @abstractmethod
     def wire_format(self) -> str:
-        """See `Listener`."""
+        """See `Subscriber`."""
 
     def __init__(self, transport: Transport, hub: Hub, identity: Identity, max_rooms: int) -> None:
         self.id = str(uuid4())
@@ -55,26 +55,26 @@ class Session(ABC):
         self.turn = asyncio.Lock()
         self.connected = False
         self.refused = 0
-        """Commands in a row that were too many."""
+        """Commands in a row that were over the limit."""
         self.address: str | None = None
         self.client: str | None = None
-        """Where the connection comes from, and what the client says of itself; for the record of the session."""
+        """The address of the connection and the client's description of itself; for the record of the session."""
         self._transport = transport
         self._hub = hub
         self._max_rooms = max_rooms
         self.written = DeliveredRanges()
         self._rooms: dict[str, asyncio.Task[None] | None] = {}
-        """What this hears, each with the task that catches up, as long as it does."""
+        """The subscribed rooms, each with the task that catches up, as long as it runs."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
         self._room_for_more = FastEvent()
         transport.on_ending = self._halt
 
-    # What the hub calls.
+    # Called by the hub.
 
     @property
     def descriptor(self) -> int:
-        """See `Listener`."""
+        """See `Subscriber`."""
         return self._transport.descriptor
 
     def write(self, frame: bytes) -> None:
@@ -82,15 +82,15 @@ class Session(ABC):
         self._transport.write(frame)
 
     def left(self, room: str) -> None:
-        """Hear that the hub has taken this session out of a room."""
+        """Note that the hub has removed this session from a room."""
         self._rooms.pop(room, None)
 
     def wrote(self, room: str, first: int, last: int) -> None:
-        """Note that a stretch of a room was written."""
+        """Note that a range of a room was written."""
         self.written.add(room, first, last)
 
     async def drained(self) -> None:
-        """Wait until little is in flight."""
+        """Wait until few bytes are in flight."""
         await self._transport.drained()
 
     @property
@@ -109,7 +109,7 @@ class Session(ABC):
         return self._transport.outbox
 
     def hold(self) -> None:
-        """Take no further commands; those that were received are still answered."""
+        """Accept no further commands; those that were received are still answered."""
         self._transport.hold()
 
     @property
@@ -117,11 +117,11 @@ class Session(ABC):
         """Whether every command that was received has its answer."""
         return self.closing or (self._in_flight == 0 and self._transport.taken)
 
-    # What the handlers call.
+    # Called by the command handlers.
 
     @abstractmethod
     def welcome(self, connected: Connected) -> None:
-        """Say that the connection is let in."""
+        """Send `connected`."""
 
     @abstractmethod
     def emit(self, outgoing: Outgoing) -> None:
@@ -129,67 +129,67 @@ class Session(ABC):
 
     @abstractmethod
     def ack(self, tag: str | None, ack: Ack) -> None:
-        """Answer a command."""
+        """Acknowledge a command."""
 
     @abstractmethod
     def refuse(self, tag: str | None, error: OnRecordError) -> None:
-        """Answer a command that is refused."""
+        """Refuse a command."""
 
     def close(self, code: Close, reason: str) -> None:
         """End the connection."""
         self._transport.close(code, reason)
 
     def ack_later(self, tag: str | None, answer: "asyncio.Future[CommandResult]", make: MakeAck) -> None:
-        """Answer a command once its commit is known."""
+        """Answer a command once the result of its commit is known."""
         self._in_flight += 1
         if self._in_flight >= MAX_IN_FLIGHT:
             self._room_for_more.clear()
         answer.add_done_callback(lambda done: self._answered(tag, done, make))
 
     async def ready(self) -> None:
-        """Wait until another command may be begun: few wait for their commit, and little waits for the socket."""
+        """Wait until another command may begin: few wait for their commit, and few bytes wait for the socket."""
         await self._room_for_more.wait()
         await self._transport.drained()
 
     def hears(self, room: str) -> bool:
-        """Return whether this connection hears a room, or is catching up with it."""
+        """Return whether this connection is subscribed to a room, or catching up with it."""
         return room in self._rooms
 
     def expect(self, room: str) -> None:
-        """Count a room as heard that `listen` is about to be called for, so that nothing else begins it too."""
+        """Reserve the subscription to a room before `listen` is called, so that no other task begins it too."""
         self._rooms.setdefault(room, None)
 
     def check_room(self, room: str) -> None:
-        """Do nothing where this connection may hear one more room.
+        """Raise unless this connection may subscribe to one more room.
 
         Raises:
-            TooManyRooms: it may not.
+            TooManyRooms: the limit is reached.
         """
         if room not in self._rooms and len(self._rooms) >= self._max_rooms:
             raise TooManyRooms(limit=self._max_rooms)
 
     def listen(self, room: str, after: int | None) -> None:
-        """Send everything after a seq, paced, and then hear the room live; see `Subscriptions`."""
+        """Send everything after a seq, paced, and then subscribe to the room live; see `Subscriptions`."""
         self.stop(room)
-        # A frame without a place in the room's order, as a read marker, is lost unless it is sent while the past is.
+        # A frame without a place in the room's order, such as a read marker, is sent while the past is, or it is lost.
         self._hub.subscriptions.pre_subscribe(self, room)
         task = self._rooms[room] = asyncio.create_task(self._catch_up(room, after))
         self._tasks.add(task)
         task.add_done_callback(partial(self._caught_up, room))
 
     def stop(self, room: str) -> None:
-        """Hear a room no more."""
+        """Unsubscribe from a room."""
         task = self._rooms.pop(room, None)
         if task is not None:
             task.cancel()
         self._hub.subscriptions.unsubscribe(self, room)
 
     async def end(self) -> None:
-        """Let go of everything; the transport is closed or closing."""
+        """Release everything; the transport is closed or closing."""
         for room in list(self._rooms):
             self.stop(room)
         self._hub.subscriptions.cancel(self)
-        # Those too that were stopped before: each still says how far it came.
+        # Also those that were cancelled before: each still notes how far it came.
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _caught_up(self, room: str, task: "asyncio.Task[None]") -> None:
@@ -206,7 +206,7 @@ class Session(ABC):
         try:
             await self._hub.subscriptions.subscribe(self, room, after)
         except Exception as error:
-            # The client cannot know what it misses, so it has to come back with its cursors.
+            # The client cannot know what it misses, so it has to reconnect with its cursors.
             trouble = None if isinstance(error, Trouble) else error
             log.error("catch_up_failed", exc_info=trouble, extra={"room": room, "session": self.id})  # noqa: TRY400 - Trouble is known
             self.close(Close.SHUTTING_DOWN, "the log cannot be read; come back")

@@ -1,7 +1,7 @@
-"""The Socket.IO door, `/socket.io/`: the chat for stock clients, by the rules of `docs/guides/use-socketio-client.md`.
+"""The Socket.IO endpoint, `/socket.io/`, for stock clients; see `docs/guides/use-socketio-client.md`.
 
-The main namespace is the chat; there is no other. What a client may do, and how, is the native door's: the same
-`Dispatcher`, the same handlers, the same events.
+The chat is the main namespace; there is no other. Commands, rights and events are those of the native protocol: the
+same `Dispatcher`, handlers and events.
 """
 
 from functools import partial
@@ -40,7 +40,7 @@ from service.realtime.hub import Hub
 PATH = "/socket.io/"
 
 MAX_PAYLOAD = 1_000_000
-"""Bytes of one post, the reference's default: stock clients join what waits up to that, and those before 4.5 always."""
+"""Bytes of one post, the reference's default: stock clients join packets up to that, and those before 4.5 always."""
 
 
 class SocketIoEndpoint:
@@ -76,11 +76,11 @@ class SocketIoEndpoint:
         )
 
     def routes(self) -> list[BaseRoute]:
-        """Return the routes of the door."""
+        """Return the routes of the endpoint."""
         return Polls.routes(self.engine, PATH)
 
     async def close(self) -> None:
-        """End every connection, so that clients come back elsewhere; polls that wait are answered."""
+        """End every connection, so that clients reconnect elsewhere; waiting polls are answered."""
         self.engine.close(Close.SHUTTING_DOWN, "shutting down")
         await self._server.settle()
 
@@ -93,7 +93,7 @@ class SocketIoEndpoint:
     # The namespace.
 
     async def connect(self, socket: Socket, packet: Packet) -> None:
-        """Let a client in."""
+        """Admit a client."""
         try:
             frame = decode_auth(packet)
             self._admission.check_rooms(frame)
@@ -115,7 +115,7 @@ class SocketIoEndpoint:
     def _session(
         self, socket: Socket, identity: Identity, frame: Connect, auth: dict[str, Any]
     ) -> tuple[SocketSession, Connect]:
-        """Return a session, and from where its rooms go on."""
+        """Return a session, and the cursors of its rooms."""
         hub, max_rooms = self._hub, self._admission.max_rooms
         if not recovery.wished(auth):
             return SocketSession(socket, hub, identity, max_rooms), frame
@@ -132,7 +132,7 @@ class SocketIoEndpoint:
         await self._dispatcher.dispatch(self._sessions[socket], tag, decode)
 
     async def gone(self, socket: Socket) -> None:
-        """Let a client go."""
+        """Release a client."""
         await self._lifecycle.end(self._sessions.pop(socket))
 
 

@@ -1,7 +1,7 @@
-"""A session whose client keeps an offset by itself; see `service.protocol.socketio.recovery`.
+"""A session whose client keeps an offset; see `service.protocol.socketio.recovery`.
 
-The rule: the offset of an event counts that event and everything before it on this connection, so it is made for each
-connection anew. That is what these sessions cost, and why only those have it who ask.
+Invariant: the offset of an event covers that event and everything before it on this connection. It differs between
+connections, so each event is encoded for each of these sessions; only clients that request recovery cost that.
 """
 
 from typing import NamedTuple
@@ -19,14 +19,14 @@ from service.realtime.hub import Hub
 
 
 class Begin(NamedTuple):
-    """The cursors of `connect`, and the `pid` that is to be kept where they all hold."""
+    """The cursors of `connect`, and the `pid` that is kept if they all hold."""
 
     rooms: dict[str, int | None]
     pid: str | None
 
 
 class RecoveringSession(SocketSession):
-    """A session that says its cursors with every event; `begin` is where it goes on, by the wish of its client."""
+    """A session that sends its cursors with every event; `begin` are the cursors that its client requests."""
 
     def __init__(self, socket: Socket, hub: Hub, identity: Identity, max_rooms: int, begin: Begin) -> None:
         super().__init__(socket, hub, identity, max_rooms)
@@ -36,11 +36,11 @@ class RecoveringSession(SocketSession):
 
     @property
     def wire_format(self) -> str:
-        """Packets, however they travel, since each is completed here."""
+        """Packets, in polls and over a WebSocket, since each is completed here."""
         return PACKET
 
     def welcome(self, connected: Connected) -> None:
-        """Answer the CONNECT with the same `pid` where nothing was lost, and a new one otherwise."""
+        """Answer the CONNECT with the same `pid` if nothing was lost, and a new one otherwise."""
         self._epoch = connected.epoch
         for room, head in connected.rooms.items():
             cursor = self._begin.rooms[room] if head.recovered else None
@@ -55,7 +55,7 @@ class RecoveringSession(SocketSession):
         self.write(event_packet(outgoing))
 
     def write(self, frame: bytes) -> None:
-        """Send an event's packet, with what the client has by then."""
+        """Send an event's packet, with the cursors after it."""
         place = recovery.place_of(frame)
         if place is not None and self.hears(place[0]):
             self._cursors[place[0]] = place[1]

@@ -1,7 +1,7 @@
-"""Clients in namespaces, over the sessions of `service.gateway.engineio`; what a namespace does is its own.
+"""Clients in namespaces, over the sessions of `service.gateway.engineio`.
 
-The rule: a packet that no stock client sends ends the connection of whoever sent it, at once, and touches nobody else.
-A client that is in no namespace has `connect_timeout` seconds to enter one; a CONNECT that is refused gives it no more.
+Invariant: a packet that no stock client sends ends its sender's connection at once, and affects no other client. A
+client outside any namespace has `connect_timeout` seconds to enter one; a refused CONNECT does not extend that time.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from service.runtime.timeouts import Timeouts
 _NORMAL = 1000
 
 MAX_REFUSED = 3
-"""CONNECTs in a row that are refused with an answer; one more closes the connection with 4501."""
+"""Refused CONNECTs in a row that are answered; one more closes the connection with 4501."""
 
 log = logging.getLogger("onrecord.socketio")
 
 
 class ConnectRefused(Exception):
-    """A namespace does not let a client in; `data` goes with the sentence."""
+    """A namespace refuses a client; `data` is sent with the sentence."""
 
     def __init__(self, sentence: str, data: dict[str, Any]) -> None:
         super().__init__(sentence)
@@ -34,24 +34,24 @@ class ConnectRefused(Exception):
 
 
 class Namespace(Protocol):
-    """What clients enter."""
+    """A namespace, which clients enter."""
 
     async def connect(self, socket: Socket, packet: Packet) -> None:
-        """Let a client in, which begins with `Socket.accept`; the packet is its CONNECT.
+        """Admit a client, beginning with `Socket.accept`; the packet is its CONNECT.
 
         Raises:
-            ConnectRefused: it may not come in.
+            ConnectRefused: the client may not enter.
         """
 
     async def event(self, socket: Socket, packet: Packet) -> None:
-        """Take an event."""
+        """Handle an event."""
 
     async def gone(self, socket: Socket) -> None:
-        """Hear, once, that a client which was let in is gone; nothing can be sent to it any more."""
+        """Handle, once, that an admitted client is gone; nothing can be sent to it any more."""
 
 
 class Server:
-    """The namespaces of one path; `max_attached` bounds the bytes that come with one packet."""
+    """The namespaces of one path; `max_attached` bounds the bytes of the attachments of one packet."""
 
     def __init__(
         self, namespaces: Mapping[str, Namespace], connect_timeout: float, max_attached: int
@@ -60,20 +60,20 @@ class Server:
         self.max_attached = max_attached
         self.unauthenticated: Timeouts[Client] = Timeouts(connect_timeout, lambda client: client.too_late())
         self.deciding = 0
-        """Strangers about whom a namespace decides just now."""
+        """Unauthenticated clients about whom a namespace is deciding."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def waiting(self) -> int:
-        """Connections that have not sent a CONNECT yet, or none that was taken."""
+        """Connections without an accepted CONNECT."""
         return len(self.unauthenticated) - self.deciding
 
     def accept(self, connection: Connection) -> "Client":
-        """Return what takes the messages of a connection."""
+        """Return the receiver of a connection's messages."""
         return Client(self, connection)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something that nobody waits for."""
+        """Run a task in the background."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -84,7 +84,7 @@ class Server:
             log.error("goodbye_failed", exc_info=error)
 
     async def settle(self) -> None:
-        """Wait until everybody who is gone has been let go of."""
+        """Wait until all clients that are gone have been released."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
@@ -109,7 +109,7 @@ class Client:
         self._connection.close(Close.TOKEN_INVALID, "no connect in time")
 
     async def take(self, data: str | bytes) -> None:
-        """Take a message of the client."""
+        """Handle a message of the client."""
         try:
             packet = self._decoder.feed(data)
             if packet is not None:
@@ -132,7 +132,7 @@ class Client:
             await self._leave(socket, Ending(_NORMAL, by_client=True))
         elif packet.kind is Kind.EVENT:
             await self._server.namespaces[packet.namespace].event(socket, packet)
-        # An ACK answers nothing, since nothing of ours asks for one; the reference passes over it too.
+        # The server requests no ACK, so one answers nothing; the reference ignores it too.
 
     async def _enter(self, packet: Packet) -> None:
         namespace = self._server.namespaces.get(packet.namespace)
@@ -155,7 +155,7 @@ class Client:
 
     @contextmanager
     def _decision(self, socket: Socket) -> Iterator[None]:
-        """Hold the deadline back while a namespace decides about a client that is in no other."""
+        """Suspend the deadline while a namespace decides about a client that is in no other."""
         stranger = self in self._server.unauthenticated
         self._sockets[socket.namespace] = socket
         self._deciding = True
@@ -167,7 +167,7 @@ class Client:
             self._server.deciding -= stranger
 
     def _refuse(self, socket: Socket, why: dict[str, Any]) -> None:
-        """Answer a CONNECT; the deadline for one that is taken runs on."""
+        """Answer a CONNECT; the deadline of an accepted one stays as it is."""
         self._refused += 1
         if self._late:
             self._connection.close(Close.TOKEN_INVALID, "no connect in time")
@@ -187,7 +187,7 @@ class Client:
             self._server.unauthenticated.begin(self)
 
     def ended(self) -> None:
-        """Hear that the connection is over."""
+        """Handle the end of the connection."""
         self._server.unauthenticated.end(self)
         ending = self._connection.ending
         for socket in [*self._sockets.values()]:

@@ -1,4 +1,4 @@
-"""A session of the chat at the Socket.IO door."""
+"""A chat session at the Socket.IO endpoint."""
 
 from service.errors import OnRecordError
 from service.gateway.auth.tokens import Identity
@@ -13,7 +13,7 @@ SOCKETIO = "socketio"
 
 
 class SocketSession(Session):
-    """A client in the main namespace; a `tag` is the number of the ack that it waits for."""
+    """A client in the main namespace; a `tag` is the number of the ack that it expects."""
 
     door = SOCKETIO
 
@@ -23,11 +23,11 @@ class SocketSession(Session):
 
     @property
     def wire_format(self) -> str:
-        """See `Listener`; an upgrade changes it."""
+        """See `Subscriber`; an upgrade changes it."""
         return self._socket.wire_format
 
     def welcome(self, connected: Connected) -> None:
-        """Answer the CONNECT, then say what it led to."""
+        """Answer the CONNECT, then send `connected`."""
         self._socket.accept()
         self.emit(connected)
 
@@ -36,10 +36,10 @@ class SocketSession(Session):
         self._socket.send(event_packet(outgoing))
 
     def ack(self, tag: str | None, ack: Ack) -> None:
-        """Answer a command, where the client waits for an answer."""
+        """Acknowledge a command, if the client expects an ack."""
         if tag is not None:
             self._socket.send(ack_packet(tag, ack))
 
     def refuse(self, tag: str | None, error: OnRecordError) -> None:
-        """Answer a command that is refused; an event says so where the client waits for no answer."""
+        """Refuse a command; if the client expects no ack, an `error` event carries the refusal."""
         self._socket.send(refusal_packet(tag, error))

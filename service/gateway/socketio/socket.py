@@ -1,4 +1,4 @@
-"""A client in one namespace, which several may share a connection."""
+"""A client in one namespace; several may share a connection."""
 
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class Socket:
-    """A client in a namespace: a `Transport` whose end may come before that of its connection."""
+    """A client in a namespace: a `Transport` that may end before its connection does."""
 
-    descriptor = NOWHERE  # what it is written may have to be counted, or wait for a poll
+    descriptor = NOWHERE  # a frame may have to be counted, or wait for a poll
 
     def __init__(self, connection: Connection, namespace: str, *, again: bool = False) -> None:
         self.again = again
-        """Whether the connection has left a namespace before, so that its upgrade does not count for this entrance."""
+        """Whether the connection has left a namespace before, so that its upgrade is not counted again."""
         self.id = str(uuid4())
         self.connection = connection
         self.namespace = namespace
@@ -30,7 +30,7 @@ class Socket:
         self.on_ending: Callable[[], None] = lambda: None
 
     def accept(self, pid: str | None = None) -> None:
-        """Tell the client that it is in; `pid` names what it may ask to be recovered."""
+        """Send the CONNECT packet of the server; `pid` identifies the state that the client may recover."""
         self.say(Kind.CONNECT, {"sid": self.id, **({"pid": pid} if pid else {})})
 
     def emit(self, name: str, *arguments: Any) -> None:
@@ -38,7 +38,7 @@ class Socket:
         self.say(Kind.EVENT, [name, *arguments])
 
     def ack(self, ack_id: int, *arguments: Any) -> None:
-        """Answer an event that asked for it."""
+        """Acknowledge an event that requested an ack."""
         self.say(Kind.ACK, list(arguments), ack_id)
 
     def say(self, kind: Kind, data: Any, ack_id: int | None = None) -> None:
@@ -57,7 +57,7 @@ class Socket:
 
     @property
     def wire_format(self) -> str:
-        """What `write` takes just now."""
+        """The wire format that `write` takes now."""
         return self.connection.wire_format
 
     @property
@@ -71,30 +71,30 @@ class Socket:
 
     @property
     def closing(self) -> bool:
-        """Whether the client has left, or its connection is over."""
+        """Whether the client has left, or its connection has ended."""
         return self.ending is not None
 
     def write(self, data: bytes) -> None:
-        """Send what is encoded for `wire_format`."""
+        """Send a frame that is encoded for `wire_format`."""
         if self.ending is None:
             self.connection.write(data)
 
     def close(self, code: int, reason: str = "") -> None:
-        """End the whole connection: a DISCONNECT alone would tell stock clients never to come back."""
+        """End the whole connection: after a DISCONNECT alone, stock clients never reconnect."""
         if self.ending is None:
             self.connection.close(code, reason)
 
     async def drained(self) -> None:
-        """Wait until little waits for the client."""
+        """Wait until few bytes wait for the client."""
         await self.connection.drained()
 
     def hold(self) -> None:
-        """Read no more of the connection."""
+        """Stop reading the connection."""
         self.connection.hold()
 
     @property
     def taken(self) -> bool:
-        """Whether all that was read is begun."""
+        """Whether every message that was read is being handled."""
         return self.connection.taken
 
     @property
@@ -103,6 +103,6 @@ class Socket:
         return self.connection.outbox
 
     def end(self, ending: Ending) -> None:
-        """Hear that the client is out."""
+        """Note that the client has left."""
         self.ending = ending
         self.on_ending()

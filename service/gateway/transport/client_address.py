@@ -1,7 +1,7 @@
-"""Whose address a request counts as coming from: what a trusted proxy says (`X-Forwarded-For`), else the peer's.
+"""The client's address of a request: from a trusted proxy (`X-Forwarded-For`), else the peer's.
 
-The rule is uvicorn's own, which the requests that go through ASGI keep, too: `ProxyHeadersMiddleware`. It takes
-whatever a trusted proxy says for an address; what is none is nobody's (`real`).
+The rule is that of uvicorn's `ProxyHeadersMiddleware`, which requests over ASGI pass through. It accepts any text of a
+trusted proxy as an address; `real` returns None for a text that is none.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from service.gateway.transport.transport import Upgrade
 
 
 class Addresses:
-    """Tells addresses where the proxies in `trusted`, addresses and networks, are believed."""
+    """Finds addresses; the proxies in `trusted`, addresses and networks, are believed."""
 
     def __init__(self, trusted: Sequence[str]) -> None:
         self._believing = ProxyHeadersMiddleware(_nothing, list(trusted)) if trusted else None
 
     async def of(self, upgrade: Upgrade) -> str | None:
-        """Return the address of whoever asks for an upgrade."""
+        """Return the client's address of an upgrade request."""
         if self._believing is None or upgrade.address is None:
             return real(upgrade.address)
         scope: Any = {"type": "websocket", "client": (upgrade.address, 0), "headers": upgrade.headers.raw}
@@ -29,7 +29,7 @@ class Addresses:
 
 
 def real(address: str | None) -> str | None:
-    """Return an address, in the one way in which it is written for the record; None for what is none."""
+    """Return an address in its canonical form for the record; None if the text is no address."""
     try:
         return None if address is None else str(ip_address(address))
     except ValueError:

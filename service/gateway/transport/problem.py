@@ -14,18 +14,18 @@ from service.protocol.problems import plain_problem, problem_fields
 REALM = 'Bearer realm="onrecord"'
 MEDIA_TYPE = "application/problem+json"
 TROUBLE_PAUSE = 1
-"""Seconds after which whoever met trouble of ours may ask again."""
+"""Seconds in `Retry-After` for a failure of the server."""
 
 
 class TokenMissing(TokenInvalid):
-    """Nobody said who asks: the challenge then names no error (RFC 6750, section 3)."""
+    """No token was sent: the challenge then names no error (RFC 6750, section 3)."""
 
     def __init__(self) -> None:
         super().__init__(problem="none was given")
 
 
 def problem(_request: Request, error: Exception) -> Response:
-    """Return the problem document of any exception; what is no situation of ours is our trouble."""
+    """Return the problem document of any exception; an unexpected one is a failure of the server."""
     if isinstance(error, HTTPException):
         fields, headers = plain_problem(error.status_code), dict(error.headers or {})
     else:
@@ -40,7 +40,7 @@ def problem(_request: Request, error: Exception) -> Response:
 
 
 def refusal(error: OnRecordError | HTTPException) -> Refused:
-    """Return the same as an answer to an upgrade; of an `HTTPException` the detail is told."""
+    """Return the same as the response to an upgrade; the detail of an `HTTPException` is included."""
     if isinstance(error, HTTPException):
         fields, headers = {**plain_problem(error.status_code), "detail": error.detail}, error.headers
     else:
@@ -50,7 +50,7 @@ def refusal(error: OnRecordError | HTTPException) -> Refused:
 
 
 def headers_of(error: OnRecordError) -> dict[str, str]:
-    """Return the headers that an error's status asks for."""
+    """Return the headers that an error's status requires."""
     if error.code in ("token_invalid", "token_expired"):
         known = "" if isinstance(error, TokenMissing) else ', error="invalid_token"'
         return {"WWW-Authenticate": REALM + known}

@@ -1,7 +1,7 @@
-"""One WebSocket connection, as the rest of the server sees it, and what serves it; the class behind is `websocket`.
+"""The interfaces of a WebSocket connection and of its server; `service.gateway.websocket` implements them.
 
-The rule: nobody waits for a slow peer. What is written goes out at once, or waits within a bound; above it the
-connection ends, once, with a code that its end is told by.
+Invariant: no sender waits for a slow peer. A write goes out at once, or is buffered within a limit; above it the
+connection ends, once, with a code.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,34 +12,34 @@ from starlette.datastructures import Headers
 EXTENSION = "onrecord.transport"
 
 CATCHUP_ALLOWANCE = 256 * 1024
-"""Bytes that catching up may have under way, on top of the outbox: being paced never counts as being slow."""
+"""Bytes that a catch-up may have in flight, beyond the write buffer's limit: pacing is never mistaken for slowness."""
 
 ABNORMAL = 1006
-"""Stands for a connection that was lost without a word (RFC 6455, section 7.4.1)."""
+"""The code of a connection that was lost without a close frame (RFC 6455, section 7.4.1)."""
 
 
 class Ending(NamedTuple):
-    """How a connection ended: its close code (RFC 6455, section 7.4), and whether the client said goodbye first."""
+    """How a connection ended: its close code (RFC 6455, section 7.4), and whether the client closed first."""
 
     code: int
     by_client: bool
 
 
 class Transport(Protocol):
-    """What a connection offers to the sessions above it."""
+    """The interface of a connection to its sessions."""
 
     catchup: int
-    """Catch-ups in progress; while there are any, `CATCHUP_ALLOWANCE` is added to the outbox's bound."""
+    """Catch-ups in progress; while there are any, `CATCHUP_ALLOWANCE` is added to the write buffer's limit."""
 
     ending: Ending | None
     """Set once, when either side begins to close or the connection is lost."""
 
     on_ending: Callable[[], None]
-    """Called at that very moment, inside whatever call it happened in: nothing written later reaches the peer."""
+    """Called at that moment, inside the call that caused it: no later write reaches the peer."""
 
     @property
     def descriptor(self) -> int:
-        """The socket's, where frames may be written straight to it as long as `DirectSockets` says so, or `NOWHERE`."""
+        """The socket's descriptor, for direct writes while `DirectSockets` allows them, or `NOWHERE`."""
 
     def write(self, frame: bytes) -> None:
         """Send one or several complete, unmasked frames now; nothing once the connection is closing.
@@ -66,11 +66,11 @@ class Transport(Protocol):
         """Return when at most 128 KiB wait for the kernel, or when the connection is closing."""
 
     def hold(self) -> None:
-        """Read no more of the socket until the connection closes; what was read already is still passed on."""
+        """Stop reading the socket until the connection closes; messages that were read already are still passed on."""
 
     @property
     def taken(self) -> bool:
-        """Whether the application has taken all that was read, and waits for more."""
+        """Whether the application has taken all messages, and waits for more."""
 
     @property
     def outbox(self) -> int:
@@ -82,7 +82,7 @@ class Upgrade(NamedTuple):
 
     headers: Headers
     address: str | None
-    """Of the peer."""
+    """The peer's address."""
 
     path: str = "/"
     method: str = "GET"
@@ -90,7 +90,7 @@ class Upgrade(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """Why an upgrade is refused: the HTTP response, of which `problem.refusal` makes one like all others."""
+    """A refused upgrade: its HTTP response; `problem.refusal` builds it in the form of all others."""
 
     status: int
     body: bytes
@@ -98,35 +98,35 @@ class Refused(NamedTuple):
 
 
 class Conversation(Protocol):
-    """What is said over one WebSocket. The calls come one after the other, each in a task that lasts no longer."""
+    """The messages of one WebSocket. The calls come one after the other, each in a task that ends with it."""
 
     async def take(self, message: str | bytes) -> None:
-        """Take a message, of text or of bytes."""
+        """Handle a message, of text or of bytes."""
 
     async def ended(self) -> None:
-        """Hear that the connection has ended, once, after the last message."""
+        """Handle, once, the end of the connection, after the last message."""
 
 
 class WebSocketTransport(Transport, Protocol):
-    """The same of a WebSocket, for who answers its upgrade, and speaks a protocol of its own over it."""
+    """A WebSocket as the endpoint that answers its upgrade uses it, for a protocol of its own."""
 
     reason: str
-    """What was said of the ending."""
+    """The recorded ending."""
 
     def accept(self, begin: Callable[[], Conversation], headers: Sequence[tuple[str, str]] = ()) -> bool:
-        """Grant the upgrade, with `headers` in the response; return whether there is still a peer.
+        """Accept the upgrade, with `headers` in the response; return whether the peer is still there.
 
-        The conversation begins at once, before anything is read.
+        The conversation begins at once, before any message is read.
         """
 
     def refuse(self, answer: Refused) -> None:
-        """Refuse it, and close; nothing where the connection is closing."""
+        """Refuse the upgrade, and close; does nothing if the connection is closing."""
 
     def stop_keepalive(self) -> None:
-        """Send no pings, since that protocol has heartbeats."""
+        """Send no pings, since the endpoint's protocol has heartbeats."""
 
     async def send(self, frame: bytes) -> bool:
-        """Send a frame once the peer has taken most of what waits, however long that is; return whether it could be."""
+        """Send a frame once the peer has taken most of the buffered bytes; return whether it was sent."""
 
 
 class Endpoint(Protocol):

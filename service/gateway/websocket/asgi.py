@@ -1,7 +1,7 @@
 """WebSockets for an ASGI application, which finds its transport as `scope["extensions"][EXTENSION]`.
 
-The application is one task for as long as it likes; what it is sent it takes at its own pace, and nothing more is read
-meanwhile. The rule: it is told every message that was received before the end, and then the end as often as it asks.
+The application is one task without a time limit; its writes are paced by the peer, and no message is read while it
+works. Invariant: it receives every message that came before the end, and then the end, as often as it asks.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ log = logging.getLogger("onrecord.transport")
 
 
 class AsgiEndpoint:
-    """Serves every path by an application; `scope` is what uvicorn says of the request, `url` as it parsed it."""
+    """Serves every path by an application; `scope` is uvicorn's for the request, `url` as it parsed it."""
 
     def __init__(self, app: ASGI3Application, scope: Mapping[str, Any], url: Any) -> None:
         self._app = app
@@ -61,19 +61,19 @@ class AsgiConversation:
         self._scope = scope
         self._response: Refused | None = None
         self._accepted = False
-        self._asks = asyncio.Event()  # the application waits for a message, or is over
+        self._asks = asyncio.Event()  # the application waits for a message, or has ended
         self._over = False
         self._told: asyncio.Queue[Message | None] = asyncio.Queue()
         self._told.put_nowait({"type": "websocket.connect"})
         self._farewell: Message | None = None
 
     async def run(self, app: ASGI3Application) -> None:
-        """Run an application. Whichever way it ends, the connection ends too, and says why."""
+        """Run an application. When it ends in any way, the connection ends too, with a reason."""
         self._transport.on_ending = self._left
         try:
             await app(self._scope, self._receive, self._send)  # type: ignore[arg-type] # uvicorn's narrower types
         except (ClientDisconnected, WebSocketDisconnect):
-            pass  # it was told by an exception of ours, or Starlette's for it, that nobody listens any more
+            pass  # an exception of ours, or Starlette's for it, has reported the end to the application
         except Exception:
             if not self._accepted:
                 raise
@@ -89,7 +89,7 @@ class AsgiConversation:
     # See `Conversation`.
 
     async def take(self, message: str | bytes) -> None:
-        """Give the application a message once it asks for one; return when it asks for the next."""
+        """Pass a message to the application once it asks for one; return when it asks for the next."""
         await self._asks.wait()
         if self._over:
             return
@@ -99,7 +99,7 @@ class AsgiConversation:
         await self._asks.wait()
 
     async def ended(self) -> None:
-        """Tell the application, and let go of the scope."""
+        """Pass the end to the application, and release the scope."""
         ending = self._transport.ending
         self._say_farewell(ending.code if ending else ABNORMAL, self._transport.reason)
 
@@ -131,10 +131,10 @@ class AsgiConversation:
         return self._farewell
 
     async def _send(self, message: Message) -> None:
-        """ASGI's `send`. It waits for the peer, unlike `write`, so the outbox does not bound it.
+        """ASGI's `send`. It waits for the peer, unlike `write`, so the write buffer's limit does not apply.
 
         Raises:
-            ClientDisconnected: The connection is closing; an `OSError`, as ASGI asks for.
+            ClientDisconnected: The connection is closing; an `OSError`, as ASGI requires.
         """
         if self._accepted:
             await self._send_open(message)

@@ -1,7 +1,7 @@
 """WebSocket frames as the server sends them, built once for all connections. `parser` reads what clients send.
 
-A server never masks (RFC 6455, section 5.1) and this one never compresses, so the frame of a broadcast is the
-same bytes for all who hear it. Everything here is pure: bytes in, bytes out.
+A server never masks (RFC 6455, section 5.1) and this one never compresses, so the frame of a broadcast is the same
+bytes for all subscribers. Everything here is pure: bytes in, bytes out.
 """
 
 import struct
@@ -10,7 +10,7 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 """Opcodes (section 5.2)."""
 
 CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
-"""Those that may be sent: section 7.4 and the IANA registry; 1004, 1005, 1006 and 1015 never travel."""
+"""Codes that may be sent: section 7.4 and the IANA registry; 1004, 1005, 1006 and 1015 never travel."""
 
 _FIN = 0x80  # every frame is a whole message: the server never fragments
 
@@ -48,7 +48,7 @@ def pong_frame(payload: bytes) -> bytes:
 
 
 def close_answer(payload: bytes) -> bytes:
-    """The answer to a close frame, which says the same (section 5.5.1)."""
+    """The answer to a close frame, with the same code (section 5.5.1)."""
     return _frame(CLOSE, payload)
 
 
@@ -62,4 +62,4 @@ def _frame(opcode: int, payload: bytes) -> bytes:
 
 
 HEARTBEAT = _frame(PING, b"")
-"""A ping. It carries nothing: only one is ever under way, so any pong answers it (section 5.5.3)."""
+"""A ping, without payload: at most one is in flight, so any pong answers it (section 5.5.3)."""

@@ -1,4 +1,4 @@
-"""The opening handshake (RFC 6455, section 4.2): what a request has to say, and the answers to it. Pure.
+"""The opening handshake (RFC 6455, section 4.2): the checks of a request, and the responses to it. Pure.
 
 The HTTP class has read the request already, and found `Upgrade: websocket` in it.
 """
@@ -22,7 +22,7 @@ _VERSION = "13"
 
 
 def check(method: str, http_version: str, headers: Headers) -> Refused | None:
-    """Return why a request cannot be a handshake, None where it is one."""
+    """Return why a request is no valid handshake, None if it is one."""
     if method != "GET":
         return _wrong(405, "A WebSocket begins with GET.", {"Allow": "GET"})
     if http_version != "1.1":

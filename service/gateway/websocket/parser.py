@@ -25,13 +25,13 @@ CRUMB = 64
 """Bytes of payload below which a fragment is a crumb: it costs the server much more than its sender."""
 
 PROTOCOL_ERROR, NO_STATUS, INVALID_DATA, TOO_BIG = 1002, 1005, 1007, 1009
-"""Close codes of section 7.4.1; 1005 never travels, and stands for a close without one."""
+"""Close codes of section 7.4.1; 1005 never travels, and means a close frame without a code."""
 
 _Decoder = getincrementaldecoder("utf-8")
 
 
 class ProtocolError(Exception):
-    """A peer broke the rules; `code` and `reason` are for the close frame."""
+    """A peer violated the protocol; `code` and `reason` are for the close frame."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -47,7 +47,7 @@ class Received(NamedTuple):
 
 
 class Parser:
-    """What one peer sends. A message has at most `max_size` bytes, in at most `max_fragments` frames."""
+    """The input of one peer. A message has at most `max_size` bytes, in at most `max_fragments` frames."""
 
     __slots__ = (
         "_allowed", "_bytes", "_count", "_crumbs", "_decoder", "_max_fragments", "_max_size", "_opcode", "_parts",
@@ -68,15 +68,15 @@ class Parser:
         self._size = 0
 
     def __bool__(self) -> bool:
-        """Whether anything is held that makes no whole frame, or was not asked for yet."""
+        """Whether any bytes are held: an incomplete frame, or frames that were not requested yet."""
         return bool(self._bytes)
 
     def feed(self, data: bytes) -> None:
-        """Take what one read of the socket brought."""
+        """Add the bytes of one read of the socket."""
         self._bytes += data
 
     def allow(self, frames: int) -> None:
-        """Parse so many frames from here on and no more; without a call there is no limit."""
+        """Allow this many more frames to be parsed; without a call there is no limit."""
         self._allowed = frames
 
     @property
@@ -90,15 +90,15 @@ class Parser:
         return crumbs
 
     def clear(self) -> None:
-        """Forget what is held."""
+        """Drop the held bytes."""
         self._bytes.clear()
         self._forget_fragments()
 
     def next(self) -> Received | None:
-        """Return the next message or control frame, None where nothing whole is left or the allowance is used up.
+        """Return the next message or control frame, None if no whole one is left or the allowance is used up.
 
         Raises:
-            ProtocolError: the peer broke the rules; nothing that follows means anything.
+            ProtocolError: the peer violated the protocol; all further input is meaningless.
         """
         while self._allowed > 0 and (frame := self._frame()) is not None:
             self._allowed -= 1
@@ -113,7 +113,7 @@ class Parser:
         return None
 
     def _frame(self) -> tuple[int, bytes] | None:
-        """Return the first byte and the payload of the next frame once it is there."""
+        """Return the first byte and the payload of the next frame once it is complete."""
         held = self._bytes
         if len(held) < 2:  # noqa: PLR2004 - the fixed part of a header
             return None
@@ -137,7 +137,7 @@ class Parser:
         return head, payload
 
     def _check(self, head: int, second: int) -> None:
-        """Judge a frame by its first two bytes."""
+        """Check a frame by its first two bytes."""
         opcode = head & _OPCODE
         if head & _RESERVED:
             raise ProtocolError(PROTOCOL_ERROR, "reserved bits must be 0")
@@ -152,7 +152,7 @@ class Parser:
             raise ProtocolError(PROTOCOL_ERROR, "continuations follow a fragment, and nothing else does")
 
     def _collect(self, opcode: int, payload: bytes, *, last: bool) -> Received | None:
-        """Add a fragment, and return the message once it is whole."""
+        """Add a fragment, and return the message once it is complete."""
         if opcode != CONTINUATION:
             self._opcode = opcode
             self._decoder = _Decoder() if opcode == TEXT else None
@@ -177,15 +177,15 @@ class Parser:
 
 
 def close_of(payload: bytes) -> tuple[int, str]:
-    """Return the code and the reason that a close frame gives (sections 5.5.1 and 7.1.5).
+    """Return the code and the reason of a close frame (sections 5.5.1 and 7.1.5).
 
     Raises:
-        ProtocolError: it is none that may be sent.
+        ProtocolError: the code or the reason must not be sent.
     """
     if not payload:
         return NO_STATUS, ""
     code, reason = int.from_bytes(payload[:2]), _text(payload[2:])
-    if code not in CLOSE_CODES:  # as one byte alone never is
+    if code not in CLOSE_CODES:  # as a single byte never is
         raise ProtocolError(PROTOCOL_ERROR, "no close code that may be sent")
     return code, reason
 

@@ -1,6 +1,6 @@
-"""What a connection is written: at once where the socket takes it, and what waits is bounded.
+"""The sending half of a connection: writes go to the socket at once, and buffered bytes are bounded.
 
-The rule: nobody waits for a slow peer, and nothing overtakes what waits already.
+Invariant: no sender waits for a slow peer, and no write overtakes buffered bytes.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from service.gateway.transport.transport import CATCHUP_ALLOWANCE
 from service.realtime.direct_sockets import NOWHERE, DirectSockets, Send
 from service.runtime.fast_event import FastEvent
 
-_WATERMARK = CATCHUP_ALLOWANCE // 2  # what is left then, and a batch of 128 KiB, stay within the allowance
+_WATERMARK = CATCHUP_ALLOWANCE // 2  # the remaining bytes, and a batch of 128 KiB, stay within the allowance
 
 
 class WriteBuffer(asyncio.Protocol):
@@ -29,10 +29,10 @@ class WriteBuffer(asyncio.Protocol):
     def __init__(self) -> None:
         self.writable = FastEvent()
         self.catchup = 0
-        self.descriptor = NOWHERE  # the socket's, where nothing stands between it and us
+        self.descriptor = NOWHERE  # the socket's descriptor, if no layer is between it and this class
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Called once, by whoever has the transport."""
+        """Called once, when the transport exists."""
         self.transport = cast("asyncio.Transport", transport)
         tcp = transport.get_extra_info("socket")
         if tcp.family in (socket.AF_INET, socket.AF_INET6):
@@ -60,30 +60,30 @@ class WriteBuffer(asyncio.Protocol):
         self.writable.set()
 
     def put(self, frame: bytes) -> None:
-        """Write at once what the kernel takes, and have the transport write the rest."""
+        """Write at once what the kernel accepts, and buffer the rest in the transport."""
         if self._may_write_straight():
             frame = frame[self._write_at_once(frame) :]
         if frame:
             self.put_later(frame)
 
     def put_later(self, data: bytes) -> None:
-        """Have the transport write, which nobody may overtake."""
+        """Buffer in the transport; no direct write may overtake these bytes."""
         self.straight.deny(self.descriptor)
         self.transport.write(data)
 
     def over(self, allowed: int) -> bool:
-        """Return whether more waits than may, where catching up has an allowance of its own."""
+        """Return whether more bytes are buffered than allowed; a catch-up has an allowance of its own."""
         return self.outbox > allowed + (CATCHUP_ALLOWANCE if self.catchup else 0)
 
     def stop_writing(self) -> None:
-        """Let nobody write straight any more, or wait to write."""
+        """Stop direct writes to this socket, and release the senders that wait."""
         self.straight.deny(self.descriptor)
         if self.descriptor != NOWHERE:
             self._socket.detach()
         self.writable.set()
 
     def close_writing(self) -> None:
-        """Half-close, and let the peer close.
+        """Half-close, and wait for the peer to close.
 
         Closing with bytes still unread would reset the connection, and the reset may overtake our close frame
         (RFC 6455, section 7.1.1).
@@ -94,21 +94,21 @@ class WriteBuffer(asyncio.Protocol):
             self.transport.write_eof()
 
     def _lend(self, tcp: socket.socket) -> None:
-        """Have a way to write to the socket that is the kernel's shortest: `send` asks less of it than `write`."""
+        """Prepare direct writes to the socket: `send` costs the kernel less than `write`."""
         self.descriptor = tcp.fileno()
         self._socket = socket.SocketType(tcp.family, tcp.type, tcp.proto, self.descriptor)
         self._send_straight = self._socket.send
         self.straight.deny(self.descriptor)
 
     def _may_write_straight(self) -> bool:
-        """Return whether nothing waits in the transport, and have all others know."""
+        """Return whether the transport's buffer is empty, and update the table of direct sockets."""
         if self.descriptor == NOWHERE or self.transport.get_write_buffer_size():
             return False
         self.straight.allow(self.descriptor, self._send_straight)
         return True
 
     def _write_at_once(self, frame: bytes) -> int:
-        """Return how much the kernel takes: a call less than by way of the transport, which has the rest.
+        """Return how many bytes the kernel took: one call less than through the transport, which gets the rest.
 
         The socket is this connection's for as long as it is open: transports call `connection_lost` before they
         close it.
@@ -116,4 +116,4 @@ class WriteBuffer(asyncio.Protocol):
         try:
             return self._send_straight(frame)
         except OSError:
-            return 0  # the kernel takes nothing now; or the connection is broken, as the transport finds out, too
+            return 0  # the kernel takes nothing now; or the connection is broken, which the transport finds out too

@@ -44,7 +44,7 @@ def true(evidence: Evidence) -> Iterator[str]:
 
 
 def not_before_it_was_said(evidence: Evidence) -> Iterator[str]:
-    """Nobody hears a message before its author began to send it."""
+    """No message is delivered before its author began to send it."""
     for delivery in evidence.deliveries:
         event = evidence.at.get((delivery.room, delivery.seq))
         command = evidence.commands.get((event.by, event.ref or "")) if event else None
@@ -67,7 +67,7 @@ def continued(evidence: Evidence) -> Iterator[str]:
 
 
 def heard_in_silence(evidence: Evidence) -> Iterator[str]:
-    """After a silence every connection has heard all that anybody knew before it, without further traffic."""
+    """After a silence every connection has every event that any client knew before it, without further traffic."""
     for silence in evidence.silences:
         for one in evidence.subscriptions:
             if one.open_at(silence.began) and one.open_at(silence.ended):
@@ -87,7 +87,7 @@ def present(evidence: Evidence) -> Iterator[str]:
 
 
 def permitted(evidence: Evidence) -> Iterator[str]:
-    """Nobody hears what happened after they left, unless they came back, and strangers hear nothing."""
+    """A former member receives no event after the leave, unless they came back; users outside the room receive none."""
     for delivery in evidence.deliveries:
         user = evidence.connects[delivery.connection].user
         if (delivery.room, delivery.seq) not in evidence.at or evidence.joins_after(
@@ -100,7 +100,7 @@ def permitted(evidence: Evidence) -> Iterator[str]:
 
 
 def recovered(evidence: Evidence) -> Iterator[str]:
-    """A member who comes back with a cursor that it heard is told `recovered`."""
+    """A member who reconnects with a cursor that it received gets `recovered`."""
     for one in evidence.operations:
         for room, head in one.heads.items():
             cursor = one.cursors.get(room) or 0
