@@ -228,7 +228,9 @@ class Chat:
         elif result.outcome != "stale":
             return False
         pending.at = result.at
-        return pending.decisions < MAX_DECISIONS  # the last result is the answer: `NotAllowed` where the key is gone
+        return (
+            pending.decisions < MAX_DECISIONS
+        )  # the last result is the answer: `NotAllowed` where the key is gone
 
     async def _decide_in_turn(self, pending: PendingCommand) -> None:
         """Decide on the log as it is now, one command on a subject at a time, until the result is final."""

@@ -104,7 +104,7 @@ class Presence:
     async def run(self) -> None:
         """Speak with the other nodes until cancelled."""
         while True:
-            self._say(self._gossip.step(self._when(), hearing=self._relay.hearing))
+            self._say(self._gossip.step(self._when(), hearing=self._relay.heartbeat.receiving))
             await asyncio.sleep(STEP)
 
     async def tell(self) -> None:
@@ -187,7 +187,7 @@ class Presence:
 
     def _say(self, said: list[Said]) -> None:
         for kind, payload in said:
-            self._relay.tell(kind, payload)
+            self._relay.publish(kind, payload)
 
     def _when(self) -> Moment:
         return Moment(self._clock(), int(time.time() * 1000))
