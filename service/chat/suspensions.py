@@ -57,7 +57,7 @@ class AccountSuspensions:
             nonlocal state
             key = await key_for_writing(self._keys, by, self._database) if command.reason else None
             state = await self._reader.person(user)
-            events = account.judge(state, command)
+            events = account.decide_suspension(state, command)
             if not events:
                 return None
             return AppendRequest.of(

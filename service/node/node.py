@@ -97,7 +97,7 @@ def _tasks(settings: Settings, running: Node) -> dict[str, Work]:
     tasks: dict[str, Work] = {
         "append": live.appender.run,
         "relay": live.relay.run,
-        "probe": live.relay.probe,
+        "probe": live.relay.heartbeat.run,
         "ready": storage.readiness.run,
         "notify": lambda: _listen(settings, application),
         "receipts": gateway.receipts.run,

@@ -98,7 +98,7 @@ class Presence:
     async def run(self) -> None:
         """Exchange messages with the other nodes until cancelled."""
         while True:
-            self._publish(self._gossip.step(self._when(), connected=self._relay.hearing))
+            self._publish(self._gossip.step(self._when(), connected=self._relay.heartbeat.receiving))
             await asyncio.sleep(STEP)
 
     async def notify(self) -> None:
@@ -182,7 +182,7 @@ class Presence:
 
     def _publish(self, messages: list[EncodedMessage]) -> None:
         for kind, payload in messages:
-            self._relay.tell(kind, payload)
+            self._relay.publish(kind, payload)
 
     def _when(self) -> Moment:
         return Moment(self._clock(), int(time.time() * 1000))

@@ -169,4 +169,4 @@ class Typing:
 
     def _publish(self, kind: str, room: str, user: str, node: str | None) -> None:
         seen = self._audience.head(room)
-        self._relay.tell_room(room, kind, msgspec.msgpack.encode(TypingNotice(user, node, seen)))
+        self._relay.publish_to_room(room, kind, msgspec.msgpack.encode(TypingNotice(user, node, seen)))

@@ -78,7 +78,7 @@ class SharedRateLimit:
         while True:
             await asyncio.sleep(TELL_EVERY)
             if spent := self._rate.take_spent(MOST_TOLD):
-                self._relay.tell(SPENT, msgspec.msgpack.encode(spent))
+                self._relay.publish(SPENT, msgspec.msgpack.encode(spent))
 
     def spent_elsewhere(self, payload: bytes) -> None:
         """Charge what other nodes report."""

@@ -58,7 +58,7 @@ class MarkerNotices:
             self._audience.broadcast(room, moved)
         seen = self._audience.head(room)
         payload = MovedElsewhere(**msgspec.structs.asdict(moved), seen=seen)
-        self._relay.tell_room(room, MARKER, msgspec.json.encode(payload))
+        self._relay.publish_to_room(room, MARKER, msgspec.json.encode(payload))
 
     def marker_moved_elsewhere(self, room: str, payload: bytes) -> None:
         """Send the members on this node a marker that moved on another."""

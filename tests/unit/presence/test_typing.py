@@ -25,7 +25,7 @@ class Node:
         self.typing = Typing(cast("Any", self), cast("Any", self), name, clock)
         self.takers = {START: self.typing.started_elsewhere, STOP: self.typing.stopped_elsewhere}
 
-    def tell_room(self, room: str, kind: str, payload: bytes) -> None:
+    def publish_to_room(self, room: str, kind: str, payload: bytes) -> None:
         self.published.append(kind)
         for other in self.others:
             if not other.deaf:

@@ -173,7 +173,7 @@ async def test_nodes_of_both_versions_read_each_other_s_markers(world: World) ->
     sent: list[bytes] = []
 
     class Bus:
-        def tell_room(self, _room: str, kind: str, payload: bytes) -> None:
+        def publish_to_room(self, _room: str, kind: str, payload: bytes) -> None:
             assert kind == MARKER
             sent.append(payload)
 

@@ -129,7 +129,8 @@ async def one_schedule(
     database: Database, connected: list[Any], person: str, run_at: int, commit_at: int
 ) -> Stepped:
     """Run a pass and an erasure by a schedule, and look at what is left."""
-    stepped = Stepped(*connected, person, run_at, commit_at)
+    here, beside, watch = connected
+    stepped = Stepped(here, beside, watch, person, run_at, commit_at)
     await expire(stepped, EventSerializer(KeyRing(KEY_ENCRYPTION_KEY)), **HOW)
     await stepped.finish()
     left = await stored(
