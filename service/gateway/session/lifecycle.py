@@ -49,7 +49,7 @@ class SessionLifecycle:
         if not session.connected:
             return
         self._presence.depart(session.user, session.id)
-        code, by_client = session.ending or (None, False)
+        code, by_client = session.transport.ending or (None, False)
         reason = reason_of(code, by_client=by_client)
         self._visits.closed(session.id, Closing(reason, code, session.written.ranges()))
         log.info(
