@@ -31,14 +31,14 @@ class HandshakeLimit:
         """
         if not self._buckets.on:
             return
-        name = neighbourhood(address)
+        name = address_key(address)
         left = self._buckets.left(name)
         if left < 1:
             raise TooManyRequests(retryAfter=self._buckets.wait(left))
         self._buckets.keep(name, left - 1)
 
 
-def neighbourhood(address: str | None) -> str:
+def address_key(address: str | None) -> str:
     """Return the key under which an address is counted."""
     try:
         known = ip_address(address or "")

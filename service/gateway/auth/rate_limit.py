@@ -19,10 +19,10 @@ from service.runtime.token_bucket import TokenBuckets
 SPENT = "limits.spent"
 """The kind of the message between nodes."""
 
-TELL_EVERY = 0.2
+PUBLISH_EVERY = 0.2
 """Seconds between two publications."""
 
-MOST_TOLD = 5_000
+MAX_PUBLISHED = 5_000
 """Users in one publication; the others follow in the next."""
 
 
@@ -76,8 +76,8 @@ class SharedRateLimit:
     async def run(self) -> None:
         """Publish until cancelled."""
         while True:
-            await asyncio.sleep(TELL_EVERY)
-            if spent := self._rate.take_spent(MOST_TOLD):
+            await asyncio.sleep(PUBLISH_EVERY)
+            if spent := self._rate.take_spent(MAX_PUBLISHED):
                 self._relay.tell(SPENT, msgspec.msgpack.encode(spent))
 
     def spent_elsewhere(self, payload: bytes) -> None:

@@ -118,7 +118,7 @@ class Session(ABC):
         """End the connection."""
         self.transport.close(code, reason)
 
-    def hears(self, room: str) -> bool:
+    def is_subscribed(self, room: str) -> bool:
         """Return whether this connection is subscribed to a room, or catching up with it."""
         return room in self._rooms
 

@@ -19,7 +19,7 @@ from service.gateway.socketio.server import Server
 from service.gateway.socketio.socket import Socket
 from service.gateway.websocket.connection import transport_class
 from service.protocol.socketio.engineio import binary_message, message
-from service.protocol.socketio.packets import Packet
+from service.protocol.socketio.packets import Kind, Packet
 
 MAX_PAYLOAD = 1_000_000
 SETTINGS = Settings(
@@ -47,14 +47,14 @@ class Talk:
 
     async def connect(self, socket: Socket, packet: Packet) -> None:
         socket.accept()
-        socket.emit("auth", packet.data or {})
+        socket.send_packet(Kind.EVENT, ["auth", packet.data or {}])
 
     async def event(self, socket: Socket, packet: Packet) -> None:
         name, *arguments = packet.data
         if name == "message":
-            socket.emit("message-back", *arguments)
+            socket.send_packet(Kind.EVENT, ["message-back", *arguments])
         elif name == "message-with-ack" and packet.id is not None:
-            socket.ack(packet.id, *arguments)
+            socket.send_packet(Kind.ACK, arguments, packet.id)
 
     async def gone(self, socket: Socket) -> None:
         pass
