@@ -214,10 +214,16 @@ class Oidc:
     @asynccontextmanager
     async def _oauth_client(self, metadata: Metadata) -> AsyncIterator[AsyncOAuth2Client]:
         """Yield a client without cookies between users; redirects and proxies are off."""
+        secret = self._settings.oidc_client_secret or None
+        # Client authentication (RFC 6749, 2.3).
+        known = metadata.token_endpoint_auth_methods_supported
+        method = "client_secret_basic" if "client_secret_basic" in known else "client_secret_post"
+        if secret is None:
+            method = "none"
         async with AsyncOAuth2Client(
             **self._client,
-            client_secret=self._settings.oidc_client_secret or None,
-            token_endpoint_auth_method=(method := _client_authentication(self._settings, metadata)),
+            client_secret=secret,
+            token_endpoint_auth_method=method,
             revocation_endpoint_auth_method=method,
             verify=tls(),
             timeout=READ_WITHIN,
@@ -238,11 +244,3 @@ class _TokenResponse(msgspec.Struct, frozen=True):
     access_token: str
     id_token: str | None = None
     refresh_token: str | None = None
-
-
-def _client_authentication(settings: Settings, metadata: Metadata) -> str:
-    """Return the client authentication (RFC 6749, 2.3)."""
-    if not settings.oidc_client_secret:
-        return "none"
-    known = metadata.token_endpoint_auth_methods_supported
-    return "client_secret_basic" if "client_secret_basic" in known else "client_secret_post"

@@ -67,10 +67,9 @@ class MembershipNotifier:
 
     async def close(self) -> None:
         """Stop notifying."""
-        tasks = list(self._tasks)
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _send(self, user: str, sessions: Iterable[Session], recorded: Recorded) -> None:
         room = room_of(recorded.stream)

@@ -22,7 +22,7 @@ from service.gateway.engineio import Settings as EngineSettings
 from service.gateway.engineio.errors import refused
 from service.gateway.session.counters import OK
 from service.gateway.session.lifecycle import SessionLifecycle
-from service.gateway.socketio.server import ConnectRefused, Server
+from service.gateway.socketio.server import Client, ConnectRefused, Server
 from service.gateway.socketio.session import RecoveringSession, SocketSession
 from service.gateway.socketio.socket import Socket
 from service.gateway.transport.problem import headers_of
@@ -69,7 +69,7 @@ class SocketIoEndpoint:
                 max_packet=settings.max_frame,
                 max_outbox=settings.max_outbox,
             ),
-            self._server.accept,
+            partial(Client, self._server),
             self._gate,
             lambda ending: admission.count_close(ending.code),
         )

@@ -68,10 +68,6 @@ class Server:
         """Connections without an accepted CONNECT."""
         return len(self.unauthenticated) - self.deciding
 
-    def accept(self, connection: Connection) -> "Client":
-        """Return the receiver of a connection's messages."""
-        return Client(self, connection)
-
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a task in the background."""
         task = asyncio.create_task(work)

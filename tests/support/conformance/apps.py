@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
@@ -15,7 +16,7 @@ from starlette.websockets import WebSocket
 
 from service.gateway.engineio import Connection, Engine, Polls, Settings
 from service.gateway.http.protocol import http_class
-from service.gateway.socketio.server import Server
+from service.gateway.socketio.server import Client, Server
 from service.gateway.socketio.socket import Socket
 from service.gateway.websocket.connection import transport_class
 from service.protocol.socketio.engineio import binary_message, message
@@ -68,7 +69,7 @@ def engineio(settings: Settings = SETTINGS) -> tuple[Starlette, Engine]:
 def socketio(settings: Settings = SETTINGS) -> tuple[Starlette, Engine]:
     namespaces = {"/": Talk(), "/custom": Talk()}
     server = Server(namespaces, CONNECT_TIMEOUT, MAX_PAYLOAD)
-    engine = Engine(settings, server.accept)
+    engine = Engine(settings, partial(Client, server))
     return _open_to_all(Polls.routes(engine, "/socket.io/")), engine
 
 
