@@ -54,7 +54,7 @@ class NodeMetrics:
         doors = Counter(session.door for session in sessions)
         for door in DOORS:
             sheet.put("onrecord_connections", doors[door], door)
-        outboxes = [session.outbox for session in sessions]
+        outboxes = [session.transport.outbox for session in sessions]
         sheet.put("onrecord_outbox_bytes", sum(outboxes))
         sheet.put("onrecord_outbox_largest_bytes", max(outboxes, default=0))
         for (door, outcome), count in self.counters.handshakes.items():

@@ -97,8 +97,8 @@ class ReceiptsResync:
             self._due.clear()
             for room in self._audience.live_rooms():
                 try:
-                    found: Receipts = await self._receipts(room)
+                    receipts: Receipts = await self._receipts(room)
                 except Trouble as error:
                     log.warning("receipts_not_sent", extra={"room": room, "problem": str(error)})
                 else:
-                    self._audience.broadcast(room, found)
+                    self._audience.broadcast(room, receipts)
