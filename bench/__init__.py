@@ -1,1 +1,1 @@
-"""The benchmark: one load generator, OnRecord and its peers in one run, and a table. See docs/explanation/speed.md."""
+"""The benchmark: one load generator measures OnRecord and its peers in one run. See docs/explanation/speed.md."""

@@ -1,10 +1,10 @@
 """Runs the benchmark: `python -m bench short | full | churn | one WORKLOAD SERVER | readme [--background]`.
 
-`churn` is the hour-long one of `full` alone; `readme` puts what was measured last into README.md.
+`churn` runs only the hour-long churn of `full`; `readme` writes the last results into README.md.
 
-The rule: what was measured is written down and shown as it comes; what could not be measured is named, does not stop
-the rest, and makes the exit code 1. A run that was cut off goes on where it was, on the same commit, a churn in its
-middle. Two runs never measure at once.
+Each result is saved and printed as soon as it is known. A failed measurement is reported, does not stop the others and
+makes the exit code 1. An interrupted run resumes on the same commit; an interrupted churn resumes too. A lock prevents
+two runs at once.
 """
 
 import argparse
@@ -35,31 +35,31 @@ def main() -> int:
     if options.background:
         return _in_background([word for word in sys.argv[1:] if word != "--background"])
     build.CACHE.mkdir(parents=True, exist_ok=True)
-    with (build.CACHE / "measuring").open("w") as alone:
+    with (build.CACHE / "measuring").open("w") as lock:
         try:
-            fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print("Another run is measuring; two at once would measure each other.", file=sys.stderr)
             return 2
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in order: the servers end too
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an orderly exit, which stops the servers too
         return _measure(options)
 
 
-def _in_background(words: list[str]) -> int:
-    """Start the same run as a process that nobody waits for."""
-    said = build.CACHE / f"{words[0]}.log"
-    said.parent.mkdir(parents=True, exist_ok=True)
-    with said.open("ab") as file:
+def _in_background(arguments: list[str]) -> int:
+    """Start the same run as a detached process that writes to a log file."""
+    log = build.CACHE / f"{arguments[0]}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
         started = subprocess.Popen(
-            [sys.executable, "-m", "bench", *words],
+            [sys.executable, "-m", "bench", *arguments],
             cwd=build.ROOT,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
             start_new_session=True,
         )
-    print(f"Process {started.pid} measures; its words are in {said.relative_to(build.ROOT)}.")
-    print(f"`kill {started.pid}` cuts it off, and the same command goes on where it was.")
+    print(f"Process {started.pid} measures; its output is in {log.relative_to(build.ROOT)}.")
+    print(f"`kill {started.pid}` interrupts it; the same command resumes it.")
     return 0
 
 
@@ -80,8 +80,8 @@ def _measure(options: argparse.Namespace) -> int:
     pace = replace(FULL if options.form in ("full", "churn") else SHORT, unfinished=unfinished)
     failed = _run(tasks, notebook, pace, commit, about, keep=options.form in ("short", "full"))
     print("\n" + tables.report(results.rows(notebook.rounds), notebook.rounds, about))
-    for words in failed:
-        print(f"Not measured: {words}", file=sys.stderr)
+    for failure in failed:
+        print(f"Not measured: {failure}", file=sys.stderr)
     if not failed:
         notebook.close()
         unfinished.unlink(missing_ok=True)
@@ -97,17 +97,19 @@ def _run(
     *,
     keep: bool,
 ) -> list[str]:
-    """Measure what the notebook has not; return what could not be measured."""
+    """Measure what is not in the notebook yet; return a line per failed measurement."""
     failed = []
     print(tables.table([]), end="", flush=True)
     with embedded.throwaway() as servers:
         for task in tasks:
             left = [
-                one for one in task.workloads if not notebook.has(one.name, task.candidate.name, task.number)
+                workload
+                for workload in task.workloads
+                if not notebook.has(workload.name, task.candidate.name, task.number)
             ]
             began = time.monotonic()
             try:
-                for found in _visit(task, left, servers, pace):
+                for found in _measure_task(task, left, servers, pace):
                     command = f"python -m bench one {found.row.workload} {found.row.server}"
                     row = replace(found.row, commit=commit, command=command)
                     notebook.add(replace(found, row=row, number=task.number))
@@ -117,18 +119,20 @@ def _run(
                         "| " + " | ".join(tables.cells(row)) + f" | {time.monotonic() - began:.0f} s",
                         flush=True,
                     )
-            except Exception as error:  # noqa: BLE001 - one server that fails is not the end of the others
+            except Exception as error:  # noqa: BLE001 - a server that fails must not stop the others
                 traceback.print_exc()
-                names = " and ".join(one.name for one in left)
+                names = " and ".join(workload.name for workload in left)
                 failed.append(f"{names} of {task.candidate.name}, round {task.number}: {error}")
     return failed
 
 
-def _visit(task: plan.Task, left: list[Workload], servers: embedded.Servers, pace: Pace) -> Iterator[Round]:
+def _measure_task(
+    task: plan.Task, left: list[Workload], servers: embedded.Servers, pace: Pace
+) -> Iterator[Round]:
     if left:
-        with server_run(task.candidate, servers, left[0].shape, left[0].posters) as visit:
+        with server_run(task.candidate, servers, left[0].shape, left[0].posters) as run:
             for workload in left:
-                yield workload.measure(visit, pace)
+                yield workload.measure(run, pace)
 
 
 def _options() -> argparse.Namespace:
@@ -136,9 +140,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("form", choices=["short", "full", "churn", "one", "readme"])
     parser.add_argument("what", nargs="*", help="for `one`: a workload and a server, or `all` servers")
     parser.add_argument(
-        "--fresh", action="store_true", help="measure again what an unfinished run has measured"
+        "--fresh", action="store_true", help="discard the results of an unfinished run and start over"
     )
-    parser.add_argument("--background", action="store_true", help="measure in a process of its own")
+    parser.add_argument("--background", action="store_true", help="measure in a detached process")
     options = parser.parse_args()
     if options.form == "one" and len(options.what) != 2:
         parser.error("`one` needs a workload and a server")

@@ -1,4 +1,4 @@
-"""The servers that are measured, each started as an operator would start it, and what is watched of each."""
+"""The measured servers: how each is started (as an operator would), and which of its processes are watched."""
 
 import base64
 import os
@@ -22,7 +22,7 @@ STOPS_WITHIN = 30.0
 
 
 class DidNotStart(Exception):
-    """A server ended, or said nothing; the message has its last words."""
+    """A server ended before it printed its port; the message has the end of its log."""
 
 
 @dataclass
@@ -33,14 +33,18 @@ class Running:
     parts: dict[str, psutil.Process]
     tokens: Path | None = None
     cursor: int = 0
-    """The seq that people have heard their room up to."""
+    """The seq up to which clients have already read their room."""
     database: str = ""
-    """Where its log is, for whoever looks there too."""
+    """The URL of the server's database, for experiments that query it."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """`content` is such that a message is about 200 bytes when it is delivered."""
+    """A server to measure.
+
+    `door` is the protocol that the generator speaks to it. `content` is the length of a message's content, chosen so
+    that a delivered message has about 200 bytes.
+    """
 
     name: str
     door: str
@@ -52,7 +56,7 @@ class Candidate:
 
     @contextmanager
     def running(self, servers: Servers, shape: Shape) -> Iterator[Running]:
-        """Run it until the block ends."""
+        """Run the server until the block ends."""
         with ExitStack() as stack:
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onrecord-bench-")))
             env = {key: value for key, value in os.environ.items() if not key.startswith("ONRECORD_")}
@@ -71,7 +75,7 @@ class Candidate:
 def _onrecord(
     candidate: Candidate, stack: ExitStack, servers: Servers, shape: Shape, place: Path, env: dict[str, str]
 ) -> Running:
-    """A node (or several on one port) and a projector, over a database of this run's own."""
+    """Start a node (or several on one port) and a projector on a new database."""
     app, owner, worker = stack.enter_context(fixtures.database(servers, shape))
     parts = {"postgres": _postgres(servers)}
     env |= {
@@ -82,8 +86,8 @@ def _onrecord(
         "ONRECORD_PROJECTOR_DATABASE_URL": worker,
         "ONRECORD_JWT_SECRET": fixtures.SECRET,
         "ONRECORD_KEY_ENCRYPTION_KEY": base64.b64encode(fixtures.KEY).decode(),
-        "ONRECORD_RATE_BURST": "0",  # ten people of a room write for all
-        "ONRECORD_HANDSHAKE_BURST": "0",  # everybody comes from one address
+        "ONRECORD_RATE_BURST": "0",  # no limit: ten users of each room send all messages
+        "ONRECORD_HANDSHAKE_BURST": "0",  # no limit: all connections come from one address
     }
     if candidate.uses_redis:
         env |= {
@@ -99,20 +103,20 @@ def _onrecord(
 
 
 def _start(
-    stack: ExitStack, command: list[str], env: dict[str, str], log: Path, says: str | None
+    stack: ExitStack, command: list[str], env: dict[str, str], log: Path, marker: str | None
 ) -> tuple[psutil.Process, int]:
-    """Start a process that is stopped with the stack; return it and the port that it says, if it is to say one."""
-    words = stack.enter_context(log.open("wb"))
-    process = subprocess.Popen(command, cwd=build.ROOT, env=env, stdout=subprocess.PIPE, stderr=words)
+    """Start a process that is stopped with the stack; return it and the port in the output line with `marker`."""
+    stderr = stack.enter_context(log.open("wb"))
+    process = subprocess.Popen(command, cwd=build.ROOT, env=env, stdout=subprocess.PIPE, stderr=stderr)
     stack.callback(_stop, process)
     assert process.stdout is not None
-    port = _port(process, process.stdout, log, says) if says else 0
+    port = _port(process, process.stdout, log, marker) if marker else 0
     return psutil.Process(process.pid), port
 
 
-def _port(process: "subprocess.Popen[bytes]", out: IO[bytes], log: Path, says: str) -> int:
+def _port(process: "subprocess.Popen[bytes]", out: IO[bytes], log: Path, marker: str) -> int:
     for line in iter(out.readline, b""):
-        if says in (text := line.decode()):
+        if marker in (text := line.decode()):
             return int(text.strip().rstrip("/").replace(":", " ").split()[-1])
     process.wait()
     raise DidNotStart(f"it ended with {process.returncode}: {log.read_text()[-2000:]}")
@@ -148,7 +152,7 @@ def _node(script: str) -> Callable[[], list[str]]:
 
 
 def _placed(script: str) -> Path:
-    """A script beside its packages: Node looks for them from where the script is."""
+    """Copy a script into the folder of its packages, where Node resolves them; return its path."""
     place = build.node_modules() / script
     text = (PEERS / script).read_bytes()
     if not place.exists() or place.read_bytes() != text:

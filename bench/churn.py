@@ -1,9 +1,9 @@
-"""How far a churn has come, written down turn by turn, so that one that was cut off goes on where it was.
+"""Saves the progress of a churn after each turn, so that an interrupted churn resumes.
 
-A server does not outlive the run that was cut off, so the next run goes on with a *stretch* of its own: a server that
-is warm again, from whatever size it has then. What connections leave behind is what all stretches grew by.
+A run that resumes has a new server, so it begins a new *stretch*: it warms the server up and records its size. The
+memory that connections leave behind is the sum of the growth in each stretch.
 
-The rule: a turn counts once it is written down; what was cut off in the middle of one is forgotten.
+Invariant: a turn counts once it is saved; an interrupted turn is discarded.
 """
 
 import json
@@ -16,9 +16,9 @@ from bench.report.results import append_line, whole_lines
 
 @dataclass(frozen=True)
 class Turn:
-    """Everybody left and came back: connections made, seconds, CPU by part, and the server's size after it.
+    """One disconnect and reconnect of all clients: connections made, seconds, CPU by part, and the server's size after.
 
-    The first of a stretch is no turn: only the size that the others are compared with.
+    The first entry of a stretch has no connections: it is the size that the others are compared with.
     """
 
     rss_kib: float
@@ -28,7 +28,7 @@ class Turn:
 
 
 class Progress:
-    """The turns of a churn. Without a path they are kept in memory alone."""
+    """The turns of a churn. Without a path they are kept in memory only."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -37,11 +37,11 @@ class Progress:
             self._take(Turn(**json.loads(line)))
 
     def begin(self, rss_kib: float) -> None:
-        """Begin a stretch, with a server that is warm."""
+        """Begin a stretch with a warm server of this size."""
         self.add(Turn(rss_kib))
 
     def add(self, turn: Turn) -> None:
-        """Write down a turn that is over."""
+        """Save a finished turn."""
         self._take(turn)
         if self._path:
             append_line(self._path, json.dumps(asdict(turn)))
@@ -57,12 +57,12 @@ class Progress:
 
     @property
     def made(self) -> int:
-        """Connections that were made."""
+        """Connections made in all turns."""
         return sum(turn.made for turn in self._turns)
 
     @property
     def seconds(self) -> float:
-        """How long all turns took."""
+        """Seconds of all turns."""
         return sum(turn.seconds for turn in self._turns)
 
     @property
@@ -76,7 +76,7 @@ class Progress:
 
     @property
     def grown_kib(self) -> float:
-        """What the server grew by, over all stretches."""
+        """Growth of the server, summed over the stretches."""
         return sum(stretch[-1].rss_kib - stretch[0].rss_kib for stretch in self._stretches)
 
     @property

@@ -1,4 +1,4 @@
-"""What the two forms of the benchmark measure, and when: servers take turns, so that a slow minute hits them all."""
+"""The plans of the benchmark's forms. Servers take turns, so that a slow minute of the machine affects them all."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from bench import workloads as w
 
 
 class Task(NamedTuple):
-    """One visit at one server; what is measured there one after the other has the same people and rooms."""
+    """Workloads to measure on one server, one after the other; all have the same users and rooms."""
 
     workloads: tuple[w.Workload, ...]
     candidate: c.Candidate
@@ -15,7 +15,7 @@ class Task(NamedTuple):
 
 
 def short() -> list[Task]:
-    """Return what `make bench` does, in about ten minutes."""
+    """Return the tasks of `make bench`, about ten minutes."""
     return [
         *_rounds(w.W1, (c.LIMIT,), 1),
         Task((w.W1, w.W4), c.ONRECORD, 1),
@@ -30,7 +30,7 @@ def short() -> list[Task]:
 
 
 def full() -> list[Task]:
-    """Return what `make bench-full` does."""
+    """Return the tasks of `make bench-full`."""
     return [
         *_rounds(w.W1, (c.LIMIT, c.ONRECORD, *c.PEERS_IN_ORDER), 3),
         *_rounds(w.W1_JOINED, (c.LIMIT_JOINED,), 3),
@@ -54,7 +54,7 @@ def full() -> list[Task]:
 
 
 def churn() -> list[Task]:
-    """Return the hour-long churn of the full form alone."""
+    """Return the hour-long churn of the full form."""
     return _rounds(w.CHURN, (c.ONRECORD,), 1)
 
 

@@ -1,4 +1,4 @@
-"""The highest rate that still passes. Pure: what passing means is the caller's."""
+"""Searches for the highest rate that passes. Pure: the caller decides what passes."""
 
 from collections.abc import Callable
 
@@ -7,9 +7,9 @@ SMALLER = 0.93
 
 
 def highest(passes: Callable[[float], bool], *, start: float, narrow: int) -> float:
-    """Return the highest rate found to pass: doubled from `start` until it fails, then halved in `narrow` times.
+    """Return the highest rate found to pass: double it from `start` until it fails, then bisect `narrow` times.
 
-    0 where not even the lowest rate passes.
+    Returns 0 if not even the lowest rate passes.
     """
     low, high = 0.0, start
     while passes(high):
@@ -24,7 +24,7 @@ def highest(passes: Callable[[float], bool], *, start: float, narrow: int) -> fl
 
 
 def confirmed(passes: Callable[[float], bool], rate: float, tries: int) -> float:
-    """Return the rate, or the next smaller one that passes in a longer run; 0 where none of so many does."""
+    """Return the rate if it passes a longer run, else the next lower one that does; 0 if all `tries` fail."""
     for _ in range(tries):
         if passes(rate):
             return rate

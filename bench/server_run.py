@@ -1,4 +1,4 @@
-"""A visit: a server is started, everybody connects, and both are at rest before anything is measured."""
+"""Prepares a server for measuring: starts it, connects all clients, and waits until server and clients are idle."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,12 +16,12 @@ from service.embedded import Servers
 SETTLES_WITHIN = 60.0
 WARM_DELIVERIES, WARM_SECONDS = 20_000, 2.0
 SMALLEST_CPU = 0.01
-"""Seconds: what the kernel counts CPU time in."""
+"""Seconds: the unit in which the kernel counts CPU time."""
 
 
 @dataclass
 class Interval:
-    """What came of some seconds of posting, or of a crowd's arrival."""
+    """The figures, CPU by part and seconds of one generator command."""
 
     figures: Figures = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)
@@ -30,37 +30,37 @@ class Interval:
 
 @dataclass
 class ServerRun:
-    """A server with everybody connected."""
+    """A running server with all clients connected."""
 
     running: Running
     generator: Generator
     arrival: Interval
     settled: dict[str, float]
-    """What the arrival cost until all was quiet again: some of what it brings is done later."""
+    """CPU by part from the arrival until all parts were idle: some of the work of a connection is done later."""
     kib_per_connection: float
     connections: int
     server: str
     look: float
 
     def settle(self, most: float = SETTLES_WITHIN) -> None:
-        """Wait until every part of the server is at rest."""
+        """Wait until every part of the server is idle."""
         settle(self.running.parts, most, self.look)
 
     def post(self, rate: float, seconds: float, limit_ms: float = 1e6, what: str = "deliveries") -> Interval:
-        """Post, after those who were closed have come back and everything is quiet."""
+        """Reconnect the clients that were closed, then post."""
         self.generator.connect()
         return watched(self.running, lambda: self.generator.post(rate, seconds, limit_ms, what))
 
-    def row(self, workload: str, stretch: Interval) -> Row:
-        """Return what a stretch of posting says."""
-        figures = stretch.figures
+    def row(self, workload: str, interval: Interval) -> Row:
+        """Return the row of an interval of posting."""
+        figures = interval.figures
         deliveries = figures["deliveries"]
         return Row(
             workload=workload,
             server=self.server,
             connections=self.connections,
             deliveries_per_s=round(deliveries / figures["seconds"], 1),
-            cpu_us_per_delivery=round(stretch.cpu["server"] / max(1, deliveries) * 1e6, 2),
+            cpu_us_per_delivery=round(interval.cpu["server"] / max(1, deliveries) * 1e6, 2),
             kib_per_connection=round(self.kib_per_connection, 2),
             handshakes_per_s=round(self.connections / max(SMALLEST_CPU, self.arrival.cpu["server"])),
             ack_p50_ms=figures["ack_p50_ms"],
@@ -72,8 +72,8 @@ class ServerRun:
             reordered=figures["reordered"],
         )
 
-    def told(self) -> dict[str, Any]:
-        """Return what the arrival cost."""
+    def arrival_cost(self) -> dict[str, Any]:
+        """Return seconds and CPU of connecting all clients."""
         return {
             "seconds": self.arrival.figures["seconds"],
             "cpu": self.arrival.cpu,
@@ -85,9 +85,9 @@ class ServerRun:
 def server_run(
     candidate: Candidate, servers: Servers, shape: Shape, posters: int, look: float = 0.5
 ) -> Iterator[ServerRun]:
-    """Start a server, connect everybody, and wait until it has done what that brought with it.
+    """Start a server, connect all clients, and wait until the server is idle.
 
-    It counts as at rest once it was idle for two looks of so many seconds.
+    It counts as idle after two consecutive idle samples of `look` seconds.
     """
     with candidate.running(servers, shape) as running:
         settle(running.parts, SETTLES_WITHIN, look)
@@ -108,7 +108,7 @@ def server_run(
             settle(running.parts, SETTLES_WITHIN, look)
             settled = spent(before, all_cpu(running.parts))
             kib = (rss_kib(running.parts["server"]) - empty) / shape.people
-            # Caches, keys and compiled code are warm before anything else is measured.
+            # Warm up caches, keys and compiled code before anything else is measured.
             generator.post(WARM_DELIVERIES * shape.rooms / shape.people / WARM_SECONDS, WARM_SECONDS)
             settle(running.parts, SETTLES_WITHIN, look)
             yield ServerRun(running, generator, arrival, settled, kib, shape.people, candidate.name, look)

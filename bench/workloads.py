@@ -1,4 +1,4 @@
-"""The workloads: the load on a server, and what is measured (table: docs/explanation/speed.md)."""
+"""The workloads: the load that each puts on a server, and what it measures (table: docs/explanation/speed.md)."""
 
 import sys
 import time
@@ -16,16 +16,16 @@ from bench.world.fixtures import Shape
 
 ALL_AT_ONCE = 20_000
 RECOVERS_WITHIN = 20.0
-"""Seconds that a server has to work off what was too much, before the next step."""
+"""Seconds that a server has to recover from overload before the next step."""
 
 
 class NothingPasses(Exception):
-    """A server cannot do even the least."""
+    """A server does not pass even at the lowest rate."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How long steps are and how finely the highest rate is sought; the short form and the full one differ in this."""
+    """Durations in seconds, and how finely the highest rate is searched; the short and the full form differ in this."""
 
     step: float = 2.0
     final: float = 5.0
@@ -34,9 +34,9 @@ class Pace:
     fixed: float = 8.0
     """Seconds of a workload with a fixed rate."""
     churn: float = 0.0
-    """Seconds for which people come and go, at the least."""
+    """Least duration of a churn."""
     unfinished: Path | None = None
-    """Where a churn writes how far it has come, to go on there; whoever keeps its round deletes it."""
+    """The file in which a churn saves its progress; deleted by the caller that has saved its round."""
 
 
 SHORT = Pace()
@@ -45,49 +45,51 @@ FULL = Pace(step=5.0, final=20.0, narrow=4, tries=6, fixed=30.0, churn=3600.0)
 
 @dataclass(frozen=True)
 class Workload:
-    """`posters` of each room write, in turn."""
+    """A load on a server; `posters` users of each room write, in turn."""
 
     name: str
     shape: Shape
     posters: int = 10
 
-    def measure(self, visit: ServerRun, pace: Pace) -> Round:
-        """Return what the visited server does with this."""
+    def measure(self, run: ServerRun, pace: Pace) -> Round:
+        """Put the load on a server and return the result."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Highest(Workload):
-    """W1, W3, W5: posts a second are raised until the p99 of deliveries, or of acks, passes the limit."""
+    """W1, W3, W5: raises the rate of posts until the p99 of deliveries, or of acks, exceeds the limit."""
 
     limit_ms: float = 100.0
     what: str = "deliveries"
     start: float = 100.0
 
-    def measure(self, visit: ServerRun, pace: Pace) -> Round:
+    def measure(self, run: ServerRun, pace: Pace) -> Round:
         """See `Workload`."""
         steps: list[dict[str, Any]] = []
         best: list[Interval] = []
 
         def passes(rate: float, seconds: float) -> bool:
-            stretch = visit.post(rate, seconds, self.limit_ms, self.what)
-            steps.append(_step(rate, stretch))
-            good = self._passes(stretch.figures)
-            _say(visit, self.name, steps[-1], "" if good else ": too much")
+            interval = run.post(rate, seconds, self.limit_ms, self.what)
+            steps.append(_step(rate, interval))
+            good = self._passes(interval.figures)
+            _print_step(run, self.name, steps[-1], "" if good else ": too much")
             if good:
-                best.append(stretch)
-            visit.settle(RECOVERS_WITHIN)
+                best.append(interval)
+            run.settle(RECOVERS_WITHIN)
             return good
 
-        def passes_once(rate: float) -> bool:  # of two tries: the machine has other things to do too
+        def passes_once(
+            rate: float,
+        ) -> bool:  # in one of two tries: other work of the machine may fail the first
             return passes(rate, pace.step) or passes(rate, pace.step)
 
         found = search.highest(passes_once, start=self.start, narrow=pace.narrow)
         if not found:
             raise NothingPasses(f"more than 1 % is late even at one post a second: {steps[-1]}")
         search.confirmed(lambda rate: passes(rate, pace.final), found, pace.tries)
-        row = visit.row(self.name, best[-1])
-        return Round(row, best[-1].seconds, best[-1].cpu, {"steps": steps, "arrival": visit.told()})
+        row = run.row(self.name, best[-1])
+        return Round(row, best[-1].seconds, best[-1].cpu, {"steps": steps, "arrival": run.arrival_cost()})
 
     def _passes(self, figures: Figures) -> bool:
         p99 = figures["delivery_p99_ms" if self.what == "deliveries" else "ack_p99_ms"]
@@ -97,46 +99,46 @@ class Highest(Workload):
 
 @dataclass(frozen=True)
 class Fixed(Workload):
-    """W2 and `hot`: so many posts a second, and what becomes of them."""
+    """W2 and `hot`: posts at a fixed rate."""
 
     rate: float = 1.0
 
-    def measure(self, visit: ServerRun, pace: Pace) -> Round:
+    def measure(self, run: ServerRun, pace: Pace) -> Round:
         """See `Workload`."""
-        stretch = visit.post(self.rate, pace.fixed)
-        step = _step(self.rate, stretch)
-        _say(visit, self.name, step)
-        row = visit.row(self.name, stretch)
-        return Round(row, stretch.seconds, stretch.cpu, {"step": step, "arrival": visit.told()})
+        interval = run.post(self.rate, pace.fixed)
+        step = _step(self.rate, interval)
+        _print_step(run, self.name, step)
+        row = run.row(self.name, interval)
+        return Round(row, interval.seconds, interval.cpu, {"step": step, "arrival": run.arrival_cost()})
 
 
 @dataclass(frozen=True)
 class Storm(Workload):
-    """W4: all but one of each room lose their connection, miss messages, and come back at once with their cursors.
+    """W4: all clients but one of each room disconnect, miss messages, and reconnect at once with their cursors.
 
-    The row's latencies are the times until clients had everything; its p99 is the last one's.
+    The row's latencies are the times until clients have caught up; its p99 is that of the last client.
     """
 
     missed: int = 20
-    """Messages of each room that they miss."""
+    """Messages that the clients miss in each room."""
 
-    def measure(self, visit: ServerRun, pace: Pace) -> Round:  # noqa: ARG002 - a storm has a pace of its own
+    def measure(self, run: ServerRun, pace: Pace) -> Round:  # noqa: ARG002 - the same in both forms
         """See `Workload`."""
-        generator = visit.generator
+        generator = run.generator
         generator.cut(1)
-        visit.settle()
+        run.settle()
         rate = self.shape.rooms * 5.0
         before = generator.post(rate, self.missed * self.shape.rooms / rate)
-        visit.settle()
-        storm = watched(visit.running, lambda: generator.connect(ALL_AT_ONCE))
+        run.settle()
+        storm = watched(run.running, lambda: generator.connect(ALL_AT_ONCE))
         figures = storm.figures
         came, caught_up = figures["came"], figures["deliveries"] - before["deliveries"]
         row = Row(
             workload=self.name,
-            server=visit.server,
+            server=run.server,
             connections=came,
             deliveries_per_s=round(caught_up / figures["seconds"], 1),
-            kib_per_connection=round(visit.kib_per_connection, 2),
+            kib_per_connection=round(run.kib_per_connection, 2),
             handshakes_per_s=round(came / max(SMALLEST_CPU, storm.cpu["server"])),
             p50_ms=figures["level_p50_ms"],
             p99_ms=figures["level_max_ms"],
@@ -144,51 +146,51 @@ class Storm(Workload):
             duplicated=figures["duplicated"],
             reordered=figures["reordered"],
         )
-        return Round(row, storm.seconds, storm.cpu, {"storm": figures, "arrival": visit.told()})
+        return Round(row, storm.seconds, storm.cpu, {"storm": figures, "arrival": run.arrival_cost()})
 
 
 @dataclass(frozen=True)
 class Churn(Workload):
-    """Everybody leaves and comes back, again and again, at least 10,000 times: what does a connection leave behind?
+    """Measures the memory that a closed connection leaves behind: all clients disconnect and reconnect in turns.
 
-    The row's `connections` are all that were made, and its memory is what each left: 0 where nothing grows.
+    The row's `connections` counts all connections made, at least 10,000; its memory is the growth per connection.
     """
 
     least: int = 10_000
     warm: int = 3
-    """Rounds before anything counts: the memory that first use takes is not a leak."""
+    """Turns before anything counts: memory allocated at first use is not a leak."""
 
-    def measure(self, visit: ServerRun, pace: Pace) -> Round:
+    def measure(self, run: ServerRun, pace: Pace) -> Round:
         """See `Workload`."""
         for _ in range(self.warm):
-            self._turn(visit)
+            self._turn(run)
         progress = Progress(pace.unfinished)
-        progress.begin(self._size(visit))
+        progress.begin(self._size(run))
         while progress.made < self.least or progress.seconds < pace.churn:
-            before, began = all_cpu(visit.running.parts), time.monotonic()
-            self._turn(visit)
-            size, cpu = self._size(visit), spent(before, all_cpu(visit.running.parts))
+            before, began = all_cpu(run.running.parts), time.monotonic()
+            self._turn(run)
+            size, cpu = self._size(run), spent(before, all_cpu(run.running.parts))
             progress.add(Turn(size, self.shape.people, time.monotonic() - began, cpu))
         row = Row(
             workload=self.name,
-            server=visit.server,
+            server=run.server,
             connections=progress.made,
             kib_per_connection=round(progress.grown_kib / progress.made, 3),
             handshakes_per_s=round(progress.made / max(SMALLEST_CPU, progress.cpu["server"])),
         )
-        more = {"rss_kib": progress.sizes, "arrival": visit.told()}
+        more = {"rss_kib": progress.sizes, "arrival": run.arrival_cost()}
         return Round(row, round(progress.seconds, 2), progress.cpu, more)
 
-    def _turn(self, visit: ServerRun) -> None:
-        visit.generator.cut(0)
-        visit.generator.connect()
+    def _turn(self, run: ServerRun) -> None:
+        run.generator.cut(0)
+        run.generator.connect()
 
-    def _size(self, visit: ServerRun) -> float:
-        visit.settle()
-        return rss_kib(visit.running.parts["server"])
+    def _size(self, run: ServerRun) -> float:
+        run.settle()
+        return rss_kib(run.running.parts["server"])
 
 
-def _step(rate: float, stretch: Interval) -> dict[str, Any]:
+def _step(rate: float, interval: Interval) -> dict[str, Any]:
     kept = (
         "posts",
         "planned",
@@ -201,15 +203,18 @@ def _step(rate: float, stretch: Interval) -> dict[str, Any]:
         "refused",
         "closes",
     )
-    latencies = [name for name in stretch.figures if name.endswith("_ms")]
-    return {"rate": rate, **{name: stretch.figures[name] for name in (*kept, *latencies)}, "cpu": stretch.cpu}
+    latencies = [name for name in interval.figures if name.endswith("_ms")]
+    return {
+        "rate": rate,
+        **{name: interval.figures[name] for name in (*kept, *latencies)},
+        "cpu": interval.cpu,
+    }
 
 
-def _say(visit: ServerRun, workload: str, step: dict[str, Any], more: str = "") -> None:
-    """A line of progress."""
+def _print_step(run: ServerRun, workload: str, step: dict[str, Any], more: str = "") -> None:
     trouble = "".join(f", {what} {step[what]}" for what in ("lost", "refused", "closes") if step[what])
     print(
-        f"  {workload} {visit.server}: {step['rate']:g} posts/s, p99 {step['delivery_p99_ms']:.1f} ms, "
+        f"  {workload} {run.server}: {step['rate']:g} posts/s, p99 {step['delivery_p99_ms']:.1f} ms, "
         f"ack p99 {step['ack_p99_ms']:.1f} ms, "
         f"generator late by {step['behind_p99_ms']:.1f} ms{trouble}{more}",
         file=sys.stderr,

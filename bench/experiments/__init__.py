@@ -1,1 +1,1 @@
-"""Measurements beside the benchmark, each a program: `python bench/experiments/NAME.py`."""
+"""Measurements that are not part of the benchmark, each a program: `python bench/experiments/NAME.py`."""

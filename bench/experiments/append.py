@@ -1,4 +1,4 @@
-"""What the log costs: batches of posts through `chat_append`, one after the other, on a filled log.
+"""Measures appends: batches of posts through `chat_append`, one after the other, on a filled log.
 
     .venv/bin/python bench/experiments/append.py --filled 100000
 
@@ -110,8 +110,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--filled", type=int, default=20_000, help="events in the log before it is measured")
-    parser.add_argument("--events", type=int, default=10_000, help="events a size, about")
+    parser.add_argument("--filled", type=int, default=20_000, help="events in the log before measuring")
+    parser.add_argument("--events", type=int, default=10_000, help="approximate events per batch size")
     parser.add_argument("--rooms", type=int, default=100)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 5, 10, 20, 50, 100, 200])
     options = parser.parse_args()

@@ -1,11 +1,11 @@
-"""How the cost of everyday reads and writes grows with the log, and with a room's members.
+"""Measures how the cost of common reads and writes grows with the log, and with a room's members.
 
     .venv/bin/python bench/experiments/growth.py                                        # to a million, some minutes
     .venv/bin/python bench/experiments/growth.py --sizes 10000 100000 1000000 10000000  # the long form, an hour
 
-Starts a throw-away Postgres, grows its log step by step (`filling`), and measures at each size, with the projections
-and the seals level with it: the median of many tries in ms, or a rate a second. Prints a JSON line per size; the
-figures go to `bench/results/growth.json`, the drawings to `docs/explanation/scaling/`.
+Starts a throw-away Postgres, grows its log step by step (`fill_log`), and measures at each size once the projections
+and the seals have caught up: the median of many tries in ms, or a rate per second. Prints a JSON line per size; the
+figures go to `bench/results/growth.json`, the charts to `docs/explanation/scaling/`.
 """
 
 import argparse
@@ -51,7 +51,7 @@ TRIES = 100
 
 
 class Measured:
-    """Everything that is measured at one size."""
+    """The measurements at one size of the log."""
 
     def __init__(self, url: str, filler: Filler, pool: "asyncpg.Pool[Any]", reads: Database) -> None:
         self.url = url
@@ -83,7 +83,7 @@ class Measured:
         return {"events": max(before, size), **found}
 
     async def level_projections(self) -> float:
-        """Return events a second that the projector brought its tables forward by."""
+        """Let the projector catch up with the log; return how many events it applied per second."""
         began, left = time.perf_counter(), await self.behind()
         task = asyncio.create_task(Projector(self.connect, self.filler.serializer, PROJECTIONS, 0.2).run())
         while await self.behind():
@@ -100,6 +100,7 @@ class Measured:
         return behind
 
     async def level_seals(self) -> float:
+        """Let the sealer catch up with the log; return how many events it sealed per second."""
         sealer = Sealer(self.connect, KEY, 0.2)
         began = time.perf_counter()
         task = asyncio.create_task(sealer.run())
@@ -189,7 +190,7 @@ async def measure(options: argparse.Namespace, servers: embedded.Servers, about:
 
 
 def keep(about: dict[str, Any], points: list[dict[str, float]]) -> None:
-    """Write down and draw what was measured so far."""
+    """Save and draw the measurements so far."""
     charts.keep("growth", about, points)
     for file, (up, names) in DRAWN.items():
         lines = [Line(name, [(point["events"], point[name]) for point in points]) for name in names]

@@ -1,9 +1,9 @@
-"""How far the read models lag behind the log while so many posts a second are taken (W3's people and rooms).
+"""Measures how far the read models lag behind the log at a given rate of posts, with the users and rooms of W3.
 
     .venv/bin/python bench/experiments/lag.py --rate 2000 --seconds 30
 
-Asks the database fifty times a second how old the oldest event is that each read model lacks. Prints a JSON line per
-read model, in milliseconds, and what became of the posts.
+Queries the database fifty times a second for the age of the oldest event that each read model has not applied. Prints
+a JSON line per read model, in milliseconds, and the results of the posts.
 """
 
 import argparse
@@ -28,16 +28,16 @@ from projections import PROJECTIONS
 from service import embedded
 from service.node.projection_lag import AGES
 
-EVERY = 0.02
-"""Seconds between two looks."""
+INTERVAL = 0.02
+"""Seconds between two queries."""
 
 
 @contextmanager
 def watching(url: str) -> Iterator[dict[str, list[float]]]:
-    """Look until the block ends; what was seen is in seconds, by read model."""
+    """Sample the lag until the block ends; the samples are in seconds, by read model."""
     seen: dict[str, list[float]] = {projection.name: [] for projection in PROJECTIONS}
     over = threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(_look(url, seen, over)))
+    thread = threading.Thread(target=lambda: asyncio.run(_sample(url, seen, over)))
     thread.start()
     try:
         yield seen
@@ -46,13 +46,13 @@ def watching(url: str) -> Iterator[dict[str, list[float]]]:
         thread.join()
 
 
-async def _look(url: str, seen: dict[str, list[float]], over: threading.Event) -> None:
+async def _sample(url: str, seen: dict[str, list[float]], over: threading.Event) -> None:
     connection = await asyncpg.connect(url)
     tables = [projection.table for projection in PROJECTIONS]
     while not over.is_set():
         for projection, row in zip(PROJECTIONS, await connection.fetch(AGES, tables), strict=True):
             seen[projection.name].append(row["seconds"])
-        await asyncio.sleep(EVERY)
+        await asyncio.sleep(INTERVAL)
     await connection.close()
 
 
@@ -66,10 +66,10 @@ def main() -> None:
     build.generator()
     with (
         embedded.throwaway() as servers,
-        server_run(ONRECORD, servers, W3.shape, W3.posters) as visit,
+        server_run(ONRECORD, servers, W3.shape, W3.posters) as run,
     ):
-        with watching(visit.running.database) as seen:
-            figures = visit.post(options.rate, options.seconds).figures
+        with watching(run.running.database) as seen:
+            figures = run.post(options.rate, options.seconds).figures
         for name, seconds in seen.items():
             p50, p99 = (
                 statistics.median(seconds),
@@ -77,8 +77,8 @@ def main() -> None:
             )
             ms = {"p50": p50, "p99": p99, "max": max(seconds)}
             print(json.dumps({"read model": name, **{which: round(1000 * s, 1) for which, s in ms.items()}}))
-        told = ("posts", "planned", "lost", "seconds", "ack_p50_ms", "ack_p99_ms")
-        print(json.dumps({name: figures[name] for name in told}))
+        reported = ("posts", "planned", "lost", "seconds", "ack_p50_ms", "ack_p99_ms")
+        print(json.dumps({name: figures[name] for name in reported}))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""What an auditor waits for, and the memory that it takes, on a log of a million events in one room.
+"""Measures the time and memory of the audit commands, on a log of up to a million events in one room.
 
     .venv/bin/python bench/experiments/replay.py --sizes 10000 1000000
 
-Starts throw-away servers and grows the log by COPY through the service's own encoding (`filling`). At each size real
+Starts throw-away servers and grows the log by COPY through the service's own encoding (`fill_log`). At each size real
 processes seal it (`project run`), verify, replay and show it, and a node streams it over HTTP. Prints a JSON line per
-size: events a second, and the peak resident memory of each process in MiB, which has to be the same at every size for
-what streams; what is known so far goes to stderr. At last the room is given a rule, and all that was said expires. The
-reader is Python on the same machine and throws away what it is given.
+size: events per second, and the peak resident memory of each process in MiB, which must not grow with the size for
+commands that stream. Intermediate results go to stderr. At the end the room gets a retention rule, and all messages
+expire. The reader is Python on the same machine and discards what it reads.
 """
 
 import argparse
@@ -40,15 +40,15 @@ ROOM = "room0"
 
 
 def peak(pid: int) -> float:
-    """Return the most memory that a process has held so far, in MiB."""
+    """Return the peak resident memory of a process so far, in MiB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return round(int(line.split()[1]) / 1024, 1)
     raise LookupError(line)
 
 
-class Given:
-    """What came out, without what was in it: how many lines and bytes, and their hash."""
+class Output:
+    """The size and hash of an output: lines, bytes and SHA-256."""
 
     def __init__(self) -> None:
         self.lines = self.bytes = 0
@@ -61,11 +61,11 @@ class Given:
             self.hash.update(piece)
 
 
-async def command(env: dict[str, str], *words: str) -> tuple[Given, float, float]:
-    """Run a command to its end; return what it gave, its seconds, and its peak memory."""
-    began, given = time.perf_counter(), Given()
+async def command(env: dict[str, str], *arguments: str) -> tuple[Output, float, float]:
+    """Run a command to its end; return its output, its seconds, and its peak memory in MiB."""
+    began, output = time.perf_counter(), Output()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "service.cli", *words,
+        sys.executable, "-m", "service.cli", *arguments,
         env=env, cwd=Path(__file__).parent.parent.parent, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     most = 0.0
@@ -84,14 +84,14 @@ async def command(env: dict[str, str], *words: str) -> tuple[Given, float, float
             most = max(most, peak(process.pid))
 
     watching = asyncio.create_task(watch())
-    await given.take(pieces())
+    await output.take(pieces())
     watching.cancel()
     assert await process.wait() == 0
-    return given, time.perf_counter() - began, most
+    return output, time.perf_counter() - began, most
 
 
 async def sealed(env: dict[str, str], owner: "asyncpg.Connection[Any]", size: int) -> dict[str, float]:
-    """Seal all that is not sealed yet; the projections follow beside it, as they do in life."""
+    """Seal the unsealed events; the projections run in the same process, as in production."""
     query = "SELECT coalesce(max(size), 0) FROM seals"
     before = await owner.fetchval(query)
     async with running(env, "project", "run", afresh=True) as projector:
@@ -106,20 +106,20 @@ async def streamed(env: dict[str, str], size: int) -> dict[str, float]:
     """Stream the whole log over HTTP."""
     headers = {"Authorization": f"Bearer {token('ann', scope='auditor')}"}
     async with running(env, "serve", afresh=True) as node:
-        idle, given, began = peak(node.process.pid), Given(), time.perf_counter()
+        idle, output, began = peak(node.process.pid), Output(), time.perf_counter()
         async with (
             httpx.AsyncClient(base_url=node.address, headers=headers, timeout=None) as ann,  # noqa: S113 - it may take long
             ann.stream("GET", "/audit/events") as answer,
         ):
-            await given.take(answer.aiter_raw())
+            await output.take(answer.aiter_raw())
         took = time.perf_counter() - began
-        assert given.lines >= size
+        assert output.lines >= size
         most = peak(node.process.pid)
-    return {"http_per_s": round(given.lines / took), "node_idle_mib": idle, "node_mib": most}
+    return {"http_per_s": round(output.lines / took), "node_idle_mib": idle, "node_mib": most}
 
 
 async def exported(env: dict[str, str], size: int) -> dict[str, float]:
-    """Export the whole log; `export_bytes` is what the directory holds."""
+    """Export the whole log; `export_bytes` is the size of the directory."""
     with tempfile.TemporaryDirectory(prefix="onrecord-export-") as place:
         _, took, most = await command(env, "audit", "export", "--all", "--out", place)
         held = sum(file.stat().st_size for file in os.scandir(place))
@@ -127,30 +127,30 @@ async def exported(env: dict[str, str], size: int) -> dict[str, float]:
 
 
 async def replayed(env: dict[str, str]) -> dict[str, float]:
-    """Replay the room twice as JSON, which has to be the same bytes, and once as text."""
+    """Replay the room twice as JSON, which must give the same bytes, and once as text."""
     replay = ("audit", "replay", "--room", ROOM)
-    given, took, most = await command(env, *replay)
+    output, took, most = await command(env, *replay)
     again, _, _ = await command(env, *replay)
-    assert given.hash.digest() == again.hash.digest(), "the same range gives the same bytes"
+    assert output.hash.digest() == again.hash.digest(), "the same range gives the same bytes"
     text, text_took, text_most = await command(env, *replay, "--as", "text")
     return {
-        "replay_per_s": round(given.lines / took),
+        "replay_per_s": round(output.lines / took),
         "replay_mib": most,
-        "replay_bytes": given.bytes,
+        "replay_bytes": output.bytes,
         "text_per_s": round(text.lines / text_took),
         "text_mib": text_most,
     }
 
 
 async def shown(env: dict[str, str], filler: Filler) -> dict[str, float]:
-    """Show the room as of its middle."""
+    """Show the room as of the middle of its history."""
     moment = str(filler.heads[ROOM] // 2)
     room, took, most = await command(env, "audit", "room", ROOM, "--at", moment)
     return {"room_at_half_s": round(took, 2), "room_at_half_bytes": room.bytes, "room_mib": most}
 
 
 async def verified(env: dict[str, str], size: int) -> dict[str, float]:
-    """Check the whole log."""
+    """Verify the whole log."""
     _, took, most = await command(env, "audit", "verify")
     return {"verify_per_s": round(size / took), "verify_mib": most}
 
@@ -171,8 +171,8 @@ async def measure(env: dict[str, str], owner: "asyncpg.Connection[Any]", filler:
     return found
 
 
-async def reached(env: dict[str, str], owner: "asyncpg.Connection[Any]") -> dict[str, Any]:
-    """Give the room a rule by which all that was said is over, and let it reach back; nothing comes after that."""
+async def expired(env: dict[str, str], owner: "asyncpg.Connection[Any]") -> dict[str, Any]:
+    """Set a retention by which all messages expire, earlier ones included; this is the last step."""
     await command(env, "audit", "retention", "--room", ROOM, "--days", "1")
     _, took, most = await command(env, "audit", "expire")
     carried = await owner.fetchval("SELECT count(*) FROM carried_words")
@@ -191,11 +191,11 @@ async def run(sizes: list[int], database: Database) -> None:
             await filler.grow(size)
             loaded = round((filler.size - before) / (time.perf_counter() - began))
             machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-            with contextlib.redirect_stdout(sys.stderr):  # what the processes say
+            with contextlib.redirect_stdout(sys.stderr):  # the output of the processes
                 found = {"load_per_s": loaded, **await measure(env, owner, filler), "machine": machine}
             print(json.dumps(found), flush=True)
         with contextlib.redirect_stdout(sys.stderr):
-            found = await reached(env, owner)
+            found = await expired(env, owner)
         print(json.dumps(found), flush=True)
     await owner.close()
 

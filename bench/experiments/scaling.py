@@ -1,10 +1,9 @@
-"""How cost grows: with connections, with the members of a room, and with posts; in figures and in drawings.
+"""Measures how cost grows with connections, with the members of a room, and with posts; writes figures and charts.
 
     .venv/bin/python bench/experiments/scaling.py
 
-One node on this machine, each point with a database, a node and a projector of its own. The figures go to
-`bench/results/scaling.json`, drawings to `docs/explanation/scaling/`. `docs/explanation/scaling.md`
-interprets them.
+Each point has a new database, node and projector on this machine. The figures go to `bench/results/scaling.json`, the
+charts to `docs/explanation/scaling/`. `docs/explanation/scaling.md` interprets them.
 """
 
 import json
@@ -26,18 +25,18 @@ from service import embedded
 
 SECONDS = 6.0
 DELIVERIES = 20_000
-"""A second, where something else is varied: about a third of what one node can do."""
+"""Per second, in curves that vary something else: about a third of what one node can do."""
 
 Point = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Points that differ in `what`; each shape is visited once, with every one of its rates."""
+    """Points that differ in `what`; each shape has one server, which is measured at each of its rates."""
 
     name: str
     what: str
-    visits: tuple[tuple[Shape, tuple[float, ...]], ...]
+    runs: tuple[tuple[Shape, tuple[float, ...]], ...]
 
 
 def rate_of(shape: Shape) -> float:
@@ -64,32 +63,32 @@ def main() -> None:
     about = machine.described("python bench/experiments/scaling.py")
     points: list[Point] = []
     with embedded.throwaway() as servers:
-        for one in CURVES:
-            for shape, rates in one.visits:
-                with server_run(ONRECORD, servers, shape, min(10, shape.people // shape.rooms)) as visit:
-                    for point in measured(one, shape, visit, rates):
+        for each in CURVES:
+            for shape, rates in each.runs:
+                with server_run(ONRECORD, servers, shape, min(10, shape.people // shape.rooms)) as run:
+                    for point in measured(each, shape, run, rates):
                         points.append(point)
                         print(json.dumps(point), flush=True)
     charts.keep("scaling", about, points)
     draw(points)
 
 
-def measured(one: Curve, shape: Shape, visit: ServerRun, rates: tuple[float, ...]) -> Iterator[Point]:
-    """Yield what each rate costs."""
+def measured(curve: Curve, shape: Shape, run: ServerRun, rates: tuple[float, ...]) -> Iterator[Point]:
+    """Yield a point per rate."""
     for rate in rates:
-        visit.settle()
-        stretch = visit.post(rate, SECONDS)
-        figures, deliveries = stretch.figures, max(1, stretch.figures["deliveries"])
+        run.settle()
+        interval = run.post(rate, SECONDS)
+        figures, deliveries = interval.figures, max(1, interval.figures["deliveries"])
         yield {
-            "curve": one.name,
+            "curve": curve.name,
             "connections": shape.people,
             "members of a room": shape.people // shape.rooms,
             "posts a second": round(figures["posts"] / figures["seconds"], 1),
             "deliveries a second": round(deliveries / figures["seconds"]),
-            "KiB per connection": round(visit.kib_per_connection, 2),
+            "KiB per connection": round(run.kib_per_connection, 2),
             **{
                 f"{part}, us per delivery": round(cpu / deliveries * 1e6, 2)
-                for part, cpu in stretch.cpu.items()
+                for part, cpu in interval.cpu.items()
             },
             "p50 ms": figures["delivery_p50_ms"],
             "p99 ms": figures["delivery_p99_ms"],
@@ -100,15 +99,15 @@ def measured(one: Curve, shape: Shape, visit: ServerRun, rates: tuple[float, ...
 
 
 def draw(points: list[Point]) -> None:
-    """Draw what was measured."""
-    for one in CURVES:
-        of_it = [point for point in points if point["curve"] == one.name]
+    """Draw the charts of all curves."""
+    for each in CURVES:
+        of_curve = [point for point in points if point["curve"] == each.name]
         for file, title, names in (
             ("cpu", "CPU of the node, microseconds per delivery", ("server, us per delivery",)),
             ("latency", "milliseconds", ("p50 ms", "p99 ms", "ack p99 ms")),
         ):
-            lines = [Line(name, [(point[one.what], point[name]) for point in of_it]) for name in names]
-            charts.draw(f"{one.name}-{file}", one.what, title, lines)
+            lines = [Line(name, [(point[each.what], point[name]) for point in of_curve]) for name in names]
+            charts.draw(f"{each.name}-{file}", each.what, title, lines)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""How long a suspended person stays connected, on the node that was asked and on the other, with a bus and without.
+"""Measures how long a suspended user stays connected, on the node that got the request and on the other.
 
     .venv/bin/python bench/experiments/suspension.py --people 50 --bystanders 500
 
-Starts throw-away servers and two real nodes. Everybody has ten connections, five at each node; administrators suspend
-one person after the other through the first node, while two bystanders post. Prints a JSON line with a bus and one
-without: the milliseconds from the request until the close frame (4503) came, over all connections of each node. The 2 s
-that are promised are for every one of them; exit 1 where one took longer, or somebody else was closed. Whoever measures
-is Python on the same machine, so its own delays are in the figures.
+Starts throw-away servers and two real nodes. Each user has ten connections, five on each node. An administrator
+suspends one user after the other through the first node, while two bystanders post. Prints a JSON line with a bus and
+one without: the milliseconds from the request to the close frame (4503), over all connections of each node. Each must
+close within 2 s; the exit code is 1 if one takes longer, or if a bystander is closed. The client is Python on the same
+machine, so its own delays are in the figures.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from tests.support.processes.processes import Process
 from tests.support.servers.databases import Database, fresh_database
 
 EACH = 5
-"""Connections of a person at one node."""
+"""Connections of a user on each node."""
 
 PROMISED_MS = 2_000
 SUSPENDED = 4503
@@ -48,7 +48,7 @@ async def enter(node: Process, user: str) -> ClientConnection:
 
 
 async def closed_at(socket: ClientConnection) -> float:
-    """Return when a connection was closed as one of a suspended person."""
+    """Return when the server closed a connection because its user is suspended."""
     with contextlib.suppress(Exception):
         while True:
             await socket.recv()
@@ -59,20 +59,20 @@ async def closed_at(socket: ClientConnection) -> float:
 async def suspend(
     nodes: tuple[Process, Process], root: httpx.AsyncClient, user: str
 ) -> tuple[list[float], list[float]]:
-    """Return the milliseconds that each of somebody's connections lived on, by node."""
+    """Suspend a user; return the milliseconds until each of the user's connections closed, by node."""
     sockets = [[await enter(node, user) for _ in range(EACH)] for node in nodes]
     waiting = [asyncio.gather(*map(closed_at, of_node)) for of_node in sockets]
     began = time.perf_counter()
     answer = await root.post(f"/admin/people/{user}/suspend", json={"reason": "measured"})
     assert answer.status_code == httpx.codes.OK, answer.text
     async with asyncio.timeout(60):
-        here, there = await asyncio.gather(*waiting)
-    return [(at - began) * 1000 for at in here], [(at - began) * 1000 for at in there]
+        first, second = await asyncio.gather(*waiting)
+    return [(at - began) * 1000 for at in first], [(at - began) * 1000 for at in second]
 
 
 @contextlib.asynccontextmanager
 async def bystanders(nodes: tuple[Process, Process], count: int) -> AsyncIterator[list[ClientConnection]]:
-    """Give so many connections, of one person each, that read what comes; two of them post on."""
+    """Yield `count` connections of different users that read what they receive; two of them post all the time."""
     sockets = [await enter(nodes[number % 2], f"bystander-{number}") for number in range(count)]
     for socket in sockets[:2]:
         await socket.send(json.dumps({"type": "room:join", "ref": f"join-{id(socket)}", "roomId": "general"}))
@@ -105,7 +105,7 @@ async def bystanders(nodes: tuple[Process, Process], count: int) -> AsyncIterato
         await asyncio.gather(*(socket.close() for socket in sockets))
 
 
-def told(milliseconds: list[float]) -> dict[str, float]:
+def summary(milliseconds: list[float]) -> dict[str, float]:
     ordered = sorted(milliseconds)
     at = {"p50": 0.5, "p99": 0.99}
     shown = {name: round(ordered[int(len(ordered) * share)], 1) for name, share in at.items()}
@@ -113,7 +113,7 @@ def told(milliseconds: list[float]) -> dict[str, float]:
 
 
 async def measure(database: Database, servers: Servers, redis_url: str, people: int, others: int) -> bool:
-    """Print what was measured, and return whether the promise was kept."""
+    """Print the result; return whether all connections closed in time, and no bystander's did."""
     headers = {"Authorization": f"Bearer {token('root', scope='admin')}"}
     settings = {"ONRECORD_REDIS_URL": redis_url, "ONRECORD_HANDSHAKE_BURST": "0"}
     async with (
@@ -123,13 +123,13 @@ async def measure(database: Database, servers: Servers, redis_url: str, people: 
     ):
         took: tuple[list[float], list[float]] = ([], [])
         for number in range(people):
-            here, there = await suspend(nodes, root, f"person-{number}")
-            took[0].extend(here)
-            took[1].extend(there)
+            first, second = await suspend(nodes, root, f"person-{number}")
+            took[0].extend(first)
+            took[1].extend(second)
             await asyncio.sleep(BETWEEN)
         still = sum(socket.close_code is None for socket in unharmed)
     kept = max(map(max, took)) <= PROMISED_MS and still == others
-    found = {"asked": told(took[0]), "other": told(took[1]), "bystanders_open": still, "kept": kept}
+    found = {"asked": summary(took[0]), "other": summary(took[1]), "bystanders_open": still, "kept": kept}
     print(
         json.dumps({"bus": redis_url != NO_BUS, "people": people, **found}), file=sys.__stdout__, flush=True
     )
@@ -142,7 +142,7 @@ async def run(servers: Servers, people: int, others: int) -> int:
         with (
             contextlib.redirect_stdout(sys.stderr),
             fresh_database(servers) as database,
-        ):  # what processes say
+        ):  # the output of the processes
             kept &= await measure(database, servers, redis_url, people, others)
     return 0 if kept else 1
 

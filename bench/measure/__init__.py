@@ -1,1 +1,1 @@
-"""What is measured and with what: the load generator as a process, CPU and memory of the servers, the machine."""
+"""The instruments: the load generator as a process, CPU and memory of the servers, facts about the machine."""

@@ -1,4 +1,4 @@
-"""The load generator (`bench/load`), as a process that is told what to do and answers with figures."""
+"""Runs the load generator (`bench/load`) as a process: commands go to its stdin, figures come from its stdout."""
 
 import json
 import os
@@ -13,21 +13,24 @@ import psutil
 from bench.world import build
 
 Figures = dict[str, Any]
-"""What the generator answered: see the commands at the top of `bench/load/main.c`."""
+"""The generator's answer to a command; see the top of `bench/load/main.c`."""
 
 PATIENCE = 90.0
-"""Seconds that a command may take beyond what it was told, before the generator counts as stuck."""
+"""Seconds that a command may take beyond its own duration, before the generator counts as stuck."""
 
 AT_ONCE = 200
-"""Handshakes under way at any time while everybody connects, unless all come at once."""
+"""Concurrent handshakes while the clients connect, unless all are to connect at once."""
 
 
 class GeneratorFailed(Exception):
-    """It ended or is stuck: the server refused the connections, or the machine has not what they need."""
+    """The generator ended or is stuck: the server refused connections, or the machine lacks resources for them."""
 
 
 class Generator:
-    """So many connections to one server, spread evenly over its rooms; `posters` of each room write."""
+    """Connections to one server, spread evenly over its rooms; `posters` clients of each room write.
+
+    `door` is the protocol, `content` the length of a message's content, `cursor` the seq from which clients read.
+    """
 
     def __init__(
         self,
@@ -42,7 +45,7 @@ class Generator:
         cursor: int = 0,
     ) -> None:
         self.connections = connections
-        words = [
+        arguments = [
             port,
             door,
             connections,
@@ -54,7 +57,7 @@ class Generator:
             cursor,
         ]
         self._process = subprocess.Popen(
-            [build.generator(), *map(str, words)],
+            [build.generator(), *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
@@ -62,7 +65,7 @@ class Generator:
 
     @property
     def process(self) -> psutil.Process:
-        """The generator itself, to be watched like the servers."""
+        """The generator's process, which is watched like the servers."""
         return psutil.Process(self._process.pid)
 
     def __enter__(self) -> Self:
@@ -73,15 +76,15 @@ class Generator:
             self._process.kill()
 
     def connect(self, at_once: int = AT_ONCE, within: float = 120.0) -> Figures:
-        """Let everybody in who is away.
+        """Connect all clients that are not connected.
 
         Raises:
-            GeneratorFailed: not all came in time.
+            GeneratorFailed: not all were connected `within` this many seconds.
         """
-        figures = self._tell(within, "connect", at_once, within)
+        figures = self._command(within, "connect", at_once, within)
         if not figures["all"]:
             raise GeneratorFailed(
-                f"only {figures['ready']} of {self.connections} came in {within:g} s: {figures}"
+                f"only {figures['ready']} of {self.connections} connected within {within:g} s: {figures}"
             )
         return figures
 
@@ -95,32 +98,32 @@ class Generator:
     ) -> Figures:
         """Post at a rate; stop early once more than 1 % of `what` (deliveries or acks) took longer than the limit.
 
-        What is missing after `patience` seconds in which nothing came counts as lost.
+        Deliveries that are missing after `patience` seconds without any delivery count as lost.
         """
-        return self._tell(seconds, "post", rate, seconds, limit_ms, what, patience)
+        return self._command(seconds, "post", rate, seconds, limit_ms, what, patience)
 
     def cut(self, seats: int) -> Figures:
-        """Cut everybody off but the first seats of each room."""
-        return self._tell(0, "cut", seats)
+        """Disconnect all clients except the first `seats` of each room."""
+        return self._command(0, "cut", seats)
 
     def idle(self, seconds: float) -> Figures:
-        """Do nothing but answer heartbeats."""
-        return self._tell(seconds, "idle", seconds)
+        """Only answer heartbeats for this long."""
+        return self._command(seconds, "idle", seconds)
 
-    def _tell(self, seconds: float, *words: object) -> Figures:
+    def _command(self, seconds: float, *words: object) -> Figures:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
             self._process.stdin.write((" ".join(map(str, words)) + "\n").encode())
         except BrokenPipeError as error:
-            raise GeneratorFailed("the generator has ended; its last words are above") from error
+            raise GeneratorFailed("the generator has ended; its output is above") from error
         line = b""
         while not line.endswith(b"\n"):
             if not select.select([self._process.stdout], [], [], seconds + PATIENCE)[0]:
                 raise GeneratorFailed(f"no answer to {words[0]}")
             part = os.read(self._process.stdout.fileno(), 65536)
             if not part:
-                raise GeneratorFailed(f"it ended during {words[0]}; its last words are above")
+                raise GeneratorFailed(f"the generator ended during {words[0]}; its output is above")
             line += part
         figures: Figures = json.loads(line)
         return figures

@@ -1,4 +1,4 @@
-"""What the figures were measured on: the machine, the versions, and how busy it was before."""
+"""Describes the machine of a measurement: hardware, versions, and how busy it was before."""
 
 import json
 import os
@@ -17,7 +17,7 @@ OURS = ("uvicorn", "uvloop", "starlette", "asyncpg", "msgspec", "embedded-postgr
 
 
 def described(command: str) -> dict[str, Any]:
-    """Return the machine and the versions, as of now."""
+    """Return the machine and the versions as of now; `command` started the measurement."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
@@ -37,20 +37,20 @@ def described(command: str) -> dict[str, Any]:
 
 
 def stalls(seconds: float = 3.0) -> dict[str, float]:
-    """Return how long a core stood still at the longest, in ms, and for what share of the time, with all of them busy.
+    """Return the longest stall of a core in ms, and the share of time stalled, measured with all cores busy.
 
-    A virtual machine whose host has other work, or grants it less than it shows, stalls without a word.
+    A virtual machine stalls without notice if its host has other work, or grants it less CPU than it shows.
     """
-    looking = [
+    processes = [
         subprocess.Popen([build.generator(), "stalls", str(seconds)], stdout=subprocess.PIPE, text=True)
         for _ in range(os.cpu_count() or 1)
     ]
-    found = [json.loads(one.communicate()[0]) for one in looking]
-    return {name: max(one[name] for one in found) for name in ("longest_ms", "share")}
+    found = [json.loads(process.communicate()[0]) for process in processes]
+    return {name: max(core[name] for core in found) for name in ("longest_ms", "share")}
 
 
 def commit() -> str:
-    """Return the commit that is checked out; `+` says that files were changed since."""
+    """Return the commit that is checked out, with `+` if files were changed since."""
     name = _says("git", "-C", str(build.ROOT), "rev-parse", "--short", "HEAD")
     changed = _says("git", "-C", str(build.ROOT), "status", "--porcelain", "--untracked-files=no")
     others = [line for line in changed.splitlines() if not line.endswith(tuple(_OWN))]
@@ -58,7 +58,7 @@ def commit() -> str:
 
 
 _OWN = ("latest.json", "machine.json", "rounds.json", "latest.md", "growth.json", "scaling.json", ".svg")
-"""What the benchmark itself writes."""
+"""Endings of the files that the benchmark itself writes."""
 
 
 def _cpu() -> str:

@@ -10,7 +10,7 @@ QUIET = 0.05
 """Share of one core below which a server counts as idle."""
 
 TICK = 0.011
-"""Seconds: the kernel counts CPU time in hundredths; one of them is nothing yet."""
+"""Seconds: the kernel counts CPU time in hundredths; one hundredth still counts as idle."""
 
 KIB = 1024
 
@@ -20,20 +20,20 @@ def _family(process: psutil.Process) -> list[psutil.Process]:
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """Return user and system time of a process, its children, and those of them that have ended."""
+    """Return user and system time of a process and its children, including children that have ended."""
     total = 0.0
-    for one in _family(process):
+    for member in _family(process):
         try:
-            times = one.cpu_times()
+            times = member.cpu_times()
         except psutil.NoSuchProcess:
-            continue  # its parent has its time from now on
+            continue  # its time is in `children_user` and `children_system` of its parent now
         total += times.user + times.system + times.children_user + times.children_system
     return total
 
 
 def rss_kib(process: psutil.Process) -> float:
     """Return the resident memory of a process and its children."""
-    return sum(one.memory_info().rss for one in _family(process)) / KIB
+    return sum(member.memory_info().rss for member in _family(process)) / KIB
 
 
 def all_cpu(processes: Mapping[str, psutil.Process]) -> dict[str, float]:
@@ -42,12 +42,12 @@ def all_cpu(processes: Mapping[str, psutil.Process]) -> dict[str, float]:
 
 
 def spent(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """Return what each part spent in between."""
+    """Return the CPU seconds that each part used between two calls of `all_cpu`."""
     return {name: round(after[name] - before[name], 3) for name in after}
 
 
 def settle(processes: Mapping[str, psutil.Process], most: float, look: float) -> bool:
-    """Wait until every part is idle for two looks of so many seconds, at most `most`; return whether they are."""
+    """Wait until every part is idle in two consecutive samples of `look` seconds; return False after `most` seconds."""
     until = time.monotonic() + most
     before: dict[str, float] = {}
     quiet = 0

@@ -1,4 +1,4 @@
-"""Runs an ASGI application under uvicorn, as it comes, on a port that it prints."""
+"""Runs an ASGI application under uvicorn with its default settings, and prints the port."""
 
 import socket
 from typing import Any

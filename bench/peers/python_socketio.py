@@ -1,4 +1,4 @@
-"""python-socketio's asynchronous server on uvicorn, as its documentation has it: enter_room, emit to a room."""
+"""python-socketio's asynchronous server on uvicorn, as in its documentation: enter_room, emit to a room."""
 
 from datetime import UTC, datetime
 from typing import Any

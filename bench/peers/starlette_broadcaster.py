@@ -1,4 +1,4 @@
-"""Starlette and Broadcaster as Broadcaster's README has its chat: two tasks a connection, the in-process backend."""
+"""Starlette and Broadcaster, as in the chat of Broadcaster's README: two tasks per connection, in-process backend."""
 
 import json
 from contextlib import asynccontextmanager

@@ -1,1 +1,1 @@
-"""Results: rounds and rows, tables, figures and drawings."""
+"""Results: rounds and rows, tables, figures and charts."""

@@ -1,4 +1,4 @@
-"""Curves that a page of the documentation shows: their figures as JSON, and their drawings beside the page."""
+"""Writes the curves that a page of the documentation shows: figures as JSON, and charts beside the page."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ DRAWINGS = build.ROOT / "docs" / "explanation" / "scaling"
 
 
 def keep(name: str, about: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> None:
-    """Write down what was measured, and on what (`machine.described`, as of before)."""
+    """Save figures, with the description of the machine (`machine.described`, taken before the measurement)."""
     found = {"about": about, "commit": about["commit"], "points": points}
     (results.RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 def draw(name: str, across: str, up: str, lines: Sequence[Line]) -> None:
-    """Draw some curves over the same axes."""
+    """Draw curves over the same axes."""
     DRAWINGS.mkdir(exist_ok=True)
     (DRAWINGS / f"{name}.svg").write_text(drawing(across, up, lines))

@@ -1,6 +1,6 @@
-"""What was measured: rounds as they were, and the rows that are made of them, one for each workload and server.
+"""Results: rounds as they were measured, and the table's rows, one for each workload and server.
 
-The rule: a figure stands in a row only if it was measured in that round, and the round's command can be run again.
+Invariant: all figures of a row are of one round, and the round's command can be run again.
 """
 
 import json
@@ -19,9 +19,10 @@ ROUNDS = RESULTS / "rounds.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """CPU is that of the server's own processes; memory what a connection adds to their resident size.
+    """The figures of a workload on a server. Only the server's own processes count for CPU and memory.
 
-    `handshakes_per_s` are those that one core can do: connections by CPU seconds of the server until all were in.
+    `kib_per_connection` is what a connection adds to their resident size. `handshakes_per_s` is per core: connections
+    divided by the CPU seconds that the server used until all were connected.
     """
 
     workload: str
@@ -44,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Round:
-    """One measurement. `cpu` is CPU seconds by part over the measured stretch, `more` whatever else was seen."""
+    """One measurement. `cpu` is CPU seconds by part during the `seconds` measured, `more` has other observations."""
 
     row: Row
     seconds: float = 0.0
@@ -59,7 +60,7 @@ class Round:
 
 
 class Notebook:
-    """The rounds of a run, each written down as soon as it is known, so that a run can go on where it was cut off."""
+    """The rounds of a run. Each is saved as soon as it is known, so that an interrupted run can resume."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -70,24 +71,24 @@ class Notebook:
             (r.row.workload, r.row.server, r.number) == (workload, server, number) for r in self.rounds
         )
 
-    def add(self, one: Round) -> None:
-        self.rounds.append(one)
-        append_line(self._path, json.dumps(asdict(one)))
+    def add(self, measured: Round) -> None:
+        self.rounds.append(measured)
+        append_line(self._path, json.dumps(asdict(measured)))
 
     def close(self) -> None:
-        """The run is over: the next one begins anew."""
+        """Delete the saved rounds: the run is over."""
         self._path.unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: str) -> None:
-    """Write a line down at once."""
+    """Append a line to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         file.write(line + "\n")
 
 
 def whole_lines(path: Path) -> list[str]:
-    """Return the lines of a file, none where there is no such file; one that was cut off is taken out of it."""
+    """Return the lines of a file, none if it does not exist; an incomplete last line is removed from the file."""
     if not path.exists():
         return []
     *lines, rest = path.read_text().split("\n")
@@ -97,10 +98,10 @@ def whole_lines(path: Path) -> list[str]:
 
 
 def rows(rounds: Iterable[Round]) -> list[Row]:
-    """Return the median round of each workload and server (of two: the slower), in the order in which they came."""
+    """Return the median round of each workload and server (of two: the slower), in the order of measurement."""
     groups: dict[tuple[str, str], list[Row]] = {}
-    for one in rounds:
-        groups.setdefault((one.row.workload, one.row.server), []).append(one.row)
+    for each in rounds:
+        groups.setdefault((each.row.workload, each.row.server), []).append(each.row)
     return [sorted(group, key=_slowest_first)[(len(group) - 1) // 2] for group in groups.values()]
 
 
@@ -109,7 +110,7 @@ def _slowest_first(row: Row) -> tuple[float, float]:
 
 
 def latest() -> tuple[list[Row], dict[str, Any]] | None:
-    """Return what was measured last, and on what; None where nothing was."""
+    """Return the last saved rows and the description of their machine; None if there are none."""
     if not LATEST.exists():
         return None
     return [Row(**row) for row in json.loads(LATEST.read_text())], json.loads(MACHINE.read_text())

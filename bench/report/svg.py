@@ -1,4 +1,4 @@
-"""Curves as SVG, with both axes logarithmic: small files that a reader and a diff can show. Pure."""
+"""Draws curves as SVG with two logarithmic axes. Pure."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class Line(NamedTuple):
 
 
 def drawing(across: str, up: str, lines: Sequence[Line]) -> str:
-    """Return a picture of some curves over the same axes."""
+    """Return an SVG document with curves over the same axes, named `across` and `up`."""
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
     horizontal, vertical = _Axis(xs, LEFT, WIDTH - RIGHT), _Axis(ys, HEIGHT - BOTTOM, TOP)
@@ -47,7 +47,7 @@ def drawing(across: str, up: str, lines: Sequence[Line]) -> str:
 
 
 class _Axis:
-    """From the lowest to the highest value, with a little room, in powers of ten and their twos and fives."""
+    """A logarithmic axis over all values, with margins; ticks at 1, 2 and 5 times powers of ten."""
 
     def __init__(self, values: Sequence[float], start: float, end: float) -> None:
         self._low, self._high = math.log10(min(values) * 0.9), math.log10(max(values) * 1.1)

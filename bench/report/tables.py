@@ -1,4 +1,4 @@
-"""Tables: of what was measured, of what was aimed at, of where the CPU went; and the few figures in the README."""
+"""Tables in Markdown: the results, the targets, the CPU of each part, and the summary in the README."""
 
 import json
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ HEAD = (
 
 
 def cells(row: Row) -> list[str]:
-    """Return a row as the table shows it."""
+    """Return the cells of a row."""
     return [
         row.workload,
         row.server,
@@ -51,23 +51,23 @@ PARTS = ("server", "postgres", "redis", "projector", "generator")
 
 
 def parts_table(rounds: Iterable[Round]) -> str:
-    """Return the CPU of each part, in cores, over the measured stretch."""
+    """Return the CPU of each part, in cores, during each round."""
     lines = [
         ["workload", "server", "round", *(f"{part}, cores" for part in PARTS)],
         ["---"] * (3 + len(PARTS)),
     ]
-    for one in rounds:
-        if one.seconds:
-            shares = [_number(one.cpu[part] / one.seconds, 2) if part in one.cpu else "" for part in PARTS]
-            lines.append([one.row.workload, one.row.server, str(one.number), *shares])
+    for each in rounds:
+        if each.seconds:
+            shares = [_number(each.cpu[part] / each.seconds, 2) if part in each.cpu else "" for part in PARTS]
+            lines.append([each.row.workload, each.row.server, str(each.number), *shares])
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A ratio or figure that was aimed at, and what was found."""
+    """An intended ratio or figure (at `most` or at `least`), and the one found."""
 
-    words: str
+    description: str
     found: float | None
     most: float | None = None
     least: float | None = None
@@ -80,7 +80,7 @@ class Target:
 
 
 def targets(found: Iterable[Row]) -> list[Target]:
-    """Return the targets of the design that these rows can answer."""
+    """Return the targets of the design, with the figures of these rows."""
     by = {(row.workload, row.server): row for row in found}
 
     def value(workload: str, server: str, name: str) -> float | None:
@@ -114,7 +114,7 @@ def targets(found: Iterable[Row]) -> list[Target]:
 
 
 W3_MEMBERS = 10
-"""Of a room of W3: as many deliveries makes each post."""
+"""Members of a room of W3, so that each post makes this many deliveries."""
 
 
 def _posts(row: Row | None) -> float | None:
@@ -126,17 +126,17 @@ def _seconds(row: Row | None) -> float | None:
 
 
 def targets_table(found: Iterable[Row]) -> str:
-    """Return what was aimed at and what was found."""
+    """Return the targets and what was found as a Markdown table."""
     lines = [["target", "aim", "found", "met"], ["---"] * 4]
     for target in targets(found):
         aim = f"at most {target.most:g}" if target.most is not None else f"at least {target.least:g}"
         met = {True: "yes", False: "no", None: "not measured"}[target.met]
-        lines.append([target.words, aim, "" if target.found is None else f"{target.found:g}", met])
+        lines.append([target.description, aim, "" if target.found is None else f"{target.found:g}", met])
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def summary(found: list[Row], machine: dict[str, Any]) -> str:
-    """Return the few figures that stand in the README."""
+    """Return the summary for the README."""
     by = {(row.workload, row.server): row for row in found}
     lines = [
         [
@@ -159,7 +159,7 @@ def summary(found: list[Row], machine: dict[str, Any]) -> str:
 
 
 def into_readme() -> None:
-    """Put the figures between the marks in the README."""
+    """Write the summary between the marks in the README."""
     known = results.latest()
     before, rest = README.read_text().split(BEGIN)
     after = rest.split(END)[1]
@@ -167,18 +167,18 @@ def into_readme() -> None:
 
 
 def trouble(rounds: Iterable[Round]) -> str:
-    """Return what was refused or closed in the stretches that the rows are made of."""
+    """Return a line that names refused and closed connections of the rounds."""
     found = []
-    for one in rounds:
-        step = one.more.get("step") or (one.more.get("steps") or [{}])[-1]
+    for each in rounds:
+        step = each.more.get("step") or (each.more.get("steps") or [{}])[-1]
         seen = {what: step[what] for what in ("refused", "closes") if step.get(what)}
         if seen:
-            found.append(f"{one.row.workload} {one.row.server}, round {one.number}: {seen}")
+            found.append(f"{each.row.workload} {each.row.server}, round {each.number}: {seen}")
     return "Refused or closed: " + ("; ".join(found) if found else "nothing.")
 
 
 def report(found: list[Row], rounds: list[Round], machine: dict[str, Any]) -> str:
-    """Return everything as a page."""
+    """Return the full report as Markdown."""
     where = "{cores} cores, {cpu}, {system}, commit {commit}".format_map(machine)
     return (
         f"Measured on {machine['date']} by `{machine['command']}`: {where}.\n"
@@ -192,16 +192,16 @@ def _stalls(machine: dict[str, Any]) -> str:
     if (stalls := machine.get("stalls")) is None:
         return ""
     return (
-        f"With every core busy and no server running, one stood still for {stalls['longest_ms']:.1f} ms at the longest "
-        f"and {stalls['share']:.1%} of the time: no latency here is better than that.\n"
+        f"With every core busy and no server running, a core stalled for up to {stalls['longest_ms']:.1f} ms, "
+        f"and for {stalls['share']:.1%} of the time: no latency here is better than that.\n"
     )
 
 
 def write(rounds: list[Round], machine: dict[str, Any]) -> None:
-    """Write everything that is known so far."""
+    """Write the rows, the rounds, the machine and the report so far."""
     results.RESULTS.mkdir(exist_ok=True)
     found = results.rows(rounds)
     results.LATEST.write_text(json.dumps([asdict(row) for row in found], indent=1) + "\n")
-    results.ROUNDS.write_text(json.dumps([asdict(one) for one in rounds], indent=1) + "\n")
+    results.ROUNDS.write_text(json.dumps([asdict(each) for each in rounds], indent=1) + "\n")
     results.MACHINE.write_text(json.dumps(machine, indent=1) + "\n")
     TABLE.write_text(report(found, rounds, machine))

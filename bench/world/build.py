@@ -1,6 +1,6 @@
-"""What the benchmark needs beside the project: two C programs, built here, and the peers from their registries.
+"""Builds what the benchmark needs besides the project: two C programs, and the peers' packages from their registries.
 
-Everything goes into an ignored folder and is made once; a change of a source or of a pinned version makes it anew.
+Everything is built once, in a folder that Git ignores; a changed source or pinned version causes a new build.
 """
 
 import fcntl
@@ -31,41 +31,41 @@ PYTHON_PACKAGES = {
 
 
 class CannotBuild(Exception):
-    """Something that a server or the generator needs cannot be had here; the message is one sentence."""
+    """A program or package that a server or the generator needs is not available; the message is one sentence."""
 
 
 def generator() -> Path:
-    """Return the load generator, built."""
+    """Return the load generator; build it if necessary."""
     return _compiled("load", HERE / "load")
 
 
 def limit() -> Path:
-    """Return the C limit, built."""
+    """Return the C limit, the fastest possible server; build it if necessary."""
     return _compiled("limit", HERE / "peers" / "limit")
 
 
 def node_modules() -> Path:
-    """Return the folder of the peers in Node, installed."""
+    """Return the folder with the packages of the peers in Node; install them if necessary."""
     place = CACHE / "node"
     wanted = [f"{name}@{version}" for name, version in NODE_PACKAGES.items()]
     quietly = ("--no-save", "--no-audit", "--no-fund", "--silent")
-    with _alone():
-        if not _is_made(place, wanted):
+    with _locked():
+        if not _is_installed(place, wanted):
             _run("npm", "install", "--prefix", str(place), *quietly, *wanted)
-            _made(place, wanted)
+            _record_installed(place, wanted)
     return place
 
 
 def python() -> Path:
-    """Return the interpreter of the peers in Python, with their packages."""
+    """Return the interpreter of the peers in Python; install it and their packages if necessary."""
     place = CACHE / "python"
     wanted = [f"{name}=={version}" for name, version in PYTHON_PACKAGES.items()]
     program = place / "bin" / "python"
-    with _alone():
-        if not _is_made(place, wanted):
+    with _locked():
+        if not _is_installed(place, wanted):
             venv.create(place, with_pip=True, clear=True)
             _run(str(program), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted)
-            _made(place, wanted)
+            _record_installed(place, wanted)
     return program
 
 
@@ -76,7 +76,7 @@ def _compiled(name: str, place: Path) -> Path:
         + " ".join(FLAGS).encode()
     )
     program = CACHE / f"{name}-{hashlib.sha256(text).hexdigest()[:12]}"
-    with _alone():
+    with _locked():
         if not program.exists():
             draft = program.with_suffix(".new")
             _run("cc", *FLAGS, "-o", str(draft), *map(str, sources), "-lm")
@@ -85,16 +85,16 @@ def _compiled(name: str, place: Path) -> Path:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Nobody else makes anything here meanwhile: tests run in several processes."""
+def _locked() -> Iterator[None]:
+    """Exclude other processes: tests run in several."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _is_made(place: Path, wanted: list[str]) -> bool:
-    """Whether a folder holds these packages; if not, it is empty now."""
+def _is_installed(place: Path, wanted: list[str]) -> bool:
+    """Return whether a folder holds these packages; if not, empty it."""
     mark = place / "made.json"
     if mark.exists() and json.loads(mark.read_text()) == wanted:
         return True
@@ -103,7 +103,7 @@ def _is_made(place: Path, wanted: list[str]) -> bool:
     return False
 
 
-def _made(place: Path, wanted: list[str]) -> None:
+def _record_installed(place: Path, wanted: list[str]) -> None:
     (place / "made.json").write_text(json.dumps(wanted))
 
 

@@ -1,4 +1,4 @@
-"""Fills a log with events as a node would have written them, by COPY: sealed, numbered, with keys and times in order.
+"""Fills a log with events as a node writes them, by COPY: encrypted, numbered, with times in order.
 
     async with asyncpg.connect(owner_url) as owner, asyncpg.create_pool(app_url) as pool:
         await Filler(owner, pool, key_encryption_key, rooms=100).grow(1_000_000)
@@ -64,7 +64,7 @@ WORDS = [
 
 
 class Filler:
-    """Writes as the owner of the schema; `pool` is the application's, for the people's keys."""
+    """Writes as the owner of the schema; `pool` connects as the application and makes the users' keys."""
 
     def __init__(
         self,
@@ -88,17 +88,17 @@ class Filler:
         self._keys: list[PersonKey] = []
 
     async def grow(self, size: int) -> None:
-        """Add events until the log has at least so many."""
+        """Add events until the log has at least `size`."""
         if not self._keys:
             self._keys = [await self.ring.of_person(f"user{number}", self.pool) for number in range(USERS)]
             await self._write(self._opening())
-        await self._fit_in(max(1, size - self.size))
+        await self._continue_times(max(1, size - self.size))
         while self.size < size:
-            await self._write(islice(self._talk(), min(CHUNK, size - self.size)))
+            await self._write(islice(self._messages(), min(CHUNK, size - self.size)))
         await self.owner.execute("VACUUM ANALYZE stored_events")
 
-    async def _fit_in(self, events: int) -> None:
-        """Where a node has appended since, let what is added lie between that and now: no stream's time goes back."""
+    async def _continue_times(self, events: int) -> None:
+        """Place new events between the log's last time and now, so that times never go back in a stream."""
         last, now = (await self.owner.fetch("SELECT max(recorded_at), clock_timestamp() FROM stored_events"))[
             0
         ]
@@ -106,7 +106,7 @@ class Filler:
             self._at, self._step = last, max((now - last) / events, timedelta(microseconds=1))
 
     async def crowd(self, room: str, members: int) -> None:
-        """Open a room with so many members, who say nothing."""
+        """Open a room with so many members and no messages."""
         joins = (MemberJoined(user=f"member{number}") for number in range(members - 1))
         events = [
             RoomOpened(name=room, visibility="public"),
@@ -128,7 +128,7 @@ class Filler:
                 role: Role = "owner" if user == 0 else "member"
                 yield self._row(room, f"user{user}", MemberJoined(user=f"user{user}", role=role))
 
-    def _talk(self) -> Iterator[tuple[object, ...]]:
+    def _messages(self) -> Iterator[tuple[object, ...]]:
         while True:
             number = 0 if self._random.random() < 0.25 else self._random.randrange(self.rooms)
             user = self._random.randrange(USERS // 4)

@@ -1,6 +1,6 @@
-"""A database with rooms and members in it, made of events as the service itself writes them, and tokens to enter with.
+"""Makes databases with rooms and members, from events that the service itself writes, and tokens of their users.
 
-A world is loaded once, through the node's own appender, and copied for each server that is measured on it.
+Each shape is loaded once into a template database, through the node's own appender, and copied for each server.
 """
 
 import asyncio
@@ -32,12 +32,12 @@ from service.eventstore.serializer import EventSerializer
 KEY = b"a key for the benchmark's people"
 SECRET = "a secret of the benchmark, thirty-two bytes and more"  # noqa: S105 - it guards nothing
 AT_ONCE = 10
-"""Database connections that make people's keys."""
+"""Database connections that make the users' keys."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """So many people, called `user00000` and so on; person p is in room p % rooms, and all rooms are as large."""
+    """Users named `user00000` and so on, and rooms of equal size; user number n is in room n % rooms."""
 
     people: int
     rooms: int
@@ -48,7 +48,7 @@ class Shape:
 
     @property
     def head(self) -> int:
-        """The last event of each room: its opening, and then its members came."""
+        """The seq of each room's last event: its opening, then a join per member."""
         return 1 + self.people // self.rooms
 
     def user(self, number: int) -> str:
@@ -60,7 +60,7 @@ class Shape:
 
 @contextmanager
 def database(servers: Servers, shape: Shape) -> Iterator[tuple[str, str, str]]:
-    """Give a database of that shape, and delete it at the end: its address for a node, its owner and the projector."""
+    """Yield the URLs of a new database of that shape for a node, the owner and the projector; drop it at the end."""
     name = f"bench_{secrets.token_hex(4)}"
     with _maintenance(servers) as connection:
         _make_template(servers, connection, shape)
@@ -77,13 +77,13 @@ def database(servers: Servers, shape: Shape) -> Iterator[tuple[str, str, str]]:
 
 
 def tokens(shape: Shape, path: Path) -> Path:
-    """Write a token a line, person by person."""
+    """Write a file with a token per line, in the order of the users."""
     path.write_text("".join(_token(shape.user(number)) + "\n" for number in range(shape.people)))
     return path
 
 
 def _token(user: str) -> str:
-    """RFC 7515, HS256, by hand: ten thousand are wanted before anything is measured."""
+    """Return a token (RFC 7515, HS256), without a library: ten thousand are needed before anything is measured."""
     claims = {"sub": user, "exp": 4_000_000_000, "scope": "chat"}
     signed = ".".join(_base64(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
     return f"{signed}.{_base64(hmac.digest(SECRET.encode(), signed.encode(), 'sha256'))}"
@@ -102,8 +102,8 @@ def _maintenance(servers: Servers) -> psycopg.Connection:
 
 
 def _create(connection: psycopg.Connection, name: str, template: str) -> None:
-    words = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}")
-    connection.execute(words.format(*map(sql.Identifier, (name, template, OWNER))))
+    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}")
+    connection.execute(statement.format(*map(sql.Identifier, (name, template, OWNER))))
 
 
 def _make_template(servers: Servers, connection: psycopg.Connection, shape: Shape) -> None:
@@ -145,14 +145,13 @@ async def _load(url: str, shape: Shape) -> None:
         for placed in await asyncio.gather(*placing):
             assert placed.outcome == "appended", placed
         running.cancel()
-        # A person's key is made at their first connection or message; these have been here before.
+        # A user's key is made at the first connection or message; these users have connected before.
         for start in range(0, shape.people, 1000):
             some = range(start, min(start + 1000, shape.people))
             await asyncio.gather(*(keys.of_person(shape.user(number), pool) for number in some))
 
 
-def _ignore(_batch: CommitResult) -> None:
-    """Nobody listens."""
+def _ignore(_batch: CommitResult) -> None: ...
 
 
 def _opening(shape: Shape, room: int, serializer: EventSerializer) -> Iterator[AppendRequest]:

@@ -32,7 +32,7 @@ class Machine:
     def __init__(self, turns: int) -> None:
         self.running = SimpleNamespace(parts={"server": psutil.Process()})
         self.server = "onrecord"
-        self.told = dict
+        self.arrival_cost = dict
         self.size = 1000.0
         self.turns = turns
 
@@ -40,15 +40,15 @@ class Machine:
 class Scripted(Churn):
     """A churn at such a machine."""
 
-    def _turn(self, visit: "ServerRun") -> None:
-        machine = cast("Machine", visit)
+    def _turn(self, run: "ServerRun") -> None:
+        machine = cast("Machine", run)
         if not machine.turns:
             raise CutOff
         machine.turns -= 1
         machine.size += 2.0
 
-    def _size(self, visit: "ServerRun") -> float:
-        return cast("Machine", visit).size
+    def _size(self, run: "ServerRun") -> float:
+        return cast("Machine", run).size
 
 
 def measured(churn: Churn, path: Path, turns: int) -> Round:

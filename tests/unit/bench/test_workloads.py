@@ -19,8 +19,8 @@ PACE = Pace(step=0.2, final=0.3, narrow=1, tries=1, fixed=0.5)
 
 
 def measure(candidate: Candidate, servers: Servers, *workloads: Workload) -> list[Round]:
-    with server_run(candidate, servers, SHAPE, posters=3, look=0.1) as visit:
-        return [workload.measure(visit, PACE) for workload in workloads]
+    with server_run(candidate, servers, SHAPE, posters=3, look=0.1) as run:
+        return [workload.measure(run, PACE) for workload in workloads]
 
 
 def counts(found: Round) -> tuple[int | None, int | None, int | None]:
