@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 EXTENSION = "onrecord.transport"
 
 CATCHUP_ALLOWANCE = 256 * 1024
-"""Bytes beyond the write buffer's limit that a catch-up may have unsent, so that its pacing never counts as slowness."""
+"""Bytes beyond the write buffer's limit that a catch-up may have unsent; its pacing never counts as slowness."""
 
 ABNORMAL = 1006
 """The code of a connection that was lost without a close frame (RFC 6455, section 7.4.1)."""

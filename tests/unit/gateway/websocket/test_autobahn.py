@@ -1,7 +1,8 @@
 """The cases of the Autobahn test suite for servers, sections 1 to 7, 9 and 10, after their published descriptions.
 
-The suite itself runs on Python 2 alone; this module has its cases, not its code, and sends them to an echo server over TCP. Section 8 does not
-exist, and 12 and 13 are about compression, which is not offered. The strict answers are required.
+The suite itself runs on Python 2 alone; this module has its cases, not its code, and sends them to an echo server over
+TCP. Section 8 does not exist, and 12 and 13 are about compression, which is not offered. The strict answers are
+required.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Floods of six-byte frames: one turn of the loop parses few of them, and a flood ends the connection.
 
-Nothing here depends on time. The loop stands still until the kernel holds the whole flood, so the first read brings as
-much as a read can; the frames that are parsed between two turns of the loop are counted.
+No test depends on time. The loop is blocked until the kernel holds the whole flood, so the first read returns as many
+bytes as a read can; the tests count the frames that are parsed between two turns of the loop.
 """
 
 import asyncio
