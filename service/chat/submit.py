@@ -135,7 +135,7 @@ class Chat:
             try:
                 key = await self._keys.of_person(user, self._database)
             except InvalidTag:  # logged by the key ring; the user connects under the name that is known
-                self._people.hear(user, state)
+                self._people.update(user, state)
                 return
             request = AppendRequest.of(
                 self._serializer, person_stream(user), events,
@@ -149,7 +149,7 @@ class Chat:
                 state = await self._person(user)
             else:
                 state = msgspec.structs.replace(state, head=result.seq, name=name)
-        self._people.hear(user, state)
+        self._people.update(user, state)
 
     async def _person(self, user: str) -> PersonState:
         await self._people.read({user})  # batched with the users who connect at the same time

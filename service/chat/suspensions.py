@@ -73,4 +73,4 @@ class AccountSuspensions:
         result = await append_decided(decide, self._appender.offer, must_retry)
         if result is not None:
             changed = msgspec.structs.replace(state, head=result.seq, suspended=command.suspended)
-            self._people.hear(user, changed)
+            self._people.update(user, changed)
