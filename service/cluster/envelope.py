@@ -74,9 +74,9 @@ class Envelope:
     @property
     def epoch(self) -> bytes:
         """The log's epoch, `NO_EPOCH` while it is not known."""
-        words = self._read_epoch()
-        if words != self._epoch[0]:
-            self._epoch = (words, UUID(words).bytes if words else NO_EPOCH)
+        epoch = self._read_epoch()
+        if epoch != self._epoch[0]:
+            self._epoch = (epoch, UUID(epoch).bytes if epoch else NO_EPOCH)
             self.since = self.now()
         return self._epoch[1]
 

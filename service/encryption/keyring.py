@@ -106,7 +106,7 @@ class KeyRing:
     async def _read(self, owners: Collection[_Owner], database: "asyncpg.Pool[Any]") -> dict[_Owner, _Read]:
         """Return a key for each owner, made where there is none; None where it is destroyed."""
         found: dict[_Owner, _Read] = {}
-        made = [
+        proposed = [
             (
                 key_id := uuid4(),
                 *owner,
@@ -114,9 +114,8 @@ class KeyRing:
             )
             for owner in owners
         ]
-        while missing := [
-            one for one in made if one[1:3] not in found
-        ]:  # made by another node at the same time
+        # Again for owners whose key another node has made at the same time.
+        while missing := [key for key in proposed if key[1:3] not in found]:
             rows = await retry_read(
                 lambda: database.fetch(_GET_OR_CREATE, *zip(*missing, strict=True)),
                 self._deadline,

@@ -132,7 +132,7 @@ _HEAD = "SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE or
 _LAST_BEFORE = """
     SELECT recorded_at FROM stored_events WHERE notification_id <= $1 ORDER BY notification_id DESC LIMIT 1
 """
-# Of the next one, where somebody has taken this one away: an auditor has to be able to look at a damaged log.
+# Of the next event where this one was removed: an auditor has to be able to read a damaged log.
 _POSITION = """
     SELECT notification_id FROM stored_events WHERE originator_id = $1 AND originator_version >= $2
     ORDER BY originator_version LIMIT 1
