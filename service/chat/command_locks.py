@@ -3,7 +3,8 @@
 Of such commands, decided at the same time, only one can be appended; the others would be decided again and again, most
 of them in vain when many users react to one message.
 
-Invariant: a command that is decided again waits for its turn, and a command that arrives while others wait queues last.
+Invariant: a command that is decided again waits for its turn, which it keeps until it is answered; a command that
+arrives while others wait queues last.
 """
 
 import asyncio

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class PendingCommand(msgspec.Struct):
-    """A command; `content_error` refuses it in any room, `refusal` is that of the last decision."""
+    """A command; `content_error` refuses it in any room, `refusal` is that of the last of `decisions`."""
 
     command: RoomCommand
     by: str
@@ -30,6 +30,7 @@ class PendingCommand(msgspec.Struct):
     answer: "asyncio.Future[CommandResult]"
     content_error: Refusal | None
     refusal: Refusal | None = None
+    decisions: int = 0
     key: PersonKey | None = None
     scope: str | None = None
     """What `key` is for; None before there is a key."""

@@ -58,7 +58,7 @@ MAX_DECISIONS = 32
 """How often a command is decided before the sender is asked to retry.
 
 Commands on the same subject take turns on this node (`CommandLocks`), so conflicts come from other nodes: of two nodes
-that contend for one message, each succeeds half of the time.
+that contend for one message, each succeeds half of the time. A command keeps its turn for all its decisions.
 """
 
 log = logging.getLogger("onrecord.chat")
@@ -108,7 +108,7 @@ class Chat:
             command, by, ref, self._keys.fingerprint(sent), answer, self._content_error(command)
         )
         if self._locks.busy(command):
-            self._spawn(self._decide_in_turn(pending, MAX_DECISIONS))
+            self._spawn(self._decide_in_turn(pending))
             return answer
         feed = await self._feeds.feed(command.room)
         await self._take_key(pending, feed)
@@ -135,7 +135,7 @@ class Chat:
             try:
                 key = await self._keys.of_person(user, self._database)
             except InvalidTag:  # logged by the key ring; the user connects under the name that is known
-                self._people.hear(user, state)
+                self._people.update(user, state)
                 return
             request = AppendRequest.of(
                 self._serializer, person_stream(user), events,
@@ -149,7 +149,7 @@ class Chat:
                 state = await self._person(user)
             else:
                 state = msgspec.structs.replace(state, head=result.seq, name=name)
-        self._people.hear(user, state)
+        self._people.update(user, state)
 
     async def _person(self, user: str) -> PersonState:
         await self._people.read({user})  # batched with the users who connect at the same time
@@ -196,6 +196,7 @@ class Chat:
         except Refusal as error:
             refusal = error
         pending.refusal = refusal
+        pending.decisions += 1
         # The state may have moved on while the message was read: the decision holds as of the older of the two.
         return AppendRequest.of(
             self._serializer, room_stream(command.room), events,
@@ -211,7 +212,7 @@ class Chat:
         if (error := placing.exception()) is not None:
             pending.answer.set_exception(error)
         elif self._must_retry(pending, placing.result()):
-            self._spawn(self._decide_in_turn(pending, MAX_DECISIONS - 1))
+            self._spawn(self._decide_in_turn(pending))
         else:
             self._answer(pending, placing.result())
 
@@ -227,9 +228,11 @@ class Chat:
         elif result.outcome != "stale":
             return False
         pending.at = result.at
-        return True
+        return (
+            pending.decisions < MAX_DECISIONS
+        )  # the last result is the answer: `NotAllowed` where the key is gone
 
-    async def _decide_in_turn(self, pending: PendingCommand, tries: int) -> None:
+    async def _decide_in_turn(self, pending: PendingCommand) -> None:
         """Decide on the log as it is now, one command on a subject at a time, until the result is final."""
         async with self._locks.turn(pending.command):
             try:
@@ -237,7 +240,7 @@ class Chat:
                     partial(self._decide_on_refreshed, pending),
                     self._appender.offer,
                     partial(self._must_retry, pending),
-                    tries=tries,
+                    tries=MAX_DECISIONS,
                 )
             except (AccountErased, Overloaded, Unavailable) as error:
                 pending.fail(error)

@@ -57,7 +57,7 @@ class AccountSuspensions:
             nonlocal state
             key = await key_for_writing(self._keys, by, self._database) if command.reason else None
             state = await self._reader.person(user)
-            events = account.judge(state, command)
+            events = account.decide_suspension(state, command)
             if not events:
                 return None
             return AppendRequest.of(
@@ -73,4 +73,4 @@ class AccountSuspensions:
         result = await append_decided(decide, self._appender.offer, must_retry)
         if result is not None:
             changed = msgspec.structs.replace(state, head=result.seq, suspended=command.suspended)
-            self._people.hear(user, changed)
+            self._people.update(user, changed)

@@ -74,13 +74,13 @@ class Lease:
         await self._taken.wait()
         return self.incarnation
 
-    async def judge(self) -> list[UUID]:
+    async def fence_expired(self) -> list[UUID]:
         """Fence the incarnations whose lease has run out, where this node may fence; return them.
 
         Raises:
             Unavailable: Postgres cannot be reached.
         """
-        rows = await self._fetch(_JUDGE, self.incarnation, timedelta(seconds=self.seconds))
+        rows = await self._fetch(_FENCE_EXPIRED, self.incarnation, timedelta(seconds=self.seconds))
         for row in rows:
             log.warning("node_fenced", extra={"other": row["node"], "incarnation": str(row["incarnation"])})
         return [row["incarnation"] for row in rows]
@@ -139,7 +139,7 @@ _RENEW = """
     WHERE incarnation = $1 AND fenced_at IS NULL AND ended_at IS NULL
     RETURNING incarnation
 """
-_JUDGE = """
+_FENCE_EXPIRED = """
     UPDATE incarnations other SET fenced_at = clock_timestamp(), fenced_by = $1
     WHERE other.fenced_at IS NULL AND other.ended_at IS NULL AND other.expires_at < clock_timestamp()
         AND EXISTS (

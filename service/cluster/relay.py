@@ -4,8 +4,8 @@ The bus carries hints and the log is authoritative: the log is read for anything
 one subscription per node, never one per connection, and one more channel goes to all nodes. No caller waits for the
 bus, so it never delays an ack or a delivery.
 
-Every `PROBE_EVERY` seconds the node sends itself a probe through the bus. Where none returns, it logs that, subscribes
-again, and reads what it missed from the log (`on_missed`).
+`Heartbeat` finds out whether the bus works. After an outage the node subscribes again, and reads what it missed from
+the log (`on_missed`).
 """
 
 import asyncio
@@ -18,8 +18,9 @@ from broadcaster import Broadcast
 
 from service.cluster.bus import MAX_QUEUED, InProcessBackend, Missed
 from service.cluster.envelope import Envelope, Message, Opened
+from service.cluster.heartbeat import Heartbeat
 from service.cluster.redis_bus import RedisBus
-from service.cluster.replay_filter import REFUSALS, Screen, Screened
+from service.cluster.replay_filter import FilteredBackend, ReplayFilter
 from service.domain.streams import room_of, room_stream
 from service.eventstore.serializer import Row
 
@@ -28,10 +29,6 @@ NODES = "nodes"
 
 EVENTS = "events"
 _PROBE = "probe"
-
-PROBE_EVERY = 2.0
-DEAF_AFTER = 5.0
-"""Seconds between two probes, and without a returned one until the bus counts as down."""
 
 Handler = Callable[[bytes], None]
 RoomHandler = Callable[[str, bytes], None]
@@ -42,8 +39,8 @@ log = logging.getLogger("onrecord.relay")
 class Relay:
     """Publishes a node's messages and dispatches those of other nodes by kind.
 
-    For metrics: `published`, `taken`, `forged`, `refused` and `dropped` messages, and `resyncs`. `doubt_clock` is
-    called where the times of two nodes differ.
+    `filter` decides which messages are accepted, `heartbeat` reports whether any arrive. `doubt_clock` is called where
+    the times of two nodes differ. For metrics: `published`, `queued` and `dropped` messages.
     """
 
     def __init__(
@@ -54,34 +51,32 @@ class Relay:
     ) -> None:
         self._backend = backend(self._missed)
         self._envelope = envelope
-        self._screen = Screen(envelope, doubt_clock)
-        self._broadcast = Broadcast(backend=Screened(self._backend, self._screen))
+        self.filter = ReplayFilter(envelope, doubt_clock)
+        self.heartbeat = Heartbeat(
+            lambda: self.publish(_PROBE, b""), self._backend.reconnect, lambda: envelope.epoch
+        )
+        self._broadcast = Broadcast(backend=FilteredBackend(self._backend, self.filter))
         self._followed: dict[str, asyncio.Task[None]] = {}
         self._outgoing: asyncio.Queue[tuple[str, Message]] = asyncio.Queue(MAX_QUEUED)
         self._handlers: dict[str, Handler] = {}
         self._room_handlers: dict[str, RoomHandler] = {}
         self._on_missed: list[Callable[[], None]] = []
-        self._on_resync: list[Callable[[], None]] = []
-        self._received_at = asyncio.get_running_loop().time() - DEAF_AFTER
-        self._was_receiving = False
-        self._received_epoch = envelope.epoch
         self.published = 0
-        self.resyncs = 0
         self._not_put = 0
 
-    def announce(self, news: Mapping[str, Sequence[Row]]) -> None:
+    def announce(self, written: Mapping[str, Sequence[Row]]) -> None:
         """Queue the rows of rooms for the other nodes, one message per room and batch."""
         if self._backend.alone:
             return
-        for stream, rows in news.items():
+        for stream, rows in written.items():
             if stream.startswith("room:"):
                 self._put(stream, Message(EVENTS, msgspec.msgpack.encode(rows)))
 
-    def tell_room(self, room: str, kind: str, payload: bytes) -> None:
+    def publish_to_room(self, room: str, kind: str, payload: bytes) -> None:
         """Queue a message that may be lost for the other nodes on which a room is in use."""
         self._put(room_stream(room), Message(kind, payload))
 
-    def tell(self, kind: str, payload: bytes) -> None:
+    def publish(self, kind: str, payload: bytes) -> None:
         """Queue a message that may be lost for all other nodes."""
         self._put(NODES, Message(kind, payload))
 
@@ -100,35 +95,6 @@ class Relay:
     def on_missed(self, handler: Callable[[], None]) -> None:
         """Register a callback for when this node may have missed recorded events."""
         self._on_missed.append(handler)
-
-    def on_resync(self, handler: Callable[[], None]) -> None:
-        """Register a callback for when this node receives again: what is not on the record has to be sent again."""
-        self._on_resync.append(handler)
-
-    @property
-    def hearing(self) -> bool:
-        """Whether messages of other nodes arrive, by the last probe."""
-        return self.silence < DEAF_AFTER
-
-    @property
-    def silence(self) -> float:
-        """Seconds since a probe last returned."""
-        return asyncio.get_running_loop().time() - self._received_at
-
-    @property
-    def taken(self) -> int:
-        """Received messages of other nodes."""
-        return self._screen.taken
-
-    @property
-    def forged(self) -> int:
-        """Received messages without a valid signature."""
-        return self._screen.refused["forged"]
-
-    @property
-    def refused(self) -> dict[str, int]:
-        """Signed messages that were refused, by reason."""
-        return {reason: self._screen.refused[reason] for reason in REFUSALS}
 
     @property
     def queued(self) -> int:
@@ -169,24 +135,9 @@ class Relay:
             await self._broadcast.publish(channel, self._envelope.seal(channel, message))
             self.published += 1
 
-    async def probe(self) -> None:
-        """Send probes, and reconnect where none returns, until cancelled."""
-        began = asyncio.get_running_loop().time()
-        while True:
-            self.tell(_PROBE, b"")
-            await asyncio.sleep(PROBE_EVERY)
-            now = asyncio.get_running_loop().time()
-            if not self.hearing and now - began > DEAF_AFTER:
-                if self._was_receiving:
-                    log.warning("bus_deaf", extra={"seconds": round(now - self._received_at, 1)})
-                self._was_receiving = False
-                self._backend.reconnect()
-                began = now
-
     def _missed(self, everything: bool) -> None:  # noqa: FBT001 - the shape of a backend's callback
         if everything:
-            self._was_receiving = False
-            self.tell(_PROBE, b"")
+            self.heartbeat.interrupted()
         for handler in self._on_missed:
             handler()
 
@@ -214,9 +165,9 @@ class Relay:
     def _take(self, channel: str, opened: Opened) -> None:
         if self._envelope.is_own(opened):
             if channel == NODES:
-                self._on_own_probe()
+                self.heartbeat.returned()
             return
-        message = self._screen.decode(channel, opened)
+        message = self.filter.decode(channel, opened)
         if message is None:
             return
         if channel == NODES:
@@ -224,13 +175,3 @@ class Relay:
                 handler(message.payload)
         elif (handle_in_room := self._room_handlers.get(message.kind)) is not None:
             handle_in_room(room_of(channel), message.payload)
-
-    def _on_own_probe(self) -> None:
-        self._received_at = asyncio.get_running_loop().time()
-        # Messages sent and received under another epoch did not count.
-        if not self._was_receiving or self._received_epoch != self._envelope.epoch:
-            self._was_receiving = True
-            self._received_epoch = self._envelope.epoch
-            self.resyncs += 1
-            for handler in self._on_resync:
-                handler()

@@ -41,10 +41,10 @@ REFUSALS: tuple[Refusal, ...] = ("version", "replayed", "untimely", "epoch")
 log = logging.getLogger("onrecord.relay")
 
 
-class Screen:
+class ReplayFilter:
     """Opens received messages.
 
-    `doubt_clock` is called where times differ, since this node's clock may be wrong. For metrics: `taken`, the received
+    `doubt_clock` is called where times differ, since this node's clock may be wrong. For metrics: `received`, the
     messages other than accepted ones of this node, and `refused` ones by reason.
     """
 
@@ -55,21 +55,21 @@ class Screen:
         self._own = 0
         self._origins: dict[bytes, _Origin] = {}
         self._logged: dict[Refusal, int] = {}
-        self.taken = 0
+        self.received = 0
         self.refused: Counter[Refusal] = Counter()
 
     def open(self, channel: str, sealed: bytes) -> Opened | None:
         """Return a message that is signed, new and timely, None where it is refused."""
         opened = self._envelope.open(channel, sealed)
         if opened is None:
-            self.taken += 1
+            self.received += 1
             known = self._envelope.is_of_other_version(channel, sealed)
             self._refuse("version" if known else "forged", channel)
             return None
         if self._envelope.is_own(opened) and opened.counter > self._own:
             self._own = opened.counter
             return opened
-        self.taken += 1
+        self.received += 1
         refusal = "replayed" if self._envelope.is_own(opened) else self._check(opened)
         if refusal is not None:
             self._refuse(refusal, channel)
@@ -131,13 +131,13 @@ class _Origin:
         self.sent = max(self.sent, opened.sent)
 
 
-class Screened(BroadcastBackend):
-    """A backend that delivers only messages that pass a screen; `Event.message` is an `Opened`."""
+class FilteredBackend(BroadcastBackend):
+    """A backend that delivers only the messages that a filter accepts; `Event.message` is an `Opened`."""
 
-    def __init__(self, backend: InProcessBackend | RedisBus, screen: Screen) -> None:
+    def __init__(self, backend: InProcessBackend | RedisBus, replay_filter: ReplayFilter) -> None:
         # The base class's constructor only raises `NotImplementedError`.
         self._backend = backend
-        self._screen = screen
+        self._filter = replay_filter
 
     async def connect(self) -> None:
         """Connect."""
@@ -163,6 +163,6 @@ class Screened(BroadcastBackend):
         """Return the next accepted message."""
         while True:
             event = await self._backend.next_published()
-            opened = self._screen.open(event.channel, cast("bytes", event.message))
+            opened = self._filter.open(event.channel, cast("bytes", event.message))
             if opened is not None:
                 return Event(event.channel, opened)  # type: ignore[arg-type] # annotated as str, passed through

@@ -63,7 +63,7 @@ class Reaper:
         while True:
             await asyncio.sleep(self._lease.seconds / 3)
             try:
-                await self._lease.judge()
+                await self._lease.fence_expired()
                 await self.reap()
             except Unavailable:
                 log.warning("reaping_postponed")

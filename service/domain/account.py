@@ -31,7 +31,7 @@ def decide(state: PersonState, command: NamePerson, by: str) -> list[Event]:
     return [PersonNamed(user=by, name=command.name)]
 
 
-def judge(state: PersonState, command: SetSuspension) -> list[Event]:
+def decide_suspension(state: PersonState, command: SetSuspension) -> list[Event]:
     """Return the event of a suspension or of its end, or no event if the account is in that state already.
 
     Raises:

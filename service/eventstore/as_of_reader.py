@@ -52,8 +52,8 @@ class AsOfReader(EventQueries):
         """Return a position up to which everything was recorded at `time` or before it, and nothing after it was."""
 
         async def by_then(position: int) -> bool:
-            at = await self._value(_LAST_BEFORE, position)
-            return at is None or at <= time  # times never decrease along the log
+            last = await self._fetch(_LAST_BEFORE, position)
+            return not last or last[0]["recorded_at"] <= time  # times never decrease along the log
 
         return await _greatest(await self.position(), by_then)
 

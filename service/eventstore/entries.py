@@ -96,12 +96,12 @@ class AppendResult(msgspec.Struct, frozen=True, kw_only=True):
 class CommitResult(msgspec.Struct):
     """The result of a commit: that of each entry, and by stream, in order, the events that are new to this node.
 
-    `news` has the node's own events and the rows that it lacked; `written` has its own as they are sent to other
+    `new_events` has the node's own events and the rows that it lacked; `written` has its own as they are sent to other
     nodes. `began` is the time of the first try, by the loop's clock.
     """
 
     placed: list[AppendResult]
-    news: dict[str, list[Recorded]]
+    new_events: dict[str, list[Recorded]]
     written: dict[str, list[Row]]
     began: float = 0.0
 
@@ -117,7 +117,7 @@ async def append_one(
 def read_batch(entries: list[AppendRequest], rows: list[Any], serializer: EventSerializer) -> CommitResult:
     """Return the result in the rows of `chat_append`: own events from memory, missing ones decoded."""
     placed: list[AppendResult | None] = [None] * len(entries)
-    news: dict[str, list[Recorded]] = {}
+    new_events: dict[str, list[Recorded]] = {}
     written: dict[str, list[Row]] = {}
     broken: set[str] = set()
     used = [0] * len(entries)
@@ -136,7 +136,7 @@ def read_batch(entries: list[AppendRequest], rows: list[Any], serializer: EventS
                 "wrapped": wrapped,
                 "state": state,
             }
-            _add_missing(news, broken, row, serializer)
+            _add_missing(new_events, broken, row, serializer)
             continue
         if outcome == "appended":
             event, stored = entry.events[used[command - 1]], entry.stored[used[command - 1]]
@@ -144,7 +144,7 @@ def read_batch(entries: list[AppendRequest], rows: list[Any], serializer: EventS
             written.setdefault(stream, []).append(
                 Row(seq, position, at, entry.user, stored.topic, subject, stored.state, stored.key_id)
             )
-            news.setdefault(stream, []).append(
+            new_events.setdefault(stream, []).append(
                 Recorded(stream, seq, position, subject, at, entry.user, event)
             )
         placed[command - 1] = AppendResult(
@@ -154,16 +154,16 @@ def read_batch(entries: list[AppendRequest], rows: list[Any], serializer: EventS
     if len(answered) != len(entries):
         message = f"chat_append answered {len(answered)} of {len(entries)} commands"
         raise RuntimeError(message)
-    readable = {stream: events for stream, events in news.items() if stream not in broken}
+    readable = {stream: events for stream, events in new_events.items() if stream not in broken}
     return CommitResult(answered, readable, written)
 
 
 def _add_missing(
-    news: dict[str, list[Recorded]], broken: set[str], row: dict[str, Any], serializer: EventSerializer
+    new_events: dict[str, list[Recorded]], broken: set[str], row: dict[str, Any], serializer: EventSerializer
 ) -> None:
     """Add a row that the node lacks; an unreadable one holds up its own stream and no other."""
     try:
-        news.setdefault(row["stream"], []).append(serializer.read(row))
+        new_events.setdefault(row["stream"], []).append(serializer.read(row))
     except Exception:
         log.exception("unreadable_event", extra={"stream": row["stream"], "seq": row["originator_version"]})
         broken.add(row["stream"])

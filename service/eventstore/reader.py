@@ -78,8 +78,7 @@ class EventQueries:
         return [self._serializer.read(row) for row in await self._fetch(query, *arguments)]
 
     async def _value(self, query: str, *arguments: object) -> Any:
-        rows = await self._fetch(query, *arguments)
-        return rows[0][0] if rows else None
+        return (await self._fetch(query, *arguments))[0][0]
 
 
 class LogReader(EventQueries):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from service.cluster.leases import Lease
 from service.cluster.relay import Relay
+from service.cluster.replay_filter import REFUSALS
 from service.cluster.session_log import SessionLog
 from service.eventstore.appender import Appender
 from service.eventstore.damage import Damaged
@@ -53,7 +54,7 @@ class NodeMetrics:
         doors = Counter(session.door for session in sessions)
         for door in DOORS:
             sheet.put("onrecord_connections", doors[door], door)
-        outboxes = [session.outbox for session in sessions]
+        outboxes = [session.transport.outbox for session in sessions]
         sheet.put("onrecord_outbox_bytes", sum(outboxes))
         sheet.put("onrecord_outbox_largest_bytes", max(outboxes, default=0))
         for (door, outcome), count in self.counters.handshakes.items():
@@ -101,13 +102,13 @@ class NodeMetrics:
 
     def _bus(self, sheet: Sheet) -> None:
         relay = self.relay
-        sheet.put("onrecord_bus_up", relay.hearing)
-        sheet.put("onrecord_bus_probe_age_seconds", relay.silence)
+        sheet.put("onrecord_bus_up", relay.heartbeat.receiving)
+        sheet.put("onrecord_bus_probe_age_seconds", relay.heartbeat.silence)
         sheet.put("onrecord_bus_queue_messages", relay.queued)
         sheet.put("onrecord_bus_messages_total", relay.published, "out")
-        sheet.put("onrecord_bus_messages_total", relay.taken, "in")
+        sheet.put("onrecord_bus_messages_total", relay.filter.received, "in")
         sheet.put("onrecord_bus_dropped_total", relay.dropped)
-        sheet.put("onrecord_bus_ignored_total", relay.forged)
-        for reason, count in relay.refused.items():
-            sheet.put("onrecord_bus_refused_total", count, reason)
-        sheet.put("onrecord_bus_resyncs_total", relay.resyncs)
+        sheet.put("onrecord_bus_ignored_total", relay.filter.refused["forged"])
+        for reason in REFUSALS:
+            sheet.put("onrecord_bus_refused_total", relay.filter.refused[reason], reason)
+        sheet.put("onrecord_bus_resyncs_total", relay.heartbeat.resyncs)

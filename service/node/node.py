@@ -81,7 +81,7 @@ async def node(
 
 async def _leave(live: Live, application: Application, seconds: float) -> None:
     """Leave the cluster while the background tasks still run; all connections are closed by now."""
-    application.presence.goodbye()
+    application.presence.announce_leave()
     await live.session_log.drain(seconds)
     await live.lease.end()
 
@@ -97,12 +97,12 @@ def _tasks(settings: Settings, running: Node) -> dict[str, Work]:
     tasks: dict[str, Work] = {
         "append": live.appender.run,
         "relay": live.relay.run,
-        "probe": live.relay.probe,
+        "probe": live.relay.heartbeat.run,
         "ready": storage.readiness.run,
         "notify": lambda: _listen(settings, application),
         "receipts": gateway.receipts.run,
         "presence": application.presence.run,
-        "notices": application.presence.tell,
+        "notices": application.presence.notify,
         "typing": application.typing.run,
         "rate": application.shared_rate.run,
         "tokens": live.sessions.run,
@@ -134,7 +134,7 @@ def _log_tasks(settings: Settings, running: Node) -> dict[str, Callable[[], Awai
     return {
         "tail": application.tailer.run,
         # What follows a fencing, and a renewal: close all sessions; show other nodes' users as present again.
-        "lease": lambda: live.lease.run(application.lifecycle.fenced, application.presence.trust),
+        "lease": lambda: live.lease.run(application.lifecycle.fenced, application.presence.lease_renewed),
         "visits": live.session_log.run,
         "reap": live.reaper.run,
         "clock": running.storage.clock.run,

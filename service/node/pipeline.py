@@ -42,9 +42,9 @@ def after_commit(
 
     def committed(batch: CommitResult) -> None:
         began = clock()
-        hub.deliver(batch.news)
+        hub.deliver(batch.new_events)
         relay.announce(batch.written)
-        notifier.after_commit(batch.news)
+        notifier.after_commit(batch.new_events)
         if traces is not None:
             traces.committed(batch, began)
 
@@ -131,5 +131,5 @@ def subscribe_to_bus(
     relay.on(SPENT, rate.spent_elsewhere)
     # Messages may have been lost: events are in the log, presence and receipts have to be exchanged again.
     relay.on_missed(tailer.wake)
-    relay.on_resync(presence.resync)
-    relay.on_resync(receipts.due)
+    relay.heartbeat.on_resync(presence.resync)
+    relay.heartbeat.on_resync(receipts.due)

@@ -73,8 +73,8 @@ class Server(uvicorn.Server):
                 port=settings.port,
                 http=http_class(cut=gateway.counters.requests),
                 ws=transport_class(
-                    doors={"/ws": gateway.native},
-                    straight=gateway.sockets,
+                    endpoints={"/ws": gateway.native},
+                    direct_sockets=gateway.sockets,
                     max_outbox=settings.max_outbox,
                     ping_interval=settings.ping_interval,
                     ping_timeout=settings.ping_timeout,

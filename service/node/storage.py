@@ -14,11 +14,10 @@ import asyncpg
 from service.config.settings import Settings
 from service.encryption.keyring import KeyRing
 from service.eventstore.as_of_reader import AsOfReader
-from service.eventstore.health_probe import Probe
 from service.eventstore.pool import Pool
 from service.eventstore.read_database import ReadModels, open_read_database
 from service.eventstore.reader import LogReader
-from service.eventstore.readiness import Readiness
+from service.eventstore.readiness import Probe, Readiness
 from service.eventstore.serializer import EventSerializer
 from service.eventstore.server_clock import Clock
 

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 STEP = 0.1
-"""Seconds between two steps: as long as changes are gathered before the others hear of them."""
+"""Seconds between two steps; changes within a step are sent together."""
 
-SAY_ALIVE = 1.0
-"""Seconds between two signs of life."""
+HEARTBEAT = 1.0
+"""Seconds between two heartbeats."""
 
-STOOD_STILL = 2.0
-"""Seconds between two steps after which this node has not heard what it should have."""
+LONG_PAUSE = 2.0
+"""Seconds between two steps after which this node may have missed messages."""
 
-SAY_ALL_AGAIN = 0.5
-"""Seconds between two answers to those who want everybody, however many ask."""
+SNAPSHOT_PAUSE = 0.5
+"""Minimum seconds between two complete lists, for any number of requests."""
 
 FIND_IDLE = 5.0
-"""Seconds between two looks for connections from which nothing comes."""
+"""Seconds between two searches for idle connections."""
 
 KINDS: dict[str, type[Message]] = {
     "presence.lease": Alive,
@@ -40,120 +40,120 @@ KINDS: dict[str, type[Message]] = {
     "presence.want": Want,
     "presence.bye": Bye,
 }
-"""The messages by the names that they travel under."""
+"""The messages by their kind on the bus."""
 
-Said = tuple[str, bytes]
-"""A message to every other node: its kind and its bytes."""
+EncodedMessage = tuple[str, bytes]
+"""A message to all other nodes: its kind and its encoded form."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class Gossip:
-    """One node's part. `me` names this life of the node; `grace` in seconds."""
+    """The part of one node. `me` identifies this process of the node; `grace` in seconds."""
 
     def __init__(self, me: str, grace: float, when: Moment) -> None:
         self.roster = Roster()
-        self.here = LocalPresence(me, self.roster, grace)
-        self.peers = RemotePresence(self.roster, grace)
+        self.local = LocalPresence(me, self.roster, grace)
+        self.remote = RemotePresence(self.roster, grace)
         self._me = me
         self._counter = 0
         self._stepped = when.now
-        self._hearing = True
-        self._say_alive = self._find_idle = when.now
-        self._said_all = float("-inf")
-        self._want_all = True
-        self._all_wanted = False
-        self._doubts_until = when.now
+        self._connected = True
+        self._heartbeat_due = self._find_idle_due = when.now
+        self._snapshot_sent = float("-inf")
+        self._request_all = True
+        self._snapshot_requested = False
+        self._suspect_until = when.now
         self._decoders: dict[str, msgspec.msgpack.Decoder[Any]] = {
             kind: msgspec.msgpack.Decoder(cls) for kind, cls in KINDS.items()
         }
-        self._heard: dict[type[Message], Callable[[Any, Moment], None]] = {
-            Alive: self.peers.alive,
-            Delta: self.peers.delta,
-            Part: self.peers.part,
-            Bye: self.peers.bye,
-            Want: self._wanted,
+        self._handlers: dict[type[Message], Callable[[Any, Moment], None]] = {
+            Alive: self.remote.alive,
+            Delta: self.remote.delta,
+            Part: self.remote.part,
+            Bye: self.remote.bye,
+            Want: self._snapshot_wanted,
         }
 
-    def hear(self, kind: str, payload: bytes, when: Moment) -> None:
-        """Take what another node said.
+    def receive(self, kind: str, payload: bytes, when: Moment) -> None:
+        """Apply a message of another node.
 
         Raises:
-            msgspec.MsgspecError: it is not what its kind says.
+            msgspec.MsgspecError: the payload is not a message of this kind.
         """
         message = self._decoders[kind].decode(payload)
-        self._heard[type(message)](message, when)
+        self._handlers[type(message)](message, when)
 
-    def step(self, when: Moment, *, hearing: bool) -> list[Said]:
-        """Let pass what is due and return what is to be said now; `hearing` says whether the others can be heard."""
+    def step(self, when: Moment, *, connected: bool) -> list[EncodedMessage]:
+        """Apply what is due and return the messages to send; `connected`: whether the bus delivers messages."""
         pause = when.now - self._stepped
         self._stepped = when.now
-        if pause >= STOOD_STILL or hearing > self._hearing:
+        if pause >= LONG_PAUSE or connected > self._connected:
             self.renew(when.now)
         if pause >= LAPSE:
-            # The others have let go of this node's users. Whether that stands, the lease in Postgres says.
-            self._doubts_until = when.now + LAPSE
-        self._hearing = hearing
-        if hearing:
-            self.here.settle(when.now)
-            self.peers.settle(when.now)
+            # The other nodes have released this node's users. The lease in Postgres shows whether that is final.
+            self._suspect_until = when.now + LAPSE
+        self._connected = connected
+        if connected:
+            self.local.settle(when.now)
+            self.remote.settle(when.now)
             self.roster.settle(when.now)
-        if when.now >= self._find_idle:
-            self._find_idle = when.now + FIND_IDLE
-            self.here.find_idle(when.now)
-        return [] if when.now < self._doubts_until else self._say(when.now)
+        if when.now >= self._find_idle_due:
+            self._find_idle_due = when.now + FIND_IDLE
+            self.local.find_idle(when.now)
+        return [] if when.now < self._suspect_until else self._outgoing(when.now)
 
     def renew(self, now: float) -> None:
         """Renew all leases after an outage of the bus, and request the complete list from every node."""
-        self.here.postpone(now + LAPSE)
-        self.peers.renew(now)
+        self.local.postpone(now + LAPSE)
+        self.remote.renew(now)
         self.roster.postpone(now + LAPSE)
-        self._want_all = True
-        self._say_alive = now
+        self._request_all = True
+        self._heartbeat_due = now
 
-    def trust(self) -> None:
-        """Callback: the lease still held after this node had paused."""
-        self._doubts_until = self._stepped
+    def lease_renewed(self) -> None:
+        """Callback: the lease was still held after a pause of this node."""
+        self._suspect_until = self._stepped
 
     def fenced(self, when: Moment) -> None:
-        """Hear that this node was taken for dead: those who are connected will be told to come back.
+        """Callback: this node lost its lease, and its clients will be asked to reconnect.
 
-        Where it had stood still the others have let go of its users already, and are not told of them again.
+        After a long pause the other nodes have released its users already, and are not sent them again.
         """
-        if when.now < self._doubts_until or when.now - self._stepped >= LAPSE:
-            self.here.clear(when, when.now + LAPSE)
-        self._doubts_until = when.now
+        if when.now < self._suspect_until or when.now - self._stepped >= LAPSE:
+            self.local.clear(when, when.now + LAPSE)
+        self._suspect_until = when.now
 
-    def goodbye(self) -> Said:
+    def leave(self) -> EncodedMessage:
         """Return the message that announces the end of this node."""
         return self._message(Bye(self._me, self._count()))
 
-    def _wanted(self, message: Want, _when: Moment) -> None:
+    def _snapshot_wanted(self, message: Want, _when: Moment) -> None:
         if message.of is None or message.of == self._me:
-            self._all_wanted = True
+            self._snapshot_requested = True
 
-    def _say(self, now: float) -> list[Said]:
-        said = []
-        while (news := self.here.take_news()) is not None:
-            said.append(self._message(Delta(self._me, self._count(), news.base, news.users)))
-        if self._all_wanted and now - self._said_all >= SAY_ALL_AGAIN:
-            self._all_wanted, self._said_all = False, now
-            said += self._everybody()
-        wanted: list[str | None] = list(self.peers.wanted(now))
-        if self._want_all:
-            self._want_all, wanted = False, [None]
-        said += [self._message(Want(self._me, self._count(), of)) for of in wanted]
-        if now >= self._say_alive:
-            self._say_alive = now + SAY_ALIVE
-            said.append(self._message(Alive(self._me, self._count(), self.here.version)))
-        return said
+    def _outgoing(self, now: float) -> list[EncodedMessage]:
+        messages = []
+        while (delta := self.local.take_delta()) is not None:
+            messages.append(self._message(Delta(self._me, self._count(), delta.base, delta.users)))
+        if self._snapshot_requested and now - self._snapshot_sent >= SNAPSHOT_PAUSE:
+            self._snapshot_requested, self._snapshot_sent = False, now
+            messages += self._snapshot()
+        wanted: list[str | None] = list(self.remote.wanted(now))
+        if self._request_all:
+            self._request_all, wanted = False, [None]
+        messages += [self._message(Want(self._me, self._count(), of)) for of in wanted]
+        if now >= self._heartbeat_due:
+            self._heartbeat_due = now + HEARTBEAT
+            messages.append(self._message(Alive(self._me, self._count(), self.local.version)))
+        return messages
 
-    def _everybody(self) -> list[Said]:
-        users = self.here.everybody()
-        pieces = [users[begin : begin + CHUNK] for begin in range(0, len(users), CHUNK)] or [[]]
+    def _snapshot(self) -> list[EncodedMessage]:
+        users = self.local.snapshot()
+        parts = [users[begin : begin + CHUNK] for begin in range(0, len(users), CHUNK)] or [[]]
         return [
-            self._message(Part(self._me, self._count(), self.here.version, number, len(pieces), piece))
-            for number, piece in enumerate(pieces)
+            self._message(Part(self._me, self._count(), self.local.version, number, len(parts), part))
+            for number, part in enumerate(parts)
         ]
 
     def _count(self) -> int:
@@ -161,7 +161,7 @@ class Gossip:
         return self._counter
 
     @staticmethod
-    def _message(message: Message) -> Said:
+    def _message(message: Message) -> EncodedMessage:
         return _KIND_OF[type(message)], _encode(message)
 
 

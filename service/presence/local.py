@@ -1,10 +1,10 @@
-"""Who is connected to this node: each user's devices, how they are, and who has just gone. Pure.
+"""The users connected to this node: the status of each connection, and recent departures. No I/O.
 
 A user whose last connection ends stays online for the grace period, so that a reconnect within it, at any node, is not
 visible to others. A user is online if one of their connections is, and away if all are: by the client's choice, or
 after `AWAY_AFTER` without activity.
 
-`take_news` cuts what has changed into numbered deltas; the version says how many there were.
+`take_delta` returns the changes as numbered deltas; the version is their number.
 """
 
 from typing import NamedTuple
@@ -15,19 +15,19 @@ AWAY_AFTER = 600.0
 """Seconds without a command after which a connection counts as away, until its next command."""
 
 SETTLE = 1.5
-"""The last seconds of the grace, in which all nodes know already that somebody has gone from one, so that another's
-claim has the time to arrive: as long as it takes to notice and repair one lost message."""
+"""The last seconds of the grace period, after this node has announced a departure, in which the claim of another node
+may arrive: the time to notice and repair one lost message."""
 
 CHUNK = 500
 """Users in one message to the other nodes."""
 
 Entry = tuple[str, Status | None, int, int]
-"""A user, how they are (None: gone), when they were last seen, in milliseconds since 1970 (0 while connected), and how
-many connections they have."""
+"""A user, their status (None: gone), when they were last seen in milliseconds since 1970 (0 while connected), and their
+number of connections."""
 
 
 class LocalChanges(NamedTuple):
-    """What has changed from version `base` to the next."""
+    """The changes from version `base` to the next."""
 
     base: int
     users: list[Entry]
@@ -53,7 +53,7 @@ class LocalPresence:
         self._connections: dict[str, dict[str, _Connection]] = {}
         self._claimed: dict[str, Status] = {}
         self._lingering: dict[str, tuple[float, int]] = {}
-        self._news: dict[str, Entry] = {}
+        self._changed: dict[str, Entry] = {}
         self.version = 0
 
     def arrive(self, user: str, connection: str, now: float) -> None:
@@ -72,8 +72,8 @@ class LocalPresence:
         else:
             del self._connections[user]
             self._lingering[user] = (when.now + self._linger, when.at)
-            # They count as here, and have no connection that would count against them elsewhere.
-            self._news[user] = (user, self._claimed[user], 0, 0)
+            # The user is still online here, and has no connection that counts against the limit at other nodes.
+            self._changed[user] = (user, self._claimed[user], 0, 0)
 
     def set(self, user: str, connection: str, status: Status) -> None:
         """Set the status that a client chose for a connection."""
@@ -100,7 +100,7 @@ class LocalPresence:
                     self._update(user)
 
     def settle(self, now: float) -> None:
-        """Let go of those whose grace is over, but for its last seconds."""
+        """Release users whose grace period is over but for its last `SETTLE` seconds."""
         for user, (due, seen) in list(self._lingering.items()):
             if due <= now:
                 self._release(user, seen, now + self._settle)
@@ -110,37 +110,37 @@ class LocalPresence:
         self._lingering = {user: (max(due, until), seen) for user, (due, seen) in self._lingering.items()}
 
     def clear(self, when: Moment, due: float) -> None:
-        """Release all users: the other nodes have done so already, since this one stood still."""
+        """Release all users, as the other nodes have done during a pause of this one."""
         self._connections.clear()
         for user in list(self._claimed):
             _, seen = self._lingering.get(user, (due, when.at))
             self._release(user, seen, due)
 
-    def take_news(self) -> LocalChanges | None:
-        """Return the next piece of what has changed, None where nothing has."""
-        if not self._news:
+    def take_delta(self) -> LocalChanges | None:
+        """Return the next changes, None if there are none."""
+        if not self._changed:
             return None
-        users = [self._news.pop(user) for user in list(self._news)[:CHUNK]]
+        users = [self._changed.pop(user) for user in list(self._changed)[:CHUNK]]
         self.version += 1
         return LocalChanges(self.version - 1, users)
 
-    def everybody(self) -> list[Entry]:
-        """Return all users, as of `version` where all news was taken."""
+    def snapshot(self) -> list[Entry]:
+        """Return all users, as of `version` once all deltas are taken."""
         return [
             (user, status, 0, len(self._connections.get(user, ()))) for user, status in self._claimed.items()
         ]
 
     def _update(self, user: str) -> None:
         connections = self._connections[user].values()
-        online = any(one.status == "online" and not one.idle for one in connections)
+        online = any(known.status == "online" and not known.idle for known in connections)
         status: Status = "online" if online else "away"
         if self._claimed.get(user) != status:
             self._claimed[user] = status
             self._roster.claim(user, self._me, status)
-        self._news[user] = (user, status, 0, len(connections))
+        self._changed[user] = (user, status, 0, len(connections))
 
     def _release(self, user: str, seen: int, due: float) -> None:
         self._lingering.pop(user, None)
         del self._claimed[user]
         self._roster.release(user, self._me, seen, due)
-        self._news[user] = (user, None, seen, 0)
+        self._changed[user] = (user, None, seen, 0)

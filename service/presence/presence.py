@@ -1,6 +1,6 @@
 """Presence on this node: tracks who is online (`service.presence.gossip`) and notifies the connections here.
 
-Two tasks: `run` keeps the beat between the nodes, which nothing here may delay; `tell` sends collected
+Two tasks: `run` exchanges messages with the other nodes, and must not be delayed; `notify` sends collected
 changes. Nothing is recorded. Rooms above `MOST_MEMBERS` receive no changes; their clients request the member list.
 
 Invariant: every node notifies only its own connections, from its own roster, so that each receives a change once.
@@ -19,7 +19,7 @@ import msgspec
 from service.cluster.relay import Relay
 from service.domain.room import RoomState
 from service.errors import Unavailable
-from service.presence.gossip import STEP, Gossip, Said
+from service.presence.gossip import STEP, EncodedMessage, Gossip
 from service.presence.roster import Change, Moment, Shown, Status
 from service.protocol.events import PresenceChanged, UserJoined, UserLeft, timestamp
 from service.realtime.audience import Audience
@@ -37,7 +37,7 @@ REST = 9.0
 """The pause after a round, as a multiple of its duration: presence takes at most a tenth of the event loop's time."""
 
 About = PresenceChanged | UserJoined | UserLeft
-"""What is sent about a user who comes, goes or is away."""
+"""An event about the presence of a user."""
 
 Changes = dict[About, list[str]]
 """The events for one subscriber, each with the rooms that both users share."""
@@ -46,7 +46,7 @@ log = logging.getLogger("onrecord.presence")
 
 
 class Presence:
-    """Who is online, as far as this node knows; `grace` in seconds."""
+    """The presence of all users as known on this node; `grace` in seconds."""
 
     def __init__(self, relay: Relay, audience: Audience, people: UserCache, grace: float) -> None:
         self._relay = relay
@@ -55,28 +55,24 @@ class Presence:
         self._clock = asyncio.get_running_loop().time
         self._gossip = Gossip(str(uuid4()), grace, self._when())
 
-    # What happens to the connections here.
-
     def arrive(self, user: str, connection: str) -> None:
-        """Count a connection in."""
-        self._gossip.here.arrive(user, connection, self._clock())
+        """Add a connection."""
+        self._gossip.local.arrive(user, connection, self._clock())
 
     def depart(self, user: str, connection: str) -> None:
-        """Count a connection out; its user stays for the grace."""
-        self._gossip.here.depart(user, connection, self._when())
+        """Remove a connection; its user stays online for the grace period."""
+        self._gossip.local.depart(user, connection, self._when())
 
     def touch(self, user: str, connection: str) -> None:
         """Note a command: a user who was away because of inactivity is online again."""
-        self._gossip.here.touch(user, connection, self._clock())
+        self._gossip.local.touch(user, connection, self._clock())
 
     def set(self, user: str, connection: str, status: Status) -> None:
         """Set the status that the client chose for a connection."""
-        self._gossip.here.set(user, connection, status)
-
-    # What is shown.
+        self._gossip.local.set(user, connection, status)
 
     def status(self, user: str) -> Shown:
-        """Return how a user is connected, over all devices and nodes."""
+        """Return the status of a user, over all devices and nodes."""
         return self._gossip.roster.status(user)
 
     def last_seen(self, user: str) -> str | None:
@@ -85,54 +81,53 @@ class Presence:
 
     def elsewhere(self, user: str) -> int:
         """Return how many connections a user has at other nodes, as far as this node knows."""
-        return self._gossip.peers.connections(user)
-
-    # How it goes on.
+        return self._gossip.remote.connections(user)
 
     def fenced(self) -> None:
         """Callback: the lease was lost, and the connections of this node are about to be closed."""
         self._gossip.fenced(self._when())
 
-    def trust(self) -> None:
+    def lease_renewed(self) -> None:
         """Callback: the lease was renewed."""
-        self._gossip.trust()
+        self._gossip.lease_renewed()
 
-    def goodbye(self) -> None:
+    def announce_leave(self) -> None:
         """Announce to the other nodes that this one stops."""
-        self._say([self._gossip.goodbye()])
+        self._publish([self._gossip.leave()])
 
     async def run(self) -> None:
-        """Speak with the other nodes until cancelled."""
+        """Exchange messages with the other nodes until cancelled."""
         while True:
-            self._say(self._gossip.step(self._when(), hearing=self._relay.hearing))
+            self._publish(self._gossip.step(self._when(), connected=self._relay.heartbeat.receiving))
             await asyncio.sleep(STEP)
 
-    async def tell(self) -> None:
+    async def notify(self) -> None:
         """Send presence changes to the connections here, until cancelled."""
         pause = STEP
         while True:
             await asyncio.sleep(pause)
             began = time.perf_counter()
             if changes := self._gossip.roster.changes(MOST_CHANGES):
-                with suppress(Unavailable):  # then they are called by their ids
+                with suppress(Unavailable):  # then their ids are sent as names
                     await self._people.load(change.user for change in changes if change.returns)
-                await self._tell({change.user: change for change in changes})
+                await self._notify({change.user: change for change in changes})
             pause = max(STEP, REST * (time.perf_counter() - began))
 
-    async def _tell(self, changes: dict[str, Change]) -> None:
-        """Send each listener all changes that it may see, in one piece."""
-        messages: dict[Subscriber, Changes] = {}
+    async def _notify(self, changes: dict[str, Change]) -> None:
+        """Send each subscriber all changes that its user may see, in one batch."""
+        pending: dict[Subscriber, Changes] = {}
         presence = {user: _presence(change) for user, change in changes.items()}
         turns = TimeSlice()
-        for room, listeners in self._audience.rooms_with_members_under(MOST_MEMBERS):
+        for room, subscribers in self._audience.rooms_with_members_under(MOST_MEMBERS):
             for user in [user for user in room.members if user in changes]:
-                self._add_recipients(messages, room, listeners, changes[user], presence[user])
+                self._add_recipients(pending, room, subscribers, changes[user], presence[user])
             await turns.over()
         batch = self._audience.batch()
-        for listener, message in messages.items():
-            # Memberships may have ended in the turns since the message was begun.
+        for subscriber, events in pending.items():
+            # Memberships may have ended since the events were collected.
             batch.send(
-                listener, [one for one, rooms in message.items() if self._shared(listener.user, one, rooms)]
+                subscriber,
+                [event for event, rooms in events.items() if self._shared(subscriber.user, event, rooms)],
             )
             await turns.over()
 
@@ -142,25 +137,25 @@ class Presence:
 
     def _add_recipients(
         self,
-        messages: dict[Subscriber, Changes],
+        pending: dict[Subscriber, Changes],
         room: RoomState,
-        listeners: Collection[Subscriber],
+        subscribers: Collection[Subscriber],
         change: Change,
         changed: PresenceChanged,
     ) -> None:
         in_room = self._in_room(room, change)
         # A user who has just connected is not notified of it.
         arrives = change.before == "offline"
-        for listener in listeners:
-            if arrives and listener.user == change.user:
+        for subscriber in subscribers:
+            if arrives and subscriber.user == change.user:
                 continue
-            message = messages.setdefault(listener, {})
+            events = pending.setdefault(subscriber, {})
             if in_room is not None:
-                message[in_room] = [room.room]
-            message.setdefault(changed, []).append(room.room)  # once, however many rooms they share
+                events[in_room] = [room.room]
+            events.setdefault(changed, []).append(room.room)  # sent once for all shared rooms
 
     def _in_room(self, room: RoomState, change: Change) -> UserLeft | UserJoined | None:
-        """Return the event about joining or leaving that a room receives besides."""
+        """Return the join or leave event that a room receives in addition to the change of presence."""
         if change.status == "offline":
             return UserLeft(room_id=room.room, user_id=change.user, reason="disconnect")
         if not change.returns:
@@ -174,20 +169,20 @@ class Presence:
         )
 
     def receive(self, kind: str, payload: bytes) -> None:
-        """Take a message of another node."""
+        """Apply a message of another node."""
         try:
-            self._gossip.hear(kind, payload, self._when())
+            self._gossip.receive(kind, payload, self._when())
         except msgspec.MsgspecError:
-            # Signed by one of ours, so another version: it is as if nothing had come.
+            # The signature is valid, so the sender runs another version. The message counts as lost.
             log.warning("presence_unreadable", extra={"kind": kind})
 
     def resync(self) -> None:
         """Exchange the complete state with the other nodes, after an outage of the bus."""
         self._gossip.renew(self._clock())
 
-    def _say(self, said: list[Said]) -> None:
-        for kind, payload in said:
-            self._relay.tell(kind, payload)
+    def _publish(self, messages: list[EncodedMessage]) -> None:
+        for kind, payload in messages:
+            self._relay.publish(kind, payload)
 
     def _when(self) -> Moment:
         return Moment(self._clock(), int(time.time() * 1000))

@@ -1,8 +1,8 @@
-"""What the other nodes say of their users, over a bus that loses, repeats and reorders. Pure.
+"""The users of the other nodes, received over a bus that loses, repeats and reorders messages. No I/O.
 
-A node numbers its messages (`counter`) and its changes (`version`). The counter tells what is new from what is
-repeated: only a newer message shows that a node lives. The version tells what is missing: a change applies to the
-version before it and to no other, and where there is a gap the whole is asked for.
+A node numbers its messages (`counter`) and its changes (`version`). The counter identifies repeated messages: only a
+newer one renews the node's lease. The version shows gaps: a delta applies only to the version before it, and after a
+gap the complete list is requested.
 
 Invariant: the users of a node that is silent for the time of its lease are released, but not before the grace is over,
 and never because of messages that could not be received.
@@ -16,37 +16,37 @@ from service.presence.local import SETTLE, Entry
 from service.presence.roster import Moment, Roster
 
 LAPSE = 6.0
-"""Seconds without a word from a node after which its users count as gone."""
+"""Seconds without a message from a node after which its users count as gone."""
 
 ASK_AGAIN = 1.0
-"""Seconds between two questions for the same node's users."""
+"""Minimum seconds between two requests for the same node's users."""
 
 MAX_FORGOTTEN = 1_000
-"""Nodes whose last counter is remembered after they are gone, so that repeated messages do not bring them back."""
+"""Departed nodes whose last counter is kept, so that repeated messages do not bring them back."""
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
-    """What every message has: `node` names the sender's life, not its host."""
+    """The fields of every message; `node` identifies the process of the sender, not its host."""
 
     node: str
     counter: int
 
 
 class Alive(Message, frozen=True, array_like=True):
-    """The sender lives, and has come to a version."""
+    """A heartbeat with the current version of the sender."""
 
     version: int
 
 
 class Delta(Message, frozen=True, array_like=True):
-    """What has changed from version `base` to the next."""
+    """The changes from version `base` to the next."""
 
     base: int
     users: list[Entry]
 
 
 class Part(Message, frozen=True, array_like=True):
-    """One of `parts` pieces of everybody at a version."""
+    """One of `parts` parts of the complete list at a version."""
 
     version: int
     part: int
@@ -55,27 +55,27 @@ class Part(Message, frozen=True, array_like=True):
 
 
 class Want(Message, frozen=True, array_like=True):
-    """The sender wants everybody from one node, or from all."""
+    """A request for the complete list of one node, None for those of all."""
 
     of: str | None
 
 
 class Bye(Message, frozen=True, array_like=True):
-    """The sender stops in order; its clients are on their way to other nodes."""
+    """The sender shuts down; its clients reconnect to other nodes."""
 
 
 class _View:
-    """One other node. `counter` is the newest heard, `floor` what its messages have to be above to count at all.
+    """One other node. `counter` is the highest received; messages up to `floor` are ignored.
 
-    `users` has how many connections each has there.
+    `users` maps each user to their number of connections there.
     """
 
-    def __init__(self, heard: Moment, floor: int) -> None:
-        self.heard = heard
+    def __init__(self, renewed: Moment, floor: int) -> None:
+        self.renewed = renewed
         self.floor = floor
         self.counter = floor
         self.version = 0
-        self.told = 0
+        self.announced = 0
         self.users: dict[str, int] = {}
         self.asked = float("-inf")
         self.ends: float | None = None
@@ -94,80 +94,80 @@ class RemotePresence:
         self._forgotten: OrderedDict[str, int] = OrderedDict()
 
     def alive(self, message: Alive, when: Moment) -> None:
-        """Take a heartbeat."""
+        """Apply a heartbeat."""
         view = self._view(message, when)
         if view is not None:
-            view.told = max(view.told, message.version)
+            view.announced = max(view.announced, message.version)
 
     def delta(self, message: Delta, when: Moment) -> None:
-        """Take a change."""
+        """Apply a delta."""
         view = self._view(message, when)
         if view is None:
             return
-        view.told = max(view.told, message.base + 1)
+        view.announced = max(view.announced, message.base + 1)
         if message.base == view.version:
             view.version += 1
             self._apply(message.node, view, message.users, when)
 
     def part(self, message: Part, when: Moment) -> None:
-        """Take a part of the complete list."""
+        """Store a part of a complete list; apply the list once it is complete."""
         view = self._view(message, when)
         if view is None:
             return
-        view.told = max(view.told, message.version)
+        view.announced = max(view.announced, message.version)
         if message.version <= view.version or message.version < view.pending[0]:
             return
         if message.version > view.pending[0]:
             view.pending = (message.version, {})
-        pieces = view.pending[1]
-        pieces[message.part] = message.users
-        if len(pieces) == message.parts:
+        parts = view.pending[1]
+        parts[message.part] = message.users
+        if len(parts) == message.parts:
             view.pending = (0, {})
             view.version = message.version
-            everybody = [entry for piece in pieces.values() for entry in piece]
-            gone = view.users.keys() - {user for user, *_ in everybody}
-            self._apply(message.node, view, [*everybody, *((user, None, when.at, 0) for user in gone)], when)
+            complete = [entry for part in parts.values() for entry in part]
+            gone = view.users.keys() - {user for user, *_ in complete}
+            self._apply(message.node, view, [*complete, *((user, None, when.at, 0) for user in gone)], when)
 
     def bye(self, message: Bye, when: Moment) -> None:
-        """Take the end of a node: its users linger for the grace, which they may use to come back elsewhere."""
+        """Apply the shutdown of a node: its users stay for the grace period, in which they may reconnect elsewhere."""
         view = self._view(message, when)
         if view is not None:
             view.ends = when.now + self._grace
 
     def wanted(self, now: float) -> list[str]:
-        """Return the nodes of which something is missing, each at most once in a while."""
+        """Return the nodes whose complete list has to be requested now."""
         wanted = [
             node
             for node, view in self._views.items()
-            if view.version < view.told and view.ends is None and now - view.asked >= ASK_AGAIN
+            if view.version < view.announced and view.ends is None and now - view.asked >= ASK_AGAIN
         ]
         for node in wanted:
             self._views[node].asked = now
         return wanted
 
     def settle(self, now: float) -> None:
-        """Let go of the users of nodes that are gone."""
+        """Release the users of nodes whose lease has lapsed or that have shut down."""
         for node, view in list(self._views.items()):
-            ends = view.heard.now + self._patience if view.ends is None else view.ends
+            ends = view.renewed.now + self._patience if view.ends is None else view.ends
             if now >= ends:
                 self._forget(node, view, now)
 
     def renew(self, now: float) -> None:
-        """Give every node a fresh lease: nothing could be heard for a while."""
+        """Renew the leases of all nodes after an outage of the bus."""
         for view in self._views.values():
-            view.heard = Moment(now, view.heard.at)
+            view.renewed = Moment(now, view.renewed.at)
             if view.ends is not None:
                 view.ends = max(view.ends, now + LAPSE)
 
     def connections(self, user: str) -> int:
-        """Return how many connections a user has at the other nodes, those that stop left out."""
+        """Return the number of connections of a user at the other nodes, without nodes that are shutting down."""
         return sum(view.users.get(user, 0) for view in self._views.values() if view.ends is None)
 
     def __len__(self) -> int:
         return len(self._views)
 
     def _view(self, message: Message, when: Moment) -> _View | None:
-        """Return the view that a message is about, None where the message is an old one."""
+        """Return the view of the sender of a message, None for an outdated message."""
         view = self._views.get(message.node)
         if view is None:
             view = _View(when, self._forgotten.get(message.node, 0))
@@ -178,7 +178,7 @@ class RemotePresence:
             return None
         if message.counter > view.counter:
             view.counter = message.counter
-            view.heard = when
+            view.renewed = when
         return view
 
     def _apply(self, node: str, view: _View, users: list[Entry], when: Moment) -> None:
@@ -193,7 +193,7 @@ class RemotePresence:
     def _forget(self, node: str, view: _View, now: float) -> None:
         del self._views[node]
         for user in view.users:
-            self._roster.release(user, node, view.heard.at, now)
+            self._roster.release(user, node, view.renewed.at, now)
         self._forgotten[node] = view.counter
         if len(self._forgotten) > MAX_FORGOTTEN:
             self._forgotten.popitem(last=False)

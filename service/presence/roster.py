@@ -1,7 +1,7 @@
-"""Who is online, away or offline, over all devices and nodes: a union of what every node claims of its own users. Pure.
+"""The status of users over all devices and nodes: the union of the claims of all nodes. No I/O.
 
-Each node keeps one and derives everything by itself. A *claim* says that a user is connected at a node. When the last
-claim goes the user does not leave at once but when `due`: another node's claim may be on its way.
+Each node keeps its own roster. A *claim* states that a user is connected at a node. After the last claim is released
+the user leaves when `due`, and not at once: the claim of another node may be on its way.
 
 Invariant: each change is returned once, in a consistent order: no user returns without having left, or leaves twice.
 """
@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, TypeVar
 T = TypeVar("T")
 
 MAX_SEEN = 100_000
-"""Users whose last departure is remembered, about 200 bytes each; the earliest goes first, and reads as never seen."""
+"""Users whose last departure is kept, about 200 bytes each; the earliest is evicted first, and reads as never seen."""
 
 Status = Literal["online", "away"]
 """The status of a connected user."""
@@ -22,16 +22,16 @@ Shown = Literal["online", "away", "offline"]
 
 
 class Moment(NamedTuple):
-    """Now: `now` in seconds on a clock that never goes back, `at` in milliseconds since 1970, as people are shown."""
+    """The time: `now` in seconds on a monotonic clock, `at` in milliseconds since 1970, for display."""
 
     now: float
     at: int
 
 
 class Change(NamedTuple):
-    """A user is shown otherwise than before; `seen` is when they left, in milliseconds since 1970, once offline.
+    """A change of a user's status; `seen` is when they left, in milliseconds since 1970, if offline.
 
-    `returns` says that they come back after others were told that they had left.
+    `returns`: whether the user comes back after a change to offline was sent.
     """
 
     user: str
@@ -42,7 +42,7 @@ class Change(NamedTuple):
 
 
 class Roster:
-    """The users connected to any node, and when the others were last seen."""
+    """The users connected to any node, and when offline users were last seen."""
 
     def __init__(self) -> None:
         self._claims: dict[str, dict[str, Status]] = {}
@@ -70,7 +70,7 @@ class Roster:
             self._leaving[user] = due
 
     def settle(self, now: float) -> None:
-        """Let those leave who are due."""
+        """Let users leave that are due."""
         for user in [user for user, due in self._leaving.items() if due <= now]:
             del self._leaving[user]
             self._dirty[user] = None
@@ -80,7 +80,7 @@ class Roster:
         self._leaving = {user: max(due, until) for user, due in self._leaving.items()}
 
     def status(self, user: str) -> Shown:
-        """Return how a user is shown."""
+        """Return the status of a user as others see it."""
         claims = self._claims.get(user)
         if claims:
             return "online" if "online" in claims.values() else "away"
@@ -88,11 +88,11 @@ class Roster:
         return self._shown.get(user, "online") if user in self._leaving else "offline"
 
     def last_seen(self, user: str) -> int | None:
-        """Return when an offline user left, in milliseconds since 1970; None where it is not known."""
+        """Return when an offline user left, in milliseconds since 1970; None if unknown."""
         return self._seen.get(user) if self.status(user) == "offline" else None
 
     def changes(self, most: int) -> list[Change]:
-        """Return what has changed since it was last returned, of as many users as may have changed at most."""
+        """Return the changes since the last call, of at most `most` users; the rest follow in the next call."""
         changes = []
         for user in list(self._dirty)[:most]:
             del self._dirty[user]

@@ -1,10 +1,9 @@
 """Typing notifications: sent to the room except to the typist, and never recorded.
 
-It stops by itself when nothing more comes: `TYPING` seconds after the last start where the typist is connected, a
-little later at the other nodes, in case that one is lost. A start that comes again is told again only after `AGAIN`
-seconds.
+Typing expires `TYPING` seconds after the last start at the node key the typist is connected, and a little later at
+the other nodes, in case the stop is lost. A repeated start is sent again only after `AGAIN` seconds.
 
-A user may type at several devices and nodes, and stops when all have.
+A user may type at several devices and nodes, and stops when all have stopped.
 """
 
 import asyncio
@@ -18,25 +17,25 @@ from service.realtime.audience import Audience
 
 TYPING = 6.0
 AGAIN = 2.0
-LOOK = 0.25
-"""Seconds between two looks for those who have stopped."""
+EXPIRY_INTERVAL = 0.25
+"""Seconds between two searches for expired typing."""
 
 ELSEWHERE = TYPING + AGAIN + 1.0
-"""Seconds for which a start heard from another node holds: what renews it there is told `AGAIN` seconds later."""
+"""Seconds for which a start from another node holds: that node sends a renewal at most every `AGAIN` seconds."""
 
 MOST_TYPING = 10_000
-"""Typists at once; above that a start is not told: typing is declared lossy."""
+"""Typists at once; further starts are dropped, since typing is lossy by contract."""
 
 START, STOP = "typing.start", "typing.stop"
 
-Where = tuple[str, str]
+RoomUser = tuple[str, str]
 """A room and a user."""
 
 
-class Told(msgspec.Struct, frozen=True, array_like=True):
-    """What nodes tell each other: who, and at which node; None is all of them.
+class TypingNotice(msgspec.Struct, frozen=True, array_like=True):
+    """The message between nodes: a user who types or stops at a node; None stands for all nodes.
 
-    `seen` is the head of the room on the node that sends it; a node of an earlier version sends none.
+    `seen` is the head of the room on the sending node, 0 from a node of an earlier version.
     """
 
     user: str
@@ -45,74 +44,74 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Typist:
-    __slots__ = ("elsewhere", "here", "shown", "told")
+    __slots__ = ("broadcast_at", "local", "published_at", "remote")
 
     def __init__(self) -> None:
-        self.here: dict[str, float] = {}  # connection: until when
-        self.elsewhere: dict[str, float] = {}  # node: until when
-        self.shown = self.told = float("-inf")
+        self.local: dict[str, float] = {}  # connection: expiry
+        self.remote: dict[str, float] = {}  # node: expiry
+        self.broadcast_at = self.published_at = float("-inf")
 
 
 class Typing:
-    """The typists that this node knows of. `me` names the node; `clock` gives seconds."""
+    """The typists known to this node. `me` is the id of the node; `clock` returns seconds."""
 
     def __init__(self, relay: Relay, audience: Audience, me: str, clock: Callable[[], float]) -> None:
         self._relay = relay
         self._audience = audience
         self._me = me
         self._clock = clock
-        self._typists: dict[Where, _Typist] = {}
-        self._at: dict[str, set[Where]] = {}
-        self._decoder = msgspec.msgpack.Decoder(Told)
+        self._typists: dict[RoomUser, _Typist] = {}
+        self._by_connection: dict[str, set[RoomUser]] = {}
+        self._decoder = msgspec.msgpack.Decoder(TypingNotice)
 
     def start(self, room: str, user: str, connection: str) -> None:
-        """Note that a user types at a connection here."""
+        """Start or renew the typing of a user at a connection of this node."""
         typist = self._typist(room, user)
         if typist is None:
             return
         now = self._clock()
-        typist.here[connection] = now + TYPING
-        self._at.setdefault(connection, set()).add((room, user))
-        if now - typist.told >= AGAIN:
-            typist.told = now
-            self._tell(START, room, user, self._me)
-        self._show(room, user, typist, now)
+        typist.local[connection] = now + TYPING
+        self._by_connection.setdefault(connection, set()).add((room, user))
+        if now - typist.published_at >= AGAIN:
+            typist.published_at = now
+            self._publish(START, room, user, self._me)
+        self._broadcast_start(room, user, typist, now)
 
     def stop(self, room: str, user: str, connection: str) -> None:
-        """Note that a user stopped at a connection here."""
+        """Stop the typing of a user at a connection of this node."""
         typist = self._typists.get((room, user))
-        if typist is not None and typist.here.pop(connection, None) is not None:
-            self._left(connection, (room, user))
-            self._ended_here((room, user), typist)
+        if typist is not None and typist.local.pop(connection, None) is not None:
+            self._unindex(connection, (room, user))
+            self._ended_locally((room, user), typist)
 
     def gone(self, connection: str) -> None:
         """Stop all typing of a connection that ended."""
-        for room, user in list(self._at.get(connection, ())):
+        for room, user in list(self._by_connection.get(connection, ())):
             self.stop(room, user, connection)
 
-    def spoke(self, room: str, user: str) -> None:
+    def clear(self, room: str, user: str) -> None:
         """Stop the typing of a user who has posted the message or left the room."""
         if (room, user) in self._typists:
-            self._tell(STOP, room, user, None)
+            self._publish(STOP, room, user, None)
             self._forget((room, user))
 
     async def run(self) -> None:
-        """Find those who have stopped without saying so, until cancelled."""
+        """Expire typing until cancelled."""
         while True:
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(EXPIRY_INTERVAL)
             self.expire()
 
     def expire(self) -> None:
-        """Let those stop from whom nothing has come for too long."""
+        """Stop typing that was not renewed in time."""
         now = self._clock()
-        for where, typist in list(self._typists.items()):
-            was_here = bool(typist.here)
-            for connection in [one for one, until in typist.here.items() if until <= now]:
-                del typist.here[connection]
-                self._left(connection, where)
-            typist.elsewhere = {node: until for node, until in typist.elsewhere.items() if until > now}
-            if was_here or not typist.elsewhere:
-                self._ended_here(where, typist, was_here=was_here)
+        for key, typist in list(self._typists.items()):
+            was_local = bool(typist.local)
+            for connection in [connection for connection, until in typist.local.items() if until <= now]:
+                del typist.local[connection]
+                self._unindex(connection, key)
+            typist.remote = {node: until for node, until in typist.remote.items() if until > now}
+            if was_local or not typist.remote:
+                self._ended_locally(key, typist, was_local=was_local)
 
     def _typist(self, room: str, user: str) -> _Typist | None:
         typist = self._typists.get((room, user))
@@ -120,54 +119,54 @@ class Typing:
             typist = self._typists[(room, user)] = _Typist()
         return typist
 
-    def _show(self, room: str, user: str, typist: _Typist, now: float, seen: int = 0) -> None:
-        if now - typist.shown >= AGAIN:
-            typist.shown = now
+    def _broadcast_start(self, room: str, user: str, typist: _Typist, now: float, seen: int = 0) -> None:
+        if now - typist.broadcast_at >= AGAIN:
+            typist.broadcast_at = now
             self._audience.broadcast(room, TypingStarted(room_id=room, user_id=user), but=user, seen=seen)
 
-    def _ended_here(self, where: Where, typist: _Typist, *, was_here: bool = True) -> None:
-        if typist.here:
+    def _ended_locally(self, key: RoomUser, typist: _Typist, *, was_local: bool = True) -> None:
+        if typist.local:
             return
-        if was_here:
-            typist.told = float("-inf")
-            self._tell(STOP, *where, self._me)
-        if not typist.elsewhere:
-            self._forget(where)
+        if was_local:
+            typist.published_at = float("-inf")
+            self._publish(STOP, *key, self._me)
+        if not typist.remote:
+            self._forget(key)
 
-    def _forget(self, where: Where, seen: int = 0) -> None:
-        for connection in self._typists.pop(where).here:
-            self._left(connection, where)
-        room, user = where
+    def _forget(self, key: RoomUser, seen: int = 0) -> None:
+        for connection in self._typists.pop(key).local:
+            self._unindex(connection, key)
+        room, user = key
         self._audience.broadcast(room, TypingStopped(room_id=room, user_id=user), but=user, seen=seen)
 
-    def _left(self, connection: str, where: Where) -> None:
-        places = self._at.get(connection, set())
-        places.discard(where)
-        if not places:
-            self._at.pop(connection, None)
+    def _unindex(self, connection: str, key: RoomUser) -> None:
+        typing = self._by_connection.get(connection, set())
+        typing.discard(key)
+        if not typing:
+            self._by_connection.pop(connection, None)
 
     def started_elsewhere(self, room: str, payload: bytes) -> None:
-        """Take a `START` from another node."""
-        told = self._decoder.decode(payload)
-        typist = self._typist(room, told.user)
-        if typist is not None and told.node is not None:
+        """Apply a `START` of another node."""
+        notice = self._decoder.decode(payload)
+        typist = self._typist(room, notice.user)
+        if typist is not None and notice.node is not None:
             now = self._clock()
-            typist.elsewhere[told.node] = now + ELSEWHERE
-            self._show(room, told.user, typist, now, told.seen)
+            typist.remote[notice.node] = now + ELSEWHERE
+            self._broadcast_start(room, notice.user, typist, now, notice.seen)
 
     def stopped_elsewhere(self, room: str, payload: bytes) -> None:
-        """Take a `STOP` from another node."""
-        told = self._decoder.decode(payload)
-        where = (room, told.user)
-        typist = self._typists.get(where)
+        """Apply a `STOP` of another node."""
+        notice = self._decoder.decode(payload)
+        key = (room, notice.user)
+        typist = self._typists.get(key)
         if typist is None:
             return
-        if told.node is not None:
-            typist.elsewhere.pop(told.node, None)
-            if typist.here or typist.elsewhere:
+        if notice.node is not None:
+            typist.remote.pop(notice.node, None)
+            if typist.local or typist.remote:
                 return
-        self._forget(where, told.seen)
+        self._forget(key, notice.seen)
 
-    def _tell(self, kind: str, room: str, user: str, node: str | None) -> None:
+    def _publish(self, kind: str, room: str, user: str, node: str | None) -> None:
         seen = self._audience.head(room)
-        self._relay.tell_room(room, kind, msgspec.msgpack.encode(Told(user, node, seen)))
+        self._relay.publish_to_room(room, kind, msgspec.msgpack.encode(TypingNotice(user, node, seen)))

@@ -14,13 +14,36 @@ from collections.abc import Collection, Iterable, Iterator
 from service.domain.room import RoomState
 from service.protocol.events import Outgoing
 from service.realtime.encoded_event import Encoders
-from service.realtime.ephemeral import EphemeralBatch
 from service.realtime.room_feeds import RoomFeeds
+from service.realtime.room_subscribers import SubscriptionTable
 from service.realtime.subscriber import Subscriber
-from service.realtime.subscription_table import SubscriptionTable
 
 MOST_HELD = 100
 """Ephemeral events held per room; the oldest is dropped first, since all of them may be lost."""
+
+
+class EphemeralBatch:
+    """Events for several subscribers, each encoded once; frames of the format `joining` are concatenated."""
+
+    def __init__(self, encoders: Encoders, joining: str | None) -> None:
+        self._encoders = encoders
+        self._joining = joining
+        # By identity: events that carry a list have no hash. The event is kept, so that its id is not reused.
+        self._frames: dict[tuple[str, int], tuple[Outgoing, bytes]] = {}
+
+    def send(self, subscriber: Subscriber, events: Iterable[Outgoing]) -> None:
+        """Send events to one subscriber."""
+        wire_format = subscriber.wire_format
+        frames = [self._frame(wire_format, outgoing) for outgoing in events]
+        for frame in [b"".join(frames)] if frames and wire_format == self._joining else frames:
+            subscriber.write(frame)
+
+    def _frame(self, wire_format: str, outgoing: Outgoing) -> bytes:
+        cached = self._frames.get((wire_format, id(outgoing)))
+        if cached is None:
+            cached = outgoing, self._encoders[wire_format](outgoing)
+            self._frames[wire_format, id(outgoing)] = cached
+        return cached[1]
 
 
 class Audience:

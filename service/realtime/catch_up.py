@@ -1,10 +1,10 @@
-"""What is past, written to one listener who catches up: from the feed's ring, or page by page from the log.
+"""Sends past events to a subscriber that catches up: from the feed's ring, or page by page from the log.
 
-What a ring could have and has not, as after a restart, is read into it first: then a crowd that comes back to a room
-costs a few readings and not some for each.
+Events that fit in the ring and are not in it, as after a restart, are read into it first, so that many subscribers that
+return to a room at once cost a few reads of the log together.
 
-The rule: nobody is written more than `SLICE` at once before having taken most of it, and how far they have come is
-known after each event. Those who come later are not shown what was deleted since.
+Invariant: a subscriber is written at most `SLICE` bytes before it has received most of them, and its range is exact
+after each event. It does not receive the content of messages that were deleted since.
 """
 
 import asyncio
@@ -21,98 +21,110 @@ from service.realtime.user_cache import UserCache, named_in
 from service.runtime.batch_loader import BatchLoader
 
 PAGE = 200
-"""Events read at once from the log to catch up."""
+"""Events in one read of the log."""
 
 MOST_RECALLED = 8
-"""Rooms whose past is read at once, so that a storm leaves connections to everybody else."""
+"""Rooms in one batch of reads into rings, so that a reconnect storm leaves database connections to other work."""
 
 _Wanted = tuple[RoomFeed, int]
-"""A feed, and the seq after which somebody misses what it does not remember."""
+"""A feed, and the seq after which a subscriber needs events that the feed does not hold."""
 
 SLICE = 128 * 1024
-"""Bytes written to one listener that catches up, before it has to have taken most of them."""
+"""Bytes written to a subscriber that catches up, before the next `drained`."""
 
 
 class CatchUp:
-    """Writes the past of rooms; `written` counts events."""
+    """Writes past events; `written` counts them."""
 
     def __init__(self, reader: LogReader, people: UserCache, encoders: Encoders) -> None:
         self._reader = reader
         self._people = people
         self._encoders = encoders
-        self._recalling = BatchLoader(self._recall, MOST_RECALLED)
+        self._recalls = BatchLoader(self._recall, MOST_RECALLED)
         self.written = 0
 
-    def write_some(self, listener: Subscriber, items: Iterable[EncodedEvent], reach: DeliveredRange) -> None:
-        """Write events until a slice is full, or until the listener takes no more."""
+    def write_some(
+        self, subscriber: Subscriber, items: Iterable[EncodedEvent], delivered: DeliveredRange
+    ) -> None:
+        """Write events until a slice is full or the subscriber is closing."""
         written = 0
         for item in items:
-            if written >= SLICE or listener.closing:
+            if written >= SLICE or subscriber.closing:
                 break
-            frame = item.frame(listener.wire_format, listener.user)
-            listener.write(frame)
+            frame = item.frame(subscriber.wire_format, subscriber.user)
+            subscriber.write(frame)
             written += len(frame)
-            reach.delivered_up_to = item.recorded.seq
+            delivered.delivered_up_to = item.recorded.seq
             self.written += 1
 
     async def send(
-        self, listener: Subscriber, room: str, reach: DeliveredRange, last: int, readable: Callable[[], int]
+        self,
+        subscriber: Subscriber,
+        room: str,
+        delivered: DeliveredRange,
+        last: int,
+        readable: Callable[[], int],
     ) -> None:
-        """Send a page of the log up to a seq, paced; `readable` returns how far the listener may read by then."""
-        found = await self._read(room, reach.delivered_up_to, PAGE, last)
-        # A slow reader takes minutes for a page, and a ban in the middle of it ends it.
-        while not listener.closing and (items := _between(found, reach.delivered_up_to, readable())):
-            self.write_some(listener, items, reach)
-            await listener.drained()
-        if not found:  # nothing stands there, so nothing of it was written
-            report(listener, room, reach)
-            reach.after = reach.delivered_up_to = last
+        """Send a page of the log up to the seq `last`, paced; `readable` returns the last seq that may be read now."""
+        found = await self._read(room, delivered.delivered_up_to, PAGE, last)
+        # A page to a slow reader takes minutes, and a ban may end it in between.
+        while not subscriber.closing and (items := _between(found, delivered.delivered_up_to, readable())):
+            self.write_some(subscriber, items, delivered)
+            await subscriber.drained()
+        if not found:  # the log has no events in this range: they must not be reported as written
+            report(subscriber, room, delivered)
+            delivered.after = delivered.delivered_up_to = last
 
     async def recall(self, feed: RoomFeed, after: int) -> None:
-        """Have a feed that `lacks` what came after a seq remember that, or as much of it as it can.
+        """Read the events after a seq into the ring of a feed, as many as fit.
 
         Raises:
             Unavailable: the log cannot be read.
         """
-        await self._recalling.load([(feed, after)])
+        await self._recalls.load([(feed, after)])
 
     async def _recall(self, wanted: list[_Wanted]) -> dict[_Wanted, Exception | None]:
         lowest: dict[RoomFeed, int] = {}
         for feed, after in wanted:
             lowest[feed] = min(after, lowest.get(feed, after))
         filled = await asyncio.gather(*map(self._fill, lowest, lowest.values()), return_exceptions=True)
-        became = dict(zip(lowest, filled, strict=True))
-        # What is wrong with one room is the trouble of those who come back to it.
-        return {(feed, after): _trouble(became[feed]) for feed, after in wanted}
+        outcomes = dict(zip(lowest, filled, strict=True))
+        # A failed read of one room fails only the callers that wait for that room.
+        return {(feed, after): _error(outcomes[feed]) for feed, after in wanted}
 
     async def _fill(self, feed: RoomFeed, after: int) -> None:
         if not feed.can_recall(after):
-            return  # it was read for others meanwhile
-        forgettings, first = feed.forgettings, feed.first
-        # At least as far again as it reaches: those who missed a little more each cost few readings in all.
-        twice = first - 1 - (feed.head + 1 - first)
-        past = await self._read(feed.room, max(0, feed.head - RING, min(after, twice)), RING, first - 1)
-        if feed.forgettings == forgettings:
+            return  # another batch has read it
+        removals, first = feed.removals, feed.first
+        # At least double what the ring holds: subscribers that each missed a little more cost few reads in all.
+        double = first - 1 - (feed.head + 1 - first)
+        past = await self._read(feed.room, max(0, feed.head - RING, min(after, double)), RING, first - 1)
+        if feed.removals == removals:
             feed.recall(past)
 
     async def _read(self, room: str, after: int, most: int, last: int) -> list[EncodedEvent]:
         events = await self._reader.stream(room_stream(room), after, most, last)
         await self._people.load(named_in(events))
-        shown = await self._without_deleted(room, events)
-        return [EncodedEvent(recorded, self._people.name_of, self._encoders) for recorded in shown]
+        readable = await self._without_deleted(room, events)
+        return [EncodedEvent(recorded, self._people.name_of, self._encoders) for recorded in readable]
 
     async def _without_deleted(self, room: str, events: list[Recorded]) -> list[Recorded]:
-        """Return past events as whoever comes later is shown them: what was deleted since says nothing."""
-        said = {recorded.seq: number for recorded in events if (number := number_of(recorded)) is not None}
-        gone = await self._reader.deleted(room, set(said.values()))
-        return [without_words(one) if said.get(one.seq) in gone else one for one in events]
+        """Return events without the content of messages that were deleted since."""
+        messages = {
+            recorded.seq: number for recorded in events if (number := number_of(recorded)) is not None
+        }
+        deleted = await self._reader.deleted(room, set(messages.values()))
+        return [
+            without_words(recorded) if messages.get(recorded.seq) in deleted else recorded
+            for recorded in events
+        ]
 
 
 def _between(items: Iterable[EncodedEvent], after: int, last: int) -> list[EncodedEvent]:
     return [item for item in items if after < item.recorded.seq <= last]
 
 
-def _trouble(became: BaseException | None) -> Exception | None:
-    if became is not None and not isinstance(became, Exception):
-        raise became  # this is being ended
-    return became
+def _error(outcome: BaseException | None) -> Exception | None:
+    if outcome is not None and not isinstance(outcome, Exception):
+        raise outcome  # the read was cancelled
+    return outcome

@@ -9,14 +9,14 @@ and removes it. A direct writer checks the entry immediately before each write, 
 from collections.abc import Callable
 
 NOWHERE = -1
-"""Stands for a socket that may never be written to so; its place, the last one, is always empty."""
+"""The descriptor of a socket without direct writes; its entry, the last of the list, is always None."""
 
 Send = Callable[[bytes], int]
-"""Writes to a socket what the kernel takes at once, and returns how much that is (`socket.send`)."""
+"""Writes as many bytes as the kernel accepts without blocking, and returns their number (`socket.send`)."""
 
 
 class DirectSockets(list[Send | None]):
-    """A place for each descriptor that was ever named here; to be read as `straight[descriptor]`."""
+    """An entry for each file descriptor up to the highest one used; read as `sockets[descriptor]`."""
 
     def __init__(self) -> None:
         super().__init__([None])
@@ -32,6 +32,6 @@ class DirectSockets(list[Send | None]):
     def _set(self, descriptor: int, send: Send | None) -> None:
         if descriptor == NOWHERE:
             return
-        if (more := descriptor + 2 - len(self)) > 0:
-            self.extend([None] * more)
+        if (missing := descriptor + 2 - len(self)) > 0:
+            self.extend([None] * missing)
         self[descriptor] = send

@@ -1,6 +1,6 @@
-"""Events on their way to listeners: encoded once per wire format, however many there are.
+"""Events encoded for subscribers: once per wire format, for any number of subscribers.
 
-The rule: what is sent to one listener depends on nothing but its wire format and whether its user is the author.
+Invariant: a frame depends only on the wire format, and on whether the subscriber's user is the author.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,11 +11,14 @@ from service.protocol.events import MessageNew, Outgoing
 from service.protocol.translate import NameOf, to_wire
 
 Encoders = dict[str, Callable[[Outgoing], bytes]]
-"""Per wire format, an event as the complete frame that every listener of that format is sent."""
+"""By wire format, the function that encodes an event as a complete frame."""
+
+MOST_TOGETHER = 64 * 1024
+"""Characters in one write batch; events beyond it start another."""
 
 
 class EncodedEvent:
-    """An event on its way to listeners, encoded once per wire format however many they are."""
+    """A recorded event with its frames, which are encoded on first use."""
 
     __slots__ = ("_encoders", "_frames", "_name_of", "_own", "outgoing", "recorded")
 
@@ -29,29 +32,29 @@ class EncodedEvent:
 
     @property
     def author(self) -> str | None:
-        """Who is shown this event otherwise than all others."""
+        """The user whose frame differs from the others' frame, None if all frames are equal."""
         event = self.recorded.event
         return event.author if isinstance(event, MessagePosted) else None
 
     @property
     def size(self) -> int:
-        """Roughly its length in characters."""
+        """The approximate length in characters."""
         return 200 + len(getattr(self.recorded.event, "content", None) or "")
 
-    def silenced(self) -> "EncodedEvent":
-        """Return the same event without the words of its message."""
+    def without_content(self) -> "EncodedEvent":
+        """Return the event without the content of its message."""
         return EncodedEvent(without_words(self.recorded), self._name_of, self._encoders)
 
-    def forgetting(self) -> "EncodedEvent":
-        """Return the same event as it reads once its words are erased, with the names that people have now."""
+    def erased(self) -> "EncodedEvent":
+        """Return the event as it reads after the erasure of its author, with current names."""
         return EncodedEvent(as_erased(self.recorded), self._name_of, self._encoders)
 
     def renamed(self) -> "EncodedEvent":
-        """Return the same event with the names that people have now."""
+        """Return the event with current names."""
         return EncodedEvent(self.recorded, self._name_of, self._encoders)
 
     def frame(self, wire_format: str, user: str) -> bytes:
-        """Return the frame for a listener of `user`; a message's `ref` is shown to its author only."""
+        """Return the frame for a subscriber of `user`; only the author receives the `ref` of a message."""
         if self.author == user:
             return self._cached(self._own, wire_format, self.outgoing)
         if (frame := self._frames.get(wire_format)) is not None:
@@ -65,31 +68,55 @@ class EncodedEvent:
         return frame
 
 
+class WriteBatch:
+    """Events that are written together; the last one may have ended the membership of the user `ended`."""
+
+    def __init__(self) -> None:
+        self.items: list[EncodedEvent] = []
+        self.size = 0
+        self.ended: str | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether the next event has to start another batch."""
+        return self.ended is not None or self.size >= MOST_TOGETHER
+
+    @property
+    def last(self) -> int:
+        """The seq of the last event."""
+        return self.items[-1].recorded.seq
+
+    def add(self, item: EncodedEvent) -> None:
+        """Append the next event."""
+        self.items.append(item)
+        self.size += item.size
+
+
 class CoalescedFrames:
-    """Events that go out together; in the format `joining`, as one piece of bytes."""
+    """The frames of a batch; those of the format `joining` are concatenated."""
 
     def __init__(self, items: Sequence[EncodedEvent], joining: str | None) -> None:
-        self._items = items
+        self.items = items
         self._joining = joining
         self._shared: dict[str, list[bytes]] = {}
         self.authors = {item.author for item in items if item.author is not None}
-        """Who is shown some of them otherwise than all others."""
+        """The users whose frames differ from the others' frames."""
 
     @property
-    def in_one_piece(self) -> bytes:
-        """Everything, as who hears the joining format is written it; nothing where there is no such format."""
+    def joined(self) -> bytes:
+        """The concatenated frames for users who are not among `authors`; empty without a joining format."""
         return b"" if self._joining is None else self.frames(self._joining, "")[0]
 
     def frames(self, wire_format: str, user: str) -> list[bytes]:
-        """Return what a listener of `user` is written, in order."""
+        """Return the frames for a subscriber of `user`, in order."""
         if user in self.authors:
-            return self._made(wire_format, user)
+            return self._encode(wire_format, user)
         if (shared := self._shared.get(wire_format)) is None:
-            shared = self._shared[wire_format] = self._made(wire_format, "")
+            shared = self._shared[wire_format] = self._encode(wire_format, "")
         return shared
 
-    def _made(self, wire_format: str, user: str) -> list[bytes]:
-        frames = [item.frame(wire_format, user) for item in self._items]
+    def _encode(self, wire_format: str, user: str) -> list[bytes]:
+        frames = [item.frame(wire_format, user) for item in self.items]
         return [b"".join(frames)] if wire_format == self._joining else frames
 
 

@@ -12,19 +12,20 @@ from collections import OrderedDict
 from collections.abc import Callable
 from time import perf_counter
 
-from service.realtime.room_subscribers import RoomSubscribers, WriteBatch
+from service.realtime.encoded_event import WriteBatch
+from service.realtime.room_subscribers import RoomSubscribers
 
 LONGEST_TURN = 0.02
 SHARE = 2.0
-"""Where the loop has much else to do, turns become longer: so many times what that took since the last turn."""
+"""The length of a turn as a multiple of the time that other work took since the last turn, up to `LONGEST_TURN`."""
 
 MOST_WAITING = 1_000
 
 
 class FanoutScheduler:
-    """Writes what the crowds have waiting, from `go` on; `written` hears of each stretch that everybody has.
+    """Writes the queued events of rooms after `go`; `written` is called with each batch that all have received.
 
-    A `turn` has so many seconds at the least.
+    `turn` is the minimum length of a turn in seconds.
     """
 
     def __init__(self, written: Callable[[RoomSubscribers, WriteBatch], None], turn: float) -> None:
@@ -35,27 +36,27 @@ class FanoutScheduler:
 
     @property
     def busy(self) -> bool:
-        """Whether something waits."""
+        """Whether events are queued."""
         return bool(self._queue)
 
-    def add(self, crowd: RoomSubscribers) -> None:
-        """Have a crowd written what waits there, from the next `go` on."""
-        self._queue[crowd] = None
-        if crowd.waiting > MOST_WAITING:
+    def add(self, room: RoomSubscribers) -> None:
+        """Queue a room that has events to write, for the next `go`."""
+        self._queue[room] = None
+        if room.waiting > MOST_WAITING:
             self.finish()
 
     def go(self) -> None:
-        """Write now what one turn has time for, unless others wait already, and the rest soon."""
+        """Take a turn now, unless a later one is scheduled; schedule the next one if events are left."""
         if self._later is None:
             self._take_turn(self._turn)
 
     def finish(self) -> None:
-        """Write everything now."""
+        """Write all queued events now."""
         while self._queue:
             self._write_next(lambda: False)
 
     def stop(self) -> None:
-        """Write no more."""
+        """Discard the queue and cancel the scheduled turn."""
         self._queue.clear()
         if self._later is not None:
             self._later.cancel()
@@ -70,16 +71,16 @@ class FanoutScheduler:
                     break
         finally:
             ended = perf_counter()
-            # Others come first, once.
+            # The event loop runs its other callbacks before the next turn.
             self._later = asyncio.get_running_loop().call_soon(self._go_on, ended) if self._queue else None
 
     def _go_on(self, ended: float) -> None:
-        elsewhere = perf_counter() - ended
-        self._take_turn(max(self._turn, min(LONGEST_TURN, SHARE * elsewhere)))
+        other_work = perf_counter() - ended
+        self._take_turn(max(self._turn, min(LONGEST_TURN, SHARE * other_work)))
 
-    def _write_next(self, enough: Callable[[], bool]) -> None:
-        crowd, _ = self._queue.popitem(last=False)
-        if (stretch := crowd.write(enough)) is not None:
-            self._written(crowd, stretch)
-        if crowd.waiting:
-            self._queue[crowd] = None
+    def _write_next(self, out_of_time: Callable[[], bool]) -> None:
+        room, _ = self._queue.popitem(last=False)
+        if (batch := room.write(out_of_time)) is not None:
+            self._written(room, batch)
+        if room.waiting:
+            self._queue[room] = None

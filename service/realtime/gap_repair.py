@@ -19,41 +19,41 @@ PATIENCE = 0.02
 """Seconds to wait for an event that may be on its way, before the log is read for it."""
 
 REPAIR_PAUSE = 0.5
-"""Seconds between two looks at the log for an event that it does not show yet, or that cannot be read."""
+"""Seconds between two reads of the log for an event that it does not show yet, or after a failed read."""
 
-MOST_LOOKS = 10
-"""Looks at the log in a row that show nothing new, after which events that wait are taken not to be on the record."""
+MAX_FRUITLESS_READS = 10
+"""Consecutive reads that find nothing new, after which parked events count as not on the record."""
 
 log = logging.getLogger("onrecord.hub")
 
 
 class GapRepair:
-    """Reads what rooms miss, for as long as they are `in_use`, and has it `delivered`; `looks` counts readings."""
+    """Reads the events that feeds lack while these are `in_use`, and passes them to `deliver`; `reads` counts reads."""
 
     def __init__(
         self,
         reader: LogReader,
         people: UserCache,
         in_use: Callable[[RoomFeed], bool],
-        delivered: Callable[[RoomFeed, list[Recorded]], None],
+        deliver: Callable[[RoomFeed, list[Recorded]], None],
     ) -> None:
         self._reader = reader
         self._people = people
         self._in_use = in_use
-        self._delivered = delivered
+        self._deliver = deliver
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
-        self.looks = 0
+        self.reads = 0
 
     async def close(self) -> None:
-        """Read no more."""
+        """Cancel all reads."""
         tasks = [*self._tasks.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def ask(self, feed: RoomFeed, patience: float = 0.0) -> None:
-        """Have a room read, after so many seconds in which what is missing may come."""
+        """Start to read a room after `patience` seconds, in which the missing event may arrive."""
         if feed.room in self._tasks:
             self._again.add(feed.room)
         else:
@@ -72,25 +72,25 @@ class GapRepair:
                 if not more and not feed.gap and not asked:
                     return
                 fruitless = 0 if more or asked or feed.head > head else fruitless + 1
-                if fruitless >= MOST_LOOKS:
-                    # Nodes tell of what is committed, so the log would show it. The tail reader looks after the rest.
+                if fruitless >= MAX_FRUITLESS_READS:
+                    # Nodes send committed events only, so the log would show them. The log tailer reads the rest.
                     log.error("not_on_record", extra={"room": feed.room, "seqs": feed.drop_parked()[:10]})
                     return
                 pause = 0.0 if more else REPAIR_PAUSE
         finally:
-            # Without an await after the last look, so that nothing which asks for a repair is passed over.
+            # No await since the last check of `_again`, so that no request is lost.
             del self._tasks[feed.room]
 
     async def _read_on(self, feed: RoomFeed) -> bool:
-        """Deliver what the log has after a feed's head; return whether there is more."""
-        self.looks += 1
+        """Deliver a page of the log after the head of a feed; return whether there may be more."""
+        self.reads += 1
         try:
             events = await self._reader.stream(room_stream(feed.room), feed.head, PAGE)
             await self._people.load(named_in(events))
         except Exception as error:
-            if not isinstance(error, Unavailable):  # of which the log's reader has told already
+            if not isinstance(error, Unavailable):  # which the reader has logged
                 log.exception("repair_failed", extra={"room": feed.room})
             self._again.add(feed.room)
             return False
-        self._delivered(feed, events)
+        self._deliver(feed, events)
         return len(events) == PAGE

@@ -18,13 +18,12 @@ from service.observability.histogram import Histogram
 from service.realtime.audience import Audience
 from service.realtime.catch_up import CatchUp
 from service.realtime.direct_sockets import DirectSockets
-from service.realtime.encoded_event import EncodedEvent, Encoders
+from service.realtime.encoded_event import EncodedEvent, Encoders, WriteBatch
 from service.realtime.fanout import FanoutScheduler
 from service.realtime.room_feed import RoomFeed
 from service.realtime.room_feeds import RoomFeeds
-from service.realtime.room_subscribers import RoomSubscribers, WriteBatch
+from service.realtime.room_subscribers import RoomSubscribers, SubscriptionTable
 from service.realtime.subscriber import Subscriber
-from service.realtime.subscription_table import SubscriptionTable
 from service.realtime.subscriptions import Subscriptions
 from service.realtime.user_cache import UserCache
 from service.runtime.time_slice import TURN
@@ -89,7 +88,7 @@ class Hub:
     @property
     def gap_reads(self) -> int:
         """Reads of the log for missing events."""
-        return self.feeds.repairs.looks
+        return self.feeds.repairs.reads
 
     @property
     def rooms(self) -> int:

@@ -1,14 +1,12 @@
-"""The tail reader: whatever was recorded and not heard here, by a lost message or an unclear commit, is read.
+"""Follows the log, so that this node also applies events that neither its own commits nor the bus brought.
 
-The fast ways are this node's own commits and the bus. Both may fail for the last message before a silence, so this
-looks at how far every stream has come since the last look: once an interval, and soon after Postgres or the bus says
-that there may be something (`wake`). Rooms that lag are read by the hub; what others did to the membership of somebody
-who is connected here is told to them, since none of their connections needs to hear the room. Who was named, suspended
-or erased is heard this way alone: it needs no bus.
+Commits and the bus are faster, but a message may get lost or a commit may be unclear, and no later event may show the
+gap. So the tailer reads which streams have advanced, once per interval and soon after `wake`, which Postgres or the bus
+triggers. Rooms that lag are refreshed. Membership changes by others are reported to connected users, who may not be
+subscribed to the room. Changes to accounts arrive only here, so they do not depend on the bus.
 
-It also compares what other nodes told with the log, room by room: a room in which something is not on the record is
-loaded again. And it sees when the log is not the one it was: a restore renews its epoch, and then nothing known here
-holds.
+The tailer also compares the events that other nodes sent with the log, and reloads a room that has an event which is
+not on the record. A restore of the log changes its epoch: then all state in memory is invalid.
 """
 
 import asyncio
@@ -23,17 +21,17 @@ from service.realtime.gap_repair import PATIENCE
 from service.realtime.hub import Hub
 
 QUIET = 0.1
-"""Seconds that lie between two looks, however often it is woken."""
+"""Minimum seconds between two polls, however often `wake` is called."""
 
 log = logging.getLogger("onrecord.tail")
 
 
 class LogTailer:
-    """Follows the log's positions from where it stands when `run` begins; `interval` in seconds.
+    """Follows the log from its head at the start of `run`; `interval` in seconds.
 
-    `affected` is called with a user and what somebody else did to their membership; `renewed` with a new epoch; and
-    `persons` with the people about whom something was recorded, and who of them was suspended, restored or erased;
-    `expired` with the events that say what has expired.
+    `affected` is called with a user and an event by another user that changed their membership; `persons` with the
+    users that new events name, and those of them who were suspended, restored or erased; `expired` with the
+    expiry events; `renewed` with a new epoch.
     """
 
     def __init__(
@@ -59,16 +57,16 @@ class LogTailer:
         self.position = 0
 
     def wake(self) -> None:
-        """Look soon."""
+        """Poll the log soon."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Look until cancelled.
+        """Poll the log until cancelled.
 
         Raises:
             Unavailable: the log could not be read at the start.
         """
-        if not self._epoch:  # begun again after a failure it goes on where it stood
+        if not self._epoch:  # a restart after a failure continues at the last position
             self._epoch, self.position = await self._reader.epoch_and_position()
         while True:
             await asyncio.sleep(QUIET)
@@ -79,47 +77,49 @@ class LogTailer:
                 pass
             self._wake.clear()
             try:
-                await self._look()
+                await self._poll()
             except Unavailable:
                 log.warning("tail_unavailable", extra={"position": self.position})
 
-    async def _look(self) -> None:
-        # What was told by now was committed before, so that the log shows it from now on.
-        heard = dict(self._hub.unverified)
+    async def _poll(self) -> None:
+        # These events were committed before they were sent, so the log shows them by now.
+        received = dict(self._hub.unverified)
         epoch, head = await self._reader.epoch_and_position()
         if epoch != self._epoch:
             log.warning("epoch_renewed", extra={"was": self._epoch, "is": epoch})
             self._epoch, self.position = epoch, head
             self._renewed(epoch)
-            heard = {}
+            received = {}
         moved = await self._reader.changed_streams(self.position, head) if head > self.position else []
         await self._compare(
-            heard, {room_of(one.stream): one for one in moved if one.stream.startswith("room:")}
+            received, {room_of(place.stream): place for place in moved if place.stream.startswith("room:")}
         )
         if moved:
             await self._follow(moved, head)
 
-    async def _compare(self, heard: dict[str, Recorded], moved: dict[str, Place]) -> None:
-        """Compare the last event that other nodes told of each room with the log."""
+    async def _compare(self, received: dict[str, Recorded], moved: dict[str, Place]) -> None:
+        """Compare the last event that other nodes sent for each room with the log."""
         found = {
-            room: moved[room] for room, told in heard.items() if room in moved and moved[room].seq == told.seq
+            room: moved[room]
+            for room, event in received.items()
+            if room in moved and moved[room].seq == event.seq
         }
-        asked = [(told.stream, told.seq) for room, told in heard.items() if room not in found]
-        if asked:
-            found |= {room_of(place.stream): place for place in await self._reader.places(asked)}
-        for room, told in heard.items():
+        unseen = [(event.stream, event.seq) for room, event in received.items() if room not in found]
+        if unseen:
+            found |= {room_of(place.stream): place for place in await self._reader.places(unseen)}
+        for room, event in received.items():
             place = found.get(room)
-            if place is None or (place.position, place.at) != (told.position, told.at):
+            if place is None or (place.position, place.at) != (event.position, event.at):
                 self._hub.resync(room)
-            elif self._hub.unverified.get(room) is told:
+            elif self._hub.unverified.get(room) is event:
                 del self._hub.unverified[room]
 
     async def _follow(self, moved: list[Place], head: int) -> None:
-        if people := [user_of(one.stream) for one in moved if one.stream.startswith("person:")]:
+        if people := [user_of(place.stream) for place in moved if place.stream.startswith("person:")]:
             await self._persons(people, await self._reader.account_changes(self.position, head))
-        if any(one.stream == RETENTION for one in moved):
+        if any(place.stream == RETENTION for place in moved):
             await self._expired(await self._reader.expired(self.position, head))
-        lagging = [(room_of(one.stream), one.seq) for one in moved if one.stream.startswith("room:")]
+        lagging = [(room_of(place.stream), place.seq) for place in moved if place.stream.startswith("room:")]
         if any(self._hub.feeds.lags(room, seq) for room, seq in lagging):
             await asyncio.sleep(PATIENCE)  # the bus may be bringing it
         for room, seq in lagging:

@@ -1,11 +1,11 @@
-"""A room as this node follows it: contiguous by construction.
+"""The state and the latest events of one room in memory.
 
-`accept` takes events in any order, from the node's own commits, from the bus or from the log, and gives back those
-that come next: `seq == head + 1` is delivered, `seq <= head` was delivered already, anything else waits for what is
-missing. So live delivery, catch-up and repair are one path. No I/O, no clock: whoever sees a `gap` reads the log and
+Invariant: the events of a feed have no gap. `accept` takes events in any order, from this node's commits, the bus or
+the log: `seq == head + 1` is delivered, `seq <= head` was delivered before, and a later event waits for the missing
+one. So live delivery, catch-up and repair share one path. The feed does no I/O: on a `gap` its owner reads the log and
 calls `accept`.
 
-Two events with one seq contradict each other, and only the log can say which of them is on the record
+Two different events with one seq contradict each other, and only the log shows which one is on the record
 (`contradicted`).
 """
 
@@ -22,10 +22,10 @@ from service.realtime.encoded_event import EncodedEvent
 
 RING = 256
 RING_SIZE = 256 * 1024
-"""Events a feed remembers, and characters in them, so that a short absence costs no query."""
+"""Events in the ring, and characters in them, so that a client that was away briefly costs no query."""
 
 MAX_PARKED = 1_000
-"""Events that may wait for a missing one; past that they are dropped, since the log has them all."""
+"""Events that wait for a missing one; further events are dropped, since the log has them."""
 
 
 class RoomFeed:
@@ -38,13 +38,13 @@ class RoomFeed:
         self._full = False
         self._parked: dict[int, Recorded] = {}
         self.contradicted = False
-        """Whether an event came that is not the one which this feed has under its seq."""
+        """Whether two different events with one seq were received."""
         self.dropped = False
-        """Whether the hub forgot this feed, so that nothing may be built on it any more."""
+        """Whether the hub dropped this feed, so that it must not be used any more."""
         self.expected = 0
-        """The highest seq that is known to be on the record; `head` may be behind it."""
-        self.forgettings = 0
-        """How often something was taken out of what is remembered."""
+        """The highest seq known to be on the record; `head` may be lower."""
+        self.removals = 0
+        """How often content was removed from the ring."""
 
     @property
     def room(self) -> str:
@@ -62,12 +62,12 @@ class RoomFeed:
         return bool(self._parked)
 
     def accept(self, events: Iterable[Recorded]) -> list[Recorded]:
-        """Return the events that come next, in order; the state is that after the last of them."""
+        """Return the events that come next, in order, after applying them to the state."""
         for recorded in events:
-            room_left = len(self._parked) < MAX_PARKED or recorded.seq == self.head + 1
+            fits = len(self._parked) < MAX_PARKED or recorded.seq == self.head + 1
             if (known := self._known(recorded.seq)) is not None and not same(known, recorded):
                 self.contradicted = True
-            elif recorded.seq > self.head and room_left:
+            elif recorded.seq > self.head and fits:
                 self._parked[recorded.seq] = recorded
         ready = []
         while (following := self._parked.pop(self.head + 1, None)) is not None:
@@ -80,7 +80,7 @@ class RoomFeed:
         self.expected = max(seq, self.expected)
 
     def drop_parked(self) -> list[int]:
-        """Forget the events that wait for a missing one; return their seqs."""
+        """Discard the events that wait for a missing one; return their seqs."""
         seqs = sorted(self._parked)
         self._parked.clear()
         return seqs
@@ -92,9 +92,9 @@ class RoomFeed:
         return self._ring[index].recorded if 0 <= index < len(self._ring) else None
 
     def remember(self, item: EncodedEvent) -> None:
-        """Keep a delivered event for those who come back soon; to them, what is deleted says nothing."""
+        """Add a delivered event to the ring; a deletion removes the content of its message there."""
         if isinstance(item.recorded.event, MessageDeleted):
-            self._silence(item.recorded.event.message)
+            self._remove_content(item.recorded.event.message)
         self._ring.append(item)
         self._ring_size += item.size
         while len(self._ring) > RING or self._ring_size > RING_SIZE:
@@ -103,24 +103,26 @@ class RoomFeed:
 
     @property
     def first(self) -> int:
-        """The seq of the earliest event that is remembered; the next one's where none is."""
+        """The seq of the earliest event in the ring; `head + 1` if the ring is empty."""
         return self._ring[0].recorded.seq if self._ring else self.head + 1
 
     def can_recall(self, after: int) -> bool:
-        """Return whether events after a seq are missing here that could be remembered."""
+        """Return whether the ring lacks events after a seq that it has room for."""
         return not self._full and self.head - RING <= after < self.first - 1
 
     def recall(self, past: Sequence[EncodedEvent]) -> None:
-        """Keep what came right before what is remembered: the latest of it, as far as there is room."""
-        # Whatever was deleted since the past was read is remembered here: nothing lies between the two.
-        gone = {
-            one.recorded.event.message for one in self._ring if isinstance(one.recorded.event, MessageDeleted)
+        """Put the latest of `past`, which ends before `first`, in front of the ring, as many as fit."""
+        # Deletions recorded after `past` was read are in the ring, which continues it without a gap.
+        deleted = {
+            item.recorded.event.message
+            for item in self._ring
+            if isinstance(item.recorded.event, MessageDeleted)
         }
         kept = 0
         for read in reversed(past):
-            item = read.silenced() if number_of(read.recorded) in gone else read
-            room_left = len(self._ring) < RING and self._ring_size + item.size <= RING_SIZE
-            if item.recorded.seq != self.first - 1 or not room_left:
+            item = read.without_content() if number_of(read.recorded) in deleted else read
+            fits = len(self._ring) < RING and self._ring_size + item.size <= RING_SIZE
+            if item.recorded.seq != self.first - 1 or not fits:
                 break
             self._ring.appendleft(item)
             self._ring_size += item.size
@@ -128,36 +130,36 @@ class RoomFeed:
         self._full = kept == 0 or kept < len(past)
 
     def forget(self, user: str) -> None:
-        """Drop what a person said, who is erased, and what they were called."""
-        self.forgettings += 1
+        """Remove the content and the name of an erased user."""
+        self.removals += 1
         self.state = without_words_of(self.state, user)
         for seq, waiting in self._parked.items():
             if waiting.by == user:
                 self._parked[seq] = as_erased(waiting)
         for index, item in enumerate(self._ring):
             if item.recorded.by == user:
-                self._replace(index, item.forgetting())
+                self._replace(index, item.erased())
             elif item.recorded.subject == user_subject(user):
                 self._replace(index, item.renamed())
 
     def forget_past(self) -> None:
-        """Drop every event that is kept for those who come back: the log says how each reads now."""
-        self.forgettings += 1
+        """Empty the ring, since the log shows an event differently now."""
+        self.removals += 1
         self._ring.clear()
         self._ring_size = 0
         self._full = False
 
-    def _silence(self, message: int) -> None:
+    def _remove_content(self, message: int) -> None:
         for index, item in enumerate(self._ring):
             if number_of(item.recorded) == message:
-                self._replace(index, item.silenced())
+                self._replace(index, item.without_content())
 
     def _replace(self, index: int, item: EncodedEvent) -> None:
         self._ring_size += item.size - self._ring[index].size
         self._ring[index] = item
 
     def recent(self, after: int) -> list[EncodedEvent] | None:
-        """Return all events after a seq, or None where they reach further back than this feed remembers."""
+        """Return all events after a seq, None if the ring does not reach back that far."""
         if after >= self.head:
             return []
         if not self._ring or self._ring[0].recorded.seq > after + 1:
@@ -166,6 +168,6 @@ class RoomFeed:
         return [self._ring[index] for index in range(after + 1 - first, len(self._ring))]
 
 
-def same(one: Recorded, other: Recorded) -> bool:
-    """Return whether two events of a room with one seq are the same, by their place in the log."""
-    return one.position == other.position and one.at == other.at
+def same(event: Recorded, other: Recorded) -> bool:
+    """Return whether two events of a room with one seq are the same, by their position and time in the log."""
+    return event.position == other.position and event.at == other.at

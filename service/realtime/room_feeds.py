@@ -19,7 +19,7 @@ from service.eventstore.reader import LogReader
 from service.realtime.catch_up import PAGE
 from service.realtime.gap_repair import PATIENCE, GapRepair
 from service.realtime.room_feed import RoomFeed
-from service.realtime.subscription_table import SubscriptionTable
+from service.realtime.room_subscribers import SubscriptionTable
 from service.realtime.user_cache import UserCache, named_in
 
 MAX_IDLE_FEEDS = 1_000

@@ -1,235 +1,260 @@
-"""Those who hear a room live, and what is on its way to them.
+"""The subscribers of each room, and the writes to those that are live.
 
-Everybody who has a place is written the same stretches in the same order: what waits together goes out together, one
-write for each listener. Who comes while something waits is late: they have it already, and get a place once everybody
-else has it too.
+A live subscriber has a slot. All slots are written the same batches in the same order, with one write per slot and
+batch. A subscriber that joins while events are queued has received them already: it is late, and gets a slot once the
+others have received them too.
 
-The rule: a stretch may be written in several turns, and at any moment between two writes it is known of every listener
-which event was its last.
+Invariants: a batch may take several turns, and between any two writes the last event that a subscriber received is
+known. A subscriber that is live in a room, or has left it, is not among those that join it.
 """
 
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import chain
 
 from service.realtime.direct_sockets import NOWHERE, DirectSockets
-from service.realtime.encoded_event import CoalescedFrames, EncodedEvent
+from service.realtime.encoded_event import CoalescedFrames, EncodedEvent, WriteBatch
 from service.realtime.subscriber import DeliveredRange, Subscriber
 
 CHUNK = 32
-"""Writes between two looks at the clock."""
-
-MOST_TOGETHER = 64 * 1024
-"""Characters that go out in one write; what waits beyond it makes another."""
-
-
-class WriteBatch:
-    """Events that go out together; after the last of them, `ended` hears the room no more."""
-
-    def __init__(self) -> None:
-        self.items: list[EncodedEvent] = []
-        self.size = 0
-        self.ended: str | None = None
-
-    @property
-    def full(self) -> bool:
-        """Whether what comes next belongs to another."""
-        return self.ended is not None or self.size >= MOST_TOGETHER
-
-    @property
-    def last(self) -> int:
-        """The seq of its last event."""
-        return self.items[-1].recorded.seq
-
-    def take(self, item: EncodedEvent) -> None:
-        """Add what follows."""
-        self.items.append(item)
-        self.size += item.size
+"""Writes between two checks of the time slice."""
 
 
 class RoomSubscribers:
-    """The listeners of one room, who have been written it up to a seq."""
+    """The live subscribers of one room, which have received its events up to the seq `head`."""
 
-    def __init__(self, room: str, level: int, straight: DirectSockets, joining: str | None) -> None:
+    def __init__(self, room: str, head: int, sockets: DirectSockets, joining: str | None) -> None:
         self.room = room
         self.waiting = 0
-        """Events that not everybody was written yet."""
-        self._level = level
-        self._straight = straight
+        """Events that some subscriber has not been written yet."""
+        self._head = head
+        self._sockets = sockets
         self._joining = joining
-        self._reaches: dict[Subscriber, DeliveredRange] = {}
+        self._delivered: dict[Subscriber, DeliveredRange] = {}
         self._late: dict[Subscriber, DeliveredRange] = {}
-        # Of everybody who has a place, by place. Flat, since a fan-out is as fast as what it touches is near.
-        self._listeners: list[Subscriber | None] = []
+        # By slot. The descriptors are a flat array: cache misses dominate the cost of a fan-out.
+        self._slots: list[Subscriber | None] = []
         self._descriptors = array("i")
-        self._of_user: dict[str, list[int]] = {}
-        self._free: list[int] = []
-        self._waiting: deque[WriteBatch] = deque()
-        # What is being written now, to whom, and how far that has come.
-        self._now: WriteBatch | None = None
-        self._on_the_way = CoalescedFrames([], None)
+        self._slots_of_user: dict[str, list[int]] = {}
+        self._free_slots: list[int] = []
+        self._queue: deque[WriteBatch] = deque()
+        # The batch that is being written, its recipients and its progress.
+        self._batch: WriteBatch | None = None
+        self._frames = CoalescedFrames([], None)
         self._targets = array("i")
-        self._next = 0
-        self._behind: list[Subscriber] = []
+        self._next_slot = 0
+        self._late_targets: list[Subscriber] = []
         self._writing: DeliveredRange | None = None
 
-    def __contains__(self, listener: Subscriber) -> bool:
-        return listener in self._reaches
+    def __contains__(self, subscriber: Subscriber) -> bool:
+        return subscriber in self._delivered
 
     def __iter__(self) -> Iterator[Subscriber]:
-        return iter(self._reaches)
+        return iter(self._delivered)
 
     def __len__(self) -> int:
-        return len(self._reaches)
+        return len(self._delivered)
 
-    def add(self, listener: Subscriber, reach: DeliveredRange) -> None:
-        """Let in a listener who has everything, what waits here included."""
-        self._reaches[listener] = reach
-        if self._now is None and not self._waiting:
-            self._place(listener, reach)
+    def add(self, subscriber: Subscriber, delivered: DeliveredRange) -> None:
+        """Add a subscriber that has received everything, including what is queued here."""
+        self._delivered[subscriber] = delivered
+        if self._batch is None and not self._queue:
+            self._assign_slot(subscriber, delivered)
         else:
-            self._late[listener] = reach
+            self._late[subscriber] = delivered
 
-    def remove(self, listener: Subscriber) -> DeliveredRange:
-        """Let go of a listener, and say how far it was written the room."""
-        reach = self._reaches.pop(listener)
-        self._late.pop(listener, None)
-        reach.delivered_up_to = self._upto(reach)
-        if (place := reach.place) is not None:
-            reach.place = None
-            self._vacate(place, listener.user)
-        return reach
+    def remove(self, subscriber: Subscriber) -> DeliveredRange:
+        """Remove a subscriber; return the range that it was written."""
+        delivered = self._delivered.pop(subscriber)
+        self._late.pop(subscriber, None)
+        delivered.delivered_up_to = self._last_delivered(delivered)
+        if (slot := delivered.slot) is not None:
+            delivered.slot = None
+            self._release_slot(slot, subscriber.user)
+        return delivered
 
     def put(self, items: Sequence[EncodedEvent], ended: str | None = None) -> None:
-        """Have events written, which follow what was put before; after the last, `ended` is no member any more."""
+        """Queue the next events; the last one may have ended the membership of the user `ended`."""
         for item in items:
-            if not self._waiting or self._waiting[-1].full:
-                self._waiting.append(WriteBatch())
-            self._waiting[-1].take(item)
-        self._waiting[-1].ended = ended
+            if not self._queue or self._queue[-1].full:
+                self._queue.append(WriteBatch())
+            self._queue[-1].add(item)
+        self._queue[-1].ended = ended
         self.waiting += len(items)
 
-    def write(self, enough: Callable[[], bool]) -> WriteBatch | None:
-        """Write the stretch that is next, until `enough`; return it once everybody has it, None before that."""
-        if self._now is None:
-            if not self._waiting:
-                return None
-            self._begin(self._waiting.popleft())
-        if not (self._write_placed(enough) and self._write_late(enough)):
+    def write(self, out_of_time: Callable[[], bool]) -> WriteBatch | None:
+        """Write the next batch until `out_of_time`; return it once all have received it, None before that."""
+        if self._batch is None and self._queue:
+            self._begin(self._queue.popleft())
+        batch = self._batch
+        if batch is None or not (self._write_slots(out_of_time) and self._write_late(out_of_time)):
             return None
-        return self._finish()
+        self._finish(batch)
+        return batch
 
     def of_user(self, user: str, seq: int) -> list[Subscriber]:
-        """Return a user's listeners whose last event was `seq`."""
-        return [one for one, reach in self._reaches.items() if one.user == user and self._upto(reach) == seq]
+        """Return the subscribers of a user whose last event was `seq`."""
+        return [
+            subscriber
+            for subscriber, delivered in self._delivered.items()
+            if subscriber.user == user and self._last_delivered(delivered) == seq
+        ]
 
-    def _place(self, listener: Subscriber, reach: DeliveredRange) -> None:
-        descriptor = listener.descriptor
-        if self._free:
-            reach.place = self._free.pop()
-            self._listeners[reach.place], self._descriptors[reach.place] = listener, descriptor
+    def _assign_slot(self, subscriber: Subscriber, delivered: DeliveredRange) -> None:
+        descriptor = subscriber.descriptor
+        if self._free_slots:
+            slot = self._free_slots.pop()
+            self._slots[slot], self._descriptors[slot] = subscriber, descriptor
         else:
-            reach.place = len(self._listeners)
-            self._listeners.append(listener)
+            slot = len(self._slots)
+            self._slots.append(subscriber)
             self._descriptors.append(descriptor)
-        self._of_user.setdefault(listener.user, []).append(reach.place)
+        delivered.slot = slot
+        self._slots_of_user.setdefault(subscriber.user, []).append(slot)
 
-    def _vacate(self, place: int, user: str) -> None:
-        self._listeners[place] = None
-        self._descriptors[place] = NOWHERE
-        if place < len(self._targets):
-            self._targets[place] = NOWHERE
-        self._free.append(place)
-        self._of_user[user].remove(place)
-        if not self._of_user[user]:
-            del self._of_user[user]
+    def _release_slot(self, slot: int, user: str) -> None:
+        self._slots[slot] = None
+        self._descriptors[slot] = NOWHERE
+        if slot < len(self._targets):
+            self._targets[slot] = NOWHERE
+        self._free_slots.append(slot)
+        self._slots_of_user[user].remove(slot)
+        if not self._slots_of_user[user]:
+            del self._slots_of_user[user]
 
-    def _upto(self, reach: DeliveredRange) -> int:
-        if reach.place is None or reach is self._writing:
-            return reach.delivered_up_to
-        return self._now.last if self._now is not None and reach.place < self._next else self._level
+    def _last_delivered(self, delivered: DeliveredRange) -> int:
+        if delivered.slot is None or delivered is self._writing:
+            return delivered.delivered_up_to
+        return self._batch.last if self._batch and delivered.slot < self._next_slot else self._head
 
-    def _begin(self, stretch: WriteBatch) -> None:
-        self._now = stretch
-        self._on_the_way = CoalescedFrames(stretch.items, self._joining)
+    def _begin(self, batch: WriteBatch) -> None:
+        self._batch = batch
+        self._frames = CoalescedFrames(batch.items, self._joining)
         self._targets = self._descriptors[:]
-        self._next = 0
-        for author in self._on_the_way.authors:
-            for place in self._of_user.get(author, ()):
-                self._targets[place] = NOWHERE  # they are shown their own message otherwise
-        self._behind = [one for one, reach in self._late.items() if reach.delivered_up_to < stretch.last]
+        self._next_slot = 0
+        for author in self._frames.authors:
+            for slot in self._slots_of_user.get(author, ()):
+                self._targets[slot] = NOWHERE  # an author's frames differ from the shared ones
+        self._late_targets = [
+            subscriber
+            for subscriber, delivered in self._late.items()
+            if delivered.delivered_up_to < batch.last
+        ]
 
-    def _write_placed(self, enough: Callable[[], bool]) -> bool:
-        """Write to those who have a place; return whether that is done."""
+    def _write_slots(self, out_of_time: Callable[[], bool]) -> bool:
+        """Write to the subscribers that have a slot; return whether all are written."""
         targets = self._targets
-        while self._next < len(targets):
-            end = min(self._next + CHUNK, len(targets))
-            self._write_chunk(self._next, end)
-            self._next = end
-            if enough():
+        while self._next_slot < len(targets):
+            end = min(self._next_slot + CHUNK, len(targets))
+            self._write_chunk(self._next_slot, end)
+            self._next_slot = end
+            if out_of_time():
                 break
-        return self._next >= len(targets)
+        return self._next_slot >= len(targets)
 
     def _write_chunk(self, start: int, end: int) -> None:
-        """Write to some places. What this names is touched for each listener: it is what a delivery costs."""
-        joined = self._on_the_way
-        straight, targets, frame = self._straight, self._targets, joined.in_one_piece
+        """Write to a range of slots. The loop runs once per delivery, and touches as few objects as possible."""
+        sockets, targets, frame = self._sockets, self._targets, self._frames.joined
         size = len(frame)
-        for place in range(start, end):
+        for slot in range(start, end):
             taken = 0
-            if (send := straight[targets[place]]) is not None:
+            if (send := sockets[targets[slot]]) is not None:
                 try:
                     taken = send(frame)
                 except OSError:
-                    taken = 0  # the kernel takes nothing now; or it is broken, as its transport finds out
+                    taken = 0  # the send buffer is full, or the socket is broken, which its transport detects
                 if taken == size:
                     continue
-            if (listener := self._listeners[place]) is not None:
-                self._next = place + 1
-                self._write_by_transport(listener, frame[taken:] if taken else b"")
+            if (subscriber := self._slots[slot]) is not None:
+                self._next_slot = slot + 1
+                self._write_by_transport(subscriber, frame[taken:] if taken else b"")
 
-    def _write_by_transport(self, listener: Subscriber, rest: bytes) -> None:
-        """Write to one listener, who has been written all but the `rest`, or nothing yet."""
-        frames = [rest] if rest else self._on_the_way.frames(listener.wire_format, listener.user)
+    def _write_by_transport(self, subscriber: Subscriber, rest: bytes) -> None:
+        """Write the `rest` of the joined frame, or all frames if no part of them is written."""
+        frames = [rest] if rest else self._frames.frames(subscriber.wire_format, subscriber.user)
         if len(frames) == 1:
-            listener.write(frames[0])
+            subscriber.write(frames[0])
         else:
-            reach = self._reaches[listener]
-            reach.delivered_up_to, self._writing = self._level, reach
-            self._write_each(listener, reach)
+            delivered = self._delivered[subscriber]
+            delivered.delivered_up_to, self._writing = self._head, delivered
+            self._write_each(subscriber, delivered)
             self._writing = None
 
-    def _write_late(self, enough: Callable[[], bool]) -> bool:
-        """Write to those who came late what they have not; return whether that is done."""
-        while self._behind:
-            listener = self._behind.pop()
-            if (reach := self._late.get(listener)) is not None:
-                self._write_each(listener, reach)
-            if enough():
+    def _write_late(self, out_of_time: Callable[[], bool]) -> bool:
+        """Write to late subscribers the events that they lack; return whether all are written."""
+        while self._late_targets:
+            subscriber = self._late_targets.pop()
+            if (delivered := self._late.get(subscriber)) is not None:
+                self._write_each(subscriber, delivered)
+            if out_of_time():
                 break
-        return not self._behind
+        return not self._late_targets
 
-    def _write_each(self, listener: Subscriber, reach: DeliveredRange) -> None:
-        """Write events one by one, from where a listener is. Its connection may end in each, and says so at once."""
-        for item in self._stretch.items:
-            if item.recorded.seq > reach.delivered_up_to and not listener.closing:
-                reach.delivered_up_to = item.recorded.seq
-                listener.write(item.frame(listener.wire_format, listener.user))
+    def _write_each(self, subscriber: Subscriber, delivered: DeliveredRange) -> None:
+        """Write events one by one, since each write may close the connection, which removes the subscriber."""
+        for item in self._frames.items:
+            if item.recorded.seq > delivered.delivered_up_to and not subscriber.closing:
+                delivered.delivered_up_to = item.recorded.seq
+                subscriber.write(item.frame(subscriber.wire_format, subscriber.user))
 
-    def _finish(self) -> WriteBatch:
-        stretch = self._stretch
-        self.waiting -= len(stretch.items)
-        self._level = stretch.last
-        self._now = None
+    def _finish(self, batch: WriteBatch) -> None:
+        self.waiting -= len(batch.items)
+        self._head = batch.last
+        self._batch = None
         self._targets = array("i")
-        for listener, reach in [*self._late.items()]:
-            if reach.delivered_up_to == self._level:
-                del self._late[listener]
-                self._place(listener, reach)
-        return stretch
+        for subscriber, delivered in [*self._late.items()]:
+            if delivered.delivered_up_to == self._head:
+                del self._late[subscriber]
+                self._assign_slot(subscriber, delivered)
+
+
+class SubscriptionTable:
+    """Subscribers by room."""
+
+    def __init__(self) -> None:
+        self.live: dict[str, RoomSubscribers] = {}
+        self._joining: dict[str, set[Subscriber]] = {}
+
+    def __contains__(self, room: str) -> bool:
+        return room in self.live or room in self._joining
 
     @property
-    def _stretch(self) -> WriteBatch:
-        if self._now is None:
-            raise RuntimeError("nothing is being written")
-        return self._now
+    def rooms(self) -> set[str]:
+        """The rooms that have subscribers, whether or not their users are members."""
+        return {*self.live, *self._joining}
+
+    def of(self, room: str) -> Iterator[Subscriber]:
+        """Return the subscribers of a room, live ones first."""
+        return chain(self.live.get(room, ()), self._joining.get(room, ()))
+
+    def joining(self, room: str) -> AbstractSet[Subscriber]:
+        """Return the subscribers that catch up with a room."""
+        return self._joining.get(room, frozenset())
+
+    def start_joining(self, subscriber: Subscriber, room: str) -> None:
+        """Add a subscriber that is about to catch up."""
+        self._joining.setdefault(room, set()).add(subscriber)
+
+    def end_joining(self, subscriber: Subscriber, room: str) -> bool:
+        """Remove a subscriber from those that catch up with a room; return whether it was one of them."""
+        joining = self._joining.get(room, set())
+        if subscriber not in joining:
+            return False
+        joining.remove(subscriber)
+        if not joining:
+            del self._joining[room]
+        return True
+
+    def end_joining_everywhere(self, subscriber: Subscriber) -> list[str]:
+        """Remove a subscriber from all rooms that it catches up with; return these rooms."""
+        rooms = [room for room, joining in self._joining.items() if subscriber in joining]
+        for room in rooms:
+            self.end_joining(subscriber, room)
+        return rooms
+
+    def clear(self) -> None:
+        """Remove all subscribers."""
+        self.live.clear()
+        self._joining.clear()

@@ -1,55 +1,55 @@
-"""A connection, as the hub sees it, and how far it was written a room."""
+"""The interface of a connection to live delivery, and the range of a room's events that it has received."""
 
 import asyncio
 from typing import Protocol
 
 
 class Subscriber(Protocol):
-    """Who hears rooms."""
+    """A connection that receives rooms."""
 
     user: str
     turn: asyncio.Lock
-    """Held by whichever room catches this listener up: one page at a time, however many rooms it hears."""
+    """Held while a room sends this subscriber a page of past events, so that rooms take turns."""
 
     @property
     def wire_format(self) -> str:
-        """Which of the encoders makes what `write` takes just now."""
+        """The format of the frames that `write` takes at the moment, a key of the encoders."""
 
     @property
     def descriptor(self) -> int:
-        """The socket that frames of the joining format may be written to straight, or `NOWHERE`."""
+        """The socket to which frames of the joining format may be written directly, or `NOWHERE`."""
 
     @property
     def closing(self) -> bool:
-        """Whether the connection is ending, so that nothing more needs to be sent."""
+        """Whether the connection is closing, so that nothing more needs to be sent."""
 
     def write(self, frame: bytes) -> None:
         """Send a frame without waiting."""
 
     def left(self, room: str) -> None:
-        """Hear that nothing more comes from a room, since this listener's user is no member (any more)."""
+        """Callback: the room sends nothing more, since the user is not a member."""
 
     def wrote(self, room: str, first: int, last: int) -> None:
-        """Hear which stretch of a room was written here, both seqs included, when it has come to its end."""
+        """Callback at the end of a subscription: the events from `first` to `last`, both included, were written."""
 
     async def drained(self) -> None:
-        """Wait until little is in flight."""
+        """Wait until little unsent data is left."""
 
 
 class DeliveredRange:
-    """How far a listener was written a room: everything with `after` < seq <= `upto`.
+    """The events of a room that a subscriber was written: `after` < seq <= `delivered_up_to`.
 
-    While it has a `place` in a crowd, `upto` stands still and the crowd knows; so that delivering costs nothing here.
+    While the subscriber has a slot, `RoomSubscribers` knows the end, and `delivered_up_to` is not updated.
     """
 
-    __slots__ = ("after", "delivered_up_to", "place")
+    __slots__ = ("after", "delivered_up_to", "slot")
 
     def __init__(self, after: int) -> None:
         self.after = self.delivered_up_to = after
-        self.place: int | None = None
+        self.slot: int | None = None
 
 
-def report(listener: Subscriber, room: str, reach: DeliveredRange) -> None:
-    """Tell a listener what it was written of a room."""
-    if reach.delivered_up_to > reach.after:
-        listener.wrote(room, reach.after + 1, reach.delivered_up_to)
+def report(subscriber: Subscriber, room: str, delivered: DeliveredRange) -> None:
+    """Report to a subscriber the range of a room that it was written."""
+    if delivered.delivered_up_to > delivered.after:
+        subscriber.wrote(room, delivered.after + 1, delivered.delivered_up_to)

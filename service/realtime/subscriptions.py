@@ -13,9 +13,8 @@ from service.realtime.catch_up import CatchUp
 from service.realtime.direct_sockets import DirectSockets
 from service.realtime.room_feed import RoomFeed
 from service.realtime.room_feeds import RoomFeeds
-from service.realtime.room_subscribers import RoomSubscribers
+from service.realtime.room_subscribers import RoomSubscribers, SubscriptionTable
 from service.realtime.subscriber import DeliveredRange, Subscriber, report
-from service.realtime.subscription_table import SubscriptionTable
 
 
 class Subscriptions:

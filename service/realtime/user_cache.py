@@ -1,8 +1,8 @@
-"""What people are called and whether they may come in, as this node has heard it: a bounded memory in front of the log.
+"""A bounded cache of users' names and account states, read from the log.
 
-`name_of` and `standing` never wait, so that a delivery never does; whoever asks makes sure with `knows` or `load`
-first. Invariant: an entry is only replaced by a newer
-state (by `head`), in any order of arrival.
+`name_of` and `standing` do not wait, so that a delivery does not; the caller calls `knows` or `load` first.
+
+Invariant: an entry is replaced only by a state with the same or a higher `head`, in any order of arrival.
 """
 
 from collections import Counter, OrderedDict
@@ -14,14 +14,14 @@ from service.eventstore.reader import LogReader
 from service.runtime.batch_loader import BatchLoader
 
 MAX_PEOPLE = 100_000
-"""People in memory, about 300 bytes each; the least recently heard of goes first."""
+"""Users in the cache, about 300 bytes each; the least recently updated one is evicted first."""
 
 MOST_ASKED = 1_000
-"""Users who are asked about at once."""
+"""Users in one read of the log."""
 
 
 class UserCache:
-    """Persons by user id."""
+    """Account states by user id."""
 
     def __init__(self, log: LogReader) -> None:
         self._log = log
@@ -30,19 +30,19 @@ class UserCache:
         self._reading = BatchLoader(self._read, MOST_ASKED)
 
     def name_of(self, user: str) -> str:
-        """Return what a user is called, their id where no name is known."""
+        """Return the name of a user, their id if no name is known."""
         return self.standing(user).name or user
 
     def standing(self, user: str) -> PersonState:
-        """Return what is known of a user."""
+        """Return the account state of a user, the initial one if unknown."""
         return self._known.get(user) or PersonState()
 
     def knows(self, user: str) -> bool:
-        """Return whether the log was asked about a user already."""
+        """Return whether a user is in the cache."""
         return user in self._known
 
-    def hear(self, user: str, state: PersonState) -> None:
-        """Remember what was read or recorded, unless something newer is known."""
+    def update(self, user: str, state: PersonState) -> None:
+        """Store a state that was read or recorded, unless the cache has a newer one."""
         known = self._known.get(user)
         if known is None or known.head <= state.head:
             self._known[user] = state
@@ -55,7 +55,7 @@ class UserCache:
         self._known.clear()
 
     async def load(self, users: Iterable[str]) -> None:
-        """Make sure that all of `users` are known.
+        """Read those of `users` that are not in the cache.
 
         Raises:
             Unavailable: the log cannot be read.
@@ -65,7 +65,7 @@ class UserCache:
             await self.read(missing)
 
     async def refresh(self, users: Iterable[str]) -> None:
-        """Read those of `users` again who are known here, or are being read: something was recorded about them.
+        """Read those of `users` again that are in the cache or being read, after an event about them was recorded.
 
         Raises:
             Unavailable: the log cannot be read.
@@ -75,7 +75,7 @@ class UserCache:
             await self.read(outdated)
 
     async def read(self, users: set[str]) -> None:
-        """Ask the log about all of `users`.
+        """Read all of `users` from the log.
 
         Raises:
             Unavailable: the log cannot be read.
@@ -89,12 +89,12 @@ class UserCache:
     async def _read(self, users: list[str]) -> dict[str, PersonState]:
         states = await self._log.persons(users)
         for user, state in states.items():
-            self.hear(user, state)
+            self.update(user, state)
         return states
 
 
 def named_in(events: Iterable[Recorded]) -> set[str]:
-    """Return the users whose names appear on the wire when these events do."""
+    """Return the users whose names the wire form of these events shows."""
     users = set()
     for recorded in events:
         match recorded.event:

@@ -35,5 +35,5 @@ so a well-behaved client that sends a ping every few seconds uses a fiftieth of 
 
 UNLIMITED = Pace(1.0, float("inf"))
 
-CRUMB_COST = 1 / 8
+TINY_FRAGMENT_COST = 1 / 8
 """The cost of a tiny fragment; a message in the greatest number of fragments is within the burst."""

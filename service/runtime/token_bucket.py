@@ -6,6 +6,8 @@ The number of buckets is bounded: the least recently used is evicted first, and 
 from collections import OrderedDict
 from collections.abc import Callable
 
+from service.errors import TooManyRequests
+
 MAX_BUCKETS = 100_000
 """The most buckets of one `TokenBuckets`."""
 
@@ -26,9 +28,16 @@ class TokenBuckets:
         left, since = self._buckets.get(name, (self.burst, now))
         return min(self.burst, left + (now - since) * self._per_second)
 
-    def wait(self, left: float) -> float:
-        """Return the seconds until a bucket with `left` tokens holds one."""
-        return round((1 - left) / self._per_second, 3)
+    def take(self, name: str) -> str | None:
+        """Take one token; return the name of the bucket that was evicted for it, if any.
+
+        Raises:
+            TooManyRequests: the bucket is empty; `retryAfter` is the time in seconds until it holds one token.
+        """
+        left = self.left(name)
+        if left < 1:
+            raise TooManyRequests(retryAfter=round((1 - left) / self._per_second, 3))
+        return self.keep(name, left - 1)
 
     def keep(self, name: str, left: float) -> str | None:
         """Set the tokens in a bucket; return the name of the bucket that was evicted for it, if any."""

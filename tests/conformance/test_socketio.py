@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from service.gateway.engineio import Connection, Engine, Settings
-from service.gateway.socketio.server import ConnectRefused, Server
+from service.gateway.socketio.server import Client, ConnectRefused, Server
 from service.gateway.socketio.socket import Socket
 from service.protocol.socketio import engineio
 from service.protocol.socketio.packets import Packet
@@ -252,7 +253,7 @@ def refusing(timeout: float) -> tuple[Refusing, Server, Engine]:
     settings = Settings(
         ping_interval=60, ping_timeout=60, max_payload=10_000, max_packet=10_000, max_outbox=10_000
     )
-    return namespace, server, Engine(settings, server.accept)
+    return namespace, server, Engine(settings, partial(Client, server))
 
 
 async def test_a_refused_connect_moves_no_deadline() -> None:

@@ -29,8 +29,6 @@ NOT_HELD = frozenset(
         "bench/measure",
         "bench/report",
         "bench/world",
-        "service/presence",
-        "service/realtime",
     }
 )
 """Parts that are still being rewritten; empty when all are."""

@@ -9,7 +9,7 @@ repeatedly.
 """
 
 import logging
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +24,9 @@ from service.eventstore.entries import AppendRequest, append_one
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
 from service.runtime.database_retry import retry_read
+
+FIRST_DAY = date(2000, 1, 1)
+"""The first day that `expire_content` accepts; no log has messages of earlier days."""
 
 log = logging.getLogger("onrecord.retention")
 
@@ -79,6 +82,7 @@ async def expire(database: Any, serializer: EventSerializer, *, by: str, deadlin
     """
     rows = await retry_read(lambda: database.fetch(_RULES), deadline)
     rules = [RetentionRule(row["room"], row["days"], row["now"]) for row in rows]
+    rules = [rule for rule in rules if rule.until >= FIRST_DAY]
     await backfill(database, serializer, rules, by=by, deadline=deadline)
     expiries = [await _expire(database, rule, by, deadline) for rule in rules]
     return [expiry for expiry in expiries if expiry is not None]

@@ -10,7 +10,6 @@ are not authenticated yet.
 from collections.abc import Callable
 from ipaddress import IPv6Address, IPv6Network, ip_address
 
-from service.errors import TooManyRequests
 from service.runtime.token_bucket import TokenBuckets
 
 PREFIX = 64
@@ -29,16 +28,11 @@ class HandshakeLimit:
         Raises:
             TooManyRequests: the address has no handshakes left.
         """
-        if not self._buckets.on:
-            return
-        name = neighbourhood(address)
-        left = self._buckets.left(name)
-        if left < 1:
-            raise TooManyRequests(retryAfter=self._buckets.wait(left))
-        self._buckets.keep(name, left - 1)
+        if self._buckets.on:
+            self._buckets.take(address_key(address))
 
 
-def neighbourhood(address: str | None) -> str:
+def address_key(address: str | None) -> str:
     """Return the key under which an address is counted."""
     try:
         known = ip_address(address or "")

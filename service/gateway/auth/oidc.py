@@ -73,7 +73,7 @@ class Oidc:
             "code_challenge_method": "S256",
         }
         self._discovery = Discovery(self._issuer)
-        self._under_way = 0
+        self._in_flight = 0
 
     async def begin(self) -> tuple[str, Begun]:
         """Return the address to sign in at, and what the browser keeps for the return.
@@ -100,12 +100,15 @@ class Oidc:
             ProviderAway: the provider cannot be reached.
             Overloaded: too many sign-ins wait for the provider.
         """
-        with self._looking():
-            given = await self._exchange(
+        with self._limited():
+            response = await self._exchange(
                 grant_type="authorization_code", code=code, code_verifier=begun.verifier
             )
-            claims = await self._claims(given.id_token, given.access_token, begun.nonce)
-            return await self._judge(given, claims)
+            claims = await self._claims(response.id_token, response.access_token, begun.nonce)
+            identity, token = await self._verify_chat_token(response, claims["sub"])
+        name = identity.name or shown_name(claims.get("name")) or identity.user
+        renewable = Renewable(identity.user, name, response.refresh_token) if response.refresh_token else None
+        return SignedInAs(identity, name, token, renewable)
 
     async def renew(self, renewable: Renewable) -> SignedInAs:
         """Return the user of an earlier sign-in, with a new token.
@@ -117,21 +120,29 @@ class Oidc:
             ProviderAway: the provider cannot be reached.
             Overloaded: too many sign-ins wait for the provider.
         """
-        with self._looking():
+        with self._limited():
             # The scope stays as granted, which may be less than what is requested (RFC 6749, 6).
-            given = await self._exchange(
+            response = await self._exchange(
                 grant_type="refresh_token", refresh_token=renewable.refresh_token, scope=""
             )
-            return await self._judge_again(renewable, given)
+            if response.id_token is not None:  # it may be missing (OpenID Connect Core 1.0, 12.2)
+                claims = await self._claims(response.id_token, response.access_token, None)
+                if claims["sub"] != renewable.user:
+                    raise TokenInvalid(problem="it speaks for somebody else")
+            identity, token = await self._verify_chat_token(response, renewable.user)
+        # A provider that issues no new refresh token accepts the earlier one again (RFC 6749, 6).
+        refresh_token = response.refresh_token or renewable.refresh_token
+        name = identity.name or renewable.name
+        return SignedInAs(identity, name, token, Renewable(identity.user, name, refresh_token))
 
     async def end(self, renewable: Renewable) -> None:
         """Revoke a refresh token at the provider (RFC 7009), if the provider supports that."""
-        with suppress(ProviderAway, Overloaded), self._looking():
+        with suppress(ProviderAway, Overloaded), self._limited():
             metadata = await self._discovery.metadata()
             if metadata.revocation_endpoint is None:
                 return
             try:
-                async with asyncio.timeout(READ_WITHIN), self._asking(metadata) as client:
+                async with asyncio.timeout(READ_WITHIN), self._oauth_client(metadata) as client:
                     await client.revoke_token(
                         metadata.revocation_endpoint, renewable.refresh_token, "refresh_token"
                     )
@@ -139,11 +150,11 @@ class Oidc:
                 self._away(error)
 
     @contextmanager
-    def _looking(self) -> Iterator[None]:
+    def _limited(self) -> Iterator[None]:
         """Limit concurrent requests to the provider, and translate their errors into those of a sign-in."""
-        if self._under_way >= MOST_AT_ONCE:
+        if self._in_flight >= MOST_AT_ONCE:
             raise Overloaded
-        self._under_way += 1
+        self._in_flight += 1
         try:
             yield
         except (TokenInvalid, TokenExpired) as error:
@@ -153,14 +164,14 @@ class Oidc:
             log.warning("signin_refused", extra={"problem": str(problem)[:100]})
             raise SignInInvalid(problem=problem) from error
         finally:
-            self._under_way -= 1
+            self._in_flight -= 1
 
-    async def _exchange(self, **grant: str) -> "_Given":
+    async def _exchange(self, **grant: str) -> "_TokenResponse":
         metadata = await self._discovery.metadata()
         try:
-            async with asyncio.timeout(READ_WITHIN), self._asking(metadata) as client:
+            async with asyncio.timeout(READ_WITHIN), self._oauth_client(metadata) as client:
                 answer = await client.fetch_token(metadata.token_endpoint, **grant)
-            return msgspec.convert(dict(answer), _Given)
+            return msgspec.convert(dict(answer), _TokenResponse)
         except OAuthError as error:
             if error.error != "invalid_grant":
                 raise self._away(error) from error
@@ -188,28 +199,10 @@ class Oidc:
             CodeIDToken(read.claims, read.header, expected, known).validate(leeway=self._settings.jwt_leeway)
         return read.claims
 
-    async def _judge(self, given: "_Given", claims: dict[str, Any]) -> SignedInAs:
-        """Verify the token for the endpoints, as they do; the claims are those of the id token."""
-        identity, token = await self._for_the_doors(given, claims["sub"])
-        name = identity.name or shown_name(claims.get("name")) or identity.user
-        renewable = Renewable(identity.user, name, given.refresh_token) if given.refresh_token else None
-        return SignedInAs(identity, name, token, renewable)
-
-    async def _judge_again(self, renewable: Renewable, given: "_Given") -> SignedInAs:
-        """Check the id token of a renewal; it may be missing (OpenID Connect Core 1.0, 12.2)."""
-        if given.id_token is not None:
-            claims = await self._claims(given.id_token, given.access_token, None)
-            if claims["sub"] != renewable.user:
-                raise TokenInvalid(problem="it speaks for somebody else")
-        identity, token = await self._for_the_doors(given, renewable.user)
-        # A provider that issues no new refresh token accepts the earlier one again (RFC 6749, 6).
-        refresh_token = given.refresh_token or renewable.refresh_token
-        name = identity.name or renewable.name
-        return SignedInAs(identity, name, token, Renewable(identity.user, name, refresh_token))
-
-    async def _for_the_doors(self, given: "_Given", user: object) -> tuple[Identity, str]:
+    async def _verify_chat_token(self, response: "_TokenResponse", user: object) -> tuple[Identity, str]:
+        """Verify the token for the endpoints, as they do."""
         audience = self._settings.jwt_audience
-        token = given.id_token if audience == self._settings.oidc_client_id else given.access_token
+        token = response.id_token if audience == self._settings.oidc_client_id else response.access_token
         if token is None:
             raise TokenInvalid(problem="there is no id token in it")
         identity = await self._tokens.verify(token)
@@ -219,12 +212,18 @@ class Oidc:
         return identity, token
 
     @asynccontextmanager
-    async def _asking(self, metadata: Metadata) -> AsyncIterator[AsyncOAuth2Client]:
+    async def _oauth_client(self, metadata: Metadata) -> AsyncIterator[AsyncOAuth2Client]:
         """Yield a client without cookies between users; redirects and proxies are off."""
+        secret = self._settings.oidc_client_secret or None
+        # Client authentication (RFC 6749, 2.3).
+        known = metadata.token_endpoint_auth_methods_supported
+        method = "client_secret_basic" if "client_secret_basic" in known else "client_secret_post"
+        if secret is None:
+            method = "none"
         async with AsyncOAuth2Client(
             **self._client,
-            client_secret=self._settings.oidc_client_secret or None,
-            token_endpoint_auth_method=(method := _authenticating(self._settings, metadata)),
+            client_secret=secret,
+            token_endpoint_auth_method=method,
             revocation_endpoint_auth_method=method,
             verify=tls(),
             timeout=READ_WITHIN,
@@ -239,17 +238,9 @@ class Oidc:
         return ProviderAway()
 
 
-class _Given(msgspec.Struct, frozen=True):
+class _TokenResponse(msgspec.Struct, frozen=True):
     """The provider's answer to a code (OpenID Connect Core 1.0, 3.1.3.3) or a refresh token (12.2)."""
 
     access_token: str
     id_token: str | None = None
     refresh_token: str | None = None
-
-
-def _authenticating(settings: Settings, metadata: Metadata) -> str:
-    """Return the client authentication (RFC 6749, 2.3)."""
-    if not settings.oidc_client_secret:
-        return "none"
-    known = metadata.token_endpoint_auth_methods_supported
-    return "client_secret_basic" if "client_secret_basic" in known else "client_secret_post"

@@ -13,16 +13,15 @@ from collections.abc import Callable
 import msgspec
 
 from service.cluster.relay import Relay
-from service.errors import TooManyRequests
 from service.runtime.token_bucket import TokenBuckets
 
 SPENT = "limits.spent"
 """The kind of the message between nodes."""
 
-TELL_EVERY = 0.2
+PUBLISH_EVERY = 0.2
 """Seconds between two publications."""
 
-MOST_TOLD = 5_000
+MAX_PUBLISHED = 5_000
 """Users in one publication; the others follow in the next."""
 
 
@@ -44,25 +43,23 @@ class RateLimit:
         """
         if not self._buckets.on:
             return
-        left = self._buckets.left(user)
-        if left < 1:
-            raise TooManyRequests(retryAfter=self._buckets.wait(left))
-        self._keep(user, left - 1)
+        self._forget(self._buckets.take(user))
         self._spent[user] = self._spent.get(user, 0) + 1
 
     def spent_elsewhere(self, user: str, count: int) -> None:
         """Charge the commands that a user sent to another node; the debt is never more than a burst."""
         if self._buckets.on:
-            self._keep(user, max(self._buckets.left(user) - count, -self._buckets.burst))
+            left = max(self._buckets.left(user) - count, -self._buckets.burst)
+            self._forget(self._buckets.keep(user, left))
 
     def take_spent(self, most: int) -> dict[str, int]:
         """Return what was spent here since the last call, of at most `most` users."""
         users = list(self._spent)[:most]
         return {user: self._spent.pop(user) for user in users}
 
-    def _keep(self, user: str, left: float) -> None:
-        if (forgotten := self._buckets.keep(user, left)) is not None:
-            self._spent.pop(forgotten, None)
+    def _forget(self, evicted: str | None) -> None:
+        if evicted is not None:
+            self._spent.pop(evicted, None)
 
 
 class SharedRateLimit:
@@ -76,9 +73,9 @@ class SharedRateLimit:
     async def run(self) -> None:
         """Publish until cancelled."""
         while True:
-            await asyncio.sleep(TELL_EVERY)
-            if spent := self._rate.take_spent(MOST_TOLD):
-                self._relay.tell(SPENT, msgspec.msgpack.encode(spent))
+            await asyncio.sleep(PUBLISH_EVERY)
+            if spent := self._rate.take_spent(MAX_PUBLISHED):
+                self._relay.publish(SPENT, msgspec.msgpack.encode(spent))
 
     def spent_elsewhere(self, payload: bytes) -> None:
         """Charge what other nodes report."""

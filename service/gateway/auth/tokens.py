@@ -171,7 +171,7 @@ def refusing() -> Iterator[None]:
     except ExpiredTokenError as error:
         raise TokenExpired from error
     except (JoseError, ValueError, TypeError, RecursionError) as error:
-        raise TokenInvalid(problem=_sentence(error)) from error
+        raise TokenInvalid(problem=shown(str(error).strip().rstrip(".")) or type(error).__name__) from error
 
 
 def bearer(header: str | None) -> str | None:
@@ -210,7 +210,3 @@ def shown_name(claim: object) -> str | None:
     if "\0" in name or any("\ud800" <= char <= "\udfff" for char in name):
         return None
     return name or None
-
-
-def _sentence(error: Exception) -> str:
-    return shown(str(error).strip().rstrip(".")) or type(error).__name__

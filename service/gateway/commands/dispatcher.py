@@ -52,7 +52,7 @@ class Dispatcher:
             self.presence.touch(session.user, session.id)
             frame = decode()
             kind = frame.type
-            await session.ready()
+            await session.pending.ready()
             reply = await self.handlers[kind](session, frame)
             _answer(session, tag, reply)
         except OnRecordError as error:
@@ -95,7 +95,7 @@ class Dispatcher:
 
 def _answer(session: Session, tag: str | None, reply: Reply) -> None:
     if isinstance(reply, Later):
-        session.ack_later(tag, reply.answer, reply.ack)
+        session.pending.add(tag, reply.answer, reply.ack)
     elif isinstance(reply, Then):
         session.ack(tag, reply.ack)
         reply.after()

@@ -99,7 +99,7 @@ class Handlers:
             mentions=frame.mentions,
         )
         answer = await self.chat.submit(command, session.user, command.ref, command_fingerprint(frame))
-        self.typing.spoke(frame.room_id, session.user)
+        self.typing.clear(frame.room_id, session.user)
         return Later(answer, _sent)
 
     async def read(self, session: Session, frame: wire.MessageRead) -> Reply:
@@ -136,7 +136,7 @@ class Handlers:
 
     def _mapped(self, command: type[RoomCommand]) -> Handler:
         async def handle(session: Session, frame: wire.RoomFrame) -> Reply:
-            self.typing.spoke(frame.room_id, session.user)
+            self.typing.clear(frame.room_id, session.user)
             answer = await self.chat.submit(
                 to_domain(frame, command), session.user, ref_of(frame), command_fingerprint(frame)
             )

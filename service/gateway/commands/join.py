@@ -93,14 +93,14 @@ class JoinHandlers:
                 for snapshot in (members, receipts, history):
                     session.emit(snapshot)
                 note_page(session, history.messages)
-            if frame.after is not None or not session.hears(room):
+            if frame.after is not None or not session.is_subscribed(room):
                 session.listen(room, cursor)
 
         return Then(ack, listen, result)
 
     async def _snapshots(self, session: Session, room: str, cursor: int) -> tuple[Members, Receipts, History]:
         """Return the snapshots of a room; the session receives typing and markers from before they are read."""
-        if not session.hears(room):
+        if not session.is_subscribed(room):
             self.hub.subscriptions.pre_subscribe(session, room)
         try:
             return (
@@ -110,7 +110,7 @@ class JoinHandlers:
             )
         except BaseException:
             # A failed join leaves no registration behind; a session that listens by now has one of its own.
-            if not session.hears(room):
+            if not session.is_subscribed(room):
                 self.hub.subscriptions.unsubscribe(session, room)
             raise
 

@@ -1,4 +1,4 @@
-"""Engine.IO 4: sessions that begin as HTTP polling or as a WebSocket, and change from the one to the other."""
+"""Engine.IO 4: sessions over HTTP polling or a WebSocket, and the upgrade from polling to a WebSocket."""
 
 from service.gateway.engineio.connection import Connection
 from service.gateway.engineio.errors import Refused

@@ -10,7 +10,7 @@ from service.protocol.socketio.engineio import Problem
 
 
 class Refused(NamedTuple):
-    """Why a request is refused."""
+    """The status, body and headers that refuse a request."""
 
     status: int
     body: bytes
@@ -18,7 +18,7 @@ class Refused(NamedTuple):
 
 
 def refused(problem: Problem) -> Refused:
-    """Return a refusal as the reference words it."""
+    """Return the refusal for a problem."""
     return Refused(problem.status, engineio.problem_body(problem))
 
 

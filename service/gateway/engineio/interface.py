@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 PACKET, FRAME = "socketio", "socketio-frame"
-"""The wire formats: a packet as a payload has it, and the WebSocket frame of one."""
+"""The wire formats: a packet as in a payload, and the WebSocket frame of a packet."""
 
 
 @dataclass(frozen=True, kw_only=True)

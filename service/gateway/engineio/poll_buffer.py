@@ -1,13 +1,13 @@
-"""Buffers packets for a client's next poll: the bounded write buffer of a session without a socket.
+"""Buffers packets for a client's next poll; the connection bounds the buffer by its `size`.
 
-Invariant: packets leave in the order in which they came, each in the answer to one poll, and at most one poll waits.
+Invariant: packets leave in the order in which they arrived, each in the answer to one poll; at most one poll waits.
 """
 
 import asyncio
 
 from service.protocol.socketio import engineio
 
-LITTLE = 128 * 1024
+LOW_WATERMARK = 128 * 1024
 """Bytes that may wait before a catch-up is paused."""
 
 
@@ -18,8 +18,8 @@ class PollBuffer:
         self._packets: list[bytes] = []
         self.size = 0
         self._poll: asyncio.Future[None] | None = None
-        self._little = asyncio.Event()
-        self._little.set()
+        self._below_watermark = asyncio.Event()
+        self._below_watermark.set()
 
     @property
     def polled(self) -> bool:
@@ -27,11 +27,11 @@ class PollBuffer:
         return self._poll is not None
 
     def add(self, packet: bytes) -> None:
-        """Buffer a packet; a waiting poll takes it, with all others of the same loop iteration."""
+        """Buffer a packet; a waiting poll takes it with all others of the same loop iteration."""
         self._packets.append(packet)
         self.size += len(packet) + 1
-        if self.size > LITTLE:
-            self._little.clear()
+        if self.size > LOW_WATERMARK:
+            self._below_watermark.clear()
         self._wake()
 
     def ask(self) -> "asyncio.Future[None]":
@@ -47,32 +47,32 @@ class PollBuffer:
         return engineio.payload(self._empty())
 
     def answer(self, packet: bytes) -> None:
-        """Answer a waiting poll with this packet if it would be left without an answer."""
+        """Answer a waiting poll with this packet if no other packet is buffered."""
         if self._poll is not None and not self._packets:
             self.add(packet)
 
     def hand_over(self) -> list[bytes]:
-        """Return the buffered packets, for another way to send them; a waiting poll is answered without packets."""
+        """Return the buffered packets, to be sent over a WebSocket; answer a waiting poll with `noop`."""
         packets = self._empty()
         self.answer(engineio.NOOP)
         return packets
 
     def end(self, last: bytes) -> None:
-        """Answer a waiting poll with the buffered and a last packet; without one, drop the packets."""
+        """Answer a waiting poll with the buffered packets and `last`; if no poll waits, drop the packets."""
         if self._poll is None:
             self._empty()
         else:
             self.add(last)
-        self._little.set()
+        self._below_watermark.set()
 
     def _empty(self) -> list[bytes]:
         packets, self._packets, self.size = self._packets, [], 0
-        self._little.set()
+        self._below_watermark.set()
         return packets
 
     async def drained(self) -> None:
-        """Wait until few bytes are buffered."""
-        await self._little.wait()
+        """Return when at most `LOW_WATERMARK` bytes are buffered."""
+        await self._below_watermark.wait()
 
     def _wake(self) -> None:
         if self._poll is not None and not self._poll.done():

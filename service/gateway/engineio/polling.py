@@ -1,7 +1,7 @@
 """The HTTP requests of Engine.IO: handshakes, polls and posts.
 
 Invariant: every request is answered, and at once unless it is the waiting poll of its session, or a post whose commands
-have just begun. One post takes `PACKETS_A_TURN` packets in one iteration of the event loop, however many it has.
+have just begun. A post handles at most `PACKETS_A_TURN` packets in one iteration of the event loop.
 """
 
 import asyncio
@@ -22,6 +22,9 @@ from service.protocol.socketio import engineio
 from service.protocol.socketio.engineio import NotAPacket, Problem
 
 BINARY = "application/octet-stream"
+
+NOOP_AFTER = 0.1
+"""Seconds after which a poll during an upgrade is answered with `noop`, so that the client can stop polling."""
 
 PACKETS_A_TURN = 32
 """Packets of one post that are decoded, or handled, before other connections have their turn."""
@@ -67,15 +70,17 @@ class Polls:
         if connection.polling.polled:
             connection.close(Close.MALFORMED, "two polls at once")
             return refusal(refused(Problem.BAD_REQUEST))
-        asked = connection.ask()
+        asked = connection.polling.ask()
+        if connection.probing is not None:
+            asyncio.get_running_loop().call_later(NOOP_AFTER, connection.polling.answer, engineio.NOOP)
         if not asked.done():
-            gone = asyncio.create_task(_gone(request))
+            aborted = asyncio.create_task(_aborted(request))
             try:
-                await asyncio.wait((asked, gone), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((asked, aborted), return_when=asyncio.FIRST_COMPLETED)
             finally:
-                gone.cancel()
-            if gone.done():
-                connection.lose()  # the packets of the poll are lost, so the session may not continue
+                aborted.cancel()
+            if aborted.done():
+                connection.lose()  # the packets of the poll are lost, so the session must end
         return _packets(connection)
 
     async def _post(self, connection: Connection, request: Request) -> Response:
@@ -97,13 +102,13 @@ class Polls:
     async def _take(self, connection: Connection, request: Request) -> None:
         body = bytearray()
         async with connection.reading():
-            async for piece in request.stream():
-                body += piece
+            async for chunk in request.stream():
+                body += chunk
                 if len(body) > self._engine.settings.max_payload:
                     connection.close(Close.TOO_LARGE, "payload too large")
                     return
         pieces = engineio.split_payload(bytes(body))
-        packets = [engineio.decode_piece(one) async for one in _in_turns(pieces)]
+        packets = [engineio.decode_piece(piece) async for piece in _in_turns(pieces)]
         async for packet in _in_turns(packets):
             if connection.closing:
                 return
@@ -111,14 +116,14 @@ class Polls:
 
 
 async def _in_turns(items: Sequence[T]) -> AsyncIterator[T]:
-    """Yield items, and let other connections have their turn after some dozens."""
+    """Yield items; after each `PACKETS_A_TURN`, other tasks run."""
     for number, item in enumerate(items, 1):
         yield item
         if number % PACKETS_A_TURN == 0:
             await asyncio.sleep(0)
 
 
-async def _gone(request: Request) -> None:
+async def _aborted(request: Request) -> None:
     """Return when the client has aborted its request."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
@@ -131,7 +136,7 @@ def _packets(connection: Connection) -> Response:
 
 
 def _posted(connection: Connection) -> Response:
-    """Return the response to a post, by the state of its session after it."""
+    """Return the response to a post, which depends on the state of its session."""
     ending = connection.ending
     if ending is None or ending.by_client:
         return Response("ok", headers={"Cache-Control": "no-store"}, media_type="text/html")

@@ -1,4 +1,4 @@
-"""The sessions of this process: looked up, opened and upgraded.
+"""Opens the Engine.IO sessions of this process, looks them up, and serves their WebSockets.
 
 Invariant: a session lives on one node. A request for an unknown session is refused at once, as the reference does, and
 a stock client then opens a new one.
@@ -14,24 +14,20 @@ from starlette.websockets import WebSocket
 from service.gateway.engineio.connection import Connection
 from service.gateway.engineio.errors import Refused, refusal, refused
 from service.gateway.engineio.interface import Settings, Upper
+from service.gateway.engineio.upgrade import Upgrades, receive
 from service.gateway.transport.client_address import real
 from service.gateway.transport.heartbeat import Heartbeats
 from service.gateway.transport.transport import EXTENSION, Ending, WebSocketTransport
-from service.gateway.websocket.frames import text_frame
 from service.protocol.close_codes import Close
 from service.protocol.socketio import engineio
-from service.protocol.socketio.engineio import Kind, NotAPacket, Packet, Problem
-from service.runtime.timeouts import Timeouts
-
-_NORMAL = 1000
-
+from service.protocol.socketio.engineio import Problem
 
 Gate = Callable[[Headers, str | None, bool], Refused | None]
 """Checks a request's headers, its address, and whether it opens a session; returns a refusal or None."""
 
 
 class Engine:
-    """The sessions of this process; `accept` builds the layer above, `gate` admits requests, `ended` counts ends."""
+    """The sessions of this process; `accept` builds the layer above, `gate` admits requests, `ended` counts endings."""
 
     def __init__(
         self,
@@ -47,9 +43,7 @@ class Engine:
         self._heartbeats: Heartbeats[Connection] = Heartbeats(
             settings.ping_interval, settings.ping_timeout, lambda connection: connection.send(engineio.PING)
         )
-        self._upgrades: Timeouts[WebSocketTransport] = Timeouts(
-            settings.upgrade_timeout, lambda socket: socket.close(_NORMAL, "no upgrade in time")
-        )
+        self._upgrades = Upgrades(settings.upgrade_timeout)
         self._connections: dict[str, Connection] = {}
 
     def __len__(self) -> int:
@@ -63,7 +57,7 @@ class Engine:
     # WebSocket.
 
     async def websocket(self, websocket: WebSocket) -> None:
-        """Serve a WebSocket: a session of its own, or the upgrade of one."""
+        """Serve a WebSocket, which opens a session or upgrades one."""
         address = real(websocket.client.host if websocket.client else None)
         found = self.find(websocket.query_params, websocket.headers, address, "websocket")
         if isinstance(found, Refused):
@@ -71,44 +65,18 @@ class Engine:
             return
         await websocket.accept()
         socket = cast("WebSocketTransport", websocket.scope["extensions"][EXTENSION])
-        socket.stop_keepalive()  # the heartbeats are the session's
+        socket.stop_keepalive()  # the session sends its own heartbeats
         if found is None:
             found = self.open(websocket.headers, address, socket)
-        elif not await self._upgrade(found, websocket, socket):
+        elif not await self._upgrades.run(found, websocket, socket):
             return
-        await self._converse(found, websocket)
+        await self._serve(found, websocket)
 
-    async def _upgrade(
-        self, connection: Connection, websocket: WebSocket, socket: WebSocketTransport
-    ) -> bool:
-        """Return whether a session has moved to a WebSocket."""
-        if not connection.probe(socket):
-            socket.close(_NORMAL, "this session has a socket")
-            return False
-        self._upgrades.begin(socket)
-        try:
-            while (packet := await _receive(websocket)) is not None:
-                if packet.kind is Kind.UPGRADE:
-                    connection.upgrade()
-                    return not socket.closing
-                if packet.kind is not Kind.PING:
-                    break
-                connection.count()
-                if connection.closing:
-                    return False
-                socket.write(text_frame(engineio.PROBED))
-                connection.polling.answer(engineio.NOOP)  # lets the client end its poll
-        finally:
-            self._upgrades.end(socket)
-            connection.stay()
-        socket.close(Close.MALFORMED, "no upgrade")
-        return False
-
-    async def _converse(self, connection: Connection, websocket: WebSocket) -> None:
+    async def _serve(self, connection: Connection, websocket: WebSocket) -> None:
         while not connection.closing:
-            packet = await _receive(websocket)
+            packet = await receive(websocket)
             if packet is None:
-                connection.close(Close.MALFORMED, "no packet")  # or it has ended already
+                connection.close(Close.MALFORMED, "no packet")  # does nothing if the session has ended
             else:
                 await connection.take(packet)
 
@@ -122,8 +90,8 @@ class Engine:
             known = named in ("polling", "websocket")
             return refused(Problem.BAD_REQUEST if known else Problem.UNKNOWN_TRANSPORT)
         sid = query.get("sid")
-        if (shut := self._gate(headers, address, sid is None)) is not None:
-            return shut
+        if (denied := self._gate(headers, address, sid is None)) is not None:
+            return denied
         if query.get("EIO") != engineio.VERSION:
             return refused(Problem.UNSUPPORTED_VERSION)
         if sid is None:
@@ -146,15 +114,3 @@ class Engine:
         self._connections.pop(connection.sid, None)
         if connection.ending is not None:
             self._ended(connection.ending)
-
-
-async def _receive(websocket: WebSocket) -> Packet | None:
-    """Return the next packet, None if the WebSocket has ended or the message is no packet."""
-    message = await websocket.receive()
-    if message["type"] == "websocket.disconnect":
-        return None
-    text = message.get("text")
-    try:
-        return engineio.decode(message["bytes"] if text is None else text)
-    except NotAPacket:
-        return None

@@ -14,8 +14,7 @@ from starlette.staticfiles import StaticFiles
 from service.cluster.relay import Relay
 from service.config.settings import Settings
 from service.errors import DemoNamesOff
-from service.eventstore.health_probe import Probe
-from service.eventstore.readiness import Readiness
+from service.eventstore.readiness import Probe, Readiness
 from service.gateway.auth.tokens import TokenVerifier
 from service.gateway.http import documents
 from service.gateway.http.admin import Admin
@@ -99,14 +98,14 @@ class Health:
     async def readyz(self, _request: Request) -> Response:
         """`GET /readyz`: 200 if commands can be recorded now, otherwise 503; the state of the bus is only reported.
 
-        The state of the log may be some moments old: see `service.eventstore.health_probe`.
+        The state of the log may be some moments old: see `service.eventstore.readiness`.
         """
         if not await self.probe.answers():
             log_state = "unreachable"
         else:
             log_state = "ok" if self.readiness.ready else "not fit to serve"
         ready = log_state == "ok"
-        bus = "ok" if self.relay.hearing else "deaf"
+        bus = "ok" if self.relay.heartbeat.receiving else "deaf"
         answer = http.Readiness(ready=ready, log=log_state, bus=bus, connections=len(self.sessions))
         return Response(msgspec.json.encode(answer), 200 if ready else 503, media_type="application/json")
 

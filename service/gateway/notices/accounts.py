@@ -41,20 +41,20 @@ class AccountEffects:
         self._sessions = sessions
         self._database = database
 
-    async def changed(self, people: list[str], judged: list[str]) -> None:
-        """Apply that events about `people` were recorded, with `judged` among them suspended, restored or erased.
+    async def changed(self, people: list[str], status_changed: list[str]) -> None:
+        """Apply that events about `people` were recorded, `status_changed` of them suspended, restored or erased.
 
         Raises:
             Unavailable: the log cannot be read.
         """
-        await self._people.refresh(set(people) - set(judged))
-        if not judged:
+        await self._people.refresh(set(people) - set(status_changed))
+        if not status_changed:
             return
-        await self._people.read(set(judged))
-        if erased := [user for user in judged if self._people.standing(user).erased]:
+        await self._people.read(set(status_changed))
+        if erased := [user for user in status_changed if self._people.standing(user).erased]:
             await self._keys.evict_destroyed(erased, self._database)
-        for user in judged:
-            self._act(user)
+        for user in status_changed:
+            self._apply(user)
 
     async def expired(self, events: list[Recorded]) -> None:
         """Apply that content of rooms has expired.
@@ -67,7 +67,7 @@ class AccountEffects:
             if isinstance(recorded.event, ContentExpired):
                 self._hub.forget_past(recorded.event.room)
 
-    def _act(self, user: str) -> None:
+    def _apply(self, user: str) -> None:
         state = self._people.standing(user)
         if state.erased:
             self._hub.forget_user(user)

@@ -21,7 +21,7 @@ from service.protocol.events import Invited
 from service.protocol.translate import to_wire
 from service.realtime.room_feeds import RoomFeeds
 
-MAX_TOLD = 10_000
+MAX_REMEMBERED = 10_000
 """Positions of past notices that are remembered; the earliest is forgotten first."""
 
 log = logging.getLogger("onrecord.telling")
@@ -33,44 +33,45 @@ class MembershipNotifier:
     def __init__(self, sessions: SessionRegistry, feeds: RoomFeeds) -> None:
         self._sessions = sessions
         self._feeds = feeds
-        self._told: OrderedDict[int, None] = OrderedDict()
+        self._notified: OrderedDict[int, None] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def notify(self, user: str, recorded: Recorded) -> None:
         """Notify `user` of an event about their membership, unless they caused it."""
-        if recorded.by == user or recorded.position in self._told:
+        if recorded.by == user or recorded.position in self._notified:
             return
-        hearers = [one for one in self._sessions.of_user(user) if one.connected]
-        if not hearers:
+        sessions = [session for session in self._sessions.of_user(user) if session.connected]
+        if not sessions:
             return
-        self._remember(recorded.position)
+        self._notified[recorded.position] = None
+        if len(self._notified) > MAX_REMEMBERED:
+            self._notified.popitem(last=False)
         if isinstance(recorded.event, MemberJoined):
-            for hearer in hearers:
-                listen_quietly(hearer, room_of(recorded.stream))
+            for session in sessions:
+                listen_quietly(session, room_of(recorded.stream))
         elif isinstance(recorded.event, MemberInvited | MemberRemoved):
-            task = asyncio.create_task(self._say(user, hearers, recorded))
+            task = asyncio.create_task(self._send(user, sessions, recorded))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def after_commit(self, news: Mapping[str, Iterable[Recorded]]) -> None:
+    def after_commit(self, committed: Mapping[str, Iterable[Recorded]]) -> None:
         """Notify of events of any streams, right after their commit."""
-        for events in news.values():
+        for events in committed.values():
             for recorded in events:
                 if isinstance(recorded.event, MemberJoined | MemberInvited | MemberRemoved):
                     self.notify(recorded.event.user, recorded)
 
     def clear(self) -> None:
         """Forget past notices: in a restored log the same position is another event."""
-        self._told.clear()
+        self._notified.clear()
 
     async def close(self) -> None:
         """Stop notifying."""
-        tasks = list(self._tasks)
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _say(self, user: str, hearers: Iterable[Session], recorded: Recorded) -> None:
+    async def _send(self, user: str, sessions: Iterable[Session], recorded: Recorded) -> None:
         room = room_of(recorded.stream)
         try:
             state = (await self._feeds.feed_up_to(room, recorded.seq)).state
@@ -89,19 +90,14 @@ class MembershipNotifier:
             if user not in state.invited:
                 return  # it was withdrawn while the room was read, and the name with it
             outgoing = msgspec.structs.replace(outgoing, name=state.name, visibility=state.visibility)
-        for hearer in hearers:
-            if not hearer.closing:
-                hearer.emit(outgoing)
-
-    def _remember(self, position: int) -> None:
-        self._told[position] = None
-        if len(self._told) > MAX_TOLD:
-            self._told.popitem(last=False)
+        for session in sessions:
+            if not session.closing:
+                session.emit(outgoing)
 
 
 def listen_quietly(session: Session, room: str, after: int | None = 0) -> None:
     """Subscribe a connection to a room after a seq (None: from now on), unless it is subscribed or at its limit."""
-    if session.hears(room):
+    if session.is_subscribed(room):
         return
     try:
         session.check_room(room)

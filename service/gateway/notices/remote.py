@@ -58,7 +58,7 @@ class MarkerNotices:
             self._audience.broadcast(room, moved)
         seen = self._audience.head(room)
         payload = MovedElsewhere(**msgspec.structs.asdict(moved), seen=seen)
-        self._relay.tell_room(room, MARKER, msgspec.json.encode(payload))
+        self._relay.publish_to_room(room, MARKER, msgspec.json.encode(payload))
 
     def marker_moved_elsewhere(self, room: str, payload: bytes) -> None:
         """Send the members on this node a marker that moved on another."""
@@ -97,8 +97,8 @@ class ReceiptsResync:
             self._due.clear()
             for room in self._audience.live_rooms():
                 try:
-                    found: Receipts = await self._receipts(room)
+                    receipts: Receipts = await self._receipts(room)
                 except Trouble as error:
                     log.warning("receipts_not_sent", extra={"room": room, "problem": str(error)})
                 else:
-                    self._audience.broadcast(room, found)
+                    self._audience.broadcast(room, receipts)

@@ -28,7 +28,7 @@ async def drain(sessions: SessionRegistry, seconds: float) -> None:
     until = loop.time() + seconds
     present = sessions.all()
     for session in present:
-        session.hold()
+        session.transport.hold()
     log.info("draining", extra={"connections": len(present), "seconds": seconds})
     # The closes have half of the time, however long the answers take.
     unanswered = await _answered(present, until - min(seconds / 2, len(present) / CLOSES_A_SECOND))
@@ -40,7 +40,7 @@ async def drain(sessions: SessionRegistry, seconds: float) -> None:
 async def _answered(waiting: list[Session], until: float) -> int:
     """Wait until every session has its answers, or until the loop's time `until`; return how many have not."""
     loop = asyncio.get_running_loop()
-    while waiting := [session for session in waiting if not session.answered]:
+    while waiting := [session for session in waiting if not session.pending.answered]:
         if loop.time() >= until:
             break
         await asyncio.sleep(LOOK_EVERY)

@@ -19,18 +19,18 @@ class SessionLifecycle:
     """The connected users of this node."""
 
     def __init__(
-        self, sessions: SessionRegistry, presence: Presence, typing: Typing, visits: SessionLog
+        self, sessions: SessionRegistry, presence: Presence, typing: Typing, session_log: SessionLog
     ) -> None:
         self._sessions = sessions
         self._presence = presence
         self._typing = typing
-        self._visits = visits
+        self._session_log = session_log
 
     def begin(self, session: Session) -> None:
         """Register a session, without waiting."""
         session.connected = True
         self._presence.arrive(session.user, session.id)
-        self._visits.opened(session.id, session.user, session.address, session.client)
+        self._session_log.opened(session.id, session.user, session.address, session.client)
         log.info(
             "connected",
             extra={
@@ -49,9 +49,9 @@ class SessionLifecycle:
         if not session.connected:
             return
         self._presence.depart(session.user, session.id)
-        code, by_client = session.ending or (None, False)
+        code, by_client = session.transport.ending or (None, False)
         reason = reason_of(code, by_client=by_client)
-        self._visits.closed(session.id, Closing(reason, code, session.written.ranges()))
+        self._session_log.closed(session.id, Closing(reason, code, session.written.ranges()))
         log.info(
             "disconnected",
             extra={"session": session.id, "user": session.user, "reason": reason, "code": code},

@@ -1,24 +1,22 @@
 """One authenticated connection at any endpoint: the user, the subscribed rooms, and the answers to commands.
 
-Commands begin in the order in which they came. A recorded command is answered after its commit, while the next one
-begins already; at most `MAX_IN_FLIGHT` wait for a commit, and reading stops until one is answered.
-
-Invariant: all tasks of a session end with it, and a command is never dropped without an answer to the client.
+Commands begin in the order in which they came. A recorded command is answered after its commit (`PendingAcks`), while
+the next one begins already.
 """
 
 import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from functools import partial
 from typing import ClassVar
 from uuid import uuid4
 
 from service.chat import CommandResult
-from service.errors import OnRecordError, TooManyRooms, Trouble, Unavailable
+from service.errors import OnRecordError, TooManyRooms, Unavailable
 from service.gateway.auth.tokens import Identity
+from service.gateway.session.catch_ups import CatchUps
 from service.gateway.session.delivered import DeliveredRanges
-from service.gateway.transport.transport import Ending, Transport
+from service.gateway.transport.transport import Transport
 from service.protocol.acks import Ack
 from service.protocol.close_codes import Close
 from service.protocol.events import Connected, Outgoing
@@ -59,15 +57,14 @@ class Session(ABC):
         self.address: str | None = None
         self.client: str | None = None
         """The address of the connection and the client's description of itself; for the record of the session."""
-        self._transport = transport
+        self.transport = transport
+        self.pending = PendingAcks(self, transport)
+        self.written = DeliveredRanges()
         self._hub = hub
         self._max_rooms = max_rooms
-        self.written = DeliveredRanges()
-        self._rooms: dict[str, asyncio.Task[None] | None] = {}
-        """The subscribed rooms, each with the task that catches up, as long as it runs."""
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._in_flight = 0
-        self._room_for_more = FastEvent()
+        self._rooms: set[str] = set()
+        """The rooms that this connection is subscribed to, or catching up with."""
+        self._catch_ups = CatchUps(self, self.id, transport, hub.subscriptions)
         transport.on_ending = self._halt
 
     # Called by the hub.
@@ -75,15 +72,16 @@ class Session(ABC):
     @property
     def descriptor(self) -> int:
         """See `Subscriber`."""
-        return self._transport.descriptor
+        return self.transport.descriptor
 
     def write(self, frame: bytes) -> None:
         """Send a frame without waiting."""
-        self._transport.write(frame)
+        self.transport.write(frame)
 
     def left(self, room: str) -> None:
         """Note that the hub has removed this session from a room."""
-        self._rooms.pop(room, None)
+        self._rooms.discard(room)
+        self._catch_ups.detach(room)
 
     def wrote(self, room: str, first: int, last: int) -> None:
         """Note that a range of a room was written."""
@@ -91,31 +89,12 @@ class Session(ABC):
 
     async def drained(self) -> None:
         """Wait until few bytes are in flight."""
-        await self._transport.drained()
-
-    @property
-    def ending(self) -> Ending | None:
-        """How the connection ended, None while it is open."""
-        return self._transport.ending
+        await self.transport.drained()
 
     @property
     def closing(self) -> bool:
         """Whether the connection is ending."""
-        return self._transport.closing
-
-    @property
-    def outbox(self) -> int:
-        """Bytes that wait for the client."""
-        return self._transport.outbox
-
-    def hold(self) -> None:
-        """Accept no further commands; those that were received are still answered."""
-        self._transport.hold()
-
-    @property
-    def answered(self) -> bool:
-        """Whether every command that was received has its answer."""
-        return self.closing or (self._in_flight == 0 and self._transport.taken)
+        return self.transport.closing
 
     # Called by the command handlers.
 
@@ -137,27 +116,15 @@ class Session(ABC):
 
     def close(self, code: Close, reason: str) -> None:
         """End the connection."""
-        self._transport.close(code, reason)
+        self.transport.close(code, reason)
 
-    def ack_later(self, tag: str | None, answer: "asyncio.Future[CommandResult]", make: MakeAck) -> None:
-        """Answer a command once the result of its commit is known."""
-        self._in_flight += 1
-        if self._in_flight >= MAX_IN_FLIGHT:
-            self._room_for_more.clear()
-        answer.add_done_callback(lambda done: self._answered(tag, done, make))
-
-    async def ready(self) -> None:
-        """Wait until another command may begin: few wait for their commit, and few bytes wait for the socket."""
-        await self._room_for_more.wait()
-        await self._transport.drained()
-
-    def hears(self, room: str) -> bool:
+    def is_subscribed(self, room: str) -> bool:
         """Return whether this connection is subscribed to a room, or catching up with it."""
         return room in self._rooms
 
     def expect(self, room: str) -> None:
         """Reserve the subscription to a room before `listen` is called, so that no other task begins it too."""
-        self._rooms.setdefault(room, None)
+        self._rooms.add(room)
 
     def check_room(self, room: str) -> None:
         """Raise unless this connection may subscribe to one more room.
@@ -173,15 +140,13 @@ class Session(ABC):
         self.stop(room)
         # A frame without a place in the room's order, such as a read marker, is sent while the past is, or it is lost.
         self._hub.subscriptions.pre_subscribe(self, room)
-        task = self._rooms[room] = asyncio.create_task(self._catch_up(room, after))
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._caught_up, room))
+        self._rooms.add(room)
+        self._catch_ups.start(room, after)
 
     def stop(self, room: str) -> None:
         """Unsubscribe from a room."""
-        task = self._rooms.pop(room, None)
-        if task is not None:
-            task.cancel()
+        self._rooms.discard(room)
+        self._catch_ups.cancel(room)
         self._hub.subscriptions.unsubscribe(self, room)
 
     async def end(self) -> None:
@@ -189,41 +154,53 @@ class Session(ABC):
         for room in list(self._rooms):
             self.stop(room)
         self._hub.subscriptions.cancel(self)
-        # Also those that were cancelled before: each still notes how far it came.
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _caught_up(self, room: str, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if self._rooms.get(room) is task:
-            self._rooms[room] = None
+        await self._catch_ups.settle()
 
     def _halt(self) -> None:
         for room in self._rooms:
             self._hub.subscriptions.unsubscribe(self, room)
 
-    async def _catch_up(self, room: str, after: int | None) -> None:
-        self._transport.catchup += 1
-        try:
-            await self._hub.subscriptions.subscribe(self, room, after)
-        except Exception as error:
-            # The client cannot know what it misses, so it has to reconnect with its cursors.
-            trouble = None if isinstance(error, Trouble) else error
-            log.error("catch_up_failed", exc_info=trouble, extra={"room": room, "session": self.id})  # noqa: TRY400 - Trouble is known
-            self.close(Close.SHUTTING_DOWN, "the log cannot be read; come back")
-        finally:
-            self._transport.catchup -= 1
 
-    def _answered(self, tag: str | None, answer: "asyncio.Future[CommandResult]", make: MakeAck) -> None:
+class PendingAcks:
+    """The commands of a session that wait for their commit; at `MAX_IN_FLIGHT` of them, no other command begins.
+
+    Invariant: a command is never dropped without an answer to the client.
+    """
+
+    def __init__(self, session: Session, transport: Transport) -> None:
+        self._session = session
+        self._transport = transport
+        self._in_flight = 0
+        self._below_limit = FastEvent()
+
+    @property
+    def answered(self) -> bool:
+        """Whether every command that was received has its answer, or the connection is ending."""
+        return self._transport.closing or (self._in_flight == 0 and self._transport.taken)
+
+    async def ready(self) -> None:
+        """Wait until another command may begin: few wait for their commit, and few bytes wait for the socket."""
+        await self._below_limit.wait()
+        await self._transport.drained()
+
+    def add(self, tag: str | None, answer: "asyncio.Future[CommandResult]", make: MakeAck) -> None:
+        """Answer a command once the result of its commit is known."""
+        self._in_flight += 1
+        if self._in_flight >= MAX_IN_FLIGHT:
+            self._below_limit.clear()
+        answer.add_done_callback(lambda done: self._answer(tag, done, make))
+
+    def _answer(self, tag: str | None, answer: "asyncio.Future[CommandResult]", make: MakeAck) -> None:
         self._in_flight -= 1
-        self._room_for_more.set()
+        self._below_limit.set()
         if answer.cancelled():
-            self.refuse(tag, Unavailable())
+            self._session.refuse(tag, Unavailable())
             return
         error = answer.exception()
         if error is None:
-            self.ack(tag, make(answer.result()))
+            self._session.ack(tag, make(answer.result()))
         elif isinstance(error, OnRecordError):
-            self.refuse(tag, error)
+            self._session.refuse(tag, error)
         else:
-            log.error("command_failed", exc_info=error, extra={"session": self.id})
-            self.refuse(tag, Unavailable())
+            log.error("command_failed", exc_info=error, extra={"session": self._session.id})
+            self._session.refuse(tag, Unavailable())

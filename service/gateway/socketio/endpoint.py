@@ -22,9 +22,8 @@ from service.gateway.engineio import Settings as EngineSettings
 from service.gateway.engineio.errors import refused
 from service.gateway.session.counters import OK
 from service.gateway.session.lifecycle import SessionLifecycle
-from service.gateway.socketio.recovery import Begin, RecoveringSession
-from service.gateway.socketio.server import ConnectRefused, Server
-from service.gateway.socketio.session import SocketSession
+from service.gateway.socketio.server import Client, ConnectRefused, Server
+from service.gateway.socketio.session import RecoveringSession, SocketSession
 from service.gateway.socketio.socket import Socket
 from service.gateway.transport.problem import headers_of
 from service.protocol.close_codes import Close
@@ -70,7 +69,7 @@ class SocketIoEndpoint:
                 max_packet=settings.max_frame,
                 max_outbox=settings.max_outbox,
             ),
-            self._server.accept,
+            partial(Client, self._server),
             self._gate,
             lambda ending: admission.count_close(ending.code),
         )
@@ -85,10 +84,13 @@ class SocketIoEndpoint:
         await self._server.settle()
 
     def _gate(self, headers: Headers, address: str | None, opening: bool) -> Refused | None:  # noqa: FBT001 - the interface of the engine
-        shut = self._admission.check_request(headers, address, self._server.waiting if opening else None)
-        if shut is None:
+        error = self._admission.check_request(headers, address, self._server.waiting if opening else None)
+        if error is None:
             return None
-        return refused(Problem.FORBIDDEN) if isinstance(shut, NotAllowed) else _not_now(shut)
+        if isinstance(error, NotAllowed):
+            return refused(Problem.FORBIDDEN)
+        body = msgspec.json.encode({"code": Problem.BAD_REQUEST, "message": str(error)})
+        return Refused(status_of(error), body, headers_of(error))
 
     # The namespace.
 
@@ -119,11 +121,11 @@ class SocketIoEndpoint:
         hub, max_rooms = self._hub, self._admission.max_rooms
         if not recovery.wished(auth):
             return SocketSession(socket, hub, identity, max_rooms), frame
-        asked = recovery.asked(auth)
-        if asked is None or len(asked.cursors) > max_rooms:
-            return RecoveringSession(socket, hub, identity, max_rooms, Begin(frame.rooms, None)), frame
-        frame = msgspec.structs.replace(frame, epoch=asked.epoch, rooms={**asked.cursors})
-        return RecoveringSession(socket, hub, identity, max_rooms, Begin(frame.rooms, asked.pid)), frame
+        requested, pid = recovery.asked(auth), None
+        if requested is not None and len(requested.cursors) <= max_rooms:
+            frame = msgspec.structs.replace(frame, epoch=requested.epoch, rooms={**requested.cursors})
+            pid = requested.pid
+        return RecoveringSession(socket, hub, identity, max_rooms, frame.rooms, pid), frame
 
     async def event(self, socket: Socket, packet: Packet) -> None:
         """Carry out a command."""
@@ -134,8 +136,3 @@ class SocketIoEndpoint:
     async def gone(self, socket: Socket) -> None:
         """Release a client."""
         await self._lifecycle.end(self._sessions.pop(socket))
-
-
-def _not_now(shut: OnRecordError) -> Refused:
-    told = {"code": Problem.BAD_REQUEST, "message": str(shut)}
-    return Refused(status_of(shut), msgspec.json.encode(told), headers_of(shut))

@@ -58,7 +58,7 @@ class Server:
     ) -> None:
         self.namespaces = namespaces
         self.max_attached = max_attached
-        self.unauthenticated: Timeouts[Client] = Timeouts(connect_timeout, lambda client: client.too_late())
+        self.unauthenticated: Timeouts[Client] = Timeouts(connect_timeout, lambda client: client.time_out())
         self.deciding = 0
         """Unauthenticated clients about whom a namespace is deciding."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -67,10 +67,6 @@ class Server:
     def waiting(self) -> int:
         """Connections without an accepted CONNECT."""
         return len(self.unauthenticated) - self.deciding
-
-    def accept(self, connection: Connection) -> "Client":
-        """Return the receiver of a connection's messages."""
-        return Client(self, connection)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a task in the background."""
@@ -97,14 +93,14 @@ class Client:
         self._decoder = Decoder(server.max_attached)
         self._sockets: dict[str, Socket] = {}
         self._refused = 0
-        self._left = False  # a namespace that it was in
-        self._deciding = self._late = False
+        self._left = False  # whether it has left a namespace
+        self._deciding = self._timed_out = False
         server.unauthenticated.begin(self)
 
-    def too_late(self) -> None:
+    def time_out(self) -> None:
         """Close the connection of a client that entered no namespace in time, unless one is deciding about it."""
         if self._deciding:
-            self._late = True
+            self._timed_out = True
             return
         self._connection.close(Close.TOKEN_INVALID, "no connect in time")
 
@@ -113,11 +109,11 @@ class Client:
         try:
             packet = self._decoder.feed(data)
             if packet is not None:
-                await self._heed(packet)
+                await self._handle(packet)
         except NotAPacket as error:
             self._connection.close(Close.MALFORMED, str(error))
 
-    async def _heed(self, packet: Packet) -> None:
+    async def _handle(self, packet: Packet) -> None:
         if packet.kind is not Kind.EVENT:
             self._connection.count()
             if self._connection.closing:
@@ -129,7 +125,11 @@ class Client:
             await self._enter(packet)
         elif packet.kind is Kind.DISCONNECT:
             del self._sockets[packet.namespace]
-            await self._leave(socket, Ending(_NORMAL, by_client=True))
+            socket.end(Ending(_NORMAL, by_client=True))
+            self._left = True
+            if not self._sockets and not self._connection.closing:
+                self._server.unauthenticated.begin(self)
+            await self._server.namespaces[packet.namespace].gone(socket)
         elif packet.kind is Kind.EVENT:
             await self._server.namespaces[packet.namespace].event(socket, packet)
         # The server requests no ACK, so one answers nothing; the reference ignores it too.
@@ -148,7 +148,7 @@ class Client:
             self._refuse(socket, {"message": str(error), "data": error.data})
         else:
             self._server.unauthenticated.end(self)
-            self._late, self._refused = False, 0
+            self._timed_out, self._refused = False, 0
             socket.inside = True
             if socket.closing:
                 await namespace.gone(socket)
@@ -156,35 +156,25 @@ class Client:
     @contextmanager
     def _decision(self, socket: Socket) -> Iterator[None]:
         """Suspend the deadline while a namespace decides about a client that is in no other."""
-        stranger = self in self._server.unauthenticated
+        unauthenticated = self in self._server.unauthenticated
         self._sockets[socket.namespace] = socket
         self._deciding = True
-        self._server.deciding += stranger
+        self._server.deciding += unauthenticated
         try:
             yield
         finally:
             self._deciding = False
-            self._server.deciding -= stranger
+            self._server.deciding -= unauthenticated
 
-    def _refuse(self, socket: Socket, why: dict[str, Any]) -> None:
+    def _refuse(self, socket: Socket, reason: dict[str, Any]) -> None:
         """Answer a CONNECT; the deadline of an accepted one stays as it is."""
         self._refused += 1
-        if self._late:
+        if self._timed_out:
             self._connection.close(Close.TOKEN_INVALID, "no connect in time")
         elif self._refused > MAX_REFUSED:
             raise NotAPacket("no connect")
         else:
-            socket.say(Kind.CONNECT_ERROR, why)
-
-    async def _leave(self, socket: Socket, ending: Ending) -> None:
-        socket.end(ending)
-        self._left = True
-        self._wait()
-        await self._server.namespaces[socket.namespace].gone(socket)
-
-    def _wait(self) -> None:
-        if not self._sockets and not self._connection.closing:
-            self._server.unauthenticated.begin(self)
+            socket.send_packet(Kind.CONNECT_ERROR, reason)
 
     def ended(self) -> None:
         """Handle the end of the connection."""

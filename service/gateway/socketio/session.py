@@ -1,11 +1,16 @@
-"""A chat session at the Socket.IO endpoint."""
+"""The chat sessions at the Socket.IO endpoint: plain ones, and those whose client keeps an offset."""
 
+from uuid import uuid4
+
+from service.domain.streams import room_stream
 from service.errors import OnRecordError
 from service.gateway.auth.tokens import Identity
+from service.gateway.engineio import PACKET
 from service.gateway.session.session import Session
 from service.gateway.socketio.socket import Socket
 from service.protocol.acks import Ack
 from service.protocol.events import Connected, Outgoing
+from service.protocol.socketio import recovery
 from service.protocol.socketio.emits import ack_packet, event_packet, refusal_packet
 from service.realtime.hub import Hub
 
@@ -43,3 +48,71 @@ class SocketSession(Session):
     def refuse(self, tag: str | None, error: OnRecordError) -> None:
         """Refuse a command; if the client expects no ack, an `error` event carries the refusal."""
         self._socket.send(refusal_packet(tag, error))
+
+
+class RecoveringSession(SocketSession):
+    """A session that sends its cursors with every event; see `service.protocol.socketio.recovery`.
+
+    `requested` are the cursors of `connect`; the `pid` is kept if they all hold. Invariant: the offset of an event
+    covers that event and everything before it on this connection. It differs between connections, so each event is
+    encoded for each of these sessions; only clients that request recovery cost that.
+    """
+
+    def __init__(
+        self,
+        socket: Socket,
+        hub: Hub,
+        identity: Identity,
+        max_rooms: int,
+        requested: dict[str, int | None],
+        pid: str | None,
+    ) -> None:
+        super().__init__(socket, hub, identity, max_rooms)
+        self._requested = requested
+        self._pid = pid
+        self._epoch = ""
+        self._cursors: dict[str, int] = {}
+
+    @property
+    def wire_format(self) -> str:
+        """Packets, in polls and over a WebSocket, since each is completed here."""
+        return PACKET
+
+    def welcome(self, connected: Connected) -> None:
+        """Answer the CONNECT with the same `pid` if nothing was lost, and a new one otherwise."""
+        self._epoch = connected.epoch
+        for room, head in connected.rooms.items():
+            cursor = self._requested[room] if head.recovered else None
+            if head.head is not None and head.reason != "not_a_member":
+                self._cursors[room] = head.head if cursor is None else cursor
+        whole = all(head.recovered for head in connected.rooms.values())
+        self._socket.accept(self._pid if self._pid and whole else str(uuid4()))
+        self.emit(connected)
+
+    def emit(self, outgoing: Outgoing) -> None:
+        """See `Session.emit`."""
+        self.write(event_packet(outgoing))
+
+    def write(self, frame: bytes) -> None:
+        """Send an event's packet, with the cursors after it."""
+        place = recovery.place_of(frame)
+        if place is not None and self.is_subscribed(place[0]):
+            self._cursors[place[0]] = place[1]
+        self._socket.send(recovery.with_offset(frame, self._epoch, self._cursors))
+
+    def listen(self, room: str, after: int | None) -> None:
+        """See `Session.listen`."""
+        super().listen(room, after)
+        start = self._hub.feeds.known_head(room_stream(room)) if after is None else after
+        if start is not None:
+            self._cursors[room] = start
+
+    def left(self, room: str) -> None:
+        """See `Session.left`."""
+        super().left(room)
+        self._cursors.pop(room, None)
+
+    def stop(self, room: str) -> None:
+        """See `Session.stop`."""
+        super().stop(room)
+        self._cursors.pop(room, None)

@@ -31,17 +31,9 @@ class Socket:
 
     def accept(self, pid: str | None = None) -> None:
         """Send the CONNECT packet of the server; `pid` identifies the state that the client may recover."""
-        self.say(Kind.CONNECT, {"sid": self.id, **({"pid": pid} if pid else {})})
+        self.send_packet(Kind.CONNECT, {"sid": self.id, **({"pid": pid} if pid else {})})
 
-    def emit(self, name: str, *arguments: Any) -> None:
-        """Send an event to this client alone."""
-        self.say(Kind.EVENT, [name, *arguments])
-
-    def ack(self, ack_id: int, *arguments: Any) -> None:
-        """Acknowledge an event that requested an ack."""
-        self.say(Kind.ACK, list(arguments), ack_id)
-
-    def say(self, kind: Kind, data: Any, ack_id: int | None = None) -> None:
+    def send_packet(self, kind: Kind, data: Any, ack_id: int | None = None) -> None:
         """Send a packet with its attachments."""
         text, attachments = packets.encode(kind, self.namespace, data, ack_id)
         self.send(message(text))

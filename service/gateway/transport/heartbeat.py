@@ -1,4 +1,4 @@
-"""Server pings and the pongs that they expect, for all connections of one transport over two timers."""
+"""Sends pings and expects their pongs, for all connections of one transport with two timers."""
 
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
@@ -12,7 +12,7 @@ class HasHeartbeat(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether input waits unread, so that a pong may be in it."""
+        """Whether received input is unread; a pong may be in it."""
 
     @property
     def closing(self) -> bool:
@@ -39,7 +39,7 @@ class Heartbeats(Generic[T]):
         self._pings.begin(connection)
 
     def pong(self, connection: T) -> bool:
-        """Restart the interval if a ping was unanswered; return whether one was. Any pong answers it."""
+        """Restart the interval if a ping is unanswered; return whether one was. Any pong answers it."""
         if connection not in self._pongs:
             return False
         self._pongs.end(connection)

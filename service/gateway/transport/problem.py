@@ -1,4 +1,4 @@
-"""Errors as HTTP responses: RFC 9457 problem documents, and the headers that belong to a status."""
+"""Builds HTTP responses from errors: RFC 9457 problem documents, and the headers that a status requires."""
 
 import math
 
@@ -40,20 +40,20 @@ def problem(_request: Request, error: Exception) -> Response:
 
 
 def refusal(error: OnRecordError | HTTPException) -> Refused:
-    """Return the same as the response to an upgrade; the detail of an `HTTPException` is included."""
+    """Return the problem document of an error as the response to an upgrade, with the detail of an `HTTPException`."""
     if isinstance(error, HTTPException):
         fields, headers = {**plain_problem(error.status_code), "detail": error.detail}, error.headers
     else:
         fields, headers = problem_fields(error), headers_of(error)
-    told = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store", **(headers or {})}
-    return Refused(fields["status"], msgspec.json.encode(fields), told)
+    all_headers = {"Content-Type": MEDIA_TYPE, "Cache-Control": "no-store", **(headers or {})}
+    return Refused(fields["status"], msgspec.json.encode(fields), all_headers)
 
 
 def headers_of(error: OnRecordError) -> dict[str, str]:
     """Return the headers that an error's status requires."""
     if error.code in ("token_invalid", "token_expired"):
-        known = "" if isinstance(error, TokenMissing) else ', error="invalid_token"'
-        return {"WWW-Authenticate": REALM + known}
+        challenge = "" if isinstance(error, TokenMissing) else ', error="invalid_token"'
+        return {"WWW-Authenticate": REALM + challenge}
     if isinstance(error, TooManyRequests):
         return {"Retry-After": str(math.ceil(error.data["retryAfter"]))}  # type: ignore[call-overload] # a number
     if isinstance(error, Trouble):

@@ -1,7 +1,7 @@
 """The interfaces of a WebSocket connection and of its server; `service.gateway.websocket` implements them.
 
-Invariant: no sender waits for a slow peer. A write goes out at once, or is buffered within a limit; above it the
-connection ends, once, with a code.
+Invariant: no sender waits for a slow peer. A write is sent at once or buffered; above the buffer's limit the connection
+ends, once, with a close code.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 EXTENSION = "onrecord.transport"
 
 CATCHUP_ALLOWANCE = 256 * 1024
-"""Bytes that a catch-up may have in flight, beyond the write buffer's limit: pacing is never mistaken for slowness."""
+"""Bytes beyond the write buffer's limit that a catch-up may have unsent; its pacing never counts as slowness."""
 
 ABNORMAL = 1006
 """The code of a connection that was lost without a close frame (RFC 6455, section 7.4.1)."""
@@ -35,7 +35,7 @@ class Transport(Protocol):
     """Set once, when either side begins to close or the connection is lost."""
 
     on_ending: Callable[[], None]
-    """Called at that moment, inside the call that caused it: no later write reaches the peer."""
+    """Called when `ending` is set, inside the call that caused it; no later write reaches the peer."""
 
     @property
     def descriptor(self) -> int:
@@ -44,7 +44,7 @@ class Transport(Protocol):
     def write(self, frame: bytes) -> None:
         """Send one or several complete, unmasked frames now; nothing once the connection is closing.
 
-        If the kernel leaves more bytes than the outbox may hold, the connection closes with 4008.
+        If more bytes stay unsent than `max_outbox`, the connection closes with 4008.
 
         Raises:
             RuntimeError: The handshake is not complete.
@@ -63,14 +63,14 @@ class Transport(Protocol):
         """Whether either side has begun to close, or the connection is lost."""
 
     async def drained(self) -> None:
-        """Return when at most 128 KiB wait for the kernel, or when the connection is closing."""
+        """Return when at most 128 KiB are unsent, or when the connection is closing."""
 
     def hold(self) -> None:
-        """Stop reading the socket until the connection closes; messages that were read already are still passed on."""
+        """Stop reading the socket until the connection closes; messages that were read are still passed on."""
 
     @property
     def taken(self) -> bool:
-        """Whether the application has taken all messages, and waits for more."""
+        """Whether the application has handled all messages that were received."""
 
     @property
     def outbox(self) -> int:
@@ -90,7 +90,7 @@ class Upgrade(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A refused upgrade: its HTTP response; `problem.refusal` builds it in the form of all others."""
+    """The HTTP response that refuses an upgrade; `problem.refusal` builds it from an error."""
 
     status: int
     body: bytes
@@ -98,7 +98,7 @@ class Refused(NamedTuple):
 
 
 class Conversation(Protocol):
-    """The messages of one WebSocket. The calls come one after the other, each in a task that ends with it."""
+    """Handles the messages of one WebSocket. Calls do not overlap; the task of a call ends with it."""
 
     async def take(self, message: str | bytes) -> None:
         """Handle a message, of text or of bytes."""
@@ -108,22 +108,22 @@ class Conversation(Protocol):
 
 
 class WebSocketTransport(Transport, Protocol):
-    """A WebSocket as the endpoint that answers its upgrade uses it, for a protocol of its own."""
+    """The interface of a WebSocket to the endpoint that answers its upgrade."""
 
     reason: str
-    """The recorded ending."""
+    """The reason of the ending that the server recorded."""
 
     def accept(self, begin: Callable[[], Conversation], headers: Sequence[tuple[str, str]] = ()) -> bool:
-        """Accept the upgrade, with `headers` in the response; return whether the peer is still there.
+        """Accept the upgrade, with `headers` in the response; return whether the peer is still connected.
 
-        The conversation begins at once, before any message is read.
+        `begin` is called at once, before any message is read.
         """
 
     def refuse(self, answer: Refused) -> None:
         """Refuse the upgrade, and close; does nothing if the connection is closing."""
 
     def stop_keepalive(self) -> None:
-        """Send no pings, since the endpoint's protocol has heartbeats."""
+        """Send no WebSocket pings; for endpoints whose protocol has heartbeats."""
 
     async def send(self, frame: bytes) -> bool:
         """Send a frame once the peer has taken most of the buffered bytes; return whether it was sent."""
@@ -133,4 +133,4 @@ class Endpoint(Protocol):
     """Serves the WebSockets of a path."""
 
     async def on_upgrade(self, transport: WebSocketTransport, request: Upgrade) -> None:
-        """Accept or refuse an upgrade. This may last as long as the connection, or end with the answer."""
+        """Accept or refuse an upgrade. The call may last as long as the connection, or return once it has answered."""

@@ -1,7 +1,9 @@
-"""WebSockets for an ASGI application, which finds its transport as `scope["extensions"][EXTENSION]`.
+"""Serves WebSockets by an ASGI application, whose transport is `scope["extensions"][EXTENSION]`.
 
-The application is one task without a time limit; its writes are paced by the peer, and no message is read while it
-works. Invariant: it receives every message that came before the end, and then the end, as often as it asks.
+The application is one task without a time limit. Its sends wait for a slow peer, and the next message is passed on only
+when it asks for it.
+
+Invariant: the application receives every message that arrived before the end; each later `receive` returns the end.
 """
 
 import asyncio
@@ -25,7 +27,7 @@ log = logging.getLogger("onrecord.transport")
 
 
 class AsgiEndpoint:
-    """Serves every path by an application; `scope` is uvicorn's for the request, `url` as it parsed it."""
+    """Serves every path by an application; `scope` and `url` are those that uvicorn built for the request."""
 
     def __init__(self, app: ASGI3Application, scope: Mapping[str, Any], url: Any) -> None:
         self._app = app
@@ -61,19 +63,19 @@ class AsgiConversation:
         self._scope = scope
         self._response: Refused | None = None
         self._accepted = False
-        self._asks = asyncio.Event()  # the application waits for a message, or has ended
-        self._over = False
-        self._told: asyncio.Queue[Message | None] = asyncio.Queue()
-        self._told.put_nowait({"type": "websocket.connect"})
-        self._farewell: Message | None = None
+        self._ready = asyncio.Event()  # set while the application waits for a message, and when it has ended
+        self._finished = False
+        self._messages: asyncio.Queue[Message | None] = asyncio.Queue()
+        self._messages.put_nowait({"type": "websocket.connect"})
+        self._disconnect: Message | None = None
 
     async def run(self, app: ASGI3Application) -> None:
         """Run an application. When it ends in any way, the connection ends too, with a reason."""
-        self._transport.on_ending = self._left
+        self._transport.on_ending = self._ended_early
         try:
             await app(self._scope, self._receive, self._send)  # type: ignore[arg-type] # uvicorn's narrower types
         except (ClientDisconnected, WebSocketDisconnect):
-            pass  # an exception of ours, or Starlette's for it, has reported the end to the application
+            pass  # `_send` raised the first, Starlette the second: the application knows of the end
         except Exception:
             if not self._accepted:
                 raise
@@ -82,56 +84,56 @@ class AsgiConversation:
         else:
             self._close(_NORMAL, "")
         finally:
-            self._over = True
-            self._asks.set()
-            self._scope["extensions"].pop(EXTENSION, None)  # a cycle, which only the collector would find
+            self._finished = True
+            self._ready.set()
+            self._scope["extensions"].pop(EXTENSION, None)  # a reference cycle otherwise
 
     # See `Conversation`.
 
     async def take(self, message: str | bytes) -> None:
-        """Pass a message to the application once it asks for one; return when it asks for the next."""
-        await self._asks.wait()
-        if self._over:
+        """Pass a message to the application when it asks for one; return when it asks for the next."""
+        await self._ready.wait()
+        if self._finished:
             return
-        self._asks.clear()
+        self._ready.clear()
         kind = "text" if isinstance(message, str) else "bytes"
-        self._told.put_nowait({"type": "websocket.receive", kind: message})
-        await self._asks.wait()
+        self._messages.put_nowait({"type": "websocket.receive", kind: message})
+        await self._ready.wait()
 
     async def ended(self) -> None:
         """Pass the end to the application, and release the scope."""
         ending = self._transport.ending
-        self._say_farewell(ending.code if ending else ABNORMAL, self._transport.reason)
+        self._queue_disconnect(ending.code if ending else ABNORMAL, self._transport.reason)
 
-    def _left(self) -> None:
-        """The connection ended before it was open."""
-        self._say_farewell(ABNORMAL, "")
+    def _ended_early(self) -> None:
+        """Report that the connection ended before it was accepted."""
+        self._queue_disconnect(ABNORMAL, "")
 
-    def _say_farewell(self, code: int, reason: str) -> None:
-        if self._farewell is None:
-            self._farewell = {"type": "websocket.disconnect", "code": code, "reason": reason}
-            self._told.put_nowait(None)
+    def _queue_disconnect(self, code: int, reason: str) -> None:
+        if self._disconnect is None:
+            self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
+            self._messages.put_nowait(None)
 
     # The application.
 
     def _close(self, code: int, reason: str) -> None:
         if not self._transport.closing:
             if not self._accepted:
-                raise RuntimeError("the application gave no answer")
+                raise RuntimeError("the application neither accepted nor refused the WebSocket")
             self._transport.close(code, reason)
 
     async def _receive(self) -> Message:
         """ASGI's `receive`."""
-        if self._farewell is None or not self._told.empty():
-            self._asks.set()
-            message = await self._told.get()
+        if self._disconnect is None or not self._messages.empty():
+            self._ready.set()
+            message = await self._messages.get()
             if message is not None:
                 return message
-        assert self._farewell is not None  # noqa: S101 - for the type checker
-        return self._farewell
+        assert self._disconnect is not None  # noqa: S101 - for the type checker
+        return self._disconnect
 
     async def _send(self, message: Message) -> None:
-        """ASGI's `send`. It waits for the peer, unlike `write`, so the write buffer's limit does not apply.
+        """ASGI's `send`. Unlike `write`, it waits for a slow peer, so the limit of the write buffer does not apply.
 
         Raises:
             ClientDisconnected: The connection is closing; an `OSError`, as ASGI requires.
@@ -170,7 +172,7 @@ class AsgiConversation:
             raise ClientDisconnected
 
     def _refuse(self, refused: Refused) -> None:
-        self._say_farewell(ABNORMAL, "")
+        self._queue_disconnect(ABNORMAL, "")
         self._transport.refuse(refused)
 
     async def _send_open(self, message: Message) -> None:

@@ -2,9 +2,9 @@
 
 `FrameReader` reads frames, `ReceiveQueue` passes messages on, `WriteBuffer` writes. A write goes to the socket at once;
 bytes that the kernel does not accept are buffered up to a limit, above which the connection closes, so no sender waits
-for a slow peer. An idle connection has no task and no timer of its own, only its places in shared queues of deadlines.
+for a slow peer. An idle connection has no task and no timer, only its entries in shared queues of deadlines.
 
-Invariant: each end, from either side, is reported once to the conversation and has a time limit.
+Invariant: the end of a connection, from either side, is reported once to the conversation and has a time limit.
 """
 
 import asyncio
@@ -56,9 +56,9 @@ class WebSocketConnection(WriteBuffer):
         self.on_ending: Callable[[], None] = _nothing
         self.reason = ""
         self.open = False  # accepted, and neither side has begun to close
-        self.closed = False  # our close frame, or a refusal, is written
+        self.closed = False  # the server's close frame, or a refusal, is written
         self.lost = False
-        self._request: Upgrade | None = None  # that is not answered yet
+        self._request: Upgrade | None = None  # until it is answered
         self._close_timer: asyncio.TimerHandle | None = None
 
     # The interface to sessions: see `Transport`.
@@ -110,7 +110,7 @@ class WebSocketConnection(WriteBuffer):
         self.heartbeats.stop(self)
 
     def answers_ping(self) -> bool:
-        """Return whether a pong that was received answers a ping of the server."""
+        """Return whether a received pong answers a ping of the server."""
         return self.heartbeats.pong(self)
 
     def _require_handshake(self) -> None:
@@ -178,7 +178,7 @@ class WebSocketConnection(WriteBuffer):
         self.closed = True
         self.reason = reason
         self._report(Ending(code, by_client))
-        self.reader.read()  # the peer's answer
+        self.reader.read()  # the peer's close frame may be in the held input
         loop = asyncio.get_running_loop()
         self._close_timer = loop.call_later(self.limits.close_timeout, self.transport.abort)
 
@@ -197,7 +197,7 @@ class WebSocketConnection(WriteBuffer):
                 self.messages.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
-        """Release what waits for this connection, and report its end if it was not reported."""
+        """Release the senders that wait, and report the end if it was not reported."""
         self._stop()
         self.lost = True
         if self._close_timer is not None:
@@ -216,32 +216,35 @@ class WebSocketConnection(WriteBuffer):
     # What asyncio calls.
 
     def data_received(self, data: bytes) -> None:
-        """Read the frames in what the socket brought."""
+        """Read the frames in the received bytes."""
         self.reader.feed(data)
 
     def eof_received(self) -> None:
-        """Abort: a peer that ends without a close frame is lost, and receives nothing."""
+        """Abort the connection: a peer that ends without a close frame receives nothing more."""
         if self.open:
             self.transport.abort()
 
 
 def transport_class(
-    *, doors: Mapping[str, Endpoint] | None = None, straight: DirectSockets | None = None, **limits: Any
+    *,
+    endpoints: Mapping[str, Endpoint] | None = None,
+    direct_sockets: DirectSockets | None = None,
+    **limits: Any,
 ) -> type[WebSocketConnection]:
-    """Return the class to give to uvicorn as `ws`, with the fields of `Limits` and the endpoints by path.
+    """Return a class for uvicorn's `ws` setting; `endpoints` are by path, and `limits` are the fields of `Limits`.
 
-    `straight` is the table of sockets that other code may write to directly.
+    `direct_sockets` is the table of sockets that other code may write to directly.
     """
-    limited = Limits(**limits)
+    settings = Limits(**limits)
     fields = {
         "__slots__": (),
-        "limits": limited,
-        "endpoints": doors or {},
-        "straight": DirectSockets() if straight is None else straight,
+        "limits": settings,
+        "endpoints": endpoints or {},
+        "direct_sockets": DirectSockets() if direct_sockets is None else direct_sockets,
         "heartbeats": Heartbeats(
-            limited.ping_interval, limited.ping_timeout, lambda connection: connection.write(HEARTBEAT)
+            settings.ping_interval, settings.ping_timeout, lambda connection: connection.write(HEARTBEAT)
         ),
-        "frames": Timeouts(limited.frame_seconds, FrameReader.deadline_passed),
+        "frames": Timeouts(settings.frame_seconds, FrameReader.deadline_passed),
     }
     return type("WebSocketConnection", (WebSocketConnection,), fields)
 

@@ -1,7 +1,7 @@
 """Reads the frames of one connection: flow control, control frames (RFC 6455, section 5.5) and deadlines.
 
-Invariant: one connection parses at most `FRAMES_A_TURN` frames in one call of the event loop, whatever one read of its
-socket brought. The rest stays in the parser, and the socket is not read until it is parsed.
+Invariant: a connection parses at most `FRAMES_A_TURN` frames in one iteration of the event loop, however many one read
+of its socket returned. The rest stays in the parser, and the socket is not read until it is parsed.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from service.gateway.websocket.limits import Limits
 from service.gateway.websocket.parser import Parser, ProtocolError, close_of
 from service.gateway.websocket.receive_queue import ReceiveQueue
 from service.protocol.close_codes import Close
-from service.runtime.cell_rate import CRUMB_COST, TooFast
+from service.runtime.cell_rate import TINY_FRAGMENT_COST, TooFast
 from service.runtime.timeouts import Timeouts
 
 FRAMES_A_TURN = 32
@@ -37,7 +37,7 @@ class FrameHandler(Protocol):
         """Send a frame."""
 
     def answers_ping(self) -> bool:
-        """Return whether a pong that was received answers a ping of the server."""
+        """Return whether a received pong answers a ping of the server."""
 
     def close(self, code: int, reason: str = "") -> None:
         """Begin the closing handshake."""
@@ -84,33 +84,33 @@ class FrameReader:
         self._parser.clear()
 
     def stop(self) -> None:
-        """Forget the connection, which is lost, and the input that was not parsed."""
+        """Release the lost connection and its unparsed input."""
         self.stop_deadline()
         self._parser.clear()
-        self._connection = None  # a cycle, which only the collector would find
+        self._connection = None  # a reference cycle otherwise
 
     def read(self) -> None:
-        """Parse as far as the application keeps up; while anything is left over, the socket is not read."""
+        """Parse until the receive queue is full or the turn ends; while input is left over, pause the socket."""
         if (connection := self._connection) is None:
             return
         try:
             while self._may_parse(connection) and (received := self._parser.next()) is not None:
                 self.stop_deadline()
                 self._handle(connection, received.opcode, received.data)
-            if (crumbs := self._parser.take_crumbs()) and not connection.closed:
-                self._charge(connection, crumbs * CRUMB_COST)
+            if (tiny := self._parser.take_tiny_fragments()) and not connection.closed:
+                self._charge(connection, tiny * TINY_FRAGMENT_COST)
         except ProtocolError as error:
             connection.finish(close_frame(error.code, error.reason), error.code, error.reason)
         self._schedule(connection)
 
     def stop_deadline(self) -> None:
-        """Remove the deadline of the current frame; the next frame has its own."""
+        """Remove the deadline of the current frame."""
         if self._partial and self._connection is not None:
             self._partial = False
             self._connection.frames.end(self)
 
     def deadline_passed(self) -> None:
-        """Close the connection, unless the rest of the frame may be in the socket that this server does not read."""
+        """Close the connection, unless the socket is paused and may hold the rest of the frame."""
         self._partial = False
         if self.paused:
             self.read()
@@ -118,7 +118,7 @@ class FrameReader:
             self._connection.close(Close.TOO_SLOW, "a frame takes too long")
 
     def _may_parse(self, connection: FrameHandler) -> bool:
-        # A client may not send before it has our response (section 4.1); one that does is read after it.
+        # A client must not send before it has the handshake's response (section 4.1); early input is parsed afterwards.
         queue = connection.messages
         return connection.closing or (connection.open and queue is not None and not queue.full)
 
@@ -129,10 +129,10 @@ class FrameReader:
             code, reason = close_of(payload)
             connection.finish(close_answer(payload), code, reason, by_client=True)
         elif connection.closed:
-            pass  # section 1.4: input after a close frame is discarded, and so are our answers to it
+            pass  # section 1.4: input after a close frame is discarded unanswered
         elif opcode == PING:
             self._charge(connection)
-            # Pongs count against the write buffer's limit: a peer that pings need not read.
+            # Pongs count against the write buffer's limit, since a peer may send pings without reading.
             connection.write(pong_frame(cast("bytes", data)))
         elif opcode == PONG:
             if not connection.answers_ping():
@@ -153,7 +153,7 @@ class FrameReader:
             raise ProtocolError(Close.TOO_MANY_REQUESTS, "too many control frames") from error
 
     def _schedule(self, connection: FrameHandler) -> None:
-        """Decide what unparsed input waits for: the next turn, the application, or the rest of its frame."""
+        """Schedule the next turn, begin the deadline of a frame, and pause or resume the socket."""
         may_parse = self._may_parse(connection)
         if may_parse and self._parser.used_up and not self._turn_scheduled:
             self._turn_scheduled = True

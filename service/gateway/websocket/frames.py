@@ -10,26 +10,26 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 """Opcodes (section 5.2)."""
 
 CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
-"""Codes that may be sent: section 7.4 and the IANA registry; 1004, 1005, 1006 and 1015 never travel."""
+"""Codes that may be sent: section 7.4 and the IANA registry; 1004, 1005, 1006 and 1015 must not be sent."""
 
 _FIN = 0x80  # every frame is a whole message: the server never fragments
 
-# Section 5.2: the length in seven bits, or one of two marks and then 16 or 64 bits.
+# Section 5.2: the length in seven bits, or one of two markers and then 16 or 64 bits.
 _SHORT, _MARK_16, _MARK_64 = 125, 126, 127
 
 
 def text_frame(payload: bytes) -> bytes:
-    """One text message as one frame; `payload` is UTF-8 already (RFC 6455, section 5.6)."""
+    """Return the frame of a text message; `payload` is UTF-8 (RFC 6455, section 5.6)."""
     return _frame(TEXT, payload)
 
 
 def binary_frame(payload: bytes) -> bytes:
-    """One binary message as one frame (RFC 6455, section 5.6)."""
+    """Return the frame of a binary message (RFC 6455, section 5.6)."""
     return _frame(BINARY, payload)
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
-    """The frame that opens or answers a closing handshake (RFC 6455, sections 5.5.1 and 7.4).
+    """Return the frame that opens or answers a closing handshake (RFC 6455, sections 5.5.1 and 7.4).
 
     Raises:
         ValueError: `code` must not be sent, or `reason` has more than 123 bytes of UTF-8.
@@ -43,12 +43,12 @@ def close_frame(code: int, reason: str = "") -> bytes:
 
 
 def pong_frame(payload: bytes) -> bytes:
-    """The answer to a ping, with its payload (section 5.5.3)."""
+    """Return the answer to a ping, with its payload (section 5.5.3)."""
     return _frame(PONG, payload)
 
 
 def close_answer(payload: bytes) -> bytes:
-    """The answer to a close frame, with the same code (section 5.5.1)."""
+    """Return the answer to a close frame, with the same code (section 5.5.1)."""
     return _frame(CLOSE, payload)
 
 

@@ -1,6 +1,6 @@
 """The opening handshake (RFC 6455, section 4.2): the checks of a request, and the responses to it. Pure.
 
-The HTTP class has read the request already, and found `Upgrade: websocket` in it.
+The HTTP class has read the request, and passes on those with `Upgrade: websocket`.
 """
 
 import base64
@@ -22,7 +22,7 @@ _VERSION = "13"
 
 
 def check(method: str, http_version: str, headers: Headers) -> Refused | None:
-    """Return why a request is no valid handshake, None if it is one."""
+    """Return the refusal of a request that is no valid handshake, or None."""
     if method != "GET":
         return _wrong(405, "A WebSocket begins with GET.", {"Allow": "GET"})
     if http_version != "1.1":
@@ -37,7 +37,7 @@ def check(method: str, http_version: str, headers: Headers) -> Refused | None:
 
 def accepted(headers: Headers, more: Iterable[tuple[str, str]] = ()) -> bytes:
     """Return the response that makes a checked request a WebSocket, with `more` headers."""
-    # The hash shows that a WebSocket server answers, and protects nothing.
+    # The hash proves that a WebSocket server answers; it has no security purpose.
     digest = sha1((headers["sec-websocket-key"] + _GUID).encode(), usedforsecurity=False).digest()
     fields = [
         ("Upgrade", "websocket"),
@@ -50,13 +50,13 @@ def accepted(headers: Headers, more: Iterable[tuple[str, str]] = ()) -> bytes:
 
 def refused(answer: Refused) -> bytes:
     """Return the response that refuses a handshake; the connection closes after it."""
-    given = {name.lower() for name in answer.headers}
-    usual = {
+    present = {name.lower() for name in answer.headers}
+    defaults = {
         "Date": email.utils.formatdate(usegmt=True),
         "Connection": "close",
         "Content-Length": str(len(answer.body)),
     }
-    fields = [(name, value) for name, value in usual.items() if name.lower() not in given]
+    fields = [(name, value) for name, value in defaults.items() if name.lower() not in present]
     return _head(HTTPStatus(answer.status), [*fields, *answer.headers.items()]) + answer.body
 
 

@@ -10,7 +10,7 @@ class Limits:
     """Sizes in bytes, times in seconds. The size of a message is uvicorn's `ws_max_size`."""
 
     max_outbox: int = 1024 * 1024
-    """Bytes the kernel may leave unsent before the connection closes with 4008."""
+    """Unsent bytes above which the connection closes with 4008."""
 
     ping_interval: float = 25.0
     """Seconds from one answered ping to the next."""
@@ -19,13 +19,13 @@ class Limits:
     """Seconds without a pong after which the connection closes with 4010."""
 
     close_timeout: float = 2.0
-    """Seconds the peer has to finish a closing handshake before the connection is aborted."""
+    """Seconds after which an unanswered closing handshake aborts the connection."""
 
     max_fragments: int = 1024
-    """Frames of one message; one more closes with 1009."""
+    """Frames of one message; another closes the connection with 1009."""
 
     frame_seconds: float = 8.0
     """Seconds from the first byte of a frame to its last; then the connection closes with 4008."""
 
     controls: Pace = CONTROLS
-    """Control frames beyond which the connection closes with 4009: pings, and pongs that answer no ping."""
+    """The rate of control frames above which the connection closes with 4009: pings, and pongs that answer no ping."""

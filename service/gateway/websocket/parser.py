@@ -1,14 +1,14 @@
 """Parses the frames of clients into messages (RFC 6455, section 5). Pure: bytes in, messages or a `ProtocolError` out.
 
-Invariant: a header is checked against the limits before its payload is kept, so a peer decides neither how many bytes
-are buffered nor in how many fragments they come. A control frame between the fragments of a message counts against
+Invariant: a header is checked against the limits before its payload is kept, so a peer controls neither how many bytes
+are buffered nor how many fragments they take. A control frame between the fragments of a message counts against
 none of that message's limits (sections 5.4 and 5.5).
 
 Invariant: one call of `next` parses at most as many frames as `allow` granted, since a frame may be six bytes and one
 read of the socket may hold tens of thousands.
 
-No extension is offered, so reserved bits are an error and nothing is compressed. A length in more bytes than it needs
-is accepted, as other servers do.
+No extension is offered, so reserved bits are an error and nothing is compressed. A length that is encoded in more bytes
+than it needs is accepted, as in other servers.
 """
 
 import sys
@@ -21,8 +21,8 @@ _FIN, _RESERVED, _OPCODE, _MASK, _LENGTH = 0x80, 0x70, 0x0F, 0x80, 0x7F
 _DATA, _CONTROL = frozenset({CONTINUATION, TEXT, BINARY}), frozenset({CLOSE, PING, PONG})
 _SHORT, _MARK_16, _MARK_64 = 125, 126, 127
 
-CRUMB = 64
-"""Bytes of payload below which a fragment is a crumb: it costs the server much more than its sender."""
+TINY = 64
+"""Bytes of payload below which a fragment is tiny: it costs the server much more than its sender."""
 
 PROTOCOL_ERROR, NO_STATUS, INVALID_DATA, TOO_BIG = 1002, 1005, 1007, 1009
 """Close codes of section 7.4.1; 1005 never travels, and means a close frame without a code."""
@@ -50,8 +50,8 @@ class Parser:
     """The input of one peer. A message has at most `max_size` bytes, in at most `max_fragments` frames."""
 
     __slots__ = (
-        "_allowed", "_bytes", "_count", "_crumbs", "_decoder", "_max_fragments", "_max_size", "_opcode", "_parts",
-        "_size",
+        "_allowed", "_bytes", "_count", "_decoder", "_max_fragments", "_max_size", "_opcode", "_parts",
+        "_size", "_tiny",
     )  # fmt: skip
 
     def __init__(self, max_size: int, max_fragments: int) -> None:
@@ -59,8 +59,8 @@ class Parser:
         self._max_fragments = max_fragments
         self._bytes = bytearray()
         self._allowed = sys.maxsize
-        self._crumbs = 0
-        # Of a message in fragments.
+        self._tiny = 0
+        # The state of a message in fragments.
         self._opcode: int | None = None
         self._parts: list[str | bytes] = []
         self._decoder: IncrementalDecoder | None = None
@@ -84,10 +84,10 @@ class Parser:
         """Whether bytes are held that may be parsed only after the next call of `allow`."""
         return self._allowed <= 0 and bool(self._bytes)
 
-    def take_crumbs(self) -> int:
-        """Return how many crumbs came since the last call."""
-        crumbs, self._crumbs = self._crumbs, 0
-        return crumbs
+    def take_tiny_fragments(self) -> int:
+        """Return how many tiny fragments arrived since the last call."""
+        count, self._tiny = self._tiny, 0
+        return count
 
     def clear(self) -> None:
         """Drop the held bytes."""
@@ -95,7 +95,7 @@ class Parser:
         self._forget_fragments()
 
     def next(self) -> Received | None:
-        """Return the next message or control frame, None if no whole one is left or the allowance is used up.
+        """Return the next message or control frame; None if none is complete or the allowance is used up.
 
         Raises:
             ProtocolError: the peer violated the protocol; all further input is meaningless.
@@ -160,7 +160,7 @@ class Parser:
         if self._count > self._max_fragments:
             # A fragment may be empty, so the size of a message does not bound their number.
             raise ProtocolError(TOO_BIG, "too many fragments")
-        self._crumbs += len(payload) < CRUMB
+        self._tiny += len(payload) < TINY
         self._size += len(payload)
         self._parts.append(_decoded(self._decoder, payload, last=last) if self._decoder else payload)
         if not last:
@@ -185,13 +185,13 @@ def close_of(payload: bytes) -> tuple[int, str]:
     if not payload:
         return NO_STATUS, ""
     code, reason = int.from_bytes(payload[:2]), _text(payload[2:])
-    if code not in CLOSE_CODES:  # as a single byte never is
+    if code not in CLOSE_CODES:  # a payload of a single byte never matches
         raise ProtocolError(PROTOCOL_ERROR, "no close code that may be sent")
     return code, reason
 
 
 def _unmask(payload: bytearray, key: bytearray) -> bytes:
-    """Return a payload without its mask (section 5.3), by one XOR of two long integers instead of one a byte."""
+    """Return a payload without its mask (section 5.3), by one XOR of two long integers instead of one per byte."""
     size = len(payload)
     mask = (key * (size // 4 + 1))[:size]
     return (int.from_bytes(payload) ^ int.from_bytes(mask)).to_bytes(size)

@@ -1,6 +1,6 @@
 """Passes the messages of one connection to its conversation, one after the other, and then its end.
 
-A task exists only while there is something to pass on, so an idle connection has none.
+A task runs only while a message or the end has to be passed on, so an idle connection has none.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ class Reader(Protocol):
     """The reader of a connection, which stops while the queue is full."""
 
     def read(self) -> None:
-        """Parse as far as the queue has room."""
+        """Parse until the queue is full."""
 
 
 class Receiver(Protocol):
@@ -44,7 +44,7 @@ class Receiver(Protocol):
 
 
 class ReceiveQueue:
-    """The messages that were received and not yet passed on."""
+    """The messages of a connection that are received and not yet passed on."""
 
     __slots__ = ("_connection", "_conversation", "_messages", "_task")
 
@@ -56,7 +56,7 @@ class ReceiveQueue:
 
     @property
     def full(self) -> bool:
-        """Whether so many messages wait that no more are parsed."""
+        """Whether the queue is at its limit, so that no more messages are parsed."""
         return len(self._messages) >= _RECEIVE_AHEAD
 
     @property
@@ -65,12 +65,12 @@ class ReceiveQueue:
         return self._task is None and not self._messages
 
     def add(self, message: str | bytes) -> None:
-        """Pass on a message after those before it."""
+        """Queue a message."""
         self._messages.append(message)
         self.wake()
 
     def wake(self) -> None:
-        """Pass on what waits, and the end of the connection if it has ended."""
+        """Pass on the queued messages, and the end of the connection if it has ended."""
         if self._task is None:
             self._task = start_task(self._connection.server, self._pass_on())
 
@@ -88,7 +88,7 @@ class ReceiveQueue:
             if connection.ending is not None:
                 connection.messages = None
                 await self._conversation.ended()
-                connection.on_ending = _nothing  # a cycle, which only the collector would find
+                connection.on_ending = _nothing  # a reference cycle otherwise
 
     async def _take(self, message: str | bytes) -> None:
         try:

@@ -12,34 +12,34 @@ from service.gateway.transport.transport import CATCHUP_ALLOWANCE
 from service.realtime.direct_sockets import NOWHERE, DirectSockets, Send
 from service.runtime.fast_event import FastEvent
 
-_WATERMARK = CATCHUP_ALLOWANCE // 2  # the remaining bytes, and a batch of 128 KiB, stay within the allowance
+_WATERMARK = CATCHUP_ALLOWANCE // 2  # the buffered bytes and a batch of 128 KiB stay within the allowance
 
 
 class WriteBuffer(asyncio.Protocol):
     """The sending half of a connection."""
 
-    __slots__ = ("_send_straight", "_socket", "catchup", "descriptor", "transport", "writable")
+    __slots__ = ("_send_direct", "_socket", "catchup", "descriptor", "transport", "writable")
 
-    straight: ClassVar[DirectSockets]
+    direct_sockets: ClassVar[DirectSockets]
 
     transport: asyncio.Transport
-    _send_straight: Send
+    _send_direct: Send
     _socket: socket.SocketType
 
     def __init__(self) -> None:
         self.writable = FastEvent()
         self.catchup = 0
-        self.descriptor = NOWHERE  # the socket's descriptor, if no layer is between it and this class
+        self.descriptor = NOWHERE  # the socket's descriptor, unless TLS is in between
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Called once, when the transport exists."""
         self.transport = cast("asyncio.Transport", transport)
         tcp = transport.get_extra_info("socket")
         if tcp.family in (socket.AF_INET, socket.AF_INET6):
-            # asyncio does so only where the listening socket was made with IPPROTO_TCP, which uvicorn's is not.
+            # asyncio sets it only if the listening socket was created with IPPROTO_TCP, which uvicorn's is not.
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if transport.get_extra_info("ssl_object") is None:
-            self._lend(tcp)
+            self._open_direct(tcp)
         self.transport.set_write_buffer_limits(high=_WATERMARK, low=_WATERMARK)
 
     @property
@@ -60,15 +60,15 @@ class WriteBuffer(asyncio.Protocol):
         self.writable.set()
 
     def put(self, frame: bytes) -> None:
-        """Write at once what the kernel accepts, and buffer the rest in the transport."""
-        if self._may_write_straight():
+        """Write the bytes that the kernel accepts at once, and buffer the rest in the transport."""
+        if self._may_write_direct():
             frame = frame[self._write_at_once(frame) :]
         if frame:
             self.put_later(frame)
 
     def put_later(self, data: bytes) -> None:
         """Buffer in the transport; no direct write may overtake these bytes."""
-        self.straight.deny(self.descriptor)
+        self.direct_sockets.deny(self.descriptor)
         self.transport.write(data)
 
     def over(self, allowed: int) -> bool:
@@ -77,7 +77,7 @@ class WriteBuffer(asyncio.Protocol):
 
     def stop_writing(self) -> None:
         """Stop direct writes to this socket, and release the senders that wait."""
-        self.straight.deny(self.descriptor)
+        self.direct_sockets.deny(self.descriptor)
         if self.descriptor != NOWHERE:
             self._socket.detach()
         self.writable.set()
@@ -85,35 +85,37 @@ class WriteBuffer(asyncio.Protocol):
     def close_writing(self) -> None:
         """Half-close, and wait for the peer to close.
 
-        Closing with bytes still unread would reset the connection, and the reset may overtake our close frame
-        (RFC 6455, section 7.1.1).
+        Closing with unread bytes resets the connection, and the reset may overtake the close frame (RFC 6455,
+        section 7.1.1).
         """
         if not self.transport.can_write_eof():
             self.transport.close()
         elif not self.transport.is_closing():
             self.transport.write_eof()
 
-    def _lend(self, tcp: socket.socket) -> None:
-        """Prepare direct writes to the socket: `send` costs the kernel less than `write`."""
+    def _open_direct(self, tcp: socket.socket) -> None:
+        """Prepare direct writes to the socket, which cost less than those through the transport."""
         self.descriptor = tcp.fileno()
         self._socket = socket.SocketType(tcp.family, tcp.type, tcp.proto, self.descriptor)
-        self._send_straight = self._socket.send
-        self.straight.deny(self.descriptor)
+        self._send_direct = self._socket.send
+        self.direct_sockets.deny(self.descriptor)
 
-    def _may_write_straight(self) -> bool:
+    def _may_write_direct(self) -> bool:
         """Return whether the transport's buffer is empty, and update the table of direct sockets."""
         if self.descriptor == NOWHERE or self.transport.get_write_buffer_size():
             return False
-        self.straight.allow(self.descriptor, self._send_straight)
+        self.direct_sockets.allow(self.descriptor, self._send_direct)
         return True
 
     def _write_at_once(self, frame: bytes) -> int:
-        """Return how many bytes the kernel took: one call less than through the transport, which gets the rest.
+        """Write without the transport, which saves a call; return how many bytes the kernel accepted.
 
-        The socket is this connection's for as long as it is open: transports call `connection_lost` before they
-        close it.
+        The descriptor stays valid while the connection is open: transports call `connection_lost` before they close
+        the socket.
         """
         try:
-            return self._send_straight(frame)
+            return self._send_direct(frame)
         except OSError:
-            return 0  # the kernel takes nothing now; or the connection is broken, which the transport finds out too
+            return (
+                0  # the kernel's buffer is full, or the connection is broken, which the transport detects too
+            )

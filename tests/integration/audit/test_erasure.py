@@ -93,7 +93,7 @@ async def test_erased_person_is_refused_and_no_content_is_left_anywhere(
         assert {event["by"] for event in marked} == {"alice"}
         assert len(marked) == 12
         code, _, words = await run(env, "audit", "verify", "--words")
-        assert (code, "and the record says why" in words) == (0, True), words
+        assert (code, "and the record has the reason for each" in words) == (0, True), words
         await projected(database)
         code, report, _ = await run(env, "project", "verify")
         assert code == 0, report

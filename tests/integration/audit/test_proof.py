@@ -79,7 +79,7 @@ async def test_silently_removed_key_is_found_by_content_verification(
     size = await all_sealed(database)
     code, out, words = await run(env, "audit", "verify", "--words")
     assert (code, out) == (0, f"ok {size}\n"), words
-    assert "those of 0 are gone" in words
+    assert "that of 0 is gone" in words
     await tamper(database, "UPDATE person_keys SET wrapped = NULL, destroyed_at = now()")
     assert await run(env, "audit", "verify") == (0, f"ok {size}\n", "")
     code, out, words = await run(env, "audit", "verify", "--words")
@@ -164,7 +164,7 @@ async def test_words_that_were_changed_are_said_to_be_and_not_shown(
     for each in (env, other):
         code, out, words = await run(each, "audit", "replay", "--room", "general")
         assert (code, out) == (1, "")
-        assert words.startswith("Words on the record cannot be opened: ")
+        assert words.startswith("Content on the record cannot be decrypted: ")
         assert "Traceback" not in words
 
 

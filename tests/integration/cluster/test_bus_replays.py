@@ -211,6 +211,7 @@ def backup(tmp_path: Path) -> Path:
     return tmp_path / "onrecord.dump"
 
 
+@pytest.mark.logs("task_failed")
 async def test_an_event_from_before_a_restore_makes_no_member_and_wedges_no_room(
     database: Database, servers: Servers, backup: Path
 ) -> None:

@@ -162,6 +162,7 @@ async def erasures_applied(env: dict[str, str], kept: Path) -> tuple[int, list[d
     return code, [json.loads(line) for line in out.splitlines()], words
 
 
+@pytest.mark.logs("task_failed", "projection_failed")
 async def test_who_was_erased_after_a_backup_is_erased_again_in_one_command(
     database: Database, servers: Servers, tmp_path: Path
 ) -> None:

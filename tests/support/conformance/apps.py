@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
@@ -15,11 +16,11 @@ from starlette.websockets import WebSocket
 
 from service.gateway.engineio import Connection, Engine, Polls, Settings
 from service.gateway.http.protocol import http_class
-from service.gateway.socketio.server import Server
+from service.gateway.socketio.server import Client, Server
 from service.gateway.socketio.socket import Socket
 from service.gateway.websocket.connection import transport_class
 from service.protocol.socketio.engineio import binary_message, message
-from service.protocol.socketio.packets import Packet
+from service.protocol.socketio.packets import Kind, Packet
 
 MAX_PAYLOAD = 1_000_000
 SETTINGS = Settings(
@@ -47,14 +48,14 @@ class Talk:
 
     async def connect(self, socket: Socket, packet: Packet) -> None:
         socket.accept()
-        socket.emit("auth", packet.data or {})
+        socket.send_packet(Kind.EVENT, ["auth", packet.data or {}])
 
     async def event(self, socket: Socket, packet: Packet) -> None:
         name, *arguments = packet.data
         if name == "message":
-            socket.emit("message-back", *arguments)
+            socket.send_packet(Kind.EVENT, ["message-back", *arguments])
         elif name == "message-with-ack" and packet.id is not None:
-            socket.ack(packet.id, *arguments)
+            socket.send_packet(Kind.ACK, arguments, packet.id)
 
     async def gone(self, socket: Socket) -> None:
         pass
@@ -68,7 +69,7 @@ def engineio(settings: Settings = SETTINGS) -> tuple[Starlette, Engine]:
 def socketio(settings: Settings = SETTINGS) -> tuple[Starlette, Engine]:
     namespaces = {"/": Talk(), "/custom": Talk()}
     server = Server(namespaces, CONNECT_TIMEOUT, MAX_PAYLOAD)
-    engine = Engine(settings, server.accept)
+    engine = Engine(settings, partial(Client, server))
     return _open_to_all(Polls.routes(engine, "/socket.io/")), engine
 
 

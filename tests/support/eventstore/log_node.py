@@ -50,8 +50,8 @@ class Node:
         return len(self.feeds[stream]) if stream in self.feeds else None
 
     def placed(self, batch: CommitResult) -> None:
-        self.news.append(batch.news)
-        for stream, rows in batch.news.items():
+        self.news.append(batch.new_events)
+        for stream, rows in batch.new_events.items():
             if stream in self.feeds:
                 self.feeds[stream].extend(rows)
 

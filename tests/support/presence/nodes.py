@@ -17,8 +17,8 @@ class Node:
 
     name: str
     gossip: Gossip
-    hearing: bool = True
-    told: list[Change] = field(default_factory=list)
+    connected: bool = True
+    shown: list[Change] = field(default_factory=list)
     connections: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -42,20 +42,20 @@ class World:
         name = f"life-{self.lives}"
         return Node(name, Gossip(name, GRACE, self.when))
 
-    def say(self, node: Node, said: list[tuple[str, bytes]]) -> None:
-        if node.hearing:
+    def send(self, node: Node, messages: list[tuple[str, bytes]]) -> None:
+        if node.connected:
             for other in self.nodes:
-                if other is not node and other.hearing:
-                    self.on_the_way += [(other, kind, payload) for kind, payload in said]
+                if other is not node and other.connected:
+                    self.on_the_way += [(other, kind, payload) for kind, payload in messages]
 
     def step(self, node: Node) -> None:
-        self.say(node, node.gossip.step(self.when, hearing=node.hearing))
-        node.told += node.gossip.roster.changes(100)
+        self.send(node, node.gossip.step(self.when, connected=node.connected))
+        node.shown += node.gossip.roster.changes(100)
 
     def deliver(self, index: int = 0, *, again: bool = False) -> None:
         node, kind, payload = self.on_the_way[index] if again else self.on_the_way.pop(index)
-        if node in self.nodes and node.hearing:
-            node.gossip.hear(kind, payload, self.when)
+        if node in self.nodes and node.connected:
+            node.gossip.receive(kind, payload, self.when)
 
     def pass_time(self, seconds: float, *, deliver: bool) -> None:
         for _ in range(round(seconds / STEP)):
@@ -70,11 +70,11 @@ class World:
         if user not in self.present():
             self.back_at[user] = self.now
         node.connections.append((user, f"connection-{self.lives}"))
-        node.gossip.here.arrive(*node.connections[-1], self.now)
+        node.gossip.local.arrive(*node.connections[-1], self.now)
 
     def depart(self, node: Node, index: int) -> None:
         user, connection = node.connections.pop(index)
-        node.gossip.here.depart(user, connection, self.when)
+        node.gossip.local.depart(user, connection, self.when)
         if user not in self.present():
             self.left_at[user] = self.now
 
@@ -86,5 +86,5 @@ class World:
         for node in self.nodes:
             shown = {user for user in USERS if node.gossip.roster.status(user) != "offline"}
             assert shown == self.present(), node.name
-            last = {change.user: change.status for change in node.told}
+            last = {change.user: change.status for change in node.shown}
             assert {user for user, status in last.items() if status != "offline"} == self.present()

@@ -20,6 +20,8 @@ from typing import Any
 
 IMPORTED = (
     "service.node.server",
+    "service.node.projector",
+    "service.cli.node",
     "service.cli.history",
     "service.cli",
     "service.doctor",
@@ -30,6 +32,7 @@ IMPORTED = (
     "databases.backends.postgres",
     "uvicorn.lifespan.off",
     "tests.support.processes.forks",
+    "tests.support.processes.preloaded",
 )
 """What a process finds imported; what it needs beside these it imports itself."""
 

@@ -11,8 +11,8 @@ from tests.support.environment import KEY_ENCRYPTION_KEY, SECRET
 from tests.support.servers.databases import Database
 
 
-class Ear:
-    """A listener that remembers the frames it was sent."""
+class Recorder:
+    """A subscriber that records its frames."""
 
     wire_format = "native"
     descriptor = NOWHERE
@@ -23,17 +23,17 @@ class Ear:
         self.turn = asyncio.Lock()
         self.frames: list[bytes] = []
         self.out: list[str] = []
-        self.stretches: list[tuple[str, int, int]] = []
+        self.ranges: list[tuple[str, int, int]] = []
 
     def write(self, frame: bytes) -> None:
-        # What comes together may be sent in one piece.
+        # One write may contain several frames.
         self.frames += [b'{"type"' + piece for piece in frame.split(b'{"type"')[1:]]
 
     def left(self, room: str) -> None:
         self.out.append(room)
 
     def wrote(self, room: str, first: int, last: int) -> None:
-        self.stretches.append((room, first, last))
+        self.ranges.append((room, first, last))
 
     async def drained(self) -> None:
         await asyncio.sleep(0)

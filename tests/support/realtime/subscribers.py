@@ -52,8 +52,8 @@ class Log:
         return dict.fromkeys(cast("set[str]", users), PersonState())
 
 
-class Ear:
-    """A listener that remembers the numbers it heard."""
+class Recorder:
+    """A subscriber that records the seqs that it was written."""
 
     wire_format = "number"
     descriptor = NOWHERE
@@ -65,15 +65,15 @@ class Ear:
         self.on_ending: Callable[[], None] = lambda: None
         self.turn = asyncio.Lock()
         self.after = after
-        self.heard: list[int] = []
-        self.stretches: list[tuple[int, int]] = []
+        self.received: list[int] = []
+        self.ranges: list[tuple[int, int]] = []
         self.out = False
 
     def write(self, frame: bytes) -> None:
         if self.closing:
             return
-        self.heard.append(int(frame))
-        if self.takes is not None and len(self.heard) >= self.takes:
+        self.received.append(int(frame))
+        if self.takes is not None and len(self.received) >= self.takes:
             self.close()
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class Ear:
         self.out = True
 
     def wrote(self, _room: str, first: int, last: int) -> None:
-        self.stretches.append((first, last))
+        self.ranges.append((first, last))
 
     async def drained(self) -> None:
         await asyncio.sleep(0)

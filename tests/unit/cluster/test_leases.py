@@ -72,8 +72,8 @@ async def test_a_lease_that_has_run_out_is_fenced_and_one_that_has_not_is_not(da
         await pass_time(database, judge, 10)
         await pass_time(database, late, 2.5, unbroken=False)
         await pass_time(database, stopped, 30, unbroken=False)
-        assert await judge.judge() == [stopped.incarnation]
-        assert await judge.judge() == []
+        assert await judge.fence_expired() == [stopped.incarnation]
+        assert await judge.fence_expired() == []
         for lease in (judge, well, late):
             assert (await row(database, lease.incarnation))["fenced_at"] is None
 
@@ -81,11 +81,11 @@ async def test_a_lease_that_has_run_out_is_fenced_and_one_that_has_not_is_not(da
 async def test_nobody_judges_before_a_whole_lease_of_unbroken_renewals(database: Database) -> None:
     async with holders(database, "new", "stopped") as (new, stopped):
         await pass_time(database, stopped, 30, unbroken=False)
-        assert await new.judge() == []
+        assert await new.fence_expired() == []
         await pass_time(database, new, 9)
-        assert await new.judge() == []
+        assert await new.fence_expired() == []
         await pass_time(database, new, 1)
-        assert await new.judge() == [stopped.incarnation]
+        assert await new.fence_expired() == [stopped.incarnation]
 
 
 async def test_after_an_outage_of_the_database_nobody_fences_anybody(database: Database) -> None:
@@ -94,12 +94,12 @@ async def test_after_an_outage_of_the_database_nobody_fences_anybody(database: D
             await pass_time(database, lease, 60)
             await pass_time(database, lease, 30, unbroken=False)
         # The first node back has a lease again, but a gap in its renewals.
-        assert await one.judge() == [], "its own lease has run out"
+        assert await one.fence_expired() == [], "its own lease has run out"
         await one._keep()
-        assert await one.judge() == []
+        assert await one.fence_expired() == []
         await other._keep()
         await pass_time(database, one, 10)
-        assert await one.judge() == []
+        assert await one.fence_expired() == []
 
 
 async def test_a_pause_of_half_a_lease_breaks_the_row_of_renewals(database: Database) -> None:
@@ -119,7 +119,7 @@ async def test_who_finds_itself_fenced_says_so_and_begins_a_new_incarnation(data
         old = stopped.incarnation
         await pass_time(database, judge, 10)
         await pass_time(database, stopped, 30, unbroken=False)
-        await judge.judge()
+        await judge.fence_expired()
         await stopped._keep(lambda: told.append(stopped.incarnation))
         assert stopped.incarnation != old
         assert told == [stopped.incarnation]
@@ -140,7 +140,7 @@ async def test_two_judges_at_once_fence_once(database: Database) -> None:
         for judge in (one, other):
             await pass_time(database, judge, 10)
         await pass_time(database, stopped, 30, unbroken=False)
-        found = await asyncio.gather(one.judge(), other.judge())
+        found = await asyncio.gather(one.fence_expired(), other.fence_expired())
         assert sorted(map(len, found)) == [0, 1]
 
 

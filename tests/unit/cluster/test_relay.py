@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service.cluster import relay as relay_module
+from service.cluster import heartbeat
 from service.cluster.bus import InProcessBackend, InProcessBus
 from service.cluster.envelope import Envelope, Message, channel_prefix
 from service.cluster.redis_bus import RedisBus
@@ -35,7 +35,7 @@ def envelope_of(
 @asynccontextmanager
 async def relay(backend: Callable[[Any], Any], key: bytes = KEY) -> AsyncIterator[Relay]:
     async with Relay(backend, envelope_of(key)) as made:
-        tasks = [asyncio.create_task(made.run()), asyncio.create_task(made.probe())]
+        tasks = [asyncio.create_task(made.run()), asyncio.create_task(made.heartbeat.run())]
         try:
             yield made
         finally:
@@ -91,14 +91,14 @@ async def test_what_a_stranger_says_is_ignored_and_silences_nobody() -> None:
     heard: list[bytes] = []
     async with relay(in_process(bus)) as one, relay(in_process(bus)) as other:
         other.on("word", heard.append)
-        await until(lambda: one.hearing and other.hearing)
+        await until(lambda: one.heartbeat.receiving and other.heartbeat.receiving)
         stranger = InProcessBackend(bus, lambda _everything: None)
         for forged in (b"", b"garbage", envelope_of(b"x" * 32).seal(NODES, Message("word", b"forged"))):
             await stranger.publish(NODES, forged)
-        one.tell("word", b"true")
+        one.publish("word", b"true")
         await until(lambda: heard)
         assert heard == [b"true"]
-        assert other.forged == 3
+        assert other.filter.refused["forged"] == 3
 
 
 async def test_a_room_is_heard_while_it_is_followed_and_only_by_others() -> None:
@@ -112,13 +112,13 @@ async def test_a_room_is_heard_while_it_is_followed_and_only_by_others() -> None
         for name, end in (("one", one), ("other", other)):
             end.on_room("word", partial(note, name))
             end.follow("a")
-        await until(lambda: one.hearing and other.hearing)
-        one.tell_room("a", "word", b"1")
+        await until(lambda: one.heartbeat.receiving and other.heartbeat.receiving)
+        one.publish_to_room("a", "word", b"1")
         await until(lambda: heard)
         other.unfollow("a")
-        one.tell_room("a", "word", b"2")
-        one.tell("nothing takes this", b"")
-        other.tell_room("a", "word", b"3")
+        one.publish_to_room("a", "word", b"2")
+        one.publish("nothing takes this", b"")
+        other.publish_to_room("a", "word", b"3")
         await until(lambda: len(heard) == 2)
         assert heard == [("other", "a", b"1"), ("one", "a", b"3")]
 
@@ -134,9 +134,9 @@ async def test_one_message_that_cannot_be_taken_silences_nobody() -> None:
 
     async with relay(in_process(bus)) as one, relay(in_process(bus)) as other:
         other.on("word", hear)
-        await until(lambda: one.hearing and other.hearing)
-        one.tell("word", b"bad")
-        one.tell("word", b"good")
+        await until(lambda: one.heartbeat.receiving and other.heartbeat.receiving)
+        one.publish("word", b"bad")
+        one.publish("word", b"good")
         await until(lambda: heard)
 
 
@@ -149,9 +149,9 @@ async def test_after_a_restart_of_the_bus_everybody_is_told_to_say_it_again(plac
             return RedisBus(server.url, 1.0, "test:", told)
 
         async with relay(backend) as one:
-            one.on_resync(lambda: resyncs.append(1))
+            one.heartbeat.on_resync(lambda: resyncs.append(1))
             one.on_missed(lambda: missed.append(1))
-            await until(lambda: one.hearing and resyncs)
+            await until(lambda: one.heartbeat.receiving and resyncs)
             resyncs.clear()
             missed.clear()
             server.kill()
@@ -163,8 +163,8 @@ async def test_after_a_restart_of_the_bus_everybody_is_told_to_say_it_again(plac
 async def test_a_node_that_went_deaf_without_a_word_finds_out_and_hears_again(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay_module, "PROBE_EVERY", 0.1)
-    monkeypatch.setattr(relay_module, "DEAF_AFTER", 0.5)
+    monkeypatch.setattr(heartbeat, "PROBE_EVERY", 0.1)
+    monkeypatch.setattr(heartbeat, "DEAF_AFTER", 0.5)
     with broker("valkey", place) as server:
         async with wire(server) as (link, url):
 
@@ -172,11 +172,11 @@ async def test_a_node_that_went_deaf_without_a_word_finds_out_and_hears_again(
                 return RedisBus(url, 1.0, "test:", told)
 
             async with relay(backend) as one:
-                await until(lambda: one.hearing)
+                await until(lambda: one.heartbeat.receiving)
                 resyncs: list[int] = []
-                one.on_resync(lambda: resyncs.append(1))
+                one.heartbeat.on_resync(lambda: resyncs.append(1))
                 for _ in range(2):
                     resyncs.clear()
                     link.cut_silently()
-                    await until(lambda: not one.hearing)
-                    await until(lambda: one.hearing and resyncs)
+                    await until(lambda: not one.heartbeat.receiving)
+                    await until(lambda: one.heartbeat.receiving and resyncs)

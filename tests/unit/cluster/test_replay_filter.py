@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.cluster import replay_filter as screen_module
+from service.cluster import replay_filter
 from service.cluster.envelope import Envelope, Message
-from service.cluster.replay_filter import LOG_EVERY, MOST_OFF, Screen
+from service.cluster.replay_filter import LOG_EVERY, MOST_OFF, ReplayFilter
 
 KEY = b"k" * 32
 SECOND = 1_000_000
@@ -32,14 +32,14 @@ class World:
 
 
 class Node:
-    """A node's envelope and screen; `off` is how far its copy of the database's time is wrong, in seconds."""
+    """A node's envelope and filter; `off` is how far its copy of the database's time is wrong, in seconds."""
 
     def __init__(self, world: World, off: float = 0, epoch: str = EPOCH, key: bytes = KEY) -> None:
         self.epoch = epoch
         self.off = off
         self.doubts = 0
         self.envelope = Envelope(key, uuid4(), lambda: self.epoch, lambda: world.now + int(self.off * SECOND))
-        self.screen = Screen(self.envelope, self._doubt)
+        self.filter = ReplayFilter(self.envelope, self._doubt)
         assert self.envelope.epoch
         world.pass_time(0.001)
 
@@ -48,8 +48,8 @@ class Node:
 
     def hears(self, sealed: bytes, channel: str = CHANNEL) -> str | None:
         """Return the words that a message brings, None where it is refused."""
-        opened = self.screen.open(channel, sealed)
-        message = self.screen.decode(channel, opened) if opened is not None else None
+        opened = self.filter.open(channel, sealed)
+        message = self.filter.decode(channel, opened) if opened is not None else None
         return message.payload.decode() if message is not None else None
 
     def _doubt(self) -> None:
@@ -66,7 +66,7 @@ def test_a_message_counts_once(world: World) -> None:
     recorded = [one.say(f"{number}") for number in range(3)]
     assert [other.hears(sealed) for sealed in recorded] == ["0", "1", "2"]
     assert [other.hears(sealed) for sealed in recorded * 5] == [None] * 15
-    assert other.screen.refused == {"replayed": 15}
+    assert other.filter.refused == {"replayed": 15}
     assert [third.hears(sealed) for sealed in recorded] == ["0", "1", "2"], "each receiver counts for itself"
 
 
@@ -83,7 +83,7 @@ def test_one_counter_covers_all_channels(world: World) -> None:
     missed = one.say("to a room that is not followed yet", "room:a")
     assert other.hears(one.say("to all")) == "to all"
     assert other.hears(missed, "room:a") is None
-    assert other.screen.refused == {"replayed": 1}
+    assert other.filter.refused == {"replayed": 1}
 
 
 def test_a_receiver_that_begins_takes_nothing_that_was_sent_before(world: World) -> None:
@@ -92,7 +92,7 @@ def test_a_receiver_that_begins_takes_nothing_that_was_sent_before(world: World)
     receiver = Node(world)
     assert [receiver.hears(sealed) for sealed in recorded] == [None, None]
     assert receiver.hears(living.say("3")) == "3"
-    assert receiver.screen.refused == {"replayed": 2}
+    assert receiver.filter.refused == {"replayed": 2}
 
 
 def test_a_node_that_begins_again_is_heard_at_once(world: World) -> None:
@@ -107,7 +107,7 @@ def test_a_node_that_begins_again_is_heard_at_once(world: World) -> None:
 def test_replay_memory_is_bounded_and_evicted_messages_are_rejected(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(screen_module, "MAX_ORIGINS", 3)
+    monkeypatch.setattr(replay_filter, "MAX_ORIGINS", 3)
     receiver = Node(world)
     recorded: list[bytes] = []
     node = Node(world)
@@ -115,7 +115,7 @@ def test_replay_memory_is_bounded_and_evicted_messages_are_rejected(
         node = Node(world)
         recorded.append(node.say(f"{life}"))
         assert receiver.hears(recorded[-1]) == f"{life}"
-        assert len(receiver.screen._origins) <= 3
+        assert len(receiver.filter._origins) <= 3
         assert [receiver.hears(sealed) for sealed in recorded] == [None] * len(recorded)
     assert receiver.hears(node.say("the last lives")) == "the last lives"
 
@@ -141,7 +141,7 @@ def test_times_that_differ_by_more_are_doubted_and_set_right(world: World, off: 
     one.off = 0
     assert other.hears(one.say("after")) == "after"
     assert one.hears(other.say("after")) == "after"
-    assert other.screen.refused == {"untimely": 1}
+    assert other.filter.refused == {"untimely": 1}
 
 
 def test_a_message_that_is_held_back_for_long_does_not_count(world: World) -> None:
@@ -151,7 +151,7 @@ def test_a_message_that_is_held_back_for_long_does_not_count(world: World) -> No
     assert other.hears(held[0]) == "0"
     world.pass_time(0.1)
     assert other.hears(held[1]) is None
-    assert other.screen.refused == {"untimely": 1}
+    assert other.filter.refused == {"untimely": 1}
 
 
 def test_long_outage_accepts_new_and_rejects_old_messages(world: World) -> None:
@@ -167,16 +167,16 @@ def test_long_outage_accepts_new_and_rejects_old_messages(world: World) -> None:
 def test_a_message_of_another_epoch_is_refused(world: World) -> None:
     one, other = Node(world), Node(world, epoch=RESTORED)
     assert other.hears(one.say("of the log before the restore")) is None
-    assert other.screen.refused == {"epoch": 1}
+    assert other.filter.refused == {"epoch": 1}
 
 
 def test_the_epoch_is_compared_when_a_message_is_taken(world: World) -> None:
     one, other = Node(world), Node(world)
-    opened = other.screen.open(CHANNEL, one.say("waits"))
+    opened = other.filter.open(CHANNEL, one.say("waits"))
     assert opened is not None
     other.epoch = RESTORED
-    assert other.screen.decode(CHANNEL, opened) is None
-    assert other.screen.refused == {"epoch": 1}
+    assert other.filter.decode(CHANNEL, opened) is None
+    assert other.filter.refused == {"epoch": 1}
 
 
 def test_nodes_that_change_over_to_a_restored_log_hear_each_other_in_it(world: World) -> None:
@@ -210,8 +210,8 @@ def test_a_restored_log_on_a_machine_with_another_time_is_heard_in(world: World)
 def test_before_the_log_is_known_a_node_hears_itself_alone(world: World) -> None:
     one, other = Node(world), Node(world, epoch="")
     assert other.hears(one.say("not yet")) is None
-    assert other.screen.refused == {"epoch": 1}
-    own = other.screen.open(CHANNEL, other.say("probe"))
+    assert other.filter.refused == {"epoch": 1}
+    own = other.filter.open(CHANNEL, other.say("probe"))
     assert own is not None
     assert other.envelope.is_own(own)
     unready = Node(world, epoch="")
@@ -225,14 +225,14 @@ def test_before_the_log_is_known_a_node_hears_itself_alone(world: World) -> None
 def test_own_messages_are_known_by_their_signature_and_count_once(world: World) -> None:
     one = Node(world)
     probe = one.say("probe")
-    assert one.screen.open(CHANNEL, probe) is not None
-    assert one.screen.open(CHANNEL, probe) is None
-    assert one.screen.refused == {"replayed": 1}
+    assert one.filter.open(CHANNEL, probe) is not None
+    assert one.filter.open(CHANNEL, probe) is None
+    assert one.filter.refused == {"replayed": 1}
     later = bytearray(one.say("probe"))
     later[-1] ^= 1  # its origin is this node's still
-    assert one.screen.open(CHANNEL, bytes(later)) is None
-    assert one.screen.refused == {"replayed": 1, "forged": 1}
-    assert one.screen.taken == 2, "own messages are not counted"
+    assert one.filter.open(CHANNEL, bytes(later)) is None
+    assert one.filter.refused == {"replayed": 1, "forged": 1}
+    assert one.filter.received == 2, "own messages are not counted"
 
 
 def of_first_version(channel: str, body: bytes, key: bytes = KEY) -> bytes:
@@ -252,10 +252,10 @@ def test_a_message_of_another_version_is_told_from_a_forged_one(world: World, se
     body = msgspec.msgpack.encode(("word", b"x"))
     for _ in range(300):  # of which some begin with this version's first byte
         assert node.hears(seal(CHANNEL, body)) is None
-    assert node.screen.refused == {"version": 300}
+    assert node.filter.refused == {"version": 300}
     assert node.hears(seal("room:a", body)) is None
     assert node.hears(seal(CHANNEL, body, b"x" * 32)) is None
-    assert node.screen.refused == {"version": 300, "forged": 2}
+    assert node.filter.refused == {"version": 300, "forged": 2}
 
 
 @given(st.binary(max_size=200), st.integers(0, 255))
@@ -263,7 +263,7 @@ def test_no_bytes_without_a_signature_are_taken(data: bytes, first: int) -> None
     node = Node(World())
     for sealed in (data, bytes([first]) + data):
         assert node.hears(sealed) is None
-    assert node.screen.refused == {"forged": 2}
+    assert node.filter.refused == {"forged": 2}
 
 
 @given(st.data())
@@ -292,7 +292,7 @@ def test_a_flood_of_refused_messages_fills_no_log(world: World, caplog: pytest.L
         other.hears(recorded)
         other.hears(b"garbage")
     assert [record.msg for record in caplog.records] == ["bus_message_refused", "bus_message_ignored"]
-    assert other.screen.refused == {"replayed": 1_000, "forged": 1_000}
+    assert other.filter.refused == {"replayed": 1_000, "forged": 1_000}
     world.pass_time(LOG_EVERY / SECOND)
     other.hears(recorded)
     assert len(caplog.records) == 3

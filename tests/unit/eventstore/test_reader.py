@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -38,10 +39,12 @@ from service.domain.message import MessageState, number_of
 from service.domain.read_marker import ReaderState
 from service.domain.room import RoomState
 from service.domain.streams import person_stream, reader_stream, room_stream, stream_id, user_subject
+from service.encryption.keyring import KeyRing
 from service.errors import Refusal
 from service.eventstore import appender as appending
 from service.eventstore import reader as read
 from service.eventstore.pool import PLANS
+from service.eventstore.serializer import EventSerializer
 from tests.support.eventstore.log_node import GENERAL, Node, message, node, stored
 from tests.support.oracles.memory_log import AT
 from tests.support.servers.databases import Database
@@ -245,3 +248,13 @@ async def test_refs_are_forgotten_after_seven_days_and_no_sooner(
         assert [row[0] for row in await stored(database, "SELECT ref FROM refs")] == ["r0"]
         assert (await one.append(ref="r0", decided_on=0)).outcome == "known"
         assert (await one.append(ref="r1", decided_on=0, guard=(user_subject("x"),))).outcome == "nothing"
+
+
+async def test_an_epoch_without_a_row_is_an_error() -> None:
+    class Empty:
+        async def fetch(self, _query: str, *_arguments: object) -> list[Any]:
+            return []
+
+    database: Any = Empty()
+    with pytest.raises(IndexError):
+        await read.LogReader(database, EventSerializer(KeyRing(bytes(32)))).epoch()

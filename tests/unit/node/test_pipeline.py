@@ -15,9 +15,9 @@ async def test_a_commit_is_delivered_then_published_then_noticed_then_traced() -
     committed(BATCH)
     began = parts.traces.committed.call_args.args[1]
     assert parts.mock_calls == [
-        call.hub.deliver(BATCH.news),
+        call.hub.deliver(BATCH.new_events),
         call.relay.announce(BATCH.written),
-        call.notifier.after_commit(BATCH.news),
+        call.notifier.after_commit(BATCH.new_events),
         call.traces.committed(BATCH, began),
     ]
 
@@ -51,4 +51,4 @@ def test_every_bus_message_and_outage_has_its_handlers_once() -> None:
     kinds = [one.args[0] for one in (*relay.on.call_args_list, *relay.on_room.call_args_list)]
     assert len(kinds) == len(set(kinds))
     assert relay.on_events.call_count == 1
-    assert (relay.on_missed.call_count, relay.on_resync.call_count) == (1, 2)
+    assert (relay.on_missed.call_count, relay.heartbeat.on_resync.call_count) == (1, 2)

@@ -1,5 +1,7 @@
 """Presence over several nodes and a bus that loses, repeats and reorders: in the end all agree with the truth."""
 
+from collections import defaultdict
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -14,16 +16,23 @@ QUIET = 3 * (LAPSE + GRACE)
 """Seconds after which everything that was going to happen has."""
 
 
-def in_order(told: list[Change]) -> None:
-    """Check the order of each user's changes: a user who returns had left, a user who leaves was there."""
-    shown: dict[str, str] = {}
-    left: set[str] = set()
-    for change in told:
-        assert change.before == shown.get(change.user, "offline")
-        assert change.before != change.status
-        assert change.returns == (change.before == "offline" and change.user in left)
-        (left.add if change.status == "offline" else left.discard)(change.user)
-        shown[change.user] = change.status
+class Order:
+    """Checks the order of each user's changes: a user who returns had left, a user who leaves was there."""
+
+    def __init__(self) -> None:
+        self.checked = 0
+        self.shown: dict[str, str] = {}
+        self.left: set[str] = set()
+
+    def check(self, changes: list[Change]) -> None:
+        """Check what was appended since the last call."""
+        for change in changes[self.checked :]:
+            assert change.before == self.shown.get(change.user, "offline")
+            assert change.before != change.status
+            assert change.returns == (change.before == "offline" and change.user in self.left)
+            (self.left.add if change.status == "offline" else self.left.discard)(change.user)
+            self.shown[change.user] = change.status
+        self.checked = len(changes)
 
 
 class Chaos(RuleBasedStateMachine):
@@ -33,6 +42,7 @@ class Chaos(RuleBasedStateMachine):
         super().__init__()
         self.world = World(3)
         self.frozen: dict[str, int] = {}
+        self.orders: defaultdict[str, Order] = defaultdict(Order)
 
     def teardown(self) -> None:
         for node in self.world.nodes:
@@ -68,12 +78,12 @@ class Chaos(RuleBasedStateMachine):
         """A node ends, in order or not; another life begins in its place, and its clients are gone."""
         node = self.world.nodes[index]
         if goodbye:
-            self.world.say(node, [node.gossip.goodbye()])
+            self.world.send(node, [node.gossip.leave()])
         self.world.nodes[index] = self.world.start()
 
     @rule(index=st.integers(0, 2))
     def outage(self, index: int) -> None:
-        self.world.nodes[index].hearing = False
+        self.world.nodes[index].connected = False
 
     @rule(index=st.integers(0, 2))
     def outage_ends(self, index: int) -> None:
@@ -89,15 +99,15 @@ class Chaos(RuleBasedStateMachine):
         node.connections.clear()
 
     def hear_again(self, node: Node) -> None:
-        if not node.hearing:
-            node.hearing = True
+        if not node.connected:
+            node.connected = True
             node.gossip.renew(self.world.now)
 
     @invariant()
-    def nobody_lapses_where_nothing_can_be_heard(self) -> None:
+    def no_lease_lapses_during_an_outage(self) -> None:
         for node in self.world.nodes:
-            gone = sum(change.status == "offline" for change in node.told)
-            if node.hearing:
+            gone = sum(change.status == "offline" for change in node.shown)
+            if node.connected:
                 self.frozen.pop(node.name, None)
             else:
                 assert gone == self.frozen.setdefault(node.name, gone)
@@ -105,7 +115,7 @@ class Chaos(RuleBasedStateMachine):
     @invariant()
     def everybody_is_told_in_an_order_that_makes_sense(self) -> None:
         for node in self.world.nodes:
-            in_order(node.told)
+            self.orders[node.name].check(node.shown)
 
 
 Chaos.TestCase.settings = settings(max_examples=examples(400), stateful_step_count=50, deadline=None)
@@ -125,7 +135,7 @@ class Prompt(RuleBasedStateMachine):
         self.world.pass_time(QUIET, deliver=True)
         self.world.agree()
         for node in self.world.nodes:
-            in_order(node.told)
+            Order().check(node.shown)
 
     @rule(index=st.integers(0, 1), user=st.sampled_from(USERS))
     def arrive(self, index: int, user: str) -> None:
@@ -142,9 +152,9 @@ class Prompt(RuleBasedStateMachine):
         for _ in range(round(seconds / STEP)):
             self.world.pass_time(STEP, deliver=True)
             for node in self.world.nodes:
-                for change in node.told[self.seen.get(node.name, 0) :]:
+                for change in node.shown[self.seen.get(node.name, 0) :]:
                     self.check(change)
-                self.seen[node.name] = len(node.told)
+                self.seen[node.name] = len(node.shown)
 
     def check(self, change: Change) -> None:
         if change.status == "offline":

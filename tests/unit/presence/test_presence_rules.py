@@ -23,16 +23,16 @@ def two() -> World:
     return world
 
 
-def heard(world: World, index: int) -> list[tuple[str, str]]:
-    return [(change.user, change.status) for change in world.nodes[index].told]
+def changes(world: World, index: int) -> list[tuple[str, str]]:
+    return [(change.user, change.status) for change in world.nodes[index].shown]
 
 
 # Devices
 
 
-def test_somebody_is_online_if_any_device_is_and_away_if_all_are() -> None:
+def test_a_user_is_online_if_any_device_is_and_away_if_all_are() -> None:
     gossip = Gossip("me", GRACE, at(0))
-    here, roster = gossip.here, gossip.roster
+    here, roster = gossip.local, gossip.roster
     for device in ("phone", "desk"):
         here.arrive("alice", device, 0)
     shown = [roster.status("alice")]
@@ -46,7 +46,7 @@ def test_somebody_is_online_if_any_device_is_and_away_if_all_are() -> None:
 
 def test_silence_makes_a_device_away_until_its_next_command() -> None:
     gossip = Gossip("me", GRACE, at(0))
-    here, roster = gossip.here, gossip.roster
+    here, roster = gossip.local, gossip.roster
     here.arrive("alice", "phone", 0)
     here.find_idle(AWAY_AFTER - 1)
     assert roster.status("alice") == "online"
@@ -56,24 +56,24 @@ def test_silence_makes_a_device_away_until_its_next_command() -> None:
     assert roster.status("alice") == "online"
     here.set("alice", "phone", "away")
     here.touch("alice", "phone", AWAY_AFTER + 2)
-    assert roster.status("alice") == "away", "who said so stays away"
+    assert roster.status("alice") == "away", "a status that the client chose stays"
 
 
 def test_a_device_at_which_commands_are_given_does_not_become_away() -> None:
     gossip = Gossip("me", GRACE, at(0))
-    gossip.here.arrive("alice", "phone", 0)
-    gossip.here.touch("alice", "phone", AWAY_AFTER - 1)
-    gossip.here.find_idle(2 * AWAY_AFTER - 2)
+    gossip.local.arrive("alice", "phone", 0)
+    gossip.local.touch("alice", "phone", AWAY_AFTER - 1)
+    gossip.local.find_idle(2 * AWAY_AFTER - 2)
     assert gossip.roster.status("alice") == "online"
-    gossip.here.find_idle(2 * AWAY_AFTER - 1)
+    gossip.local.find_idle(2 * AWAY_AFTER - 1)
     assert gossip.roster.status("alice") == "away"
 
 
-def test_a_connection_that_nobody_knows_has_no_effect() -> None:
+def test_an_unknown_connection_has_no_effect() -> None:
     gossip = Gossip("me", GRACE, at(0))
-    gossip.here.depart("alice", "phone", at(0))
-    gossip.here.touch("alice", "phone", 0)
-    gossip.here.set("alice", "phone", "away")
+    gossip.local.depart("alice", "phone", at(0))
+    gossip.local.touch("alice", "phone", 0)
+    gossip.local.set("alice", "phone", "away")
     assert gossip.roster.status("alice") == "offline"
 
 
@@ -91,7 +91,7 @@ def test_who_comes_back_within_the_grace_was_never_away(back_on: int, after: flo
     world.arrive(world.nodes[back_on], "alice")
     world.pass_time(2 * GONE, deliver=True)
     for index in (0, 1):
-        assert heard(world, index) == [("alice", "online")]
+        assert changes(world, index) == [("alice", "online")]
 
 
 def test_who_stays_away_is_gone_after_the_grace_and_returns_once() -> None:
@@ -102,13 +102,13 @@ def test_who_stays_away_is_gone_after_the_grace_and_returns_once() -> None:
     left = int(world.now * 1000)
     world.pass_time(GRACE + 0.3, deliver=True)
     for index in (0, 1):
-        assert heard(world, index) == [("alice", "online"), ("alice", "offline")]
-        assert world.nodes[index].told[-1].seen == left
+        assert changes(world, index) == [("alice", "online"), ("alice", "offline")]
+        assert world.nodes[index].shown[-1].seen == left
         assert world.nodes[index].gossip.roster.last_seen("alice") == left
     world.arrive(world.nodes[1], "alice")
     world.pass_time(1, deliver=True)
     for index in (0, 1):
-        assert world.nodes[index].told[-1].returns
+        assert world.nodes[index].shown[-1].returns
         assert world.nodes[index].gossip.roster.last_seen("alice") is None
 
 
@@ -118,11 +118,11 @@ def test_who_has_returned_does_not_return_again_with_each_change_of_status() -> 
     roster.changes(1)
     roster.release("alice", "one", 1_000, 1)
     roster.settle(1)
-    told = roster.changes(1)
+    changed = roster.changes(1)
     for status in ("online", "away", "online"):
         roster.claim("alice", "one", status)
-        told += roster.changes(1)
-    assert [(change.status, change.returns) for change in told] == [
+        changed += roster.changes(1)
+    assert [(change.status, change.returns) for change in changed] == [
         ("offline", False),
         ("online", True),
         ("away", False),
@@ -142,9 +142,9 @@ def test_who_left_two_nodes_was_last_seen_at_the_later_one() -> None:
 
 def test_without_a_grace_who_goes_is_gone() -> None:
     gossip = Gossip("me", 0.0, at(0))
-    gossip.here.arrive("alice", "phone", 0)
-    gossip.here.depart("alice", "phone", at(0))
-    gossip.step(at(0.1), hearing=True)
+    gossip.local.arrive("alice", "phone", 0)
+    gossip.local.depart("alice", "phone", at(0))
+    gossip.step(at(0.1), connected=True)
     assert gossip.roster.status("alice") == "offline"
 
 
@@ -157,10 +157,10 @@ def test_silent_node_loses_its_users_after_the_grace() -> None:
     world.pass_time(1, deliver=True)
     dead = world.nodes.pop(0)
     world.pass_time(LAPSE - 1.5, deliver=True)
-    assert heard(world, 0) == [("alice", "online")]
+    assert changes(world, 0) == [("alice", "online")]
     world.pass_time(3, deliver=True)
-    assert heard(world, 0) == [("alice", "online"), ("alice", "offline")]
-    assert dead.name not in world.nodes[0].gossip.peers._views
+    assert changes(world, 0) == [("alice", "online"), ("alice", "offline")]
+    assert dead.name not in world.nodes[0].gossip.remote._views
 
 
 def test_users_of_a_dead_node_have_a_grace_longer_than_its_lease() -> None:
@@ -181,13 +181,13 @@ def test_a_node_that_stops_in_order_leaves_its_users_the_grace() -> None:
     for user in ("alice", "bob"):
         world.arrive(world.nodes[0], user)
     world.pass_time(1, deliver=True)
-    world.say(world.nodes[0], [world.nodes[0].gossip.goodbye()])
+    world.send(world.nodes[0], [world.nodes[0].gossip.leave()])
     world.nodes.pop(0)
     world.pass_time(GRACE - 0.5, deliver=True)
     world.arrive(world.nodes[0], "bob")
-    assert heard(world, 0) == [("alice", "online"), ("bob", "online")]
+    assert changes(world, 0) == [("alice", "online"), ("bob", "online")]
     world.pass_time(1, deliver=True)
-    assert heard(world, 0) == [("alice", "online"), ("bob", "online"), ("alice", "offline")]
+    assert changes(world, 0) == [("alice", "online"), ("bob", "online"), ("alice", "offline")]
 
 
 def test_a_node_that_starts_learns_who_is_there() -> None:
@@ -208,7 +208,7 @@ def peers() -> tuple[Roster, RemotePresence]:
     return roster, RemotePresence(roster, GRACE)
 
 
-def test_a_repeated_sign_of_life_keeps_nobody_alive_and_brings_nobody_back() -> None:
+def test_a_repeated_heartbeat_neither_renews_a_lease_nor_revives_a_node() -> None:
     roster, others = peers()
     others.delta(Delta("dead", 1, 0, [("alice", "online", 0, 1)]), at(0))
     others.alive(Alive("dead", 2, 1), at(1))
@@ -270,32 +270,32 @@ def test_after_goodbye_nothing_that_was_late_counts() -> None:
     assert len(others) == 0
 
 
-def test_what_cannot_be_read_is_said_so() -> None:
+def test_an_unreadable_message_raises_an_error() -> None:
     with pytest.raises(msgspec.MsgspecError):
-        Gossip("me", GRACE, at(0)).hear("presence.lease", b"nonsense", at(0))
+        Gossip("me", GRACE, at(0)).receive("presence.lease", b"nonsense", at(0))
 
 
-# What cannot be heard
+# Outages of the bus
 
 
-def test_an_outage_freezes_everybody_and_its_end_gives_a_fresh_lease() -> None:
+def test_an_outage_freezes_presence_and_its_end_renews_all_leases() -> None:
     world = two()
     world.arrive(world.nodes[0], "alice")
     world.arrive(world.nodes[1], "bob")
     world.pass_time(1, deliver=True)
     for node in world.nodes:
-        node.hearing = False
+        node.connected = False
     world.depart(world.nodes[1], 0)
     world.pass_time(10 * GONE, deliver=True)
     for index in (0, 1):
-        assert sorted(heard(world, index)) == [("alice", "online"), ("bob", "online")]
+        assert sorted(changes(world, index)) == [("alice", "online"), ("bob", "online")]
     world.arrive(world.nodes[0], "bob")  # received by no other node yet
     for node in world.nodes:
-        node.hearing = True
+        node.connected = True
         node.gossip.renew(world.now)
     world.pass_time(2 * GONE, deliver=True)
     for index in (0, 1):
-        assert sorted(heard(world, index)) == [("alice", "online"), ("bob", "online")], (
+        assert sorted(changes(world, index)) == [("alice", "online"), ("bob", "online")], (
             "silent: he had come back"
         )
 
@@ -306,16 +306,16 @@ def test_expiring_user_waits_for_other_nodes_after_an_outage() -> None:
     world.pass_time(1, deliver=True)
     world.depart(world.nodes[0], 0)
     world.pass_time(GRACE - 1, deliver=True)
-    world.nodes[0].hearing = False
+    world.nodes[0].connected = False
     world.arrive(world.nodes[1], "alice")
     world.pass_time(GONE, deliver=True)
-    world.nodes[0].hearing = True
+    world.nodes[0].connected = True
     world.pass_time(2 * GONE, deliver=True)
-    assert heard(world, 0) == [("alice", "online")]
+    assert changes(world, 0) == [("alice", "online")]
 
 
 @pytest.mark.parametrize("stop", [2.5, 30.0])
-def test_a_node_that_stood_still_has_not_heard_and_lets_nobody_lapse(stop: float) -> None:
+def test_a_node_lets_no_lease_lapse_after_its_own_pause(stop: float) -> None:
     world = two()
     world.arrive(world.nodes[0], "alice")
     world.pass_time(1, deliver=True)
@@ -324,7 +324,7 @@ def test_a_node_that_stood_still_has_not_heard_and_lets_nobody_lapse(stop: float
     world.nodes.append(stopped)
     world.step(stopped)
     world.pass_time(3, deliver=True)
-    assert heard(world, 1) == [("alice", "online")]
+    assert changes(world, 1) == [("alice", "online")]
 
 
 def test_a_fenced_node_that_stood_still_does_not_bring_its_lost_users_back() -> None:
@@ -333,13 +333,13 @@ def test_a_fenced_node_that_stood_still_does_not_bring_its_lost_users_back() -> 
     world.pass_time(1, deliver=True)
     stopped = world.nodes.pop(0)
     world.pass_time(2 * GONE, deliver=True)
-    assert heard(world, 0) == [("alice", "online"), ("alice", "offline")]
+    assert changes(world, 0) == [("alice", "online"), ("alice", "offline")]
     world.nodes.append(stopped)
     world.pass_time(1, deliver=True)
     stopped.gossip.fenced(world.when)
     world.depart(stopped, 0)
     world.pass_time(2 * GONE, deliver=True)
-    assert heard(world, 0) == [("alice", "online"), ("alice", "offline")]
+    assert changes(world, 0) == [("alice", "online"), ("alice", "offline")]
 
 
 def test_paused_unfenced_node_announces_its_users_again() -> None:
@@ -350,10 +350,10 @@ def test_paused_unfenced_node_announces_its_users_again() -> None:
     world.pass_time(2 * GONE, deliver=True)
     world.nodes.append(stopped)
     world.pass_time(1, deliver=True)
-    assert heard(world, 0)[-1] == ("alice", "offline"), "it is not sure yet"
-    stopped.gossip.trust()
+    assert changes(world, 0)[-1] == ("alice", "offline"), "it is not sure yet"
+    stopped.gossip.lease_renewed()
     world.pass_time(2, deliver=True)
-    assert heard(world, 0)[-1] == ("alice", "online")
+    assert changes(world, 0)[-1] == ("alice", "online")
 
 
 def test_a_fenced_node_that_kept_speaking_leaves_its_users_the_grace() -> None:
@@ -366,7 +366,7 @@ def test_a_fenced_node_that_kept_speaking_leaves_its_users_the_grace() -> None:
     world.arrive(world.nodes[1], "alice")
     world.pass_time(2 * GONE, deliver=True)
     for index in (0, 1):
-        assert heard(world, index) == [("alice", "online")]
+        assert changes(world, index) == [("alice", "online")]
 
 
 # Memory
@@ -406,12 +406,12 @@ def test_open_connections_on_other_nodes_are_counted() -> None:
 
     def counted() -> int:
         world.pass_time(0.3, deliver=True)
-        return other.gossip.peers.connections("alice")
+        return other.gossip.remote.connections("alice")
 
     world.arrive(one, "alice")
     world.arrive(one, "alice")
     assert counted() == 2
-    assert one.gossip.peers.connections("alice") == 0, "one's own are counted by the sessions"
+    assert one.gossip.remote.connections("alice") == 0, "one's own are counted by the sessions"
     world.depart(one, 0)
     assert counted() == 1
     world.depart(one, 0)
@@ -419,20 +419,20 @@ def test_open_connections_on_other_nodes_are_counted() -> None:
     assert other.gossip.roster.status("alice") == "online"
 
 
-def test_a_node_that_joins_later_hears_how_many_connections_there_are() -> None:
+def test_a_node_that_joins_later_learns_the_numbers_of_connections() -> None:
     world = two()
     for _ in range(3):
         world.arrive(world.nodes[0], "alice")
     world.pass_time(1, deliver=True)
     world.nodes.append(world.start())
     world.pass_time(2, deliver=True)
-    assert world.nodes[-1].gossip.peers.connections("alice") == 3
+    assert world.nodes[-1].gossip.remote.connections("alice") == 3
 
 
 def test_the_connections_of_a_node_that_stops_do_not_count() -> None:
     world = two()
     world.arrive(world.nodes[0], "alice")
     world.pass_time(1, deliver=True)
-    world.say(world.nodes[0], [world.nodes[0].gossip.goodbye()])
+    world.send(world.nodes[0], [world.nodes[0].gossip.leave()])
     world.pass_time(0.1, deliver=True)
-    assert world.nodes[1].gossip.peers.connections("alice") == 0
+    assert world.nodes[1].gossip.remote.connections("alice") == 0

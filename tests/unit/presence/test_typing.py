@@ -8,25 +8,25 @@ import pytest
 from service.presence import typing
 from service.presence.typing import AGAIN, ELSEWHERE, START, STOP, TYPING, Typing
 
-Heard = list[tuple[str, str, str]]
+Notices = list[tuple[str, str, str]]
 
 
 class Node:
     """A node's bus and hub, as far as typing needs them.
 
-    `heard` is what subscribers were sent: kind, room, user; `told` is what other nodes were sent.
+    `broadcasts` is what subscribers were sent: kind, room, user; `published` is what other nodes were sent.
     """
 
     def __init__(self, name: str, clock: Callable[[], float]) -> None:
-        self.heard: Heard = []
-        self.told: list[str] = []
+        self.broadcasts: Notices = []
+        self.published: list[str] = []
         self.others: list[Node] = []
         self.deaf = False
         self.typing = Typing(cast("Any", self), cast("Any", self), name, clock)
         self.takers = {START: self.typing.started_elsewhere, STOP: self.typing.stopped_elsewhere}
 
-    def tell_room(self, room: str, kind: str, payload: bytes) -> None:
-        self.told.append(kind)
+    def publish_to_room(self, room: str, kind: str, payload: bytes) -> None:
+        self.published.append(kind)
         for other in self.others:
             if not other.deaf:
                 other.takers[kind](room, payload)
@@ -37,8 +37,8 @@ class Node:
 
     def broadcast(self, room: str, outgoing: Any, *, but: str, seen: int) -> None:
         assert seen in (0, 7), "0 for what comes from this node"
-        assert but == outgoing.user_id, "the typist hears nothing of it"
-        self.heard.append((outgoing.__struct_config__.tag, room, outgoing.user_id))
+        assert but == outgoing.user_id, "the typist receives nothing"
+        self.broadcasts.append((outgoing.__struct_config__.tag, room, outgoing.user_id))
 
 
 class World:
@@ -55,12 +55,14 @@ class World:
         for node in (self.one, self.other):
             node.typing.expire()
 
-    def heard(self) -> tuple[list[str], list[str]]:
-        """Return what was heard on either node since the last call, which has to be about alice in one room."""
+    def broadcasts(self) -> tuple[list[str], list[str]]:
+        """Return what was broadcast on each node since the last call, which has to be about alice in one room."""
         for node in (self.one, self.other):
-            assert {(room, user) for _, room, user in node.heard} <= {("a", "alice")}
-        answer = tuple([kind.split(":")[1] for kind, _, _ in node.heard] for node in (self.one, self.other))
-        self.one.heard, self.other.heard = [], []
+            assert {(room, user) for _, room, user in node.broadcasts} <= {("a", "alice")}
+        answer = tuple(
+            [kind.split(":")[1] for kind, _, _ in node.broadcasts] for node in (self.one, self.other)
+        )
+        self.one.broadcasts, self.other.broadcasts = [], []
         return cast("tuple[list[str], list[str]]", answer)
 
 
@@ -69,45 +71,45 @@ def world() -> World:
     return World()
 
 
-def test_a_start_and_a_stop_are_heard_on_every_node(world: World) -> None:
+def test_a_start_and_a_stop_are_broadcast_on_every_node(world: World) -> None:
     world.one.typing.start("a", "alice", "phone")
-    assert world.heard() == (["start"], ["start"])
+    assert world.broadcasts() == (["start"], ["start"])
     world.one.typing.stop("a", "alice", "phone")
-    assert world.heard() == (["stop"], ["stop"])
+    assert world.broadcasts() == (["stop"], ["stop"])
     world.one.typing.stop("a", "alice", "phone")
-    assert world.heard() == ([], [])
+    assert world.broadcasts() == ([], [])
 
 
 def test_it_stops_by_itself(world: World) -> None:
     world.one.typing.start("a", "alice", "phone")
     world.pass_time(TYPING - 0.1)
-    assert world.heard() == (["start"], ["start"])
+    assert world.broadcasts() == (["start"], ["start"])
     world.pass_time(0.1)
-    assert world.heard() == (["stop"], ["stop"])
+    assert world.broadcasts() == (["stop"], ["stop"])
 
 
 def test_repeated_typing_start_is_throttled_and_extends_the_timeout(world: World) -> None:
     world.one.typing.start("a", "alice", "phone")
     world.pass_time(AGAIN - 0.1)
     world.one.typing.start("a", "alice", "phone")
-    assert world.heard() == (["start"], ["start"])
-    assert world.one.told == [START], "nor are the other nodes told again"
+    assert world.broadcasts() == (["start"], ["start"])
+    assert world.one.published == [START], "nor are the other nodes notified again"
     world.pass_time(TYPING - 0.1)
-    assert world.heard() == ([], []), "the second start was not told, and holds all the same"
+    assert world.broadcasts() == ([], []), "the second start was not sent, and still renews the typing"
     world.one.typing.start("a", "alice", "phone")
-    assert world.heard() == (["start"], ["start"])
+    assert world.broadcasts() == (["start"], ["start"])
     world.pass_time(TYPING)
-    assert world.heard() == (["stop"], ["stop"])
+    assert world.broadcasts() == (["stop"], ["stop"])
 
 
 def test_whoever_types_at_two_devices_stops_with_the_second(world: World) -> None:
     world.one.typing.start("a", "alice", "phone")
     world.other.typing.start("a", "alice", "desk")
-    assert world.heard() == (["start"], ["start"]), "once, however many devices"
+    assert world.broadcasts() == (["start"], ["start"]), "once, however many devices"
     world.one.typing.stop("a", "alice", "phone")
-    assert world.heard() == ([], [])
+    assert world.broadcasts() == ([], [])
     world.other.typing.stop("a", "alice", "desk")
-    assert world.heard() == (["stop"], ["stop"])
+    assert world.broadcasts() == (["stop"], ["stop"])
 
 
 def test_who_goes_on_at_one_device_types_on_when_they_stop_at_the_other(world: World) -> None:
@@ -115,33 +117,33 @@ def test_who_goes_on_at_one_device_types_on_when_they_stop_at_the_other(world: W
     world.other.typing.start("a", "alice", "desk")
     world.one.typing.stop("a", "alice", "phone")
     world.one.typing.start("a", "alice", "phone")  # soon after the first, which the other node has forgotten
-    world.heard()
+    world.broadcasts()
     world.other.typing.stop("a", "alice", "desk")
-    assert world.heard() == ([], [])
+    assert world.broadcasts() == ([], [])
     world.one.typing.stop("a", "alice", "phone")
-    assert world.heard() == (["stop"], ["stop"])
+    assert world.broadcasts() == (["stop"], ["stop"])
 
 
 @pytest.mark.parametrize("speaker", ["one", "other"])
-def test_having_said_it_stops_it_everywhere(world: World, speaker: str) -> None:
+def test_posting_the_message_stops_typing_everywhere(world: World, speaker: str) -> None:
     world.one.typing.start("a", "alice", "phone")
-    world.heard()
-    getattr(world, speaker).typing.spoke("a", "alice")
-    assert world.heard() == (["stop"], ["stop"])
+    world.broadcasts()
+    getattr(world, speaker).typing.clear("a", "alice")
+    assert world.broadcasts() == (["stop"], ["stop"])
     world.pass_time(ELSEWHERE)
-    assert world.heard() == ([], [])
-    assert not world.one.typing._at
+    assert world.broadcasts() == ([], [])
+    assert not world.one.typing._by_connection
 
 
 def test_a_connection_that_ends_stops_its_typing(world: World) -> None:
     world.one.typing.start("a", "alice", "phone")
     world.one.typing.start("a", "alice", "desk")
-    world.heard()
+    world.broadcasts()
     world.one.typing.gone("phone")
-    assert world.heard() == ([], [])
+    assert world.broadcasts() == ([], [])
     world.one.typing.gone("desk")
-    assert world.heard() == (["stop"], ["stop"])
-    assert not world.one.typing._at
+    assert world.broadcasts() == (["stop"], ["stop"])
+    assert not world.one.typing._by_connection
     assert not world.one.typing._typists
 
 
@@ -149,13 +151,13 @@ def test_a_stop_that_was_lost_is_made_good_by_time(world: World) -> None:
     world.one.typing.start("a", "alice", "phone")
     world.other.deaf = True
     world.one.typing.stop("a", "alice", "phone")
-    assert world.heard() == (["start", "stop"], ["start"])
+    assert world.broadcasts() == (["start", "stop"], ["start"])
     world.pass_time(ELSEWHERE)
-    assert world.heard() == ([], ["stop"])
+    assert world.broadcasts() == ([], ["stop"])
 
 
-def test_above_the_bound_nothing_more_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_above_the_bound_further_starts_are_dropped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(typing, "MOST_TYPING", 0)
     world.one.typing.start("a", "alice", "phone")
     world.one.typing.gone("phone")
-    assert world.heard() == ([], [])
+    assert world.broadcasts() == ([], [])

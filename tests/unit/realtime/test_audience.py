@@ -1,21 +1,25 @@
-"""Frames without a place in a room's order go to members alone, by the room's state at the moment of the write."""
+"""Ephemeral events reach only members, by the room's state at the moment of the write, and are encoded once."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import pytest
 
 from service.domain.events import MemberJoined, MemberRemoved, MessagePosted, RoomOpened, RoomRenamed
+from service.gateway.native.endpoint import native_frame
 from service.gateway.notices.remote import MARKER, MarkerNotices
 from service.presence.presence import Presence
 from service.presence.roster import Change
+from service.protocol.contract.examples import example
+from service.protocol.contract.schemas import events
 from service.protocol.events import MessageReadBy, Outgoing, TypingStarted, TypingStopped
 from service.realtime import room_feeds
-from service.realtime.audience import MOST_HELD
+from service.realtime.audience import MOST_HELD, EphemeralBatch
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
-from tests.support.realtime.subscribers import STREAM, Ear, Log
+from tests.support.realtime.subscribers import STREAM, Log, Recorder
 
 if TYPE_CHECKING:
     from service.eventstore.reader import LogReader
@@ -23,16 +27,16 @@ if TYPE_CHECKING:
 START, STOP = (kind(room_id="general", user_id="alice") for kind in (TypingStarted, TypingStopped))
 
 
-class Listener(Ear):
-    """A listener that remembers the types of what it received, but events of the room's order."""
+class Listener(Recorder):
+    """A subscriber that records the types of the events that it receives outside the order of the room."""
 
     def __init__(self, user: str) -> None:
         super().__init__(user, 0)
-        self.received: list[str] = []
+        self.types: list[str] = []
 
     def write(self, frame: bytes) -> None:
         if not frame.startswith(b"#"):
-            self.received.append(frame.decode())
+            self.types.append(frame.decode())
 
 
 def encode(outgoing: Outgoing) -> bytes:
@@ -74,7 +78,7 @@ async def test_who_only_arrived_and_is_removed_receives_nothing(world: World) ->
         world.hub.subscriptions.pre_subscribe(one, "general")
     world.kick("bob")
     world.hub.audience.broadcast("general", START)
-    assert (bob.received, carol.received) == ([], ["typing:start"])
+    assert (bob.types, carol.types) == ([], ["typing:start"])
     assert [len(listeners) for _, listeners in world.hub.audience.rooms_with_members_under(200)] == [1]
     await world.hub.close()
 
@@ -85,7 +89,7 @@ async def test_a_removal_counts_before_everyone_was_written_it(world: World) -> 
     world.kick("bob")
     assert world.hub.waiting
     world.hub.audience.broadcast("general", START)
-    assert bob.received == []
+    assert bob.types == []
     await world.hub.close()
 
 
@@ -94,11 +98,11 @@ async def test_a_frame_of_a_node_that_is_ahead_waits_for_the_removal_between(wor
     missed = world.log.append(MemberRemoved(user="bob"))
     world.hub.audience.broadcast("general", START, but="alice", seen=missed.seq)
     world.hub.audience.broadcast("general", STOP, but="alice")
-    assert carol.received == [], "a stop does not overtake its start"
+    assert carol.types == [], "a stop does not overtake its start"
     world.hub.deliver({STREAM: [missed]})
-    assert (bob.received, carol.received) == ([], ["typing:start", "typing:stop"])
+    assert (bob.types, carol.types) == ([], ["typing:start", "typing:stop"])
     world.hub.audience.broadcast("general", START, but="carol", seen=missed.seq)
-    assert carol.received == ["typing:start", "typing:stop"]
+    assert carol.types == ["typing:start", "typing:stop"]
     await world.hub.close()
 
 
@@ -108,11 +112,11 @@ async def test_a_removal_that_waits_for_a_name_counts_already(world: World) -> N
     world.kick("bob")
     assert world.hub.feeds.state("general").role("bob") == "member"  # type: ignore[union-attr] # it is in memory
     world.hub.audience.broadcast("general", START)
-    assert (bob.received, carol.received) == ([], [])
+    assert (bob.types, carol.types) == ([], [])
     async with asyncio.timeout(30):
-        while not carol.received:
+        while not carol.types:
             await asyncio.sleep(0)
-    assert (bob.received, carol.received) == ([], ["typing:start"])
+    assert (bob.types, carol.types) == ([], ["typing:start"])
     await world.hub.close()
 
 
@@ -122,7 +126,7 @@ async def test_held_frames_are_bounded_and_go_with_the_room(world: World) -> Non
     for _ in range(MOST_HELD + 50):
         world.hub.audience.broadcast("general", START, seen=missed.seq)
     world.hub.deliver({STREAM: [missed]})
-    assert len(carol.received) == MOST_HELD
+    assert len(carol.types) == MOST_HELD
     world.hub.audience.broadcast("general", START, seen=missed.seq + 1)
     world.hub.reset()
     assert world.hub.audience._held == {}
@@ -138,7 +142,7 @@ async def test_a_room_with_a_listener_that_catches_up_stays_in_memory(
     await world.hub.feeds.feed("general")
     assert world.hub.audience.are_members("general", ["bob", "carol"])
     world.hub.audience.broadcast("general", START)
-    assert bob.received == ["typing:start"]
+    assert bob.types == ["typing:start"]
     world.hub.subscriptions.cancel(bob)
     assert world.hub.rooms == 0
     assert not world.hub.audience.are_members("general", ["bob"])
@@ -159,41 +163,60 @@ async def test_presence_is_not_sent_where_the_shared_room_ended_in_between(
 
     monkeypatch.setattr(world.hub.audience, "batch", removed_first)
     changes = {user: Change(user, "online", "away", None, returns=False) for user in ("alice", "bob")}
-    await presence._tell(changes)
-    received = {user: one.received for user, one in listeners.items()}
+    await presence._notify(changes)
+    received = {user: listener.types for user, listener in listeners.items()}
     assert received == {"alice": ["presence:changed"], "bob": [], "carol": ["presence:changed"]}
     await world.hub.close()
 
 
 async def test_nodes_of_both_versions_read_each_other_s_markers(world: World) -> None:
-    told: list[bytes] = []
+    sent: list[bytes] = []
 
     class Bus:
-        def tell_room(self, _room: str, kind: str, payload: bytes) -> None:
+        def publish_to_room(self, _room: str, kind: str, payload: bytes) -> None:
             assert kind == MARKER
-            told.append(payload)
+            sent.append(payload)
 
     carol = await world.listener("carol")
-    news = MarkerNotices(world.hub.audience, cast("Any", Bus()))
+    notices = MarkerNotices(world.hub.audience, cast("Any", Bus()))
     at = world.log.events[0].at
-    news.marker_moved("general", "alice", 3, at)
-    before = msgspec.json.decode(told[0], type=MessageReadBy)
+    notices.marker_moved("general", "alice", 3, at)
+    before = msgspec.json.decode(sent[0], type=MessageReadBy)
     assert (before.user_id, before.message_id) == ("alice", 3), (
         "an earlier version passes over what it does not know"
     )
-    assert msgspec.json.decode(told[0])["seen"] == 4
-    news.marker_moved_elsewhere("general", msgspec.json.encode(before))
-    assert carol.received == ["message:read"], "a marker that is not past the last one is not sent again"
-    news.marker_moved_elsewhere("general", msgspec.json.encode(msgspec.structs.replace(before, message_id=4)))
-    assert carol.received == ["message:read"] * 2
-    news.marker_moved("general", "alice", 2, at)
-    assert len(carol.received) == 2, "of two nodes that move it, the later one went first"
-    assert len(told) == 2, "each node judges for itself"
+    assert msgspec.json.decode(sent[0])["seen"] == 4
+    notices.marker_moved_elsewhere("general", msgspec.json.encode(before))
+    assert carol.types == ["message:read"], "a marker that is not past the last one is not sent again"
+    notices.marker_moved_elsewhere(
+        "general", msgspec.json.encode(msgspec.structs.replace(before, message_id=4))
+    )
+    assert carol.types == ["message:read"] * 2
+    notices.marker_moved("general", "alice", 2, at)
+    assert len(carol.types) == 2, "of two nodes that move it, the later one went first"
+    assert len(sent) == 2, "each node judges for itself"
     world.log.append(MessagePosted(author="alice", content="x", ref="r"))
     last = msgspec.structs.replace(before, message_id=5)
-    news.marker_moved_elsewhere("general", msgspec.json.encode({**msgspec.to_builtins(last), "seen": 5}))
-    assert len(carol.received) == 2, "it waits for what it follows"
+    notices.marker_moved_elsewhere("general", msgspec.json.encode({**msgspec.to_builtins(last), "seen": 5}))
+    assert len(carol.types) == 2, "it waits for what it follows"
     world.hub.deliver({STREAM: world.log.events[4:]})
     await asyncio.sleep(0)
-    assert len(carol.received) == 3
+    assert len(carol.types) == 3
     await world.hub.close()
+
+
+@pytest.mark.parametrize("kind", events(), ids=lambda kind: kind.__name__)
+def test_every_event_is_encoded_once_for_all_listeners(kind: type[Outgoing]) -> None:
+    frames: list[bytes] = []
+    encoded: list[Outgoing] = []
+
+    def encode(outgoing: Outgoing) -> bytes:
+        encoded.append(outgoing)
+        return native_frame(outgoing)
+
+    outgoing = msgspec.convert(example(kind), kind)
+    batch = EphemeralBatch({"native": encode}, joining=None)
+    for _ in range(2):
+        batch.send(cast("Any", SimpleNamespace(wire_format="native", write=frames.append)), [outgoing])
+    assert frames == [native_frame(outgoing)] * 2
+    assert encoded == [outgoing]

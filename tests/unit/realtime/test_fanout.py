@@ -1,4 +1,4 @@
-"""How rooms are written: straight to sockets or by their transports, in turns, and what waits together in one piece."""
+"""How rooms are written: directly to sockets or by their transports, in turns, and what waits together in one piece."""
 
 import asyncio
 import socket
@@ -10,12 +10,11 @@ import pytest
 
 from service.domain.events import MessagePosted, Recorded
 from service.protocol.events import MessageNew, Outgoing
-from service.realtime import fanout as fanouts
-from service.realtime import room_subscribers as crowds
+from service.realtime import encoded_event, fanout, room_subscribers
 from service.realtime.direct_sockets import NOWHERE, DirectSockets
-from service.realtime.encoded_event import EncodedEvent
+from service.realtime.encoded_event import EncodedEvent, WriteBatch
 from service.realtime.fanout import FanoutScheduler
-from service.realtime.room_subscribers import RoomSubscribers, WriteBatch
+from service.realtime.room_subscribers import RoomSubscribers
 from service.realtime.subscriber import DeliveredRange
 
 AT = datetime(2026, 11, 27, tzinfo=UTC)
@@ -33,12 +32,12 @@ def item(seq: int, author: str = "alice", content: str = "x") -> EncodedEvent:
     return EncodedEvent(recorded, lambda user: user, {"words": words, "other": words})
 
 
-class Ear:
-    """A listener with a real socket; what comes by way of `write` waits as in a transport."""
+class SocketSubscriber:
+    """A subscriber with a real socket; `waits` holds what is written through the transport."""
 
     wire_format = "words"
 
-    def __init__(self, straight: DirectSockets, stack: ExitStack, user: str = "bob") -> None:
+    def __init__(self, sockets: DirectSockets, stack: ExitStack, user: str = "bob") -> None:
         self.user = user
         self.turn = asyncio.Lock()
         self.closing = False
@@ -46,14 +45,14 @@ class Ear:
         self.here.setblocking(False)
         self.there.settimeout(30)
         self.descriptor = self.here.fileno()
-        straight.deny(self.descriptor)
+        sockets.deny(self.descriptor)
         self.waits = b""
 
     def write(self, frame: bytes) -> None:
         self.waits += frame
 
-    def heard(self) -> bytes:
-        """What was written straight."""
+    def received(self) -> bytes:
+        """Return what was written directly to the socket."""
         self.there.setblocking(False)
         try:
             return self.there.recv(1 << 20)
@@ -71,27 +70,29 @@ class Scene:
     """Rooms, and a fan-out that records what each subscriber has."""
 
     def __init__(self, stack: ExitStack, turn: float = 60.0) -> None:
-        self.straight = DirectSockets()
+        self.sockets = DirectSockets()
         self.stack = stack
         self.written: list[tuple[str, list[int]]] = []
         self.fanout = FanoutScheduler(self._note, turn)
 
     def room(self, name: str, level: int = 0) -> RoomSubscribers:
-        return RoomSubscribers(name, level, self.straight, "words")
+        return RoomSubscribers(name, level, self.sockets, "words")
 
-    def ear(self, crowd: RoomSubscribers, user: str = "bob", after: int = 0, *, straight: bool = True) -> Ear:
-        ear = Ear(self.straight, self.stack, user)
-        if straight:
-            self.straight.allow(ear.descriptor, ear.here.send)
-        crowd.add(ear, DeliveredRange(after))
-        return ear
+    def subscriber(
+        self, room: RoomSubscribers, user: str = "bob", after: int = 0, *, direct: bool = True
+    ) -> SocketSubscriber:
+        subscriber = SocketSubscriber(self.sockets, self.stack, user)
+        if direct:
+            self.sockets.allow(subscriber.descriptor, subscriber.here.send)
+        room.add(subscriber, DeliveredRange(after))
+        return subscriber
 
-    def put(self, crowd: RoomSubscribers, *items: EncodedEvent) -> None:
-        crowd.put(items)
-        self.fanout.add(crowd)
+    def put(self, room: RoomSubscribers, *items: EncodedEvent) -> None:
+        room.put(items)
+        self.fanout.add(room)
 
-    def _note(self, crowd: RoomSubscribers, stretch: WriteBatch) -> None:
-        self.written.append((crowd.room, [one.recorded.seq for one in stretch.items]))
+    def _note(self, room: RoomSubscribers, batch: WriteBatch) -> None:
+        self.written.append((room.room, [one.recorded.seq for one in batch.items]))
 
 
 @pytest.fixture
@@ -107,22 +108,26 @@ def scene(stack: ExitStack) -> Scene:
 
 def test_direct_sockets_bypass_the_transport_and_others_do_not(scene: Scene) -> None:
     room = scene.room("general")
-    quick, busy = scene.ear(room), scene.ear(room, straight=False)
-    other = scene.ear(room)
+    quick, busy = scene.subscriber(room), scene.subscriber(room, direct=False)
+    other = scene.subscriber(room)
     other.wire_format, other.descriptor = "other", NOWHERE
     scene.put(room, item(1), item(2))
     scene.fanout.go()
-    assert (quick.heard(), quick.waits) == (b"1 2 ", b"")
-    assert (busy.heard(), busy.waits) == (b"", b"1 2 ")
+    assert (quick.received(), quick.waits) == (b"1 2 ", b"")
+    assert (busy.received(), busy.waits) == (b"", b"1 2 ")
 
 
-def test_authors_are_shown_their_own_refs_and_nobody_else_is(scene: Scene) -> None:
+def test_only_authors_receive_their_own_refs(scene: Scene) -> None:
     room = scene.room("general")
-    author, second, other = scene.ear(room, "alice"), scene.ear(room, "alice"), scene.ear(room)
+    author, second, other = (
+        scene.subscriber(room, "alice"),
+        scene.subscriber(room, "alice"),
+        scene.subscriber(room),
+    )
     scene.put(room, item(1), item(2, "carol"))
     scene.fanout.go()
     assert author.waits == second.waits == b"1(own) 2 "
-    assert other.heard() == b"1 2 "
+    assert other.received() == b"1 2 "
     room.remove(author)
     scene.put(room, item(3))
     scene.fanout.go()
@@ -135,55 +140,55 @@ def test_what_the_kernel_does_not_take_is_left_to_the_transport(scene: Scene) ->
         raise BlockingIOError
 
     room = scene.room("general")
-    part, none, broken = scene.ear(room), scene.ear(room), scene.ear(room)
+    part, none, broken = scene.subscriber(room), scene.subscriber(room), scene.subscriber(room)
     broken.there.close()
-    scene.straight.allow(part.descriptor, lambda frame: part.here.send(frame[:3]))
-    scene.straight.allow(none.descriptor, nothing)
+    scene.sockets.allow(part.descriptor, lambda frame: part.here.send(frame[:3]))
+    scene.sockets.allow(none.descriptor, nothing)
     scene.put(room, item(1), item(2))
     scene.fanout.go()
-    assert (part.heard(), part.waits) == (b"1 2", b" ")
-    assert (none.heard(), none.waits) == (b"", b"1 2 ")
+    assert (part.received(), part.waits) == (b"1 2", b" ")
+    assert (none.received(), none.waits) == (b"", b"1 2 ")
     assert broken.waits == b"1 2 "  # whose transport finds out
 
 
 def test_a_descriptor_that_is_another_connection_by_now_is_not_written_to(scene: Scene) -> None:
     old, new = scene.room("old"), scene.room("new")
-    gone = scene.ear(old)
+    gone = scene.subscriber(old)
     scene.put(old, item(1))
     old.remove(gone)
-    scene.straight.deny(gone.descriptor)
+    scene.sockets.deny(gone.descriptor)
     gone.here.close()
-    ear = scene.ear(new)
-    assert ear.descriptor == gone.descriptor
+    subscriber = scene.subscriber(new)
+    assert subscriber.descriptor == gone.descriptor
     scene.fanout.go()
-    assert ear.heard() == b""
+    assert subscriber.received() == b""
 
 
 async def test_a_small_room_does_not_wait_for_a_large_one(
     stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fanouts, "SHARE", 0.0)
+    monkeypatch.setattr(fanout, "SHARE", 0.0)
     scene = Scene(stack, turn=0.0)
     large, small = scene.room("large"), scene.room("small")
-    many = [scene.ear(large) for _ in range(3 * crowds.CHUNK)]
-    few = scene.ear(small)
+    many = [scene.subscriber(large) for _ in range(3 * room_subscribers.CHUNK)]
+    few = scene.subscriber(small)
     scene.put(large, item(1))
     scene.put(small, item(1))
     scene.fanout.go()
-    assert few.heard() == b""
+    assert few.received() == b""
     await asyncio.sleep(0)
-    assert few.heard() == b"1 "
-    assert many[-1].heard() == b""
+    assert few.received() == b"1 "
+    assert many[-1].received() == b""
     while scene.fanout.busy:
         await asyncio.sleep(0)
-    assert all(ear.heard() == b"1 " for ear in many)
+    assert all(subscriber.received() == b"1 " for subscriber in many)
     assert scene.written == [("small", [1]), ("large", [1])]
 
 
 async def test_what_comes_while_a_room_waits_goes_out_together(stack: ExitStack) -> None:
     scene = Scene(stack, turn=0.0)
     room = scene.room("general")
-    ears = [scene.ear(room) for _ in range(2 * crowds.CHUNK)]
+    subscribers = [scene.subscriber(room) for _ in range(2 * room_subscribers.CHUNK)]
     scene.put(room, item(1))
     scene.fanout.go()  # to the first of them
     for seq in (2, 3, 4):
@@ -192,74 +197,74 @@ async def test_what_comes_while_a_room_waits_goes_out_together(stack: ExitStack)
     while scene.fanout.busy:
         await asyncio.sleep(0)
     assert scene.written == [("general", [1]), ("general", [2, 3, 4])]
-    assert all(ear.heard() == b"1 2 3 4 " for ear in ears)
+    assert all(subscriber.received() == b"1 2 3 4 " for subscriber in subscribers)
 
 
-async def test_who_goes_in_the_middle_of_a_stretch_has_it_or_not(stack: ExitStack) -> None:
+async def test_a_subscriber_removed_during_a_batch_has_received_it_or_not(stack: ExitStack) -> None:
     scene = Scene(stack, turn=0.0)
     room = scene.room("general")
-    ears = [scene.ear(room) for _ in range(crowds.CHUNK + 2)]
+    subscribers = [scene.subscriber(room) for _ in range(room_subscribers.CHUNK + 2)]
     scene.put(room, item(1))
     scene.fanout.go()
-    last, following = ears[crowds.CHUNK - 1], ears[crowds.CHUNK]
+    last, following = subscribers[room_subscribers.CHUNK - 1], subscribers[room_subscribers.CHUNK]
     assert room.remove(last).delivered_up_to == 1
     assert room.remove(following).delivered_up_to == 0
-    assert scene.straight[following.descriptor]
+    assert scene.sockets[following.descriptor]
     while scene.fanout.busy:
         await asyncio.sleep(0)
-    assert (last.heard(), following.heard(), ears[-1].heard()) == (b"1 ", b"", b"1 ")
+    assert (last.received(), following.received(), subscribers[-1].received()) == (b"1 ", b"", b"1 ")
     assert not following.waits
 
 
 async def test_who_comes_while_something_waits_is_not_written_it_again(stack: ExitStack) -> None:
     scene = Scene(stack, turn=0.0)
     room = scene.room("general")
-    for _ in range(2 * crowds.CHUNK):
-        scene.ear(room)
+    for _ in range(2 * room_subscribers.CHUNK):
+        scene.subscriber(room)
     scene.put(room, item(1))
     scene.fanout.go()
     scene.put(room, item(2))
-    late = scene.ear(room, after=2)
+    late = scene.subscriber(room, after=2)
     scene.put(room, item(3))
     while scene.fanout.busy:
         await asyncio.sleep(0)
     scene.put(room, item(4))
     scene.fanout.finish()
-    assert late.waits + late.heard() == b"3 4 "
+    assert late.waits + late.received() == b"3 4 "
     assert room.remove(late).delivered_up_to == 4
 
 
 def test_what_goes_out_together_is_bounded(scene: Scene) -> None:
     room = scene.room("general")
-    ear = scene.ear(room)
+    subscriber = scene.subscriber(room)
     content = "x" * 1000
-    count = 2 * crowds.MOST_TOGETHER // len(content)
+    count = 2 * encoded_event.MOST_TOGETHER // len(content)
     scene.put(room, *(item(seq, content=content) for seq in range(1, count + 1)))
     scene.fanout.go()
     assert len(scene.written) > 1
     assert [seq for _, seqs in scene.written for seq in seqs] == list(range(1, count + 1))
-    assert len(ear.heard().split()) == count
+    assert len(subscriber.received().split()) == count
 
 
 def test_more_than_may_wait_is_written_before_anything_else(stack: ExitStack) -> None:
     scene = Scene(stack, turn=0.0)
     room = scene.room("general")
-    ear = scene.ear(room)
-    for seq in range(1, fanouts.MOST_WAITING + 1):
+    subscriber = scene.subscriber(room)
+    for seq in range(1, fanout.MOST_WAITING + 1):
         scene.put(room, item(seq))
-    assert ear.heard() == b""
-    scene.put(room, item(fanouts.MOST_WAITING + 1))
+    assert subscriber.received() == b""
+    scene.put(room, item(fanout.MOST_WAITING + 1))
     assert not scene.fanout.busy
-    assert len(ear.heard().split()) == fanouts.MOST_WAITING + 1
+    assert len(subscriber.received().split()) == fanout.MOST_WAITING + 1
 
 
 def test_every_named_descriptor_has_a_slot_and_no_socket_has_none() -> None:
-    straight = DirectSockets()
-    assert straight[NOWHERE] is None
-    straight.deny(40)
-    straight.allow(7, len)
-    straight.allow(NOWHERE, len)
-    assert [straight[one] for one in (7, 8, 40, NOWHERE)] == [len, None, None, None]
-    straight.allow(40, len)
-    straight.deny(7)
-    assert [straight[one] for one in (7, 40, NOWHERE)] == [None, len, None]
+    sockets = DirectSockets()
+    assert sockets[NOWHERE] is None
+    sockets.deny(40)
+    sockets.allow(7, len)
+    sockets.allow(NOWHERE, len)
+    assert [sockets[one] for one in (7, 8, 40, NOWHERE)] == [len, None, None, None]
+    sockets.allow(40, len)
+    sockets.deny(7)
+    assert [sockets[one] for one in (7, 40, NOWHERE)] == [None, len, None]

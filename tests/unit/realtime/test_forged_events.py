@@ -18,7 +18,7 @@ from service.errors import Overloaded, Refusal
 from service.eventstore.serializer import Row
 from service.node.node import Node, node
 from service.realtime import gap_repair
-from tests.support.realtime.nodes import Ear, settings, submit
+from tests.support.realtime.nodes import Recorder, settings, submit
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
 
@@ -49,14 +49,14 @@ class Forger:
 
 
 @asynccontextmanager
-async def forging(database: Database) -> AsyncIterator[tuple[Node, Forger, Ear]]:
+async def forging(database: Database) -> AsyncIterator[tuple[Node, Forger, Recorder]]:
     """Give a node on which alice listens to the room `hot`, with its log at seq 3, and a forger on its bus."""
     bus = InProcessBus()
     async with node(settings(database), bus) as running:
         for user in ("alice", "bob"):
             await submit(running, JoinRoom(room="hot", create=True), user, f"join-{user}")
-        ear = Ear("alice")
-        await running.live.hub.subscriptions.subscribe(ear, "hot", 0)
+        subscriber = Recorder("alice")
+        await running.live.hub.subscriptions.subscribe(subscriber, "hot", 0)
         envelope = Envelope(
             settings(database).bus_key,
             uuid4(),
@@ -65,7 +65,7 @@ async def forging(database: Database) -> AsyncIterator[tuple[Node, Forger, Ear]]
         )
         async with Relay(lambda missed: InProcessBackend(bus, missed), envelope) as relay:
             publishing = asyncio.create_task(relay.run())
-            yield running, Forger(relay, await running.storage.reader.position()), ear
+            yield running, Forger(relay, await running.storage.reader.position()), subscriber
             publishing.cancel()
             await asyncio.gather(publishing, return_exceptions=True)
 
@@ -87,7 +87,7 @@ async def state_is_the_logs(running: Node) -> None:
 
 @pytest.mark.parametrize("event", [MemberJoined(user="mallory", role="owner"), RoomArchived()])
 async def test_members_and_settings_come_from_the_log_alone(database: Database, event: Event) -> None:
-    async with forging(database) as (running, forger, ear):
+    async with forging(database) as (running, forger, subscriber):
         await running.live.people.load(["mallory"])
         before = running.live.hub.gap_reads
         forger.tell(4, event)
@@ -96,20 +96,20 @@ async def test_members_and_settings_come_from_the_log_alone(database: Database, 
         with pytest.raises(Refusal):
             await submit(running, PostMessage(room="hot", content="x", ref="m"), "mallory", "m")
         await submit(running, PostMessage(room="hot", content="x", ref="a"), "alice", "a")
-        await until(lambda: len(ear.frames) == 4)
+        await until(lambda: len(subscriber.frames) == 4)
         await state_is_the_logs(running)
 
 
 async def test_a_room_that_is_ahead_of_the_log_is_loaded_again(database: Database) -> None:
-    async with forging(database) as (running, forger, ear):
+    async with forging(database) as (running, forger, subscriber):
         left: list[object] = []
         running.live.hub.on_resync = left.extend
         forger.tell(4, ReactionAdded(message=1, emoji="x"), ReactionAdded(message=1, emoji="y"))
         await until(lambda: left)
-        assert left == [ear]
+        assert left == [subscriber]
         await state_is_the_logs(running)
         assert running.live.hub.feeds.known_head("room:hot") in (None, 3)
-        assert ear.stretches == [("hot", 1, 5)], "it is on the record what was written to it"
+        assert subscriber.ranges == [("hot", 1, 5)], "the range that it was written is reported"
         assert await submit(running, PostMessage(room="hot", content="x", ref="a"), "alice", "a") == 4
 
 
@@ -141,8 +141,8 @@ async def test_events_that_never_come_keep_no_room_waiting(
         await until(lambda: feed.gap)
         await until(lambda: not feed.gap or feed.dropped)
         await state_is_the_logs(running)
-        ear = Ear("bob")
-        await running.live.hub.subscriptions.subscribe(ear, "hot", 0)
+        subscriber = Recorder("bob")
+        await running.live.hub.subscriptions.subscribe(subscriber, "hot", 0)
         await submit(running, PostMessage(room="hot", content="x", ref="a"), "alice", "a")
-        await until(lambda: len(ear.frames) == 4)
-        assert ear.seqs == [1, 2, 3, 4]
+        await until(lambda: len(subscriber.frames) == 4)
+        assert subscriber.seqs == [1, 2, 3, 4]

@@ -9,10 +9,10 @@ from service.domain.account import PersonState
 from service.domain.events import MemberJoined, MessagePosted, ReactionAdded, Recorded, RoomOpened, as_erased
 from service.errors import Unavailable
 from service.eventstore.serializer import UnknownTopic
-from service.realtime import catch_up as pages_module
+from service.realtime import catch_up
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
-from tests.support.realtime.subscribers import STREAM, Ear, Log, number
+from tests.support.realtime.subscribers import STREAM, Log, Recorder, number
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -76,16 +76,16 @@ async def test_waiting_for_a_room_survives_cancellation_of_the_first_caller() ->
 
 async def test_what_arrives_while_a_repair_waits_for_names_is_delivered_too() -> None:
     log, hub = world()
-    ear = Ear("alice", 0)
-    await hub.subscriptions.subscribe(ear, "general", 0)
+    subscriber = Recorder("alice", 0)
+    await hub.subscriptions.subscribe(subscriber, "general", 0)
     log.held.clear()
     log.asked = 0
     hub.deliver({STREAM: [log.append(MessagePosted(author="stranger", content="x", ref="1"))]})
     await until(lambda: log.asked)
     hub.deliver({STREAM: [log.append(MessagePosted(author="alice", content="x", ref="2"))]})
     log.held.set()
-    await until(lambda: len(ear.heard) == 4)
-    assert ear.heard == [1, 2, 3, 4]
+    await until(lambda: len(subscriber.received) == 4)
+    assert subscriber.received == [1, 2, 3, 4]
     await hub.close()
 
 
@@ -109,58 +109,60 @@ async def test_last_event_after_a_full_slice_comes_before_live_events(
         log.append(MessagePosted(author="alice", content=str(seq), ref="r"))
     await hub.feeds.feed("general")
     await hub.subscriptions.subscribe(
-        Ear("alice", 0), "general", 0
+        Recorder("alice", 0), "general", 0
     )  # the room's past is in its ring from now on
-    monkeypatch.setattr(pages_module, "SLICE", 4)
-    ear = Ear("alice", 0)
-    await hub.subscriptions.subscribe(ear, "general", 0)
+    monkeypatch.setattr(catch_up, "SLICE", 4)
+    subscriber = Recorder("alice", 0)
+    await hub.subscriptions.subscribe(subscriber, "general", 0)
     hub.deliver({STREAM: [log.append(MessagePosted(author="alice", content="live", ref="r"))]})
-    assert ear.heard == [1, 2, 3, 4, 5, 6]
+    assert subscriber.received == [1, 2, 3, 4, 5, 6]
     await hub.close()
 
 
 async def test_connection_closed_by_its_last_catch_up_write_gets_nothing_more() -> None:
     log, hub = world()
-    ear = Ear("alice", 0)
-    ear.on_ending = lambda: hub.subscriptions.unsubscribe(ear, "general")
-    ear.takes = 2
-    await hub.subscriptions.subscribe(ear, "general", 0)
+    subscriber = Recorder("alice", 0)
+    subscriber.on_ending = lambda: hub.subscriptions.unsubscribe(subscriber, "general")
+    subscriber.takes = 2
+    await hub.subscriptions.subscribe(subscriber, "general", 0)
     hub.deliver({STREAM: [log.append(MessagePosted(author="alice", content="later", ref="r"))]})
-    hub.subscriptions.unsubscribe(ear, "general")
-    assert ear.heard == [1, 2]
-    assert ear.stretches == [(1, 2)]
+    hub.subscriptions.unsubscribe(subscriber, "general")
+    assert subscriber.received == [1, 2]
+    assert subscriber.ranges == [(1, 2)]
     assert not hub.audience.live_rooms()
     await hub.close()
 
 
 async def test_connection_closed_by_the_first_of_two_writes_gets_nothing_more() -> None:
     log, hub = world()
-    ear = Ear("alice", 0)
-    ear.on_ending = lambda: hub.subscriptions.unsubscribe(ear, "general")
-    await hub.subscriptions.subscribe(ear, "general", 0)
-    ear.takes = 3
-    news = [log.append(MessagePosted(author="alice", content=str(number), ref="r")) for number in range(2)]
-    hub.deliver({STREAM: news})
-    hub.subscriptions.unsubscribe(ear, "general")
-    assert ear.heard == [1, 2, 3]
-    assert ear.stretches == [(1, 3)]
+    subscriber = Recorder("alice", 0)
+    subscriber.on_ending = lambda: hub.subscriptions.unsubscribe(subscriber, "general")
+    await hub.subscriptions.subscribe(subscriber, "general", 0)
+    subscriber.takes = 3
+    events = [log.append(MessagePosted(author="alice", content=str(number), ref="r")) for number in range(2)]
+    hub.deliver({STREAM: events})
+    hub.subscriptions.unsubscribe(subscriber, "general")
+    assert subscriber.received == [1, 2, 3]
+    assert subscriber.ranges == [(1, 3)]
     await hub.close()
 
 
-async def test_a_crowd_that_comes_back_after_a_restart_costs_a_few_readings() -> None:
+async def test_many_that_reconnect_after_a_restart_cost_a_few_reads() -> None:
     log, hub = world()
     for seq in range(200):
         log.append(MessagePosted(author="alice", content=str(seq), ref="r"))
-    ears = [Ear("alice", after) for after in range(100, 202)]
-    await asyncio.gather(*(hub.subscriptions.subscribe(ear, "general", ear.after) for ear in ears))
-    assert all(ear.heard == list(range(ear.after + 1, 203)) for ear in ears)
+    subscribers = [Recorder("alice", after) for after in range(100, 202)]
+    await asyncio.gather(
+        *(hub.subscriptions.subscribe(subscriber, "general", subscriber.after) for subscriber in subscribers)
+    )
+    assert all(subscriber.received == list(range(subscriber.after + 1, 203)) for subscriber in subscribers)
     assert log.pages <= 2, "one for the first, one for all others"
-    late = Ear("alice", 99)
+    late = Recorder("alice", 99)
     await hub.subscriptions.subscribe(late, "general", 99)
-    assert late.heard[0] == 100
+    assert late.received[0] == 100
     for after in range(98, 0, -1):  # each misses a little more than the one before
-        await hub.subscriptions.subscribe(Ear("alice", after), "general", after)
-    assert log.pages <= 4, "each reading goes back as far again"
+        await hub.subscriptions.subscribe(Recorder("alice", after), "general", after)
+    assert log.pages <= 4, "each read doubles the range of the ring"
     await hub.close()
 
 
@@ -170,14 +172,14 @@ async def test_what_is_forgotten_while_it_is_read_again_is_not_remembered() -> N
     feed = await hub.feeds.feed("general")
     log.held.clear()
     log.asked = 0
-    ear = Ear("alice", 0)
-    coming = asyncio.create_task(hub.subscriptions.subscribe(ear, "general", 0))
+    subscriber = Recorder("alice", 0)
+    coming = asyncio.create_task(hub.subscriptions.subscribe(subscriber, "general", 0))
     await until(lambda: log.asked)
     log.events[-1] = as_erased(log.events[-1])
     hub.forget_user("alice")
     log.held.set()
     await coming
-    assert ear.heard == [1, 2, 3]
+    assert subscriber.received == [1, 2, 3]
     assert [getattr(one.recorded.event, "content", None) for one in feed.recent(2) or []] == [None]
     await hub.close()
 
@@ -187,20 +189,20 @@ async def test_catch_up_failure_is_reported_and_the_next_subscriber_is_served() 
     await hub.feeds.feed("general")
     log.trouble = Unavailable()
     with pytest.raises(Unavailable):
-        await hub.subscriptions.subscribe(Ear("alice", 0), "general", 0)
+        await hub.subscriptions.subscribe(Recorder("alice", 0), "general", 0)
     log.trouble = None
-    ear = Ear("alice", 0)
-    await hub.subscriptions.subscribe(ear, "general", 0)
-    assert ear.heard == [1, 2]
+    subscriber = Recorder("alice", 0)
+    await hub.subscriptions.subscribe(subscriber, "general", 0)
+    assert subscriber.received == [1, 2]
     await hub.close()
 
 
-async def test_a_room_that_cannot_be_read_is_the_trouble_of_nobody_in_another() -> None:
+async def test_a_failed_read_of_one_room_does_not_affect_another() -> None:
     log, hub = world()
     for room in ("general", "broken"):
         await hub.feeds.feed(room)
     log.broken = "room:broken"
-    here, there = Ear("alice", 0), Ear("alice", 0)
+    here, there = Recorder("alice", 0), Recorder("alice", 0)
     served, refused = await asyncio.gather(
         hub.subscriptions.subscribe(here, "general", 0),
         hub.subscriptions.subscribe(there, "broken", 0),
@@ -208,5 +210,5 @@ async def test_a_room_that_cannot_be_read_is_the_trouble_of_nobody_in_another() 
     )
     assert served is None
     assert isinstance(refused, UnknownTopic)
-    assert (here.heard, there.heard) == ([1, 2], [])
+    assert (here.received, there.received) == ([1, 2], [])
     await hub.close()

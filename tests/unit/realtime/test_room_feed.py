@@ -175,7 +175,7 @@ def test_what_waits_for_a_missing_event_is_forgotten_too() -> None:
 
 
 def after_restart(head: int, live: int) -> RoomFeed:
-    """Return a feed that was loaded at a head and has heard so many events since."""
+    """Return a feed that was loaded at a head and has received a number of events since."""
     feed = RoomFeed(RoomState("general", head=head))
     for seq in range(head + 1, head + live + 1):
         feed.accept([recorded(seq)])
@@ -184,7 +184,7 @@ def after_restart(head: int, live: int) -> RoomFeed:
 
 
 @given(st.integers(1, RING * 2), st.integers(0, RING), st.data())
-def test_what_is_recalled_is_as_if_it_had_been_heard(head: int, live: int, data: st.DataObject) -> None:
+def test_recalled_events_equal_events_received_live(head: int, live: int, data: st.DataObject) -> None:
     feed = after_restart(head, live)
     for _ in range(3):
         after = data.draw(st.integers(0, head + live))
@@ -239,4 +239,4 @@ def test_a_feed_counts_how_often_it_forgot() -> None:
     feed = after_restart(1, 0)
     feed.forget("alice")
     feed.forget_past()
-    assert feed.forgettings == 2
+    assert feed.removals == 2

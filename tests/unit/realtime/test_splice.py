@@ -1,4 +1,4 @@
-"""Feed and Hub as a state machine: every listener gets each seq after its cursor exactly once, ascending.
+"""Feed and Hub as a state machine: every subscriber receives each seq after its cursor once, ascending.
 
 Events are delivered, dropped, doubled or late, and users join at any time. The log is in memory here, so that
 thousands of orders can be tried; `tests/unit/realtime/test_two_nodes.py` has the real one.
@@ -18,17 +18,17 @@ from service.realtime import fanout, room_subscribers
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
 from tests.support.quick import examples
-from tests.support.realtime.subscribers import STREAM, Ear, Log, number
+from tests.support.realtime.subscribers import STREAM, Log, Recorder, number
 
 if TYPE_CHECKING:
     from service.eventstore.reader import LogReader
 
 
 class Splice(RuleBasedStateMachine):
-    """One room on one node, whose news arrives as the world likes."""
+    """One room on one node, whose events arrive late, twice, or never."""
 
     turn = 60.0
-    """Seconds for which the hub writes before anything else may happen."""
+    """The time slice of the fan-out in seconds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,16 +39,16 @@ class Splice(RuleBasedStateMachine):
         reader = cast("LogReader", self.log)
         self.hub = Hub(reader, UserCache(reader), {"number": number}, turn=self.turn)
         self.on_the_way: list[Recorded] = []
-        self.ears: list[Ear] = []
+        self.subscribers: list[Recorder] = []
         self.listening: list[asyncio.Task[None]] = []
 
     def teardown(self) -> None:
         self.settle()
-        for ear in self.ears:
-            assert ear.closing or ear.heard == self._due(ear), ear.after
-            self.hub.subscriptions.unsubscribe(ear, "general")
-            stretches = [(ear.heard[0], ear.heard[-1])] if ear.heard else []
-            assert ear.stretches == stretches, "what is said to be written is what was written"
+        for subscriber in self.subscribers:
+            assert subscriber.closing or subscriber.received == self._due(subscriber), subscriber.after
+            self.hub.subscriptions.unsubscribe(subscriber, "general")
+            ranges = [(subscriber.received[0], subscriber.received[-1])] if subscriber.received else []
+            assert subscriber.ranges == ranges, "the reported range is what was written"
         self.loop.run_until_complete(self.hub.close())
         # A read of names outlives the repair that asked for it, since others may wait for it too.
         for reading in asyncio.all_tasks(self.loop):
@@ -69,32 +69,32 @@ class Splice(RuleBasedStateMachine):
 
     @precondition(lambda self: self.on_the_way)
     @rule(data=st.data())
-    def news_arrives(self, data: st.DataObject) -> None:
+    def an_event_arrives(self, data: st.DataObject) -> None:
         index = data.draw(st.integers(0, len(self.on_the_way) - 1))
         fate = data.draw(st.sampled_from(["delivered", "doubled", "lost"]))
-        news = self.on_the_way.pop(index)
+        event = self.on_the_way.pop(index)
         if fate != "lost":
-            self._do(lambda: self.hub.deliver({STREAM: [news]}))
+            self._do(lambda: self.hub.deliver({STREAM: [event]}))
         if fate == "doubled":
-            self._do(lambda: self.hub.deliver({STREAM: [news, news]}))
+            self._do(lambda: self.hub.deliver({STREAM: [event, event]}))
 
     @rule(user=st.sampled_from(["alice", "alice", "bob", "carol"]), data=st.data())
     def listen(self, user: str, data: st.DataObject) -> None:
-        ear = Ear(user, data.draw(st.integers(0, len(self.log.events))))
-        ear.on_ending = lambda: self.hub.subscriptions.unsubscribe(ear, "general")
-        self.ears.append(ear)
+        subscriber = Recorder(user, data.draw(st.integers(0, len(self.log.events))))
+        subscriber.on_ending = lambda: self.hub.subscriptions.unsubscribe(subscriber, "general")
+        self.subscribers.append(subscriber)
         self.listening.append(
-            self.loop.create_task(self.hub.subscriptions.subscribe(ear, "general", ear.after))
+            self.loop.create_task(self.hub.subscriptions.subscribe(subscriber, "general", subscriber.after))
         )
 
-    @precondition(lambda self: self.ears)
+    @precondition(lambda self: self.subscribers)
     @rule(data=st.data())
     def cut(self, data: st.DataObject) -> None:
-        ear = data.draw(st.sampled_from(self.ears))
+        subscriber = data.draw(st.sampled_from(self.subscribers))
         if data.draw(st.booleans()):
-            ear.close()
+            subscriber.close()
         else:
-            ear.takes = len(ear.heard) + data.draw(st.integers(1, 3))
+            subscriber.takes = len(subscriber.received) + data.draw(st.integers(1, 3))
 
     @rule(steps=st.integers(0, 6))
     def time_passes(self, steps: int) -> None:
@@ -113,9 +113,11 @@ class Splice(RuleBasedStateMachine):
             self.loop.run_until_complete(asyncio.sleep(0))
 
     @invariant()
-    def nobody_hears_anything_twice_or_out_of_order(self) -> None:
-        for ear in self.ears:
-            assert ear.heard == list(range(ear.after + 1, ear.after + 1 + len(ear.heard)))
+    def each_event_is_received_once_and_in_order(self) -> None:
+        for subscriber in self.subscribers:
+            assert subscriber.received == list(
+                range(subscriber.after + 1, subscriber.after + 1 + len(subscriber.received))
+            )
 
     def _do(self, work: object) -> None:
         async def run() -> None:
@@ -123,22 +125,22 @@ class Splice(RuleBasedStateMachine):
 
         self.loop.run_until_complete(run())
 
-    def _due(self, ear: Ear) -> list[int]:
-        """What a listener has to have heard: to the head, or to the leave that took it out."""
-        if not ear.out:
-            return list(range(ear.after + 1, len(self.log.events) + 1))
-        end = (ear.heard or [ear.after])[-1]
+    def _due(self, subscriber: Recorder) -> list[int]:
+        """Return what a subscriber has to receive: up to the head, or to the leave that removed it."""
+        if not subscriber.out:
+            return list(range(subscriber.after + 1, len(self.log.events) + 1))
+        end = (subscriber.received or [subscriber.after])[-1]
         ends = {
             one.seq
             for one in self.log.events
-            if isinstance(one.event, MemberLeft) and one.event.user == ear.user
+            if isinstance(one.event, MemberLeft) and one.event.user == subscriber.user
         }
-        assert end in ends or end == ear.after
-        return list(range(ear.after + 1, end + 1))
+        assert end in ends or end == subscriber.after
+        return list(range(subscriber.after + 1, end + 1))
 
 
 class SplicedBetweenWrites(Splice):
-    """The same where anything may happen between two writes."""
+    """The same with other steps between any two writes."""
 
     turn = 0.0
 

@@ -46,12 +46,12 @@ async def test_stale_answer_arriving_after_an_erasure_changes_nothing() -> None:
     await loading
     await refreshing
     assert known.standing("alice") == ERASED
-    known.hear("alice", NAMED)
+    known.update("alice", NAMED)
     assert known.standing("alice") == ERASED
     assert known.name_of("alice") == "alice"
 
 
-async def test_nobody_is_read_again_who_is_not_known_here() -> None:
+async def test_a_refresh_reads_only_users_in_the_cache() -> None:
     log, known = people()
     await known.refresh({"alice"})
     assert log.asked == 0

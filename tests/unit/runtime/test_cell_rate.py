@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.gateway.websocket.limits import Limits
-from service.runtime.cell_rate import CONTROLS, CRUMB_COST, UNLIMITED, Pace, TooFast
+from service.runtime.cell_rate import CONTROLS, TINY_FRAGMENT_COST, UNLIMITED, Pace, TooFast
 
 
 def granted(pace: Pace, times: list[float]) -> int:
@@ -47,7 +47,7 @@ def test_a_client_that_pings_now_and_then_is_never_too_fast(seconds: float) -> N
 
 
 def test_a_message_in_as_many_crumbs_as_may_be_is_within_the_burst() -> None:
-    assert CRUMB_COST * Limits.max_fragments < CONTROLS.burst
+    assert TINY_FRAGMENT_COST * Limits.max_fragments < CONTROLS.burst
 
 
 def test_without_a_limit_everything_is_granted() -> None:

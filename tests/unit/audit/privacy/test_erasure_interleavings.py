@@ -91,7 +91,7 @@ class Stepped:
     async def _settled(self, running: "asyncio.Future[Any]", connection: Any) -> bool:
         """Wait until a statement is over or waits for a lock; return whether it is over."""
         query = "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)"
-        while not running.done():
+        while not (await asyncio.wait([running], timeout=0.005))[0]:
             if await self._watch.fetchval(query, connection.get_server_pid()) and not running.done():
                 return False
             await asyncio.sleep(0)
@@ -116,35 +116,34 @@ async def fill(one: Node, database: Database, person: str) -> None:
     await backdate(database, 50)
 
 
-async def read(database: Database, person: str) -> list[Any]:
+async def read(connection: Any, person: str) -> list[Any]:
     """Return what a node that starts now reads of a person's words."""
-    async with connections(database, 1) as (connection,):
-        log = LogReader(connection, EventSerializer(KeyRing(KEY_ENCRYPTION_KEY)))
-        said = [*await log.stream(GENERAL, 0, 10_000), *await log.stream(OTHER, 0, 10_000)]
-        names = await log.stream(person_stream(person), 0, 10)
-        found = [
-            one.event.content for one in said if one.by == person and isinstance(one.event, MessagePosted)
-        ]
-        return found + [one.event.name for one in names if isinstance(one.event, PersonNamed)]
+    log = LogReader(connection, EventSerializer(KeyRing(KEY_ENCRYPTION_KEY)))
+    said = [*await log.stream(GENERAL, 0, 10_000), *await log.stream(OTHER, 0, 10_000)]
+    names = await log.stream(person_stream(person), 0, 10)
+    found = [one.event.content for one in said if one.by == person and isinstance(one.event, MessagePosted)]
+    return found + [one.event.name for one in names if isinstance(one.event, PersonNamed)]
 
 
-async def one_schedule(database: Database, person: str, run_at: int, commit_at: int) -> Stepped:
+async def one_schedule(
+    database: Database, connected: list[Any], person: str, run_at: int, commit_at: int
+) -> Stepped:
     """Run a pass and an erasure by a schedule, and look at what is left."""
-    async with connections(database, 3) as (here, beside, watch):
-        stepped = Stepped(here, beside, watch, person, run_at, commit_at)
-        await expire(stepped, EventSerializer(KeyRing(KEY_ENCRYPTION_KEY)), **HOW)
-        await stepped.finish()
-        left = await stored(
-            database, "SELECT scope FROM person_keys WHERE person = $1 AND wrapped IS NOT NULL", person
-        )
-        schedule = (run_at, commit_at)
-        assert [row["scope"] for row in left] == [], schedule
-        assert await read(database, person) == [None, None, None], schedule
-        return stepped
+    here, beside, watch = connected
+    stepped = Stepped(here, beside, watch, person, run_at, commit_at)
+    await expire(stepped, EventSerializer(KeyRing(KEY_ENCRYPTION_KEY)), **HOW)
+    await stepped.finish()
+    left = await stored(
+        database, "SELECT scope FROM person_keys WHERE person = $1 AND wrapped IS NOT NULL", person
+    )
+    schedule = (run_at, commit_at)
+    assert [row["scope"] for row in left] == [], schedule
+    assert await read(connected[0], person) == [None, None, None], schedule
+    return stepped
 
 
 async def test_no_word_outlives_an_erasure_beside_the_pass_that_carries_words(database: Database) -> None:
-    async with node(database) as one:
+    async with node(database) as one, connections(database, 3) as connected:
         await one.open_room("owner")
         await one.open_room("owner", stream=OTHER)
         await rule(one, 30)
@@ -152,7 +151,7 @@ async def test_no_word_outlives_an_erasure_beside_the_pass_that_carries_words(da
         while run_at <= last:
             person = f"p{seen}"
             await fill(one, database, person)
-            done = await one_schedule(database, person, run_at, commit_at)
+            done = await one_schedule(database, connected, person, run_at, commit_at)
             seen, last = seen + 1, max(last, done.steps)
             assert done.committed_at is not None
             # A commit that was forced earlier than asked for: any later one is the same schedule.
@@ -162,8 +161,7 @@ async def test_no_word_outlives_an_erasure_beside_the_pass_that_carries_words(da
                 commit_at = max(commit_at, done.committed_at) + 1
         assert last > 20
         assert seen > 2 * last, "there are schedules in which the pass goes on beside an erasure"
-        async with connections(database, 1) as (connection,):
-            await verify_content(connection, EventSerializer(KeyRing(KEY_ENCRYPTION_KEY)))
+        await verify_content(connected[0], EventSerializer(KeyRing(KEY_ENCRYPTION_KEY)))
 
 
 @pytest.mark.parametrize("asked", ["", "~next", "general/2026-01-01", "general/2026-01-01+"])
@@ -196,4 +194,4 @@ async def test_a_living_key_of_an_erased_person_opens_nothing(database: Database
             database,
             "INSERT INTO person_keys (key_id, person, destroyed_at) VALUES (gen_random_uuid(), 'alice', now())",
         )
-        assert await read(database, "alice") == [None, None, None]
+        assert await read(one.pool, "alice") == [None, None, None]

@@ -62,6 +62,17 @@ async def test_the_rule_is_on_the_record_and_each_room_has_its_own(database: Dat
             await rule(one, 10, "nowhere")
 
 
+async def test_a_room_that_keeps_messages_for_centuries_stops_no_other(database: Database) -> None:
+    async with node(database) as one:
+        for room in ("general", "general-2"):
+            await one.open_room("alice", stream=room_stream(room))
+            await rule(one, 10, room)
+            await say(one, room, ago(20), room=room)
+        await rule(one, 99_999)
+        assert [done.room for done in await run(one)] == ["general-2"]
+        assert [await readable(one, room) for room in ("general", "general-2")] == [["general"], [None]]
+
+
 @pytest.mark.parametrize(("days", "day"), [(30, 30), (30, 0), (None, 400)])
 async def test_the_database_lets_nobody_expire_what_is_not_over(
     database: Database, days: int | None, day: int

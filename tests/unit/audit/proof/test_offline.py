@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -277,8 +278,12 @@ async def test_a_persons_export_has_what_they_did_and_what_is_about_them(
 
 
 @pytest.mark.parametrize("kind", SCOPES)
-async def test_no_byte_of_an_export_can_be_changed(sealed: Database, tmp_path: Path, kind: str) -> None:
+async def test_no_byte_of_an_export_can_be_changed(
+    sealed: Database, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await exported(sealed, tmp_path, SCOPES[kind][0])
+    # Most changes leave both signatures as they are; the same signature is not computed again.
+    monkeypatch.setattr(offline, "ed25519", cache(offline.ed25519))
     chance = random.Random(kind)
     said: list[str] = []
     for name, content in sorted(contents(tmp_path).items()):

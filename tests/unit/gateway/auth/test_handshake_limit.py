@@ -3,7 +3,7 @@
 import pytest
 
 from service.errors import TooManyRequests
-from service.gateway.auth.handshake_limit import HandshakeLimit, neighbourhood
+from service.gateway.auth.handshake_limit import HandshakeLimit, address_key
 from service.runtime.token_bucket import MAX_BUCKETS
 from tests.support.clock import Clock
 
@@ -23,7 +23,7 @@ from tests.support.clock import Clock
     ],
 )
 def test_ipv6_counts_by_network_and_non_addresses_count_as_one(address: str | None, counts_as: str) -> None:
-    assert neighbourhood(address) == counts_as
+    assert address_key(address) == counts_as
 
 
 def test_a_burst_comes_in_and_then_the_rate_and_others_do_not_notice() -> None:

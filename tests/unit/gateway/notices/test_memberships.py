@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from service.gateway.session.session import Session
 
 
-class Heard:
+class FakeSession:
     """A connection that records its notices and its subscriptions."""
 
     connected = True
@@ -35,13 +35,13 @@ class Heard:
     def __init__(self, user: str, *, full: bool = False) -> None:
         self.user = user
         self.full = full
-        self.told: list[Any] = []
+        self.notices: list[Any] = []
         self.rooms: dict[str, int | None] = {}
 
     def emit(self, outgoing: Any) -> None:
-        self.told.append(outgoing)
+        self.notices.append(outgoing)
 
-    def hears(self, room: str) -> bool:
+    def is_subscribed(self, room: str) -> bool:
         return room in self.rooms
 
     def check_room(self, _room: str) -> None:
@@ -62,19 +62,19 @@ class Scene:
         reader = cast("Any", self.log)
         hub = Hub(reader, UserCache(reader), {"number": number})
         sessions = SessionRegistry(10)
-        self.bob = Heard("bob", **how)
+        self.bob = FakeSession("bob", **how)
         sessions.add(cast("Session", self.bob))
-        self.telling = MembershipNotifier(sessions, hub.feeds)
+        self.notifier = MembershipNotifier(sessions, hub.feeds)
 
     async def happens(self, event: Event, *, times: int = 1) -> list[Any]:
         """Run a command of alice, publish it, and return what bob receives."""
-        before = len(self.bob.told)
+        before = len(self.bob.notices)
         recorded = self.log.append(event)
         for _ in range(times):
-            self.telling.after_commit({"room:general": [recorded]})
-        while self.telling._tasks:
+            self.notifier.after_commit({"room:general": [recorded]})
+        while self.notifier._tasks:
             await asyncio.sleep(0)
-        return self.bob.told[before:]
+        return self.bob.notices[before:]
 
 
 async def test_an_invitation_is_told_once_with_the_name_of_the_room() -> None:
@@ -91,12 +91,12 @@ async def test_an_invitation_is_told_once_with_the_name_of_the_room() -> None:
 async def test_after_a_restore_the_same_position_is_another_invitation() -> None:
     scene = Scene()
     await scene.happens(MemberInvited(user="bob"))
-    (invited,) = [one for one in scene.log.events if isinstance(one.event, MemberInvited)]
-    scene.telling.clear()
-    scene.telling.notify("bob", invited)
-    while scene.telling._tasks:
+    (invited,) = [recorded for recorded in scene.log.events if isinstance(recorded.event, MemberInvited)]
+    scene.notifier.clear()
+    scene.notifier.notify("bob", invited)
+    while scene.notifier._tasks:
         await asyncio.sleep(0)
-    assert len(scene.bob.told) == 2
+    assert len(scene.bob.notices) == 2
 
 
 async def test_withdrawn_invitation_is_notified_and_a_ban_of_outsiders_is_not() -> None:
@@ -114,10 +114,10 @@ async def test_an_invitation_that_has_ended_is_not_sent_with_the_name_of_now() -
         gone = scene.log.append(ends(user="bob"))
         scene.log.append(RoomRenamed(name="Merger"))
         # The node reads the room for the invitation only now, and finds it as it is.
-        scene.telling.after_commit({"room:general": [invited, gone]})
-        while scene.telling._tasks:
+        scene.notifier.after_commit({"room:general": [invited, gone]})
+        while scene.notifier._tasks:
             await asyncio.sleep(0)
-        assert [type(one).__name__ for one in scene.bob.told] == (
+        assert [type(notice).__name__ for notice in scene.bob.notices] == (
             ["UserLeft"] if ends is MemberRemoved else []
         )
 
@@ -127,10 +127,10 @@ async def test_an_invitation_taken_back_from_the_banned_is_not_sent() -> None:
     scene.log.append(MemberInvited(user="bob"))
     gone = scene.log.append(MemberRemoved(user="bob"))
     scene.log.append(MemberBanned(user="bob"))
-    scene.telling.after_commit({"room:general": [gone]})
-    while scene.telling._tasks:
+    scene.notifier.after_commit({"room:general": [gone]})
+    while scene.notifier._tasks:
         await asyncio.sleep(0)
-    assert scene.bob.told == []
+    assert scene.bob.notices == []
 
 
 async def test_who_is_taken_into_a_room_begins_to_hear_it() -> None:
@@ -151,7 +151,7 @@ async def test_what_people_do_themselves_they_know() -> None:
     recorded = Recorded(
         "room:general", 3, 3, "user:bob", scene.log.events[0].at, "bob", MemberJoined(user="bob")
     )
-    scene.telling.notify("bob", recorded)
-    scene.telling.notify("nobody", scene.log.append(MemberInvited(user="nobody")))
-    assert (scene.bob.told, scene.bob.rooms) == ([], {})
-    await scene.telling.close()
+    scene.notifier.notify("bob", recorded)
+    scene.notifier.notify("nobody", scene.log.append(MemberInvited(user="nobody")))
+    assert (scene.bob.notices, scene.bob.rooms) == ([], {})
+    await scene.notifier.close()

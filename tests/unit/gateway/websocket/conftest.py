@@ -1,6 +1,6 @@
-"""Every test here runs against every transport class, on every loop.
+"""Runs every test against every transport class, on every loop.
 
-A class joins by its factory, which takes the keywords of `service.gateway.websocket.connection.transport_class`.
+To add a class, list its factory, which takes the keywords of `service.gateway.websocket.connection.transport_class`.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ def loop_factory(request: pytest.FixtureRequest) -> Callable[[], Any]:
 
 @pytest.fixture
 def serve(factory: Callable[..., type[asyncio.Protocol]], loop_factory: Callable[[], Any]) -> Iterator[Serve]:
-    """Start a server for an application. At the end nothing may have been logged as an error."""
+    """Start a server for an application; the test fails if an error was logged."""
     servers = []
     with ExitStack() as stack:
 

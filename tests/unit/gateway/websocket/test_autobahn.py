@@ -1,7 +1,8 @@
 """The cases of the Autobahn test suite for servers, sections 1 to 7, 9 and 10, after their published descriptions.
 
-The suite itself runs on Python 2 alone; these are its cases, not its code, sent to an echo over TCP. Section 8 does not
-exist, and 12 and 13 are about compression, which is not offered. The answers asked for are the strict ones.
+The suite itself runs on Python 2 alone; this module has its cases, not its code, and sends them to an echo server over
+TCP. Section 8 does not exist, and 12 and 13 are about compression, which is not offered. The strict answers are
+required.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ Answers = Sequence[tuple[int, bytes]]
 def one_server(
     factory: Callable[..., type[asyncio.Protocol]], loop_factory: Callable[[], Any]
 ) -> Iterator[LiveServer]:
-    """One for all cases, since a connection of its own is all that a case needs."""
+    """Return one server for all cases; each case has its own connection."""
     protocol = factory(close_timeout=20.0, max_fragments=100_000)
     with LiveServer(echo, protocol, loop_factory, LARGEST) as server:
         yield server
@@ -49,14 +50,14 @@ def server(one_server: LiveServer) -> Iterator[LiveServer]:
 
 
 def say(peer: Peer, sent: bytes, chop: int = 0) -> None:
-    """Send bytes at once, or so many at a time."""
+    """Send bytes at once, or `chop` bytes at a time."""
     pieces = [sent[at : at + chop] for at in range(0, len(sent), chop)] if chop else [sent]
     for piece in pieces:
         peer.socket.sendall(piece)
 
 
 def answers(server: LiveServer, sent: bytes, expected: Answers, chop: int = 0) -> None:
-    """Send frames and a clean close; the answers come in order, and then the close."""
+    """Send frames and a clean close; check that the answers arrive in order, and then the close."""
     with Peer(server.port).shake_hands() as peer:
         say(peer, sent, chop)
         assert [peer.read() for _ in expected] == list(expected)
@@ -65,9 +66,9 @@ def answers(server: LiveServer, sent: bytes, expected: Answers, chop: int = 0) -
 
 
 def fails(server: LiveServer, code: int, sent: bytes, expected: Answers = (), chop: int = 0) -> None:
-    """Send frames of which one is against the rules, after which it is over.
+    """Send frames of which one violates the protocol; check that the connection then fails.
 
-    Whether what came before is still answered is the application's race with the rest.
+    The frames before it may or may not be answered: the application races with the failure.
     """
     with Peer(server.port).shake_hands() as peer:
         with suppress(ConnectionError):  # the server may close before everything is sent
@@ -286,7 +287,7 @@ def test_7_1_what_follows_a_close_is_not_answered(server: LiveServer) -> None:
     for after in (frame(TEXT, b"late"), frame(PING), frame(CLOSE, close_payload(1000)), frame(CONT, TWO)):
         with Peer(server.port).shake_hands() as peer:
             say(peer, frame(TEXT, b"Hello") + frame(CLOSE, close_payload(1000)) + after)
-            # Whether a message that a close follows at once is still echoed is the application's race.
+            # A message directly before a close may or may not be echoed: the application races with the close.
             heard = [peer.read()]
             while heard[-1][0] != CLOSE:
                 heard.append(peer.read())

@@ -1,4 +1,4 @@
-"""Every end of a connection has a code, which the peer and the application both learn."""
+"""Each connection ends with a close code that both the peer and the application receive."""
 
 import asyncio
 import socket
@@ -36,7 +36,7 @@ class Listener:
 
 
 class Witness:
-    """An application that notes when its transport says that it ends, and how."""
+    """An application that records how its transport ended, at the moment of `on_ending`."""
 
     def __init__(self, *, close: int | None = None) -> None:
         self.close = close

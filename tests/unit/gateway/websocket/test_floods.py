@@ -1,7 +1,7 @@
-"""Frames of six bytes: few are parsed in one turn of the loop, and a flood of them ends the connection.
+"""Floods of six-byte frames: one turn of the loop parses few of them, and a flood ends the connection.
 
-Nothing here depends on time. The loop stands still until the kernel holds the whole flood, so the first read brings as
-much as a read can; the frames that are parsed between two turns of the loop are counted.
+No test depends on time. The loop is blocked until the kernel holds the whole flood, so the first read returns as many
+bytes as a read can; the tests count the frames that are parsed between two turns of the loop.
 """
 
 import asyncio
@@ -41,10 +41,10 @@ from tests.support.servers.websocket_server import (
 )
 
 FLOOD = 120_000
-"""Bytes: within what the kernel holds between two sockets."""
+"""Bytes; the kernel buffers as many between two sockets."""
 
 MOST_A_TURN = 64
-"""Frames: twice what one call parses, since uvloop may read again in the turn in which it parsed a rest."""
+"""Frames: twice the limit of one call, since uvloop may read again in the turn that parsed leftover input."""
 
 CLOSED = frame(CLOSE, close_payload(1000))
 
@@ -64,7 +64,7 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> Turns:
 
 
 def at_once(server: LiveServer, peer: Peer, data: bytes) -> None:
-    """Let the server read only after the kernel holds all of `data`."""
+    """Start the server's reading after the kernel has buffered all of `data`."""
     held, go = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -178,7 +178,7 @@ def test_answers_to_pings_of_the_server_are_not_counted(serve: Serve) -> None:
 
 
 def test_what_piled_up_at_an_honest_client_is_no_flood(serve: Serve) -> None:
-    """A client that sends a ping a second and whose network stood still for three minutes sends them all at once."""
+    """After a network failure of three minutes, a client that pings each second sends all its pings at once."""
     with Peer(serve(echo).port).shake_hands() as peer:
         peer.socket.sendall(frame(PING, b"?") * 180)
         assert [peer.read() for _ in range(180)] == [(PONG, b"?")] * 180
@@ -187,7 +187,7 @@ def test_what_piled_up_at_an_honest_client_is_no_flood(serve: Serve) -> None:
 
 
 def test_the_rest_of_a_read_waits_and_the_socket_is_not_read(serve: Serve) -> None:
-    """What waits is bounded by one read, however much the peer sends."""
+    """Unparsed input is bounded by one read, however much the peer sends."""
     most = 0
     server = serve(take_all, controls=UNLIMITED)
     whole = FrameReader._next_turn

@@ -1,4 +1,4 @@
-"""The frames are read back by the parser of the `websockets` library, which shares no code with ours."""
+"""Checks frames with the parser of the `websockets` library, which shares no code with this server."""
 
 import pytest
 from hypothesis import example, given

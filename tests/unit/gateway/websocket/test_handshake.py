@@ -1,4 +1,4 @@
-"""The opening handshake, and the ways of refusing it."""
+"""The opening handshake and its refusals."""
 
 import socket
 

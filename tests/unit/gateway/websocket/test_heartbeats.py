@@ -1,4 +1,4 @@
-"""A peer that does not answer pings is gone; one that is only kept waiting by us is not."""
+"""A peer that does not answer pings is disconnected, unless its pong may wait in a socket that is not read."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A peer that breaks the protocol gets the matching close code, and costs next to nothing."""
+"""A peer that violates the protocol receives the matching close code at little cost to the server."""
 
 import asyncio
 import socket
@@ -28,7 +28,7 @@ from tests.support.servers.websocket_server import (
 
 
 def flood(peer: Peer, data: bytes, times: int) -> None:
-    """Send until the server has had enough."""
+    """Send until the server closes the connection."""
     try:
         for _ in range(times):
             peer.socket.sendall(data)
@@ -142,7 +142,7 @@ def test_pings_of_a_peer_that_does_not_read_are_answered_within_the_outbox(serve
         await accept(scope, receive, send)
         heard.put((await the_end(receive))[0])
 
-    # So many pings are more than a client may send; this is about what their answers take.
+    # So many pings exceed the rate limit, which is off here: the test is about the bytes of their answers.
     server = serve(app, max_outbox=65536, close_timeout=0.1, controls=UNLIMITED)
     with Peer(server.port, receive_buffer=4096).shake_hands() as peer:
         flood(peer, frame(PING, bytes(125)) * 500, 1000)
@@ -181,7 +181,7 @@ def test_slow_frame_gets_no_extra_time_and_a_whole_one_resets_it(serve: Serve) -
 
 
 def protocol_of(server: LiveServer) -> type[WebSocketConnection]:
-    """The class that a server's connections are of."""
+    """Return the class of a server's connections."""
     ws = server.uvicorn.config.ws_protocol_class
     assert ws is not None
     return cast("type[WebSocketConnection]", ws)

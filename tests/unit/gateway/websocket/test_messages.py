@@ -1,4 +1,4 @@
-"""What is written arrives as it was written."""
+"""Messages arrive complete, unchanged and in order."""
 
 import asyncio
 
@@ -128,7 +128,7 @@ def test_a_write_before_the_handshake_is_complete_is_a_programming_error(serve: 
 
 
 def send_until_held_up(peer: Peer, message: bytes) -> int:
-    """Send until the kernels' buffers are full; the number of bytes sent."""
+    """Send until the kernels' buffers are full; return the number of bytes sent."""
     peer.socket.settimeout(1.0)
     sent = 0
     try:

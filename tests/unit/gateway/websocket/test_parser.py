@@ -1,4 +1,4 @@
-"""The parser of what clients send, beside that of the `websockets` library, which shares no code with it."""
+"""Compares the parser of client frames with that of the `websockets` library, which shares no code with it."""
 
 import logging
 import struct
@@ -21,11 +21,11 @@ from tests.support.quick import examples
 MAX_SIZE, MAX_FRAGMENTS = 4096, 16
 
 Heard = list[Received | int]
-"""What was received, and the close code of what broke the rules."""
+"""The received messages and frames, and the close code of a protocol violation."""
 
 
 def masked(opcode: int, payload: bytes, mask: bytes, *, fin: bool = True, reserved: int = 0) -> bytes:
-    """A frame under a mask that is not zeros."""
+    """Return a frame whose mask is not zero."""
     whole = frame(opcode, payload, fin=fin, reserved=reserved)
     start = len(whole) - len(payload) - 4
     return whole[:start] + mask + bytes(one ^ mask[index % 4] for index, one in enumerate(payload))
@@ -48,7 +48,7 @@ def ours(pieces: list[bytes], max_size: int = MAX_SIZE, max_fragments: int = MAX
 
 
 def theirs(pieces: list[bytes]) -> Heard:
-    """The same by the library, whose fragments are joined here as uvicorn does."""
+    """Return the same from the library, with its fragments joined as uvicorn joins them."""
     protocol = ServerProtocol(state=OPEN, max_size=MAX_SIZE, logger=logging.getLogger("library"))
     for piece in pieces:
         protocol.receive_data(piece)
@@ -82,7 +82,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
 
 @st.composite
 def streams(draw: Any) -> bytes:
-    """Frames of whole and of fragmented messages with control frames between them, at times with one that is broken."""
+    """Generate whole and fragmented messages with control frames between them, sometimes with an invalid frame."""
     mask = st.binary(min_size=4, max_size=4)
     parts = []
     for _ in range(draw(st.integers(0, 6))):
@@ -126,8 +126,8 @@ def test_it_hears_what_the_library_hears_wherever_the_stream_is_cut(stream: byte
 def _comparable(heard: Heard, stream: bytes) -> Heard:
     """Return what our parser should give if the library gives this.
 
-    It checks no text before the last fragment, and takes a close between fragments for an error (Autobahn 7.1.5).
-    There we are our own judge, and the tables below are.
+    The library checks no text before the last fragment, and rejects a close between fragments (Autobahn 7.1.5). In
+    these cases the result of our parser is accepted here, and the tables below check it.
     """
     mine = ours([stream])
     apart = bool(mine) and (mine[-1] == 1007 or (isinstance(mine[-1], Received) and mine[-1].opcode == CLOSE))
@@ -210,7 +210,7 @@ def test_control_frames_between_fragments_give_back_nothing(control: bytes) -> N
 
 @st.composite
 def interleavings(draw: Any) -> tuple[bytes, Heard]:
-    """Messages in fragments up to the limit, control frames between them, and what is to be received of it all."""
+    """Generate fragmented messages up to the limit with control frames between them, and the expected result."""
     parts, heard = [], list[Received | int]()
     for _ in range(draw(st.integers(1, 3))):
         kind = draw(st.sampled_from([TEXT, BINARY]))
@@ -240,7 +240,7 @@ def test_a_message_has_its_limit_whatever_comes_between_its_fragments(
 
 
 def in_turns(stream: bytes, allowed: int) -> tuple[Heard, list[int]]:
-    """What is received of one read where so many frames are parsed a turn, and how many each turn parsed."""
+    """Parse one read with a limit of frames per turn; return what was received and the frames of each turn."""
     parser, heard, turns = Parser(MAX_SIZE, MAX_FRAGMENTS), list[Received | int](), list[int]()
     parser.feed(stream)
     while parser:
@@ -259,7 +259,7 @@ def in_turns(stream: bytes, allowed: int) -> tuple[Heard, list[int]]:
 
 
 class Counted:
-    """A parser whose frames are counted by what they take out of its buffer."""
+    """A parser that counts frames by the bytes that leave its buffer."""
 
     def __init__(self, parser: Parser) -> None:
         self._parser = parser
@@ -287,7 +287,7 @@ def test_a_turn_parses_no_more_frames_than_it_is_allowed(stream: bytes, allowed:
 
 @given(st.one_of(streams(), st.binary(max_size=400)), st.integers(1, 50))
 def test_the_work_of_the_parser_is_bounded_by_the_bytes(stream: bytes, piece: int) -> None:
-    """Calls of Python functions, of which each frame takes a few and each read two."""
+    """Count calls of Python functions: each frame takes a few, and each read two."""
     pieces = [stream[at : at + piece] for at in range(0, len(stream), piece)]
     calls = 0
 
@@ -318,7 +318,7 @@ def test_fragments_with_next_to_nothing_in_them_are_counted(crumbs: int, stream:
     parser.feed(stream)
     while parser.next() is not None:
         pass
-    assert (parser.take_crumbs(), parser.take_crumbs()) == (crumbs, 0)
+    assert (parser.take_tiny_fragments(), parser.take_tiny_fragments()) == (crumbs, 0)
 
 
 def test_as_many_fragments_as_allowed_make_a_message() -> None:

@@ -11,8 +11,8 @@ import pytest
 from starlette.applications import Starlette
 
 from service.config.settings import Settings
-from service.eventstore import health_probe as probing
-from service.eventstore.health_probe import Probe
+from service.eventstore import readiness
+from service.eventstore.readiness import Probe
 from service.node.node import node
 from tests.support.environment import environment
 from tests.support.servers.databases import Database
@@ -69,12 +69,12 @@ async def test_an_answer_is_given_again_for_as_long_as_it_is_fresh(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = Asked(database.app_url)
-    monkeypatch.setattr(probing, "FRESH", 1_000.0)
+    monkeypatch.setattr(readiness, "FRESH", 1_000.0)
     async with asking(asked.connect) as probe:
         for _ in range(5_000):
             assert await probe.answers()
         assert (asked.connections, asked.questions) == (1, 1)
-    monkeypatch.setattr(probing, "FRESH", 0.0)
+    monkeypatch.setattr(readiness, "FRESH", 0.0)
     async with asking(asked.connect) as probe:
         assert [await probe.answers() for _ in range(5)] == [True] * 5
         assert (asked.connections, asked.questions) == (2, 6)
@@ -83,19 +83,19 @@ async def test_an_answer_is_given_again_for_as_long_as_it_is_fresh(
 async def test_a_log_that_swallows_everything_does_not_answer_and_does_later(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probing, "WITHIN", 0.3)
-    monkeypatch.setattr(probing, "FRESH", 0.0)
+    monkeypatch.setattr(readiness, "WITHIN", 0.3)
+    monkeypatch.setattr(readiness, "FRESH", 0.0)
     async with (
         proxied(database.app_url, Proxy) as (proxy, url),
         asking(lambda: asyncpg.connect(url)) as probe,
     ):
-        monkeypatch.setattr(probing, "WITHIN", 60.0)
+        monkeypatch.setattr(readiness, "WITHIN", 60.0)
         assert await probe.answers()
-        monkeypatch.setattr(probing, "WITHIN", 0.3)
+        monkeypatch.setattr(readiness, "WITHIN", 0.3)
         proxy.hold()
         assert not await probe.answers()
         assert not await probe.answers()
-        monkeypatch.setattr(probing, "WITHIN", 60.0)
+        monkeypatch.setattr(readiness, "WITHIN", 60.0)
         await proxy.restore()
         assert await probe.answers()
         proxy.cut()  # as a restarted database does: it answers over a new connection, at once
