@@ -29,7 +29,7 @@ GC_THRESHOLDS = (10_000, 20, 50)
 """New objects per young collection, young ones per middle one, middle ones per full one (`gc.set_threshold`)."""
 
 MIN_REQUEST_TIMEOUT = 0.2
-"""Least seconds that a stopping server waits for its last requests."""
+"""Seconds that a stopping server waits for its last requests even if the drain time is over."""
 
 log = logging.getLogger("onrecord.app")
 
