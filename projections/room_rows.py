@@ -50,9 +50,8 @@ def _evolve(row: RoomRow | None, recorded: Recorded) -> RoomRow:
     if isinstance(event, RoomOpened):
         room = room_of(recorded.stream)
         return RoomRow(room, event.name, event.visibility, recorded.at, recorded.by, seq)
-    if (
-        row is None
-    ):  # the opening is missing from the log: show the room like one whose opening cannot be read
+    if row is None:
+        # The opening is missing from the log: show the room like one whose opening cannot be read.
         room = room_of(recorded.stream)
         row = RoomRow(room, room, "private", recorded.at, recorded.by, seq)
     return msgspec.structs.replace(row, head=seq, **_change(recorded))

@@ -106,7 +106,7 @@ def ban(state: RoomState, command: BanMember, by: str, at: datetime) -> list[Eve
     until = _future(command.until, at)
     if state.is_banned(command.user, at) and state.banned[command.user] == until:
         return []
-    # A separate event withdraws an invitation: users receive bans only from rooms that they know of.
+    # A separate event withdraws an invitation, so that a ban need not be shown to users who do not know of the room.
     withdrawn: list[Event] = [MemberRemoved(user=command.user)] if command.user in state.invited else []
     return [*withdrawn, MemberBanned(user=command.user, until=until, reason=command.reason)]
 
