@@ -1,9 +1,9 @@
 """Counts the messages of each user in each room on each day (UTC).
 
-A projection of its own and not a view over `messages`: deletion and erasure do not change the counts, and a query over
+This is a table and not a view over `messages`, so that deletion and erasure do not change the counts, and a query over
 years reads a row per day instead of a row per message. It holds no content, and ignores edits and deletions.
 
-`apply` adds to existing rows. It is a fold all the same, since rows and position move in one transaction.
+`apply` adds to existing rows. No event is counted twice, since rows and position move in one transaction.
 """
 
 from collections.abc import Sequence

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def status(connection: "asyncpg.Connection[Any]") -> list[dict[str, Any]]:
     """Return per projection `name`, `version`, `position`, the log's `head`, and `behind` in positions.
 
-    `position` and `behind` are None for a projection whose table was never made.
+    `position` and `behind` are None for a projection whose table was never created.
     """
     rows = await connection.fetch(_STATUS, [projection.table for projection in PROJECTIONS])
     return [
@@ -40,7 +40,7 @@ async def verify(
     Returns `name`, `version`, `position`, `equal`, `rows` (in the live table), how many rows are `missing` from it,
     `extra` in it and `changed`, and `keys`: the first few that differ, as text, in the order of `Projection.key`.
     `unreadable` has `position`, `stream`, `seq`, `topic` and `reason` of each event that cannot be read. Rows about
-    such events are not compared: a table that was filled before the damage has what the log has lost.
+    such events are not compared, since a table that was filled before the damage still has the lost values.
 
     Raises:
         UnknownTopic: the log holds an event that this version does not understand.
@@ -52,7 +52,7 @@ async def verify(
         await connection.execute(f"CREATE TEMPORARY TABLE {fresh} (LIKE {live} INCLUDING ALL) ON COMMIT DROP")
         position = await tracked(connection, projection.table)
         damaged = await _rebuild(connection, serializer, projection, fresh, position, changed)
-        found = await compare(connection, projection.key, live, fresh, but=_rows_of(projection, damaged))
+        found = await compare(connection, projection.key, live, fresh, ignored=_keys_of(projection, damaged))
     return {
         "name": projection.name,
         "version": projection.version,
@@ -82,7 +82,7 @@ async def _rebuild(
     return damaged
 
 
-def _rows_of(projection: Projection, damaged: list[Recorded]) -> set[tuple[str | int, ...]]:
+def _keys_of(projection: Projection, damaged: list[Recorded]) -> set[tuple[str | int, ...]]:
     row_of = projection.row_of
     return set() if row_of is None else {key for event in damaged if (key := row_of(event)) is not None}
 

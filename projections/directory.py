@@ -47,7 +47,7 @@ def _listed(recorded: Recorded, cursor: str, found: dict[tuple[str, ...], RoomRo
     return (room,) in found
 
 
-# In byte order whatever the locale, as in Python.
+# In byte order, as in Python, independent of the locale.
 _PUBLIC = f"""
     SELECT * FROM {room_rows.PROJECTION.relation}
     WHERE visibility = 'public' AND room_id COLLATE "C" > :after

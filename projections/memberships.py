@@ -27,8 +27,8 @@ from service.domain.events import (
 from service.domain.streams import room_of, user_subject
 from service.eventstore.serializer import EventSerializer
 
-Way = Literal["left", "kicked", "banned"]
-_WAYS: dict[type, Way] = {MemberLeft: "left", MemberRemoved: "kicked", MemberBanned: "banned"}
+LeaveKind = Literal["left", "kicked", "banned"]
+_LEAVE_KINDS: dict[type, LeaveKind] = {MemberLeft: "left", MemberRemoved: "kicked", MemberBanned: "banned"}
 
 
 class MembershipRow(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ class MembershipRow(msgspec.Struct, frozen=True):
     joined_at: datetime | None = None
     left_seq: int | None = None
     left_at: datetime | None = None
-    left_how: Way | None = None
+    left_how: LeaveKind | None = None
     invited_at: datetime | None = None
     invited_by: str | None = None
     banned: bool = False
@@ -98,8 +98,8 @@ def _joined(row: MembershipRow, recorded: Recorded, event: MemberJoined) -> dict
 
 
 def _gone(row: MembershipRow, recorded: Recorded, event: Event) -> dict[str, Any]:
-    """End the membership; a user who was only invited never had one."""
-    ended = {"left_seq": recorded.seq, "left_at": recorded.at, "left_how": _WAYS[type(event)]}
+    """End the membership or, if the user was only invited, the invitation."""
+    ended = {"left_seq": recorded.seq, "left_at": recorded.at, "left_how": _LEAVE_KINDS[type(event)]}
     return {"invited_at": None, "invited_by": None, **(ended if row.present else {})}
 
 

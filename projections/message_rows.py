@@ -1,7 +1,7 @@
 """Folds the events about a message into its row, and writes a batch of them.
 
 Queries use the same fold to apply the log's tail to the rows, so that their answers and the later rows cannot differ.
-Invariant: an event about a message that was never posted, which damage may cause, changes no row, and is logged.
+Invariant: an event about a message that was never posted changes no row, and is logged (damage may cause one).
 """
 
 import logging
@@ -180,9 +180,9 @@ COLUMNS = """
 _LOAD = """
     SELECT m.* FROM unnest($1::text[], $2::bigint[]) AS wanted (room_id, id) JOIN {table} m USING (room_id, id)
 """
-# An array of arrays has to be even, so mentions are sent as one text: user ids contain no space. The key that seals
-# the content is not in the event but beside it in the log: `content_position` is the position of the event with the
-# content, null if it was in an earlier batch; `position` is that of the message.
+# The arrays in a PostgreSQL array must have one length, so mentions are sent as one text: user ids contain no space.
+# The id of the key that encrypts the content is a column of the log. `content_position` is the position of the event
+# with the content, null if that was in an earlier batch; `position` is the position of the post.
 _SAVE = """
     INSERT INTO {table} AS m (room_id, id, user_id, content, created_at, reply_to, mentions, changed_seq, edited_at,
         deleted_at, reactions, pinned, position, key_id)

@@ -1,7 +1,7 @@
 """Pages of messages, in the order of their numbers, which is the order of their times.
 
-The table holds content in the clear. A query shows no content whose key is destroyed, even before the table is purged
-of it. `message_rows` writes the rows.
+The table holds content in the clear. A query hides content whose key is destroyed, even before the runner purges it
+from the table. `message_rows` writes the rows.
 """
 
 from collections.abc import Iterable

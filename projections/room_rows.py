@@ -1,7 +1,7 @@
 """Folds a room's events into its row.
 
-A topic is a user's content: like a message, it is shown only while the key exists with which it is sealed in the log.
-`topic_position`, the position of the event that set it, identifies the key.
+A topic is a user's content: like a message, it is shown only while the key that encrypts it in the log exists.
+`topic_position`, the position of the event that set the topic, identifies the key.
 """
 
 from datetime import datetime
@@ -50,7 +50,8 @@ def _evolve(row: RoomRow | None, recorded: Recorded) -> RoomRow:
     if isinstance(event, RoomOpened):
         room = room_of(recorded.stream)
         return RoomRow(room, event.name, event.visibility, recorded.at, recorded.by, seq)
-    if row is None:  # its opening was removed: the room is shown like one whose opening cannot be read
+    if row is None:
+        # The opening is missing from the log: show the room like one whose opening cannot be read.
         room = room_of(recorded.stream)
         row = RoomRow(room, room, "private", recorded.at, recorded.by, seq)
     return msgspec.structs.replace(row, head=seq, **_change(recorded))

@@ -1,12 +1,12 @@
 """Bitmaps of each room's messages, so that unread messages are counted without reading them.
 
-A row covers a block of a room's numbers. Its column `said` has a bit for each number that is an undeleted message: in
-the row of the user '' all users' messages, in a user's row their own. `mentioned` has a bit for each message of others
-that mentions the user. The unread count is the number of bits of all users after a number, minus the user's own.
-A thousand messages cost a row.
+A row covers a block of a room's numbers for one user, or for all users together (the user ''). The column `said` has a
+bit for each undeleted message of that user or of all users. `mentioned` has a bit for each message of others that
+mentions the user. The unread count after a number is the count of bits of all users, minus the count of the user's own.
+A row covers about a thousand messages.
 
-Invariant: a message sets a bit once, and its deletion clears it once, in any batching. A count reads this table alone,
-so that it is of one position.
+Invariant: a message sets a bit once, and its deletion clears it once, in any batching. A count reads only this table,
+so all its parts are as of one position.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 BLOCK = 1024
-"""Numbers of a room in one row; the column's type has it too."""
+"""Numbers of a room in one row; the type of the columns has the same length."""
 
 ALL_USERS = ""
 """Stands for all users; no user id is empty."""
@@ -39,9 +39,9 @@ class Unread(msgspec.Struct):
 async def unread(
     now: Snapshot, tail: Sequence[Row], floors: Mapping[str, int], user: str
 ) -> dict[str, Unread]:
-    """Count the undeleted messages of others after a number in each room.
+    """Count the undeleted messages of others after a number in each room, which `floors` gives.
 
-    `floors` has the number of each room; `tail` has the events of these rooms that some table lacks.
+    `tail` has the events of these rooms that some table lacks.
     """
     asked = {"rooms": list(floors), "floors": list(floors.values()), "user": user}
     found = {

@@ -42,7 +42,7 @@ bool crowd_fill(struct crowd *c, uint32_t at_once, uint64_t until)
 static struct person *author(struct crowd *c, uint32_t room, uint32_t seat)
 {
     struct person *p = crowd_seat(c, room, seat);
-    for (seat = 0; p && p->state != READY; seat++) /* whoever is there speaks for one who was closed */
+    for (seat = 0; p && p->state != READY; seat++) /* a connected client posts for one that was closed */
         p = crowd_seat(c, room, seat);
     return p;
 }

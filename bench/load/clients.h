@@ -51,7 +51,7 @@ void person_hang_up(struct crowd *c, struct person *p);
 
 /* All of them (crowd.c). */
 void crowd_turn(struct crowd *c, uint64_t until);                   /* serve sockets, at most until then */
-bool crowd_fill(struct crowd *c, uint32_t at_once, uint64_t until); /* let everybody in who is away */
+bool crowd_fill(struct crowd *c, uint32_t at_once, uint64_t until); /* connect all clients that are not connected */
 bool crowd_post(struct crowd *c, uint32_t index);
 void crowd_cut(struct crowd *c, uint32_t kept_seats);
 struct person *crowd_seat(struct crowd *c, uint32_t room, uint32_t seat);

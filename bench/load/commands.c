@@ -70,7 +70,7 @@ static void send_posts(struct crowd *c, double rate, uint64_t expected, bool ack
         b->dues[b->sent++] = due;
         histogram_add(&b->behind, now - due);
         if (!crowd_post(c, b->first + b->sent - 1))
-            fail("Nobody is left in a room to post.");
+            fail("No client is left in a room to post.");
         if (b->sent % 16 == 0)
             crowd_turn(c, 0);
     }

@@ -1,22 +1,22 @@
-/* The load generator: many WebSocket clients of one chat server in one thread, told what to do line by line.
+/* The load generator: many WebSocket clients of one chat server in one thread, controlled by commands, one a line.
  *
  *     load PORT DOOR CONNECTIONS ROOMS POSTERS RUN FILLER TOKENS CURSOR
  *
- * TOKENS is a file with a token a line, or "-"; CURSOR is the seq from which everybody hears their room at first, 0 for
- * "from now on". Commands on stdin; each is answered with one line of JSON:
+ * TOKENS is a file with a token a line, or "-"; CURSOR is the seq after which clients first receive events, 0 for "from
+ * now on". Each command on stdin is answered with one line of JSON:
  *
- *     connect AT_ONCE SECONDS           everybody who is away comes, so many handshakes at once; who was cut is sent
- *                                       what they missed, where the door can do that
+ *     connect AT_ONCE SECONDS           connects all clients that are not connected, with that many handshakes at once;
+ *                                       a client that was cut receives missed events if the protocol supports it
  *     post RATE SECONDS LIMIT WHAT PATIENCE
- *                                       an open loop: RATE posts a second, evenly over rooms and authors; what is late
- *                                       counts from when it should have been sent. Ends early once more than 1 % of all
+ *                                       an open loop: RATE posts a second, evenly over rooms and authors; a late post
+ *                                       is timed from when it was due. Ends early once more than 1 % of all
  *                                       deliveries (WHAT = deliveries) or acks (WHAT = acks) took over LIMIT ms.
- *                                       What is missing after PATIENCE seconds in which nothing came is lost
- *     cut SEATS                         everybody but the first SEATS of each room loses the connection
- *     idle SECONDS                      nothing but heartbeats
+ *                                       Deliveries still missing after PATIENCE seconds without any delivery are lost
+ *     cut SEATS                         disconnects all clients but the first SEATS of each room
+ *     idle SECONDS                      only answers heartbeats
  *
- * `load percentiles` reads whole numbers and prints what the histogram says of them. `load stalls SECONDS` does nothing
- * but look at the clock, and prints how long it could not: what the machine itself adds to any latency.
+ * `load percentiles` reads whole numbers and prints the histogram's percentiles of them. `load stalls SECONDS` only
+ * reads the clock, and prints how long it was not running: the latency that the machine itself adds.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
-/* What is said at each kind of server: how a connection enters its room, how it posts, and what an answer means.
+/* The protocol of each kind of server: how a connection enters its room, how it posts, and what an answer means.
  *
- * The text of a post holds its index between two '#', which occur nowhere else; so whoever reads it need not read JSON.
+ * The text of a post holds its index between two '#', which occur nowhere else, so it is found without parsing JSON.
  */
 #ifndef DOOR_H
 #define DOOR_H

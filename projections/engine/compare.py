@@ -26,9 +26,9 @@ async def compare(
     live: str,
     fresh: str,
     columns: Sequence[str] = ("*",),
-    but: Collection[tuple[str | int, ...]] = (),
+    ignored: Collection[tuple[str | int, ...]] = (),
 ) -> Difference:
-    """Compare a live table with a fresh one; `columns` includes the key's, and rows with the keys `but` are ignored.
+    """Compare a live table with a fresh one; `columns` includes those of the key, `ignored` has keys of rows to skip.
 
     The keys that differ stay in the temporary table `differing` until the transaction ends.
     """
@@ -43,11 +43,11 @@ async def compare(
             SELECT {keys}, false FROM (SELECT {shown} FROM {fresh} EXCEPT SELECT {shown} FROM {live}) missing
         ) found ({keys}, live)
         GROUP BY {keys}""")  # noqa: S608 - names of our own
-    if but:
+    if ignored:
         wanted = ", ".join(f"${number}::text[]" for number in range(1, len(key) + 1))
         names = ", ".join(f"but_{name}" for name in key)
         same = " AND ".join(f"d.{name}::text = but_{name}" for name in key)
-        values = [list(map(str, column)) for column in zip(*but, strict=True)]
+        values = [list(map(str, column)) for column in zip(*ignored, strict=True)]
         statement = f"DELETE FROM differing d USING unnest({wanted}) AS b ({names}) WHERE {same}"  # noqa: S608 - names of our own
         await connection.execute(statement, *values)
     row = await connection.fetchrow(f"""

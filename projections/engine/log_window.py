@@ -1,9 +1,9 @@
 """Reads the log in windows that fit a transaction.
 
 Invariant: an event that a newer version may have written is never skipped. A window ends before an event whose topic
-is not in `EVENTS`, since any projection of that version may use it, and a table without it would stay wrong after the
-upgrade. Damage is skipped, since no version can read it: a topic whose form no version uses, and an event whose bytes
-are not those that were sealed (docs/decisions/0023-unreadable-events.md).
+is not in `EVENTS`: a projection of the newer version may use it, and a table that skipped it would stay wrong after the
+upgrade. A damaged event is skipped, since no version can read it. It has a topic that matches no version's form, or its
+bytes differ from those that were sealed (docs/decisions/0023-unreadable-events.md).
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,11 +22,11 @@ MAX_EVENTS = 500
 MAX_POSITIONS = 2_000
 """Events of any topic in one window."""
 ENDLESS = 2**63 - 1
-FORM = r"^[a-z]+\.[A-Z][A-Za-z]*\.v[0-9]+$"
+TOPIC_PATTERN = r"^[a-z]+\.[A-Z][A-Za-z]*\.v[0-9]+$"
 """The form of every topic, in this version and in any other (PostgreSQL)."""
 
 Changed = Callable[["asyncpg.Connection[Any]", int], Awaitable[bool]]
-"""Returns whether the event at a position is not the one that was sealed; false if it is not sealed."""
+"""Returns whether the event at a position differs from the one that was sealed; false if none was sealed."""
 
 
 class LogWindow(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ async def next_window(
         UnknownTopic: this version does not know the topic of the event right after `after`, and `changed` does not
             report it as damaged.
     """
-    parameters = (list(topics), list(EVENTS), MAX_POSITIONS, MAX_EVENTS, until, FORM)
+    parameters = (list(topics), list(EVENTS), MAX_POSITIONS, MAX_EVENTS, until, TOPIC_PATTERN)
     row = await connection.fetchrow(_WINDOW, after, *parameters)
     assert row is not None  # noqa: S101 - aggregates have one row
     if row["upto"] is None and row["unknown"] is not None:
@@ -82,7 +82,7 @@ async def tracked(connection: "asyncpg.Connection[Any]", name: str) -> int:
     """Return the position of a projection.
 
     Raises:
-        LookupError: it has none: its table was never made.
+        LookupError: the projection has no position, since its table was never created.
     """
     position = await connection.fetchval(
         "SELECT notification_id FROM notification_tracking WHERE application_name = $1", name

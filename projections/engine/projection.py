@@ -1,4 +1,4 @@
-"""The contract of a read model: the events that it is made of, and how a batch of them becomes rows.
+"""The contract of a read model: the events that it uses, and how a batch of them becomes rows.
 
 Invariant: `apply` is a fold. Rows depend on the events and their order alone, never on the boundaries of batches, the
 clock or other tables, so that a followed and a rebuilt table are equal.
@@ -23,16 +23,18 @@ Apply = Callable[["asyncpg.Connection[Any]", str, Sequence[Recorded]], Awaitable
 
 
 class Projection(msgspec.Struct, frozen=True, kw_only=True):
-    """A read model. A change of its rows, or of how they are made, is a new version.
+    """A read model. A change of its rows, or of how they are computed, is a new version.
 
     `topics` are the stored names of its events, `key` the columns of its primary key. A version whose table no
-    migration makes has the statements `create` and `views`, which repoints the views `read_models.<name>`; in both
-    `{table}` is the table's qualified name (see `rebuild`). A version whose rows hold content purges it from `{table}`:
-    `forget` that of the erased users `$1`, `expire` what has expired in the rooms `$1`. Such columns have
-    `STATISTICS 0`, since ANALYZE would keep samples.
+    migration creates has two statements: `create` creates the table, `views` repoints the views `read_models.<name>`.
+    In all statements `{table}` is the table's qualified name (see `rebuild`).
 
-    `heads`: the rows have the heads of rooms, so that unreadable events count too. `row_of` returns the `key` of the
-    row that an event is about; None if it is about none or that cannot be read.
+    A version whose rows hold content has two statements that purge it: `forget` purges the content of the erased users
+    `$1`, `expire` the expired content of the rooms `$1`. Such columns have `STATISTICS 0`, since ANALYZE would keep
+    samples.
+
+    `heads` is true if the rows have the heads of rooms, which unreadable events move too. `row_of` returns the `key` of
+    the row that an event is about; None if there is no such row, or if the event does not reveal it.
     """
 
     name: str
@@ -64,7 +66,7 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
         return (*self.topics, *(topic for topic, statement in purges.items() if statement))
 
     def applies(self, recorded: Recorded) -> bool:
-        """Return whether the rows are made of such an event."""
+        """Return whether an event changes the rows."""
         if isinstance(recorded.event, Unreadable):
             return self.heads and recorded.stream.startswith(room_stream(""))
         return recorded.event.TOPIC in self.topics

@@ -53,7 +53,7 @@ class Projector:
             rebuilding.cancel()
 
     async def _rebuild(self) -> None:
-        """Rebuild tables whenever that is requested (`rebuild.again`), one after the other, until cancelled."""
+        """Rebuild the tables whose rebuild is requested, one after the other, until cancelled."""
         while True:
             try:
                 await self._rebuild_requested()

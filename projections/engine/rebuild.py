@@ -1,11 +1,11 @@
 """Rebuilds a read model beside the live table, compares the two and switches in one transaction (blue-green).
 
-A *new version* of a projection has a new table: it is made, filled from the log, and when it has caught up with the
-table that the public views show, the views are repointed. A table that is *wrong*, after a manual change, is filled
-`again` if a row in `notification_tracking` requests it, and the rows that differ are replaced.
+A *new version* of a projection has a new table. It is created and filled from the log; when it has caught up with the
+table that the public views show, the views are repointed. A table that is *wrong*, after a manual change, is rebuilt if
+a row in `notification_tracking` requests it: a second table is filled (`again`), and the rows that differ are replaced.
 
-Invariant: readers see either all old or all new rows, and the live table is followed until it is replaced. A rebuild
-survives a restart: its table has a position of its own, under its own name.
+Invariant: readers see either all old or all new rows, and the live table is kept current until it is replaced. A
+rebuild continues after a restart, since the new table's position is stored under the table's name.
 """
 
 import logging
@@ -22,7 +22,7 @@ log = logging.getLogger("onrecord.project")
 
 
 def again(projection: Projection) -> str:
-    """Return the name under which a projection's table is rebuilt."""
+    """Return the name of the table into which a wrong table is rebuilt."""
     return f"{projection.table}_again"
 
 
@@ -36,9 +36,9 @@ async def requested(
 
 
 async def begin(connection: "asyncpg.Connection[Any]", projection: Projection, table: str) -> str | None:
-    """Make `table` if it does not exist; return the table that is live until `table` has caught up with it.
+    """Create `table` if it does not exist; return the table that is live until `table` has caught up with it.
 
-    None if `table` itself or a newer version is live.
+    Returns None if `table` itself or a newer version is live.
     """
     if table == again(projection):
         await _create(connection, _LIKE.format(table=relation(table), live=projection.relation), table)
@@ -89,7 +89,7 @@ async def _create(connection: "asyncpg.Connection[Any]", statements: str, table:
     async with connection.transaction():
         if await connection.fetchval("SELECT to_regclass($1)", relation(table)):
             return
-        # The projector's role owns the table, so that the login may change.
+        # The owner is the projector's role and not its login, which the operator may replace.
         await connection.execute("SET LOCAL ROLE onrecord_projector")
         await connection.execute(statements)
         await connection.execute(f"GRANT SELECT ON {relation(table)} TO onrecord_node")

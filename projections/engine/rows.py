@@ -24,10 +24,10 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 
 class Rows(Generic[R]):
-    """A kind of row: a struct whose fields are the table's columns, and how one event changes it.
+    """Maps rows to a struct whose fields are the table's columns, and folds events into them.
 
-    `key` has the fields that identify a row. `key_of` returns the key of an event's row, and `evolve(row, recorded)`
-    the row after an event, where None is a row that does not exist yet.
+    `key` has the fields that identify a row. `key_of` returns the key of an event's row. `evolve(row, recorded)`
+    returns the row after an event; `row` is None if the row does not exist yet.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Follows the log: moves a projection's rows and its position in one transaction per window.
 
-One runner per projection leads, by a session advisory lock on the connection that it writes over, so that a leader
-that lost its connection can neither write nor block others.
+One runner per projection leads: it holds a session advisory lock on the connection over which it writes. A leader that
+loses its connection therefore can neither write nor block others.
 
 Invariant: no event is applied twice. It does not depend on the lock: the position moves by compare-and-set before the
 rows change, and a runner that finds it moved rolls back.
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     import asyncpg
 
 BATCH_INTERVAL = 0.08
-"""Seconds between two reads of the log. Queries read its tail themselves, so that a shorter interval would only add
-transactions: at 20 ms and 1,000 posts a second these took Postgres a third and the projector half more."""
+"""Seconds between two reads of the log. Queries apply the log's tail themselves, so a shorter interval only adds
+transactions: 20 ms at 1,000 posts a second costs Postgres a third more CPU, and the projector half more."""
 DEADLINE = 30.0
 """Seconds after which a step is aborted, with its connection."""
 LONG = 600.0
-"""The same for a step over a whole table: the switch to another, and purging content."""
+"""The same for a step that scans a whole table: the switch to another table, and purging content."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 """Seconds until the next try after one failure, and after many."""
 OUTAGE_PAUSE = 1.0
@@ -124,7 +124,7 @@ class Runner:
             self._pause = min(self._pause * 2, longest)
 
     def _log_failure(self, error: Exception) -> None:
-        """Log a failure; an outage once, until it is over."""
+        """Log a failure; log an outage only when it begins."""
         self.failures += 1
         if not is_transient(error):
             self._waiting = False
@@ -235,9 +235,9 @@ class Runner:
                 await self._wake.wait()
 
 
-# Rows and position are lost together, if at all, and rebuilt from the log: no commit has to wait for the disk.
-# A plan made while a table was small would be kept when it is large.
-# A leader that is gone must not keep the lock: the server checks that its client is still there, busy or idle.
+# synchronous_commit: a crash loses rows and position together, and they are rebuilt, so no commit waits for the disk.
+# plan_cache_mode: a plan made while a table was small would be kept when it is large.
+# The other settings detect a leader that is gone, busy or idle, so that it does not keep the lock.
 _SESSION = """
     SET synchronous_commit = off; SET plan_cache_mode = force_custom_plan;
     SET client_connection_check_interval = '1s';

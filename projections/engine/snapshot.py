@@ -1,8 +1,8 @@
 """Queries the read models as of the log's head: their rows, with the log's tail applied.
 
-A projection is a few milliseconds behind the log, or minutes after a restart; a query shows neither. It runs in one
-repeatable-read snapshot, in which positions, rows and log are of the same moment. Positions rise in commit order, so
-that the rows lack exactly the events after their position.
+A projection lags behind the log by a few milliseconds, or by minutes after a restart; the answers of queries do not. A
+query runs in one repeatable-read snapshot, in which positions, rows and log are consistent. Positions rise in commit
+order, so the rows lack exactly the events after their position.
 
 Invariant: a query reads each table together with that table's own position.
 """
@@ -21,7 +21,7 @@ from service.eventstore.read_database import ReadSnapshot, read_snapshot
 from service.eventstore.serializer import ROW, ROWS, EventSerializer
 
 MAX_BEHIND = 2_000
-"""Positions of the log that a query may apply to a table; a query further behind is refused, since it would be slow."""
+"""Positions that a table may be behind the log; beyond that a query is refused, since it would be slow."""
 
 Row = Mapping[str, Any]
 
@@ -82,7 +82,7 @@ class Snapshot:
 async def snapshot(
     database: Database, serializer: EventSerializer, *projections: Projection
 ) -> AsyncIterator[Snapshot]:
-    """Give a snapshot of the tables of `projections`.
+    """Yield a snapshot of the tables of `projections`.
 
     Raises:
         ProjectionBehind: a table is more than `MAX_BEHIND` positions behind the log.
@@ -110,7 +110,7 @@ _FACTS = f"""{ROWS}
     WHERE e.originator_id = :stream AND e.subject = ANY (CAST(:subjects AS text[])) AND e.originator_version <= :until
     ORDER BY e.originator_version
 """
-# The limit keeps the planner from any other way to the tail than the index on the position.
+# The limit makes the planner use the index on the position.
 _TAIL = f"""
     WITH tail AS MATERIALIZED (
         SELECT * FROM readable_events WHERE notification_id > :after ORDER BY notification_id LIMIT :most)

@@ -41,8 +41,8 @@ def decide_suspension(state: PersonState, command: SetSuspension) -> list[Event]
         raise AccountErased
     if command.suspended == state.suspended:
         return []
-    verdict = PersonSuspended if command.suspended else PersonRestored
-    return [verdict(user=command.user, reason=command.reason)]
+    event = PersonSuspended if command.suspended else PersonRestored
+    return [event(user=command.user, reason=command.reason)]
 
 
 def guard(by: str) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ A message is stored and delivered exactly as it was sent, or it is refused; it i
 text. Markup that would run if a careless client inserted it as HTML is refused all the same.
 Content is parsed as a browser parses it (WHATWG HTML), so that `a < b`, `<3`, `&lt;b&gt;` and `<b>` pass.
 
-Invariant: what a browser makes of markup depends on the place of insertion, so content is parsed in each place that
-can reveal an element, and refused if any of the results runs.
+Invariant: how a browser parses markup depends on where the markup is inserted. Content is therefore parsed in each
+place that can reveal an element, and refused if any of the results runs.
 """
 
 import re
@@ -16,13 +16,13 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from service.errors import EmptyMessage, MessageTooLong, UnsafeContent
 
 ACTIVE_TAGS = frozenset(("script", "iframe", "object", "embed", "form", "style", "link", "meta", "base"))
-_PLACED = re.compile(
+_CONTEXTUAL = re.compile(
     r"<(/?)(html|head|body|frameset|frame|template|select|table|caption|colgroup|col|tbody|thead|tfoot|tr|td|th)(?=[\s/>]|\Z)",
     re.IGNORECASE,
 )
-"""Tags that a parser drops with their content in one place and keeps in another: in a template, a table, a document."""
+"""Tags that a parser drops with their content in one place and keeps in another (a template, a table, a document)."""
 _CLOSING = "\"'>"
-"""Closes a tag that was left open, as the page around a message would."""
+"""Closes an unfinished tag, as the markup after a message in a page would."""
 _ACTIVE_URL = re.compile(r"(javascript|vbscript):|data:text/html", re.IGNORECASE)
 _IGNORED_IN_URLS = dict.fromkeys(range(0x21))
 """URL parsing strips or skips these (WHATWG URL, 4.4), so `java\\nscript:` acts like `javascript:`."""
@@ -45,22 +45,23 @@ def check_content(content: str, limit: int) -> None:
 
 
 def _check_markup(content: str) -> None:
-    for reading in _readings(content):
-        _check_nodes(LexborHTMLParser(reading))
-    _check_nodes(LexborHTMLParser(_flat(content) + _CLOSING), left_open=True)
+    for variant in _variants(content):
+        _check_nodes(LexborHTMLParser(variant))
+    _check_nodes(LexborHTMLParser(_without_context(content) + _CLOSING), left_open=True)
 
 
-def _readings(content: str) -> Iterator[str]:
+def _variants(content: str) -> Iterator[str]:
+    """Yield texts that a parser reads as a browser would read the content in each place of insertion."""
     yield content
-    yield _flat(content)
+    yield _without_context(content)
     if "noscript" in content.lower():
-        # Where scripts run, a browser takes the inside of noscript for raw text, as it does with noframes.
-        yield re.sub("noscript", "noframes", _flat(content), flags=re.IGNORECASE)
+        # If scripts are enabled, a browser parses the inside of noscript as raw text, as a parser does in noframes.
+        yield re.sub("noscript", "noframes", _without_context(content), flags=re.IGNORECASE)
 
 
-def _flat(content: str) -> str:
-    """Return markup whose every element is valid anywhere."""
-    return _PLACED.sub(r"<\1x-\2", content)
+def _without_context(content: str) -> str:
+    """Rename the tags that a parser keeps only in certain places, so that it keeps every element."""
+    return _CONTEXTUAL.sub(r"<\1x-\2", content)
 
 
 def _check_nodes(tree: LexborHTMLParser, *, left_open: bool = False) -> None:
@@ -74,7 +75,7 @@ def _check_nodes(tree: LexborHTMLParser, *, left_open: bool = False) -> None:
 
 def _check_attributes(node: LexborNode, *, left_open: bool) -> None:
     for name, value in node.attributes.items():
-        # A tag that was left open may be a comparison (`i <j once more`), which does nothing without a value.
+        # An unfinished tag may be a comparison (`i <j once more`); without a value its attribute has no effect.
         if name.lower().startswith("on") and (value or not left_open):
             raise UnsafeContent(what=f"an {name} attribute")
         # An animation's values are a list (SVG, SMIL).

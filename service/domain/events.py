@@ -289,7 +289,7 @@ class PersonRestored(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
 class PersonErased(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
     """A person was erased: their keys are destroyed, their text is unreadable everywhere, and they may not connect.
 
-    `ground` is the legal ground. It is read later, so it is no personal text and is stored in the clear.
+    `ground` is the legal ground. It must stay readable, so it is not treated as personal text and is not encrypted.
     """
 
     TOPIC = "person.PersonErased.v1"
@@ -460,7 +460,7 @@ EVENTS: dict[str, type[Event]] = {
 """Every event by its stored name."""
 
 ENDINGS = (MemberLeft, MemberRemoved, MemberBanned)
-"""Events that end a membership. The user whom one is about receives it as the last event of the room."""
+"""Events that end a membership. The former member receives the event as the last one of the room."""
 
 
 class Damage(msgspec.Struct, frozen=True):
@@ -517,8 +517,8 @@ class Recorded(msgspec.Struct, frozen=True):
 
 def as_erased(recorded: Recorded) -> Recorded:
     """Return an event as it reads once its personal text is erased."""
-    said = [name for name in recorded.event.PERSONAL if getattr(recorded.event, name) is not None]
-    if not said:
+    fields = [name for name in recorded.event.PERSONAL if getattr(recorded.event, name) is not None]
+    if not fields:
         return recorded
-    silent = msgspec.structs.replace(recorded.event, **dict.fromkeys(said))
-    return msgspec.structs.replace(recorded, event=silent, erased=True)
+    event = msgspec.structs.replace(recorded.event, **dict.fromkeys(fields))
+    return msgspec.structs.replace(recorded, event=event, erased=True)

@@ -32,12 +32,12 @@ from service.domain.events import (
     RoomOpened,
 )
 from service.domain.permissions import (
+    refuse_direct_room,
     refuse_outsider,
     require_active,
     require_authority,
     require_other_owner,
     require_role,
-    require_roles_at_all,
 )
 from service.domain.room_state import RoomState
 from service.domain.streams import is_direct_room
@@ -63,7 +63,7 @@ def join(state: RoomState, command: JoinRoom, by: str, at: datetime) -> list[Eve
 def leave(state: RoomState, _command: LeaveRoom, by: str, at: datetime) -> list[Event]:
     """End the sender's membership, or decline an invitation; another member becomes owner if the last owner leaves."""
     if by in state.members:
-        require_roles_at_all(state)
+        refuse_direct_room(state)
         heir = _heir(state, by)
         handover: list[Event] = [RoleChanged(user=heir, role="owner")] if heir else []
         return [*handover, MemberLeft(user=by)]
@@ -77,7 +77,7 @@ def leave(state: RoomState, _command: LeaveRoom, by: str, at: datetime) -> list[
 def invite(state: RoomState, command: InviteMember, by: str, at: datetime) -> list[Event]:
     """Allow a user to join: members may invite into a public room, moderators into a private one."""
     require_active(state, by, at)
-    require_roles_at_all(state)
+    refuse_direct_room(state)
     require_role(state, by, "member" if state.visibility == "public" else "moderator")
     if command.user in state.members or command.user in state.invited:
         return []
@@ -106,13 +106,13 @@ def ban(state: RoomState, command: BanMember, by: str, at: datetime) -> list[Eve
     until = _future(command.until, at)
     if state.is_banned(command.user, at) and state.banned[command.user] == until:
         return []
-    # An invitation is withdrawn by an event of its own: a user without one learns nothing of a room that bans them.
-    taken_back: list[Event] = [MemberRemoved(user=command.user)] if command.user in state.invited else []
-    return [*taken_back, MemberBanned(user=command.user, until=until, reason=command.reason)]
+    # A separate event withdraws an invitation, so that a ban need not be shown to users who do not know of the room.
+    withdrawn: list[Event] = [MemberRemoved(user=command.user)] if command.user in state.invited else []
+    return [*withdrawn, MemberBanned(user=command.user, until=until, reason=command.reason)]
 
 
 def unban(state: RoomState, command: UnbanMember, by: str, at: datetime) -> list[Event]:
-    """Lift a ban; this is no invitation."""
+    """Lift a ban; this does not restore the membership or an invitation."""
     _require_moderator(state, command, by, at)
     if not state.is_banned(command.user, at):
         return []
@@ -141,7 +141,7 @@ def unmute(state: RoomState, command: UnmuteMember, by: str, at: datetime) -> li
 def change_role(state: RoomState, command: ChangeRole, by: str, at: datetime) -> list[Event]:
     """Change the role of a member, or of the sender."""
     require_active(state, by, at)
-    require_roles_at_all(state)
+    refuse_direct_room(state)
     require_role(state, by, "owner")
     _require_inside(state, command.user)
     if state.role(command.user) == command.role:
@@ -160,7 +160,7 @@ def _heir(state: RoomState, leaving: str) -> str | None:
 
 def _require_moderator(state: RoomState, command: ModerateMember, by: str, at: datetime) -> None:
     require_active(state, by, at)
-    require_roles_at_all(state)
+    refuse_direct_room(state)
     require_authority(state, by, command.user)
 
 

@@ -1,7 +1,7 @@
 """A message: its state (`MessageState`), and the commands on it.
 
-A command on a message reads the events with that subject from the log, never from a read model, and is guarded by the
-subject: two nodes cannot both edit a message that one of them has deleted.
+A command on a message reads the events about that message from the log, never from a read model. The log appends its
+events only if no other event about the message came in between, so no node can edit a message that another has deleted.
 """
 
 from datetime import datetime
@@ -92,8 +92,8 @@ def without_words(recorded: Recorded) -> Recorded:
     """Return a message or an edit as it is shown to later readers once the message is deleted."""
     if not isinstance(recorded.event, MessagePosted | MessageEdited):
         return recorded
-    silent = msgspec.structs.replace(recorded.event, content=None)
-    return msgspec.structs.replace(recorded, event=silent)
+    event = msgspec.structs.replace(recorded.event, content=None)
+    return msgspec.structs.replace(recorded, event=event)
 
 
 def number_of(recorded: Recorded) -> int | None:
@@ -121,7 +121,7 @@ def post(state: RoomState, command: PostMessage, by: str, at: datetime, _about: 
 def edit(state: RoomState, command: EditMessage, by: str, at: datetime, about: MessageState) -> list[Event]:
     """Edit a message; only its author may."""
     require_voice(state, by, at)
-    _require_there(state, command, about)
+    _require_exists(state, command, about)
     if about.author != by:
         raise NotAllowed(problem="Only the author may edit a message.")
     if about.content == command.content:
@@ -134,7 +134,7 @@ def delete(
 ) -> list[Event]:
     """Delete a message: its author, or a moderator, may."""
     require_active(state, by, at)
-    _require_there(state, command, about)
+    _require_exists(state, command, about)
     if about.author != by:
         if state.visibility == "direct":
             raise NotAllowed(problem="Only the author may delete a message of a direct room.")
@@ -146,7 +146,7 @@ def delete(
 def react(state: RoomState, command: AddReaction, by: str, at: datetime, about: MessageState) -> list[Event]:
     """Add an emoji."""
     require_voice(state, by, at)
-    _require_there(state, command, about)
+    _require_exists(state, command, about)
     if by in about.reactions.get(command.emoji, ()):
         return []
     if command.emoji not in about.reactions and len(about.reactions) >= MOST_EMOJI:
@@ -159,7 +159,7 @@ def unreact(
 ) -> list[Event]:
     """Remove the sender's emoji."""
     require_active(state, by, at)
-    _require_there(state, command, about)
+    _require_exists(state, command, about)
     if by not in about.reactions.get(command.emoji, ()):
         return []
     return [ReactionRemoved(message=command.message, emoji=command.emoji)]
@@ -169,7 +169,7 @@ def pin(state: RoomState, command: PinMessage, by: str, at: datetime, about: Mes
     """Pin a message."""
     require_active(state, by, at)
     require_role(state, by, "moderator")
-    _require_there(state, command, about)
+    _require_exists(state, command, about)
     if command.message in state.pinned:
         return []
     if len(state.pinned) >= MOST_PINS:
@@ -181,11 +181,11 @@ def unpin(state: RoomState, command: UnpinMessage, by: str, at: datetime, about:
     """Unpin a message."""
     require_active(state, by, at)
     require_role(state, by, "moderator")
-    _require_there(state, command, about)
+    _require_exists(state, command, about)
     return [MessageUnpinned(message=command.message)] if command.message in state.pinned else []
 
 
-def _require_there(state: RoomState, command: MessageCommand, about: MessageState) -> None:
+def _require_exists(state: RoomState, command: MessageCommand, about: MessageState) -> None:
     if about.author is None:
         raise MessageNotFound(room=state.room, message=command.message)
     if about.deleted:

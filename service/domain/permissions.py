@@ -48,7 +48,7 @@ def require_member(state: RoomState, user: str, at: datetime) -> None:
 
 
 def refuse_outsider(state: RoomState, user: str, at: datetime) -> NoReturn:
-    """Raise the error that reveals no more of a room than `user` may know.
+    """Raise the error that a user who is not a member gets; it reveals a room only to users who may know of it.
 
     Raises:
         RoomNotFound, Banned, NotAMember: as for `visible_until`.
@@ -85,7 +85,7 @@ def require_voice(state: RoomState, user: str, at: datetime) -> None:
 
 
 def require_role(state: RoomState, user: str, least: Role) -> None:
-    """Raise unless the member `user` has a high enough role; in a direct room every member has.
+    """Raise unless the member `user` has at least the role `least`; a direct room has no roles, so it never raises.
 
     Raises:
         NotAllowed: the role is too low.
@@ -94,8 +94,8 @@ def require_role(state: RoomState, user: str, least: Role) -> None:
         raise NotAllowed(problem=f"Only {'an owner' if least == 'owner' else 'a moderator or an owner'} may.")
 
 
-def require_roles_at_all(state: RoomState) -> None:
-    """Raise unless the room has roles and a changing membership.
+def refuse_direct_room(state: RoomState) -> None:
+    """Raise if the room is direct: its members are equal, and they never change.
 
     Raises:
         NotAllowed: the room is direct.

@@ -10,13 +10,14 @@ from datetime import UTC, date, datetime, timedelta
 from service.domain.commands import EditMessage, PostMessage, RoomCommand
 from service.domain.room_state import RoomState
 
-FOR_EVERYTHING = ""
+ALL_TEXT = ""
+"""The scope of a person's key for all text."""
 
 
 def scope_of(state: RoomState, command: RoomCommand, at: datetime) -> str:
     """Return the scope of the key that encrypts the personal text of a command."""
     if state.retention is None or not isinstance(command, PostMessage | EditMessage):
-        return FOR_EVERYTHING
+        return ALL_TEXT
     return scope(state.room, at.astimezone(UTC).date())
 
 
@@ -31,5 +32,5 @@ def earlier(room: str, day: date) -> str:
 
 
 def over_until(at: datetime, days: int) -> date:
-    """Return the last day of which every moment is `days` past."""
+    """Return the last day (UTC) that ended at least `days` days before `at`."""
     return at.astimezone(UTC).date() - timedelta(days=days + 1)

@@ -1,8 +1,8 @@
 """A room: the events that a command leads to (`decide`), what that relies on (`guard`), and the next state (`evolve`).
 
-`decide` accepts a state that is a little old. `guard` names the subjects that the decision relied on, and the log
-appends the events only if no event about these subjects came after the state (`chat_append`). Each kind of command has
-a module of its own: `room_lifecycle`, `membership`, `message`; `permissions` holds the checks that they share.
+The state that `decide` gets may be slightly stale. `guard` names the subjects that the decision relied on, and the log
+appends the events only if no event about these subjects came after that state (`chat_append`). The rules of commands
+are in `room_lifecycle`, `membership` and `message`; `permissions` has the checks that they share.
 """
 
 from collections.abc import Callable
@@ -104,7 +104,7 @@ def guard(state: RoomState, command: RoomCommand, by: str) -> tuple[str, ...]:
     """Return the subjects that `decide` relied on: no event about them may have come after `state.head`."""
     if isinstance(command, OpenRoom):
         return (SETTINGS,)
-    if _rests_on_everybody(state, command, by):
+    if _depends_on_all_members(state, command, by):
         return (SETTINGS, EVERY_USER)
     subjects = [SETTINGS, user_subject(by)]
     match command:
@@ -120,7 +120,7 @@ def guard(state: RoomState, command: RoomCommand, by: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(subjects))
 
 
-def _rests_on_everybody(state: RoomState, command: RoomCommand, by: str) -> bool:
+def _depends_on_all_members(state: RoomState, command: RoomCommand, by: str) -> bool:
     """Return whether the decision depends on the other owners, or on whether the room has members."""
     match command:
         case JoinRoom():

@@ -12,7 +12,7 @@ from service.domain.events import (
     RoomReopened,
     RoomTopicChanged,
 )
-from service.domain.permissions import require_active, require_member, require_role, require_roles_at_all
+from service.domain.permissions import refuse_direct_room, require_active, require_member, require_role
 from service.domain.room_state import RoomState
 from service.domain.streams import direct_room, is_direct_room
 from service.errors import NotAllowed, RoomExists
@@ -24,35 +24,35 @@ MOST_DIRECT = 8
 
 def open_room(state: RoomState, command: OpenRoom, by: str, _at: datetime) -> list[Event]:
     """Create a room, unless it exists; the direct room of the same people counts as existing."""
-    everybody = list(dict.fromkeys((by, *command.members)))
-    _check_id(command, everybody)
+    members = list(dict.fromkeys((by, *command.members)))
+    _check_id(command, members)
     if command.visibility == "direct":
-        return _open_direct(state, command, everybody)
+        return _open_direct(state, command, members)
     if state.exists:
         raise RoomExists(room=command.room)
     return [
         RoomOpened(name=command.name, visibility=command.visibility),
         MemberJoined(user=by, role="owner"),
-        *(MemberJoined(user=user) for user in everybody[1:]),
+        *(MemberJoined(user=user) for user in members[1:]),
     ]
 
 
-def _open_direct(state: RoomState, command: OpenRoom, everybody: list[str]) -> list[Event]:
-    if not FEWEST_DIRECT <= len(everybody) <= MOST_DIRECT:
+def _open_direct(state: RoomState, command: OpenRoom, members: list[str]) -> list[Event]:
+    if not FEWEST_DIRECT <= len(members) <= MOST_DIRECT:
         raise NotAllowed(problem=f"A direct room has {FEWEST_DIRECT} to {MOST_DIRECT} members.")
-    if state.visibility == "direct" and state.members.keys() == set(everybody):
+    if state.visibility == "direct" and state.members.keys() == set(members):
         return []
     if state.exists:
         raise RoomExists(room=command.room)
     return [
         RoomOpened(name=command.name, visibility="direct"),
-        *(MemberJoined(user=user) for user in everybody),
+        *(MemberJoined(user=user) for user in members),
     ]
 
 
-def _check_id(command: OpenRoom, everybody: list[str]) -> None:
+def _check_id(command: OpenRoom, members: list[str]) -> None:
     """Reserve the id of a direct room for its people: no other user may create a room of that id."""
-    own = command.visibility == "direct" and command.room == direct_room(everybody)
+    own = command.visibility == "direct" and command.room == direct_room(members)
     if is_direct_room(command.room) and not own:
         raise NotAllowed(problem="Ids of this form belong to direct rooms; leave roomId out.")
 
@@ -74,7 +74,7 @@ def update_room(state: RoomState, command: UpdateRoom, by: str, at: datetime) ->
 def archive_room(state: RoomState, _command: ArchiveRoom, by: str, at: datetime) -> list[Event]:
     """Archive a room: it can be read and left, and nothing else."""
     require_member(state, by, at)
-    require_roles_at_all(state)
+    refuse_direct_room(state)
     require_role(state, by, "owner")
     return [] if state.archived else [RoomArchived()]
 
@@ -82,6 +82,6 @@ def archive_room(state: RoomState, _command: ArchiveRoom, by: str, at: datetime)
 def reopen_room(state: RoomState, _command: ReopenRoom, by: str, at: datetime) -> list[Event]:
     """Reopen an archived room."""
     require_member(state, by, at)
-    require_roles_at_all(state)
+    refuse_direct_room(state)
     require_role(state, by, "owner")
     return [RoomReopened()] if state.archived else []

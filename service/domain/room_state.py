@@ -48,7 +48,7 @@ class Member(msgspec.Struct, frozen=True):
 
 
 class RoomState(msgspec.Struct, frozen=True):
-    """A room as of `head`, the seq of its last event (0: there is no such room)."""
+    """A room as of `head`, the seq of its last event; `head` 0 means that the room does not exist."""
 
     room: str
     head: int = 0
@@ -65,7 +65,7 @@ class RoomState(msgspec.Struct, frozen=True):
     """Days after which messages from now on become unreadable."""
     invited: "HashTrieSet[str]" = HashTrieSet()
     banned: "HashTrieMap[str, datetime | None]" = HashTrieMap()
-    """Until when (UTC), None for good. A time that has passed counts as no ban; the same holds for `muted`."""
+    """The end of each ban (UTC), None for a permanent one. An entry whose end has passed is no ban. So is `muted`."""
     muted: "HashTrieMap[str, datetime | None]" = HashTrieMap()
     pinned: "HashTrieSet[int]" = HashTrieSet()
 
@@ -116,12 +116,12 @@ def _joined(state: RoomState, event: MemberJoined, seq: int) -> dict[str, Any]:
         "members": state.members.insert(event.user, Member(event.role, seq)),
         "left": state.left.discard(event.user),
         "invited": state.invited.discard(event.user),
-        "banned": state.banned.discard(event.user),  # it had run out
+        "banned": state.banned.discard(event.user),  # an expired ban: any other prevents the join
     }
 
 
 def _gone(state: RoomState, event: MemberLeft | MemberRemoved | MemberBanned, seq: int) -> dict[str, Any]:
-    """Forget an invited user who was never a member, and so may read nothing."""
+    """End a membership or an invitation; `left` keeps former members only, since others may read nothing."""
     was_member = event.user in state.members
     return {
         "members": state.members.discard(event.user),
@@ -136,7 +136,7 @@ def _banned(state: RoomState, event: MemberBanned, seq: int) -> dict[str, Any]:
 
 def _role_changed(state: RoomState, event: RoleChanged, _seq: int) -> dict[str, Any]:
     if (member := state.members.get(event.user)) is None:
-        return {}  # of a member whose join cannot be read
+        return {}  # the member's join cannot be read
     changed = Member(event.role, member.since)
     return {"members": state.members.insert(event.user, changed)}
 

@@ -1,4 +1,4 @@
-"""Derives from its envelope what still holds of a stored event whose state cannot be decoded.
+"""Derives an event from its envelope if its stored state cannot be decoded.
 
 Topic, stream, subject, seq and author are columns beside the state, and the seals cover them too. They suffice to know
 that a member left, that a message was deleted or that a person is suspended, but not the text of the event.

@@ -26,7 +26,7 @@ RETENTION = "retention"
 """The stream of all expiries."""
 
 EVERYTHING = "log"
-"""The subject of a reading that covers more than one room and person."""
+"""The subject of an `AuditRead` that names neither a room nor a person."""
 
 NEW_MESSAGE = "message:"
 """The subject of a message whose number the log has not assigned yet; `chat_append` completes it."""

@@ -27,7 +27,7 @@ class Account:
 
     @property
     def extra_groups(self) -> list[int] | None:
-        """No groups of root."""
+        """The supplementary groups: none for the system user, so that it has none of root's."""
         return None if self.user is None else []
 
     def own(self, path: Path) -> Path:

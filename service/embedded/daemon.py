@@ -1,4 +1,4 @@
-"""Starts one server program in a session of its own, waits until it answers, and stops it for certain.
+"""Starts one server program in its own session, waits until it answers, and stops it, by SIGKILL if necessary.
 
 Invariant: a process is signalled only after its command line was found to name the locked directory. A remembered
 process id alone may belong to another process by now.

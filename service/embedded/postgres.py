@@ -64,8 +64,8 @@ class Postgres(Daemon):
     def command(self) -> list[str]:
         """See `Daemon`."""
         settings = {**_CONFIGURATION, "port": str(self.port)}
-        words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        return [str(self.programs / "postgres"), *words, "-D", str(self._cluster)]
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        return [str(self.programs / "postgres"), *options, "-D", str(self._cluster)]
 
     def remembered_pid(self) -> int | None:
         """See `Daemon`."""

@@ -116,13 +116,13 @@ def servers(data_dir: Path) -> Iterator[Servers]:
         EmbeddedFailed: the servers cannot run; AlreadyRunning: another process uses the directory.
     """
     place = development.prepare(data_dir)
-    with _held(place):
+    with _locked(place):
         running = _servers_of(place)
         try:
             running.start()
             yield running
         finally:
-            with _signals_held_off():
+            with _signals_ignored():
                 running.stop()
 
 
@@ -139,13 +139,13 @@ def throwaway(root: Path | None = None) -> Iterator[Servers]:
     place = development.prepare(root or parent / f"onrecord-throwaway-{os.geteuid()}")
     open_to(account(), place)
     with contextlib.ExitStack() as stack:
-        with _held(place, wait=True):  # so that no process deletes a directory that is not locked yet
+        with _locked(place, wait=True):  # so that no process deletes a directory that is not locked yet
             _clear(place)
             home = Path(tempfile.mkdtemp(prefix="run-", dir=place))
             stack.callback(shutil.rmtree, home, ignore_errors=True)
-            stack.enter_context(_held(home))
+            stack.enter_context(_locked(home))
         running = _servers_of(home)
-        stack.callback(_stop_undisturbed, running)
+        stack.callback(_stop, running)
         running.start()
         yield running
 
@@ -170,13 +170,13 @@ def _servers_of(place: Path) -> Servers:
 def _clear(place: Path) -> None:
     for home in place.glob("run-*"):
         # Not found: its owner has just deleted it in order.
-        with contextlib.suppress(AlreadyRunning, FileNotFoundError), _held(home):
+        with contextlib.suppress(AlreadyRunning, FileNotFoundError), _locked(home):
             _servers_of(home).stop()
             shutil.rmtree(home, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _held(place: Path, *, wait: bool = False) -> Iterator[None]:
+def _locked(place: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the directory's lock, which the system releases even if this process is killed."""
     with (place / LOCK).open("a+") as lock:
         try:
@@ -193,13 +193,13 @@ def _held(place: Path, *, wait: bool = False) -> Iterator[None]:
         yield
 
 
-def _stop_undisturbed(running: Servers) -> None:
-    with _signals_held_off():
+def _stop(running: Servers) -> None:
+    with _signals_ignored():
         running.stop()
 
 
 @contextlib.contextmanager
-def _signals_held_off() -> Iterator[None]:
+def _signals_ignored() -> Iterator[None]:
     """Ignore further Ctrl-Cs: an unordered end would leave servers behind."""
     if threading.current_thread() is not threading.main_thread():
         yield

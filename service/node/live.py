@@ -36,8 +36,8 @@ from service.realtime.user_cache import UserCache
 if TYPE_CHECKING:
     from service.tracing import Traces
 
-JOINING = NATIVE
-"""The wire format whose frames may be sent several in one piece; a Socket.IO session may have to add to each."""
+CONCATENABLE = NATIVE
+"""The wire format whose frames the hub may write in one piece; a Socket.IO session may add an offset to each event."""
 
 ENCODERS: dict[str, Callable[[Outgoing], bytes]] = {
     NATIVE: native_frame,
@@ -72,7 +72,7 @@ async def build_live(
     people = UserCache(storage.reader)
     sockets = DirectSockets()
     hub = Hub(
-        storage.reader, people, ENCODERS, JOINING, sockets, storage.clock.now,
+        storage.reader, people, ENCODERS, CONCATENABLE, sockets, storage.clock.now,
         on_follow=relay.follow, on_unfollow=relay.unfollow, on_resync=partial(close_misinformed, sessions),
     )  # fmt: skip
     notifier = MembershipNotifier(sessions, hub.feeds)

@@ -56,8 +56,8 @@ def after_remote_commit(
 ) -> Callable[[str, list[Row]], None]:
     """Return what the bus calls with the events of one stream that another node committed.
 
-    The hub reads the log instead where an event needs a key that is not cached here, or changes members or settings:
-    those decide what users may do, so this node takes them from the log only.
+    The hub reads the log instead if an event needs a key that is not cached here, or changes members or settings. The
+    latter decide what users may do, so this node takes them only from the log.
     """
     clock = asyncio.get_running_loop().time
 
@@ -76,7 +76,7 @@ def after_remote_commit(
 
 
 def close_misinformed(sessions: SessionRegistry, listeners: set[Subscriber]) -> None:
-    """Close the sessions that were sent an event that the log does not have; the hub loads the room again."""
+    """Close the sessions that received an event that is not in the log; the hub loads the room again."""
     for session in sessions.all():
         if session in listeners:
             session.close(Close.FENCED, "a room is loaded again; come back")

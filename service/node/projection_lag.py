@@ -14,7 +14,7 @@ EVERY = 2.0
 """Seconds between two measurements."""
 
 FORGET_AFTER = 10.0
-"""Seconds after which a measurement is not reported any more: no number is better than an old one."""
+"""Seconds after which a measurement is not reported any more: a missing number is better than an outdated one."""
 
 
 class Lag:

@@ -28,8 +28,8 @@ from service.observability.endpoint import is_public, metrics_server
 GC_THRESHOLDS = (10_000, 20, 50)
 """New objects per young collection, young ones per middle one, middle ones per full one (`gc.set_threshold`)."""
 
-LAST_WORDS = 0.2
-"""Seconds that a stopping server gives its last requests, however little time is left."""
+MIN_REQUEST_TIMEOUT = 0.2
+"""Seconds that a stopping server waits for its last requests even if the drain time is over."""
 
 log = logging.getLogger("onrecord.app")
 
@@ -125,7 +125,7 @@ class Server(uvicorn.Server):
         # uvicorn would wait for long polls and for unauthenticated connections.
         await self._gateway.socketio.close()
         left = until - asyncio.get_running_loop().time()
-        self.config.timeout_graceful_shutdown = max(left, LAST_WORDS)  # type: ignore[assignment] # a fraction works
+        self.config.timeout_graceful_shutdown = max(left, MIN_REQUEST_TIMEOUT)  # type: ignore[assignment] # a fraction works
         await super().shutdown(sockets)
 
 

@@ -1,4 +1,4 @@
-"""Builds the storage layer of a node: connections to Postgres, and what reads and seals events.
+"""Builds the storage layer of a node: connections to Postgres, readers of the log, and the keys of its events.
 
 Postgres does not have to be reachable when a node starts: it listens, reports that it is not ready, and becomes ready
 later by itself.
@@ -24,7 +24,7 @@ from service.eventstore.server_clock import Clock
 
 @dataclass(frozen=True, kw_only=True)
 class Storage:
-    """The storage layer; the pools are `Any`, since asyncpg types borrowed connections unlike others."""
+    """The storage layer; the pools are `Any`, since asyncpg types a pool's connections unlike its other connections."""
 
     pool: Any
     read_pool: Any

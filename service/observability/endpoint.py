@@ -23,7 +23,7 @@ from service.observability.exposition import Exposition
 
 
 class Metrics:
-    """The endpoint."""
+    """The endpoint `GET /metrics`; an empty `token` means that none is required."""
 
     def __init__(self, exposition: Exposition, token: str) -> None:
         self._exposition = exposition

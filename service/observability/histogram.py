@@ -13,7 +13,7 @@ SIZES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
 
 
 class Histogram:
-    """How many values lay between two bounds, and the sum of all values."""
+    """Counts the values between each two bounds, and sums all values."""
 
     __slots__ = ("bounds", "counts", "sum")
 

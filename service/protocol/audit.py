@@ -1,4 +1,7 @@
-"""The audit's requests and answers besides rooms as of a moment: events, views of people, and who reads the record."""
+"""Requests and answers of the audit: events, what a person could see, and who read the record.
+
+Those about a room as of a moment are in `room_as_of`.
+"""
 
 from typing import Annotated, Literal
 
@@ -26,9 +29,9 @@ class Stretch(Shown, frozen=True, kw_only=True, rename="camel"):
 
 
 class SessionThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """A connection at a moment, and what was `written` to it of the room; null if that is unknown.
+    """A connection at a moment, and the events of the room that were `written` to it.
 
-    It is unknown for a connection that was `open` then, and for one whose node died, which is `unknown`.
+    `written` is null if they are not known: the connection was `open` then, or its node died (`unknown`).
     """
 
     session: str
@@ -40,11 +43,11 @@ class SessionThen(Shown, frozen=True, kw_only=True, rename="camel", omit_default
 
 
 class PersonView(Standpoint, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What a person could see of a room by its event `seq`, what was written to their connections, what they had read.
+    """What a person could see of a room up to its event `seq`, what was written to their connections, what they read.
 
-    `visible` tells whether the room existed for the person, `readable` what of it they could read. `written` is what
-    certainly reached a connection, and `unknown` counts the connections of which that is unknown. `standing` has the
-    read marker.
+    `visible` is true if the person could know of the room; `readable` has the events that they could read. `written`
+    has the events that were certainly written to a connection; `unknown` counts the connections for which this is
+    not known. `standing` includes the read marker.
     """
 
     user_id: str
@@ -91,7 +94,7 @@ class EventLine(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=
 
 
 class ReadingsQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """A page of readings, the newest; `before` is the first number of the page after it."""
+    """A page of readings, from the newest back; `before` is the first number of the page that follows in time."""
 
     room_id: RoomId
     before: Annotated[int, Meta(ge=1, le=MAX_SEQ)] | None = None

@@ -74,13 +74,13 @@ class MemberFrame(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_u
 
 
 class ModerationFrame(MemberFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """The same, with the sender's reason."""
+    """The fields of every moderator's command about one user: the sender's reason is optional."""
 
     reason: Reason | None = None
 
 
 class TimedFrame(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """The same, until a time or for good."""
+    """The fields of a ban or mute: until a time, or for good."""
 
     until: Time | None = None
 
@@ -248,7 +248,7 @@ class MessageReact(MessageFrame, frozen=True, kw_only=True, rename="camel", forb
 
 
 class MessageUnreact(MessageFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Remove one's emoji from a message."""
+    """Remove the sender's emoji from a message."""
 
     TYPE = "message:unreact"
     RECORDED = True

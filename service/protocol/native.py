@@ -1,7 +1,7 @@
 """The codec of the native protocol: JSON text frames, one object each.
 
 A frame that is not JSON (RFC 8259), not an object or nested too deep cannot be answered: the connection is closed with
-4501 (`NotAFrame`). Any other error is answered by an `error` with the command's `ref`, if one can be read.
+4501 (`NotAFrame`). Any other error is answered by an `error`, with the command's `ref` if it can be read.
 Duplicate keys, lone surrogates and NUL are refused: JSON readers disagree about them, and Postgres cannot store them.
 """
 
@@ -21,7 +21,7 @@ _ref = re.compile(REF)
 
 
 class NotAFrame(Exception):
-    """A frame is no JSON object that could be answered; close with 4501."""
+    """A frame is not a JSON object, or is nested too deep; close the connection with 4501."""
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def decode(text: str, value: dict[str, Any]) -> Frame:
         Malformed: a field is missing, unknown or invalid.
         RefRequired: the command is recorded and has no `ref`.
     """
-    if isinstance(value, Duplicate):  # whatever its other fields, readers disagree about it
+    if isinstance(value, Duplicate):  # before the type is looked at, which may be the duplicate key
         check_strings(value, "$")
     kind = value.get("type")
     schema = COMMANDS.get(kind) if isinstance(kind, str) else None

@@ -117,10 +117,10 @@ class MessageThen(Shown, frozen=True, kw_only=True, rename="camel", omit_default
 
 
 class Standpoint(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The last event of a room by a moment; `seq` 0: the room did not exist.
+    """The last event of a room up to a moment; `seq` 0: the room did not exist.
 
     `unreadable` has the seqs of earlier events about the room and its people whose state cannot be decoded. The answer
-    includes only what their envelopes say.
+    uses only the envelopes of these events.
     """
 
     seq: int
@@ -179,7 +179,7 @@ class MessageChange(Shown, frozen=True, kw_only=True, rename="camel"):
 
 
 class RoomChanges(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """The differences of a room between two moments; what appeared and disappeared in between is not shown."""
+    """The differences of a room between two moments; a change that was undone in between is not shown."""
 
     room_id: str
     from_: Standpoint = msgspec.field(name="from")

@@ -1,7 +1,7 @@
-"""Strict JSON, so that no two readers disagree about the content of a text (RFC 8259).
+"""Parses strict JSON, which all JSON readers read alike (RFC 8259).
 
-A text that is not JSON, or nested too deep, is `NotJson`; an endpoint closes the connection for it. Readers disagree
-about duplicate keys and lone surrogates, and Postgres cannot store NUL: `check_strings` refuses them with an answer.
+A text that is not JSON, or nested too deep, is `NotJson`, and an endpoint closes the connection. Readers disagree about
+duplicate keys and lone surrogates, and Postgres cannot store NUL: `check_strings` raises an error that is answered.
 
 Invariant: the work is linear in the size of the text, and no error repeats more than `MOST_SHOWN` characters of it.
 """
@@ -27,7 +27,7 @@ _INTEGERS = range(-(2**63), 2**64)
 
 
 class NotJson(Exception):
-    """The text is no JSON that could be answered."""
+    """The text is not JSON, or is nested too deep."""
 
 
 class Duplicate(dict[str, Any]):
@@ -43,7 +43,7 @@ def parse_json(text: str, max_depth: int = MAX_DEPTH) -> Any:
         NotJson: the text is not JSON, or nested deeper than `max_depth`.
     """
     try:
-        # Python's own reading of integers is far cheaper, and as good where none is long.
+        # Python's own parsing of integers is far cheaper, and equivalent if no number is long.
         integer = _integer if _LONG_NUMBER.search(text) else None
         value = json.loads(
             text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_int=integer
@@ -64,7 +64,7 @@ def check_strings(value: object, path: str) -> None:
     """
     if _is_fit(value):
         return
-    # The path is built on the way back, for the one invalid part: built on the way in, each item would pay for its key.
+    # The path is built on the way back from the invalid part; on the way in, it would cost time for each item.
     if (found := _first_unfit(value)) is not None:
         problem, steps = found
         raise Malformed(problem=shown(f"{problem} - at '{path}{''.join(reversed(steps))}'"))
@@ -83,13 +83,13 @@ def _is_fit(value: object) -> bool:
     level = [value]
     while level:
         below: list[object] = []
-        for one in level:
-            if isinstance(one, dict):
-                if isinstance(one, Duplicate) or _UNFIT.search("".join(one)):
+        for part in level:
+            if isinstance(part, dict):
+                if isinstance(part, Duplicate) or _UNFIT.search("".join(part)):
                     return False
-                items: Collection[object] = one.values()
+                items: Collection[object] = part.values()
             else:
-                items = one if isinstance(one, list) else (one,)
+                items = part if isinstance(part, list) else (part,)
             if _UNFIT.search("".join([item for item in items if isinstance(item, str)])):
                 return False
             below += [item for item in items if item and isinstance(item, _CONTAINERS)]

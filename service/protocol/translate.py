@@ -36,29 +36,29 @@ def to_wire(recorded: Recorded, name_of: NameOf) -> Outgoing:
     """Return the wire event of an event of a room's stream."""
     if isinstance(recorded.event, log.Unreadable):
         return RoomUpdated(
-            **_done(recorded)
-        )  # nothing is new, so that the number is there and no client waits for it
+            **_by_author(recorded)
+        )  # an update without changes: clients see the seq, and do not wait for it
     return TO_WIRE[type(recorded.event)](recorded, recorded.event, name_of)
 
 
 def _room_created(recorded: Recorded, event: log.RoomOpened, _name_of: NameOf) -> Outgoing:
-    return RoomCreated(**_done(recorded), name=event.name, visibility=event.visibility)
+    return RoomCreated(**_by_author(recorded), name=event.name, visibility=event.visibility)
 
 
 def _renamed(recorded: Recorded, event: log.RoomRenamed, _name_of: NameOf) -> Outgoing:
-    return RoomUpdated(**_done(recorded), name=event.name)
+    return RoomUpdated(**_by_author(recorded), name=event.name)
 
 
 def _topic_changed(recorded: Recorded, event: log.RoomTopicChanged, _name_of: NameOf) -> Outgoing:
-    return RoomUpdated(**_done(recorded), topic=event.topic or None)
+    return RoomUpdated(**_by_author(recorded), topic=event.topic or None)
 
 
 def _archived(recorded: Recorded, event: Event, _name_of: NameOf) -> Outgoing:
-    return RoomUpdated(**_done(recorded), archived=isinstance(event, log.RoomArchived))
+    return RoomUpdated(**_by_author(recorded), archived=isinstance(event, log.RoomArchived))
 
 
 def _retention_changed(recorded: Recorded, event: log.RoomRetentionChanged, _name_of: NameOf) -> Outgoing:
-    return RoomUpdated(**_done(recorded), retention_days=event.days)
+    return RoomUpdated(**_by_author(recorded), retention_days=event.days)
 
 
 def _invited(recorded: Recorded, event: log.MemberInvited, _name_of: NameOf) -> Outgoing:
@@ -111,30 +111,30 @@ def _message_new(recorded: Recorded, event: log.MessagePosted, name_of: NameOf) 
 
 
 def _edited(recorded: Recorded, event: log.MessageEdited, _name_of: NameOf) -> Outgoing:
-    return MessageEdited(**_done(recorded), message_id=event.message, content=event.content)
+    return MessageEdited(**_by_author(recorded), message_id=event.message, content=event.content)
 
 
 def _deleted(recorded: Recorded, event: log.MessageDeleted, _name_of: NameOf) -> Outgoing:
-    return MessageDeleted(**_done(recorded), message_id=event.message, explanation=event.reason)
+    return MessageDeleted(**_by_author(recorded), message_id=event.message, explanation=event.reason)
 
 
 def _reaction(
     recorded: Recorded, event: log.ReactionAdded | log.ReactionRemoved, _name_of: NameOf
 ) -> Outgoing:
     added = isinstance(event, log.ReactionAdded)
-    return MessageReaction(**_done(recorded), message_id=event.message, emoji=event.emoji, added=added)
+    return MessageReaction(**_by_author(recorded), message_id=event.message, emoji=event.emoji, added=added)
 
 
 def _pinned(recorded: Recorded, event: log.MessagePinned | log.MessageUnpinned, _name_of: NameOf) -> Outgoing:
     pinned = isinstance(event, log.MessagePinned)
-    return MessagePinned(**_done(recorded), message_id=event.message, pinned=pinned)
+    return MessagePinned(**_by_author(recorded), message_id=event.message, pinned=pinned)
 
 
 def _common(recorded: Recorded) -> dict[str, Any]:
     return {"room_id": room_of(recorded.stream), "seq": recorded.seq, "at": timestamp(recorded.at)}
 
 
-def _done(recorded: Recorded) -> dict[str, Any]:
+def _by_author(recorded: Recorded) -> dict[str, Any]:
     return {**_common(recorded), "user_id": recorded.by}
 
 

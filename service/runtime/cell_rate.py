@@ -17,21 +17,21 @@ class Pace(NamedTuple):
     per_second: float
     burst: float
 
-    def spend(self, whole_at: float, now: float, cost: float = 1.0) -> float:
-        """Return when the allowance is full again, if it was full at `whole_at`; times in seconds.
+    def spend(self, full_at: float, now: float, cost: float = 1.0) -> float:
+        """Spend `cost`; return when the allowance is full again, if it would have been full at `full_at` (seconds).
 
         Raises:
             TooFast: less than `cost` is left.
         """
-        whole_at = max(whole_at, now) + cost / self.per_second
-        if whole_at - now > self.burst / self.per_second:
+        full_at = max(full_at, now) + cost / self.per_second
+        if full_at - now > self.burst / self.per_second:
             raise TooFast
-        return whole_at
+        return full_at
 
 
 CONTROLS = Pace(16.0, 256.0)
-"""Control frames, and packets of the same kind above them. Answers to the server's own pings are not counted, so an
-honest client that sends a ping of its own each few seconds uses a fiftieth of it."""
+"""WebSocket control frames, and Engine.IO packets of the same purpose. Answers to the server's pings are not counted,
+so a well-behaved client that sends a ping every few seconds uses a fiftieth of it."""
 
 UNLIMITED = Pace(1.0, float("inf"))
 

@@ -43,9 +43,9 @@ def is_transient(error: BaseException) -> bool:
 def hard_timeout(
     connection: "asyncpg.Connection[Any]", seconds: float
 ) -> "Iterator[Callable[[float], None]]":
-    """Terminate a connection, and what is done over it, after so many seconds.
+    """Terminate a connection, and every call that uses it, after so many seconds.
 
-    Gives a function that replaces the deadline by one that many seconds from now.
+    Yields a function that sets a new deadline, in seconds from its call.
     """
     # This ends every wait on the connection, even a rollback, where cancelling would wait for the server.
     loop = asyncio.get_running_loop()

@@ -14,13 +14,13 @@ from functools import partial
 from typing import Generic, TypeVar
 
 LATE = 0.2
-"""Seconds that a check may be late; if it is later, the process was suspended, and input that arrived is unread."""
+"""Seconds that a check may be late. If it is later, the process was suspended and has not read its input yet."""
 
 DUE_A_TURN = 100
 """Timeouts reported before other work of the loop has its turn."""
 
 SECOND_LOOK = 0.1
-"""Seconds until the check is repeated then."""
+"""Seconds until a late check is repeated, after that input was read."""
 
 T = TypeVar("T")
 

@@ -72,7 +72,7 @@ class Traces:
 
     def committed(self, batch: CommitResult, delivering: float) -> None:
         """Trace a batch that this node committed and has delivered; `delivering` is when the delivery began."""
-        last = {(one.stream, one.seq) for one in batch.placed if one.outcome == "appended"}
+        last = {(entry.stream, entry.seq) for entry in batch.placed if entry.outcome == "appended"}
         for stream, rows in batch.written.items():
             if stream.startswith("room:"):
                 self._committed(stream, rows, last, (batch.began, delivering), len(batch.placed))

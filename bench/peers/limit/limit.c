@@ -136,7 +136,7 @@ static void send_waiting(struct room *r)
     r->waiting.length = 0;
 }
 
-/* To everybody in the room, under another type; then the author's ack. */
+/* To all members of the room, under another type; then the author's ack. */
 static void post(struct guest *g, const char *text, size_t length)
 {
     static const char sent[] = "{\"type\":\"message:send\"", new[] = "{\"type\":\"message:new\"";

@@ -93,7 +93,7 @@ class Admission:
         """Return the identity that a token proves.
 
         Raises:
-            TokenInvalid, TokenExpired: there is no token, or it does not hold.
+            TokenInvalid, TokenExpired: there is no token, or it is not valid.
             NotAllowed: the token does not grant the scope `chat`.
             TooManyConnections: the user's connection limit is reached.
             Unavailable: the token cannot be verified now.

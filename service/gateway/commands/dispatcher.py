@@ -66,7 +66,7 @@ class Dispatcher:
             if isinstance(reply, Later):
                 reply.answer.add_done_callback(partial(self._answered_later, kind, began))
             else:
-                self._answered(kind, began, None, reply.receipt if isinstance(reply, Then) else None)
+                self._answered(kind, began, None, reply.result if isinstance(reply, Then) else None)
 
     def _answered_later(self, kind: str, began: float, answer: "asyncio.Future[CommandResult]") -> None:
         error = Unavailable() if answer.cancelled() else answer.exception()

@@ -61,7 +61,7 @@ class JoinHandlers:
         sessions = self.sessions.of_user(session.user) if result.fresh else [session]
 
         def listen() -> None:
-            # After a retry by a user who has left since, there is no "from now on".
+            # A retry by a user who has left since the first try: no new events are theirs to receive.
             if after is None and not self.hub.audience.are_members(result.room, [session.user]):
                 return
             for subscriber in sessions:

@@ -27,7 +27,7 @@ class Then(msgspec.Struct, frozen=True):
 
     ack: Ack
     after: Callable[[], None]
-    receipt: CommandResult
+    result: CommandResult
 
 
 Reply = Ack | Later | Then | None

@@ -47,7 +47,7 @@ from service.protocol.room_as_of import (
 from service.realtime.user_cache import UserCache
 
 MAX_READS = 16
-"""Answers that a node sends at once; a further read is refused as retryable, and not recorded."""
+"""Concurrent streamed answers of a node; a further read gets a retryable error, and is not recorded."""
 
 TOPICS = {cls.__name__: topic for topic, cls in EVENTS.items()}
 """The stored topic of each event, by the name in a line."""

@@ -46,7 +46,7 @@ class RequestGuard:
         """Return the identity of a request, and count it as one command; `action` is a verb for the error text.
 
         Raises:
-            TokenMissing, TokenInvalid, TokenExpired: the request has no token, or the token does not hold.
+            TokenMissing, TokenInvalid, TokenExpired: the request has no token, or the token is not valid.
             NotAllowed: the page's origin is not allowed, or the token does not grant `scope`.
             AccountErased, AccountSuspended: the account is erased or suspended.
             TooManyRequests: the user's rate limit is reached.
@@ -68,7 +68,7 @@ class RequestGuard:
 
 
 def parameter_names(query: type[msgspec.Struct]) -> list[str]:
-    """Return the names of a query's parameters; the fields that make a command a frame are none."""
+    """Return the names of a query's parameters, without `type` and `ref` of a command."""
     frame_fields = ("type", "ref") if issubclass(query, commands.Frame) else ()
     return [name for name in query.__struct_encode_fields__ if name not in frame_fields]
 

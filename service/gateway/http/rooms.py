@@ -1,4 +1,4 @@
-"""The reads of the chat over HTTP. A read that has a command has its rules and payloads, and shares its code."""
+"""The reads of the chat over HTTP. A read that corresponds to a command shares its rules, payloads and code."""
 
 from dataclasses import dataclass
 
@@ -106,7 +106,7 @@ READS = (
 
 
 def view_of(state: RoomState, user: str, until: int | None, name: str | None = None) -> RoomView:
-    """Return a room as seen by a user who may read it up to the seq `until`: None without end, 0 nothing.
+    """Return a room as seen by a user who may read it up to the seq `until` (None: all of it, 0: nothing).
 
     `name` is the room's name as of `until`, None if the user may see the present one.
     """

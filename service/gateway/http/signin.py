@@ -41,7 +41,7 @@ from service.gateway.transport.problem import problem
 from service.protocol.events import timestamp
 from service.protocol.http import SignedIn, SignInBegun, SignInReturn, SignIns, ToRenew
 
-HOLDS = 600
+ATTEMPT_SECONDS = 600
 """Seconds within which a sign-in at the provider has to finish."""
 
 MOST_BEGUN = 8
@@ -101,7 +101,9 @@ class SignIn:
         response = _json(SignInBegun(address))
         if len(earlier := [name for name in request.cookies if name.startswith(self._prefix)]) >= MOST_BEGUN:
             self._delete_cookies(response, earlier)
-        self._set_cookie(response, self._prefix + begun.state, f"{begun.nonce}.{begun.verifier}", HOLDS)
+        self._set_cookie(
+            response, self._prefix + begun.state, f"{begun.nonce}.{begun.verifier}", ATTEMPT_SECONDS
+        )
         return response
 
     async def finish(self, request: Request) -> Response:

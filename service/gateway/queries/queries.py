@@ -23,7 +23,7 @@ class Asker(Protocol):
 
 @dataclass(frozen=True)
 class Queries:
-    """The queries."""
+    """The handlers of the commands that only read, which HTTP shares."""
 
     views: Views
     room_list: RoomList

@@ -16,8 +16,8 @@ from service.protocol.problems import status_of
 
 DESCRIPTION = (
     "A chat on an event log. The first frame is `connect`; every other frame of a client is a command, and is answered "
-    "with an `ack` or an `error` that carries its `ref`. Events come of their own accord. Clients ignore fields and "
-    "types that they do not know; the server refuses them. Times are RFC 3339, UTC, with microseconds."
+    "with an `ack` or an `error` that carries its `ref`. The server sends events at any time. Clients ignore unknown "
+    "fields and types; the server refuses them. Times are RFC 3339, UTC, with microseconds."
 )
 
 CHANNEL = "native"
@@ -40,7 +40,7 @@ def document(version: str) -> Part:
             "schemas": {**known.components, **_errors()},
             "correlationIds": {
                 "ref": {
-                    "description": "What a client calls its command; the answer repeats it.",
+                    "description": "The client's id of its command; the answer repeats it.",
                     "location": "$message.payload#/ref",
                 }
             },
@@ -121,7 +121,7 @@ def _channel() -> Part:
     ]
     return {
         "address": "/ws",
-        "title": "The native door",
+        "title": "The native endpoint",
         "description": "JSON text frames, one object each.",
         "servers": [{"$ref": "#/servers/development"}],
         "messages": {key: {"$ref": f"#/components/messages/{key}"} for key in keys},

@@ -89,7 +89,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "stream": ("room:general",),
     "to": (TIME,),
     "token": ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl",),
-    "topic": ("What everybody should know",),
+    "topic": ("What every member should know",),
     "type": ("message:sned",),
     "unread": (3,),
     "until": (TIME,),
@@ -112,9 +112,9 @@ def example(cls: type[msgspec.Struct], *, optional: bool = True) -> dict[str, An
 
 def command_examples(command: type[Frame]) -> list[dict[str, Any]]:
     """Return the shortest form of a command, and the longest if they differ."""
-    said = {"type": command.TYPE, "ref": UUID} if command.RECORDED else {"type": command.TYPE}
-    short = {**said, **example(command, optional=False), **said}
-    full = {**said, **example(command), **said}
+    head = {"type": command.TYPE, "ref": UUID} if command.RECORDED else {"type": command.TYPE}
+    short = {**head, **example(command, optional=False), **head}
+    full = {**head, **example(command), **head}
     if {"before", "after"} <= full.keys():
         del full["after"]  # a page lies on one side of a message
     more = full.keys() - short.keys()
@@ -149,16 +149,16 @@ def shown_example(name: str) -> Any:
 
 def _of_field(cls: type[msgspec.Struct], field: msgspec.structs.FieldInfo) -> Any:
     name = field.encode_name
-    told = _told(inspect.type_info(field.type))
-    candidates = [*told, *_samples(cls, name)]
+    declared = _declared(inspect.type_info(field.type))
+    candidates = [*declared, *_samples(cls, name)]
     for candidate in candidates:
         if _allowed(candidate, field.type):
             return candidate
-    made = _of_type(inspect.type_info(field.type), name)
-    if not _allowed(made, field.type):
+    derived = _of_type(inspect.type_info(field.type), name)
+    if not _allowed(derived, field.type):
         message = f"{cls.__name__}.{field.name} needs an example: give it Meta(examples=[...])"
         raise LookupError(message)
-    return made
+    return derived
 
 
 def _samples(cls: type[msgspec.Struct], name: str) -> tuple[Any, ...]:
@@ -168,11 +168,11 @@ def _samples(cls: type[msgspec.Struct], name: str) -> tuple[Any, ...]:
     return SAMPLES.get(f"{cls.__name__}.{name}", plain)
 
 
-def _told(kind: inspect.Type) -> list[Any]:
+def _declared(kind: inspect.Type) -> list[Any]:
     if isinstance(kind, inspect.Metadata):
         return list((kind.extra_json_schema or {}).get("examples", ()))
     if isinstance(kind, inspect.UnionType):
-        return [one for part in kind.types for one in _told(part)]
+        return [each for part in kind.types for each in _declared(part)]
     return []
 
 
@@ -197,7 +197,7 @@ def _of_type(kind: inspect.Type, name: str) -> Any:
         case inspect.Metadata(type=inner):
             value = _of_type(inner, name)
         case inspect.UnionType(types=types):
-            value = _of_type(next(one for one in types if not isinstance(one, inspect.NoneType)), name)
+            value = _of_type(next(part for part in types if not isinstance(part, inspect.NoneType)), name)
         case inspect.LiteralType(values=values):
             value = values[0]
         case inspect.StructType(cls=cls):

@@ -77,12 +77,12 @@ def decode_auth(packet: Packet) -> Connect:
 
 
 def _typed(payload: dict[str, Any], kind: object) -> dict[str, Any]:
-    """Return a payload as a frame of the native protocol; a duplicate key stays known."""
+    """Return a payload as a frame of the native protocol; a `Duplicate` stays one."""
     value: dict[str, Any] = {"type": kind, **payload}
     if isinstance(payload, Duplicate):
-        twice = Duplicate(value)
-        twice.key = payload.key
-        return twice
+        duplicate = Duplicate(value)
+        duplicate.key = payload.key
+        return duplicate
     return value
 
 

@@ -92,9 +92,9 @@ def problem_body(problem: Problem) -> bytes:
     return msgspec.json.encode({"code": problem.value, "message": problem.sentence})
 
 
-def opening(told: Opening) -> bytes:
+def opening(handshake: Opening) -> bytes:
     """Return the packet that opens a session."""
-    return b"0" + msgspec.json.encode(told)
+    return b"0" + msgspec.json.encode(handshake)
 
 
 def message(data: bytes) -> bytes:
@@ -170,10 +170,10 @@ def _decode_base64(packet: str) -> Packet:
         raise NotAPacket("not base64") from error
 
 
-_SAYABLE = {Kind.CLOSE: ("",), Kind.PONG: ("",), Kind.UPGRADE: ("",), Kind.PING: ("probe",)}
+_CLIENT_DATA = {Kind.CLOSE: ("",), Kind.PONG: ("",), Kind.UPGRADE: ("",), Kind.PING: ("probe",)}
 
 
 def _checked(packet: Packet) -> Packet:
-    if packet.kind is not Kind.MESSAGE and packet.data not in _SAYABLE.get(packet.kind, ()):
+    if packet.kind is not Kind.MESSAGE and packet.data not in _CLIENT_DATA.get(packet.kind, ()):
         raise NotAPacket("a client may not send this")
     return packet

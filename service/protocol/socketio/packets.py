@@ -78,7 +78,7 @@ class Decoder:
 
     def _begin(self, text: str) -> Packet | None:
         if self._waiting is not None:
-            raise NotAPacket("text where an attachment was due")
+            raise NotAPacket("text instead of an attachment")
         packet, self._wanted = _parse(text)
         if self._wanted:
             self._waiting = packet
@@ -88,7 +88,7 @@ class Decoder:
     def _attach(self, data: bytes) -> Packet | None:
         packet = self._waiting
         if packet is None:
-            raise NotAPacket("an attachment of nothing")
+            raise NotAPacket("an unexpected attachment")
         self._attachments.append(data)
         if sum(map(len, self._attachments)) > self._max_attached:
             raise NotAPacket("attachments too large")
@@ -142,12 +142,12 @@ def _complete(packet: Packet, attachments: list[bytes]) -> Packet:
     if packet.kind in (Kind.BINARY_EVENT, Kind.BINARY_ACK):
         kind = Kind.EVENT if packet.kind is Kind.BINARY_EVENT else Kind.ACK
         packet = packet._replace(kind=kind, data=_put_back(packet.data, attachments))
-    if not _is_sayable(packet):
+    if not _is_allowed(packet):
         raise NotAPacket("a client may not send this")
     return packet
 
 
-def _is_sayable(packet: Packet) -> bool:
+def _is_allowed(packet: Packet) -> bool:
     data = packet.data
     if packet.kind is Kind.CONNECT:
         return packet.id is None and (data is None or isinstance(data, dict))
@@ -172,7 +172,7 @@ def _put_back(value: Any, attachments: list[bytes]) -> Any:
     if value.get("_placeholder") is True:
         number = value.get("num")
         if not isinstance(number, int) or not 0 <= number < len(attachments):
-            raise NotAPacket("a placeholder of nothing")
+            raise NotAPacket("a placeholder without an attachment")
         return attachments[number]
     for key, item in value.items():
         value[key] = _put_back(item, attachments)

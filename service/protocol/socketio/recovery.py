@@ -1,8 +1,9 @@
-"""Socket.IO's connection state recovery, out of the log: for clients that request it by `auth: {recovery: true}`.
+"""Socket.IO's connection state recovery from the log, for clients that request it by `auth: {recovery: true}`.
 
-A stock client keeps the last argument of the last event, if it is a text, as its `offset`, and sends it on a reconnect
-with its `pid`. Here an offset is every cursor of the connection, so that any node can continue from it, also after a
-restart; the server keeps nothing of disconnected clients. An offset grants nothing: it is checked like `auth.rooms`.
+A stock client keeps the last argument of the last event as its `offset` if it is a text, and sends the offset with its
+`pid` when it reconnects. An OnRecord offset contains all cursors of the connection, so any node can continue from it,
+also after a restart, and the server keeps no state of disconnected clients. An offset grants no access: its rooms are
+checked like `auth.rooms`.
 
     <epoch> <room>:<seq> <room>:<seq> ...
 """
