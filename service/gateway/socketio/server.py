@@ -60,7 +60,7 @@ class Server:
         self.max_attached = max_attached
         self.unauthenticated: Timeouts[Client] = Timeouts(connect_timeout, lambda client: client.time_out())
         self.deciding = 0
-        """Unauthenticated clients about whom a namespace is deciding."""
+        """Unauthenticated clients whose CONNECT a namespace is handling."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
