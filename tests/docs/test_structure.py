@@ -1,6 +1,7 @@
-"""The rules of this folder: what a test may import, how long names are, how large folders and modules get."""
+"""The rules of structure: what a test may import, how long names are, how large folders, modules and classes get."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -87,3 +88,22 @@ def test_folders_and_shared_modules_stay_small() -> None:
     assert full == []
     support = (path for module, path in MODULES.items() if module.startswith("tests.support"))
     assert [path for path in support if len(path.read_text().splitlines()) > MODULE] == []
+
+
+PRODUCT = [path for root in ("service", "projections") for path in (ROOT / root).rglob("*.py")]
+LINES, METHODS = 300, 24
+"""Lines of a module and methods of a class of the product, at most."""
+
+LONG = {"errors.py", "settings.py", "commands.py", "events.py", "offline.py"}
+"""Catalogues, and the verifier that auditors run as a single file."""
+
+
+def test_folders_modules_and_classes_of_the_product_stay_small() -> None:
+    folders = Counter(path.parent for path in PRODUCT if path.stem not in ("__init__", "__main__"))
+    assert [folder for folder, modules in folders.items() if modules > FOLDER] == []
+    lines = {path: len(path.read_text().splitlines()) for path in PRODUCT if path.name not in LONG}
+    assert [path for path, count in lines.items() if count > LINES] == []
+    functions = ast.FunctionDef | ast.AsyncFunctionDef
+    classes = [node for path in PRODUCT for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)]
+    sizes = {node.name: sum(isinstance(part, functions) for part in node.body) for node in classes}
+    assert [name for name, methods in sizes.items() if methods > METHODS] == []
