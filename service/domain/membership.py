@@ -172,7 +172,7 @@ def _require_inside(state: RoomState, user: str) -> None:
 def _refuse_oneself(state: RoomState, command: ModerateMember, by: str) -> None:
     if command.user == by:
         require_other_owner(state, by)
-        raise NotAllowed(problem="That is done to others; leave the room instead.")
+        raise NotAllowed(problem="This command is for other users; to leave, send room:leave.")
 
 
 def _future(until: datetime | None, at: datetime) -> datetime | None:

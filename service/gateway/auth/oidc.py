@@ -128,7 +128,7 @@ class Oidc:
             if response.id_token is not None:  # it may be missing (OpenID Connect Core 1.0, 12.2)
                 claims = await self._claims(response.id_token, response.access_token, None)
                 if claims["sub"] != renewable.user:
-                    raise TokenInvalid(problem="it speaks for somebody else")
+                    raise TokenInvalid(problem="it names another user")
             identity, token = await self._verify_chat_token(response, renewable.user)
         # A provider that issues no new refresh token accepts the earlier one again (RFC 6749, 6).
         refresh_token = response.refresh_token or renewable.refresh_token

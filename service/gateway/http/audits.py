@@ -96,7 +96,7 @@ class Audits:
     async def readings(self, caller: Caller, query: ReadingsQuery) -> Readings:
         """Show an owner when the record of their room was read, and by which auditor, if the policy allows it."""
         if not self.show_readings:
-            raise NotAllowed(problem="Here it is not shown who reads the record.")
+            raise NotAllowed(problem="This installation does not show who reads the record.")
         await self.views.ask(_require_owner, query.room_id, caller.user)
         found = await self._about_room(query.room_id, query.before, query.limit + 1)
         await self.views.ask(_require_owner, query.room_id, caller.user)  # may have changed during the query
@@ -187,7 +187,7 @@ def _wanted(query: EventsQuery) -> Wanted:
     if query.type is not None and query.type not in TOPICS:
         raise BadParameter(problem=f"There is no event {query.type}.", parameter="type")
     if query.follow and query.to is not None:
-        raise BadParameter(problem="What is followed has no end.", parameter="to")
+        raise BadParameter(problem="A stream that is followed has no end; leave out `to`.", parameter="to")
     which = EventFilter(TOPICS[query.type] if query.type else None, query.person)
     since, until = _time("from", query.from_), _time("to", query.to)
     return Wanted(after=query.after, since=since, until=until, room=query.room, which=which)
