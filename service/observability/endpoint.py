@@ -38,7 +38,9 @@ class Metrics:
         given = request.headers.get("authorization", "").encode()
         if self._token and not hmac.compare_digest(given, b"Bearer " + self._token):
             return PlainTextResponse(
-                "The metrics require ONRECORD_METRICS_TOKEN as a bearer token.\n", 401, {"WWW-Authenticate": "Bearer"}
+                "The metrics require ONRECORD_METRICS_TOKEN as a bearer token.\n",
+                401,
+                {"WWW-Authenticate": "Bearer"},
             )
         text, media_type = self._exposition.render(request.headers.get("accept", ""))
         return Response(text, headers={"Content-Type": media_type, "Cache-Control": "no-store"})

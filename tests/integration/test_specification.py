@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from tests.support.clients.native import PATIENCE, Refused, client, raw
 from tests.support.environment import environment, token
 from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
+from tests.support.servers.foreign_page import foreign_page
 
 
 def logged(node: Process, event: str, **fields: object) -> list[dict[str, Any]]:
@@ -33,28 +32,6 @@ async def until_logged(node: Process, event: str, **fields: object) -> dict[str,
         while not (found := logged(node, event, **fields)):
             await asyncio.sleep(0.02)
     return found[0]
-
-
-@asynccontextmanager
-async def page_elsewhere() -> AsyncIterator[str]:
-    """Give the origin of an empty page of another server."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(
-                b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n"
-                b"Connection: close\r\n\r\n<p>Hi."
-            )
-            await writer.drain()
-        except asyncio.IncompleteReadError:
-            pass  # a browser opens connections in advance and closes those that it does not need
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 async def test_a_connection_is_logged_when_it_begins_and_when_it_ends(node: Process) -> None:
@@ -95,8 +72,8 @@ async def test_a_browser_connects_from_an_allowed_origin_and_from_no_other(
             .then(answer => answer.status, () => "refused").then(outcome => window.read = outcome))
     """
     async with (
-        page_elsewhere() as home,
-        page_elsewhere() as foreign,
+        foreign_page() as home,
+        foreign_page() as foreign,
         running(environment(database, ONRECORD_ORIGINS=home), "serve") as node,
         chromium(tmp_path / "profile") as browser,
     ):

@@ -1,8 +1,5 @@
 """The chat with the stock client in a browser: from a page of this server, and from pages of others."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ from tests.support.clients.socketio import MODULES, installed
 from tests.support.environment import environment, token
 from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
+from tests.support.servers.foreign_page import foreign_page
 
 pytestmark = pytest.mark.needs("node", "npm", "chromium")
 
@@ -20,23 +18,6 @@ HOWS = {
     "websocket": '{transports: ["websocket"]}',
     "upgrade": "{}",
 }
-
-
-@asynccontextmanager
-async def page_of_another_origin() -> AsyncIterator[str]:
-    """Serve an empty page; give its origin."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"
-        )
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 async def with_library(browser: Browser, page: str) -> Tab:
@@ -85,7 +66,7 @@ async def test_a_page_of_this_server_chats_over_every_transport(node: Process, t
 
 
 async def test_a_page_of_another_origin_is_refused_on_every_transport(node: Process, tmp_path: Path) -> None:
-    async with page_of_another_origin() as elsewhere, chromium(tmp_path) as browser:
+    async with foreign_page() as elsewhere, chromium(tmp_path) as browser:
         tab = await with_library(browser, elsewhere)
         for how in HOWS:
             await connect(tab, node.address, "mallory", how)
@@ -97,7 +78,7 @@ async def test_a_page_of_another_origin_is_refused_on_every_transport(node: Proc
 async def test_a_page_of_an_allowed_origin_chats_over_every_transport(
     database: Database, tmp_path: Path
 ) -> None:
-    async with page_of_another_origin() as elsewhere, chromium(tmp_path) as browser:
+    async with foreign_page() as elsewhere, chromium(tmp_path) as browser:
         async with running(environment(database, ONRECORD_ORIGINS=elsewhere), "serve") as node:
             tab = await with_library(browser, elsewhere)
             for how in HOWS:
