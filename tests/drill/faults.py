@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from tests.drill.drill import Drill, Fault, Run
+from tests.support.processes.failures import OUTAGE
 
 if TYPE_CHECKING:
     from typing import LiteralString
@@ -151,11 +152,12 @@ async def cuts(drill: Drill) -> dict[str, Any]:
 
 
 LOGS = {
-    "pause-long": frozenset({"fenced"}),
-    "commits": frozenset({"not_appended"}),
-    # A client that connects while the log cannot be read.
+    "pause-long": frozenset({"fenced", *OUTAGE}),
     **dict.fromkeys(
-        ("postgres-restart", "postgres-hole", "postgres-slow", "backends"), frozenset({"connect_failed"})
+        ("commits", "postgres-restart", "postgres-hole", "postgres-slow", "backends"), frozenset(OUTAGE)
+    ),
+    **dict.fromkeys(
+        ("redis-down", "redis-restart", "redis-hole", "redis-silence"), frozenset({"bus_failed"})
     ),
 }
 """The failure lines that a fault may make nodes log."""

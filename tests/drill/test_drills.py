@@ -13,7 +13,7 @@ from tests.drill.checker import judge
 from tests.drill.drill import BROKEN, Plan, run
 from tests.drill.faults import FAULTS
 from tests.drill.faulty import BUGS, Bug
-from tests.support.processes.failures import unexpected
+from tests.support.processes.failures import OUTAGE, unexpected
 
 SHORT: dict[str, Any] = {"seconds": 3.0, "projector": True}
 
@@ -21,7 +21,7 @@ SHORT: dict[str, Any] = {"seconds": 3.0, "projector": True}
 ENOUGH = ("kill", "redis-silence", "backends", "commits", "cuts")
 
 
-@pytest.mark.logs("not_appended")
+@pytest.mark.logs(*OUTAGE)
 @pytest.mark.parametrize("fault", ENOUGH)
 async def test_no_promise_is_broken_while_the_cluster_is(servers: Servers, fault: str) -> None:
     history, facts, words = await run(servers, Plan(faults=(FAULTS[fault],), seed=11, **SHORT))
@@ -32,7 +32,7 @@ async def test_no_promise_is_broken_while_the_cluster_is(servers: Servers, fault
     assert counts(history)["delivered"] > 500
 
 
-@pytest.mark.logs("not_on_record", "not_appended")
+@pytest.mark.logs(*OUTAGE, "not_on_record")
 @pytest.mark.parametrize("bug", BUGS.values(), ids=BUGS)
 async def test_a_planted_bug_is_caught(servers: Servers, bug: Bug) -> None:
     plan = Plan(faults=(FAULTS[bug.fault],), seed=11, bug=bug, **BROKEN, **SHORT)

@@ -6,6 +6,16 @@ from collections.abc import Iterable
 
 TRACEBACK = "Traceback (most recent call last)"
 
+OUTAGE = (
+    "bus_failed",
+    "catch_up_failed",
+    "connect_failed",
+    "not_appended",
+    "projection_failed",
+    "session_not_recorded",
+)
+"""Failures that processes may log while PostgreSQL or Redis is away."""
+
 
 def failure(line: str) -> str | None:
     """Return the log event of a failure line, `Traceback` for one outside the log, None for any other line."""
