@@ -14,8 +14,9 @@ from tests.support.clients.native import Client, client
 from tests.support.clients.python_socketio import Python
 from tests.support.deploy.stack import Stack, stack
 from tests.support.environment import token
+from tests.support.processes.failures import OUTAGE
 
-pytestmark = [pytest.mark.needs("haproxy", "openssl"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.needs("haproxy", "openssl"), pytest.mark.timeout(240), pytest.mark.logs(*OUTAGE)]
 
 
 def native(running: Stack) -> str:

@@ -19,9 +19,12 @@ from tests.support.audit.erasures import ERASE, long_ago
 from tests.support.audit.proof import all_sealed, offline
 from tests.support.clients.native import client
 from tests.support.environment import KEY_ENCRYPTION_KEY, environment
+from tests.support.processes.failures import OUTAGE
 from tests.support.processes.processes import Process, run, start
 from tests.support.servers.databases import Database
 from tests.support.waiting import projected, until
+
+pytestmark = pytest.mark.logs(*OUTAGE)
 
 NEW = base64.b64encode(bytes(range(32))).decode()
 

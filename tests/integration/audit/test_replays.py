@@ -17,9 +17,12 @@ from tests.support.clients.native import Client, Refused, client
 from tests.support.environment import KEY_ENCRYPTION_KEY, environment
 from tests.support.http.audits import visitor
 from tests.support.processes.cluster import two_nodes
+from tests.support.processes.failures import OUTAGE
 from tests.support.processes.processes import Process, run
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.logs(*OUTAGE)
 
 REPLAY = ("audit", "replay", "--room", "general")
 NEW = base64.b64encode(bytes(range(32))).decode()

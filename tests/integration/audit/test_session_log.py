@@ -13,9 +13,12 @@ from tests.support.clients.native import client, raw
 from tests.support.docs.examples import CLOSED
 from tests.support.environment import environment, token
 from tests.support.processes.cluster import closings, sessions, still_open, two_nodes
+from tests.support.processes.failures import OUTAGE
 from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.logs(*OUTAGE)
 
 NODE_LOST = [("node_lost", None)]
 

@@ -12,9 +12,12 @@ from tests.support.clients.native import Client, Event, Refused, client
 from tests.support.environment import environment
 from tests.support.eventstore.log_node import stored
 from tests.support.processes.cluster import two_nodes
+from tests.support.processes.failures import OUTAGE
 from tests.support.processes.processes import Process, running
 from tests.support.servers.brokers import Broker
 from tests.support.servers.databases import Database
+
+pytestmark = pytest.mark.logs(*OUTAGE)
 
 GRACE = {"ONRECORD_DISCONNECT_GRACE": "1"}
 

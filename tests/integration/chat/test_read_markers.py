@@ -12,9 +12,12 @@ from service.embedded import Servers
 from tests.support.clients.native import Client, client
 from tests.support.environment import environment
 from tests.support.processes.cluster import two_nodes
+from tests.support.processes.failures import OUTAGE
 from tests.support.processes.processes import run, running
 from tests.support.servers.brokers import broker
 from tests.support.servers.databases import Database
+
+pytestmark = pytest.mark.logs(*OUTAGE)
 
 
 async def test_devices_at_two_nodes_move_one_marker_and_only_forward(

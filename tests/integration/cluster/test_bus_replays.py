@@ -16,9 +16,13 @@ from tests.support.chat.members import members
 from tests.support.clients.native import Client, Refused, client
 from tests.support.environment import environment
 from tests.support.http.metrics import number, scraped, scraped_until
+from tests.support.processes.failures import OUTAGE
 from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database, fresh_database
 from tests.support.servers.restore import postgres, renewed, restore
+
+# A database is dropped and restored under running processes.
+pytestmark = pytest.mark.logs(*OUTAGE, "task_failed")
 
 KEY = os.urandom(32)
 PREFIX = channel_prefix(KEY)
@@ -211,7 +215,6 @@ def backup(tmp_path: Path) -> Path:
     return tmp_path / "onrecord.dump"
 
 
-@pytest.mark.logs("task_failed")
 async def test_an_event_from_before_a_restore_makes_no_member_and_wedges_no_room(
     database: Database, servers: Servers, backup: Path
 ) -> None:

@@ -7,12 +7,16 @@ import asyncio
 import json
 
 import psycopg
+import pytest
 
 from projections import PROJECTIONS
 from tests.support.chat.senders import Address, Person, judge
 from tests.support.environment import environment
+from tests.support.processes.failures import OUTAGE
 from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database
+
+pytestmark = pytest.mark.logs(*OUTAGE)
 
 
 async def test_connections_cut_after_a_send_lose_and_double_nothing(database: Database) -> None:

@@ -15,10 +15,14 @@ from service.embedded import Servers, account
 from tests.support.audit.erasures import dump, heard_by_bob, holds, life
 from tests.support.clients.native import client
 from tests.support.environment import environment
+from tests.support.processes.failures import OUTAGE
 from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database, database_of
 from tests.support.servers.restore import postgres, renewed, restore
 from tests.support.waiting import projected
+
+# A database is dropped and restored under running processes.
+pytestmark = pytest.mark.logs(*OUTAGE, "task_failed")
 
 
 async def test_restore_under_a_running_node_is_announced_and_consistent(
@@ -162,7 +166,6 @@ async def erasures_applied(env: dict[str, str], kept: Path) -> tuple[int, list[d
     return code, [json.loads(line) for line in out.splitlines()], words
 
 
-@pytest.mark.logs("task_failed", "projection_failed")
 async def test_who_was_erased_after_a_backup_is_erased_again_in_one_command(
     database: Database, servers: Servers, tmp_path: Path
 ) -> None:

@@ -17,9 +17,12 @@ from service.embedded import Servers
 from tests.support.clients.native import Client, Refused, client, raw
 from tests.support.environment import environment, token
 from tests.support.http.metrics import Numbers, number, scraped, scraped_until
+from tests.support.processes.failures import OUTAGE
 from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
 from tests.support.servers.proxies import Proxy, proxied
+
+pytestmark = pytest.mark.logs(*OUTAGE)
 
 MANY = 30
 """More than a pool has connections."""

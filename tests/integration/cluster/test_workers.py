@@ -15,9 +15,12 @@ from tests.support.chat.senders import Address, Person, judge
 from tests.support.clients.native import client
 from tests.support.environment import environment
 from tests.support.processes.cluster import sessions
+from tests.support.processes.failures import OUTAGE
 from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.logs(*OUTAGE)
 
 
 def _workers(parent: Process) -> list[psutil.Process]:

@@ -12,7 +12,10 @@ import pytest
 from service.config.settings import BY_VARIABLE
 from tests.support.clients.native import Client, Refused, client
 from tests.support.environment import SECRET
+from tests.support.processes.failures import OUTAGE
 from tests.support.processes.processes import Process, run, running
+
+pytestmark = pytest.mark.logs(*OUTAGE)
 
 
 def environment(place: Path) -> dict[str, str]:

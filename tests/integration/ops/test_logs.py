@@ -23,11 +23,14 @@ from service.embedded import Servers
 from tests.support.clients.native import Client, Refused, client, raw
 from tests.support.clients.sign_in import begin, settings, signing_in, visit
 from tests.support.environment import environment, token
+from tests.support.processes.failures import OUTAGE
 from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.servers.key_provider import signed
 from tests.support.servers.oidc_provider import AUDIENCE
 from tests.support.servers.proxies import Proxy, proxied
+
+pytestmark = pytest.mark.logs(*OUTAGE)
 
 MARK = "kumquat"
 PASSWORD = f"{MARK}-database-password"
