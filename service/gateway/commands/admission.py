@@ -120,7 +120,7 @@ class Admission:
         Raises:
             TooManyConnections: the limit is reached.
         """
-        if self.sessions.full(user, self.presence.elsewhere(user)):
+        if self.sessions.full(user, self.presence.remote_connections(user)):
             raise TooManyConnections(retryAfter=TRY_AGAIN)
 
     def count_handshake(self, outcome: str) -> None:
