@@ -22,7 +22,7 @@ from service.cluster.heartbeat import Heartbeat
 from service.cluster.redis_bus import RedisBus
 from service.cluster.replay_filter import FilteredBackend, ReplayFilter
 from service.domain.streams import room_of, room_stream
-from service.eventstore.serializer import Row
+from service.eventstore.serializer import PeerRow
 
 NODES = "nodes"
 """The channel of all nodes."""
@@ -32,14 +32,14 @@ _PROBE = "probe"
 
 Handler = Callable[[bytes], None]
 RoomHandler = Callable[[str, bytes], None]
-_rows = msgspec.msgpack.Decoder(list[Row])
+_rows = msgspec.msgpack.Decoder(list[PeerRow])
 log = logging.getLogger("onrecord.relay")
 
 
 class Relay:
     """Publishes a node's messages and dispatches those of other nodes by kind.
 
-    `filter` decides which messages are accepted, `heartbeat` reports whether any arrive. `doubt_clock` is called where
+    `filter` decides which messages are accepted, `heartbeat` reports whether any arrive. `request_sync` is called where
     the times of two nodes differ. For metrics: `published`, `queued` and `dropped` messages.
     """
 
@@ -47,11 +47,11 @@ class Relay:
         self,
         backend: Callable[[Missed], InProcessBackend | RedisBus],
         envelope: Envelope,
-        doubt_clock: Callable[[], None] = lambda: None,
+        request_sync: Callable[[], None] = lambda: None,
     ) -> None:
         self._backend = backend(self._missed)
         self._envelope = envelope
-        self.filter = ReplayFilter(envelope, doubt_clock)
+        self.filter = ReplayFilter(envelope, request_sync)
         self.heartbeat = Heartbeat(
             lambda: self.publish(_PROBE, b""), self._backend.reconnect, lambda: envelope.epoch
         )
@@ -64,7 +64,7 @@ class Relay:
         self.published = 0
         self._not_put = 0
 
-    def announce(self, written: Mapping[str, Sequence[Row]]) -> None:
+    def announce(self, written: Mapping[str, Sequence[PeerRow]]) -> None:
         """Queue the rows of rooms for the other nodes, one message per room and batch."""
         if self._backend.alone:
             return
@@ -80,7 +80,7 @@ class Relay:
         """Queue a message that may be lost for all other nodes."""
         self._put(NODES, Message(kind, payload))
 
-    def on_events(self, handler: Callable[[str, list[Row]], None]) -> None:
+    def on_events(self, handler: Callable[[str, list[PeerRow]], None]) -> None:
         """Register the handler of events that other nodes recorded in rooms; it takes a room's stream and rows."""
         self.on_room(EVENTS, lambda room, payload: handler(room_stream(room), _rows.decode(payload)))
 

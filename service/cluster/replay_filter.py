@@ -44,13 +44,13 @@ log = logging.getLogger("onrecord.relay")
 class ReplayFilter:
     """Opens received messages.
 
-    `doubt_clock` is called where times differ, since this node's clock may be wrong. For metrics: `received`, the
+    `request_sync` is called where times differ, since this node's clock may be wrong. For metrics: `received`, the
     messages other than accepted ones of this node, and `refused` ones by reason.
     """
 
-    def __init__(self, envelope: Envelope, doubt_clock: Callable[[], None]) -> None:
+    def __init__(self, envelope: Envelope, request_sync: Callable[[], None]) -> None:
         self._envelope = envelope
-        self._doubt_clock = doubt_clock
+        self._request_sync = request_sync
         self._since = self._floor = 0
         self._own = 0
         self._origins: dict[bytes, _Origin] = {}
@@ -94,7 +94,7 @@ class ReplayFilter:
         if opened.sent <= self._floor if origin is None else opened.counter <= origin.counter:
             return "replayed"
         if abs(opened.sent - self._envelope.now()) > MOST_OFF:
-            self._doubt_clock()
+            self._request_sync()
             return "untimely"
         (origin or self._admit(opened.origin)).advance(opened)
         return None

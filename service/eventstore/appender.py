@@ -4,7 +4,7 @@ Each node has one task, one batch in flight and no timer. The queue is bounded b
 `offer` raises `Overloaded` and records nothing. A batch whose reply was lost is sent again unchanged: refs make that
 safe. A batch that fails for another reason is split until the faulty entry is alone.
 
-Invariant: an entry's future is resolved only after its commit, and the waiting task continues after `placed`.
+Invariant: an entry's future is resolved only after its commit, and a task that awaits it continues after `on_commit`.
 """
 
 import asyncio
@@ -46,9 +46,9 @@ _Waiting = tuple[AppendRequest, "asyncio.Future[AppendResult]"]
 class Appender:
     """Appends all events of a node.
 
-    `known_head` returns the last seq of a stream that this node holds (None: it does not follow the stream); `placed`
-    is called with each batch right after its commit. For metrics: `batches` (events in each), `commits` (seconds of
-    each), `outcomes` of entries, `retries` of batches and `unavailable`, the entries that were given up.
+    `known_head` returns the last seq of a stream that this node holds (None: it does not follow the stream);
+    `on_commit` is called with each batch right after its commit. For metrics: `batches` (events in each), `commits`
+    (seconds of each), `outcomes` of entries, `retries` of batches, and `unavailable` (entries that were given up).
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Appender:
         serializer: EventSerializer,
         *,
         known_head: Callable[[str], int | None],
-        placed: Callable[[CommitResult], None],
+        on_commit: Callable[[CommitResult], None],
         deadline: float,
     ) -> None:
         self._connect = connect
         self._serializer = serializer
         self._known_head = known_head
-        self._placed = placed
+        self._on_commit = on_commit
         self._deadline = deadline
         self._queue: deque[_Waiting] = deque()
         self._queued_bytes = 0
@@ -153,7 +153,7 @@ class Appender:
             self._settle(batch, rows)
 
     async def _commit(self, entries: list[AppendRequest]) -> list[Any]:
-        """Send the batch, identically each time, until there is an answer."""
+        """Send the batch, unchanged each time, until Postgres answers."""
         sent = arguments(entries, self._known_head)
         loop = asyncio.get_running_loop()
         self._began = loop.time()
@@ -191,13 +191,13 @@ class Appender:
         result = read_batch([entry for entry, _ in batch], rows, self._serializer)
         result.began = self._began
         self.batches.observe(sum(map(len, result.written.values())))
-        self.outcomes.update(placed.outcome for placed in result.placed)
-        # The waiting tasks continue after `_placed`, and before deliveries that it schedules for later.
-        for (_, future), placed in zip(batch, result.placed, strict=True):
+        self.outcomes.update(each.outcome for each in result.results)
+        # The waiting tasks continue after `_on_commit`, and before deliveries that it schedules for later.
+        for (_, future), each in zip(batch, result.results, strict=True):
             if not future.done():
-                future.set_result(placed)
+                future.set_result(each)
         try:
-            self._placed(result)
+            self._on_commit(result)
         except Exception:
             # The batch is committed: its futures are resolved, and the log tailer delivers the events.
             log.exception("delivery_failed")
@@ -212,7 +212,7 @@ class Appender:
 async def delete_old_refs(database: "asyncpg.Pool[Any]", deadline: float) -> int:
     """Delete refs older than seven days, a batch at a time, each within `deadline` seconds; return how many.
 
-    A retry is answered as the first time for seven days, and the table does not grow without bound.
+    So a retry gets the first answer for seven days, and the table does not grow without bound.
 
     Raises:
         Unavailable: the database cannot be reached.

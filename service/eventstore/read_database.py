@@ -2,11 +2,11 @@
 
 This is the only module that uses private parts of the library, or works around its behaviour:
 
-- `_backend._pool`: the library creates pools of asyncpg's own class, which waits without a deadline for a connection
-  that broke. `open_read_database` puts a `Pool` of ours in its place.
-- `raw_connection`: a transaction of `databases` that breaks never returns its connection to the pool, so `ReadSnapshot`
-  begins one of asyncpg's.
-- `_mapping`: the wrapper around a row makes each access several times slower than the driver's own row.
+- `_backend._pool`: the library creates a pool of asyncpg's own class, which waits without a deadline for a connection
+  that broke. `open_read_database` replaces it by a `service.eventstore.pool.Pool`.
+- `raw_connection`: a transaction of `databases` that breaks never returns its connection to the pool, so
+  `read_snapshot` begins a transaction of asyncpg.
+- `_mapping`: this is the driver's own row; the wrapper around it makes each access several times slower.
 - One task per query: the library ties a connection to the current task, and a connection that breaks inside a
   transaction stays broken for as long as that task runs (decision 0002).
 """
@@ -53,7 +53,7 @@ class ReadSnapshot:
         self._connection = connection
 
     async def fetch(self, query: str, **values: object) -> list[Mapping[str, Any]]:
-        """Return the rows of `query`, as the driver's own."""
+        """Return the rows of `query`."""
         rows = await self._connection.fetch_all(query, values)
         return [row._mapping for row in rows]  # noqa: SLF001 - see the module
 

@@ -83,7 +83,7 @@ async def build_live(
         connector(settings, server_settings={"default_transaction_isolation": "read committed"}),
         storage.serializer,
         known_head=hub.feeds.known_head,
-        placed=after_commit(hub, relay, notifier, traces),
+        on_commit=after_commit(hub, relay, notifier, traces),
         deadline=settings.database_timeout,
     )
     lease = Lease(storage.pool, settings.node, deadline=settings.database_timeout)
@@ -105,12 +105,12 @@ async def _relay(settings: Settings, storage: Storage, bus: InProcessBus) -> Rel
         return RedisBus(settings.redis_url, settings.redis_timeout, prefix, missed)
 
     if readiness.ready:
-        with suppress(Unavailable):  # `clock.run` asks again
-            await clock.ask()
+        with suppress(Unavailable):  # `clock.run` tries again
+            await clock.synchronize()
     envelope = Envelope(
         settings.bus_key,
         uuid4(),
-        epoch=lambda: readiness.epoch if clock.asked else "",
+        epoch=lambda: readiness.epoch if clock.synchronized else "",
         now=clock.microseconds,
     )
-    return Relay(backend, envelope, doubt_clock=clock.doubt)
+    return Relay(backend, envelope, request_sync=clock.request_sync)
