@@ -15,7 +15,7 @@ from service.cluster.envelope import Envelope, channel_prefix
 from service.cluster.leases import Lease
 from service.cluster.redis_bus import RedisBus
 from service.cluster.relay import Relay
-from service.cluster.session_log import SessionLog
+from service.cluster.session_log import SessionAppender, SessionLog
 from service.cluster.session_reaper import Reaper
 from service.config.settings import Settings
 from service.errors import Unavailable
@@ -87,10 +87,11 @@ async def build_live(
         deadline=settings.database_timeout,
     )
     lease = Lease(storage.pool, settings.node, deadline=settings.database_timeout)
-    recording = (storage.pool, appender, storage.serializer, storage.keys, lease, settings.database_timeout)
+    session_events = SessionAppender(storage.pool, appender, storage.serializer, settings.database_timeout)
     return Live(
         relay=relay, sockets=sockets, sessions=sessions, people=people, hub=hub, notifier=notifier,
-        appender=appender, lease=lease, session_log=SessionLog(*recording), reaper=Reaper(*recording),
+        appender=appender, lease=lease,
+        session_log=SessionLog(session_events, lease), reaper=Reaper(session_events, lease),
     )  # fmt: skip
 
 

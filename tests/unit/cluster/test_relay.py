@@ -17,7 +17,7 @@ from service.cluster.bus import InProcessBackend, InProcessBus
 from service.cluster.envelope import Envelope, Message, channel_prefix
 from service.cluster.redis_bus import RedisBus
 from service.cluster.relay import NODES, Relay
-from service.eventstore.serializer import Row
+from service.eventstore.serializer import PeerRow
 from tests.support.servers.brokers import broker, wire
 from tests.support.waiting import until
 
@@ -70,7 +70,7 @@ def test_a_message_is_opened_where_it_was_sealed_and_nowhere_else() -> None:
 async def test_a_node_alone_makes_nothing_ready_for_others() -> None:
     bus = InProcessBus()
     heard: list[str] = []
-    row = Row(1, 1, datetime.now(UTC), "alice", "topic", "settings", b"{}", None)
+    row = PeerRow(1, 1, datetime.now(UTC), "alice", "topic", "settings", b"{}", None)
     async with relay(in_process(bus)) as one:
         one.announce({"room:general": [row]})
         assert one.queued == 0
@@ -163,8 +163,8 @@ async def test_after_a_restart_of_the_bus_everybody_is_told_to_say_it_again(plac
 async def test_a_node_that_went_deaf_without_a_word_finds_out_and_hears_again(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "PROBE_EVERY", 0.1)
-    monkeypatch.setattr(heartbeat, "DEAF_AFTER", 0.5)
+    monkeypatch.setattr(heartbeat, "PROBE_INTERVAL", 0.1)
+    monkeypatch.setattr(heartbeat, "DOWN_AFTER", 0.5)
     with broker("valkey", place) as server:
         async with wire(server) as (link, url):
 

@@ -15,7 +15,7 @@ from service.cluster.relay import Relay
 from service.domain.commands import JoinRoom, PostMessage
 from service.domain.events import Event, MemberJoined, ReactionAdded, RoomArchived
 from service.errors import Overloaded, Refusal
-from service.eventstore.serializer import Row
+from service.eventstore.serializer import PeerRow
 from service.node.node import Node, node
 from service.realtime import gap_repair
 from tests.support.realtime.nodes import Recorder, settings, submit
@@ -33,7 +33,7 @@ class Forger:
     def tell(self, seq: int, *events: Event) -> None:
         """Publish events of the room `hot`, the first with a seq, at positions that the log will give."""
         rows = [
-            Row(
+            PeerRow(
                 seq + number,
                 self._position + number + 1,
                 datetime.now(UTC),
