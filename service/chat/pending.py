@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class PendingCommand(msgspec.Struct):
     """A command of the user `by`.
 
-    `content_error` refuses its content, whatever the state of the room is. `decisions` counts how often it was decided;
+    `content_error` refuses its content in any state of the room. `decisions` counts how often it was decided;
     `refusal` is the result of the last decision.
     """
 

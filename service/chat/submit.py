@@ -127,7 +127,7 @@ class Chat:
         Raises:
             Unavailable, Overloaded: the log cannot be reached.
         """
-        if self._people.standing(user).name == name:
+        if self._people.account(user).name == name:
             return
         state = await self._person(user)
         events = account.decide(state, NamePerson(name=name), user)
@@ -153,7 +153,7 @@ class Chat:
 
     async def _person(self, user: str) -> PersonState:
         await self._people.read({user})  # batched with the users who connect at the same time
-        return self._people.standing(user)
+        return self._people.account(user)
 
     def _content_error(self, command: RoomCommand) -> Refusal | None:
         try:

@@ -152,7 +152,7 @@ class SessionStarter:
         self.sessions.add(session)
         try:
             await self.people.load([identity.user])
-            require_standing(self.people.standing(identity.user))
+            require_standing(self.people.account(identity.user))
             if identity.name:
                 await self.chat.name(identity.user, identity.name)
             await self.connecting.connect(session, frame)

@@ -85,7 +85,7 @@ async def test_who_only_arrived_and_is_removed_receives_nothing(world: World) ->
 
 async def test_a_removal_counts_before_everyone_was_written_it(world: World) -> None:
     bob = await world.listener("bob")
-    world.hub._fanout.go = lambda: None  # type: ignore[method-assign] # the event of the removal waits
+    world.hub._fanout.start = lambda: None  # type: ignore[method-assign] # the event of the removal waits
     world.kick("bob")
     assert world.hub.waiting
     world.hub.audience.broadcast("general", START)
