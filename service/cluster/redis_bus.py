@@ -23,7 +23,7 @@ from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from service.cluster.bus import MAX_QUEUED, Inbox, Missed
+from service.cluster.bus import MAX_QUEUED, Accept, Inbox, Missed
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds before a reconnect: doubled each time, multiplied by a random factor between 0.5 and 1."""
@@ -46,7 +46,9 @@ class RedisBus(BroadcastBackend):
     `timeout` is in seconds and bounds each call; `prefix` is put before the name of each channel.
     """
 
-    def __init__(self, url: str, timeout: float, prefix: str, missed: Missed, size: int = MAX_QUEUED) -> None:
+    def __init__(
+        self, url: str, timeout: float, prefix: str, missed: Missed, accept: Accept, size: int = MAX_QUEUED
+    ) -> None:
         # The base class's constructor only raises `NotImplementedError`. The library's retries and timeouts are off:
         # this class decides what an outage is, and the library's timeout of a write can swallow a cancellation.
         self._pool: Any = ConnectionPool.from_url(
@@ -59,7 +61,7 @@ class RedisBus(BroadcastBackend):
         self._timeout = timeout
         self._prefix = prefix
         self._missed = missed
-        self._inbox = Inbox(missed, size)
+        self._inbox = Inbox(missed, accept, size)
         self._outbox: deque[tuple[str, bytes]] = deque(maxlen=size)
         self._to_send = asyncio.Event()
         self._sending = False
@@ -106,12 +108,14 @@ class RedisBus(BroadcastBackend):
     async def subscribe(self, channel: str) -> None:
         """Start to receive a channel; `missed` is called when the subscription takes effect."""
         self._channels.add(channel)
-        self._change(channel, wanted=True)
+        self._changes[channel] = True
+        self._changed.set()
 
     async def unsubscribe(self, channel: str) -> None:
         """Stop receiving a channel."""
         self._channels.discard(channel)
-        self._change(channel, wanted=False)
+        self._changes[channel] = False
+        self._changed.set()
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Queue a message. During an outage it is dropped; if the queue is full, the oldest one is dropped."""
@@ -123,10 +127,6 @@ class RedisBus(BroadcastBackend):
     async def next_published(self) -> Event:
         """Return the next message for this node."""
         return await self._inbox.get()
-
-    def _change(self, channel: str, *, wanted: bool) -> None:
-        self._changes[channel] = wanted
-        self._changed.set()
 
     async def _keep_connected(self, what: str, work: Callable[[Callable[[], None]], Any]) -> None:
         """Run `work` again whenever its connection breaks; `work` calls its argument once it is connected."""

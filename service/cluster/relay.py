@@ -16,11 +16,11 @@ from typing import Self, cast
 import msgspec
 from broadcaster import Broadcast
 
-from service.cluster.bus import MAX_QUEUED, InProcessBackend, Missed
+from service.cluster.bus import MAX_QUEUED, Accept, InProcessBackend, Missed
 from service.cluster.envelope import Envelope, Message, Opened
 from service.cluster.heartbeat import Heartbeat
 from service.cluster.redis_bus import RedisBus
-from service.cluster.replay_filter import FilteredBackend, ReplayFilter
+from service.cluster.replay_filter import ReplayFilter
 from service.domain.streams import room_of, room_stream
 from service.eventstore.serializer import PeerRow
 
@@ -45,17 +45,17 @@ class Relay:
 
     def __init__(
         self,
-        backend: Callable[[Missed], InProcessBackend | RedisBus],
+        backend: Callable[[Missed, Accept], InProcessBackend | RedisBus],
         envelope: Envelope,
         request_sync: Callable[[], None] = lambda: None,
     ) -> None:
-        self._backend = backend(self._missed)
         self._envelope = envelope
         self.filter = ReplayFilter(envelope, request_sync)
+        self._backend = backend(self._missed, self.filter.open)
         self.heartbeat = Heartbeat(
             lambda: self.publish(_PROBE, b""), self._backend.reconnect, lambda: envelope.epoch
         )
-        self._broadcast = Broadcast(backend=FilteredBackend(self._backend, self.filter))
+        self._broadcast = Broadcast(backend=self._backend)
         self._followed: dict[str, asyncio.Task[None]] = {}
         self._outgoing: asyncio.Queue[tuple[str, Message]] = asyncio.Queue(MAX_QUEUED)
         self._handlers: dict[str, Handler] = {}

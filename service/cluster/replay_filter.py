@@ -17,14 +17,9 @@ Invariant: no message is accepted twice, or by a process that started after the 
 import logging
 from collections import Counter
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Literal
 
-from broadcaster._backends.base import BroadcastBackend
-from broadcaster._base import Event
-
-from service.cluster.bus import InProcessBackend
 from service.cluster.envelope import NO_EPOCH, Envelope, Message, Opened
-from service.cluster.redis_bus import RedisBus
 
 MAX_SKEW = 30_000_000
 """Maximum microseconds between the time at which a message was sent and this node's time, in either direction."""
@@ -130,40 +125,3 @@ class _Origin:
     def advance(self, opened: Opened) -> None:
         self.counter = opened.counter
         self.sent = max(self.sent, opened.sent)
-
-
-class FilteredBackend(BroadcastBackend):
-    """A backend that delivers only the messages that a filter accepts; `Event.message` is an `Opened`."""
-
-    def __init__(self, backend: InProcessBackend | RedisBus, replay_filter: ReplayFilter) -> None:
-        # The base class's constructor only raises `NotImplementedError`.
-        self._backend = backend
-        self._filter = replay_filter
-
-    async def connect(self) -> None:
-        """Connect."""
-        await self._backend.connect()
-
-    async def disconnect(self) -> None:
-        """Disconnect."""
-        await self._backend.disconnect()
-
-    async def subscribe(self, channel: str) -> None:
-        """Subscribe to a channel."""
-        await self._backend.subscribe(channel)
-
-    async def unsubscribe(self, channel: str) -> None:
-        """Unsubscribe from a channel."""
-        await self._backend.unsubscribe(channel)
-
-    async def publish(self, channel: str, message: bytes) -> None:
-        """Send a sealed message."""
-        await self._backend.publish(channel, message)
-
-    async def next_published(self) -> Event:
-        """Return the next accepted message."""
-        while True:
-            event = await self._backend.next_published()
-            opened = self._filter.open(event.channel, cast("bytes", event.message))
-            if opened is not None:
-                return Event(event.channel, opened)  # type: ignore[arg-type] # annotated as str, passed through

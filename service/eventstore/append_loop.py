@@ -12,19 +12,11 @@ from service.eventstore.entries import AppendRequest, AppendResult
 TRIES = 8
 """Decisions on a command before the caller is asked to retry later."""
 
-Decide = Callable[[], Awaitable[AppendRequest | None]]
-Append = Callable[[AppendRequest], Awaitable[AppendResult]]
-
-
-def is_stale(result: AppendResult) -> bool:
-    """Return whether an event that the decision depends on was appended after the state was read."""
-    return result.outcome == "stale"
-
 
 async def append_decided(
-    decide: Decide,
-    append: Append,
-    must_retry: Callable[[AppendResult], bool] = is_stale,
+    decide: Callable[[], Awaitable[AppendRequest | None]],
+    append: Callable[[AppendRequest], Awaitable[AppendResult]],
+    must_retry: Callable[[AppendResult], bool] = lambda result: result.outcome == "stale",
     *,
     tries: int = TRIES,
 ) -> AppendResult | None:

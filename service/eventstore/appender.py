@@ -48,7 +48,8 @@ class Appender:
 
     `known_head` returns the last seq of a stream that this node holds (None: it does not follow the stream);
     `on_commit` is called with each batch right after its commit. For metrics: `batches` (events in each), `commits`
-    (seconds of each), `outcomes` of entries, `retries` of batches, and `unavailable` (entries that were given up).
+    (seconds of each), `outcomes` of entries, `retries` of batches, `unavailable` (entries that were given up), and the
+    approximate `queued_bytes`.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Appender:
         self._on_commit = on_commit
         self._deadline = deadline
         self._queue: deque[_Waiting] = deque()
-        self._queued_bytes = 0
+        self.queued_bytes = 0
         self._wake = asyncio.Event()
         self._ended = False
         self._connection: asyncpg.Connection[Any] | None = None
@@ -83,14 +84,14 @@ class Appender:
         Raises:
             Overloaded: the queue is full; nothing was queued.
         """
-        if len(self._queue) >= MAX_QUEUED or self._queued_bytes + entry.size > MAX_QUEUED_BYTES:
+        if len(self._queue) >= MAX_QUEUED or self.queued_bytes + entry.size > MAX_QUEUED_BYTES:
             raise Overloaded
         future: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
         if self._ended:
             future.set_exception(Unavailable())
             return future
         self._queue.append((entry, future))
-        self._queued_bytes += entry.size
+        self.queued_bytes += entry.size
         self._wake.set()
         return future
 
@@ -108,7 +109,7 @@ class Appender:
             self._ended = True
             self._fail([*batch, *self._queue])
             self._queue.clear()
-            self._queued_bytes = 0
+            self.queued_bytes = 0
             if self._connection is not None:
                 self._connection.terminate()
 
@@ -116,11 +117,6 @@ class Appender:
     def queued(self) -> int:
         """Entries that wait for the next commit."""
         return len(self._queue)
-
-    @property
-    def queued_bytes(self) -> int:
-        """Approximate bytes of the entries that wait."""
-        return self._queued_bytes
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -132,7 +128,7 @@ class Appender:
             if batch and (events > MAX_BATCH_EVENTS or size > MAX_BATCH_BYTES):
                 break
             batch.append(self._queue.popleft())
-            self._queued_bytes -= entry.size
+            self.queued_bytes -= entry.size
         return batch
 
     async def _append(self, batch: list[_Waiting]) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from service.cluster.bus import InProcessBackend, InProcessBus, Missed
+from service.cluster.bus import Accept, InProcessBackend, InProcessBus, Missed
 from service.cluster.envelope import Envelope, channel_prefix
 from service.cluster.leases import Lease
 from service.cluster.redis_bus import RedisBus
@@ -99,11 +99,11 @@ async def _relay(settings: Settings, storage: Storage, bus: InProcessBus) -> Rel
     """Return the bus to the other nodes: Redis if configured, otherwise `bus`, shared in this process."""
     clock, readiness = storage.clock, storage.readiness
 
-    def backend(missed: Missed) -> InProcessBackend | RedisBus:
+    def backend(missed: Missed, accept: Accept) -> InProcessBackend | RedisBus:
         if not settings.redis_url:
-            return InProcessBackend(bus, missed)
+            return InProcessBackend(bus, missed, accept)
         prefix = channel_prefix(settings.bus_key)
-        return RedisBus(settings.redis_url, settings.redis_timeout, prefix, missed)
+        return RedisBus(settings.redis_url, settings.redis_timeout, prefix, missed, accept)
 
     if readiness.ready:
         with suppress(Unavailable):  # `clock.run` tries again

@@ -86,16 +86,6 @@ class Hub:
         return self._delivered + self._catch_up.written
 
     @property
-    def gap_reads(self) -> int:
-        """Reads of the log for missing events."""
-        return self.feeds.repairs.reads
-
-    @property
-    def rooms(self) -> int:
-        """The number of rooms in memory."""
-        return len(self.feeds.by_room)
-
-    @property
     def waiting(self) -> bool:
         """Whether queued events are not yet written to all subscribers."""
         return self._fanout.busy

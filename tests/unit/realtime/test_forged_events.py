@@ -63,7 +63,7 @@ async def forging(database: Database) -> AsyncIterator[tuple[Node, Forger, Recor
             lambda: running.storage.readiness.epoch,
             lambda: _now(running),
         )
-        async with Relay(lambda missed: InProcessBackend(bus, missed), envelope) as relay:
+        async with Relay(lambda missed, accept: InProcessBackend(bus, missed, accept), envelope) as relay:
             publishing = asyncio.create_task(relay.run())
             yield running, Forger(relay, await running.storage.reader.position()), subscriber
             publishing.cancel()
@@ -89,9 +89,9 @@ async def state_is_the_logs(running: Node) -> None:
 async def test_members_and_settings_come_from_the_log_alone(database: Database, event: Event) -> None:
     async with forging(database) as (running, forger, subscriber):
         await running.live.people.load(["mallory"])
-        before = running.live.hub.gap_reads
+        before = running.live.hub.feeds.repairs.reads
         forger.tell(4, event)
-        await until(lambda: running.live.hub.gap_reads > before)
+        await until(lambda: running.live.hub.feeds.repairs.reads > before)
         assert running.live.hub.feeds.known_head("room:hot") == 3
         with pytest.raises(Refusal):
             await submit(running, PostMessage(room="hot", content="x", ref="m"), "mallory", "m")
