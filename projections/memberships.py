@@ -128,5 +128,5 @@ PROJECTION = Projection(
     topics=tuple(cls.TOPIC for cls in _CHANGES),
     key=ROWS.key,
     apply=ROWS.apply,
-    row_of=_key_of,
+    row_key=_key_of,
 )

@@ -82,7 +82,7 @@ PROJECTION = Projection(
     key=ROWS.key,
     apply=ROWS.apply,
     heads=True,
-    row_of=_key_of,
+    row_key=_key_of,
     forget="""
         UPDATE {table} r SET topic = NULL FROM stored_events e
         WHERE e.notification_id = r.topic_position AND e.recorded_by = ANY ($1::text[]) AND r.topic IS NOT NULL
