@@ -162,10 +162,9 @@ class RoomFeed:
         """Return all events after a seq, None if the ring does not reach back that far."""
         if after >= self.head:
             return []
-        if not self._ring or self._ring[0].recorded.seq > after + 1:
+        if not self._ring or self.first > after + 1:
             return None
-        first = self._ring[0].recorded.seq
-        return [self._ring[index] for index in range(after + 1 - first, len(self._ring))]
+        return [self._ring[index] for index in range(after + 1 - self.first, len(self._ring))]
 
 
 def same(event: Recorded, other: Recorded) -> bool:
