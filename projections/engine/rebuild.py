@@ -1,8 +1,9 @@
 """Rebuilds a read model beside the live table, compares the two and switches in one transaction (blue-green).
 
 A *new version* of a projection has a new table. It is created and filled from the log; when it has caught up with the
-table that the public views show, the views are repointed. A table that is *wrong*, after a manual change, is rebuilt if
-a row in `notification_tracking` requests it: a second table is filled (`again`), and the rows that differ are replaced.
+table that the public views show, the views are repointed. A table that is *wrong*, for example after a manual change,
+is rebuilt if a row in `notification_tracking` requests it: a `replacement` table is filled, and the rows that differ
+are replaced.
 
 Invariant: readers see either all old or all new rows, and the live table is kept current until it is replaced. A
 rebuild continues after a restart, since the new table's position is stored under the table's name.
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("onrecord.project")
 
 
-def again(projection: Projection) -> str:
+def replacement(projection: Projection) -> str:
     """Return the name of the table into which a wrong table is rebuilt."""
     return f"{projection.table}_again"
 
@@ -30,7 +31,7 @@ async def requested(
     connection: "asyncpg.Connection[Any]", projections: Sequence[Projection]
 ) -> list[Projection]:
     """Return the projections whose rebuild is requested."""
-    names = {again(projection): projection for projection in projections}
+    names = {replacement(projection): projection for projection in projections}
     rows = await connection.fetch(_TRACKED, list(names))
     return [names[row["application_name"]] for row in rows]
 
@@ -40,7 +41,7 @@ async def begin(connection: "asyncpg.Connection[Any]", projection: Projection, t
 
     Returns None if `table` itself or a newer version is live.
     """
-    if table == again(projection):
+    if table == replacement(projection):
         properties = await connection.fetch(_PROPERTIES, projection.relation)
         statements = ";".join([_LIKE, *(row["statement"] for row in properties)])
         await _create(connection, statements.format(table=relation(table), live=projection.relation), table)
@@ -66,7 +67,7 @@ async def finish(
         fresh, shown = relation(table), relation(live)
         columns = await connection.fetch(_SHARED, fresh, shown)
         found = await compare(connection, projection.key, shown, fresh, [row["attname"] for row in columns])
-        if table == again(projection):
+        if table == replacement(projection):
             await _replace_differing(connection, projection, table)
         else:
             await connection.execute(projection.views.format(table=fresh))

@@ -146,7 +146,7 @@ class Audits:
         """Return a function that tests whether a stream has to end: account or token lost, or the node is stopping."""
 
         def over() -> bool:
-            account = self.people.standing(caller.user)
+            account = self.people.account(caller.user)
             gone = account.erased or account.suspended
             return gone or not self.readiness.ready or datetime.now(UTC) >= caller.expires_at
 

@@ -156,7 +156,7 @@ async def test_modified_read_model_is_rebuilt_on_request(
         await here.connection.execute(f"DELETE FROM {projection.table}")  # noqa: S608 - our name
         assert not await equal(here, projection)
     asking = "INSERT INTO notification_tracking (application_name, notification_id) VALUES ($1, 0)"
-    await here.connection.execute(asking, rebuild.again(projection))
+    await here.connection.execute(asking, rebuild.replacement(projection))
     following = asyncio.create_task(Projector(here.connect, here.node.serializer, [projection], 0.05).run())
     await until(lambda: _is_mended(here, projection))
     await here.happen(said("after"))
@@ -165,7 +165,8 @@ async def test_modified_read_model_is_rebuilt_on_request(
     await asyncio.wait([following])
     assert await equal(here, projection)
     assert (
-        await here.connection.fetchval("SELECT to_regclass($1)", relation(rebuild.again(projection))) is None
+        await here.connection.fetchval("SELECT to_regclass($1)", relation(rebuild.replacement(projection)))
+        is None
     )
 
 
@@ -176,8 +177,8 @@ async def test_rows_are_replaced_beneath_readers_and_only_where_they_differ(here
     await here.connection.execute(f"UPDATE {table} SET content = 'forged' WHERE id = 5")  # noqa: S608 - our name
     before = dict(await here.connection.fetch(f"SELECT id, ctid::text FROM {table}"))  # noqa: S608 - our name
     asking = "INSERT INTO notification_tracking (application_name, notification_id) VALUES ($1, 0)"
-    await here.connection.execute(asking, rebuild.again(messages.PROJECTION))
-    name = rebuild.again(messages.PROJECTION)
+    await here.connection.execute(asking, rebuild.replacement(messages.PROJECTION))
+    name = rebuild.replacement(messages.PROJECTION)
     await Runner(here.connect, here.node.serializer, messages.PROJECTION, 0.05, name).run()
     after = dict(await here.connection.fetch(f"SELECT id, ctid::text FROM {table}"))  # noqa: S608 - our name
     assert {number for number in before if before[number] != after[number]} == {5}
@@ -229,10 +230,10 @@ async def test_a_table_being_rebuilt_has_every_property_of_its_twin(
     here: World, projection: Projection
 ) -> None:
     connection = await asyncpg.connect(here.database.superuser_url)
-    await rebuild.begin(connection, projection, rebuild.again(projection))
+    await rebuild.begin(connection, projection, rebuild.replacement(projection))
     await connection.close()
     twin = await _properties(here, projection.table)
-    assert await _properties(here, rebuild.again(projection)) == twin
+    assert await _properties(here, rebuild.replacement(projection)) == twin
     personal = {name for kind, name, value in twin if kind == "column" and '"attstattarget": 0' in value}
     assert personal or not (projection.forget or projection.expire)
 
