@@ -142,9 +142,9 @@ class Connection:
             self._socket.hold()
 
     @property
-    def taken(self) -> bool:
-        """See `Transport.taken`."""
-        return self._socket.taken if self._socket is not None else not self.posting
+    def idle(self) -> bool:
+        """See `Transport.idle`."""
+        return self._socket.idle if self._socket is not None else not self.posting
 
     @property
     def outbox(self) -> int:

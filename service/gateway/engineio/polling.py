@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from service.gateway.engineio.connection import Connection
 from service.gateway.engineio.errors import refusal, refused
 from service.gateway.engineio.server import Engine
-from service.gateway.transport.client_address import real
+from service.gateway.transport.client_address import canonical_address
 from service.protocol.close_codes import Close
 from service.protocol.socketio import engineio
 from service.protocol.socketio.engineio import NotAPacket, Problem
@@ -49,7 +49,7 @@ class Polls:
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
-        address = real(request.client.host if request.client else None)
+        address = canonical_address(request.client.host if request.client else None)
         found = self._engine.find(request.query_params, request.headers, address, "polling")
         if isinstance(found, Connection):
             return await self._respond_to(found, request)

@@ -36,7 +36,7 @@ from service.gateway.auth.origins import allowed_origin
 from service.gateway.auth.refresh_cookie import RefreshCookies, Renewable
 from service.gateway.http.endpoint import NO_STORE
 from service.gateway.http.request import body
-from service.gateway.transport.client_address import real
+from service.gateway.transport.client_address import canonical_address
 from service.gateway.transport.problem import problem
 from service.protocol.events import timestamp
 from service.protocol.http import SignedIn, SignInBegun, SignInReturn, SignIns, ToRenew
@@ -203,7 +203,7 @@ class SignIn:
         """Check the origin and the rate of a request, since it may cause a request to the provider."""
         if not allowed_origin(request.headers, self._settings.origins):
             raise NotAllowed(problem="Pages of this origin may not sign in here.")
-        self._handshakes.take(real(request.client.host if request.client else None))
+        self._handshakes.take(canonical_address(request.client.host if request.client else None))
 
     def _set_cookie(
         self, response: Response, name: str, value: str, seconds: int | None, path: str = "/"

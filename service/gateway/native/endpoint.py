@@ -21,7 +21,7 @@ from service.gateway.commands.dispatcher import Dispatcher
 from service.gateway.session.counters import OK
 from service.gateway.session.lifecycle import SessionLifecycle
 from service.gateway.session.session import Session
-from service.gateway.transport.client_address import Addresses
+from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.problem import refusal
 from service.gateway.transport.transport import ABNORMAL, Transport, Upgrade, WebSocketTransport
 from service.gateway.websocket.frames import text_frame
@@ -102,7 +102,7 @@ class NativeEndpoint:
         self.dispatcher = dispatcher
         self.lifecycle = lifecycle
         self.hub = hub
-        self._addresses = Addresses(settings.trusted_proxies)
+        self._addresses = ClientAddresses(settings.trusted_proxies)
         self.unauthenticated: Timeouts[NativeConversation] = Timeouts(
             settings.connect_timeout, NativeConversation.time_out
         )

@@ -176,7 +176,7 @@ class PendingAcks:
     @property
     def answered(self) -> bool:
         """Whether every command that was received has its answer, or the connection is ending."""
-        return self._transport.closing or (self._in_flight == 0 and self._transport.taken)
+        return self._transport.closing or (self._in_flight == 0 and self._transport.idle)
 
     async def ready(self) -> None:
         """Wait until another command may begin: few wait for their commit, and few bytes wait for the socket."""

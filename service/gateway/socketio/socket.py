@@ -85,9 +85,9 @@ class Socket:
         self.connection.hold()
 
     @property
-    def taken(self) -> bool:
-        """Whether every message that was read is being handled."""
-        return self.connection.taken
+    def idle(self) -> bool:
+        """See `Transport.idle`."""
+        return self.connection.idle
 
     @property
     def outbox(self) -> int:
