@@ -30,7 +30,7 @@ from service.gateway.http.rooms import Reads
 from service.gateway.http.routes import Health, Http
 from service.gateway.http.signin import SignIn
 from service.gateway.native.endpoint import NATIVE, NativeEndpoint
-from service.gateway.notices.remote import ReceiptsResync
+from service.gateway.notices.receipts import ReceiptsResync
 from service.gateway.queries.queries import Queries
 from service.gateway.queries.room_list import RoomList
 from service.gateway.queries.views import Views
@@ -141,7 +141,7 @@ class _Builder:
             presence=presence,
             counters=self.counters,
         )
-        common = (starter, dispatcher, lifecycle, live.hub, settings)
+        common = (starter, dispatcher, live.hub, settings)
         return (
             NativeEndpoint(admission(door=NATIVE), *common),
             SocketIoEndpoint(admission(door=SOCKETIO), *common),

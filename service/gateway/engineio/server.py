@@ -27,7 +27,7 @@ Gate = Callable[[Headers, str | None, bool], Refused | None]
 
 
 class Engine:
-    """The sessions of this process; `accept` builds the layer above, `gate` admits requests, `ended` counts endings."""
+    """The sessions of this process. `accept` builds the layer above a session; `ended` is called with each ending."""
 
     def __init__(
         self,
