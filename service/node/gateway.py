@@ -193,10 +193,10 @@ class _Builder:
         )
 
     def _audits(self) -> Audits:
-        past = self.storage.as_of_reader
+        reader = self.storage.as_of_reader
         return Audits(
-            past=past,
-            stream=Stream(past, self.application.waker, self.settings.catchup_interval),
+            reader=reader,
+            stream=Stream(reader, self.application.waker, self.settings.catchup_interval),
             access_log=self.application.access_log,
             views=self.views,
             people=self.live.people,

@@ -37,7 +37,7 @@ def to_wire(recorded: Recorded, name_of: NameOf) -> Outgoing:
     if isinstance(recorded.event, log.Unreadable):
         return RoomUpdated(
             **_by_author(recorded)
-        )  # an update without changes: clients see the seq, and do not wait for it
+        )  # without changes: clients see the seq, and do not wait for it
     return TO_WIRE[type(recorded.event)](recorded, recorded.event, name_of)
 
 
@@ -139,12 +139,7 @@ def _by_author(recorded: Recorded) -> dict[str, Any]:
 
 
 def _moderated(recorded: Recorded, event: Any) -> dict[str, Any]:
-    return {
-        **_common(recorded),
-        "user_id": event.user,
-        "by": recorded.by,
-        "explanation": event.reason,
-    }
+    return {**_common(recorded), "user_id": event.user, "by": recorded.by, "explanation": event.reason}
 
 
 def _time(at: datetime | None) -> str | None:

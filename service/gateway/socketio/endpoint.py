@@ -116,9 +116,9 @@ class SocketIoEndpoint:
     ) -> tuple[SocketSession, Connect]:
         """Return a session, and the `connect` frame with the cursors to resume from."""
         hub, max_rooms = self._hub, self._admission.max_rooms
-        if not recovery.wished(auth):
+        if not recovery.is_enabled(auth):
             return SocketSession(socket, hub, identity, max_rooms), frame
-        requested, pid = recovery.asked(auth), None
+        requested, pid = recovery.requested(auth), None
         if requested is not None and len(requested.cursors) <= max_rooms:
             frame = msgspec.structs.replace(frame, epoch=requested.epoch, rooms={**requested.cursors})
             pid = requested.pid

@@ -96,7 +96,7 @@ class RecoveringSession(SocketSession):
 
     def write(self, frame: bytes) -> None:
         """Send an event's packet, with the offset after it."""
-        place = recovery.place_of(frame)
+        place = recovery.room_and_seq(frame)
         if place is not None and self.is_subscribed(place[0]):
             self._cursors[place[0]] = place[1]
         self._socket.send(recovery.with_offset(frame, self._epoch, self._cursors))
