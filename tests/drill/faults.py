@@ -144,7 +144,7 @@ async def commits(drill: Drill) -> dict[str, Any]:
 
 
 async def cuts(drill: Drill) -> dict[str, Any]:
-    """Cut a client's connection right after it sent a frame, for one action in three; it repeats the action on the node that it reaches."""
+    """Cut a client off right after it sent a frame, one action in three; it repeats the action on any node."""
     before, drill.load.cutting = drill.load.cutting, 0.33
     await drill.load_goes_on(150)
     drill.load.cutting = before

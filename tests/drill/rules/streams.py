@@ -36,7 +36,7 @@ def contiguous(evidence: Evidence) -> Iterator[str]:
 
 
 def true(evidence: Evidence) -> Iterator[str]:
-    """Every client that received a seq received the event that the log has there, and only its author received the ref."""
+    """Every client received at each seq the event that the log has there, and only its author received the ref."""
     for delivery in evidence.deliveries:
         if (problem := _differs(evidence, delivery)) is not None:
             who = evidence.connects[delivery.connection]
@@ -53,7 +53,7 @@ def not_before_it_was_said(evidence: Evidence) -> Iterator[str]:
 
 
 def continued(evidence: Evidence) -> Iterator[str]:
-    """Over a client's successive connections a room continues where it was: every event from the join on is received."""
+    """Over a client's successive connections a room continues where it was: no event after the join is left out."""
     by_process = sorted(evidence.subscriptions, key=lambda one: (one.process, one.room, one.opened))
     for (process, room), ones in groupby(by_process, key=lambda one: (one.process, one.room)):
         reached: int | None = None
