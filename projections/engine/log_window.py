@@ -22,7 +22,7 @@ MAX_EVENTS = 500
 MAX_POSITIONS = 2_000
 """Events of any topic in one window."""
 ENDLESS = 2**63 - 1
-TOPIC_PATTERN = r"^[a-z]+\.[A-Z][A-Za-z]*\.v[0-9]+$"
+TOPIC_PATTERN = r"\A[a-z]+\.[A-Z][A-Za-z]*\.v[0-9]+\Z"
 """The form of every topic, in this version and in any other (PostgreSQL)."""
 
 DiffersFromSeal = Callable[["asyncpg.Connection[Any]", int], Awaitable[bool]]

@@ -42,7 +42,9 @@ async def begin(connection: "asyncpg.Connection[Any]", projection: Projection, t
     Returns None if `table` itself or a newer version is live.
     """
     if table == replacement(projection):
-        await _create(connection, _LIKE.format(table=relation(table), live=projection.relation), table)
+        properties = await connection.fetch(_PROPERTIES, projection.relation)
+        statements = ";".join([_LIKE, *(row["statement"] for row in properties)])
+        await _create(connection, statements.format(table=relation(table), live=projection.relation), table)
         return projection.table
     live, version = await _shown(connection, projection)
     if live is None or version >= projection.version:
@@ -97,7 +99,7 @@ async def _create(connection: "asyncpg.Connection[Any]", statements: str, table:
 
 
 async def _shown(connection: "asyncpg.Connection[Any]", projection: Projection) -> tuple[str | None, int]:
-    rows = await connection.fetch(_SHOWN, SCHEMA, projection.name, f"^{projection.name}_v[0-9]+$")
+    rows = await connection.fetch(_SHOWN, SCHEMA, projection.name, rf"\A{projection.name}_v[0-9]+\Z")
     versions = {int(row["relname"].rpartition("_v")[2]): str(row["relname"]) for row in rows}
     newest = max(versions, default=0)
     return versions.get(newest), newest
@@ -125,6 +127,19 @@ _LOCK = """
     ORDER BY application_name FOR UPDATE
 """
 _LIKE = "CREATE TABLE {table} (LIKE {live} INCLUDING ALL)"
+# What LIKE does not copy. Without `STATISTICS 0`, ANALYZE keeps samples of content that erasure does not reach.
+_PROPERTIES = """
+    SELECT format('ALTER TABLE {table} ALTER COLUMN %I SET STATISTICS %s', attname, attstattarget) AS statement
+    FROM pg_attribute
+    WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped AND attstattarget >= 0
+    UNION ALL
+    SELECT format('ALTER TABLE {table} ALTER COLUMN %I SET (%s)', attname, array_to_string(attoptions, ', '))
+    FROM pg_attribute
+    WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped AND attoptions IS NOT NULL
+    UNION ALL
+    SELECT format('ALTER TABLE {table} SET (%s)', array_to_string(reloptions, ', '))
+    FROM pg_class WHERE oid = to_regclass($1) AND reloptions IS NOT NULL
+"""
 _SHOWN = """
     SELECT DISTINCT c.relname
     FROM pg_rewrite r

@@ -47,11 +47,12 @@ log = logging.getLogger("onrecord.visits")
 
 
 class Closing(msgspec.Struct, frozen=True):
-    """How a session ended."""
+    """How a session ended; the fields are those of `SessionClosed`."""
 
     reason: str
     code: int | None
     ranges: Ranges | None
+    at_least: dict[str, int] = {}
 
 
 class _Session(msgspec.Struct):
@@ -262,9 +263,7 @@ class SessionLog:
     def _closing(self, session: _Session) -> tuple[SessionClosed, str, int]:
         closing = session.closing
         assert closing is not None  # noqa: S101 - for the type checker
-        event = SessionClosed(
-            session=session.id, reason=closing.reason, code=closing.code, ranges=closing.ranges
-        )
+        event = SessionClosed(session=session.id, **msgspec.structs.asdict(closing))
         return event, session.user, session.seq or 0
 
 

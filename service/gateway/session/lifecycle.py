@@ -51,7 +51,9 @@ class SessionLifecycle:
         self._presence.depart(session.user, session.id)
         code, by_client = session.transport.ending or (None, False)
         reason = reason_of(code, by_client=by_client)
-        self._session_log.closed(session.id, Closing(reason, code, session.written.ranges()))
+        self._session_log.closed(
+            session.id, Closing(reason, code, session.written.ranges(), session.written.at_least())
+        )
         log.info(
             "disconnected",
             extra={"session": session.id, "user": session.user, "reason": reason, "code": code},
