@@ -19,7 +19,7 @@ from service.eventstore.readiness import Readiness
 from service.eventstore.serializer import EventSerializer, PeerRow
 from service.gateway.auth.rate_limit import SPENT, SharedRateLimit
 from service.gateway.notices.memberships import MembershipNotifier
-from service.gateway.notices.remote import MARKER, MarkerNotices, ReceiptsResync
+from service.gateway.notices.receipts import MARKER, MarkerNotices, ReceiptsResync
 from service.gateway.session.registry import SessionRegistry
 from service.presence import gossip, typing
 from service.presence.presence import Presence

@@ -22,7 +22,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 
 from service.domain.events import MessageEdited, MessagePosted
-from service.domain.retention import earlier, over_until
+from service.domain.retention import earlier, last_expired_day
 from service.domain.streams import room_of, room_stream, stream_id
 from service.errors import AccountErased
 from service.eventstore.serializer import DECODE_ERRORS, EventSerializer
@@ -60,7 +60,7 @@ class RetentionRule(msgspec.Struct, frozen=True):
     @property
     def until(self) -> date:
         """The last expired day."""
-        return over_until(self.now, self.days)
+        return last_expired_day(self.now, self.days)
 
 
 async def backfill(

@@ -9,7 +9,7 @@ import pytest
 
 from service.domain.events import MemberJoined, MemberRemoved, MessagePosted, RoomOpened, RoomRenamed
 from service.gateway.native.endpoint import native_frame
-from service.gateway.notices.remote import MARKER, MarkerNotices
+from service.gateway.notices.receipts import MARKER, MarkerNotices
 from service.presence.presence import Presence
 from service.presence.roster import Change
 from service.protocol.contract.examples import example
