@@ -1,4 +1,4 @@
-"""Records each read of the record: who read what, in a stream that is sealed like any other.
+"""Records who read what, in a stream of the log that is sealed like any other.
 
 Invariant: a read is recorded before its result is returned. If it cannot be recorded, nothing is returned.
 """
@@ -17,7 +17,7 @@ from service.eventstore.serializer import EventSerializer
 
 
 class NotRecorded(Exception):
-    """The login may not record the read, so nothing is returned; the message is a sentence."""
+    """The login may not record reads, so nothing is returned; the message is a sentence."""
 
 
 class AccessLog:
@@ -34,7 +34,7 @@ class AccessLog:
         self._keys = keys
 
     async def record(self, reading: AuditRead, by: str) -> None:
-        """Record a read.
+        """Record a read by `by`.
 
         Raises:
             Overloaded, Unavailable: the read could not be recorded, so nothing may be returned.

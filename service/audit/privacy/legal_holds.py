@@ -81,7 +81,7 @@ async def release(database: Any, held: str, *, ground: str, by: str, deadline: f
 
 async def _change(database: Any, event: HoldPlaced | HoldReleased, by: str, deadline: float) -> Hold | None:
     given = (event.held, by, isinstance(event, HoldPlaced), event.ground)
-    # A retry after a lost reply reports that the state was already so, which is correct.
+    # If the first reply was lost, the retry changes nothing and reports that, which is correct.
     row = await retry_read(lambda: database.fetchrow(_CHANGE, *given), deadline)
     if row["outcome"] == "nothing":
         return None

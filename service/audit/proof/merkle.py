@@ -1,8 +1,8 @@
 """The Merkle tree of RFC 9162, section 2.1, over SHA-256: appending, proofs and their verification. Pure.
 
-Leaves are numbered from 0. A growing tree is represented by its right edge (`Frontier`), so a leaf costs O(1) hashes
-and a root O(log n). A proof is a list of subtrees, named here by the leaves that they span; `tree_store` has their
-hashes.
+Leaves are numbered from 0. A growing tree is represented by its right edge (`Frontier`): appending a leaf takes O(1)
+hashes, computing the root O(log n). A proof is a list of subtrees. This module names them by the leaves that they span;
+`tree_store` reads their hashes.
 
 Invariant: leaves and inner nodes are hashed with different prefixes, so neither can pass for the other.
 """
@@ -15,7 +15,7 @@ EMPTY = sha256().digest()
 """The root of a tree without leaves."""
 
 STRIDE = 8
-"""Every eighth level above the leaves is stored: a 255th of the tree; a proof reads 255 hashes per level."""
+"""Every eighth level above the leaves is stored: one hash per 255 leaves. A proof reads up to 255 hashes per level."""
 
 
 class Node(NamedTuple):
@@ -52,21 +52,24 @@ class Frontier:
 
     def extend(self, leaves: Iterable[bytes]) -> list[Node]:
         """Append leaf hashes; return the completed subtrees of stored levels, ordered by their last leaf."""
-        kept: list[Node] = []
+        completed: list[Node] = []
         for leaf in leaves:
-            self.push(0, leaf, kept)
-        return kept
+            self.push(0, leaf, completed)
+        return completed
 
-    def push(self, level: int, subtree: bytes, kept: list[Node] | None = None) -> None:
-        """Append a perfect subtree of 2**level leaves; `size` must be a multiple of that."""
+    def push(self, level: int, subtree: bytes, completed: list[Node] | None = None) -> None:
+        """Append a perfect subtree of 2**level leaves; `size` must be a multiple of 2**level.
+
+        Subtrees of stored levels that it completes are added to `completed`.
+        """
         number = self.size >> level
         self.size += 1 << level
         while number & 1:
             subtree = node_hash(self._peaks.pop(), subtree)
             number >>= 1
             level += 1
-            if kept is not None and level % STRIDE == 0:
-                kept.append(Node(level, number, subtree))
+            if completed is not None and level % STRIDE == 0:
+                completed.append(Node(level, number, subtree))
         self._peaks.append(subtree)
 
     def root(self) -> bytes:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +115,7 @@ async def test_a_signed_manifest_leads_to_no_file_outside(sealed: Database, tmp_
     (out / "unfinished.json").touch()
     async with owner(sealed) as connection:
         (key,) = await signing_keys.load(connection, KEY_ENCRYPTION_KEY)
-    begun = exporting.Begun(GENERAL, "", datetime.now(UTC))
-    exporting._finish(out, key, exporting._manifest(out, begun, 305, named))
+    exporting._finish(out, key, exporting._manifest(out, GENERAL, 305, named))
     is_bad(out, "other files than the manifest names")
 
 
@@ -199,11 +197,10 @@ async def test_export_without_leaf_hashes_verifies_and_shows_changes(
     (tmp_path / "unfinished.json").touch()
     async with owner(sealed) as connection:
         (key,) = await signing_keys.load(connection, KEY_ENCRYPTION_KEY)
-    begun = exporting.Begun(SCOPES["all"][0], "", datetime.now(UTC))
     exporting._finish(
         tmp_path,
         key,
-        exporting._manifest(tmp_path, begun, 308, sorted({*manifest["files"]} - {"leaves.bin"})),
+        exporting._manifest(tmp_path, SCOPES["all"][0], 308, sorted({*manifest["files"]} - {"leaves.bin"})),
     )
     assert checked(tmp_path)[0] == 0
     rewritten(tmp_path, "hidden", "")

@@ -5,7 +5,6 @@ import random
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -325,9 +324,8 @@ async def test_even_who_can_sign_a_manifest_cannot_change_what_was_sealed(
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     (tmp_path / "manifest.json").unlink()
     (tmp_path / "unfinished.json").touch()
-    begun = exporting.Begun(SCOPES[kind][0], "", datetime.now(UTC))
     exporting._finish(
-        tmp_path, key, exporting._manifest(tmp_path, begun, len(events), list(manifest["files"]))
+        tmp_path, key, exporting._manifest(tmp_path, SCOPES[kind][0], len(events), list(manifest["files"]))
     )
     with pytest.raises(offline.Bad):
         offline.check_export(tmp_path, [], list[str]().append)
