@@ -10,7 +10,6 @@ import msgspec
 
 from service.domain.events import AuditRead
 from service.domain.streams import AUDIT
-from service.encryption.keyring import KeyRing
 from service.errors import Unavailable
 from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.serializer import EventSerializer
@@ -24,14 +23,10 @@ class AccessLog:
     """Appends reads to the audit stream; `append` returns after the commit."""
 
     def __init__(
-        self,
-        append: Callable[[AppendRequest], Awaitable[AppendResult]],
-        serializer: EventSerializer,
-        keys: KeyRing,
+        self, append: Callable[[AppendRequest], Awaitable[AppendResult]], serializer: EventSerializer
     ) -> None:
         self._append = append
         self._serializer = serializer
-        self._keys = keys
 
     async def record(self, reading: AuditRead, by: str) -> None:
         """Record a read by `by`.
@@ -42,7 +37,7 @@ class AccessLog:
         entry = AppendRequest.of(
             self._serializer, AUDIT, [reading],
             user=by, ref=f"~audit:{uuid4()}",  # no client's ref begins with ~
-            fingerprint=self._keys.fingerprint(msgspec.json.encode(reading)),
+            fingerprint=self._serializer.keys.fingerprint(msgspec.json.encode(reading)),
         )  # fmt: skip
         if (await self._append(entry)).outcome != "appended":
             raise Unavailable

@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import datetime as dt
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,9 +99,7 @@ def _add_project(commands: "Subcommands") -> None:
 
 def _add_keys(commands: "Subcommands") -> None:
     keys = _group(commands, "keys", "how the keys of users are wrapped")
-    meaning = (
-        "how many keys each key encryption key wraps; exit code 1: one that is not configured wraps some"
-    )
+    meaning = "count the keys by the key encryption key that wraps them; exit code 1: some by an unknown one"
     _add(keys, "status", "keys:run_status", _LOG, meaning)
     owner = needing("migrate_database_url", "key_encryption_key")
     _add(keys, "rotate", "keys:run_rotate", owner, "wrap all with the first of ONRECORD_KEY_ENCRYPTION_KEY")
@@ -194,10 +193,10 @@ def _group(commands: "Subcommands", name: str, meaning: str) -> "Subcommands":
 def _add(
     commands: "Subcommands", name: str, function: str, check: "Check", meaning: str, *, lasts: bool = False
 ) -> argparse.ArgumentParser:
-    """Add a command that runs `function`, which is `module:name` inside this package.
+    """Add a command that runs `function`, given as `module:name` inside this package.
 
-    `check` returns the settings that the command needs. `lasts`: the command runs until it is stopped, so that an
-    interrupt is its ordinary end.
+    `check` returns the settings that the command needs. `lasts`: the command runs until it is interrupted, which is
+    then not a failure.
     """
     command = commands.add_parser(name, help=meaning, description=meaning, allow_abbrev=False)
     command.set_defaults(function=function, check=check, lasts=lasts)
@@ -207,7 +206,7 @@ def _add(
 def _user(text: str) -> str:
     if not re.fullmatch(USER_ID, text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no user id: letters, digits and . _ @ | - (at most 128)"
+            f"{text!r} is not a user id: letters, digits and . _ @ | - (at most 128)"
         )
     return text
 
@@ -222,26 +221,24 @@ def _ground(text: str) -> str:
 def _duration(text: str) -> int:
     found = re.fullmatch(r"([1-9]\d{0,8})([smhd])", text, re.ASCII)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 90s, 30m, 1h or 7d")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90s, 30m, 1h or 7d")
     return int(found[1]) * _UNITS[found[2]]
 
 
-def _workers(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d?", text, re.ASCII) or int(text) > MOST_WORKERS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers: 1 to {MOST_WORKERS}")
-    return int(text)
+def _number(most: int, problem: str) -> Callable[[str], int]:
+    """Return a parser of integers from 1 to `most`."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[1-9]\d{0,15}", text, re.ASCII) or int(text) > most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {problem}")
+        return int(text)
+
+    return parse
 
 
-def _days(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d{0,4}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of days from 1 to 99999")
-    return int(text)
-
-
-def _seq(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d{0,15}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is no seq: they count from 1")
-    return int(text)
+_workers = _number(MOST_WORKERS, f"number of workers from 1 to {MOST_WORKERS}")
+_days = _number(99_999, "number of days from 1 to 99999")
+_seq = _number(10**16 - 1, "seq: seqs count from 1")
 
 
 def _moment_of_room(text: str) -> Moment:
@@ -255,4 +252,4 @@ def _moment(text: str) -> dt.datetime:
     with contextlib.suppress(ValueError, OverflowError):  # the latter at the ends of the calendar
         if (moment := dt.datetime.fromisoformat(text)).tzinfo is not None:
             return moment.astimezone(dt.UTC)
-    raise argparse.ArgumentTypeError(f"{text!r} is no time with an offset, such as 2026-11-24T15:00:00Z")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a time with an offset, such as 2026-11-24T15:00:00Z")

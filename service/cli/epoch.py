@@ -1,7 +1,7 @@
 """The command that shows or renews the log's epoch.
 
-A restored log is a different log: it assigns numbers that were assigned after the backup again, to other events. The
-epoch tells clients and nodes so, whichever cursors they hold.
+A restored log is a different log: it assigns the numbers that were assigned after the backup once more, to other
+events. By the new epoch clients and nodes recognize that their cursors belong to the old log.
 """
 
 import argparse
@@ -37,7 +37,7 @@ async def _renew(settings: Settings) -> str:
         connected(settings, url) as connection,
         connection.transaction(),
     ):
-        await connection.execute(f"NOTIFY {CHANNEL}")  # running nodes look at once
+        await connection.execute(f"NOTIFY {CHANNEL}")  # running nodes read the epoch at once
         return str(await connection.fetchval(_RENEW))
 
 

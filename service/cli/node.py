@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run_serve(settings: Settings, args: argparse.Namespace) -> int:
-    """`onrecord serve`: a node, the parent of several (`--workers`), or one of these, until it is stopped."""
+    """`onrecord serve`: run one node, the parent of several (`--workers`), or one of these, until it is stopped."""
     structured_logging.configure(settings, plain=False)
     if args.worker is not None:
         output.run(_serve_as_worker(settings, workers.Parent(args.worker)))

@@ -1,7 +1,6 @@
-"""Every setting, in one frozen value.
+"""Declares every setting: one field of `Settings` each, with its type, default, meaning and whether it is a secret.
 
-A setting is one field of `Settings`, with its type, default, meaning and whether it is a secret. The help text, the
-table of `onrecord settings` and `docs/reference/settings.md` use these. `service.config.environment` reads them.
+The table of `onrecord settings` and `docs/reference/settings.md` are made from these.
 """
 
 import base64
@@ -237,7 +236,7 @@ class Settings:
         given = os.environ if environ is None else environ
         chosen = read(BY_VARIABLE, given, defaults)
         if given.get(variable("database_url")):
-            # All on this server, never on one of `defaults`.
+            # All logins use this server, and none that of `defaults`.
             for other in ("migrate_database_url", "projector_database_url"):
                 if not given.get(variable(other)):
                     chosen[other] = chosen["database_url"]

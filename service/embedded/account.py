@@ -57,22 +57,15 @@ def _entry() -> pwd.struct_passwd | None:
 
 
 def _create() -> pwd.struct_passwd:
-    command = [
-        "useradd",
-        "--system",
-        "--user-group",
-        "--no-create-home",
-        "--shell",
-        "/usr/sbin/nologin",
-        SYSTEM_USER,
-    ]
+    options = ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin"]
+    command = ["useradd", *options, SYSTEM_USER]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - fixed words
     except (OSError, subprocess.CalledProcessError) as problem:
         if (entry := _entry()) is not None:  # another process has just created it
             return entry
         raise EmbeddedFailed(
-            f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} could not be made ({problem}); "
+            f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} cannot be created ({problem}); "
             "run this as an ordinary user."
         ) from problem
     entry = _entry()
@@ -100,8 +93,8 @@ def open_to(user: Account, data_dir: Path) -> None:
 def programs(package: str, program: str, user: Account, data_dir: Path) -> Path:
     """Return the path of `program` in the wheel `package`, copied if `user` could not run it otherwise.
 
-    `program` is relative to the package. The package is located but not imported: on import either of the two creates
-    directories, takes locks or starts to clean up.
+    `program` is relative to the package. The package is located but not imported, because on import both packages
+    change files: they create directories, take locks or clean up.
 
     Raises:
         EmbeddedFailed: the package is not installed, or has no such program for this machine.
