@@ -169,8 +169,8 @@ class Traces:
     def _follow_wall_clock(self) -> None:
         """Update the offset between the wall clock and the loop's, if it has changed.
 
-        All spans share one offset. If it were measured for each span, it would vary by the time between the two readings,
-        and a child could begin before its parent.
+        All spans share one offset. If it were measured for each span, it would vary by the time between the two
+        readings, and a child could begin before its parent.
         """
         offset = time.time_ns() - int(_now() * 1e9)
         if abs(offset - self._offset) > MAX_DRIFT:

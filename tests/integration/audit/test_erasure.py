@@ -188,7 +188,7 @@ async def test_erasing_somebody_who_was_never_here_is_refused_in_one_sentence(da
     env = environment(database)
     code, out, words = await run(env, "audit", "erase", "--person", "nobody", "--ground", "x")
     assert (code, out) == (1, "")
-    assert words == "There is nothing on the record of a person nobody.\n"
+    assert words == "There is no person nobody on the record.\n"
     code, _, words = await run(env, "audit", "erase", "--person", "nobody", "--ground", " ")
     assert code == 2
     assert "a ground is one line" in words
