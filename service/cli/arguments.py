@@ -60,7 +60,7 @@ def _add_serving(commands: "Subcommands") -> None:
     owner = needing("migrate_database_url", "database_url")
     _add(commands, "migrate", "node:run_migrate", owner, "migrate the schema to the newest version")
     meaning = "print the log's epoch, to which cursors belong"
-    epoch = _add(commands, "epoch", "epoch:run_epoch", preconditions.for_epoch, meaning)
+    epoch = _add(commands, "epoch", "node:run_epoch", preconditions.for_epoch, meaning)
     meaning = "after a restore: begin a new epoch, in which older cursors are invalid"
     epoch.add_argument("--renew", action="store_true", help=meaning)
 

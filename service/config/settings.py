@@ -114,10 +114,7 @@ class Settings:
         "",
     )
     oidc_client_secret: str = setting(
-        "OIDC client secret; unset: a public client (PKCE only)",
-        parsers.text,
-        "",
-        secret=True,
+        "OIDC client secret; unset: a public client (PKCE only)", parsers.text, "", secret=True
     )
     oidc_redirect_uri: str = setting(
         "OIDC redirect URI, registered at the identity provider exactly so: the page's address and "
@@ -154,9 +151,7 @@ class Settings:
         "seconds that a new connection has to authenticate", parsers.seconds, 5.0
     )
     disconnect_grace: float = setting(
-        "seconds that a user has to reconnect before others see them offline",
-        parsers.seconds_or_zero,
-        10.0,
+        "seconds that a user has to reconnect before others see them offline", parsers.seconds_or_zero, 10.0
     )
     drain_seconds: float = setting(
         "seconds that a stopping node gives its connections", parsers.seconds_or_zero, 20.0
@@ -191,10 +186,7 @@ class Settings:
     )
     show_readings: bool = setting("whether the owners of a room see who read its record", parsers.flag, False)
     metrics_token: str = setting(
-        "bearer token that a scraper of /metrics needs; unset: none",
-        parsers.text,
-        "",
-        secret=True,
+        "bearer token that a scraper of /metrics needs; unset: none", parsers.text, "", secret=True
     )
     metrics_port: int = setting(
         "separate port of /metrics, which is then served only there; each worker takes the next; 0: the node's own",

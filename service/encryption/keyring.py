@@ -113,8 +113,7 @@ class KeyRing:
         # Repeated for owners whose key another node created at the same time.
         while missing := [key for key in proposed if key[1:3] not in found]:
             rows = await retry_read(
-                lambda: database.fetch(_GET_OR_CREATE, *zip(*missing, strict=True)),
-                self._deadline,
+                lambda: database.fetch(_GET_OR_CREATE, *zip(*missing, strict=True)), self._deadline
             )
             for row in rows:
                 owner = (row["person"], row["scope"])

@@ -21,9 +21,10 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind
 from opentelemetry.trace.status import Status, StatusCode
 
+from service.domain.events import Recorded
 from service.eventstore.entries import CommitResult
 from service.eventstore.serializer import Row
-from service.tracing.contexts import Numbered, Streamed, new_trace, spans_of, within
+from service.tracing.contexts import new_trace, spans_of, within
 
 TROUBLE = ("unavailable", "overloaded", "projection_behind")
 """Outcomes of a command that are the server's fault."""
@@ -98,19 +99,14 @@ class Traces:
         for row in rows:
             self._child("deliver", stream, row, SpanKind.PRODUCER, (began, _now()))
 
-    def projected(self, projection: str, began: float, batch: Sequence[Streamed]) -> None:
+    def projected(self, projection: str, began: float, batch: Sequence[Recorded]) -> None:
         """Trace a batch that a projection applied."""
         for event in batch:
             if event.stream.startswith("room:"):
                 self._child(f"project {projection}", event.stream, event, SpanKind.CONSUMER, (began, _now()))
 
     def _committed(
-        self,
-        stream: str,
-        rows: Sequence[Row],
-        last: set[tuple[str, int]],
-        interval: Interval,
-        commands: int,
+        self, stream: str, rows: Sequence[Row], last: set[tuple[str, int]], interval: Interval, commands: int
     ) -> None:
         command: SpanContext | None = None
         for row in reversed(rows):
@@ -129,7 +125,9 @@ class Traces:
             parent = command if own else None
             self._end("commit", spans.commit, parent, SpanKind.CLIENT, interval, attributes, links=links)
 
-    def _child(self, name: str, stream: str, event: Numbered, kind: SpanKind, interval: Interval) -> None:
+    def _child(
+        self, name: str, stream: str, event: Row | Recorded, kind: SpanKind, interval: Interval
+    ) -> None:
         commit = spans_of(stream, event.seq, event.at).commit
         if self._is_sampled(commit):
             self._end(name, within(commit), commit, kind, interval, _about(stream, event.seq))
