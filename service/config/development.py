@@ -68,16 +68,6 @@ class Keys:
         }
 
 
-@dataclass(frozen=True)
-class Addresses:
-    """The addresses of one database under three logins, and of Redis, with passwords."""
-
-    database_url: str = field(repr=False)
-    migrate_database_url: str = field(repr=False)
-    projector_database_url: str = field(repr=False)
-    redis_url: str = field(repr=False)
-
-
 def default_data_dir(uid: int, here: Path) -> Path:
     """Return the development data directory of the project in `here`, for the user `uid`.
 
@@ -130,9 +120,9 @@ def known_keys(data_dir: Path) -> Keys | None:
     return None if content is None else Keys(**content)
 
 
-def announce(data_dir: Path, addresses: Addresses) -> None:
-    """Publish the addresses of the servers to commands that use this directory."""
-    _write(data_dir / SERVERS, asdict(addresses))
+def announce(data_dir: Path, addresses: dict[str, str]) -> None:
+    """Publish the addresses of the servers, by field of `Settings`, to commands that use this directory."""
+    _write(data_dir / SERVERS, addresses)
 
 
 def withdraw(data_dir: Path) -> None:
@@ -145,9 +135,8 @@ def known_settings(data_dir: Path) -> dict[str, Any]:
 
     Without servers no keys are returned, so that no command uses a development key by accident.
     """
-    content = _read(data_dir / SERVERS)
-    found = known_keys(data_dir)
-    return {} if content is None or found is None else {**asdict(Addresses(**content)), **found.settings()}
+    addresses, found = _read(data_dir / SERVERS), known_keys(data_dir)
+    return {} if addresses is None or found is None else {**addresses, **found.settings()}
 
 
 def _read(path: Path) -> dict[str, str] | None:

@@ -3,14 +3,12 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from cryptography.exceptions import InvalidTag
-
 from projections import PROJECTIONS, check
 from service.audit.proof.order import first_ahead
 from service.config.settings import Settings
 from service.doctor import rights
 from service.doctor.finding import Finding, described, fail, ok, warn
-from service.encryption.keyring import KeyRing
+from service.encryption.wrapping import Wrapping
 from service.eventstore.readiness import SchemaOutdated, check_database
 from service.runtime.database_retry import TROUBLE
 
@@ -74,8 +72,8 @@ async def keys(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     if not rows:
         yield ok("keys", "No user has a key yet.")
         return
-    ring = KeyRing(settings.key_encryption_key)
-    shut = [str(row["key_id"]) for row in rows if not _opens(ring, row)]
+    wrapping = Wrapping(settings.key_encryption_key)
+    shut = [str(row["key_id"]) for row in rows if not wrapping.opens(row["wrapped"], row["key_id"].bytes)]
     if len(shut) == len(rows):
         words = "ONRECORD_KEY_ENCRYPTION_KEY does not open people's keys: this log was written with another"
         yield fail("keys", f"{words}, and its content cannot be read without that.")
@@ -85,14 +83,6 @@ async def keys(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
         yield fail("keys", f"{words}, such as {', '.join(shut[:3])}: {advice}.")
     else:
         yield ok("keys", "ONRECORD_KEY_ENCRYPTION_KEY opens people's keys.")
-
-
-def _opens(ring: KeyRing, row: Any) -> bool:
-    try:
-        ring.unwrap(row["key_id"], row["wrapped"])
-    except InvalidTag:
-        return False
-    return True
 
 
 async def nodes(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:

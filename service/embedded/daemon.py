@@ -22,6 +22,8 @@ from service.config.development import EmbeddedFailed, ServerDidNotStart
 from service.embedded.account import Account
 
 START_TIMEOUT = 60.0  # seconds; recovery after a crash replays the write-ahead log
+# Not the caller's environment: variables such as PGOPTIONS would change what is tested.
+ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 _POLL_INTERVAL = 0.01  # seconds
 _MAX_LOG = 1024 * 1024  # bytes above which a start truncates the log
 _PORTS = range(20_000, 30_000)  # below the ports of outgoing connections, on Linux and macOS
@@ -126,12 +128,9 @@ class Daemon(ABC):
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd="/",
-            # Not the caller's environment: PGOPTIONS and the like would change what is tested.
-            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            env=ENVIRONMENT,
             start_new_session=True,
-            user=self._account.user,
-            group=self._account.group,
-            extra_groups=self._account.extra_groups,
+            **self._account.options,
         )
 
     def _end(self, signals: Sequence[tuple[signal.Signals, float]]) -> None:

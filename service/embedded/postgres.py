@@ -17,7 +17,7 @@ from psycopg import sql
 import migrations
 from service.config.development import EmbeddedFailed, Keys, ServerDidNotStart
 from service.embedded.account import Account
-from service.embedded.daemon import Daemon
+from service.embedded.daemon import ENVIRONMENT, Daemon
 
 DATABASE = "onrecord"
 SUPERUSER = "postgres"
@@ -126,11 +126,9 @@ class Postgres(Daemon):
             capture_output=True,
             text=True,
             cwd="/",
-            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            env=ENVIRONMENT,
             start_new_session=True,
-            user=self._account.user,
-            group=self._account.group,
-            extra_groups=self._account.extra_groups,
+            **self._account.options,
         )
         if done.returncode:
             raise EmbeddedFailed(f"initdb failed in {draft}: {done.stderr.strip()}")

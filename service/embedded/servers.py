@@ -66,11 +66,10 @@ class Servers:
         return self.valkey.url()
 
     @property
-    def addresses(self) -> development.Addresses:
-        """The addresses to publish."""
-        return development.Addresses(
-            self.database_url, self.migrate_database_url, self.projector_database_url, self.redis_url
-        )
+    def addresses(self) -> dict[str, str]:
+        """The addresses to publish, by field of `Settings`."""
+        names = ("database_url", "migrate_database_url", "projector_database_url", "redis_url")
+        return {name: getattr(self, name) for name in names}
 
     def start(self) -> None:
         """Start both, and publish their addresses to commands on this directory."""

@@ -27,7 +27,7 @@ import msgspec
 from service.audit.export import html_pages
 from service.audit.export.scope import Everything, Scope
 from service.audit.proof import proof_record, tree_store
-from service.audit.proof.prove import public
+from service.audit.proof.prove import public_keys
 from service.audit.proof.signing_keys import SealKey
 from service.audit.proof.tree_store import HASH
 from service.eventstore.serializer import EventSerializer
@@ -93,7 +93,7 @@ async def export(
         if not count:
             raise CannotExport(f"There is nothing on the record to export: {scope.title}.")
         (place / CHECKPOINT).write_text(unfinished.note, encoding="utf-8")
-        (place / KEYS).write_bytes(_json(public(keys)))
+        (place / KEYS).write_bytes(_json(public_keys(keys)))
         pages = html_pages.write(place, place / EVENTS, scope.title, sealed.checkpoint, count)
         manifest = _manifest(place, scope, count, [EVENTS, LEAVES, CHECKPOINT, KEYS, *pages])
         if await connection.fetchval(_DESTROYED) == unfinished.destroyed:

@@ -29,7 +29,7 @@ class Hold(msgspec.Struct, frozen=True):
     ground: str
 
 
-def in_words(held: str) -> str:
+def describe(held: str) -> str:
     """Return a held subject, for display."""
     kind, _, name = held.partition(":")
     return f"the room {name}" if kind == "room" else f"the person {name}"
@@ -62,7 +62,7 @@ async def place(database: Any, held: str, *, ground: str, by: str, deadline: flo
     await (require_room if kind == "room" else require_person)(database, name, deadline)
     changed = await _change(database, HoldPlaced(held=held, ground=ground), by, deadline)
     if changed is None:
-        raise HoldStands(held=in_words(held))
+        raise HoldStands(held=describe(held))
     return changed
 
 
@@ -75,7 +75,7 @@ async def release(database: Any, held: str, *, ground: str, by: str, deadline: f
     """
     changed = await _change(database, HoldReleased(held=held, ground=ground), by, deadline)
     if changed is None:
-        raise NoHold(held=in_words(held))
+        raise NoHold(held=describe(held))
     return changed
 
 

@@ -1,13 +1,13 @@
-"""The Merkle tree of RFC 9162, section 2.1, over SHA-256: appending, proofs and their verification. Pure.
+"""The Merkle tree of RFC 9162, section 2.1, over SHA-256: appending, and which subtrees a proof consists of. Pure.
 
 Leaves are numbered from 0. A growing tree is represented by its right edge (`Frontier`): appending a leaf takes O(1)
 hashes, computing the root O(log n). A proof is a list of subtrees. This module names them by the leaves that they span;
-`tree_store` reads their hashes.
+`tree_store` reads their hashes. `service.audit.proof.offline` verifies proofs.
 
 Invariant: leaves and inner nodes are hashed with different prefixes, so neither can pass for the other.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -142,50 +142,6 @@ def consistency(old: int, new: int) -> list[Span]:
     if start:  # otherwise the span is the old tree itself, whose root the verifier has
         path.append(Span(start, end))
     return path[::-1]
-
-
-def includes(root: bytes, size: int, index: int, leaf: bytes, path: Sequence[bytes]) -> bool:
-    """Return whether `path` proves the leaf with the hash `leaf` (RFC 9162, section 2.1.3.2)."""
-    if not 0 <= index < size:
-        return False
-    number, last, node = index, size - 1, leaf
-    for other in path:
-        if not last:
-            return False
-        if number & 1 or number == last:
-            node = node_hash(other, node)
-            while not number & 1 and number:
-                number, last = number >> 1, last >> 1
-        else:
-            node = node_hash(node, other)
-        number, last = number >> 1, last >> 1
-    return not last and node == root
-
-
-def extends(old_root: bytes, old: int, new_root: bytes, new: int, path: Sequence[bytes]) -> bool:
-    """Return whether `path` proves that the new tree begins with the old one (RFC 9162, section 2.1.4.2)."""
-    if not 0 < old <= new:
-        return False
-    if old == new:
-        return not path and old_root == new_root
-    steps = list(path) if old & (old - 1) else [old_root, *path]
-    if not steps:
-        return False
-    number, last = old - 1, new - 1
-    while number & 1:
-        number, last = number >> 1, last >> 1
-    old_node = new_node = steps[0]
-    for other in steps[1:]:
-        if not last:
-            return False
-        if number & 1 or number == last:
-            old_node, new_node = node_hash(other, old_node), node_hash(other, new_node)
-            while not number & 1 and number:
-                number, last = number >> 1, last >> 1
-        else:
-            new_node = node_hash(new_node, other)
-        number, last = number >> 1, last >> 1
-    return not last and old_node == old_root and new_node == new_root
 
 
 def _split(size: int) -> int:

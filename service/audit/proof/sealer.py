@@ -50,12 +50,12 @@ class Sealer:
     """Keeps the tree up to date with the log.
 
     `connect` opens an asyncpg connection; `interval` is the polling interval in seconds without notifications. For
-    metrics: `size` is the number of sealed events, `level_at` the loop time at which the log was last fully sealed.
+    metrics: `size` is the number of sealed events, `caught_up_at` the loop time at which the log was last fully sealed.
     """
 
     def __init__(self, connect: Connect, key_encryption_key: bytes, interval: float) -> None:
         self.size = 0
-        self.level_at: float | None = None
+        self.caught_up_at: float | None = None
         self.leading = False
         self._connect = connect
         self._key_encryption_key = key_encryption_key
@@ -102,7 +102,7 @@ class Sealer:
                     upto = await self._seal(connection, edge, position)
                 more = edge.size - self.size >= MAX_EVENTS
                 position, self.size = upto, edge.size
-            self.level_at = asyncio.get_running_loop().time()
+            self.caught_up_at = asyncio.get_running_loop().time()
             await asyncio.sleep(PAUSE)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 HASH = len(EMPTY)
+"""Bytes of a hash."""
 _CACHED = 10_000
 """Hashes that `InclusionPaths` caches, about 100 bytes each."""
 

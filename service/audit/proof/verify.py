@@ -55,16 +55,16 @@ async def verify(
         Tampered: the record differs from what was sealed.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        beginning = await connection.fetchval("SELECT coalesce(min(notification_id), 0) FROM stored_events")
+        first = await connection.fetchval("SELECT coalesce(min(notification_id), 0) FROM stored_events")
         try:
             keys = [key.verifier for key in await signing_keys.load(connection, key_encryption_key)]
         except signing_keys.SealKeyInvalid as problem:
-            raise Tampered(beginning, str(problem).removesuffix(".")) from problem
+            raise Tampered(first, str(problem).removesuffix(".")) from problem
         try:
             older = Checkpoint.parse(open_note(against, keys)) if against is not None else None
         except NoteInvalid as problem:
             message = f"the checkpoint kept elsewhere does not belong to this log: {problem}"
-            raise Tampered(beginning, message) from problem
+            raise Tampered(first, message) from problem
         order = Order(await bounds(connection))
         check = _Check(keys, older, order, await connection.cursor(_EVENTS), await connection.cursor(_NODES))
         try:

@@ -20,9 +20,12 @@ from service.cli.arguments import parser
 from service.config import development
 from service.config.settings import BY_VARIABLE
 
-LENT = development.Addresses(
-    "postgresql://lent/db", "postgresql://lent/db", "postgresql://lent/db", "redis://lent"
-)
+LENT = {
+    **dict.fromkeys(
+        ("database_url", "migrate_database_url", "projector_database_url"), "postgresql://lent/db"
+    ),
+    "redis_url": "redis://lent",
+}
 SECRET = "a secret of at least thirty-two bytes"
 
 
