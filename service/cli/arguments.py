@@ -80,7 +80,7 @@ def _add_tools(commands: "Subcommands") -> None:
     token.add_argument("--user", required=True, type=_user, help="user id (sub)")
     token.add_argument("--name", help="display name; default: the user id")
     scopes = ["chat", "auditor", "admin"]
-    token.add_argument("--scope", action="append", choices=scopes, help="may be given again")
+    token.add_argument("--scope", action="append", choices=scopes, help="can be repeated")
     token.add_argument("--ttl", type=_duration, default="1h", help="90s, 30m, 1h, 7d; default: 1h")
 
 
@@ -89,7 +89,7 @@ def _add_project(commands: "Subcommands") -> None:
     meaning = "follow the log and write the read models"
     run = _add(project, "run", "projections:run_projector", preconditions.for_projector, meaning, lasts=True)
     run.add_argument("--only", metavar="NAME", help="one projection instead of all")
-    meaning = "how far each projection is"
+    meaning = "print the position of each projection"
     status = _add(project, "status", "projections:run_status", needing("database_url"), meaning)
     status.add_argument("names", nargs="*", metavar="NAME")
     meaning = "compare the read models with a fold of the log; exit code 1: they differ"
@@ -116,7 +116,7 @@ def _add_history(audit: "Subcommands") -> None:
     room = _add(audit, "room", "history:run_room", _LOG, "a room as of a moment, as JSON; without --at: now")
     room.add_argument("room", metavar="ROOM")
     room.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ")
-    meaning = "show instead what changed from then to --at"
+    meaning = "show the changes from this moment to --at instead"
     room.add_argument("--diff", type=_moment_of_room, metavar="TIME|SEQ", help=meaning)
     meaning = "what a user could see of a room, was sent and had read"
     person = _add(audit, "person", "history:run_person", _LOG, meaning)
@@ -128,16 +128,16 @@ def _add_history(audit: "Subcommands") -> None:
 def _add_proof(audit: "Subcommands") -> None:
     meaning = "print the newest signed checkpoint; keep it elsewhere"
     _add(audit, "checkpoint", "proof:run_checkpoint", _LOG, meaning)
-    meaning = "verify the log against its checkpoints; exit code 1: the first position that does not match"
+    meaning = "verify the log against its checkpoints; exit code 1: it differs, first at the printed position"
     verify = _add(audit, "verify", "proof:run_verify", _LOG, meaning)
     verify.add_argument("--against", type=Path, metavar="FILE", help="an older checkpoint, kept elsewhere")
-    meaning = "also decrypt the content of each event, and check the reason for each that is gone"
+    meaning = "also verify the content of each event, and the recorded reason if it is gone"
     verify.add_argument("--words", action="store_true", help=meaning)
     prove = _add(audit, "prove", "proof:run_prove", _LOG, "print the proof of one event, as JSON")
     prove.add_argument("--room", required=True, metavar="ROOM")
     prove.add_argument("--seq", required=True, type=_seq, metavar="N")
     prove.add_argument("--reveal", action="store_true", help="with its content, verifiable without a key")
-    meaning = "print the proof that events were only appended since a checkpoint, as JSON"
+    meaning = "print the proof that since a checkpoint events were only appended, as JSON"
     extension = _add(audit, "extension", "proof:run_extension", _LOG, meaning)
     extension.add_argument("--since", required=True, type=Path, metavar="FILE", help="an older checkpoint")
     meaning = "write a directory that `onrecord-verify` checks offline"

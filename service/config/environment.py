@@ -71,6 +71,5 @@ def read(
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-    return f"{name} is no setting" + (
-        f"; did you mean {near[0]}?" if near else "; `onrecord settings` lists them all."
-    )
+    advice = f"did you mean {near[0]}?" if near else "`onrecord settings` lists them all."
+    return f"{name} is not a setting; {advice}"

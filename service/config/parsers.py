@@ -86,9 +86,8 @@ def url(*schemes: str) -> Callable[[str], str]:
         except ValueError:
             usable = False
         if not usable:
-            raise ValueError(
-                f"has to be an address that starts with {' or '.join(s + '://' for s in schemes)}"
-            )
+            starts = " or ".join(f"{scheme}://" for scheme in schemes)
+            raise ValueError(f"has to be an address that starts with {starts}")
         return raw
 
     return parse
@@ -99,7 +98,7 @@ def origins(raw: str) -> tuple[str, ...]:
     origins = tuple(part.strip().lower() for part in raw.split(",") if part.strip())
     for origin in origins:
         if not re.fullmatch(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", origin):
-            raise ValueError("has to be exact origins, such as https://chat.example.com, with commas between")
+            raise ValueError("has to be comma-separated origins, such as https://chat.example.com")
     return origins
 
 
@@ -111,9 +110,7 @@ def networks(raw: str) -> tuple[str, ...]:
     except ValueError:
         usable = False
     if not usable:
-        raise ValueError(
-            "has to be addresses or networks, such as 10.0.0.7 or 10.1.0.0/16, with commas between"
-        )
+        raise ValueError("has to be comma-separated addresses or networks, such as 10.0.0.7,10.1.0.0/16")
     return parts
 
 
@@ -145,19 +142,18 @@ def key(raw: str) -> bytes:
     except binascii.Error:
         key = b""
     if len(key) != _KEY_LENGTH:
-        raise ValueError(
-            f"has to be {_KEY_LENGTH} random bytes in base64 (openssl rand -base64 {_KEY_LENGTH})"
-        )
+        example = f"openssl rand -base64 {_KEY_LENGTH}"
+        raise ValueError(f"has to be {_KEY_LENGTH} random bytes in base64 ({example})")
     return key
 
 
 def among(*known: str) -> Callable[[str], tuple[str, ...]]:
-    """Return a parser of some of these words, with commas between."""
+    """Return a parser of comma-separated words out of these."""
 
     def parse(raw: str) -> tuple[str, ...]:
         words = tuple(part.strip() for part in raw.split(",") if part.strip())
         if not words or not set(words) <= set(known):
-            raise ValueError(f"has to be some of {', '.join(known)}, with commas between")
+            raise ValueError(f"has to be a comma-separated selection of {', '.join(known)}")
         return words
 
     return parse

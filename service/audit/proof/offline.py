@@ -537,7 +537,7 @@ def main() -> int:
         print(printable(f"bad: {found}."))
         return 1
     except (OSError, ArithmeticError, LookupError, RecursionError, *MALFORMED) as problem:
-        print(printable(f"bad: this is neither an export nor a proof ({problem!r})."))
+        print(printable(f"bad: the export or proof is malformed ({problem!r})."))
         return 1
     print(f"ok {count} event{'s' * (count != 1)}")
     return 0

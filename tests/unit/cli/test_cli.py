@@ -219,7 +219,7 @@ def test_wrong_settings_are_named_one_a_line() -> None:
 
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.splitlines() == [
-        "ONRECORD_HOTS is no setting; did you mean ONRECORD_HOST?",
+        "ONRECORD_HOTS is not a setting; did you mean ONRECORD_HOST?",
         "ONRECORD_PORT has to be a whole number from 0 to 65535, and is 'high'.",
     ]
 

@@ -102,7 +102,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda place: (place / "keys.json").write_text('[{"vkey":"a","vkey":"b","endorsement":null}]'),
         "an object has the same name twice",
     ),
-    "not UTF-8": (lambda place: (place / "checkpoint.txt").write_bytes(b"\xff\xfe"), "not in the form"),
+    "not UTF-8": (lambda place: (place / "checkpoint.txt").write_bytes(b"\xff\xfe"), "malformed"),
 }
 
 
