@@ -62,7 +62,7 @@ def operator(settings: Settings) -> str:
     """Return the name of the operator who runs a command, in a form that no user id has.
 
     The machine vouches for the operating system's user, but several people may share it (`root`, a container's user).
-    `ONRECORD_OPERATOR` tells them apart; the name then has both: `os:root/ann`.
+    `ONRECORD_OPERATOR` distinguishes them; the name then has both: `os:root/ann`.
     """
     user = str(os.getuid())
     with suppress(KeyError):

@@ -71,7 +71,7 @@ class Wrapping:
         return self._opened(wrapped, bound)[0] == 0
 
     def fingerprint(self, command: bytes) -> bytes:
-        """Return 16 bytes per key, which tell commands with the same ref apart and reveal no content."""
+        """Return 16 bytes per key, which distinguish commands with the same ref and reveal no content."""
         parts = [hmac.digest(key, command, "sha256")[:_FINGERPRINT] for key in self._fingerprints]
         return b"".join(parts)
 
