@@ -23,7 +23,7 @@ from opentelemetry.trace.status import Status, StatusCode
 
 from service.domain.events import Recorded
 from service.eventstore.entries import CommitResult
-from service.eventstore.serializer import Row
+from service.eventstore.serializer import PeerRow
 from service.tracing.contexts import new_trace, spans_of, within
 
 TROUBLE = ("unavailable", "overloaded", "projection_behind")
@@ -88,13 +88,13 @@ class Traces:
 
     def committed(self, batch: CommitResult, delivering: float) -> None:
         """Trace a batch that this node committed and has delivered; `delivering` is when the delivery began."""
-        last = {(entry.stream, entry.seq) for entry in batch.placed if entry.outcome == "appended"}
+        last = {(entry.stream, entry.seq) for entry in batch.results if entry.outcome == "appended"}
         for stream, rows in batch.written.items():
             if stream.startswith("room:"):
-                self._committed(stream, rows, last, (batch.began, delivering), len(batch.placed))
+                self._committed(stream, rows, last, (batch.began, delivering), len(batch.results))
                 self.delivered(stream, rows, delivering)
 
-    def delivered(self, stream: str, rows: Sequence[Row], began: float) -> None:
+    def delivered(self, stream: str, rows: Sequence[PeerRow], began: float) -> None:
         """Trace events that this node has delivered."""
         for row in rows:
             self._child("deliver", stream, row, SpanKind.PRODUCER, (began, _now()))
@@ -106,7 +106,12 @@ class Traces:
                 self._child(f"project {projection}", event.stream, event, SpanKind.CONSUMER, (began, _now()))
 
     def _committed(
-        self, stream: str, rows: Sequence[Row], last: set[tuple[str, int]], interval: Interval, commands: int
+        self,
+        stream: str,
+        rows: Sequence[PeerRow],
+        last: set[tuple[str, int]],
+        interval: Interval,
+        commands: int,
     ) -> None:
         command: SpanContext | None = None
         for row in reversed(rows):
@@ -126,7 +131,7 @@ class Traces:
             self._end("commit", spans.commit, parent, SpanKind.CLIENT, interval, attributes, links=links)
 
     def _child(
-        self, name: str, stream: str, event: Row | Recorded, kind: SpanKind, interval: Interval
+        self, name: str, stream: str, event: PeerRow | Recorded, kind: SpanKind, interval: Interval
     ) -> None:
         commit = spans_of(stream, event.seq, event.at).commit
         if self._is_sampled(commit):
