@@ -225,7 +225,7 @@ def test_lost_keys_are_named_as_the_reason(place: Path) -> None:
 def test_a_directory_that_cannot_be_made_is_refused_in_one_sentence(place: Path) -> None:
     (place / "file").touch()
 
-    with pytest.raises(development.DataDirUnusable, match="cannot be made"):
+    with pytest.raises(development.DataDirUnusable, match="cannot be created"):
         embedded.servers(place / "file" / "data").__enter__()
 
 
