@@ -281,7 +281,7 @@ async def test_a_rule_reaches_back_under_connected_people_who_write_on(
         long_ago(database)
         await bob.post("general", "lately")
         code, _, words = await run(env, "audit", "retention", "--room", "general", "--days", "30")
-        assert (code, "covered too" in words) == (0, True)
+        assert (code, "also covers older content" in words) == (0, True)
         await projected(database)
         code, said, words = await run(env, "audit", "expire")
         assert (code, json.loads(said)["room"]) == (0, "general"), words

@@ -364,7 +364,7 @@ async def test_an_export_that_was_broken_off_goes_on_to_the_same_bytes(
         file.write(b'{"index":')
     await append(sealed, "meanwhile")
     await seal(sealed)
-    with pytest.raises(CannotExport, match="unfinished export of something else"):
+    with pytest.raises(CannotExport, match="unfinished export of another scope"):
         await exported(sealed, tmp_path / "broken", OneRoom("other"))
     await exported(sealed, tmp_path / "broken", scope)
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
@@ -373,7 +373,7 @@ async def test_an_export_that_was_broken_off_goes_on_to_the_same_bytes(
 
 async def test_an_export_is_not_written_over_anything(sealed: Database, tmp_path: Path) -> None:
     await exported(sealed, tmp_path / "out", OneRoom("general"))
-    with pytest.raises(CannotExport, match="is an export already"):
+    with pytest.raises(CannotExport, match="is a complete export already"):
         await exported(sealed, tmp_path / "out", OneRoom("general"))
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").touch()
