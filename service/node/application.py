@@ -65,7 +65,7 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
         lifecycle=SessionLifecycle(live.sessions, presence, typing, live.session_log),
         rate=rate,
         shared_rate=SharedRateLimit(rate, live.relay),
-        access_log=AccessLog(live.appender.offer, storage.serializer, keys),
+        access_log=AccessLog(live.appender.offer, storage.serializer),
         tailer=_tailer(settings, storage, live, notices),
         waker=Waker(),
     )

@@ -68,7 +68,7 @@ async def redis_down(drill: Drill) -> dict[str, Any]:
 async def redis_restart(drill: Drill) -> dict[str, Any]:
     """Kill Redis and start it again at once, empty, three times."""
     for _ in range(3):
-        await asyncio.to_thread(drill.cluster.servers.restart_redis, abruptly=True)
+        await asyncio.to_thread(drill.cluster.servers.valkey.restart, abruptly=True)
         await drill.load_goes_on(10)
     return {"restarts": 3}
 
@@ -95,7 +95,7 @@ async def redis_silence(drill: Drill) -> dict[str, Any]:
 async def postgres_restart(drill: Drill) -> dict[str, Any]:
     """Restart Postgres as after a power cut, twice."""
     for _ in range(2):
-        await asyncio.to_thread(drill.cluster.servers.restart_postgres, abruptly=True)
+        await asyncio.to_thread(drill.cluster.servers.postgres.restart, abruptly=True)
         await drill.load_goes_on(10)
     return {"restarts": 2}
 

@@ -24,7 +24,7 @@ from service.gateway.http.request import RequestGuard, body
 from service.gateway.http.rooms import READS, Reads
 from service.gateway.http.signin import SignIn
 from service.gateway.session.registry import SessionRegistry
-from service.observability.endpoint import Metrics
+from service.observability.endpoint import metrics_route
 from service.observability.exposition import Exposition
 from service.protocol import http
 
@@ -69,7 +69,7 @@ class Http:
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
         if not self.settings.metrics_port:
-            served.append(Metrics(self.exposition, self.settings.metrics_token).route())
+            served.append(metrics_route(self.exposition, self.settings.metrics_token))
         if self.settings.dev:
             served.append(Route("/dev/token", self.demo_token, methods=["POST"]))
         return served

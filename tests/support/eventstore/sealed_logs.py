@@ -51,14 +51,14 @@ async def sealing(database: Database, key: bytes = KEY_ENCRYPTION_KEY) -> AsyncI
 
 async def seal(database: Database, *, at_once: int | None = None) -> int:
     """Seal all that is in the log, so many events in each seal; return the size."""
-    before = sealer.MOST
-    sealer.MOST = at_once or before
+    before = sealer.MAX_EVENTS
+    sealer.MAX_EVENTS = at_once or before
     try:
         async with owner(database) as connection, sealing(database) as running:
             events = await connection.fetchval("SELECT count(*) FROM stored_events")
             await until(lambda: running.size == events)
     finally:
-        sealer.MOST = before
+        sealer.MAX_EVENTS = before
     return int(events)
 
 

@@ -27,7 +27,6 @@ IMPORTED = (
     "service.doctor",
     "service.cli.erasure",
     "service.cli.retention",
-    "service.cli.epoch",
     "service.cli.keys",
     "databases.backends.postgres",
     "uvicorn.lifespan.off",
