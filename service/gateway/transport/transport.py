@@ -90,7 +90,7 @@ class Upgrade(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The HTTP response that refuses an upgrade; `problem.refusal` builds it from an error."""
+    """The HTTP response that refuses an upgrade or an Engine.IO request."""
 
     status: int
     body: bytes
