@@ -27,12 +27,11 @@ from service.gateway.http.admin import Admin
 from service.gateway.http.audits import Audits
 from service.gateway.http.request import RequestGuard
 from service.gateway.http.rooms import Reads
-from service.gateway.http.routes import Health, Http
+from service.gateway.http.routes import Http
 from service.gateway.http.signin import SignIn
 from service.gateway.native.endpoint import NATIVE, NativeEndpoint
 from service.gateway.notices.receipts import ReceiptsResync
 from service.gateway.queries.queries import Queries
-from service.gateway.queries.room_list import RoomList
 from service.gateway.queries.views import Views
 from service.gateway.session.counters import Counters
 from service.gateway.session.registry import SessionRegistry
@@ -94,7 +93,7 @@ def build_gateway(
         live=live,
         application=application,
         views=views,
-        queries=Queries(views, RoomList(models, views, feeds, people, budget)),
+        queries=Queries(models, views, feeds, people, budget),
         tokens=_tokens(settings, keys),
         handshakes=handshakes,
         counters=Counters(),
@@ -185,11 +184,12 @@ class _Builder:
             audits=self._audits(),
             admin=self._admin(),
             signin=self._signin(),
-            health=Health(
-                probe=storage.probe, readiness=storage.readiness, relay=live.relay, sessions=live.sessions
-            ),
             tokens=self.tokens,
             exposition=exposition,
+            probe=storage.probe,
+            readiness=storage.readiness,
+            relay=live.relay,
+            sessions=live.sessions,
         )
 
     def _audits(self) -> Audits:
