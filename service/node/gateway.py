@@ -79,12 +79,8 @@ def build_gateway(
     """Return the gateway layer, released with `stack`."""
     keys = _verification_keys(settings)
     budget = settings.max_outbox // 2  # a frame has to fit into the outbox with room to spare
-    models, feeds, people, clock = (
-        storage.read_models,
-        live.hub.feeds,
-        live.people,
-        asyncio.get_running_loop().time,
-    )
+    models, feeds, people = storage.read_models, live.hub.feeds, live.people
+    clock = asyncio.get_running_loop().time
     views = Views(models, feeds, people, application.presence, storage.clock.now, budget)
     handshakes = HandshakeLimit(settings.handshake_rate, settings.handshake_burst, clock)
     builder = _Builder(

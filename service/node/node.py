@@ -88,12 +88,8 @@ async def _leave(live: Live, application: Application, seconds: float) -> None:
 
 def _tasks(settings: Settings, running: Node) -> dict[str, Work]:
     """Return the background tasks of a node, by the name that logs show."""
-    storage, live, application, gateway = (
-        running.storage,
-        running.live,
-        running.application,
-        running.gateway,
-    )
+    storage, live = running.storage, running.live
+    application, gateway = running.application, running.gateway
     tasks: dict[str, Work] = {
         "append": live.appender.run,
         "relay": live.relay.run,
