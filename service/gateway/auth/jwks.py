@@ -148,7 +148,7 @@ def _public_key(entry: dict[str, Any]) -> Key | None:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SecurityWarning)  # it is checked below
+            warnings.simplefilter("ignore", SecurityWarning)  # the size of the key is checked below
             key = import_key(entry)
     except (JoseError, ValueError, TypeError, KeyError):
         return None

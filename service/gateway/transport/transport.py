@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 EXTENSION = "onrecord.transport"
 
 CATCHUP_ALLOWANCE = 256 * 1024
-"""Unsent bytes beyond the write buffer's limit that a catch-up may have, so its pace never counts as slowness."""
+"""Unsent bytes allowed beyond the write buffer's limit during a catch-up, so that its pacing never closes it."""
 
 ABNORMAL = 1006
 """The code of a connection that was lost without a close frame (RFC 6455, section 7.4.1)."""

@@ -135,7 +135,7 @@ class FrameReader:
             connection.messages.add(data)
 
     def _charge(self, connection: FrameHandler, cost: float = 1.0) -> None:
-        """Charge input that carries no message to the allowance.
+        """Charge the allowance for input that carries no message.
 
         Raises:
             ProtocolError: the allowance is used up.
