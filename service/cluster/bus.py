@@ -1,13 +1,14 @@
-"""The bus between nodes, and one inside the process: a `BroadcastBackend` of Broadcaster that never waits.
+"""The contract of the bus between nodes, and a bus inside one process: a `BroadcastBackend` that never waits.
 
-Broadcaster's own backends do not recover from an outage, and wait where a node must not. The contract of these, which
-one test suite checks for each (`tests/unit/cluster/test_bus.py`):
+Broadcaster's own backends do not recover from an outage, and they wait where a node must not. The backends of this
+package keep a contract, which one test suite checks for each (`tests/unit/cluster/test_bus.py`):
 
 - `connect`, `subscribe`, `unsubscribe` and `publish` never suspend, in any state of the bus.
 - Messages are bytes. Received messages wait in a queue of `MAX_QUEUED`; a full queue drops messages.
-- When a message may have been missed, the backend calls `missed`: with True after an outage or a full queue, which
-  concerns all channels, with False when a new subscription takes effect. The log is read then.
-- A node receives its own messages on the channels that it subscribes to, which shows that it receives.
+- When a message may have been missed, the backend calls `missed`, and the node reads the log: with True after an outage
+  or a full queue, which concerns all channels; with False when a new subscription takes effect.
+- A received message for which `accept` returns None is skipped; otherwise the result takes the place of the message.
+- A node receives its own messages on the channels that it subscribes to, which shows that the bus works.
 - `alone` is True only if there is certainly no other node, so that nothing has to be sent.
 """
 
@@ -19,17 +20,21 @@ from broadcaster._backends.base import BroadcastBackend
 from broadcaster._base import Event
 
 MAX_QUEUED = 10_000
-"""Messages that wait to be taken by a node, or to be sent."""
+"""Messages that wait to be handled by a node, or to be sent."""
 
 Missed = Callable[[bool], None]
 """Called when a message may have been missed: on any channel (True), or on one new channel (False)."""
 
+Accept = Callable[[str, bytes], object]
+"""Called with the channel and the bytes of each received message, in the order of arrival over all channels."""
+
 
 class Inbox:
-    """A bounded queue of received messages; `missed` is called once per overflow, when it is empty again."""
+    """A bounded queue of received messages; `missed` is called once per overflow, when the queue is empty again."""
 
-    def __init__(self, missed: Missed, size: int = MAX_QUEUED) -> None:
+    def __init__(self, missed: Missed, accept: Accept, size: int) -> None:
         self._missed = missed
+        self._accept = accept
         self._queue: asyncio.Queue[Event] = asyncio.Queue(size)
         self._overflowed = False
         self.dropped = 0
@@ -48,12 +53,15 @@ class Inbox:
             self._overflowed = True
 
     async def get(self) -> Event:
-        """Return the next message."""
-        event = await self._queue.get()
-        if self._overflowed and self._queue.empty():
-            self._overflowed = False
-            self._missed(True)
-        return event
+        """Return the next accepted message."""
+        while True:
+            event = await self._queue.get()
+            if self._overflowed and self._queue.empty():
+                self._overflowed = False
+                self._missed(True)
+            accepted = self._accept(event.channel, event.message)  # type: ignore[arg-type] # bytes, see `put`
+            if accepted is not None:
+                return Event(event.channel, accepted)  # type: ignore[arg-type] # annotated as str, passed through
 
 
 class InProcessBus:
@@ -66,11 +74,11 @@ class InProcessBus:
 class InProcessBackend(BroadcastBackend):
     """The backend of a single node, or of several nodes in one process."""
 
-    def __init__(self, bus: InProcessBus, missed: Missed, size: int = MAX_QUEUED) -> None:
+    def __init__(self, bus: InProcessBus, missed: Missed, accept: Accept, size: int = MAX_QUEUED) -> None:
         # The base class's constructor only raises `NotImplementedError`.
         self._bus = bus
         self._channels: set[str] = set()
-        self._inbox = Inbox(missed, size)
+        self._inbox = Inbox(missed, accept, size)
 
     @property
     def alone(self) -> bool:

@@ -1,10 +1,10 @@
 """The users connected to this node: the status of each connection, and recent departures. No I/O.
 
-A user whose last connection ends stays online for the grace period, so that a reconnect within it, at any node, is not
-visible to others. A user is online if one of their connections is, and away if all are: by the client's choice, or
-after `AWAY_AFTER` without activity.
+A user whose last connection ends stays online for the grace period, so that others do not notice a reconnect within it
+at any node. A user is online if one of their connections is, and away if all are: by the client's choice, or after
+`AWAY_AFTER` seconds without activity.
 
-`take_delta` returns the changes as numbered deltas; the version is their number.
+`take_delta` returns the changes as numbered deltas; the version is the number of the last one.
 """
 
 from typing import NamedTuple
@@ -15,8 +15,9 @@ AWAY_AFTER = 600.0
 """Seconds without a command after which a connection counts as away, until its next command."""
 
 SETTLE = 1.5
-"""The last seconds of the grace period, after this node has announced a departure, in which the claim of another node
-may arrive: the time to notice and repair one lost message."""
+"""Seconds before the end of the grace period at which this node announces a departure to the other nodes.
+
+In this time the claim of another node may arrive: it suffices to notice and repair one lost message."""
 
 CHUNK = 500
 """Users in one message to the other nodes."""
@@ -72,7 +73,7 @@ class LocalPresence:
         else:
             del self._connections[user]
             self._lingering[user] = (when.now + self._linger, when.at)
-            # The user is still online here, and has no connection that counts against the limit at other nodes.
+            # The user is still online, but has no connection that other nodes count against the user's limit.
             self._changed[user] = (user, self._claimed[user], 0, 0)
 
     def set(self, user: str, connection: str, status: Status) -> None:
@@ -100,7 +101,7 @@ class LocalPresence:
                     self._update(user)
 
     def settle(self, now: float) -> None:
-        """Release users whose grace period is over but for its last `SETTLE` seconds."""
+        """Release users whose grace period ends in `SETTLE` seconds or less."""
         for user, (due, seen) in list(self._lingering.items()):
             if due <= now:
                 self._release(user, seen, now + self._settle)

@@ -4,8 +4,8 @@ A node numbers its messages (`counter`) and its changes (`version`). The counter
 newer one renews the node's lease. The version shows gaps: a delta applies only to the version before it, and after a
 gap the complete list is requested.
 
-Invariant: the users of a node that is silent for the time of its lease are released, but not before the grace is over,
-and never because of messages that could not be received.
+Invariant: the users of a node that is silent for `LAPSE` seconds and for the grace period are released. The time in
+which this node could not receive messages does not count as silence.
 """
 
 from collections import OrderedDict
@@ -65,9 +65,10 @@ class Bye(Message, frozen=True, array_like=True):
 
 
 class _View:
-    """One other node. `counter` is the highest received; messages up to `floor` are ignored.
+    """What this node knows of one other node. Times are monotonic: of the last renewal and request, and of its end.
 
-    `users` maps each user to their number of connections there.
+    `counter` is the highest received; messages up to `floor` are ignored. `users` maps each user to the number of their
+    connections there, as of `version`; `announced` is the highest version that the node has named.
     """
 
     def __init__(self, renewed: Moment, floor: int) -> None:

@@ -1,4 +1,4 @@
-"""Events encoded for subscribers: once per wire format, for any number of subscribers.
+"""Events encoded once per wire format, for any number of subscribers.
 
 Invariant: a frame depends only on the wire format, and on whether the subscriber's user is the author.
 """
@@ -14,7 +14,7 @@ Encoders = dict[str, Callable[[Outgoing], bytes]]
 """By wire format, the function that encodes an event as a complete frame."""
 
 MOST_TOGETHER = 64 * 1024
-"""Characters in one write batch; events beyond it start another."""
+"""Characters in one write batch; further events start another."""
 
 
 class EncodedEvent:
@@ -32,7 +32,7 @@ class EncodedEvent:
 
     @property
     def author(self) -> str | None:
-        """The user whose frame differs from the others' frame, None if all frames are equal."""
+        """The user whose frame differs from that of all others, None if all frames are equal."""
         event = self.recorded.event
         return event.author if isinstance(event, MessagePosted) else None
 
@@ -100,7 +100,7 @@ class CoalescedFrames:
         self._joining = joining
         self._shared: dict[str, list[bytes]] = {}
         self.authors = {item.author for item in items if item.author is not None}
-        """The users whose frames differ from the others' frames."""
+        """The users whose frames differ from those of all others."""
 
     @property
     def joined(self) -> bytes:

@@ -118,7 +118,7 @@ class Admission:
         Raises:
             TooManyConnections: the limit is reached.
         """
-        if self.sessions.full(user, self.presence.elsewhere(user)):
+        if self.sessions.full(user, self.presence.remote_connections(user)):
             raise TooManyConnections(retryAfter=TRY_AGAIN)
 
     def count_handshake(self, outcome: str) -> None:
@@ -150,7 +150,7 @@ class SessionStarter:
         self.sessions.add(session)
         try:
             await self.people.load([identity.user])
-            require_standing(self.people.standing(identity.user))
+            require_standing(self.people.account(identity.user))
             if identity.name:
                 await self.chat.name(identity.user, identity.name)
             await self.connecting.connect(session, frame)

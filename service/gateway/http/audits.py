@@ -146,7 +146,7 @@ class Audits:
         """Return a test of whether a stream has to end: the account or the token is invalid, or the node stops."""
 
         def over() -> bool:
-            account = self.people.standing(caller.user)
+            account = self.people.account(caller.user)
             invalid = account.erased or account.suspended or datetime.now(UTC) >= caller.expires_at
             return invalid or not self.readiness.ready
 

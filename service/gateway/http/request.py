@@ -60,7 +60,7 @@ class RequestGuard:
             raise TokenMissing
         identity = await self.tokens.verify(token)
         await self.people.load([identity.user])
-        require_standing(self.people.standing(identity.user))
+        require_standing(self.people.account(identity.user))
         identity.require(scope)
         self.rate.take(identity.user)
         return identity

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from projections import directory
+from projections import rooms
 from service.domain.room import RoomState, require_member, visible_until
 from service.errors import NotAMember
 from service.eventstore.read_database import ReadModels
@@ -29,7 +29,7 @@ class Reads:
 
     async def public_rooms(self, _caller: Caller, query: DirectoryQuery) -> Directory:
         """List the public rooms, by id."""
-        page = await self.models.read(directory.public_rooms, after=query.after, limit=query.limit)
+        page = await self.models.read(rooms.public_rooms, after=query.after, limit=query.limit)
         entries = [
             RoomEntry(
                 room_id=row.room_id,

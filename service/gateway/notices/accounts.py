@@ -52,7 +52,7 @@ class AccountEffects:
         if not status_changed:
             return
         await self._people.read(set(status_changed))
-        if erased := [user for user in status_changed if self._people.standing(user).erased]:
+        if erased := [user for user in status_changed if self._people.account(user).erased]:
             await self._keys.evict_destroyed(erased, self._database)
         for user in status_changed:
             self._apply(user)
@@ -69,7 +69,7 @@ class AccountEffects:
                 self._hub.forget_past(recorded.event.room)
 
     def _apply(self, user: str) -> None:
-        state = self._people.standing(user)
+        state = self._people.account(user)
         if state.erased:
             self._hub.forget_user(user)
         if not state.erased and not state.suspended:

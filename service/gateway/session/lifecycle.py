@@ -44,7 +44,8 @@ class SessionLifecycle:
         self._presence.depart(session.user, session.id)
         code, by_client = session.transport.ending or (None, False)
         reason = reason_of(code, by_client=by_client)
-        self._session_log.closed(session.id, Closing(reason, code, session.written.ranges()))
+        written = session.written
+        self._session_log.closed(session.id, Closing(reason, code, written.ranges(), written.at_least()))
         ending = {"reason": reason, "code": code}
         log.info("disconnected", extra={"session": session.id, "user": session.user, **ending})
 
