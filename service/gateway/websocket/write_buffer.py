@@ -36,7 +36,7 @@ class WriteBuffer(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         tcp = transport.get_extra_info("socket")
         if tcp.family in (socket.AF_INET, socket.AF_INET6):
-            # asyncio sets TCP_NODELAY only if the listening socket was created with IPPROTO_TCP, which uvicorn's is not.
+            # asyncio sets it only if the listening socket was created with IPPROTO_TCP; uvicorn's was not.
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if transport.get_extra_info("ssl_object") is None:
             self._open_direct(tcp)
