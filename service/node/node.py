@@ -129,7 +129,7 @@ def _log_tasks(settings: Settings, running: Node) -> dict[str, Callable[[], Awai
 
     return {
         "tail": application.tailer.run,
-        # What follows a fencing, and a renewal: close all sessions; show other nodes' users as present again.
+        # After a fencing all sessions are closed; presence is notified of renewals.
         "lease": lambda: live.lease.run(application.lifecycle.fenced, application.presence.lease_renewed),
         "visits": live.session_log.run,
         "reap": live.reaper.run,

@@ -119,6 +119,6 @@ async def openapi(_request: Request) -> Response:
 
 
 async def _document(make: Callable[[], str]) -> Response:
-    # In a thread: the first call takes longer than connections of this node should wait.
+    # In a thread, since the first call would block the event loop for too long.
     text = await asyncio.to_thread(make)
     return Response(text, media_type=documents.MEDIA_TYPE, headers={"Cache-Control": "no-cache"})
