@@ -3,8 +3,8 @@
 Each worker is a process and a node with a name of its own. All listen on one port, each on its own socket
 (SO_REUSEPORT), so the kernel spreads connections evenly; the parent reserves the port and accepts no connection.
 
-Invariant: no worker dies silently, and none outlives the parent. Each holds one end of a socket pair: the worker reports
-its address over it, and reads end of file from it when the parent has exited.
+Invariant: no worker dies silently, and none outlives the parent. Each holds one end of a socket pair: it reports its
+address over the pair, and reads end of file from it when the parent has exited.
 """
 
 import asyncio
