@@ -82,12 +82,12 @@ async def public_rooms(
         found = ROWS.by_key(await now.fetch(_PUBLIC, after=cursor, most=limit + 1))
         tail = await now.tail("e.subject = :settings", settings=SETTINGS)
     newer = now.lacking(tail, PROJECTION)
-    ROWS.fold(found, (event for event in newer if _is_public(event, cursor, found)))
+    ROWS.fold(found, (event for event in newer if _affects_page(event, cursor, found)))
     ordered = sorted(found.values(), key=lambda row: row.room_id)
     return Page(ordered[:limit], has_more=len(ordered) > limit)
 
 
-def _is_public(recorded: Recorded, cursor: str, found: dict[tuple[str, ...], RoomRow]) -> bool:
+def _affects_page(recorded: Recorded, cursor: str, found: dict[tuple[str, ...], RoomRow]) -> bool:
     """Return whether an event is about a room of this page, or opens a room that may belong to it."""
     room = room_of(recorded.stream)
     if isinstance(recorded.event, RoomOpened):

@@ -111,7 +111,7 @@ class ReadMarkers:
         return None
 
     async def _require_member(self, room_id: str, by: str) -> None:
-        """Refuse a user who is not a member, after reading the room again: another node may have changed it."""
+        """Raise a refusal if a user is not a member, also by the log: another node may have changed the room."""
         try:
             room.require_member((await self._feeds.feed(room_id)).state, by, self._now())
         except Refusal:

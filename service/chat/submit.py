@@ -176,7 +176,7 @@ class Chat:
         return DecisionContext(head, refusal=MessageNotFound(room=feed.room, message=reply_to))
 
     async def _take_key(self, pending: PendingCommand, feed: RoomFeed) -> None:
-        """Load the key for a command's content in this room, as of the moment when this returns."""
+        """Load the key for a command's content; its scope (room and day) is current when this returns."""
         command = pending.command
         # The log's own time where it is known: near midnight, this node's clock may still show the day before.
         while (

@@ -29,37 +29,43 @@ Accept = Callable[[str, bytes], object]
 """Called with the channel and the bytes of each received message, in the order of arrival over all channels."""
 
 
-class Inbox:
-    """A bounded queue of received messages; `missed` is called once per overflow, when the queue is empty again."""
+class ReceivingBackend(BroadcastBackend):
+    """Queues received messages, a bounded number; `missed` is called once per overflow, when the queue is empty."""
 
     def __init__(self, missed: Missed, accept: Accept, size: int) -> None:
+        # The base class's constructor only raises `NotImplementedError`.
         self._missed = missed
         self._accept = accept
-        self._queue: asyncio.Queue[Event] = asyncio.Queue(size)
+        self._inbox: asyncio.Queue[Event] = asyncio.Queue(size)
         self._overflowed = False
-        self.dropped = 0
+        self._discarded = 0
 
     @property
     def queued(self) -> int:
         """Messages that wait."""
-        return self._queue.qsize()
+        return self._inbox.qsize()
 
-    def put(self, channel: str, message: bytes) -> None:
-        """Add a message, or count it as dropped."""
+    @property
+    def dropped(self) -> int:
+        """Messages dropped for a full queue."""
+        return self._discarded
+
+    def receive(self, channel: str, message: bytes) -> None:
+        """Add a message to the queue, or count it as dropped."""
         try:
-            self._queue.put_nowait(Event(channel, message))  # type: ignore[arg-type] # annotated as str, passed through
+            self._inbox.put_nowait(Event(channel, message))  # type: ignore[arg-type] # annotated as str, passed through
         except asyncio.QueueFull:
-            self.dropped += 1
+            self._discarded += 1
             self._overflowed = True
 
-    async def get(self) -> Event:
+    async def next_published(self) -> Event:
         """Return the next accepted message."""
         while True:
-            event = await self._queue.get()
-            if self._overflowed and self._queue.empty():
+            event = await self._inbox.get()
+            if self._overflowed and self._inbox.empty():
                 self._overflowed = False
                 self._missed(True)
-            accepted = self._accept(event.channel, event.message)  # type: ignore[arg-type] # bytes, see `put`
+            accepted = self._accept(event.channel, event.message)  # type: ignore[arg-type] # bytes, see `receive`
             if accepted is not None:
                 return Event(event.channel, accepted)  # type: ignore[arg-type] # annotated as str, passed through
 
@@ -71,29 +77,18 @@ class InProcessBus:
         self.backends: list[InProcessBackend] = []
 
 
-class InProcessBackend(BroadcastBackend):
+class InProcessBackend(ReceivingBackend):
     """The backend of a single node, or of several nodes in one process."""
 
     def __init__(self, bus: InProcessBus, missed: Missed, accept: Accept, size: int = MAX_QUEUED) -> None:
-        # The base class's constructor only raises `NotImplementedError`.
+        super().__init__(missed, accept, size)
         self._bus = bus
         self._channels: set[str] = set()
-        self._inbox = Inbox(missed, accept, size)
 
     @property
     def alone(self) -> bool:
         """Whether no other node takes part."""
         return len(self._bus.backends) <= 1
-
-    @property
-    def queued(self) -> int:
-        """Messages that wait."""
-        return self._inbox.queued
-
-    @property
-    def dropped(self) -> int:
-        """Messages dropped for a full queue."""
-        return self._inbox.dropped
 
     async def connect(self) -> None:
         """Take part in the bus."""
@@ -119,8 +114,4 @@ class InProcessBackend(BroadcastBackend):
         """Pass a message to every node that subscribes to the channel."""
         for backend in self._bus.backends:
             if channel in backend._channels:  # noqa: SLF001 - another instance of this class
-                backend._inbox.put(channel, message)  # noqa: SLF001 - the same
-
-    async def next_published(self) -> Event:
-        """Return the next message for this node."""
-        return await self._inbox.get()
+                backend.receive(channel, message)

@@ -1,9 +1,8 @@
 """Leases of the nodes: each node renews a row in Postgres; the other nodes fence one whose lease has run out.
 
-An *incarnation* is the time from a node's start, or its last fencing, to its end. It renews its lease every third of
-`LEASE`. Any node fences incarnations whose lease has run out, and closes their sessions
-(`service.cluster.session_reaper`), so fencing is final. A node that finds itself fenced (it was paused, or cut off)
-begins a new incarnation.
+A node begins a new *incarnation* when it starts, and when it finds itself fenced because it was paused or cut off. It
+renews the lease of its incarnation every third of `LEASE`. Any node fences incarnations whose lease has run out, and
+closes their sessions (`service.cluster.session_reaper`), so fencing is final.
 
 Invariant: the row decides, on the database's clock; a node that cannot reach Postgres does not count as fenced. Only a
 node that has renewed in time for a whole lease fences others, because all leases have run out after an outage of
@@ -115,7 +114,7 @@ class Lease:
         fenced()
 
     async def _fetch(self, statement: str, *arguments: object) -> list[Any]:
-        """Run a statement that may be run twice."""
+        """Run an idempotent statement."""
         return await retry_read(lambda: self._database.fetch(statement, *arguments), self._deadline)
 
 

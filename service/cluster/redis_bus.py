@@ -17,13 +17,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import redis
-from broadcaster._backends.base import BroadcastBackend
-from broadcaster._base import Event
 from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from service.cluster.bus import MAX_QUEUED, Accept, Inbox, Missed
+from service.cluster.bus import MAX_QUEUED, Accept, Missed, ReceivingBackend
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds before a reconnect: doubled each time, multiplied by a random factor between 0.5 and 1."""
@@ -40,7 +38,7 @@ TROUBLE = (redis.RedisError, OSError)
 log = logging.getLogger("onrecord.bus")
 
 
-class RedisBus(BroadcastBackend):
+class RedisBus(ReceivingBackend):
     """The bus of a Redis or Valkey at `url`.
 
     `timeout` is in seconds and bounds each call; `prefix` is put before the name of each channel.
@@ -49,8 +47,9 @@ class RedisBus(BroadcastBackend):
     def __init__(
         self, url: str, timeout: float, prefix: str, missed: Missed, accept: Accept, size: int = MAX_QUEUED
     ) -> None:
-        # The base class's constructor only raises `NotImplementedError`. The library's retries and timeouts are off:
-        # this class decides what an outage is, and the library's timeout of a write can swallow a cancellation.
+        super().__init__(missed, accept, size)
+        # The library's retries and timeouts are off: this class decides what an outage is, and the library's timeout of
+        # a write can swallow a cancellation.
         self._pool: Any = ConnectionPool.from_url(
             url,
             protocol=2,
@@ -60,8 +59,6 @@ class RedisBus(BroadcastBackend):
         )
         self._timeout = timeout
         self._prefix = prefix
-        self._missed = missed
-        self._inbox = Inbox(missed, accept, size)
         self._outbox: deque[tuple[str, bytes]] = deque(maxlen=size)
         self._to_send = asyncio.Event()
         self._sending = False
@@ -80,12 +77,12 @@ class RedisBus(BroadcastBackend):
     @property
     def queued(self) -> int:
         """Messages that wait to be sent or to be handled."""
-        return len(self._outbox) + self._inbox.queued
+        return len(self._outbox) + super().queued
 
     @property
     def dropped(self) -> int:
         """Messages dropped for a full queue or a missing connection."""
-        return self._unsent + self._inbox.dropped
+        return self._unsent + super().dropped
 
     async def connect(self) -> None:
         """Start to connect; Redis may be down."""
@@ -123,10 +120,6 @@ class RedisBus(BroadcastBackend):
         if self._sending:
             self._outbox.append((channel, message))
             self._to_send.set()
-
-    async def next_published(self) -> Event:
-        """Return the next message for this node."""
-        return await self._inbox.get()
 
     async def _keep_connected(self, what: str, work: Callable[[Callable[[], None]], Any]) -> None:
         """Run `work` again whenever its connection breaks; `work` calls its argument once it is connected."""
@@ -187,7 +180,7 @@ class RedisBus(BroadcastBackend):
             self._changes = dict.fromkeys(self._channels, True)
             self._changed.set()
             connected()
-            self._receiving = asyncio.create_task(self._receive(connection))
+            self._receiving = asyncio.create_task(self._read_messages(connection))
             tasks = [self._receiving, asyncio.create_task(self._keep_subscribed(connection))]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -211,12 +204,12 @@ class RedisBus(BroadcastBackend):
                     async with asyncio.timeout(self._timeout):
                         await connection.send_command(command, *names, check_health=False)
 
-    async def _receive(self, connection: Any) -> None:
+    async def _read_messages(self, connection: Any) -> None:
         new_connection = True
         while True:
             kind, channel, message = await connection.read_response(timeout=math.inf)
             if kind == b"message":
-                self._inbox.put(channel.decode()[len(self._prefix) :], message)
+                self.receive(channel.decode()[len(self._prefix) :], message)
             elif kind == b"subscribe":
                 # Messages published before this were missed.
                 self._missed(new_connection)

@@ -1,4 +1,4 @@
-"""Optimistic concurrency: decide on a stream's state, append, and decide again where the stream has changed since.
+"""Optimistic concurrency: decide on a stream's state, append, and decide again if the stream has changed since.
 
 `decide` reads the state and returns the request that follows from it. It does not await after its decision, so that
 requests are queued in the order of the decisions.

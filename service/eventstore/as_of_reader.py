@@ -58,7 +58,7 @@ class AsOfReader(EventQueries):
         return await _greatest(await self.position(), is_recorded_by_then)
 
     async def seq_at(self, stream: str, position: int) -> int:
-        """Return the seq of a stream's last event up to a position, 0 where there was none."""
+        """Return the seq of a stream's last event up to a position, 0 if there was none."""
         stream_key = stream_id(stream)
 
         async def is_up_to_position(seq: int) -> bool:
@@ -134,7 +134,7 @@ async def _greatest(most: int, holds: Callable[[int], Awaitable[bool]]) -> int:
 _LAST_BEFORE = """
     SELECT recorded_at FROM stored_events WHERE notification_id <= $1 ORDER BY notification_id DESC LIMIT 1
 """
-# If an event was removed from a damaged log, which auditors have to read too, this is the position of the next one.
+# Auditors have to read damaged logs too: if the event was removed, this is the position of the next one.
 _POSITION = """
     SELECT notification_id FROM stored_events WHERE originator_id = $1 AND originator_version >= $2
     ORDER BY originator_version LIMIT 1

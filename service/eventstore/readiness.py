@@ -5,7 +5,8 @@ and new clients are turned away.
 
 `Probe` reports whether the log answers now, to any number of callers. Invariant: one query is under way at a time, and
 none starts within `FRESH` seconds of the one before. So `/readyz` queries the database at most twice a second, at any
-rate of requests. The probe has a connection of its own, so that an exhausted pool does not make a node unready.
+rate of requests, and a reported state is at most `WITHIN` seconds old. The probe has a connection of its own, so that
+an exhausted pool does not make a node unready.
 """
 
 import asyncio
@@ -180,7 +181,7 @@ class Probe:
         return self._answered
 
     async def _query(self) -> None:
-        """Query over the kept connection, and once more over a new one where that is broken."""
+        """Query over the kept connection; if it is broken, query over a new one."""
         if self._connection is not None:
             try:
                 await self._connection.fetch(_QUERY)

@@ -77,13 +77,8 @@ class EventSerializer:
     """Converts in both directions; `damaged` has the events that could not be read."""
 
     def __init__(self, keys: KeyRing) -> None:
-        self._keys = keys
+        self.keys = keys
         self.damaged = Damaged()
-
-    @property
-    def keys(self) -> KeyRing:
-        """The key ring."""
-        return self._keys
 
     async def evict_destroyed(self, events: Sequence[Recorded], database: Any) -> None:
         """Drop the keys that `events` record as destroyed from memory, for good.
@@ -93,12 +88,12 @@ class EventSerializer:
         """
         erased = [recorded.event.user for recorded in events if isinstance(recorded.event, PersonErased)]
         if erased:
-            await self._keys.evict_destroyed(erased, database)
+            await self.keys.evict_destroyed(erased, database)
         expired = [
             recorded.at for recorded in events if isinstance(recorded.event, ContentExpired | KeyReplaced)
         ]
         if expired:
-            await self._keys.evict_expired(min(expired) - DESTROYING, database)
+            await self.keys.evict_expired(min(expired) - DESTROYING, database)
 
     def to_stored(self, event: Event, stream: str, key: PersonKey | None) -> Stored:
         """Return the stored form of an event, its personal fields sealed with `key`.
@@ -155,7 +150,7 @@ class EventSerializer:
             msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError: the state does not match the topic.
         """
         key_id, wrapped = row["key_id"], row["wrapped"]
-        key = self._keys.unwrap(key_id, wrapped) if wrapped is not None else None
+        key = self.keys.unwrap(key_id, wrapped) if wrapped is not None else None
         event = self.to_event(row["topic"], row["state"], row["stream"], key)
         return _recorded(row, event, erased=key_id is not None and key is None)
 
@@ -169,7 +164,7 @@ class EventSerializer:
         """
         if row["wrapped"] is None:
             return {}
-        key = self._keys.unwrap(row["key_id"], row["wrapped"])
+        key = self.keys.unwrap(row["key_id"], row["wrapped"])
         fields = msgspec.json.decode(row["state"], type=dict[str, Any])
         return {
             name: key.reveal(value, _context(row["stream"], row["topic"], name))
@@ -220,7 +215,7 @@ class EventSerializer:
 
     def from_peer_row(self, stream: str, row: PeerRow) -> Recorded | None:
         """Return the event in a row from another node, None if its key is not cached or it cannot be decoded."""
-        key = self._keys.cached(row.key_id) if row.key_id else None
+        key = self.keys.cached(row.key_id) if row.key_id else None
         if row.key_id and key is None:
             return None
         try:

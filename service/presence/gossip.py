@@ -135,7 +135,7 @@ class Gossip:
     def _outgoing(self, now: float) -> list[EncodedMessage]:
         messages = []
         while (delta := self.local.take_delta()) is not None:
-            messages.append(self._message(Delta(self._me, self._count(), delta.base, delta.users)))
+            messages.append(self._message(Delta(self._me, self._count(), *delta)))
         if self._snapshot_requested and now - self._snapshot_sent >= SNAPSHOT_PAUSE:
             self._snapshot_requested, self._snapshot_sent = False, now
             messages += self._snapshot()

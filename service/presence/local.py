@@ -7,8 +7,6 @@ at any node. A user is online if one of their connections is, and away if all ar
 `take_delta` returns the changes as numbered deltas; the version is the number of the last one.
 """
 
-from typing import NamedTuple
-
 from service.presence.roster import Moment, Roster, Status
 
 AWAY_AFTER = 600.0
@@ -25,13 +23,6 @@ CHUNK = 500
 Entry = tuple[str, Status | None, int, int]
 """A user, their status (None: gone), when they were last seen in milliseconds since 1970 (0 while connected), and their
 number of connections."""
-
-
-class LocalChanges(NamedTuple):
-    """The changes from version `base` to the next."""
-
-    base: int
-    users: list[Entry]
 
 
 class _Connection:
@@ -117,13 +108,13 @@ class LocalPresence:
             _, seen = self._lingering.get(user, (due, when.at))
             self._release(user, seen, due)
 
-    def take_delta(self) -> LocalChanges | None:
-        """Return the next changes, None if there are none."""
+    def take_delta(self) -> tuple[int, list[Entry]] | None:
+        """Return a version and the changes from it to the next version, None if there are none."""
         if not self._changed:
             return None
         users = [self._changed.pop(user) for user in list(self._changed)[:CHUNK]]
         self.version += 1
-        return LocalChanges(self.version - 1, users)
+        return self.version - 1, users
 
     def snapshot(self) -> list[Entry]:
         """Return all users, as of `version` once all deltas are taken."""

@@ -18,7 +18,7 @@ from service.presence.roster import Moment, Roster
 LAPSE = 6.0
 """Seconds without a message from a node after which its users count as gone."""
 
-ASK_AGAIN = 1.0
+REQUEST_INTERVAL = 1.0
 """Minimum seconds between two requests for the same node's users."""
 
 MAX_FORGOTTEN = 1_000
@@ -65,7 +65,7 @@ class Bye(Message, frozen=True, array_like=True):
 
 
 class _View:
-    """What this node knows of one other node. Times are monotonic: of the last renewal and request, and of its end.
+    """What this node knows of one other node.
 
     `counter` is the highest received; messages up to `floor` are ignored. `users` maps each user to the number of their
     connections there, as of `version`; `announced` is the highest version that the node has named.
@@ -78,8 +78,8 @@ class _View:
         self.version = 0
         self.announced = 0
         self.users: dict[str, int] = {}
-        self.asked = float("-inf")
-        self.ends: float | None = None
+        self.requested_at = float("-inf")
+        self.ends: float | None = None  # when the grace period after its shutdown ends
         self.pending: tuple[int, dict[int, list[Entry]]] = (0, {})
 
 
@@ -140,10 +140,12 @@ class RemotePresence:
         wanted = [
             node
             for node, view in self._views.items()
-            if view.version < view.announced and view.ends is None and now - view.asked >= ASK_AGAIN
+            if view.version < view.announced
+            and view.ends is None
+            and now - view.requested_at >= REQUEST_INTERVAL
         ]
         for node in wanted:
-            self._views[node].asked = now
+            self._views[node].requested_at = now
         return wanted
 
     def settle(self, now: float) -> None:

@@ -3,7 +3,7 @@
 Each node keeps its own roster. A *claim* states that a user is connected at a node. When the last claim of a user is
 released, the user goes offline at the time `due` and not at once, because the claim of another node may be on its way.
 
-Invariant: each change is returned once, and the changes of a user alternate: none is offline, or connected, twice.
+Invariant: each change is returned once, and a user who went offline returns before going offline again.
 """
 
 from collections import OrderedDict

@@ -23,11 +23,11 @@ MOST_HELD = 100
 
 
 class EphemeralBatch:
-    """Sends events to several subscribers, each encoded once; frames of the format `joining` are concatenated."""
+    """Sends events to several subscribers, each encoded once; frames of the format `concatenable` are concatenated."""
 
-    def __init__(self, encoders: Encoders, joining: str | None) -> None:
+    def __init__(self, encoders: Encoders, concatenable: str | None) -> None:
         self._encoders = encoders
-        self._joining = joining
+        self._concatenable = concatenable
         # By identity: events that carry a list have no hash. The event is kept, so that its id is not reused.
         self._frames: dict[tuple[str, int], tuple[Outgoing, bytes]] = {}
 
@@ -35,7 +35,7 @@ class EphemeralBatch:
         """Send events to one subscriber."""
         wire_format = subscriber.wire_format
         frames = [self._frame(wire_format, outgoing) for outgoing in events]
-        for frame in [b"".join(frames)] if frames and wire_format == self._joining else frames:
+        for frame in [b"".join(frames)] if frames and wire_format == self._concatenable else frames:
             subscriber.write(frame)
 
     def _frame(self, wire_format: str, outgoing: Outgoing) -> bytes:
@@ -50,12 +50,12 @@ class Audience:
     """The members of each room that are connected to this node."""
 
     def __init__(
-        self, feeds: RoomFeeds, subscriptions: SubscriptionTable, encoders: Encoders, joining: str | None
+        self, feeds: RoomFeeds, subscriptions: SubscriptionTable, encoders: Encoders, concatenable: str | None
     ) -> None:
         self._feeds = feeds
         self._subscriptions = subscriptions
         self._encoders = encoders
-        self._joining = joining
+        self._concatenable = concatenable
         self._held: dict[str, deque[tuple[int, Outgoing, str | None]]] = {}
 
     def head(self, room: str) -> int:
@@ -73,7 +73,7 @@ class Audience:
         return feed is not None and all(user in feed.state.members for user in users)
 
     def rooms_with_members_under(self, most_members: int) -> Iterator[tuple[RoomState, list[Subscriber]]]:
-        """Yield the state of each room that has subscribers here and at most `most_members`, and `of` the room."""
+        """Yield the state and the subscribers (`of`) of each room that has subscribers and at most `most_members`."""
         for room in self._subscriptions.rooms:
             state = self._feeds.state(room)
             if state is not None and len(state.members) <= most_members:
@@ -110,7 +110,7 @@ class Audience:
 
     def batch(self) -> EphemeralBatch:
         """Return a batch that encodes each event once for all subscribers."""
-        return EphemeralBatch(self._encoders, self._joining)
+        return EphemeralBatch(self._encoders, self._concatenable)
 
     def advanced(self, room: str, head: int) -> None:
         """Send the events held for a room that has advanced to `head`."""

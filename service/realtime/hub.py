@@ -34,7 +34,7 @@ log = logging.getLogger("onrecord.hub")
 class Hub:
     """The rooms in use on this node and their subscribers; `now` returns the time of the database.
 
-    `encoders` make the frames of each wire format. Frames of the format `joining` may be concatenated, and written
+    `encoders` make the frames of each wire format. Frames of the format `concatenable` may be concatenated, and written
     directly to the socket of a connection that is in `sockets`. `turn` is the time slice of fan-out in seconds.
     `on_follow` and `on_unfollow` are called with a room that enters or leaves memory; `on_resync` with the subscribers
     of a room that disagreed with the log. `delays` measures seconds from commit to write.
@@ -45,7 +45,7 @@ class Hub:
         reader: LogReader,
         people: UserCache,
         encoders: Encoders,
-        joining: str | None = None,
+        concatenable: str | None = None,
         sockets: DirectSockets | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         turn: float = TURN,
@@ -67,14 +67,14 @@ class Hub:
             reader, people, self._table,
             advance=self._advance, flush=self._fanout.start, on_follow=on_follow, on_unfollow=self._unfollow,
         )  # fmt: skip
-        self.audience = Audience(self.feeds, self._table, encoders, joining)
+        self.audience = Audience(self.feeds, self._table, encoders, concatenable)
         self._catch_up = CatchUp(reader, people, encoders)
         self.subscriptions = Subscriptions(
             self.feeds,
             self._table,
             self._catch_up,
             DirectSockets() if sockets is None else sockets,
-            joining,
+            concatenable,
             now,
         )
         self._delivered = 0

@@ -24,13 +24,13 @@ CHUNK = 32
 class RoomSubscribers:
     """The live subscribers of one room, which have received its events up to the seq `head`."""
 
-    def __init__(self, room: str, head: int, sockets: DirectSockets, joining: str | None) -> None:
+    def __init__(self, room: str, head: int, sockets: DirectSockets, concatenable: str | None) -> None:
         self.room = room
         self.waiting = 0
         """Events that some subscriber has not been written yet."""
         self._head = head
         self._sockets = sockets
-        self._joining = joining
+        self._concatenable = concatenable
         self._delivered: dict[Subscriber, DeliveredRange] = {}
         self._late: dict[Subscriber, DeliveredRange] = {}
         # By slot. The descriptors are a flat array: cache misses dominate the cost of a fan-out.
@@ -130,7 +130,7 @@ class RoomSubscribers:
 
     def _begin(self, batch: WriteBatch) -> None:
         self._batch = batch
-        self._frames = CoalescedFrames(batch.items, self._joining)
+        self._frames = CoalescedFrames(batch.items, self._concatenable)
         self._targets = self._descriptors[:]
         self._next_slot = 0
         for author in self._frames.authors:

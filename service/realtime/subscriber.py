@@ -17,7 +17,7 @@ class Subscriber(Protocol):
 
     @property
     def descriptor(self) -> int:
-        """The socket to which frames of the joining format may be written directly, or `NOWHERE`."""
+        """The socket to which frames of the concatenable format may be written directly, or `NOWHERE`."""
 
     @property
     def closing(self) -> bool:

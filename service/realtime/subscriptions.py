@@ -26,14 +26,14 @@ class Subscriptions:
         table: SubscriptionTable,
         catch_up: CatchUp,
         sockets: DirectSockets,
-        joining: str | None,
+        concatenable: str | None,
         now: Callable[[], datetime],
     ) -> None:
         self._feeds = feeds
         self._table = table
         self._catch_up = catch_up
         self._sockets = sockets
-        self._joining = joining
+        self._concatenable = concatenable
         self._now = now
 
     def pre_subscribe(self, subscriber: Subscriber, room: str) -> None:
@@ -131,7 +131,7 @@ class Subscriptions:
     def _go_live(self, subscriber: Subscriber, feed: RoomFeed, delivered: DeliveredRange) -> None:
         self._table.end_joining(subscriber, feed.room)
         if feed.room not in self._table.live:
-            live = RoomSubscribers(feed.room, feed.head, self._sockets, self._joining)
+            live = RoomSubscribers(feed.room, feed.head, self._sockets, self._concatenable)
             self._table.live[feed.room] = live
             self._feeds.pin(feed.room)
         self._table.live[feed.room].add(subscriber, delivered)

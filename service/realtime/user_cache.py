@@ -65,7 +65,7 @@ class UserCache:
             await self.read(missing)
 
     async def refresh(self, users: Iterable[str]) -> None:
-        """Read those of `users` that are in the cache or being read again, because events about them were recorded.
+        """Read again those of `users` that are cached or being read, after an event about them was recorded.
 
         Raises:
             Unavailable: the log cannot be read.

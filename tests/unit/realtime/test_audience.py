@@ -215,7 +215,7 @@ def test_every_event_is_encoded_once_for_all_listeners(kind: type[Outgoing]) -> 
         return native_frame(outgoing)
 
     outgoing = msgspec.convert(example(kind), kind)
-    batch = EphemeralBatch({"native": encode}, joining=None)
+    batch = EphemeralBatch({"native": encode}, concatenable=None)
     for _ in range(2):
         batch.send(cast("Any", SimpleNamespace(wire_format="native", write=frames.append)), [outgoing])
     assert frames == [native_frame(outgoing)] * 2
