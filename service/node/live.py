@@ -73,6 +73,7 @@ async def build_live(
     sockets = DirectSockets()
     hub = Hub(
         storage.reader, people, ENCODERS, CONCATENABLE, sockets, storage.clock.now,
+        ring_bytes=settings.ring_bytes,
         on_follow=relay.follow, on_unfollow=relay.unfollow, on_resync=partial(close_misinformed, sessions),
     )  # fmt: skip
     notifier = MembershipNotifier(sessions, hub.feeds)
