@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from service.tracing import Traces
 
 CONCATENABLE = NATIVE
-"""The wire format whose frames the hub may write in one piece; a Socket.IO session may add an offset to each event."""
+"""The wire format whose frames the hub may join into one write; Socket.IO sessions may add an offset to each."""
 
 ENCODERS: dict[str, Callable[[Outgoing], bytes]] = {
     NATIVE: native_frame,
