@@ -54,7 +54,7 @@ def ack_before_commit() -> None:
             await transaction.start()
             rows = await connection.fetch(batches.APPEND, *batches.arguments(entries, self._known_head))
             for (entry, future), placed in zip(
-                batch, batches.read_batch(entries, rows, self._serializer).placed, strict=True
+                batch, batches.read_batch(entries, rows, self._serializer).results, strict=True
             ):
                 if entry.events and isinstance(entry.events[0], MessagePosted):
                     future.set_result(placed)
@@ -75,7 +75,7 @@ def deliver_before_commit() -> None:
         connection = await self._connected()
         async with connection.transaction():
             rows = await connection.fetch(batches.APPEND, *batches.arguments(entries, self._known_head))
-            self._placed(batches.read_batch(entries, rows, self._serializer))
+            self._on_commit(batches.read_batch(entries, rows, self._serializer))
         return rows
 
     Appender._commit = commit  # type: ignore[method-assign] # the bug
