@@ -27,7 +27,7 @@ CLOSED: dict[Close, tuple[str, str]] = {
     Close.ERASED: ("the person is erased", "erased"),
     Close.TOO_LARGE: ("a frame of more than 128 KiB", "a message has at most 131072 bytes"),
 }
-"""Per close code, what went before, and the reason that comes with it."""
+"""Per close code its cause, and the reason in the close frame."""
 
 
 def page() -> str:
