@@ -35,8 +35,8 @@ def page() -> str:
     lines = [
         "# The wire protocol by example",
         "",
-        "Generated from the code by `make docs`; a test checks that it is current. [The protocol](protocol.md) explains the",
-        "frames, and [asyncapi.yaml](asyncapi.yaml) has their schemas.",
+        "Generated from the code by `make docs`; a test checks that it is current. [The protocol](protocol.md)",
+        "explains the frames, and [asyncapi.yaml](asyncapi.yaml) has their schemas.",
         "",
         "## Commands and their acks",
         *_block("connect", [("->", frame) for frame in command_examples(Connect)]),
