@@ -1,4 +1,4 @@
-"""A migrated database of its own for each test, copied from a template that is migrated once.
+"""A separate migrated database for each test, copied from a template that is migrated once.
 
 A folder's conftest imports the fixture `database`; the servers come from the fixture `servers` of tests/conftest.py.
 """
@@ -37,13 +37,13 @@ def database(servers: Servers) -> Iterator[Database]:
 
 
 def database_of(servers: Servers) -> Database:
-    """Return the addresses of the database that the servers make by themselves."""
+    """Return the addresses of the servers' default database."""
     return database_named(servers, "onrecord")
 
 
 @contextmanager
 def fresh_database(servers: Servers, template: str = TEMPLATE) -> Iterator[Database]:
-    """Give a migrated database for as long as a `with` block lasts, with all that is in the one it is copied from."""
+    """Give a migrated database until the block ends, with the contents of the one from which it is copied."""
     name = f"test_{uuid4().hex}"
     with _maintenance(servers) as connection:
         _make_template(servers, connection)
