@@ -3,6 +3,7 @@
 import ast
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cache
 
 from tests.support.environment import ROOT
 
@@ -23,12 +24,14 @@ class LogEvent:
     fields: set[str] = field(default_factory=set)
 
 
+@cache
 def log_events() -> dict[str, LogEvent]:
     """Return every event by name; a name or field that is computed at run time is `?`."""
     found: dict[str, LogEvent] = defaultdict(LogEvent)
     for folder in ("service", "projections"):
         for module in (ROOT / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(module.read_text())):
+            source = module.read_text()
+            for node in ast.walk(ast.parse(source)) if "logging" in source else ():
                 if isinstance(node, ast.Call) and _is_log_call(node):
                     event = found[_constant(node.args[0])]
                     event.levels.add(LEVELS[node.func.attr])  # type: ignore[attr-defined] # `_is_log_call`
