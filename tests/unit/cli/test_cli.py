@@ -127,7 +127,9 @@ def test_where_an_identity_provider_signs_the_tokens_no_other_is_made() -> None:
     jwks = "https://id.example.com/keys"
     outcome = onrecord("token", "--user", "alice", ONRECORD_JWT_SECRET=SECRET, ONRECORD_JWT_JWKS=jwks)
     assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err.startswith("ONRECORD_JWT_JWKS is set: nodes accept only tokens of the identity provider")
+    assert outcome.err.startswith(
+        "ONRECORD_JWT_JWKS is set: nodes accept only tokens of the identity provider"
+    )
 
 
 def test_without_a_key_there_is_no_token(tmp_path: Path) -> None:
