@@ -69,7 +69,11 @@ def _add_tools(commands: "Subcommands") -> None:
     meaning = "check settings and servers; exit code 1: a check failed"
     _add(commands, "doctor", "tools:run_doctor", preconditions.for_doctor, meaning)
     _add(
-        commands, "settings", "tools:run_settings", needing(), "every setting: name, value, default, meaning"
+        commands,
+        "settings",
+        "tools:run_settings",
+        needing(),
+        "print every setting: name, value, default, meaning",
     )
     meaning = "print the AsyncAPI document of the realtime endpoints, as YAML"
     _add(commands, "asyncapi", "tools:run_asyncapi", preconditions.defaults, meaning)
@@ -91,10 +95,10 @@ def _add_project(commands: "Subcommands") -> None:
     run.add_argument("--only", metavar="NAME", help="one projection instead of all")
     meaning = "print the position of each projection"
     status = _add(project, "status", "projections:run_status", needing("database_url"), meaning)
-    status.add_argument("names", nargs="*", metavar="NAME")
+    status.add_argument("names", nargs="*", metavar="NAME", help="these projections instead of all")
     meaning = "compare the read models with a fold of the log; exit code 1: they differ"
     verify = _add(project, "verify", "projections:run_verify", _LOG, meaning)
-    verify.add_argument("names", nargs="*", metavar="NAME")
+    verify.add_argument("names", nargs="*", metavar="NAME", help="these projections instead of all")
 
 
 def _add_keys(commands: "Subcommands") -> None:
@@ -107,22 +111,23 @@ def _add_keys(commands: "Subcommands") -> None:
 
 def _add_history(audit: "Subcommands") -> None:
     replay = _add(audit, "replay", "history:run_replay", _LOG, "print a room's events, one per line")
-    replay.add_argument("--room", required=True, metavar="ROOM")
-    replay.add_argument("--from-seq", type=_seq, metavar="N")
-    replay.add_argument("--to-seq", type=_seq, metavar="N")
-    replay.add_argument("--from", dest="from_time", type=_moment, metavar="TIME")
-    replay.add_argument("--to", dest="to_time", type=_moment, metavar="TIME")
-    replay.add_argument("--as", dest="form", choices=["ndjson", "text"], default="ndjson")
-    room = _add(audit, "room", "history:run_room", _LOG, "a room as of a moment, as JSON; without --at: now")
-    room.add_argument("room", metavar="ROOM")
-    room.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ")
-    meaning = "show the changes from this moment to --at instead"
+    replay.add_argument("--room", required=True, metavar="ROOM", help="room id")
+    replay.add_argument("--from-seq", type=_seq, metavar="N", help="the first event")
+    replay.add_argument("--to-seq", type=_seq, metavar="N", help="the last event")
+    replay.add_argument("--from", dest="from_time", type=_moment, metavar="TIME", help="not before this time")
+    replay.add_argument("--to", dest="to_time", type=_moment, metavar="TIME", help="not after this time")
+    meaning = "JSON or readable text; default: ndjson"
+    replay.add_argument("--as", dest="form", choices=["ndjson", "text"], default="ndjson", help=meaning)
+    room = _add(audit, "room", "history:run_room", _LOG, "print a room as of a moment, as JSON")
+    room.add_argument("room", metavar="ROOM", help="room id")
+    room.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ", help="the moment; default: now")
+    meaning = "show instead what changed from then to --at"
     room.add_argument("--diff", type=_moment_of_room, metavar="TIME|SEQ", help=meaning)
-    meaning = "what a user could see of a room, was sent and had read"
+    meaning = "print what a user could see of a room, was sent and had read, as JSON"
     person = _add(audit, "person", "history:run_person", _LOG, meaning)
-    person.add_argument("person", type=_user, metavar="PERSON")
-    person.add_argument("--room", required=True, metavar="ROOM")
-    person.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ")
+    person.add_argument("person", type=_user, metavar="PERSON", help="user id")
+    person.add_argument("--room", required=True, metavar="ROOM", help="room id")
+    person.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ", help="the moment; default: now")
 
 
 def _add_proof(audit: "Subcommands") -> None:
@@ -134,8 +139,8 @@ def _add_proof(audit: "Subcommands") -> None:
     meaning = "also verify the content of each event, and the recorded reason if it is gone"
     verify.add_argument("--words", action="store_true", help=meaning)
     prove = _add(audit, "prove", "proof:run_prove", _LOG, "print the proof of one event, as JSON")
-    prove.add_argument("--room", required=True, metavar="ROOM")
-    prove.add_argument("--seq", required=True, type=_seq, metavar="N")
+    prove.add_argument("--room", required=True, metavar="ROOM", help="room id")
+    prove.add_argument("--seq", required=True, type=_seq, metavar="N", help="the number of the event")
     prove.add_argument("--reveal", action="store_true", help="with its content, verifiable without a key")
     meaning = "print the proof that since a checkpoint events were only appended, as JSON"
     extension = _add(audit, "extension", "proof:run_extension", _LOG, meaning)
@@ -145,9 +150,9 @@ def _add_proof(audit: "Subcommands") -> None:
     meaning = "a new directory, or that of an unfinished export"
     export.add_argument("--out", required=True, type=Path, metavar="DIR", help=meaning)
     scope = export.add_mutually_exclusive_group(required=True)
-    scope.add_argument("--room", metavar="ROOM")
+    scope.add_argument("--room", metavar="ROOM", help="the events of this room")
     scope.add_argument("--person", type=_user, metavar="USER", help="events by and about this user")
-    scope.add_argument("--all", action="store_true")
+    scope.add_argument("--all", action="store_true", help="the whole log")
     meaning = "print the public keys that sign checkpoints, newest last"
     keys = _add(audit, "keys", "proof:run_keys", _LOG, meaning)
     keys.add_argument("--rotate", action="store_true", help="make a new key, endorsed by the newest")
@@ -156,7 +161,7 @@ def _add_proof(audit: "Subcommands") -> None:
 def _add_privacy(audit: "Subcommands") -> None:
     meaning = "destroy a user's keys irrevocably, and record it"
     erase = _add(audit, "erase", "erasure:run_erase", _LOG, meaning)
-    erase.add_argument("--person", required=True, type=_user, metavar="USER")
+    erase.add_argument("--person", required=True, type=_user, metavar="USER", help="user id")
     erase.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="the legal ground")
     meaning = "after a restore: erase every user on a list"
     again = _add(audit, "erase-again", "erasure:run_erase_again", _LOG, meaning)
@@ -169,15 +174,15 @@ def _add_privacy(audit: "Subcommands") -> None:
     ):
         hold = _add(audit, name, f"retention:run_{name}", _LOG, meaning)
         held = hold.add_mutually_exclusive_group(required=True)
-        held.add_argument("--room", metavar="ROOM", help="with every user who was ever a member")
-        held.add_argument("--person", type=_user, metavar="USER")
+        held.add_argument("--room", metavar="ROOM", help="room id; covers every user who was ever a member")
+        held.add_argument("--person", type=_user, metavar="USER", help="user id")
         hold.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="the reason")
     meaning = "set how long a room keeps the content of messages"
     keep = _add(audit, "retention", "retention:run_retention", _LOG, meaning)
-    keep.add_argument("--room", required=True, metavar="ROOM")
+    keep.add_argument("--room", required=True, metavar="ROOM", help="room id")
     span = keep.add_mutually_exclusive_group(required=True)
     span.add_argument("--days", type=_days, metavar="N", help="content expires after N days")
-    span.add_argument("--for-ever", action="store_true")
+    span.add_argument("--for-ever", action="store_true", help="content never expires")
     meaning = "apply retention now; nodes do so once an hour"
     _add(audit, "expire", "retention:run_expire", _LOG, meaning)
     _add(

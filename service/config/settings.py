@@ -177,6 +177,11 @@ class Settings:
     max_outbox: int = setting(
         "bytes queued for one connection above which it is closed (4008)", parsers.whole(1024), 1024 * 1024
     )
+    ring_bytes: int = setting(
+        "bytes of memory for the latest events of all rooms of a node, from which clients resume without a query",
+        parsers.whole(1024 * 1024),
+        128 * 1024 * 1024,
+    )
     max_rooms: int = setting("rooms that one connection may subscribe to", parsers.whole(1), 100)
     max_connections: int = setting("connections of one user", parsers.whole(1), 10)
     operator: str = setting(

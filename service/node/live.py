@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from service.tracing import Traces
 
 CONCATENABLE = NATIVE
-"""The wire format whose frames the hub may write in one piece; a Socket.IO session may add an offset to each event."""
+"""The wire format whose frames the hub may join into one write; Socket.IO sessions may add an offset to each."""
 
 ENCODERS: dict[str, Callable[[Outgoing], bytes]] = {
     NATIVE: native_frame,
@@ -73,6 +73,7 @@ async def build_live(
     sockets = DirectSockets()
     hub = Hub(
         storage.reader, people, ENCODERS, CONCATENABLE, sockets, storage.clock.now,
+        ring_bytes=settings.ring_bytes,
         on_follow=relay.follow, on_unfollow=relay.unfollow, on_resync=partial(close_misinformed, sessions),
     )  # fmt: skip
     notifier = MembershipNotifier(sessions, hub.feeds)

@@ -24,20 +24,11 @@ from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.problem import refusal
 from service.gateway.transport.transport import ABNORMAL, Transport, Upgrade, WebSocketTransport
 from service.gateway.websocket.frames import text_frame
+from service.protocol import native
 from service.protocol.acks import Ack
 from service.protocol.close_codes import Close
 from service.protocol.commands import PROTOCOL, Connect
 from service.protocol.events import Connected, Outgoing
-from service.protocol.native import (
-    NotAFrame,
-    decode,
-    decode_connect,
-    encode,
-    encode_ack,
-    encode_error,
-    parse,
-    ref_of,
-)
 from service.realtime.hub import Hub
 from service.runtime.timeouts import Timeouts
 
@@ -59,7 +50,7 @@ CLOSES: dict[type[OnRecordError], Close] = {
 
 def native_frame(outgoing: Outgoing) -> bytes:
     """Return an event as a complete frame."""
-    return text_frame(encode(outgoing))
+    return text_frame(native.encode(outgoing))
 
 
 class NativeSession(Session):
@@ -77,11 +68,11 @@ class NativeSession(Session):
 
     def ack(self, tag: str | None, ack: Ack) -> None:
         """See `Session.ack`."""
-        self.write(text_frame(encode_ack(tag, ack)))
+        self.write(text_frame(native.encode_ack(tag, ack)))
 
     def refuse(self, tag: str | None, error: OnRecordError) -> None:
         """See `Session.refuse`."""
-        self.write(text_frame(encode_error(tag, error)))
+        self.write(text_frame(native.encode_error(tag, error)))
 
 
 class NativeEndpoint:
@@ -150,15 +141,15 @@ class NativeConversation:
             self._transport.close(Close.MALFORMED, "text frames only")
             return
         try:
-            value = parse(message)
-        except NotAFrame as error:
+            value = native.parse(message)
+        except native.NotAFrame as error:
             self._transport.close(Close.MALFORMED, str(error))
             return
         if self._session is None:
             await self._connect(message, value)
         else:
             await self._endpoint.dispatcher.dispatch(
-                self._session, ref_of(value), partial(decode, message, value)
+                self._session, native.ref_of(value), partial(native.decode, message, value)
             )
 
     async def ended(self) -> None:
@@ -179,7 +170,7 @@ class NativeConversation:
         try:
             frame = self._as_connect(text, value)
         except Refusal as error:
-            self._refuse(ref_of(value), error)
+            self._refuse(native.ref_of(value), error)
             return
         admission = self._endpoint.admission
         self._endpoint.unauthenticated.end(self)
@@ -201,7 +192,7 @@ class NativeConversation:
     def _as_connect(self, text: str, value: dict[str, object]) -> Connect:
         if value.get("type") != Connect.TYPE:
             raise NotConnected
-        frame = decode_connect(text, value)
+        frame = native.decode_connect(text, value)
         self._endpoint.admission.check_rooms(frame)
         return frame
 
@@ -212,7 +203,7 @@ class NativeConversation:
             self._endpoint.admission.count_handshake(error.code)
             self._transport.close(Close.MALFORMED, "no connect")
         else:
-            self._transport.write(text_frame(encode_error(ref, error)))
+            self._transport.write(text_frame(native.encode_error(ref, error)))
 
     async def _start_session(self, frame: Connect) -> None:
         endpoint = self._endpoint

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Socket:
     """A client in a namespace: a `Transport` that may end before its connection does."""
 
-    descriptor = NOWHERE  # a frame may have to be counted, or wait for a poll
+    descriptor = NOWHERE  # no direct writes: a packet may have to wait for a poll
 
     def __init__(self, connection: Connection, namespace: str, *, again: bool = False) -> None:
         self.again = again
