@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_quick(item: pytest.Item) -> bool:
-    """Say whether a test runs in this process alone."""
+    """Return whether a test runs only in this process."""
     fixtures = set(getattr(item, "fixturenames", ()))
     return not fixtures & SERVERS and item.get_closest_marker("needs") is None
 
@@ -61,7 +61,7 @@ def examples(number: int) -> int:
 
 @cache
 def may_start_processes(path: Path) -> bool:
-    """Say whether a module, or a module of `tests.support` that it imports, names a way to start processes."""
+    """Return whether a module, or a module of `tests.support` that it imports, names a way to start processes."""
     source = path.read_text()
     if path == Path(__file__):
         return False

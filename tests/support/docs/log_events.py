@@ -1,4 +1,4 @@
-"""The log events of the code, found in it: every call on a module's `log`."""
+"""Finds the log events in the code: every call on a module's `log`."""
 
 import ast
 from collections import defaultdict
@@ -18,7 +18,7 @@ LEVELS = {
 
 @dataclass
 class LogEvent:
-    """Where an event is logged it has a level, and fields in some places."""
+    """The levels of an event, and the fields that it has in any place."""
 
     levels: set[str] = field(default_factory=set)
     fields: set[str] = field(default_factory=set)
@@ -26,7 +26,7 @@ class LogEvent:
 
 @cache
 def log_events() -> dict[str, LogEvent]:
-    """Return every event by name; one whose name or fields are made while it runs is called `?`."""
+    """Return every event by name; a name or field that is computed at run time is `?`."""
     found: dict[str, LogEvent] = defaultdict(LogEvent)
     for folder in ("service", "projections"):
         for module in (ROOT / folder).rglob("*.py"):

@@ -1,6 +1,6 @@
-"""A migrated database of its own for each test, copied from a template that is migrated once.
+"""A separate migrated database for each test, copied from a template that is migrated once.
 
-To create a database and to drop one wait for the disk, so both happen in threads beside the tests: the next database
+Creating and dropping a database wait for the disk, so both happen in threads beside the tests: the next database
 is made while a test uses the last one.
 
 A folder's conftest imports the fixture `database`; the servers come from the fixture `servers` of tests/conftest.py.
@@ -45,13 +45,13 @@ def database(servers: Servers) -> Iterator[Database]:
 
 
 def database_of(servers: Servers) -> Database:
-    """Return the addresses of the database that the servers make by themselves."""
+    """Return the addresses of the servers' default database."""
     return database_named(servers, "onrecord")
 
 
 @contextmanager
 def fresh_database(servers: Servers, template: str = TEMPLATE) -> Iterator[Database]:
-    """Give a migrated database for as long as a `with` block lasts, with all that is in the one it is copied from."""
+    """Give a migrated database until the block ends, with the contents of the one from which it is copied."""
     name = _copy(servers, template) if template != TEMPLATE else _take_next(servers)
     try:
         yield database_named(servers, name)
