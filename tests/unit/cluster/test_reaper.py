@@ -34,8 +34,7 @@ class Record:
 
 
 async def test_a_session_stays_on_the_work_list_until_its_closing_is_recorded() -> None:
-    part: Any = None
-    reaper = Reaper(part, part, part, part, part, 1.0)
-    record = reaper._events = Record()  # type: ignore[assignment] # as much of it as a reaper uses
-    assert await reaper._reap_some() == 1
+    record: Any = Record()
+    lease: Any = None
+    assert await Reaper(record, lease)._reap_some() == 1
     assert record.forgotten == [CLOSED]

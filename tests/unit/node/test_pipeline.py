@@ -63,7 +63,7 @@ def test_a_restore_drops_all_cached_state_before_it_closes_the_sessions() -> Non
     )
     restored("epoch")
     assert parts.mock_calls == [
-        call.readiness.renewed("epoch"),
+        call.readiness.set_epoch("epoch"),
         call.hub.reset(),
         call.people.clear(),
         call.keys.clear(),

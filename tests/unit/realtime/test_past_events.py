@@ -15,6 +15,7 @@ from service.realtime import catch_up, gap_repair
 from service.realtime.catch_up import CatchUp
 from service.realtime.gap_repair import GapRepair
 from service.realtime.log_tailer import LogTailer
+from service.realtime.ring import RING_BYTES, RingMemory
 from service.realtime.room_feed import RoomFeed
 from service.realtime.subscriber import DeliveredRange
 from tests.support.realtime.subscribers import Log, Recorder, number
@@ -88,7 +89,7 @@ async def test_a_repair_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPat
     repairs = GapRepair(
         cast("Any", log), PEOPLE, lambda _feed: True, lambda _feed, events: delivered.extend(events)
     )
-    repairs.ask(RoomFeed(RoomState("general")))
+    repairs.request(RoomFeed(RoomState("general"), RingMemory(RING_BYTES)))
     await until(lambda: not repairs._tasks)
     assert delivered == log.events
     assert repairs.reads == 4
