@@ -46,7 +46,7 @@ def servers() -> Iterator[embedded.Servers]:
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory for servers of a test's own, as root too: pytest's is closed to the servers' system user."""
-    made = Path(tempfile.mkdtemp(prefix="onrecord-test-", dir=in_memory() or "/var/tmp"))
+    made = Path(tempfile.mkdtemp(prefix="onrecord-test-", dir=in_memory() or "/var/tmp"))  # noqa: S108 - as the embedded servers' root directory
     if os.geteuid() == 0:
         made.chmod(0o711)
     yield made
