@@ -44,7 +44,7 @@ from service.node.projection_lag import Lag
 from service.node.storage import Storage
 from service.observability.exposition import Exposition
 from service.observability.process import ProcessMetrics
-from service.realtime.direct_sockets import DirectSockets
+from service.runtime.direct_sockets import DirectSockets
 
 if TYPE_CHECKING:
     from service.tracing import Traces

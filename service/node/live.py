@@ -29,9 +29,9 @@ from service.node.pipeline import after_commit, close_misinformed
 from service.node.storage import Storage, connector
 from service.protocol.events import Outgoing
 from service.protocol.socketio.emits import event_packet
-from service.realtime.direct_sockets import DirectSockets
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
+from service.runtime.direct_sockets import DirectSockets
 
 if TYPE_CHECKING:
     from service.tracing import Traces
