@@ -96,6 +96,17 @@ class Invited(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults
     visibility: Visibility | UnsetType = UNSET
 
 
+class RoomUnsubscribed(
+    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:unsubscribed"
+):
+    """This connection no longer receives a room that others added the user to; `room:join` subscribes to it again.
+
+    The user is still a member. Not part of the room's order, so without `seq`.
+    """
+
+    room_id: str
+
+
 class RoomUpdated(
     Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:updated"
 ):

@@ -48,7 +48,7 @@ class MembershipNotifier:
             self._notified.popitem(last=False)
         if isinstance(recorded.event, MemberJoined):
             for session in sessions:
-                listen_quietly(session, room_of(recorded.stream))
+                listen_quietly(session, room_of(recorded.stream), added=True)
         elif isinstance(recorded.event, MemberInvited | MemberRemoved):
             task = asyncio.create_task(self._send(user, sessions, recorded))
             self._tasks.add(task)
@@ -95,12 +95,16 @@ class MembershipNotifier:
                 session.emit(outgoing)
 
 
-def listen_quietly(session: Session, room: str, after: int | None = 0) -> None:
-    """Subscribe a connection to a room after a seq (None: from now on), unless it is subscribed or at its limit."""
+def listen_quietly(session: Session, room: str, after: int | None = 0, *, added: bool) -> None:
+    """Subscribe a connection to a room after a seq (None: from now on), unless it is subscribed or at its limit.
+
+    `added` is as in `Session.listen`; such a room has a limit of its own, at which another one gives way.
+    """
     if session.is_subscribed(room):
         return
     try:
-        session.check_room(room)
+        if not added:
+            session.check_room(room)
     except Refusal:
         return  # the connection is at its limit of rooms; its user finds the room in room:list
-    session.listen(room, after)
+    session.listen(room, after, added=added)
