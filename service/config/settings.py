@@ -204,7 +204,9 @@ class Settings:
         "anyone",
     )
     max_blocks: int = setting(
-        "different users that one user may block, counting those unblocked since", parsers.whole(1, 10_000), 1_000
+        "different users that one user may block, counting those unblocked since",
+        parsers.whole(1, 10_000),
+        1_000,
     )
     max_connections: int = setting("connections of one user", parsers.whole(1), 10)
     operator: str = setting(

@@ -156,9 +156,7 @@ _CHANGES: dict[type[Event], Callable[[RoomState, Any, Recorded], dict[str, Any]]
     RoomRetentionChanged: lambda _, event, __: {"retention": event.days},
     MessagePinned: lambda state, event, _: {"pinned": state.pinned.insert(event.message)},
     MessageUnpinned: lambda state, event, _: {"pinned": state.pinned.discard(event.message)},
-    MemberInvited: lambda state, event, recorded: {
-        "invited": state.invited.insert(event.user, recorded.by)
-    },
+    MemberInvited: lambda state, event, recorded: {"invited": state.invited.insert(event.user, recorded.by)},
     MemberJoined: _joined,
     MemberLeft: _gone,
     MemberRemoved: _gone,

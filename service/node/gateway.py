@@ -160,6 +160,7 @@ class _Builder:
             readiness=self.storage.readiness,
             now=self.storage.clock.now,
             join_creates=self.settings.join_creates,
+            additions=application.additions,
         )
         handlers = Handlers(
             chat=application.chat,
@@ -169,6 +170,8 @@ class _Builder:
             presence=application.presence,
             sessions=live.sessions,
             tokens=self.tokens,
+            blocks=application.blocks,
+            people=live.people,
         )
         return handlers.by_type(joins, self.queries)
 

@@ -283,6 +283,15 @@ class PresenceChanged(
     last_seen: str | None
 
 
+class UserBlocked(
+    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="user:blocked"
+):
+    """The user blocked another user, or ended the block; sent to the user's own connections only."""
+
+    user_id: str
+    blocked: bool
+
+
 class TypingStarted(
     Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="typing:start"
 ):

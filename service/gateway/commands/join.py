@@ -10,13 +10,14 @@ from datetime import datetime
 from uuid import uuid4
 
 from service.chat import Chat, CommandResult
-from service.domain.commands import JoinRoom, OpenRoom
+from service.domain.commands import InviteMember, JoinRoom, OpenRoom
 from service.domain.room import readable_until
 from service.domain.streams import direct_room
 from service.errors import TooManyRooms
 from service.eventstore.readiness import Readiness
+from service.gateway.commands.additions import Additions
 from service.gateway.commands.fingerprint import command_fingerprint, ref_of
-from service.gateway.commands.reply import Reply, Then
+from service.gateway.commands.reply import Later, Reply, Then
 from service.gateway.notices.memberships import listen_quietly
 from service.gateway.queries.queries import note_page
 from service.gateway.queries.views import Views
@@ -45,20 +46,23 @@ class JoinHandlers:
     readiness: Readiness
     now: Callable[[], datetime]
     join_creates: bool
+    additions: Additions
 
     async def create(self, session: Session, frame: wire.RoomCreate) -> Reply:
         """`room:create`."""
         room = frame.room_id or _new_room_id(frame, session.user)
         await self._check_limit(session, room)
         command = OpenRoom(room=room, name=frame.name, visibility=frame.visibility, members=frame.members)
-        await self.people.load(frame.members)
-        answer = await self.chat.submit(command, session.user, ref_of(frame), command_fingerprint(frame))
+        others = {*frame.members} - {session.user}
+        answer = await self.additions.submit(
+            command, len(others), session.user, ref_of(frame), command_fingerprint(frame)
+        )
         result = await answer
         feed = await self.hub.feeds.feed_up_to(result.room, result.seq)
         added = was_added(feed.state, session.user)
         ack = RoomCreateAck(seq=result.seq, at=timestamp(result.at), room_id=result.room)
         # A direct room of the same users may exist already, and be long; a new room is opened by its first events.
-        after = 0 if result.seq == 1 + len({session.user, *frame.members}) else None
+        after = 0 if result.seq == 2 + len(others) else None
         # A retry subscribes only the connection that sent it: the user's other connections, and the other members
         # (`MembershipNotifier`), were subscribed the first time.
         sessions = self.sessions.of_user(session.user) if result.fresh else [session]
@@ -72,6 +76,13 @@ class JoinHandlers:
                     listen_quietly(subscriber, result.room, after, added=added)
 
         return Then(ack, listen, result)
+
+    async def invite(self, session: Session, frame: wire.RoomInvite) -> Reply:
+        """`room:invite`."""
+        command = InviteMember(room=frame.room_id, user=frame.user_id)
+        return Later(
+            await self.additions.submit(command, 1, session.user, ref_of(frame), command_fingerprint(frame))
+        )
 
     async def _check_limit(self, session: Session, room: str) -> None:
         """Check the limit of rooms that the user chose; it does not cover a room that others added the user to.
@@ -122,7 +133,7 @@ class JoinHandlers:
             return (
                 await self.views.members(room, None, MEMBERS_PAGE),
                 await self.views.receipts(room),
-                await self.views.history(room, limit=HISTORY_ON_JOIN, until=cursor),
+                await self.views.history(room, session.user, limit=HISTORY_ON_JOIN, until=cursor),
             )
         except BaseException:
             # A failed join leaves no registration behind; a session that listens by now has one of its own.

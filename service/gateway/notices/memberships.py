@@ -1,8 +1,8 @@
 """Notifies users of changes of their memberships that others made, on connections that are not subscribed to the room.
 
-An invited user gets the invitation and its withdrawal; a user who is added to a room is subscribed to it. Called for
-events that this node records and for those that it reads of other nodes. Invariant: notices are idempotent, and never
-reveal a private room to outsiders.
+An invited user gets the invitation and its withdrawal, unless the user has blocked its author; a user who is added to a
+room is subscribed to it. Called for events that this node records and for those that it reads of other nodes.
+Invariant: notices are idempotent, and never reveal a private room to outsiders.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from service.gateway.session.session import Session
 from service.protocol.events import Invited
 from service.protocol.translate import to_wire
 from service.realtime.room_feeds import RoomFeeds
+from service.realtime.user_cache import UserCache
 
 MAX_REMEMBERED = 10_000
 """Positions of past notices that are remembered; the earliest is forgotten first."""
@@ -30,7 +31,8 @@ log = logging.getLogger("onrecord.telling")
 class MembershipNotifier:
     """Notifies the connections of this node."""
 
-    def __init__(self, sessions: SessionRegistry, feeds: RoomFeeds) -> None:
+    def __init__(self, sessions: SessionRegistry, feeds: RoomFeeds, people: UserCache) -> None:
+        self._people = people
         self._sessions = sessions
         self._feeds = feeds
         self._notified: OrderedDict[int, None] = OrderedDict()
@@ -75,9 +77,12 @@ class MembershipNotifier:
         room = room_of(recorded.stream)
         try:
             state = (await self._feeds.feed_up_to(room, recorded.seq)).state
+            await self._people.load([user])
         except OnRecordError:
             # They find it in room:list.
             log.warning("untold", extra={"room": room, "user": user})
+            return
+        if recorded.by in self._people.standing(user).blocked:
             return
         if (
             state.left.get(user) == recorded.seq

@@ -50,17 +50,22 @@ class Queries:
         until = await self.views.ask(visible_until, frame.room_id, asker.user)
         if frame.before is not None and frame.after is not None:
             raise Malformed(problem="Give before or after, not both - at '$'")
-        history = await self._page(frame, until)
+        history = await self._page(asker, frame, until)
         # A user removed while the page was read may see less of it, so the page is read again within the new bound.
         while (now := await self.views.ask(visible_until, frame.room_id, asker.user)) != until:
             until = now
-            history = await self._page(frame, until)
+            history = await self._page(asker, frame, until)
         note_page(asker, history.messages)
         return MessageHistoryAck(messages=history.messages, has_more=history.has_more)
 
-    async def _page(self, frame: wire.MessageHistory, until: int | None) -> History:
+    async def _page(self, asker: Asker, frame: wire.MessageHistory, until: int | None) -> History:
         return await self.views.history(
-            frame.room_id, before=frame.before, after=frame.after, limit=frame.limit, until=until
+            frame.room_id,
+            asker.user,
+            before=frame.before,
+            after=frame.after,
+            limit=frame.limit,
+            until=until,
         )
 
 

@@ -32,14 +32,17 @@ class RoomList:
     async def page(self, user: str, after: str | None) -> RoomListAck:
         """Return the rooms and invitations of a user by room id, `after` exclusive.
 
+        Invitations by users whom the user has blocked are left out.
+
         Raises:
             ProjectionBehind, Unavailable: the read models cannot be queried now.
         """
         bounds = {"after": after, "limit": MAX_ENTRIES + 1}
         found = await self.models.read(rooms.summaries, user, **bounds)
-        await self.people.load(row.last_message.user_id for row in found if row.last_message)
-        invited = await self.models.read(rooms.invitations, user, **bounds)
-        entries = [*map(self._summary, found), *map(_invitation, invited)]
+        await self.people.load([user, *(row.last_message.user_id for row in found if row.last_message)])
+        blocked = frozenset(self.people.standing(user).blocked)
+        invited = await self.models.read(rooms.invitations, user, without=blocked, **bounds)
+        entries = [*(self._summary(row, user) for row in found), *map(_invitation, invited)]
         entries.sort(key=lambda entry: entry.room_id)
         kept = self._fitting(entries[:MAX_ENTRIES])
         return RoomListAck(
@@ -68,7 +71,7 @@ class RoomList:
             kept.append(entry if message_bytes >= 0 else bare)
         return kept
 
-    def _summary(self, row: rooms.SummaryRow) -> RoomSummary | Invitation:
+    def _summary(self, row: rooms.SummaryRow, user: str) -> RoomSummary | Invitation:
         return RoomSummary(
             room_id=row.room_id,
             name=row.name,
@@ -78,7 +81,7 @@ class RoomList:
             unread=row.unread,
             mentions=row.mentions,
             last_read=row.last_read,
-            last_message=self.views.message(row.last_message) if row.last_message else None,
+            last_message=self.views.message(row.last_message, user) if row.last_message else None,
             topic=row.topic,
             archived=row.archived,
         )

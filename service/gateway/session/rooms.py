@@ -1,4 +1,4 @@
-"""The rooms that one connection is subscribed to, in two counts: those its user chose, and those others added it to. Pure.
+"""The rooms that one connection is subscribed to: those that its user chose, and those that others added it to. Pure.
 
 Invariant: rooms of the second kind never use up the limit of the first. At their own limit the least recently used one
 gives way, so that others cannot make a connection remember more.

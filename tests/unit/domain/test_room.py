@@ -248,13 +248,19 @@ OWNER = Member("owner", 2)
         (
             [*opened(), *joined("bob"), posted()],
             RoomState(
-                "general", 4, "General", members=HashTrieMap({"alice": OWNER, "bob": Member("member", 3)})
+                "general",
+                4,
+                "General",
+                members=HashTrieMap({"alice": OWNER, "bob": Member("member", 3, added=True)}),
             ),
         ),
         (
             [*opened(), *joined("bob"), *promoted("bob")],
             RoomState(
-                "general", 4, "General", members=HashTrieMap({"alice": OWNER, "bob": Member("moderator", 3)})
+                "general",
+                4,
+                "General",
+                members=HashTrieMap({"alice": OWNER, "bob": Member("moderator", 3, added=True)}),
             ),
         ),
         (
@@ -266,7 +272,10 @@ OWNER = Member("owner", 2)
         (
             [*opened(), *joined("bob"), *left("bob"), *joined("bob")],
             RoomState(
-                "general", 5, "General", members=HashTrieMap({"alice": OWNER, "bob": Member("member", 5)})
+                "general",
+                5,
+                "General",
+                members=HashTrieMap({"alice": OWNER, "bob": Member("member", 5, added=True)}),
             ),
         ),
     ],

@@ -61,11 +61,12 @@ class Scene:
         self.log.append(RoomOpened(name="Secret", visibility="private"))
         self.log.append(MemberJoined(user="alice", role="owner"))
         reader = cast("Any", self.log)
-        hub = Hub(reader, UserCache(reader), {"number": number})
+        people = UserCache(reader)
+        hub = Hub(reader, people, {"number": number})
         sessions = SessionRegistry(10)
         self.bob = FakeSession("bob", **how)
         sessions.add(cast("Session", self.bob))
-        self.notifier = MembershipNotifier(sessions, hub.feeds)
+        self.notifier = MembershipNotifier(sessions, hub.feeds, people)
 
     async def happens(self, event: Event, *, times: int = 1) -> list[Any]:
         """Run a command of alice, publish it, and return what bob receives."""
