@@ -1,9 +1,15 @@
 """What others may do to a person by adding, inviting and mentioning them, and how a block ends it."""
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
 import pytest
 
+from tests.integration.abuse.test_limits import DOORS, at
 from tests.support.clients.native import Client, Refused, client
-from tests.support.processes.processes import Process
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, running
+from tests.support.servers.databases import Database
 
 
 async def add(attacker: Client, victim: str, times: int) -> list[str]:
@@ -77,6 +83,7 @@ async def inviting(database: Database) -> AsyncIterator[Process]:
         yield node
 
 
+@pytest.mark.usefixtures("projector")
 async def test_people_are_added_by_invitations_that_they_accept(
     inviting: Process, projector: Process
 ) -> None:
@@ -91,7 +98,8 @@ async def test_people_are_added_by_invitations_that_they_accept(
         assert [each["userId"] for each in members["members"]] == ["alice", "bob"]
 
 
-async def test_a_direct_room_is_a_request_until_it_is_answered(inviting: Process, projector: Process) -> None:
+@pytest.mark.usefixtures("projector")
+async def test_a_direct_room_is_a_request_until_it_is_answered(inviting: Process) -> None:
     async with client(inviting.url, "alice") as alice, client(inviting.url, "bob") as bob:
         ask = {"name": "Direct", "visibility": "direct", "members": ["bob"]}
         room = (await alice.say("room:create", **ask))["roomId"]
@@ -113,7 +121,8 @@ async def test_a_direct_room_is_a_request_until_it_is_answered(inviting: Process
         await alice.until(lambda: alice.events("message:new", content="You may."))
 
 
-async def test_a_block_ends_invitations_additions_and_direct_rooms(node: Process, projector: Process) -> None:
+@pytest.mark.usefixtures("projector")
+async def test_a_block_ends_invitations_additions_and_direct_rooms(node: Process) -> None:
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         victim, mallory, bob = [await enter(client(node.url, user)) for user in ("victim", "mallory", "bob")]
@@ -163,9 +172,8 @@ async def test_a_block_ends_invitations_additions_and_direct_rooms(node: Process
         assert again["seq"] == 1
 
 
-async def test_a_mention_by_a_blocked_user_is_none_for_the_mentioned_alone(
-    node: Process, projector: Process
-) -> None:
+@pytest.mark.usefixtures("projector")
+async def test_a_mention_by_a_blocked_user_is_none_for_the_mentioned_alone(node: Process) -> None:
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         victim, mallory, bob = [await enter(client(node.url, user)) for user in ("victim", "mallory", "bob")]
