@@ -73,6 +73,18 @@ class Blocks:
             raise NotAllowed(problem="This direct room takes no more from you.")
         return msgspec.structs.replace(command, silenced=tuple(blocking))
 
+    async def shuts_out(self, state: RoomState, by: str) -> bool:
+        """Return whether the other person in a direct room of two has blocked a member.
+
+        Raises:
+            Unavailable: the log cannot be read.
+        """
+        if not is_pair(state, by):
+            return False
+        others = _partner(state, by)
+        await self._people.load(others)
+        return bool(self.blocking(others, by))
+
     def blocking(self, users: Iterable[str], by: str) -> list[str]:
         """Return those of `users` who have blocked another user, as far as the cache knows."""
         return [user for user in users if by in self._people.standing(user).blocked]
@@ -83,8 +95,7 @@ def is_pair(state: RoomState, by: str) -> bool:
     return state.visibility == "direct" and len(state.members) == 2 and by in state.members  # noqa: PLR2004 - a pair
 
 
-def partner(state: RoomState, by: str) -> list[str]:
-    """Return the members of a direct room other than one of them."""
+def _partner(state: RoomState, by: str) -> list[str]:
     return [user for user in state.members if user != by]
 
 
@@ -93,7 +104,7 @@ def _concerned(state: RoomState, command: RoomCommand, by: str) -> Collection[st
     if isinstance(command, OpenRoom):
         return command.members
     if is_pair(state, by):
-        return partner(state, by) if isinstance(command, SPEECH) else ()
+        return _partner(state, by) if isinstance(command, SPEECH) else ()
     if not isinstance(command, PostMessage) or not command.mentions:
         return ()
     return [user for user in dict.fromkeys(command.mentions) if user in state.members]

@@ -16,7 +16,7 @@ from uuid import uuid4
 import msgspec
 from cryptography.exceptions import InvalidTag
 
-from service.chat.blocks import Blocks, is_pair, partner
+from service.chat.blocks import Blocks
 from service.chat.command_locks import CommandLocks
 from service.chat.pending import DecisionContext, PendingCommand, key_for_writing
 from service.chat.result import CommandResult, failed, result_of
@@ -93,7 +93,7 @@ class Chat:
         self._database = database
         self._now = now
         self._max_content = max_content
-        self._blocks = Blocks(people, invite_only=invite_only)
+        self.blocks = Blocks(people, invite_only=invite_only)
         self._locks = CommandLocks()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -127,19 +127,6 @@ class Chat:
         else:
             placing.add_done_callback(partial(self._on_first_result, pending))
         return answer
-
-    async def is_shut_out(self, room_id: str, by: str) -> bool:
-        """Return whether the other person in a direct room of two has blocked a member.
-
-        Raises:
-            Unavailable: the log cannot be read.
-        """
-        state = (await self._feeds.feed(room_id)).state
-        if not is_pair(state, by):
-            return False
-        others = partner(state, by)
-        await self._people.load(others)
-        return bool(self._blocks.blocking(others, by))
 
     async def name(self, user: str, name: str) -> None:
         """Record a user's display name, unless it is the current one.
@@ -188,7 +175,7 @@ class Chat:
         command, head = pending.command, feed.head
         if pending.content_error is not None:
             return DecisionContext(head)
-        if unknown := self._blocks.unknown(feed.state, command, pending.by):
+        if unknown := self.blocks.unknown(feed.state, command, pending.by):
             await self._people.load(unknown)
         if pending.by not in feed.state.members:
             return DecisionContext(head)
@@ -216,7 +203,7 @@ class Chat:
         events: list[Event] = []
         try:
             if refusal is None:
-                effective = self._blocks.apply(state, command, by)
+                effective = self.blocks.apply(state, command, by)
                 events = room.decide(state, effective, by, self._now(), context.about)
         except Refusal as error:
             refusal = error

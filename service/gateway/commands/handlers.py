@@ -6,12 +6,14 @@ A handler returns a `Reply` and may raise any `OnRecordError`. `connect` precede
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from service.chat import AccountBlocks, Chat, CommandResult, ReadMarkers
 from service.domain import commands as domain
 from service.domain.commands import MoveReadMarker, PostMessage, RoomCommand, SetBlock, UpdateRoom
 from service.domain.permissions import require_voice
+from service.domain.room_state import RoomState
 from service.errors import Malformed, NotAllowed
 from service.gateway.auth.tokens import CHAT, TokenVerifier
 from service.gateway.commands.fingerprint import command_fingerprint, ref_of
@@ -133,8 +135,8 @@ class Handlers:
 
     async def typing_start(self, session: Session, frame: wire.TypingStart) -> Reply:
         """`typing:start`; a user whom the other person in a direct room of two has blocked is not shown as typing."""
-        await self.views.ask(require_voice, frame.room_id, session.user)
-        if await self.chat.is_shut_out(frame.room_id, session.user):
+        state = await self.views.ask(_with_voice, frame.room_id, session.user)
+        if await self.chat.blocks.shuts_out(state, session.user):
             return None
         self.typing.start(frame.room_id, session.user, session.id)
         return None
@@ -173,6 +175,11 @@ def to_domain(frame: wire.RoomFrame, command: type[RoomCommand]) -> RoomCommand:
     """Return a command with the fields of a frame."""
     fields = {name: getattr(frame, name) for name in frame.__struct_fields__ if name not in _NOT_MAPPED}
     return command(**{_NAMES.get(name, name): value for name, value in fields.items()})
+
+
+def _with_voice(state: RoomState, user: str, at: datetime) -> RoomState:
+    require_voice(state, user, at)
+    return state
 
 
 def _sent(result: CommandResult) -> MessageSendAck:
