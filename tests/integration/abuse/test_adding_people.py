@@ -70,7 +70,7 @@ async def inviting(database: Database) -> AsyncIterator[Process]:
 
 @pytest.mark.usefixtures("projector")
 async def test_people_are_added_by_invitations_that_they_accept(
-    inviting: Process, projector: Process
+    inviting: Process,
 ) -> None:
     async with client(inviting.url, "alice") as alice, client(inviting.url, "bob") as bob:
         made = await alice.say("room:create", name="Plans", visibility="private", members=["bob", "carol"])
