@@ -87,7 +87,7 @@ class Blocks:
 
     def blocking(self, users: Iterable[str], by: str) -> list[str]:
         """Return those of `users` who have blocked another user, as far as the cache knows."""
-        return [user for user in users if by in self._people.standing(user).blocked]
+        return [user for user in users if by in self._people.account(user).blocked]
 
 
 def is_pair(state: RoomState, by: str) -> bool:

@@ -12,7 +12,7 @@ from service.eventstore.notifications import Waker
 from service.gateway.auth.rate_limit import ADDED, RateLimit, SharedRateLimit
 from service.gateway.commands.additions import HOUR, Additions
 from service.gateway.notices.accounts import AccountEffects
-from service.gateway.notices.remote import MarkerNotices
+from service.gateway.notices.receipts import MarkerNotices
 from service.gateway.session.lifecycle import SessionLifecycle
 from service.node.live import Live
 from service.node.pipeline import after_restore

@@ -30,7 +30,7 @@ from service.gateway.http.rooms import Reads
 from service.gateway.http.routes import Health, Http
 from service.gateway.http.signin import SignIn
 from service.gateway.native.endpoint import NATIVE, NativeEndpoint
-from service.gateway.notices.remote import ReceiptsResync
+from service.gateway.notices.receipts import ReceiptsResync
 from service.gateway.queries.queries import Queries
 from service.gateway.queries.room_list import RoomList
 from service.gateway.queries.views import Views
@@ -143,7 +143,7 @@ class _Builder:
             presence=presence,
             counters=self.counters,
         )
-        common = (starter, dispatcher, lifecycle, live.hub, settings)
+        common = (starter, dispatcher, live.hub, settings)
         return (
             NativeEndpoint(admission(door=NATIVE), *common),
             SocketIoEndpoint(admission(door=SOCKETIO), *common),
@@ -198,10 +198,10 @@ class _Builder:
         )
 
     def _audits(self) -> Audits:
-        past = self.storage.as_of_reader
+        reader = self.storage.as_of_reader
         return Audits(
-            past=past,
-            stream=Stream(past, self.application.waker, self.settings.catchup_interval),
+            reader=reader,
+            stream=Stream(reader, self.application.waker, self.settings.catchup_interval),
             access_log=self.application.access_log,
             views=self.views,
             people=self.live.people,

@@ -58,7 +58,7 @@ _NOT_MAPPED = ("type", "ref")
 
 @dataclass(frozen=True, kw_only=True)
 class Handlers:
-    """The commands that concern one message, the sender's state or a single domain command."""
+    """The handlers of all commands but reads, `room:create` and `room:join`."""
 
     chat: Chat
     markers: ReadMarkers
@@ -129,7 +129,7 @@ class Handlers:
     async def list_blocks(self, session: Session, frame: wire.UserBlocks) -> Reply:
         """`user:blocks`."""
         await self.people.load([session.user])
-        blocked = sorted(self.people.standing(session.user).blocked)
+        blocked = sorted(self.people.account(session.user).blocked)
         rest = [user for user in blocked if frame.after is None or user > frame.after]
         return UserBlocksAck(user_ids=rest[: frame.limit], has_more=len(rest) > frame.limit)
 

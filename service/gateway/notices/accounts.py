@@ -1,8 +1,9 @@
 """Applies erasure, suspension and expiry on this node: drops cached keys and content, then closes connections.
 
-Called with what the log tailer reads, so it applies on every node at the latest after one poll of the log, with or
-without the bus. Invariant: keys are dropped first, so that nothing is decrypted with them while the rest is dropped;
-connections are closed last.
+The log tailer calls it, so every node applies a change at the latest after one poll of the log, even without the bus.
+
+Invariant: keys are dropped first, so that nothing is decrypted with them while the rest is dropped; connections are
+closed last.
 """
 
 import logging
@@ -25,7 +26,7 @@ log = logging.getLogger("onrecord.standing")
 
 
 class AccountEffects:
-    """The accounts of people on this node."""
+    """Applies changes of accounts and expiries to the caches and connections of this node."""
 
     def __init__(
         self,
@@ -44,25 +45,25 @@ class AccountEffects:
         self._database = database
 
     async def changed(self, people: list[str], status_changed: list[str]) -> None:
-        """Apply that events about `people` were recorded, `status_changed` of them suspended, restored or erased.
+        """Apply recorded events about `people`; those in `status_changed` were suspended, restored or erased.
 
         Raises:
             Unavailable: the log cannot be read.
         """
-        known = {user: self._people.standing(user).blocked for user in people if self._sessions.of_user(user)}
+        known = {user: self._people.account(user).blocked for user in people if self._sessions.of_user(user)}
         await self._people.refresh(set(people) - set(status_changed))
         for user, blocked in known.items():
-            self._notify_blocks(user, blocked, self._people.standing(user).blocked)
+            self._notify_blocks(user, blocked, self._people.account(user).blocked)
         if not status_changed:
             return
         await self._people.read(set(status_changed))
-        if erased := [user for user in status_changed if self._people.standing(user).erased]:
+        if erased := [user for user in status_changed if self._people.account(user).erased]:
             await self._keys.evict_destroyed(erased, self._database)
         for user in status_changed:
             self._apply(user)
 
     async def expired(self, events: list[Recorded]) -> None:
-        """Apply that content of rooms has expired.
+        """Apply recorded expiries of rooms' content.
 
         Raises:
             Unavailable: the log cannot be read.
@@ -78,7 +79,7 @@ class AccountEffects:
             notify_block(self._sessions, user, other, blocked=other in after)
 
     def _apply(self, user: str) -> None:
-        state = self._people.standing(user)
+        state = self._people.account(user)
         if state.erased:
             self._hub.forget_user(user)
         if not state.erased and not state.suspended:

@@ -43,7 +43,7 @@ ASKED = {
     "events": reader._STREAM,
     "deleted": reader._DELETED,
     "keys": keyring._GET_OR_CREATE,
-    "sessions": session_log._REMEMBER,
+    "sessions": session_log._INSERT_OPEN,
 }
 """What an arrival may ask."""
 

@@ -50,6 +50,8 @@ from service.domain.events import (
     RoomTopicChanged,
     SessionClosed,
     SessionOpened,
+    UserBlocked,
+    UserUnblocked,
 )
 from service.domain.streams import (
     NAMESPACE,
@@ -60,7 +62,7 @@ from service.domain.streams import (
     stream_id,
 )
 from service.encryption.keyring import KeyRing
-from service.eventstore.serializer import EventSerializer, Row, Stored, UnknownTopic
+from service.eventstore.serializer import EventSerializer, PeerRow, Stored, UnknownTopic
 from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, node, stored
 from tests.support.eventstore.strategies import ANY, AT, events
 from tests.support.servers.databases import Database
@@ -187,6 +189,8 @@ GOLDEN: list[tuple[Event, str, str, str]] = [
     ),
     (PersonSuspended(user="alice"), "person.PersonSuspended.v1", "user:alice", '{"user":"alice"}'),
     (PersonRestored(user="alice"), "person.PersonRestored.v1", "user:alice", '{"user":"alice"}'),
+    (UserBlocked(user="mallory"), "person.UserBlocked.v1", "user:mallory", '{"user":"mallory"}'),
+    (UserUnblocked(user="mallory"), "person.UserUnblocked.v1", "user:mallory", '{"user":"mallory"}'),
     (
         PersonErased(user="alice", ground="GDPR 17(1)(b)"),
         "person.PersonErased.v1",
@@ -258,6 +262,8 @@ TOPICS = {
     "person.PersonNamed.v1",
     "person.PersonSuspended.v1",
     "person.PersonRestored.v1",
+    "person.UserBlocked.v1",
+    "person.UserUnblocked.v1",
     "person.PersonErased.v1",
     "hold.HoldPlaced.v1",
     "hold.HoldReleased.v1",
@@ -564,6 +570,8 @@ def test_what_another_node_tells_damaged_is_left_to_the_log() -> None:
     serializer = EventSerializer(KeyRing(KEY_ENCRYPTION_KEY))
     for topic, state in (("room.RoomArchived.v1", b"{"), ("room.RoomPainted.v1", b"{}")):
         assert (
-            serializer.from_peer_row("room:general", Row(1, 1, AT, "alice", topic, "settings", state, None))
+            serializer.from_peer_row(
+                "room:general", PeerRow(1, 1, AT, "alice", topic, "settings", state, None)
+            )
             is None
         )
