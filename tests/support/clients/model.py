@@ -11,8 +11,11 @@ from tests.support.clients.native import Client, Event, client
 MEMBER = ("userId", "name", "role", "muted", "mutedUntil")
 """What a member is by what the room's order says of them; presence is no part of it."""
 
-NOTHING_KEPT = ("ack", "error", "connected", "typing_start", "typing_stop", "presence_changed")
-"""Answers, and what leases say: it runs out, and is no part of what a room has come to."""
+NOTHING_KEPT = (
+    *("ack", "error", "connected", "typing_start", "typing_stop", "presence_changed"),
+    *("user_blocked", "room_unsubscribed"),
+)
+"""Answers, what leases say (it runs out), and what concerns a user or a connection: none is part of a room's state."""
 
 
 class Model:
