@@ -73,7 +73,7 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
         additions=Additions(chat, adds, settings.adds_per_hour),
         shared_adds=SharedRateLimit(adds, live.relay, ADDED),
         blocks=AccountBlocks(live.people, live.appender, reader, storage.serializer, settings.max_blocks),
-        access_log=AccessLog(live.appender.offer, storage.serializer, keys),
+        access_log=AccessLog(live.appender.offer, storage.serializer),
         tailer=_tailer(settings, storage, live, notices),
         waker=Waker(),
     )

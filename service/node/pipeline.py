@@ -93,8 +93,8 @@ def after_restore(
 ) -> Callable[[str], None]:
     """Return what the log tailer calls with the new epoch of a log that was restored from a backup.
 
-    All cached state belongs to the log as it was before, so it is dropped, and every client
-    reconnects with its cursors.
+    All cached state belongs to the log before the restore, so it is dropped, and every client reconnects with its
+    cursors.
     """
 
     def restored(epoch: str) -> None:

@@ -5,10 +5,11 @@ blocked the author and is mentioned.
 """
 
 from collections.abc import Callable, Sequence
+from sys import getsizeof
 
 import msgspec
 
-from service.domain.events import MessagePosted, Recorded, as_erased
+from service.domain.events import Event, MessagePosted, Recorded, as_erased
 from service.domain.message import without_words
 from service.protocol.events import MessageNew, Outgoing
 from service.protocol.translate import NameOf, to_wire
@@ -17,13 +18,27 @@ Encoders = dict[str, Callable[[Outgoing], bytes]]
 """By wire format, the function that encodes an event as a complete frame."""
 
 MOST_TOGETHER = 64 * 1024
-"""Characters in one write batch; further events start another."""
+"""Bytes in one write batch, about; the next event starts another batch."""
+
+_BYTES_OF_FRAME = 200
+_BYTES_OF_ITEM = 1_500
+"""What a frame, and the objects of an event, take beside the text of the event."""
 
 
 class EncodedEvent:
     """A recorded event with its frames, which are encoded on first use."""
 
-    __slots__ = ("_encoders", "_frames", "_name_of", "_own", "outgoing", "recorded")
+    __slots__ = (
+        "_encoders",
+        "_frames",
+        "_name_of",
+        "_own",
+        "length",
+        "memory",
+        "on_grow",
+        "outgoing",
+        "recorded",
+    )
 
     def __init__(self, recorded: Recorded, name_of: NameOf, encoders: Encoders) -> None:
         self.recorded = recorded
@@ -32,6 +47,12 @@ class EncodedEvent:
         self._encoders = encoders
         self._frames: dict[str, bytes] = {}
         self._own: dict[str, bytes] = {}
+        self.length = _BYTES_OF_FRAME + _text_size(recorded.event)
+        """About the bytes of a frame."""
+        self.memory = _BYTES_OF_ITEM + self.length
+        """About the bytes of memory that this holds, the encoded frames included."""
+        self.on_grow: Callable[[int], None] | None = None
+        """Called with the bytes by which `memory` has grown."""
 
     @property
     def author(self) -> str | None:
@@ -44,11 +65,6 @@ class EncodedEvent:
         """The mentioned users who have blocked the author: their frames show no mention of them."""
         event = self.recorded.event
         return event.silenced if isinstance(event, MessagePosted) else ()
-
-    @property
-    def size(self) -> int:
-        """The approximate length in characters."""
-        return 200 + len(getattr(self.recorded.event, "content", None) or "")
 
     def without_content(self) -> "EncodedEvent":
         """Return the event without the content of its message."""
@@ -76,6 +92,9 @@ class EncodedEvent:
         frame = cache.get(wire_format)
         if frame is None:
             frame = cache[wire_format] = self._encoders[wire_format](outgoing)
+            self.memory += len(frame)
+            if self.on_grow is not None:
+                self.on_grow(len(frame))
         return frame
 
 
@@ -100,7 +119,7 @@ class WriteBatch:
     def add(self, item: EncodedEvent) -> None:
         """Append the next event."""
         self.items.append(item)
-        self.size += item.size
+        self.size += item.length
 
 
 class CoalescedFrames:
@@ -132,6 +151,18 @@ class CoalescedFrames:
     def _encode(self, wire_format: str, user: str) -> list[bytes]:
         frames = [item.frame(wire_format, user) for item in self.items]
         return [b"".join(frames)] if wire_format == self._concatenable else frames
+
+
+def _text_size(event: Event) -> int:
+    """Return the bytes of memory that the text of an event takes, its UTF-8 form included."""
+    size = 0
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if isinstance(value, str):
+            size += getsizeof(value) if value.isascii() else 3 * getsizeof(value)
+        elif isinstance(value, tuple):
+            size += sum(map(getsizeof, value))
+    return size
 
 
 def _without_ref(outgoing: Outgoing) -> Outgoing:

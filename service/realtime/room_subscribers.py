@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
-from service.realtime.direct_sockets import NOWHERE, DirectSockets
 from service.realtime.encoded_event import CoalescedFrames, EncodedEvent, WriteBatch
 from service.realtime.subscriber import DeliveredRange, Subscriber
+from service.runtime.direct_sockets import NOWHERE, DirectSockets
 
 CHUNK = 32
 """Writes between two checks of the time slice."""

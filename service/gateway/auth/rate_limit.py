@@ -62,7 +62,7 @@ class RateLimit:
             self._forget(self._buckets.keep(user, left))
 
     def take_spent(self, most: int) -> dict[str, int]:
-        """Return the commands that at most `most` users sent to this node since they were last returned."""
+        """Return and clear the numbers of commands that users sent to this node, of at most `most` users."""
         users = list(self._spent)[:most]
         return {user: self._spent.pop(user) for user in users}
 

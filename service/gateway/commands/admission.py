@@ -123,7 +123,7 @@ class Admission:
             raise TooManyConnections(retryAfter=TRY_AGAIN)
 
     def count_handshake(self, outcome: str) -> None:
-        """Count a handshake by its outcome: `ok`, an error code, or another word of `Counters.handshakes`."""
+        """Count a handshake by its outcome; see `Counters.handshakes`."""
         self.counters.handshakes[self.door, outcome] += 1
 
     def count_close(self, code: int) -> None:

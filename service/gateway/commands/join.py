@@ -126,7 +126,7 @@ class JoinHandlers:
         return Then(ack, listen, result)
 
     async def _snapshots(self, session: Session, room: str, cursor: int) -> tuple[Members, Receipts, History]:
-        """Return the snapshots of a room, and before they are read begin to send typing and markers of it."""
+        """Return the snapshots of a room. Typing and read markers are sent from before the first one is read."""
         if not session.is_subscribed(room):
             self.hub.subscriptions.pre_subscribe(session, room)
         try:

@@ -38,7 +38,7 @@ from service.realtime.hub import Hub
 PATH = "/socket.io/"
 
 MAX_PAYLOAD = 1_000_000
-"""Bytes of one post, as in the reference: stock clients join packets up to it, and before 4.5 they know no other."""
+"""Bytes of one post, the reference's default; clients before 4.5 ignore the limit in the handshake and rely on it."""
 
 
 class SocketIoEndpoint:

@@ -57,7 +57,7 @@ class RecoveringSession(SocketSession):
     `requested` are the cursors of `connect`; the client keeps its `pid` if all of them are recovered.
 
     Invariant: the offset of an event covers that event and everything before it on this connection. Offsets differ
-    between connections, so each event is encoded once per session of this class, and once for all other sessions.
+    between connections, so each event is encoded for each of these sessions; other sessions do not pay for it.
     """
 
     def __init__(

@@ -46,6 +46,13 @@ def test_sealed_words_open_as_they_were(text: str) -> None:
     assert key.open(key.seal(text, CONTEXT), CONTEXT) == text
 
 
+def test_words_do_not_open_under_the_commitment_to_others() -> None:
+    key = PersonKey(KEY_ID, SECRET)
+    one, other = key.seal("yes", CONTEXT), key.seal("no", CONTEXT)
+    with pytest.raises(InvalidTag):
+        key.open(one | {"h": other["h"]}, CONTEXT)
+
+
 @given(texts)
 def test_the_commitment_is_the_hash_of_salt_and_text(text: str) -> None:
     """The stored form is opened by hand here, as an auditor with the key would."""

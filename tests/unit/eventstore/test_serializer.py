@@ -299,7 +299,7 @@ class Person:
     def __init__(self) -> None:
         ring = KeyRing(KEY_ENCRYPTION_KEY)
         self.key_id = uuid4()
-        self.wrapped = ring._wrap(self.key_id)
+        self.wrapped = ring._new_wrapped(self.key_id)
         self.key = ring.unwrap(self.key_id, self.wrapped)
         self.serializer = EventSerializer(ring)
 
