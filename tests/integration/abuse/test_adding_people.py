@@ -41,14 +41,44 @@ async def test_who_is_added_to_100_rooms_can_still_join(node: Process) -> None:
         await victim.say("room:list")
 
 
-async def test_the_refusal_says_when_more_may_be_added(node: Process) -> None:
-    async with client(node.url, "mallory") as mallory:
+async def test_the_refusal_says_when_more_may_be_added(database: Database) -> None:
+    async with (
+        running(environment(database, ONRECORD_ADDS_PER_HOUR="100"), "serve") as node,
+        client(node.url, "mallory") as mallory,
+    ):
         await mallory.say("room:create", name="All", members=[f"person-{number}" for number in range(100)])
         with pytest.raises(Refused) as refused:
             await mallory.say("room:create", name="More", members=["bob"])
         assert refused.value.code == "too_many_requests"
         assert refused.value.error["retryable"]
         assert 30 < refused.value.error["retryAfter"] <= 36
+
+
+async def test_an_invitation_counts_as_an_addition(database: Database) -> None:
+    async with (
+        running(environment(database, ONRECORD_ADDS_PER_HOUR="1"), "serve") as node,
+        client(node.url, "alice") as alice,
+    ):
+        await alice.join("general")
+        for _ in range(2):
+            await alice.say("room:invite", roomId="general", userId="bob", ref="once")
+        with pytest.raises(Refused, match="too_many_requests"):
+            await alice.say("room:invite", roomId="general", userId="carol")
+        with pytest.raises(Refused, match="too_many_requests"):
+            await alice.say("room:create", name="Plans", members=["carol"])
+
+
+async def test_what_changes_nothing_is_not_charged(database: Database) -> None:
+    async with (
+        running(environment(database, ONRECORD_ADDS_PER_HOUR="1"), "serve") as node,
+        client(node.url, "alice") as alice,
+    ):
+        await alice.join("general")
+        for _ in range(3):
+            await alice.say("room:invite", roomId="general", userId="alice")
+            with pytest.raises(Refused, match="room_not_found"):
+                await alice.say("room:invite", roomId="nowhere", userId="bob")
+        await alice.say("room:invite", roomId="general", userId="bob")
 
 
 async def test_with_a_lower_price_a_larger_addition_is_never_allowed(database: Database) -> None:
