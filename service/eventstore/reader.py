@@ -11,6 +11,7 @@ from service.domain import account, read_marker, room
 from service.domain.account import PersonState
 from service.domain.events import (
     MessageDeleted,
+    MessagePosted,
     PersonErased,
     PersonRestored,
     PersonSuspended,
@@ -27,6 +28,7 @@ from service.domain.streams import (
     message_subject,
     person_stream,
     reader_stream,
+    room_of,
     room_stream,
     stream_id,
     user_of,
@@ -145,6 +147,18 @@ class LogReader(EventQueries):
         rows = await self._fetch(_DELETED, stream, list(subjects), MessageDeleted.TOPIC)
         return {subjects[row["subject"]] for row in rows}
 
+    async def silenced(self, messages: Iterable[tuple[str, int]], user: str) -> set[tuple[str, int]]:
+        """Return those of `messages`, each a room and a number, whose mention of a user does not count."""
+        wanted = [(stream_id(room_stream(room_id)), number) for room_id, number in messages]
+        events = await self._read(
+            _SILENCED, [stream for stream, _ in wanted], [number for _, number in wanted]
+        )
+        return {
+            (room_of(recorded.stream), recorded.seq)
+            for recorded in events
+            if isinstance(recorded.event, MessagePosted) and user in recorded.event.silenced
+        }
+
     async def room(self, room_id: str) -> RoomState:
         """Return a room as of now, folded from its settings and members; its messages only move the head."""
         state = RoomState(room_id)
@@ -229,6 +243,10 @@ _ABOUT = f"{ROWS} WHERE e.originator_id = $1 AND e.subject = $2 ORDER BY e.origi
 _DELETED = """
     SELECT subject FROM stored_events
     WHERE originator_id = $1 AND subject = ANY ($2::text[]) AND topic = $3
+"""
+_SILENCED = f"""{ROWS}
+    JOIN unnest($1::uuid[], $2::bigint[]) AS wanted (stream, seq)
+        ON e.originator_id = wanted.stream AND e.originator_version = wanted.seq
 """
 # The last event gives the head; before it, only events about the room and its members matter. One statement, so that
 # head and members are of the same moment.
