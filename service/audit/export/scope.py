@@ -2,8 +2,8 @@
 
 A person's scope is the data that a subject access request covers: events by the person, events about the person, and
 the person's own streams. Events about the person in another person's stream are left out: they are blocks, which are
-private to whoever made them. `CURSOR` is the indexed column that orders the events. Both columns give log order, because a
-room's seqs rise with the positions.
+private to the user who made them. `CURSOR` is the indexed column that orders the events. Both columns give log order,
+because a room's seqs rise with the positions.
 """
 
 from typing import Any, ClassVar

@@ -1,1 +1,1 @@
-"""Tests of `service.audit.privacy`."""
+"""Tests of `service.audit.export`."""

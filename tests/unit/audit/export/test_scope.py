@@ -19,5 +19,5 @@ async def test_a_block_is_in_the_export_of_the_blocker_alone(
         where, arguments = OnePerson(person).condition()
         for number in (1, 2, 3):
             where = where.replace(f"${number + 3}", f"${number}")
-        rows = await one.pool.fetch(f"SELECT topic FROM readable_events WHERE {where}", *arguments)  # noqa: S608 - a constant
+        rows = await one.pool.fetch(f"SELECT topic FROM readable_events WHERE {where}", *arguments)
         assert [row["topic"].split(".")[1] for row in rows] == topics
