@@ -261,7 +261,7 @@ _ROOM = f"""
 """  # noqa: S608 - constants
 _LAST = f"{ROWS} WHERE e.originator_id = $1 ORDER BY e.originator_version DESC LIMIT $2"
 # Of what is about the person, only the last event of each topic matters, and most people have events of one. The
-# condition on the stream lets the planner use the index of the streams of people. Of each user whom the person ever
+# condition on the stream lets the planner use the index of the streams of people. Of each user that the person ever
 # blocked, only the last event matters. The recursion steps through these users by index, so that a user who is blocked
 # and unblocked a million times costs no more than one who is blocked once.
 _ACCOUNTS = f"""

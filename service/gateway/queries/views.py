@@ -134,7 +134,7 @@ class Views:
     async def messages(self, rows: Sequence[MessageRow], user: str) -> list[Message]:
         """Return the payloads of messages as `user` sees them: without mentions of them that do not count.
 
-        The read models have no such mentions; the log is read for messages by users whom `user` ever blocked.
+        The read model does not say which mentions count. The log is read for those by authors that `user` ever blocked.
 
         Raises:
             Unavailable: the log cannot be read.
