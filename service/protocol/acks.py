@@ -70,7 +70,7 @@ class MessageHistoryAck(Ack, frozen=True, kw_only=True, rename="camel"):
 
 
 class UserBlocksAck(Ack, frozen=True, kw_only=True, rename="camel"):
-    """A page of the users whom the user has blocked, by user id."""
+    """A page of the users that the user has blocked, by user id."""
 
     user_ids: list[str]
     has_more: bool
