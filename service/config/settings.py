@@ -173,6 +173,7 @@ class Settings:
         "handshakes from one address at once at one node; 0 switches the limit off", parsers.whole(0), 1000
     )
     max_content: int = setting("code points of one message", parsers.whole(1, 100_000), 10_000)
+    max_mentions: int = setting("members that one message may mention", parsers.whole(0, 100), 100)
     max_frame: int = setting("bytes of one frame from a client", parsers.whole(1024), 128 * 1024)
     max_outbox: int = setting(
         "bytes queued for one connection above which it is closed (4008)", parsers.whole(1024), 1024 * 1024

@@ -167,6 +167,7 @@ class _Builder:
             tokens=self.tokens,
             blocks=application.blocks,
             people=live.people,
+            max_mentions=self.settings.max_mentions,
         )
         return handlers.by_type(joins, self.queries)
 
