@@ -146,6 +146,18 @@ FIXED = NotAllowed(problem="A direct room has the members it was opened with, al
             ),
             [posted(reply_to=2, mentions=("bob", "alice"))],
         ),
+        (
+            [*opened(), *joined("bob", "carol")],
+            "alice",
+            PostMessage(
+                room="general",
+                content="hello",
+                ref="r",
+                mentions=("bob", "carol"),
+                silenced=("carol", "dave"),
+            ),
+            [posted(mentions=("bob", "carol"), silenced=("carol",))],
+        ),
     ],
 )
 def test_a_command_that_the_rules_allow_leads_to_these_facts(
