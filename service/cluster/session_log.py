@@ -2,7 +2,7 @@
 
 A connection never waits for this: `opened` and `closed` only enqueue, and one task per node appends many at once. A row
 of `open_sessions` exists from before `SessionOpened` until after `SessionClosed`, so `service.cluster.session_reaper`
-completes what is interrupted.
+completes what is interrupted. Many sessions of under a second share one record: see `service.cluster.brief_sessions`.
 
 Invariant: each of the two events is recorded once, however many nodes try and how often. Both have refs of their own,
 which clients cannot use, and a closing is guarded by its session.
@@ -16,6 +16,7 @@ from uuid import UUID
 
 import msgspec
 
+from service.cluster.brief_sessions import BriefSessions, Closing, Group
 from service.cluster.leases import Lease
 from service.domain.events import SessionClosed, SessionOpened
 from service.domain.streams import session_stream
@@ -40,18 +41,7 @@ BATCH_INTERVAL = 0.1
 RETRY = 1.0
 """Seconds after which a failed batch is tried again."""
 
-Ranges = dict[str, tuple[tuple[int, int], ...]]
-"""Per room the ranges of seqs that were written to a session, both ends inclusive."""
-
 log = logging.getLogger("onrecord.visits")
-
-
-class Closing(msgspec.Struct, frozen=True):
-    """How a session ended."""
-
-    reason: str
-    code: int | None
-    ranges: Ranges | None
 
 
 class _Session(msgspec.Struct):
@@ -62,6 +52,7 @@ class _Session(msgspec.Struct):
     user: str
     address: str | None
     client: str | None
+    brief: bool = False
     seq: int | None = None
     closing: Closing | None = None
 
@@ -154,6 +145,7 @@ class SessionLog:
         self._lease = lease
         self._open_sessions: dict[str, _Session] = {}
         self._queue: dict[str, None] = {}
+        self._brief = BriefSessions(self, asyncio.get_running_loop().time)
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
@@ -171,14 +163,42 @@ class SessionLog:
             log.error("session_not_recorded", extra={"session": session, "user": user, "missed": self.missed})
             return
         self._open_sessions[session] = _Session(session, self._lease.incarnation, user, address, client)
-        self._enqueue(session)
+        if self._brief.opened(session, user, self._lease.incarnation):
+            self._enqueue(session)
 
     def closed(self, session: str, closing: Closing) -> None:
-        """Queue the closing of a session; each recorded opening gets one."""
+        """Queue the closing of a session; each recorded opening gets one. A brief session may be recorded with others."""
         opened = self._open_sessions.get(session)
-        if opened is not None and opened.closing is None:
-            opened.closing = closing
-            self._enqueue(session)
+        if opened is None or opened.closing is not None:
+            return
+        if self._brief.closed(session, opened.address, closing.ranges):
+            del self._open_sessions[session]
+            return
+        opened.closing = closing
+        self._enqueue(session)
+
+    # See `Recorder`.
+
+    def record(self, session: str) -> None:
+        """Queue the opening of a session."""
+        self._enqueue(session)
+
+    def open_group(self, group: Group, session: str) -> None:
+        """Queue the opening of a group, with the address and client of its first session."""
+        first = self._open_sessions[session]
+        self._open_sessions[group.id] = _Session(
+            group.id, group.incarnation, first.user, first.address, first.client, brief=True
+        )
+        self._enqueue(group.id)
+
+    def close_group(self, group: Group) -> None:
+        """Queue the closing of a group."""
+        self._open_sessions[group.id].closing = group.closing()
+        self._enqueue(group.id)
+
+    def end_groups(self) -> None:
+        """Queue the closings of all groups."""
+        self._brief.end()
 
     async def run(self) -> None:
         """Record until cancelled."""
@@ -267,6 +287,7 @@ class SessionLog:
             incarnation=str(session.incarnation),
             address=session.address,
             client=session.client,
+            brief=session.brief,
         )
         return event, session.user, key
 
@@ -274,8 +295,9 @@ class SessionLog:
         closing = session.closing
         assert closing is not None  # noqa: S101 - for the type checker
         event = SessionClosed(
-            session=session.id, reason=closing.reason, code=closing.code, ranges=closing.ranges
-        )
+            session=session.id, reason=closing.reason, code=closing.code, ranges=closing.ranges,
+            sessions=closing.sessions, addresses=closing.addresses,
+        )  # fmt: skip
         return event, session.user, session.seq or 0
 
 

@@ -359,7 +359,10 @@ class AboutSession(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SessionOpened(AboutSession, frozen=True, kw_only=True, omit_defaults=True):
-    """A user connected. `client` is how the client describes itself; address and client are None if unknown."""
+    """A user connected. `client` is how the client describes itself; address and client are None if unknown.
+
+    `brief` marks a record that stands for several connections of under a second; its closing counts them.
+    """
 
     TOPIC = "session.SessionOpened.v1"
     PERSONAL = ("client",)
@@ -367,18 +370,22 @@ class SessionOpened(AboutSession, frozen=True, kw_only=True, omit_defaults=True)
     incarnation: str
     address: str | None
     client: str | None
+    brief: bool = False
 
 
 class SessionClosed(AboutSession, frozen=True, kw_only=True, omit_defaults=True):
     """A connection ended. `ranges` are the seqs that were written to it: per room the ranges, both ends included.
 
-    `ranges` is None if they are unknown; `code` is the close code (RFC 6455, section 7.4) if there was one.
+    `ranges` is None if they are unknown; `code` is the close code (RFC 6455, section 7.4) if there was one. A record of
+    brief connections has their number in `sessions`, their addresses in `addresses`, and the union of their ranges.
     """
 
     TOPIC = "session.SessionClosed.v1"
     reason: str
     code: int | None = None
     ranges: dict[str, tuple[tuple[int, int], ...]] | None
+    sessions: int | None = None
+    addresses: tuple[str, ...] = ()
 
 
 class AuditRead(Event, frozen=True, kw_only=True, omit_defaults=True):
