@@ -178,6 +178,12 @@ class Settings:
     handshake_burst: int = setting(
         "handshakes from one address at once at one node; 0 switches the limit off", parsers.whole(0), 1000
     )
+    session_rate: int = setting("sessions a second that one user may begin at one node", parsers.whole(1), 2)
+    session_burst: int = setting(
+        "sessions that one user may begin at once at one node; 0 switches the limit off",
+        parsers.whole(0),
+        100,
+    )
     max_content: int = setting("code points of one message", parsers.whole(1, 100_000), 10_000)
     max_frame: int = setting("bytes of one frame from a client", parsers.whole(1024), 128 * 1024)
     max_outbox: int = setting(

@@ -13,7 +13,7 @@ from service.audit.privacy.erasure import erase
 from service.audit.privacy.leave_rooms import leave_rooms
 from service.config.settings import PUBLISHED, SHARED, Settings
 from service.eventstore.readiness import Readiness
-from service.gateway.auth.handshake_limit import HandshakeLimit
+from service.gateway.auth.handshake_limit import HandshakeLimit, SessionLimit
 from service.gateway.auth.jwks import PublishedKeys, SharedSecret
 from service.gateway.auth.oidc import Oidc
 from service.gateway.auth.refresh_cookie import RefreshCookies
@@ -135,6 +135,9 @@ class _Builder:
             origins=settings.origins,
             max_rooms=settings.max_rooms,
             handshakes=self.handshakes,
+            session_limit=SessionLimit(
+                settings.session_rate, settings.session_burst, asyncio.get_running_loop().time
+            ),
             readiness=readiness,
             tokens=self.tokens,
             sessions=live.sessions,

@@ -13,6 +13,7 @@ from service.errors import (
     TokenExpired,
     TokenInvalid,
     TooManyConnections,
+    TooManyRequests,
     Unavailable,
 )
 from service.gateway.auth.tokens import bearer
@@ -54,6 +55,7 @@ CLOSES: dict[type[OnRecordError], Close] = {
     NotAllowed: Close.TOKEN_INVALID,
     TokenExpired: Close.TOKEN_EXPIRED,
     TooManyConnections: Close.TOO_MANY_REQUESTS,
+    TooManyRequests: Close.TOO_MANY_REQUESTS,
 }
 """The close code of each refused `connect`; after any other error clients may come back."""
 

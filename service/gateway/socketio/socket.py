@@ -21,7 +21,7 @@ class Socket:
 
     def __init__(self, connection: Connection, namespace: str, *, again: bool = False) -> None:
         self.again = again
-        """Whether the connection has left a namespace before, so that its upgrade is not counted again."""
+        """Whether the connection has sent a CONNECT before: the first is counted with the connection, others are not."""
         self.id = str(uuid4())
         self.connection = connection
         self.namespace = namespace
