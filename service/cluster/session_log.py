@@ -167,7 +167,7 @@ class SessionLog:
             self._enqueue(session)
 
     def closed(self, session: str, closing: Closing) -> None:
-        """Queue the closing of a session; each recorded opening gets one. A brief session may be recorded with others."""
+        """Queue the closing of a session; each recorded opening gets one. A brief session may share a record."""
         opened = self._open_sessions.get(session)
         if opened is None or opened.closing is not None:
             return

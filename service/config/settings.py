@@ -184,6 +184,12 @@ class Settings:
         parsers.whole(0),
         100,
     )
+    unauthenticated_bytes: int = setting(
+        "bytes of unfinished input that one node holds from clients that have not authenticated, an eighth of it from "
+        "one address",
+        parsers.whole(64 * 1024),
+        64 * 1024 * 1024,
+    )
     max_content: int = setting("code points of one message", parsers.whole(1, 100_000), 10_000)
     max_frame: int = setting("bytes of one frame from a client", parsers.whole(1024), 128 * 1024)
     max_outbox: int = setting(

@@ -38,6 +38,8 @@ from service.gateway.session.counters import Counters
 from service.gateway.session.registry import SessionRegistry
 from service.gateway.socketio.endpoint import SocketIoEndpoint
 from service.gateway.socketio.session import SOCKETIO
+from service.gateway.transport.client_address import Addresses
+from service.gateway.transport.receive_budget import ReceiveBudget
 from service.node.application import Application
 from service.node.live import Live
 from service.node.metrics import NodeMetrics
@@ -59,6 +61,7 @@ class Gateway:
     socketio: SocketIoEndpoint
     routes: list[BaseRoute]
     counters: Counters
+    receiving: ReceiveBudget
     exposition: Exposition
     readiness: Readiness
     sessions: SessionRegistry
@@ -98,6 +101,7 @@ def build_gateway(
         tokens=_tokens(settings, keys),
         handshakes=handshakes,
         counters=Counters(),
+        receiving=ReceiveBudget(settings.unauthenticated_bytes, Addresses(settings.trusted_proxies), clock),
     )
     process, lag = ProcessMetrics(settings.node), Lag(storage.pool, settings.database_timeout)
     stack.enter_context(process.watching_gc())
@@ -105,7 +109,8 @@ def build_gateway(
     exposition = Exposition(process.write, builder.metrics(lag).write, lag.write)
     return Gateway(
         native=native, socketio=socketio, routes=builder.http(exposition).routes(), counters=builder.counters,
-        exposition=exposition, readiness=storage.readiness, sessions=live.sessions, sockets=live.sockets,
+        receiving=builder.receiving, exposition=exposition, readiness=storage.readiness,
+        sessions=live.sessions, sockets=live.sockets,
         receipts=ReceiptsResync(live.hub.audience, views.receipts), keys=keys, process=process, lag=lag,
     )  # fmt: skip
 
@@ -123,6 +128,7 @@ class _Builder:
     tokens: TokenVerifier
     handshakes: HandshakeLimit
     counters: Counters
+    receiving: ReceiveBudget
 
     def endpoints(self, traces: "Traces | None") -> tuple[NativeEndpoint, SocketIoEndpoint]:
         settings, live, readiness = self.settings, self.live, self.storage.readiness
@@ -231,6 +237,7 @@ class _Builder:
             readiness=storage.readiness,
             sessions=live.sessions,
             counters=self.counters,
+            receiving=self.receiving,
             appender=live.appender,
             pools={"log": storage.pool, "reads": storage.read_pool},
             lease=live.lease,

@@ -10,12 +10,9 @@ are not authenticated yet.
 """
 
 from collections.abc import Callable
-from ipaddress import IPv6Address, IPv6Network, ip_address
 
+from service.gateway.transport.client_address import address_key
 from service.runtime.token_bucket import TokenBuckets
-
-PREFIX = 64
-"""Bits of an IPv6 address that identify one customer (RFC 6177)."""
 
 
 class HandshakeLimit:
@@ -48,16 +45,3 @@ class SessionLimit:
         """
         if self._buckets.on:
             self._buckets.take(user)
-
-
-def address_key(address: str | None) -> str:
-    """Return the key under which an address is counted."""
-    try:
-        known = ip_address(address or "")
-    except ValueError:
-        return ""
-    if not isinstance(known, IPv6Address):
-        return str(known)
-    if known.ipv4_mapped is not None:
-        return str(known.ipv4_mapped)
-    return str(IPv6Network((int(known), PREFIX), strict=False))

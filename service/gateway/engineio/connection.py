@@ -58,6 +58,7 @@ class Connection:
         self._catchup = 0
         self._allowance_full_at = 0.0  # see `Pace`
         self._held = False
+        self._identified = False
         self.wire_format = PACKET
         self.posting = False
         self.busy = False
@@ -83,6 +84,7 @@ class Connection:
         self._socket = socket
         self.wire_format = FRAME
         socket.catchup = self._catchup
+        socket.identified = self._identified
         socket.on_ending = self._socket_ended
         if self._held:
             socket.hold()
@@ -106,6 +108,22 @@ class Connection:
         self._catchup = count
         if self._socket is not None:
             self._socket.catchup = count
+
+    @property
+    def identified(self) -> bool:
+        """See `Transport.identified`."""
+        return self._identified
+
+    @identified.setter
+    def identified(self, identified: bool) -> None:
+        self._identified = identified
+        if self._socket is not None:
+            self._socket.identified = identified
+
+    def payload_limit(self, body: bytearray) -> int:
+        """Return the bytes that a payload with this beginning may have."""
+        first = self._settings.first_payload
+        return self._settings.max_payload if self._identified or first is None else first(body)
 
     def write(self, data: bytes) -> None:
         """Send a frame that is encoded for `wire_format`, without waiting."""

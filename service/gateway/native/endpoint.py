@@ -111,7 +111,7 @@ class NativeEndpoint:
 
     async def on_upgrade(self, transport: WebSocketTransport, request: Upgrade) -> None:
         """Refuse a connection, or accept it and wait for `connect` until the timeout."""
-        request = request._replace(address=await self._addresses.of(request))
+        request = request._replace(address=self._addresses.of(request.address, request.headers.raw))
         refused = await self._refused(request)
         if refused is not None:
             transport.refuse(refusal(refused))
@@ -223,6 +223,7 @@ class NativeConversation:
     async def _start_session(self, frame: Connect) -> None:
         endpoint = self._endpoint
         identity = await endpoint.admission.authenticate(self._token if frame.token is None else frame.token)
+        self._transport.identified = True
         session = NativeSession(self._transport, endpoint.hub, identity, endpoint.admission.max_rooms)
         session.address, session.client = self._address, self._client
         await endpoint.starter.start(session, identity, frame)

@@ -111,8 +111,8 @@ class Client:
             packet = self._decoder.feed(data)
             if packet is not None:
                 await self._handle(packet)
-            elif not self._sockets:
-                raise NotAPacket("attachments before connect")
+            elif not self._sockets:  # attachments would have to be kept for a stranger
+                self._connection.close(Close.MALFORMED, "attachments before connect")
         except NotAPacket as error:
             self._connection.close(Close.MALFORMED, str(error))
 
@@ -131,6 +131,7 @@ class Client:
             socket.end(Ending(_NORMAL, by_client=True))
             self._left = True
             if not self._sockets and not self._connection.closing:
+                self._connection.identified = False
                 self._server.unauthenticated.begin(self)
             await self._server.namespaces[packet.namespace].gone(socket)
         elif packet.kind is Kind.EVENT:

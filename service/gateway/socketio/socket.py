@@ -21,7 +21,7 @@ class Socket:
 
     def __init__(self, connection: Connection, namespace: str, *, again: bool = False) -> None:
         self.again = again
-        """Whether the connection has sent a CONNECT before: the first is counted with the connection, others are not."""
+        """Whether the connection has sent a CONNECT before; the first was counted with its handshake."""
         self.id = str(uuid4())
         self.connection = connection
         self.namespace = namespace
@@ -51,6 +51,15 @@ class Socket:
     def wire_format(self) -> str:
         """The wire format that `write` takes now."""
         return self.connection.wire_format
+
+    @property
+    def identified(self) -> bool:
+        """See `Transport.identified`."""
+        return self.connection.identified
+
+    @identified.setter
+    def identified(self, identified: bool) -> None:
+        self.connection.identified = identified
 
     @property
     def catchup(self) -> int:

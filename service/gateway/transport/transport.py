@@ -31,6 +31,9 @@ class Transport(Protocol):
     catchup: int
     """Catch-ups in progress; while there are any, `CATCHUP_ALLOWANCE` is added to the write buffer's limit."""
 
+    identified: bool
+    """Whether the client has said who it is; what others send counts against `ReceiveBudget`."""
+
     ending: Ending | None
     """Set once, when either side begins to close or the connection is lost."""
 

@@ -36,6 +36,12 @@ class FrameHandler(Protocol):
     def write(self, frame: bytes) -> None:
         """Send a frame."""
 
+    def may_hold(self, size: int) -> bool:
+        """Count the bytes that the reader holds; return whether there is room for them."""
+
+    def turn_away(self) -> None:
+        """End a connection for whose input there is no room."""
+
     def answers_ping(self) -> bool:
         """Return whether a received pong answers a ping of the server."""
 
@@ -101,6 +107,8 @@ class FrameReader:
                 self._charge(connection, tiny * TINY_FRAGMENT_COST)
         except ProtocolError as error:
             connection.finish(close_frame(error.code, error.reason), error.code, error.reason)
+        if not self._discarding and not connection.may_hold(self._held_bytes(connection)):
+            connection.turn_away()
         self._schedule(connection)
 
     def stop_deadline(self) -> None:
@@ -116,6 +124,10 @@ class FrameReader:
             self.read()
         elif self._connection is not None:
             self._connection.close(Close.TOO_SLOW, "a frame takes too long")
+
+    def _held_bytes(self, connection: FrameHandler) -> int:
+        queue = connection.messages
+        return self._parser.held + (queue.held if queue is not None else 0)
 
     def _may_parse(self, connection: FrameHandler) -> bool:
         # A client must not send before it has the handshake's response (section 4.1); early input is parsed afterwards.

@@ -105,9 +105,7 @@ async def test_sessions_opened_and_closed_on_one_socket_are_priced(database: Dat
         async with client(node.url, "alice") as alice:
             await alice.join("general")
         numbers = await scraped(node.address)
-        refused = number(
-            numbers, "onrecord_handshakes_total", door="socketio", outcome=TooManyRequests.code
-        )
+        refused = number(numbers, "onrecord_handshakes_total", door="socketio", outcome=TooManyRequests.code)
         assert refused >= 3
 
 
