@@ -143,7 +143,9 @@ class TimedHttpProtocol(HttpToolsProtocol):
         account = self._account
         if account is None or self.transport.is_closing():
             return
-        held = 0 if self._identified else self._unanswered + len(self._unparsed)
+        # A bytearray that is consumed from its beginning takes up to twice its length.
+        unparsed = sys.getsizeof(self._unparsed) if self._unparsed else 0
+        held = 0 if self._identified else self._unanswered + unparsed
         if held != account.held and not account.hold(held):
             self._unparsed.clear()
             self._refuse(b"503 Service Unavailable", b"retry-after: 1\r\n")

@@ -71,7 +71,8 @@ class Parser:
     @property
     def held(self) -> int:
         """Bytes of memory that the input takes: incomplete frames, and the fragments of an incomplete message."""
-        return len(self._bytes) + self._held_parts
+        # A bytearray that is consumed from its beginning takes up to twice its length.
+        return (sys.getsizeof(self._bytes) if self._bytes else 0) + self._held_parts
 
     def __bool__(self) -> bool:
         """Whether any bytes are held: an incomplete frame, or frames that were not requested yet."""
