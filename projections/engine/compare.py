@@ -32,23 +32,24 @@ async def compare(
 
     The keys that differ stay in the temporary table `differing` until the transaction ends.
     """
-    keys, shown = ", ".join(key), ", ".join(f'"{name}"' if name != "*" else name for name in columns)
+    keys = ", ".join(key)
+    selected = ", ".join(f'"{name}"' if name != "*" else name for name in columns)
     texts = ", ".join(f"{name}::text" for name in key)
     await connection.execute(f"""
         CREATE TEMPORARY TABLE differing ON COMMIT DROP AS
         SELECT {keys}, bool_or(live) AS live, bool_or(NOT live) AS fresh
         FROM (
-            SELECT {keys}, true FROM (SELECT {shown} FROM {live} EXCEPT SELECT {shown} FROM {fresh}) extra
+            SELECT {keys}, true FROM (SELECT {selected} FROM {live} EXCEPT SELECT {selected} FROM {fresh}) extra
             UNION ALL
-            SELECT {keys}, false FROM (SELECT {shown} FROM {fresh} EXCEPT SELECT {shown} FROM {live}) missing
+            SELECT {keys}, false FROM (SELECT {selected} FROM {fresh} EXCEPT SELECT {selected} FROM {live}) missing
         ) found ({keys}, live)
         GROUP BY {keys}""")  # noqa: S608 - names of our own
     if ignored:
         wanted = ", ".join(f"${number}::text[]" for number in range(1, len(key) + 1))
-        names = ", ".join(f"but_{name}" for name in key)
-        same = " AND ".join(f"d.{name}::text = but_{name}" for name in key)
+        names = ", ".join(f"ignored_{name}" for name in key)
+        same = " AND ".join(f"d.{name}::text = ignored_{name}" for name in key)
         values = [list(map(str, column)) for column in zip(*ignored, strict=True)]
-        statement = f"DELETE FROM differing d USING unnest({wanted}) AS b ({names}) WHERE {same}"  # noqa: S608 - names of our own
+        statement = f"DELETE FROM differing d USING unnest({wanted}) AS ignored ({names}) WHERE {same}"  # noqa: S608 - names of our own
         await connection.execute(statement, *values)
     row = await connection.fetchrow(f"""
         SELECT (SELECT count(*) FROM {live}) AS rows,
@@ -66,5 +67,5 @@ async def compare(
         missing=row["missing"],
         extra=row["extra"],
         changed=row["changed"],
-        keys=[found[0] for found in first],
+        keys=[record[0] for record in first],
     )

@@ -17,7 +17,7 @@ from projections.engine.projection import Projection
 from service.domain.events import EVENTS, Recorded
 from service.domain.streams import stream_id
 from service.errors import ProjectionBehind
-from service.eventstore.read_database import ReadSnapshot, read_snapshot
+from service.eventstore.read_database import Fetch, read_snapshot
 from service.eventstore.serializer import ROW, ROWS, EventSerializer
 
 MAX_BEHIND = 2_000
@@ -27,19 +27,15 @@ Row = Mapping[str, Any]
 
 
 class Snapshot:
-    """One moment: `head` is the log's last position, `positions` those of the tables."""
+    """One moment: `head` is the log's last position, `positions` those of the tables; `fetch` runs a query in it."""
 
     def __init__(
-        self, transaction: ReadSnapshot, serializer: EventSerializer, head: int, positions: dict[str, int]
+        self, fetch: Fetch, serializer: EventSerializer, head: int, positions: dict[str, int]
     ) -> None:
         self.head = head
         self.positions = positions
-        self._transaction = transaction
+        self.fetch = fetch
         self._serializer = serializer
-
-    async def fetch(self, query: str, **values: object) -> list[Row]:
-        """Return the rows of a query in this moment."""
-        return await self._transaction.fetch(query, **values)
 
     async def tail(self, where: str, **values: object) -> list[Row]:
         """Return the stored events that some table lacks and that match `where`, by position.
@@ -87,13 +83,11 @@ async def snapshot(
     Raises:
         ProjectionBehind: a table is more than `MAX_BEHIND` positions behind the log.
     """
-    async with read_snapshot(database) as transaction:
-        rows = await transaction.fetch(_POSITIONS, tables=[projection.table for projection in projections])
+    async with read_snapshot(database) as fetch:
+        rows = await fetch(_POSITIONS, tables=[projection.table for projection in projections])
         if any(row["position"] is None for row in rows):
             raise ProjectionBehind(behind=rows[0]["head"])  # the projector has not begun this version yet
-        now = Snapshot(
-            transaction, serializer, rows[0]["head"], {row["name"]: row["position"] for row in rows}
-        )
+        now = Snapshot(fetch, serializer, rows[0]["head"], {row["name"]: row["position"] for row in rows})
         behind = now.head - min(now.positions.values())
         if behind > MAX_BEHIND:
             raise ProjectionBehind(behind=behind)

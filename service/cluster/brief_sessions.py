@@ -43,11 +43,12 @@ Ranges = dict[str, tuple[tuple[int, int], ...]]
 
 
 class Closing(msgspec.Struct, frozen=True):
-    """How a session ended; `sessions` and `addresses` are those of a group."""
+    """How a session or a group ended; the fields are those of `SessionClosed`."""
 
     reason: str
     code: int | None
     ranges: Ranges | None
+    at_least: dict[str, int] = {}
     sessions: int | None = None
     addresses: tuple[str, ...] = ()
 
@@ -60,13 +61,15 @@ class Group(msgspec.Struct):
     young: int = 0
     count: int = 0
     over: bool = False
-    ranges: Ranges | None = msgspec.field(default_factory=dict)
+    ranges: Ranges = msgspec.field(default_factory=dict)
     addresses: dict[str, None] = msgspec.field(default_factory=dict)
 
-    def add(self, address: str | None, ranges: Ranges | None) -> bool:
-        """Count a session that has ended, and take over its ranges; return False where they are too many."""
-        merged = None if ranges is None or self.ranges is None else union(self.ranges, ranges)
-        if merged is not None and sum(map(len, merged.values())) > MAX_RANGES:
+    def add(self, address: str | None, closing: Closing) -> bool:
+        """Count a session that has ended, and take over its ranges; return False if they are inexact or too many."""
+        if closing.ranges is None or closing.at_least:
+            return False
+        merged = union(self.ranges, closing.ranges)
+        if sum(map(len, merged.values())) > MAX_RANGES:
             return False
         self.ranges = merged
         self.count += 1
@@ -76,7 +79,7 @@ class Group(msgspec.Struct):
 
     def closing(self) -> Closing:
         """Return how the group is closed on the record."""
-        return Closing(BRIEF, None, self.ranges, self.count, tuple(self.addresses))
+        return Closing(BRIEF, None, self.ranges, sessions=self.count, addresses=tuple(self.addresses))
 
 
 class Recorder(Protocol):
@@ -121,13 +124,13 @@ class BriefSessions:
         self._young.begin(session)
         return False
 
-    def closed(self, session: str, address: str | None, ranges: Ranges | None) -> bool:
+    def closed(self, session: str, address: str | None, closing: Closing) -> bool:
         """Return whether a session that has ended is part of its group, and so needs no record of its own."""
         group = self._group_of.pop(session, None)
         if group is None:
             return False
         self._young.end(session)
-        counted = group.add(address, ranges)
+        counted = group.add(address, closing)
         self._left(group)
         return counted
 

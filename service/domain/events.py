@@ -376,14 +376,17 @@ class SessionOpened(AboutSession, frozen=True, kw_only=True, omit_defaults=True)
 class SessionClosed(AboutSession, frozen=True, kw_only=True, omit_defaults=True):
     """A connection ended. `ranges` are the seqs that were written to it: per room the ranges, both ends included.
 
-    `ranges` is None if they are unknown; `code` is the close code (RFC 6455, section 7.4) if there was one. A record of
-    brief connections has their number in `sessions`, their addresses in `addresses`, and the union of their ranges.
+    `ranges` is None if they are unknown; `code` is the close code (RFC 6455, section 7.4) if there was one. A session
+    that was written very many ranges of a room has them merged: then they include seqs that were not written, and
+    `at_least` has how many seqs of that room were certainly written. A record of several brief
+    sessions has their number in `sessions`, their addresses in `addresses`, and the union of their ranges.
     """
 
     TOPIC = "session.SessionClosed.v1"
     reason: str
     code: int | None = None
     ranges: dict[str, tuple[tuple[int, int], ...]] | None
+    at_least: dict[str, int] = {}
     sessions: int | None = None
     addresses: tuple[str, ...] = ()
 

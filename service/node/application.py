@@ -11,7 +11,7 @@ from service.config.settings import Settings
 from service.eventstore.notifications import Waker
 from service.gateway.auth.rate_limit import RateLimit, SharedRateLimit
 from service.gateway.notices.accounts import AccountEffects
-from service.gateway.notices.remote import MarkerNotices
+from service.gateway.notices.receipts import MarkerNotices
 from service.gateway.session.lifecycle import SessionLifecycle
 from service.node.live import Live
 from service.node.pipeline import after_restore

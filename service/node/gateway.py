@@ -30,7 +30,7 @@ from service.gateway.http.rooms import Reads
 from service.gateway.http.routes import Health, Http
 from service.gateway.http.signin import SignIn
 from service.gateway.native.endpoint import NATIVE, NativeEndpoint
-from service.gateway.notices.remote import ReceiptsResync
+from service.gateway.notices.receipts import ReceiptsResync
 from service.gateway.queries.queries import Queries
 from service.gateway.queries.room_list import RoomList
 from service.gateway.queries.views import Views
@@ -38,7 +38,7 @@ from service.gateway.session.counters import Counters
 from service.gateway.session.registry import SessionRegistry
 from service.gateway.socketio.endpoint import SocketIoEndpoint
 from service.gateway.socketio.session import SOCKETIO
-from service.gateway.transport.client_address import Addresses
+from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.receive_budget import ReceiveBudget
 from service.node.application import Application
 from service.node.live import Live
@@ -101,7 +101,9 @@ def build_gateway(
         tokens=_tokens(settings, keys),
         handshakes=handshakes,
         counters=Counters(),
-        receiving=ReceiveBudget(settings.unauthenticated_bytes, Addresses(settings.trusted_proxies), clock),
+        receiving=ReceiveBudget(
+            settings.unauthenticated_bytes, ClientAddresses(settings.trusted_proxies), clock
+        ),
     )
     process, lag = ProcessMetrics(settings.node), Lag(storage.pool, settings.database_timeout)
     stack.enter_context(process.watching_gc())
@@ -150,7 +152,7 @@ class _Builder:
             presence=presence,
             counters=self.counters,
         )
-        common = (starter, dispatcher, lifecycle, live.hub, settings)
+        common = (starter, dispatcher, live.hub, settings)
         return (
             NativeEndpoint(admission(door=NATIVE), *common),
             SocketIoEndpoint(admission(door=SOCKETIO), *common),
@@ -202,10 +204,10 @@ class _Builder:
         )
 
     def _audits(self) -> Audits:
-        past = self.storage.as_of_reader
+        reader = self.storage.as_of_reader
         return Audits(
-            past=past,
-            stream=Stream(past, self.application.waker, self.settings.catchup_interval),
+            reader=reader,
+            stream=Stream(reader, self.application.waker, self.settings.catchup_interval),
             access_log=self.application.access_log,
             views=self.views,
             people=self.live.people,

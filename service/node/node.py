@@ -116,7 +116,7 @@ def _tasks(settings: Settings, running: Node) -> dict[str, Work]:
 
 def _after(storage: Storage, work: Callable[[], Awaitable[object]]) -> Work:
     """Return work that begins once the log is ready."""
-    return lambda: storage.readiness.then(work)
+    return lambda: storage.readiness.run_when_ready(work)
 
 
 def _log_tasks(settings: Settings, running: Node) -> dict[str, Callable[[], Awaitable[object]]]:

@@ -1,4 +1,4 @@
-"""Events encoded for subscribers: once per wire format, for any number of subscribers.
+"""Events encoded once per wire format, for any number of subscribers.
 
 Invariant: a frame depends only on the wire format, and on whether the subscriber's user is the author.
 """
@@ -14,7 +14,7 @@ Encoders = dict[str, Callable[[Outgoing], bytes]]
 """By wire format, the function that encodes an event as a complete frame."""
 
 MOST_TOGETHER = 64 * 1024
-"""Characters in one write batch; events beyond it start another."""
+"""Characters in one write batch; further events start another."""
 
 
 class EncodedEvent:
@@ -32,7 +32,7 @@ class EncodedEvent:
 
     @property
     def author(self) -> str | None:
-        """The user whose frame differs from the others' frame, None if all frames are equal."""
+        """The user whose frame differs from that of all others, None if all frames are equal."""
         event = self.recorded.event
         return event.author if isinstance(event, MessagePosted) else None
 
@@ -93,19 +93,19 @@ class WriteBatch:
 
 
 class CoalescedFrames:
-    """The frames of a batch; those of the format `joining` are concatenated."""
+    """The frames of a batch; those of the format `concatenable` are concatenated."""
 
-    def __init__(self, items: Sequence[EncodedEvent], joining: str | None) -> None:
+    def __init__(self, items: Sequence[EncodedEvent], concatenable: str | None) -> None:
         self.items = items
-        self._joining = joining
+        self._concatenable = concatenable
         self._shared: dict[str, list[bytes]] = {}
         self.authors = {item.author for item in items if item.author is not None}
-        """The users whose frames differ from the others' frames."""
+        """The users whose frames differ from those of all others."""
 
     @property
     def joined(self) -> bytes:
-        """The concatenated frames for users who are not among `authors`; empty without a joining format."""
-        return b"" if self._joining is None else self.frames(self._joining, "")[0]
+        """The concatenated frames for users who are not among `authors`; empty without such a format."""
+        return b"" if self._concatenable is None else self.frames(self._concatenable, "")[0]
 
     def frames(self, wire_format: str, user: str) -> list[bytes]:
         """Return the frames for a subscriber of `user`, in order."""
@@ -117,7 +117,7 @@ class CoalescedFrames:
 
     def _encode(self, wire_format: str, user: str) -> list[bytes]:
         frames = [item.frame(wire_format, user) for item in self.items]
-        return [b"".join(frames)] if wire_format == self._joining else frames
+        return [b"".join(frames)] if wire_format == self._concatenable else frames
 
 
 def _without_ref(outgoing: Outgoing) -> Outgoing:

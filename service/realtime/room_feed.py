@@ -1,8 +1,8 @@
 """The state and the latest events of one room in memory.
 
 Invariant: the events of a feed have no gap. `accept` takes events in any order, from this node's commits, the bus or
-the log: `seq == head + 1` is delivered, `seq <= head` was delivered before, and a later event waits for the missing
-one. So live delivery, catch-up and repair share one path. The feed does no I/O: on a `gap` its owner reads the log and
+the log. It returns the event with `seq == head + 1`, ignores an earlier one, and parks a later one until the missing
+one arrives. So live delivery and repair share one path. The feed does no I/O: on a `gap` its owner reads the log and
 calls `accept`.
 
 Two different events with one seq contradict each other, and only the log shows which one is on the record
@@ -22,10 +22,10 @@ from service.realtime.encoded_event import EncodedEvent
 
 RING = 256
 RING_SIZE = 256 * 1024
-"""Events in the ring, and characters in them, so that a client that was away briefly costs no query."""
+"""Latest events in the ring, and characters in them. A client that was away for a short time costs no query."""
 
 MAX_PARKED = 1_000
-"""Events that wait for a missing one; further events are dropped, since the log has them."""
+"""Events that wait for a missing one; beyond that events are dropped, since the log has them."""
 
 
 class RoomFeed:
@@ -40,7 +40,7 @@ class RoomFeed:
         self.contradicted = False
         """Whether two different events with one seq were received."""
         self.dropped = False
-        """Whether the hub dropped this feed, so that it must not be used any more."""
+        """Whether this feed was removed from memory because it contradicts the log, and must not be used."""
         self.expected = 0
         """The highest seq known to be on the record; `head` may be lower."""
         self.removals = 0
@@ -106,13 +106,13 @@ class RoomFeed:
         """The seq of the earliest event in the ring; `head + 1` if the ring is empty."""
         return self._ring[0].recorded.seq if self._ring else self.head + 1
 
-    def can_recall(self, after: int) -> bool:
-        """Return whether the ring lacks events after a seq that it has room for."""
+    def can_backfill(self, after: int) -> bool:
+        """Return whether the ring lacks events after a seq, and may have room for them."""
         return not self._full and self.head - RING <= after < self.first - 1
 
-    def recall(self, past: Sequence[EncodedEvent]) -> None:
-        """Put the latest of `past`, which ends before `first`, in front of the ring, as many as fit."""
-        # Deletions recorded after `past` was read are in the ring, which continues it without a gap.
+    def backfill(self, past: Sequence[EncodedEvent]) -> None:
+        """Put as many of the latest events in `past`, which ends before `first`, in front of the ring as fit."""
+        # A deletion that was recorded after `past` was read is in the ring, which follows `past` without a gap.
         deleted = {
             item.recorded.event.message
             for item in self._ring
@@ -143,7 +143,7 @@ class RoomFeed:
                 self._replace(index, item.renamed())
 
     def forget_past(self) -> None:
-        """Empty the ring, since the log shows an event differently now."""
+        """Empty the ring, because the log shows one of its events differently now."""
         self.removals += 1
         self._ring.clear()
         self._ring_size = 0
@@ -162,10 +162,9 @@ class RoomFeed:
         """Return all events after a seq, None if the ring does not reach back that far."""
         if after >= self.head:
             return []
-        if not self._ring or self._ring[0].recorded.seq > after + 1:
+        if not self._ring or self.first > after + 1:
             return None
-        first = self._ring[0].recorded.seq
-        return [self._ring[index] for index in range(after + 1 - first, len(self._ring))]
+        return [self._ring[index] for index in range(after + 1 - self.first, len(self._ring))]
 
 
 def same(event: Recorded, other: Recorded) -> bool:

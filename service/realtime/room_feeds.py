@@ -3,8 +3,8 @@
 Invariant: a room has at most one feed, and no event is lost between the read of the room and the moment its feed is in
 memory. Events that arrive during the load are parked, and applied before the feed is returned.
 
-Every await may let the room be evicted, reset or loaded again. A method that awaits checks afterwards that its feed is
-still in use.
+During every await the room may be evicted, reset or loaded again. A method that awaits checks afterwards that its feed
+is still in use.
 """
 
 import asyncio
@@ -28,10 +28,11 @@ MAX_IDLE_FEEDS = 1_000
 
 @dataclass(eq=False)
 class _Load:
+    """A room that is being read: the events that arrived since, and a seq that is on the record (0: none known)."""
+
     task: asyncio.Task[RoomFeed]
     parked: list[Recorded] = field(default_factory=list)
     missing: int = 0
-    """A seq that is on the record, 0 if none is known."""
 
 
 class RoomFeeds:
@@ -110,7 +111,7 @@ class RoomFeeds:
     async def feed_up_to(self, room: str, seq: int) -> RoomFeed:
         """Return a room's feed, which has at least the event `seq` of the log.
 
-        An event that was recorded a moment ago may not be applied yet, because a name has to be read first.
+        The feed in memory may lack an event that was just recorded, because a name has to be read first.
 
         Raises:
             Unavailable: the log cannot be read.
@@ -129,7 +130,7 @@ class RoomFeeds:
             events = await self._reader.stream(room_stream(room), feed.head, PAGE)
             await self._people.load(named_in(events))
             if self.by_room.get(room, feed) is not feed or feed.dropped:
-                continue  # it was dropped during the read
+                continue  # this feed was replaced or dropped during the read
             if events and room not in self.by_room:
                 self._on_follow(room)
                 self._keep(feed)
@@ -162,7 +163,7 @@ class RoomFeeds:
             load.missing = max(seq, load.missing)
         if self.lags(room, seq):
             self.by_room[room].expect(seq)
-            self.repairs.ask(self.by_room[room])
+            self.repairs.request(self.by_room[room])
 
     def pin(self, room: str) -> None:
         """Keep a room in memory while it has subscribers."""
@@ -179,7 +180,7 @@ class RoomFeeds:
             self._on_unfollow(evicted)
 
     def drop(self, room: str) -> RoomFeed | None:
-        """Remove a room whose feed does not agree with the log; return the feed, None if there was none."""
+        """Remove a room whose feed contradicts the log; return the feed, None if there was none."""
         feed = self.by_room.pop(room, None)
         if feed is not None:
             feed.dropped = True
@@ -226,7 +227,7 @@ class RoomFeeds:
             resets = self._resets
             feed = RoomFeed(await self._reader.room(room))
             if resets == self._resets:
-                return feed  # else the state may be that of the log before it was restored
+                return feed  # otherwise the state may be that of the log before a restore
 
     def _keep(self, feed: RoomFeed) -> None:
         self.by_room[feed.room] = feed
@@ -247,4 +248,4 @@ class RoomFeeds:
         if self.lags(feed.room, last):
             feed.expect(last)
         if delay is not None:
-            self.repairs.ask(feed, delay)
+            self.repairs.request(feed, delay)

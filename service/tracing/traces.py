@@ -18,7 +18,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind
 from opentelemetry.trace.status import Status, StatusCode
 
 from service.eventstore.entries import CommitResult
-from service.eventstore.serializer import Row
+from service.eventstore.serializer import PeerRow
 from service.tracing.contexts import Numbered, Streamed, new_trace, spans_of, within
 
 TROUBLE = ("unavailable", "overloaded", "projection_behind")
@@ -72,13 +72,13 @@ class Traces:
 
     def committed(self, batch: CommitResult, delivering: float) -> None:
         """Trace a batch that this node committed and has delivered; `delivering` is when the delivery began."""
-        last = {(entry.stream, entry.seq) for entry in batch.placed if entry.outcome == "appended"}
+        last = {(entry.stream, entry.seq) for entry in batch.results if entry.outcome == "appended"}
         for stream, rows in batch.written.items():
             if stream.startswith("room:"):
-                self._committed(stream, rows, last, (batch.began, delivering), len(batch.placed))
+                self._committed(stream, rows, last, (batch.began, delivering), len(batch.results))
                 self.delivered(stream, rows, delivering)
 
-    def delivered(self, stream: str, rows: Sequence[Row], began: float) -> None:
+    def delivered(self, stream: str, rows: Sequence[PeerRow], began: float) -> None:
         """Trace events that this node has delivered."""
         for row in rows:
             self._child("deliver", stream, row, SpanKind.PRODUCER, (began, _now()))
@@ -92,7 +92,7 @@ class Traces:
     def _committed(
         self,
         stream: str,
-        rows: Sequence[Row],
+        rows: Sequence[PeerRow],
         last: set[tuple[str, int]],
         interval: Interval,
         commands: int,

@@ -1,6 +1,7 @@
 """The rules of structure: what a test may import, how long names are, how large folders, modules and classes get."""
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -107,3 +108,25 @@ def test_folders_modules_and_classes_of_the_product_stay_small() -> None:
     classes = [node for path in PRODUCT for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)]
     sizes = {node.name: sum(isinstance(part, functions) for part in node.body) for node in classes}
     assert [name for name, methods in sizes.items() if methods > METHODS] == []
+
+
+def _patterns(module: ast.Module) -> Iterator[str]:
+    """Give the regular expressions that a module compiles, or requires of an input."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call):
+            of_re = isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") == "re"
+            given = [
+                *(node.args[:1] if of_re else ()),
+                *(key.value for key in node.keywords if key.arg == "pattern"),
+            ]
+            yield from (
+                one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str)
+            )
+
+
+def test_no_pattern_lets_a_newline_follow_its_end() -> None:
+    r"""In Python, `$` matches before a last newline too; `\Z` does not."""
+    product = [path for part in ("service", "projections") for path in (ROOT / part).rglob("*.py")]
+    found = [(path, pattern) for path in product for pattern in _patterns(parsed(path))]
+    assert len(found) > 20
+    assert [(path, pattern) for path, pattern in found if re.search(r"(?<!\\)\$", pattern)] == []

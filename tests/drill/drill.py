@@ -120,13 +120,13 @@ class Drill:
     async def _recovery(self) -> dict[str, float | None]:
         """Measure, in seconds from now: until every node has acknowledged, and until the others delivered it."""
         began = time.monotonic()
-        times: dict[str, list[float]] = {"acked": [], "heard": []}
+        times: dict[str, list[float]] = {"acked": [], "received": []}
 
         async def measure(probe: Probe) -> None:
             seq = await probe.say()
             times["acked"].append(time.monotonic() - began)
             await asyncio.gather(*(other.heard(probe.room, seq) for other in self.load.probes))
-            times["heard"].append(time.monotonic() - began)
+            times["received"].append(time.monotonic() - began)
 
         await self._patiently(asyncio.gather(*map(measure, self.load.probes)), self.plan.patience)
         complete = len(self.load.probes)

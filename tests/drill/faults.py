@@ -21,7 +21,7 @@ APPEND_LOCK = 7236109
 
 
 async def nothing(_drill: Drill) -> dict[str, Any]:
-    """Break nothing: what the load alone does."""
+    """Break nothing: run the load alone."""
     return {}
 
 
@@ -74,7 +74,7 @@ async def redis_restart(drill: Drill) -> dict[str, Any]:
 
 
 async def redis_hole(drill: Drill) -> dict[str, Any]:
-    """Let every connection to Redis stay open for five seconds and pass nothing."""
+    """Hold all data on every connection to Redis for five seconds; connections stay open."""
     for node in drill.cluster.nodes:
         node.redis.hold()
     await asyncio.sleep(5.0)
@@ -84,12 +84,12 @@ async def redis_hole(drill: Drill) -> dict[str, Any]:
 
 
 async def redis_silence(drill: Drill) -> dict[str, Any]:
-    """Let Redis be down while the last messages before a silence are sent: they are heard without it."""
+    """Stop Redis while the last messages before a silence are sent: clients receive them without it."""
     await drill.quiet()
     async with _redis_down(drill):
         await drill.last_words()
     drill.load.resume()
-    return {"heard after": drill.facts["silence"]}
+    return {"received after": drill.facts["silence"]}
 
 
 async def postgres_restart(drill: Drill) -> dict[str, Any]:
@@ -101,7 +101,7 @@ async def postgres_restart(drill: Drill) -> dict[str, Any]:
 
 
 async def postgres_hole(drill: Drill) -> dict[str, Any]:
-    """Part one node from Postgres for seven seconds: connections stay open, nothing passes; then they are reset."""
+    """Hold all data between one node and Postgres for seven seconds, then reset the connections."""
     node = drill.shuffled_nodes()[0]
     node.postgres.hold()
     await asyncio.sleep(7.0)
@@ -111,7 +111,7 @@ async def postgres_hole(drill: Drill) -> dict[str, Any]:
 
 
 async def postgres_slow(drill: Drill) -> dict[str, Any]:
-    """Let every byte between one node and Postgres take 100 ms each way, for five seconds."""
+    """Delay every byte between one node and Postgres by 100 ms each way, for five seconds."""
     node = drill.shuffled_nodes()[0]
     node.postgres.delay(0.1)
     await asyncio.sleep(5.0)
@@ -131,7 +131,7 @@ async def backends(drill: Drill) -> dict[str, Any]:
 
 
 async def commits(drill: Drill) -> dict[str, Any]:
-    """Let one commit in three fail, by a deferred constraint trigger, until twenty have failed."""
+    """Make one commit in three fail, by a deferred constraint trigger, until twenty have failed."""
     async with drill.cluster.owner() as owner:
         await owner.execute(_REFUSE_COMMITS)
         try:
@@ -144,7 +144,7 @@ async def commits(drill: Drill) -> dict[str, Any]:
 
 
 async def cuts(drill: Drill) -> dict[str, Any]:
-    """Cut clients off right after a frame left, one action in three; they repeat it on whichever node they come to."""
+    """Cut a client off right after it sent a frame, one action in three; it repeats the action on any node."""
     before, drill.load.cutting = drill.load.cutting, 0.33
     await drill.load_goes_on(150)
     drill.load.cutting = before

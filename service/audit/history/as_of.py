@@ -152,7 +152,7 @@ class AsOf:
     async def _message_changes(
         self, before: RoomState, after: RoomState
     ) -> AsyncIterator[list[MessageChange]]:
-        touched = await self._reader.touched(after.room, before.head, after.head)
+        touched = await self._reader.changed_messages(after.room, before.head, after.head)
         numbers = sorted({*touched, *(before.pinned ^ after.pinned)})
         for start in range(0, len(numbers), PAGE):
             page = numbers[start : start + PAGE]

@@ -95,7 +95,7 @@ class Stream:
             return
         while after < upto:
             span = min(after + SPAN, upto)
-            page = await self._reader.stretch(after, span, wanted.which, PAGE)
+            page = await self._reader.events_between(after, span, wanted.which, PAGE)
             yield page
             after = page[-1].position if len(page) == PAGE else span
 

@@ -47,7 +47,8 @@ class PersonViews:
             visible=_is_visible(found, user),
             readable=_readable(found, user),
             standing=found.standings.get(user),
-            written=_union(stretch for session in sessions for stretch in session.written or ()),
+            written=_union(session for session in sessions if session.state == "closed"),
+            perhaps_written=_union(session for session in sessions if session.state == "merged"),
             unknown=sum(session.written is None for session in sessions),
             sessions=sessions,
         )
@@ -80,12 +81,18 @@ def _apply(sessions: dict[str, SessionThen], recorded: Recorded, room: str) -> N
             sessions[session] = msgspec.structs.replace(
                 sessions[session], closed_at=timestamp(recorded.at), state="unknown"
             )
-        case SessionClosed(session=session, ranges=ranges) if session in sessions:
+        case SessionClosed(session=session, ranges=ranges, at_least=at_least, sessions=count) if (
+            session in sessions
+        ):
             opened = sessions.pop(session)
             if written := (ranges or {}).get(room):
-                stretches = tuple(Stretch(first=first, last=last) for first, last in written)
                 sessions[session] = msgspec.structs.replace(
-                    opened, closed_at=timestamp(recorded.at), state="closed", written=stretches
+                    opened,
+                    closed_at=timestamp(recorded.at),
+                    state="merged" if room in at_least else "closed",
+                    written=tuple(Stretch(first=first, last=last) for first, last in written),
+                    at_least=at_least.get(room),
+                    sessions=count,
                 )
         case _:
             pass
@@ -102,9 +109,10 @@ def _readable(found: RoomAsOf, user: str) -> tuple[Stretch, ...]:
     return (Stretch(first=1, last=last),) if last else ()
 
 
-def _union(stretches: Iterable[Stretch]) -> tuple[Stretch, ...]:
-    """Return the union of stretches, merged and ascending."""
+def _union(sessions: Iterable[SessionThen]) -> tuple[Stretch, ...]:
+    """Return the union of what was written to sessions, merged and ascending."""
     union: list[Stretch] = []
+    stretches = (stretch for session in sessions for stretch in session.written or ())
     for stretch in sorted(stretches, key=lambda each: each.first):
         if union and stretch.first <= union[-1].last + 1:
             union[-1] = Stretch(first=union[-1].first, last=max(union[-1].last, stretch.last))

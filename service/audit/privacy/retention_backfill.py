@@ -22,10 +22,10 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 
 from service.domain.events import MessageEdited, MessagePosted
-from service.domain.retention import earlier, over_until
+from service.domain.retention import earlier, last_expired_day
 from service.domain.streams import room_of, room_stream, stream_id
 from service.errors import AccountErased
-from service.eventstore.serializer import NOT_DECODED, EventSerializer
+from service.eventstore.serializer import DECODE_ERRORS, EventSerializer
 from service.runtime.database_retry import retry_read
 
 SPAN = 20_000
@@ -60,7 +60,7 @@ class RetentionRule(msgspec.Struct, frozen=True):
     @property
     def until(self) -> date:
         """The last expired day."""
-        return over_until(self.now, self.days)
+        return last_expired_day(self.now, self.days)
 
 
 async def backfill(
@@ -174,10 +174,10 @@ class _Backfill:
             return None
         try:
             before = msgspec.json.decode(row["pending"]).get(str(key.key_id))
-            if before is not None and self._serializer.are_same(row, key, before):
+            if before is not None and self._serializer.is_carried(row, key, before):
                 return None
             words = self._serializer.carried(row, key)
-        except (InvalidTag, *NOT_DECODED):
+        except (InvalidTag, *DECODE_ERRORS):
             advice = "its key is left as it is; run `onrecord audit verify`"
             log.error("words_damaged", extra={"position": row["position"], "advice": advice})  # noqa: TRY400 - no fault of the code
             self.damaged.add(row["key_id"])

@@ -39,7 +39,7 @@ def of_stored(
     leaf = of_row(row, digest(row["stored"]))
     if not reveal:
         return redacted(leaf, index, path)
-    texts, unreadable = serializer.revealed(row)
+    texts, unreadable = serializer.try_reveal(row)
     document = (
         redacted(leaf, index, path) if texts is None else disclosed(leaf, index, path, row["stored"], texts)
     )

@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidTag
 from service.audit.proof.verify import Tampered
 from service.domain.events import ContentExpired, MessageEdited, MessagePosted, PersonErased
 from service.domain.streams import RETENTION, person_stream, room_of, room_subject, stream_id
-from service.eventstore.serializer import NOT_DECODED, ROW, ROWS, EventSerializer
+from service.eventstore.serializer import DECODE_ERRORS, ROW, ROWS, EventSerializer
 
 if TYPE_CHECKING:
     import asyncpg
@@ -70,7 +70,7 @@ async def verify_content(connection: "asyncpg.Connection[Any]", serializer: Even
 def _verify(serializer: EventSerializer, row: Any) -> None:
     try:
         serializer.reveal(row)
-    except (InvalidTag, *NOT_DECODED) as problem:
+    except (InvalidTag, *DECODE_ERRORS) as problem:
         message = "the words here are not those that were recorded, or their key is not the one that it was"
         raise Tampered(row["notification_id"], message) from problem
 

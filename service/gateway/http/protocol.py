@@ -24,7 +24,7 @@ from starlette.datastructures import Headers
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.gateway.http.flow import Flow
-from service.gateway.transport.client_address import Addresses
+from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.receive_budget import Account, ReceiveBudget
 from service.gateway.transport.transport import Upgrade
 from service.gateway.websocket.asgi import AsgiEndpoint
@@ -241,7 +241,9 @@ def http_class(
     fields: dict[str, Any] = {
         "waits": waits,
         "cut": Counter() if cut is None else cut,
-        "budget": ReceiveBudget(sys.maxsize, Addresses(()), time.monotonic) if budget is None else budget,
+        "budget": ReceiveBudget(sys.maxsize, ClientAddresses(()), time.monotonic)
+        if budget is None
+        else budget,
         "is_identified": lambda _, url: is_identified(url),
     }
     return type("TimedHttpProtocol", (TimedHttpProtocol,), fields)

@@ -20,9 +20,8 @@ from service.gateway.auth.tokens import bearer
 from service.gateway.commands.admission import Admission, SessionStarter, client_name
 from service.gateway.commands.dispatcher import Dispatcher
 from service.gateway.session.counters import OK
-from service.gateway.session.lifecycle import SessionLifecycle
 from service.gateway.session.session import Session
-from service.gateway.transport.client_address import Addresses
+from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.problem import refusal
 from service.gateway.transport.transport import ABNORMAL, Transport, Upgrade, WebSocketTransport
 from service.gateway.websocket.frames import text_frame
@@ -57,7 +56,7 @@ CLOSES: dict[type[OnRecordError], Close] = {
     TooManyConnections: Close.TOO_MANY_REQUESTS,
     TooManyRequests: Close.TOO_MANY_REQUESTS,
 }
-"""The close code of each refused `connect`; after any other error clients may come back."""
+"""The close code of each error that refuses a `connect`; after any other error clients reconnect (4000)."""
 
 
 def native_frame(outgoing: Outgoing) -> bytes:
@@ -95,16 +94,14 @@ class NativeEndpoint:
         admission: Admission,
         starter: SessionStarter,
         dispatcher: Dispatcher,
-        lifecycle: SessionLifecycle,
         hub: Hub,
         settings: Settings,
     ) -> None:
         self.admission = admission
         self.starter = starter
         self.dispatcher = dispatcher
-        self.lifecycle = lifecycle
         self.hub = hub
-        self._addresses = Addresses(settings.trusted_proxies)
+        self._addresses = ClientAddresses(settings.trusted_proxies)
         self.unauthenticated: Timeouts[NativeConversation] = Timeouts(
             settings.connect_timeout, NativeConversation.time_out
         )
@@ -148,7 +145,7 @@ class NativeConversation:
         endpoint.unauthenticated.begin(self)
 
     async def take(self, message: str | bytes) -> None:
-        """Carry out a command; before `connect`, refuse any other."""
+        """Carry out a command; the first one must be `connect`."""
         if self._transport.closing and self._session is None:
             return
         if isinstance(message, bytes):
@@ -170,12 +167,12 @@ class NativeConversation:
         """End the session, and count the close."""
         self._endpoint.unauthenticated.end(self)
         if self._session is not None:
-            await self._endpoint.lifecycle.end(self._session)
+            await self._endpoint.starter.lifecycle.end(self._session)
         ending = self._transport.ending
         self._endpoint.admission.count_close(ending.code if ending else ABNORMAL)
 
     def time_out(self) -> None:
-        """Close the connection, since no `connect` came in time."""
+        """Close the connection: no `connect` came in time."""
         if not self._transport.closing:
             self._endpoint.admission.count_handshake("too_late")
             self._transport.close(Close.TOKEN_INVALID, "no connect in time")
@@ -198,10 +195,9 @@ class NativeConversation:
         except OnRecordError as error:
             admission.count_handshake(error.code)
             close = CLOSES.get(type(error))
-            # A reason has at most 123 bytes, however many of them a character takes.
-            reason = (
-                str(error).encode()[:100].decode(errors="ignore") if close else "cannot serve now; come back"
-            )
+            # A reason has at most 123 bytes; a character may take four of them.
+            reason = str(error).encode()[:100].decode(errors="ignore")
+            reason = reason if close else "cannot serve now; come back"
             self._transport.close(close or Close.SHUTTING_DOWN, reason)
 
     def _as_connect(self, text: str, value: dict[str, object]) -> Connect:

@@ -1,4 +1,4 @@
-"""Reactions of a node to recorded events besides room delivery: membership notices, suspended accounts, bus events.
+"""What connections are sent besides room delivery: membership notices, receipts, closes of suspended accounts.
 
 Delivery in rooms is in `service.realtime`.
 """

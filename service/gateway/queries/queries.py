@@ -14,7 +14,7 @@ from service.protocol.events import History, Message
 
 
 class Asker(Protocol):
-    """The user of a query; a `Session` is one."""
+    """The source of a query, such as a `Session`."""
 
     @property
     def user(self) -> str:
@@ -23,7 +23,7 @@ class Asker(Protocol):
 
 @dataclass(frozen=True)
 class Queries:
-    """The handlers of the commands that only read, which HTTP shares."""
+    """The handlers of read-only commands, which HTTP shares."""
 
     views: Views
     room_list: RoomList
@@ -40,9 +40,8 @@ class Queries:
         """`room:members`."""
         await self.views.ask(require_member, frame.room_id, asker.user)
         page = await self.views.members(frame.room_id, frame.after, frame.limit)
-        await self.views.ask(
-            require_member, frame.room_id, asker.user
-        )  # the user may have left while names were read
+        # The user may have left while names were read.
+        await self.views.ask(require_member, frame.room_id, asker.user)
         return RoomMembersAck(members=page.members, has_more=page.has_more)
 
     async def history(self, asker: Asker, frame: wire.MessageHistory) -> MessageHistoryAck:
@@ -51,7 +50,7 @@ class Queries:
         if frame.before is not None and frame.after is not None:
             raise Malformed(problem="Give before or after, not both - at '$'")
         history = await self._page(frame, until)
-        # A user removed while the page was read may see less of it, so the page is read again within the new bound.
+        # A user who was removed while the page was read may see less, so the page is read again within the new bound.
         while (now := await self.views.ask(visible_until, frame.room_id, asker.user)) != until:
             until = now
             history = await self._page(frame, until)
@@ -65,6 +64,6 @@ class Queries:
 
 
 def note_page(asker: object, messages: list[Message]) -> None:
-    """Record that a session is sent a page of consecutive messages."""
+    """Record that a page of consecutive messages is sent to the asker, if it is a session."""
     if messages and isinstance(asker, Session):
         asker.wrote(messages[0].room_id, messages[0].seq, messages[-1].seq)

@@ -21,7 +21,7 @@ MAX_ENTRIES = 1_000
 
 @dataclass(frozen=True)
 class RoomList:
-    """Builds the pages; one has at most `budget` bytes of messages, and half as many of everything else."""
+    """Builds the pages; a page has at most `budget` bytes of last messages, and half as many of everything else."""
 
     models: ReadModels
     views: Views
@@ -49,7 +49,7 @@ class RoomList:
         )
 
     def _is_in(self, user: str, summary: RoomSummary) -> bool:
-        """Return whether the membership still holds, if this node has a newer state than the read model."""
+        """Return whether the user is a member, by this node's state if it is newer than the read model."""
         state = self.feeds.state(summary.room_id)
         return state is None or state.head < summary.head or user in state.members
 

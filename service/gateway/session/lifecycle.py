@@ -1,6 +1,6 @@
-"""Start and end of a session, at every endpoint: presence, the record of the session, the log line.
+"""Starts and ends the sessions of all endpoints: presence, the record of the session, log lines.
 
-`begin` is called when `connected` has been sent, `end` once the session is over, also if `begin` was not called.
+`begin` is called before `connected` is sent. `end` is called once for every session, even if `begin` was not.
 """
 
 import logging
@@ -17,7 +17,7 @@ log = logging.getLogger("onrecord.door")
 
 
 class SessionLifecycle:
-    """The connected users of this node."""
+    """Begins and ends sessions."""
 
     def __init__(
         self, sessions: SessionRegistry, presence: Presence, typing: Typing, session_log: SessionLog
@@ -32,15 +32,8 @@ class SessionLifecycle:
         session.connected = True
         self._presence.arrive(session.user, session.id)
         self._session_log.opened(session.id, session.user, session.address, session.client)
-        log.info(
-            "connected",
-            extra={
-                "session": session.id,
-                "user": session.user,
-                "door": session.door,
-                "client": session.address,
-            },
-        )
+        place = {"door": session.door, "client": session.address}
+        log.info("connected", extra={"session": session.id, "user": session.user, **place})
 
     async def end(self, session: Session) -> None:
         """Unregister a session; its transport is closed or closing."""
@@ -52,11 +45,10 @@ class SessionLifecycle:
         self._presence.depart(session.user, session.id)
         code, by_client = session.transport.ending or (None, False)
         reason = reason_of(code, by_client=by_client)
-        self._session_log.closed(session.id, Closing(reason, code, session.written.ranges()))
-        log.info(
-            "disconnected",
-            extra={"session": session.id, "user": session.user, "reason": reason, "code": code},
-        )
+        written = session.written
+        self._session_log.closed(session.id, Closing(reason, code, written.ranges(), written.at_least()))
+        ending = {"reason": reason, "code": code}
+        log.info("disconnected", extra={"session": session.id, "user": session.user, **ending})
 
     def fenced(self) -> None:
         """Close every connection: other nodes presumed this node dead and closed its sessions on the record."""

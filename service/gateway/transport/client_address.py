@@ -1,7 +1,7 @@
-"""Finds the client's address of a request: `X-Forwarded-For` of a trusted proxy, else the peer's address.
+"""Determines the address of a client: `X-Forwarded-For` if a trusted proxy sent the request, else the peer's address.
 
-Uvicorn's `ProxyHeadersMiddleware` decides, as for requests over ASGI. It accepts any text of a trusted proxy as an
-address; `real` returns None for text that is not an address.
+Upgrades use uvicorn's `ProxyHeadersMiddleware`, as requests over ASGI do. It takes any text from a trusted proxy;
+`canonical_address` returns None for text that is not an address.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,8 +14,8 @@ PREFIX = 64
 """Bits of an IPv6 address that identify one customer (RFC 6177)."""
 
 
-class Addresses:
-    """Finds client addresses; `trusted` holds the addresses and networks of trusted proxies."""
+class ClientAddresses:
+    """Determines client addresses; `trusted` holds the addresses and networks of trusted proxies."""
 
     def __init__(self, trusted: Sequence[str]) -> None:
         self._trusted = ProxyHeadersMiddleware(_nothing, list(trusted)).trusted_hosts if trusted else None
@@ -23,18 +23,20 @@ class Addresses:
     def of(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
         """Return the client's address of a request with these headers, whose names are in lower case."""
         if self._trusted is None or peer is None or peer not in self._trusted:
-            return real(peer)
+            return canonical_address(peer)
         forwarded = b", ".join(value for name, value in headers if name == b"x-forwarded-for")
         if not forwarded:
-            return real(peer)
-        return real(self._trusted.get_trusted_client_address(forwarded.decode("latin-1"))[0] or peer)
+            return canonical_address(peer)
+        return canonical_address(
+            self._trusted.get_trusted_client_address(forwarded.decode("latin-1"))[0] or peer
+        )
 
     def trusts(self, peer: str | None) -> bool:
         """Return whether a peer is a trusted proxy."""
         return self._trusted is not None and peer in self._trusted
 
 
-def real(address: str | None) -> str | None:
+def canonical_address(address: str | None) -> str | None:
     """Return the canonical form of an address; None if the text is not an address."""
     try:
         return None if address is None else str(ip_address(address))

@@ -12,7 +12,7 @@ is counted after it.
 import logging
 from collections.abc import Callable
 
-from service.gateway.transport.client_address import Addresses, address_key
+from service.gateway.transport.client_address import ClientAddresses, address_key
 
 SHARE = 8
 
@@ -25,7 +25,7 @@ log = logging.getLogger("onrecord.transport")
 class ReceiveBudget:
     """The bytes of one node; `clock` gives seconds. For metrics: `held`, and `refused` connections."""
 
-    def __init__(self, total: int, addresses: Addresses, clock: Callable[[], float]) -> None:
+    def __init__(self, total: int, addresses: ClientAddresses, clock: Callable[[], float]) -> None:
         self.addresses = addresses
         self.held = 0
         self.refused = 0

@@ -156,8 +156,7 @@ def _of_field(cls: type[msgspec.Struct], field: msgspec.structs.FieldInfo) -> An
             return candidate
     derived = _of_type(inspect.type_info(field.type), name)
     if not _allowed(derived, field.type):
-        message = f"{cls.__name__}.{field.name} needs an example: give it Meta(examples=[...])"
-        raise LookupError(message)
+        raise LookupError(f"{cls.__name__}.{field.name} needs an example: give it Meta(examples=[...])")
     return derived
 
 

@@ -131,15 +131,6 @@ def decode(packet: str | bytes) -> Packet:
         raise NotAPacket("no such packet") from error
 
 
-def decode_payload(body: bytes) -> list[Packet]:
-    """Return the packets in the body of one request.
-
-    Raises:
-        NotAPacket: one of them is no packet of a client, or there are too many.
-    """
-    return list(map(decode_piece, split_payload(body)))
-
-
 def split_payload(body: bytes) -> list[str]:
     """Return the pieces of a request's body, each of which `decode_piece` reads.
 

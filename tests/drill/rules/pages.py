@@ -7,7 +7,7 @@ from tests.drill.evidence.history import Operation, Said
 
 
 def whole(evidence: Evidence) -> Iterator[str]:
-    """A page holds every message between its ends that the log has in the end: nothing was filled in later.
+    """A page holds every message between its ends that the log has at the end: none was added later.
 
     Its newer end is what anybody knew when it was asked for, unless it was asked for what is `before` or `after`.
     """

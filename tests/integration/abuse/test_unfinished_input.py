@@ -112,7 +112,11 @@ async def test_five_hundred_unfinished_polling_posts_leave_the_node_small(
             answers = await asyncio.gather(*(flood(port, head, BODY) for head in heads))
         assert peak(node) - before < TOTAL + MARGIN
         # 400: the session's time to connect was over before its post.
-        assert {answer[:13] for answer in answers if answer} <= {b"HTTP/1.1 413 ", b"HTTP/1.1 503 ", b"HTTP/1.1 400 "}
+        assert {answer[:13] for answer in answers if answer} <= {
+            b"HTTP/1.1 413 ",
+            b"HTTP/1.1 503 ",
+            b"HTTP/1.1 400 ",
+        }
         numbers = await scraped_until(
             node.address, lambda found: not number(found, "onrecord_unauthenticated_bytes") > 10_000
         )

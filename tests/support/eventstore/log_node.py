@@ -37,7 +37,7 @@ class Node:
         self.feeds: dict[str, list[Recorded]] = {}
         self.news: list[dict[str, list[Recorded]]] = []
         self.appender = Appender(
-            connect, self.serializer, known_head=self.known_head, placed=self.placed, deadline=deadline
+            connect, self.serializer, known_head=self.known_head, on_commit=self.placed, deadline=deadline
         )
         self.superuser_url = database.superuser_url
         self.running = asyncio.create_task(self.appender.run())

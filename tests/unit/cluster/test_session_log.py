@@ -12,7 +12,7 @@ import pytest
 from service.cluster import brief_sessions, session_log
 from service.cluster.brief_sessions import Closing
 from service.cluster.leases import Lease
-from service.cluster.session_log import SessionLog
+from service.cluster.session_log import SessionAppender, SessionLog
 from service.cluster.session_reaper import Reaper
 from service.domain.events import Recorded, SessionClosed, SessionOpened
 from service.domain.streams import session_stream
@@ -50,9 +50,9 @@ async def place(database: Database, name: str) -> AsyncIterator[Place]:
     async with node(database) as one:
         lease = Lease(one.pool, name, deadline=20)
         await lease._keep()
-        parts: tuple[Any, ...] = (one.pool, one.appender, one.serializer, one.keys, lease, 20)
-        recorder = SessionLog(*parts)
-        made = Place(one, lease, recorder, Reaper(*parts), [asyncio.create_task(recorder.run())])
+        events = SessionAppender(one.pool, one.appender, one.serializer, 20)
+        recorder = SessionLog(events, lease)
+        made = Place(one, lease, recorder, Reaper(events, lease), [asyncio.create_task(recorder.run())])
         try:
             yield made
         finally:

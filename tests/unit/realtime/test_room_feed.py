@@ -189,9 +189,9 @@ def test_recalled_events_equal_events_received_live(head: int, live: int, data: 
     for _ in range(3):
         after = data.draw(st.integers(0, head + live))
         known = feed.recent(after)
-        assert feed.can_recall(after) == (known is None and after >= head + live - RING)
-        if feed.can_recall(after):
-            feed.recall([item(seq) for seq in range(after + 1, feed.first)])
+        assert feed.can_backfill(after) == (known is None and after >= head + live - RING)
+        if feed.can_backfill(after):
+            feed.backfill([item(seq) for seq in range(after + 1, feed.first)])
             known = feed.recent(after)
         if known is not None:
             assert [one.recorded.seq for one in known] == list(range(after + 1, head + live + 1))
@@ -208,21 +208,21 @@ def test_feed_keeps_the_latest_events_of_a_long_history() -> None:
         )
         for seq in range(1, 101)
     ]
-    feed.recall(long)
+    feed.backfill(long)
     kept = RING_SIZE // 10_200
     assert feed.recent(100 - kept) is not None
     assert feed.recent(100 - kept - 1) is None
-    assert not feed.can_recall(0)
+    assert not feed.can_backfill(0)
     feed.forget_past()
-    assert feed.can_recall(0)
+    assert feed.can_backfill(0)
 
 
 def test_what_does_not_join_what_is_remembered_is_not_recalled() -> None:
     feed = after_restart(10, 5)
-    feed.recall([item(seq) for seq in range(1, 9)])
+    feed.backfill([item(seq) for seq in range(1, 9)])
     assert feed.first == 11
     assert feed.recent(8) is None
-    assert not feed.can_recall(8), "or it would be read for ever"
+    assert not feed.can_backfill(8), "or it would be read for ever"
 
 
 def test_what_was_deleted_while_the_past_was_read_says_nothing() -> None:
@@ -231,7 +231,7 @@ def test_what_was_deleted_while_the_past_was_read_says_nothing() -> None:
     deleted = recorded(3, MessageDeleted(message=1))
     feed.accept([deleted])
     feed.remember(EncodedEvent(deleted, str, {"native": encode}))
-    feed.recall(past)
+    feed.backfill(past)
     assert words_of(feed) == [None, "message 2", None]
 
 

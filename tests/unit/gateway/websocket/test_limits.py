@@ -170,7 +170,7 @@ def test_slow_frame_gets_no_extra_time_and_a_whole_one_resets_it(serve: Serve) -
             peer.socket.sendall(whole[3:] + whole[:2])
             peer.socket.sendall(whole[2:])
             assert [peer.read(), peer.read()] == [(TEXT, b"hello")] * 2
-        assert server.call(lambda: len(protocol_of(server).frames)) == 0
+        assert server.call(lambda: len(protocol_of(server).frame_deadlines)) == 0
         for byte in frame(TEXT, b"*" * 120):
             try:
                 peer.socket.sendall(bytes([byte]))
