@@ -73,14 +73,14 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self._head_size = 0
         self._unanswered = 0  # bytes of the requests that are being received or answered
         self._identified = False
-        self._account: Account | None = self.budget.account(self.client[0] if self.client else None)
+        self._account: Account = self.budget.account(self.client[0] if self.client else None)
+        self._handed_over = False  # to a WebSocket
         self.waits.begin(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the time limit."""
         self.waits.end(self)
-        if self._account is not None:
-            self._account.release()
+        self._account.release()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -140,13 +140,12 @@ class TimedHttpProtocol(HttpToolsProtocol):
 
     def _count(self) -> None:
         """Count the bytes that are held; close the connection if there is no room for them."""
-        account = self._account
-        if account is None or self.transport.is_closing():
+        if self._handed_over or self.transport.is_closing():
             return
         # A bytearray that is consumed from its beginning takes up to twice its length.
         unparsed = sys.getsizeof(self._unparsed) if self._unparsed else 0
         held = 0 if self._identified else self._unanswered + unparsed
-        if held != account.held and not account.hold(held):
+        if held != self._account.held and not self._account.hold(held):
             self._unparsed.clear()
             self._refuse(b"503 Service Unavailable", b"retry-after: 1\r\n")
 
@@ -169,8 +168,9 @@ class TimedHttpProtocol(HttpToolsProtocol):
             self.scope["http_version"],
         )
         kind = cast("type[WebSocketConnection]", self.ws_protocol_class)
-        account, self._account = self._account, None
-        websocket = kind(self.config.ws_max_size, self.server_state, account, self._whole_size)
+        self._handed_over = True
+        self._account.head = self._whole_size
+        websocket = kind(self.config.ws_max_size, self.server_state, self._account)
         websocket.connection_made(self.transport)
         self.transport.set_protocol(websocket)
         websocket.respond(request, AsgiEndpoint(self.app, cast("Mapping[str, Any]", self.scope), url))
@@ -187,8 +187,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._whole_size = self._head_size  # with the bytes after its end, of which an upgrade has none
         self.waits.begin(self)
-        if self._account is not None:
-            self._account.is_from(self.headers)
+        self._account.is_from(self.headers)
         self._identified = self.is_identified(self.url)
         super().on_headers_complete()
 

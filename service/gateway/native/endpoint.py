@@ -23,7 +23,7 @@ from service.gateway.session.counters import OK
 from service.gateway.session.session import Session
 from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.problem import refusal
-from service.gateway.transport.transport import ABNORMAL, Transport, Upgrade, WebSocketTransport
+from service.gateway.transport.transport import ABNORMAL, Upgrade, WebSocketTransport
 from service.gateway.websocket.frames import text_frame
 from service.protocol.acks import Ack
 from service.protocol.close_codes import Close
@@ -134,7 +134,7 @@ class NativeEndpoint:
 class NativeConversation:
     """The frames of one connection: see `Conversation`."""
 
-    def __init__(self, endpoint: NativeEndpoint, transport: Transport, upgrade: Upgrade) -> None:
+    def __init__(self, endpoint: NativeEndpoint, transport: WebSocketTransport, upgrade: Upgrade) -> None:
         self._endpoint = endpoint
         self._transport = transport
         self._token = bearer(upgrade.headers.get("authorization"))
@@ -219,7 +219,7 @@ class NativeConversation:
     async def _start_session(self, frame: Connect) -> None:
         endpoint = self._endpoint
         identity = await endpoint.admission.authenticate(self._token if frame.token is None else frame.token)
-        self._transport.identified = True
+        self._transport.account.identified = True
         session = NativeSession(self._transport, endpoint.hub, identity, endpoint.admission.max_rooms)
         session.address, session.client = self._address, self._client
         await endpoint.starter.start(session, identity, frame)

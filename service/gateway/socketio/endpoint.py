@@ -116,7 +116,7 @@ class SocketIoEndpoint:
             if socket.again:
                 self._admission.handshakes.take(socket.connection.address)
             identity = await self._admission.authenticate(frame.token)
-            socket.identified = True
+            socket.connection.identified = True
             session, frame = self._session(socket, identity, frame, packet.data)
             session.address = socket.connection.address
             session.client = client_name(socket.connection.user_agent)
@@ -125,7 +125,7 @@ class SocketIoEndpoint:
             self._admission.count_handshake(OK)
         except OnRecordError as error:
             self._sessions.pop(socket, None)
-            socket.identified = False
+            socket.connection.identified = False
             self._admission.count_handshake(error.code)
             fields = error_fields(error)
             raise ConnectRefused(fields.pop("message"), fields) from error

@@ -53,15 +53,6 @@ class Socket:
         return self.connection.wire_format
 
     @property
-    def identified(self) -> bool:
-        """See `Transport.identified`."""
-        return self.connection.identified
-
-    @identified.setter
-    def identified(self, identified: bool) -> None:
-        self.connection.identified = identified
-
-    @property
     def catchup(self) -> int:
         """Catch-ups in progress."""
         return self.connection.catchup

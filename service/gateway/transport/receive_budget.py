@@ -68,30 +68,46 @@ class ReceiveBudget:
 
 
 class Account:
-    """What one connection holds."""
+    """What one connection holds; nothing is counted while its client is `identified`."""
 
-    __slots__ = ("_budget", "_key", "held", "peer")
+    __slots__ = ("_budget", "_identified", "_key", "head", "held", "peer")
 
     def __init__(self, budget: ReceiveBudget, peer: str | None) -> None:
         self.held = 0
+        self.head = 0
+        """Bytes of the head of the upgrade, which the connection keeps."""
         self.peer = peer
+        self._identified = False
         self._budget = budget
         self._key = None if budget.addresses.trusts(peer) else address_key(peer)
 
+    @property
+    def identified(self) -> bool:
+        """Whether the client has said who it is."""
+        return self._identified
+
+    @identified.setter
+    def identified(self, identified: bool) -> None:
+        self._identified = identified
+        if identified:
+            self.release()
+
     def hold(self, size: int) -> bool:
-        """Set the bytes that are held; return False, and change nothing, where there is no room for more."""
-        more = size - self.held
+        """Set the bytes that are held besides the head; return False, and change nothing, where there is no room."""
+        if self._identified:
+            return True
+        more = self.head + size - self.held
         if more > 0 and not self._budget.has_room(self._key, more):
             self._budget.refuse(self._key)
             return False
         self._budget.add(self._key, more)
-        self.held = size
+        self.held += more
         return True
 
     def release(self) -> None:
         """Hold nothing."""
-        if self.held:
-            self.hold(0)
+        self._budget.add(self._key, -self.held)
+        self.held = 0
 
     def is_from(self, headers: list[tuple[bytes, bytes]]) -> None:
         """Count for the client that a trusted proxy names in the head of a request, and release what was held."""

@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol
 
 from starlette.datastructures import Headers
 
+from service.gateway.transport.receive_budget import Account
+
 EXTENSION = "onrecord.transport"
 
 CATCHUP_ALLOWANCE = 256 * 1024
@@ -30,9 +32,6 @@ class Transport(Protocol):
 
     catchup: int
     """Catch-ups in progress; while there are any, `CATCHUP_ALLOWANCE` is added to the write buffer's limit."""
-
-    identified: bool
-    """Whether the client has said who it is; what others send counts against `ReceiveBudget`."""
 
     ending: Ending | None
     """Set once, when either side begins to close or the connection is lost."""
@@ -112,6 +111,9 @@ class Conversation(Protocol):
 
 class WebSocketTransport(Transport, Protocol):
     """A WebSocket, as the endpoint that answers its upgrade uses it."""
+
+    account: Account
+    """Counts what the client has sent, until it has said who it is."""
 
     reason: str
     """The reason in the close frame of the side that closed first; empty if there is none."""

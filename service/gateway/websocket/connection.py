@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from starlette.exceptions import HTTPException
 from uvicorn.server import ServerState
 
-from service.errors import NotReady, TooManyStrangers
+from service.errors import NotReady
 from service.gateway.transport.heartbeat import Heartbeats
 from service.gateway.transport.problem import refusal
 from service.gateway.transport.receive_budget import Account
@@ -37,7 +37,7 @@ class WebSocketConnection(WriteBuffer):
     """One connection. `transport_class` derives a class with settings; `TimedHttpProtocol` creates its instances."""
 
     __slots__ = (
-        "_account", "_close_timer", "_head_size", "_identified", "_request", "closed", "ending", "lost", "messages",
+        "_close_timer", "_request", "account", "closed", "ending", "lost", "messages",
         "on_ending", "open", "reader", "reason", "server",
     )  # fmt: skip
 
@@ -47,14 +47,9 @@ class WebSocketConnection(WriteBuffer):
     frame_deadlines: ClassVar[Timeouts[FrameReader]]
     """The deadlines of incomplete frames."""
 
-    def __init__(
-        self, max_size: int, server: ServerState, account: Account | None = None, head_size: int = 0
-    ) -> None:
-        """Create the connection of an upgrade; `account` holds its `head_size` bytes until the client is identified."""
+    def __init__(self, max_size: int, server: ServerState, account: Account) -> None:
         super().__init__()
-        self._account = account
-        self._head_size = head_size
-        self._identified = account is None
+        self.account = account
         self.server = server
         self.reader = FrameReader(self, max_size)
         self.messages: ReceiveQueue | None = None  # from the upgrade until the conversation has ended
@@ -110,32 +105,6 @@ class WebSocketConnection(WriteBuffer):
     def busy(self) -> bool:
         """See `HasHeartbeat`."""
         return self.reader.paused
-
-    @property
-    def identified(self) -> bool:
-        """See `Transport.identified`."""
-        return self._identified
-
-    @identified.setter
-    def identified(self, identified: bool) -> None:
-        self._identified = identified
-        if self._account is not None and identified:
-            self._account.release()
-
-    def may_hold(self, size: int) -> bool:
-        """Count the bytes that the reader holds; return whether there is room for them."""
-        return self._identified or self._account is None or self._account.hold(self._head_size + size)
-
-    def turn_away(self) -> None:
-        """End a connection for whose input there is no room."""
-        if self.open:
-            reason = "too much unfinished input"
-            self.finish(close_frame(Close.TOO_MANY_REQUESTS, reason), Close.TOO_MANY_REQUESTS, reason)
-        elif self._request is not None:
-            self.refuse(refusal(TooManyStrangers()))
-        else:
-            self.reader.discard()
-            self.transport.abort()
 
     def stop_keepalive(self) -> None:
         """See `WebSocketTransport.stop_keepalive`."""
@@ -236,9 +205,7 @@ class WebSocketConnection(WriteBuffer):
             self._close_timer.cancel()
         self._report(Ending(ABNORMAL, by_client=False))
         self.reader.stop()
-        if self._account is not None:
-            self._account.release()
-            self._account = None
+        self.account.release()
         self.server.connections.discard(self)
 
     def shutdown(self) -> None:

@@ -7,6 +7,7 @@ rest of a larger read, and the socket is not read until the rest is parsed.
 import asyncio
 from typing import ClassVar, Protocol, cast
 
+from service.gateway.transport.receive_budget import Account
 from service.gateway.websocket.frames import CLOSE, PING, PONG, close_answer, close_frame, pong_frame
 from service.gateway.websocket.limits import Limits
 from service.gateway.websocket.parser import Parser, ProtocolError, close_of
@@ -25,6 +26,7 @@ class FrameHandler(Protocol):
     limits: ClassVar[Limits]
     frame_deadlines: ClassVar[Timeouts["FrameReader"]]
     transport: asyncio.Transport
+    account: Account
     open: bool
     closed: bool
     messages: ReceiveQueue | None
@@ -35,12 +37,6 @@ class FrameHandler(Protocol):
 
     def write(self, frame: bytes) -> None:
         """Send a frame."""
-
-    def may_hold(self, size: int) -> bool:
-        """Count the bytes that the reader holds; return whether there is room for them."""
-
-    def turn_away(self) -> None:
-        """End a connection for whose input there is no room."""
 
     def answers_ping(self) -> bool:
         """Return whether a received pong answers a ping of the server."""
@@ -107,8 +103,8 @@ class FrameReader:
                 self._charge(connection, tiny * TINY_FRAGMENT_COST)
         except ProtocolError as error:
             connection.finish(close_frame(error.code, error.reason), error.code, error.reason)
-        if not self._discarding and not connection.may_hold(self._held_bytes(connection)):
-            connection.turn_away()
+        if not self._discarding and not connection.account.hold(self._held_bytes(connection)):
+            self._turn_away(connection)
         self._schedule(connection)
 
     def stop_deadline(self) -> None:
@@ -124,6 +120,15 @@ class FrameReader:
             self.read()
         elif self._connection is not None:
             self._connection.close(Close.TOO_SLOW, "a frame takes too long")
+
+    def _turn_away(self, connection: FrameHandler) -> None:
+        """End a connection for whose input there is no room."""
+        if connection.open:
+            reason = "too much unfinished input"
+            connection.finish(close_frame(Close.TOO_MANY_REQUESTS, reason), Close.TOO_MANY_REQUESTS, reason)
+        else:
+            self.discard()
+            connection.transport.abort()
 
     def _held_bytes(self, connection: FrameHandler) -> int:
         queue = connection.messages

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.abuse.test_hostile_connections import DOORS, UPGRADE, answered, memory, session
+from tests.support.clients.hostile import DOORS, UPGRADE, answered, memory, session
 from tests.support.clients.native import client
 from tests.support.clients.raw_websocket import TEXT, frame
 from tests.support.environment import environment, token
@@ -94,9 +94,7 @@ WAYS: dict[str, tuple[Beginning, int]] = {
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("addresses", [1, 250])
-async def test_five_hundred_unfinished_polling_posts_leave_the_node_small(
-    database: Database, addresses: int
-) -> None:
+async def test_500_unfinished_polling_posts_leave_the_node_small(database: Database, addresses: int) -> None:
     settings = PROXIES if addresses > 1 else {"ONRECORD_HANDSHAKE_BURST": "0"}
     async with (
         running(environment(database, **settings), "serve") as node,
@@ -125,9 +123,7 @@ async def test_five_hundred_unfinished_polling_posts_leave_the_node_small(
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("way", WAYS)
-async def test_five_hundred_unfinished_inputs_of_any_kind_leave_the_node_small(
-    database: Database, way: str
-) -> None:
+async def test_500_unfinished_inputs_of_any_kind_leave_the_node_small(database: Database, way: str) -> None:
     first, size = WAYS[way]
     env = environment(database, **PROXIES)
     async with running(env, "serve") as node, client(node.url, "bystander") as bystander:
@@ -141,7 +137,7 @@ async def test_five_hundred_unfinished_inputs_of_any_kind_leave_the_node_small(
         assert peak(node) - before < TOTAL + MARGIN
 
 
-async def test_a_body_before_connect_has_four_kibibytes_and_a_connect_what_its_rooms_need(
+async def test_a_body_before_connect_has_4_kib_and_a_connect_what_it_needs(
     node: Process,
 ) -> None:
     async with httpx.AsyncClient(base_url=node.address) as http:
