@@ -73,14 +73,14 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self._head_size = 0
         self._unanswered = 0  # bytes of the requests that are being received or answered
         self._identified = False
-        self._account: Account = self.budget.account(self.client[0] if self.client else None)
+        self._account: Account = self.budget.account(self.client[0] if self.client else None, self._no_room)
         self._handed_over = False  # to a WebSocket
         self.waits.begin(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the time limit."""
         self.waits.end(self)
-        self._account.release()
+        self._account.end()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -146,8 +146,11 @@ class TimedHttpProtocol(HttpToolsProtocol):
         unparsed = sys.getsizeof(self._unparsed) if self._unparsed else 0
         held = 0 if self._identified else self._unanswered + unparsed
         if held != self._account.held and not self._account.hold(held):
-            self._unparsed.clear()
-            self._refuse(b"503 Service Unavailable", b"retry-after: 1\r\n")
+            self._no_room()
+
+    def _no_room(self) -> None:
+        self._unparsed.clear()
+        self._refuse(b"503 Service Unavailable", b"retry-after: 1\r\n")
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over to a WebSocket with the parsed request, which uvicorn would parse again."""

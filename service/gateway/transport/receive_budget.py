@@ -1,12 +1,11 @@
-"""Bounds the bytes that connections without an identity have sent and that are not handled yet.
+"""Bounds the input that clients without an identity have sent and that is not handled yet.
 
 Unfinished heads and bodies of HTTP requests, unfinished frames and messages of WebSockets, and messages that wait for
-their handling count until the client has said who it is.
+their handling count until the client has said who it is. Sizes are bytes of memory.
 
-Invariant: all of them together hold at most `total` bytes, and those of one address at most a `SHARE`-th of it. An
-address holds at most as much as is free besides (a dynamic threshold, as in the shared buffers of switches), so that
-however many addresses fill the budget, a newcomer still has as much as each of them. What one read of a socket adds
-is counted after it.
+Invariant: all connections together hold at most `total`, and those of one address at most a `SHARE`-th of it. If the
+total is reached, the address that holds most loses its largest connection, so that a newcomer has as much as each of
+those who fill the budget. What one read of a socket adds is counted after it.
 """
 
 import logging
@@ -16,48 +15,59 @@ from service.gateway.transport.client_address import ClientAddresses, address_ke
 
 SHARE = 8
 
+PROXY_SHARE = 2
+"""The same for a trusted proxy, before the head of a request names the client."""
+
 LOG_EVERY = 10.0
-"""Seconds between two log lines about refusals."""
+"""Seconds between two log lines about closed connections."""
 
 log = logging.getLogger("onrecord.transport")
 
 
 class ReceiveBudget:
-    """The bytes of one node; `clock` gives seconds. For metrics: `held`, and `refused` connections."""
+    """The budget of one node; `clock` gives seconds. For metrics: `held`, and `refused` connections."""
 
     def __init__(self, total: int, addresses: ClientAddresses, clock: Callable[[], float]) -> None:
         self.addresses = addresses
+        self.total = total
         self.held = 0
         self.refused = 0
-        self._total = total
         self._clock = clock
-        self._by_address: dict[str, int] = {}
+        self._by_address: dict[str, _Address] = {}
         self._logged_at = float("-inf")
         self._logged = 0
 
-    def account(self, peer: str | None) -> "Account":
-        """Return the account of a new connection."""
-        return Account(self, peer)
+    def account(self, peer: str | None, close: Callable[[], None]) -> "Account":
+        """Return the account of a new connection; `close` is called if the connection loses what it holds."""
+        return Account(self, peer, close)
 
-    def has_room(self, key: str | None, more: int) -> bool:
-        """Return whether an address may hold `more` bytes; `key` is None for a trusted proxy, which has no share."""
-        free = self._total - self.held
-        if key is None:
-            return more <= free // 2
-        return self._by_address.get(key, 0) + more <= min(free, self._total // SHARE)
-
-    def add(self, key: str | None, more: int) -> None:
-        """Count `more` bytes, or fewer if negative."""
+    def change(self, account: "Account", more: int) -> None:
+        """Count `more` bytes of an account, or fewer if negative."""
+        address = self._by_address.setdefault(account.key, _Address())
+        account.held += more
+        address.held += more
         self.held += more
-        if key is None:
-            return
-        left = self._by_address.get(key, 0) + more
-        if left:
-            self._by_address[key] = left
+        if account.held:
+            address.accounts[account] = None
         else:
-            self._by_address.pop(key, None)
+            address.accounts.pop(account, None)
+            if not address.accounts:
+                del self._by_address[account.key]
 
-    def refuse(self, key: str | None) -> None:
+    def make_room(self, account: "Account", more: int) -> bool:
+        """Return whether an account may hold `more` bytes, if need be after heavier addresses have lost theirs."""
+        address = self._by_address.get(account.key)
+        wanted = (address.held if address else 0) + more
+        if wanted > self.total // account.share:
+            return False
+        while self.held + more > self.total:
+            heaviest = max(self._by_address.values(), key=lambda other: other.held)
+            if heaviest.held <= wanted:
+                return False
+            self._evict(max(heaviest.accounts, key=lambda other: other.held))
+        return True
+
+    def refuse(self, key: str) -> None:
         """Count a connection that is closed since there is no room, and log some of them."""
         self.refused += 1
         if (now := self._clock()) - self._logged_at >= LOG_EVERY:
@@ -66,20 +76,37 @@ class ReceiveBudget:
                 "unauthenticated_refused", extra={"address": key, "held": self.held, "refused": since}
             )
 
+    def _evict(self, account: "Account") -> None:
+        self.refuse(account.key)
+        account.release()
+        account.close()
+
+
+class _Address:
+    """What one address holds, and its accounts that hold something."""
+
+    __slots__ = ("accounts", "held")
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.accounts: dict[Account, None] = {}
+
 
 class Account:
     """What one connection holds; nothing is counted while its client is `identified`."""
 
-    __slots__ = ("_budget", "_identified", "_key", "head", "held", "peer")
+    __slots__ = ("_budget", "_identified", "_peer", "close", "head", "held", "key", "share")
 
-    def __init__(self, budget: ReceiveBudget, peer: str | None) -> None:
+    def __init__(self, budget: ReceiveBudget, peer: str | None, close: Callable[[], None]) -> None:
+        self.close = close
         self.held = 0
         self.head = 0
         """Bytes of the head of the upgrade, which the connection keeps."""
-        self.peer = peer
-        self._identified = False
+        self.key = address_key(peer)
+        self.share = PROXY_SHARE if budget.addresses.trusts(peer) else SHARE
         self._budget = budget
-        self._key = None if budget.addresses.trusts(peer) else address_key(peer)
+        self._peer = peer
+        self._identified = False
 
     @property
     def identified(self) -> bool:
@@ -93,24 +120,34 @@ class Account:
             self.release()
 
     def hold(self, size: int) -> bool:
-        """Set the bytes that are held besides the head; return False, and change nothing, where there is no room."""
+        """Set the bytes that are held besides the head; return False, and change nothing, if there is no room."""
         if self._identified:
             return True
         more = self.head + size - self.held
-        if more > 0 and not self._budget.has_room(self._key, more):
-            self._budget.refuse(self._key)
+        if more > 0 and not self._budget.make_room(self, more):
+            self._budget.refuse(self.key)
             return False
-        self._budget.add(self._key, more)
-        self.held += more
+        if more:
+            self._budget.change(self, more)
         return True
 
     def release(self) -> None:
         """Hold nothing."""
-        self._budget.add(self._key, -self.held)
-        self.held = 0
+        if self.held:
+            self._budget.change(self, -self.held)
+
+    def end(self) -> None:
+        """Hold nothing, and forget the connection, which is lost."""
+        self.release()
+        self.close = _nothing  # a reference cycle otherwise
 
     def is_from(self, headers: list[tuple[bytes, bytes]]) -> None:
         """Count for the client that a trusted proxy names in the head of a request, and release what was held."""
-        if self._budget.addresses.trusts(self.peer):
+        if self._budget.addresses.trusts(self._peer):
             self.release()
-            self._key = address_key(self._budget.addresses.of(self.peer, headers))
+            self.key = address_key(self._budget.addresses.of(self._peer, headers))
+            self.share = SHARE
+
+
+def _nothing() -> None:
+    pass

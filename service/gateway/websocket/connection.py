@@ -52,6 +52,7 @@ class WebSocketConnection(WriteBuffer):
         self.account = account
         self.server = server
         self.reader = FrameReader(self, max_size)
+        account.close = self.reader.turn_away
         self.messages: ReceiveQueue | None = None  # from the upgrade until the conversation has ended
         self.ending: Ending | None = None
         self.on_ending: Callable[[], None] = ignore_ending
@@ -205,7 +206,7 @@ class WebSocketConnection(WriteBuffer):
             self._close_timer.cancel()
         self._report(Ending(ABNORMAL, by_client=False))
         self.reader.stop()
-        self.account.release()
+        self.account.end()
         self.server.connections.discard(self)
 
     def shutdown(self) -> None:

@@ -104,7 +104,7 @@ class FrameReader:
         except ProtocolError as error:
             connection.finish(close_frame(error.code, error.reason), error.code, error.reason)
         if not self._discarding and not connection.account.hold(self._held_bytes(connection)):
-            self._turn_away(connection)
+            self.turn_away()
         self._schedule(connection)
 
     def stop_deadline(self) -> None:
@@ -121,8 +121,10 @@ class FrameReader:
         elif self._connection is not None:
             self._connection.close(Close.TOO_SLOW, "a frame takes too long")
 
-    def _turn_away(self, connection: FrameHandler) -> None:
-        """End a connection for whose input there is no room."""
+    def turn_away(self) -> None:
+        """End the connection, since there is no room for its input."""
+        if (connection := self._connection) is None:
+            return
         if connection.open:
             reason = "too much unfinished input"
             connection.finish(close_frame(Close.TOO_MANY_REQUESTS, reason), Close.TOO_MANY_REQUESTS, reason)
