@@ -24,6 +24,7 @@ from starlette.datastructures import Headers
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.gateway.http.flow import Flow
+from service.gateway.http.read_ahead import ReadAhead
 from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.receive_budget import Account, ReceiveBudget
 from service.gateway.transport.transport import Upgrade
@@ -67,7 +68,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         """Start the time limit of the first request."""
         super().connection_made(transport)
         self.flow: Flow = Flow(transport, self._schedule)
-        self._unparsed = bytearray()
+        self._unparsed = ReadAhead()
         self._scheduled = False
         self._in_head = True
         self._head_size = 0
@@ -88,7 +89,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         if len(data) <= CHUNK and not self._unparsed and not self.pipeline:
             self._parse(data)
         else:
-            self._unparsed += data
+            self._unparsed.add(data)
             self._parse_chunk()
         self._count()
 
@@ -110,8 +111,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self.flow.hold(bool(self._unparsed))
         if self._scheduled or self.flow.read_paused or self.pipeline:
             return
-        chunk = bytes(self._unparsed[:CHUNK])
-        del self._unparsed[:CHUNK]
+        chunk = self._unparsed.take(CHUNK)
         self.flow.hold(bool(self._unparsed))
         if chunk:
             self._parse(chunk)
@@ -142,9 +142,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         """Count the bytes that are held; close the connection if there is no room for them."""
         if self._handed_over or self.transport.is_closing():
             return
-        # A bytearray that is consumed from its beginning takes up to twice its length.
-        unparsed = sys.getsizeof(self._unparsed) if self._unparsed else 0
-        held = 0 if self._identified else self._unanswered + unparsed
+        held = 0 if self._identified else self._unanswered + self._unparsed.held
         if held != self._account.held and not self._account.hold(held):
             self._no_room()
 
