@@ -1,7 +1,7 @@
 """Compares two tables of one read model, row by row, in both directions."""
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 if TYPE_CHECKING:
     import asyncpg
@@ -55,17 +55,8 @@ async def compare(
         SELECT (SELECT count(*) FROM {live}) AS rows,
             count(*) FILTER (WHERE NOT live) AS missing,
             count(*) FILTER (WHERE NOT fresh) AS extra,
-            count(*) FILTER (WHERE live AND fresh) AS changed
+            count(*) FILTER (WHERE live AND fresh) AS changed,
+            ARRAY(SELECT ARRAY[{texts}] FROM differing ORDER BY {keys} LIMIT {MAX_KEYS}) AS keys
         FROM differing""")  # noqa: S608 - names of our own
-    first = await connection.fetch(
-        f"SELECT ARRAY[{texts}] FROM differing ORDER BY {keys} LIMIT $1",  # noqa: S608 - names of our own
-        MAX_KEYS,
-    )
     assert row is not None  # noqa: S101 - aggregates have one row
-    return Difference(
-        rows=row["rows"],
-        missing=row["missing"],
-        extra=row["extra"],
-        changed=row["changed"],
-        keys=[record[0] for record in first],
-    )
+    return cast("Difference", dict(row))

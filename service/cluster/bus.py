@@ -4,7 +4,7 @@ Broadcaster's own backends do not recover from an outage, and they wait where a 
 package keep a contract, which one test suite checks for each (`tests/unit/cluster/test_bus.py`):
 
 - `connect`, `subscribe`, `unsubscribe` and `publish` never suspend, in any state of the bus.
-- Messages are bytes. Received messages wait in a queue of `MAX_QUEUED`; a full queue drops messages.
+- Messages are bytes. Received messages wait in a queue of `MAX_QUEUED` and `MAX_QUEUED_BYTES`; a full one drops them.
 - When a message may have been missed, the backend calls `missed`, and the node reads the log: with True after an outage
   or a full queue, which concerns all channels; with False when a new subscription takes effect.
 - A received message for which `accept` returns None is skipped; otherwise the result takes the place of the message.
@@ -12,15 +12,17 @@ package keep a contract, which one test suite checks for each (`tests/unit/clust
 - `alone` is True only if there is certainly no other node, so that nothing has to be sent.
 """
 
-import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
 from broadcaster._backends.base import BroadcastBackend
 from broadcaster._base import Event
 
+from service.runtime.sized_queue import SizedQueue
+
 MAX_QUEUED = 10_000
-"""Messages that wait to be handled by a node, or to be sent."""
+MAX_QUEUED_BYTES = 32 * 1024 * 1024
+"""Messages that wait to be handled by a node, or to be sent, and bytes in them."""
 
 Missed = Callable[[bool], None]
 """Called when a message may have been missed: on any channel (True), or on one new channel (False)."""
@@ -36,14 +38,14 @@ class ReceivingBackend(BroadcastBackend):
         # The base class's constructor only raises `NotImplementedError`.
         self._missed = missed
         self._accept = accept
-        self._inbox: asyncio.Queue[Event] = asyncio.Queue(size)
+        self._inbox: SizedQueue[Event] = SizedQueue(size, MAX_QUEUED_BYTES)
         self._overflowed = False
         self._discarded = 0
 
     @property
     def queued(self) -> int:
         """Messages that wait."""
-        return self._inbox.qsize()
+        return len(self._inbox)
 
     @property
     def dropped(self) -> int:
@@ -52,9 +54,8 @@ class ReceivingBackend(BroadcastBackend):
 
     def receive(self, channel: str, message: bytes) -> None:
         """Add a message to the queue, or count it as dropped."""
-        try:
-            self._inbox.put_nowait(Event(channel, message))  # type: ignore[arg-type] # annotated as str, passed through
-        except asyncio.QueueFull:
+        event = Event(channel, message)  # type: ignore[arg-type] # annotated as str, passed through
+        if not self._inbox.put(event, len(message)):
             self._discarded += 1
             self._overflowed = True
 
@@ -62,7 +63,7 @@ class ReceivingBackend(BroadcastBackend):
         """Return the next accepted message."""
         while True:
             event = await self._inbox.get()
-            if self._overflowed and self._inbox.empty():
+            if self._overflowed and not self._inbox:
                 self._overflowed = False
                 self._missed(True)
             accepted = self._accept(event.channel, event.message)  # type: ignore[arg-type] # bytes, see `receive`

@@ -21,7 +21,7 @@ from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from service.cluster.bus import MAX_QUEUED, Accept, Missed, ReceivingBackend
+from service.cluster.bus import MAX_QUEUED, MAX_QUEUED_BYTES, Accept, Missed, ReceivingBackend
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds before a reconnect: doubled each time, multiplied by a random factor between 0.5 and 1."""
@@ -59,7 +59,9 @@ class RedisBus(ReceivingBackend):
         )
         self._timeout = timeout
         self._prefix = prefix
-        self._outbox: deque[tuple[str, bytes]] = deque(maxlen=size)
+        self._outbox: deque[tuple[str, bytes]] = deque()
+        self._outbox_bytes = 0
+        self._size = size
         self._to_send = asyncio.Event()
         self._sending = False
         self._unsent = 0
@@ -116,10 +118,20 @@ class RedisBus(ReceivingBackend):
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Queue a message. During an outage it is dropped; if the queue is full, the oldest one is dropped."""
-        self._unsent += not self._sending or len(self._outbox) == self._outbox.maxlen
-        if self._sending:
-            self._outbox.append((channel, message))
-            self._to_send.set()
+        if not self._sending:
+            self._unsent += 1
+            return
+        self._outbox.append((channel, message))
+        self._outbox_bytes += len(message)
+        while len(self._outbox) > self._size or self._outbox_bytes > MAX_QUEUED_BYTES:
+            self._take_first()
+            self._unsent += 1
+        self._to_send.set()
+
+    def _take_first(self) -> tuple[str, bytes]:
+        channel, message = self._outbox.popleft()
+        self._outbox_bytes -= len(message)
+        return channel, message
 
     async def _keep_connected(self, what: str, work: Callable[[Callable[[], None]], Any]) -> None:
         """Run `work` again whenever its connection breaks; `work` calls its argument once it is connected."""
@@ -166,9 +178,10 @@ class RedisBus(ReceivingBackend):
                 self._sending = False
                 self._unsent += len(self._outbox)
                 self._outbox.clear()
+                self._outbox_bytes = 0
 
     async def _publish_some(self, connection: Any) -> None:
-        some = [self._outbox.popleft() for _ in range(min(len(self._outbox), MAX_PIPELINED))]
+        some = [self._take_first() for _ in range(min(len(self._outbox), MAX_PIPELINED))]
         commands = (("PUBLISH", self._prefix + channel, message) for channel, message in some)
         async with asyncio.timeout(self._timeout):
             await connection.send_packed_command(connection.pack_commands(commands), check_health=False)

@@ -16,13 +16,14 @@ from typing import Self, cast
 import msgspec
 from broadcaster import Broadcast
 
-from service.cluster.bus import MAX_QUEUED, Accept, InProcessBackend, Missed
+from service.cluster.bus import MAX_QUEUED, MAX_QUEUED_BYTES, Accept, InProcessBackend, Missed
 from service.cluster.envelope import Envelope, Message, Opened
 from service.cluster.heartbeat import Heartbeat
 from service.cluster.redis_bus import RedisBus
 from service.cluster.replay_filter import ReplayFilter
 from service.domain.streams import room_of, room_stream
 from service.eventstore.serializer import PeerRow
+from service.runtime.sized_queue import SizedQueue
 
 NODES = "nodes"
 """The channel of all nodes."""
@@ -57,7 +58,7 @@ class Relay:
         )
         self._broadcast = Broadcast(backend=self._backend)
         self._followed: dict[str, asyncio.Task[None]] = {}
-        self._outgoing: asyncio.Queue[tuple[str, Message]] = asyncio.Queue(MAX_QUEUED)
+        self._outgoing: SizedQueue[tuple[str, Message]] = SizedQueue(MAX_QUEUED, MAX_QUEUED_BYTES)
         self._handlers: dict[str, Handler] = {}
         self._room_handlers: dict[str, RoomHandler] = {}
         self._on_missed: list[Callable[[], None]] = []
@@ -99,7 +100,7 @@ class Relay:
     @property
     def queued(self) -> int:
         """Messages that wait to be sent or to be handled."""
-        return self._outgoing.qsize() + self._backend.queued
+        return len(self._outgoing) + self._backend.queued
 
     @property
     def dropped(self) -> int:
@@ -143,9 +144,7 @@ class Relay:
 
     def _enqueue(self, channel: str, message: Message) -> None:
         # If a message is dropped here, the other nodes read its events from the log.
-        try:
-            self._outgoing.put_nowait((channel, message))
-        except asyncio.QueueFull:
+        if not self._outgoing.put((channel, message), len(message.payload)):
             self._overflowed += 1
 
     def _listen_to(self, channel: str) -> None:

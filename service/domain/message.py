@@ -114,6 +114,7 @@ def post(state: RoomState, command: PostMessage, by: str, at: datetime, _about: 
             ref=command.ref,
             reply_to=command.reply_to,
             mentions=tuple(dict.fromkeys(command.mentions)),
+            silenced=command.silenced,
         )
     ]
 

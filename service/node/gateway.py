@@ -27,15 +27,15 @@ from service.gateway.http.admin import Admin
 from service.gateway.http.audits import Audits
 from service.gateway.http.request import RequestGuard
 from service.gateway.http.rooms import Reads
-from service.gateway.http.routes import Health, Http
+from service.gateway.http.routes import Http
 from service.gateway.http.signin import SignIn
 from service.gateway.native.endpoint import NATIVE, NativeEndpoint
 from service.gateway.notices.receipts import ReceiptsResync
 from service.gateway.queries.queries import Queries
-from service.gateway.queries.room_list import RoomList
 from service.gateway.queries.views import Views
 from service.gateway.session.counters import Counters
 from service.gateway.session.registry import SessionRegistry
+from service.gateway.session.rooms import RoomLimits
 from service.gateway.socketio.endpoint import SocketIoEndpoint
 from service.gateway.socketio.session import SOCKETIO
 from service.gateway.transport.client_address import ClientAddresses
@@ -47,7 +47,7 @@ from service.node.projection_lag import Lag
 from service.node.storage import Storage
 from service.observability.exposition import Exposition
 from service.observability.process import ProcessMetrics
-from service.realtime.direct_sockets import DirectSockets
+from service.runtime.direct_sockets import DirectSockets
 
 if TYPE_CHECKING:
     from service.tracing import Traces
@@ -83,12 +83,8 @@ def build_gateway(
     """Return the gateway layer, released with `stack`."""
     keys = _verification_keys(settings)
     budget = settings.max_outbox // 2  # a frame has to fit into the outbox with room to spare
-    models, feeds, people, clock = (
-        storage.read_models,
-        live.hub.feeds,
-        live.people,
-        asyncio.get_running_loop().time,
-    )
+    models, feeds, people = storage.read_models, live.hub.feeds, live.people
+    clock = asyncio.get_running_loop().time
     views = Views(models, feeds, people, application.presence, storage.clock.now, budget)
     handshakes = HandshakeLimit(settings.handshake_rate, settings.handshake_burst, clock)
     builder = _Builder(
@@ -97,7 +93,7 @@ def build_gateway(
         live=live,
         application=application,
         views=views,
-        queries=Queries(views, RoomList(models, views, feeds, people, budget)),
+        queries=Queries(models, views, feeds, people, budget),
         tokens=_tokens(settings, keys),
         handshakes=handshakes,
         counters=Counters(),
@@ -135,13 +131,14 @@ class _Builder:
     def endpoints(self, traces: "Traces | None") -> tuple[NativeEndpoint, SocketIoEndpoint]:
         settings, live, readiness = self.settings, self.live, self.storage.readiness
         lifecycle, presence = self.application.lifecycle, self.application.presence
-        connect = ConnectHandler(self.views, live.hub, readiness, lifecycle, settings.ping_interval)
+        limits = RoomLimits(settings.max_rooms, settings.max_added_rooms)
+        connect = ConnectHandler(self.views, live.hub, readiness, lifecycle, settings.ping_interval, limits)
         starter = SessionStarter(live.sessions, live.people, self.application.chat, connect, lifecycle)
         dispatcher = Dispatcher(self._handlers(), self.application.rate, presence, self.counters, traces)
         admission = partial(
             Admission,
             origins=settings.origins,
-            max_rooms=settings.max_rooms,
+            limits=limits,
             handshakes=self.handshakes,
             session_limit=SessionLimit(
                 settings.session_rate, settings.session_burst, asyncio.get_running_loop().time
@@ -169,6 +166,7 @@ class _Builder:
             readiness=self.storage.readiness,
             now=self.storage.clock.now,
             join_creates=self.settings.join_creates,
+            additions=application.additions,
         )
         handlers = Handlers(
             chat=application.chat,
@@ -178,6 +176,8 @@ class _Builder:
             presence=application.presence,
             sessions=live.sessions,
             tokens=self.tokens,
+            blocks=application.blocks,
+            people=live.people,
         )
         return handlers.by_type(joins, self.queries)
 
@@ -196,11 +196,12 @@ class _Builder:
             audits=self._audits(),
             admin=self._admin(),
             signin=self._signin(),
-            health=Health(
-                probe=storage.probe, readiness=storage.readiness, relay=live.relay, sessions=live.sessions
-            ),
             tokens=self.tokens,
             exposition=exposition,
+            probe=storage.probe,
+            readiness=storage.readiness,
+            relay=live.relay,
+            sessions=live.sessions,
         )
 
     def _audits(self) -> Audits:

@@ -102,6 +102,7 @@ class NodeMetrics:
         sheet.put("onrecord_deliveries_total", self.hub.deliveries)
         sheet.put("onrecord_delivery_delay_seconds", self.hub.delays)
         sheet.put("onrecord_rooms", len(self.hub.feeds.by_room))
+        sheet.put("onrecord_ring_bytes", self.hub.rings.held)
         sheet.put("onrecord_gap_reads_total", self.hub.feeds.repairs.reads)
 
     def _bus(self, sheet: Sheet) -> None:

@@ -67,7 +67,7 @@ async def node(
             markers=application.marker_notices,
             typists=application.typing,
             presence=application.presence,
-            rate=application.shared_rate,
+            rates=(application.shared_rate, application.shared_adds),
             tailer=application.tailer,
             receipts=gateway.receipts,
         )
@@ -89,12 +89,8 @@ async def _leave(live: Live, application: Application, seconds: float) -> None:
 
 def _tasks(settings: Settings, running: Node) -> dict[str, Work]:
     """Return the background tasks of a node, by the name that logs show."""
-    storage, live, application, gateway = (
-        running.storage,
-        running.live,
-        running.application,
-        running.gateway,
-    )
+    storage, live = running.storage, running.live
+    application, gateway = running.application, running.gateway
     tasks: dict[str, Work] = {
         "append": live.appender.run,
         "relay": live.relay.run,
@@ -106,6 +102,7 @@ def _tasks(settings: Settings, running: Node) -> dict[str, Work]:
         "notices": application.presence.notify,
         "typing": application.typing.run,
         "rate": application.shared_rate.run,
+        "adds": application.shared_adds.run,
         "tokens": live.sessions.run,
         "pulse": gateway.process.run,
     }
@@ -134,7 +131,7 @@ def _log_tasks(settings: Settings, running: Node) -> dict[str, Callable[[], Awai
 
     return {
         "tail": application.tailer.run,
-        # What follows a fencing, and a renewal: close all sessions; show other nodes' users as present again.
+        # After a fencing all sessions are closed; presence is notified of renewals.
         "lease": lambda: live.lease.run(application.lifecycle.fenced, application.presence.lease_renewed),
         "visits": live.session_log.run,
         "reap": live.reaper.run,

@@ -24,7 +24,7 @@ from service.eventstore.server_clock import ServerClock
 
 @dataclass(frozen=True, kw_only=True)
 class Storage:
-    """The storage layer; the pools are `Any`, since asyncpg types a pool's connections unlike its other connections."""
+    """The storage layer. The pools are `Any`, since asyncpg has a separate type for the connections of a pool."""
 
     pool: Any
     read_pool: Any

@@ -101,7 +101,7 @@ class EventLine(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=
 
 
 class ReadingsQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """A page of readings, from the newest back; `before` is the first number of the page that follows in time."""
+    """A page of readings, from the newest back; `before` is the first number of the page after it in time."""
 
     room_id: RoomId
     before: Annotated[int, Meta(ge=1, le=MAX_SEQ)] | None = None

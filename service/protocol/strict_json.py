@@ -16,7 +16,7 @@ from service.errors import Malformed
 
 MAX_DEPTH = 32
 MOST_SHOWN = 300
-"""Characters of a sentence about a client's input: enough for a whole sentence, not for the whole input."""
+"""Characters of an error text that repeats a client's input: enough for a sentence, not for the whole input."""
 
 _KEY_SHOWN = 64
 _CUT = " ... "

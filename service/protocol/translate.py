@@ -22,9 +22,8 @@ NameOf = Callable[[str], str]
 def to_wire(recorded: Recorded, name_of: NameOf) -> Outgoing:
     """Return the wire event of an event of a room's stream."""
     if isinstance(recorded.event, log.Unreadable):
-        return wire.RoomUpdated(
-            **_by_author(recorded)
-        )  # without changes: clients see the seq, and do not wait for it
+        # An update without changes: clients see the seq, and do not wait for it.
+        return wire.RoomUpdated(**_by_author(recorded))
     return TO_WIRE[type(recorded.event)](recorded, recorded.event, name_of)
 
 

@@ -1,11 +1,15 @@
 """Events encoded once per wire format, for any number of subscribers.
 
-Invariant: a frame depends only on the wire format, and on whether the subscriber's user is the author.
+Invariant: a frame depends only on the wire format, and on whether the subscriber's user is the author, or one who has
+blocked the author and is mentioned.
 """
 
 from collections.abc import Callable, Sequence
+from sys import getsizeof
 
-from service.domain.events import MessagePosted, Recorded, as_erased
+import msgspec
+
+from service.domain.events import Event, MessagePosted, Recorded, as_erased
 from service.domain.message import without_words
 from service.protocol.events import MessageNew, Outgoing
 from service.protocol.translate import NameOf, to_wire
@@ -14,13 +18,27 @@ Encoders = dict[str, Callable[[Outgoing], bytes]]
 """By wire format, the function that encodes an event as a complete frame."""
 
 MOST_TOGETHER = 64 * 1024
-"""Characters in one write batch; further events start another."""
+"""Bytes in one write batch, about; the next event starts another batch."""
+
+_BYTES_OF_FRAME = 200
+_BYTES_OF_ITEM = 1_500
+"""What a frame, and the objects of an event, take beside the text of the event."""
 
 
 class EncodedEvent:
     """A recorded event with its frames, which are encoded on first use."""
 
-    __slots__ = ("_encoders", "_frames", "_name_of", "_own", "outgoing", "recorded")
+    __slots__ = (
+        "_encoders",
+        "_frames",
+        "_name_of",
+        "_own",
+        "length",
+        "memory",
+        "on_grow",
+        "outgoing",
+        "recorded",
+    )
 
     def __init__(self, recorded: Recorded, name_of: NameOf, encoders: Encoders) -> None:
         self.recorded = recorded
@@ -29,17 +47,24 @@ class EncodedEvent:
         self._encoders = encoders
         self._frames: dict[str, bytes] = {}
         self._own: dict[str, bytes] = {}
+        self.length = _BYTES_OF_FRAME + _text_size(recorded.event)
+        """About the bytes of a frame."""
+        self.memory = _BYTES_OF_ITEM + self.length
+        """About the bytes of memory that this holds, the encoded frames included."""
+        self.on_grow: Callable[[int], None] | None = None
+        """Called with the bytes by which `memory` has grown."""
 
     @property
     def author(self) -> str | None:
-        """The user whose frame differs from that of all others, None if all frames are equal."""
+        """The author of a message, whose frame differs from the others' frame; None for any other event."""
         event = self.recorded.event
         return event.author if isinstance(event, MessagePosted) else None
 
     @property
-    def size(self) -> int:
-        """The approximate length in characters."""
-        return 200 + len(getattr(self.recorded.event, "content", None) or "")
+    def silenced(self) -> tuple[str, ...]:
+        """The mentioned users who have blocked the author: their frames show no mention of them."""
+        event = self.recorded.event
+        return event.silenced if isinstance(event, MessagePosted) else ()
 
     def without_content(self) -> "EncodedEvent":
         """Return the event without the content of its message."""
@@ -57,6 +82,8 @@ class EncodedEvent:
         """Return the frame for a subscriber of `user`; only the author receives the `ref` of a message."""
         if self.author == user:
             return self._cached(self._own, wire_format, self.outgoing)
+        if user in self.silenced:
+            return self._encoders[wire_format](_without_mention(_without_ref(self.outgoing), user))
         if (frame := self._frames.get(wire_format)) is not None:
             return frame
         return self._cached(self._frames, wire_format, _without_ref(self.outgoing))
@@ -65,6 +92,9 @@ class EncodedEvent:
         frame = cache.get(wire_format)
         if frame is None:
             frame = cache[wire_format] = self._encoders[wire_format](outgoing)
+            self.memory += len(frame)
+            if self.on_grow is not None:
+                self.on_grow(len(frame))
         return frame
 
 
@@ -89,7 +119,7 @@ class WriteBatch:
     def add(self, item: EncodedEvent) -> None:
         """Append the next event."""
         self.items.append(item)
-        self.size += item.size
+        self.size += item.length
 
 
 class CoalescedFrames:
@@ -99,17 +129,20 @@ class CoalescedFrames:
         self.items = items
         self._concatenable = concatenable
         self._shared: dict[str, list[bytes]] = {}
-        self.authors = {item.author for item in items if item.author is not None}
+        self.apart = {item.author for item in items if item.author is not None}
         """The users whose frames differ from those of all others."""
+        for item in items:
+            if item.silenced:
+                self.apart.update(item.silenced)
 
     @property
     def joined(self) -> bytes:
-        """The concatenated frames for users who are not among `authors`; empty without such a format."""
+        """The concatenated frames for users who are not among `apart`; empty without such a format."""
         return b"" if self._concatenable is None else self.frames(self._concatenable, "")[0]
 
     def frames(self, wire_format: str, user: str) -> list[bytes]:
         """Return the frames for a subscriber of `user`, in order."""
-        if user in self.authors:
+        if user in self.apart:
             return self._encode(wire_format, user)
         if (shared := self._shared.get(wire_format)) is None:
             shared = self._shared[wire_format] = self._encode(wire_format, "")
@@ -120,8 +153,27 @@ class CoalescedFrames:
         return [b"".join(frames)] if wire_format == self._concatenable else frames
 
 
+def _text_size(event: Event) -> int:
+    """Return the bytes of memory that the text of an event takes, its UTF-8 form included."""
+    size = 0
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if isinstance(value, str):
+            size += getsizeof(value) if value.isascii() else 3 * getsizeof(value)
+        elif isinstance(value, tuple):
+            size += sum(map(getsizeof, value))
+    return size
+
+
 def _without_ref(outgoing: Outgoing) -> Outgoing:
     if isinstance(outgoing, MessageNew):
         fields = {name: getattr(outgoing, name) for name in outgoing.__struct_fields__ if name != "ref"}
         return MessageNew(**fields)
     return outgoing
+
+
+def _without_mention(outgoing: Outgoing, user: str) -> Outgoing:
+    if not isinstance(outgoing, MessageNew):
+        return outgoing
+    mentions = tuple(mentioned for mentioned in outgoing.mentions if mentioned != user)
+    return msgspec.structs.replace(outgoing, mentions=mentions)

@@ -17,15 +17,16 @@ from service.eventstore.reader import LogReader
 from service.observability.histogram import Histogram
 from service.realtime.audience import Audience
 from service.realtime.catch_up import CatchUp
-from service.realtime.direct_sockets import DirectSockets
 from service.realtime.encoded_event import EncodedEvent, Encoders, WriteBatch
 from service.realtime.fanout import FanoutScheduler
+from service.realtime.ring import RING_BYTES, RingMemory
 from service.realtime.room_feed import RoomFeed
 from service.realtime.room_feeds import RoomFeeds
 from service.realtime.room_subscribers import RoomSubscribers, SubscriptionTable
 from service.realtime.subscriber import Subscriber
 from service.realtime.subscriptions import Subscriptions
 from service.realtime.user_cache import UserCache
+from service.runtime.direct_sockets import DirectSockets
 from service.runtime.time_slice import TURN
 
 log = logging.getLogger("onrecord.hub")
@@ -50,6 +51,7 @@ class Hub:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         turn: float = TURN,
         *,
+        ring_bytes: int = RING_BYTES,
         on_follow: Callable[[str], None] = lambda _room: None,
         on_unfollow: Callable[[str], None] = lambda _room: None,
         on_resync: Callable[[set[Subscriber]], None] = lambda _subscribers: None,
@@ -61,10 +63,11 @@ class Hub:
         self.on_resync = on_resync
         self.unverified: dict[str, Recorded] = {}
         """By room, the last event received from another node and not yet compared with the log."""
+        self.rings = RingMemory(ring_bytes)
         self._fanout = FanoutScheduler(self._written, turn)
         self._table = SubscriptionTable()
         self.feeds = RoomFeeds(
-            reader, people, self._table,
+            reader, people, self._table, self.rings,
             advance=self._advance, flush=self._fanout.start, on_follow=on_follow, on_unfollow=self._unfollow,
         )  # fmt: skip
         self.audience = Audience(self.feeds, self._table, encoders, concatenable)

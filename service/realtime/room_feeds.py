@@ -18,6 +18,7 @@ from service.domain.streams import room_of, room_stream
 from service.eventstore.reader import LogReader
 from service.realtime.catch_up import PAGE
 from service.realtime.gap_repair import PATIENCE, GapRepair
+from service.realtime.ring import RingMemory
 from service.realtime.room_feed import RoomFeed
 from service.realtime.room_subscribers import SubscriptionTable
 from service.realtime.user_cache import UserCache, named_in
@@ -47,6 +48,7 @@ class RoomFeeds:
         reader: LogReader,
         people: UserCache,
         subscriptions: SubscriptionTable,
+        memory: RingMemory,
         *,
         advance: Callable[[RoomFeed, list[Recorded]], None],
         flush: Callable[[], None],
@@ -56,6 +58,7 @@ class RoomFeeds:
         self._reader = reader
         self._people = people
         self._subscriptions = subscriptions
+        self._memory = memory
         self._advance = advance
         self._flush = flush
         self._on_follow = on_follow
@@ -176,7 +179,7 @@ class RoomFeeds:
         self._idle[room] = None
         while len(self._idle) > MAX_IDLE_FEEDS:
             evicted, _ = self._idle.popitem(last=False)
-            del self.by_room[evicted]
+            self.by_room.pop(evicted).ring.close()
             self._on_unfollow(evicted)
 
     def drop(self, room: str) -> RoomFeed | None:
@@ -184,6 +187,7 @@ class RoomFeeds:
         feed = self.by_room.pop(room, None)
         if feed is not None:
             feed.dropped = True
+            feed.ring.close()
             self._idle.pop(room, None)
             self._on_unfollow(room)
         return feed
@@ -225,7 +229,7 @@ class RoomFeeds:
     async def _read_room(self, room: str) -> RoomFeed:
         while True:
             resets = self._resets
-            feed = RoomFeed(await self._reader.room(room))
+            feed = RoomFeed(await self._reader.room(room), self._memory)
             if resets == self._resets:
                 return feed  # otherwise the state may be that of the log before a restore
 

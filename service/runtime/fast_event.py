@@ -1,4 +1,4 @@
-"""An event like `asyncio.Event` that costs a tenth of it while no task waits; every connection has several."""
+"""An event that costs a tenth of `asyncio.Event` while no task waits; every connection has several."""
 
 import asyncio
 

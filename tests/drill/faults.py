@@ -1,6 +1,6 @@
-"""The faults: each breaks something of a running drill, lets it last, and mends it; recovery is measured from its end.
+"""The faults: each breaks part of a running drill for a while and repairs it; recovery is measured from its end.
 
-A fault returns what it did in numbers, so that one that did nothing cannot pass for survived.
+A fault returns numbers of what it did, so that a fault without effect does not count as survived.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ async def redis_down(drill: Drill) -> dict[str, Any]:
 async def redis_restart(drill: Drill) -> dict[str, Any]:
     """Kill Redis and start it again at once, empty, three times."""
     for _ in range(3):
-        await asyncio.to_thread(drill.cluster.servers.restart_redis, abruptly=True)
+        await asyncio.to_thread(drill.cluster.servers.valkey.restart, abruptly=True)
         await drill.load_goes_on(10)
     return {"restarts": 3}
 
@@ -95,7 +95,7 @@ async def redis_silence(drill: Drill) -> dict[str, Any]:
 async def postgres_restart(drill: Drill) -> dict[str, Any]:
     """Restart Postgres as after a power cut, twice."""
     for _ in range(2):
-        await asyncio.to_thread(drill.cluster.servers.restart_postgres, abruptly=True)
+        await asyncio.to_thread(drill.cluster.servers.postgres.restart, abruptly=True)
         await drill.load_goes_on(10)
     return {"restarts": 2}
 
@@ -135,7 +135,7 @@ async def commits(drill: Drill) -> dict[str, Any]:
     async with drill.cluster.owner() as owner:
         await owner.execute(_REFUSE_COMMITS)
         try:
-            # Numbers of a sequence are not given back by what is rolled back: it counts.
+            # A rollback does not undo `nextval`, so the sequence counts the failed commits.
             while (failed := await _value(owner, "SELECT last_value FROM drill_refused")) < 20:
                 await asyncio.sleep(0.05)
         finally:
@@ -186,7 +186,7 @@ FAULTS: dict[str, Fault] = {
 
 
 async def terminate_backends(owner: "psycopg.AsyncConnection[Any]") -> int:
-    """End every backend of the application, also those that wait for the append lock, held here for a moment."""
+    """Terminate every backend of the application, also those that wait for the append lock, held briefly here."""
     await owner.execute("SELECT pg_advisory_lock(%s)", [APPEND_LOCK])
     await asyncio.sleep(0.01)
     count = await _value(
@@ -213,8 +213,8 @@ async def _redis_down(drill: Drill) -> AsyncIterator[None]:
         await asyncio.to_thread(valkey.start)
 
 
-# By the transaction's number, so that a batch fails or not as one, however many rows it has; half with a code that says
-# "try again", half with one that does not.
+# By the transaction's number, so that all rows of a batch fail or none does; half with a code that means
+# "try again", half with another.
 _REFUSE_COMMITS = """
     CREATE SEQUENCE drill_refused;
     CREATE FUNCTION drill_refuse() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$

@@ -1,7 +1,7 @@
 """A node with one deliberate bug: `python -m tests.drill.faulty BUG serve`. The checker has to catch each.
 
-A bug is planted at start, by replacing a function of the program; the program itself knows nothing of it. So these are
-also a list of the mistakes that the log's design is there to prevent.
+A bug is planted at start, by replacing a function of the program, which itself is unchanged. The bugs are
+also a list of the mistakes that the log's design prevents.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bug:
-    """A deliberate bug: what plants it in a node, what it needs of the database, the fault that brings it out.
+    """A deliberate bug: the function that plants it, its preparation of the database, and the fault that exposes it.
 
     `rule` is the rule of the checker that has to find it; others may find it too.
     """

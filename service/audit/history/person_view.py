@@ -1,7 +1,7 @@
-"""What one person could see of a room by a moment, what was written to their connections, and what they had read.
+"""Reports what one person could see of a room by a moment, what their connections were sent, and what they had read.
 
-What a person could see follows from the room's rules. The ranges written to a connection are recorded when it closes.
-For a connection that was open at the moment, or whose node died, they are unknown and reported as unknown.
+What a person could see follows from the room's rules. The ranges of seqs sent to a connection are recorded when it
+closes. If it was still open at the moment, or its node died, they are unknown and reported as unknown.
 """
 
 from collections.abc import Iterable
@@ -54,7 +54,7 @@ class PersonViews:
         )
 
     async def _sessions(self, user: str, room: str, found: RoomAsOf) -> tuple[SessionThen, ...]:
-        """Return the connections that were, or may have been, sent something of the room."""
+        """Return the connections that were sent events of the room, or may have been."""
         first = await self._reader.event(room_stream(room), 1)
         sessions: dict[str, SessionThen] = {}
         seq = 0
@@ -71,7 +71,7 @@ class PersonViews:
 
 
 def _apply(sessions: dict[str, SessionThen], recorded: Recorded, room: str) -> None:
-    """Apply an event to the sessions; drop a session that was certainly sent nothing of the room."""
+    """Apply an event to the sessions; drop a session that closed and was sent nothing of the room."""
     match recorded.event:
         case SessionOpened(session=session, node=node):
             sessions[session] = SessionThen(

@@ -1,14 +1,13 @@
 """Applies retention to messages written before their room had a rule.
 
 Such texts are encrypted with the person's general key, and stored bytes never change. Every text under that key is
-therefore re-encrypted ("carried") with another: messages in rooms with a rule with the key of their day, all other
-texts with a new general key. Then the old key is destroyed, on the record (`KeyReplaced`), and the days expire one by
-one like all others.
+therefore re-encrypted ("carried"): in rooms with a rule with the key of its day, elsewhere with a new general key. Then
+the old key is destroyed, which is recorded (`KeyReplaced`), and the keys of the days expire like all others.
 
 Invariant: a key is destroyed only if every text under it is carried, and never if a legal hold protects a text of that
 person, in this room or another. The database verifies both (`find_carried`, `replace_key`) and trusts no position or
-person that a caller passes. An interrupted pass starts again and verifies what is already carried; two concurrent
-passes do the same work and the first completes it.
+person that a caller passes. An interrupted pass starts again and verifies the texts that are carried already. Of two
+concurrent passes the first to finish replaces the key.
 """
 
 import asyncio
@@ -32,10 +31,10 @@ SPAN = 20_000
 """Positions, or seqs of a room, scanned per query."""
 
 CHECKED = 10 * SPAN
-"""Positions that the database verifies per call."""
+"""Positions that the database verifies per query."""
 
 PAGE = 100
-"""Events carried per batch: few milliseconds of a node's time, so that chat on the same node is not delayed."""
+"""Events re-encrypted per batch: a few milliseconds of work, so that chat on the same node is not delayed."""
 
 NEXT = "~next"
 """The scope of the key that will replace a person's general key; no room has this id."""
@@ -178,7 +177,7 @@ class _Backfill:
                 return None
             words = self._serializer.carried(row, key)
         except (InvalidTag, *DECODE_ERRORS):
-            advice = "its key is left as it is; run `onrecord audit verify`"
+            advice = "its key is kept; run `onrecord audit verify`"
             log.error("words_damaged", extra={"position": row["position"], "advice": advice})  # noqa: TRY400 - no fault of the code
             self.damaged.add(row["key_id"])
             return None

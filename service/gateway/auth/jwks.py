@@ -13,7 +13,7 @@ import json
 import logging
 import warnings
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from joserfc.errors import JoseError, SecurityWarning
@@ -148,7 +148,7 @@ def _public_key(entry: dict[str, Any]) -> Key | None:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SecurityWarning)  # it is checked below
+            warnings.simplefilter("ignore", SecurityWarning)  # the size of the key is checked below
             key = import_key(entry)
     except (JoseError, ValueError, TypeError, KeyError):
         return None
@@ -161,10 +161,10 @@ def suits(key: Key, algorithm: str) -> bool:
     """Return whether a key is of the kind that an algorithm takes (RFC 7518, 3.1; RFC 8037; RFC 9864)."""
     if key.alg not in (None, algorithm) and {key.alg, algorithm} != {"EdDSA", "Ed25519"}:
         return False
-    return (key.key_type, key.get("crv")) == _KINDS[algorithm]
+    return (key.key_type, key.get("crv")) == KEY_KINDS[algorithm]
 
 
-_KINDS: dict[str, tuple[str, str | None]] = {
+KEY_KINDS: dict[str, tuple[str, str | None]] = {
     **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", None)),
     "ES256": ("EC", "P-256"),
     "ES384": ("EC", "P-384"),
@@ -172,7 +172,4 @@ _KINDS: dict[str, tuple[str, str | None]] = {
     "EdDSA": ("OKP", "Ed25519"),
     "Ed25519": ("OKP", "Ed25519"),
 }
-"""The type and curve of the keys of each public-key algorithm."""
-
-PUBLIC_ALGORITHMS: Sequence[str] = tuple(_KINDS)
-"""The algorithms that published keys may be used with."""
+"""The type and curve of the keys of each algorithm that published keys may be used with."""

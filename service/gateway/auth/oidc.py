@@ -32,7 +32,7 @@ MOST_AT_ONCE = 20
 """Codes and refresh tokens that one node sends to the provider at the same time."""
 
 _ENTROPY = {"state": 32, "nonce": 32, "verifier": 64}
-"""Letters and digits of each; RFC 7636, 4.1 requires 43 of the verifier."""
+"""Characters of each secret; RFC 7636, 4.1 requires at least 43 for the verifier."""
 
 _UNHASHED = ("EdDSA", "Ed25519")
 
@@ -121,7 +121,7 @@ class Oidc:
             Overloaded: too many sign-ins wait for the provider.
         """
         with self._limited():
-            # The scope stays as granted, which may be less than what is requested (RFC 6749, 6).
+            # Without a scope the granted one stays, which may be less than the settings request (RFC 6749, 6).
             response = await self._exchange(
                 grant_type="refresh_token", refresh_token=renewable.refresh_token, scope=""
             )

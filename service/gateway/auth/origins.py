@@ -54,4 +54,4 @@ def _own(origin: str, headers: Headers) -> bool:
             return False
         return (page.port or _PORTS[page.scheme]) == (host.port or _PORTS[page.scheme])
     except ValueError:
-        return False  # no URL, or no port, at all
+        return False  # not a URL, or an invalid port

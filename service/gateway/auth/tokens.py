@@ -69,7 +69,7 @@ class _Algorithms(JWSRegistry):
 
 
 class TokenVerifier:
-    """Verifies tokens with `keys`, signed by one of the `algorithms`; times may be `leeway` seconds off."""
+    """Verifies tokens by the `keys` and the allowed `algorithms`; times may be `leeway` seconds off."""
 
     def __init__(
         self,

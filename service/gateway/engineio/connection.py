@@ -3,7 +3,7 @@
 A session begins with polls or with a WebSocket; `Upgrades` moves it from polls to a WebSocket. Broadcasts are encoded
 once per wire format: `wire_format` is `PACKET` (packets as in a payload) with polls, and `FRAME` over a WebSocket.
 
-Invariant: a session ends once, for one reason, and every request and poll that waits for it is then answered.
+Invariant: a session ends once, for one reason, and its waiting poll and posts are then answered.
 """
 
 import asyncio

@@ -12,12 +12,12 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.websockets import WebSocket
 
 from service.gateway.engineio.connection import Connection
-from service.gateway.engineio.errors import Refused, refusal, refused
+from service.gateway.engineio.errors import refusal, refused
 from service.gateway.engineio.interface import Settings, Upper
 from service.gateway.engineio.upgrade import Upgrades, receive
 from service.gateway.transport.client_address import canonical_address
 from service.gateway.transport.heartbeat import Heartbeats
-from service.gateway.transport.transport import EXTENSION, Ending, WebSocketTransport
+from service.gateway.transport.transport import EXTENSION, Ending, Refused, WebSocketTransport
 from service.protocol.close_codes import Close
 from service.protocol.socketio import engineio
 from service.protocol.socketio.engineio import Problem

@@ -11,7 +11,7 @@ from typing import cast
 
 from service.audit.access_log import AccessLog
 from service.audit.history.as_of import AsOf
-from service.audit.history.event_stream import Stream, Wanted
+from service.audit.history.event_stream import Selection, Stream
 from service.audit.history.person_view import PersonViews
 from service.domain.events import EVENTS, AuditRead, Recorded
 from service.domain.permissions import require_role
@@ -183,14 +183,14 @@ def _time(name: str, text: str | None) -> datetime | None:
     return moment
 
 
-def _wanted(query: EventsQuery) -> Wanted:
+def _wanted(query: EventsQuery) -> Selection:
     if query.type is not None and query.type not in TOPICS:
         raise BadParameter(problem=f"There is no event {query.type}.", parameter="type")
     if query.follow and query.to is not None:
         raise BadParameter(problem="A stream that is followed has no end; leave out `to`.", parameter="to")
     which = EventFilter(TOPICS[query.type] if query.type else None, query.person)
     since, until = _time("from", query.from_), _time("to", query.to)
-    return Wanted(after=query.after, since=since, until=until, room=query.room, which=which)
+    return Selection(after=query.after, since=since, until=until, room=query.room, which=which)
 
 
 _IN_A_ROOM = ("room_not_found",)

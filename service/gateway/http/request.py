@@ -99,7 +99,7 @@ async def body(request: Request, kind: type[T]) -> T:
 
     Raises:
         HTTPException: the body is longer than `MAX_BODY` bytes.
-        Malformed: the body is no strict JSON, or not an object of that kind.
+        Malformed: the body is not strict JSON, or not an object of that kind.
     """
     read = bytearray()
     async for chunk in request.stream():

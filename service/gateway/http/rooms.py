@@ -92,13 +92,7 @@ READS = (
         Reads.messages,
         _OF_A_MEMBER,
     ),
-    Read(
-        "/api/rooms/{roomId}/members",
-        commands.RoomMembers,
-        RoomMembersAck,
-        Reads.members,
-        _OF_A_MEMBER,
-    ),
+    Read("/api/rooms/{roomId}/members", commands.RoomMembers, RoomMembersAck, Reads.members, _OF_A_MEMBER),
     Read("/api/rooms/{roomId}/receipts", RoomQuery, ReceiptList, Reads.receipts, _OF_A_MEMBER),
     Read("/api/me/rooms", commands.RoomList, RoomListAck, Reads.my_rooms),
 )

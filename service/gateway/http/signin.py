@@ -164,7 +164,7 @@ class SignIn:
         return response
 
     async def _finish(self, request: Request, back: SignInReturn, begun: Begun) -> Response:
-        # RFC 9207, 2.4: the answer may be another provider's.
+        # The browser may come from another provider (RFC 9207, 2.4).
         if back.iss not in (None, self._settings.jwt_issuer):
             raise SignInUnknown
         if back.error or not back.code:

@@ -14,6 +14,7 @@ from service.errors import (
     TokenInvalid,
     TooManyConnections,
     TooManyRequests,
+    TooManyRooms,
     Unavailable,
 )
 from service.gateway.auth.tokens import bearer
@@ -25,20 +26,11 @@ from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.problem import refusal
 from service.gateway.transport.transport import ABNORMAL, Upgrade, WebSocketTransport
 from service.gateway.websocket.frames import text_frame
+from service.protocol import native
 from service.protocol.acks import Ack
 from service.protocol.close_codes import Close
 from service.protocol.commands import PROTOCOL, Connect
 from service.protocol.events import Connected, Outgoing
-from service.protocol.native import (
-    NotAFrame,
-    decode,
-    decode_connect,
-    encode,
-    encode_ack,
-    encode_error,
-    parse,
-    ref_of,
-)
 from service.realtime.hub import Hub
 from service.runtime.timeouts import Timeouts
 
@@ -61,7 +53,7 @@ CLOSES: dict[type[OnRecordError], Close] = {
 
 def native_frame(outgoing: Outgoing) -> bytes:
     """Return an event as a complete frame."""
-    return text_frame(encode(outgoing))
+    return text_frame(native.encode(outgoing))
 
 
 class NativeSession(Session):
@@ -79,11 +71,11 @@ class NativeSession(Session):
 
     def ack(self, tag: str | None, ack: Ack) -> None:
         """See `Session.ack`."""
-        self.write(text_frame(encode_ack(tag, ack)))
+        self.write(text_frame(native.encode_ack(tag, ack)))
 
     def refuse(self, tag: str | None, error: OnRecordError) -> None:
         """See `Session.refuse`."""
-        self.write(text_frame(encode_error(tag, error)))
+        self.write(text_frame(native.encode_error(tag, error)))
 
 
 class NativeEndpoint:
@@ -152,15 +144,15 @@ class NativeConversation:
             self._transport.close(Close.MALFORMED, "text frames only")
             return
         try:
-            value = parse(message)
-        except NotAFrame as error:
+            value = native.parse(message)
+        except native.NotAFrame as error:
             self._transport.close(Close.MALFORMED, str(error))
             return
         if self._session is None:
             await self._connect(message, value)
         else:
             await self._endpoint.dispatcher.dispatch(
-                self._session, ref_of(value), partial(decode, message, value)
+                self._session, native.ref_of(value), partial(native.decode, message, value)
             )
 
     async def ended(self) -> None:
@@ -181,7 +173,7 @@ class NativeConversation:
         try:
             frame = self._as_connect(text, value)
         except Refusal as error:
-            self._refuse(ref_of(value), error)
+            self._refuse(native.ref_of(value), error)
             return
         admission = self._endpoint.admission
         self._endpoint.unauthenticated.end(self)
@@ -192,6 +184,9 @@ class NativeConversation:
         try:
             await self._start_session(frame)
             admission.count_handshake(OK)
+        except TooManyRooms as error:
+            self._endpoint.unauthenticated.begin(self)  # the client may connect with fewer rooms
+            self._refuse(native.ref_of(value), error)
         except OnRecordError as error:
             admission.count_handshake(error.code)
             close = CLOSES.get(type(error))
@@ -203,7 +198,7 @@ class NativeConversation:
     def _as_connect(self, text: str, value: dict[str, object]) -> Connect:
         if value.get("type") != Connect.TYPE:
             raise NotConnected
-        frame = decode_connect(text, value)
+        frame = native.decode_connect(text, value)
         self._endpoint.admission.check_rooms(frame)
         return frame
 
@@ -214,13 +209,13 @@ class NativeConversation:
             self._endpoint.admission.count_handshake(error.code)
             self._transport.close(Close.MALFORMED, "no connect")
         else:
-            self._transport.write(text_frame(encode_error(ref, error)))
+            self._transport.write(text_frame(native.encode_error(ref, error)))
 
     async def _start_session(self, frame: Connect) -> None:
         endpoint = self._endpoint
         identity = await endpoint.admission.authenticate(self._token if frame.token is None else frame.token)
         self._transport.account.identified = True
-        session = NativeSession(self._transport, endpoint.hub, identity, endpoint.admission.max_rooms)
+        session = NativeSession(self._transport, endpoint.hub, identity, endpoint.admission.limits)
         session.address, session.client = self._address, self._client
         await endpoint.starter.start(session, identity, frame)
         self._session = session

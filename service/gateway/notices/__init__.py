@@ -1,4 +1,4 @@
-"""What connections are sent besides room delivery: membership notices, receipts, closes of suspended accounts.
+"""Notices to connections besides room delivery: memberships, receipts, and closes of erased or suspended accounts.
 
 Delivery in rooms is in `service.realtime`.
 """

@@ -16,11 +16,11 @@ OK = "ok"
 
 
 class Counters:
-    """The counts of one node. Outcomes are `ok` or an error code."""
+    """The counts of one node. An outcome is `ok` or an error code."""
 
     def __init__(self) -> None:
         self.handshakes: Counter[tuple[str, str]] = Counter()
-        """By endpoint and outcome; some refusals have outcomes that are no error codes, such as `foreign_origin`."""
+        """By endpoint and outcome, which for some refusals is a more specific word, such as `foreign_origin`."""
         self.commands: Counter[tuple[str, str]] = Counter()
         """By type and outcome."""
         self.command_seconds: defaultdict[str, Histogram] = defaultdict(Histogram)

@@ -1,6 +1,6 @@
 """Drains a node that stops: answers the received commands, then closes every connection with 4000.
 
-From its start on no socket is read. The closes are spread over time, so that thousands of clients do not reconnect at
+While it runs, no socket is read. The closes are spread over time, so that thousands of clients do not reconnect at
 the same moment.
 
 Invariant: a drain takes no longer than the given time. A client whose command is not answered by then is closed too,

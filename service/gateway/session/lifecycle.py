@@ -32,8 +32,15 @@ class SessionLifecycle:
         session.connected = True
         self._presence.arrive(session.user, session.id)
         self._session_log.opened(session.id, session.user, session.address, session.client)
-        place = {"door": session.door, "client": session.address}
-        log.info("connected", extra={"session": session.id, "user": session.user, **place})
+        log.info(
+            "connected",
+            extra={
+                "session": session.id,
+                "user": session.user,
+                "door": session.door,
+                "client": session.address,
+            },
+        )
 
     async def end(self, session: Session) -> None:
         """Unregister a session; its transport is closed or closing."""
@@ -47,8 +54,10 @@ class SessionLifecycle:
         reason = reason_of(code, by_client=by_client)
         written = session.written
         self._session_log.closed(session.id, Closing(reason, code, written.ranges(), written.at_least()))
-        ending = {"reason": reason, "code": code}
-        log.info("disconnected", extra={"session": session.id, "user": session.user, **ending})
+        log.info(
+            "disconnected",
+            extra={"session": session.id, "user": session.user, "reason": reason, "code": code},
+        )
 
     def fenced(self) -> None:
         """Close every connection: other nodes presumed this node dead and closed its sessions on the record."""

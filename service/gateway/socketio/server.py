@@ -38,7 +38,7 @@ class Namespace(Protocol):
     """A namespace, which clients enter."""
 
     async def connect(self, socket: Socket, packet: Packet) -> None:
-        """Admit a client by calling `Socket.accept` first; the packet is its CONNECT.
+        """Admit a client: call `Socket.accept` before anything is sent. The packet is its CONNECT.
 
         Raises:
             ConnectRefused: the client may not enter.
@@ -123,7 +123,7 @@ class Client:
                 return
         socket = self._sockets.get(packet.namespace)
         if (packet.kind is Kind.CONNECT) is (socket is not None):
-            raise NotAPacket("connected twice, or not at all")
+            raise NotAPacket("a second CONNECT, or a packet before CONNECT")
         if socket is None:
             await self._enter(packet)
         elif packet.kind is Kind.DISCONNECT:

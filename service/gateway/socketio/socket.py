@@ -8,7 +8,7 @@ from service.gateway.transport.transport import Ending
 from service.protocol.socketio import packets
 from service.protocol.socketio.engineio import binary_message, message
 from service.protocol.socketio.packets import Kind
-from service.realtime.direct_sockets import NOWHERE
+from service.runtime.direct_sockets import NOWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Socket:
     """A client in a namespace: a `Transport` that may end before its connection does."""
 
-    descriptor = NOWHERE  # a frame may have to be counted, or wait for a poll
+    descriptor = NOWHERE  # no direct writes: a packet may have to wait for a poll
 
     def __init__(self, connection: Connection, namespace: str, *, again: bool = False) -> None:
         self.again = again

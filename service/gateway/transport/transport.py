@@ -14,7 +14,7 @@ from service.gateway.transport.receive_budget import Account
 EXTENSION = "onrecord.transport"
 
 CATCHUP_ALLOWANCE = 256 * 1024
-"""Unsent bytes beyond the write buffer's limit that a catch-up may have, so its pace never counts as slowness."""
+"""Unsent bytes allowed beyond the write buffer's limit during a catch-up, so that its pacing never closes it."""
 
 ABNORMAL = 1006
 """The code of a connection that was lost without a close frame (RFC 6455, section 7.4.1)."""
@@ -92,7 +92,7 @@ class Upgrade(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The HTTP response that refuses an upgrade; `problem.refusal` builds it from an error."""
+    """The HTTP response that refuses an upgrade or an Engine.IO request."""
 
     status: int
     body: bytes

@@ -115,7 +115,7 @@ class AsgiConversation:
             self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
             self._messages.put_nowait(None)
 
-    # The application.
+    # Called by the application.
 
     def _close(self, code: int, reason: str) -> None:
         if not self._transport.closing:

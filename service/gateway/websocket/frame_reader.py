@@ -11,7 +11,7 @@ from service.gateway.transport.receive_budget import Account
 from service.gateway.websocket.frames import CLOSE, PING, PONG, close_answer, close_frame, pong_frame
 from service.gateway.websocket.limits import Limits
 from service.gateway.websocket.parser import Parser, ProtocolError, close_of
-from service.gateway.websocket.receive_queue import ReceiveQueue
+from service.gateway.websocket.receive_queue import Receiver
 from service.protocol.close_codes import Close
 from service.runtime.cell_rate import TINY_FRAGMENT_COST, TooFast
 from service.runtime.timeouts import Timeouts
@@ -20,16 +20,13 @@ FRAMES_A_TURN = 32
 """Frames of one connection that are parsed before other connections have their turn."""
 
 
-class FrameHandler(Protocol):
+class FrameHandler(Receiver, Protocol):
     """The connection, as its reader uses it."""
 
     limits: ClassVar[Limits]
     frame_deadlines: ClassVar[Timeouts["FrameReader"]]
-    transport: asyncio.Transport
     account: Account
-    open: bool
     closed: bool
-    messages: ReceiveQueue | None
 
     @property
     def closing(self) -> bool:
@@ -40,9 +37,6 @@ class FrameHandler(Protocol):
 
     def answers_ping(self) -> bool:
         """Return whether a received pong answers a ping of the server."""
-
-    def close(self, code: int, reason: str = "") -> None:
-        """Begin the closing handshake."""
 
     def finish(self, last: bytes, code: int, reason: str, *, by_client: bool = False) -> None:
         """End the connection: send `last`, and read nothing more."""
@@ -160,7 +154,7 @@ class FrameReader:
             connection.messages.add(data)
 
     def _charge(self, connection: FrameHandler, cost: float = 1.0) -> None:
-        """Charge input that carries no message to the allowance.
+        """Charge the allowance for input that carries no message.
 
         Raises:
             ProtocolError: the allowance is used up.

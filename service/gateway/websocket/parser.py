@@ -195,7 +195,7 @@ def close_of(payload: bytes) -> tuple[int, str]:
         return NO_STATUS, ""
     code, reason = int.from_bytes(payload[:2]), _text(payload[2:])
     if code not in CLOSE_CODES:  # a payload of a single byte never matches
-        raise ProtocolError(PROTOCOL_ERROR, "the close code must not be sent")
+        raise ProtocolError(PROTOCOL_ERROR, "this close code must not be sent")
     return code, reason
 
 

@@ -9,10 +9,10 @@ from asyncio.transports import BaseTransport
 from typing import ClassVar, cast
 
 from service.gateway.transport.transport import CATCHUP_ALLOWANCE
-from service.realtime.direct_sockets import NOWHERE, DirectSockets, Send
+from service.runtime.direct_sockets import NOWHERE, DirectSockets, Send
 from service.runtime.fast_event import FastEvent
 
-_WATERMARK = CATCHUP_ALLOWANCE // 2  # with a catch-up's batch of 128 KiB, it stays within the allowance
+_WATERMARK = CATCHUP_ALLOWANCE // 2  # with a catch-up's batch of 128 KiB it reaches the allowance
 
 
 class WriteBuffer(asyncio.Protocol):
@@ -36,7 +36,7 @@ class WriteBuffer(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         tcp = transport.get_extra_info("socket")
         if tcp.family in (socket.AF_INET, socket.AF_INET6):
-            # asyncio sets it only if the listening socket was created with IPPROTO_TCP, which uvicorn's is not.
+            # asyncio sets it only if the listening socket was created with IPPROTO_TCP; uvicorn's was not.
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if transport.get_extra_info("ssl_object") is None:
             self._open_direct(tcp)
@@ -115,7 +115,6 @@ class WriteBuffer(asyncio.Protocol):
         """
         try:
             return self._send_direct(frame)
-        except (
-            OSError
-        ):  # the kernel's buffer is full, or the connection is broken, which the transport detects too
+        except OSError:
+            # The kernel's buffer is full, or the connection is broken, which the transport detects too.
             return 0

@@ -1,10 +1,11 @@
 """Engine.IO 4, the lower half of Socket.IO: packets, payloads, and the refusals of requests.
 
 A packet is one digit and its data. Over WebSocket each packet is a message, and bytes are a binary message. Over HTTP a
-payload holds several packets, separated by a record separator, and bytes are base64 after a `b`. An outgoing packet is
-kept as the bytes of a payload.
+payload holds several packets, separated by a record separator, and bytes are base64 after a `b`. Outgoing packets are
+encoded as in a payload.
 
-Invariant: a client sends `close`, `pong` and `message`, and `ping` and `upgrade` to upgrade; all else is `NotAPacket`.
+Invariant: a client may send `close`, `pong`, `message`, and for an upgrade `ping` and `upgrade`; anything else raises
+`NotAPacket`.
 """
 
 import base64

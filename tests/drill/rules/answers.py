@@ -1,4 +1,4 @@
-"""What was answered has to hold: acks are on the record, retries are answered alike, and real time is kept."""
+"""Rules about answers: acks are on the record, retries get equal answers, and real-time order holds."""
 
 from collections.abc import Iterator
 
@@ -116,7 +116,7 @@ def _not_there(evidence: Evidence, ack: Operation) -> str | None:
         and event.at == ack.at
     ):
         return None
-    # It changed nothing, and was answered with the seq as of which that was so.
+    # It changed nothing, and was answered with the present seq.
     as_said = evidence.is_member(ack.room, ack.user, ack.seq) == (ack.op == "join")
     return None if as_said else f"{ack.user} is {'no' if ack.op == 'join' else 'a'} member as of #{ack.seq}"
 

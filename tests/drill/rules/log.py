@@ -1,4 +1,4 @@
-"""What the log itself has to look like: dense, in time, and nothing but what was asked for, once."""
+"""Rules about the log: no gaps, times in order, and only requested events, each once."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What connections heard has to be what the log says: all of it, once, in its order, and nothing else."""
+"""Rules about streams: a connection receives all events of the log, once, in order, and nothing else."""
 
 from collections.abc import Iterator
 from itertools import groupby

@@ -9,7 +9,7 @@ from service.domain.account import PersonState
 from service.domain.events import Event, Recorded
 from service.domain.room import RoomState
 from service.protocol.events import Outgoing
-from service.realtime.direct_sockets import NOWHERE
+from service.runtime.direct_sockets import NOWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,7 @@ class Recorder:
             self.close()
 
     def close(self) -> None:
-        """End, as a socket does inside the very write that is too much for it."""
+        """Close during the write, as a socket does when a write exceeds its limit."""
         self.closing = True
         self.on_ending()
 

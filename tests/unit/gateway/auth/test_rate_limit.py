@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from service.errors import TooManyRequests
 from service.gateway.auth.rate_limit import RateLimit
-from service.runtime.token_bucket import MAX_BUCKETS
+from service.runtime import token_bucket
 from tests.support.clock import Clock
 
 
@@ -50,11 +50,12 @@ def test_zero_switches_the_limit_off(per_second: int, burst: int) -> None:
         rate.take("alice")
 
 
-def test_the_number_of_users_remembered_is_bounded() -> None:
+def test_the_number_of_users_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_bucket, "MAX_BUCKETS", 1_000)
     rate = RateLimit(1, 1, Clock())
-    for number in range(MAX_BUCKETS + 10):
+    for number in range(1_010):
         rate.take(f"user-{number}")
-    assert len(rate._buckets) == MAX_BUCKETS
+    assert len(rate._buckets) == 1_000
 
 
 def test_what_is_spent_at_one_node_is_missing_at_the_other() -> None:
@@ -92,3 +93,29 @@ def test_what_is_told_at_once_is_bounded_and_nothing_is_left_out() -> None:
     told = [rate.take_spent(10) for _ in range(4)]
     assert [len(spent) for spent in told] == [10, 10, 5, 0]
     assert {user for spent in told for user in spent} == {f"user-{number}" for number in range(25)}
+
+
+def test_a_count_is_taken_at_once_and_given_back() -> None:
+    clock = Clock()
+    rate = RateLimit(0.5, 10, clock)
+    rate.take("alice", 7)
+    with pytest.raises(TooManyRequests) as refused:
+        rate.take("alice", 5)
+    assert refused.value.data["retryAfter"] == 4
+    rate.give_back("alice", 7)
+    rate.take("alice", 10)
+    rate.give_back("bob", 3)
+    assert rate.take_spent(10) == {"alice": 10, "bob": -3}
+    rate.give_back("carol", 5)
+    rate.take("carol", 10)
+    with pytest.raises(TooManyRequests):
+        rate.take("carol")
+
+
+def test_what_is_given_back_elsewhere_is_given_back_here() -> None:
+    rate = RateLimit(1, 10, Clock())
+    rate.spent_elsewhere("alice", 10)
+    rate.spent_elsewhere("alice", -4)
+    rate.take("alice", 4)
+    with pytest.raises(TooManyRequests):
+        rate.take("alice")
