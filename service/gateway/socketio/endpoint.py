@@ -74,7 +74,7 @@ class SocketIoEndpoint:
                 max_payload=max(MAX_PAYLOAD, settings.max_frame),
                 max_packet=settings.max_frame,
                 max_outbox=settings.max_outbox,
-                first_payload=partial(first_payload, settings.max_rooms),
+                first_payload=partial(first_payload, sum(admission.limits)),
             ),
             partial(Client, self._server),
             self._gate,
