@@ -62,7 +62,7 @@ def test_however_many_addresses_fill_it_a_newcomer_has_as_much_as_each(count: in
     assert receiving.held <= TOTAL
 
 
-def test_the_largest_connection_of_the_heaviest_address_is_closed_for_a_newcomer() -> None:
+def test_the_largest_connection_of_the_heaviest_address_gives_way() -> None:
     receiving, closed = budget(), list[str]()
     for number in range(8):
         for name, size in (("small", 3_000), ("large", TOTAL // SHARE - 3_000)):
@@ -74,7 +74,7 @@ def test_the_largest_connection_of_the_heaviest_address_is_closed_for_a_newcomer
     assert not account(receiving, "192.0.2.5").hold(1), "it has its share"
 
 
-def test_a_client_behind_a_proxy_counts_by_its_own_address_once_it_is_known() -> None:
+def test_a_client_behind_a_proxy_counts_by_its_own_address() -> None:
     receiving = budget()
     accounts = [account(receiving, PROXY) for _ in range(3)]
     assert accounts[0].hold(TOTAL // 4), "a proxy has a larger share"
