@@ -61,7 +61,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
     budget: ClassVar[ReceiveBudget]
 
     def is_identified(self, _url: bytes) -> bool:
-        """Return whether a URL names a session whose client has said who it is; set by `http_class`."""
+        """Return whether a URL names a session of an identified client; set by `http_class`."""
         return False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's

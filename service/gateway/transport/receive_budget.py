@@ -1,7 +1,7 @@
 """Bounds the input that clients without an identity have sent and that is not handled yet.
 
 Unfinished heads and bodies of HTTP requests, unfinished frames and messages of WebSockets, and messages that wait for
-their handling count until the client has said who it is. Sizes are bytes of memory.
+their handling count until the client is identified. Sizes are bytes of memory.
 
 Invariant: all connections together hold at most `total`, and those of one address at most a `SHARE`-th of it. If the
 total is reached, the address that holds most loses its largest connection, so that a newcomer has as much as each of
@@ -110,7 +110,7 @@ class Account:
 
     @property
     def identified(self) -> bool:
-        """Whether the client has said who it is."""
+        """Whether the client has proved who it is."""
         return self._identified
 
     @identified.setter

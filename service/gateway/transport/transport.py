@@ -113,7 +113,7 @@ class WebSocketTransport(Transport, Protocol):
     """A WebSocket, as the endpoint that answers its upgrade uses it."""
 
     account: Account
-    """Counts what the client has sent, until it has said who it is."""
+    """Counts what the client has sent, until it is identified."""
 
     reason: str
     """The reason in the close frame of the side that closed first; empty if there is none."""
