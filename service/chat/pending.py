@@ -1,5 +1,6 @@
 """Holds a command from its arrival to its answer, and the data that its decision reads."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,9 @@ from cryptography.exceptions import InvalidTag
 
 from service.chat.result import CommandResult
 from service.domain import room
-from service.domain.commands import RoomCommand
+from service.domain.commands import EditMessage, PostMessage, RoomCommand
+from service.domain.content_policy import check_content
+from service.domain.events import Event
 from service.domain.message import MessageState
 from service.encryption.keyring import KeyRing
 from service.encryption.person_key import PersonKey
@@ -24,7 +27,7 @@ class PendingCommand(msgspec.Struct):
     """A command of the user `by`.
 
     `content_error` refuses its content in any state of the room. `decisions` counts how often it was decided;
-    `refusal` is the result of the last decision.
+    `refusal` or `events` are the result of the last decision.
     """
 
     command: RoomCommand
@@ -35,6 +38,7 @@ class PendingCommand(msgspec.Struct):
     content_error: Refusal | None
     refusal: Refusal | None = None
     decisions: int = 0
+    events: Sequence[Event] = ()
     key: PersonKey | None = None
     scope: str | None = None
     """What `key` is for; None before there is a key."""
@@ -58,6 +62,16 @@ class DecisionContext(msgspec.Struct, frozen=True):
     head: int
     about: MessageState = room.NO_MESSAGE
     refusal: Refusal | None = None
+
+
+def content_error(command: RoomCommand, max_content: int) -> Refusal | None:
+    """Return why a command's content is refused in any room, None if it is not; `max_content` is in code points."""
+    try:
+        if isinstance(command, PostMessage | EditMessage):
+            check_content(command.content, max_content)
+    except Refusal as refusal:
+        return refusal
+    return None
 
 
 async def key_for_writing(

@@ -16,30 +16,17 @@ from uuid import uuid4
 import msgspec
 from cryptography.exceptions import InvalidTag
 
+from service.chat.blocks import Blocks
 from service.chat.command_locks import CommandLocks
-from service.chat.pending import DecisionContext, PendingCommand, key_for_writing
-from service.chat.result import CommandResult, failed, result_of
+from service.chat.pending import DecisionContext, PendingCommand, content_error, key_for_writing
+from service.chat.result import CommandResult, dropped_mentions, failed, result_of
 from service.domain import account, room
 from service.domain.account import PersonState
-from service.domain.commands import (
-    EditMessage,
-    LeaveRoom,
-    MessageCommand,
-    NamePerson,
-    PostMessage,
-    RoomCommand,
-)
-from service.domain.content_policy import check_content
+from service.domain.commands import LeaveRoom, MessageCommand, NamePerson, PostMessage, RoomCommand
 from service.domain.retention import scope_of
 from service.domain.streams import person_stream, room_stream
 from service.encryption.keyring import KeyRing
-from service.errors import (
-    AccountErased,
-    MessageNotFound,
-    Overloaded,
-    Refusal,
-    Unavailable,
-)
+from service.errors import AccountErased, MessageNotFound, Overloaded, Refusal, Unavailable
 from service.eventstore.append_loop import append_decided
 from service.eventstore.appender import Appender
 from service.eventstore.entries import AppendRequest, AppendResult
@@ -65,9 +52,12 @@ log = logging.getLogger("onrecord.chat")
 
 
 class Chat:
-    """Turns commands into events. `now` returns the database's time, `max_content` is in code points."""
+    """Turns commands into events. `now` returns the database's time, `max_content` is in code points.
 
-    def __init__(
+    With `invite_only`, people who are added to a room are invited instead.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of a node that a command passes
         self,
         feeds: RoomFeeds,
         appender: Appender,
@@ -78,6 +68,7 @@ class Chat:
         *,
         now: Callable[[], datetime],
         max_content: int,
+        invite_only: bool = False,
     ) -> None:
         self._feeds = feeds
         self._appender = appender
@@ -88,16 +79,18 @@ class Chat:
         self._database = database
         self._now = now
         self._max_content = max_content
+        self.blocks = Blocks(people, invite_only=invite_only)
         self._locks = CommandLocks()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(
-        self, command: RoomCommand, by: str, ref: str, sent: bytes
+        self, command: RoomCommand, by: str, ref: str, sent: bytes, refusal: Refusal | None = None
     ) -> "asyncio.Future[CommandResult]":
         """Queue a command; the future resolves after its commit, or raises the `OnRecordError` that refuses it.
 
-        `sent` is what the client sent: it distinguishes a retry from another command under the same ref. This waits
-        only where the room, the author's key or the message that the command is about has to be read first.
+        `sent` is what the client sent: it distinguishes a retry from another command under the same ref. `refusal`
+        refuses the command unless it is a retry. This waits only where the room, the author's key, the message that the
+        command is about or an account that it concerns has to be read first.
 
         Raises:
             AccountErased: the sender is erased.
@@ -105,7 +98,12 @@ class Chat:
         """
         answer: asyncio.Future[CommandResult] = asyncio.get_running_loop().create_future()
         pending = PendingCommand(
-            command, by, ref, self._keys.fingerprint(sent), answer, self._content_error(command)
+            command,
+            by,
+            ref,
+            self._keys.fingerprint(sent),
+            answer,
+            refusal or content_error(command, self._max_content),
         )
         if self._locks.busy(command):
             self._spawn(self._decide_in_turn(pending))
@@ -139,7 +137,7 @@ class Chat:
                 return
             request = AppendRequest.of(
                 self._serializer, person_stream(user), events,
-                user=user, ref=f"~{uuid4()}", decided_on=state.head, guard=account.guard(user), key=key,
+                user=user, ref=f"~{uuid4()}", decided_on=state.head, guard=account.GUARD, key=key,
             )  # fmt: skip
             result = await self._appender.offer(request)
             if result.outcome == "key_gone":
@@ -155,18 +153,14 @@ class Chat:
         await self._people.read({user})  # batched with the users who connect at the same time
         return self._people.account(user)
 
-    def _content_error(self, command: RoomCommand) -> Refusal | None:
-        try:
-            if isinstance(command, PostMessage | EditMessage):
-                check_content(command.content, self._max_content)
-        except Refusal as refusal:
-            return refusal
-        return None
-
     async def _load_context(self, pending: PendingCommand, feed: RoomFeed) -> DecisionContext:
         """Read what a command is about; nothing for outsiders, who may learn nothing of the room."""
         command, head = pending.command, feed.head
-        if pending.content_error is not None or pending.by not in feed.state.members:
+        if pending.content_error is not None:
+            return DecisionContext(head)
+        if unknown := self.blocks.unknown(feed.state, command, pending.by):
+            await self._people.load(unknown)
+        if pending.by not in feed.state.members:
             return DecisionContext(head)
         if isinstance(command, MessageCommand):
             return DecisionContext(head, await self._reader.about(command.room, command.message))
@@ -192,10 +186,11 @@ class Chat:
         events: list[Event] = []
         try:
             if refusal is None:
-                events = room.decide(state, command, by, self._now(), context.about)
+                effective = self.blocks.apply(state, command, by)
+                events = room.decide(state, effective, by, self._now(), context.about)
         except Refusal as error:
             refusal = error
-        pending.refusal = refusal
+        pending.refusal, pending.events = refusal, events
         pending.decisions += 1
         # The state may have moved on while the message was read: the decision holds as of the older of the two.
         return AppendRequest.of(
@@ -260,8 +255,23 @@ class Chat:
             pending.fail(failure)
         elif isinstance(pending.command, LeaveRoom) and result.outcome != "appended":
             self._spawn(self._answer_leave(pending, result))
-        else:
+        elif not isinstance(pending.command, PostMessage) or not pending.command.mentions:
             pending.succeed(result_of(result))
+        elif result.outcome == "known":
+            self._spawn(self._answer_retry(pending, result))
+        else:
+            posted = next(iter(pending.events), None)
+            pending.succeed(result_of(result, dropped_mentions(pending.command, posted)))
+
+    async def _answer_retry(self, pending: PendingCommand, result: AppendResult) -> None:
+        """Answer the retry of a post as its first try was answered, by the message that is on the record."""
+        try:
+            posted = await self._reader.message(pending.command.room, result.seq)
+        except Unavailable as error:
+            pending.fail(error)
+        else:
+            event = posted.event if posted else None
+            pending.succeed(result_of(result, dropped_mentions(pending.command, event)))
 
     async def _answer_leave(self, pending: PendingCommand, result: AppendResult) -> None:
         """Answer a leave that changed nothing with the seq at which the user left, or that of `result`."""

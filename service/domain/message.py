@@ -105,15 +105,17 @@ def number_of(recorded: Recorded) -> int | None:
 
 
 def post(state: RoomState, command: PostMessage, by: str, at: datetime, _about: MessageState) -> list[Event]:
-    """Post a message."""
+    """Post a message; mentions of users who are not members are dropped."""
     require_voice(state, by, at)
+    mentions = tuple(user for user in dict.fromkeys(command.mentions) if user in state.members)
     return [
         MessagePosted(
             author=by,
             content=command.content,
             ref=command.ref,
             reply_to=command.reply_to,
-            mentions=tuple(dict.fromkeys(command.mentions)),
+            mentions=mentions,
+            silenced=tuple(user for user in mentions if user in command.silenced),
         )
     ]
 

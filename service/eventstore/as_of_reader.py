@@ -182,7 +182,9 @@ _EVENTS_BETWEEN = f"""{ROWS}
         AND ($4::text IS NULL OR e.recorded_by = $4 OR e.subject = $5 OR e.originator_id = ANY ($6::uuid[]))
     ORDER BY e.notification_id LIMIT $7
 """
+# Without a person's blocks of others, which may be many.
 _ALL_OF = f"""{ROWS}
     WHERE e.originator_id = ANY ($1::uuid[]) AND e.notification_id <= $2
+        AND NOT starts_with(e.topic, 'person.User')
     ORDER BY e.notification_id
 """

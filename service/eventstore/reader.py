@@ -11,6 +11,7 @@ from service.domain import account, read_marker, room
 from service.domain.account import PersonState
 from service.domain.events import (
     MessageDeleted,
+    MessagePosted,
     PersonErased,
     PersonRestored,
     PersonSuspended,
@@ -27,9 +28,11 @@ from service.domain.streams import (
     message_subject,
     person_stream,
     reader_stream,
+    room_of,
     room_stream,
     stream_id,
     user_of,
+    user_subject,
 )
 from service.eventstore.serializer import ROW, ROWS, EventSerializer
 from service.runtime.database_retry import retry_read
@@ -144,6 +147,18 @@ class LogReader(EventQueries):
         rows = await self._fetch(_DELETED, stream, list(subjects), MessageDeleted.TOPIC)
         return {subjects[row["subject"]] for row in rows}
 
+    async def silenced(self, messages: Iterable[tuple[str, int]], user: str) -> set[tuple[str, int]]:
+        """Return those of `messages`, each a room and a number, whose mention of a user does not count."""
+        wanted = [(stream_id(room_stream(room_id)), number) for room_id, number in messages]
+        events = await self._read(
+            _SILENCED, [stream for stream, _ in wanted], [number for _, number in wanted]
+        )
+        return {
+            (room_of(recorded.stream), recorded.seq)
+            for recorded in events
+            if isinstance(recorded.event, MessagePosted) and user in recorded.event.silenced
+        }
+
     async def room(self, room_id: str) -> RoomState:
         """Return a room as of now, folded from its settings and members; its messages only move the head."""
         state = RoomState(room_id)
@@ -178,7 +193,8 @@ class LogReader(EventQueries):
         """Return each of `users` as of now; the initial state for those without events."""
         streams = {stream_id(person_stream(user)): user for user in users}
         states = {user: PersonState() for user in streams.values()}
-        for recorded in await self._read(_LAST_OF_EACH_TOPIC, list(streams)):
+        subjects = [user_subject(user) for user in streams.values()]
+        for recorded in await self._read(_ACCOUNTS, list(streams), subjects):
             user = streams[recorded.originator_id]
             states[user] = account.evolve(states[user], recorded)
         return states
@@ -228,6 +244,10 @@ _DELETED = """
     SELECT subject FROM stored_events
     WHERE originator_id = $1 AND subject = ANY ($2::text[]) AND topic = $3
 """
+_SILENCED = f"""{ROWS}
+    JOIN unnest($1::uuid[], $2::bigint[]) AS wanted (stream, seq)
+        ON e.originator_id = wanted.stream AND e.originator_version = wanted.seq
+"""
 # The last event gives the head; before it, only events about the room and its members matter. One statement, so that
 # head and members are of the same moment.
 _ROOM = f"""
@@ -240,15 +260,29 @@ _ROOM = f"""
     ORDER BY e.originator_version
 """  # noqa: S608 - constants
 _LAST = f"{ROWS} WHERE e.originator_id = $1 ORDER BY e.originator_version DESC LIMIT $2"
-# Only the last event of each topic matters, and most people have events of one. The condition on the stream lets the
-# planner use the index of the streams of people.
-_LAST_OF_EACH_TOPIC = f"""
+# Of what is about the person, only the last event of each topic matters, and most people have events of one. The
+# condition on the stream lets the planner use the index of the streams of people. Of each user that the person ever
+# blocked, only the last event matters. The recursion steps through these users by index, so that a user who is blocked
+# and unblocked a million times costs no more than one who is blocked once.
+_ACCOUNTS = f"""
     SELECT {ROW}
-    FROM unnest($1::uuid[]) AS wanted (id)
+    FROM unnest($1::uuid[], $2::text[]) AS wanted (id, own)
     CROSS JOIN LATERAL (
-        SELECT DISTINCT ON (topic) * FROM readable_events
-        WHERE originator_id = wanted.id AND starts_with(stream, 'person:')
-        ORDER BY topic, originator_version DESC) e
+        (SELECT DISTINCT ON (topic) * FROM readable_events
+            WHERE originator_id = wanted.id AND subject = wanted.own AND starts_with(stream, 'person:')
+            ORDER BY topic, originator_version DESC)
+        UNION ALL
+        (WITH RECURSIVE others (subject) AS (
+            (SELECT subject FROM stored_events
+                WHERE originator_id = wanted.id AND subject > '' ORDER BY subject LIMIT 1)
+            UNION ALL
+            SELECT (SELECT e.subject FROM stored_events e
+                WHERE e.originator_id = wanted.id AND e.subject > others.subject ORDER BY e.subject LIMIT 1)
+            FROM others WHERE others.subject IS NOT NULL)
+        SELECT newest.* FROM others CROSS JOIN LATERAL (
+            SELECT * FROM readable_events r WHERE r.originator_id = wanted.id AND r.subject = others.subject
+            ORDER BY r.originator_version DESC LIMIT 1) newest
+        WHERE others.subject <> wanted.own)) e
     LEFT JOIN open_keys k USING (key_id)
     ORDER BY e.originator_version
 """  # noqa: S608 - constants

@@ -13,7 +13,7 @@ from service.audit.privacy.erasure import erase
 from service.audit.privacy.leave_rooms import leave_rooms
 from service.config.settings import PUBLISHED, SHARED, Settings
 from service.eventstore.readiness import Readiness
-from service.gateway.auth.handshake_limit import HandshakeLimit
+from service.gateway.auth.handshake_limit import HandshakeLimit, SessionLimit
 from service.gateway.auth.jwks import PublishedKeys, SharedSecret
 from service.gateway.auth.oidc import Oidc
 from service.gateway.auth.refresh_cookie import RefreshCookies
@@ -35,8 +35,11 @@ from service.gateway.queries.queries import Queries
 from service.gateway.queries.views import Views
 from service.gateway.session.counters import Counters
 from service.gateway.session.registry import SessionRegistry
+from service.gateway.session.rooms import RoomLimits
 from service.gateway.socketio.endpoint import SocketIoEndpoint
 from service.gateway.socketio.session import SOCKETIO
+from service.gateway.transport.client_address import ClientAddresses
+from service.gateway.transport.receive_budget import ReceiveBudget
 from service.node.application import Application
 from service.node.live import Live
 from service.node.metrics import NodeMetrics
@@ -58,6 +61,7 @@ class Gateway:
     socketio: SocketIoEndpoint
     routes: list[BaseRoute]
     counters: Counters
+    receiving: ReceiveBudget
     exposition: Exposition
     readiness: Readiness
     sessions: SessionRegistry
@@ -81,7 +85,7 @@ def build_gateway(
     budget = settings.max_outbox // 2  # a frame has to fit into the outbox with room to spare
     models, feeds, people = storage.read_models, live.hub.feeds, live.people
     clock = asyncio.get_running_loop().time
-    views = Views(models, feeds, people, application.presence, storage.clock.now, budget)
+    views = Views(models, storage.reader, feeds, people, application.presence, storage.clock.now, budget)
     handshakes = HandshakeLimit(settings.handshake_rate, settings.handshake_burst, clock)
     builder = _Builder(
         settings=settings,
@@ -93,6 +97,9 @@ def build_gateway(
         tokens=_tokens(settings, keys),
         handshakes=handshakes,
         counters=Counters(),
+        receiving=ReceiveBudget(
+            settings.unauthenticated_bytes, ClientAddresses(settings.trusted_proxies), clock
+        ),
     )
     process, lag = ProcessMetrics(settings.node), Lag(storage.pool, settings.database_timeout)
     stack.enter_context(process.watching_gc())
@@ -100,7 +107,8 @@ def build_gateway(
     exposition = Exposition(process.write, builder.metrics(lag).write, lag.write)
     return Gateway(
         native=native, socketio=socketio, routes=builder.http(exposition).routes(), counters=builder.counters,
-        exposition=exposition, readiness=storage.readiness, sessions=live.sessions, sockets=live.sockets,
+        receiving=builder.receiving, exposition=exposition, readiness=storage.readiness,
+        sessions=live.sessions, sockets=live.sockets,
         receipts=ReceiptsResync(live.hub.audience, views.receipts), keys=keys, process=process, lag=lag,
     )  # fmt: skip
 
@@ -118,18 +126,23 @@ class _Builder:
     tokens: TokenVerifier
     handshakes: HandshakeLimit
     counters: Counters
+    receiving: ReceiveBudget
 
     def endpoints(self, traces: "Traces | None") -> tuple[NativeEndpoint, SocketIoEndpoint]:
         settings, live, readiness = self.settings, self.live, self.storage.readiness
         lifecycle, presence = self.application.lifecycle, self.application.presence
-        connect = ConnectHandler(self.views, live.hub, readiness, lifecycle, settings.ping_interval)
+        limits = RoomLimits(settings.max_rooms, settings.max_added_rooms)
+        connect = ConnectHandler(self.views, live.hub, readiness, lifecycle, settings.ping_interval, limits)
         starter = SessionStarter(live.sessions, live.people, self.application.chat, connect, lifecycle)
         dispatcher = Dispatcher(self._handlers(), self.application.rate, presence, self.counters, traces)
         admission = partial(
             Admission,
             origins=settings.origins,
-            max_rooms=settings.max_rooms,
+            limits=limits,
             handshakes=self.handshakes,
+            session_limit=SessionLimit(
+                settings.session_rate, settings.session_burst, asyncio.get_running_loop().time
+            ),
             readiness=readiness,
             tokens=self.tokens,
             sessions=live.sessions,
@@ -153,6 +166,7 @@ class _Builder:
             readiness=self.storage.readiness,
             now=self.storage.clock.now,
             join_creates=self.settings.join_creates,
+            additions=application.additions,
         )
         handlers = Handlers(
             chat=application.chat,
@@ -162,6 +176,9 @@ class _Builder:
             presence=application.presence,
             sessions=live.sessions,
             tokens=self.tokens,
+            blocks=application.blocks,
+            people=live.people,
+            max_mentions=self.settings.max_mentions,
         )
         return handlers.by_type(joins, self.queries)
 
@@ -224,6 +241,7 @@ class _Builder:
             readiness=storage.readiness,
             sessions=live.sessions,
             counters=self.counters,
+            receiving=self.receiving,
             appender=live.appender,
             pools={"log": storage.pool, "reads": storage.read_pool},
             lease=live.lease,

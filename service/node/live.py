@@ -76,7 +76,7 @@ async def build_live(
         ring_bytes=settings.ring_bytes,
         on_follow=relay.follow, on_unfollow=relay.unfollow, on_resync=partial(close_misinformed, sessions),
     )  # fmt: skip
-    notifier = MembershipNotifier(sessions, hub.feeds)
+    notifier = MembershipNotifier(sessions, hub.feeds, people)
     stack.push_async_callback(hub.close)
     stack.push_async_callback(notifier.close)
     appender = Appender(

@@ -2,7 +2,7 @@
 
 The handlers build these structs, and the contract's documents are generated from them, so both agree. On the wire
 `type` and `ref` precede an ack's fields (`service.protocol.native.encode_ack`); an HTTP read answers with the fields
-alone. All fields of an ack are always present.
+alone. All fields of an ack are always present, but `dropped`, which is left out when it is empty.
 """
 
 from typing import Any
@@ -37,10 +37,14 @@ class RoomJoinAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
     epoch: str
 
 
-class MessageSendAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
-    """The message is on the record under this number."""
+class MessageSendAck(RecordedAck, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The message is on the record under this number.
+
+    `dropped` has the users whom the command mentions and the message does not, because they are not members.
+    """
 
     message_id: int
+    dropped: tuple[str, ...] = ()
 
 
 class RoomListAck(Ack, frozen=True, kw_only=True, rename="camel"):
@@ -65,6 +69,13 @@ class MessageHistoryAck(Ack, frozen=True, kw_only=True, rename="camel"):
     has_more: bool
 
 
+class UserBlocksAck(Ack, frozen=True, kw_only=True, rename="camel"):
+    """A page of the users that the user has blocked, by user id."""
+
+    user_ids: list[str]
+    has_more: bool
+
+
 class AuthRefreshAck(Ack, frozen=True, kw_only=True, rename="camel"):
     """The connection continues under the new token."""
 
@@ -78,6 +89,7 @@ ACKS: dict[str, type[Ack]] = {
     commands.RoomMembers.TYPE: RoomMembersAck,
     commands.MessageSend.TYPE: MessageSendAck,
     commands.MessageHistory.TYPE: MessageHistoryAck,
+    commands.UserBlocks.TYPE: UserBlocksAck,
     commands.AuthRefresh.TYPE: AuthRefreshAck,
 }
 """The acks that have fields of their own, by the command's wire name."""
@@ -89,8 +101,6 @@ def ack_of(command: type[commands.Frame]) -> type[Ack]:
 
 
 def ack_fields(ack: Ack) -> dict[str, Any]:
-    """Return an ack's fields under their wire names; their values are unchanged."""
-    return {
-        name: getattr(ack, field)
-        for name, field in zip(ack.__struct_encode_fields__, ack.__struct_fields__, strict=True)
-    }
+    """Return an ack's fields under their wire names; their values are unchanged, and an empty `dropped` is left out."""
+    names = zip(ack.__struct_encode_fields__, ack.__struct_fields__, strict=True)
+    return {name: value for name, field in names if (value := getattr(ack, field)) != ()}

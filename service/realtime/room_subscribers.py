@@ -133,9 +133,9 @@ class RoomSubscribers:
         self._frames = CoalescedFrames(batch.items, self._concatenable)
         self._targets = self._descriptors[:]
         self._next_slot = 0
-        for author in self._frames.authors:
-            for slot in self._slots_of_user.get(author, ()):
-                self._targets[slot] = NOWHERE  # an author's frames differ from the shared ones
+        for user in self._frames.apart:
+            for slot in self._slots_of_user.get(user, ()):
+                self._targets[slot] = NOWHERE  # this user's frames differ from the shared ones
         self._late_targets = [
             subscriber
             for subscriber, delivered in self._late.items()

@@ -22,13 +22,14 @@ from service.errors import (
     Unavailable,
 )
 from service.eventstore.readiness import Readiness
-from service.gateway.auth.handshake_limit import HandshakeLimit
+from service.gateway.auth.handshake_limit import HandshakeLimit, SessionLimit
 from service.gateway.auth.origins import check_origin
 from service.gateway.auth.tokens import CHAT, Identity, TokenVerifier
 from service.gateway.commands.connect import ConnectHandler
 from service.gateway.session.counters import Counters
 from service.gateway.session.lifecycle import SessionLifecycle
 from service.gateway.session.registry import SessionRegistry
+from service.gateway.session.rooms import RoomLimits
 from service.gateway.session.session import Session
 from service.presence.presence import Presence
 from service.protocol.close_codes import Close
@@ -53,8 +54,9 @@ class Admission:
 
     door: str
     origins: tuple[str, ...]
-    max_rooms: int
+    limits: RoomLimits
     handshakes: HandshakeLimit
+    session_limit: SessionLimit
     readiness: Readiness
     tokens: TokenVerifier
     sessions: SessionRegistry
@@ -94,6 +96,7 @@ class Admission:
             TokenInvalid, TokenExpired: there is no token, or it is not valid.
             NotAllowed: the token does not grant the scope `chat`.
             TooManyConnections: the user's connection limit is reached.
+            TooManyRequests: the user begins sessions too often.
             Unavailable: the token cannot be verified now.
         """
         if token is None:
@@ -101,16 +104,17 @@ class Admission:
         identity = await self.tokens.verify(token)
         identity.require(CHAT)
         self.check_connection_limit(identity.user)
+        self.session_limit.take(identity.user)
         return identity
 
     def check_rooms(self, frame: Connect) -> None:
-        """Check the number of rooms in `connect`.
+        """Check the number of rooms in `connect`, before it is known which of them the user chose.
 
         Raises:
-            TooManyRooms: there are more than a connection may subscribe to.
+            TooManyRooms: there are more than a connection may subscribe to, of both kinds together.
         """
-        if len(frame.rooms) > self.max_rooms:
-            raise TooManyRooms(limit=self.max_rooms)
+        if len(frame.rooms) > sum(self.limits):
+            raise TooManyRooms(limit=self.limits.chosen)
 
     def check_connection_limit(self, user: str) -> None:
         """Check the per-user connection limit, over all nodes.

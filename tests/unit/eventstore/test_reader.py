@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from rpds import HashTrieSet
 
 from service.domain import message as message_of
 from service.domain import room
@@ -34,7 +35,14 @@ from service.domain.commands import (
     UnpinMessage,
     UpdateRoom,
 )
-from service.domain.events import PersonNamed, ReadMarkerMoved, Recorded, RoleChanged
+from service.domain.events import (
+    PersonNamed,
+    ReadMarkerMoved,
+    Recorded,
+    RoleChanged,
+    UserBlocked,
+    UserUnblocked,
+)
 from service.domain.message import MessageState, number_of
 from service.domain.read_marker import ReaderState
 from service.domain.room import RoomState
@@ -183,6 +191,26 @@ async def test_people_are_read_many_at_once(database: Database) -> None:
         assert await one.log.persons(["alice", "alice"]) == {"alice": PersonState(1, "Alice")}
 
 
+async def test_a_person_is_read_with_the_users_whom_they_block(database: Database) -> None:
+    async with node(database) as one:
+        changes = [
+            *(UserBlocked(user=user) for user in ("mallory", "zed", "bob")),
+            PersonNamed(user="alice", name="Alice"),
+            *(cls(user="mallory") for _ in range(20) for cls in (UserUnblocked, UserBlocked)),
+            UserUnblocked(user="zed"),
+        ]
+        for seq, event in enumerate(changes):
+            await one.append(event, stream=person_stream("alice"), decided_on=seq, by="alice")
+        await one.append(UserBlocked(user="alice"), stream=person_stream("bob"), by="bob")
+        found = await one.log.persons(["alice", "bob", "carol"])
+        blocked: HashTrieSet[str] = HashTrieSet({"mallory", "bob"})
+        assert found["alice"] == PersonState(
+            len(changes), "Alice", blocked=blocked, unblocked=HashTrieSet({"zed"})
+        )
+        assert found["bob"] == PersonState(1, blocked=HashTrieSet({"alice"}))
+        assert found["carol"] == PersonState()
+
+
 async def test_the_log_has_an_epoch_and_a_last_position(database: Database) -> None:
     async with node(database) as one:
         UUID(await one.log.epoch())
@@ -218,9 +246,10 @@ async def test_people_are_read_by_their_own_streams_in_a_log_of_one_large_room(d
             entries = [await one.entry(message(), guard=(), decided_on=2) for _ in range(100)]
             await asyncio.gather(*map(one.appender.offer, entries))
         await stored(database, "ANALYZE stored_events")
-        people = [stream_id(person_stream(f"user{number}")) for number in range(100)]
+        users = [f"user{number}" for number in range(100)]
+        asked = [stream_id(person_stream(user)) for user in users], [user_subject(user) for user in users]
         reader = await asyncpg.connect(database.app_url, server_settings=PLANS)
-        plan = await reader.fetch(f"EXPLAIN (ANALYZE, FORMAT TEXT) {read._LAST_OF_EACH_TOPIC}", people)
+        plan = await reader.fetch(f"EXPLAIN (ANALYZE, FORMAT TEXT) {read._ACCOUNTS}", *asked)
         await reader.close()
         text = "\n".join(row[0] for row in plan)
         assert "stored_events_people_idx" in text
