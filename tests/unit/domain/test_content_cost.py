@@ -27,8 +27,8 @@ PARSER = 2 * 1024**2
 MARKUP = [
     "<b>", "<b a=1>", "</b>", "<i>", "<font color=x>", "<nobr>", "<a href=x>", "</a>", "<p>", "</p>", "<p>x", "<div>",
     "</div>", "<table>", "<tr>", "<td>", "</table>", "<svg>", "<math>", "<desc>", "</svg>", "<select>", "<option>",
-    "<template>", "<noscript>", "<!--", "-->", "<![CDATA[", "<x", " a", " a=b", " values='", ";", "java;", "'", '"', ">",
-    "/>", "&amp;", "&#106;", "&", "<", "x", " ", "é", "🦊", "<textarea>", "</title>", "<button>", "<li>", "<h1>",
+    "<template>", "<noscript>", "<!--", "-->", "<![CDATA[", "<x", " a", " a=b", " values='", ";", "java;", "'", '"',
+    ">", "/>", "&amp;", "&#106;", "&", "<", "x", " ", "é", "🦊", "<textarea>", "</title>", "<button>", "<li>", "<h1>",
 ]  # fmt: skip
 
 ELEMENTS = 4
@@ -50,7 +50,7 @@ class Counted:
 
 
 def attributes(prefix: str) -> Callable[[int], str]:
-    """Return a maker of texts with formatting elements of different attributes, which a parser repeats in each `<p>`."""
+    """Return a maker of texts with formatting elements of different attributes, which parsers repeat in each `<p>`."""
     return lambda n: (
         f"{prefix}<p>" + "".join(f"<b a{number:x}>" for number in range(n // 20)) + "</p>" + "<p>x" * (n // 8)
     )
