@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 from bench.hostile import servers_and_database
 from bench.measure.process_stats import all_cpu, settle, spent
 from service.errors import OnRecordError
-from service.gateway.auth.prices import bytes_of, price_of_bytes, price_of_command
+from service.gateway.auth.prices import BLOCKS, MISSED, PAGE, bytes_of, price_of_bytes, price_of_command
 from service.protocol.commands import COMMANDS
 from service.protocol.native import decode, parse
 from tests.support.environment import environment, token
@@ -298,8 +298,8 @@ async def measure(world: World, given: Input, processes: dict[str, psutil.Proces
     return {name: seconds / done * 1000 for name, seconds in total.items()}
 
 
-def price_of(world: World, given: Input) -> int:
-    """Return the price of an input as the node counts it, without what is owed for the answer."""
+async def price_of(world: World, given: Input) -> int:
+    """Return the price of an input as the node counts it, with what is owed for the answer."""
     fields = {"roomId": "small", "messageId": 1, "emoji": "+", "userId": "bob", **given.make(world)[1]}
     kind = "room:list" if given.command.startswith("(") else given.command
     known = (*COMMANDS[kind].__struct_encode_fields__, "surprise")
@@ -307,6 +307,14 @@ def price_of(world: World, given: Input) -> int:
     price = price_of_bytes(bytes_of(text))
     with contextlib.suppress(OnRecordError):
         price += price_of_command(decode(text, parse(text)))
+    if kind == "room:list" and not given.command.startswith("("):
+        answer = await given.make(world)[0].say(kind)
+        price += (len(answer["rooms"]) + len(answer["invitations"])) // PAGE
+    elif kind == "room:join" and "after" in fields:
+        answer = await given.make(world)[0].say(kind, roomId=fields["roomId"])
+        price += answer["head"] // MISSED
+    elif given.label == "1,000 blocked":
+        price += BLOCKED // BLOCKS
     return price
 
 
@@ -347,7 +355,7 @@ async def run(database: Database, only: str) -> None:
             total = cost["node"] + cost["database"]
             ratio = total / first.setdefault(given.command, total)
             post = total / first["message:send"]
-            price = price_of(world, given)
+            price = await price_of(world, given)
             print(
                 f"| `{given.command}` | {given.label} | {cost['node']:.2f} | {cost['database']:.2f} | {ratio:.1f} "
                 f"| {post:.1f} | {price} | {post / price:.1f} |",

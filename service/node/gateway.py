@@ -178,6 +178,7 @@ class _Builder:
             tokens=self.tokens,
             blocks=application.blocks,
             people=live.people,
+            charges=application.charges,
             max_mentions=self.settings.max_mentions,
         )
         return handlers.by_type(joins, self.queries)

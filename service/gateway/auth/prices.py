@@ -7,6 +7,7 @@ a client can compute it.
 
 import msgspec
 
+from service.domain.account import PersonState
 from service.protocol.acks import RoomJoinAck, RoomListAck
 from service.protocol.commands import (
     Frame,
@@ -32,6 +33,9 @@ PAGE = 50
 MISSED = 20
 """Events that `room:join` sends after a cursor for which one more unit is charged."""
 
+BLOCKS = 100
+"""Users that a user has blocked or unblocked, who are all read again, for whom one more unit of a block is owed."""
+
 REPLAY = 10
 """The price of an auditor's read, which replays a part of the log."""
 
@@ -56,6 +60,11 @@ def price_of_command(frame: msgspec.Struct) -> int:
         case MessageHistory(limit=limit):
             return (limit - 1) // PAGE
     return 0
+
+
+def price_of_block(account: PersonState) -> int:
+    """Return what is owed for `user:block` or `user:unblock` by an account."""
+    return (len(account.blocked) + len(account.unblocked)) // BLOCKS
 
 
 def price_of_answer(frame: Frame | msgspec.Struct, answer: object) -> int:
