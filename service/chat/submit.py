@@ -65,7 +65,10 @@ log = logging.getLogger("onrecord.chat")
 
 
 class Chat:
-    """Turns commands into events. `now` returns the database's time, `max_content` is in code points."""
+    """Turns commands into events. `now` returns the database's time, `max_content` is in code points.
+
+    A message can be edited `max_edits` times.
+    """
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class Chat:
         *,
         now: Callable[[], datetime],
         max_content: int,
+        max_edits: int,
     ) -> None:
         self._feeds = feeds
         self._appender = appender
@@ -88,6 +92,7 @@ class Chat:
         self._database = database
         self._now = now
         self._max_content = max_content
+        self._max_edits = max_edits
         self._locks = CommandLocks()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -169,7 +174,9 @@ class Chat:
         if pending.content_error is not None or pending.by not in feed.state.members:
             return DecisionContext(head)
         if isinstance(command, MessageCommand):
-            return DecisionContext(head, await self._reader.about(command.room, command.message))
+            edits = isinstance(command, EditMessage)
+            about = await self._reader.about(command.room, command.message, pending.by, with_content=edits)
+            return DecisionContext(head, msgspec.structs.replace(about, max_edits=self._max_edits))
         reply_to = command.reply_to if isinstance(command, PostMessage) else None
         if reply_to is None or await self._feeds.message_exists(command.room, reply_to):
             return DecisionContext(head)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from service.domain import account, read_marker, room
 from service.domain.account import PersonState
 from service.domain.events import (
-    MessageDeleted,
+    MessagePosted,
     PersonErased,
     PersonRestored,
     PersonSuspended,
@@ -18,8 +18,7 @@ from service.domain.events import (
     RoomOpened,
     RoomRenamed,
 )
-from service.domain.message import MessageState
-from service.domain.message import evolve as evolve_message
+from service.domain.message import MessageSummary
 from service.domain.read_marker import ReaderState
 from service.domain.room import RoomState
 from service.domain.streams import (
@@ -129,21 +128,36 @@ class LogReader(EventQueries):
         events = await self._read(_MESSAGE, stream_id(room_stream(room_id)), seq, message_subject(seq))
         return events[0] if events else None
 
-    async def about(self, room_id: str, message: int) -> MessageState:
-        """Return the state of a message as of now, folded from the events about it."""
-        state = MessageState()
-        for recorded in await self._read(_ABOUT, stream_id(room_stream(room_id)), message_subject(message)):
-            state = evolve_message(state, recorded)
-        return state
+    async def about(
+        self, room_id: str, message: int, user: str, *, with_content: bool = False
+    ) -> MessageSummary:
+        """Return what a command of `user` about a message depends on, as of now.
+
+        This reads a few rows by their keys, and decrypts one at most, whatever the history of the message.
+        """
+        stream = stream_id(room_stream(room_id))
+        rows = await self._fetch(
+            _ABOUT, stream, message, message_subject(message), MessagePosted.TOPIC, user, with_content
+        )
+        if not rows:
+            return MessageSummary()
+        row = rows[0]
+        content = self._serializer.read(row).event if row["state"] is not None else None
+        return MessageSummary(
+            author=row["author"],
+            deleted=row["deleted"] is not None,
+            content=getattr(content, "content", None),
+            edits=row["edits"] or 0,
+            emoji=frozenset(row["emoji"] or ()),
+            own=frozenset(row["own"] or () if row["deleted"] is None else ()),
+            reactions=row["reactions"] or 0,
+            pins=row["pins"] or 0,
+        )
 
     async def deleted(self, room_id: str, messages: Iterable[int]) -> set[int]:
         """Return the numbers of those of `messages` that are deleted."""
-        subjects = {message_subject(message): message for message in messages}
-        if not subjects:
-            return set()
-        stream = stream_id(room_stream(room_id))
-        rows = await self._fetch(_DELETED, stream, list(subjects), MessageDeleted.TOPIC)
-        return {subjects[row["subject"]] for row in rows}
+        rows = await self._fetch(_DELETED, stream_id(room_stream(room_id)), list(messages))
+        return {row["message"] for row in rows}
 
     async def room(self, room_id: str) -> RoomState:
         """Return a room as of now, folded from its settings and members; its messages only move the head."""
@@ -224,10 +238,22 @@ _NAMING = f"""{ROWS}
         AND e.topic = ANY ($3::text[])
     ORDER BY e.originator_version DESC LIMIT $4
 """
-_ABOUT = f"{ROWS} WHERE e.originator_id = $1 AND e.subject = $2 ORDER BY e.originator_version"
+_ABOUT = f"""
+    SELECT posted.recorded_by AS author, s.deleted, s.edits, ARRAY(SELECT jsonb_object_keys(s.emoji)) AS emoji,
+        u.emoji AS own, u.reactions, u.pins, {ROW}
+    FROM stored_events posted
+        LEFT JOIN message_summaries s ON s.originator_id = $1 AND s.message = $2
+        LEFT JOIN message_users u ON u.originator_id = $1 AND u.message = $2 AND u.user_id = $5
+        LEFT JOIN LATERAL (
+            SELECT * FROM readable_events
+            WHERE $6::boolean AND posted.recorded_by = $5 AND s.deleted IS NULL
+                AND originator_id = $1 AND originator_version = coalesce(s.last_edit, $2)) e ON true
+        LEFT JOIN open_keys k ON k.key_id = e.key_id
+    WHERE posted.originator_id = $1 AND posted.originator_version = $2 AND posted.subject = $3 AND posted.topic = $4
+"""  # noqa: S608 - constants
 _DELETED = """
-    SELECT subject FROM stored_events
-    WHERE originator_id = $1 AND subject = ANY ($2::text[]) AND topic = $3
+    SELECT message FROM message_summaries
+    WHERE originator_id = $1 AND message = ANY ($2::bigint[]) AND deleted IS NOT NULL
 """
 # The last event gives the head; before it, only events about the room and its members matter. One statement, so that
 # head and members are of the same moment.

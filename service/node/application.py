@@ -45,7 +45,7 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
     loop_time = asyncio.get_running_loop().time
     chat = Chat(
         live.hub.feeds, live.appender, reader, live.people, keys, storage.pool,
-        now=now, max_content=settings.max_content,
+        now=now, max_content=settings.max_content, max_edits=settings.max_edits,
     )  # fmt: skip
     notices = MarkerNotices(live.hub.audience, live.relay)
     markers = ReadMarkers(

@@ -29,7 +29,7 @@ class Scripted:
         self.held: asyncio.Event | None = None
         feed = SimpleNamespace(room="general", head=3, state=RoomState("general"))
         part: Any = self
-        self.chat = Chat(part, part, part, part, part, part, now=lambda: AT, max_content=100)
+        self.chat = Chat(part, part, part, part, part, part, now=lambda: AT, max_content=100, max_edits=100)
         self._feed = feed
 
     async def feed(self, _room: str) -> Any:
