@@ -42,6 +42,11 @@ CREATE INDEX stored_events_edits_idx ON stored_events (originator_id, subject, o
 CREATE INDEX stored_events_reactions_idx ON stored_events (originator_id, subject, originator_version)
     WHERE topic IN ('room.ReactionAdded.v1', 'room.ReactionRemoved.v1');
 
+-- The last event of each kind about a person is found without the others: a person may have had any number of names.
+DROP INDEX stored_events_people_idx;
+CREATE INDEX stored_events_people_idx ON stored_events (originator_id, topic, originator_version)
+    WHERE starts_with(stream, 'person:');
+
 -- A damaged state has no such field.
 CREATE FUNCTION clear_field(state bytea, field text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$

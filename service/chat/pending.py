@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     import asyncpg
 
 
+class Limits(msgspec.Struct, frozen=True):
+    """The limits of messages: code points of the content, and edits of one message."""
+
+    max_content: int
+    max_edits: int
+
+
 class PendingCommand(msgspec.Struct):
     """A command; `content_error` refuses it in any room, `refusal` is that of the last of `decisions`."""
 

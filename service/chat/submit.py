@@ -17,7 +17,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 
 from service.chat.command_locks import CommandLocks
-from service.chat.pending import DecisionContext, PendingCommand, key_for_writing
+from service.chat.pending import DecisionContext, Limits, PendingCommand, key_for_writing
 from service.chat.result import CommandResult, failed, result_of
 from service.domain import account, room
 from service.domain.account import PersonState
@@ -65,10 +65,7 @@ log = logging.getLogger("onrecord.chat")
 
 
 class Chat:
-    """Turns commands into events. `now` returns the database's time, `max_content` is in code points.
-
-    A message can be edited `max_edits` times.
-    """
+    """Turns commands into events. `now` returns the database's time."""
 
     def __init__(
         self,
@@ -80,8 +77,7 @@ class Chat:
         database: "asyncpg.Pool[Any]",
         *,
         now: Callable[[], datetime],
-        max_content: int,
-        max_edits: int,
+        limits: Limits,
     ) -> None:
         self._feeds = feeds
         self._appender = appender
@@ -91,8 +87,7 @@ class Chat:
         self._serializer = EventSerializer(keys)
         self._database = database
         self._now = now
-        self._max_content = max_content
-        self._max_edits = max_edits
+        self._limits = limits
         self._locks = CommandLocks()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -163,7 +158,7 @@ class Chat:
     def _content_error(self, command: RoomCommand) -> Refusal | None:
         try:
             if isinstance(command, PostMessage | EditMessage):
-                check_content(command.content, self._max_content)
+                check_content(command.content, self._limits.max_content)
         except Refusal as refusal:
             return refusal
         return None
@@ -176,7 +171,7 @@ class Chat:
         if isinstance(command, MessageCommand):
             edits = isinstance(command, EditMessage)
             about = await self._reader.about(command.room, command.message, pending.by, with_content=edits)
-            return DecisionContext(head, msgspec.structs.replace(about, max_edits=self._max_edits))
+            return DecisionContext(head, msgspec.structs.replace(about, max_edits=self._limits.max_edits))
         reply_to = command.reply_to if isinstance(command, PostMessage) else None
         if reply_to is None or await self._feeds.message_exists(command.room, reply_to):
             return DecisionContext(head)

@@ -42,7 +42,7 @@ MOST_EMOJI = 20
 MOST_PINS = 100
 """Limit of pinned messages in one room."""
 MOST_TOGGLES = 50
-"""How often, over all time, one user may add a reaction to one message, and how often pin it. Removing is always allowed."""
+"""How often, ever, one user may add a reaction to one message, and how often pin it; removals are not limited."""
 MAX_EDITS = 100
 """Edits of one message, unless the node is configured otherwise."""
 
@@ -64,8 +64,8 @@ class MessageState(msgspec.Struct, frozen=True):
 class MessageSummary(msgspec.Struct, frozen=True):
     """What a command of one user about a message depends on; `author` is None if there is no message of this number.
 
-    `content` is given for edits by the author only, and is None once erased. `emoji` are all emoji on the message, `own` those of the user;
-    `reactions` and `pins` count how often the user has added a reaction or pinned the message.
+    `content` is given for edits by the author only, and is None once erased. `emoji` holds all emoji on the message,
+    `own` those of the user; `reactions` and `pins` count how often the user added a reaction or pinned the message.
     """
 
     author: str | None = None

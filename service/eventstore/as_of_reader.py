@@ -12,14 +12,14 @@ import msgspec
 from service.domain.events import Recorded
 from service.domain.streams import (
     NEW_MESSAGE,
-    message_subject,
     person_stream,
     room_stream,
     session_stream,
     stream_id,
     user_subject,
 )
-from service.eventstore.reader import EventQueries
+from service.eventstore.message_facts import facts_query, portions, reactions_query
+from service.eventstore.reader import PERSON_TOPICS, EventQueries
 from service.eventstore.serializer import ROW, ROWS
 
 
@@ -85,17 +85,23 @@ class AsOfReader(EventQueries):
         return sorted(int(row["subject"].removeprefix(NEW_MESSAGE)) for row in rows)
 
     async def about_messages(self, room: str, numbers: Iterable[int], seq: int) -> list[Recorded]:
-        """Return the facts about some messages of a room up to a seq, in order."""
-        subjects = [message_subject(number) for number in numbers]
-        return await self._read(_ABOUT_MESSAGES, stream_id(room_stream(room)), subjects, seq)
+        """Return the facts about some messages of a room up to a seq, in order, without edits replaced by then."""
+        return await self._read(_ABOUT_MESSAGES, stream_id(room_stream(room)), list(numbers), seq)
+
+    async def portions(self, room: str, numbers: Iterable[int]) -> list[list[int]]:
+        """Split the numbers of messages into parts that `about_messages` reads each, by how much there is to read."""
+        wanted = list(numbers)
+        rows = await self._fetch(_REACTIONS, stream_id(room_stream(room)), wanted)
+        return portions(wanted, {row["message"]: row["reactions"] for row in rows})
 
     async def last_of(self, streams: Sequence[str], position: int) -> list[Recorded]:
         """Return the last event of each stream up to a position, of those that had one."""
         return await self._read(_LAST_OF_EACH, [stream_id(stream) for stream in streams], position)
 
-    async def all_of(self, streams: Sequence[str], position: int) -> list[Recorded]:
-        """Return the events of streams up to a position, in order; for streams of a few events."""
-        return await self._read(_ALL_OF, [stream_id(stream) for stream in streams], position)
+    async def last_of_each_kind(self, people: Sequence[str], position: int) -> list[Recorded]:
+        """Return the last event of each kind about each person up to a position, in order."""
+        streams = [stream_id(person_stream(user)) for user in people]
+        return await self._read(_LAST_OF_EACH_KIND, streams, PERSON_TOPICS, position)
 
     async def page(self, stream: str, after: int, position: int, limit: int) -> list[Recorded]:
         """Return at most `limit` events of a stream after a seq and up to a position, in order."""
@@ -154,10 +160,8 @@ _TOUCHED = """
     WHERE originator_id = $1 AND originator_version > $2 AND originator_version <= $3
         AND starts_with(subject, 'message:')
 """
-_ABOUT_MESSAGES = f"""{ROWS}
-    WHERE e.originator_id = $1 AND e.subject = ANY ($2::text[]) AND e.originator_version <= $3
-    ORDER BY e.originator_version
-"""
+_ABOUT_MESSAGES = facts_query("$1", "$2", "$3")
+_REACTIONS = reactions_query("$1", "$2")
 _LAST_OF_EACH = f"""
     SELECT {ROW}
     FROM unnest($1::uuid[]) AS wanted (id)
@@ -180,7 +184,14 @@ _STRETCH = f"""{ROWS}
         AND ($4::text IS NULL OR e.recorded_by = $4 OR e.subject = $5 OR e.originator_id = ANY ($6::uuid[]))
     ORDER BY e.notification_id LIMIT $7
 """
-_ALL_OF = f"""{ROWS}
-    WHERE e.originator_id = ANY ($1::uuid[]) AND e.notification_id <= $2
+_LAST_OF_EACH_KIND = f"""
+    SELECT {ROW}
+    FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN unnest($2::text[]) AS kind (topic)
+        CROSS JOIN LATERAL (
+            SELECT * FROM readable_events
+            WHERE originator_id = wanted.id AND topic = kind.topic AND notification_id <= $3
+                AND starts_with(stream, 'person:')
+            ORDER BY originator_version DESC LIMIT 1) e
+        LEFT JOIN open_keys k USING (key_id)
     ORDER BY e.notification_id
-"""
+"""  # noqa: S608 - constants

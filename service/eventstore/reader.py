@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from service.domain import account, read_marker, room
 from service.domain.account import PersonState
 from service.domain.events import (
-    MessagePosted,
     PersonErased,
+    PersonNamed,
     PersonRestored,
     PersonSuspended,
     Recorded,
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 DEADLINE = 5.0
 """Seconds that a read may take, unless the caller passes another limit."""
 
+
+PERSON_TOPICS = [cls.TOPIC for cls in (PersonNamed, PersonSuspended, PersonRestored, PersonErased)]
+"""The kinds of events that a person's state is folded from."""
 
 MOST_DAMAGED = 100
 """Moves of a read marker, or names of a room, that are searched for a readable one."""
@@ -136,9 +139,7 @@ class LogReader(EventQueries):
         This reads a few rows by their keys, and decrypts one at most, whatever the history of the message.
         """
         stream = stream_id(room_stream(room_id))
-        rows = await self._fetch(
-            _ABOUT, stream, message, message_subject(message), MessagePosted.TOPIC, user, with_content
-        )
+        rows = await self._fetch(_ABOUT, stream, message, message_subject(message), user, with_content)
         if not rows:
             return MessageSummary()
         row = rows[0]
@@ -156,7 +157,8 @@ class LogReader(EventQueries):
 
     async def deleted(self, room_id: str, messages: Iterable[int]) -> set[int]:
         """Return the numbers of those of `messages` that are deleted."""
-        rows = await self._fetch(_DELETED, stream_id(room_stream(room_id)), list(messages))
+        numbers = list(messages)
+        rows = await self._fetch(_DELETED, stream_id(room_stream(room_id)), numbers) if numbers else []
         return {row["message"] for row in rows}
 
     async def room(self, room_id: str) -> RoomState:
@@ -193,7 +195,7 @@ class LogReader(EventQueries):
         """Return each of `users` as of now; the initial state for those without events."""
         streams = {stream_id(person_stream(user)): user for user in users}
         states = {user: PersonState() for user in streams.values()}
-        for recorded in await self._read(_LAST_OF_EACH_KIND, list(streams)):
+        for recorded in await self._read(_LAST_OF_EACH_KIND, list(streams), PERSON_TOPICS):
             user = streams[recorded.originator_id]
             states[user] = account.evolve(states[user], recorded)
         return states
@@ -243,13 +245,13 @@ _ABOUT = f"""
         u.emoji AS own, u.reactions, u.pins, {ROW}
     FROM stored_events posted
         LEFT JOIN message_summaries s ON s.originator_id = $1 AND s.message = $2
-        LEFT JOIN message_users u ON u.originator_id = $1 AND u.message = $2 AND u.user_id = $5
+        LEFT JOIN message_users u ON u.originator_id = $1 AND u.message = $2 AND u.user_id = $4
         LEFT JOIN LATERAL (
             SELECT * FROM readable_events
-            WHERE $6::boolean AND posted.recorded_by = $5 AND s.deleted IS NULL
+            WHERE $5::boolean AND posted.recorded_by = $4 AND s.deleted IS NULL
                 AND originator_id = $1 AND originator_version = coalesce(s.last_edit, $2)) e ON true
         LEFT JOIN open_keys k ON k.key_id = e.key_id
-    WHERE posted.originator_id = $1 AND posted.originator_version = $2 AND posted.subject = $3 AND posted.topic = $4
+    WHERE posted.originator_id = $1 AND posted.originator_version = $2 AND posted.subject = $3
 """  # noqa: S608 - constants
 _DELETED = """
     SELECT message FROM message_summaries
@@ -267,15 +269,19 @@ _ROOM = f"""
     ORDER BY e.originator_version
 """  # noqa: S608 - constants
 _LAST = f"{ROWS} WHERE e.originator_id = $1 ORDER BY e.originator_version DESC LIMIT $2"
-# Only the last event of each kind matters, and most people have one kind. The condition on the stream lets the planner
-# use the index of people's events.
+# Only the last event of each kind matters, however often a person was renamed; the last of all gives the head. The
+# condition on the stream lets the planner use the index of people's events.
 _LAST_OF_EACH_KIND = f"""
     SELECT {ROW}
-    FROM unnest($1::uuid[]) AS wanted (id)
-    CROSS JOIN LATERAL (
-        SELECT DISTINCT ON (topic) * FROM readable_events
-        WHERE originator_id = wanted.id AND starts_with(stream, 'person:')
-        ORDER BY topic, originator_version DESC) e
-    LEFT JOIN open_keys k USING (key_id)
+    FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN unnest($2::text[] || NULL) AS kind (topic)
+        CROSS JOIN LATERAL (
+            (SELECT * FROM readable_events
+            WHERE originator_id = wanted.id AND topic = kind.topic AND starts_with(stream, 'person:')
+            ORDER BY originator_version DESC LIMIT 1)
+            UNION ALL
+            (SELECT * FROM readable_events
+            WHERE originator_id = wanted.id AND kind.topic IS NULL
+            ORDER BY originator_version DESC LIMIT 1)) e
+        LEFT JOIN open_keys k USING (key_id)
     ORDER BY e.originator_version
 """  # noqa: S608 - constants

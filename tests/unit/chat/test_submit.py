@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from service.chat.pending import Limits
 from service.chat.submit import MAX_DECISIONS, Chat
 from service.domain.commands import PostMessage, RoomCommand, UpdateRoom
 from service.domain.room_state import RoomState
@@ -29,7 +30,7 @@ class Scripted:
         self.held: asyncio.Event | None = None
         feed = SimpleNamespace(room="general", head=3, state=RoomState("general"))
         part: Any = self
-        self.chat = Chat(part, part, part, part, part, part, now=lambda: AT, max_content=100, max_edits=100)
+        self.chat = Chat(part, part, part, part, part, part, now=lambda: AT, limits=Limits(100, 100))
         self._feed = feed
 
     async def feed(self, _room: str) -> Any:

@@ -38,7 +38,6 @@ from service.domain.commands import (
 from service.domain.events import (
     MessageDeleted,
     MessageEdited,
-    MessagePosted,
     PersonNamed,
     ReactionAdded,
     ReactionRemoved,
@@ -300,7 +299,7 @@ async def _pages_read(database: Database, number: int) -> int:
     try:
         pages = 0
         for query, arguments in (
-            (read._ABOUT, (number, message_subject(number), MessagePosted.TOPIC, "alice", True)),
+            (read._ABOUT, (number, message_subject(number), "alice", True)),
             (read._DELETED, ([number],)),
         ):
             plan = await reader.fetchval(
