@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations over the connection that `migrations.run.migrate` hands in."""
+"""Alembic's entry point: runs the migrations over the connection that `migrations.run.migrate` passes."""
 
 from alembic import context
 

@@ -14,19 +14,18 @@ import migrations
 
 MIGRATIONS = Path(migrations.__file__).parent
 
-
 ROLES = ("onrecord_node", "onrecord_projector", "onrecord_sealer")
 
 
 class ForeignObjects(Exception):
-    """The schema `public` holds objects of a role that may not create there; the message is a sentence."""
+    """The schema `public` holds objects of a role that may not create there."""
 
 
 def migrate(owner_url: str, application_url: str, projector_url: str = "") -> list[str]:
     """Bring the schema to its newest version; return the versions applied, oldest first.
 
     The login of `application_url` becomes a member of `onrecord_node`. The login of `projector_url` becomes a member of
-    `onrecord_projector` and `onrecord_sealer`; it is the same login where the address is empty.
+    `onrecord_projector` and `onrecord_sealer`; if that URL is empty, the login of `application_url` does.
 
     Raises:
         sqlalchemy.exc.OperationalError: the database cannot be reached.
@@ -36,7 +35,7 @@ def migrate(owner_url: str, application_url: str, projector_url: str = "") -> li
     engine = sqlalchemy.create_engine(_sqlalchemy_url(owner_url), poolclass=sqlalchemy.NullPool)
     try:
         with engine.connect() as connection:
-            # Two migrations at once would race for the first table.
+            # Two migrations at one time would both try to create the first table.
             connection.exec_driver_sql("SELECT pg_catalog.pg_advisory_lock(7236110)")
             _close_public(connection)
             connection.commit()
@@ -55,7 +54,7 @@ def migrate(owner_url: str, application_url: str, projector_url: str = "") -> li
 
 def run_sql(name: str) -> None:
     """Run a file of plain SQL statements inside a migration."""
-    # With the driver's own cursor: SQLAlchemy would treat `:name` and `%` in the file as parameters.
+    # SQLAlchemy would treat `:name` and `%` in the file as parameters, so the driver's own cursor runs it.
     cursor = op.get_bind().connection.cursor()
     cursor.execute((MIGRATIONS / "sql" / name).read_text(encoding="utf-8"))
     cursor.close()
@@ -69,23 +68,19 @@ def _config(connection: sqlalchemy.Connection) -> Config:
 
 
 def _close_public(connection: sqlalchemy.Connection) -> None:
-    """Revoke the right to create in `public`, and resolve names in `pg_catalog` alone until it is checked."""
+    """Revoke the right to create in `public`, and resolve names in `pg_catalog` only until `public` is checked."""
     connection.exec_driver_sql("SET search_path = pg_catalog")
     present = connection.exec_driver_sql(_PRESENT, (list(ROLES),)).scalars()
-    strangers = ", ".join(["PUBLIC", *(f'"{role}"' for role in present)])
-    connection.exec_driver_sql(f"REVOKE CREATE ON SCHEMA public FROM {strangers}")
+    others = ", ".join(["PUBLIC", *(f'"{role}"' for role in present)])
+    connection.exec_driver_sql(f"REVOKE CREATE ON SCHEMA public FROM {others}")
 
 
 def _refuse_foreign_objects(connection: sqlalchemy.Connection) -> None:
-    """Check for functions, operators and types that could run with the rights of the owner.
-
-    Raises:
-        ForeignObjects: there is one.
-    """
+    """Raise `ForeignObjects` if a function, operator or type could run with the rights of the owner."""
     if found := list(connection.exec_driver_sql(_FOREIGN).scalars()):
         message = (
             f"The schema public holds {', '.join(found)}. Only the owner may create there, and a migration could "
-            "call it with the owner's rights. Find out how it came there, drop it, and migrate again."
+            "call it with the owner's rights. Find out who created it, drop it, and migrate again."
         )
         raise ForeignObjects(message)
 
@@ -107,7 +102,7 @@ def _grant(connection: sqlalchemy.Connection, login: str | None, roles: list[str
 
 
 def _revoke(connection: sqlalchemy.Connection, login: str | None, roles: list[str]) -> None:
-    """Revoke roles from a login that served and projected before the projector had a login of its own.
+    """Revoke roles of the projector from the login of a node, which had them before the projector had its own login.
 
     A membership granted by a role that the owner cannot use stays; `onrecord doctor` reports it.
     """
@@ -130,13 +125,11 @@ def _sqlalchemy_url(url: str) -> str:
 
 _PRESENT = "SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)"
 
-
 _MEMBERSHIPS = """
     SELECT DISTINCT CAST(m.roleid AS regrole), CAST(m.member AS regrole), CAST(m.grantor AS regrole)
     FROM pg_auth_members m JOIN pg_roles login ON login.oid = m.member JOIN pg_roles role ON role.oid = m.roleid
     WHERE login.rolname = :login AND role.rolname = ANY (:roles) AND pg_has_role(m.grantor, 'USAGE')
 """
-
 
 # Migrations 0002 to 0018 create the read models in `public`, as the projector; 0019 revokes the right before the
 # transaction ends.
@@ -147,7 +140,6 @@ _REOPEN = """
         END IF;
     END $$
 """
-
 
 # The owner, superusers and the role of the definer functions create in `public`. The read models were there before
 # migration 0019; they are not listed, since a relation runs no code by itself.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from projections import PROJECTIONS
 from projections.engine.compare import compare
-from projections.engine.log_window import Changed, events, next_window, tracked
+from projections.engine.log_window import DiffersFromSeal, events, next_window, tracked
 from projections.engine.projection import Projection
 from service.domain.events import Recorded
 from service.eventstore.serializer import EventSerializer
@@ -33,7 +33,7 @@ async def verify(
     connection: "asyncpg.Connection[Any]",
     serializer: EventSerializer,
     projection: Projection,
-    changed: Changed | None = None,
+    differs: DiffersFromSeal | None = None,
 ) -> dict[str, Any]:
     """Compare a live table with a fold of the log up to the table's position.
 
@@ -41,6 +41,7 @@ async def verify(
     `extra` in it and `changed`, and `keys`: the first few that differ, as text, in the order of `Projection.key`.
     `unreadable` has `position`, `stream`, `seq`, `topic` and `reason` of each event that cannot be read. Rows about
     such events are not compared, since a table that was filled before the damage still has the lost values.
+    `differs` detects damaged topics.
 
     Raises:
         UnknownTopic: the log holds an event that this version does not understand.
@@ -51,7 +52,7 @@ async def verify(
         await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
         await connection.execute(f"CREATE TEMPORARY TABLE {fresh} (LIKE {live} INCLUDING ALL) ON COMMIT DROP")
         position = await tracked(connection, projection.table)
-        damaged = await _rebuild(connection, serializer, projection, fresh, position, changed)
+        damaged = await _rebuild(connection, serializer, projection, fresh, position, differs)
         found = await compare(connection, projection.key, live, fresh, ignored=_keys_of(projection, damaged))
     return {
         "name": projection.name,
@@ -69,22 +70,22 @@ async def _rebuild(
     projection: Projection,
     table: str,
     until: int,
-    changed: Changed | None,
+    differs: DiffersFromSeal | None,
 ) -> list[Recorded]:
     """Fold the log up to a position; return the events in it that cannot be read."""
     damaged: list[Recorded] = []
-    window = await next_window(connection, projection.followed, 0, until, changed)
+    window = await next_window(connection, projection.followed, 0, until, differs)
     while window.upto > window.after:
         if batch := await events(connection, serializer, projection.followed, window):
             await projection.take(connection, table, batch)
             damaged += [recorded for recorded in batch if recorded.damage is not None]
-        window = await next_window(connection, projection.followed, window.upto, until, changed)
+        window = await next_window(connection, projection.followed, window.upto, until, differs)
     return damaged
 
 
 def _keys_of(projection: Projection, damaged: list[Recorded]) -> set[tuple[str | int, ...]]:
-    row_of = projection.row_of
-    return set() if row_of is None else {key for event in damaged if (key := row_of(event)) is not None}
+    row_key = projection.row_key
+    return set() if row_key is None else {key for event in damaged if (key := row_key(event)) is not None}
 
 
 def _unreadable(recorded: Recorded) -> dict[str, Any]:

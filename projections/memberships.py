@@ -10,25 +10,17 @@ from databases import Database
 from projections.engine.projection import Projection
 from projections.engine.rows import Key, Rows
 from projections.engine.snapshot import Row, Snapshot, snapshot
-from service.domain.events import (
-    Event,
-    MemberBanned,
-    MemberInvited,
-    MemberJoined,
-    MemberLeft,
-    MemberMuted,
-    MemberRemoved,
-    MemberUnbanned,
-    MemberUnmuted,
-    Recorded,
-    Role,
-    RoleChanged,
-)
+from service.domain import events
+from service.domain.events import Event, Recorded, Role
 from service.domain.streams import room_of, user_subject
 from service.eventstore.serializer import EventSerializer
 
 LeaveKind = Literal["left", "kicked", "banned"]
-_LEAVE_KINDS: dict[type, LeaveKind] = {MemberLeft: "left", MemberRemoved: "kicked", MemberBanned: "banned"}
+_LEAVE_KINDS: dict[type, LeaveKind] = {
+    events.MemberLeft: "left",
+    events.MemberRemoved: "kicked",
+    events.MemberBanned: "banned",
+}
 
 
 class MembershipRow(msgspec.Struct, frozen=True):
@@ -87,11 +79,11 @@ def _evolve(row: MembershipRow | None, recorded: Recorded) -> MembershipRow:
     return msgspec.structs.replace(before, **changed)
 
 
-def _invited(_row: MembershipRow, recorded: Recorded, _event: MemberInvited) -> dict[str, Any]:
+def _invited(_row: MembershipRow, recorded: Recorded, _event: events.MemberInvited) -> dict[str, Any]:
     return {"invited_at": recorded.at, "invited_by": recorded.by}
 
 
-def _joined(row: MembershipRow, recorded: Recorded, event: MemberJoined) -> dict[str, Any]:
+def _joined(row: MembershipRow, recorded: Recorded, event: events.MemberJoined) -> dict[str, Any]:
     """Reset the row, except for a mute."""
     joined = MembershipRow(row.room_id, row.user_id, event.role, recorded.seq, recorded.at)
     return msgspec.structs.asdict(joined) | {"muted": row.muted, "muted_until": row.muted_until}
@@ -103,20 +95,20 @@ def _gone(row: MembershipRow, recorded: Recorded, event: Event) -> dict[str, Any
     return {"invited_at": None, "invited_by": None, **(ended if row.present else {})}
 
 
-def _banned(row: MembershipRow, recorded: Recorded, event: MemberBanned) -> dict[str, Any]:
+def _banned(row: MembershipRow, recorded: Recorded, event: events.MemberBanned) -> dict[str, Any]:
     return {**_gone(row, recorded, event), "banned": True, "banned_until": event.until}
 
 
 _CHANGES: dict[type[Event], Callable[[MembershipRow, Recorded, Any], dict[str, Any]]] = {
-    MemberInvited: _invited,
-    MemberJoined: _joined,
-    MemberLeft: _gone,
-    MemberRemoved: _gone,
-    MemberBanned: _banned,
-    MemberUnbanned: lambda *_: {"banned": False, "banned_until": None},
-    MemberMuted: lambda _, __, event: {"muted": True, "muted_until": event.until},
-    MemberUnmuted: lambda *_: {"muted": False, "muted_until": None},
-    RoleChanged: lambda _, __, event: {"role": event.role},
+    events.MemberInvited: _invited,
+    events.MemberJoined: _joined,
+    events.MemberLeft: _gone,
+    events.MemberRemoved: _gone,
+    events.MemberBanned: _banned,
+    events.MemberUnbanned: lambda *_: {"banned": False, "banned_until": None},
+    events.MemberMuted: lambda _, __, event: {"muted": True, "muted_until": event.until},
+    events.MemberUnmuted: lambda *_: {"muted": False, "muted_until": None},
+    events.RoleChanged: lambda _, __, event: {"role": event.role},
 }
 """The fields of a user's row that an event changes."""
 
@@ -128,5 +120,5 @@ PROJECTION = Projection(
     topics=tuple(cls.TOPIC for cls in _CHANGES),
     key=ROWS.key,
     apply=ROWS.apply,
-    row_of=_key_of,
+    row_key=_key_of,
 )

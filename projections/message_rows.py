@@ -54,7 +54,7 @@ def key_of(recorded: Recorded) -> Key:
     return room_of(recorded.stream), number
 
 
-def _row_of(recorded: Recorded) -> Key | None:
+def _row_key(recorded: Recorded) -> Key | None:
     """Return the key of the message that an event is about, by its subject if it cannot be read."""
     kind, _, name = recorded.subject.partition(":")
     number = number_of(recorded) or (int(name) if kind == "message" and name.isdecimal() else None)
@@ -163,7 +163,7 @@ PROJECTION = Projection(
     ),
     key=("room_id", "id"),
     apply=apply,
-    row_of=_row_of,
+    row_key=_row_key,
     forget="UPDATE {table} SET content = NULL WHERE user_id = ANY ($1::text[]) AND content IS NOT NULL",
     expire="""
         UPDATE {table} m SET content = NULL FROM open_keys k

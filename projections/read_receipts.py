@@ -73,7 +73,7 @@ PROJECTION = Projection(
     topics=(ReadMarkerMoved.TOPIC,),
     key=_ROWS.key,
     apply=_ROWS.apply,
-    row_of=_key_of,
+    row_key=_key_of,
 )
 _OF_ROOMS = f"SELECT * FROM {PROJECTION.relation} WHERE room_id = ANY (CAST(:rooms AS text[]))"  # noqa: S608 - a constant
 _READERS = "starts_with(e.stream, 'reader:') AND split_part(e.stream, ':', 2) = ANY (CAST(:rooms AS text[]))"

@@ -11,17 +11,8 @@ import msgspec
 
 from projections.engine.projection import Projection
 from projections.engine.rows import Key, Rows
-from service.domain.events import (
-    EVENTS,
-    MessagePosted,
-    Recorded,
-    RoomArchived,
-    RoomOpened,
-    RoomRenamed,
-    RoomReopened,
-    RoomTopicChanged,
-    Visibility,
-)
+from service.domain import events
+from service.domain.events import EVENTS, Recorded, Visibility
 from service.domain.streams import room_of
 
 
@@ -47,7 +38,7 @@ def _key_of(recorded: Recorded) -> Key:
 
 def _evolve(row: RoomRow | None, recorded: Recorded) -> RoomRow:
     event, seq = recorded.event, recorded.seq
-    if isinstance(event, RoomOpened):
+    if isinstance(event, events.RoomOpened):
         room = room_of(recorded.stream)
         return RoomRow(room, event.name, event.visibility, recorded.at, recorded.by, seq)
     if row is None:
@@ -59,15 +50,15 @@ def _evolve(row: RoomRow | None, recorded: Recorded) -> RoomRow:
 
 def _change(recorded: Recorded) -> dict[str, Any]:
     match recorded.event:
-        case MessagePosted():
+        case events.MessagePosted():
             return {"last_message_id": recorded.seq, "last_message_at": recorded.at}
-        case RoomRenamed(name=name):
+        case events.RoomRenamed(name=name):
             return {"name": name}
-        case RoomTopicChanged(topic=topic):
+        case events.RoomTopicChanged(topic=topic):
             return {"topic": topic or None, "topic_position": recorded.position}
-        case RoomArchived():
+        case events.RoomArchived():
             return {"archived": True}
-        case RoomReopened():
+        case events.RoomReopened():
             return {"archived": False}
         case _:
             return {}
@@ -82,7 +73,7 @@ PROJECTION = Projection(
     key=ROWS.key,
     apply=ROWS.apply,
     heads=True,
-    row_of=_key_of,
+    row_key=_key_of,
     forget="""
         UPDATE {table} r SET topic = NULL FROM stored_events e
         WHERE e.notification_id = r.topic_position AND e.recorded_by = ANY ($1::text[]) AND r.topic IS NOT NULL

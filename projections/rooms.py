@@ -1,4 +1,4 @@
-"""Room lists: the rooms of a member with unread counts and last messages, and the invitations of a user."""
+"""Room lists: a member's rooms with unread counts and last messages, a user's invitations, and the public rooms."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -12,11 +12,20 @@ from projections.engine.snapshot import Row, Snapshot, snapshot
 from projections.memberships import MembershipRow
 from projections.message_rows import MessageRow
 from projections.room_rows import COLUMNS, PROJECTION, ROWS, RoomRow
-from service.domain.events import MessageEdited, MessagePosted, Recorded, Role, Visibility
-from service.domain.streams import room_stream, user_subject
+from service.domain.events import MessageEdited, MessagePosted, Recorded, Role, RoomOpened, Visibility
+from service.domain.streams import SETTINGS, room_of, room_stream, user_subject
 from service.eventstore.serializer import EventSerializer
 
-__all__ = ["PROJECTION", "InvitationRow", "RoomRow", "SummaryRow", "invitations", "summaries"]
+__all__ = [
+    "PROJECTION",
+    "InvitationRow",
+    "Page",
+    "RoomRow",
+    "SummaryRow",
+    "invitations",
+    "public_rooms",
+    "summaries",
+]
 
 _CONTENT = (MessagePosted.TOPIC, MessageEdited.TOPIC)
 
@@ -49,6 +58,41 @@ class InvitationRow(msgspec.Struct, frozen=True):
     visibility: Visibility
     invited_by: str
     invited_at: datetime
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Rooms by id, and whether more follow. Their heads and last messages are those of the table."""
+
+    rooms: list[RoomRow]
+    has_more: bool
+
+
+async def public_rooms(
+    database: Database, serializer: EventSerializer, *, after: str | None, limit: int
+) -> Page:
+    """Return at most `limit` public rooms whose ids come after `after`, as of the log's head.
+
+    The page shows only settings of rooms, so only events about settings are read from the log's tail.
+
+    Raises:
+        ProjectionBehind: the table is too far behind the log.
+    """
+    cursor = after or ""
+    async with snapshot(database, serializer, PROJECTION) as now:
+        found = ROWS.by_key(await now.fetch(_PUBLIC, after=cursor, most=limit + 1))
+        tail = await now.tail("e.subject = :settings", settings=SETTINGS)
+    newer = now.lacking(tail, PROJECTION)
+    ROWS.fold(found, (event for event in newer if _affects_page(event, cursor, found)))
+    ordered = sorted(found.values(), key=lambda row: row.room_id)
+    return Page(ordered[:limit], has_more=len(ordered) > limit)
+
+
+def _affects_page(recorded: Recorded, cursor: str, found: dict[tuple[str, ...], RoomRow]) -> bool:
+    """Return whether an event is about a room of this page, or opens a room that may belong to it."""
+    room = room_of(recorded.stream)
+    if isinstance(recorded.event, RoomOpened):
+        return recorded.event.visibility == "public" and room > cursor
+    return (room,) in found
 
 
 async def invitations(
@@ -181,6 +225,12 @@ _MINE = f"""
         WHERE user_id = :user AND joined_seq IS NOT NULL AND left_seq IS NULL
         UNION ALL SELECT stream FROM tail WHERE subject = :subject)
 """  # noqa: S608 - constants
+# In byte order, as in Python, independent of the locale.
+_PUBLIC = f"""
+    SELECT * FROM {PROJECTION.relation}
+    WHERE visibility = 'public' AND room_id COLLATE "C" > :after
+    ORDER BY room_id COLLATE "C" LIMIT :most
+"""  # noqa: S608 - a constant
 _ROOMS = (
     f"SELECT r.room_id, {COLUMNS} FROM {PROJECTION.relation} r WHERE r.room_id = ANY (CAST(:rooms AS text[]))"  # noqa: S608 - constants
 )

@@ -1,12 +1,12 @@
 """Bitmaps of each room's messages, so that unread messages are counted without reading them.
 
 A row covers a block of a room's numbers for one user, or for all users together (the user ''). The column `said` has a
-bit for each undeleted message of that user or of all users. `mentioned` has a bit for each message of others that
-mentions the user. The unread count after a number is the count of bits of all users, minus the count of the user's own.
-A row covers about a thousand messages.
+bit for each undeleted message of that user, or of all users. The column `mentioned` has a bit for each undeleted
+message of others that mentions the user. The unread count after a number is the count of bits of all users, minus the
+count of the user's own.
 
-Invariant: a message sets a bit once, and its deletion clears it once, in any batching. A count reads only this table,
-so all its parts are as of one position.
+Invariant: a message sets each of its bits once, and its deletion clears them once, however events are batched. A count
+reads only this table, so all its parts are as of one position.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,9 +43,10 @@ async def unread(
 
     `tail` has the events of these rooms that some table lacks.
     """
-    asked = {"rooms": list(floors), "floors": list(floors.values()), "user": user}
+    parameters = {"rooms": list(floors), "floors": list(floors.values()), "user": user}
     found = {
-        row["room_id"]: Unread(row["messages"], row["mentions"]) for row in await now.fetch(_COUNTED, **asked)
+        row["room_id"]: Unread(row["messages"], row["mentions"])
+        for row in await now.fetch(_COUNTED, **parameters)
     }
     posted: dict[tuple[str, int], MessagePosted] = {}
     deleted: list[tuple[str, int]] = []

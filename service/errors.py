@@ -1,22 +1,20 @@
-"""The tree of errors with which a request is refused, each with a stable code.
+"""The errors that clients receive, each with a stable code.
 
-Every refusal, and every failure of the server that a client sees, is a class here. The class names the situation,
-`code` is the contract (`docs/reference/errors.md`), and all endpoints share the table. A `Refusal` is never logged as
-an error of the server.
+The class names the situation. `code` is the contract (`docs/reference/errors.md`). A class in parentheses below has the
+code of the class before it. A `Refusal` is never logged as an error of the server.
 
     OnRecordError
     ├── Refusal                the sender can correct it
-    │   ├── Malformed (and of signing in: SignInUnknown), UnknownType, RefRequired, RefConflict, NotConnected
+    │   ├── Malformed (SignInUnknown), UnknownType, RefRequired, RefConflict, NotConnected
     │   ├── RoomNotFound, RoomExists, RoomIsArchived, NotAMember
-    │   ├── NotAllowed (and of accounts: AccountErased, AccountSuspended; of holds: UnderLegalHold, HoldStands, NoHold;
-    │   │   of signing in: SignInDenied)
-    │   ├── Muted, Banned, LastOwner, UserNotFound (and of the whole record: PersonUnknown)
+    │   ├── NotAllowed (AccountErased, AccountSuspended, UnderLegalHold, HoldStands, NoHold, DemoNamesOff, SignInDenied)
+    │   ├── Muted, Banned, LastOwner, UserNotFound (PersonUnknown)
     │   ├── MessageNotFound, MessageIsDeleted, MessageTooLong, EmptyMessage, UnsafeContent
-    │   ├── TooManyRequests (and of connections: TooManyConnections), TooManyRooms
-    │   └── TokenInvalid (and of signing in: SignInInvalid), TokenExpired
-    └── Trouble                a failure of the server that passes: the same command may succeed later
-        ├── Overloaded (and of connections: TooManyStrangers)
-        ├── Unavailable (and of connections: NotReady; of signing in: ProviderAway)
+    │   ├── TooManyRequests (TooManyConnections), TooManyRooms
+    │   └── TokenInvalid (SignInInvalid), TokenExpired (SignInOver)
+    └── Trouble                the server cannot carry out the request now
+        ├── Overloaded (TooManyStrangers)
+        ├── Unavailable (NotReady, KeyUnreadable, ProviderAway)
         └── ProjectionBehind
 """
 
@@ -24,10 +22,9 @@ from typing import ClassVar
 
 
 class OnRecordError(Exception):
-    """A situation with a code.
+    """An error with a stable `code` and a `sentence` with placeholders for `data`.
 
-    `code` is the stable name on the wire, `retryable` tells whether the same command may succeed later, and `data`
-    holds the values in the sentence; fields named in `shown` travel with the error.
+    `retryable`: whether the same command may succeed later. `shown`: the fields of `data` that the client receives.
     """
 
     code: ClassVar[str]
@@ -58,7 +55,7 @@ class Malformed(Refusal):
 
 
 class SignInUnknown(Malformed):
-    """A browser returns from the identity provider with a sign-in that it did not begin, or began too long ago."""
+    """The browser did not begin the sign-in from which the identity provider returns it, or began it too long ago."""
 
     sentence = "This sign-in was not begun in this browser, or too long ago. Please sign in again."
 
@@ -92,7 +89,7 @@ class NotConnected(Refusal):
 
 
 class RoomNotFound(Refusal):
-    """`data`: `room`. Also the answer about a private room to users outside it: the two cannot be distinguished."""
+    """`data`: `room`. Also for a private room, if the user is not in it, so that its existence is not revealed."""
 
     code = "room_not_found"
     sentence = "There is no room {room}."
@@ -127,7 +124,7 @@ class NotAllowed(Refusal):
 
 
 class AccountErased(NotAllowed):
-    """The person was erased. The close code says the rest, so this has no code of its own."""
+    """The person was erased."""
 
     sentence = "This account was erased."
 
@@ -188,7 +185,7 @@ class LastOwner(Refusal):
     """`data`: `room`."""
 
     code = "last_owner"
-    sentence = "You are the last owner of {room}; make somebody else an owner first."
+    sentence = "You are the last owner of {room}; make another member an owner first."
 
 
 class UserNotFound(Refusal):
@@ -199,9 +196,9 @@ class UserNotFound(Refusal):
 
 
 class PersonUnknown(UserNotFound):
-    """`data`: `user`. No user of that id was ever here; only administrators get this error."""
+    """`data`: `user`. The record has nothing about a user with this id; only administrators get this error."""
 
-    sentence = "There is nothing on the record of a person {user}."
+    sentence = "There is no person {user} on the record."
 
 
 class MessageNotFound(Refusal):
@@ -236,7 +233,7 @@ class UnsafeContent(Refusal):
     """`data`: `what`, the part that a browser would run."""
 
     code = "unsafe_content"
-    sentence = "The message holds {what}, which a browser would act on."
+    sentence = "The message contains {what}, which a browser would run."
 
 
 class TooManyRequests(Refusal):
@@ -249,7 +246,7 @@ class TooManyRequests(Refusal):
 
 
 class TooManyConnections(TooManyRequests):
-    """A user has as many connections as allowed. The close code says the rest, so this has no code of its own."""
+    """A user has as many connections as allowed."""
 
     sentence = "This user has too many connections; wait, or close one."
 
@@ -258,7 +255,7 @@ class TooManyRooms(Refusal):
     """`data`: `limit`, rooms per connection."""
 
     code = "too_many_rooms"
-    sentence = "A connection listens to at most {limit} rooms."
+    sentence = "A connection can subscribe to at most {limit} rooms."
 
 
 class TokenInvalid(Refusal):
@@ -282,7 +279,7 @@ class TokenExpired(Refusal):
 
 
 class SignInOver(TokenExpired):
-    """A sign-in can no longer be renewed: the provider refuses, or the browser has lost its cookie."""
+    """A sign-in cannot be renewed: the provider refuses, or the browser has lost its cookie."""
 
     sentence = "Your sign-in is over. Please sign in again."
 
@@ -291,13 +288,13 @@ class Overloaded(Trouble):
     """A bounded queue is full; nothing was recorded."""
 
     code = "overloaded"
-    sentence = "The server has more to do than it can; try again shortly."
+    sentence = "The server is overloaded; try again shortly."
 
 
 class TooManyStrangers(Overloaded):
     """An endpoint has as many connections without a token as allowed."""
 
-    sentence = "Too many connections wait to say who they are; come back."
+    sentence = "Too many connections are waiting to authenticate; try again shortly."
 
 
 class Unavailable(Trouble):
@@ -310,13 +307,13 @@ class Unavailable(Trouble):
 class NotReady(Unavailable):
     """The log cannot be reached, so new connections are refused."""
 
-    sentence = "The log cannot be reached yet; come back."
+    sentence = "The log cannot be reached yet; try again shortly."
 
 
 class KeyUnreadable(Unavailable):
-    """The key of a person's text is damaged, until an operator restores it."""
+    """The key that encrypts a user's content is damaged; an operator has to restore it."""
 
-    sentence = "What you write cannot be stored, since your key on this server is damaged. Ask its operator."
+    sentence = "Your messages cannot be stored: your key on this server is damaged. Ask its operator."
 
 
 class ProviderAway(Unavailable):

@@ -74,7 +74,9 @@ async def measure(database: Database, edits: int) -> None:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(running(env, "project", "run"))
         node = await stack.enter_async_context(running(env, "serve"))
-        users = [await stack.enter_async_context(client(node.url, name)) for name in ("alice", "bob", "carol")]
+        users = [
+            await stack.enter_async_context(client(node.url, name)) for name in ("alice", "bob", "carol")
+        ]
         for user, room in zip(users, ("general", "general", "other"), strict=True):
             await user.join(room)
         message = (await users[0].post("general", "first"))["messageId"]

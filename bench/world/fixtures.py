@@ -135,7 +135,7 @@ async def _load(url: str, shape: Shape) -> None:
         async def connect() -> "asyncpg.Connection[Any]":
             return await asyncpg.connect(url)
 
-        appender = Appender(connect, serializer, known_head=lambda _: None, placed=_ignore, deadline=30.0)
+        appender = Appender(connect, serializer, known_head=lambda _: None, on_commit=_ignore, deadline=30.0)
         running = asyncio.create_task(appender.run())
         placing = [
             appender.offer(entry)

@@ -7,5 +7,5 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Create the log's tables, `chat_append` and the narrow roles."""
+    """Create the tables of the log, `chat_append` and the roles with narrow rights."""
     run_sql("0001_log.sql")

@@ -1,4 +1,4 @@
-"""The read models' first versions."""
+"""The first versions of the read models."""
 
 from migrations.run import run_sql
 

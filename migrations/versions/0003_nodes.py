@@ -1,4 +1,4 @@
-"""The leases of nodes, and the sessions that are open on them."""
+"""The leases of nodes, and the open sessions on them."""
 
 from migrations.run import run_sql
 

@@ -1,4 +1,4 @@
-"""The read models of every chat action: edits, deletions, reactions, pins, topics, archives, bans and mutes."""
+"""The read models of all chat actions: edits, deletions, reactions, pins, topics, archives, bans and mutes."""
 
 from migrations.run import run_sql
 
@@ -7,5 +7,5 @@ down_revision = "0003_nodes"
 
 
 def upgrade() -> None:
-    """Create the second versions, carry the rows over, and repoint the views."""
+    """Create the second versions of the read models, copy the rows, and repoint the views."""
     run_sql("0004_chat_actions.sql")

@@ -1,4 +1,4 @@
-"""What analysts may read."""
+"""The views for analysts."""
 
 from migrations.run import run_sql
 

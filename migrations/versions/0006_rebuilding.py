@@ -7,5 +7,5 @@ down_revision = "0005_analytics"
 
 
 def upgrade() -> None:
-    """Let the projector strike out the position of a table that has taken another's place."""
+    """Let the projector delete the position of a table that has replaced another."""
     run_sql("0006_rebuilding.sql")

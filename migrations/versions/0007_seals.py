@@ -7,5 +7,5 @@ down_revision = "0006_rebuilding"
 
 
 def upgrade() -> None:
-    """Create the seals, the kept subtrees and the keys that sign."""
+    """Create the tables of seals, of kept subtrees and of signing keys."""
     run_sql("0007_seals.sql")

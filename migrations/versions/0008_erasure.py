@@ -1,4 +1,4 @@
-"""Erasing a person."""
+"""Erasure of a person."""
 
 from migrations.run import run_sql
 
@@ -7,5 +7,5 @@ down_revision = "0007_seals"
 
 
 def upgrade() -> None:
-    """Let keys be destroyed, on the record."""
+    """Let keys be destroyed, with an event that records it."""
     run_sql("0008_erasure.sql")

@@ -7,5 +7,5 @@ down_revision = "0008_erasure"
 
 
 def upgrade() -> None:
-    """Let rooms and people be held."""
+    """Let rooms and people be put on hold."""
     run_sql("0009_holds.sql")

@@ -1,4 +1,4 @@
-"""Rotating the key encryption key."""
+"""Rotation of the key encryption key."""
 
 from migrations.run import run_sql
 
@@ -7,5 +7,5 @@ down_revision = "0009_holds"
 
 
 def upgrade() -> None:
-    """Know commands by fingerprints under several keys."""
+    """Recognize commands by fingerprints under several keys."""
     run_sql("0010_rotation.sql")

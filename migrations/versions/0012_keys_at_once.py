@@ -1,4 +1,4 @@
-"""Looking keys up once for a batch."""
+"""Batched lookup of keys."""
 
 from migrations.run import run_sql
 
@@ -7,5 +7,5 @@ down_revision = "0011_retention"
 
 
 def upgrade() -> None:
-    """Look the keys of a batch up at once."""
+    """Look up the keys of a batch in one statement."""
     run_sql("0012_keys_at_once.sql")

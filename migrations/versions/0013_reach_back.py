@@ -1,4 +1,4 @@
-"""Retention of messages from before a room had a time limit."""
+"""Retention of messages that are older than the time limit of their room."""
 
 from migrations.run import run_sql
 
@@ -7,5 +7,5 @@ down_revision = "0012_keys_at_once"
 
 
 def upgrade() -> None:
-    """Let words be carried over to other keys."""
+    """Let the content of messages be carried over to other keys."""
     run_sql("0013_reach_back.sql")

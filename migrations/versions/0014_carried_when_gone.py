@@ -1,4 +1,4 @@
-"""Words that were carried over count once their old key is gone."""
+"""Carried content is used only once the old key is destroyed."""
 
 from migrations.run import run_sql
 
@@ -7,5 +7,5 @@ down_revision = "0013_reach_back"
 
 
 def upgrade() -> None:
-    """Let a replacement that stopped half way change nothing."""
+    """Make a replacement of keys that stopped half way change nothing."""
     run_sql("0014_carried_when_gone.sql")

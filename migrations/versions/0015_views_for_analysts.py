@@ -1,4 +1,4 @@
-"""Views that need no function."""
+"""Views for analysts that need no function."""
 
 from migrations.run import run_sql
 
@@ -7,5 +7,5 @@ down_revision = "0014_carried_when_gone"
 
 
 def upgrade() -> None:
-    """Let analysts read what was carried over, and call nothing."""
+    """Let analysts read carried content, and call no function."""
     run_sql("0015_views_for_analysts.sql")

@@ -1,4 +1,4 @@
-"""Appending reaches its rows by index, also where its plans were made on small tables."""
+"""Appending finds its rows by index, even with plans that were made on small tables."""
 
 from migrations.run import run_sql
 
@@ -7,5 +7,5 @@ down_revision = "0015_views_for_analysts"
 
 
 def upgrade() -> None:
-    """Plan what `chat_append` asks without reading whole tables."""
+    """Plan the statements of `chat_append` without sequential scans."""
     run_sql("0016_reach_by_index.sql")

@@ -1,4 +1,4 @@
-"""Counting unread messages at any size."""
+"""Counts of unread messages in rooms of any size."""
 
 from migrations.run import run_sql
 
@@ -7,5 +7,5 @@ down_revision = "0016_reach_by_index"
 
 
 def upgrade() -> None:
-    """Create the read model of which messages stand, from the messages as they are."""
+    """Create the read model of undeleted messages, and fill it from the messages."""
     run_sql("0017_tallies.sql")

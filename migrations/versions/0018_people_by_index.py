@@ -1,4 +1,4 @@
-"""What people are called and may do is read by an index of its own, also in a log of one large room."""
+"""An index for the names and account states of people, for a log that one large room dominates."""
 
 from migrations.run import run_sql
 

@@ -7,5 +7,5 @@ down_revision = "0019_narrow_rights"
 
 
 def upgrade() -> None:
-    """Let no login of a node write keys or carried words, and no key outlive its person's erasure."""
+    """Let no login of a node write keys or carried content, and let no key survive the erasure of its person."""
     run_sql("0020_privacy.sql")

@@ -1,4 +1,4 @@
-"""Carried words are laid over a damaged state without failing the query that reads it."""
+"""Queries that apply carried content to a damaged state do not fail."""
 
 from migrations.run import run_sql
 
@@ -7,5 +7,5 @@ down_revision = "0020_privacy"
 
 
 def upgrade() -> None:
-    """Let `carried_state` return a state that is no JSON object as it is."""
+    """Let `carried_state` return a state that is no JSON object unchanged."""
     run_sql("0021_damaged_states.sql")

@@ -22,11 +22,11 @@ MAX_EVENTS = 500
 MAX_POSITIONS = 2_000
 """Events of any topic in one window."""
 ENDLESS = 2**63 - 1
-TOPIC_PATTERN = r"^[a-z]+\.[A-Z][A-Za-z]*\.v[0-9]+$"
+TOPIC_PATTERN = r"\A[a-z]+\.[A-Z][A-Za-z]*\.v[0-9]+\Z"
 """The form of every topic, in this version and in any other (PostgreSQL)."""
 
-Changed = Callable[["asyncpg.Connection[Any]", int], Awaitable[bool]]
-"""Returns whether the event at a position differs from the one that was sealed; false if none was sealed."""
+DiffersFromSeal = Callable[["asyncpg.Connection[Any]", int], Awaitable[bool]]
+"""Returns whether the event at a position is damaged: it differs from the one that was sealed there, if any."""
 
 
 class LogWindow(msgspec.Struct, frozen=True):
@@ -42,19 +42,19 @@ async def next_window(
     topics: Sequence[str],
     after: int,
     until: int = ENDLESS,
-    changed: Changed | None = None,
+    differs: DiffersFromSeal | None = None,
 ) -> LogWindow:
     """Return the next window, with at most `MAX_EVENTS` of `topics`; empty at the end of the log.
 
     Raises:
-        UnknownTopic: this version does not know the topic of the event right after `after`, and `changed` does not
-            report it as damaged.
+        UnknownTopic: this version does not know the topic of the event right after `after`, and the event does not
+            differ from the sealed one.
     """
     parameters = (list(topics), list(EVENTS), MAX_POSITIONS, MAX_EVENTS, until, TOPIC_PATTERN)
     row = await connection.fetchrow(_WINDOW, after, *parameters)
     assert row is not None  # noqa: S101 - aggregates have one row
     if row["upto"] is None and row["unknown"] is not None:
-        if changed is None or not await changed(connection, row["at"]):
+        if differs is None or not await differs(connection, row["at"]):
             raise UnknownTopic(row["unknown"])
         return LogWindow(after, row["at"], row["head"])
     return LogWindow(after, after if row["upto"] is None else row["upto"], row["head"])

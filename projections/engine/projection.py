@@ -33,7 +33,7 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     `$1`, `expire` the expired content of the rooms `$1`. Such columns have `STATISTICS 0`, since ANALYZE would keep
     samples.
 
-    `heads` is true if the rows have the heads of rooms, which unreadable events move too. `row_of` returns the `key` of
+    `heads` is true if the rows have the heads of rooms, which unreadable events move too. `row_key` returns the key of
     the row that an event is about; None if there is no such row, or if the event does not reveal it.
     """
 
@@ -47,7 +47,7 @@ class Projection(msgspec.Struct, frozen=True, kw_only=True):
     forget: str = ""
     expire: str = ""
     heads: bool = False
-    row_of: Callable[[Recorded], tuple[str | int, ...] | None] | None = None
+    row_key: Callable[[Recorded], tuple[str | int, ...] | None] | None = None
 
     @property
     def table(self) -> str:

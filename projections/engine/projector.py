@@ -1,11 +1,11 @@
-"""The projector: a runner per projection, and another for tables whose rebuild is requested."""
+"""The projector: runs one runner per projection, and another for each table whose rebuild is requested."""
 
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 
 from projections.engine import rebuild
-from projections.engine.log_window import Changed
+from projections.engine.log_window import DiffersFromSeal
 from projections.engine.projection import Projection
 from projections.engine.runner import DEADLINE, Connect, Runner, Watch
 from service.eventstore.damage import Damaged
@@ -20,7 +20,7 @@ log = logging.getLogger("onrecord.project")
 
 
 class Projector:
-    """Follows the log for several projections; `runners` are theirs, for metrics."""
+    """Follows the log for several projections, each with one of `runners`."""
 
     def __init__(
         self,
@@ -29,14 +29,14 @@ class Projector:
         projections: Iterable[Projection],
         interval: float,
         watch: Watch | None = None,
-        changed: Changed | None = None,
+        differs: DiffersFromSeal | None = None,
     ) -> None:
         self._connect = connect
         self._serializer = serializer
         self._interval = interval
-        self._changed = changed
+        self._differs = differs
         self.runners = [
-            Runner(connect, serializer, projection, interval, watch=watch, changed=changed)
+            Runner(connect, serializer, projection, interval, watch=watch, differs=differs)
             for projection in projections
         ]
 
@@ -48,12 +48,12 @@ class Projector:
     async def run(self) -> None:
         """Follow until cancelled, or until each projection has stopped at an event of a newer version."""
         async with asyncio.TaskGroup() as group:
-            rebuilding = group.create_task(self._rebuild(), name="mend")
+            rebuilding = group.create_task(self._rebuild(), name="rebuild")
             await run_each(self.runners, self._connect)
             rebuilding.cancel()
 
     async def _rebuild(self) -> None:
-        """Rebuild the tables whose rebuild is requested, one after the other, until cancelled."""
+        """Rebuild tables on request, one at a time, until cancelled."""
         while True:
             try:
                 await self._rebuild_requested()
@@ -71,9 +71,9 @@ class Projector:
         finally:
             connection.terminate()
         for projection in requested:
-            table = rebuild.again(projection)
+            table = rebuild.replacement(projection)
             await Runner(
-                self._connect, self._serializer, projection, self._interval, table, changed=self._changed
+                self._connect, self._serializer, projection, self._interval, table, differs=self._differs
             ).run()
 
 

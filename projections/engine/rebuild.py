@@ -1,8 +1,9 @@
 """Rebuilds a read model beside the live table, compares the two and switches in one transaction (blue-green).
 
 A *new version* of a projection has a new table. It is created and filled from the log; when it has caught up with the
-table that the public views show, the views are repointed. A table that is *wrong*, after a manual change, is rebuilt if
-a row in `notification_tracking` requests it: a second table is filled (`again`), and the rows that differ are replaced.
+table that the public views show, the views are repointed. A table that is *wrong*, for example after a manual change,
+is rebuilt if a row in `notification_tracking` requests it: a `replacement` table is filled, and the rows that differ
+are replaced.
 
 Invariant: readers see either all old or all new rows, and the live table is kept current until it is replaced. A
 rebuild continues after a restart, since the new table's position is stored under the table's name.
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("onrecord.project")
 
 
-def again(projection: Projection) -> str:
+def replacement(projection: Projection) -> str:
     """Return the name of the table into which a wrong table is rebuilt."""
     return f"{projection.table}_again"
 
@@ -30,7 +31,7 @@ async def requested(
     connection: "asyncpg.Connection[Any]", projections: Sequence[Projection]
 ) -> list[Projection]:
     """Return the projections whose rebuild is requested."""
-    names = {again(projection): projection for projection in projections}
+    names = {replacement(projection): projection for projection in projections}
     rows = await connection.fetch(_TRACKED, list(names))
     return [names[row["application_name"]] for row in rows]
 
@@ -40,8 +41,10 @@ async def begin(connection: "asyncpg.Connection[Any]", projection: Projection, t
 
     Returns None if `table` itself or a newer version is live.
     """
-    if table == again(projection):
-        await _create(connection, _LIKE.format(table=relation(table), live=projection.relation), table)
+    if table == replacement(projection):
+        properties = await connection.fetch(_PROPERTIES, projection.relation)
+        statements = ";".join([_LIKE, *(row["statement"] for row in properties)])
+        await _create(connection, statements.format(table=relation(table), live=projection.relation), table)
         return projection.table
     live, version = await _shown(connection, projection)
     if live is None or version >= projection.version:
@@ -64,7 +67,7 @@ async def finish(
         fresh, shown = relation(table), relation(live)
         columns = await connection.fetch(_SHARED, fresh, shown)
         found = await compare(connection, projection.key, shown, fresh, [row["attname"] for row in columns])
-        if table == again(projection):
+        if table == replacement(projection):
             await _replace_differing(connection, projection, table)
         else:
             await connection.execute(projection.views.format(table=fresh))
@@ -96,7 +99,7 @@ async def _create(connection: "asyncpg.Connection[Any]", statements: str, table:
 
 
 async def _shown(connection: "asyncpg.Connection[Any]", projection: Projection) -> tuple[str | None, int]:
-    rows = await connection.fetch(_SHOWN, SCHEMA, projection.name, f"^{projection.name}_v[0-9]+$")
+    rows = await connection.fetch(_SHOWN, SCHEMA, projection.name, rf"\A{projection.name}_v[0-9]+\Z")
     versions = {int(row["relname"].rpartition("_v")[2]): str(row["relname"]) for row in rows}
     newest = max(versions, default=0)
     return versions.get(newest), newest
@@ -124,6 +127,19 @@ _LOCK = """
     ORDER BY application_name FOR UPDATE
 """
 _LIKE = "CREATE TABLE {table} (LIKE {live} INCLUDING ALL)"
+# What LIKE does not copy. Without `STATISTICS 0`, ANALYZE keeps samples of content that erasure does not reach.
+_PROPERTIES = """
+    SELECT format('ALTER TABLE {table} ALTER COLUMN %I SET STATISTICS %s', attname, attstattarget) AS statement
+    FROM pg_attribute
+    WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped AND attstattarget >= 0
+    UNION ALL
+    SELECT format('ALTER TABLE {table} ALTER COLUMN %I SET (%s)', attname, array_to_string(attoptions, ', '))
+    FROM pg_attribute
+    WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped AND attoptions IS NOT NULL
+    UNION ALL
+    SELECT format('ALTER TABLE {table} SET (%s)', array_to_string(reloptions, ', '))
+    FROM pg_class WHERE oid = to_regclass($1) AND reloptions IS NOT NULL
+"""
 _SHOWN = """
     SELECT DISTINCT c.relname
     FROM pg_rewrite r

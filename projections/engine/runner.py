@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from projections.engine import rebuild
-from projections.engine.log_window import ENDLESS, Changed, LogWindow, events, next_window, tracked
+from projections.engine.log_window import ENDLESS, DiffersFromSeal, LogWindow, events, next_window, tracked
 from projections.engine.projection import Projection, relation
 from service.domain.events import Recorded
 from service.eventstore.serializer import EventSerializer, UnknownTopic
@@ -52,7 +52,7 @@ class Overtaken(Exception):
 class Runner:
     """Follows the log for one projection's table, or for a table that will replace it (`table`, see `rebuild`).
 
-    `connect` opens an asyncpg connection; `interval` is the seconds between reads of an idle log. `changed`
+    `connect` opens an asyncpg connection; `interval` is the seconds between reads of an idle log. `differs`
     distinguishes a damaged topic from one of a newer version (`projections.engine.log_window`).
 
     For metrics: `position` and `head` as last seen (0 before), `leading`, `stopped` (the topic at which it stopped),
@@ -67,7 +67,7 @@ class Runner:
         interval: float,
         table: str | None = None,
         watch: Watch | None = None,
-        changed: Changed | None = None,
+        differs: DiffersFromSeal | None = None,
     ) -> None:
         self.projection = projection
         self._name = table or projection.table
@@ -81,7 +81,7 @@ class Runner:
         self.failures = 0
         self._connect = connect
         self._watch = watch
-        self._changed = changed
+        self._differs = differs
         self._serializer = serializer
         self._interval = interval
         self._pause = FIRST_PAUSE
@@ -152,7 +152,7 @@ class Runner:
                     if self._name != self.projection.table:
                         return
                     continue
-                await self._rest()
+                await self._wait()
         finally:
             self.leading = False
             connection.terminate()  # an ordered close could wait for ever; the server rolls back
@@ -183,7 +183,7 @@ class Runner:
                     # A rebuild never overtakes the live table, so that the two can be compared.
                     last = ENDLESS if self._live is None else await tracked(connection, self._live)
                     window = await next_window(
-                        connection, self.projection.followed, self.position, last, self._changed
+                        connection, self.projection.followed, self.position, last, self._differs
                     )
                     if window.upto > window.after:
                         applied = await self._apply(connection, window, allow)
@@ -228,7 +228,7 @@ class Runner:
             await self._serializer.evict_destroyed(batch, connection)
         return batch
 
-    async def _rest(self) -> None:
+    async def _wait(self) -> None:
         await asyncio.sleep(BATCH_INTERVAL)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._interval):

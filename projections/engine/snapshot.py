@@ -17,8 +17,8 @@ from projections.engine.projection import Projection
 from service.domain.events import EVENTS, Recorded
 from service.domain.streams import stream_id
 from service.errors import ProjectionBehind
-from service.eventstore.message_facts import facts_query, reactions_query
-from service.eventstore.read_database import ReadSnapshot, read_snapshot
+from service.eventstore.message_events import events_query, reactions_query
+from service.eventstore.read_database import Fetch, read_snapshot
 from service.eventstore.serializer import ROW, EventSerializer
 
 MAX_BEHIND = 2_000
@@ -28,19 +28,15 @@ Row = Mapping[str, Any]
 
 
 class Snapshot:
-    """One moment: `head` is the log's last position, `positions` those of the tables."""
+    """One moment: `head` is the log's last position, `positions` those of the tables; `fetch` runs a query in it."""
 
     def __init__(
-        self, transaction: ReadSnapshot, serializer: EventSerializer, head: int, positions: dict[str, int]
+        self, fetch: Fetch, serializer: EventSerializer, head: int, positions: dict[str, int]
     ) -> None:
         self.head = head
         self.positions = positions
-        self._transaction = transaction
+        self.fetch = fetch
         self._serializer = serializer
-
-    async def fetch(self, query: str, **values: object) -> list[Row]:
-        """Return the rows of a query in this moment."""
-        return await self._transaction.fetch(query, **values)
 
     async def tail(self, where: str, *, until: int | None = None, **values: object) -> list[Row]:
         """Return the stored events that some table lacks and that match `where`, by position.
@@ -94,13 +90,11 @@ async def snapshot(
     Raises:
         ProjectionBehind: a table is more than `MAX_BEHIND` positions behind the log.
     """
-    async with read_snapshot(database) as transaction:
-        rows = await transaction.fetch(_POSITIONS, tables=[projection.table for projection in projections])
+    async with read_snapshot(database) as fetch:
+        rows = await fetch(_POSITIONS, tables=[projection.table for projection in projections])
         if any(row["position"] is None for row in rows):
             raise ProjectionBehind(behind=rows[0]["head"])  # the projector has not begun this version yet
-        now = Snapshot(
-            transaction, serializer, rows[0]["head"], {row["name"]: row["position"] for row in rows}
-        )
+        now = Snapshot(fetch, serializer, rows[0]["head"], {row["name"]: row["position"] for row in rows})
         behind = now.head - min(now.positions.values())
         if behind > MAX_BEHIND:
             raise ProjectionBehind(behind=behind)
@@ -113,7 +107,7 @@ _POSITIONS = """
     FROM unnest(CAST(:tables AS text[])) AS wanted (name)
         LEFT JOIN notification_tracking t ON t.application_name = wanted.name
 """
-_FACTS = facts_query(":stream", ":messages", ":until")
+_FACTS = events_query(":stream", ":messages", ":until")
 _REACTIONS = reactions_query(":stream", ":messages")
 # The limit makes the planner use the index on the position.
 _TAIL = f"""

@@ -1,4 +1,4 @@
-"""Records each read of the record: who read what, in a stream that is sealed like any other.
+"""Records who read what, in a stream of the log that is sealed like any other.
 
 Invariant: a read is recorded before its result is returned. If it cannot be recorded, nothing is returned.
 """
@@ -10,31 +10,26 @@ import msgspec
 
 from service.domain.events import AuditRead
 from service.domain.streams import AUDIT
-from service.encryption.keyring import KeyRing
 from service.errors import Unavailable
 from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.serializer import EventSerializer
 
 
 class NotRecorded(Exception):
-    """The login may not record the read, so nothing is returned; the message is a sentence."""
+    """The login may not record reads, so nothing is returned; the message is a sentence."""
 
 
 class AccessLog:
     """Appends reads to the audit stream; `append` returns after the commit."""
 
     def __init__(
-        self,
-        append: Callable[[AppendRequest], Awaitable[AppendResult]],
-        serializer: EventSerializer,
-        keys: KeyRing,
+        self, append: Callable[[AppendRequest], Awaitable[AppendResult]], serializer: EventSerializer
     ) -> None:
         self._append = append
         self._serializer = serializer
-        self._keys = keys
 
     async def record(self, reading: AuditRead, by: str) -> None:
-        """Record a read.
+        """Record a read by `by`.
 
         Raises:
             Overloaded, Unavailable: the read could not be recorded, so nothing may be returned.
@@ -42,7 +37,7 @@ class AccessLog:
         entry = AppendRequest.of(
             self._serializer, AUDIT, [reading],
             user=by, ref=f"~audit:{uuid4()}",  # no client's ref begins with ~
-            fingerprint=self._keys.fingerprint(msgspec.json.encode(reading)),
+            fingerprint=self._serializer.keys.fingerprint(msgspec.json.encode(reading)),
         )  # fmt: skip
         if (await self._append(entry)).outcome != "appended":
             raise Unavailable

@@ -1,10 +1,10 @@
-"""Serializes commands on this node that target the same message or the same room's settings, after a first conflict.
+"""Serializes conflicting commands on this node: those about the same message, or about the settings of the same room.
 
-Of such commands, decided at the same time, only one can be appended; the others would be decided again and again, most
-of them in vain when many users react to one message.
+Of several commands that are decided on the same state, only one can be appended. When many users react to one message,
+the others would be decided again and again, most of them in vain.
 
-Invariant: a command that is decided again waits for its turn, which it keeps until it is answered; a command that
-arrives while others wait queues last.
+Invariant: the first decision of a command takes no lock, unless others hold it. A command that is decided again waits
+for its turn, and keeps it until the command is answered.
 """
 
 import asyncio
@@ -31,17 +31,17 @@ class CommandLocks:
 
     def busy(self, command: RoomCommand) -> bool:
         """Return whether a command has to wait for others."""
-        lock = self._locks.get((command.room, _changed_by(command)))
+        lock = self._locks.get((command.room, _contended_subject(command)))
         return lock is not None and lock.locked()
 
     def turn(self, command: RoomCommand) -> AbstractAsyncContextManager[object]:
         """Return a context that holds a command's lock; it does nothing for commands without a shared subject."""
-        subject = _changed_by(command)
+        subject = _contended_subject(command)
         return self._locks.setdefault((command.room, subject), asyncio.Lock()) if subject else nullcontext()
 
 
-def _changed_by(command: RoomCommand) -> str:
-    """Return the subject that a command both depends on and changes, empty where there is none."""
+def _contended_subject(command: RoomCommand) -> str:
+    """Return the subject that a command both depends on and changes, empty if there is none."""
     match command:
         case UpdateRoom() | ArchiveRoom() | ReopenRoom() | PinMessage() | UnpinMessage():
             return SETTINGS

@@ -1,4 +1,4 @@
-"""A command between its arrival and its answer, and what its decision reads."""
+"""Holds a command from its arrival to its answer, and the data that its decision reads."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,11 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class PendingCommand(msgspec.Struct):
-    """A command; `content_error` refuses it in any room, `refusal` is that of the last of `decisions`."""
+    """A command of the user `by`.
+
+    `content_error` refuses its content in any state of the room. `decisions` counts how often it was decided;
+    `refusal` is the result of the last decision.
+    """
 
     command: RoomCommand
     by: str
@@ -56,7 +60,7 @@ class PendingCommand(msgspec.Struct):
 
 
 class DecisionContext(msgspec.Struct, frozen=True):
-    """What a decision needs beside the room's state, read as of `head` or later."""
+    """What a decision needs beside the room's state, read when the room was at `head` or later."""
 
     head: int
     about: MessageSummary = room.NO_MESSAGE

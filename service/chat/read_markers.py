@@ -1,11 +1,11 @@
-"""Read markers: they only move forward, and a burst of moves becomes one event a second.
+"""Records read markers: they only move forward, and a burst of `message:read` becomes one event a second.
 
-The first marker of a burst commits at once; those that come within the next second wait, and the furthest of them is
-recorded. Each `message:read` is acknowledged after the commit of a marker at or past its own, and its ref is recorded
-with it, so that a retry gets the same answer.
+The first read of a burst is recorded at once. Those of the next second wait, and the furthest of them is recorded. Each
+`message:read` is acknowledged after the commit of a marker at or past its message, and its ref is recorded too, so that
+a retry gets the same answer.
 
-Invariant: a reader has at most one commit under way on this node, so two markers of one user never race here; between
-nodes the guard on the reader's stream keeps them in order.
+Invariant: a reader (a user in a room) has at most one commit under way on this node. Between nodes, the guard on the
+reader's stream keeps the moves in order.
 """
 
 import asyncio
@@ -45,19 +45,11 @@ class _Read(msgspec.Struct, frozen=True):
     answer: "asyncio.Future[CommandResult]"
 
 
-class _Burst:
-    """One reader's reads that are not recorded yet; it ends after a second without any."""
-
-    def __init__(self) -> None:
-        self.waiting: list[_Read] = []
-        self.wake = asyncio.Event()
-
-
 Moved = Callable[[str, str, int, datetime], None]
 
 
 class ReadMarkers:
-    """Turns `message:read` into marker moves. `moved(room, user, message, at)` is called after each commit of one."""
+    """Turns `message:read` into marker moves; `moved(room, user, message, at)` is called after the commit of each."""
 
     def __init__(
         self,
@@ -75,7 +67,8 @@ class ReadMarkers:
         self._reader = log_reader
         self._serializer = serializer
         self._moved = moved
-        self._bursts: dict[tuple[str, str], _Burst] = {}
+        # By reader, the reads that are not recorded yet; a burst ends after a second without any.
+        self._bursts: dict[tuple[str, str], list[_Read]] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     async def move(
@@ -83,23 +76,22 @@ class ReadMarkers:
     ) -> "asyncio.Future[CommandResult]":
         """Queue a read; the future resolves after the commit of a marker at or past it, or raises `OnRecordError`.
 
+        `sent` is what the client sent: it distinguishes a retry from another command under the same ref.
+
         Raises:
             Unavailable: the log cannot be read.
             Overloaded: `MAX_WAITING` reads of this reader wait already.
         """
         refusal = await self._refusal(command, by)
         answer: asyncio.Future[CommandResult] = asyncio.get_running_loop().create_future()
-        name = (command.room, by)
-        burst = self._bursts.get(name)
-        if burst is None:
-            burst = self._bursts[name] = _Burst()
-            self._tasks[name] = asyncio.create_task(self._run(name, burst))
-        if len(burst.waiting) >= MAX_WAITING:
+        reader = (command.room, by)
+        if reader not in self._bursts:
+            self._bursts[reader] = []
+            self._tasks[reader] = asyncio.create_task(self._run(reader))
+        waiting = self._bursts[reader]
+        if len(waiting) >= MAX_WAITING:
             raise Overloaded
-        burst.waiting.append(
-            _Read(command.message, ref, self._serializer.keys.fingerprint(sent), refusal, answer)
-        )
-        burst.wake.set()
+        waiting.append(_Read(command.message, ref, self._serializer.keys.fingerprint(sent), refusal, answer))
         return answer
 
     async def close(self) -> None:
@@ -119,29 +111,27 @@ class ReadMarkers:
         return None
 
     async def _require_member(self, room_id: str, by: str) -> None:
-        """Refuse outsiders; read the room again first, since another node may have changed it."""
+        """Raise a refusal if a user is not a member, also by the log: another node may have changed the room."""
         try:
             room.require_member((await self._feeds.feed(room_id)).state, by, self._now())
         except Refusal:
             room.require_member((await self._feeds.refresh(room_id)).state, by, self._now())
 
-    async def _run(self, name: tuple[str, str], burst: _Burst) -> None:
+    async def _run(self, reader: tuple[str, str]) -> None:
         reads: list[_Read] = []
         try:
-            while burst.waiting:
-                reads, burst.waiting = burst.waiting, []
-                burst.wake.clear()
-                await self._record(name, reads)
+            while self._bursts[reader]:
+                reads, self._bursts[reader] = self._bursts[reader], []
+                await self._record(reader, reads)
                 await asyncio.sleep(INTERVAL)
         finally:
-            # There is no await after the last check of `waiting`, so no read is left in a burst that has ended.
-            del self._bursts[name]
-            del self._tasks[name]
-            _fail([*reads, *burst.waiting], Unavailable())
+            # There is no await after the last check of the burst, so no read is left in one that has ended.
+            del self._tasks[reader]
+            _fail([*reads, *self._bursts.pop(reader)], Unavailable())
 
-    async def _record(self, name: tuple[str, str], reads: list[_Read]) -> None:
+    async def _record(self, reader: tuple[str, str], reads: list[_Read]) -> None:
         try:
-            while (furthest := await self._append_furthest(name, reads)) is not None:
+            while (furthest := await self._append_furthest(reader, reads)) is not None:
                 reads = [read for read in reads if read is not furthest]
         except OnRecordError as error:
             _fail(reads, error)
@@ -149,32 +139,33 @@ class ReadMarkers:
             log.exception("marker_failed")
             _fail(reads, Unavailable())
 
-    async def _append_furthest(self, name: tuple[str, str], reads: list[_Read]) -> _Read | None:
-        """Record the furthest read and return it; where none moves the marker, record all reads and return None.
+    async def _append_furthest(self, reader: tuple[str, str], reads: list[_Read]) -> _Read | None:
+        """Append the furthest read that moves the marker and return it; if none does, append all and return None.
 
-        The furthest goes alone: the others are answered only once a marker at or past theirs is on the record.
+        The furthest is appended alone, because the others are answered only once a marker at or past theirs is on the
+        record.
         """
         state, furthest = ReaderState(), None
 
         async def decide() -> AppendRequest | None:
             nonlocal state, furthest
-            state = await self._reader.reader(*name)
+            state = await self._reader.reader(*reader)
             ahead = [read for read in reads if read.refusal is None and read.message > state.marker]
             furthest = max(ahead, key=lambda read: read.message, default=None)
-            return None if furthest is None else self._request(name, state, furthest)
+            return None if furthest is None else self._request(reader, state, furthest)
 
         result = await append_decided(decide, self._appender.offer)
         if result is not None and furthest is not None:
-            self._settle(name, furthest, result, moves=True)
+            self._settle(reader, furthest, result, moves=True)
             return furthest
-        # These move nothing, so they have no guard and are never stale.
-        placing = [self._appender.offer(self._request(name, state, read)) for read in reads]
-        for read, future in zip(reads, placing, strict=True):
-            self._settle(name, read, await future, moves=False)
+        # These reads move nothing, so they have no guard and are never stale.
+        results = [self._appender.offer(self._request(reader, state, read)) for read in reads]
+        for read, future in zip(reads, results, strict=True):
+            self._settle(reader, read, await future, moves=False)
         return None
 
-    def _request(self, name: tuple[str, str], state: ReaderState, read: _Read) -> AppendRequest:
-        room_id, by = name
+    def _request(self, reader: tuple[str, str], state: ReaderState, read: _Read) -> AppendRequest:
+        room_id, by = reader
         move = MoveReadMarker(room=room_id, message=read.message)
         events = [] if read.refusal is not None else read_marker.decide(state, move, by)
         return AppendRequest.of(
@@ -183,14 +174,14 @@ class ReadMarkers:
             guard=read_marker.guard(by) if events else (), record=read.refusal is None,
         )  # fmt: skip
 
-    def _settle(self, name: tuple[str, str], read: _Read, result: AppendResult, *, moves: bool) -> None:
+    def _settle(self, reader: tuple[str, str], read: _Read, result: AppendResult, *, moves: bool) -> None:
         error = failed(result.outcome, read.ref, read.refusal)
         if error is not None:
             _fail([read], error)
             return
         answer = result_of(result)
         if moves and result.outcome in ("appended", "known"):
-            self._moved(*name, read.message, answer.at)
+            self._moved(*reader, read.message, answer.at)
         if not read.answer.done():
             read.answer.set_result(answer)
 

@@ -1,4 +1,4 @@
-"""The answer to a command: each outcome of an append maps to one result or one error."""
+"""Maps the outcome of an append to the answer of a command: a result or an error."""
 
 from datetime import datetime
 from typing import cast
@@ -11,7 +11,10 @@ from service.eventstore.entries import AppendResult, Outcome
 
 
 class CommandResult(msgspec.Struct, frozen=True):
-    """The acknowledgement of a command; `nothing` means no change, `known` that its ref was recorded before."""
+    """The acknowledgement of a command.
+
+    The outcome `nothing` means that the command changed nothing, `known` that its ref was recorded before.
+    """
 
     room: str
     seq: int
@@ -32,13 +35,13 @@ def failed(outcome: Outcome, ref: str, refusal: Refusal | None) -> OnRecordError
         case "conflict":
             return RefConflict(ref=ref)
         case "key_gone":
-            return NotAllowed(problem="The words of this account were erased; it cannot write any more.")
+            return NotAllowed(problem="The content of this account was erased, so it can no longer write.")
         case "refused" if refusal is not None:
             return refusal
         case _:
             return Overloaded()
 
 
-def result_of(placed: AppendResult) -> CommandResult:
+def result_of(result: AppendResult) -> CommandResult:
     """Return the acknowledgement of a successful command."""
-    return CommandResult(room_of(placed.stream), placed.seq, cast("datetime", placed.at), placed.outcome)
+    return CommandResult(room_of(result.stream), result.seq, cast("datetime", result.at), result.outcome)

@@ -1,8 +1,8 @@
 """Submits commands: decides on the room as this node knows it, appends, and answers after the commit.
 
-A command is decided without waiting, and queued in the order of arrival. Nothing is refused before its ref was looked
-up, and nothing is refused on a state that may be old: a refusal also goes through `chat_append`, guarded like a
-command, and counts only when its guard holds.
+A command is decided without waiting, and queued in the order of arrival. A refusal is sent to `chat_append` too. There
+its ref is looked up first, so that a retry gets the answer of the first try, and it is final only if its guard holds,
+so that no command is refused on an outdated state.
 """
 
 import asyncio
@@ -127,7 +127,7 @@ class Chat:
         Raises:
             Unavailable, Overloaded: the log cannot be reached.
         """
-        if self._people.standing(user).name == name:
+        if self._people.account(user).name == name:
             return
         state = await self._person(user)
         events = account.decide(state, NamePerson(name=name), user)
@@ -153,7 +153,7 @@ class Chat:
 
     async def _person(self, user: str) -> PersonState:
         await self._people.read({user})  # batched with the users who connect at the same time
-        return self._people.standing(user)
+        return self._people.account(user)
 
     def _content_error(self, command: RoomCommand) -> Refusal | None:
         try:
@@ -178,7 +178,7 @@ class Chat:
         return DecisionContext(head, refusal=MessageNotFound(room=feed.room, message=reply_to))
 
     async def _take_key(self, pending: PendingCommand, feed: RoomFeed) -> None:
-        """Load the key for a command's content in this room, as of the moment when this returns."""
+        """Load the key for a command's content; its scope (room and day) is current when this returns."""
         command = pending.command
         # The log's own time where it is known: near midnight, this node's clock may still show the day before.
         while (
@@ -230,9 +230,8 @@ class Chat:
         elif result.outcome != "stale":
             return False
         pending.at = result.at
-        return (
-            pending.decisions < MAX_DECISIONS
-        )  # the last result is the answer: `NotAllowed` where the key is gone
+        # After the last decision, this result is the answer: `NotAllowed` if the key is gone.
+        return pending.decisions < MAX_DECISIONS
 
     async def _decide_in_turn(self, pending: PendingCommand) -> None:
         """Decide on the log as it is now, one command on a subject at a time, until the result is final."""
@@ -267,7 +266,7 @@ class Chat:
             pending.succeed(result_of(result))
 
     async def _answer_leave(self, pending: PendingCommand, result: AppendResult) -> None:
-        """Answer a leave that changed nothing: members get the room's present seq, others the last that they saw."""
+        """Answer a leave that changed nothing with the seq at which the user left, or that of `result`."""
         command, answer = pending.command, result_of(result)
         try:
             state = (await self._feeds.feed_up_to(command.room, answer.seq)).state

@@ -1,6 +1,6 @@
-"""Suspends and restores accounts, on the record.
+"""Records the suspension and restoration of accounts.
 
-Every node acts on the recorded events (`service.gateway.notices.accounts`); this only decides and appends.
+This only decides and appends. Every node applies the recorded events (`service.gateway.notices.accounts`).
 
 Invariant: a repeated suspension changes nothing.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class AccountSuspensions:
-    """Records suspensions of accounts."""
+    """Suspends and restores accounts."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """The commands. One module per group of commands; `arguments` names the function that runs each.
 
 Invariant: stdout has output for machines, stderr has messages for people. A command ends with 0 (done), 1 (a check
-found a problem), 2 (wrong usage or settings) or 3 (a server could not be reached). What stops it is reported in one
-sentence, before anything is started.
+found a problem), 2 (wrong usage or settings) or 3 (a server could not be reached). Wrong usage and settings are
+reported before anything is started; every failure that the operator can solve is reported in one sentence.
 """
 
 import contextlib
@@ -70,11 +70,11 @@ def _explain(problem: Exception) -> tuple[int, str] | None:
         problem = problem.orig  # the driver's error, without SQLAlchemy's additions
     if isinstance(problem, InvalidTag):
         return FOUND, (
-            "Content on the record cannot be decrypted: it or its key was changed, or ONRECORD_KEY_ENCRYPTION_KEY is "
-            "another one. Run `onrecord audit verify --words` and `onrecord keys status`."
+            "Content on the record cannot be decrypted: the content, its key or ONRECORD_KEY_ENCRYPTION_KEY was "
+            "changed. Run `onrecord audit verify --words` and `onrecord keys status`."
         )
     if isinstance(problem, OSError) and problem.errno in _NO_SPACE:
-        message = f"What was asked for cannot be written: {problem.strerror}."
+        message = f"The output cannot be written: {problem.strerror}."
         return FOUND, f"{message} To resume an export, run the same command again."
     if isinstance(problem, ServerDidNotStart):
         return UNREACHABLE, str(problem)

@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import datetime as dt
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ def _add_serving(commands: "Subcommands") -> None:
     owner = needing("migrate_database_url", "database_url")
     _add(commands, "migrate", "node:run_migrate", owner, "migrate the schema to the newest version")
     meaning = "print the log's epoch, to which cursors belong"
-    epoch = _add(commands, "epoch", "epoch:run_epoch", preconditions.for_epoch, meaning)
+    epoch = _add(commands, "epoch", "node:run_epoch", preconditions.for_epoch, meaning)
     meaning = "after a restore: begin a new epoch, in which older cursors are invalid"
     epoch.add_argument("--renew", action="store_true", help=meaning)
 
@@ -68,7 +69,11 @@ def _add_tools(commands: "Subcommands") -> None:
     meaning = "check settings and servers; exit code 1: a check failed"
     _add(commands, "doctor", "tools:run_doctor", preconditions.for_doctor, meaning)
     _add(
-        commands, "settings", "tools:run_settings", needing(), "every setting: name, value, default, meaning"
+        commands,
+        "settings",
+        "tools:run_settings",
+        needing(),
+        "print every setting: name, value, default, meaning",
     )
     meaning = "print the AsyncAPI document of the realtime endpoints, as YAML"
     _add(commands, "asyncapi", "tools:run_asyncapi", preconditions.defaults, meaning)
@@ -79,7 +84,7 @@ def _add_tools(commands: "Subcommands") -> None:
     token.add_argument("--user", required=True, type=_user, help="user id (sub)")
     token.add_argument("--name", help="display name; default: the user id")
     scopes = ["chat", "auditor", "admin"]
-    token.add_argument("--scope", action="append", choices=scopes, help="may be given again")
+    token.add_argument("--scope", action="append", choices=scopes, help="can be repeated")
     token.add_argument("--ttl", type=_duration, default="1h", help="90s, 30m, 1h, 7d; default: 1h")
 
 
@@ -88,19 +93,17 @@ def _add_project(commands: "Subcommands") -> None:
     meaning = "follow the log and write the read models"
     run = _add(project, "run", "projections:run_projector", preconditions.for_projector, meaning, lasts=True)
     run.add_argument("--only", metavar="NAME", help="one projection instead of all")
-    meaning = "how far each projection is"
+    meaning = "print the position of each projection"
     status = _add(project, "status", "projections:run_status", needing("database_url"), meaning)
-    status.add_argument("names", nargs="*", metavar="NAME")
+    status.add_argument("names", nargs="*", metavar="NAME", help="these projections instead of all")
     meaning = "compare the read models with a fold of the log; exit code 1: they differ"
     verify = _add(project, "verify", "projections:run_verify", _LOG, meaning)
-    verify.add_argument("names", nargs="*", metavar="NAME")
+    verify.add_argument("names", nargs="*", metavar="NAME", help="these projections instead of all")
 
 
 def _add_keys(commands: "Subcommands") -> None:
     keys = _group(commands, "keys", "how the keys of users are wrapped")
-    meaning = (
-        "how many keys each key encryption key wraps; exit code 1: one that is not configured wraps some"
-    )
+    meaning = "count the keys by the key encryption key that wraps them; exit code 1: some by an unknown one"
     _add(keys, "status", "keys:run_status", _LOG, meaning)
     owner = needing("migrate_database_url", "key_encryption_key")
     _add(keys, "rotate", "keys:run_rotate", owner, "wrap all with the first of ONRECORD_KEY_ENCRYPTION_KEY")
@@ -108,37 +111,38 @@ def _add_keys(commands: "Subcommands") -> None:
 
 def _add_history(audit: "Subcommands") -> None:
     replay = _add(audit, "replay", "history:run_replay", _LOG, "print a room's events, one per line")
-    replay.add_argument("--room", required=True, metavar="ROOM")
-    replay.add_argument("--from-seq", type=_seq, metavar="N")
-    replay.add_argument("--to-seq", type=_seq, metavar="N")
-    replay.add_argument("--from", dest="from_time", type=_moment, metavar="TIME")
-    replay.add_argument("--to", dest="to_time", type=_moment, metavar="TIME")
-    replay.add_argument("--as", dest="form", choices=["ndjson", "text"], default="ndjson")
-    room = _add(audit, "room", "history:run_room", _LOG, "a room as of a moment, as JSON; without --at: now")
-    room.add_argument("room", metavar="ROOM")
-    room.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ")
+    replay.add_argument("--room", required=True, metavar="ROOM", help="room id")
+    replay.add_argument("--from-seq", type=_seq, metavar="N", help="the first event")
+    replay.add_argument("--to-seq", type=_seq, metavar="N", help="the last event")
+    replay.add_argument("--from", dest="from_time", type=_moment, metavar="TIME", help="not before this time")
+    replay.add_argument("--to", dest="to_time", type=_moment, metavar="TIME", help="not after this time")
+    meaning = "JSON or readable text; default: ndjson"
+    replay.add_argument("--as", dest="form", choices=["ndjson", "text"], default="ndjson", help=meaning)
+    room = _add(audit, "room", "history:run_room", _LOG, "print a room as of a moment, as JSON")
+    room.add_argument("room", metavar="ROOM", help="room id")
+    room.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ", help="the moment; default: now")
     meaning = "show instead what changed from then to --at"
     room.add_argument("--diff", type=_moment_of_room, metavar="TIME|SEQ", help=meaning)
-    meaning = "what a user could see of a room, was sent and had read"
+    meaning = "print what a user could see of a room, was sent and had read, as JSON"
     person = _add(audit, "person", "history:run_person", _LOG, meaning)
-    person.add_argument("person", type=_user, metavar="PERSON")
-    person.add_argument("--room", required=True, metavar="ROOM")
-    person.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ")
+    person.add_argument("person", type=_user, metavar="PERSON", help="user id")
+    person.add_argument("--room", required=True, metavar="ROOM", help="room id")
+    person.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ", help="the moment; default: now")
 
 
 def _add_proof(audit: "Subcommands") -> None:
     meaning = "print the newest signed checkpoint; keep it elsewhere"
     _add(audit, "checkpoint", "proof:run_checkpoint", _LOG, meaning)
-    meaning = "verify the log against its checkpoints; exit code 1: the first position that does not match"
+    meaning = "verify the log against its checkpoints; exit code 1: it differs, first at the printed position"
     verify = _add(audit, "verify", "proof:run_verify", _LOG, meaning)
     verify.add_argument("--against", type=Path, metavar="FILE", help="an older checkpoint, kept elsewhere")
-    meaning = "also decrypt the content of each event, and check the reason for each that is gone"
+    meaning = "also verify the content of each event, and the recorded reason if it is gone"
     verify.add_argument("--words", action="store_true", help=meaning)
     prove = _add(audit, "prove", "proof:run_prove", _LOG, "print the proof of one event, as JSON")
-    prove.add_argument("--room", required=True, metavar="ROOM")
-    prove.add_argument("--seq", required=True, type=_seq, metavar="N")
+    prove.add_argument("--room", required=True, metavar="ROOM", help="room id")
+    prove.add_argument("--seq", required=True, type=_seq, metavar="N", help="the number of the event")
     prove.add_argument("--reveal", action="store_true", help="with its content, verifiable without a key")
-    meaning = "print the proof that events were only appended since a checkpoint, as JSON"
+    meaning = "print the proof that since a checkpoint events were only appended, as JSON"
     extension = _add(audit, "extension", "proof:run_extension", _LOG, meaning)
     extension.add_argument("--since", required=True, type=Path, metavar="FILE", help="an older checkpoint")
     meaning = "write a directory that `onrecord-verify` checks offline"
@@ -146,9 +150,9 @@ def _add_proof(audit: "Subcommands") -> None:
     meaning = "a new directory, or that of an unfinished export"
     export.add_argument("--out", required=True, type=Path, metavar="DIR", help=meaning)
     scope = export.add_mutually_exclusive_group(required=True)
-    scope.add_argument("--room", metavar="ROOM")
+    scope.add_argument("--room", metavar="ROOM", help="the events of this room")
     scope.add_argument("--person", type=_user, metavar="USER", help="events by and about this user")
-    scope.add_argument("--all", action="store_true")
+    scope.add_argument("--all", action="store_true", help="the whole log")
     meaning = "print the public keys that sign checkpoints, newest last"
     keys = _add(audit, "keys", "proof:run_keys", _LOG, meaning)
     keys.add_argument("--rotate", action="store_true", help="make a new key, endorsed by the newest")
@@ -157,7 +161,7 @@ def _add_proof(audit: "Subcommands") -> None:
 def _add_privacy(audit: "Subcommands") -> None:
     meaning = "destroy a user's keys irrevocably, and record it"
     erase = _add(audit, "erase", "erasure:run_erase", _LOG, meaning)
-    erase.add_argument("--person", required=True, type=_user, metavar="USER")
+    erase.add_argument("--person", required=True, type=_user, metavar="USER", help="user id")
     erase.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="the legal ground")
     meaning = "after a restore: erase every user on a list"
     again = _add(audit, "erase-again", "erasure:run_erase_again", _LOG, meaning)
@@ -170,15 +174,15 @@ def _add_privacy(audit: "Subcommands") -> None:
     ):
         hold = _add(audit, name, f"retention:run_{name}", _LOG, meaning)
         held = hold.add_mutually_exclusive_group(required=True)
-        held.add_argument("--room", metavar="ROOM", help="with every user who was ever a member")
-        held.add_argument("--person", type=_user, metavar="USER")
+        held.add_argument("--room", metavar="ROOM", help="room id; covers every user who was ever a member")
+        held.add_argument("--person", type=_user, metavar="USER", help="user id")
         hold.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="the reason")
     meaning = "set how long a room keeps the content of messages"
     keep = _add(audit, "retention", "retention:run_retention", _LOG, meaning)
-    keep.add_argument("--room", required=True, metavar="ROOM")
+    keep.add_argument("--room", required=True, metavar="ROOM", help="room id")
     span = keep.add_mutually_exclusive_group(required=True)
     span.add_argument("--days", type=_days, metavar="N", help="content expires after N days")
-    span.add_argument("--for-ever", action="store_true")
+    span.add_argument("--for-ever", action="store_true", help="content never expires")
     meaning = "apply retention now; nodes do so once an hour"
     _add(audit, "expire", "retention:run_expire", _LOG, meaning)
     _add(
@@ -194,10 +198,10 @@ def _group(commands: "Subcommands", name: str, meaning: str) -> "Subcommands":
 def _add(
     commands: "Subcommands", name: str, function: str, check: "Check", meaning: str, *, lasts: bool = False
 ) -> argparse.ArgumentParser:
-    """Add a command that runs `function`, which is `module:name` inside this package.
+    """Add a command that runs `function`, given as `module:name` inside this package.
 
-    `check` returns the settings that the command needs. `lasts`: the command runs until it is stopped, so that an
-    interrupt is its ordinary end.
+    `check` returns the settings that the command needs. `lasts`: the command runs until it is interrupted, which is
+    then not a failure.
     """
     command = commands.add_parser(name, help=meaning, description=meaning, allow_abbrev=False)
     command.set_defaults(function=function, check=check, lasts=lasts)
@@ -207,7 +211,7 @@ def _add(
 def _user(text: str) -> str:
     if not re.fullmatch(USER_ID, text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no user id: letters, digits and . _ @ | - (at most 128)"
+            f"{text!r} is not a user id: letters, digits and . _ @ | - (at most 128)"
         )
     return text
 
@@ -222,26 +226,24 @@ def _ground(text: str) -> str:
 def _duration(text: str) -> int:
     found = re.fullmatch(r"([1-9]\d{0,8})([smhd])", text, re.ASCII)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 90s, 30m, 1h or 7d")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90s, 30m, 1h or 7d")
     return int(found[1]) * _UNITS[found[2]]
 
 
-def _workers(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d?", text, re.ASCII) or int(text) > MOST_WORKERS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of workers: 1 to {MOST_WORKERS}")
-    return int(text)
+def _number(most: int, problem: str) -> Callable[[str], int]:
+    """Return a parser of integers from 1 to `most`."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[1-9]\d{0,15}", text, re.ASCII) or int(text) > most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {problem}")
+        return int(text)
+
+    return parse
 
 
-def _days(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d{0,4}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of days from 1 to 99999")
-    return int(text)
-
-
-def _seq(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d{0,15}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is no seq: they count from 1")
-    return int(text)
+_workers = _number(MOST_WORKERS, f"number of workers from 1 to {MOST_WORKERS}")
+_days = _number(99_999, "number of days from 1 to 99999")
+_seq = _number(10**16 - 1, "seq: seqs count from 1")
 
 
 def _moment_of_room(text: str) -> Moment:
@@ -255,4 +257,4 @@ def _moment(text: str) -> dt.datetime:
     with contextlib.suppress(ValueError, OverflowError):  # the latter at the ends of the calendar
         if (moment := dt.datetime.fromisoformat(text)).tzinfo is not None:
             return moment.astimezone(dt.UTC)
-    raise argparse.ArgumentTypeError(f"{text!r} is no time with an offset, such as 2026-11-24T15:00:00Z")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a time with an offset, such as 2026-11-24T15:00:00Z")

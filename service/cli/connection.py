@@ -1,8 +1,12 @@
-"""Connections of commands to the log."""
+"""Connections of commands to the log, and the name under which the log records what a command does."""
 
+import argparse
 import asyncio
+import os
+import pwd
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -16,15 +20,20 @@ from service.eventstore.serializer import EventSerializer
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any]
 
+Command = Callable[[Settings, argparse.Namespace], int]
+LogCommand = Callable[
+    [Settings, argparse.Namespace, "Connection", EventSerializer], Coroutine[Any, Any, int | None]
+]
+
 
 @asynccontextmanager
 async def connected(settings: Settings, url: str | None = None) -> AsyncIterator["Connection"]:
-    """Give a connection to `url`, by default as the application's login."""
+    """Connect to `url`; default: as the application's login."""
     connection = await asyncpg.connect(url or settings.database_url, timeout=settings.database_timeout)
     try:
         yield connection
     finally:
-        connection.terminate()  # an ordered goodbye waits for a query that was interrupted
+        connection.terminate()  # an orderly close would wait for an interrupted query
 
 
 def serializer_of(settings: Settings) -> EventSerializer:
@@ -32,16 +41,30 @@ def serializer_of(settings: Settings) -> EventSerializer:
     return EventSerializer(KeyRing(settings.key_encryption_key))
 
 
-def run_on_log(
-    settings: Settings, work: "Callable[[Connection, EventSerializer], Coroutine[Any, Any, int | None]]"
-) -> int:
-    """Run `work` over a connection and return its exit code, 0 for None; print a refusal and return 1."""
+def on_log(work: LogCommand) -> Command:
+    """Make a command of a coroutine that needs a connection; its exit code is 0 for None, 1 for a refusal."""
 
-    async def run() -> int:
+    async def connect_and_run(settings: Settings, args: argparse.Namespace) -> int:
         async with connected(settings) as connection:
-            return await work(connection, serializer_of(settings)) or 0
+            return await work(settings, args, connection, serializer_of(settings)) or 0
 
-    try:
-        return asyncio.run(run())
-    except Refusal as problem:
-        return complain(problem)
+    @wraps(work)
+    def run(settings: Settings, args: argparse.Namespace) -> int:
+        try:
+            return asyncio.run(connect_and_run(settings, args))
+        except Refusal as problem:
+            return complain(problem)
+
+    return run
+
+
+def operator(settings: Settings) -> str:
+    """Return the name of the operator who runs a command, in a form that no user id has.
+
+    The machine vouches for the operating system's user, but several people may share it (`root`, a container's user).
+    `ONRECORD_OPERATOR` distinguishes them; the name then has both: `os:root/ann`.
+    """
+    user = str(os.getuid())
+    with suppress(KeyError):
+        user = pwd.getpwuid(os.getuid()).pw_name
+    return f"os:{user}/{settings.operator}" if settings.operator else f"os:{user}"

@@ -1,7 +1,7 @@
 """The commands that erase users.
 
-Each erasure is recorded in the name of the operator who runs the command (`service.config.operator`). The output of
-`onrecord audit erasures`, kept elsewhere, lists whom to erase again after a restore.
+Each erasure is recorded with the operator who runs the command. The output of `onrecord audit erasures`, kept
+elsewhere, lists the users to erase again after a restore.
 """
 
 import argparse
@@ -13,10 +13,9 @@ import msgspec
 from projections import PROJECTIONS, memberships
 from service.audit.privacy.erasure import erase, erasures
 from service.audit.privacy.leave_rooms import leave_rooms
-from service.cli.connection import run_on_log
+from service.cli.connection import on_log, operator
 from service.cli.output import complain, print_json
 from service.cli.preconditions import WrongUsage, read_file
-from service.config.operator import operator
 from service.config.settings import Settings
 from service.domain.events import PersonErased
 from service.errors import PersonUnknown, ProjectionBehind, UnderLegalHold
@@ -37,7 +36,7 @@ POLL_INTERVAL = 0.1
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """A user to erase and the legal ground: the fields of a line of a list of erasures that count."""
+    """A user to erase and the legal ground. Other fields of a line of a list of erasures are ignored."""
 
     person: UserId
     ground: Ground
@@ -56,8 +55,8 @@ class Listed(msgspec.Struct, frozen=True):
 class Summary(msgspec.Struct, frozen=True, rename="camel"):
     """The output of `onrecord audit erase`.
 
-    `left`: how many rooms the user left just now, null if unknown. `purged`: whether the read models hold none of the
-    user's content any more.
+    `left`: the number of rooms that the user was removed from, null if unknown. `purged`: whether the read models no
+    longer hold the user's content.
     """
 
     person: str
@@ -69,32 +68,33 @@ class Summary(msgspec.Struct, frozen=True, rename="camel"):
     purged: bool
 
 
-def run_erase(settings: Settings, args: argparse.Namespace) -> int:
+@on_log
+async def run_erase(
+    settings: Settings, args: argparse.Namespace, connection: "Connection", serializer: EventSerializer
+) -> None:
     """`onrecord audit erase`: a summary as JSON; 1: it is refused."""
-
-    async def run(connection: "Connection", serializer: EventSerializer) -> None:
-        await _erase(settings, connection, serializer, Wanted(args.person, args.ground))
-
-    return run_on_log(settings, run)
+    await _erase(settings, connection, serializer, Wanted(args.person, args.ground))
 
 
-def run_erasures(settings: Settings, _args: argparse.Namespace) -> int:
+@on_log
+async def run_erasures(
+    settings: Settings, _args: argparse.Namespace, connection: "Connection", serializer: EventSerializer
+) -> None:
     """`onrecord audit erasures`: the recorded erasures, one per line, oldest first."""
-
-    async def run(connection: "Connection", serializer: EventSerializer) -> None:
-        for done in await erasures(connection, serializer, settings.database_timeout):
-            event = done.event
-            assert isinstance(event, PersonErased)  # noqa: S101 - asked for by its topic
-            print_json(Listed(event.user, event.ground, done.by, timestamp(done.at), done.position))
-
-    return run_on_log(settings, run)
+    for done in await erasures(connection, serializer, settings.database_timeout):
+        event = done.event
+        assert isinstance(event, PersonErased)  # noqa: S101 - asked for by its topic
+        print_json(Listed(event.user, event.ground, done.by, timestamp(done.at), done.position))
 
 
 def run_erase_again(settings: Settings, args: argparse.Namespace) -> int:
     """`onrecord audit erase-again`: a summary of each erasure; 1: a user is under a legal hold, and is named."""
-    wanted = _wanted_in(read_file(args.list))
+    wanted = _wanted_in(read_file(args.list))  # before anything is connected
 
-    async def run(connection: "Connection", serializer: EventSerializer) -> int:
+    @on_log
+    async def run(
+        settings: Settings, _args: argparse.Namespace, connection: "Connection", serializer: EventSerializer
+    ) -> int:
         code = 0
         for each in wanted:
             try:
@@ -105,7 +105,7 @@ def run_erase_again(settings: Settings, args: argparse.Namespace) -> int:
                 code = complain(problem)
         return code
 
-    return run_on_log(settings, run)
+    return run(settings, args)
 
 
 def _wanted_in(text: str) -> list[Wanted]:
@@ -121,7 +121,7 @@ def _wanted_in(text: str) -> list[Wanted]:
         try:
             wanted = msgspec.json.decode(line, type=Wanted)
         except msgspec.MsgspecError as problem:
-            message = f"Line {number} is no erasure as `onrecord audit erasures` prints it: {problem}."
+            message = f"Line {number} is not an erasure as `onrecord audit erasures` prints it: {problem}."
             raise WrongUsage(message) from problem
         found.setdefault(wanted.person, wanted)
     return list(found.values())
@@ -131,8 +131,8 @@ async def _erase(
     settings: Settings, connection: "Connection", serializer: EventSerializer, wanted: Wanted
 ) -> None:
     person, ground = wanted.person, wanted.ground
-    by = operator(settings.operator)
-    erased = await erase(connection, person, ground=ground, by=by, deadline=settings.database_timeout)
+    by, deadline = operator(settings), settings.database_timeout
+    erased = await erase(connection, person, ground=ground, by=by, deadline=deadline)
     left = await _leave_rooms(settings, connection, serializer, person)
     purged = await _purged(connection, erased.position)
     print_json(Summary(person, ground, erased.position, timestamp(erased.at), erased.keys, left, purged))
@@ -142,13 +142,14 @@ async def _erase(
 async def _leave_rooms(
     settings: Settings, connection: "Connection", serializer: EventSerializer, person: str
 ) -> int | None:
+    """Remove a user from their rooms; return their number, or None if the read model is too far behind."""
     try:
         async with open_pool(settings) as pool, open_read_database(settings.database_url, pool) as reads:
             rows = await memberships.rooms_of(reads, serializer, person)
     except ProjectionBehind:
         return None
     rooms = [row.room_id for row in rows]
-    by, deadline = operator(settings.operator), settings.database_timeout
+    by, deadline = operator(settings), settings.database_timeout
     return len(await leave_rooms(connection, serializer, person, rooms, by=by, deadline=deadline))
 
 
@@ -165,17 +166,13 @@ async def _purged(connection: "Connection", position: int) -> bool:
 
 
 def _report(person: str, *, left: bool, purged: bool) -> None:
-    complain(f"{person} is erased: their content is not shown any more, and cannot be read in the log.")
+    complain(f"{person} is erased: their content is no longer shown, and cannot be read in the log.")
     if not left:
         complain("They are still in their rooms: run this again when `onrecord project run` has caught up.")
     if not purged:
-        complain(
-            "The read models still hold their content, unseen, until `onrecord project run` has caught up."
-        )
-    complain(
-        "Older backups hold their keys: keep what `onrecord audit erasures` prints; "
-        "see docs/guides/erase-a-person.md."
-    )
+        complain("The read models hold their content, not shown, until `onrecord project run` has caught up.")
+    advice = "keep the output of `onrecord audit erasures`; see docs/guides/erase-a-person.md"
+    complain(f"Older backups hold their keys: {advice}.")
 
 
 _PASSED = """

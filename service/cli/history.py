@@ -1,6 +1,6 @@
 """The commands that read the record: replay, a room as of a moment, one user's view.
 
-Each reading is recorded first, in the name of the operating system's user.
+Each read is recorded first, with the operator who runs the command.
 """
 
 import argparse
@@ -17,12 +17,10 @@ from service.audit.access_log import AccessLog, NotRecorded
 from service.audit.history.as_of import AsOf
 from service.audit.history.person_view import PersonViews
 from service.audit.history.replay import replay
-from service.cli.connection import serializer_of
+from service.cli.connection import operator, serializer_of
 from service.cli.output import complain
-from service.config.operator import operator
 from service.config.settings import Settings
 from service.domain.events import AuditRead
-from service.encryption.keyring import KeyRing
 from service.errors import Refusal
 from service.eventstore.as_of_reader import AsOfReader
 from service.eventstore.entries import append_one
@@ -80,7 +78,7 @@ async def _encoded(document: msgspec.Struct) -> AsyncIterator[bytes]:
 
 
 def bounds_asked(**bounds: Moment | str) -> dict[str, str]:
-    """Return the bounds that were given, as the record of a reading names them."""
+    """Return the bounds that were given, as the record of a read has them."""
     return {
         name: timestamp(value) if isinstance(value, datetime) else str(value)
         for name, value in bounds.items()
@@ -94,13 +92,12 @@ async def record(connection: "Connection", reading: AuditRead, settings: Setting
     Raises:
         NotRecorded, Unavailable: it was not recorded, so nothing may be read.
     """
-    keys = KeyRing(settings.key_encryption_key)
-    serializer = EventSerializer(keys)
-    log = AccessLog(lambda entry: append_one(connection, entry, serializer), serializer, keys)
+    serializer = serializer_of(settings)
+    log = AccessLog(lambda entry: append_one(connection, entry, serializer), serializer)
     try:
-        await log.record(reading, operator(settings.operator))
+        await log.record(reading, operator(settings))
     except asyncpg.InsufficientPrivilegeError as problem:
-        raise NotRecorded(f"This reading cannot be recorded, so nothing is shown: {problem}.") from problem
+        raise NotRecorded(f"This read cannot be recorded, so nothing is shown: {problem}.") from problem
 
 
 def _print(
@@ -108,7 +105,7 @@ def _print(
     reading: AuditRead,
     read: Callable[[Any, EventSerializer], Awaitable[AsyncIterator[bytes]]],
 ) -> int:
-    """Print what `read` yields, piece by piece; 1 and a sentence: it does not exist."""
+    """Print what `read` yields, piece by piece; print a refusal and return 1."""
     pin_mmap_threshold()
 
     async def run() -> None:

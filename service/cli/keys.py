@@ -1,4 +1,4 @@
-"""The commands of `onrecord keys`: how the keys of users are wrapped, and wrapping them with the first key."""
+"""The commands of `onrecord keys`: count how the keys of users are wrapped, and wrap them with the first key."""
 
 import argparse
 import asyncio
@@ -23,7 +23,7 @@ def run_status(settings: Settings, _args: argparse.Namespace) -> int:
 
 
 def run_rotate(settings: Settings, _args: argparse.Namespace) -> int:
-    """`onrecord keys rotate`: wrap every key with the first one, and print the counts then; 1 as in `run_status`."""
+    """`onrecord keys rotate`: wrap every key with the first one, then print the counts; 1: as in `run_status`."""
 
     async def rotate(connection: "Connection", wrapping: Wrapping) -> Wrapped:
         await signing_keys.rewrap(connection, settings.key_encryption_key)
@@ -44,7 +44,5 @@ def _run(settings: Settings, url: str, work: "Callable[[Connection, Wrapping], A
         return complain(problem)
     print_json(found)
     if found.unknown:
-        return complain(
-            f"{found.unknown} keys are wrapped with none of the keys in ONRECORD_KEY_ENCRYPTION_KEY."
-        )
+        return complain(f"No key in ONRECORD_KEY_ENCRYPTION_KEY unwraps {found.unknown} of the keys.")
     return 0

@@ -1,14 +1,19 @@
-"""The commands that serve, and `onrecord migrate`."""
+"""The commands that serve, and those that change the database of all nodes: `migrate` and `epoch --renew`."""
 
 import argparse
+import asyncio
 import sys
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from migrations.run import migrate
 from service.cli import output
+from service.cli.connection import connected
 from service.cli.preconditions import WrongUsage
 from service.config import development
 from service.config.settings import Settings
+from service.eventstore.notifications import CHANNEL
 from service.node import workers
 from service.node.projector import project, projector, sealer
 from service.node.server import Server, served
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def run_serve(settings: Settings, args: argparse.Namespace) -> int:
-    """`onrecord serve`: a node, the parent of several (`--workers`), or one of these, until it is stopped."""
+    """`onrecord serve`: run one node, the parent of several (`--workers`), or one of these, until it is stopped."""
     structured_logging.configure(settings, plain=False)
     if args.worker is not None:
         output.run(_serve_as_worker(settings, workers.Parent(args.worker)))
@@ -78,6 +83,32 @@ def run_migrate(settings: Settings, _args: argparse.Namespace) -> int:
     return 0
 
 
+def run_epoch(settings: Settings, args: argparse.Namespace) -> int:
+    """`onrecord epoch`: print the log's epoch; with `--renew` a new one. 2: `--renew` without the owner's login.
+
+    A restored log is a different log: it assigns the numbers that were assigned after the backup once more, to other
+    events. By the new epoch clients and nodes recognize that their cursors belong to the old log.
+    """
+    try:
+        print(asyncio.run(_epoch(settings, renew=args.renew)))
+    except asyncpg.InsufficientPrivilegeError as problem:
+        print(f"ONRECORD_MIGRATE_DATABASE_URL has to be the owner's: {problem}.", file=sys.stderr)
+        return 2
+    return 0
+
+
+async def _epoch(settings: Settings, *, renew: bool) -> str:
+    url = settings.migrate_database_url if renew else settings.database_url
+    async with (
+        asyncio.timeout(settings.database_timeout),
+        connected(settings, url) as connection,
+        connection.transaction(),
+    ):
+        if renew:
+            await connection.execute(f"NOTIFY {CHANNEL}")  # running nodes read the epoch at once
+        return str(await connection.fetchval(_RENEW if renew else "SELECT epoch FROM log_epoch"))
+
+
 def _announce(address: str) -> None:
     print(f"OnRecord listens on {address}", flush=True)
 
@@ -91,3 +122,6 @@ def _welcome(address: str) -> None:
         "  Ctrl-C stops it; the history stays.\n",
         flush=True,
     )
+
+
+_RENEW = "UPDATE log_epoch SET epoch = gen_random_uuid(), since = clock_timestamp() RETURNING epoch"

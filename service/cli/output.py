@@ -1,4 +1,4 @@
-"""The output of the commands: what machines read goes to stdout, what people read to stderr."""
+"""The output of the commands: data goes to stdout, messages for people to stderr."""
 
 import asyncio
 import sys
@@ -9,7 +9,7 @@ import msgspec
 import uvloop
 
 FOUND = 1
-"""The exit code of a command that found a problem or did not find what it was asked for; see `service.cli`."""
+"""The exit code of a command that found a problem, or whose room, user or event does not exist; see `service.cli`."""
 
 
 def print_json(value: object) -> None:

@@ -22,9 +22,7 @@ class WrongUsage(Exception):
 
 
 def settings_with(*needed: str) -> Settings:
-    """Return the settings of the environment and, beside a running `onrecord dev`, its servers and keys.
-
-    An environment that names a database gets nothing of the development server.
+    """Return the settings of the environment; without a database in it, with the servers and keys of `onrecord dev`.
 
     Raises:
         WrongUsage: a field in `needed` is not set.
@@ -33,14 +31,13 @@ def settings_with(*needed: str) -> Settings:
     if not settings.database_url:
         settings = Settings.from_env(**development.known_settings(settings.data_dir))
     if missing := settings.missing(*needed):
-        raise WrongUsage(
-            f"{_are(missing)} not set, and no `onrecord dev` runs on {settings.data_dir} that could lend its own."
-        )
+        where = f"no `onrecord dev` runs in {settings.data_dir} to take them from"
+        raise WrongUsage(f"{_are(missing)} not set, and {where}.")
     return settings
 
 
 def needing(*needed: str) -> Check:
-    """Return the check of a command for which these fields of the settings have to be set."""
+    """Return the check of a command that requires these fields of the settings."""
     return lambda _args: settings_with(*needed)
 
 
@@ -50,7 +47,7 @@ def from_environment(_args: argparse.Namespace) -> Settings:
 
 
 def defaults(_args: argparse.Namespace) -> Settings:
-    """Return the default settings, whatever is in the environment."""
+    """Return the default settings; the environment is ignored."""
     return Settings()
 
 
@@ -70,16 +67,14 @@ def for_dev(_args: argparse.Namespace) -> Settings:
     """Check the settings of `onrecord dev`."""
     settings = Settings.from_env(dev=True, join_creates=True)
     if settings.oidc_client_id:
-        raise WrongUsage(
-            "`onrecord dev` has a sign-in of its own; ONRECORD_OIDC_* goes with `onrecord serve`."
-        )
+        raise WrongUsage("`onrecord dev` has its own sign-in; ONRECORD_OIDC_* is for `onrecord serve`.")
     _check_tokens(settings)
     _check_serving(settings)
     return settings
 
 
 def for_serve(args: argparse.Namespace) -> Settings:
-    """Check the settings of a node; the ports only where it is not a worker, which shares its parent's."""
+    """Check the settings of a node, and its ports unless it is a worker, which shares those of its parent."""
     secret = () if Settings.from_env().jwt_jwks else ("jwt_secret",)
     settings = _check_tokens(settings_with("database_url", *secret, "key_encryption_key"))
     if settings.redis_url and settings.missing("bus_key"):
@@ -123,9 +118,8 @@ def _check_traces(settings: Settings) -> None:
         try:
             from service import tracing  # noqa: F401 - for its own imports
         except ImportError as problem:
-            raise WrongUsage(
-                "ONRECORD_TRACES_URL needs OpenTelemetry: pip install 'onrecord[otel]'."
-            ) from problem
+            message = "ONRECORD_TRACES_URL needs OpenTelemetry: pip install 'onrecord[otel]'."
+            raise WrongUsage(message) from problem
 
 
 def _check_port(host: str, port: int, setting: str) -> None:
@@ -145,7 +139,7 @@ def _check_port(host: str, port: int, setting: str) -> None:
 
 
 def _check_tokens(settings: Settings) -> Settings:
-    """Return the settings with one way to check tokens: a JWKS replaces the secret that `onrecord dev` lends.
+    """Return the settings with one way to check tokens: a JWKS replaces the secret taken from `onrecord dev`.
 
     Raises:
         WrongUsage: the settings contradict each other.
@@ -153,7 +147,7 @@ def _check_tokens(settings: Settings) -> Settings:
     _check_sign_in(settings)
     if not settings.jwt_jwks:
         if set(settings.jwt_algorithms) - set(SHARED):
-            raise WrongUsage("ONRECORD_JWT_ALGORITHMS: a secret goes with HS256 alone.")
+            raise WrongUsage("ONRECORD_JWT_ALGORITHMS: with ONRECORD_JWT_SECRET only HS256 can be used.")
         return settings
     if Settings.from_env().jwt_secret:
         raise WrongUsage(
@@ -162,7 +156,7 @@ def _check_tokens(settings: Settings) -> Settings:
     if missing := settings.missing("jwt_issuer", "jwt_audience"):
         raise WrongUsage(f"{_are(missing)} needed with ONRECORD_JWT_JWKS.")
     if set(settings.jwt_algorithms) & set(SHARED):
-        raise WrongUsage("ONRECORD_JWT_ALGORITHMS: HS256 goes with a secret, and never with published keys.")
+        raise WrongUsage("ONRECORD_JWT_ALGORITHMS: HS256 cannot be used with ONRECORD_JWT_JWKS.")
     return dataclasses.replace(settings, jwt_secret="")
 
 
@@ -170,7 +164,7 @@ def _check_sign_in(settings: Settings) -> None:
     if not settings.oidc_client_id:
         if settings.oidc_redirect_uri or settings.oidc_client_secret:
             raise WrongUsage(
-                "ONRECORD_OIDC_CLIENT_ID is not set, and the rest of ONRECORD_OIDC_* goes with it."
+                "ONRECORD_OIDC_CLIENT_ID is not set; the other ONRECORD_OIDC_* settings need it."
             )
         return
     if missing := settings.missing("jwt_jwks", "oidc_redirect_uri"):

@@ -37,7 +37,7 @@ def run_projector(settings: Settings, args: argparse.Namespace) -> int:
 
 
 async def _run_with_metrics(settings: Settings, following: Projector, sealing: Sealer | None) -> None:
-    """Project, with a metrics server where one is configured."""
+    """Project, with a metrics server if one is configured."""
     process = ProcessMetrics(settings.node)
     numbers = ProjectorMetrics(runners=following.runners, sealer=sealing, damaged=following.damaged)
     exposition = Exposition(process.write, numbers.write)
@@ -95,4 +95,4 @@ def run_verify(settings: Settings, args: argparse.Namespace) -> int:
 def _require(names: Sequence[str]) -> None:
     known = [projection.name for projection in PROJECTIONS]
     if unknown := [name for name in names if name not in known]:
-        raise WrongUsage(f"There is no projection {unknown[0]}; there are {', '.join(known)}.")
+        raise WrongUsage(f"There is no projection {unknown[0]}; choose from {', '.join(known)}.")

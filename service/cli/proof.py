@@ -83,7 +83,7 @@ def run_verify(settings: Settings, args: argparse.Namespace) -> int:
 
 def _report_unsealed(count: int, since: datetime) -> None:
     complain(
-        f"{count} events after them are not sealed yet, the first of {timestamp(since)}; "
+        f"{count} later events are not sealed yet, the first of {timestamp(since)}; "
         "if that is more than a minute ago, is `onrecord project run` running?"
     )
 
@@ -162,7 +162,7 @@ def _print_pretty(document: dict[str, Any]) -> int:
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:
-    """Run a command; 1 and a sentence: what it asks for does not exist or is not what was sealed."""
+    """Run a command; print a problem with the request or with the seals, and return 1."""
     pin_mmap_threshold()
     try:
         return asyncio.run(main)
@@ -181,6 +181,6 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 @asynccontextmanager
 async def _connected(settings: Settings, url: str | None = None) -> AsyncIterator["Connection"]:
     async with connected(settings, url) as connection:
-        # A plan made for one cursor would be kept for another.
+        # A plan made for the parameters of one query would be reused for other parameters.
         await connection.execute("SET plan_cache_mode = force_custom_plan")
         yield connection

@@ -1,7 +1,4 @@
-"""The commands of legal holds and retention.
-
-Each change is recorded in the name of the operator who runs the command (`service.config.operator`).
-"""
+"""The commands of legal holds and retention. Each change is recorded with the operator who runs the command."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -10,9 +7,8 @@ import msgspec
 
 from service.audit.privacy.legal_holds import Hold, in_force, place, release
 from service.audit.privacy.retention import expire, keep_for
-from service.cli.connection import run_on_log
+from service.cli.connection import on_log, operator
 from service.cli.output import complain, print_json
-from service.config.operator import operator
 from service.config.settings import Settings
 from service.domain.streams import room_subject, user_subject
 from service.eventstore.serializer import EventSerializer
@@ -23,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """For how many days a room keeps content, and the number before; null is for ever."""
+    """The number of days for which a room keeps content, and the previous number; null is for ever."""
 
     room: str
     days: int | None
@@ -41,62 +37,53 @@ class HoldLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ground: str
 
 
-def run_hold(settings: Settings, args: argparse.Namespace) -> int:
+@on_log
+async def run_hold(
+    settings: Settings, args: argparse.Namespace, connection: "Connection", _serializer: EventSerializer
+) -> None:
     """`onrecord audit hold`: the hold as JSON; 1: it is in force already, or the room or user does not exist."""
-
-    async def run(connection: "Connection", _serializer: EventSerializer) -> None:
-        print_json(_line(await place(connection, _subject(args), ground=args.ground, **_signed(settings))))
-
-    return run_on_log(settings, run)
+    print_json(_line(await place(connection, _subject(args), ground=args.ground, **_context(settings))))
 
 
-def run_release(settings: Settings, args: argparse.Namespace) -> int:
+@on_log
+async def run_release(
+    settings: Settings, args: argparse.Namespace, connection: "Connection", _serializer: EventSerializer
+) -> None:
     """`onrecord audit release`: its event as JSON; 1: there is no such hold."""
-
-    async def run(connection: "Connection", _serializer: EventSerializer) -> None:
-        print_json(_line(await release(connection, _subject(args), ground=args.ground, **_signed(settings))))
-
-    return run_on_log(settings, run)
+    print_json(_line(await release(connection, _subject(args), ground=args.ground, **_context(settings))))
 
 
-def run_holds(settings: Settings, _args: argparse.Namespace) -> int:
+@on_log
+async def run_holds(
+    settings: Settings, _args: argparse.Namespace, connection: "Connection", serializer: EventSerializer
+) -> None:
     """`onrecord audit holds`: the holds in force, one per line."""
-
-    async def run(connection: "Connection", serializer: EventSerializer) -> None:
-        for hold in await in_force(connection, serializer, settings.database_timeout):
-            print_json(_line(hold))
-
-    return run_on_log(settings, run)
+    for hold in await in_force(connection, serializer, settings.database_timeout):
+        print_json(_line(hold))
 
 
-def run_retention(settings: Settings, args: argparse.Namespace) -> int:
+@on_log
+async def run_retention(
+    settings: Settings, args: argparse.Namespace, connection: "Connection", serializer: EventSerializer
+) -> None:
     """`onrecord audit retention`: the rule as JSON; 1: the room does not exist."""
     room, days = args.room, None if args.for_ever else args.days
-
-    async def run(connection: "Connection", serializer: EventSerializer) -> None:
-        print_json(Rule(room, days, await keep_for(connection, serializer, room, days, **_signed(settings))))
-        if days is not None:
-            complain(
-                f"Older content of {room} is covered too, from the next expiry on; "
-                "see docs/guides/erase-a-person.md."
-            )
-
-    return run_on_log(settings, run)
+    print_json(Rule(room, days, await keep_for(connection, serializer, room, days, **_context(settings))))
+    if days is not None:
+        complain(f"The next expiry also covers older content of {room}; see docs/guides/erase-a-person.md.")
 
 
-def run_expire(settings: Settings, _args: argparse.Namespace) -> int:
+@on_log
+async def run_expire(
+    settings: Settings, _args: argparse.Namespace, connection: "Connection", serializer: EventSerializer
+) -> None:
     """`onrecord audit expire`: what was made unreadable, a JSON object per room."""
-
-    async def run(connection: "Connection", serializer: EventSerializer) -> None:
-        for done in await expire(connection, serializer, **_signed(settings)):
-            print_json(done)
-
-    return run_on_log(settings, run)
+    for done in await expire(connection, serializer, **_context(settings)):
+        print_json(done)
 
 
-def _signed(settings: Settings) -> dict[str, Any]:
-    """Return who acts and how long the database may take."""
-    return {"by": operator(settings.operator), "deadline": settings.database_timeout}
+def _context(settings: Settings) -> dict[str, Any]:
+    return {"by": operator(settings), "deadline": settings.database_timeout}
 
 
 def _subject(args: argparse.Namespace) -> str:

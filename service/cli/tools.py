@@ -1,4 +1,4 @@
-"""Commands beside the log: the doctor, the settings, the API documents and development tokens."""
+"""The commands that do not use the log: the doctor, the settings, the API documents and development tokens."""
 
 import argparse
 import time
@@ -9,7 +9,7 @@ from service.config.settings import Settings, table
 
 
 def run_doctor(settings: Settings, _args: argparse.Namespace) -> int:
-    """`onrecord doctor`: a line per check. Returns the exit code of the gravest finding."""
+    """`onrecord doctor`: a line per finding; the exit code of the most severe one."""
     import asyncio
 
     from service import doctor
@@ -64,14 +64,12 @@ def run_token(settings: Settings, args: argparse.Namespace) -> int:
 
 def _signing_secret(settings: Settings) -> str:
     if settings.jwt_jwks:
-        raise WrongUsage(
-            "ONRECORD_JWT_JWKS is set, so the identity provider signs the tokens; nodes accept no others."
-        )
+        raise WrongUsage("ONRECORD_JWT_JWKS is set: nodes accept only tokens of the identity provider.")
     if settings.jwt_secret:
         return settings.jwt_secret
     if (keys := development.known_keys(settings.data_dir)) is None:
         raise WrongUsage(
             f"There is no development key in {settings.data_dir}: start `onrecord dev` once, "
-            "or name a key with ONRECORD_JWT_SECRET."
+            "or set ONRECORD_JWT_SECRET."
         )
     return keys.jwt_secret

@@ -1,11 +1,11 @@
-"""Seals a node's messages for the bus, and opens those of other nodes.
+"""Signs a node's messages for the bus, and verifies those of other nodes.
 
     version (1 byte) | proof (32) | epoch (16) | origin (16) | counter (8) | sent (8) | kind and payload (MessagePack)
 
 The proof is an HMAC-SHA256 (RFC 2104) under `ONRECORD_BUS_KEY` over the channel and the other fields, so a message
 cannot be altered or moved to another channel. `epoch` is that of the log that the sender serves, `origin` a UUID of the
 sender's process, `sent` the database's time in microseconds since 1970. Integers are unsigned and big-endian.
-`service.cluster.replay_filter` decides whether a message is new.
+`service.cluster.replay_filter` decides whether a verified message is new.
 
 Invariant: the counters of an origin rise in the order of sealing, and none is used twice.
 """
@@ -54,7 +54,7 @@ class Opened(msgspec.Struct, frozen=True, gc=False):
 
 
 class Envelope:
-    """Seals and opens messages under one key; `origin` names this process.
+    """Seals and opens messages under one key; `origin` identifies this process.
 
     `epoch` returns the log's epoch, a UUID, empty until it is known; `now` the database's time in microseconds.
     """
@@ -92,7 +92,7 @@ class Envelope:
         return opened.origin == self._origin
 
     def open(self, channel: str, sealed: bytes) -> Opened | None:
-        """Return a message of this version, None where its proof is not valid."""
+        """Return a message of this version, None if its proof is not valid."""
         if sealed[:1] != _VERSION or len(sealed) < _BODY:
             return None
         if not hmac.compare_digest(sealed[_PROOF], self._prove(channel, _VERSION, sealed[_SIGNED])):
@@ -112,10 +112,11 @@ class Envelope:
         """Return whether a message that this version does not open is signed by a node of another version."""
         if hmac.compare_digest(sealed[_PROOF], self._prove(channel, sealed[:1], sealed[_SIGNED])):
             return True
-        origin, proof, body = sealed[:16], sealed[16:48], sealed[48:]
-        first = hmac.digest(self._key, b"\0".join((origin, channel.encode(), body)), "sha256")
-        return hmac.compare_digest(proof, first)
+        origin, proof, body = sealed[:16], sealed[16:48], sealed[48:]  # of version 1
+        return hmac.compare_digest(
+            proof, hmac.digest(self._key, b"\0".join((origin, channel.encode(), body)), "sha256")
+        )
 
     def _prove(self, channel: str, version: bytes, signed: bytes) -> bytes:
-        # No channel has a NUL in its name, so the first one ends it.
+        # The name of a channel contains no NUL, so the first one ends it.
         return hmac.digest(self._key, b"".join((version, channel.encode(), b"\0", signed)), "sha256")

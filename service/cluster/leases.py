@@ -1,11 +1,12 @@
-"""Leases of the nodes: each node holds a row in Postgres, and one that lets it run out is fenced by another.
+"""Leases of the nodes: each node renews a row in Postgres; the other nodes fence one whose lease has run out.
 
-A node's life is an *incarnation*. It renews its lease every third of `LEASE`; any node fences incarnations whose lease
-has run out, and a node that finds itself fenced (it was stopped, or cut off) begins a new incarnation. Other nodes
-close the sessions of a fenced one (`service.cluster.session_reaper`), so being fenced is final.
+A node begins a new *incarnation* when it starts, and when it finds itself fenced because it was paused or cut off. It
+renews the lease of its incarnation every third of `LEASE`. Any node fences incarnations whose lease has run out, and
+closes their sessions (`service.cluster.session_reaper`), so fencing is final.
 
-Invariant: the row decides, on the database's clock. A node that cannot reach Postgres is not fenced by that. Only a
-node that has renewed in time for a whole lease fences others: after an outage of Postgres all leases have run out.
+Invariant: the row decides, on the database's clock; a node that cannot reach Postgres does not count as fenced. Only a
+node that has renewed in time for a whole lease fences others, because all leases have run out after an outage of
+Postgres.
 """
 
 import asyncio
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     import asyncpg
 
 LEASE = 10.0
-"""Seconds from a renewal to the end of the lease: the longest pause of a node that is not fenced."""
+"""Seconds from a renewal to the end of the lease: a node that pauses longer may be fenced."""
 
 RETRY = 0.5
 """Seconds between two tries to renew."""
 
 KEPT_DAYS = 7
+"""Days for which the rows of ended incarnations are kept."""
 
 log = logging.getLogger("onrecord.leases")
 
@@ -56,8 +58,8 @@ class Lease:
     ) -> None:
         """Take the lease and renew it until cancelled.
 
-        `fenced` is called when the row shows that another node fenced this one, `renewed` after each renewal; when
-        either is called, `incarnation` is already the one that holds from then on.
+        `fenced` is called when the row shows that another node fenced this one, after `incarnation` was replaced.
+        `renewed` is called after each renewal.
         """
         while True:
             try:
@@ -75,7 +77,7 @@ class Lease:
         return self.incarnation
 
     async def fence_expired(self) -> list[UUID]:
-        """Fence the incarnations whose lease has run out, where this node may fence; return them.
+        """Fence the incarnations whose lease has run out, if this node may fence others; return them.
 
         Raises:
             Unavailable: Postgres cannot be reached.
@@ -86,7 +88,7 @@ class Lease:
         return [row["incarnation"] for row in rows]
 
     async def end(self) -> None:
-        """End this incarnation; where Postgres cannot be reached the lease runs out."""
+        """End this incarnation; if Postgres cannot be reached, the lease runs out."""
         try:
             await self._fetch(_END, self.incarnation)
         except Unavailable:
@@ -105,14 +107,14 @@ class Lease:
 
     def _begin_incarnation(self, fenced: "Callable[[], None]") -> None:
         log.error("fenced", extra={"incarnation": str(self.incarnation)})
-        # No await before `fenced` is called: nothing may be done under the old incarnation from here on.
+        # No await before the call of `fenced`, so that nothing more is done under the old incarnation.
         self.incarnation = uuid4()
         self.fencings += 1
         self._taken.clear()
         fenced()
 
     async def _fetch(self, statement: str, *arguments: object) -> list[Any]:
-        """Run a statement that may be run twice."""
+        """Run an idempotent statement."""
         return await retry_read(lambda: self._database.fetch(statement, *arguments), self._deadline)
 
 
@@ -130,7 +132,7 @@ _TAKE = """
     SELECT $1, $2, t, t, t, t + $3::interval FROM clock_timestamp() t
     ON CONFLICT DO NOTHING
 """
-# More than half a lease between two renewals restarts `unbroken_since`: other nodes may have been cut off as well.
+# After more than half a lease without a renewal, `unbroken_since` restarts: other nodes may have been cut off as well.
 _RENEW = """
     UPDATE incarnations SET
         unbroken_since = CASE WHEN t - renewed_at > $2::interval / 2 THEN t ELSE unbroken_since END,

@@ -1,9 +1,10 @@
 """The bus over Redis or Valkey: a `BroadcastBackend` that reconnects and never waits.
 
-It has two connections, one to publish (pipelined, with a deadline) and one to receive. A broken connection is made
-again after a pause with jitter; then all channels are subscribed to again and `missed` is called. Without a connection
-to publish on, messages are dropped at once: the other nodes read the log. See `service.cluster.bus` for the contract,
-and `docs/decisions/0004-nodes.md` for the reason to use bare connections of redis-py.
+It has two connections, one to publish (pipelined, with a deadline) and one to receive. A broken connection is replaced
+after a pause with jitter. The new receiving connection subscribes to all channels again, and `missed` is called.
+Without a publishing connection, messages are dropped at once, and the other nodes read the log. See
+`service.cluster.bus` for the contract, and `docs/decisions/0004-nodes.md` for the reason to use bare connections of
+redis-py.
 """
 
 import asyncio
@@ -16,13 +17,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import redis
-from broadcaster._backends.base import BroadcastBackend
-from broadcaster._base import Event
 from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from service.cluster.bus import MAX_QUEUED, Inbox, Missed
+from service.cluster.bus import MAX_QUEUED, MAX_QUEUED_BYTES, Accept, Missed, ReceivingBackend
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds before a reconnect: doubled each time, multiplied by a random factor between 0.5 and 1."""
@@ -34,20 +33,23 @@ MAX_SUBSCRIBED = 1_000
 """Channels in one SUBSCRIBE."""
 
 TROUBLE = (redis.RedisError, OSError)
-"""Raised by redis-py where a call has failed. `TimeoutError` is an `OSError`."""
+"""The errors of a failed call of redis-py. `TimeoutError` is an `OSError`."""
 
 log = logging.getLogger("onrecord.bus")
 
 
-class RedisBus(BroadcastBackend):
+class RedisBus(ReceivingBackend):
     """The bus of a Redis or Valkey at `url`.
 
     `timeout` is in seconds and bounds each call; `prefix` is put before the name of each channel.
     """
 
-    def __init__(self, url: str, timeout: float, prefix: str, missed: Missed, size: int = MAX_QUEUED) -> None:
-        # The base class's constructor only raises. The library's retries and timeouts are off: this class decides what
-        # an outage is, and `asyncio.wait_for`, by which the library times a write, can swallow a cancellation.
+    def __init__(
+        self, url: str, timeout: float, prefix: str, missed: Missed, accept: Accept, size: int = MAX_QUEUED
+    ) -> None:
+        super().__init__(missed, accept, size)
+        # The library's retries and timeouts are off: this class decides what an outage is, and the library's timeout of
+        # a write can swallow a cancellation.
         self._pool: Any = ConnectionPool.from_url(
             url,
             protocol=2,
@@ -57,9 +59,9 @@ class RedisBus(BroadcastBackend):
         )
         self._timeout = timeout
         self._prefix = prefix
-        self._missed = missed
-        self._inbox = Inbox(missed, size)
-        self._outbox: deque[tuple[str, bytes]] = deque(maxlen=size)
+        self._outbox: deque[tuple[str, bytes]] = deque()
+        self._outbox_bytes = 0
+        self._size = size
         self._to_send = asyncio.Event()
         self._sending = False
         self._unsent = 0
@@ -71,24 +73,24 @@ class RedisBus(BroadcastBackend):
 
     @property
     def alone(self) -> bool:
-        """False: the subscribers in Redis are not known."""
+        """False, since the other subscribers in Redis are not known."""
         return False
 
     @property
     def queued(self) -> int:
-        """Messages that wait, to be sent or to be taken."""
-        return len(self._outbox) + self._inbox.queued
+        """Messages that wait to be sent or to be handled."""
+        return len(self._outbox) + super().queued
 
     @property
     def dropped(self) -> int:
         """Messages dropped for a full queue or a missing connection."""
-        return self._unsent + self._inbox.dropped
+        return self._unsent + super().dropped
 
     async def connect(self) -> None:
         """Start to connect; Redis may be down."""
         self._tasks = [
             asyncio.create_task(self._keep_connected("publish", self._publishing)),
-            asyncio.create_task(self._keep_connected("hear", self._subscribing)),
+            asyncio.create_task(self._keep_connected("subscribe", self._subscribing)),
         ]
 
     async def disconnect(self) -> None:
@@ -98,37 +100,41 @@ class RedisBus(BroadcastBackend):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def reconnect(self) -> None:
-        """Replace the receiving connection, for one that looks alive and delivers nothing."""
+        """Replace the receiving connection, because it looks open and delivers nothing."""
         if self._receiving is not None:
             self._receiving.cancel()
 
     async def subscribe(self, channel: str) -> None:
-        """Receive a channel, soon: `missed` is called when the subscription takes effect."""
+        """Start to receive a channel; `missed` is called when the subscription takes effect."""
         self._channels.add(channel)
-        self._change(channel, wanted=True)
+        self._changes[channel] = True
+        self._changed.set()
 
     async def unsubscribe(self, channel: str) -> None:
         """Stop receiving a channel."""
         self._channels.discard(channel)
-        self._change(channel, wanted=False)
-
-    async def publish(self, channel: str, message: bytes) -> None:
-        """Queue a message; it is dropped during an outage, and the oldest one when the queue is full."""
-        self._unsent += not self._sending or len(self._outbox) == self._outbox.maxlen
-        if self._sending:
-            self._outbox.append((channel, message))
-            self._to_send.set()
-
-    async def next_published(self) -> Event:
-        """Return the next message for this node."""
-        return await self._inbox.get()
-
-    def _change(self, channel: str, *, wanted: bool) -> None:
-        self._changes[channel] = wanted
+        self._changes[channel] = False
         self._changed.set()
 
+    async def publish(self, channel: str, message: bytes) -> None:
+        """Queue a message. During an outage it is dropped; if the queue is full, the oldest one is dropped."""
+        if not self._sending:
+            self._unsent += 1
+            return
+        self._outbox.append((channel, message))
+        self._outbox_bytes += len(message)
+        while len(self._outbox) > self._size or self._outbox_bytes > MAX_QUEUED_BYTES:
+            self._take_first()
+            self._unsent += 1
+        self._to_send.set()
+
+    def _take_first(self) -> tuple[str, bytes]:
+        channel, message = self._outbox.popleft()
+        self._outbox_bytes -= len(message)
+        return channel, message
+
     async def _keep_connected(self, what: str, work: Callable[[Callable[[], None]], Any]) -> None:
-        """Run `work` again whenever its connection breaks; it calls its argument once it is connected."""
+        """Run `work` again whenever its connection breaks; `work` calls its argument once it is connected."""
         pause = FIRST_PAUSE
 
         def connected() -> None:
@@ -172,9 +178,10 @@ class RedisBus(BroadcastBackend):
                 self._sending = False
                 self._unsent += len(self._outbox)
                 self._outbox.clear()
+                self._outbox_bytes = 0
 
     async def _publish_some(self, connection: Any) -> None:
-        some = [self._outbox.popleft() for _ in range(min(len(self._outbox), MAX_PIPELINED))]
+        some = [self._take_first() for _ in range(min(len(self._outbox), MAX_PIPELINED))]
         commands = (("PUBLISH", self._prefix + channel, message) for channel, message in some)
         async with asyncio.timeout(self._timeout):
             await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
@@ -186,7 +193,7 @@ class RedisBus(BroadcastBackend):
             self._changes = dict.fromkeys(self._channels, True)
             self._changed.set()
             connected()
-            self._receiving = asyncio.create_task(self._receive(connection))
+            self._receiving = asyncio.create_task(self._read_messages(connection))
             tasks = [self._receiving, asyncio.create_task(self._keep_subscribed(connection))]
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -210,12 +217,12 @@ class RedisBus(BroadcastBackend):
                     async with asyncio.timeout(self._timeout):
                         await connection.send_command(command, *names, check_health=False)
 
-    async def _receive(self, connection: Any) -> None:
+    async def _read_messages(self, connection: Any) -> None:
         new_connection = True
         while True:
             kind, channel, message = await connection.read_response(timeout=math.inf)
             if kind == b"message":
-                self._inbox.put(channel.decode()[len(self._prefix) :], message)
+                self.receive(channel.decode()[len(self._prefix) :], message)
             elif kind == b"subscribe":
                 # Messages published before this were missed.
                 self._missed(new_connection)

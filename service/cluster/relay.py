@@ -1,11 +1,11 @@
-"""Passes a node's messages to the other nodes and theirs to the handlers: the only user of Broadcaster.
+"""Sends a node's messages to the other nodes, and dispatches theirs to handlers; the only user of Broadcaster.
 
-The bus carries hints and the log is authoritative: the log is read for anything lost on the bus. Each room in use has
-one subscription per node, never one per connection, and one more channel goes to all nodes. No caller waits for the
-bus, so it never delays an ack or a delivery.
+The log is authoritative: a node reads from it any event that the bus loses. A node subscribes once to each room in use,
+however many connections the room has, and to one channel that reaches all nodes. No caller waits for the bus, so it
+never delays an ack or a delivery.
 
-`Heartbeat` finds out whether the bus works. After an outage the node subscribes again, and reads what it missed from
-the log (`on_missed`).
+`Heartbeat` detects whether the bus works. After an outage the node subscribes again, and reads what it missed from the
+log (`on_missed`).
 """
 
 import asyncio
@@ -16,13 +16,14 @@ from typing import Self, cast
 import msgspec
 from broadcaster import Broadcast
 
-from service.cluster.bus import MAX_QUEUED, InProcessBackend, Missed
+from service.cluster.bus import MAX_QUEUED, MAX_QUEUED_BYTES, Accept, InProcessBackend, Missed
 from service.cluster.envelope import Envelope, Message, Opened
 from service.cluster.heartbeat import Heartbeat
 from service.cluster.redis_bus import RedisBus
-from service.cluster.replay_filter import FilteredBackend, ReplayFilter
+from service.cluster.replay_filter import ReplayFilter
 from service.domain.streams import room_of, room_stream
-from service.eventstore.serializer import Row
+from service.eventstore.serializer import PeerRow
+from service.runtime.sized_queue import SizedQueue
 
 NODES = "nodes"
 """The channel of all nodes."""
@@ -32,56 +33,56 @@ _PROBE = "probe"
 
 Handler = Callable[[bytes], None]
 RoomHandler = Callable[[str, bytes], None]
-_rows = msgspec.msgpack.Decoder(list[Row])
+_rows = msgspec.msgpack.Decoder(list[PeerRow])
 log = logging.getLogger("onrecord.relay")
 
 
 class Relay:
     """Publishes a node's messages and dispatches those of other nodes by kind.
 
-    `filter` decides which messages are accepted, `heartbeat` reports whether any arrive. `doubt_clock` is called where
-    the times of two nodes differ. For metrics: `published`, `queued` and `dropped` messages.
+    `filter` decides which messages are accepted, `heartbeat` detects whether any arrive. `request_sync` is called if
+    the clocks of two nodes differ. For metrics: `published`, `queued` and `dropped` messages.
     """
 
     def __init__(
         self,
-        backend: Callable[[Missed], InProcessBackend | RedisBus],
+        backend: Callable[[Missed, Accept], InProcessBackend | RedisBus],
         envelope: Envelope,
-        doubt_clock: Callable[[], None] = lambda: None,
+        request_sync: Callable[[], None] = lambda: None,
     ) -> None:
-        self._backend = backend(self._missed)
         self._envelope = envelope
-        self.filter = ReplayFilter(envelope, doubt_clock)
+        self.filter = ReplayFilter(envelope, request_sync)
+        self._backend = backend(self._missed, self.filter.open)
         self.heartbeat = Heartbeat(
             lambda: self.publish(_PROBE, b""), self._backend.reconnect, lambda: envelope.epoch
         )
-        self._broadcast = Broadcast(backend=FilteredBackend(self._backend, self.filter))
+        self._broadcast = Broadcast(backend=self._backend)
         self._followed: dict[str, asyncio.Task[None]] = {}
-        self._outgoing: asyncio.Queue[tuple[str, Message]] = asyncio.Queue(MAX_QUEUED)
+        self._outgoing: SizedQueue[tuple[str, Message]] = SizedQueue(MAX_QUEUED, MAX_QUEUED_BYTES)
         self._handlers: dict[str, Handler] = {}
         self._room_handlers: dict[str, RoomHandler] = {}
         self._on_missed: list[Callable[[], None]] = []
         self.published = 0
-        self._not_put = 0
+        self._overflowed = 0
 
-    def announce(self, written: Mapping[str, Sequence[Row]]) -> None:
-        """Queue the rows of rooms for the other nodes, one message per room and batch."""
+    def announce(self, written: Mapping[str, Sequence[PeerRow]]) -> None:
+        """Queue the events of rooms in a batch for the other nodes, one message per room."""
         if self._backend.alone:
             return
         for stream, rows in written.items():
             if stream.startswith("room:"):
-                self._put(stream, Message(EVENTS, msgspec.msgpack.encode(rows)))
+                self._enqueue(stream, Message(EVENTS, msgspec.msgpack.encode(rows)))
 
     def publish_to_room(self, room: str, kind: str, payload: bytes) -> None:
-        """Queue a message that may be lost for the other nodes on which a room is in use."""
-        self._put(room_stream(room), Message(kind, payload))
+        """Queue a message, which may be lost, for the other nodes on which a room is in use."""
+        self._enqueue(room_stream(room), Message(kind, payload))
 
     def publish(self, kind: str, payload: bytes) -> None:
-        """Queue a message that may be lost for all other nodes."""
-        self._put(NODES, Message(kind, payload))
+        """Queue a message, which may be lost, for all other nodes."""
+        self._enqueue(NODES, Message(kind, payload))
 
-    def on_events(self, handler: Callable[[str, list[Row]], None]) -> None:
-        """Register the handler of events that other nodes recorded in rooms; it takes a room's stream and rows."""
+    def on_events(self, handler: Callable[[str, list[PeerRow]], None]) -> None:
+        """Register the handler of events of other nodes in rooms; it takes the room's stream and the rows."""
         self.on_room(EVENTS, lambda room, payload: handler(room_stream(room), _rows.decode(payload)))
 
     def on(self, kind: str, handler: Handler) -> None:
@@ -98,13 +99,13 @@ class Relay:
 
     @property
     def queued(self) -> int:
-        """Messages that wait, to be sent or to be taken."""
-        return self._outgoing.qsize() + self._backend.queued
+        """Messages that wait to be sent or to be handled."""
+        return len(self._outgoing) + self._backend.queued
 
     @property
     def dropped(self) -> int:
         """Messages dropped for a full queue or a missing connection."""
-        return self._not_put + self._backend.dropped
+        return self._overflowed + self._backend.dropped
 
     def follow(self, room: str) -> None:
         """Receive a room's messages from now on."""
@@ -141,12 +142,10 @@ class Relay:
         for handler in self._on_missed:
             handler()
 
-    def _put(self, channel: str, message: Message) -> None:
-        # The other nodes read a message that is dropped here in the log.
-        try:
-            self._outgoing.put_nowait((channel, message))
-        except asyncio.QueueFull:
-            self._not_put += 1
+    def _enqueue(self, channel: str, message: Message) -> None:
+        # If a message is dropped here, the other nodes read its events from the log.
+        if not self._outgoing.put((channel, message), len(message.payload)):
+            self._overflowed += 1
 
     def _listen_to(self, channel: str) -> None:
         if channel not in self._followed:
@@ -157,12 +156,12 @@ class Relay:
             while True:
                 event = await subscriber.get()
                 try:
-                    self._take(channel, cast("Opened", event.message))
+                    self._dispatch(channel, cast("Opened", event.message))
                 except Exception:
                     # A message that cannot be handled does not end the subscription.
                     log.exception("bus_message_failed", extra={"channel": channel})
 
-    def _take(self, channel: str, opened: Opened) -> None:
+    def _dispatch(self, channel: str, opened: Opened) -> None:
         if self._envelope.is_own(opened):
             if channel == NODES:
                 self.heartbeat.returned()

@@ -1,32 +1,28 @@
 """Decides which messages of the bus are accepted: those that are signed, new, timely and of this log.
 
-A receiver keeps the highest counter of each origin. Messages are checked in the order of their arrival, before they are
-passed on by channel: a connection to Redis keeps the order in which an origin published, over all channels, so one
-counter for each origin is enough. A publisher that reconnects may overtake its own last messages; those are refused,
-and the log is read.
+A receiver keeps the highest counter of each origin, and refuses messages with a counter up to it. Messages are checked
+in the order of their arrival, before they are dispatched by channel: a connection to Redis keeps the order in which an
+origin published over all channels, so one counter per origin is enough. A publisher that reconnects may overtake its
+own last messages; those are refused, and the log is read.
 
-An unknown origin may have been forgotten, or be older than this process. Its messages count only if they were sent
-after `_floor`: the time at which this receiver learned the log's epoch, or the last time of a forgotten origin.
-The times are the database's, so the clocks of machines do not matter. A message that is more than `MOST_OFF` old is
-refused: a Redis under an attacker's control can delay messages by that much, and repeat none.
+The counter of an origin may have been evicted, or the origin may be older than this process. Messages of an origin
+without a counter are accepted only if they were sent after `_floor`: the time at which this receiver learned the log's
+epoch, or the last time of an evicted origin. Times are the database's, so the clocks of machines do not matter. A
+message that is more than `MAX_SKEW` old is refused: an attacker who controls Redis can delay messages by that much, and
+repeat none.
 
-Invariant: no message is accepted twice, or by a process that started after it was sent.
+Invariant: no message is accepted twice, or by a process that started after the message was sent.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Literal
 
-from broadcaster._backends.base import BroadcastBackend
-from broadcaster._base import Event
-
-from service.cluster.bus import InProcessBackend
 from service.cluster.envelope import NO_EPOCH, Envelope, Message, Opened
-from service.cluster.redis_bus import RedisBus
 
-MOST_OFF = 30_000_000
-"""Most microseconds between the time at which a message was sent and this node's time, in either direction."""
+MAX_SKEW = 30_000_000
+"""Maximum microseconds between the time at which a message was sent and this node's time, in either direction."""
 
 MAX_ORIGINS = 1_000
 """Origins, each a node's process, whose counters are kept."""
@@ -36,7 +32,7 @@ LOG_EVERY = 10_000_000
 
 Refusal = Literal["forged", "version", "replayed", "untimely", "epoch"]
 REFUSALS: tuple[Refusal, ...] = ("version", "replayed", "untimely", "epoch")
-"""Why a signed message is refused."""
+"""The reasons for which a signed message is refused."""
 
 log = logging.getLogger("onrecord.relay")
 
@@ -44,13 +40,13 @@ log = logging.getLogger("onrecord.relay")
 class ReplayFilter:
     """Opens received messages.
 
-    `doubt_clock` is called where times differ, since this node's clock may be wrong. For metrics: `received`, the
-    messages other than accepted ones of this node, and `refused` ones by reason.
+    `request_sync` is called if times differ, because this node's clock may be wrong. For metrics: `received` counts
+    messages, except the accepted ones of this node; `refused` counts by reason.
     """
 
-    def __init__(self, envelope: Envelope, doubt_clock: Callable[[], None]) -> None:
+    def __init__(self, envelope: Envelope, request_sync: Callable[[], None]) -> None:
         self._envelope = envelope
-        self._doubt_clock = doubt_clock
+        self._request_sync = request_sync
         self._since = self._floor = 0
         self._own = 0
         self._origins: dict[bytes, _Origin] = {}
@@ -59,7 +55,7 @@ class ReplayFilter:
         self.refused: Counter[Refusal] = Counter()
 
     def open(self, channel: str, sealed: bytes) -> Opened | None:
-        """Return a message that is signed, new and timely, None where it is refused."""
+        """Return a message that is signed, new and timely, None if it is refused."""
         opened = self._envelope.open(channel, sealed)
         if opened is None:
             self.received += 1
@@ -77,8 +73,8 @@ class ReplayFilter:
         return opened
 
     def decode(self, channel: str, opened: Opened) -> Message | None:
-        """Return the content of a message, None where it is not of the log that is served now."""
-        # Compared on delivery: the log may have been restored while the message waited.
+        """Return the content of a message, None if it belongs to another log than the one that is served now."""
+        # The log may have been restored while the message waited, so its epoch is compared only now.
         if opened.epoch == self._envelope.epoch:
             return self._envelope.decode(opened)
         self._refuse("epoch", channel)
@@ -86,15 +82,15 @@ class ReplayFilter:
 
     def _check(self, opened: Opened) -> Refusal | None:
         if self._envelope.epoch == NO_EPOCH:
-            return "epoch"  # the database's time is not known either, so new and old look alike
+            return "epoch"  # the database's time is not known either, so an old message cannot be detected
         if self._since != self._envelope.since:
             self._since = self._floor = self._envelope.since
             self._origins.clear()
         origin = self._origins.get(opened.origin)
         if opened.sent <= self._floor if origin is None else opened.counter <= origin.counter:
             return "replayed"
-        if abs(opened.sent - self._envelope.now()) > MOST_OFF:
-            self._doubt_clock()
+        if abs(opened.sent - self._envelope.now()) > MAX_SKEW:
+            self._request_sync()
             return "untimely"
         (origin or self._admit(opened.origin)).advance(opened)
         return None
@@ -119,7 +115,7 @@ class ReplayFilter:
 
 
 class _Origin:
-    """The highest counter of an origin, and the latest time at which it sent."""
+    """The highest counter of an origin, and the time of its latest message."""
 
     __slots__ = ("counter", "sent")
 
@@ -129,40 +125,3 @@ class _Origin:
     def advance(self, opened: Opened) -> None:
         self.counter = opened.counter
         self.sent = max(self.sent, opened.sent)
-
-
-class FilteredBackend(BroadcastBackend):
-    """A backend that delivers only the messages that a filter accepts; `Event.message` is an `Opened`."""
-
-    def __init__(self, backend: InProcessBackend | RedisBus, replay_filter: ReplayFilter) -> None:
-        # The base class's constructor only raises `NotImplementedError`.
-        self._backend = backend
-        self._filter = replay_filter
-
-    async def connect(self) -> None:
-        """Connect."""
-        await self._backend.connect()
-
-    async def disconnect(self) -> None:
-        """Disconnect."""
-        await self._backend.disconnect()
-
-    async def subscribe(self, channel: str) -> None:
-        """Subscribe to a channel."""
-        await self._backend.subscribe(channel)
-
-    async def unsubscribe(self, channel: str) -> None:
-        """Unsubscribe from a channel."""
-        await self._backend.unsubscribe(channel)
-
-    async def publish(self, channel: str, message: bytes) -> None:
-        """Send a sealed message."""
-        await self._backend.publish(channel, message)
-
-    async def next_published(self) -> Event:
-        """Return the next accepted message."""
-        while True:
-            event = await self._backend.next_published()
-            opened = self._filter.open(event.channel, cast("bytes", event.message))
-            if opened is not None:
-                return Event(event.channel, opened)  # type: ignore[arg-type] # annotated as str, passed through

@@ -1,15 +1,16 @@
-"""Records sessions: who was connected when, from where, and which seqs were written to the connection.
+"""Records sessions: who was connected when and from where, and which seqs were written to the connection.
 
-A connection never waits for this: `opened` and `closed` only enqueue, and one task per node appends many at once. A row
-of `open_sessions` exists from before `SessionOpened` until after `SessionClosed`, so `service.cluster.session_reaper`
-completes what is interrupted.
+A connection never waits for this: `opened` and `closed` only enqueue, and one task per node appends them in batches. A
+row of `open_sessions` exists from before `SessionOpened` until after `SessionClosed`, so that another node's
+`service.cluster.session_reaper` can complete the work of a node that dies.
 
-Invariant: each of the two events is recorded once, however many nodes try and how often. Both have refs of their own,
-which clients cannot use, and a closing is guarded by its session.
+Invariant: each of the two events is recorded once, however often and by however many nodes it is appended. Each has a
+ref derived from its session, which clients cannot use, and the closing is guarded by its session.
 """
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -19,7 +20,6 @@ import msgspec
 from service.cluster.leases import Lease
 from service.domain.events import SessionClosed, SessionOpened
 from service.domain.streams import session_stream
-from service.encryption.keyring import KeyRing
 from service.encryption.person_key import PersonKey
 from service.errors import Overloaded, Unavailable
 from service.eventstore.appender import Appender
@@ -35,7 +35,7 @@ MAX_SESSIONS = 100_000
 
 BATCH = 200
 BATCH_INTERVAL = 0.1
-"""Seconds between two batches that are not full, so that each has many sessions when many clients connect at once."""
+"""Seconds between two batches that are not full, which makes batches larger when many clients connect at once."""
 
 RETRY = 1.0
 """Seconds after which a failed batch is tried again."""
@@ -47,15 +47,16 @@ log = logging.getLogger("onrecord.visits")
 
 
 class Closing(msgspec.Struct, frozen=True):
-    """How a session ended."""
+    """How a session ended; the fields are those of `SessionClosed`."""
 
     reason: str
     code: int | None
     ranges: Ranges | None
+    at_least: dict[str, int] = {}
 
 
 class _Session(msgspec.Struct):
-    """`seq` is that of its `SessionOpened`, once recorded."""
+    """A session that is not closed on the record; `seq` is that of its `SessionOpened`, once recorded."""
 
     id: str
     incarnation: UUID
@@ -67,24 +68,23 @@ class _Session(msgspec.Struct):
 
 
 class SessionAppender:
-    """Appends the two events of sessions, those of this node or those that a dead node left open."""
+    """Appends the two events of sessions: those of this node, or those that a dead node left open."""
 
     def __init__(
         self,
         database: "asyncpg.Pool[Any]",
         appender: Appender,
         serializer: EventSerializer,
-        keys: KeyRing,
         deadline: float,
     ) -> None:
-        self._database = database
+        self.database = database
+        self.keys = serializer.keys
         self._appender = appender
         self._serializer = serializer
-        self._keys = keys
         self._deadline = deadline
 
     async def open(
-        self, openings: list[tuple[SessionOpened, str, PersonKey | None]]
+        self, openings: Sequence[tuple[SessionOpened, str, PersonKey | None]]
     ) -> list[AppendResult | None]:
         """Append openings, each with its user and the key for its personal fields; return results as `_append` does."""
         return await self._append(
@@ -92,9 +92,9 @@ class SessionAppender:
         )
 
     async def close(self, closings: list[tuple[SessionClosed, str, int]]) -> list[AppendResult | None]:
-        """Append closings, each with its user and the seq of the opening, after which the session must be open.
+        """Append closings, each with its user and the seq of the opening.
 
-        `stale` is the result where the session was closed already.
+        The result is `stale` if the session is closed already.
         """
         return await self._append(
             [
@@ -108,22 +108,22 @@ class SessionAppender:
         await self.fetch("DELETE FROM open_sessions WHERE session_id = ANY ($1::uuid[])", sessions)
 
     async def fetch(self, statement: str, *arguments: object) -> list[Any]:
-        """Run a statement that may be run twice."""
-        return await retry_read(lambda: self._database.fetch(statement, *arguments), self._deadline)
+        """Run an idempotent statement."""
+        return await retry_read(lambda: self.database.fetch(statement, *arguments), self._deadline)
 
     def _request(
         self, kind: str, event: SessionOpened | SessionClosed, user: str, **how: Any
     ) -> AppendRequest:
         name = f"session.{kind}:{event.session}"
-        # The ref, which no client can use, and an equal fingerprint for all nodes: the first version is recorded, and
-        # later ones are answered `known`.
+        # Clients cannot use this ref. It is the same on all nodes, as is the fingerprint, so the first request is
+        # recorded, and later ones are answered `known`.
         return AppendRequest.of(
             self._serializer, session_stream(user), [event],
-            user=user, ref=f"~{name}", fingerprint=self._keys.fingerprint(name.encode()), **how,
+            user=user, ref=f"~{name}", fingerprint=self.keys.fingerprint(name.encode()), **how,
         )  # fmt: skip
 
     async def _append(self, requests: list[AppendRequest]) -> list[AppendResult | None]:
-        """Return the result of each request; None where it may not be recorded and has to be tried again."""
+        """Return the result of each request, None for one that has to be tried again."""
         placing: list[asyncio.Future[AppendResult]] = []
         with suppress(Overloaded):
             for request in requests:
@@ -139,18 +139,9 @@ class SessionAppender:
 class SessionLog:
     """Records the sessions of this node."""
 
-    def __init__(
-        self,
-        database: "asyncpg.Pool[Any]",
-        appender: Appender,
-        serializer: EventSerializer,
-        keys: KeyRing,
-        lease: Lease,
-        deadline: float,
-    ) -> None:
-        self._events = SessionAppender(database, appender, serializer, keys, deadline)
-        self._database = database
-        self._keys = keys
+    def __init__(self, events: SessionAppender, lease: Lease) -> None:
+        self._events = events
+        self._keys = events.keys
         self._lease = lease
         self._open_sessions: dict[str, _Session] = {}
         self._queue: dict[str, None] = {}
@@ -165,7 +156,7 @@ class SessionLog:
         return len(self._queue)
 
     def opened(self, session: str, user: str, address: str | None, client: str | None) -> None:
-        """Queue the opening of a session; above `MAX_SESSIONS` it is counted in `missed` and not recorded."""
+        """Queue the opening of a session; beyond `MAX_SESSIONS` it is counted in `missed` and not recorded."""
         if len(self._open_sessions) >= MAX_SESSIONS:
             self.missed += 1
             log.error("session_not_recorded", extra={"session": session, "user": user, "missed": self.missed})
@@ -174,7 +165,7 @@ class SessionLog:
         self._enqueue(session)
 
     def closed(self, session: str, closing: Closing) -> None:
-        """Queue the closing of a session; each recorded opening gets one."""
+        """Queue the closing of a session, once."""
         opened = self._open_sessions.get(session)
         if opened is not None and opened.closing is None:
             opened.closing = closing
@@ -195,7 +186,7 @@ class SessionLog:
             self._settled.set()
 
     async def drain(self, seconds: float) -> None:
-        """Wait at most `seconds` until all queued sessions are recorded; the reaper closes the others."""
+        """Wait at most `seconds` until all queued sessions are recorded; a reaper closes the others."""
         try:
             async with asyncio.timeout(seconds):
                 await self._settled.wait()
@@ -210,21 +201,20 @@ class SessionLog:
     async def _record(self, batch: list[_Session]) -> None:
         try:
             await self._open([session for session in batch if session.seq is None])
-            await self._close(
-                [session for session in batch if session.seq is not None and session.closing is not None]
-            )
+            await self._close([session for session in batch if session.seq is not None and session.closing])
         except Unavailable:
             log.warning("sessions_wait_for_the_log")
         finally:
-            left = [session for session in batch if session.seq is None or self._ended(session)]
+            left = [
+                session
+                for session in batch
+                if session.seq is None or (session.closing is not None and session.id in self._open_sessions)
+            ]
             for session in left:
                 self._enqueue(session.id)
         if left:
             log.warning("sessions_not_recorded_yet", extra={"sessions": len(left)})
             await asyncio.sleep(RETRY)
-
-    def _ended(self, session: _Session) -> bool:
-        return session.closing is not None and session.id in self._open_sessions
 
     async def _open(self, batch: list[_Session]) -> None:
         if not batch:
@@ -235,9 +225,9 @@ class SessionLog:
             [session.incarnation for session in batch],
             [session.user for session in batch],
         )
-        await self._events.fetch(_REMEMBER, *rows)
-        described = {session.user for session in batch if session.client is not None}
-        keys = await self._keys.of_people(described, self._database)
+        await self._events.fetch(_INSERT_OPEN, *rows)
+        with_client = {session.user for session in batch if session.client is not None}
+        keys = await self._keys.of_people(with_client, self._events.database)
         openings = [self._opening(session, keys.get(session.user)) for session in batch]
         for session, result in zip(batch, await self._events.open(openings), strict=True):
             if result is not None and result.outcome == "key_gone":
@@ -249,10 +239,10 @@ class SessionLog:
         if not batch:
             return
         answers = await self._events.close([self._closing(session) for session in batch])
-        # `stale` is final too: a reaper has closed the session, since it took this node for dead.
-        over = [session for session, result in zip(batch, answers, strict=True) if result is not None]
-        await self._events.forget([UUID(session.id) for session in over])
-        for session in over:
+        # `stale` is final too: a reaper that took this node for dead has closed the session.
+        final = [session for session, result in zip(batch, answers, strict=True) if result is not None]
+        await self._events.forget([UUID(session.id) for session in final])
+        for session in final:
             del self._open_sessions[session.id]
             self._queue.pop(session.id, None)
 
@@ -273,13 +263,11 @@ class SessionLog:
     def _closing(self, session: _Session) -> tuple[SessionClosed, str, int]:
         closing = session.closing
         assert closing is not None  # noqa: S101 - for the type checker
-        event = SessionClosed(
-            session=session.id, reason=closing.reason, code=closing.code, ranges=closing.ranges
-        )
+        event = SessionClosed(session=session.id, **msgspec.structs.asdict(closing))
         return event, session.user, session.seq or 0
 
 
-_REMEMBER = """
+_INSERT_OPEN = """
     INSERT INTO open_sessions (session_id, incarnation, user_id)
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[])
     ON CONFLICT DO NOTHING

@@ -1,15 +1,15 @@
-"""Closes on the record the sessions that dead nodes left open.
+"""Records the closing of sessions that dead nodes left open.
 
-Each node does this for all others. The work list is the rows of `open_sessions` whose incarnation is over; a row is
-deleted only after its session's closing is on the record, so another node completes the work of a reaper that dies.
+Each node does this for all others. The work list is the rows of `open_sessions` whose incarnation has ended. A row is
+deleted only after the closing of its session is recorded, so that another node can complete the work of a reaper that
+dies.
 
-Invariant: the recorded reason is `node_lost`, without ranges: what was written is unknown and never guessed. Several
-reapers, and a node that resumes and closes its own sessions, have one effect: see `service.cluster.session_log`.
+Invariant: the recorded reason is `node_lost`, without ranges, because it is not known what was written. Several
+reapers, and a node that resumes and closes its own sessions, record one closing: see `service.cluster.session_log`.
 """
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
@@ -18,13 +18,7 @@ from service.cluster.leases import Lease
 from service.cluster.session_log import SessionAppender
 from service.domain.events import SessionClosed, SessionOpened
 from service.domain.streams import session_stream, session_subject, stream_id
-from service.encryption.keyring import KeyRing
 from service.errors import Unavailable
-from service.eventstore.appender import Appender
-from service.eventstore.serializer import EventSerializer
-
-if TYPE_CHECKING:
-    import asyncpg
 
 NODE_LOST = "node_lost"
 BATCH = 200
@@ -33,7 +27,7 @@ log = logging.getLogger("onrecord.reaper")
 
 
 class _Orphan(msgspec.Struct):
-    """An open session of a dead node; `opened` is the seq of its opening, None where there is none."""
+    """An open session of a dead node; `opened` is the seq of its opening, None if there is none."""
 
     session: UUID
     user: str
@@ -46,16 +40,8 @@ class _Orphan(msgspec.Struct):
 class Reaper:
     """Fences the other nodes whose lease has run out and closes their sessions."""
 
-    def __init__(
-        self,
-        database: "asyncpg.Pool[Any]",
-        appender: Appender,
-        serializer: EventSerializer,
-        keys: KeyRing,
-        lease: Lease,
-        deadline: float,
-    ) -> None:
-        self._events = SessionAppender(database, appender, serializer, keys, deadline)
+    def __init__(self, events: SessionAppender, lease: Lease) -> None:
+        self._events = events
         self._lease = lease
 
     async def run(self) -> None:
@@ -69,7 +55,7 @@ class Reaper:
                 log.warning("reaping_postponed")
 
     async def reap(self) -> int:
-        """Close the open sessions of incarnations that are over; return how many.
+        """Close the open sessions of incarnations that have ended; return how many.
 
         Raises:
             Unavailable: the log cannot be reached.
@@ -92,7 +78,7 @@ class Reaper:
         return len(closed)
 
     async def _look_up(self, orphans: list[_Orphan]) -> None:
-        """Set the recorded opening and closing of each."""
+        """Set `opened` and `closed` of each from the log."""
         by_subject = {session_subject(str(orphan.session)): orphan for orphan in orphans}
         streams = [stream_id(session_stream(orphan.user)) for orphan in orphans]
         for subject, seq, topic in await self._events.fetch(_FACTS, streams, list(by_subject)):
@@ -102,36 +88,23 @@ class Reaper:
                 by_subject[subject].closed = True
 
     async def _open(self, orphans: list[_Orphan]) -> None:
-        """Record the openings that the node died too early to record; address and client are not known."""
-        openings = [
-            SessionOpened(
-                session=str(orphan.session),
-                node=orphan.node,
-                incarnation=str(orphan.incarnation),
-                address=None,
-                client=None,
+        """Record the openings that the dead node did not record; address and client are not known."""
+        openings = []
+        for orphan in orphans:
+            session, incarnation = str(orphan.session), str(orphan.incarnation)
+            event = SessionOpened(
+                session=session, node=orphan.node, incarnation=incarnation, address=None, client=None
             )
-            for orphan in orphans
-        ]
-        users = [orphan.user for orphan in orphans]
-        results = await self._events.open(
-            [(event, user, None) for event, user in zip(openings, users, strict=True)]
-        )
-        for orphan, result in zip(orphans, results, strict=True):
+            openings.append((event, orphan.user, None))
+        for orphan, result in zip(orphans, await self._events.open(openings), strict=True):
             orphan.opened = result.seq if result is not None else None
 
     async def _close(self, orphans: list[_Orphan]) -> None:
-        results = await self._events.close(
-            [
-                (
-                    SessionClosed(session=str(orphan.session), reason=NODE_LOST, ranges=None),
-                    orphan.user,
-                    orphan.opened or 0,
-                )
-                for orphan in orphans
-            ]
-        )
-        for orphan, result in zip(orphans, results, strict=True):
+        closings = []
+        for orphan in orphans:
+            event = SessionClosed(session=str(orphan.session), reason=NODE_LOST, ranges=None)
+            closings.append((event, orphan.user, orphan.opened or 0))
+        for orphan, result in zip(orphans, await self._events.close(closings), strict=True):
             orphan.closed = result is not None
 
 

@@ -1,8 +1,8 @@
 """The data directory of a development machine: its keys and the addresses of its servers.
 
-`onrecord dev` creates the directory, and commands started beside it read what they need. Secrets are in files that only
-their owner can read. A problem is reported in one sentence (`DataDirUnusable`; `EmbeddedFailed` for the embedded
-servers, which only the development extra installs).
+`onrecord dev` creates the directory; commands that run at the same time read it. Secrets are in files that only their
+owner can read. The errors of the embedded servers are here because only the development extra installs
+`service.embedded`.
 """
 
 import base64
@@ -35,25 +35,29 @@ class ServerDidNotStart(EmbeddedFailed):
     """A server program ended or did not answer."""
 
 
+def _new_key() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def _new_password() -> str:
+    return secrets.token_hex(16)
+
+
 @dataclass(frozen=True)
 class Keys:
     """The secrets of development, kept as long as the data that they protect.
 
-    `owner_password` is the password of PostgreSQL's superuser, which owned everything in the first versions.
+    `owner_password` is the password of PostgreSQL's superuser, which was the owner in the first versions.
     """
 
     jwt_secret: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
-    key_encryption_key: str = field(
-        default_factory=lambda: base64.b64encode(secrets.token_bytes(32)).decode(), repr=False
-    )
-    bus_key: str = field(
-        default_factory=lambda: base64.b64encode(secrets.token_bytes(32)).decode(), repr=False
-    )
-    owner_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
-    migrate_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
-    app_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
-    worker_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
-    redis_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    key_encryption_key: str = field(default_factory=_new_key, repr=False)
+    bus_key: str = field(default_factory=_new_key, repr=False)
+    owner_password: str = field(default_factory=_new_password, repr=False)
+    migrate_password: str = field(default_factory=_new_password, repr=False)
+    app_password: str = field(default_factory=_new_password, repr=False)
+    worker_password: str = field(default_factory=_new_password, repr=False)
+    redis_password: str = field(default_factory=_new_password, repr=False)
 
     def settings(self) -> dict[str, Any]:
         """Return the keys that are settings, by field of `Settings`."""
@@ -64,21 +68,11 @@ class Keys:
         }
 
 
-@dataclass(frozen=True)
-class Addresses:
-    """The addresses of one database under three logins, and of Redis, with passwords."""
-
-    database_url: str = field(repr=False)
-    migrate_database_url: str = field(repr=False)
-    projector_database_url: str = field(repr=False)
-    redis_url: str = field(repr=False)
-
-
 def default_data_dir(uid: int, here: Path) -> Path:
     """Return the development data directory of the project in `here`, for the user `uid`.
 
-    Postgres refuses to run as root, and the system user that runs it instead can seldom reach root's own folders.
-    Root therefore gets a directory under `/var/tmp`, the same one for the same project.
+    Postgres refuses to run as root, and the system user that runs it instead usually cannot reach root's directories.
+    The directory of root is therefore under `/var/tmp`, one per project.
     """
     if uid != 0:
         return Path(".onrecord")
@@ -100,18 +94,14 @@ def prepare(data_dir: Path) -> Path:
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
-        raise DataDirUnusable(
-            f"The data directory {data_dir} cannot be made: {problem.strerror}."
-        ) from problem
-    # The link itself too: under /var/tmp any user could place one that leads elsewhere.
+        message = f"The data directory {data_dir} cannot be created: {problem.strerror}."
+        raise DataDirUnusable(message) from problem
+    # The owner of a link counts too: under /var/tmp any user could place a link to another directory.
+    advice = "choose another with ONRECORD_DATA_DIR"
     if {data_dir.stat().st_uid, data_dir.lstat().st_uid} != {os.geteuid()}:
-        raise DataDirUnusable(
-            f"The data directory {data_dir} belongs to another user; name one with ONRECORD_DATA_DIR."
-        )
+        raise DataDirUnusable(f"The data directory {data_dir} belongs to another user; {advice}.")
     if not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
-        raise DataDirUnusable(
-            f"The data directory {data_dir} cannot be written; name one with ONRECORD_DATA_DIR."
-        )
+        raise DataDirUnusable(f"The data directory {data_dir} cannot be written; {advice}.")
     return data_dir.resolve()
 
 
@@ -130,9 +120,9 @@ def known_keys(data_dir: Path) -> Keys | None:
     return None if content is None else Keys(**content)
 
 
-def announce(data_dir: Path, addresses: Addresses) -> None:
-    """Publish the addresses of the servers to commands on this directory."""
-    _write(data_dir / SERVERS, asdict(addresses))
+def announce(data_dir: Path, addresses: dict[str, str]) -> None:
+    """Publish the addresses of the servers, by field of `Settings`, to commands that use this directory."""
+    _write(data_dir / SERVERS, addresses)
 
 
 def withdraw(data_dir: Path) -> None:
@@ -141,13 +131,12 @@ def withdraw(data_dir: Path) -> None:
 
 
 def known_settings(data_dir: Path) -> dict[str, Any]:
-    """Return the servers and keys of the `onrecord dev` that runs on this directory; empty if none does.
+    """Return the servers and keys of the `onrecord dev` that runs in this directory; empty if none does.
 
-    Without servers no keys are returned, so that nothing runs with a development key by accident.
+    Without servers no keys are returned, so that no command uses a development key by accident.
     """
-    content = _read(data_dir / SERVERS)
-    found = known_keys(data_dir)
-    return {} if content is None or found is None else {**asdict(Addresses(**content)), **found.settings()}
+    addresses, found = _read(data_dir / SERVERS), known_keys(data_dir)
+    return {} if addresses is None or found is None else {**addresses, **found.settings()}
 
 
 def _read(path: Path) -> dict[str, str] | None:
@@ -158,7 +147,7 @@ def _read(path: Path) -> dict[str, str] | None:
     except (OSError, ValueError) as problem:
         raise DataDirUnusable(f"{path} cannot be read: {problem}.") from problem
     if not isinstance(content, dict):
-        raise DataDirUnusable(f"{path} is not what `onrecord dev` writes.")
+        raise DataDirUnusable(f"{path} was not written by `onrecord dev`.")
     return content
 
 

@@ -1,4 +1,4 @@
-"""Reads the environment, once, at the start of a command; no other module does.
+"""Reads the environment once, at the start of a command.
 
 `setting` declares a setting; `service.config.settings` has all of them. All problems are reported together, in one
 sentence each, without the value of a secret.
@@ -14,11 +14,11 @@ PREFIX = "ONRECORD_"
 
 
 Setting = dataclasses.Field[Any]
-"""A field of the settings, with what `setting` gave it."""
+"""A field of `Settings`; its metadata are those that `setting` stores."""
 
 
 class SettingsInvalid(Exception):
-    """The environment has wrong variables; `problems` holds a sentence for each."""
+    """Variables of the environment are unknown or have invalid values; `problems` has a sentence for each."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -71,6 +71,5 @@ def read(
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-    return f"{name} is no setting" + (
-        f"; did you mean {near[0]}?" if near else "; `onrecord settings` lists them all."
-    )
+    advice = f"did you mean {near[0]}?" if near else "`onrecord settings` lists them all."
+    return f"{name} is not a setting; {advice}"

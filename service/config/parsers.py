@@ -19,12 +19,12 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 def text(raw: str) -> str:
-    """Accept any text."""
+    """Return any text unchanged."""
     return raw
 
 
 def person(raw: str) -> str:
-    """Accept what has the form of a user id."""
+    """Return a text that has the form of a user id."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@|-]{0,127}", raw):
         raise ValueError("has to be letters, digits and . _ @ | - (at most 128)")
     return raw
@@ -36,7 +36,7 @@ def path(raw: str) -> Path:
 
 
 def flag(raw: str) -> bool:
-    """Return a boolean: true, yes, on, 1 or their opposites."""
+    """Return a boolean: true, yes, on or 1, and false, no, off or 0."""
     if (word := raw.lower()) not in (*_TRUE, *_FALSE):
         raise ValueError("has to be true or false")
     return word in _TRUE
@@ -79,27 +79,26 @@ def url(*schemes: str) -> Callable[[str], str]:
 
     def parse(raw: str) -> str:
         try:
-            # A password with a character that has to be escaped ends up in the port, where libraries repeat it.
+            # A password with an unescaped special character can be parsed as a port, which error messages would show.
             usable = (
                 raw.partition("://")[0] in schemes and raw.partition("://")[2] and urlsplit(raw).port != 0
             )
         except ValueError:
             usable = False
         if not usable:
-            raise ValueError(
-                f"has to be an address that starts with {' or '.join(s + '://' for s in schemes)}"
-            )
+            starts = " or ".join(f"{scheme}://" for scheme in schemes)
+            raise ValueError(f"has to be an address that starts with {starts}")
         return raw
 
     return parse
 
 
 def origins(raw: str) -> tuple[str, ...]:
-    """Return web origins as browsers send them: scheme, host, and the port unless it is the scheme's default."""
+    """Return web origins in the form that browsers send: scheme, host, and the port if it is not the default one."""
     origins = tuple(part.strip().lower() for part in raw.split(",") if part.strip())
     for origin in origins:
         if not re.fullmatch(r"[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?", origin):
-            raise ValueError("has to be exact origins, such as https://chat.example.com, with commas between")
+            raise ValueError("has to be comma-separated origins, such as https://chat.example.com")
     return origins
 
 
@@ -111,9 +110,7 @@ def networks(raw: str) -> tuple[str, ...]:
     except ValueError:
         usable = False
     if not usable:
-        raise ValueError(
-            "has to be addresses or networks, such as 10.0.0.7 or 10.1.0.0/16, with commas between"
-        )
+        raise ValueError("has to be comma-separated addresses or networks, such as 10.0.0.7,10.1.0.0/16")
     return parts
 
 
@@ -145,19 +142,18 @@ def key(raw: str) -> bytes:
     except binascii.Error:
         key = b""
     if len(key) != _KEY_LENGTH:
-        raise ValueError(
-            f"has to be {_KEY_LENGTH} random bytes in base64 (openssl rand -base64 {_KEY_LENGTH})"
-        )
+        example = f"openssl rand -base64 {_KEY_LENGTH}"
+        raise ValueError(f"has to be {_KEY_LENGTH} random bytes in base64 ({example})")
     return key
 
 
 def among(*known: str) -> Callable[[str], tuple[str, ...]]:
-    """Return a parser of some of these words, with commas between."""
+    """Return a parser of comma-separated words out of these."""
 
     def parse(raw: str) -> tuple[str, ...]:
         words = tuple(part.strip() for part in raw.split(",") if part.strip())
         if not words or not set(words) <= set(known):
-            raise ValueError(f"has to be some of {', '.join(known)}, with commas between")
+            raise ValueError(f"has to be a comma-separated selection of {', '.join(known)}")
         return words
 
     return parse
@@ -176,7 +172,7 @@ def redirect_uri(raw: str) -> str:
     """Return the address to which the identity provider redirects."""
     address = urlsplit(raw)
     if not is_safe(raw) or address.path != CALLBACK or address.query or address.fragment or "#" in raw:
-        raise ValueError(f"has to be the https:// address of the page with {CALLBACK} behind it")
+        raise ValueError(f"has to be the https:// address of the page followed by {CALLBACK}")
     return raw
 
 
@@ -184,7 +180,7 @@ def scopes(raw: str) -> tuple[str, ...]:
     """Return scopes of OAuth (RFC 6749, 3.3), which include `openid`."""
     words = tuple(raw.replace(",", " ").split())
     if "openid" not in words or not all(re.fullmatch(r"[!#-\[\]-~]+", word) for word in words):
-        raise ValueError("has to be scopes with spaces or commas between, openid among them")
+        raise ValueError("has to be scopes separated by spaces or commas, including openid")
     return words
 
 

@@ -1,7 +1,6 @@
-"""Every setting, in one frozen value.
+"""Declares every setting: one field of `Settings` each, with its type, default, meaning and whether it is a secret.
 
-A setting is one field of `Settings`, with its type, default, meaning and whether it is a secret. The help text, the
-table of `onrecord settings` and `docs/reference/settings.md` use these. `service.config.environment` reads them.
+The table of `onrecord settings` and `docs/reference/settings.md` are made from these.
 """
 
 import base64
@@ -94,7 +93,7 @@ class Settings:
         "",
     )
     jwt_algorithms: tuple[str, ...] = setting(
-        "algorithms that may sign tokens, with commas between",
+        "comma-separated algorithms that may sign tokens",
         parsers.among(*SHARED, *PUBLISHED, "RS384", "RS512", "PS256", "PS384", "PS512", "ES384", "ES512"),
         (),
         shown_default=f"with the secret {','.join(SHARED)}, with a JWKS {','.join(PUBLISHED)}",
@@ -115,13 +114,10 @@ class Settings:
         "",
     )
     oidc_client_secret: str = setting(
-        "OIDC client secret; unset: a public client (PKCE only)",
-        parsers.text,
-        "",
-        secret=True,
+        "OIDC client secret; unset: a public client (PKCE only)", parsers.text, "", secret=True
     )
     oidc_redirect_uri: str = setting(
-        "OIDC redirect URI, registered at the identity provider exactly so: the page's address and "
+        "OIDC redirect URI, exactly as registered at the identity provider: the page's address followed by "
         "/signin/callback; needed with a client id",
         parsers.redirect_uri,
         "",
@@ -130,34 +126,32 @@ class Settings:
         "scopes requested from the identity provider", parsers.scopes, ("openid", "profile")
     )
     origins: tuple[str, ...] = setting(
-        "exact origins of web pages that may connect, with commas between; unset: the same origin only",
+        "comma-separated origins of web pages that may connect; unset: the same origin only",
         parsers.origins,
         (),
     )
     trusted_proxies: tuple[str, ...] = setting(
-        "addresses and networks of the proxies before the nodes, with commas between, whose X-Forwarded-For is "
+        "comma-separated addresses and networks of the proxies before the nodes, whose X-Forwarded-For is "
         "trusted; unset: none",
         parsers.networks,
         (),
     )
     key_encryption_key: bytes = setting(
         "key that wraps the key of every user: 32 bytes in base64, or file: and a path to them; without it all "
-        "personal data is lost; during a rotation two keys, with a comma between: the first wraps",
+        "personal data is lost; during a rotation two comma-separated keys, of which the first wraps",
         parsers.keys,
         b"",
         secret=True,
     )
     ping_interval: float = setting("seconds between heartbeats", parsers.seconds, 25.0)
     ping_timeout: float = setting(
-        "seconds without an answer to a heartbeat until 4010", parsers.seconds, 20.0
+        "seconds without an answer to a heartbeat before a connection is closed (4010)", parsers.seconds, 20.0
     )
     connect_timeout: float = setting(
         "seconds that a new connection has to authenticate", parsers.seconds, 5.0
     )
     disconnect_grace: float = setting(
-        "seconds that a user has to reconnect before others see them offline",
-        parsers.seconds_or_zero,
-        10.0,
+        "seconds that a user has to reconnect before others see them offline", parsers.seconds_or_zero, 10.0
     )
     drain_seconds: float = setting(
         "seconds that a stopping node gives its connections", parsers.seconds_or_zero, 20.0
@@ -186,7 +180,12 @@ class Settings:
     )
     max_frame: int = setting("bytes of one frame from a client", parsers.whole(1024), 128 * 1024)
     max_outbox: int = setting(
-        "bytes that may wait for one connection until 4008", parsers.whole(1024), 1024 * 1024
+        "bytes queued for one connection above which it is closed (4008)", parsers.whole(1024), 1024 * 1024
+    )
+    ring_bytes: int = setting(
+        "bytes of memory for the latest events of all rooms of a node, from which clients resume without a query",
+        parsers.whole(1024 * 1024),
+        128 * 1024 * 1024,
     )
     max_rooms: int = setting("rooms that one connection may subscribe to", parsers.whole(1), 100)
     max_connections: int = setting("connections of one user", parsers.whole(1), 10)
@@ -197,10 +196,7 @@ class Settings:
     )
     show_readings: bool = setting("whether the owners of a room see who read its record", parsers.flag, False)
     metrics_token: str = setting(
-        "bearer token that a scraper of /metrics needs; unset: none",
-        parsers.text,
-        "",
-        secret=True,
+        "bearer token that a scraper of /metrics needs; unset: none", parsers.text, "", secret=True
     )
     metrics_port: int = setting(
         "separate port of /metrics, which is then served only there; each worker takes the next; 0: the node's own",
@@ -242,7 +238,7 @@ class Settings:
         given = os.environ if environ is None else environ
         chosen = read(BY_VARIABLE, given, defaults)
         if given.get(variable("database_url")):
-            # All on this server, never on one of `defaults`.
+            # All logins use this server, and none that of `defaults`.
             for other in ("migrate_database_url", "projector_database_url"):
                 if not given.get(variable(other)):
                     chosen[other] = chosen["database_url"]

@@ -1,9 +1,9 @@
-"""`onrecord doctor`: finds what is wrong with an installation, or will be, and reports it in one sentence each.
+"""`onrecord doctor`: checks the settings and servers of an installation, and reports each finding in one sentence.
 
-It looks at everything from outside, as the application's login and with the settings of its own environment, and
-changes nothing. Each module checks one server; a check is a function that returns findings.
+It uses the settings of its environment and the application's login, and changes nothing. A check is a function that
+yields findings.
 
-Invariant: a finding is a fact observed just now, with what to do about it. What cannot be determined is reported so.
+Invariant: a finding is a fact observed just now, with what to do about it. A check that cannot be run is a finding too.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ async def examine(settings: Settings) -> list[Finding]:
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """Return the exit code of the gravest finding: 0; 1 failed, 2 a wrong setting, 3 a server not reached."""
+    """Return the exit code of the most severe finding: 0; 1 a failure, 2 a wrong setting, 3 a server not reached."""
     return max((finding.code for finding in findings), key=_BY_SEVERITY.index, default=0)
 
 
 _BY_SEVERITY = (0, 1, 3, 2)
-"""Exit codes, gravest last: an unreached server was not checked, and wrong settings lead to the wrong server."""
+"""Exit codes, most severe last: a server not reached was not checked, and wrong settings can name a wrong server."""

@@ -7,7 +7,7 @@ from service.config.settings import Settings
 from service.doctor.finding import WRONG, Finding, fail, ok, warn
 
 FEW_FILES = 12_000
-"""Open files below which 10,000 connections do not fit: one each, and some for the rest."""
+"""Open files below which a process cannot serve 10,000 connections: one for each, and some for other uses."""
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -18,16 +18,16 @@ def examine(settings: Settings) -> list[Finding]:
 def _needed(settings: Settings) -> Iterator[Finding]:
     tokens = "jwt_jwks" if settings.jwt_jwks else "jwt_secret"
     if missing := settings.missing("database_url", tokens, "key_encryption_key"):
-        yield fail("settings", f"{' and '.join(missing)} not set: a node does not start without.", WRONG)
+        yield fail("settings", f"{' and '.join(missing)} not set; a node does not start without it.", WRONG)
     else:
-        yield ok("settings", "Everything that a node needs is set.")
+        yield ok("settings", "All settings that a node needs are set.")
 
 
 def _tokens(settings: Settings) -> Iterator[Finding]:
     loose = settings.missing("jwt_issuer", "jwt_audience")
     if loose and settings.jwt_secret:
         words = (
-            f"{' and '.join(loose)} not set: whatever else is signed with the same key opens this door too."
+            f"{' and '.join(loose)} not set: every token signed with this key is accepted, for any service."
         )
         yield warn("tokens", words)
 
@@ -39,13 +39,12 @@ def _bus(settings: Settings) -> Iterator[Finding]:
         )
     elif not settings.redis_url:
         late = f"up to {settings.catchup_interval:g} s late"
-        words = f"ONRECORD_REDIS_URL is not set: several nodes would hear each other {late}."
-        yield warn("bus", words)
+        yield warn("bus", f"ONRECORD_REDIS_URL is not set: events reach other nodes {late}.")
 
 
 def _files() -> Finding:
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    words = f"A process may open {allowed:,} files here, and each connection is one"
+    words = f"A process may open {allowed:,} files here, one per connection"
     if 0 <= allowed < FEW_FILES:
-        return warn("files", f"{words}: raise it (ulimit -n, LimitNOFILE=) for more than that.")
+        return warn("files", f"{words}: raise the limit (ulimit -n, LimitNOFILE=) for more connections.")
     return ok("files", f"{words}.")

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """The severity: none, soon or under load, or now."""
+    """No fault, a fault that will show later or under load, or a fault now."""
 
     OK = "ok"
     WARN = "warn"
@@ -14,10 +14,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """The level, the name of what was checked (stable between versions) and a sentence.
-
-    `code` is the exit code for this finding alone.
-    """
+    """The level, the name of the check (stable between versions), a sentence, and the exit code of this finding."""
 
     level: Level
     name: str
@@ -29,18 +26,23 @@ class Finding:
 
 
 def ok(name: str, words: str) -> Finding:
-    """Return a finding that nothing is wrong."""
+    """Return a finding without a fault."""
     return Finding(Level.OK, name, words)
 
 
 def warn(name: str, words: str) -> Finding:
-    """Return a finding of something that works, but not for long or not under load."""
+    """Return a fault that will show later or under load."""
     return Finding(Level.WARN, name, words)
 
 
 def fail(name: str, words: str, code: int = 1) -> Finding:
-    """Return a finding of something that does not work, or breaks a promise."""
+    """Return a fault: something does not work, or breaks a promise."""
     return Finding(Level.FAIL, name, words, code)
+
+
+def described(error: BaseException) -> str:
+    """Return an error's message in one line, without a full stop."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 WRONG, UNREACHED = 2, 3

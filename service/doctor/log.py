@@ -3,50 +3,32 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from cryptography.exceptions import InvalidTag
-
 from projections import PROJECTIONS, check
 from service.audit.proof.order import first_ahead
 from service.config.settings import Settings
 from service.doctor import rights
-from service.doctor.finding import Finding, fail, ok, warn
-from service.encryption.keyring import KeyRing
+from service.doctor.finding import Finding, described, fail, ok, warn
+from service.encryption.wrapping import Wrapping
 from service.eventstore.readiness import SchemaOutdated, check_database
 from service.runtime.database_retry import TROUBLE
 
 MAX_KEYS = 1_000
-"""Keys of users that are unwrapped as a sample."""
+"""The most keys of users that are unwrapped as a sample."""
 
 FAR_BEHIND = 10_000
 """Events behind the log above which reads of new messages are refused."""
 
 
-async def examine(connection: Any, settings: Settings) -> list[Finding]:
-    """Return the findings about the log; if its schema is of another version, that one alone."""
+async def schema(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
+    """Check the version of the schema, which all other checks of the log depend on."""
     try:
         await check_database(connection, allow_unsafe=True)
     except SchemaOutdated as problem:
-        return [fail("schema", str(problem))]
+        yield fail("schema", str(problem))
     except TROUBLE as error:
-        return [fail("schema", f"The schema cannot be looked at ({error}); run `onrecord migrate`.")]
-    findings = [ok("schema", "The schema is the one that this version needs.")]
-    for check_log in (
-        rights.grants,
-        rights.powers,
-        rights.functions,
-        append_only,
-        epoch,
-        order,
-        keys,
-        nodes,
-        projector,
-        sealer,
-    ):
-        try:
-            findings += [finding async for finding in check_log(connection, settings)]
-        except TROUBLE as error:
-            findings.append(fail(check_log.__name__, f"This could not be looked at: {error}."))
-    return findings
+        yield fail("schema", f"The schema cannot be read: {described(error)}; run `onrecord migrate`.")
+    else:
+        yield ok("schema", "The schema is the one that this version needs.")
 
 
 async def append_only(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
@@ -54,26 +36,23 @@ async def append_only(connection: Any, _settings: Settings) -> AsyncIterator[Fin
     guarded = {row["name"] for row in await connection.fetch(_GUARDED, list(rights.RECORD))}
     if missing := [table for table in rights.RECORD if table not in guarded]:
         words = f"Nothing refuses UPDATE, DELETE and TRUNCATE on {', '.join(missing)}"
-        yield fail(
-            "append-only", f"{words}: a trigger append_only is missing or off; who did that, and what since?"
-        )
+        advice = "find out who disabled the trigger append_only, and run `onrecord audit verify`"
+        yield fail("append-only", f"{words}: {advice}.")
     else:
-        yield ok("append-only", "Triggers refuse every change of what is on the record, its owner's too.")
+        yield ok("append-only", "Triggers refuse every change of the record, also by its owner.")
 
 
 async def epoch(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
     """Report the log's epoch and head."""
     row = await connection.fetchrow("SELECT epoch, since FROM log_epoch")
     head = await connection.fetchval("SELECT coalesce(max(notification_id), 0) FROM stored_events")
-    yield ok(
-        "log",
-        f"It stands at position {head}, in epoch {row['epoch']} since {row['since']:%Y-%m-%d %H:%M} UTC.",
-    )
+    since = f"{row['since']:%Y-%m-%d %H:%M} UTC"
+    yield ok("log", f"The log is at position {head}, in epoch {row['epoch']} since {since}.")
 
 
 async def order(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
     """Check that no row is ahead of the sequence of positions or of the clock, and no seal ahead of the log."""
-    advice = "the owner's login made it, and not `chat_append`: run `onrecord audit verify`"
+    advice = "the owner's login inserted it, not `chat_append`: run `onrecord audit verify`"
     position = await first_ahead(connection)
     if position is not None:
         words = f"The event at position {position} is ahead of the log's sequence or of the clock"
@@ -91,33 +70,25 @@ async def keys(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
         return
     rows = await connection.fetch(_SOME_KEYS, MAX_KEYS)
     if not rows:
-        yield ok("keys", "Nobody has a key yet.")
+        yield ok("keys", "No user has a key yet.")
         return
-    ring = KeyRing(settings.key_encryption_key)
-    shut = [str(row["key_id"]) for row in rows if not _opens(ring, row)]
+    wrapping = Wrapping(settings.key_encryption_key)
+    shut = [str(row["key_id"]) for row in rows if not wrapping.opens(row["wrapped"], row["key_id"].bytes)]
     if len(shut) == len(rows):
         words = "ONRECORD_KEY_ENCRYPTION_KEY does not open people's keys: this log was written with another"
-        yield fail("keys", f"{words}, without which no personal word of it can be read.")
+        yield fail("keys", f"{words}, and its content cannot be read without that.")
     elif shut:
         words = f"ONRECORD_KEY_ENCRYPTION_KEY opens people's keys, but not {len(shut)} of {len(rows)}"
-        advice = "restore these rows of person_keys, or name the older key too"
-        yield fail("keys", f"{words}, {', '.join(shut[:3])} among them: {advice}.")
+        advice = "restore these rows of person_keys, or add the older key to the setting"
+        yield fail("keys", f"{words}, such as {', '.join(shut[:3])}: {advice}.")
     else:
         yield ok("keys", "ONRECORD_KEY_ENCRYPTION_KEY opens people's keys.")
-
-
-def _opens(ring: KeyRing, row: Any) -> bool:
-    try:
-        ring.unwrap(row["key_id"], row["wrapped"])
-    except InvalidTag:
-        return False
-    return True
 
 
 async def nodes(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
     """Report the nodes that hold a lease."""
     names = [row["node"] for row in await connection.fetch(_NODES)]
-    yield ok("nodes", f"{len(names)} hold a lease: {', '.join(names)}." if names else "None holds a lease.")
+    yield ok("nodes", f"With a lease: {', '.join(names)}." if names else "No node has a lease.")
 
 
 async def projector(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
@@ -126,11 +97,10 @@ async def projector(connection: Any, _settings: Settings) -> AsyncIterator[Findi
     for projection, line in zip(PROJECTIONS, await check.status(connection), strict=True):
         name, behind, is_led = f"{line['name']} read model", line["behind"], projection.table in led
         if behind is None:
-            yield fail(
-                "projector", f"The {name} of this version was not built yet: start `onrecord project run`."
-            )
+            words = f"The {name} of this version is not built yet: start `onrecord project run`."
+            yield fail("projector", words)
         elif not is_led:
-            words = f"Nobody follows the log for the {name}, {behind} events behind: start `onrecord project run`."
+            words = f"No projector runs for the {name}, {behind} events behind: start `onrecord project run`."
             yield (fail if behind else warn)("projector", words)
         else:
             yield (warn if behind > FAR_BEHIND else ok)("projector", f"The {name} is {behind} events behind.")
@@ -140,13 +110,18 @@ async def sealer(connection: Any, _settings: Settings) -> AsyncIterator[Finding]
     """Check that a sealer is running, and how much of the log is not sealed."""
     row = await connection.fetchrow(_UNSEALED)
     if not row["led"]:
-        words = f"Nobody seals the log, {row['behind']} events are not sealed: start `onrecord project run`."
+        words = f"No sealer runs, and {row['behind']} events are not sealed: start `onrecord project run`."
         yield (fail if row["behind"] else warn)("sealer", words)
     else:
-        yield (warn if row["behind"] > FAR_BEHIND else ok)(
-            "sealer", f"{row['behind']} events are not sealed."
-        )
+        level = warn if row["behind"] > FAR_BEHIND else ok
+        yield level("sealer", f"{row['behind']} events are not sealed.")
 
+
+CHECKS = (
+    *(rights.grants, rights.powers, rights.functions),
+    *(append_only, epoch, order, keys, nodes, projector, sealer),
+)
+"""The checks of a log whose schema is current."""
 
 _SOME_KEYS = "SELECT key_id, wrapped FROM person_keys WHERE wrapped IS NOT NULL LIMIT $1"
 _GUARDED = """

@@ -1,9 +1,12 @@
 """Checks PostgreSQL: that it answers, that its commits are durable, and that it can serve one more node."""
 
 import asyncio
+import os
+import shutil
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -12,8 +15,7 @@ import asyncpg
 
 from service.config.settings import Settings
 from service.doctor import log
-from service.doctor.disk import disk
-from service.doctor.finding import UNREACHED, Finding, fail, ok, warn
+from service.doctor.finding import UNREACHED, Finding, Level, described, fail, ok, warn
 from service.runtime.database_retry import TROUBLE
 
 OLDEST = 15
@@ -21,6 +23,9 @@ OLDEST = 15
 
 SKEW = 1.0
 """Seconds by which this machine's clock may differ from the database's without a warning."""
+
+LITTLE, VERY_LITTLE = 0.10, 0.02
+"""Free shares of a disk: below the first the operator should act, below the second PostgreSQL will soon stop."""
 
 Check = Callable[[Any, Settings], AsyncIterator[Finding]]
 
@@ -36,22 +41,26 @@ async def examine(settings: Settings) -> list[Finding]:
             command_timeout=settings.database_timeout,
         )
     except TROUBLE as error:
-        return [
-            fail("database", f"{_where(settings.database_url)} is not reached: {_sentence(error)}", UNREACHED)
-        ]
+        words = f"{_where(settings.database_url)} is not reached: {described(error)}."
+        return [fail("database", words, UNREACHED)]
     try:
-        server = [finding for check in CHECKS for finding in await _run(check, connection, settings)]
-        return server + await log.examine(connection, settings)
+        findings = await _run([*CHECKS, log.schema], connection, settings)
+        if findings[-1].level is Level.OK:
+            findings += await _run(log.CHECKS, connection, settings)
+        return findings
     finally:
         connection.terminate()
 
 
-async def _run(check: Check, connection: Any, settings: Settings) -> list[Finding]:
-    """Run one check; its failure is a finding too, and does not stop the others."""
-    try:
-        return [finding async for finding in check(connection, settings)]
-    except TROUBLE as error:
-        return [fail(check.__name__, f"This could not be looked at: {_sentence(error)}")]
+async def _run(checks: Iterable[Check], connection: Any, settings: Settings) -> list[Finding]:
+    """Run checks; the failure of one is a finding too, and does not stop the others."""
+    findings: list[Finding] = []
+    for check in checks:
+        try:
+            findings += [finding async for finding in check(connection, settings)]
+        except TROUBLE as error:
+            findings.append(fail(check.__name__, f"This check could not be run: {described(error)}."))
+    return findings
 
 
 async def database(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
@@ -70,9 +79,8 @@ async def database(connection: Any, settings: Settings) -> AsyncIterator[Finding
     if await connection.fetchval("SELECT pg_is_in_recovery()"):
         yield fail("primary", "This is a standby, where nothing can be recorded: name the primary.")
     elif await connection.fetchval("SELECT current_setting('transaction_read_only')") == "on":
-        yield fail(
-            "primary", "Transactions are read-only (default_transaction_read_only): nothing can be recorded."
-        )
+        words = "Transactions are read-only (default_transaction_read_only): nothing can be recorded."
+        yield fail("primary", words)
 
 
 async def durability(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
@@ -80,32 +88,30 @@ async def durability(connection: Any, settings: Settings) -> AsyncIterator[Findi
     names = ("fsync", "synchronous_commit", "full_page_writes")
     off = [name for name in names if await connection.fetchval("SELECT current_setting($1)", name) == "off"]
     if not off:
-        yield ok("durability", f"{', '.join(names)} are on: what is acknowledged outlives a power cut.")
+        yield ok("durability", f"{', '.join(names)} are on: acknowledged messages survive a power cut.")
         return
     words = f"{' and '.join(off)} off: a crash of the database's machine may lose acknowledged messages"
     if settings.allow_unsafe_durability:
         yield warn("durability", f"{words}, which ONRECORD_ALLOW_UNSAFE_DURABILITY accepts.")
     else:
-        yield fail("durability", f"{words}; switch it on.")
+        yield fail("durability", f"{words}: switch on what is off.")
 
 
 async def privacy(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
     """Check that the server's log holds no message content, which no erasure would reach."""
     row = await connection.fetchrow(_LOGGED)
     if row["values"] and row["statements"]:
-        words = "The server logs statements with their values, which are people's words"
-        yield warn("privacy", f"{words}, and no erasure reaches its log: set log_parameter_max_length = 0.")
+        words = "The server logs statements with their values, which may be message content"
+        yield warn("privacy", f"{words}; erasure does not reach its log: set log_parameter_max_length = 0.")
     else:
-        yield ok("privacy", "The server's log holds no words of people.")
+        yield ok("privacy", "The server's log holds no message content.")
 
 
 async def collation(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
     """Check that texts are UTF-8, and sorted as when the indexes were built."""
     row = await connection.fetchrow(_COLLATION)
     if row["encoding"] != "UTF8":
-        yield fail(
-            "collation", f"The database is encoded in {row['encoding']}; only UTF8 holds what people write."
-        )
+        yield fail("collation", f"The database is encoded in {row['encoding']}; OnRecord needs UTF8.")
     elif row["made"] != row["actual"]:
         yield warn(
             "collation",
@@ -125,9 +131,8 @@ async def clock(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
     unsure = (after - before).total_seconds() / 2
     if abs(ahead) - unsure > SKEW:
         words = f"This machine's clock is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the database's"
-        yield warn(
-            "clock", f"{words}: tokens end by the one, messages are dated by the other; run NTP on both."
-        )
+        advice = "tokens expire by the first, messages are dated by the second; run NTP on both"
+        yield warn("clock", f"{words}: {advice}.")
     else:
         yield ok("clock", f"This machine and the database agree within {abs(ahead) + unsure:.3f} s.")
 
@@ -138,13 +143,12 @@ async def connections(connection: Any, settings: Settings) -> AsyncIterator[Find
     needed = 2 * settings.pool_size + 3
     row = await connection.fetchrow(_CONNECTIONS)
     words = f"{row['used']} of {row['most']} connections are in use, and a node may open {needed}"
-    yield (ok if row["most"] - row["used"] >= needed else warn)(
-        "connections", f"{words} (ONRECORD_POOL_SIZE)."
-    )
+    level = ok if row["most"] - row["used"] >= needed else warn
+    yield level("connections", f"{words} (ONRECORD_POOL_SIZE).")
 
 
 async def notices(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
-    """Check that a NOTIFY arrives, which it does not behind a pooler that shares sessions between clients."""
+    """Check that a NOTIFY arrives; behind a pooler that shares sessions between clients it does not."""
     notified: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     channel = f"onrecord_doctor_{uuid4().hex}"
     listener = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
@@ -153,12 +157,55 @@ async def notices(connection: Any, settings: Settings) -> AsyncIterator[Finding]
         await connection.execute(f"NOTIFY {channel}")
         async with asyncio.timeout(settings.database_timeout):
             await notified
-        yield ok("notices", "NOTIFY is heard.")
+        yield ok("notices", "NOTIFY arrives.")
     except TimeoutError:
-        words = "NOTIFY is not heard: a pooler in between shares sessions out; connect to PostgreSQL itself."
+        words = (
+            "NOTIFY does not arrive, as behind a pooler that shares sessions: connect to PostgreSQL itself."
+        )
         yield fail("notices", words)
     finally:
         listener.terminate()
+
+
+async def disk(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
+    """Report the size of the database, and the free disk space if it can be determined."""
+    size = await connection.fetchval("SELECT pg_size_pretty(pg_database_size(current_database()))")
+    directory = await _data_directory(settings)
+    if directory is None:
+        yield ok("disk", f"The database takes {size}; its free disk space is known on its own machine only.")
+    else:
+        usage = shutil.disk_usage(directory)
+        yield judge_disk(size, usage.free, usage.total)
+
+
+def judge_disk(size: str, free: int, total: int) -> Finding:
+    """Return the finding about a disk of `total` bytes with `free` bytes left."""
+    words = f"The database takes {size}, and {free / 2**30:.1f} GiB ({free / total:.0%}) of its disk are free"
+    if free < VERY_LITTLE * total:
+        return fail("disk", f"{words}: PostgreSQL stops when it is full.")
+    if free < LITTLE * total:
+        return warn("disk", f"{words}: free some space before PostgreSQL stops.")
+    return ok("disk", f"{words}.")
+
+
+async def _data_directory(settings: Settings) -> Path | None:
+    """Return the database's directory, which only its owner can see, and only on its own machine; otherwise None."""
+    host = urlsplit(settings.migrate_database_url).hostname or ""
+    if host not in ("localhost", "127.0.0.1", "::1"):
+        return None
+    try:
+        owner: Any = await asyncpg.connect(settings.migrate_database_url, timeout=settings.database_timeout)
+    except TROUBLE:
+        return None
+    try:
+        directory = Path(await owner.fetchval("SELECT current_setting('data_directory')"))
+    except asyncpg.InsufficientPrivilegeError:
+        return None
+    finally:
+        owner.terminate()
+    # The same path may be another directory if the port is a container's; PG_VERSION identifies a cluster.
+    is_cluster = os.access(directory, os.X_OK) and (directory / "PG_VERSION").exists()
+    return directory if is_cluster else None
 
 
 _LOGGED = """
@@ -177,11 +224,6 @@ def now() -> datetime:
 def _where(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.hostname or ''}:{parts.port or 5432}{parts.path}"
-
-
-def _sentence(error: BaseException) -> str:
-    message = " ".join(str(error).split()) or type(error).__name__
-    return message if message.endswith(".") else f"{message}."
 
 
 _COLLATION = """

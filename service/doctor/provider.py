@@ -1,7 +1,7 @@
 """Checks the identity provider, if tokens are verified with its published keys."""
 
 from service.config.settings import PUBLISHED, Settings
-from service.doctor.finding import UNREACHED, Finding, fail, ok
+from service.doctor.finding import UNREACHED, Finding, described, fail, ok
 from service.gateway.auth.fetch import NOT_FETCHED, Unusable, fetch
 from service.gateway.auth.jwks import public_keys, suits
 from service.gateway.auth.oidc_discovery import metadata_of
@@ -16,22 +16,15 @@ async def examine(settings: Settings) -> list[Finding]:
     except Unusable as problem:
         return [fail("provider", f"ONRECORD_JWT_JWKS cannot be used: {problem}.")]
     except NOT_FETCHED as problem:
-        words = str(problem) or type(problem).__name__
-        return [
-            fail(
-                "provider",
-                f"ONRECORD_JWT_JWKS is not reached, so no new user can connect: {words}.",
-                UNREACHED,
-            )
-        ]
+        words = f"ONRECORD_JWT_JWKS is not reached, so no new user can connect: {described(problem)}."
+        return [fail("provider", words, UNREACHED)]
     algorithms = settings.jwt_algorithms or PUBLISHED
     usable = [key for key in keys if any(suits(key, algorithm) for algorithm in algorithms)]
     if not usable:
-        return [
-            fail("provider", f"None of the provider's {len(keys)} keys is one for {', '.join(algorithms)}.")
-        ]
-    well = ok("provider", f"It publishes {len(keys)} keys, and {len(usable)} of them can let people in.")
-    return [well, *(await _sign_in(settings))]
+        words = f"None of the provider's {len(keys)} keys suits {', '.join(algorithms)}."
+        return [fail("provider", words)]
+    words = f"It publishes {len(keys)} keys; {len(usable)} of them suit the accepted algorithms."
+    return [ok("provider", words), *(await _sign_in(settings))]
 
 
 async def _sign_in(settings: Settings) -> list[Finding]:
@@ -40,17 +33,9 @@ async def _sign_in(settings: Settings) -> list[Finding]:
     try:
         await metadata_of(settings.jwt_issuer or "")
     except Unusable as problem:
-        return [fail("sign-in", f"What ONRECORD_JWT_ISSUER publishes for OpenID cannot be used: {problem}.")]
+        return [fail("sign-in", f"The OpenID metadata of ONRECORD_JWT_ISSUER cannot be used: {problem}.")]
     except NOT_FETCHED as problem:
-        words = str(problem) or type(problem).__name__
-        return [
-            fail(
-                "sign-in", f"ONRECORD_JWT_ISSUER is not reached, so no user can sign in: {words}.", UNREACHED
-            )
-        ]
-    return [
-        ok(
-            "sign-in",
-            "People can be sent to the identity provider; whether it knows this page is seen there.",
-        )
-    ]
+        words = f"ONRECORD_JWT_ISSUER is not reached, so no user can sign in: {described(problem)}."
+        return [fail("sign-in", words, UNREACHED)]
+    words = "The provider's metadata can be used; only a sign-in shows whether it accepts the redirect URI."
+    return [ok("sign-in", words)]

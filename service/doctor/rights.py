@@ -1,6 +1,6 @@
-"""Checks what each login can do to the record, and whether a login of a node could reach the owner's rights.
+"""Checks what each login may do to the record, and whether a node's login could acquire the owner's rights.
 
-Invariant: a right counts however it is held: by the login, by a role that it is a member of, or by PUBLIC.
+Invariant: a privilege counts whether the login has it, a role that the login is a member of, or PUBLIC.
 """
 
 from collections.abc import AsyncIterator
@@ -51,7 +51,7 @@ PROJECTOR = {
 """The same for the login of `onrecord project run`, which also seals."""
 
 RECORD = ("stored_events", "seals", "seal_nodes")
-"""The tables that only grow. No login may have more than its table above; a trigger stops the owner too."""
+"""The append-only tables. No login may have other privileges on them than above; a trigger also stops the owner."""
 
 PATH = "search_path=pg_catalog, public, pg_temp"
 """The search path of a SECURITY DEFINER function: the catalogue first, never a schema in which others may create."""
@@ -76,33 +76,31 @@ async def grants(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
 async def powers(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     """Check that no login has more privileges than it needs, which would let it rewrite the record."""
     node, worker = await _logins(connection, settings)
-    consequence = "so whoever breaks into a node can rewrite the record"
+    consequence = "so an intruder on a node can rewrite the record"
     found = await connection.fetchval(_POWERS, node, list(RECORD), list(KEPT)) or []
     if found:
-        advice = "serve with a login of its own that owns nothing"
+        advice = "serve with a separate login that owns nothing"
         yield fail("powers", f"This login {' and '.join(found)}, {consequence}: {advice}.")
     elif node == worker:
-        words = f"{node} serves and seals, so whoever breaks into a node can end the sealing"
+        words = f"{node} serves and seals, so an intruder on a node can stop the sealing"
         yield warn("powers", f"{words}: give `onrecord project run` ONRECORD_PROJECTOR_DATABASE_URL.")
     else:
-        yield ok("powers", "This login can change nothing on the record, and cannot seal.")
+        yield ok("powers", "This login can neither change the record nor seal it.")
 
 
 async def functions(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
-    """Check that no function with more rights than its caller can be made to run other code."""
+    """Check that no SECURITY DEFINER function can be made to run other code with its owner's rights."""
     problems = [row["problem"] for row in await connection.fetch(_FUNCTIONS, PATH)]
     problems += [
         f"{row['role']} may create in the schema public" for row in await connection.fetch(_CREATORS)
     ]
     if problems:
         advice = (
-            "a login could reach the owner's rights; run `onrecord migrate`, and find out who changed this"
+            "a login could acquire the owner's rights; run `onrecord migrate`, and find out who changed this"
         )
         yield fail("functions", f"{'; '.join(problems)}: {advice}.")
     else:
-        yield ok(
-            "functions", "Functions with more rights than their caller look in pg_catalog and public alone."
-        )
+        yield ok("functions", "SECURITY DEFINER functions use objects of pg_catalog and public only.")
 
 
 async def _logins(connection: Any, settings: Settings) -> tuple[str, str]:
@@ -144,11 +142,11 @@ _POWERS = """
 _FUNCTIONS = """
     SELECT format('%s %s', p.oid::regprocedure, wrong.how) AS problem
     FROM pg_proc p JOIN pg_roles owner ON owner.oid = p.proowner CROSS JOIN LATERAL (VALUES
-        (NOT $1::text = ANY (coalesce(p.proconfig, '{}')), 'has not the search path of a definer'),
+        (NOT $1::text = ANY (coalesce(p.proconfig, '{}')), 'lacks the search path of a definer'),
         (owner.rolsuper, 'runs as a superuser'),
         (owner.rolcanlogin, format('runs as the login %s', owner.rolname)),
         (EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
-            WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE'), 'may be called by everybody')
+            WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE'), 'may be called by any login')
     ) AS wrong (so, how)
     WHERE p.pronamespace IN ('public'::regnamespace, 'read_models'::regnamespace, 'analytics'::regnamespace)
         AND p.prosecdef AND wrong.so

@@ -1,8 +1,8 @@
 """The content policy: the length of a message, and no markup that runs in a browser.
 
 A message is stored and delivered exactly as it was sent, or it is refused; it is never altered. Clients show it as
-text. Markup that would run if a careless client inserted it as HTML is refused all the same.
-Content is parsed as a browser parses it (WHATWG HTML), so that `a < b`, `<3`, `&lt;b&gt;` and `<b>` pass.
+text; markup that would run if a careless client inserted it as HTML is nevertheless refused. Content is parsed as a
+browser parses it (WHATWG HTML), so `a < b`, `<3`, `&lt;b&gt;` and `<b>` pass.
 
 Invariant: how a browser parses markup depends on where the markup is inserted. Content is therefore parsed in each
 place that can reveal an element, and refused if any of the results runs.

@@ -372,13 +372,16 @@ class SessionOpened(AboutSession, frozen=True, kw_only=True, omit_defaults=True)
 class SessionClosed(AboutSession, frozen=True, kw_only=True, omit_defaults=True):
     """A connection ended. `ranges` are the seqs that were written to it: per room the ranges, both ends included.
 
-    `ranges` is None if they are unknown; `code` is the close code (RFC 6455, section 7.4) if there was one.
+    `ranges` is None if they are unknown; `code` is the close code (RFC 6455, section 7.4) if there was one. A session
+    that was written very many ranges of a room has them merged: then they include seqs that were not written, and
+    `at_least` has how many seqs of that room were certainly written.
     """
 
     TOPIC = "session.SessionClosed.v1"
     reason: str
     code: int | None = None
     ranges: dict[str, tuple[tuple[int, int], ...]] | None
+    at_least: dict[str, int] = {}
 
 
 class AuditRead(Event, frozen=True, kw_only=True, omit_defaults=True):

@@ -122,7 +122,7 @@ def unban(state: RoomState, command: UnbanMember, by: str, at: datetime) -> list
 def mute(state: RoomState, command: MuteMember, by: str, at: datetime) -> list[Event]:
     """Mute a member; leaving and joining again does not end it."""
     _require_moderator(state, command, by, at)
-    _require_inside(state, command.user)
+    _require_target(state, command.user)
     _refuse_oneself(state, command, by)
     until = _future(command.until, at)
     if state.is_muted(command.user, at) and state.muted[command.user] == until:
@@ -143,7 +143,7 @@ def change_role(state: RoomState, command: ChangeRole, by: str, at: datetime) ->
     require_active(state, by, at)
     refuse_direct_room(state)
     require_role(state, by, "owner")
-    _require_inside(state, command.user)
+    _require_target(state, command.user)
     if state.role(command.user) == command.role:
         return []
     require_other_owner(state, command.user)
@@ -164,7 +164,7 @@ def _require_moderator(state: RoomState, command: ModerateMember, by: str, at: d
     require_authority(state, by, command.user)
 
 
-def _require_inside(state: RoomState, user: str) -> None:
+def _require_target(state: RoomState, user: str) -> None:
     if user not in state.members:
         raise UserNotFound(room=state.room, user=user)
 

@@ -31,6 +31,6 @@ def earlier(room: str, day: date) -> str:
     return f"{scope(room, day)}+"
 
 
-def over_until(at: datetime, days: int) -> date:
+def last_expired_day(at: datetime, days: int) -> date:
     """Return the last day (UTC) that ended at least `days` days before `at`."""
     return at.astimezone(UTC).date() - timedelta(days=days + 1)

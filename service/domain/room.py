@@ -96,8 +96,7 @@ def decide(
         return rule(state, command, by, at)
     if (on_message := _ABOUT_MESSAGES.get(type(command))) is not None:
         return on_message(state, command, by, at, about)
-    message = f"a room cannot decide {type(command).__name__}"
-    raise TypeError(message)
+    raise TypeError(f"a room cannot decide {type(command).__name__}")
 
 
 def guard(state: RoomState, command: RoomCommand, by: str) -> tuple[str, ...]:

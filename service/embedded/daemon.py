@@ -1,7 +1,7 @@
 """Starts one server program in its own session, waits until it answers, and stops it, by SIGKILL if necessary.
 
-Invariant: a process is signalled only after its command line was found to name the locked directory. A remembered
-process id alone may belong to another process by now.
+Invariant: a process is signalled only if its command line names the locked directory. The process id in a file may
+belong to another process by now.
 """
 
 import contextlib
@@ -21,7 +21,9 @@ import psutil
 from service.config.development import EmbeddedFailed, ServerDidNotStart
 from service.embedded.account import Account
 
-PATIENCE = 60.0  # seconds that a start may take: recovery after a crash replays the write-ahead log
+START_TIMEOUT = 60.0  # seconds; recovery after a crash replays the write-ahead log
+# Not the caller's environment: variables such as PGOPTIONS would change what is tested.
+ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 _POLL_INTERVAL = 0.01  # seconds
 _MAX_LOG = 1024 * 1024  # bytes above which a start truncates the log
 _PORTS = range(20_000, 30_000)  # below the ports of outgoing connections, on Linux and macOS
@@ -65,7 +67,7 @@ class Daemon(ABC):
             ServerDidNotStart: it ended or did not answer; the message has the end of its log.
         """
         self.stop()
-        port, deadline = self.port, time.monotonic() + PATIENCE
+        port, deadline = self.port, time.monotonic() + START_TIMEOUT
         while True:
             self.port = port or free_port()
             logged = self._attempt(deadline)
@@ -126,34 +128,32 @@ class Daemon(ABC):
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd="/",
-            # Not the caller's environment: PGOPTIONS and the like would change what is tested.
-            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            env=ENVIRONMENT,
             start_new_session=True,
-            user=self._account.user,
-            group=self._account.group,
-            extra_groups=self._account.extra_groups,
+            **self._account.options,
         )
 
     def _end(self, signals: Sequence[tuple[signal.Signals, float]]) -> None:
         if (process := self._process()) is not None:
-            for number, seconds in [*signals, (signal.SIGKILL, PATIENCE)]:
+            for number, seconds in [*signals, (signal.SIGKILL, START_TIMEOUT)]:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(number)
-                if self._gone(process, seconds):
+                if self._has_ended(process, seconds):
                     break
         if self._child is not None:
             self._child.wait()
         self._child = None
 
-    def _gone(self, process: psutil.Process, seconds: float) -> bool:
+    def _has_ended(self, process: psutil.Process, seconds: float) -> bool:
+        """Wait up to so many seconds for a process to end; return whether it has."""
         deadline = time.monotonic() + seconds
-        while self._lives(process):
+        while self._is_running(process):
             if time.monotonic() > deadline:
                 return False
             time.sleep(_POLL_INTERVAL)
         return True
 
-    def _lives(self, process: psutil.Process) -> bool:
+    def _is_running(self, process: psutil.Process) -> bool:
         if self._child is not None:
             return self._child.poll() is None
         try:

@@ -17,7 +17,7 @@ from psycopg import sql
 import migrations
 from service.config.development import EmbeddedFailed, Keys, ServerDidNotStart
 from service.embedded.account import Account
-from service.embedded.daemon import Daemon
+from service.embedded.daemon import ENVIRONMENT, Daemon
 
 DATABASE = "onrecord"
 SUPERUSER = "postgres"
@@ -81,8 +81,8 @@ class Postgres(Daemon):
         """Create the cluster if it does not exist; delete the pid file of a server that is certainly gone."""
         if not (self._cluster / "PG_VERSION").exists():
             self._make_cluster()
-        # Our server does not run now. If its pid is alive, another process has it, and Postgres would not start.
-        # If it is not, the file has to stay: with it Postgres waits for the orphans of a killed server.
+        # The server does not run now. If its pid exists, another process has it, and Postgres would refuse to start.
+        # If not, the file is kept: because of it Postgres waits for the child processes of a killed server.
         if (pid := self.remembered_pid()) is not None and psutil.pid_exists(pid):
             (self._cluster / "postmaster.pid").unlink()
 
@@ -94,7 +94,7 @@ class Postgres(Daemon):
         except psycopg.OperationalError as problem:
             self.stop()
             raise ServerDidNotStart(
-                f"PostgreSQL in {self._cluster.parent} does not let us in; was keys.json beside it changed? ({problem})"
+                f"PostgreSQL in {self._cluster.parent} refuses its superuser; was keys.json changed? ({problem})"
             ) from problem
 
     def _postmaster(self) -> list[str]:
@@ -119,29 +119,19 @@ class Postgres(Daemon):
     def _initdb(self, draft: Path, password: Path) -> None:
         # The built-in locale makes the order of texts the same on every machine.
         options = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        options += ["--auth=scram-sha-256", f"--pwfile={password}", f"--username={SUPERUSER}"]
         done = subprocess.run(  # noqa: S603 - no user input
-            [
-                self.programs / "initdb",
-                *options,
-                "--auth=scram-sha-256",
-                f"--pwfile={password}",
-                "-U",
-                SUPERUSER,
-                "-D",
-                draft,
-            ],
+            [self.programs / "initdb", *options, "-D", draft],
             check=False,
             capture_output=True,
             text=True,
             cwd="/",
-            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            env=ENVIRONMENT,
             start_new_session=True,
-            user=self._account.user,
-            group=self._account.group,
-            extra_groups=self._account.extra_groups,
+            **self._account.options,
         )
         if done.returncode:
-            raise EmbeddedFailed(f"PostgreSQL could not make its files in {draft}: {done.stderr.strip()}")
+            raise EmbeddedFailed(f"initdb failed in {draft}: {done.stderr.strip()}")
 
     def _make_database(self) -> None:
         url = self.url(SUPERUSER).removesuffix(DATABASE) + "postgres"
@@ -151,7 +141,7 @@ class Postgres(Daemon):
         self.hand_over(DATABASE)
 
     def hand_over(self, database: str) -> None:
-        """Create the logins, and make the owner the owner of a database and of what a superuser migrated in it."""
+        """Create the logins; give the owner's login a database and the objects that a superuser migrated in it."""
         url = self.url(SUPERUSER).removesuffix(DATABASE) + database
         with psycopg.connect(url) as connection:
             connection.execute(ROLES.read_bytes())
@@ -162,5 +152,5 @@ class Postgres(Daemon):
             for login in (OWNER, APP, WORKER):
                 role, password = sql.Identifier(login), sql.Literal(self._passwords[login])
                 connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, password))
-            # Development and tests make databases beside this one.
+            # Development and tests create further databases.
             connection.execute(sql.SQL("ALTER ROLE {} CREATEDB").format(sql.Identifier(OWNER)))

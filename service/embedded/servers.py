@@ -1,7 +1,7 @@
 """Runs both servers of one data directory for as long as a `with` block lasts.
 
 Invariant: the lock is taken first and released last. However the block ends, the servers are stopped before the lock is
-released, and further signals are ignored until then.
+released.
 """
 
 import asyncio
@@ -66,11 +66,10 @@ class Servers:
         return self.valkey.url()
 
     @property
-    def addresses(self) -> development.Addresses:
-        """The addresses to publish."""
-        return development.Addresses(
-            self.database_url, self.migrate_database_url, self.projector_database_url, self.redis_url
-        )
+    def addresses(self) -> dict[str, str]:
+        """The addresses to publish, by field of `Settings`."""
+        names = ("database_url", "migrate_database_url", "projector_database_url", "redis_url")
+        return {name: getattr(self, name) for name in names}
 
     def start(self) -> None:
         """Start both, and publish their addresses to commands on this directory."""
@@ -79,10 +78,11 @@ class Servers:
         development.announce(self.data_dir, self.addresses)
 
     def stop(self) -> None:
-        """Stop both, also if a killed owner left them behind."""
-        development.withdraw(self.data_dir)
-        self.valkey.stop()
-        self.postgres.stop()
+        """Stop both, also if a killed owner left them behind; signals are ignored until then."""
+        with _signals_ignored():
+            development.withdraw(self.data_dir)
+            self.valkey.stop()
+            self.postgres.stop()
 
     async def watch(self) -> None:
         """Restart a server that was killed, on the same port, until cancelled.
@@ -97,14 +97,6 @@ class Servers:
                     # In a thread that the loop waits for when it closes: no server is started after `stop`.
                     await asyncio.to_thread(server.start)
                     log.warning("server_started_again", extra={"server": server.name})
-
-    def restart_postgres(self, *, abruptly: bool = False) -> None:
-        """Restart PostgreSQL on the same port, in order or as after a power cut."""
-        self.postgres.restart(abruptly=abruptly)
-
-    def restart_redis(self, *, abruptly: bool = False) -> None:
-        """Restart Valkey on the same port, without its data."""
-        self.valkey.restart(abruptly=abruptly)
 
 
 @contextlib.contextmanager
@@ -122,15 +114,14 @@ def servers(data_dir: Path) -> Iterator[Servers]:
             running.start()
             yield running
         finally:
-            with _signals_ignored():
-                running.stop()
+            running.stop()
 
 
 @contextlib.contextmanager
 def throwaway(root: Path | None = None) -> Iterator[Servers]:
-    """Run both servers in a new directory under `root`, and delete it at the end.
+    """Run both servers in a new directory under `root`, by default one per user, and delete it at the end.
 
-    Directories there whose owner was killed are deleted first, with their servers. Default: one root per user.
+    Directories whose owner was killed are deleted first, with their servers.
 
     Raises:
         As `servers`.
@@ -145,7 +136,7 @@ def throwaway(root: Path | None = None) -> Iterator[Servers]:
             stack.callback(shutil.rmtree, home, ignore_errors=True)
             stack.enter_context(_locked(home))
         running = _servers_of(home)
-        stack.callback(_stop, running)
+        stack.callback(running.stop)
         running.start()
         yield running
 
@@ -193,14 +184,9 @@ def _locked(place: Path, *, wait: bool = False) -> Iterator[None]:
         yield
 
 
-def _stop(running: Servers) -> None:
-    with _signals_ignored():
-        running.stop()
-
-
 @contextlib.contextmanager
 def _signals_ignored() -> Iterator[None]:
-    """Ignore further Ctrl-Cs: an unordered end would leave servers behind."""
+    """Ignore further signals: a process that ends now would leave servers behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,11 +1,12 @@
 """Loads, caches and evicts the keys that encrypt the personal fields of events.
 
 Each person has a random 256-bit key in the table `person_keys`, wrapped by the key encryption key of the installation,
-and one more for each day in rooms with a retention rule (`service.domain.retention`). Destroying the key erases the
-text without changing the log; the key's row stays, empty, so that the person gets no other key.
+and one more for each day in rooms with a retention rule (`service.domain.retention`). Destroying a key erases the texts
+under it without changing the log; its row stays, without the key, so that the person gets no new one.
 
-Invariant: a key is used to write only if `chat_append` finds it alive under its lock, so a cached key cannot outlive a
-recorded erasure. Keys are made by `add_keys` alone, under the same lock, and never for an erased person.
+Invariant: `chat_append` refuses an event whose key is destroyed, under a lock that the destruction takes too, so a
+cached key cannot write after a recorded erasure. Only `add_keys` creates keys, under that lock, and never for an erased
+person.
 """
 
 import logging
@@ -36,18 +37,18 @@ _Lookup = tuple[Any, _Owner]
 _K = TypeVar("_K", UUID, _Owner)
 CACHED_KEYS = 20_000
 """Keys held in memory per node, about 1 KiB each; the least recently used goes first."""
-MOST_READ = 500
-"""Keys read or made in one statement for people who connect at the same time."""
-REMEMBERED_DEAD = 100_000
-"""Destroyed keys that are remembered, so that rows read earlier do not restore them; the earliest goes first."""
+MAX_BATCH = 500
+"""Keys read or created in one statement, for people who connect at the same time."""
+MAX_DESTROYED = 100_000
+"""Ids of destroyed keys in memory, so that rows read earlier do not restore them; the earliest goes first."""
 
-PROOF_HOLDS = 1.0
+PROOF_VALIDITY = 1.0
 """Seconds for which a successful check of the key encryption key is not repeated."""
 
 log = logging.getLogger("onrecord.keys")
 
 
-_Read = PersonKey | InvalidTag | None  # None: destroyed
+_Found = PersonKey | InvalidTag | None  # None: destroyed
 
 
 class KeyRing:
@@ -58,36 +59,36 @@ class KeyRing:
         self._wrapping = Wrapping(key_encryption_key)
         self._by_id: OrderedDict[UUID, PersonKey] = OrderedDict()
         self._by_owner: OrderedDict[_Owner, PersonKey] = OrderedDict()
-        self._dead: OrderedDict[UUID, None] = OrderedDict()
+        self._destroyed: OrderedDict[UUID, None] = OrderedDict()
         self._proven_until = float("-inf")
-        self._reading = BatchLoader(self._read_from, MOST_READ)
+        self._loader = BatchLoader(self._load_batch, MAX_BATCH)
 
     async def of_person(self, person: str, database: "asyncpg.Pool[Any]", scope: str = "") -> PersonKey:
-        """Return a person's key, made on first use: the general one, or the one for a `scope`.
+        """Return a person's key, created on first use: the general one, or the one for a `scope`.
 
         Raises:
             AccountErased: it, or the general one, is destroyed.
             Unavailable: the database cannot be reached.
-            cryptography.exceptions.InvalidTag: it cannot be opened.
+            cryptography.exceptions.InvalidTag: it cannot be unwrapped.
         """
         owner = (person, scope)
         if (key := self._known(owner)) is None:
-            key = (await self._reading.load([(database, owner)]))[database, owner]
+            key = (await self._loader.load([(database, owner)]))[database, owner]
         if key is None:
             raise AccountErased
         return key
 
     async def of_people(self, people: Collection[str], database: "asyncpg.Pool[Any]") -> dict[str, PersonKey]:
-        """Return the general key of each person, made on first use.
+        """Return the general key of each person, created on first use.
 
-        People who are erased, or whose key cannot be opened, are left out.
+        People who are erased, or whose key cannot be unwrapped, are left out.
 
         Raises:
             Unavailable: the database cannot be reached.
         """
-        keys: dict[_Owner, _Read] = {(person, ""): self._known((person, "")) for person in people}
+        keys: dict[_Owner, _Found] = {(person, ""): self._known((person, "")) for person in people}
         if missing := [owner for owner, key in keys.items() if key is None]:
-            keys.update(await self._read(missing, database))
+            keys.update(await self._get_or_create(missing, database))
         return {person: key for (person, _), key in keys.items() if isinstance(key, PersonKey)}
 
     def _known(self, owner: _Owner) -> PersonKey | None:
@@ -95,37 +96,34 @@ class KeyRing:
             self._by_owner.move_to_end(owner)
         return known
 
-    async def _read_from(self, asked: list[_Lookup]) -> dict[_Lookup, _Read]:
-        found: dict[_Lookup, _Read] = {}
-        for database in {one for one, _ in asked}:  # a node has one
-            owners = [owner for one, owner in asked if one is database]
-            read = await self._read(owners, database)
-            found.update({(database, owner): key for owner, key in read.items()})
+    async def _load_batch(self, lookups: list[_Lookup]) -> dict[_Lookup, _Found]:
+        found: dict[_Lookup, _Found] = {}
+        for database in {pool for pool, _ in lookups}:  # a node has one
+            owners = [owner for pool, owner in lookups if pool is database]
+            keys = await self._get_or_create(owners, database)
+            found.update({(database, owner): key for owner, key in keys.items()})
         return found
 
-    async def _read(self, owners: Collection[_Owner], database: "asyncpg.Pool[Any]") -> dict[_Owner, _Read]:
-        """Return a key for each owner, made where there is none; None where it is destroyed."""
-        found: dict[_Owner, _Read] = {}
-        proposed = [
-            (
-                key_id := uuid4(),
-                *owner,
-                self._wrapping.wrap(AESGCM.generate_key(bit_length=256), key_id.bytes),
-            )
-            for owner in owners
-        ]
-        # Again for owners whose key another node has made at the same time.
+    async def _get_or_create(
+        self, owners: Collection[_Owner], database: "asyncpg.Pool[Any]"
+    ) -> dict[_Owner, _Found]:
+        """Return a key for each owner, created if there is none; None if it is destroyed."""
+        found: dict[_Owner, _Found] = {}
+        proposed = [(key_id := uuid4(), *owner, self._new_wrapped(key_id)) for owner in owners]
+        # Repeated for owners whose key another node created at the same time.
         while missing := [key for key in proposed if key[1:3] not in found]:
             rows = await retry_read(
-                lambda: database.fetch(_GET_OR_CREATE, *zip(*missing, strict=True)),
-                self._deadline,
+                lambda: database.fetch(_GET_OR_CREATE, *zip(*missing, strict=True)), self._deadline
             )
             for row in rows:
                 owner = (row["person"], row["scope"])
-                found[owner] = self._taken(owner, row["key_id"], row["wrapped"])
+                found[owner] = self._unwrap_for(owner, row["key_id"], row["wrapped"])
         return found
 
-    def _taken(self, owner: _Owner, key_id: UUID, wrapped: bytes | None) -> _Read:
+    def _new_wrapped(self, key_id: UUID) -> bytes:
+        return self._wrapping.wrap(AESGCM.generate_key(bit_length=256), key_id.bytes)
+
+    def _unwrap_for(self, owner: _Owner, key_id: UUID, wrapped: bytes | None) -> _Found:
         if wrapped is None:
             return None
         try:
@@ -133,7 +131,7 @@ class KeyRing:
         except InvalidTag as error:
             log.error("key_not_opened", extra={"key": str(key_id)})  # noqa: TRY400 - a traceback adds nothing
             return error
-        return key if key_id in self._dead else _remember(self._by_owner, owner, key)
+        return key if key_id in self._destroyed else _remember(self._by_owner, owner, key)
 
     def unwrap(self, key_id: UUID, wrapped: bytes) -> PersonKey:
         """Return the key in a row of `person_keys`.
@@ -148,16 +146,16 @@ class KeyRing:
             key = PersonKey(key_id, self._wrapping.unwrap(wrapped, key_id.bytes))
         except ValueError as problem:  # the wrapped bytes are not a key
             raise InvalidTag from problem
-        return key if key_id in self._dead else _remember(self._by_id, key_id, key)
+        return key if key_id in self._destroyed else _remember(self._by_id, key_id, key)
 
     async def prove(self, database: Any) -> None:
-        """Check that the key encryption key opens at least half of the newest keys, people's and sealing ones.
+        """Check that the key encryption key unwraps at least half of the newest keys of people and of the sealer.
 
-        A key encryption key that opens fewer is another one, or is being rotated: what it cannot open is not
-        damaged. A success counts for `PROOF_HOLDS` seconds.
+        If it unwraps fewer, it is a wrong one or is being rotated, and the keys that it does not unwrap are not
+        damaged. A success is valid for `PROOF_VALIDITY` seconds.
 
         Raises:
-            cryptography.exceptions.InvalidTag: it opens fewer than half of them.
+            cryptography.exceptions.InvalidTag: it unwraps fewer than half of them.
             Unavailable: the database cannot be reached.
         """
         if time.monotonic() < self._proven_until:
@@ -165,17 +163,17 @@ class KeyRing:
         people = await retry_read(lambda: database.fetch(_NEWEST_KEYS), self._deadline)
         sealing = await retry_read(lambda: database.fetch(_SEAL_KEYS), self._deadline)
         # With a single person, the sealing keys decide.
-        wrapped = [(one["wrapped"], one["key_id"].bytes) for one in people]
+        wrapped = [(row["wrapped"], row["key_id"].bytes) for row in people]
         wrapped += [
-            (one["wrapped"], bound_to_seal_key(one["number"], one["name"], one["public"], one["endorsement"]))
-            for one in sealing
+            (row["wrapped"], bound_to_seal_key(row["number"], row["name"], row["public"], row["endorsement"]))
+            for row in sealing
         ]
-        if 2 * sum(self._wrapping.opens(*one) for one in wrapped) < len(wrapped):
+        if 2 * sum(self._wrapping.opens(*key) for key in wrapped) < len(wrapped):
             raise InvalidTag
-        self._proven_until = time.monotonic() + PROOF_HOLDS
+        self._proven_until = time.monotonic() + PROOF_VALIDITY
 
     def cached(self, key_id: UUID) -> PersonKey | None:
-        """Return a key from the cache, None where it is not there."""
+        """Return a key from the cache, None if it is not there."""
         return self._by_id.get(key_id)
 
     def forget(self, person: str) -> None:
@@ -184,13 +182,13 @@ class KeyRing:
             self._by_id.pop(self._by_owner.pop(owner).key_id, None)
 
     def clear(self) -> None:
-        """Empty the cache: in a restored log, keys made since the backup do not exist."""
+        """Empty the cache: in a restored log, keys created since the backup do not exist."""
         self._by_owner.clear()
         self._by_id.clear()
-        self._dead.clear()
+        self._destroyed.clear()
 
     async def evict_destroyed(self, people: Collection[str], database: Any) -> None:
-        """Drop the destroyed keys of `people`, which are read from `database`, from the cache for good.
+        """Drop the destroyed keys of `people` from the cache permanently.
 
         Raises:
             Unavailable: the database cannot be reached.
@@ -199,7 +197,7 @@ class KeyRing:
         self._drop({row["key_id"] for row in rows})
 
     async def evict_expired(self, since: datetime, database: Any) -> None:
-        """Drop the keys that were destroyed since a time from the cache for good.
+        """Drop the keys that were destroyed since a time from the cache permanently.
 
         Raises:
             Unavailable: the database cannot be reached.
@@ -207,21 +205,18 @@ class KeyRing:
         rows = await retry_read(lambda: database.fetch(_DESTROYED, since), self._deadline)
         self._drop({row["key_id"] for row in rows})
 
-    def _drop(self, dead: set[UUID]) -> None:
-        for key_id in dead:
+    def _drop(self, destroyed: set[UUID]) -> None:
+        for key_id in destroyed:
             self._by_id.pop(key_id, None)
-            self._dead[key_id] = None
-        for owner in [owner for owner, key in self._by_owner.items() if key.key_id in dead]:
+            self._destroyed[key_id] = None
+        for owner in [owner for owner, key in self._by_owner.items() if key.key_id in destroyed]:
             del self._by_owner[owner]
-        while len(self._dead) > REMEMBERED_DEAD:
-            self._dead.popitem(last=False)
+        while len(self._destroyed) > MAX_DESTROYED:
+            self._destroyed.popitem(last=False)
 
     def fingerprint(self, command: bytes) -> bytes:
         """See `Wrapping.fingerprint`."""
         return self._wrapping.fingerprint(command)
-
-    def _wrap(self, key_id: UUID) -> bytes:
-        return self._wrapping.wrap(AESGCM.generate_key(bit_length=256), key_id.bytes)
 
 
 def _remember(cache: OrderedDict[_K, PersonKey], name: _K, key: PersonKey) -> PersonKey:

@@ -1,7 +1,7 @@
 """Encrypts personal fields with a person's key.
 
-Fields are sealed with AES-256-GCM (NIST SP 800-38D) together with a 32-byte salt; the commitment SHA-256(salt || text)
-is stored beside the ciphertext, so that one message can be proved to an outsider without a key.
+A field is encrypted with AES-256-GCM (NIST SP 800-38D) together with a 32-byte salt. The commitment
+SHA-256(salt || text) is stored beside the ciphertext, so that one message can be proved to an outsider without a key.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ _NONCE = 12
 
 
 class PersonKey:
-    """A person's key, ready for use."""
+    """An unwrapped key of a person."""
 
     def __init__(self, key_id: UUID, secret: bytes) -> None:
         self.key_id = key_id
@@ -26,13 +26,13 @@ class PersonKey:
     def seal(self, text: str, context: str) -> dict[str, str]:
         """Return the stored form of `text`: key id `k`, commitment `h`, and nonce with ciphertext `c` (base64).
 
-        `context` (stream, topic and field) is authenticated, so that a ciphertext cannot be moved elsewhere.
+        `context` (stream, topic and field) is authenticated, so that a ciphertext cannot be moved to another field.
         """
         salt = os.urandom(_SALT)
         return {"k": str(self.key_id), "h": commitment(salt, text), "c": self.encrypt(salt, text, context)}
 
     def encrypt(self, salt: bytes, text: str, context: str) -> str:
-        """Return nonce and ciphertext alone, the `c` of `seal`, under a salt that is given."""
+        """Return only nonce and ciphertext, the `c` of `seal`, with a given salt."""
         nonce = os.urandom(_NONCE)
         sealed = nonce + self._aead.encrypt(nonce, salt + text.encode(), self._bind(context))
         return b64encode(sealed).decode()
@@ -41,7 +41,7 @@ class PersonKey:
         """Return the text in a stored form.
 
         Raises:
-            cryptography.exceptions.InvalidTag: the bytes are not what this key sealed in that context.
+            cryptography.exceptions.InvalidTag: see `reveal`.
         """
         return self.reveal(stored, context)[1]
 
@@ -49,8 +49,8 @@ class PersonKey:
         """Return the salt and the text in a stored form; with both, the commitment can be checked without a key.
 
         Raises:
-            cryptography.exceptions.InvalidTag: the bytes are not what this key sealed in that context, or not what
-                the commitment is to.
+            cryptography.exceptions.InvalidTag: this key did not encrypt the bytes in that context, or the commitment
+                is to another text.
         """
         try:
             sealed = b64decode(stored["c"])
@@ -67,7 +67,7 @@ class PersonKey:
 
 
 def commitment(salt: bytes, text: str) -> str:
-    """Return the commitment to a text, by which it can be proved later (base64)."""
+    """Return the commitment to a text (base64), with which the text can be proved later."""
     return b64encode(hashlib.sha256(salt + text.encode()).digest()).decode()
 
 

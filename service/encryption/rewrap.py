@@ -1,7 +1,7 @@
-"""Rewraps every key after a change of the key encryption key, in batches that each commit by themselves.
+"""Rewraps every key after a change of the key encryption key, one batch per transaction.
 
-A row is changed only while it is what was read, so a key that is destroyed at the same time stays destroyed. A run that
-is interrupted starts again and skips finished rows. It needs the owner's login: a node may not change these rows.
+A row is changed only if it still equals what was read, so a key that is destroyed at the same time stays destroyed. An
+interrupted run starts again and skips finished rows. It needs the owner's login: a node may not change these rows.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ _FIRST = UUID(int=0)
 
 
 class Wrapped(msgspec.Struct):
-    """Numbers of people's keys wrapped by the first key encryption key, by an older one, and by none of those given."""
+    """How many of people's keys the first key encryption key wraps, how many an older one, and how many neither."""
 
     current: int = 0
     older: int = 0
@@ -28,12 +28,12 @@ class Wrapped(msgspec.Struct):
 
 
 async def count(connection: "asyncpg.Connection[Any]", wrapping: Wrapping) -> Wrapped:
-    """Return how the keys are wrapped, without a change."""
+    """Count the keys."""
     return await _through(connection, wrapping, change=False)
 
 
 async def rewrap(connection: "asyncpg.Connection[Any]", wrapping: Wrapping) -> Wrapped:
-    """Wrap by the first key all that an older one wraps; return how the keys were wrapped before."""
+    """Wrap with the first key all keys that an older one wraps; return the counts before."""
     return await _through(connection, wrapping, change=True)
 
 

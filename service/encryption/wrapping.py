@@ -1,11 +1,11 @@
 """Wraps every other key in the database with the key encryption key of the installation.
 
-There may be several during a rotation. The first wraps; any of them unwraps, and recognizes a command's fingerprint.
-A rotation puts the new key last on all nodes, then first, then rewraps all rows (`service.encryption.rewrap`), and
-drops the old key once no ref is left whose fingerprint it made.
+During a rotation there are several: the first wraps; each of them can unwrap, and recognizes a command's fingerprint. A
+rotation adds the new key as the last on all nodes, then makes it the first, then rewraps all rows
+(`service.encryption.rewrap`). The old key is dropped when no ref with a fingerprint of that key is left.
 
-Invariant: this is the only code that uses the key encryption key, so another key store (an HSM, a service) replaces
-this class only.
+Invariant: only this module uses the key encryption key, so only this module changes for another key store (an HSM, a
+service).
 """
 
 import hmac
@@ -24,7 +24,7 @@ _FINGERPRINT = 16
 
 
 def bound_to_seal_key(number: int, name: str, public: bytes, endorsement: str | None) -> bytes:
-    """Return the bytes that the secret of a seal key is bound to: all other fields of its row."""
+    """Return the data that is authenticated with the secret of a seal key: all other fields of its row."""
     return f"onrecord seal key|{number}|{name}|{public.hex()}|{endorsement or ''}".encode()
 
 
@@ -71,7 +71,7 @@ class Wrapping:
         return self._opened(wrapped, bound)[0] == 0
 
     def fingerprint(self, command: bytes) -> bytes:
-        """Return 16 bytes for each key that distinguish commands under the same ref and reveal no content."""
+        """Return 16 bytes per key, which distinguish commands with the same ref and reveal no content."""
         parts = [hmac.digest(key, command, "sha256")[:_FINGERPRINT] for key in self._fingerprints]
         return b"".join(parts)
 

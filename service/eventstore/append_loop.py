@@ -1,7 +1,7 @@
-"""Optimistic concurrency: decide on a stream's state, append, and decide again where the stream has changed since.
+"""Optimistic concurrency: decide on a stream's state, append, and decide again if the stream has changed since.
 
-`decide` reads the state and returns the request that follows from it. It does not suspend after its decision, so a
-request is queued in the order in which the decisions were made.
+`decide` reads the state and returns the request that follows from it. It does not await after its decision, so that
+requests are queued in the order of the decisions.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,25 +10,17 @@ from service.errors import Overloaded
 from service.eventstore.entries import AppendRequest, AppendResult
 
 TRIES = 8
-"""How often a command is decided before the caller is asked to retry later."""
-
-Decide = Callable[[], Awaitable[AppendRequest | None]]
-Append = Callable[[AppendRequest], Awaitable[AppendResult]]
-
-
-def is_stale(result: AppendResult) -> bool:
-    """Return whether an event that the decision depends on was appended after the state was read."""
-    return result.outcome == "stale"
+"""Decisions on a command before the caller is asked to retry later."""
 
 
 async def append_decided(
-    decide: Decide,
-    append: Append,
-    must_retry: Callable[[AppendResult], bool] = is_stale,
+    decide: Callable[[], Awaitable[AppendRequest | None]],
+    append: Callable[[AppendRequest], Awaitable[AppendResult]],
+    must_retry: Callable[[AppendResult], bool] = lambda result: result.outcome == "stale",
     *,
     tries: int = TRIES,
 ) -> AppendResult | None:
-    """Append what `decide` returns; return the result, or None where there is nothing to append.
+    """Append what `decide` returns; return the result, or None if there is nothing to append.
 
     Raises:
         Overloaded: each of `tries` decisions was outdated when it reached the log; a retry is safe.

@@ -4,7 +4,7 @@ Each node has one task, one batch in flight and no timer. The queue is bounded b
 `offer` raises `Overloaded` and records nothing. A batch whose reply was lost is sent again unchanged: refs make that
 safe. A batch that fails for another reason is split until the faulty entry is alone.
 
-Invariant: an entry's future is resolved only after its commit, and the waiting task continues after `placed`.
+Invariant: an entry's future is resolved only after its commit, and a task that awaits it continues after `on_commit`.
 """
 
 import asyncio
@@ -46,9 +46,10 @@ _Waiting = tuple[AppendRequest, "asyncio.Future[AppendResult]"]
 class Appender:
     """Appends all events of a node.
 
-    `known_head` returns the last seq of a stream that this node holds (None: it does not follow the stream); `placed`
-    is called with each batch right after its commit. For metrics: `batches` (events in each), `commits` (seconds of
-    each), `outcomes` of entries, `retries` of batches and `unavailable`, the entries that were given up.
+    `known_head` returns the last seq of a stream that this node holds (None: it does not follow the stream);
+    `on_commit` is called with each batch right after its commit. For metrics: `batches` (events in each), `commits`
+    (seconds of each), `outcomes` of entries, `retries` of batches, `unavailable` (entries that were given up), and the
+    approximate `queued_bytes`.
     """
 
     def __init__(
@@ -57,16 +58,16 @@ class Appender:
         serializer: EventSerializer,
         *,
         known_head: Callable[[str], int | None],
-        placed: Callable[[CommitResult], None],
+        on_commit: Callable[[CommitResult], None],
         deadline: float,
     ) -> None:
         self._connect = connect
         self._serializer = serializer
         self._known_head = known_head
-        self._placed = placed
+        self._on_commit = on_commit
         self._deadline = deadline
         self._queue: deque[_Waiting] = deque()
-        self._queued_bytes = 0
+        self.queued_bytes = 0
         self._wake = asyncio.Event()
         self._ended = False
         self._connection: asyncpg.Connection[Any] | None = None
@@ -83,14 +84,14 @@ class Appender:
         Raises:
             Overloaded: the queue is full; nothing was queued.
         """
-        if len(self._queue) >= MAX_QUEUED or self._queued_bytes + entry.size > MAX_QUEUED_BYTES:
+        if len(self._queue) >= MAX_QUEUED or self.queued_bytes + entry.size > MAX_QUEUED_BYTES:
             raise Overloaded
         future: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
         if self._ended:
             future.set_exception(Unavailable())
             return future
         self._queue.append((entry, future))
-        self._queued_bytes += entry.size
+        self.queued_bytes += entry.size
         self._wake.set()
         return future
 
@@ -108,7 +109,7 @@ class Appender:
             self._ended = True
             self._fail([*batch, *self._queue])
             self._queue.clear()
-            self._queued_bytes = 0
+            self.queued_bytes = 0
             if self._connection is not None:
                 self._connection.terminate()
 
@@ -116,11 +117,6 @@ class Appender:
     def queued(self) -> int:
         """Entries that wait for the next commit."""
         return len(self._queue)
-
-    @property
-    def queued_bytes(self) -> int:
-        """Approximate bytes of the entries that wait."""
-        return self._queued_bytes
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -132,7 +128,7 @@ class Appender:
             if batch and (events > MAX_BATCH_EVENTS or size > MAX_BATCH_BYTES):
                 break
             batch.append(self._queue.popleft())
-            self._queued_bytes -= entry.size
+            self.queued_bytes -= entry.size
         return batch
 
     async def _append(self, batch: list[_Waiting]) -> None:
@@ -153,7 +149,7 @@ class Appender:
             self._settle(batch, rows)
 
     async def _commit(self, entries: list[AppendRequest]) -> list[Any]:
-        """Send the batch, identically each time, until there is an answer."""
+        """Send the batch, unchanged each time, until Postgres answers."""
         sent = arguments(entries, self._known_head)
         loop = asyncio.get_running_loop()
         self._began = loop.time()
@@ -191,13 +187,13 @@ class Appender:
         result = read_batch([entry for entry, _ in batch], rows, self._serializer)
         result.began = self._began
         self.batches.observe(sum(map(len, result.written.values())))
-        self.outcomes.update(placed.outcome for placed in result.placed)
-        # The waiting tasks continue after `_placed`, and before deliveries that it schedules for later.
-        for (_, future), placed in zip(batch, result.placed, strict=True):
+        self.outcomes.update(each.outcome for each in result.results)
+        # The waiting tasks continue after `_on_commit`, and before deliveries that it schedules for later.
+        for (_, future), each in zip(batch, result.results, strict=True):
             if not future.done():
-                future.set_result(placed)
+                future.set_result(each)
         try:
-            self._placed(result)
+            self._on_commit(result)
         except Exception:
             # The batch is committed: its futures are resolved, and the log tailer delivers the events.
             log.exception("delivery_failed")
@@ -212,7 +208,7 @@ class Appender:
 async def delete_old_refs(database: "asyncpg.Pool[Any]", deadline: float) -> int:
     """Delete refs older than seven days, a batch at a time, each within `deadline` seconds; return how many.
 
-    A retry is answered as the first time for seven days, and the table does not grow without bound.
+    So a retry gets the first answer for seven days, and the table does not grow without bound.
 
     Raises:
         Unavailable: the database cannot be reached.

@@ -1,7 +1,7 @@
-"""Reads the log as of a position: the events that `service.eventstore.reader` returns, without later ones.
+"""Reads the log as of a position: without the events after it.
 
-A position includes everything up to it. The log only grows, so a read as of a position returns the same in one
-statement or in many; it needs no snapshot, and can be paged.
+The log only grows, so reads as of one position are consistent in any number of statements: they need no snapshot, and
+can be paged.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -18,20 +18,20 @@ from service.domain.streams import (
     stream_id,
     user_subject,
 )
-from service.eventstore.message_facts import facts_query, portions, reactions_query
+from service.eventstore.message_events import events_query, portions, reactions_query
 from service.eventstore.reader import PERSON_TOPICS, EventQueries
 from service.eventstore.serializer import ROW, ROWS
 
 
 class EventFilter(msgspec.Struct, frozen=True):
-    """Which events of the log: those of a topic, and those by or about a person; None means any."""
+    """Selects events of the log: those of a topic, and those by or about a person. None selects all."""
 
     topic: str | None = None
     person: str | None = None
 
     @property
     def subject(self) -> str | None:
-        """What events about the person are about."""
+        """The subject of events about the person."""
         return user_subject(self.person) if self.person else None
 
     @property
@@ -49,29 +49,29 @@ class AsOfReader(EventQueries):
         return moment
 
     async def position_at(self, time: datetime) -> int:
-        """Return a position up to which everything was recorded at `time` or before it, and nothing after it was."""
+        """Return the greatest position up to which every event was recorded at or before `time`."""
 
-        async def by_then(position: int) -> bool:
+        async def is_recorded_by_then(position: int) -> bool:
             last = await self._fetch(_LAST_BEFORE, position)
             return not last or last[0]["recorded_at"] <= time  # times never decrease along the log
 
-        return await _greatest(await self.position(), by_then)
+        return await _greatest(await self.position(), is_recorded_by_then)
 
     async def seq_at(self, stream: str, position: int) -> int:
-        """Return the seq of a stream's last event up to a position, 0 where there was none."""
+        """Return the seq of a stream's last event up to a position, 0 if there was none."""
         stream_key = stream_id(stream)
 
-        async def by_then(seq: int) -> bool:
+        async def is_up_to_position(seq: int) -> bool:
             return int(await self._value(_POSITION, stream_key, seq)) <= position
 
-        return await _greatest(int(await self._value(_HEAD, stream_key)), by_then)
+        return await _greatest(await self.head(stream), is_up_to_position)
 
     async def event(self, stream: str, seq: int) -> Recorded | None:
-        """Return an event of a stream, None where it has no such event."""
+        """Return an event of a stream, None if the stream has no such event."""
         return next(iter(await self._read(_EVENT, stream_id(stream), seq)), None)
 
     async def about_room(self, room: str, seq: int) -> list[Recorded]:
-        """Return what a room's state is folded from, up to a seq: what is about the room as a whole, and its people."""
+        """Return the events up to a seq from which a room's state is folded: those about its settings and members."""
         return await self._read(_ABOUT_ROOM, stream_id(room_stream(room)), seq)
 
     async def posted(self, room: str, after: int, seq: int, limit: int) -> list[int]:
@@ -79,9 +79,9 @@ class AsOfReader(EventQueries):
         key = stream_id(room_stream(room))
         return [row["seq"] for row in await self._fetch(_POSTED, key, after, seq, limit)]
 
-    async def touched(self, room: str, after: int, seq: int) -> list[int]:
-        """Return the numbers of the messages that a fact with `after` < seq <= `seq` is about, ascending."""
-        rows = await self._fetch(_TOUCHED, stream_id(room_stream(room)), after, seq)
+    async def changed_messages(self, room: str, after: int, seq: int) -> list[int]:
+        """Return the numbers of the messages that events with `after` < seq <= `seq` are about, ascending."""
+        rows = await self._fetch(_CHANGED_MESSAGES, stream_id(room_stream(room)), after, seq)
         return sorted(int(row["subject"].removeprefix(NEW_MESSAGE)) for row in rows)
 
     async def about_messages(self, room: str, numbers: Iterable[int], seq: int) -> list[Recorded]:
@@ -98,10 +98,10 @@ class AsOfReader(EventQueries):
         """Return the last event of each stream up to a position, of those that had one."""
         return await self._read(_LAST_OF_EACH, [stream_id(stream) for stream in streams], position)
 
-    async def last_of_each_kind(self, people: Sequence[str], position: int) -> list[Recorded]:
+    async def last_of_each_topic(self, people: Sequence[str], position: int) -> list[Recorded]:
         """Return the last event of each kind about each person up to a position, in order."""
         streams = [stream_id(person_stream(user)) for user in people]
-        return await self._read(_LAST_OF_EACH_KIND, streams, PERSON_TOPICS, position)
+        return await self._read(_LAST_OF_EACH_TOPIC, streams, PERSON_TOPICS, position)
 
     async def page(self, stream: str, after: int, position: int, limit: int) -> list[Recorded]:
         """Return at most `limit` events of a stream after a seq and up to a position, in order."""
@@ -110,20 +110,23 @@ class AsOfReader(EventQueries):
     async def newest_about(
         self, stream: str, subjects: Sequence[str], before: int | None, limit: int
     ) -> list[Recorded]:
-        """Return the newest `limit` events of a stream about any of some subjects, before a seq, oldest first."""
+        """Return the newest `limit` events before a seq that are about one of `subjects`, oldest first."""
         rows = await self._read(_NEWEST_ABOUT, stream_id(stream), list(subjects), before, limit)
         return rows[::-1]
 
-    async def stretch(self, after: int, upto: int, which: EventFilter, limit: int) -> list[Recorded]:
+    async def events_between(self, after: int, upto: int, which: EventFilter, limit: int) -> list[Recorded]:
         """Return the first `limit` events of the whole log with `after` < position <= `upto`, by position."""
         streams = [stream_id(stream) for stream in which.streams]
         return await self._read(
-            _STRETCH, after, upto, which.topic, which.person, which.subject, streams, limit
+            _EVENTS_BETWEEN, after, upto, which.topic, which.person, which.subject, streams, limit
         )
 
 
 async def _greatest(most: int, holds: Callable[[int], Awaitable[bool]]) -> int:
-    """Return the greatest number up to `most` that something holds for, 0 where for none; it holds for all below it."""
+    """Return the greatest number from 1 to `most` for which `holds` is true, 0 if there is none, by binary search.
+
+    If `holds` is true for a number, it is true for all smaller ones.
+    """
     low = 0
     while low < most:
         middle = (low + most + 1) // 2
@@ -134,11 +137,10 @@ async def _greatest(most: int, holds: Callable[[int], Awaitable[bool]]) -> int:
     return low
 
 
-_HEAD = "SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE originator_id = $1"
 _LAST_BEFORE = """
     SELECT recorded_at FROM stored_events WHERE notification_id <= $1 ORDER BY notification_id DESC LIMIT 1
 """
-# Of the next event where this one was removed: an auditor has to be able to read a damaged log.
+# Auditors have to read damaged logs too: if the event was removed, this is the position of the next one.
 _POSITION = """
     SELECT notification_id FROM stored_events WHERE originator_id = $1 AND originator_version >= $2
     ORDER BY originator_version LIMIT 1
@@ -155,12 +157,12 @@ _POSTED = """
         AND subject = 'message:' || originator_version
     ORDER BY originator_version LIMIT $4
 """
-_TOUCHED = """
+_CHANGED_MESSAGES = """
     SELECT DISTINCT subject FROM stored_events
     WHERE originator_id = $1 AND originator_version > $2 AND originator_version <= $3
         AND starts_with(subject, 'message:')
 """
-_ABOUT_MESSAGES = facts_query("$1", "$2", "$3")
+_ABOUT_MESSAGES = events_query("$1", "$2", "$3")
 _REACTIONS = reactions_query("$1", "$2")
 _LAST_OF_EACH = f"""
     SELECT {ROW}
@@ -179,12 +181,12 @@ _NEWEST_ABOUT = f"""{ROWS}
         AND e.originator_version < coalesce($3::bigint, 9223372036854775807)
     ORDER BY e.originator_version DESC LIMIT $4
 """
-_STRETCH = f"""{ROWS}
+_EVENTS_BETWEEN = f"""{ROWS}
     WHERE e.notification_id > $1 AND e.notification_id <= $2 AND ($3::text IS NULL OR e.topic = $3)
         AND ($4::text IS NULL OR e.recorded_by = $4 OR e.subject = $5 OR e.originator_id = ANY ($6::uuid[]))
     ORDER BY e.notification_id LIMIT $7
 """
-_LAST_OF_EACH_KIND = f"""
+_LAST_OF_EACH_TOPIC = f"""
     SELECT {ROW}
     FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN unnest($2::text[]) AS kind (topic)
         CROSS JOIN LATERAL (

@@ -1,10 +1,10 @@
 """The input and output of `chat_append`: requests, the result of each, and the new events of a batch.
 
-A node's queue and a command with a connection of its own both append through this module and read results alike.
+Both the append queue of a node and CLI commands with their own connection use it.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -12,7 +12,7 @@ import msgspec
 
 from service.domain.events import Event, Recorded
 from service.domain.streams import NEW_MESSAGE, stream_id
-from service.eventstore.serializer import EventSerializer, Row, Stored
+from service.eventstore.serializer import EventSerializer, PeerRow, Stored
 
 if TYPE_CHECKING:
     import asyncpg
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Outcome = Literal["appended", "nothing", "known", "conflict", "key_gone", "stale", "refused"]
 
 _ENTRY_BYTES = 300
-"""Approximate bytes of an entry beside those of its events."""
+"""Approximate bytes of an entry without its events."""
 
 log = logging.getLogger("onrecord.append")
 
@@ -30,7 +30,7 @@ log = logging.getLogger("onrecord.append")
 class AppendRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A command as `chat_append` takes it: the decided events, and the seq and subjects that the decision depends on.
 
-    `stored` holds the stored form of each of `events`. With `record` False only the ref is looked up, for a refusal.
+    `stored` holds the stored form of each of `events`. For a refusal `record` is False: only the ref is looked up.
     """
 
     stream: str
@@ -82,9 +82,9 @@ class AppendRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AppendResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The result for an entry. `seq` is that of its last event, or the one answered when its ref was first seen.
+    """The result for an entry. `seq` is that of its last event, or of the first answer to its ref.
 
-    For a stale entry, `at` is the log's time of the refusal: content is sealed with the key of that day.
+    For a stale entry, `at` is the log's present time, by which the next decision selects the key of the day.
     """
 
     outcome: Outcome
@@ -94,63 +94,52 @@ class AppendResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommitResult(msgspec.Struct):
-    """The result of a commit: that of each entry, and by stream, in order, the events that are new to this node.
+    """The results of a commit, one per entry, and by stream, in order, the events that are new to this node.
 
-    `new_events` has the node's own events and the rows that it lacked; `written` has its own as they are sent to other
+    `new_events` has the node's own events and those that it lacked; `written` has its own as they are sent to other
     nodes. `began` is the time of the first try, by the loop's clock.
     """
 
-    placed: list[AppendResult]
+    results: list[AppendResult]
     new_events: dict[str, list[Recorded]]
-    written: dict[str, list[Row]]
+    written: dict[str, list[PeerRow]]
     began: float = 0.0
 
 
 async def append_one(
     connection: "asyncpg.Connection[Any]", entry: AppendRequest, serializer: EventSerializer
 ) -> AppendResult:
-    """Append an entry over a connection, without a queue: for commands of the CLI."""
+    """Append an entry over a connection, without a queue, for commands of the CLI."""
     rows = await connection.fetch(APPEND, *arguments([entry], lambda _stream: None))
-    return read_batch([entry], rows, serializer).placed[0]
+    return read_batch([entry], rows, serializer).results[0]
 
 
 def read_batch(entries: list[AppendRequest], rows: list[Any], serializer: EventSerializer) -> CommitResult:
     """Return the result in the rows of `chat_append`: own events from memory, missing ones decoded."""
-    placed: list[AppendResult | None] = [None] * len(entries)
+    results: list[AppendResult | None] = [None] * len(entries)
     new_events: dict[str, list[Recorded]] = {}
-    written: dict[str, list[Row]] = {}
+    written: dict[str, list[PeerRow]] = {}
     broken: set[str] = set()
     used = [0] * len(entries)
-    for command, outcome, seq, position, at, stream, topic, subject, by, key_id, wrapped, state in rows:
+    for row in rows:
+        command, outcome, seq, position, at, stream, _topic, subject, _by, _key_id, _wrapped, _state = row
         entry = entries[command - 1]
         if outcome == "missing":
-            row = {
-                "stream": stream,
-                "originator_version": seq,
-                "notification_id": position,
-                "topic": topic,
-                "subject": subject,
-                "recorded_at": at,
-                "recorded_by": by,
-                "key_id": key_id,
-                "wrapped": wrapped,
-                "state": state,
-            }
             _add_missing(new_events, broken, row, serializer)
             continue
         if outcome == "appended":
             event, stored = entry.events[used[command - 1]], entry.stored[used[command - 1]]
             used[command - 1] += 1
             written.setdefault(stream, []).append(
-                Row(seq, position, at, entry.user, stored.topic, subject, stored.state, stored.key_id)
+                PeerRow(seq, position, at, entry.user, stored.topic, subject, stored.state, stored.key_id)
             )
             new_events.setdefault(stream, []).append(
                 Recorded(stream, seq, position, subject, at, entry.user, event)
             )
-        placed[command - 1] = AppendResult(
+        results[command - 1] = AppendResult(
             outcome=outcome, stream=stream or entry.stream, seq=seq or 0, at=at
         )
-    answered = [answer for answer in placed if answer is not None]
+    answered = [result for result in results if result is not None]
     if len(answered) != len(entries):
         message = f"chat_append answered {len(answered)} of {len(entries)} commands"
         raise RuntimeError(message)
@@ -159,9 +148,12 @@ def read_batch(entries: list[AppendRequest], rows: list[Any], serializer: EventS
 
 
 def _add_missing(
-    new_events: dict[str, list[Recorded]], broken: set[str], row: dict[str, Any], serializer: EventSerializer
+    new_events: dict[str, list[Recorded]],
+    broken: set[str],
+    row: Mapping[str, Any],
+    serializer: EventSerializer,
 ) -> None:
-    """Add a row that the node lacks; an unreadable one holds up its own stream and no other."""
+    """Add a row that the node lacks; one that cannot be read holds back its stream, and no other."""
     try:
         new_events.setdefault(row["stream"], []).append(serializer.read(row))
     except Exception:
@@ -171,13 +163,13 @@ def _add_missing(
 
 def arguments(entries: list[AppendRequest], known_head: Callable[[str], int | None]) -> tuple[list[Any], ...]:
     """Return the arguments of `chat_append` for a batch."""
-    asked: set[str] = set()
+    streams: set[str] = set()
     heads: list[int | None] = []
     ends: list[int] = []
     stored: list[Stored] = []
     for entry in entries:
-        heads.append(None if entry.stream in asked else known_head(entry.stream))
-        asked.add(entry.stream)
+        heads.append(None if entry.stream in streams else known_head(entry.stream))
+        streams.add(entry.stream)
         stored.extend(entry.stored)
         ends.append(len(stored))
     return (
@@ -198,5 +190,10 @@ def arguments(entries: list[AppendRequest], known_head: Callable[[str], int | No
     )
 
 
-APPEND = "SELECT * FROM chat_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
-assert NEW_MESSAGE == "message:"  # noqa: S101 - `chat_append` contains the literal
+# The columns of an event have the names that `EventSerializer.read` expects.
+APPEND = """
+    SELECT command, outcome, seq AS originator_version, position AS notification_id, at AS recorded_at, stream, topic,
+        subject, recorded_by, key_id, wrapped, state
+    FROM chat_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+"""
+assert NEW_MESSAGE == "message:"  # noqa: S101 - `chat_append` contains this literal

@@ -1,13 +1,13 @@
-"""The `eventsourcing` library over the log: its repository, log and subscriptions read the stored rows.
+"""Adapter for the `eventsourcing` library: its repository, log and subscriptions read this log.
 
     with ChatApplication(database_url, EventSerializer(keys)) as application:
         application.room("general", version=41)
 
-Synchronous, for auditors' tools and users of the library; the server itself appends and reads through
+It is synchronous, for tools of auditors and users of the library. The server itself appends and reads with
 `service.eventstore.appender` and `service.eventstore.reader`.
 
-Invariant: every write goes through `chat_append`. The library's own `insert_events` would skip guards, subjects and
-refs, and takes another lock, so it is overridden.
+Invariant: every write goes through `chat_append`. The library's own `insert_events` is overridden: it would skip
+guards, subjects and refs, and take another lock.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,11 +16,7 @@ from uuid import UUID
 
 from eventsourcing.application import Application
 from eventsourcing.domain import DomainEventProtocol
-from eventsourcing.persistence import (
-    InfrastructureFactory,
-    Mapper,
-    StoredEvent,
-)
+from eventsourcing.persistence import InfrastructureFactory, Mapper, StoredEvent
 from eventsourcing.postgres import PostgresFactory
 from eventsourcing.utils import Environment, EnvType
 from psycopg.conninfo import conninfo_to_dict
@@ -31,7 +27,7 @@ from service.domain.room import RoomState
 from service.domain.streams import room_of, room_stream, stream_id
 from service.encryption.person_key import PersonKey
 from service.eventstore.eventsourcing_recorder import ChatRecorder, LoggedEvent, LoggedNotification
-from service.eventstore.serializer import EventSerializer as LogMapper
+from service.eventstore.serializer import EventSerializer
 
 KeyOf = Callable[[str], PersonKey]
 """Returns the key for a person's personal fields."""
@@ -40,11 +36,11 @@ KeyOf = Callable[[str], PersonKey]
 class ChatMapper(Mapper[UUID]):
     """The library's mapper over `EventSerializer`: stored rows to `Recorded` and back.
 
-    `key_of` returns the keys to save personal fields; without it they can only be read.
+    `key_of` returns the keys to save personal fields; without it, they can only be read.
     """
 
-    def __init__(self, mapper: LogMapper, key_of: KeyOf | None = None) -> None:
-        self._mapper = mapper
+    def __init__(self, serializer: EventSerializer, key_of: KeyOf | None = None) -> None:
+        self._serializer = serializer
         self._key_of = key_of
 
     def to_stored_event(self, domain_event: DomainEventProtocol[UUID]) -> LoggedEvent:
@@ -56,7 +52,7 @@ class ChatMapper(Mapper[UUID]):
         recorded = cast("Recorded", domain_event)
         words = any(getattr(recorded.event, name) is not None for name in recorded.event.PERSONAL)
         key = self._key_of(recorded.by) if words and self._key_of is not None else None
-        topic, subject, state, key_id = self._mapper.to_stored(recorded.event, recorded.stream, key)
+        topic, subject, state, key_id = self._serializer.to_stored(recorded.event, recorded.stream, key)
         return LoggedEvent(
             originator_id=recorded.originator_id,
             originator_version=recorded.originator_version,
@@ -69,14 +65,10 @@ class ChatMapper(Mapper[UUID]):
         )
 
     def to_domain_event(self, stored_event: StoredEvent) -> DomainEventProtocol[UUID]:
-        """Return the `Recorded` in a row or notification.
-
-        Raises:
-            As `service.eventstore.serializer.EventSerializer.to_recorded`.
-        """
+        """Return the `Recorded` in a row or notification; a damaged one has `damage`."""
         logged = cast("LoggedEvent | LoggedNotification", stored_event)
         row = {**vars(logged), "notification_id": logged.notification_id}
-        return cast("DomainEventProtocol[UUID]", self._mapper.read(row))
+        return cast("DomainEventProtocol[UUID]", self._serializer.read(row))
 
 
 class ChatFactory(PostgresFactory):
@@ -88,13 +80,12 @@ class ChatFactory(PostgresFactory):
 class ChatApplication(Application[UUID]):
     """An application of the library on the log. `key_of`: see `ChatMapper`."""
 
-    name = (
-        ""  # The library names an application's tables after it; where it has no name they are stored_events.
-    )
+    # The library names an application's tables after it; those of one without a name are `stored_events`.
+    name = ""
 
-    def __init__(self, database_url: str, mapper: LogMapper, key_of: KeyOf | None = None) -> None:
+    def __init__(self, database_url: str, serializer: EventSerializer, key_of: KeyOf | None = None) -> None:
         self._parameters = conninfo_to_dict(database_url)
-        self._mapper_of_events = ChatMapper(mapper, key_of)
+        self._mapper = ChatMapper(serializer, key_of)
         super().__init__()
 
     def construct_env(self, name: str, env: EnvType | None = None) -> Environment:
@@ -102,12 +93,11 @@ class ChatApplication(Application[UUID]):
 
         `POSTGRES_ENABLE_DB_FUNCTIONS` is never set (it loses events), and there is no cache of aggregates.
         """
-        known = {
-            key: str(self._parameters.get(key) or "")
+        settings = {
+            f"POSTGRES_{key.upper()}": str(self._parameters.get(key) or "")
             for key in ("dbname", "host", "port", "user", "password")
         }
-        ours = {f"POSTGRES_{key.upper()}": value for key, value in known.items()}
-        return Environment(name, {**ours, "CREATE_TABLE": "n", "POSTGRES_POOL_SIZE": "2", **(env or {})})
+        return Environment(name, {**settings, "CREATE_TABLE": "n", "POSTGRES_POOL_SIZE": "2", **(env or {})})
 
     def construct_factory(self, env: Environment) -> "InfrastructureFactory[Any]":
         """Return the factory, which connects with all parameters of the address, such as TLS."""
@@ -118,7 +108,7 @@ class ChatApplication(Application[UUID]):
 
     def construct_mapper(self) -> ChatMapper:
         """Return the mapper."""
-        return self._mapper_of_events
+        return self._mapper
 
     def room(self, room_id: str, version: int | None = None) -> RoomState:
         """Return a room as of the event numbered `version`, or as of now.

@@ -1,4 +1,4 @@
-"""The `eventsourcing` library's recorder on the tables of the migrations: it appends by `chat_append`."""
+"""The recorder of the `eventsourcing` library, over the tables of the migrations: it appends by `chat_append`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from service.eventstore.serializer import ROWS, Stored
 
 @dataclass(frozen=True, kw_only=True)
 class _LogColumns:
-    """The columns beside the library's; `wrapped` is the key, None once it is destroyed."""
+    """The columns that the library does not have; `wrapped` is the encrypted key, None once it is destroyed."""
 
     stream: str
     subject: str
@@ -40,7 +40,7 @@ class _LogColumns:
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedEvent(StoredEvent, _LogColumns):
-    """A stored event with the additional columns; before it is appended, without position and time."""
+    """A stored event with the additional columns; its position and time are set when it is appended."""
 
     notification_id: int = 0
 
@@ -63,10 +63,10 @@ class ChatRecorder(PostgresApplicationRecorder):
         raise ProgrammingError("the migrations own every table; set CREATE_TABLE=n")
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **_: Any) -> Sequence[int] | None:
-        """Append events by `chat_append`, all or none; return their positions, or None where there are none.
+        """Append events by `chat_append`, all or none; return their positions, or None if there are none.
 
         Raises:
-            IntegrityError: a stream is not where the events' versions say; nothing was appended.
+            IntegrityError: the events' versions do not continue their stream; nothing was appended.
             DataError: the key of a personal field is destroyed; nothing was appended.
             ProgrammingError: an event has no stream, subject and author, which `ChatMapper` sets.
         """
@@ -74,10 +74,10 @@ class ChatRecorder(PostgresApplicationRecorder):
             return None
         # The refs are made before the first try, so that a retry recognizes a commit whose reply was lost.
         entries = [_entry(run) for _, run in groupby(stored_events, _stream_and_author)]
-        return cast("list[int]", self._place(entries))
+        return cast("list[int]", self._append(entries))
 
     @retry((InterfaceError, OperationalError), max_attempts=10, wait=0.2)
-    def _place(self, entries: list[AppendRequest]) -> list[int]:
+    def _append(self, entries: list[AppendRequest]) -> list[int]:
         with self.datastore.transaction(commit=True) as cursor:
             cursor.execute(_APPEND, arguments(entries, lambda _stream: None))
             outcomes = {row["command"]: row["outcome"] for row in cursor.fetchall()}
@@ -166,9 +166,9 @@ def _entry(run: Iterable[StoredEvent]) -> AppendRequest:
 
 
 def _check(outcome: str, entry: AppendRequest) -> None:
-    """Raise where an entry was not appended, which rolls back those of the same transaction."""
+    """Raise an error if an entry was not appended, which rolls back the transaction."""
     if outcome == "key_gone":
-        raise DataError(f"{entry.stream}: the key that its words are sealed with is destroyed")
+        raise DataError(f"{entry.stream}: the key of its personal fields is destroyed")
     if outcome not in ("appended", "known"):
         raise IntegrityError(f"{entry.stream} is not at {entry.decided_on}: {outcome}")
 

@@ -1,6 +1,6 @@
-"""Receives NOTIFY from Postgres when events were appended: `chat_append` sends one per batch.
+"""Receives a NOTIFY from Postgres when events were appended: `chat_append` sends one per batch.
 
-It is a hint: notifications are lost while no connection listens, so each receiver also polls.
+Notifications are lost while no connection listens, so each receiver also polls.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CHANNEL = "stored_events"
 CHECK_EVERY = 5.0
-"""Seconds between two checks of the connection, for a network that drops packets silently."""
+"""Seconds between two checks of the connection, which detect a network that drops packets silently."""
 
 PAUSE = 0.5
 """Seconds before a reconnect."""
@@ -38,7 +38,7 @@ class Waker:
         self._next = asyncio.Event()
 
     async def after(self, count: int, seconds: float) -> None:
-        """Wait for the wake-up after number `count`, or for `seconds`."""
+        """Wait until `self.count` exceeds `count`, at most `seconds`."""
         if self.count == count:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -64,7 +64,7 @@ async def listen(
                     await connection.add_listener(CHANNEL, notify)
                 notify()
                 lost = False
-                await _alive(connection, deadline)
+                await _check_until_lost(connection, deadline)
             finally:
                 connection.terminate()
         except TROUBLE as error:
@@ -74,7 +74,7 @@ async def listen(
         await asyncio.sleep(PAUSE)
 
 
-async def _alive(connection: Any, deadline: float) -> None:
+async def _check_until_lost(connection: Any, deadline: float) -> None:
     ended = asyncio.Event()
     connection.add_termination_listener(lambda _connection: ended.set())
     while not ended.is_set():

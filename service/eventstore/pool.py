@@ -1,9 +1,10 @@
 """asyncpg's connection pool, without its wait for a server that does not answer.
 
-A call that is given up at its deadline leaves a connection in an unknown state. asyncpg waits for the server before it
-releases that connection, as long as a statement may take, and the caller waits with it: twice the deadline in all.
-Here a connection that is not clean within `RETURN_WITHIN` is closed, without an error to the caller. A borrower sets
-nothing, locks nothing and listens to nothing beyond its transaction.
+A call that reaches its deadline leaves its connection in an unknown state. asyncpg makes the caller wait for the server
+before the connection is released, up to the deadline again. This pool closes a connection that is not clean within
+`RETURN_WITHIN`, without an error to the caller.
+
+Invariant: a borrower leaves no setting, lock or listener on a connection after its transaction.
 """
 
 import asyncio
@@ -29,13 +30,13 @@ CLOSE_WITHIN = 3.0
 """Seconds within which all connections have to be released when a pool is closed."""
 
 PLANS = {"enable_seqscan": "off", "jit": "off"}
-"""Plans made on small tables are kept while the tables grow, so they use indexes and are not compiled."""
+"""Server settings: plans that are made on small tables and kept while these grow must use indexes."""
 
 
 class Connection(asyncpg.Connection):
-    """A connection without a reset query, since borrowers leave no session state; it would double the round trips.
+    """A connection without a reset query, which would double the round trips: borrowers leave no session state.
 
-    A transaction that was left open is still rolled back.
+    A transaction that is left open is still rolled back.
     """
 
     def get_reset_query(self) -> str:
@@ -76,8 +77,8 @@ class Pool(AsyncpgPool):
         with suppress(*TROUBLE):
             await super().release(connection, timeout=timeout or RETURN_WITHIN)
 
-    async def leave(self) -> None:
-        """Close the pool; terminate it where a connection is not released in time."""
+    async def shut_down(self) -> None:
+        """Close the pool; terminate it if a connection is not released in time."""
         try:
             async with asyncio.timeout(CLOSE_WITHIN):
                 await self.close()

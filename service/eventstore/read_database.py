@@ -2,28 +2,28 @@
 
 This is the only module that uses private parts of the library, or works around its behaviour:
 
-- `_backend._pool`: the library creates pools of asyncpg's own class, which waits without a deadline for a connection
-  that broke. `open_read_database` puts a `Pool` of ours in its place.
-- `raw_connection`: a transaction of `databases` that breaks never returns its connection to the pool, so `ReadSnapshot`
-  begins one of asyncpg's.
-- `_mapping`: the wrapper around a row makes each access several times slower than the driver's own row.
+- `_backend._pool`: the library creates a pool of asyncpg's own class, which waits without a deadline for a connection
+  that broke. `open_read_database` replaces it by a `service.eventstore.pool.Pool`.
+- `raw_connection`: a transaction of `databases` that breaks never returns its connection to the pool, so
+  `read_snapshot` begins a transaction of asyncpg.
+- `_mapping`: this is the driver's own row; the wrapper around it makes each access several times slower.
 - One task per query: the library ties a connection to the current task, and a connection that breaks inside a
   transaction stays broken for as long as that task runs (decision 0002).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from databases import Database
-from databases.core import Connection
 
 from service.eventstore.pool import Pool
 from service.eventstore.serializer import EventSerializer
 from service.runtime.database_retry import retry_read
 
 T = TypeVar("T")
+Fetch = Callable[..., Awaitable[list[Mapping[str, Any]]]]
 
 
 @asynccontextmanager
@@ -37,25 +37,18 @@ async def open_read_database(url: str, pool: Pool) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def read_snapshot(database: Database) -> AsyncIterator["ReadSnapshot"]:
-    """Yield a read-only transaction in which all queries see the same state."""
+async def read_snapshot(database: Database) -> AsyncIterator[Fetch]:
+    """Yield a function that returns the rows of queries, all in one read-only snapshot."""
     async with (
         database.connection() as connection,
         connection.raw_connection.transaction(isolation="repeatable_read", readonly=True),
     ):
-        yield ReadSnapshot(connection)
 
+        async def fetch(query: str, **values: object) -> list[Mapping[str, Any]]:
+            rows = await connection.fetch_all(query, values)
+            return [row._mapping for row in rows]  # noqa: SLF001 - see the module
 
-class ReadSnapshot:
-    """A repeatable-read transaction."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def fetch(self, query: str, **values: object) -> list[Mapping[str, Any]]:
-        """Return the rows of `query`, as the driver's own."""
-        rows = await self._connection.fetch_all(query, values)
-        return [row._mapping for row in rows]  # noqa: SLF001 - see the module
+        yield fetch
 
 
 class ReadModels:

@@ -37,18 +37,17 @@ if TYPE_CHECKING:
     import asyncpg
 
 DEADLINE = 5.0
-"""Seconds that a read may take, unless the caller passes another limit."""
-
+"""The default limit of a read in seconds."""
 
 PERSON_TOPICS = [cls.TOPIC for cls in (PersonNamed, PersonSuspended, PersonRestored, PersonErased)]
 """The kinds of events that a person's state is folded from."""
 
 MOST_DAMAGED = 100
-"""Moves of a read marker, or names of a room, that are searched for a readable one."""
+"""The most recent moves of a read marker, or names of a room, that are searched for a readable one."""
 
 
 class Place(NamedTuple):
-    """Where an event is in the log: its stream and seq there, its position, and when it was recorded."""
+    """The place of an event in the log: its stream, its seq in it, its position, and when it was recorded."""
 
     stream: str
     seq: int
@@ -59,7 +58,7 @@ class Place(NamedTuple):
 class EventQueries:
     """Runs queries on the log through a pool of connections and decodes their rows.
 
-    Every method raises `Unavailable` where there is no answer within `deadline` seconds.
+    Every method raises `Unavailable` if there is no answer within `deadline` seconds.
     """
 
     def __init__(
@@ -70,8 +69,12 @@ class EventQueries:
         self._deadline = deadline
 
     async def position(self) -> int:
-        """Return the position of the log's last event, 0 where it is empty."""
+        """Return the position of the log's last event, 0 if the log is empty."""
         return int(await self._value("SELECT coalesce(max(notification_id), 0) FROM stored_events"))
+
+    async def head(self, stream: str) -> int:
+        """Return the seq of a stream's last event, 0 if there is none."""
+        return int(await self._value(_HEAD, stream_id(stream)))
 
     async def _fetch(self, query: str, *arguments: object) -> list[Any]:
         return await retry_read(lambda: self._database.fetch(query, *arguments), self._deadline)
@@ -90,32 +93,28 @@ class LogReader(EventQueries):
         """Return the log's epoch, a UUID."""
         return str(await self._value("SELECT epoch FROM log_epoch"))
 
-    async def head(self, stream: str) -> int:
-        """Return the seq of a stream's last event, 0 where there is none."""
-        return int(await self._value(_HEAD, stream_id(stream)))
-
     async def epoch_and_position(self) -> tuple[str, int]:
         """Return the log's epoch and the position of its last event."""
-        row = (await self._fetch(_STANDING))[0]
+        row = (await self._fetch(_EPOCH_AND_POSITION))[0]
         return str(row["epoch"]), row["position"]
 
     async def changed_streams(self, after: int, until: int) -> list[Place]:
-        """Return, for each stream that has events with `after` < position <= `until`, where its last one there is."""
-        return [Place(*row) for row in await self._fetch(_MOVED, after, until)]
+        """Return the place of each stream's last event with `after` < position <= `until`."""
+        return [Place(*row) for row in await self._fetch(_CHANGED_STREAMS, after, until)]
 
     async def places(self, events: Iterable[tuple[str, int]]) -> list[Place]:
-        """Return where events of streams, each given by its seq, are in the log; none for those that are not."""
+        """Return the places of events, each given by stream and seq; those not in the log are left out."""
         streams = [(stream_id(stream), seq) for stream, seq in events]
         rows = await self._fetch(_PLACES, [stream for stream, _ in streams], [seq for _, seq in streams])
         return [Place(*row) for row in rows]
 
     async def account_changes(self, after: int, until: int) -> list[str]:
         """Return the users suspended, restored or erased with `after` < position <= `until`."""
-        rows = await self._fetch(_VERDICTS, after, until, _VERDICT_TOPICS)
+        rows = await self._fetch(_ACCOUNT_CHANGES, after, until, _ACCOUNT_TOPICS)
         return [user_of(row["stream"]) for row in rows]
 
     async def expired(self, after: int, until: int) -> list[Recorded]:
-        """Return the events of expiry with `after` < position <= `until`."""
+        """Return the events that record expiry, with `after` < position <= `until`."""
         return await self._read(_EXPIRED, stream_id(RETENTION), after, until)
 
     async def memberships(self, after: int, until: int) -> list[Recorded]:
@@ -127,7 +126,7 @@ class LogReader(EventQueries):
         return await self._read(_STREAM, stream_id(stream), after, until, limit)
 
     async def message(self, room_id: str, seq: int) -> Recorded | None:
-        """Return the message with a number in a room, or None where that number is no message."""
+        """Return the message with a number in a room, None if there is none."""
         events = await self._read(_MESSAGE, stream_id(room_stream(room_id)), seq, message_subject(seq))
         return events[0] if events else None
 
@@ -195,17 +194,17 @@ class LogReader(EventQueries):
         """Return each of `users` as of now; the initial state for those without events."""
         streams = {stream_id(person_stream(user)): user for user in users}
         states = {user: PersonState() for user in streams.values()}
-        for recorded in await self._read(_LAST_OF_EACH_KIND, list(streams), PERSON_TOPICS):
+        for recorded in await self._read(_LAST_OF_EACH_TOPIC, list(streams), PERSON_TOPICS):
             user = streams[recorded.originator_id]
             states[user] = account.evolve(states[user], recorded)
         return states
 
 
 _HEAD = "SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE originator_id = $1"
-_STANDING = """
+_EPOCH_AND_POSITION = """
     SELECT epoch, coalesce((SELECT max(notification_id) FROM stored_events), 0) AS position FROM log_epoch
 """
-_MOVED = """
+_CHANGED_STREAMS = """
     SELECT stream, max(originator_version), max(notification_id), max(recorded_at) FROM stored_events
     WHERE notification_id > $1 AND notification_id <= $2
     GROUP BY stream
@@ -215,8 +214,8 @@ _PLACES = """
     FROM unnest($1::uuid[], $2::bigint[]) AS wanted (stream, seq)
     JOIN stored_events e ON e.originator_id = wanted.stream AND e.originator_version = wanted.seq
 """
-_VERDICT_TOPICS = [PersonSuspended.TOPIC, PersonRestored.TOPIC, PersonErased.TOPIC]
-_VERDICTS = """
+_ACCOUNT_TOPICS = [PersonSuspended.TOPIC, PersonRestored.TOPIC, PersonErased.TOPIC]
+_ACCOUNT_CHANGES = """
     SELECT DISTINCT stream FROM stored_events
     WHERE notification_id > $1 AND notification_id <= $2 AND topic = ANY ($3::text[])
 """
@@ -269,9 +268,9 @@ _ROOM = f"""
     ORDER BY e.originator_version
 """  # noqa: S608 - constants
 _LAST = f"{ROWS} WHERE e.originator_id = $1 ORDER BY e.originator_version DESC LIMIT $2"
-# Only the last event of each kind matters, however often a person was renamed; the last of all gives the head. The
-# condition on the stream lets the planner use the index of people's events.
-_LAST_OF_EACH_KIND = f"""
+# Only the last event of each topic matters, however often a person was renamed; the last of all gives the head. The
+# condition on the stream lets the planner use the index of the streams of people.
+_LAST_OF_EACH_TOPIC = f"""
     SELECT {ROW}
     FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN unnest($2::text[] || NULL) AS kind (topic)
         CROSS JOIN LATERAL (

@@ -1,14 +1,12 @@
-"""Readiness: live at once, ready once the database is reachable and fit to serve.
+"""Decides whether a node may serve: its database has to be reachable, and to have the right schema and durability.
 
-A node listens whether Postgres answers or not. Until the database has answered, with the schema and the durability
-that this version needs, `ready` is False and new clients are turned away. The migrations own every table, including
-those of the `eventsourcing` library; they run as the owner (`ONRECORD_MIGRATE_DATABASE_URL`), and the login of
-`ONRECORD_DATABASE_URL` has narrow roles only.
+A node listens before Postgres answers. Until the database has answered and passed `check_database`, `ready` is False
+and new clients are turned away.
 
 `Probe` reports whether the log answers now, to any number of callers. Invariant: one query is under way at a time, and
-none starts within `FRESH` seconds of the one before. So `/readyz` queries the database twice a second at most, at any
-rate of requests; and as the probe has a connection of its own, an exhausted pool makes no node unready. A reported
-state is at most `WITHIN` seconds old.
+none starts within `FRESH` seconds of the one before. So `/readyz` queries the database at most twice a second, at any
+rate of requests, and a reported state is at most `WITHIN` seconds old. The probe has a connection of its own, so that
+an exhausted pool does not make a node unready.
 """
 
 import asyncio
@@ -23,13 +21,13 @@ from migrations.run import MIGRATIONS
 from service.runtime.database_retry import TROUBLE, is_transient
 
 FIRST_TRY = 2.0
-"""Seconds that the start waits for the database, so that a misconfigured one is reported at once."""
+"""Seconds for which the start waits for the database, so that a wrong configuration is reported at once."""
 
 PAUSE = 0.5
 """Seconds between two tries."""
 
 FRESH = 0.5
-"""Seconds from the start of a query for which its result is reused."""
+"""Seconds after the start of a query in which its result is reused."""
 
 WITHIN = 1.0
 """Seconds within which the log has to answer."""
@@ -68,14 +66,14 @@ async def check_database(connection: Any, *, allow_unsafe: bool) -> None:
         value = await connection.fetchval("SELECT current_setting($1)", setting)
         if value == "off" and not allow_unsafe:
             message = (
-                f"{setting} is off in the database: a crash would lose acknowledged messages. Switch it on, or say "
-                f"that this is acceptable with ONRECORD_ALLOW_UNSAFE_DURABILITY=true."
+                f"{setting} is off in the database: a crash would lose acknowledged messages. Switch it on, or accept "
+                f"the loss with ONRECORD_ALLOW_UNSAFE_DURABILITY=true."
             )
             raise UnsafeDurability(message)
 
 
 class Readiness:
-    """Whether the log can be served from, and its epoch from then on."""
+    """Whether this node may serve the log, and the log's `epoch` (empty before). `stopping`: the node shuts down."""
 
     def __init__(
         self,
@@ -83,14 +81,14 @@ class Readiness:
         deadline: float,
         *,
         allow_unsafe: bool,
-        on_renewed: Callable[[], None] = lambda: None,
+        on_new_epoch: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._deadline = deadline
         self._allow_unsafe = allow_unsafe
         self._is_ready = asyncio.Event()
         self.epoch = ""
-        self._on_renewed = on_renewed
+        self._on_new_epoch = on_new_epoch
         self.stopping = False
 
     @property
@@ -99,7 +97,7 @@ class Readiness:
         return self._is_ready.is_set() and not self.stopping
 
     async def begin(self) -> None:
-        """Try once, soon after the start.
+        """Check the database once, at the start.
 
         Raises:
             SchemaOutdated, UnsafeDurability: the database answers and is not fit to serve.
@@ -113,7 +111,7 @@ class Readiness:
             log.warning("not_ready", extra={"problem": error})
 
     async def run(self) -> None:
-        """Try until it is ready, then wait to be cancelled."""
+        """Check the database until it is ready, then wait to be cancelled."""
         logged = ""
         while not self._is_ready.is_set():
             await asyncio.sleep(PAUSE)
@@ -126,15 +124,15 @@ class Readiness:
                     log.warning("not_ready", extra={"problem": error})
         await asyncio.Event().wait()
 
-    async def then(self, work: Callable[[], Awaitable[object]]) -> None:
+    async def run_when_ready(self, work: Callable[[], Awaitable[object]]) -> None:
         """Run `work` once the log is ready."""
         await self._is_ready.wait()
         await work()
 
-    def renewed(self, epoch: str) -> None:
-        """Set the log's new epoch."""
+    def set_epoch(self, epoch: str) -> None:
+        """Set the new epoch of a log that was restored."""
         self.epoch = epoch
-        self._on_renewed()
+        self._on_new_epoch()
 
     async def _check(self, seconds: float) -> None:
         async with asyncio.timeout(seconds), self._database.acquire() as connection:
@@ -144,7 +142,7 @@ class Readiness:
 
 
 class Probe:
-    """Queries the log over a connection that `connect` makes and that is kept."""
+    """Queries the log over a connection that `connect` opens and that is kept."""
 
     def __init__(self, connect: Callable[[], Any]) -> None:
         self._connect = connect
@@ -167,7 +165,7 @@ class Probe:
         if self._checking is not None:
             self._checking.cancel()
             await asyncio.gather(self._checking, return_exceptions=True)
-        self._cut()
+        self._drop_connection()
 
     async def _check(self) -> bool:
         self._fresh_until = asyncio.get_running_loop().time() + FRESH
@@ -176,27 +174,27 @@ class Probe:
                 await self._query()
             self._answered = True
         except TROUBLE:
-            self._cut()
+            self._drop_connection()
             self._answered = False
         finally:
             self._checking = None
         return self._answered
 
     async def _query(self) -> None:
-        """Query over the kept connection, and once more over a new one where that is broken."""
+        """Query over the kept connection; if it is broken, query over a new one."""
         if self._connection is not None:
             try:
                 await self._connection.fetch(_QUERY)
             except TimeoutError:
                 raise
             except TROUBLE:
-                self._cut()
+                self._drop_connection()
             else:
                 return
         self._connection = await self._connect()
         await self._connection.fetch(_QUERY)
 
-    def _cut(self) -> None:
+    def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()

@@ -1,8 +1,8 @@
 """Converts between events and the bytes stored in the log.
 
 A stored event is a JSON object of the event's fields. Each personal field is sealed (`service.encryption.keyring`) and
-reads as null once its key is destroyed. The bytes hold nothing of the envelope, such as the seq, so that the database
-can number and time an event when it appends it.
+reads as null once its key is destroyed. The bytes do not contain the seq, the time or any other field of the envelope,
+because the database sets these when it appends the event.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from service.domain.events import (
 from service.domain.salvage import Envelope, salvaged
 from service.encryption.keyring import KeyRing
 from service.encryption.person_key import PersonKey, is_sealed
-from service.eventstore.damage import Damaged, misfit
+from service.eventstore.damage import Damaged, mismatch
 
 ROW = """
     e.stream, e.originator_version, e.notification_id, e.topic, e.subject, e.recorded_at, e.recorded_by,
@@ -38,18 +38,17 @@ ROW = """
 
 ROWS = f"SELECT {ROW} FROM readable_events e LEFT JOIN open_keys k USING (key_id)"  # noqa: S608 - constants
 
+DECODE_ERRORS = (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
+"""The errors that decoding a damaged state can raise."""
 
-NOT_DECODED = (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
-"""Raised when a damaged state is decoded."""
-
-SEALED_SHUT = "the words, or the key that they are sealed with, cannot be opened"
+NOT_OPENED = "the words, or the key that they are sealed with, cannot be opened"
 
 DESTROYING = timedelta(minutes=10)
 """Longest duration of the transaction that destroys keys and records it."""
 
 
 class Stored(NamedTuple):
-    """An event as `chat_append` takes it."""
+    """The stored form of an event, as `chat_append` takes it."""
 
     topic: str
     subject: str
@@ -57,8 +56,8 @@ class Stored(NamedTuple):
     key_id: UUID | None
 
 
-class Row(msgspec.Struct, frozen=True, array_like=True):
-    """An event of a known stream as nodes send it to each other: stored bytes, and no key."""
+class PeerRow(msgspec.Struct, frozen=True, array_like=True):
+    """An event as nodes send it to each other: its stored bytes, without its stream and its key."""
 
     seq: int
     position: int
@@ -71,20 +70,15 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
 
 
 class UnknownTopic(Exception):
-    """The log holds an event of a topic that only a newer version knows."""
+    """This version does not know the topic of an event."""
 
 
 class EventSerializer:
-    """Converts both ways; `damaged` holds the events that could not be read."""
+    """Converts in both directions; `damaged` has the events that could not be read."""
 
     def __init__(self, keys: KeyRing) -> None:
-        self._keys = keys
+        self.keys = keys
         self.damaged = Damaged()
-
-    @property
-    def keys(self) -> KeyRing:
-        """The key ring."""
-        return self._keys
 
     async def evict_destroyed(self, events: Sequence[Recorded], database: Any) -> None:
         """Drop the keys that `events` record as destroyed from memory, for good.
@@ -94,15 +88,15 @@ class EventSerializer:
         """
         erased = [recorded.event.user for recorded in events if isinstance(recorded.event, PersonErased)]
         if erased:
-            await self._keys.evict_destroyed(erased, database)
+            await self.keys.evict_destroyed(erased, database)
         expired = [
             recorded.at for recorded in events if isinstance(recorded.event, ContentExpired | KeyReplaced)
         ]
         if expired:
-            await self._keys.evict_expired(min(expired) - DESTROYING, database)
+            await self.keys.evict_expired(min(expired) - DESTROYING, database)
 
     def to_stored(self, event: Event, stream: str, key: PersonKey | None) -> Stored:
-        """Return the stored form of an event; `key` is that of the author of its personal fields, if any.
+        """Return the stored form of an event, its personal fields sealed with `key`.
 
         Raises:
             ValueError: the event holds personal fields and there is no key.
@@ -112,67 +106,65 @@ class EventSerializer:
         for name in event.PERSONAL:
             if fields.get(name) is not None:
                 if key is None:
-                    message = f"{event.TOPIC} holds words of a person: it cannot be stored without a key"
+                    message = f"{event.TOPIC} has personal fields: it cannot be stored without a key"
                     raise ValueError(message)
                 fields[name] = key.seal(fields[name], _context(stream, event.TOPIC, name))
                 used = key.key_id
         return Stored(event.TOPIC, event.subject, msgspec.json.encode(fields), used)
 
     def read(self, row: Mapping[str, Any]) -> Recorded:
-        """Return the event in a row with the columns of `ROW`, as far as it can be read.
+        """Return the event in a row with the columns of `ROW`; it has `damage` if it cannot be read completely.
 
-        An event that is damaged, or unknown to this version, has `damage`, and reading goes on. Each position is logged
-        and counted once.
+        So a damaged event, or one that this version does not know, does not stop its reader.
         """
         try:
             recorded = self.to_recorded(row)
         except InvalidTag:
-            recorded = self._without_words(row)
+            recorded = self._without_personal_fields(row)
         except UnknownTopic:
             recorded = _salvaged(row, "topic", "this version does not know the topic")
-        except NOT_DECODED as problem:
+        except DECODE_ERRORS as problem:
             recorded = _salvaged(row, "state", f"the state cannot be decoded: {problem}")
-        if not recorded.undecoded and (wrong := misfit(recorded)) is not None:
-            recorded = _salvaged(row, "state", wrong)
+        if not recorded.undecoded and (reason := mismatch(recorded)) is not None:
+            recorded = _salvaged(row, "state", reason)
         if recorded.damage is not None:
             self.damaged.note(recorded)
         return recorded
 
-    def _without_words(self, row: Mapping[str, Any]) -> Recorded:
+    def _without_personal_fields(self, row: Mapping[str, Any]) -> Recorded:
         try:
             recorded = self.to_recorded({**row, "wrapped": None})
         except UnknownTopic:
             return _salvaged(row, "topic", "this version does not know the topic")
-        except NOT_DECODED as problem:
+        except DECODE_ERRORS as problem:
             return _salvaged(row, "state", f"the state cannot be decoded: {problem}")
-        damage = Damage("words", row["topic"], SEALED_SHUT)
+        damage = Damage("words", row["topic"], NOT_OPENED)
         return msgspec.structs.replace(recorded, erased=False, damage=damage)
 
     def to_recorded(self, row: Mapping[str, Any]) -> Recorded:
-        """Return the event in a row with the columns of `ROW`, whole.
+        """Return the event in a row with the columns of `ROW`; fail if it cannot be read completely.
 
         Raises:
-            UnknownTopic: this version does not know it.
-            cryptography.exceptions.InvalidTag: its words, or their key, were tampered with.
-            msgspec.MsgspecError, ValueError, RecursionError: its state is not what an event of its kind has.
+            UnknownTopic: this version does not know the topic.
+            cryptography.exceptions.InvalidTag: a personal field, or its key, was tampered with.
+            msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError: the state does not match the topic.
         """
         key_id, wrapped = row["key_id"], row["wrapped"]
-        key = self._keys.unwrap(key_id, wrapped) if wrapped is not None else None
+        key = self.keys.unwrap(key_id, wrapped) if wrapped is not None else None
         event = self.to_event(row["topic"], row["state"], row["stream"], key)
         return _recorded(row, event, erased=key_id is not None and key is None)
 
     def reveal(self, row: Mapping[str, Any]) -> dict[str, tuple[bytes, str]]:
-        """Return the salt and the text of each personal field; none where the key is destroyed.
+        """Return the salt and the text of each personal field, none if the key is destroyed.
 
-        The row has `stream`, `topic`, `state`, `key_id` and `wrapped`. This version need not know the
-        event.
+        The row has `stream`, `topic`, `state`, `key_id` and `wrapped`. The topic may be unknown to this version.
 
         Raises:
-            cryptography.exceptions.InvalidTag: its words, or their key, were tampered with.
+            cryptography.exceptions.InvalidTag: a personal field, or its key, was tampered with.
         """
         if row["wrapped"] is None:
             return {}
-        key = self._keys.unwrap(row["key_id"], row["wrapped"])
+        key = self.keys.unwrap(row["key_id"], row["wrapped"])
         fields = msgspec.json.decode(row["state"], type=dict[str, Any])
         return {
             name: key.reveal(value, _context(row["stream"], row["topic"], name))
@@ -180,8 +172,8 @@ class EventSerializer:
             if is_sealed(value)
         }
 
-    def revealed(self, row: Mapping[str, Any]) -> tuple[dict[str, tuple[bytes, str]] | None, str | None]:
-        """Return the result of `reveal` and a reason why it failed; None as result where the state is no JSON object.
+    def try_reveal(self, row: Mapping[str, Any]) -> tuple[dict[str, tuple[bytes, str]] | None, str | None]:
+        """Return the result of `reveal`, and the reason if it failed; the result is None if the state is damaged.
 
         The row also has `stored`, the bytes as recorded.
         """
@@ -189,28 +181,28 @@ class EventSerializer:
             msgspec.json.decode(row["stored"], type=dict[str, Any])
             return self.reveal(row), None
         except InvalidTag:
-            return {}, SEALED_SHUT
-        except NOT_DECODED as problem:
+            return {}, NOT_OPENED
+        except DECODE_ERRORS as problem:
             return None, f"the state cannot be decoded: {problem}"
 
     def carried(self, row: Mapping[str, Any], key: PersonKey) -> dict[str, str]:
-        """Return the ciphertext of each personal field of a row, sealed with another key.
+        """Return the ciphertext of each personal field of a row, encrypted with another key and the same salt.
 
-        Salts and commitments stay. The row has the columns that `reveal` reads.
+        The row has the columns that `reveal` reads.
 
         Raises:
-            cryptography.exceptions.InvalidTag: its words, or their key, were tampered with.
+            cryptography.exceptions.InvalidTag: a personal field, or its key, was tampered with.
         """
         return {
             name: key.encrypt(salt, words, _context(row["stream"], row["topic"], name))
             for name, (salt, words) in self.reveal(row).items()
         }
 
-    def are_same(self, row: Mapping[str, Any], key: PersonKey, sealed: Mapping[str, str]) -> bool:
-        """Return whether an earlier result of `carried` for a row and a key still holds that row's text.
+    def is_carried(self, row: Mapping[str, Any], key: PersonKey, sealed: Mapping[str, str]) -> bool:
+        """Return whether `sealed`, an earlier result of `carried` with this key, decrypts to the text of the row.
 
         Raises:
-            cryptography.exceptions.InvalidTag: the row's own words, or their key, were tampered with.
+            cryptography.exceptions.InvalidTag: a personal field of the row, or its key, was tampered with.
         """
         revealed, fields = self.reveal(row), msgspec.json.decode(row["state"])
         try:
@@ -221,27 +213,24 @@ class EventSerializer:
         except (InvalidTag, LookupError, TypeError, ValueError):
             return False
 
-    def from_peer_row(self, stream: str, row: Row) -> Recorded | None:
-        """Return the event in a row from another node, or None where the log has to be read for it.
-
-        That is so where its key is not cached here, or the row cannot be decoded.
-        """
-        key = self._keys.cached(row.key_id) if row.key_id else None
+    def from_peer_row(self, stream: str, row: PeerRow) -> Recorded | None:
+        """Return the event in a row from another node, None if its key is not cached or it cannot be decoded."""
+        key = self.keys.cached(row.key_id) if row.key_id else None
         if row.key_id and key is None:
             return None
         try:
             event = self.to_event(row.topic, row.state, stream, key)
-        except (UnknownTopic, InvalidTag, *NOT_DECODED):
+        except (UnknownTopic, InvalidTag, *DECODE_ERRORS):
             return None
         return Recorded(stream, row.seq, row.position, row.subject, row.at, row.by, event)
 
     def to_event(self, topic: str, state: bytes, stream: str, key: PersonKey | None) -> Event:
-        """Return the event in stored bytes; personal fields are None where there is no key.
+        """Return the event in stored bytes; its personal fields are None without a key.
 
         Raises:
-            UnknownTopic: this version does not know it.
-            cryptography.exceptions.InvalidTag: its words were tampered with.
-            msgspec.MsgspecError, ValueError, RecursionError: the bytes are not what an event of its kind has.
+            UnknownTopic: this version does not know the topic.
+            cryptography.exceptions.InvalidTag: a personal field was tampered with.
+            msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError: the bytes do not match the topic.
         """
         cls = EVENTS.get(topic)
         if cls is None:

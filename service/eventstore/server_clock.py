@@ -1,6 +1,6 @@
-"""The database's time, which all nodes use: this node's monotonic clock, corrected by querying the database.
+"""The database's time, which all nodes use: this node's monotonic clock plus an offset that is queried regularly.
 
-Bans and mutes that expire are measured by it. It lags by the latency of the reply, so nothing expires early; and it is
+The expiry of bans and mutes is decided by it. It lags by the latency of the reply, so that nothing expires early. It is
 wrong by any change of the database's own clock since the last query.
 """
 
@@ -14,57 +14,55 @@ from service.runtime.database_retry import retry_read
 if TYPE_CHECKING:
     import asyncpg
 
-
-ASK_EVERY = 60.0
+QUERY_INTERVAL = 60.0
 """Seconds between two queries."""
 
 PAUSE = 1.0
-"""Least seconds between two queries, at any rate of `doubt`."""
+"""Minimum seconds between two queries, however often `request_sync` is called."""
 
 
-class Clock:
-    """Returns the time, this machine's until the database was `asked`; a query may take `deadline` seconds."""
+class ServerClock:
+    """Returns the database's time, or this machine's until it is `synchronized`; `deadline` of a query in seconds."""
 
     def __init__(self, database: "asyncpg.Pool[Any]", deadline: float) -> None:
         self._database = database
         self._deadline = deadline
         self._time = asyncio.get_running_loop().time
-        # This machine's, until the database was asked.
         self._origin = datetime.now(UTC).timestamp() - self._time()
-        self._doubted = asyncio.Event()
-        self.asked = False
+        self._sync_requested = asyncio.Event()
+        self.synchronized = False
 
-    async def ask(self) -> None:
+    async def synchronize(self) -> None:
         """Query the database's time.
 
         Raises:
-            Unavailable: it does not answer.
+            Unavailable: the database does not answer.
         """
         self._origin = await retry_read(self._measure, self._deadline)
-        self.asked = True
+        self.synchronized = True
 
-    def doubt(self) -> None:
-        """Make `run` query soon, since this clock and another node's differ."""
-        self._doubted.set()
+    def request_sync(self) -> None:
+        """Make `run` query soon, because this clock and another node's differ."""
+        self._sync_requested.set()
 
-    def forget(self) -> None:
-        """Query again: the database may be another one, on another machine."""
-        self.asked = False
-        self.doubt()
+    def invalidate(self) -> None:
+        """Count as not synchronized: the database may be another one, on another machine."""
+        self.synchronized = False
+        self.request_sync()
 
     async def run(self) -> None:
-        """Query now, every `ASK_EVERY` seconds and after `doubt`, until cancelled.
+        """Query now, every `QUERY_INTERVAL` seconds and after `request_sync`, until cancelled.
 
         Raises:
             Unavailable: the database does not answer.
         """
         while True:
-            self._doubted.clear()
-            await self.ask()
+            self._sync_requested.clear()
+            await self.synchronize()
             await asyncio.sleep(PAUSE)
             with suppress(TimeoutError):
-                async with asyncio.timeout(ASK_EVERY):
-                    await self._doubted.wait()
+                async with asyncio.timeout(QUERY_INTERVAL):
+                    await self._sync_requested.wait()
 
     def microseconds(self) -> int:
         """Return the database's time in microseconds since 1970."""
@@ -76,6 +74,6 @@ class Clock:
 
     async def _measure(self) -> float:
         """Return the time at which this node's monotonic clock was zero, in seconds since 1970."""
+        # The database read its clock before it replied, so its time now is this or later.
         answered: datetime = await self._database.fetchval("SELECT clock_timestamp()")
-        # That was the time of the reply, whose age is not known, so now it is that or later.
         return answered.timestamp() - self._time()

@@ -12,7 +12,7 @@ from service.config.settings import Settings
 from service.eventstore.notifications import Waker
 from service.gateway.auth.rate_limit import RateLimit, SharedRateLimit
 from service.gateway.notices.accounts import AccountEffects
-from service.gateway.notices.remote import MarkerNotices
+from service.gateway.notices.receipts import MarkerNotices
 from service.gateway.session.lifecycle import SessionLifecycle
 from service.node.live import Live
 from service.node.pipeline import after_restore
@@ -66,7 +66,7 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
         lifecycle=SessionLifecycle(live.sessions, presence, typing, live.session_log),
         rate=rate,
         shared_rate=SharedRateLimit(rate, live.relay),
-        access_log=AccessLog(live.appender.offer, storage.serializer, keys),
+        access_log=AccessLog(live.appender.offer, storage.serializer),
         tailer=_tailer(settings, storage, live, notices),
         waker=Waker(),
     )

@@ -27,12 +27,11 @@ from service.gateway.http.admin import Admin
 from service.gateway.http.audits import Audits
 from service.gateway.http.request import RequestGuard
 from service.gateway.http.rooms import Reads
-from service.gateway.http.routes import Health, Http
+from service.gateway.http.routes import Http
 from service.gateway.http.signin import SignIn
 from service.gateway.native.endpoint import NATIVE, NativeEndpoint
-from service.gateway.notices.remote import ReceiptsResync
+from service.gateway.notices.receipts import ReceiptsResync
 from service.gateway.queries.queries import Queries
-from service.gateway.queries.room_list import RoomList
 from service.gateway.queries.views import Views
 from service.gateway.session.counters import Counters
 from service.gateway.session.registry import SessionRegistry
@@ -80,12 +79,8 @@ def build_gateway(
     """Return the gateway layer, released with `stack`."""
     keys = _verification_keys(settings)
     budget = settings.max_outbox // 2  # a frame has to fit into the outbox with room to spare
-    models, feeds, people, clock = (
-        storage.read_models,
-        live.hub.feeds,
-        live.people,
-        asyncio.get_running_loop().time,
-    )
+    models, feeds, people = storage.read_models, live.hub.feeds, live.people
+    clock = asyncio.get_running_loop().time
     views = Views(models, feeds, people, application.presence, storage.clock.now, budget)
     handshakes = HandshakeLimit(settings.handshake_rate, settings.handshake_burst, clock)
     builder = _Builder(
@@ -94,7 +89,7 @@ def build_gateway(
         live=live,
         application=application,
         views=views,
-        queries=Queries(views, RoomList(models, views, feeds, people, budget)),
+        queries=Queries(models, views, feeds, people, budget),
         tokens=_tokens(settings, keys),
         handshakes=handshakes,
         counters=Counters(),
@@ -141,7 +136,7 @@ class _Builder:
             presence=presence,
             counters=self.counters,
         )
-        common = (starter, dispatcher, lifecycle, live.hub, settings)
+        common = (starter, dispatcher, live.hub, settings)
         return (
             NativeEndpoint(admission(door=NATIVE), *common),
             SocketIoEndpoint(admission(door=SOCKETIO), *common),
@@ -185,18 +180,19 @@ class _Builder:
             audits=self._audits(),
             admin=self._admin(),
             signin=self._signin(),
-            health=Health(
-                probe=storage.probe, readiness=storage.readiness, relay=live.relay, sessions=live.sessions
-            ),
             tokens=self.tokens,
             exposition=exposition,
+            probe=storage.probe,
+            readiness=storage.readiness,
+            relay=live.relay,
+            sessions=live.sessions,
         )
 
     def _audits(self) -> Audits:
-        past = self.storage.as_of_reader
+        reader = self.storage.as_of_reader
         return Audits(
-            past=past,
-            stream=Stream(past, self.application.waker, self.settings.catchup_interval),
+            reader=reader,
+            stream=Stream(reader, self.application.waker, self.settings.catchup_interval),
             access_log=self.application.access_log,
             views=self.views,
             people=self.live.people,

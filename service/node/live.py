@@ -10,12 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from service.cluster.bus import InProcessBackend, InProcessBus, Missed
+from service.cluster.bus import Accept, InProcessBackend, InProcessBus, Missed
 from service.cluster.envelope import Envelope, channel_prefix
 from service.cluster.leases import Lease
 from service.cluster.redis_bus import RedisBus
 from service.cluster.relay import Relay
-from service.cluster.session_log import SessionLog
+from service.cluster.session_log import SessionAppender, SessionLog
 from service.cluster.session_reaper import Reaper
 from service.config.settings import Settings
 from service.errors import Unavailable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from service.tracing import Traces
 
 CONCATENABLE = NATIVE
-"""The wire format whose frames the hub may write in one piece; a Socket.IO session may add an offset to each event."""
+"""The wire format whose frames the hub may join into one write; Socket.IO sessions may add an offset to each."""
 
 ENCODERS: dict[str, Callable[[Outgoing], bytes]] = {
     NATIVE: native_frame,
@@ -73,6 +73,7 @@ async def build_live(
     sockets = DirectSockets()
     hub = Hub(
         storage.reader, people, ENCODERS, CONCATENABLE, sockets, storage.clock.now,
+        ring_bytes=settings.ring_bytes,
         on_follow=relay.follow, on_unfollow=relay.unfollow, on_resync=partial(close_misinformed, sessions),
     )  # fmt: skip
     notifier = MembershipNotifier(sessions, hub.feeds)
@@ -83,14 +84,15 @@ async def build_live(
         connector(settings, server_settings={"default_transaction_isolation": "read committed"}),
         storage.serializer,
         known_head=hub.feeds.known_head,
-        placed=after_commit(hub, relay, notifier, traces),
+        on_commit=after_commit(hub, relay, notifier, traces),
         deadline=settings.database_timeout,
     )
     lease = Lease(storage.pool, settings.node, deadline=settings.database_timeout)
-    recording = (storage.pool, appender, storage.serializer, storage.keys, lease, settings.database_timeout)
+    session_events = SessionAppender(storage.pool, appender, storage.serializer, settings.database_timeout)
     return Live(
         relay=relay, sockets=sockets, sessions=sessions, people=people, hub=hub, notifier=notifier,
-        appender=appender, lease=lease, session_log=SessionLog(*recording), reaper=Reaper(*recording),
+        appender=appender, lease=lease,
+        session_log=SessionLog(session_events, lease), reaper=Reaper(session_events, lease),
     )  # fmt: skip
 
 
@@ -98,19 +100,19 @@ async def _relay(settings: Settings, storage: Storage, bus: InProcessBus) -> Rel
     """Return the bus to the other nodes: Redis if configured, otherwise `bus`, shared in this process."""
     clock, readiness = storage.clock, storage.readiness
 
-    def backend(missed: Missed) -> InProcessBackend | RedisBus:
+    def backend(missed: Missed, accept: Accept) -> InProcessBackend | RedisBus:
         if not settings.redis_url:
-            return InProcessBackend(bus, missed)
+            return InProcessBackend(bus, missed, accept)
         prefix = channel_prefix(settings.bus_key)
-        return RedisBus(settings.redis_url, settings.redis_timeout, prefix, missed)
+        return RedisBus(settings.redis_url, settings.redis_timeout, prefix, missed, accept)
 
     if readiness.ready:
-        with suppress(Unavailable):  # `clock.run` asks again
-            await clock.ask()
+        with suppress(Unavailable):  # `clock.run` tries again
+            await clock.synchronize()
     envelope = Envelope(
         settings.bus_key,
         uuid4(),
-        epoch=lambda: readiness.epoch if clock.asked else "",
+        epoch=lambda: readiness.epoch if clock.synchronized else "",
         now=clock.microseconds,
     )
-    return Relay(backend, envelope, doubt_clock=clock.doubt)
+    return Relay(backend, envelope, request_sync=clock.request_sync)

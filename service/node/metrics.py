@@ -97,8 +97,9 @@ class NodeMetrics:
     def _delivery(self, sheet: Sheet) -> None:
         sheet.put("onrecord_deliveries_total", self.hub.deliveries)
         sheet.put("onrecord_delivery_delay_seconds", self.hub.delays)
-        sheet.put("onrecord_rooms", self.hub.rooms)
-        sheet.put("onrecord_gap_reads_total", self.hub.gap_reads)
+        sheet.put("onrecord_rooms", len(self.hub.feeds.by_room))
+        sheet.put("onrecord_ring_bytes", self.hub.rings.held)
+        sheet.put("onrecord_gap_reads_total", self.hub.feeds.repairs.reads)
 
     def _bus(self, sheet: Sheet) -> None:
         relay = self.relay

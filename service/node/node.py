@@ -88,12 +88,8 @@ async def _leave(live: Live, application: Application, seconds: float) -> None:
 
 def _tasks(settings: Settings, running: Node) -> dict[str, Work]:
     """Return the background tasks of a node, by the name that logs show."""
-    storage, live, application, gateway = (
-        running.storage,
-        running.live,
-        running.application,
-        running.gateway,
-    )
+    storage, live = running.storage, running.live
+    application, gateway = running.application, running.gateway
     tasks: dict[str, Work] = {
         "append": live.appender.run,
         "relay": live.relay.run,
@@ -115,7 +111,7 @@ def _tasks(settings: Settings, running: Node) -> dict[str, Work]:
 
 def _after(storage: Storage, work: Callable[[], Awaitable[object]]) -> Work:
     """Return work that begins once the log is ready."""
-    return lambda: storage.readiness.then(work)
+    return lambda: storage.readiness.run_when_ready(work)
 
 
 def _log_tasks(settings: Settings, running: Node) -> dict[str, Callable[[], Awaitable[object]]]:
@@ -133,7 +129,7 @@ def _log_tasks(settings: Settings, running: Node) -> dict[str, Callable[[], Awai
 
     return {
         "tail": application.tailer.run,
-        # What follows a fencing, and a renewal: close all sessions; show other nodes' users as present again.
+        # After a fencing all sessions are closed; presence is notified of renewals.
         "lease": lambda: live.lease.run(application.lifecycle.fenced, application.presence.lease_renewed),
         "visits": live.session_log.run,
         "reap": live.reaper.run,

@@ -16,10 +16,10 @@ from service.domain.streams import room_of
 from service.encryption.keyring import KeyRing
 from service.eventstore.entries import CommitResult
 from service.eventstore.readiness import Readiness
-from service.eventstore.serializer import EventSerializer, Row
+from service.eventstore.serializer import EventSerializer, PeerRow
 from service.gateway.auth.rate_limit import SPENT, SharedRateLimit
 from service.gateway.notices.memberships import MembershipNotifier
-from service.gateway.notices.remote import MARKER, MarkerNotices, ReceiptsResync
+from service.gateway.notices.receipts import MARKER, MarkerNotices, ReceiptsResync
 from service.gateway.session.registry import SessionRegistry
 from service.presence import gossip, typing
 from service.presence.presence import Presence
@@ -53,7 +53,7 @@ def after_commit(
 
 def after_remote_commit(
     hub: Hub, serializer: EventSerializer, traces: "Traces | None"
-) -> Callable[[str, list[Row]], None]:
+) -> Callable[[str, list[PeerRow]], None]:
     """Return what the bus calls with the events of one stream that another node committed.
 
     The hub reads the log instead if an event needs a key that is not cached here, or changes members or settings. The
@@ -61,7 +61,7 @@ def after_remote_commit(
     """
     clock = asyncio.get_running_loop().time
 
-    def received(stream: str, rows: list[Row]) -> None:
+    def received(stream: str, rows: list[PeerRow]) -> None:
         began = clock()
         events = [serializer.from_peer_row(stream, row) for row in rows]
         usable = [event for event in events if event is not None and not changes_more_than_head(event.event)]
@@ -93,12 +93,12 @@ def after_restore(
 ) -> Callable[[str], None]:
     """Return what the log tailer calls with the new epoch of a log that was restored from a backup.
 
-    All cached state belongs to the log as it was before, so it is dropped, and every client
-    reconnects with its cursors.
+    All cached state belongs to the log before the restore, so it is dropped, and every client reconnects with its
+    cursors.
     """
 
     def restored(epoch: str) -> None:
-        readiness.renewed(epoch)
+        readiness.set_epoch(epoch)
         hub.reset()
         people.clear()
         keys.clear()
@@ -113,7 +113,7 @@ def after_restore(
 def subscribe_to_bus(
     relay: Relay,
     *,
-    committed: Callable[[str, list[Row]], None],
+    committed: Callable[[str, list[PeerRow]], None],
     markers: MarkerNotices,
     typists: Typing,
     presence: Presence,

@@ -1,4 +1,4 @@
-"""How far the read models are behind the log, measured by each node, so it shows even if no projector runs."""
+"""Measures on each node how far the read models are behind the log, so the lag shows even if no projector runs."""
 
 import asyncio
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ EVERY = 2.0
 """Seconds between two measurements."""
 
 FORGET_AFTER = 10.0
-"""Seconds after which a measurement is not reported any more: a missing number is better than an outdated one."""
+"""Seconds for which a measurement is reported: a missing number is better than an outdated one."""
 
 
 class Lag:
@@ -42,7 +42,7 @@ class Lag:
         return asyncio.get_running_loop().time() - self._measured_at < FORGET_AFTER
 
     def write(self, sheet: Sheet) -> None:
-        """Write the metrics; see `Source`. A read model that was never built lacks the whole log."""
+        """Write the metrics; see `Source`. A read model that was never built is behind by the whole log."""
         if not self.fresh:
             return
         for projection, row in zip(PROJECTIONS, self._rows, strict=True):

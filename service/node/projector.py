@@ -73,8 +73,8 @@ class ProjectorMetrics:
             sheet.put("onrecord_sealer_leading", self.sealer.leading)
             if self.sealer.leading:
                 sheet.put("onrecord_sealed_events", self.sealer.size)
-                if self.sealer.level_at is not None:
-                    lag = asyncio.get_running_loop().time() - self.sealer.level_at
+                if self.sealer.caught_up_at is not None:
+                    lag = asyncio.get_running_loop().time() - self.sealer.caught_up_at
                     sheet.put("onrecord_sealer_lag_seconds", lag)
 
     @staticmethod

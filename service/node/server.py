@@ -29,7 +29,7 @@ GC_THRESHOLDS = (10_000, 20, 50)
 """New objects per young collection, young ones per middle one, middle ones per full one (`gc.set_threshold`)."""
 
 MIN_REQUEST_TIMEOUT = 0.2
-"""Seconds that a stopping server waits for its last requests even if the drain time is over."""
+"""Seconds that a stopping server waits for unfinished requests even if the drain time is over."""
 
 log = logging.getLogger("onrecord.app")
 
@@ -131,7 +131,7 @@ class Server(uvicorn.Server):
 
 @asynccontextmanager
 async def served(settings: Settings) -> AsyncIterator[Node]:
-    """Run a node, with its metrics on a port of their own if one is configured."""
+    """Run a node, and the server of its metrics if a separate port is configured."""
     if is_public(settings):
         log.warning("metrics_open", extra={"advice": "set ONRECORD_METRICS_PORT or ONRECORD_METRICS_TOKEN"})
     async with (

@@ -19,18 +19,18 @@ from service.eventstore.read_database import ReadModels, open_read_database
 from service.eventstore.reader import LogReader
 from service.eventstore.readiness import Probe, Readiness
 from service.eventstore.serializer import EventSerializer
-from service.eventstore.server_clock import Clock
+from service.eventstore.server_clock import ServerClock
 
 
 @dataclass(frozen=True, kw_only=True)
 class Storage:
-    """The storage layer; the pools are `Any`, since asyncpg types a pool's connections unlike its other connections."""
+    """The storage layer. The pools are `Any`, since asyncpg has a separate type for the connections of a pool."""
 
     pool: Any
     read_pool: Any
     read_models: ReadModels
     probe: Probe
-    clock: Clock
+    clock: ServerClock
     readiness: Readiness
     keys: KeyRing
     serializer: EventSerializer
@@ -51,9 +51,9 @@ async def build_storage(settings: Settings, stack: AsyncExitStack) -> Storage:
     reads = await stack.enter_async_context(open_read_database(settings.database_url, read_pool))
     probe = Probe(connector(settings))
     stack.push_async_callback(probe.close)
-    clock = Clock(pool, deadline)
+    clock = ServerClock(pool, deadline)
     readiness = Readiness(
-        pool, deadline, allow_unsafe=settings.allow_unsafe_durability, on_renewed=clock.forget
+        pool, deadline, allow_unsafe=settings.allow_unsafe_durability, on_new_epoch=clock.invalidate
     )
     await readiness.begin()
     keys = KeyRing(settings.key_encryption_key, deadline)
@@ -80,7 +80,7 @@ async def open_pool(settings: Settings) -> AsyncIterator[Any]:
     try:
         yield pool
     finally:
-        await pool.leave()
+        await pool.shut_down()
 
 
 def connector(settings: Settings, **options: Any) -> Callable[[], Any]:

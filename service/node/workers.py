@@ -3,8 +3,8 @@
 Each worker is a process and a node with a name of its own. All listen on one port, each on its own socket
 (SO_REUSEPORT), so the kernel spreads connections evenly; the parent reserves the port and accepts no connection.
 
-Invariant: no worker dies silently, and none outlives the parent. Each holds one end of a socket pair, over which it
-reports its address, and whose end of file means that the parent has exited.
+Invariant: no worker dies silently, and none outlives the parent. Each holds one end of a socket pair: it reports its
+address over the pair, and reads end of file from it when the parent has exited.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from service.config.settings import Settings
 
 FIRST_PAUSE, LAST_PAUSE = 1.0, 30.0
-"""Seconds before a worker that ended is restarted; doubled each time, until a worker has run for `LONG`."""
+"""Seconds before a worker that ended is restarted; doubled each time, unless the worker ran for `LONG`."""
 
 LONG = 60.0
 """Seconds after which a worker counts as started successfully."""
@@ -120,7 +120,7 @@ class _Worker:
             began = clock()
             code = await self._run_process()
             if code == WRONG or not self.address.done():
-                return code if code > 0 else UNREACHED  # it would end in the same way
+                return code if code > 0 else UNREACHED  # a restart would end in the same way
             if clock() - began > LONG:
                 pause = FIRST_PAUSE
             log.error("worker_ended", extra={"worker": self._name, "code": code, "again_in": pause})

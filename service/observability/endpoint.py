@@ -1,8 +1,8 @@
-"""`GET /metrics`, at the node's own address or on a port of its own.
+"""Serves `GET /metrics`, at the node's own address or on a separate port.
 
 The contract lists `/metrics` beside the other addresses, so it is served by default. The metrics contain no names and
 no content, but the amount of activity can be confidential: `ONRECORD_METRICS_TOKEN` requires a token, and
-`ONRECORD_METRICS_PORT` moves the metrics to that port alone. A node whose metrics are public logs so when it starts.
+`ONRECORD_METRICS_PORT` moves the metrics to that port. If the metrics are public, a node logs that when it starts.
 """
 
 import asyncio
@@ -22,28 +22,18 @@ from service.config.settings import Settings
 from service.observability.exposition import Exposition
 
 
-class Metrics:
-    """The endpoint `GET /metrics`; an empty `token` means that none is required."""
+def metrics_route(exposition: Exposition, token: str) -> Route:
+    """Return the route `GET /metrics`; an empty `token` means that none is required."""
 
-    def __init__(self, exposition: Exposition, token: str) -> None:
-        self._exposition = exposition
-        self._token = token.encode()
-
-    def route(self) -> Route:
-        """Return the route."""
-        return Route("/metrics", self.scrape)
-
-    async def scrape(self, request: Request) -> Response:
-        """Answer a scrape."""
+    async def scrape(request: Request) -> Response:
         given = request.headers.get("authorization", "").encode()
-        if self._token and not hmac.compare_digest(given, b"Bearer " + self._token):
-            return PlainTextResponse(
-                "The metrics require ONRECORD_METRICS_TOKEN as a bearer token.\n",
-                401,
-                {"WWW-Authenticate": "Bearer"},
-            )
-        text, media_type = self._exposition.render(request.headers.get("accept", ""))
+        if token and not hmac.compare_digest(given, f"Bearer {token}".encode()):
+            problem = "The metrics require ONRECORD_METRICS_TOKEN as a bearer token.\n"
+            return PlainTextResponse(problem, 401, {"WWW-Authenticate": "Bearer"})
+        text, media_type = exposition.render(request.headers.get("accept", ""))
         return Response(text, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
+
+    return Route("/metrics", scrape)
 
 
 class _MetricsServer(uvicorn.Server):
@@ -67,9 +57,8 @@ async def metrics_server(
     if not settings.metrics_port:
         yield
         return
-    application = Starlette(
-        routes=[Metrics(exposition, settings.metrics_token).route(), Route("/healthz", _healthz)]
-    )
+    metrics = metrics_route(exposition, settings.metrics_token)
+    application = Starlette(routes=[metrics, Route("/healthz", _healthz)])
     server = _MetricsServer(
         uvicorn.Config(
             application,

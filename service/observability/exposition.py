@@ -1,7 +1,7 @@
 """Renders a scrape: each source writes its numbers to a `Sheet`, which is encoded as Prometheus' text.
 
-Sources are read during the scrape, in the event loop's thread and in one step, so that a scrape shows one moment and
-needs no lock.
+Sources are read during the scrape, in the event loop's thread and without an await, so that all numbers are of one
+moment and no lock is needed.
 """
 
 from collections.abc import Callable, Iterable

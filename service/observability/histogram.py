@@ -1,6 +1,7 @@
 """Histograms that components update while they work, and that a scrape reads.
 
-An observation costs an addition: no lock, no lookup by name, no library. `service.observability.catalogue` names them.
+An observation costs two additions: no lock, no lookup by name, no library. `service.observability.catalogue` has their
+names.
 """
 
 from bisect import bisect_left
@@ -13,7 +14,7 @@ SIZES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
 
 
 class Histogram:
-    """Counts the values between each two bounds, and sums all values."""
+    """Counts the values between neighbouring bounds, and sums all values."""
 
     __slots__ = ("bounds", "counts", "sum")
 
@@ -23,6 +24,6 @@ class Histogram:
         self.sum = 0.0
 
     def observe(self, value: float) -> None:
-        """Count a value; a value equal to a bound counts below it."""
+        """Count a value; one that equals a bound counts in the bucket below it."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value

@@ -35,7 +35,7 @@ class ProcessMetrics:
 
     @contextmanager
     def watching_gc(self) -> Iterator[None]:
-        """Measure collections, at two function calls for each."""
+        """Measure garbage collections; each costs two function calls."""
         gc.callbacks.append(self._on_gc)
         try:
             yield

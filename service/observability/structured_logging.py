@@ -1,8 +1,9 @@
 """Structured logging: an event name with fields per line, as JSON or, in development, as plain text.
 
 Invariant: message content, display names, tokens and secrets are never logged. A field is a number or an identifier.
-An exception is logged by its type and location; its message only if it describes a connection and never what is sent
-over it. A library's record is logged by its template. A secret of the settings that appears anyway is redacted.
+Of an exception the type and the location are logged; its message only if it describes a connection, which is never the
+data sent over it. Of a library's record the template is logged, without its arguments. A secret of the settings that
+appears anyway is redacted.
 """
 
 import json
@@ -36,14 +37,14 @@ MAX_PER_SECOND = 20
 BLACK = "\u2588" * 3
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# The messages of these describe addresses, states and permissions.
+# The messages of these exceptions describe addresses, states and permissions.
 _ABOUT_CONNECTIONS = (OSError, redis.ConnectionError, redis.TimeoutError)
 _BAD_VALUE = "22"
-"""The class of SQLSTATE whose messages repeat the value (PostgreSQL documentation, appendix A)."""
+"""The SQLSTATE class "data exception", whose messages repeat the value (PostgreSQL documentation, appendix A)."""
 
 
 class Limit(logging.Filter):
-    """Limits warnings and errors of each event per second; the next one logged has the number withheld.
+    """Limits the warnings and errors of an event per second; the next one logged has the number of those withheld.
 
     A fault often affects thousands of connections at once, and a client of Redis could otherwise fill the disk.
     """
@@ -120,7 +121,7 @@ def configure(settings: Settings, *, plain: bool) -> None:
     handler.setFormatter(PlainText(secrets) if plain else JsonLines(settings.node, secrets))
     handler.addFilter(Limit())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # No record looks up its caller, thread and process, which no line shows (logging HOWTO, "Optimization").
+    # Records do not look up caller, thread and process, which are not logged (logging HOWTO, "Optimization").
     logging._srcfile = None  # noqa: SLF001 - the documented switch
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for library in ("uvicorn", "databases", "asyncio", "httpx2"):

@@ -1,10 +1,10 @@
-"""The presence protocol between nodes, without I/O: local changes and messages in, messages to send out.
+"""The presence protocol between nodes, without I/O: takes local changes and messages, returns the messages to send.
 
-Every second a node sends a heartbeat with its version. Changes are sent in each `step`; the complete list is sent on
-request. A lost message shows as a gap in the versions, and the complete list is requested.
+A node sends a heartbeat with its version every second, its changes in each `step`, and its complete list of users on
+request. A receiver detects a lost message by a gap in the versions, and requests the complete list.
 
-Invariant: no lease lapses while the other nodes cannot be reached, and all leases are renewed once they can. A pause of
-this node's own event loop counts as time in which the others could not be reached.
+Invariant: no lease lapses while the other nodes cannot be reached, and all leases are renewed once they can be. A pause
+of this node's own event loop counts as time in which the others could not be reached.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Gossip:
-    """The part of one node. `me` identifies this process of the node; `grace` in seconds."""
+    """The protocol state of one node. `me` identifies this process of the node; `grace` is in seconds."""
 
     def __init__(self, me: str, grace: float, when: Moment) -> None:
         self.roster = Roster()
@@ -118,7 +118,7 @@ class Gossip:
     def fenced(self, when: Moment) -> None:
         """Callback: this node lost its lease, and its clients will be asked to reconnect.
 
-        After a long pause the other nodes have released its users already, and are not sent them again.
+        After a long pause, the other nodes have already released this node's users, so these are not announced again.
         """
         if when.now < self._suspect_until or when.now - self._stepped >= LAPSE:
             self.local.clear(when, when.now + LAPSE)
@@ -135,7 +135,7 @@ class Gossip:
     def _outgoing(self, now: float) -> list[EncodedMessage]:
         messages = []
         while (delta := self.local.take_delta()) is not None:
-            messages.append(self._message(Delta(self._me, self._count(), delta.base, delta.users)))
+            messages.append(self._message(Delta(self._me, self._count(), *delta)))
         if self._snapshot_requested and now - self._snapshot_sent >= SNAPSHOT_PAUSE:
             self._snapshot_requested, self._snapshot_sent = False, now
             messages += self._snapshot()

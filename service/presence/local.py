@@ -1,13 +1,11 @@
 """The users connected to this node: the status of each connection, and recent departures. No I/O.
 
-A user whose last connection ends stays online for the grace period, so that a reconnect within it, at any node, is not
-visible to others. A user is online if one of their connections is, and away if all are: by the client's choice, or
-after `AWAY_AFTER` without activity.
+A user whose last connection ends stays online for the grace period, so that others do not notice a reconnect within it
+at any node. A user is online if one of their connections is, and away if all are: by the client's choice, or after
+`AWAY_AFTER` seconds without activity.
 
-`take_delta` returns the changes as numbered deltas; the version is their number.
+`take_delta` returns the changes as numbered deltas; the version is the number of the last one.
 """
-
-from typing import NamedTuple
 
 from service.presence.roster import Moment, Roster, Status
 
@@ -15,8 +13,9 @@ AWAY_AFTER = 600.0
 """Seconds without a command after which a connection counts as away, until its next command."""
 
 SETTLE = 1.5
-"""The last seconds of the grace period, after this node has announced a departure, in which the claim of another node
-may arrive: the time to notice and repair one lost message."""
+"""Seconds before the end of the grace period at which this node announces a departure to the other nodes.
+
+In this time the claim of another node may arrive: it suffices to notice and repair one lost message."""
 
 CHUNK = 500
 """Users in one message to the other nodes."""
@@ -24,13 +23,6 @@ CHUNK = 500
 Entry = tuple[str, Status | None, int, int]
 """A user, their status (None: gone), when they were last seen in milliseconds since 1970 (0 while connected), and their
 number of connections."""
-
-
-class LocalChanges(NamedTuple):
-    """The changes from version `base` to the next."""
-
-    base: int
-    users: list[Entry]
 
 
 class _Connection:
@@ -72,7 +64,7 @@ class LocalPresence:
         else:
             del self._connections[user]
             self._lingering[user] = (when.now + self._linger, when.at)
-            # The user is still online here, and has no connection that counts against the limit at other nodes.
+            # The user is still online, but has no connection that other nodes count against the user's limit.
             self._changed[user] = (user, self._claimed[user], 0, 0)
 
     def set(self, user: str, connection: str, status: Status) -> None:
@@ -100,7 +92,7 @@ class LocalPresence:
                     self._update(user)
 
     def settle(self, now: float) -> None:
-        """Release users whose grace period is over but for its last `SETTLE` seconds."""
+        """Release users whose grace period ends in `SETTLE` seconds or less."""
         for user, (due, seen) in list(self._lingering.items()):
             if due <= now:
                 self._release(user, seen, now + self._settle)
@@ -116,13 +108,13 @@ class LocalPresence:
             _, seen = self._lingering.get(user, (due, when.at))
             self._release(user, seen, due)
 
-    def take_delta(self) -> LocalChanges | None:
-        """Return the next changes, None if there are none."""
+    def take_delta(self) -> tuple[int, list[Entry]] | None:
+        """Return a version and the changes from it to the next version, None if there are none."""
         if not self._changed:
             return None
         users = [self._changed.pop(user) for user in list(self._changed)[:CHUNK]]
         self.version += 1
-        return LocalChanges(self.version - 1, users)
+        return self.version - 1, users
 
     def snapshot(self) -> list[Entry]:
         """Return all users, as of `version` once all deltas are taken."""

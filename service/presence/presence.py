@@ -1,7 +1,8 @@
 """Presence on this node: tracks who is online (`service.presence.gossip`) and notifies the connections here.
 
-Two tasks: `run` exchanges messages with the other nodes, and must not be delayed; `notify` sends collected
-changes. Nothing is recorded. Rooms above `MOST_MEMBERS` receive no changes; their clients request the member list.
+It runs as two tasks: `run` exchanges messages with the other nodes and must not be delayed; `notify` sends collected
+changes. Nothing is recorded. Rooms with more than `MOST_MEMBERS` members receive no changes; their clients request the
+member list.
 
 Invariant: every node notifies only its own connections, from its own roster, so that each receives a change once.
 """
@@ -20,7 +21,7 @@ from service.cluster.relay import Relay
 from service.domain.room import RoomState
 from service.errors import Unavailable
 from service.presence.gossip import STEP, EncodedMessage, Gossip
-from service.presence.roster import Change, Moment, Shown, Status
+from service.presence.roster import Change, Moment, Status, VisibleStatus
 from service.protocol.events import PresenceChanged, UserJoined, UserLeft, timestamp
 from service.realtime.audience import Audience
 from service.realtime.subscriber import Subscriber
@@ -36,10 +37,10 @@ MOST_CHANGES = 2_000
 REST = 9.0
 """The pause after a round, as a multiple of its duration: presence takes at most a tenth of the event loop's time."""
 
-About = PresenceChanged | UserJoined | UserLeft
+PresenceEvent = PresenceChanged | UserJoined | UserLeft
 """An event about the presence of a user."""
 
-Changes = dict[About, list[str]]
+Changes = dict[PresenceEvent, list[str]]
 """The events for one subscriber, each with the rooms that both users share."""
 
 log = logging.getLogger("onrecord.presence")
@@ -71,15 +72,15 @@ class Presence:
         """Set the status that the client chose for a connection."""
         self._gossip.local.set(user, connection, status)
 
-    def status(self, user: str) -> Shown:
+    def status(self, user: str) -> VisibleStatus:
         """Return the status of a user, over all devices and nodes."""
         return self._gossip.roster.status(user)
 
     def last_seen(self, user: str) -> str | None:
         """Return when an offline user disconnected, None if connected or unknown."""
-        return _shown(self._gossip.roster.last_seen(user))
+        return _timestamp(self._gossip.roster.last_seen(user))
 
-    def elsewhere(self, user: str) -> int:
+    def remote_connections(self, user: str) -> int:
         """Return how many connections a user has at other nodes, as far as this node knows."""
         return self._gossip.remote.connections(user)
 
@@ -131,7 +132,7 @@ class Presence:
             )
             await turns.over()
 
-    def _shared(self, user: str, outgoing: About, rooms: list[str]) -> bool:
+    def _shared(self, user: str, outgoing: PresenceEvent, rooms: list[str]) -> bool:
         """Return whether both users are members of any of the rooms at this moment."""
         return any(self._audience.are_members(room, (user, outgoing.user_id)) for room in rooms)
 
@@ -189,8 +190,8 @@ class Presence:
 
 
 def _presence(change: Change) -> PresenceChanged:
-    return PresenceChanged(user_id=change.user, status=change.status, last_seen=_shown(change.seen))
+    return PresenceChanged(user_id=change.user, status=change.status, last_seen=_timestamp(change.seen))
 
 
-def _shown(milliseconds: int | None) -> str | None:
+def _timestamp(milliseconds: int | None) -> str | None:
     return timestamp(datetime.fromtimestamp(milliseconds / 1000, UTC)) if milliseconds is not None else None

@@ -4,8 +4,8 @@ A node numbers its messages (`counter`) and its changes (`version`). The counter
 newer one renews the node's lease. The version shows gaps: a delta applies only to the version before it, and after a
 gap the complete list is requested.
 
-Invariant: the users of a node that is silent for the time of its lease are released, but not before the grace is over,
-and never because of messages that could not be received.
+Invariant: the users of a node that is silent for `LAPSE` seconds and for the grace period are released. The time in
+which this node could not receive messages does not count as silence.
 """
 
 from collections import OrderedDict
@@ -18,7 +18,7 @@ from service.presence.roster import Moment, Roster
 LAPSE = 6.0
 """Seconds without a message from a node after which its users count as gone."""
 
-ASK_AGAIN = 1.0
+REQUEST_INTERVAL = 1.0
 """Minimum seconds between two requests for the same node's users."""
 
 MAX_FORGOTTEN = 1_000
@@ -65,9 +65,10 @@ class Bye(Message, frozen=True, array_like=True):
 
 
 class _View:
-    """One other node. `counter` is the highest received; messages up to `floor` are ignored.
+    """What this node knows of one other node.
 
-    `users` maps each user to their number of connections there.
+    `counter` is the highest received; messages up to `floor` are ignored. `users` maps each user to the number of their
+    connections there, as of `version`; `announced` is the highest version that the node has named.
     """
 
     def __init__(self, renewed: Moment, floor: int) -> None:
@@ -77,8 +78,8 @@ class _View:
         self.version = 0
         self.announced = 0
         self.users: dict[str, int] = {}
-        self.asked = float("-inf")
-        self.ends: float | None = None
+        self.requested_at = float("-inf")
+        self.ends: float | None = None  # when the grace period after its shutdown ends
         self.pending: tuple[int, dict[int, list[Entry]]] = (0, {})
 
 
@@ -139,10 +140,12 @@ class RemotePresence:
         wanted = [
             node
             for node, view in self._views.items()
-            if view.version < view.announced and view.ends is None and now - view.asked >= ASK_AGAIN
+            if view.version < view.announced
+            and view.ends is None
+            and now - view.requested_at >= REQUEST_INTERVAL
         ]
         for node in wanted:
-            self._views[node].asked = now
+            self._views[node].requested_at = now
         return wanted
 
     def settle(self, now: float) -> None:

@@ -1,9 +1,9 @@
 """The status of users over all devices and nodes: the union of the claims of all nodes. No I/O.
 
-Each node keeps its own roster. A *claim* states that a user is connected at a node. After the last claim is released
-the user leaves when `due`, and not at once: the claim of another node may be on its way.
+Each node keeps its own roster. A *claim* states that a user is connected at a node. When the last claim of a user is
+released, the user goes offline at the time `due` and not at once, because the claim of another node may be on its way.
 
-Invariant: each change is returned once, in a consistent order: no user returns without having left, or leaves twice.
+Invariant: each change is returned once, and a user who went offline returns before going offline again.
 """
 
 from collections import OrderedDict
@@ -17,7 +17,7 @@ MAX_SEEN = 100_000
 Status = Literal["online", "away"]
 """The status of a connected user."""
 
-Shown = Literal["online", "away", "offline"]
+VisibleStatus = Literal["online", "away", "offline"]
 """The status of a user as others see it."""
 
 
@@ -35,8 +35,8 @@ class Change(NamedTuple):
     """
 
     user: str
-    before: Shown
-    status: Shown
+    before: VisibleStatus
+    status: VisibleStatus
     seen: int | None
     returns: bool
 
@@ -47,7 +47,7 @@ class Roster:
     def __init__(self) -> None:
         self._claims: dict[str, dict[str, Status]] = {}
         self._leaving: dict[str, float] = {}
-        self._shown: dict[str, Shown] = {}
+        self._shown: dict[str, VisibleStatus] = {}
         self._seen: OrderedDict[str, int] = OrderedDict()
         self._left: OrderedDict[str, None] = OrderedDict()
         self._dirty: dict[str, None] = {}
@@ -70,7 +70,7 @@ class Roster:
             self._leaving[user] = due
 
     def settle(self, now: float) -> None:
-        """Let users leave that are due."""
+        """Mark users as offline whose departure is due."""
         for user in [user for user, due in self._leaving.items() if due <= now]:
             del self._leaving[user]
             self._dirty[user] = None
@@ -79,7 +79,7 @@ class Roster:
         """Delay all departures until `until`: claims may have been lost in an outage."""
         self._leaving = {user: max(due, until) for user, due in self._leaving.items()}
 
-    def status(self, user: str) -> Shown:
+    def status(self, user: str) -> VisibleStatus:
         """Return the status of a user as others see it."""
         claims = self._claims.get(user)
         if claims:
@@ -101,7 +101,7 @@ class Roster:
                 changes.append(self._change(user, before, status))
         return changes
 
-    def _change(self, user: str, before: Shown, status: Shown) -> Change:
+    def _change(self, user: str, before: VisibleStatus, status: VisibleStatus) -> Change:
         returns = user in self._left
         if status == "offline":
             del self._shown[user]

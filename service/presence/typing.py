@@ -1,9 +1,9 @@
 """Typing notifications: sent to the room except to the typist, and never recorded.
 
-Typing expires `TYPING` seconds after the last start at the node key the typist is connected, and a little later at
-the other nodes, in case the stop is lost. A repeated start is sent again only after `AGAIN` seconds.
+On the node of the typist's connection, typing expires `TYPING` seconds after the last start. On the other nodes it
+expires a little later, in case the stop is lost. A repeated start is sent again only after `AGAIN` seconds.
 
-A user may type at several devices and nodes, and stops when all have stopped.
+A user may type on several connections and nodes, and stops typing when all of them have stopped.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ ELSEWHERE = TYPING + AGAIN + 1.0
 """Seconds for which a start from another node holds: that node sends a renewal at most every `AGAIN` seconds."""
 
 MOST_TYPING = 10_000
-"""Typists at once; further starts are dropped, since typing is lossy by contract."""
+"""Typists at one time; further starts are dropped, since typing notifications may be lost."""
 
 START, STOP = "typing.start", "typing.stop"
 
@@ -33,7 +33,7 @@ RoomUser = tuple[str, str]
 
 
 class TypingNotice(msgspec.Struct, frozen=True, array_like=True):
-    """The message between nodes: a user who types or stops at a node; None stands for all nodes.
+    """The message between nodes: a user started or stopped typing at a node; None stands for all nodes.
 
     `seen` is the head of the room on the sending node, 0 from a node of an earlier version.
     """
@@ -53,7 +53,7 @@ class _Typist:
 
 
 class Typing:
-    """The typists known to this node. `me` is the id of the node; `clock` returns seconds."""
+    """The typists that this node knows of. `me` is the id of this node; `clock` returns seconds."""
 
     def __init__(self, relay: Relay, audience: Audience, me: str, clock: Callable[[], float]) -> None:
         self._relay = relay

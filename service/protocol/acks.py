@@ -1,8 +1,8 @@
-"""The acknowledgements: one struct per kind of ack, and the one table from commands to them.
+"""The acknowledgements: one struct per kind of ack, and the table from commands to them.
 
-The handlers build these structs and the contract's documents are generated from them, so that the two agree. On the
-wire `type` and `ref` precede an ack's fields (`service.protocol.native.encode_ack`); an HTTP read answers with the
-fields alone. All fields of an ack are always present.
+The handlers build these structs, and the contract's documents are generated from them, so both agree. On the wire
+`type` and `ref` precede an ack's fields (`service.protocol.native.encode_ack`); an HTTP read answers with the fields
+alone. All fields of an ack are always present.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ class RoomCreateAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
 
 
 class RoomJoinAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
-    """The user is a member; `head` is the seq of the room's last event, `epoch` the log's."""
+    """The user is a member; `head` is the seq of the room's last event, `epoch` the epoch of the log."""
 
     head: int
     epoch: str

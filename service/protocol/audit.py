@@ -31,23 +31,27 @@ class Stretch(Shown, frozen=True, kw_only=True, rename="camel"):
 class SessionThen(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A connection at a moment, and the events of the room that were `written` to it.
 
-    `written` is null if they are not known: the connection was `open` then, or its node died (`unknown`).
+    `written` is null if they are not known: the connection was `open` then, or its node died (`unknown`). A connection
+    is `merged` if it was written too many disjoint ranges to keep: `written` includes events that were not written to
+    it, and `at_least` is how many of the room's events certainly were.
     """
 
     session: str
     node: str
     opened_at: str
     closed_at: str | None = None
-    state: Literal["open", "closed", "unknown"]
+    state: Literal["open", "closed", "merged", "unknown"]
     written: tuple[Stretch, ...] | None
+    at_least: int | None = None
 
 
 class PersonView(Standpoint, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What a person could see of a room up to its event `seq`, what was written to their connections, what they read.
 
     `visible` is true if the person could know of the room; `readable` has the events that they could read. `written`
-    has the events that were certainly written to a connection; `unknown` counts the connections for which this is
-    not known. `standing` includes the read marker.
+    has the events that were certainly written to a connection, `perhaps_written` those that only a `merged` connection
+    may have been written; `unknown` counts the connections for which neither is known. `standing` includes the read
+    marker.
     """
 
     user_id: str
@@ -56,6 +60,7 @@ class PersonView(Standpoint, frozen=True, kw_only=True, rename="camel", omit_def
     readable: tuple[Stretch, ...]
     standing: Standing | None
     written: tuple[Stretch, ...]
+    perhaps_written: tuple[Stretch, ...] = ()
     unknown: int
     sessions: tuple[SessionThen, ...]
 
@@ -94,7 +99,7 @@ class EventLine(Shown, frozen=True, kw_only=True, rename="camel", omit_defaults=
 
 
 class ReadingsQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """A page of readings, from the newest back; `before` is the first number of the page that follows in time."""
+    """A page of readings, from the newest back; `before` is the first number of the page after it in time."""
 
     room_id: RoomId
     before: Annotated[int, Meta(ge=1, le=MAX_SEQ)] | None = None

@@ -89,8 +89,7 @@ class TimedFrame(ModerationFrame, frozen=True, kw_only=True, rename="camel", for
         try:
             _ = self.until and self.until.astimezone(UTC)
         except OverflowError as error:
-            message = "until is a time outside the years 1 to 9999 in UTC"
-            raise ValueError(message) from error
+            raise ValueError("until is a time outside the years 1 to 9999 in UTC") from error
 
 
 class MessageFrame(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

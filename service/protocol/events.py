@@ -19,9 +19,7 @@ class Outgoing(
     """A frame that the server sends on its own."""
 
 
-class RoomCreated(
-    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:created"
-):
+class RoomCreated(Outgoing, frozen=True, kw_only=True, tag="room:created"):
     """A room was created; the first event that its members receive."""
 
     room_id: str
@@ -32,9 +30,7 @@ class RoomCreated(
     at: str
 
 
-class UserJoined(
-    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:user_joined"
-):
+class UserJoined(Outgoing, frozen=True, kw_only=True, tag="room:user_joined"):
     """A user became a member.
 
     With the reason `reconnect`, a member who was reported as disconnected is connected again; such an event has no
@@ -50,7 +46,7 @@ class UserJoined(
     at: str | None = None
 
 
-class UserLeft(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:user_left"):
+class UserLeft(Outgoing, frozen=True, kw_only=True, tag="room:user_left"):
     """A user is no longer in a room; `by` and `explanation` are present if another user caused it.
 
     With the reason `disconnect`, the user has disconnected and is still a member; such an event has no `seq` and `at`,
@@ -67,9 +63,7 @@ class UserLeft(Outgoing, frozen=True, kw_only=True, rename="camel", omit_default
     explanation: str | None = None
 
 
-class MemberUpdated(
-    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:member_updated"
-):
+class MemberUpdated(Outgoing, frozen=True, kw_only=True, tag="room:member_updated"):
     """A user's role, mute or ban changed: one of `role`, `muted` and `banned`."""
 
     room_id: str
@@ -84,7 +78,7 @@ class MemberUpdated(
     explanation: str | None = None
 
 
-class Invited(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:invited"):
+class Invited(Outgoing, frozen=True, kw_only=True, tag="room:invited"):
     """A user was invited; the event carries the room's name, which the invited user does not know otherwise."""
 
     room_id: str
@@ -96,9 +90,7 @@ class Invited(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults
     visibility: Visibility | UnsetType = UNSET
 
 
-class RoomUpdated(
-    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:updated"
-):
+class RoomUpdated(Outgoing, frozen=True, kw_only=True, tag="room:updated"):
     """A room's name, topic or retention changed, or the room was archived or reopened.
 
     `topic` is null if there is none, `retentionDays` if messages are kept for ever.
@@ -114,7 +106,7 @@ class RoomUpdated(
     retention_days: int | UnsetType | None = UNSET
 
 
-class MessageNew(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:new"):
+class MessageNew(Outgoing, frozen=True, kw_only=True, tag="message:new"):
     """A message was posted; `ref` is sent to its author's connections only, `content` is null once erased."""
 
     room_id: str
@@ -129,9 +121,7 @@ class MessageNew(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defau
     mentions: tuple[str, ...] = ()
 
 
-class MessageEdited(
-    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:edited"
-):
+class MessageEdited(Outgoing, frozen=True, kw_only=True, tag="message:edited"):
     """A message was edited; `content` is null once it is deleted or erased."""
 
     room_id: str
@@ -142,9 +132,7 @@ class MessageEdited(
     at: str
 
 
-class MessageDeleted(
-    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:deleted"
-):
+class MessageDeleted(Outgoing, frozen=True, kw_only=True, tag="message:deleted"):
     """A message was deleted, by its author or a moderator."""
 
     room_id: str
@@ -155,9 +143,7 @@ class MessageDeleted(
     explanation: str | None = None
 
 
-class MessageReaction(
-    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:reaction"
-):
+class MessageReaction(Outgoing, frozen=True, kw_only=True, tag="message:reaction"):
     """A user added an emoji to a message, or removed it."""
 
     room_id: str
@@ -169,9 +155,7 @@ class MessageReaction(
     at: str
 
 
-class MessagePinned(
-    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:pinned"
-):
+class MessagePinned(Outgoing, frozen=True, kw_only=True, tag="message:pinned"):
     """A message was pinned or unpinned."""
 
     room_id: str
@@ -208,7 +192,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     pinned: bool = False
 
 
-class History(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:history"):
+class History(Outgoing, frozen=True, kw_only=True, tag="message:history"):
     """A page of messages, oldest first."""
 
     room_id: str
@@ -228,7 +212,7 @@ class MemberEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     muted_until: str | UnsetType = UNSET
 
 
-class Members(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:members"):
+class Members(Outgoing, frozen=True, kw_only=True, tag="room:members"):
     """A page of members, by user id."""
 
     room_id: str
@@ -244,16 +228,14 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     at: str
 
 
-class Receipts(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="room:receipts"):
+class Receipts(Outgoing, frozen=True, kw_only=True, tag="room:receipts"):
     """How far each member has read."""
 
     room_id: str
     receipts: list[Receipt]
 
 
-class MessageReadBy(
-    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="message:read"
-):
+class MessageReadBy(Outgoing, frozen=True, kw_only=True, tag="message:read"):
     """A read marker moved. Not part of the room's order, so without `seq`."""
 
     room_id: str
@@ -262,9 +244,7 @@ class MessageReadBy(
     at: str
 
 
-class PresenceChanged(
-    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="presence:changed"
-):
+class PresenceChanged(Outgoing, frozen=True, kw_only=True, tag="presence:changed"):
     """The presence of a user who shares a room changed; `lastSeen` is null unless the user is offline."""
 
     user_id: str
@@ -272,18 +252,14 @@ class PresenceChanged(
     last_seen: str | None
 
 
-class TypingStarted(
-    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="typing:start"
-):
+class TypingStarted(Outgoing, frozen=True, kw_only=True, tag="typing:start"):
     """A user is typing."""
 
     room_id: str
     user_id: str
 
 
-class TypingStopped(
-    Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="typing:stop"
-):
+class TypingStopped(Outgoing, frozen=True, kw_only=True, tag="typing:stop"):
     """A user is typing no more."""
 
     room_id: str
@@ -298,7 +274,7 @@ class RoomHead(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
     reason: str | None = None
 
 
-class Connected(Outgoing, frozen=True, kw_only=True, rename="camel", omit_defaults=True, tag="connected"):
+class Connected(Outgoing, frozen=True, kw_only=True, tag="connected"):
     """The answer to `connect`."""
 
     protocol: int

@@ -132,7 +132,9 @@ class SignedIn(msgspec.Struct, frozen=True, rename="camel"):
 class ToRenew(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """The sign-in to renew or to end, by the `renewal` of `SignedIn`. A cookie holds the means to do so."""
 
-    renewal: Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{32}$", examples=["x7Kp2mQ9vT4bWc8LzR1nYs6HdF3gJ5aE"])]
+    renewal: Annotated[
+        str, Meta(pattern=r"\A[A-Za-z0-9]{32}\Z", examples=["x7Kp2mQ9vT4bWc8LzR1nYs6HdF3gJ5aE"])
+    ]
 
 
 class PersonQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -142,7 +144,7 @@ class PersonQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unkno
 
 
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
-Ground = Annotated[str, Meta(max_length=500, pattern=r"^[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$")]
+Ground = Annotated[str, Meta(max_length=500, pattern=r"\A[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*\Z")]
 """The legal ground, in one line. It is on the record in the clear, so it names no more than it must."""
 
 

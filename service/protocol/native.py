@@ -1,8 +1,7 @@
 """The codec of the native protocol: JSON text frames, one object each.
 
-A frame that is not JSON (RFC 8259), not an object or nested too deep cannot be answered: the connection is closed with
+A frame that is not JSON (RFC 8259), not an object or nested too deep is not answered: the connection is closed with
 4501 (`NotAFrame`). Any other error is answered by an `error`, with the command's `ref` if it can be read.
-Duplicate keys, lone surrogates and NUL are refused: JSON readers disagree about them, and Postgres cannot store them.
 """
 
 import re
@@ -14,7 +13,7 @@ from service.errors import Malformed, OnRecordError, RefRequired, UnknownType
 from service.protocol.acks import Ack, ack_fields
 from service.protocol.commands import COMMANDS, REF, Connect, Frame
 from service.protocol.events import Outgoing
-from service.protocol.strict_json import Duplicate, NotJson, check_strings, parse_json, shown
+from service.protocol.strict_json import Duplicate, NotJson, check_strings, parse_json, shortened
 
 _encoder = msgspec.json.Encoder()
 _ref = re.compile(REF)
@@ -53,7 +52,7 @@ def decode(text: str, value: dict[str, Any]) -> Frame:
         Malformed: a field is missing, unknown or invalid.
         RefRequired: the command is recorded and has no `ref`.
     """
-    if isinstance(value, Duplicate):  # before the type is looked at, which may be the duplicate key
+    if isinstance(value, Duplicate):  # checked first, since the duplicate key may be `type`
         check_strings(value, "$")
     kind = value.get("type")
     schema = COMMANDS.get(kind) if isinstance(kind, str) else None
@@ -100,10 +99,10 @@ def error_fields(error: OnRecordError) -> dict[str, Any]:
 
 
 def _convert(text: str, value: dict[str, Any], schema: type[Frame]) -> Frame:
-    # Only an escape can bring in NUL or a lone surrogate, and only a second object another duplicate.
+    # Only an escape can contain NUL or a lone surrogate, and only a second object can have a duplicate key of its own.
     if "\\u" in text or text.count("{") > 1 or isinstance(value, Duplicate):
         check_strings(value, "$")
     try:
         return msgspec.convert(value, schema)
     except msgspec.ValidationError as error:
-        raise Malformed(problem=shown(str(error).replace("`", "'"))) from error
+        raise Malformed(problem=shortened(str(error).replace("`", "'"))) from error

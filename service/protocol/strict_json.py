@@ -1,7 +1,8 @@
-"""Parses strict JSON, which all JSON readers read alike (RFC 8259).
+"""Parses JSON strictly: accepts only texts that all JSON parsers read alike (RFC 8259).
 
-A text that is not JSON, or nested too deep, is `NotJson`, and an endpoint closes the connection. Readers disagree about
-duplicate keys and lone surrogates, and Postgres cannot store NUL: `check_strings` raises an error that is answered.
+Text that is not JSON, or nested too deep, raises `NotJson`, and an endpoint closes the connection. Parsers disagree
+about duplicate keys and lone surrogates, and Postgres cannot store NUL; `check_strings` raises `Malformed` for these,
+which an endpoint answers.
 
 Invariant: the work is linear in the size of the text, and no error repeats more than `MOST_SHOWN` characters of it.
 """
@@ -15,7 +16,7 @@ from service.errors import Malformed
 
 MAX_DEPTH = 32
 MOST_SHOWN = 300
-"""Characters of a sentence about a client's input: enough for a whole sentence, not for the whole input."""
+"""Characters of an error text that repeats a client's input: enough for a sentence, not for the whole input."""
 
 _KEY_SHOWN = 64
 _CUT = " ... "
@@ -67,11 +68,11 @@ def check_strings(value: object, path: str) -> None:
     # The path is built on the way back from the invalid part; on the way in, it would cost time for each item.
     if (found := _first_unfit(value)) is not None:
         problem, steps = found
-        raise Malformed(problem=shown(f"{problem} - at '{path}{''.join(reversed(steps))}'"))
+        raise Malformed(problem=shortened(f"{problem} - at '{path}{''.join(reversed(steps))}'"))
 
 
-def shown(sentence: str) -> str:
-    """Return a sentence that may repeat a client's input, without its middle if it is long."""
+def shortened(sentence: str) -> str:
+    """Return a sentence that may repeat a client's input; the middle of a long one is left out."""
     if len(sentence) <= MOST_SHOWN:
         return sentence
     half = (MOST_SHOWN - len(_CUT)) // 2
@@ -79,7 +80,7 @@ def shown(sentence: str) -> str:
 
 
 def _is_fit(value: object) -> bool:
-    """Return whether all of `value` is valid: checked level by level, many items at a time."""
+    """Return whether all of `value` is valid; checks level by level, so that many items share one search."""
     level = [value]
     while level:
         below: list[object] = []
@@ -138,20 +139,19 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int | float:
-    # No number of the protocol is that long, and Python refuses to read very long ones as integers: it is a type error.
-    # A JSON encoder need not write more than 64 bits either.
+    # No integer of the protocol is longer, Python refuses to parse very long ones, and msgspec encodes at most 64 bits.
+    # As a float, a longer one is refused as a wrong type.
     if len(digits) <= _LONGEST_INTEGER and (number := int(digits)) in _INTEGERS:
         return number
     return float(digits)
 
 
 def _refuse_constant(name: str) -> None:
-    message = f"{name} is not JSON"
-    raise ValueError(message)
+    raise ValueError(f"{name} is not JSON")
 
 
 def _depth(value: object) -> int:
-    """Return how deep `value` is nested, counted level by level so that no depth can exhaust the stack."""
+    """Return how deep `value` is nested; counts level by level, so that no depth can exhaust the stack."""
     depth, level = 0, [value]
     while level := [item for item in level if isinstance(item, _CONTAINERS)]:
         depth += 1

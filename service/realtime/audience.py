@@ -1,11 +1,11 @@
-"""Sends ephemeral events (typing, markers, receipts, presence) to the members of rooms that are connected here.
+"""Sends ephemeral events (typing, markers, receipts, presence) to the members of a room that are connected here.
 
 Invariant: a subscriber receives such an event only while its user is a member of the room, by the room's state on this
-node at the moment of the write. The time of its subscription does not matter.
+node at the moment of the write, whenever it subscribed.
 
-This node may know of a removal that it has not applied yet: an event from another node names the head of the room
-there, and an event may wait for a name or for an earlier event. Ephemeral events are held until the room has caught up.
-That needs no extra read of the log: the bus, a repair or the log tailer brings what is missing.
+The removal of a member may be recorded before this node has applied it. So ephemeral events are held until the room has
+caught up with the head that the sending node named, and with every seq known to be recorded. That needs no extra read
+of the log: the bus, a repair or the log tailer brings the missing events.
 """
 
 from collections import deque
@@ -19,15 +19,15 @@ from service.realtime.room_subscribers import SubscriptionTable
 from service.realtime.subscriber import Subscriber
 
 MOST_HELD = 100
-"""Ephemeral events held per room; the oldest is dropped first, since all of them may be lost."""
+"""Ephemeral events held per room; beyond that the oldest is dropped, since each of them may be lost."""
 
 
 class EphemeralBatch:
-    """Events for several subscribers, each encoded once; frames of the format `joining` are concatenated."""
+    """Sends events to several subscribers, each encoded once; frames of the format `concatenable` are concatenated."""
 
-    def __init__(self, encoders: Encoders, joining: str | None) -> None:
+    def __init__(self, encoders: Encoders, concatenable: str | None) -> None:
         self._encoders = encoders
-        self._joining = joining
+        self._concatenable = concatenable
         # By identity: events that carry a list have no hash. The event is kept, so that its id is not reused.
         self._frames: dict[tuple[str, int], tuple[Outgoing, bytes]] = {}
 
@@ -35,7 +35,7 @@ class EphemeralBatch:
         """Send events to one subscriber."""
         wire_format = subscriber.wire_format
         frames = [self._frame(wire_format, outgoing) for outgoing in events]
-        for frame in [b"".join(frames)] if frames and wire_format == self._joining else frames:
+        for frame in [b"".join(frames)] if frames and wire_format == self._concatenable else frames:
             subscriber.write(frame)
 
     def _frame(self, wire_format: str, outgoing: Outgoing) -> bytes:
@@ -47,15 +47,15 @@ class EphemeralBatch:
 
 
 class Audience:
-    """The members of each room that have connections here."""
+    """The members of each room that are connected to this node."""
 
     def __init__(
-        self, feeds: RoomFeeds, subscriptions: SubscriptionTable, encoders: Encoders, joining: str | None
+        self, feeds: RoomFeeds, subscriptions: SubscriptionTable, encoders: Encoders, concatenable: str | None
     ) -> None:
         self._feeds = feeds
         self._subscriptions = subscriptions
         self._encoders = encoders
-        self._joining = joining
+        self._concatenable = concatenable
         self._held: dict[str, deque[tuple[int, Outgoing, str | None]]] = {}
 
     def head(self, room: str) -> int:
@@ -73,7 +73,7 @@ class Audience:
         return feed is not None and all(user in feed.state.members for user in users)
 
     def rooms_with_members_under(self, most_members: int) -> Iterator[tuple[RoomState, list[Subscriber]]]:
-        """Yield each room that has subscribers here and at most so many members, with those that are members."""
+        """Yield the state and the subscribers (`of`) of each room that has subscribers and at most `most_members`."""
         for room in self._subscriptions.rooms:
             state = self._feeds.state(room)
             if state is not None and len(state.members) <= most_members:
@@ -90,7 +90,7 @@ class Audience:
     def broadcast(self, room: str, outgoing: Outgoing, *, but: str | None = None, seen: int = 0) -> None:
         """Send an event to the members of a room, except the user `but`, once this node has the room up to `seen`.
 
-        `seen` is the head of the room on the node where the event comes from.
+        `seen` is the head of the room on the node that the event comes from.
         """
         feed = self._feeds.by_room.get(room)
         if feed is None:
@@ -110,7 +110,7 @@ class Audience:
 
     def batch(self) -> EphemeralBatch:
         """Return a batch that encodes each event once for all subscribers."""
-        return EphemeralBatch(self._encoders, self._joining)
+        return EphemeralBatch(self._encoders, self._concatenable)
 
     def advanced(self, room: str, head: int) -> None:
         """Send the events held for a room that has advanced to `head`."""

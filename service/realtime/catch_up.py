@@ -1,10 +1,10 @@
 """Sends past events to a subscriber that catches up: from the feed's ring, or page by page from the log.
 
-Events that fit in the ring and are not in it, as after a restart, are read into it first, so that many subscribers that
-return to a room at once cost a few reads of the log together.
+After a restart the ring is empty. Events that fit into it are read into it first (backfilled), so that many subscribers
+that return to a room at once together cost a few reads of the log.
 
-Invariant: a subscriber is written at most `SLICE` bytes before it has received most of them, and its range is exact
-after each event. It does not receive the content of messages that were deleted since.
+Invariant: after at most `SLICE` bytes, the next write waits until the subscriber is `drained`. Its delivered range is
+exact after each event. It does not receive the content of messages that were deleted since.
 """
 
 import asyncio
@@ -15,7 +15,8 @@ from service.domain.message import number_of, without_words
 from service.domain.streams import room_stream
 from service.eventstore.reader import LogReader
 from service.realtime.encoded_event import EncodedEvent, Encoders
-from service.realtime.room_feed import RING, RoomFeed
+from service.realtime.ring import RING
+from service.realtime.room_feed import RoomFeed
 from service.realtime.subscriber import DeliveredRange, Subscriber, report
 from service.realtime.user_cache import UserCache, named_in
 from service.runtime.batch_loader import BatchLoader
@@ -23,14 +24,14 @@ from service.runtime.batch_loader import BatchLoader
 PAGE = 200
 """Events in one read of the log."""
 
-MOST_RECALLED = 8
-"""Rooms in one batch of reads into rings, so that a reconnect storm leaves database connections to other work."""
+MAX_BACKFILLS = 8
+"""Rooms backfilled at one time, so that a reconnect storm leaves database connections for other work."""
 
 _Wanted = tuple[RoomFeed, int]
-"""A feed, and the seq after which a subscriber needs events that the feed does not hold."""
+"""A feed, and the seq after which a subscriber needs events."""
 
 SLICE = 128 * 1024
-"""Bytes written to a subscriber that catches up, before the next `drained`."""
+"""Bytes written to a subscriber that catches up before the next wait for `drained`."""
 
 
 class CatchUp:
@@ -40,7 +41,7 @@ class CatchUp:
         self._reader = reader
         self._people = people
         self._encoders = encoders
-        self._recalls = BatchLoader(self._recall, MOST_RECALLED)
+        self._backfills = BatchLoader(self._backfill, MAX_BACKFILLS)
         self.written = 0
 
     def write_some(
@@ -66,24 +67,28 @@ class CatchUp:
         readable: Callable[[], int],
     ) -> None:
         """Send a page of the log up to the seq `last`, paced; `readable` returns the last seq that may be read now."""
-        found = await self._read(room, delivered.delivered_up_to, PAGE, last)
+        page = await self._read(room, delivered.delivered_up_to, PAGE, last)
         # A page to a slow reader takes minutes, and a ban may end it in between.
-        while not subscriber.closing and (items := _between(found, delivered.delivered_up_to, readable())):
+        while not subscriber.closing:
+            first, end = delivered.delivered_up_to, readable()
+            items = [item for item in page if first < item.recorded.seq <= end]
+            if not items:
+                break
             self.write_some(subscriber, items, delivered)
             await subscriber.drained()
-        if not found:  # the log has no events in this range: they must not be reported as written
+        if not page:  # the log has no events in this range, so they must not be reported as written
             report(subscriber, room, delivered)
             delivered.after = delivered.delivered_up_to = last
 
-    async def recall(self, feed: RoomFeed, after: int) -> None:
+    async def backfill(self, feed: RoomFeed, after: int) -> None:
         """Read the events after a seq into the ring of a feed, as many as fit.
 
         Raises:
             Unavailable: the log cannot be read.
         """
-        await self._recalls.load([(feed, after)])
+        await self._backfills.load([(feed, after)])
 
-    async def _recall(self, wanted: list[_Wanted]) -> dict[_Wanted, Exception | None]:
+    async def _backfill(self, wanted: list[_Wanted]) -> dict[_Wanted, Exception | None]:
         lowest: dict[RoomFeed, int] = {}
         for feed, after in wanted:
             lowest[feed] = min(after, lowest.get(feed, after))
@@ -93,14 +98,14 @@ class CatchUp:
         return {(feed, after): _error(outcomes[feed]) for feed, after in wanted}
 
     async def _fill(self, feed: RoomFeed, after: int) -> None:
-        if not feed.can_recall(after):
-            return  # another batch has read it
+        if not feed.can_backfill(after):
+            return  # an earlier batch has read the events
         removals, first = feed.removals, feed.first
-        # At least double what the ring holds: subscribers that each missed a little more cost few reads in all.
+        # The ring at least doubles, so that subscribers of which each missed a little more cost few reads.
         double = first - 1 - (feed.head + 1 - first)
         past = await self._read(feed.room, max(0, feed.head - RING, min(after, double)), RING, first - 1)
         if feed.removals == removals:
-            feed.recall(past)
+            feed.backfill(past)
 
     async def _read(self, room: str, after: int, most: int, last: int) -> list[EncodedEvent]:
         events = await self._reader.stream(room_stream(room), after, most, last)
@@ -118,10 +123,6 @@ class CatchUp:
             without_words(recorded) if messages.get(recorded.seq) in deleted else recorded
             for recorded in events
         ]
-
-
-def _between(items: Iterable[EncodedEvent], after: int, last: int) -> list[EncodedEvent]:
-    return [item for item in items if after < item.recorded.seq <= last]
 
 
 def _error(outcome: BaseException | None) -> Exception | None:

@@ -1,9 +1,10 @@
 """The sockets that fan-out may write to directly, indexed by file descriptor.
 
-Indexing a flat list avoids touching each connection object: cache misses dominate the cost of a fan-out to thousands.
+A flat list avoids an access to each connection object: cache misses dominate the cost of a fan-out to thousands.
 
 Invariant: an entry exists only while the connection is open and its transport has no buffered data. The transport adds
-and removes it. A direct writer checks the entry immediately before each write, and passes the rest to the transport.
+and removes it. A direct writer checks the entry immediately before each write, and passes to the transport what the
+kernel did not accept.
 """
 
 from collections.abc import Callable
@@ -21,15 +22,12 @@ class DirectSockets(list[Send | None]):
     def __init__(self) -> None:
         super().__init__([None])
 
-    def allow(self, descriptor: int, send: Send) -> None:
-        """Allow direct writes to a socket."""
-        self._set(descriptor, send)
-
     def deny(self, descriptor: int) -> None:
         """Stop direct writes to a socket."""
-        self._set(descriptor, None)
+        self.allow(descriptor, None)
 
-    def _set(self, descriptor: int, send: Send | None) -> None:
+    def allow(self, descriptor: int, send: Send | None) -> None:
+        """Allow direct writes to a socket with `send`."""
         if descriptor == NOWHERE:
             return
         if (missing := descriptor + 2 - len(self)) > 0:

@@ -1,11 +1,12 @@
-"""Events encoded for subscribers: once per wire format, for any number of subscribers.
+"""Events encoded once per wire format, for any number of subscribers.
 
 Invariant: a frame depends only on the wire format, and on whether the subscriber's user is the author.
 """
 
 from collections.abc import Callable, Sequence
+from sys import getsizeof
 
-from service.domain.events import MessagePosted, Recorded, as_erased
+from service.domain.events import Event, MessagePosted, Recorded, as_erased
 from service.domain.message import without_words
 from service.protocol.events import MessageNew, Outgoing
 from service.protocol.translate import NameOf, to_wire
@@ -14,13 +15,27 @@ Encoders = dict[str, Callable[[Outgoing], bytes]]
 """By wire format, the function that encodes an event as a complete frame."""
 
 MOST_TOGETHER = 64 * 1024
-"""Characters in one write batch; events beyond it start another."""
+"""Bytes in one write batch, about; the next event starts another batch."""
+
+_BYTES_OF_FRAME = 200
+_BYTES_OF_ITEM = 1_500
+"""What a frame, and the objects of an event, take beside the text of the event."""
 
 
 class EncodedEvent:
     """A recorded event with its frames, which are encoded on first use."""
 
-    __slots__ = ("_encoders", "_frames", "_name_of", "_own", "outgoing", "recorded")
+    __slots__ = (
+        "_encoders",
+        "_frames",
+        "_name_of",
+        "_own",
+        "length",
+        "memory",
+        "on_grow",
+        "outgoing",
+        "recorded",
+    )
 
     def __init__(self, recorded: Recorded, name_of: NameOf, encoders: Encoders) -> None:
         self.recorded = recorded
@@ -29,17 +44,18 @@ class EncodedEvent:
         self._encoders = encoders
         self._frames: dict[str, bytes] = {}
         self._own: dict[str, bytes] = {}
+        self.length = _BYTES_OF_FRAME + _text_size(recorded.event)
+        """About the bytes of a frame."""
+        self.memory = _BYTES_OF_ITEM + self.length
+        """About the bytes of memory that this holds, the encoded frames included."""
+        self.on_grow: Callable[[int], None] | None = None
+        """Called with the bytes by which `memory` has grown."""
 
     @property
     def author(self) -> str | None:
-        """The user whose frame differs from the others' frame, None if all frames are equal."""
+        """The user whose frame differs from that of all others, None if all frames are equal."""
         event = self.recorded.event
         return event.author if isinstance(event, MessagePosted) else None
-
-    @property
-    def size(self) -> int:
-        """The approximate length in characters."""
-        return 200 + len(getattr(self.recorded.event, "content", None) or "")
 
     def without_content(self) -> "EncodedEvent":
         """Return the event without the content of its message."""
@@ -65,6 +81,9 @@ class EncodedEvent:
         frame = cache.get(wire_format)
         if frame is None:
             frame = cache[wire_format] = self._encoders[wire_format](outgoing)
+            self.memory += len(frame)
+            if self.on_grow is not None:
+                self.on_grow(len(frame))
         return frame
 
 
@@ -89,23 +108,23 @@ class WriteBatch:
     def add(self, item: EncodedEvent) -> None:
         """Append the next event."""
         self.items.append(item)
-        self.size += item.size
+        self.size += item.length
 
 
 class CoalescedFrames:
-    """The frames of a batch; those of the format `joining` are concatenated."""
+    """The frames of a batch; those of the format `concatenable` are concatenated."""
 
-    def __init__(self, items: Sequence[EncodedEvent], joining: str | None) -> None:
+    def __init__(self, items: Sequence[EncodedEvent], concatenable: str | None) -> None:
         self.items = items
-        self._joining = joining
+        self._concatenable = concatenable
         self._shared: dict[str, list[bytes]] = {}
         self.authors = {item.author for item in items if item.author is not None}
-        """The users whose frames differ from the others' frames."""
+        """The users whose frames differ from those of all others."""
 
     @property
     def joined(self) -> bytes:
-        """The concatenated frames for users who are not among `authors`; empty without a joining format."""
-        return b"" if self._joining is None else self.frames(self._joining, "")[0]
+        """The concatenated frames for users who are not among `authors`; empty without such a format."""
+        return b"" if self._concatenable is None else self.frames(self._concatenable, "")[0]
 
     def frames(self, wire_format: str, user: str) -> list[bytes]:
         """Return the frames for a subscriber of `user`, in order."""
@@ -117,7 +136,19 @@ class CoalescedFrames:
 
     def _encode(self, wire_format: str, user: str) -> list[bytes]:
         frames = [item.frame(wire_format, user) for item in self.items]
-        return [b"".join(frames)] if wire_format == self._joining else frames
+        return [b"".join(frames)] if wire_format == self._concatenable else frames
+
+
+def _text_size(event: Event) -> int:
+    """Return the bytes of memory that the text of an event takes, its UTF-8 form included."""
+    size = 0
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        if isinstance(value, str):
+            size += getsizeof(value) if value.isascii() else 3 * getsizeof(value)
+        elif isinstance(value, tuple):
+            size += sum(map(getsizeof, value))
+    return size
 
 
 def _without_ref(outgoing: Outgoing) -> Outgoing:

@@ -1,10 +1,10 @@
-"""Round-robin scheduler for room fan-out, with a time slice.
+"""Schedules the writes of events to the subscribers of rooms, round-robin with a time slice.
 
-The slice bounds one turn of the event loop, since commands, acks and heartbeats wait for it. A room that had its turn
-goes to the end of the queue; events that arrive for it by then are written together.
+The time slice bounds a turn of the event loop, because commands, acks and heartbeats wait for it. A room whose slice
+has ended goes to the end of the queue; events that arrive for it in the meantime are written together.
 
-Invariant: if more than `MOST_WAITING` events of a room are queued, the caller that adds more waits until all are
-written.
+Invariant: when more than `MOST_WAITING` events of a room are queued, all queued events are written at once, before the
+caller that added the last one continues.
 """
 
 import asyncio
@@ -16,14 +16,17 @@ from service.realtime.encoded_event import WriteBatch
 from service.realtime.room_subscribers import RoomSubscribers
 
 LONGEST_TURN = 0.02
+"""Maximum seconds of a turn."""
+
 SHARE = 2.0
-"""The length of a turn as a multiple of the time that other work took since the last turn, up to `LONGEST_TURN`."""
+"""The length of a turn as a multiple of the time that other work took since the last turn."""
 
 MOST_WAITING = 1_000
+"""Events of one room that may be queued."""
 
 
 class FanoutScheduler:
-    """Writes the queued events of rooms after `go`; `written` is called with each batch that all have received.
+    """Writes queued events of rooms in turns; `written` is called with each batch that all subscribers have received.
 
     `turn` is the minimum length of a turn in seconds.
     """
@@ -40,12 +43,12 @@ class FanoutScheduler:
         return bool(self._queue)
 
     def add(self, room: RoomSubscribers) -> None:
-        """Queue a room that has events to write, for the next `go`."""
+        """Queue a room that has events to write, for the next `start`."""
         self._queue[room] = None
         if room.waiting > MOST_WAITING:
             self.finish()
 
-    def go(self) -> None:
+    def start(self) -> None:
         """Take a turn now, unless a later one is scheduled; schedule the next one if events are left."""
         if self._later is None:
             self._take_turn(self._turn)
@@ -72,9 +75,9 @@ class FanoutScheduler:
         finally:
             ended = perf_counter()
             # The event loop runs its other callbacks before the next turn.
-            self._later = asyncio.get_running_loop().call_soon(self._go_on, ended) if self._queue else None
+            self._later = asyncio.get_running_loop().call_soon(self._continue, ended) if self._queue else None
 
-    def _go_on(self, ended: float) -> None:
+    def _continue(self, ended: float) -> None:
         other_work = perf_counter() - ended
         self._take_turn(max(self._turn, min(LONGEST_TURN, SHARE * other_work)))
 

@@ -1,6 +1,6 @@
-"""Reads events that a room lacks from the log: an event is missing, or names a user who is not in the cache.
+"""Reads the log for a room that cannot apply its events: one is missing, or names a user who is not in the cache.
 
-Invariant: there is one reader per room at a time, and it does not end while a request is open.
+Invariant: one task per room reads at a time, and it does not end while a request is open.
 """
 
 import asyncio
@@ -16,19 +16,19 @@ from service.realtime.room_feed import RoomFeed
 from service.realtime.user_cache import UserCache, named_in
 
 PATIENCE = 0.02
-"""Seconds to wait for an event that may be on its way, before the log is read for it."""
+"""Seconds to wait for an event that may be on its way, before the log is read."""
 
 REPAIR_PAUSE = 0.5
-"""Seconds between two reads of the log for an event that it does not show yet, or after a failed read."""
+"""Seconds before the next read if the log does not show the event yet, or the read failed."""
 
 MAX_FRUITLESS_READS = 10
-"""Consecutive reads that find nothing new, after which parked events count as not on the record."""
+"""Consecutive reads without a new event after which parked events count as not on the record."""
 
 log = logging.getLogger("onrecord.hub")
 
 
 class GapRepair:
-    """Reads the events that feeds lack while these are `in_use`, and passes them to `deliver`; `reads` counts reads."""
+    """Reads the events that a feed lacks, while it is `in_use`, and passes them to `deliver`; `reads` counts reads."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class GapRepair:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def ask(self, feed: RoomFeed, patience: float = 0.0) -> None:
+    def request(self, feed: RoomFeed, patience: float = 0.0) -> None:
         """Start to read a room after `patience` seconds, in which the missing event may arrive."""
         if feed.room in self._tasks:
             self._again.add(feed.room)
@@ -68,17 +68,17 @@ class GapRepair:
                 self._again.discard(feed.room)
                 head = feed.head
                 more = await self._read_on(feed)
-                asked = feed.room in self._again
-                if not more and not feed.gap and not asked:
+                again = feed.room in self._again
+                if not more and not feed.gap and not again:
                     return
-                fruitless = 0 if more or asked or feed.head > head else fruitless + 1
+                fruitless = 0 if more or again or feed.head > head else fruitless + 1
                 if fruitless >= MAX_FRUITLESS_READS:
-                    # Nodes send committed events only, so the log would show them. The log tailer reads the rest.
+                    # Nodes send only committed events, so the log would show these. The log tailer reads the others.
                     log.error("not_on_record", extra={"room": feed.room, "seqs": feed.drop_parked()[:10]})
                     return
                 pause = 0.0 if more else REPAIR_PAUSE
         finally:
-            # No await since the last check of `_again`, so that no request is lost.
+            # There is no await after the last check of `_again`, so no request is lost.
             del self._tasks[feed.room]
 
     async def _read_on(self, feed: RoomFeed) -> bool:

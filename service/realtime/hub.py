@@ -3,8 +3,8 @@
 The hub applies events to the feeds of rooms in memory and queues them for fan-out. It consists of three parts, which
 callers use directly: `feeds` (the rooms in memory), `subscriptions`, and `audience` (ephemeral events to members).
 
-Invariant: an event is queued in the same step that applies it to the feed, without an await, so that the order in which
-subscribers receive a room is the order of the log. A slow subscriber delays no other: `Subscriber.write` never blocks.
+Invariant: an event is applied to the feed and queued without an await in between, so that subscribers receive a room in
+the order of the log. A slow subscriber delays no other: `Subscriber.write` never blocks.
 """
 
 import logging
@@ -20,6 +20,7 @@ from service.realtime.catch_up import CatchUp
 from service.realtime.direct_sockets import DirectSockets
 from service.realtime.encoded_event import EncodedEvent, Encoders, WriteBatch
 from service.realtime.fanout import FanoutScheduler
+from service.realtime.ring import RING_BYTES, RingMemory
 from service.realtime.room_feed import RoomFeed
 from service.realtime.room_feeds import RoomFeeds
 from service.realtime.room_subscribers import RoomSubscribers, SubscriptionTable
@@ -34,10 +35,10 @@ log = logging.getLogger("onrecord.hub")
 class Hub:
     """The rooms in use on this node and their subscribers; `now` returns the time of the database.
 
-    `encoders` make the frames of each wire format. Frames of the format `joining` may be concatenated, and written past
-    the connection's transport where `sockets` allows it. `turn` is the time slice of fan-out in seconds. `on_follow`
-    and `on_unfollow` are called with a room that enters or leaves memory; `on_resync` with the subscribers of a room
-    that disagreed with the log. `delays` measures seconds from commit to write.
+    `encoders` make the frames of each wire format. Frames of the format `concatenable` may be concatenated, and written
+    directly to the socket of a connection that is in `sockets`. `turn` is the time slice of fan-out in seconds.
+    `on_follow` and `on_unfollow` are called with a room that enters or leaves memory; `on_resync` with the subscribers
+    of a room that disagreed with the log. `delays` measures seconds from commit to write.
     """
 
     def __init__(  # noqa: PLR0913 - its callbacks are given here, and not registered later
@@ -45,11 +46,12 @@ class Hub:
         reader: LogReader,
         people: UserCache,
         encoders: Encoders,
-        joining: str | None = None,
+        concatenable: str | None = None,
         sockets: DirectSockets | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         turn: float = TURN,
         *,
+        ring_bytes: int = RING_BYTES,
         on_follow: Callable[[str], None] = lambda _room: None,
         on_unfollow: Callable[[str], None] = lambda _room: None,
         on_resync: Callable[[set[Subscriber]], None] = lambda _subscribers: None,
@@ -61,20 +63,21 @@ class Hub:
         self.on_resync = on_resync
         self.unverified: dict[str, Recorded] = {}
         """By room, the last event received from another node and not yet compared with the log."""
+        self.rings = RingMemory(ring_bytes)
         self._fanout = FanoutScheduler(self._written, turn)
         self._table = SubscriptionTable()
         self.feeds = RoomFeeds(
-            reader, people, self._table,
-            advance=self._advance, flush=self._fanout.go, on_follow=on_follow, on_unfollow=self._unfollow,
+            reader, people, self._table, self.rings,
+            advance=self._advance, flush=self._fanout.start, on_follow=on_follow, on_unfollow=self._unfollow,
         )  # fmt: skip
-        self.audience = Audience(self.feeds, self._table, encoders, joining)
+        self.audience = Audience(self.feeds, self._table, encoders, concatenable)
         self._catch_up = CatchUp(reader, people, encoders)
         self.subscriptions = Subscriptions(
             self.feeds,
             self._table,
             self._catch_up,
             DirectSockets() if sockets is None else sockets,
-            joining,
+            concatenable,
             now,
         )
         self._delivered = 0
@@ -86,26 +89,16 @@ class Hub:
         return self._delivered + self._catch_up.written
 
     @property
-    def gap_reads(self) -> int:
-        """Reads of the log for missing events."""
-        return self.feeds.repairs.reads
-
-    @property
-    def rooms(self) -> int:
-        """The number of rooms in memory."""
-        return len(self.feeds.by_room)
-
-    @property
     def waiting(self) -> bool:
         """Whether queued events are not yet written to all subscribers."""
         return self._fanout.busy
 
     def deliver(self, events: Mapping[str, Iterable[Recorded]]) -> None:
-        """Deliver events by stream to the rooms in memory, at once or as soon as a missing event is read."""
+        """Deliver events, given by stream, to the rooms in memory; read the log first if an event is missing."""
         for stream, recorded in events.items():
             if stream.startswith("room:"):
                 self.feeds.receive(room_of(stream), recorded)
-        self._fanout.go()
+        self._fanout.start()
 
     def deliver_from_peer(self, room: str, events: list[Recorded]) -> None:
         """Deliver events that another node sent; `LogTailer` compares the last one with the log."""
@@ -121,7 +114,7 @@ class Hub:
                 feed.forget(user)
 
     def forget_past(self, room: str) -> None:
-        """Remove the past events of a room from memory, since one of them cannot be read any more."""
+        """Remove the past events of a room from memory, because one of them is not readable any more."""
         if (feed := self.feeds.by_room.get(room)) is not None:
             feed.forget_past()
 
@@ -179,7 +172,7 @@ class Hub:
             self._fanout.add(live)
 
     def _written(self, live: RoomSubscribers, batch: WriteBatch) -> None:
-        """Record metrics of a batch that all subscribers have; unsubscribe the user whose membership it ended."""
+        """Record metrics of a batch that all subscribers received; unsubscribe the user whose membership it ended."""
         self._delivered += len(live) * len(batch.items)
         now = self._now()
         for item in batch.items:

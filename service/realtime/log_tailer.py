@@ -1,17 +1,18 @@
-"""Follows the log, so that this node also applies events that neither its own commits nor the bus brought.
+"""Follows the log, so that this node also applies events that neither its own commits nor the bus have brought.
 
-Commits and the bus are faster, but a message may get lost or a commit may be unclear, and no later event may show the
-gap. So the tailer reads which streams have advanced, once per interval and soon after `wake`, which Postgres or the bus
-triggers. Rooms that lag are refreshed. Membership changes by others are reported to connected users, who may not be
-subscribed to the room. Changes to accounts arrive only here, so they do not depend on the bus.
+The bus may lose a message, a node may not know whether its commit succeeded, and no later event may show the gap. So
+the tailer reads which streams have advanced: once per interval, and soon after `wake`, which Postgres or the bus calls.
+It refreshes rooms that lag. It reports membership changes by others to connected users, who may not be subscribed to
+the room. Changes to accounts are read only here, so they do not depend on the bus.
 
 The tailer also compares the events that other nodes sent with the log, and reloads a room that has an event which is
-not on the record. A restore of the log changes its epoch: then all state in memory is invalid.
+not on the record. A restore of the log changes its epoch, and makes all state in memory invalid.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from service.domain.events import Recorded
 from service.domain.streams import RETENTION, room_of, user_of
@@ -29,9 +30,9 @@ log = logging.getLogger("onrecord.tail")
 class LogTailer:
     """Follows the log from its head at the start of `run`; `interval` in seconds.
 
-    `affected` is called with a user and an event by another user that changed their membership; `persons` with the
-    users that new events name, and those of them who were suspended, restored or erased; `expired` with the
-    expiry events; `renewed` with a new epoch.
+    `affected` is called with a user, and an event by another user that changed their membership; `persons` with the
+    users whose accounts changed, and those of them who were suspended, restored or erased; `expired` with the events
+    that record expiry; `renewed` with a new epoch.
     """
 
     def __init__(
@@ -66,15 +67,13 @@ class LogTailer:
         Raises:
             Unavailable: the log could not be read at the start.
         """
-        if not self._epoch:  # a restart after a failure continues at the last position
+        if not self._epoch:  # a restart of this task after a failure continues at the last position
             self._epoch, self.position = await self._reader.epoch_and_position()
         while True:
             await asyncio.sleep(QUIET)
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):
                     await self._wake.wait()
-            except TimeoutError:
-                pass
             self._wake.clear()
             try:
                 await self._poll()
@@ -121,7 +120,7 @@ class LogTailer:
             await self._expired(await self._reader.expired(self.position, head))
         lagging = [(room_of(place.stream), place.seq) for place in moved if place.stream.startswith("room:")]
         if any(self._hub.feeds.lags(room, seq) for room, seq in lagging):
-            await asyncio.sleep(PATIENCE)  # the bus may be bringing it
+            await asyncio.sleep(PATIENCE)  # the bus may bring the events in this time
         for room, seq in lagging:
             if self._hub.feeds.lags(room, seq):
                 await self._hub.feeds.refresh(room)

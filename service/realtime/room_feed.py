@@ -1,15 +1,14 @@
 """The state and the latest events of one room in memory.
 
 Invariant: the events of a feed have no gap. `accept` takes events in any order, from this node's commits, the bus or
-the log: `seq == head + 1` is delivered, `seq <= head` was delivered before, and a later event waits for the missing
-one. So live delivery, catch-up and repair share one path. The feed does no I/O: on a `gap` its owner reads the log and
+the log. It returns the event with `seq == head + 1`, ignores an earlier one, and parks a later one until the missing
+one arrives. So live delivery and repair share one path. The feed does no I/O: on a `gap` its owner reads the log and
 calls `accept`.
 
 Two different events with one seq contradict each other, and only the log shows which one is on the record
 (`contradicted`).
 """
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 
 from service.domain import room
@@ -19,28 +18,23 @@ from service.domain.room import RoomState
 from service.domain.room_state import without_words_of
 from service.domain.streams import user_subject
 from service.realtime.encoded_event import EncodedEvent
-
-RING = 256
-RING_SIZE = 256 * 1024
-"""Events in the ring, and characters in them, so that a client that was away briefly costs no query."""
+from service.realtime.ring import RING, Ring, RingMemory
 
 MAX_PARKED = 1_000
-"""Events that wait for a missing one; further events are dropped, since the log has them."""
+"""Events that wait for a missing one; beyond that events are dropped, since the log has them."""
 
 
 class RoomFeed:
     """A room's state and latest events on this node."""
 
-    def __init__(self, state: RoomState) -> None:
+    def __init__(self, state: RoomState, memory: RingMemory) -> None:
         self.state = state
-        self._ring: deque[EncodedEvent] = deque()
-        self._ring_size = 0
-        self._full = False
+        self.ring = Ring(memory)
         self._parked: dict[int, Recorded] = {}
         self.contradicted = False
         """Whether two different events with one seq were received."""
         self.dropped = False
-        """Whether the hub dropped this feed, so that it must not be used any more."""
+        """Whether this feed was removed from memory because it contradicts the log, and must not be used."""
         self.expected = 0
         """The highest seq known to be on the record; `head` may be lower."""
         self.removals = 0
@@ -89,45 +83,38 @@ class RoomFeed:
         if seq > self.head:
             return self._parked.get(seq)
         index = seq - self.first
-        return self._ring[index].recorded if 0 <= index < len(self._ring) else None
+        return self.ring.items[index].recorded if 0 <= index < len(self.ring.items) else None
 
     def remember(self, item: EncodedEvent) -> None:
         """Add a delivered event to the ring; a deletion removes the content of its message there."""
         if isinstance(item.recorded.event, MessageDeleted):
             self._remove_content(item.recorded.event.message)
-        self._ring.append(item)
-        self._ring_size += item.size
-        while len(self._ring) > RING or self._ring_size > RING_SIZE:
-            self._ring_size -= self._ring.popleft().size
-            self._full = True
+        self.ring.append(item)
 
     @property
     def first(self) -> int:
         """The seq of the earliest event in the ring; `head + 1` if the ring is empty."""
-        return self._ring[0].recorded.seq if self._ring else self.head + 1
+        return self.ring.items[0].recorded.seq if self.ring.items else self.head + 1
 
-    def can_recall(self, after: int) -> bool:
-        """Return whether the ring lacks events after a seq that it has room for."""
-        return not self._full and self.head - RING <= after < self.first - 1
+    def can_backfill(self, after: int) -> bool:
+        """Return whether the ring lacks events after a seq, and may have room for them."""
+        return not self.ring.full and self.head - RING <= after < self.first - 1
 
-    def recall(self, past: Sequence[EncodedEvent]) -> None:
-        """Put the latest of `past`, which ends before `first`, in front of the ring, as many as fit."""
-        # Deletions recorded after `past` was read are in the ring, which continues it without a gap.
+    def backfill(self, past: Sequence[EncodedEvent]) -> None:
+        """Put as many of the latest events in `past`, which ends before `first`, in front of the ring as fit."""
+        # A deletion that was recorded after `past` was read is in the ring, which follows `past` without a gap.
         deleted = {
             item.recorded.event.message
-            for item in self._ring
+            for item in self.ring.items
             if isinstance(item.recorded.event, MessageDeleted)
         }
         kept = 0
         for read in reversed(past):
             item = read.without_content() if number_of(read.recorded) in deleted else read
-            fits = len(self._ring) < RING and self._ring_size + item.size <= RING_SIZE
-            if item.recorded.seq != self.first - 1 or not fits:
+            if item.recorded.seq != self.first - 1 or not self.ring.prepend(item):
                 break
-            self._ring.appendleft(item)
-            self._ring_size += item.size
             kept += 1
-        self._full = kept == 0 or kept < len(past)
+        self.ring.full = kept == 0 or kept < len(past)
 
     def forget(self, user: str) -> None:
         """Remove the content and the name of an erased user."""
@@ -136,36 +123,30 @@ class RoomFeed:
         for seq, waiting in self._parked.items():
             if waiting.by == user:
                 self._parked[seq] = as_erased(waiting)
-        for index, item in enumerate(self._ring):
+        for index, item in enumerate(list(self.ring.items)):
             if item.recorded.by == user:
-                self._replace(index, item.erased())
+                self.ring.replace(index, item.erased())
             elif item.recorded.subject == user_subject(user):
-                self._replace(index, item.renamed())
+                self.ring.replace(index, item.renamed())
 
     def forget_past(self) -> None:
-        """Empty the ring, since the log shows an event differently now."""
+        """Empty the ring, because the log shows one of its events differently now."""
         self.removals += 1
-        self._ring.clear()
-        self._ring_size = 0
-        self._full = False
+        self.ring.clear()
 
     def _remove_content(self, message: int) -> None:
-        for index, item in enumerate(self._ring):
+        for index, item in enumerate(list(self.ring.items)):
             if number_of(item.recorded) == message:
-                self._replace(index, item.without_content())
-
-    def _replace(self, index: int, item: EncodedEvent) -> None:
-        self._ring_size += item.size - self._ring[index].size
-        self._ring[index] = item
+                self.ring.replace(index, item.without_content())
 
     def recent(self, after: int) -> list[EncodedEvent] | None:
         """Return all events after a seq, None if the ring does not reach back that far."""
         if after >= self.head:
             return []
-        if not self._ring or self._ring[0].recorded.seq > after + 1:
+        items = self.ring.items
+        if not items or self.first > after + 1:
             return None
-        first = self._ring[0].recorded.seq
-        return [self._ring[index] for index in range(after + 1 - first, len(self._ring))]
+        return [items[index] for index in range(after + 1 - self.first, len(items))]
 
 
 def same(event: Recorded, other: Recorded) -> bool:

@@ -3,8 +3,8 @@
 Invariant: a room has at most one feed, and no event is lost between the read of the room and the moment its feed is in
 memory. Events that arrive during the load are parked, and applied before the feed is returned.
 
-Every await may let the room be evicted, reset or loaded again. A method that awaits checks afterwards that its feed is
-still in use.
+During every await the room may be evicted, reset or loaded again. A method that awaits checks afterwards that its feed
+is still in use.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from service.domain.streams import room_of, room_stream
 from service.eventstore.reader import LogReader
 from service.realtime.catch_up import PAGE
 from service.realtime.gap_repair import PATIENCE, GapRepair
+from service.realtime.ring import RingMemory
 from service.realtime.room_feed import RoomFeed
 from service.realtime.room_subscribers import SubscriptionTable
 from service.realtime.user_cache import UserCache, named_in
@@ -28,10 +29,11 @@ MAX_IDLE_FEEDS = 1_000
 
 @dataclass(eq=False)
 class _Load:
+    """A room that is being read: the events that arrived since, and a seq that is on the record (0: none known)."""
+
     task: asyncio.Task[RoomFeed]
     parked: list[Recorded] = field(default_factory=list)
     missing: int = 0
-    """A seq that is on the record, 0 if none is known."""
 
 
 class RoomFeeds:
@@ -46,6 +48,7 @@ class RoomFeeds:
         reader: LogReader,
         people: UserCache,
         subscriptions: SubscriptionTable,
+        memory: RingMemory,
         *,
         advance: Callable[[RoomFeed, list[Recorded]], None],
         flush: Callable[[], None],
@@ -55,6 +58,7 @@ class RoomFeeds:
         self._reader = reader
         self._people = people
         self._subscriptions = subscriptions
+        self._memory = memory
         self._advance = advance
         self._flush = flush
         self._on_follow = on_follow
@@ -110,7 +114,7 @@ class RoomFeeds:
     async def feed_up_to(self, room: str, seq: int) -> RoomFeed:
         """Return a room's feed, which has at least the event `seq` of the log.
 
-        An event that was recorded a moment ago may not be applied yet, because a name has to be read first.
+        The feed in memory may lack an event that was just recorded, because a name has to be read first.
 
         Raises:
             Unavailable: the log cannot be read.
@@ -129,7 +133,7 @@ class RoomFeeds:
             events = await self._reader.stream(room_stream(room), feed.head, PAGE)
             await self._people.load(named_in(events))
             if self.by_room.get(room, feed) is not feed or feed.dropped:
-                continue  # it was dropped during the read
+                continue  # this feed was replaced or dropped during the read
             if events and room not in self.by_room:
                 self._on_follow(room)
                 self._keep(feed)
@@ -162,7 +166,7 @@ class RoomFeeds:
             load.missing = max(seq, load.missing)
         if self.lags(room, seq):
             self.by_room[room].expect(seq)
-            self.repairs.ask(self.by_room[room])
+            self.repairs.request(self.by_room[room])
 
     def pin(self, room: str) -> None:
         """Keep a room in memory while it has subscribers."""
@@ -175,14 +179,15 @@ class RoomFeeds:
         self._idle[room] = None
         while len(self._idle) > MAX_IDLE_FEEDS:
             evicted, _ = self._idle.popitem(last=False)
-            del self.by_room[evicted]
+            self.by_room.pop(evicted).ring.close()
             self._on_unfollow(evicted)
 
     def drop(self, room: str) -> RoomFeed | None:
-        """Remove a room whose feed does not agree with the log; return the feed, None if there was none."""
+        """Remove a room whose feed contradicts the log; return the feed, None if there was none."""
         feed = self.by_room.pop(room, None)
         if feed is not None:
             feed.dropped = True
+            feed.ring.close()
             self._idle.pop(room, None)
             self._on_unfollow(room)
         return feed
@@ -224,9 +229,9 @@ class RoomFeeds:
     async def _read_room(self, room: str) -> RoomFeed:
         while True:
             resets = self._resets
-            feed = RoomFeed(await self._reader.room(room))
+            feed = RoomFeed(await self._reader.room(room), self._memory)
             if resets == self._resets:
-                return feed  # else the state may be that of the log before it was restored
+                return feed  # otherwise the state may be that of the log before a restore
 
     def _keep(self, feed: RoomFeed) -> None:
         self.by_room[feed.room] = feed
@@ -247,4 +252,4 @@ class RoomFeeds:
         if self.lags(feed.room, last):
             feed.expect(last)
         if delay is not None:
-            self.repairs.ask(feed, delay)
+            self.repairs.request(feed, delay)

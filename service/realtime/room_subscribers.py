@@ -1,17 +1,16 @@
 """The subscribers of each room, and the writes to those that are live.
 
-A live subscriber has a slot. All slots are written the same batches in the same order, with one write per slot and
-batch. A subscriber that joins while events are queued has received them already: it is late, and gets a slot once the
-others have received them too.
+A live subscriber has a slot. Each batch is written to all slots, with one write per slot. A subscriber that becomes
+live while events are queued has received them already: it is *late*, and gets a slot once the others have received them
+too.
 
-Invariants: a batch may take several turns, and between any two writes the last event that a subscriber received is
-known. A subscriber that is live in a room, or has left it, is not among those that join it.
+Invariants: a batch may take several turns, but between any two writes the last event that each subscriber received is
+known. A subscriber that is live in a room, or has left it, is not among those that are joining it.
 """
 
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from itertools import chain
 
 from service.realtime.direct_sockets import NOWHERE, DirectSockets
@@ -25,13 +24,13 @@ CHUNK = 32
 class RoomSubscribers:
     """The live subscribers of one room, which have received its events up to the seq `head`."""
 
-    def __init__(self, room: str, head: int, sockets: DirectSockets, joining: str | None) -> None:
+    def __init__(self, room: str, head: int, sockets: DirectSockets, concatenable: str | None) -> None:
         self.room = room
         self.waiting = 0
         """Events that some subscriber has not been written yet."""
         self._head = head
         self._sockets = sockets
-        self._joining = joining
+        self._concatenable = concatenable
         self._delivered: dict[Subscriber, DeliveredRange] = {}
         self._late: dict[Subscriber, DeliveredRange] = {}
         # By slot. The descriptors are a flat array: cache misses dominate the cost of a fan-out.
@@ -85,7 +84,7 @@ class RoomSubscribers:
         self.waiting += len(items)
 
     def write(self, out_of_time: Callable[[], bool]) -> WriteBatch | None:
-        """Write the next batch until `out_of_time`; return it once all have received it, None before that."""
+        """Write the next batch until `out_of_time`; return it if all have received it now, otherwise None."""
         if self._batch is None and self._queue:
             self._begin(self._queue.popleft())
         batch = self._batch
@@ -95,7 +94,7 @@ class RoomSubscribers:
         return batch
 
     def of_user(self, user: str, seq: int) -> list[Subscriber]:
-        """Return the subscribers of a user whose last event was `seq`."""
+        """Return the subscribers of a user whose last received event is `seq`."""
         return [
             subscriber
             for subscriber, delivered in self._delivered.items()
@@ -131,7 +130,7 @@ class RoomSubscribers:
 
     def _begin(self, batch: WriteBatch) -> None:
         self._batch = batch
-        self._frames = CoalescedFrames(batch.items, self._joining)
+        self._frames = CoalescedFrames(batch.items, self._concatenable)
         self._targets = self._descriptors[:]
         self._next_slot = 0
         for author in self._frames.authors:
@@ -228,10 +227,6 @@ class SubscriptionTable:
     def of(self, room: str) -> Iterator[Subscriber]:
         """Return the subscribers of a room, live ones first."""
         return chain(self.live.get(room, ()), self._joining.get(room, ()))
-
-    def joining(self, room: str) -> AbstractSet[Subscriber]:
-        """Return the subscribers that catch up with a room."""
-        return self._joining.get(room, frozenset())
 
     def start_joining(self, subscriber: Subscriber, room: str) -> None:
         """Add a subscriber that is about to catch up."""

@@ -1,4 +1,4 @@
-"""The interface of a connection to live delivery, and the range of a room's events that it has received."""
+"""The interface of a connection for live delivery, and the range of a room's events that it has received."""
 
 import asyncio
 from typing import Protocol
@@ -17,7 +17,7 @@ class Subscriber(Protocol):
 
     @property
     def descriptor(self) -> int:
-        """The socket to which frames of the joining format may be written directly, or `NOWHERE`."""
+        """The socket to which frames of the concatenable format may be written directly, or `NOWHERE`."""
 
     @property
     def closing(self) -> bool:
@@ -37,9 +37,9 @@ class Subscriber(Protocol):
 
 
 class DeliveredRange:
-    """The events of a room that a subscriber was written: `after` < seq <= `delivered_up_to`.
+    """The events of a room that were written to a subscriber: `after` < seq <= `delivered_up_to`.
 
-    While the subscriber has a slot, `RoomSubscribers` knows the end, and `delivered_up_to` is not updated.
+    While the subscriber has a slot, `RoomSubscribers` computes the end, and `delivered_up_to` is not updated.
     """
 
     __slots__ = ("after", "delivered_up_to", "slot")
@@ -50,6 +50,6 @@ class DeliveredRange:
 
 
 def report(subscriber: Subscriber, room: str, delivered: DeliveredRange) -> None:
-    """Report to a subscriber the range of a room that it was written."""
+    """Report to a subscriber the range of a room that was written to it."""
     if delivered.delivered_up_to > delivered.after:
         subscriber.wrote(room, delivered.after + 1, delivered.delivered_up_to)

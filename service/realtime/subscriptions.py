@@ -1,7 +1,7 @@
-"""Subscribes connections to rooms: sends what they missed, then lets them receive the room live.
+"""Subscribes connections to rooms: sends the events that they missed, then makes them live.
 
-Invariant: a subscriber becomes live without an await between the check that it has everything up to the head and its
-entry in the room's set. So it receives each event once, in order.
+Invariant: there is no await between the check that a subscriber has every event up to the head and its addition to the
+live subscribers. So it receives each event once, in order.
 """
 
 from collections.abc import Callable
@@ -26,14 +26,14 @@ class Subscriptions:
         table: SubscriptionTable,
         catch_up: CatchUp,
         sockets: DirectSockets,
-        joining: str | None,
+        concatenable: str | None,
         now: Callable[[], datetime],
     ) -> None:
         self._feeds = feeds
         self._table = table
         self._catch_up = catch_up
         self._sockets = sockets
-        self._joining = joining
+        self._concatenable = concatenable
         self._now = now
 
     def pre_subscribe(self, subscriber: Subscriber, room: str) -> None:
@@ -64,7 +64,7 @@ class Subscriptions:
                 report(subscriber, room, delivered)
 
     def unsubscribe(self, subscriber: Subscriber, room: str) -> None:
-        """Remove a subscriber from a room; later writes to it are not counted as delivered."""
+        """Remove a subscriber from a room, and report the range that it received."""
         if self._table.end_joining(subscriber, room):
             self._feeds.release(room)
             return
@@ -100,7 +100,7 @@ class Subscriptions:
             async with subscriber.turn:
                 await subscriber.drained()
                 feed = await self._feeds.feed(room)
-                # No await between this look at the state and the end of `_go_live`.
+                # There is no await between this read of the state and the end of `_go_live`.
                 end = self._last_readable(feed, subscriber)
                 if end is not None and delivered.delivered_up_to >= end:
                     self.unsubscribe(subscriber, room)
@@ -112,8 +112,8 @@ class Subscriptions:
                     if delivered.delivered_up_to == feed.head and not subscriber.closing:
                         self._go_live(subscriber, feed, delivered)
                         return
-                elif end is None and feed.can_recall(delivered.delivered_up_to):
-                    await self._catch_up.recall(feed, delivered.delivered_up_to)
+                elif end is None and feed.can_backfill(delivered.delivered_up_to):
+                    await self._catch_up.backfill(feed, delivered.delivered_up_to)
                 else:
                     last = feed.head if end is None else end
                     readable = partial(self._readable, feed, subscriber)
@@ -131,7 +131,7 @@ class Subscriptions:
     def _go_live(self, subscriber: Subscriber, feed: RoomFeed, delivered: DeliveredRange) -> None:
         self._table.end_joining(subscriber, feed.room)
         if feed.room not in self._table.live:
-            live = RoomSubscribers(feed.room, feed.head, self._sockets, self._joining)
+            live = RoomSubscribers(feed.room, feed.head, self._sockets, self._concatenable)
             self._table.live[feed.room] = live
             self._feeds.pin(feed.room)
         self._table.live[feed.room].add(subscriber, delivered)

@@ -1,6 +1,6 @@
 """A bounded cache of users' names and account states, read from the log.
 
-`name_of` and `standing` do not wait, so that a delivery does not; the caller calls `knows` or `load` first.
+`name_of` and `account` do not wait, so that a delivery does not wait; their callers call `knows` or `load` first.
 
 Invariant: an entry is replaced only by a state with the same or a higher `head`, in any order of arrival.
 """
@@ -16,7 +16,7 @@ from service.runtime.batch_loader import BatchLoader
 MAX_PEOPLE = 100_000
 """Users in the cache, about 300 bytes each; the least recently updated one is evicted first."""
 
-MOST_ASKED = 1_000
+MAX_READ = 1_000
 """Users in one read of the log."""
 
 
@@ -26,14 +26,14 @@ class UserCache:
     def __init__(self, log: LogReader) -> None:
         self._log = log
         self._known: OrderedDict[str, PersonState] = OrderedDict()
-        self._asked: Counter[str] = Counter()
-        self._reading = BatchLoader(self._read, MOST_ASKED)
+        self._requested: Counter[str] = Counter()
+        self._reading = BatchLoader(self._read, MAX_READ)
 
     def name_of(self, user: str) -> str:
         """Return the name of a user, their id if no name is known."""
-        return self.standing(user).name or user
+        return self.account(user).name or user
 
-    def standing(self, user: str) -> PersonState:
+    def account(self, user: str) -> PersonState:
         """Return the account state of a user, the initial one if unknown."""
         return self._known.get(user) or PersonState()
 
@@ -65,12 +65,12 @@ class UserCache:
             await self.read(missing)
 
     async def refresh(self, users: Iterable[str]) -> None:
-        """Read those of `users` again that are in the cache or being read, after an event about them was recorded.
+        """Read again those of `users` that are cached or being read, after an event about them was recorded.
 
         Raises:
             Unavailable: the log cannot be read.
         """
-        outdated = {user for user in users if user in self._known or user in self._asked}
+        outdated = {user for user in users if user in self._known or user in self._requested}
         if outdated:
             await self.read(outdated)
 
@@ -80,11 +80,11 @@ class UserCache:
         Raises:
             Unavailable: the log cannot be read.
         """
-        self._asked.update(users)
+        self._requested.update(users)
         try:
             await self._reading.load(users)
         finally:
-            self._asked -= Counter(users)
+            self._requested -= Counter(users)
 
     async def _read(self, users: list[str]) -> dict[str, PersonState]:
         states = await self._log.persons(users)

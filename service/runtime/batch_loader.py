@@ -1,8 +1,7 @@
 """Batches lookups: keys requested during a call are fetched together by the next one (the DataLoader pattern).
 
-Many clients that reconnect at once cost a few calls, and a single request is not delayed. If requests arrive more
-slowly than calls answer, each call would fetch few keys; the next call therefore starts `REST` seconds after the
-previous one, and fetches more.
+Many clients that reconnect at once cause few calls, and a single request is not delayed. If calls answer faster than
+requests arrive, each would fetch few keys; a call therefore starts at least `REST` seconds after the previous one.
 
 Invariant: an answer comes from a call that began after the request, and an error for one key does not fail the others.
 """

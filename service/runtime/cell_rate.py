@@ -1,7 +1,7 @@
-"""Limits how often one connection may send what carries no command: control frames, heartbeats, tiny fragments.
+"""Limits the rate of input that carries no command (control frames, heartbeats, tiny fragments), per connection.
 
-A connection keeps one number, the time at which its allowance is full again, and no timer (the generic cell rate
-algorithm, ITU-T I.371), so that an idle connection costs nothing.
+A connection keeps one number and no timer: the time at which its allowance is full again (the generic cell rate
+algorithm, ITU-T I.371). So an idle connection costs nothing.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Pace(NamedTuple):
     burst: float
 
     def spend(self, full_at: float, now: float, cost: float = 1.0) -> float:
-        """Spend `cost`; return when the allowance is full again, if it would have been full at `full_at` (seconds).
+        """Spend `cost`; return the time at which the allowance is full again. `full_at` is that time before this call.
 
         Raises:
             TooFast: less than `cost` is left.
@@ -30,10 +30,10 @@ class Pace(NamedTuple):
 
 
 CONTROLS = Pace(16.0, 256.0)
-"""WebSocket control frames, and Engine.IO packets of the same purpose. Answers to the server's pings are not counted,
-so a well-behaved client that sends a ping every few seconds uses a fiftieth of it."""
+"""WebSocket control frames, and Engine.IO packets of the same purpose. Answers to the server's pings are not counted.
+A well-behaved client that sends a ping every few seconds uses a fiftieth of it."""
 
 UNLIMITED = Pace(1.0, float("inf"))
 
 TINY_FRAGMENT_COST = 1 / 8
-"""The cost of a tiny fragment; a message in the greatest number of fragments is within the burst."""
+"""The cost of a tiny fragment; a message with the most fragments allowed costs less than the burst."""

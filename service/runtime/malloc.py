@@ -1,9 +1,9 @@
 """Pins glibc's mmap threshold, so that the memory of a long scan does not grow.
 
-glibc returns large blocks to the kernel, but raises the size from which it does so whenever it frees one (mallopt(3),
-M_MMAP_THRESHOLD). After the first of asyncio's buffers of 256 KiB they come from the heap, longer-lived small blocks
-fragment it, and it grows: a replay of ten million events ended 16 MiB above one of twenty thousand. A threshold that
-is set explicitly stays. Other C libraries do not adapt it.
+glibc returns freed blocks above a threshold to the kernel, and raises the threshold when it frees such a block
+(mallopt(3), M_MMAP_THRESHOLD). Once one of asyncio's buffers of 256 KiB is freed, later ones come from the heap; small
+blocks that live longer fragment it, and it grows: a replay of ten million events ended 16 MiB above one of twenty
+thousand. A threshold that is set explicitly stays as it is. Other C libraries have no adaptive threshold.
 """
 
 import ctypes

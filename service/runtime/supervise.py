@@ -15,13 +15,13 @@ PAUSE = 1.0
 """Seconds before failed work is restarted."""
 
 WELL_AFTER = 60.0
-"""Seconds for which work has to run before its next transient error is logged again; longer than any deadline."""
+"""Seconds without an error after which the next transient error is logged again; longer than any deadline."""
 
 
 async def keep_running(name: str, work: Callable[[], Awaitable[object]]) -> None:
     """Run `work` until cancelled; log its failures and restart it.
 
-    Repeated transient errors are logged once, until the work has run well for a while.
+    Of repeated transient errors the first is logged, until the work has run for `WELL_AFTER` seconds.
     """
     clock = asyncio.get_running_loop().time
     well = True

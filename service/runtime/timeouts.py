@@ -1,9 +1,9 @@
 """Many timeouts of one length on a single timer.
 
-All timeouts of a `Timeouts` last equally long, so that the oldest is due first, and the head of a queue gives the time
-of the next check.
+All timeouts of a `Timeouts` last equally long, so the oldest is due first, and the head of a queue determines the next
+check.
 
-Invariant: each timeout that is due is reported once. One turn of the event loop reports at most `DUE_A_TURN`, since ten
+Invariant: each timeout that is due is reported once, and at most `DUE_A_TURN` in one turn of the event loop, since ten
 thousand connections may have been opened in the same second.
 """
 
@@ -14,13 +14,13 @@ from functools import partial
 from typing import Generic, TypeVar
 
 LATE = 0.2
-"""Seconds that a check may be late. If it is later, the process was suspended and has not read its input yet."""
+"""Seconds that a check may be late. A later check means that the process was suspended, and has input to read first."""
 
 DUE_A_TURN = 100
 """Timeouts reported before other work of the loop has its turn."""
 
 SECOND_LOOK = 0.1
-"""Seconds until a late check is repeated, after that input was read."""
+"""Seconds until a late check is repeated; that input is read by then."""
 
 T = TypeVar("T")
 

@@ -6,32 +6,12 @@ Invariant: an event has the same ids in every process, and no two events share t
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from random import getrandbits
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from opentelemetry.trace import SpanContext, TraceFlags
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
-
-
-class Numbered(Protocol):
-    """An event with its number: a row of the bus, or an event that was read."""
-
-    @property
-    def seq(self) -> int:
-        """Its number in its stream."""
-
-    @property
-    def at(self) -> datetime:
-        """When it was recorded."""
-
-
-class Streamed(Numbered, Protocol):
-    """An event that knows its stream."""
-
-    @property
-    def stream(self) -> str:
-        """The stream's name."""
 
 
 class EventContexts(NamedTuple):

@@ -23,7 +23,7 @@ from joserfc.jwk import OctKey
 from service.config import parsers
 from service.config.settings import SHARED
 from service.errors import TokenInvalid, Unavailable
-from service.gateway.auth.jwks import PUBLIC_ALGORITHMS, PublishedKeys, SharedSecret, VerificationKeys
+from service.gateway.auth.jwks import KEY_KINDS, PublishedKeys, SharedSecret, VerificationKeys
 from service.gateway.auth.tokens import TokenVerifier
 
 FILES = ("json_web_signature_test.json", "json_web_key_test.json", "json_web_crypto_test.json")
@@ -83,7 +83,7 @@ async def accepted(token: object, keys: Sequence[dict[str, Any]], place: Path) -
         source = shared
     else:
         await asyncio.to_thread(place.write_text, json.dumps({"keys": keys}))
-        source, algorithms = PublishedKeys(str(place), asyncio.get_running_loop().time), PUBLIC_ALGORITHMS
+        source, algorithms = PublishedKeys(str(place), asyncio.get_running_loop().time), tuple(KEY_KINDS)
     try:
         await TokenVerifier(source, algorithms, issuer=None, audience=None, leeway=0).read(token)
     except TokenInvalid as refused:

@@ -9,6 +9,7 @@ import pytest
 from service.cli.arguments import parser
 from service.config.settings import BY_VARIABLE
 from service.observability.catalogue import CATALOGUE
+from tests.support.docs import command_line
 from tests.support.environment import ROOT
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "docker-compose.yml", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -62,3 +63,29 @@ def test_every_script_and_target_in_a_document_is_there(document: Path) -> None:
     assert all((ROOT / name).exists() for name in re.findall(r"`((?:scripts|deploy|bench)/[\w./-]+)", text))
     targets = set(re.findall(r"^(\w[\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
+
+
+COMMANDS = command_line.PAGE.read_text()
+FOUND = [pytest.param(*found, id=found[0]) for found in command_line.commands()]
+
+every_command = pytest.mark.parametrize(("path", "command"), FOUND)
+
+
+def test_the_usage_of_every_command_is_current() -> None:
+    assert command_line.usage_page(COMMANDS) == COMMANDS, "run `make docs`"
+
+
+@every_command
+def test_every_command_has_a_row_with_all_its_options(path: str, command: argparse.ArgumentParser) -> None:
+    row = re.search(rf"^\| `{path}(?: [^`]*)?` \|", COMMANDS, re.MULTILINE)
+    assert row, path
+    for argument in command_line.arguments(command):
+        assert not argument.option_strings or argument.option_strings[-1] in row[0], argument.option_strings
+
+
+@every_command
+def test_the_help_of_every_command_explains_each_argument(
+    path: str, command: argparse.ArgumentParser
+) -> None:
+    assert command.description, path
+    assert [argument.dest for argument in command_line.arguments(command) if not argument.help] == []

@@ -10,6 +10,7 @@ from service.gateway.http.documents import asyncapi_yaml, openapi_yaml
 from service.protocol.close_codes import Close
 from service.protocol.native import decode, decode_connect, parse
 from tests.support.contract import faults
+from tests.support.docs import stored_events
 from tests.support.docs.examples import CLOSED, page
 from tests.support.environment import ROOT
 
@@ -20,7 +21,12 @@ FRAMES = re.findall(r"^### `(.+)`$|^    (->|<-) (.+)$", PAGE, re.MULTILINE)
 
 @pytest.mark.parametrize(
     ("document", "made"),
-    [("asyncapi.yaml", asyncapi_yaml), ("openapi.yaml", openapi_yaml), ("examples.md", page)],
+    [
+        ("asyncapi.yaml", asyncapi_yaml),
+        ("openapi.yaml", openapi_yaml),
+        ("examples.md", page),
+        ("stored-events.md", stored_events.page),
+    ],
 )
 def test_a_document_made_from_the_code_is_current(document: str, made: object) -> None:
     assert callable(made)

@@ -3,6 +3,7 @@
 import io
 import re
 import tokenize
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ def prose(file: Path) -> str:
     )
 
 
+@cache
 def texts(part: str) -> list[str]:
     """Return the prose of the files of a part."""
     root = ROOT / part

@@ -1,6 +1,7 @@
 """The rules of structure: what a test may import, how long names are, how large folders, modules and classes get."""
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -26,9 +27,23 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
+@cache
+def statements(path: Path) -> list[ast.stmt]:
+    """Return all statements of a module, nested ones too. Expressions, most of a tree, are skipped."""
+    found, left = [], list(parsed(path).body)
+    while left:
+        node = left.pop()
+        found.append(node)
+        for name in ("body", "orelse", "finalbody"):
+            left += getattr(node, name, ())
+        for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+            left += part.body
+    return found
+
+
 def imported(path: Path) -> Iterator[str]:
     """Give the modules of `tests` that a module imports, under TYPE_CHECKING and in functions too."""
-    for node in ast.walk(parsed(path)):
+    for node in statements(path):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names if name.name in MODULES)
         if isinstance(node, ast.ImportFrom) and node.module is not None:
@@ -41,7 +56,7 @@ def imported(path: Path) -> Iterator[str]:
 
 def functions() -> Iterator[tuple[Path, str]]:
     for path in MODULES.values():
-        for node in ast.walk(parsed(path)):
+        for node in statements(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield path, node.name
 
@@ -104,6 +119,28 @@ def test_folders_modules_and_classes_of_the_product_stay_small() -> None:
     lines = {path: len(path.read_text().splitlines()) for path in PRODUCT if path.name not in LONG}
     assert [path for path, count in lines.items() if count > LINES] == []
     functions = ast.FunctionDef | ast.AsyncFunctionDef
-    classes = [node for path in PRODUCT for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)]
+    classes = [node for path in PRODUCT for node in statements(path) if isinstance(node, ast.ClassDef)]
     sizes = {node.name: sum(isinstance(part, functions) for part in node.body) for node in classes}
     assert [name for name, methods in sizes.items() if methods > METHODS] == []
+
+
+def _patterns(module: ast.Module) -> Iterator[str]:
+    """Give the regular expressions that a module compiles, or requires of an input."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call):
+            of_re = isinstance(node.func, ast.Attribute) and getattr(node.func.value, "id", "") == "re"
+            given = [
+                *(node.args[:1] if of_re else ()),
+                *(key.value for key in node.keywords if key.arg == "pattern"),
+            ]
+            yield from (
+                one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str)
+            )
+
+
+def test_no_pattern_lets_a_newline_follow_its_end() -> None:
+    r"""In Python, `$` matches before a last newline too; `\Z` does not."""
+    product = [path for part in ("service", "projections") for path in (ROOT / part).rglob("*.py")]
+    found = [(path, pattern) for path in product for pattern in _patterns(parsed(path))]
+    assert len(found) > 20
+    assert [(path, pattern) for path, pattern in found if re.search(r"(?<!\\)\$", pattern)] == []

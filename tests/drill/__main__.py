@@ -1,4 +1,4 @@
-"""`python -m tests.drill run | check`: drills, a JSON line each, and the judgement of a history that was kept.
+"""`python -m tests.drill run | check`: runs drills, a JSON line each, or checks a kept history again.
 
 Exit codes: 0 nothing found, 1 a promise was broken (or a seeded bug not caught), 2 wrong usage.
 """
@@ -23,7 +23,7 @@ from tests.drill.faulty import BUGS
 from tests.support.processes.failures import unexpected
 
 SHOWN = 5
-"""Findings of one rule that a line shows; the rest are counted, and all are in the kept history."""
+"""Findings of one rule that a line shows; the others are counted, and a kept history has all of them."""
 
 
 def main() -> int:
@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def drill(args: argparse.Namespace) -> int:
-    """`run`: every fault asked for, and every bug."""
+    """`run`: every requested fault and bug."""
     good = True
     with embedded.throwaway() as servers:
         for plan in _plans(args):
@@ -64,7 +64,7 @@ def drill(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> int:
-    """`check`: judge a history again."""
+    """`check`: check a history again."""
     findings = judge(histories.load(args.file).records)
     for one in findings:
         print(json.dumps({"rule": one.rule, "finding": one.sentence}))  # noqa: T201 - a command's output
@@ -72,7 +72,7 @@ def check(args: argparse.Namespace) -> int:
 
 
 def counts(history: History) -> dict[str, int]:
-    """Return what a history holds, in numbers."""
+    """Return how many records of each kind a history has."""
     tries = [one for one in history.records if isinstance(one, Operation)]
     refs = Counter((one.user, one.ref) for one in tries if one.op in ("send", "join", "leave"))
     return {
@@ -87,7 +87,7 @@ def counts(history: History) -> dict[str, int]:
 
 
 def shown(findings: list[Finding]) -> list[str]:
-    """Return findings as a line shows them."""
+    """Return the findings that a line shows."""
     by_rule: dict[str, list[str]] = {}
     for one in findings:
         by_rule.setdefault(one.rule, []).append(one.sentence)

@@ -1,6 +1,6 @@
-"""Judges a history as Jepsen would: by what clients saw and the log says, knowing nothing of how the server works.
+"""Checks a history as Jepsen does: from what clients saw and the log, without knowledge of how the server works.
 
-Pure: the same history is always judged alike, so one that failed can be kept, read and judged again
+Pure: the same history always gives the same findings, so a failed one can be kept, read and checked again
 (`python -m tests.drill check FILE`).
 """
 
@@ -21,6 +21,6 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def judge(records: Iterable[Record]) -> list[Finding]:
-    """Return every breach that a history shows; none means that no promise was seen broken."""
+    """Return every breach in a history."""
     evidence = Evidence(records)
     return [Finding(name, sentence) for name, rule in RULES.items() for sentence in rule(evidence)]

@@ -1,7 +1,7 @@
-"""A client as one should be written: it keeps cursors, comes back with them, and repeats what was not answered.
+"""A correct client: it keeps cursors, reconnects with them, and repeats commands that were not answered.
 
-What it wants recorded are `Order`s. One is repeated under the same ref, on whichever node the client is by then, until
-there is a definite answer: an ack, or a refusal that is not `retryable`. Subclasses say what is wanted, and when.
+An `Order` is a command to be recorded. The client repeats it under the same ref, on any node, until
+there is a final answer: an ack, or a refusal that is not `retryable`. Subclasses decide what to send, and when.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ AT_ONCE = 8
 
 @dataclass
 class Order:
-    """A recorded command that has to be answered; `answer` once it was."""
+    """A command to be recorded; `answer` is set once there is one."""
 
     op: Op
     room: str
@@ -33,7 +33,7 @@ class Order:
 
 
 class Client:
-    """One client of one user. `home` is the only node it goes to, where it has one."""
+    """One client of one user. If `home` is given, the client connects only to that node."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Client:
         self._waiters: list[tuple[str, int, asyncio.Event]] = []
 
     async def live(self) -> None:
-        """Connect, and connect again, until cancelled."""
+        """Connect, and reconnect after each loss, until cancelled."""
         while True:
             try:
                 await self._one_connection()
@@ -69,7 +69,7 @@ class Client:
                 self.resting = False
 
     def order(self, op: Op, room: str, **fields: Any) -> Order:
-        """Want something recorded; it is sent as soon as the client comes to it."""
+        """Queue a command; the client sends it when the earlier ones are answered."""
         ref = str(UUID(int=self.rng.getrandbits(128), version=4))
         made = Order(op, room, ref, fields)
         self.orders.append(made)
@@ -77,25 +77,25 @@ class Client:
         return made
 
     async def heard(self, room: str, seq: int) -> None:
-        """Wait until this client has heard a room up to a seq, over however many connections."""
+        """Wait until this client has received a room up to a seq, over any number of connections."""
         if self.cursors.get(room, 0) < seq:
             reached = asyncio.Event()
             self._waiters.append((room, seq, reached))
             await reached.wait()
 
     def has(self, heads: dict[str, int]) -> bool:
-        """Return whether this client has heard its rooms up to these heads."""
+        """Return whether this client has received its rooms up to these heads."""
         return all(self.cursors.get(room, 0) >= heads.get(room, 0) for room in self.rooms)
 
     async def act(self, connection: Connection) -> None:
-        """Do what comes next, once every order is answered; to be overridden."""
+        """Act once every order is answered. Subclasses override it."""
         await self.rest(connection)
 
     def answered(self, order: Order) -> None:
         """Callback: an order was answered. Subclasses override it."""
 
     async def rest(self, connection: Connection, seconds: float | None = None) -> None:
-        """Wait until woken, or for so many seconds.
+        """Wait until `wake` is set, for at most `seconds`.
 
         Raises:
             Lost: the connection ended first.
@@ -138,11 +138,11 @@ class Client:
                 self.order("join", room, after=self.first_cursor())
 
     def first_cursor(self) -> int | None:
-        """Return the seq after which a room is wanted that is joined for the first time; None: the server's choice."""
+        """Return the `after` of the first join of a room; None lets the server choose."""
         return 0
 
     async def _work_off(self, connection: Connection) -> None:
-        """Have every order answered; messages together, joins and leaves one by one, all in the order of ordering."""
+        """Send every order until it is answered, in order: messages together, joins and leaves one by one."""
         while self.orders:
             sends = 0
             while sends < min(len(self.orders), AT_ONCE) and self.orders[sends].op == "send":
@@ -161,7 +161,7 @@ class Client:
         if answer.outcome == "refused" and answer.retryable:
             await asyncio.sleep(0.05)
             if self._home is None and self.rng.random() < 0.5:
-                connection.cut()  # another node may be better off
+                connection.cut()  # another node may be able to answer
             return
         if answer.outcome == "ok" and order.op == "join":
             after = order.fields.get("after")

@@ -1,4 +1,4 @@
-"""What is broken: a database of its own, nodes as real processes on it, and proxies between every node and its servers.
+"""The cluster under test: a new database, nodes as real processes, and proxies between every node and its servers.
 
 Invariant: the environment of a node is made in one place (`node_environment`). Every started process is stopped when
 the block ends, a stopped or hanging process too, and by the reaper if this process is killed.
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 BUS_KEY = "dGhlIGtleSBvZiB0aGUgZHJpbGwncyBvd24gYnVzLi4="
 STARTS = 30.0
-"""Seconds that a node has to listen; after that the drill is given up."""
+"""Seconds within which a node has to listen; otherwise the drill fails."""
 
 
 def node_environment(database: Database, redis_url: str, port: int) -> dict[str, str]:
-    """Return the environment of a node: an unknown setting would be refused, so only known ones are named."""
+    """Return the environment of a node, with known settings only, since a node refuses others."""
     wanted = {
         "ONRECORD_PORT": str(port),
         "ONRECORD_REDIS_URL": redis_url,
@@ -45,7 +45,7 @@ def node_environment(database: Database, redis_url: str, port: int) -> dict[str,
 
 
 class Node:
-    """A `serve` process, and what can happen to it. It keeps its address over restarts."""
+    """A `serve` process that can be killed, paused and restarted. It keeps its address."""
 
     def __init__(
         self, number: int, start: Callable[[], Any], reaper: Reaper, postgres: Proxy, redis: Proxy, url: str
@@ -61,7 +61,7 @@ class Node:
         self._collecting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start it; returns when it listens."""
+        """Start it, and wait until it listens."""
         self._process = process = await self._start()
         self._reaper.watch(process.process.pid)
         process.words = self.words
@@ -78,11 +78,11 @@ class Node:
         return await self._end(signal.SIGTERM)
 
     def pause(self) -> None:
-        """Stop it where it is, as a machine that is suspended or starved."""
+        """Pause it, as a suspended or starved machine does."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Resume it."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -104,7 +104,7 @@ class Node:
 
 @dataclass
 class Cluster:
-    """What runs."""
+    """The running cluster."""
 
     servers: Servers
     database: Database
@@ -113,7 +113,7 @@ class Cluster:
 
     @asynccontextmanager
     async def owner(self) -> AsyncIterator["psycopg.AsyncConnection[Any]"]:
-        """Give a connection of the database's owner, past the proxies."""
+        """Give a connection of the database's owner that does not use the proxies."""
         async with await psycopg.AsyncConnection.connect(
             self.database.superuser_url, autocommit=True
         ) as owner:
@@ -124,7 +124,7 @@ class Cluster:
 async def cluster(
     servers: Servers, *, nodes: int = 2, program: tuple[str, ...] = ("service.cli",), projector: bool = False
 ) -> AsyncIterator[Cluster]:
-    """Give a cluster whose nodes listen; `program` is what they run, see `processes.start`."""
+    """Give a cluster whose nodes listen; `program` as in `processes.start`."""
     async with AsyncExitStack() as stack:
         reaper = Reaper()
         stack.callback(reaper.close)

@@ -1,7 +1,7 @@
 """One native connection that records every frame it sends and receives.
 
-The rule: an operation is written down before its frame leaves, and filled in when its answer is read, so that what the
-history says of real time is never narrower than what was.
+Invariant: an operation is recorded before its frame is sent, and completed when its answer is read. Its time span in
+the history is therefore never shorter than the real one.
 """
 
 import asyncio
@@ -19,20 +19,20 @@ from tests.drill.evidence.history import Closed, Delivery, Head, History, Operat
 from tests.support.environment import token
 
 OPENS = 5.0
-"""Seconds until a node that does not let a client in is given up."""
+"""Seconds to wait for a node to accept a client."""
 
 ANSWERS = 8.0
-"""Seconds until a command without an answer is given up; longer than the node's own deadline for the database."""
+"""Seconds to wait for an answer; longer than the node's own deadline for the database."""
 
 Event = dict[str, Any]
 
 
 class Lost(Exception):
-    """The connection ended, or was given up, and with it every answer still due."""
+    """The connection ended or timed out, so no outstanding answer will come."""
 
 
 class Connection:
-    """A connection of a process (one client) of a user."""
+    """A connection of one client (`process`) of a user."""
 
     def __init__(
         self, socket: ClientConnection, history: History, *, process: str, user: str, node: int
@@ -49,7 +49,7 @@ class Connection:
         self._reading = asyncio.create_task(self._read())
 
     def operation(self, op: Any, **fields: Any) -> Operation:
-        """Write down that something is about to be tried here."""
+        """Record the start of an operation on this connection."""
         made = Operation(
             process=self.process, user=self.user, connection=self.id, node=self.node, op=op,
             invoked=self._history.now(), **fields,
@@ -58,7 +58,7 @@ class Connection:
         return made
 
     async def connect(self, cursors: dict[str, int]) -> Operation:
-        """Say who this is, and go on after the cursors.
+        """Authenticate, and resume after the cursors.
 
         Raises:
             Lost: there was no `connected` in time.
@@ -68,7 +68,7 @@ class Connection:
         return await self._ask(operation, frame)
 
     async def command(self, op: Any, kind: str, ref: str, **fields: Any) -> Operation:
-        """Try a command; `fields` are those of the history, and of the frame in camel case.
+        """Send a command; `fields` are those of the history, and in camel case those of the frame.
 
         Raises:
             Lost: there was no answer in time.
@@ -77,17 +77,17 @@ class Connection:
         return await self._ask(operation, {"type": kind, "ref": ref, **_camel(fields)})
 
     async def send_and_cut(self, op: Any, kind: str, ref: str, **fields: Any) -> None:
-        """Let a command leave, and lose the connection before the answer can come."""
+        """Send a command, and cut the connection before the answer can arrive."""
         self.operation(op, ref=ref, **fields)
         await self._send({"type": kind, "ref": ref, **_camel(fields)})
         self.cut()
 
     def cut(self) -> None:
-        """Lose the connection without a word."""
+        """Cut the connection without a close frame."""
         self._socket.transport.abort()
 
     async def close(self) -> None:
-        """End it, in order where the other side takes part."""
+        """Close it, with the closing handshake if the other side answers."""
         closing = asyncio.create_task(self._socket.close())
         await asyncio.wait([closing], timeout=0.5)
         self.cut()
@@ -170,7 +170,7 @@ async def opened(
     """Give an open connection before its `connect` frame.
 
     Raises:
-        Lost: the node does not let us in.
+        Lost: the node does not accept the connection.
     """
     try:
         socket = await connect(

@@ -1,7 +1,7 @@
-"""One drill: a cluster under load, one fault, the recovery measured, a silence, the log read, and the judgement.
+"""One drill: load, a fault, the measured recovery, a silence, and the log at the end.
 
-The rule: nothing is waited for by time where there is a condition. Patience only bounds how long a broken promise can
-hold the drill up, and where it runs out, the history shows what did not come.
+Invariant: waits are for conditions, not for a time. `patience` only bounds how long a broken promise can delay the
+drill; the history then shows which event is missing.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ Run = Callable[["Drill"], Awaitable[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Fault:
-    """A way to break things. `meaning` is a line of the documentation, `logs` the failures that it makes nodes log."""
+    """A fault. `meaning` is a line of the documentation, `logs` the failures that nodes log because of it."""
 
     name: str
     meaning: str
@@ -35,7 +35,7 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How a drill goes.
+    """The parameters of a drill.
 
     `seconds` is the time under load beside the faults, `rate` the actions a second of all clients together; `patience`
     and `silence` are the seconds after which an answer, and a message in a silence, is given up.
@@ -53,12 +53,12 @@ class Plan:
 
 
 BROKEN: dict[str, Any] = {"patience": 8.0, "silence": 6.0}
-"""The patience of a drill with a planted bug: what is owed may never come, and that is the finding."""
+"""The patience of a drill with a planted bug, whose missing events never arrive."""
 
 
 @dataclass
 class Drill:
-    """A drill that goes on, as faults see it."""
+    """A running drill, as faults see it."""
 
     plan: Plan
     cluster: Cluster
@@ -68,7 +68,7 @@ class Drill:
     facts: dict[str, Any] = field(default_factory=dict)
 
     async def whole(self) -> None:
-        """Go through with it."""
+        """Run the drill."""
         self.load.start()
         await self.load_goes_on(30)
         await asyncio.sleep(self.plan.seconds / 3)
@@ -81,11 +81,11 @@ class Drill:
         await self.last_words()
 
     def shuffled_nodes(self) -> list[Node]:
-        """Return the nodes, in an order of chance."""
+        """Return the nodes in a random order."""
         return self.rng.sample(self.cluster.nodes, len(self.cluster.nodes))
 
     async def load_goes_on(self, acks: int) -> None:
-        """Wait until so many more commands are acknowledged."""
+        """Wait until `acks` further commands are acknowledged."""
         await self._patiently(self.load.acked_more(acks), self.plan.patience)
 
     async def quiet(self) -> None:
@@ -106,7 +106,7 @@ class Drill:
         self.facts["settled"] = not any(one.orders for one in self.load.living)
 
     async def log(self) -> dict[str, Any]:
-        """Return every room's events by room, read past the nodes and proxies."""
+        """Return every room's events by room, read without the nodes and proxies."""
         rooms = {room for one in self.load.living for room in one.rooms}
         return await read_log(self.cluster.database, sorted(rooms))
 
@@ -120,20 +120,20 @@ class Drill:
     async def _recovery(self) -> dict[str, float | None]:
         """Measure, in seconds from now: until every node has acknowledged, and until the others delivered it."""
         began = time.monotonic()
-        times: dict[str, list[float]] = {"acked": [], "heard": []}
+        times: dict[str, list[float]] = {"acked": [], "received": []}
 
         async def measure(probe: Probe) -> None:
             seq = await probe.say()
             times["acked"].append(time.monotonic() - began)
             await asyncio.gather(*(other.heard(probe.room, seq) for other in self.load.probes))
-            times["heard"].append(time.monotonic() - began)
+            times["received"].append(time.monotonic() - began)
 
         await self._patiently(asyncio.gather(*map(measure, self.load.probes)), self.plan.patience)
         complete = len(self.load.probes)
         return {name: round(max(took), 3) if len(took) == complete else None for name, took in times.items()}
 
     async def _patiently(self, wanted: Awaitable[object], seconds: float) -> bool:
-        """Wait for a condition; return whether it came about in time."""
+        """Wait for a condition; return whether it became true in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await wanted

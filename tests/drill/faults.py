@@ -1,6 +1,6 @@
-"""The faults: each breaks something of a running drill, lets it last, and mends it; recovery is measured from its end.
+"""The faults: each breaks part of a running drill for a while and repairs it; recovery is measured from its end.
 
-A fault returns what it did in numbers, so that one that did nothing cannot pass for survived.
+A fault returns numbers of what it did, so that a fault without effect does not count as survived.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ APPEND_LOCK = 7236109
 
 
 async def nothing(_drill: Drill) -> dict[str, Any]:
-    """Break nothing: what the load alone does."""
+    """Break nothing: run the load alone."""
     return {}
 
 
@@ -68,13 +68,13 @@ async def redis_down(drill: Drill) -> dict[str, Any]:
 async def redis_restart(drill: Drill) -> dict[str, Any]:
     """Kill Redis and start it again at once, empty, three times."""
     for _ in range(3):
-        await asyncio.to_thread(drill.cluster.servers.restart_redis, abruptly=True)
+        await asyncio.to_thread(drill.cluster.servers.valkey.restart, abruptly=True)
         await drill.load_goes_on(10)
     return {"restarts": 3}
 
 
 async def redis_hole(drill: Drill) -> dict[str, Any]:
-    """Let every connection to Redis stay open for five seconds and pass nothing."""
+    """Hold all data on every connection to Redis for five seconds; connections stay open."""
     for node in drill.cluster.nodes:
         node.redis.hold()
     await asyncio.sleep(5.0)
@@ -84,24 +84,24 @@ async def redis_hole(drill: Drill) -> dict[str, Any]:
 
 
 async def redis_silence(drill: Drill) -> dict[str, Any]:
-    """Let Redis be down while the last messages before a silence are sent: they are heard without it."""
+    """Stop Redis while the last messages before a silence are sent: clients receive them without it."""
     await drill.quiet()
     async with _redis_down(drill):
         await drill.last_words()
     drill.load.resume()
-    return {"heard after": drill.facts["silence"]}
+    return {"received after": drill.facts["silence"]}
 
 
 async def postgres_restart(drill: Drill) -> dict[str, Any]:
     """Restart Postgres as after a power cut, twice."""
     for _ in range(2):
-        await asyncio.to_thread(drill.cluster.servers.restart_postgres, abruptly=True)
+        await asyncio.to_thread(drill.cluster.servers.postgres.restart, abruptly=True)
         await drill.load_goes_on(10)
     return {"restarts": 2}
 
 
 async def postgres_hole(drill: Drill) -> dict[str, Any]:
-    """Part one node from Postgres for seven seconds: connections stay open, nothing passes; then they are reset."""
+    """Hold all data between one node and Postgres for seven seconds, then reset the connections."""
     node = drill.shuffled_nodes()[0]
     node.postgres.hold()
     await asyncio.sleep(7.0)
@@ -111,7 +111,7 @@ async def postgres_hole(drill: Drill) -> dict[str, Any]:
 
 
 async def postgres_slow(drill: Drill) -> dict[str, Any]:
-    """Let every byte between one node and Postgres take 100 ms each way, for five seconds."""
+    """Delay every byte between one node and Postgres by 100 ms each way, for five seconds."""
     node = drill.shuffled_nodes()[0]
     node.postgres.delay(0.1)
     await asyncio.sleep(5.0)
@@ -131,11 +131,11 @@ async def backends(drill: Drill) -> dict[str, Any]:
 
 
 async def commits(drill: Drill) -> dict[str, Any]:
-    """Let one commit in three fail, by a deferred constraint trigger, until twenty have failed."""
+    """Make one commit in three fail, by a deferred constraint trigger, until twenty have failed."""
     async with drill.cluster.owner() as owner:
         await owner.execute(_REFUSE_COMMITS)
         try:
-            # Numbers of a sequence are not given back by what is rolled back: it counts.
+            # A rollback does not undo `nextval`, so the sequence counts the failed commits.
             while (failed := await _value(owner, "SELECT last_value FROM drill_refused")) < 20:
                 await asyncio.sleep(0.05)
         finally:
@@ -144,7 +144,7 @@ async def commits(drill: Drill) -> dict[str, Any]:
 
 
 async def cuts(drill: Drill) -> dict[str, Any]:
-    """Cut clients off right after a frame left, one action in three; they repeat it on whichever node they come to."""
+    """Cut a client off right after it sent a frame, one action in three; it repeats the action on any node."""
     before, drill.load.cutting = drill.load.cutting, 0.33
     await drill.load_goes_on(150)
     drill.load.cutting = before
@@ -186,7 +186,7 @@ FAULTS: dict[str, Fault] = {
 
 
 async def terminate_backends(owner: "psycopg.AsyncConnection[Any]") -> int:
-    """End every backend of the application, also those that wait for the append lock, held here for a moment."""
+    """Terminate every backend of the application, also those that wait for the append lock, held briefly here."""
     await owner.execute("SELECT pg_advisory_lock(%s)", [APPEND_LOCK])
     await asyncio.sleep(0.01)
     count = await _value(
@@ -213,8 +213,8 @@ async def _redis_down(drill: Drill) -> AsyncIterator[None]:
         await asyncio.to_thread(valkey.start)
 
 
-# By the transaction's number, so that a batch fails or not as one, however many rows it has; half with a code that says
-# "try again", half with one that does not.
+# By the transaction's number, so that all rows of a batch fail or none does; half with a code that means
+# "try again", half with another.
 _REFUSE_COMMITS = """
     CREATE SEQUENCE drill_refused;
     CREATE FUNCTION drill_refuse() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$

@@ -1,7 +1,7 @@
 """A node with one deliberate bug: `python -m tests.drill.faulty BUG serve`. The checker has to catch each.
 
-A bug is planted at start, by replacing a function of the program; the program itself knows nothing of it. So these are
-also a list of the mistakes that the log's design is there to prevent.
+A bug is planted at start, by replacing a function of the program, which itself is unchanged. The bugs are
+also a list of the mistakes that the log's design prevents.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bug:
-    """A deliberate bug: what plants it in a node, what it needs of the database, the fault that brings it out.
+    """A deliberate bug: the function that plants it, its preparation of the database, and the fault that exposes it.
 
     `rule` is the rule of the checker that has to find it; others may find it too.
     """
@@ -44,7 +44,7 @@ class Bug:
 
 
 def ack_before_commit() -> None:
-    """A message is acknowledged when its statement has run, and committed afterwards."""
+    """A message is acknowledged when its statement has run, and is committed afterwards."""
 
     async def commit(self: Appender, batch: list[Any]) -> None:
         entries = [entry for entry, _ in batch]
@@ -54,7 +54,7 @@ def ack_before_commit() -> None:
             await transaction.start()
             rows = await connection.fetch(batches.APPEND, *batches.arguments(entries, self._known_head))
             for (entry, future), placed in zip(
-                batch, batches.read_batch(entries, rows, self._serializer).placed, strict=True
+                batch, batches.read_batch(entries, rows, self._serializer).results, strict=True
             ):
                 if entry.events and isinstance(entry.events[0], MessagePosted):
                     future.set_result(placed)
@@ -69,20 +69,20 @@ def ack_before_commit() -> None:
 
 
 def deliver_before_commit() -> None:
-    """Listeners are sent what is about to be committed."""
+    """Subscribers receive events before they are committed."""
 
     async def commit(self: Appender, entries: list[batches.AppendRequest]) -> list[Any]:
         connection = await self._connected()
         async with connection.transaction():
             rows = await connection.fetch(batches.APPEND, *batches.arguments(entries, self._known_head))
-            self._placed(batches.read_batch(entries, rows, self._serializer))
+            self._on_commit(batches.read_batch(entries, rows, self._serializer))
         return rows
 
     Appender._commit = commit  # type: ignore[method-assign] # the bug
 
 
 def refs_ignored() -> None:
-    """A command is recorded under a ref of the server's own, so that a retry is another command."""
+    """A command is recorded under a ref that the server makes up, so a retry is another command."""
     original = Chat.submit
 
     async def submit(self: Chat, command: Any, by: str, _ref: str, said: bytes) -> Any:
@@ -92,7 +92,7 @@ def refs_ignored() -> None:
 
 
 def no_tail() -> None:
-    """Nobody reads the log's tail: what the bus loses before a silence is never heard."""
+    """No node reads the log's tail: events that the bus loses before a silence are never delivered."""
 
     async def run(_self: LogTailer) -> None:
         await asyncio.Event().wait()
@@ -101,7 +101,7 @@ def no_tail() -> None:
 
 
 def numbers_before_commit() -> None:
-    """Numbers come from a sequence, outside the lock, and readers go by the last number they saw."""
+    """Numbers come from a sequence, outside the lock, and readers rely on the last number that they saw."""
 
     def accept(self: RoomFeed, events: Any) -> list[Any]:
         following = sorted((one for one in events if one.seq > self.head), key=lambda one: one.seq)

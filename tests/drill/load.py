@@ -1,7 +1,7 @@
-"""The load: seeded people who post to shared rooms over all nodes, and do what people and their networks do.
+"""The load: seeded clients that post to shared rooms over all nodes, and behave like people and their networks.
 
-They come late, leave and come back, read the history, reconnect to any node, lose the connection right after a frame
-left, and send again what was answered long ago. Each has a chance of its own, seeded; when what happens is up to the
+They arrive late, leave and return, read the history, reconnect to any node, lose the connection right after they sent
+a frame, and repeat commands that were answered long ago. Each client's choices are seeded; their timing depends on the
 cluster.
 """
 
@@ -17,10 +17,10 @@ from tests.drill.evidence.history import History
 ROOMS = ("hot-0", "hot-1", "hot-2")
 PEOPLE = 8
 LATE = 2
-"""Of the people, how many come only when they are called."""
+"""The number of people who start only when `call` is used."""
 
 REMEMBERED = 20
-"""Answered messages of which one is sent again now and then."""
+"""Answered messages of which one is repeated now and then."""
 
 
 class Person(Client):
@@ -38,11 +38,11 @@ class Person(Client):
         self._sent: list[Order] = []
 
     def first_cursor(self) -> int | None:
-        """See `Client`: some want a room from its first event, the others what a chat shows on a join."""
+        """See `Client`: some join a room from its first event, the others as a chat does."""
         return 0 if self._from_first else None
 
     async def act(self, connection: Connection) -> None:
-        """Wait a little, and do something by chance; rest while the load is stopped."""
+        """Wait a random time and act at random; rest while the load is stopped."""
         if self._load.stopped:
             self.resting = True
             await self.rest(connection)
@@ -66,7 +66,7 @@ class Person(Client):
         elif chance < 0.97 and self._may_leave:
             self.order("leave", self.rng.choice(self.rooms))  # and `answered` brings it back
         else:
-            raise Lost  # goes, and comes back with its cursors
+            raise Lost  # disconnects, and reconnects with its cursors
 
     def _message(self) -> Order:
         self.posted += 1
@@ -108,7 +108,7 @@ class Probe(Client):
         self.said = 0
 
     async def act(self, connection: Connection) -> None:
-        """Rest until there is something to say."""
+        """Rest until there is a message to post."""
         self.resting = True
         await self.rest(connection)
         self.resting = False
@@ -143,7 +143,7 @@ class Load:
             self._live(one)
 
     def call(self) -> None:
-        """Let one of those come who are late."""
+        """Start one of the late clients."""
         if self._waiting:
             self._live(self._waiting.pop(0))
 
@@ -152,7 +152,7 @@ class Load:
         self.stopped = True
 
     def resume(self) -> None:
-        """Go on."""
+        """Resume the actions."""
         self.stopped = False
         for one in self.people:
             one.wake.set()
@@ -170,7 +170,7 @@ class Load:
             await asyncio.sleep(0.01)
 
     async def acked_more(self, more: int) -> None:
-        """Wait until so many more commands are acknowledged."""
+        """Wait until `more` further commands are acknowledged."""
         goal = self.acks() + more
         while self.acks() < goal:
             self._check()
@@ -195,7 +195,7 @@ class Load:
         self._tasks[one] = asyncio.create_task(one.live())
 
     def _check(self) -> None:
-        """Fail where a client failed: that is a fault of the drill."""
+        """Raise the error of a failed client, which is a fault of the drill."""
         for task in self._tasks.values():
             if task.done():
                 task.result()

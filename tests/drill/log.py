@@ -1,4 +1,4 @@
-"""The log of a drill's rooms, as `onrecord audit replay` prints it, read past everything that was broken."""
+"""The log of a drill's rooms, as `onrecord audit replay` prints it, read without the broken parts."""
 
 import asyncpg
 import msgspec

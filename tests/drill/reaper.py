@@ -1,7 +1,7 @@
-"""Nothing is left behind: a process that ends the drill's processes when the drill itself is gone, however it went.
+"""A process that kills the drill's processes when the drill has ended for any reason.
 
 It reads `+ PID` and `- PID` from its input. The end of the input is the end of the drill, also by SIGKILL: it
-kills every process that was named and not taken back. It runs in a session of its own, so that Ctrl-C leaves it alone.
+kills every process that was added and not removed. It runs in a separate session, so Ctrl-C does not reach it.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import sys
 
 
 class Reaper:
-    """Watches over processes for as long as this one lives."""
+    """Registers processes to be killed when this one ends."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -20,15 +20,15 @@ class Reaper:
         )
 
     def watch(self, pid: int) -> None:
-        """End a process when this one is gone."""
+        """Kill a process when this one has ended."""
         self._tell(f"+ {pid}")
 
     def release(self, pid: int) -> None:
-        """Forget a process that has ended: its number may soon be another's."""
+        """Remove a process that has ended, since its number may be reused."""
         self._tell(f"- {pid}")
 
     def close(self) -> None:
-        """End what is still watched, and the watching."""
+        """Kill the remaining processes, and end the reaper."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
@@ -40,7 +40,7 @@ class Reaper:
 
 
 def main() -> None:
-    """Listen until the drill is gone; then end what it left behind."""
+    """Read until the drill has ended, then kill its remaining processes."""
     watched: set[int] = set()
     for line in sys.stdin:
         word, pid = line.split()

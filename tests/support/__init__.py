@@ -1,1 +1,1 @@
-"""What tests share, and nothing that is collected as a test."""
+"""Code that tests share; contains no tests."""

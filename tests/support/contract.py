@@ -1,7 +1,7 @@
-"""The AsyncAPI document as a judge: whether a frame is what the document says.
+"""Checks frames against the AsyncAPI document.
 
-The rule: here it is read strictly. Clients have to ignore fields that they do not know, but a field that the server
-sends and the document does not have is a fault of one of the two.
+Invariant: the document is read strictly. Clients have to ignore fields that they do not know, but a field that the
+server sends and the document does not have is a fault of one of the two.
 """
 
 import json
@@ -24,7 +24,7 @@ def document() -> dict[str, Any]:
 
 
 def faults(frame: Frame, command: str | None = None) -> list[str]:
-    """Return what is wrong with a frame of the server; `command` is the type of the command that an ack answers."""
+    """Return the faults of a frame of the server; `command` is the type of the command that an ack answers."""
     kind = frame["type"]
     if kind == "ack":
         return problems(f"ack.{_dotted(command)}", frame) if command in COMMANDS else []
@@ -33,7 +33,7 @@ def faults(frame: Frame, command: str | None = None) -> list[str]:
 
 
 def problems(key: str, payload: object) -> list[str]:
-    """Return what is wrong with the payload of a message that has a key among the components."""
+    """Return the faults of the payload of a message, which is named by its key among the components."""
     return [
         f"{key}: {error.message} - at {error.json_path}" for error in _validator(key).iter_errors(payload)
     ]

@@ -27,7 +27,7 @@ def token(user: str, expires: int = 4_000_000_000, **claims: object) -> str:
 
 
 def environment(database: Database, **settings: str) -> dict[str, str]:
-    """Return the environment of a command on a database: nothing of ours but what is named here."""
+    """Return the environment of a command on a database, without other settings of OnRecord."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ONRECORD_")}
     return inherited | {
         "ONRECORD_PORT": "0",

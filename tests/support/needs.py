@@ -1,6 +1,6 @@
-"""Tests that need a program say so: `@pytest.mark.needs("node")`.
+"""Declares the programs that a test needs: `@pytest.mark.needs("node")`.
 
-The rule: what did not run is never silent. A test whose program is absent is skipped and counted as NOT RUN at the
+Invariant: a test that did not run is reported. A test whose program is absent is skipped and counted as NOT RUN at the
 end; with REQUIRE_ALL=1 (CI sets it) any test that did not run fails the run.
 """
 
@@ -16,7 +16,7 @@ PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome")}
 
 
 def path_of(tool: str) -> str | None:
-    """Where the program `tool` is, under whichever name; None if it is absent. `root` means to be that user."""
+    """Return the path of the program `tool`, under any of its names; None if it is absent. `root` is the user."""
     if tool == "root":
         return "/" if os.geteuid() == 0 else None
     return next(filter(None, map(shutil.which, PROGRAMS.get(tool, (tool,)))), None)
@@ -52,7 +52,7 @@ def required() -> bool:
 
 
 def skipped(config: pytest.Config) -> Counter[str]:
-    """How many tests were skipped, by reason."""
+    """The number of skipped tests, by reason."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     reports = reporter.stats.get("skipped", []) if reporter is not None else []
     places = (report.longrepr for report in reports)

@@ -4,7 +4,6 @@ A test is left out if one of its fixtures starts a server, if it needs a program
 `tests.support` that it imports, can start a process. A test that starts one all the same fails.
 """
 
-import ast
 import re
 import sys
 from collections.abc import Generator
@@ -18,6 +17,9 @@ SERVERS = {"servers", "place"}
 """Fixtures whose tests have servers; `database` depends on `servers`."""
 
 STARTS_PROCESSES = re.compile(r"\b(subprocess|multiprocessing)\b")
+IMPORTS = re.compile(r"^\s*from (tests\.support[\w.]*) import (\([^)]*\)|.*)$", re.MULTILINE)
+"""A pattern, since the syntax trees of all modules take seconds of each worker's start."""
+
 STARTED = {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.forkpty"}
 """Audit events of the interpreter."""
 
@@ -47,7 +49,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def is_quick(item: pytest.Item) -> bool:
-    """Say whether a test runs in this process alone."""
+    """Return whether a test runs only in this process."""
     fixtures = set(getattr(item, "fixturenames", ()))
     return not fixtures & SERVERS and item.get_closest_marker("needs") is None
 
@@ -59,7 +61,7 @@ def examples(number: int) -> int:
 
 @cache
 def may_start_processes(path: Path) -> bool:
-    """Say whether a module, or a module of `tests.support` that it imports, names a way to start processes."""
+    """Return whether a module, or a module of `tests.support` that it imports, names a way to start processes."""
     source = path.read_text()
     if path == Path(__file__):
         return False
@@ -68,11 +70,10 @@ def may_start_processes(path: Path) -> bool:
 
 def _shared_modules(source: str) -> set[Path]:
     found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests.support"):
-            package = ROOT / str(node.module).replace(".", "/")
-            paths = [package.with_suffix(".py"), *(package / f"{name.name}.py" for name in node.names)]
-            found |= {path for path in paths if path.exists()}
+    for module, names in IMPORTS.findall(source):
+        package = ROOT / module.replace(".", "/")
+        paths = [package.with_suffix(".py"), *(package / f"{name}.py" for name in re.findall(r"\w+", names))]
+        found |= {path for path in paths if path.exists()}
     return found
 
 

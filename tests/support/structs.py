@@ -1,4 +1,4 @@
-"""Any value of a struct, for Hypothesis: drawn from the types of its fields, as msgspec reads them."""
+"""Hypothesis strategy for structs: draws values from the types of the fields, as msgspec reads them."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -9,7 +9,7 @@ import psycopg
 from tests.support.servers.databases import Database
 
 LONGEST_PAUSE = 0.05
-"""Seconds between two looks at a condition, at most."""
+"""The longest pause between two checks of a condition, in seconds."""
 
 
 async def until(condition: Callable[[], Any]) -> None:

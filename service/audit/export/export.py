@@ -11,9 +11,8 @@
 The checkpoint is fixed when an export begins. An interrupted export, when requested again, continues after its last
 complete line and ends with the same bytes. Memory use does not depend on its length.
 
-Invariant: `manifest.json` is written last, so a directory that has one is complete. No key was destroyed between the
-first read of content and the last check before the signature; if one was, everything is written again. So content that
-is erased during an export is not in it.
+Invariant: `manifest.json` is written last, so a directory that has one is complete. If a key is destroyed before the
+manifest is signed, everything is written again, so an export never holds content that was erased while it was written.
 """
 
 import hashlib
@@ -21,14 +20,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from os import SEEK_END
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
 from service.audit.export import html_pages
 from service.audit.export.scope import Everything, Scope
 from service.audit.proof import proof_record, tree_store
-from service.audit.proof.prove import public
+from service.audit.proof.prove import public_keys
 from service.audit.proof.signing_keys import SealKey
 from service.audit.proof.tree_store import HASH
 from service.eventstore.serializer import EventSerializer
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
 FORMAT = "onrecord-export/1"
 TRIES = 8
-"""The most attempts at writing everything without a key being destroyed during the attempt."""
+"""Attempts at an export, each ended by the destruction of a key, before it is abandoned."""
 
 PAGE = 200
 """Events per read."""
@@ -55,11 +54,11 @@ class CannotExport(Exception):
     """The directory cannot hold this export, or there is nothing to export; the message is a sentence."""
 
 
-class Begun(msgspec.Struct, frozen=True):
-    """The state of an unfinished export, fixed at the database's time `at`.
+class Unfinished(msgspec.Struct, frozen=True):
+    """What an unfinished export contains, decided at the database's time `at`.
 
-    `destroyed` is the number of destroyed keys before the first read of content; None if an earlier version began the
-    export. Keys are never restored, so a different number means that content has been erased since.
+    `note` is its checkpoint. `destroyed` is the number of destroyed keys before the first read of content; None if an
+    earlier version began the export. Keys are never restored, so a different number means that content was erased.
     """
 
     scope: Scope
@@ -83,35 +82,39 @@ async def export(
         NotSealed: nothing is sealed yet, or the seals are damaged.
         NoteInvalid: the newest checkpoint was changed.
     """
-    begun = await _begin(connection, keys, scope, place)
-    if (place / MANIFEST).exists():  # interrupted after the manifest and before the removal of this file
+    unfinished = await _begin(connection, keys, scope, place)
+    if (place / MANIFEST).exists():  # interrupted between the last two steps of `_finish`
         (place / UNFINISHED).unlink()
         return int(msgspec.json.decode((place / MANIFEST).read_bytes())["events"])
-    sealed = tree_store.read(begun.note, keys)
+    sealed = tree_store.read(unfinished.note, keys)
     for _ in range(TRIES):
-        begun = await _restart_after_erasure(connection, begun, place)
-        count = await _write_events(connection, serializer, begun, sealed, place, progress)
+        unfinished = await _restart_after_erasure(connection, unfinished, place)
+        count = await _write_events(connection, serializer, scope, sealed, place, progress)
         if not count:
             raise CannotExport(f"There is nothing on the record to export: {scope.title}.")
-        (place / CHECKPOINT).write_text(begun.note, encoding="utf-8")
-        (place / KEYS).write_bytes(_json(public(keys)))
+        (place / CHECKPOINT).write_text(unfinished.note, encoding="utf-8")
+        (place / KEYS).write_bytes(_json(public_keys(keys)))
         pages = html_pages.write(place, place / EVENTS, scope.title, sealed.checkpoint, count)
-        manifest = _manifest(place, begun, count, [EVENTS, LEAVES, CHECKPOINT, KEYS, *pages])
-        if await connection.fetchval(_DESTROYED) == begun.destroyed:
+        manifest = _manifest(place, scope, count, [EVENTS, LEAVES, CHECKPOINT, KEYS, *pages])
+        if await connection.fetchval(_DESTROYED) == unfinished.destroyed:
             _finish(place, keys[-1], manifest)
             return count
-    raise CannotExport(f"Keys were destroyed while {place} was written, {TRIES} times; ask for it again.")
+    raise CannotExport(
+        f"Keys were destroyed while {place} was written, {TRIES} times; run the command again."
+    )
 
 
-async def _restart_after_erasure(connection: "asyncpg.Connection[Any]", begun: Begun, place: Path) -> Begun:
+async def _restart_after_erasure(
+    connection: "asyncpg.Connection[Any]", unfinished: Unfinished, place: Path
+) -> Unfinished:
     """Delete the written files if a key was destroyed since; return the state to continue with."""
     destroyed = await connection.fetchval(_DESTROYED)
-    if begun.destroyed == destroyed:
-        return begun
+    if unfinished.destroyed == destroyed:
+        return unfinished
     _delete_files(place)
-    begun = msgspec.structs.replace(begun, destroyed=destroyed)
-    _write(place / UNFINISHED, _json(begun))
-    return begun
+    unfinished = msgspec.structs.replace(unfinished, destroyed=destroyed)
+    _write(place / UNFINISHED, _json(unfinished))
+    return unfinished
 
 
 def _delete_files(place: Path) -> None:
@@ -122,49 +125,50 @@ def _delete_files(place: Path) -> None:
 async def _write_events(
     connection: "asyncpg.Connection[Any]",
     serializer: EventSerializer,
-    begun: Begun,
+    scope: Scope,
     sealed: tree_store.Sealed,
     place: Path,
     progress: Progress,
 ) -> int:
     """Write the events that are not written yet; return the total."""
     with (place / EVENTS).open("ab+") as file, (place / LEAVES).open("ab+") as leaves:
-        count, after = _resume(file, leaves, begun.scope.CURSOR)
-        async for page in _events(connection, serializer, begun.scope, sealed, after):
-            leaves.write(b"".join(page.leaves))
+        count, after = _resume(file, leaves, scope.CURSOR)
+        async for lines, hashes, position in _events(connection, serializer, scope, sealed, after):
+            leaves.write(b"".join(hashes))
             leaves.flush()  # so that an interruption never leaves fewer leaves than lines
-            file.write(b"".join(page.lines))
-            count += len(page.lines)
-            progress(count, page.position, sealed.checkpoint.position)
+            file.write(b"".join(lines))
+            count += len(lines)
+            progress(count, position, sealed.checkpoint.position)
     return count
 
 
 async def _begin(
     connection: "asyncpg.Connection[Any]", keys: Sequence[SealKey], scope: Scope, place: Path
-) -> Begun:
-    if (begun := _begun(scope, place)) is None:
+) -> Unfinished:
+    if (unfinished := _read_unfinished(scope, place)) is None:
         newest = await tree_store.newest(connection, keys)
         if newest is None:
             raise tree_store.NotSealed("Nothing is sealed yet; is `onrecord project run` running?")
         destroyed = await connection.fetchval(_DESTROYED)
-        begun = Begun(scope, newest.note, await connection.fetchval("SELECT clock_timestamp()"), destroyed)
-        _write(place / UNFINISHED, _json(begun))
-    return begun
+        at = await connection.fetchval("SELECT clock_timestamp()")
+        unfinished = Unfinished(scope, newest.note, at, destroyed)
+        _write(place / UNFINISHED, _json(unfinished))
+    return unfinished
 
 
-def _begun(scope: Scope, place: Path) -> Begun | None:
-    """Return the unfinished export in a directory; None if the directory is empty."""
+def _read_unfinished(scope: Scope, place: Path) -> Unfinished | None:
+    """Return the unfinished export in a directory, which is created if it is missing; None if it is empty."""
     place.mkdir(parents=True, exist_ok=True)
     if not (place / UNFINISHED).exists():
         if (place / MANIFEST).exists():
-            raise CannotExport(f"{place} is an export already; name another directory.")
+            raise CannotExport(f"{place} is a complete export already; name another directory.")
         if any(file.suffix != _DRAFT for file in place.iterdir()):
             raise CannotExport(f"{place} is not empty; name another directory.")
         return None
-    begun = msgspec.json.decode((place / UNFINISHED).read_bytes(), type=Begun)
-    if begun.scope != scope:
-        raise CannotExport(f"{place} is an unfinished export of something else: {begun.scope.title}.")
-    return begun
+    unfinished = msgspec.json.decode((place / UNFINISHED).read_bytes(), type=Unfinished)
+    if unfinished.scope != scope:
+        raise CannotExport(f"{place} is an unfinished export of another scope: {unfinished.scope.title}.")
+    return unfinished
 
 
 def _resume(file: BinaryIO, leaves: BinaryIO, cursor: str) -> tuple[int, int]:
@@ -181,28 +185,18 @@ def _resume(file: BinaryIO, leaves: BinaryIO, cursor: str) -> tuple[int, int]:
     return count, msgspec.json.decode(last)[cursor] if last else 0
 
 
-class _Page(NamedTuple):
-    """Lines and leaf hashes of consecutive events, and the position of the last."""
-
-    lines: list[bytes]
-    leaves: list[bytes]
-    position: int
-
-
 async def _events(
     connection: "asyncpg.Connection[Any]",
     serializer: EventSerializer,
     scope: Scope,
     sealed: tree_store.Sealed,
     after: int,
-) -> AsyncIterator[_Page]:
-    """Yield the events after a cursor, a page at a time."""
+) -> AsyncIterator[tuple[list[bytes], list[bytes], int]]:
+    """Yield the events after a cursor, a page at a time: lines, leaf hashes, and the position of the last."""
     condition, arguments = scope.condition()
-    paths = (
-        None
-        if isinstance(scope, Everything)
-        else tree_store.InclusionPaths(connection, sealed.checkpoint.size)
-    )
+    # An export of everything needs no paths: the root follows from its leaves.
+    is_whole = isinstance(scope, Everything)
+    paths = None if is_whole else tree_store.InclusionPaths(connection, sealed.checkpoint.size)
     leaves = tree_store.SealedLeaves(connection)
     query = _EVENTS.format(condition=condition, cursor=_COLUMN[scope.CURSOR])
     while rows := await connection.fetch(query, after, sealed.checkpoint.position, PAGE, *arguments):
@@ -212,14 +206,14 @@ async def _events(
         for row, leaf in zip(rows, sealed_leaves, strict=True):
             path = await paths.of(leaf.number) if paths else None
             lines.append(_json(proof_record.of_stored(row, leaf.number, path, serializer)))
-        yield _Page(lines, [leaf.hash for leaf in sealed_leaves], rows[-1]["position"])
+        yield lines, [leaf.hash for leaf in sealed_leaves], rows[-1]["position"]
 
 
-def _manifest(place: Path, begun: Begun, count: int, names: Sequence[str]) -> bytes:
+def _manifest(place: Path, scope: Scope, count: int, names: Sequence[str]) -> bytes:
     files = {
         name: {"bytes": (place / name).stat().st_size, "sha256": _digest(place / name)} for name in names
     }
-    return _json({"format": FORMAT, "scope": begun.scope, "events": count, "files": files})
+    return _json({"format": FORMAT, "scope": scope, "events": count, "files": files})
 
 
 def _finish(place: Path, key: SealKey, manifest: bytes) -> None:

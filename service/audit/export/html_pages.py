@@ -42,9 +42,9 @@ def _page(title: str, body: Iterator[str]) -> Iterator[str]:
 def _about(checkpoint: Checkpoint, count: int, names: list[str]) -> Iterator[str]:
     yield f"<p>{count} events, out of {checkpoint.size} that were sealed in the record "
     yield f"<code>{escape(checkpoint.origin)}</code> up to position {checkpoint.position}.</p>\n"
-    yield "<p>What is to be read here was made from <code>events.ndjson</code>. To check all of it, run "
-    yield "<code>onrecord-verify</code> on this directory. “(erased)” stands for words whose key was destroyed, "
-    yield "“(unreadable)” for what is damaged.</p>\n"
+    yield "<p>These pages were made from <code>events.ndjson</code>. To verify the export, run "
+    yield "<code>onrecord-verify</code> on this directory. “(erased)” marks content whose key was destroyed, "
+    yield "“(unreadable)” content that is damaged.</p>\n"
     yield "<ol>\n"
     for name in names:
         yield f'<li><a href="{name}">{name}</a></li>\n'

@@ -114,7 +114,7 @@ class AsOf:
         events = await self._reader.about_room(room, head)
         state = snapshot.fold_room(room, events, head)
         users = snapshot.people_in(state)
-        people = await self._reader.last_of_each_kind(users, position)
+        people = await self._reader.last_of_each_topic(users, position)
         markers = await self._reader.last_of([reader_stream(room, user) for user in users], position)
         return RoomAsOf(
             position=position,
@@ -153,7 +153,7 @@ class AsOf:
     async def _message_changes(
         self, before: RoomState, after: RoomState
     ) -> AsyncIterator[list[MessageChange]]:
-        touched = await self._reader.touched(after.room, before.head, after.head)
+        touched = await self._reader.changed_messages(after.room, before.head, after.head)
         numbers = sorted({*touched, *(before.pinned ^ after.pinned)})
         for start in range(0, len(numbers), PAGE):
             for part in await self._reader.portions(after.room, numbers[start : start + PAGE]):

@@ -1,7 +1,7 @@
-"""The log as lines in log order, from any position, and optionally for as long as it grows.
+"""Streams the log as lines in log order, from any position; a followed stream goes on as events are appended.
 
-The cursor is the position, which every line carries: a client that is cut off continues with `after` the last one. It
-is all that is kept between two reads, so a log of any length takes the same memory and a slow reader costs nothing.
+The cursor is the position, which every line carries: a disconnected client continues after the last line it received.
+Nothing else is kept between two reads, so memory use depends neither on the log's length nor on the reader's speed.
 
 Invariant: a line is the same at every read, except that content erased since is marked as erased.
 """
@@ -19,7 +19,7 @@ from service.eventstore.as_of_reader import AsOfReader, EventFilter
 from service.eventstore.notifications import Waker
 
 PAGE = 500
-"""Events per read: few milliseconds of a node's time, so that chat on the same node is not delayed."""
+"""Events per read: a few milliseconds of work, so that chat on the same node is not delayed."""
 
 SPAN = 20_000
 """Positions scanned per query when few events match."""
@@ -30,8 +30,8 @@ KEEPALIVE = 15.0
 _FIRST = datetime.min.replace(tzinfo=UTC)
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """The selection: after a position, between two times (inclusive), in one room or in all."""
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """The events to stream: after a position, between two times (inclusive), in one room or in all."""
 
     after: int = 0
     since: datetime | None = None
@@ -48,7 +48,7 @@ class Stream:
         self._waker = waker
         self._interval = interval
 
-    async def lines(self, wanted: Wanted, end: int) -> AsyncIterator[bytes]:
+    async def lines(self, wanted: Selection, end: int) -> AsyncIterator[bytes]:
         """Yield lines up to the position `end`, a page at a time.
 
         Raises:
@@ -59,18 +59,18 @@ class Stream:
             if events:
                 yield b"".join(as_json(recorded, stream=True) for recorded in events)
 
-    async def follow(self, wanted: Wanted, over: Callable[[], bool]) -> AsyncIterator[bytes]:
-        """Yield lines as events are appended, until `over` returns true; after `KEEPALIVE` an empty line.
+    async def follow(self, wanted: Selection, is_over: Callable[[], bool]) -> AsyncIterator[bytes]:
+        """Yield lines as events are appended, until `is_over` returns true; an empty line after `KEEPALIVE`.
 
         Raises:
             Unavailable: the log cannot be read.
         """
         clock = asyncio.get_running_loop().time
         cursor, last_sent = wanted.after, clock()
-        while not over():
+        while not is_over():
             wakes, end = self._waker.count, await self._reader.position()
             async for lines in self.lines(msgspec.structs.replace(wanted, after=cursor), end):
-                if over():  # it may end long before the backlog does
+                if is_over():  # checked per page, because the backlog can be long
                     return
                 yield lines
                 last_sent = clock()
@@ -80,7 +80,7 @@ class Stream:
                 last_sent = clock()
             await self._waker.after(wakes, self._interval)
 
-    async def _bounds(self, wanted: Wanted, end: int) -> tuple[int, int]:
+    async def _bounds(self, wanted: Selection, end: int) -> tuple[int, int]:
         after = wanted.after
         if wanted.since is not None and wanted.since > _FIRST:
             after = max(after, await self._reader.position_at(wanted.since - timedelta.resolution))
@@ -88,14 +88,14 @@ class Stream:
             end = min(end, await self._reader.position_at(wanted.until))
         return after, end
 
-    async def _events(self, wanted: Wanted, after: int, upto: int) -> AsyncIterator[list[Recorded]]:
+    async def _events(self, wanted: Selection, after: int, upto: int) -> AsyncIterator[list[Recorded]]:
         if wanted.room is not None:
             async for page in self._room_events(wanted.room, after, upto):
                 yield [recorded for recorded in page if _matches(recorded, wanted.which)]
             return
         while after < upto:
             span = min(after + SPAN, upto)
-            page = await self._reader.stretch(after, span, wanted.which, PAGE)
+            page = await self._reader.events_between(after, span, wanted.which, PAGE)
             yield page
             after = page[-1].position if len(page) == PAGE else span
 

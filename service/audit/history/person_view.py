@@ -1,7 +1,7 @@
-"""What one person could see of a room by a moment, what was written to their connections, and what they had read.
+"""Reports what one person could see of a room by a moment, what their connections were sent, and what they had read.
 
-What a person could see follows from the room's rules. The ranges written to a connection are recorded when it closes.
-For a connection that was open at the moment, or whose node died, they are unknown and reported as unknown.
+What a person could see follows from the room's rules. The ranges of seqs sent to a connection are recorded when it
+closes. If it was still open at the moment, or its node died, they are unknown and reported as unknown.
 """
 
 from collections.abc import Iterable
@@ -47,13 +47,14 @@ class PersonViews:
             visible=_is_visible(found, user),
             readable=_readable(found, user),
             standing=found.standings.get(user),
-            written=_union(stretch for session in sessions for stretch in session.written or ()),
+            written=_union(session for session in sessions if session.state == "closed"),
+            perhaps_written=_union(session for session in sessions if session.state == "merged"),
             unknown=sum(session.written is None for session in sessions),
             sessions=sessions,
         )
 
     async def _sessions(self, user: str, room: str, found: RoomAsOf) -> tuple[SessionThen, ...]:
-        """Return the connections that were, or may have been, sent something of the room."""
+        """Return the connections that were sent events of the room, or may have been."""
         first = await self._reader.event(room_stream(room), 1)
         sessions: dict[str, SessionThen] = {}
         seq = 0
@@ -70,7 +71,7 @@ class PersonViews:
 
 
 def _apply(sessions: dict[str, SessionThen], recorded: Recorded, room: str) -> None:
-    """Apply an event to the sessions; drop a session that was certainly sent nothing of the room."""
+    """Apply an event to the sessions; drop a session that closed and was sent nothing of the room."""
     match recorded.event:
         case SessionOpened(session=session, node=node):
             sessions[session] = SessionThen(
@@ -80,12 +81,15 @@ def _apply(sessions: dict[str, SessionThen], recorded: Recorded, room: str) -> N
             sessions[session] = msgspec.structs.replace(
                 sessions[session], closed_at=timestamp(recorded.at), state="unknown"
             )
-        case SessionClosed(session=session, ranges=ranges) if session in sessions:
+        case SessionClosed(session=session, ranges=ranges, at_least=at_least) if session in sessions:
             opened = sessions.pop(session)
             if written := (ranges or {}).get(room):
-                stretches = tuple(Stretch(first=first, last=last) for first, last in written)
                 sessions[session] = msgspec.structs.replace(
-                    opened, closed_at=timestamp(recorded.at), state="closed", written=stretches
+                    opened,
+                    closed_at=timestamp(recorded.at),
+                    state="merged" if room in at_least else "closed",
+                    written=tuple(Stretch(first=first, last=last) for first, last in written),
+                    at_least=at_least.get(room),
                 )
         case _:
             pass
@@ -102,9 +106,10 @@ def _readable(found: RoomAsOf, user: str) -> tuple[Stretch, ...]:
     return (Stretch(first=1, last=last),) if last else ()
 
 
-def _union(stretches: Iterable[Stretch]) -> tuple[Stretch, ...]:
-    """Return the union of stretches, merged and ascending."""
+def _union(sessions: Iterable[SessionThen]) -> tuple[Stretch, ...]:
+    """Return the union of what was written to sessions, merged and ascending."""
     union: list[Stretch] = []
+    stretches = (stretch for session in sessions for stretch in session.written or ())
     for stretch in sorted(stretches, key=lambda each: each.first):
         if union and stretch.first <= union[-1].last + 1:
             union[-1] = Stretch(first=union[-1].first, last=max(union[-1].last, stretch.last))

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from service.audit.privacy.existence import require_person
-from service.audit.privacy.legal_holds import in_words
+from service.audit.privacy.legal_holds import describe
 from service.domain.events import PersonErased, Recorded
 from service.domain.streams import person_stream, stream_id
 from service.errors import UnderLegalHold
@@ -42,7 +42,7 @@ async def erase(database: Any, person: str, *, ground: str, by: str, deadline: f
     await require_person(database, person, deadline)
     row = await retry_read(lambda: database.fetchrow(_ERASE, person, by, ground), deadline)
     if row["held"] is not None:
-        raise UnderLegalHold(what=f"{person} cannot be erased", held=in_words(row["held"]))
+        raise UnderLegalHold(what=f"{person} cannot be erased", held=describe(row["held"]))
     return Erasure(person, row["position"], row["at"], row["keys_gone"])
 
 

@@ -53,6 +53,5 @@ async def _leave(
         )  # fmt: skip
 
     result = await append_decided(decide, lambda request: append_one(database, request, serializer))
-    return (
-        result is not None and result.outcome == "appended"
-    )  # not so for administrators who erased themselves
+    # An administrator who erased themselves may no longer append.
+    return result is not None and result.outcome == "appended"

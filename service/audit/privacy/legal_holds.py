@@ -29,7 +29,7 @@ class Hold(msgspec.Struct, frozen=True):
     ground: str
 
 
-def in_words(held: str) -> str:
+def describe(held: str) -> str:
     """Return a held subject, for display."""
     kind, _, name = held.partition(":")
     return f"the room {name}" if kind == "room" else f"the person {name}"
@@ -62,7 +62,7 @@ async def place(database: Any, held: str, *, ground: str, by: str, deadline: flo
     await (require_room if kind == "room" else require_person)(database, name, deadline)
     changed = await _change(database, HoldPlaced(held=held, ground=ground), by, deadline)
     if changed is None:
-        raise HoldStands(held=in_words(held))
+        raise HoldStands(held=describe(held))
     return changed
 
 
@@ -75,13 +75,13 @@ async def release(database: Any, held: str, *, ground: str, by: str, deadline: f
     """
     changed = await _change(database, HoldReleased(held=held, ground=ground), by, deadline)
     if changed is None:
-        raise NoHold(held=in_words(held))
+        raise NoHold(held=describe(held))
     return changed
 
 
 async def _change(database: Any, event: HoldPlaced | HoldReleased, by: str, deadline: float) -> Hold | None:
     given = (event.held, by, isinstance(event, HoldPlaced), event.ground)
-    # A retry after a lost reply reports that the state was already so, which is correct.
+    # If the first reply was lost, the retry changes nothing and reports that, which is correct.
     row = await retry_read(lambda: database.fetchrow(_CHANGE, *given), deadline)
     if row["outcome"] == "nothing":
         return None

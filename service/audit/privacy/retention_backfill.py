@@ -1,14 +1,13 @@
 """Applies retention to messages written before their room had a rule.
 
 Such texts are encrypted with the person's general key, and stored bytes never change. Every text under that key is
-therefore re-encrypted ("carried") with another: messages in rooms with a rule with the key of their day, all other
-texts with a new general key. Then the old key is destroyed, on the record (`KeyReplaced`), and the days expire one by
-one like all others.
+therefore re-encrypted ("carried"): in rooms with a rule with the key of its day, elsewhere with a new general key. Then
+the old key is destroyed, which is recorded (`KeyReplaced`), and the keys of the days expire like all others.
 
 Invariant: a key is destroyed only if every text under it is carried, and never if a legal hold protects a text of that
 person, in this room or another. The database verifies both (`find_carried`, `replace_key`) and trusts no position or
-person that a caller passes. An interrupted pass starts again and verifies what is already carried; two concurrent
-passes do the same work and the first completes it.
+person that a caller passes. An interrupted pass starts again and verifies the texts that are carried already. Of two
+concurrent passes the first to finish replaces the key.
 """
 
 import asyncio
@@ -22,20 +21,20 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 
 from service.domain.events import MessageEdited, MessagePosted
-from service.domain.retention import earlier, over_until
+from service.domain.retention import earlier, last_expired_day
 from service.domain.streams import room_of, room_stream, stream_id
 from service.errors import AccountErased
-from service.eventstore.serializer import NOT_DECODED, EventSerializer
+from service.eventstore.serializer import DECODE_ERRORS, EventSerializer
 from service.runtime.database_retry import retry_read
 
 SPAN = 20_000
 """Positions, or seqs of a room, scanned per query."""
 
 CHECKED = 10 * SPAN
-"""Positions that the database verifies per call."""
+"""Positions that the database verifies per query."""
 
 PAGE = 100
-"""Events carried per batch: few milliseconds of a node's time, so that chat on the same node is not delayed."""
+"""Events re-encrypted per batch: a few milliseconds of work, so that chat on the same node is not delayed."""
 
 NEXT = "~next"
 """The scope of the key that will replace a person's general key; no room has this id."""
@@ -60,7 +59,7 @@ class RetentionRule(msgspec.Struct, frozen=True):
     @property
     def until(self) -> date:
         """The last expired day."""
-        return over_until(self.now, self.days)
+        return last_expired_day(self.now, self.days)
 
 
 async def backfill(
@@ -174,11 +173,11 @@ class _Backfill:
             return None
         try:
             before = msgspec.json.decode(row["pending"]).get(str(key.key_id))
-            if before is not None and self._serializer.are_same(row, key, before):
+            if before is not None and self._serializer.is_carried(row, key, before):
                 return None
             words = self._serializer.carried(row, key)
-        except (InvalidTag, *NOT_DECODED):
-            advice = "its key is left as it is; run `onrecord audit verify`"
+        except (InvalidTag, *DECODE_ERRORS):
+            advice = "its key is kept; run `onrecord audit verify`"
             log.error("words_damaged", extra={"position": row["position"], "advice": advice})  # noqa: TRY400 - no fault of the code
             self.damaged.add(row["key_id"])
             return None

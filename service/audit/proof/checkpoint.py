@@ -5,7 +5,8 @@
     <base64 of the tree's root>
     position <of the last sealed event>
 
-The last line is an extension, which the format allows: positions have gaps, and events are referred to by position.
+The last line is an extension, which the format allows. It is needed because events are identified by position, and
+positions have gaps.
 """
 
 import re
@@ -35,10 +36,8 @@ class Checkpoint(NamedTuple):
         Raises:
             NoteInvalid: the text is not a checkpoint.
         """
-        match = _TEXT.fullmatch(text)
-        if match is None:
-            raise NoteInvalid("it is no checkpoint of this kind of log")
-        checkpoint = cls(match[1], int(match[2]), b64decode(match[3]), int(match[4]))
-        if str(checkpoint) != text:  # non-canonical base64 of the same root
-            raise NoteInvalid("it is no checkpoint of this kind of log")
-        return checkpoint
+        if match := _TEXT.fullmatch(text):
+            checkpoint = cls(match[1], int(match[2]), b64decode(match[3]), int(match[4]))
+            if str(checkpoint) == text:  # otherwise the base64 is not canonical
+                return checkpoint
+        raise NoteInvalid("it is not a checkpoint of an OnRecord log")

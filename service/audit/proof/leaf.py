@@ -4,7 +4,7 @@
 
 Numbers are big-endian, `recorded_at` is in microseconds since 1970 (UTC), a text is a u32 length and that many bytes of
 UTF-8. Every field has a fixed size or a length prefix, so no two events have the same encoding. The two columns that
-are not encoded, `originator_id` and `key_id`, follow from `stream` and `state` (`derived`).
+are not encoded, `originator_id` and `key_id`, follow from `stream` and `state` (`ids_match`).
 
 Invariant: a leaf covers stored bytes only. Erasure changes no leaf.
 """
@@ -27,7 +27,7 @@ COLUMNS = """
     notification_id AS position, stream, originator_version AS seq, topic, subject,
     timestamptz_send(recorded_at) AS at, recorded_by AS by
 """
-"""The columns of `stored_events` that `of_row` reads; the time is its stored bytes, so that any value can be read."""
+"""The columns of `stored_events` that `of_row` reads; the time as stored bytes, so that every value can be read."""
 
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _POSTGRES_EPOCH = 946_684_800_000_000
@@ -81,7 +81,7 @@ def microseconds(at: bytes) -> int:
     return int.from_bytes(at, "big", signed=True) + _POSTGRES_EPOCH
 
 
-def derived(row: Mapping[str, Any]) -> bool:
+def ids_match(row: Mapping[str, Any]) -> bool:
     """Return whether a row's `originator_id` and `key_id` match its stream and state."""
     if row["originator_id"] != stream_id(row["stream"]):
         return False

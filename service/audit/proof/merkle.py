@@ -1,13 +1,13 @@
-"""The Merkle tree of RFC 9162, section 2.1, over SHA-256: appending, proofs and their verification. Pure.
+"""The Merkle tree of RFC 9162, section 2.1, over SHA-256: appending, and which subtrees a proof consists of. Pure.
 
-Leaves are numbered from 0. A growing tree is represented by its right edge (`Frontier`), so a leaf costs O(1) hashes
-and a root O(log n). A proof is a list of subtrees, named here by the leaves that they span; `tree_store` has their
-hashes.
+Leaves are numbered from 0. A growing tree is represented by its right edge (`Frontier`): appending a leaf takes O(1)
+hashes, computing the root O(log n). A proof is a list of subtrees. This module names them by the leaves that they span;
+`tree_store` reads their hashes. `service.audit.proof.offline` verifies proofs.
 
 Invariant: leaves and inner nodes are hashed with different prefixes, so neither can pass for the other.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ EMPTY = sha256().digest()
 """The root of a tree without leaves."""
 
 STRIDE = 8
-"""Every eighth level above the leaves is stored: a 255th of the tree; a proof reads 255 hashes per level."""
+"""Every eighth level above the leaves is stored: one hash per 255 leaves. A proof reads up to 255 hashes per level."""
 
 
 class Node(NamedTuple):
@@ -52,21 +52,24 @@ class Frontier:
 
     def extend(self, leaves: Iterable[bytes]) -> list[Node]:
         """Append leaf hashes; return the completed subtrees of stored levels, ordered by their last leaf."""
-        kept: list[Node] = []
+        completed: list[Node] = []
         for leaf in leaves:
-            self.push(0, leaf, kept)
-        return kept
+            self.push(0, leaf, completed)
+        return completed
 
-    def push(self, level: int, subtree: bytes, kept: list[Node] | None = None) -> None:
-        """Append a perfect subtree of 2**level leaves; `size` must be a multiple of that."""
+    def push(self, level: int, subtree: bytes, completed: list[Node] | None = None) -> None:
+        """Append a perfect subtree of 2**level leaves; `size` must be a multiple of 2**level.
+
+        Subtrees of stored levels that it completes are added to `completed`.
+        """
         number = self.size >> level
         self.size += 1 << level
         while number & 1:
             subtree = node_hash(self._peaks.pop(), subtree)
             number >>= 1
             level += 1
-            if kept is not None and level % STRIDE == 0:
-                kept.append(Node(level, number, subtree))
+            if completed is not None and level % STRIDE == 0:
+                completed.append(Node(level, number, subtree))
         self._peaks.append(subtree)
 
     def root(self) -> bytes:
@@ -139,50 +142,6 @@ def consistency(old: int, new: int) -> list[Span]:
     if start:  # otherwise the span is the old tree itself, whose root the verifier has
         path.append(Span(start, end))
     return path[::-1]
-
-
-def includes(root: bytes, size: int, index: int, leaf: bytes, path: Sequence[bytes]) -> bool:
-    """Return whether `path` proves the leaf with the hash `leaf` (RFC 9162, section 2.1.3.2)."""
-    if not 0 <= index < size:
-        return False
-    number, last, node = index, size - 1, leaf
-    for other in path:
-        if not last:
-            return False
-        if number & 1 or number == last:
-            node = node_hash(other, node)
-            while not number & 1 and number:
-                number, last = number >> 1, last >> 1
-        else:
-            node = node_hash(node, other)
-        number, last = number >> 1, last >> 1
-    return not last and node == root
-
-
-def extends(old_root: bytes, old: int, new_root: bytes, new: int, path: Sequence[bytes]) -> bool:
-    """Return whether `path` proves that the new tree begins with the old one (RFC 9162, section 2.1.4.2)."""
-    if not 0 < old <= new:
-        return False
-    if old == new:
-        return not path and old_root == new_root
-    steps = list(path) if old & (old - 1) else [old_root, *path]
-    if not steps:
-        return False
-    number, last = old - 1, new - 1
-    while number & 1:
-        number, last = number >> 1, last >> 1
-    old_node = new_node = steps[0]
-    for other in steps[1:]:
-        if not last:
-            return False
-        if number & 1 or number == last:
-            old_node, new_node = node_hash(other, old_node), node_hash(other, new_node)
-            while not number & 1 and number:
-                number, last = number >> 1, last >> 1
-        else:
-            new_node = node_hash(new_node, other)
-        number, last = number >> 1, last >> 1
-    return not last and old_node == old_root and new_node == new_root
 
 
 def _split(size: int) -> int:

@@ -1,4 +1,4 @@
-"""onrecord-verify: checks an export or a proof of OnRecord, offline. This one file, Python 3.11, and nothing else.
+"""onrecord-verify: verifies an export or a proof of OnRecord offline, with this one file and Python 3.11.
 
     onrecord-verify EXPORT_DIRECTORY [--key VKEY]...
     onrecord-verify PROOF.json [--key VKEY]...
@@ -7,17 +7,17 @@
 It shares no code with the service and needs neither its keys nor a network, so it can be read in half an hour, copied
 to another machine and archived. It verifies that
 
-- every event is in the tree whose root a checkpoint names,
+- every event is in the tree whose root a checkpoint has,
 - texts match the commitments in the stored bytes, and readable fields match the stored bytes,
-- a room's numbers have no gap,
+- a room's seqs have no gap,
 - no byte of any file was changed,
-- the record was only appended to since a checkpoint that the user kept,
+- since a checkpoint that the user kept, events were only appended,
 - and the checkpoint is signed by a trusted key.
 
 `--key` gives a trusted key, or a file of keys; without it the first key in the files is trusted, and printed.
 
-Invariant: input that cannot be verified is bad. Prints `ok N events` and exits with 0, or prints `bad` with a sentence
-and exits with 1.
+Invariant: input that cannot be verified is bad. The program prints `ok N events` and exits with 0, or prints `bad` with
+a sentence and exits with 1.
 """
 
 import argparse
@@ -46,12 +46,17 @@ class Bad(Exception):
     """The input is bad; the message is a sentence."""
 
 
+def regular(path: Path) -> Path:
+    """Return the path of a regular file; reject links, which could lead out of the directory, and devices."""
+    if path.is_symlink() or not path.is_file():
+        raise Bad(f"{path.name} is not a regular file")
+    return path
+
+
 def read(path: Path) -> bytes:
     """Return the content of a regular file within its size limit."""
-    if path.is_symlink() or not path.is_file():
-        raise Bad(f"{path.name} is no file")
-    if path.stat().st_size > LARGEST.get(path.name, 1 << 24):
-        raise Bad(f"{path.name} is too large to be what it should be")
+    if regular(path).stat().st_size > LARGEST.get(path.name, 1 << 24):
+        raise Bad(f"{path.name} is too large")
     return path.read_bytes()
 
 
@@ -115,7 +120,7 @@ def ed25519(public: bytes, message: bytes, signature: bytes) -> bool:
 def _unbase64(text: str) -> bytes:
     decoded = base64.b64decode(text, validate=True)
     if base64.b64encode(decoded).decode() != text:
-        raise Bad("base64 is written in an unusual way")
+        raise Bad("base64 is not in its canonical form")
     return decoded
 
 
@@ -125,35 +130,33 @@ def vkey(text: str) -> tuple[str, bytes, bytes]:
     public = _unbase64(encoded)
     digest = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
     if public[:1] != b"\x01" or digest.hex() != key_id:
-        raise Bad(f"{text.strip()!r} is no Ed25519 vkey")
+        raise Bad(f"{text.strip()!r} is not an Ed25519 vkey")
     return name, digest, public[1:]
 
 
 def opened(note: str, keys: list[str], what: str) -> str:
     """Return the text of a note signed by one of `keys`; `what` names the note in errors."""
     text, _, below = note.rpartition("\n\n")
-    if any(char < " " and char != "\n" for char in note):
-        raise Bad(f"{what} is no signed note")
+    if not below.endswith("\n") or any(char < " " and char != "\n" for char in note):
+        raise Bad(f"{what} is not a signed note")
     known = {(name, key_id): public for name, key_id, public in map(vkey, keys)}
     signed = False
-    if not below.endswith("\n"):
-        raise Bad(f"{what} is no signed note")
     for line in below.removesuffix("\n").split("\n"):
         dash, name, encoded = line.split(" ")
         signature = _unbase64(encoded)
         if dash != "\u2014":
-            raise Bad(f"{what} is no signed note")
+            raise Bad(f"{what} is not a signed note")
         if public := known.get((name, signature[:4])):
             if not ed25519(public, text.encode() + b"\n", signature[4:]):
-                raise Bad(f"the signature of {what} is false")
+                raise Bad(f"the signature of {what} is invalid")
             signed = True
     if not signed:
-        raise Bad(f"{what} is not signed by a key that is trusted here")
+        raise Bad(f"{what} is not signed by a trusted key")
     return text + "\n"
 
 
 def trusted(keys: list[dict[str, str]], kept: list[str]) -> list[str]:
-    """Return the trusted keys: those that the user kept, and all that these endorse, directly or through others."""
+    """Return the trusted keys: those that the user kept, and all that these endorse, directly or over other keys."""
     accepted = kept or [keys[0]["vkey"]]
     for key in keys:
         vkey(key["vkey"])
@@ -247,7 +250,7 @@ EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")
 def leaf_of(event: dict[str, Any], state: bytes) -> bytes:
     """Return the leaf hash of an event; `state` is the SHA-256 of its stored bytes."""
     if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event["at"]):
-        raise Bad("a time is written in an unusual way")
+        raise Bad("a time is not in its canonical form")
     at = (datetime.fromisoformat(event["at"]) - EPOCH) // timedelta(microseconds=1)
     encoded = b"\x00\x01" + number(event["position"]) + text(event["stream"]) + number(event["seq"])
     encoded += text(event["topic"]) + text(event["subject"]) + number(at) + text(event["by"])
@@ -257,14 +260,14 @@ def leaf_of(event: dict[str, Any], state: bytes) -> bytes:
 def number(value: object) -> bytes:
     """Return the encoding of a number in a leaf."""
     if type(value) is not int:
-        raise Bad(f"{value!r} is no number")
+        raise Bad(f"{value!r} is not an integer")
     return struct.pack(">q", value)
 
 
 def text(value: object) -> bytes:
     """Return the encoding of a text in a leaf."""
     if not isinstance(value, str):
-        raise Bad(f"{value!r} is no text")
+        raise Bad(f"{value!r} is not a text")
     return struct.pack(">I", len(value.encode())) + value.encode()
 
 
@@ -280,10 +283,10 @@ def check_event(event: dict[str, Any], tree: Tree) -> bytes:
         raise Bad(f"the fields of an event are {sorted(event)}")
     state = bytes.fromhex(event["stateSha256"]) if hidden else check_words(event)
     if type(event["index"]) is not int or len(state) != 32:
-        raise Bad("an event has no number in the tree, or no hash")
+        raise Bad("an event has no index in the tree, or no hash")
     leaf = leaf_of(event, state)
     if "path" in event and not includes(tree, event["index"], leaf, list(map(bytes.fromhex, event["path"]))):
-        raise Bad(f"the event at position {event['position']} is not in the tree that was signed")
+        raise Bad(f"the event at position {event['position']} is not in the signed tree")
     return leaf
 
 
@@ -298,7 +301,7 @@ def check_words(event: dict[str, Any]) -> bytes:
             if word and (
                 word.keys() != {"text", "salt"} or not commits(value["h"], word["salt"], word["text"])
             ):
-                raise Bad(f"the words at {where} are not those that were recorded")
+                raise Bad(f"the content at {where} is not what was recorded")
     if words or json.dumps(event["fields"]) != json.dumps(fields):
         raise Bad(f"what is shown at {where} is not what was recorded")
     return hashlib.sha256(event["state"].encode()).digest()
@@ -323,7 +326,7 @@ def load(text: str | bytes) -> Any:
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({name for name, _ in pairs}) < len(pairs):
-            raise Bad("a name stands twice in an object")
+            raise Bad("an object has the same name twice")
         return dict(pairs)
 
     return json.loads(text, object_pairs_hook=unique)
@@ -340,26 +343,28 @@ def check_file_of_proof(path: Path, kept: list[str], since: Path | None, say: Ca
 def check_extension(
     proof: dict[str, Any], kept: list[str], since: Path | None, say: Callable[[str], None]
 ) -> int:
-    """Check that the record was only appended to since a checkpoint; return the number of its events."""
+    """Check that events were only appended since a checkpoint; return the number of events now."""
     if proof.keys() != {"format", "older", "checkpoint", "path", "keys"}:
-        raise Bad("this is no proof that this version knows")
+        raise Bad("this is not a proof in a format that this version reads")
     if since and read(since).decode() != proof["older"]:
-        raise Bad("the proof begins with another checkpoint than the one that you kept")
+        raise Bad("the older checkpoint of the proof is not the one that you kept")
     keys = trusted(proof["keys"], kept)
     old, new = Tree(proof["older"], keys), Tree(proof["checkpoint"], keys)
     if old.origin != new.origin or not extends(old, new, list(map(bytes.fromhex, proof["path"]))):
-        raise Bad("the record does not begin with what the older checkpoint is of: it was rewritten")
+        raise Bad("the record does not begin with the events of the older checkpoint: it was rewritten")
     report(new, keys, kept, say)
     say(f"It begins with the {old.size} events of the older checkpoint.")
     if not since:
-        say("That came with it: compare it with the checkpoint that you keep, or name that with --since.")
+        say(
+            "That checkpoint came with the proof: compare it with the one that you keep, or give yours with --since."
+        )
     return new.size
 
 
 def check_proof(proof: dict[str, Any], kept: list[str], say: Callable[[str], None]) -> int:
     """Check the proof of one event; return 1."""
     if proof["format"] != "onrecord-proof/1" or proof.keys() != {"format", "event", "checkpoint", "keys"}:
-        raise Bad("this is no proof that this version knows")
+        raise Bad("this is not a proof in a format that this version reads")
     keys = trusted(proof["keys"], kept)
     tree = Tree(proof["checkpoint"], keys)
     if "path" not in proof["event"]:
@@ -374,16 +379,16 @@ def check_export(place: Path, kept: list[str], say: Callable[[str], None]) -> in
     written = read(place / "manifest.json")
     manifest = load(written)
     if manifest["format"] != "onrecord-export/1":
-        raise Bad("this is no export that this version knows")
+        raise Bad("this is not an export in a format that this version reads")
     keys = trusted(load(read(place / "keys.json")), kept)
     tree = Tree(read(place / "checkpoint.txt").decode(), keys)
     signed = opened(read(place / "manifest.sig").decode(), keys, "the manifest")
     if signed != f"{tree.origin}/export\nsha256 {hashlib.sha256(written).hexdigest()}\n":
         raise Bad("the manifest was changed")
     if {file.name for file in place.iterdir()} != {"manifest.json", "manifest.sig", *manifest["files"]}:
-        raise Bad("there are other files than the manifest names")
+        raise Bad("the directory has other files than the manifest")
     if not {"events.ndjson", "checkpoint.txt", "keys.json"} <= manifest["files"].keys():
-        raise Bad("the manifest does not name what belongs to an export")
+        raise Bad("the manifest lacks a file of an export")
     # Events first, because their errors have a location.
     digests = {name: named["sha256"] for name, named in manifest["files"].items()}
     leaves = place / LEAVES if LEAVES in digests else None
@@ -393,16 +398,14 @@ def check_export(place: Path, kept: list[str], say: Callable[[str], None]) -> in
     for name, digest in digests.items():
         check_file(place / name, digest)
     if count != manifest["events"]:
-        raise Bad(f"{manifest['events']} events are promised, and {count} are there")
+        raise Bad(f"the manifest has {manifest['events']} events, the export {count}")
     report(tree, keys, kept, say)
     return count
 
 
 def check_file(path: Path, expected: str) -> None:
     """Check a file against its digest in the manifest."""
-    if path.is_symlink() or not path.is_file():
-        raise Bad(f"{path.name} is no file")
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != expected:
             raise Bad(f"{path.name} was changed")
 
@@ -420,9 +423,9 @@ def check_events(path: Path, scope: dict[str, str], tree: Tree, sealed: Path | N
         count, root = sum(1 for _ in leaves), tree.root
     missing = sum(1 for _ in expected or ()) or (max(tree.size - count, 0) if scope["kind"] == "all" else 0)
     if missing:
-        raise Bad(f"after line {count} of {path.name} events are missing, {missing} of them")
+        raise Bad(f"after line {count} of {path.name} {missing} events are missing")
     if root != tree.root:
-        raise Bad("these events are not the ones that were signed")
+        raise Bad("these events are not those that were signed")
     return count
 
 
@@ -442,23 +445,23 @@ def check_lines(
         except Bad as found:
             raise Bad(f"{where}: {found}") from found
         except (LookupError, RecursionError, *MALFORMED) as problem:
-            raise Bad(f"{where}: this is not in the form of an event ({problem!r})") from problem
+            raise Bad(f"{where}: the event is malformed ({problem!r})") from problem
         position = event["position"]
         yield leaf
 
 
 def check_place(event: dict[str, Any], scope: dict[str, str], before: int, position: int) -> None:
-    """Check the place of an event that follows `before` events, the last of them at `position`."""
+    """Check that an event may follow `before` events, the last of them at `position`."""
     if not belongs(event, scope, before) or event["position"] <= position:
         raise Bad("this event does not belong here, or one before it is missing")
     if ("path" in event) == (scope["kind"] == "all"):
-        raise Bad("this event has a path where none belongs, or none where one does")
+        raise Bad("only an event in an export of part of the record has a path")
 
 
 def check_sealed(leaf: bytes, expected: Iterator[bytes] | None) -> None:
     """Check a leaf hash against the next one of the export, if it has leaf hashes."""
     if expected and leaf != next(expected, None):
-        raise Bad("this is not the event that was sealed here, or one before it is missing")
+        raise Bad("another event was sealed here, or one before it is missing")
 
 
 def belongs(event: dict[str, Any], scope: dict[str, str], before: int) -> bool:
@@ -477,14 +480,12 @@ def belongs(event: dict[str, Any], scope: dict[str, str], before: int) -> bool:
 
 def lines(path: Path) -> Iterator[bytes]:
     """Yield the lines of a file."""
-    if path.is_symlink() or not path.is_file():
-        raise Bad(f"{path.name} is no file")
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         count = 0
         while line := file.readline(LONGEST):
             count += 1
             if not line.endswith(b"\n"):
-                raise Bad(f"line {count} of {path.name} is not whole, or too long")
+                raise Bad(f"line {count} of {path.name} is incomplete or too long")
             yield line
 
 
@@ -504,21 +505,22 @@ def report(tree: Tree, keys: list[str], kept: list[str], say: Callable[[str], No
     """Print the checkpoint and, if no key was given, the key that is trusted."""
     say(f"Sealed in {tree.origin}: {tree.size} events up to {tree.position}.")
     if not kept:
-        say(
-            f"Signed by {keys[0]}, which came with it: compare it with the key that you keep, or name that with --key."
-        )
+        advice = "compare it with the key that you keep, or give yours with --key"
+        say(f"Signed by {keys[0]}, a key from the same files: {advice}.")
 
 
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(
-        "onrecord-verify", description="Checks an export or a proof of OnRecord, offline."
+        "onrecord-verify", description="Verify an export or a proof of OnRecord offline."
     )
     parser.add_argument("path", type=Path, help="directory of an export, or file of a proof")
     parser.add_argument(
-        "--key", action="append", default=[], help="a vkey that you kept, or a file with some"
+        "--key", action="append", default=[], help="a trusted vkey, or a file of vkeys; can be repeated"
     )
-    parser.add_argument("--since", type=Path, help="a checkpoint that you kept, which an extension is of")
+    parser.add_argument(
+        "--since", type=Path, help="a checkpoint that you kept, with which an extension begins"
+    )
     args = parser.parse_args()
 
     def say(words: str) -> None:
@@ -535,7 +537,7 @@ def main() -> int:
         print(printable(f"bad: {found}."))
         return 1
     except (OSError, ArithmeticError, LookupError, RecursionError, *MALFORMED) as problem:
-        print(printable(f"bad: it is not in the form of an export or a proof ({problem!r})."))
+        print(printable(f"bad: the export or proof is malformed ({problem!r})."))
         return 1
     print(f"ok {count} event{'s' * (count != 1)}")
     return 0

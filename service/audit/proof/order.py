@@ -3,8 +3,8 @@
 Invariant: positions start at 1, ascend, and do not exceed the last value of their sequence. Times never decrease by
 position and are not ahead of the database's clock. Each stream is numbered 1, 2, 3 ... in log order.
 
-A node's login cannot insert a row that breaks this; the owner of the tables can. A row far ahead would determine the
-time of all later events and hide them. Seals do not reveal such a row, since the sealer seals every row of the log.
+A node's login cannot insert a row that violates this; the owner of the tables can. A row with a far position or time
+would fix the time of all later events and hide them. Seals do not reveal it, since the sealer seals every row.
 """
 
 from datetime import timedelta
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 AHEAD = timedelta(minutes=1)
-"""How far a time may be ahead of the clock: after a clock is set back, the log keeps its newest time until then."""
+"""How far a time may be ahead of the clock: if the clock is set back, new events keep the newest time of the log."""
 
 
 class OutOfOrder(Exception):
@@ -53,7 +53,7 @@ async def check_streams(connection: "asyncpg.Connection[Any]") -> None:
     """
     position = await connection.fetchval(_FIRST_MISNUMBERED)
     if position is not None:
-        raise OutOfOrder(position, "the event here does not follow the one before it in its stream")
+        raise OutOfOrder(position, "the event here does not follow the previous event of its stream")
 
 
 async def first_ahead(connection: "asyncpg.Connection[Any]") -> int | None:
@@ -88,12 +88,12 @@ class Order:
 
     def _problem(self, position: int, at: int) -> str:
         if position > self._latest.position:
-            return "the position of the event here was never given out by its sequence"
+            return "the position of the event here was never assigned by its sequence"
         if position <= self._position:
-            return "the position of the event here is not above the one before it"
+            return "the position of the event here is not above the previous one"
         if at > self._latest.at:
             return "the event here is dated in the future"
-        return "the event here is dated before the one that it follows"
+        return "the event here is dated before the previous one"
 
 
 _BOUNDS = """

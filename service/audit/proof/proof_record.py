@@ -3,13 +3,13 @@
     index, position, stream, seq, topic, subject, at, by     the fields of the leaf, and the leaf's index
     stateSha256                                              the leaf's state hash, if the state is not disclosed
     state                                                    the stored bytes, as text
-    words                                                    text and salt of each personal field, while its key exists
+    words                                                    text and salt of each personal field whose key exists
     fields                                                   the readable event: the state with its texts, or null
     path                                                     the hashes from the leaf to the root (RFC 9162)
     unreadable                                               the reason, if texts or the state cannot be read
 
-Invariant: everything here follows from the leaf's bytes and the commitments to the texts, so it can be verified without
-trust. `service.audit.proof.offline` does so without any key.
+Invariant: everything here can be verified against the leaf's hash and the commitments to the texts, without any key.
+`service.audit.proof.offline` does so.
 """
 
 from base64 import b64encode
@@ -39,7 +39,7 @@ def of_stored(
     leaf = of_row(row, digest(row["stored"]))
     if not reveal:
         return redacted(leaf, index, path)
-    texts, unreadable = serializer.revealed(row)
+    texts, unreadable = serializer.try_reveal(row)
     document = (
         redacted(leaf, index, path) if texts is None else disclosed(leaf, index, path, row["stored"], texts)
     )

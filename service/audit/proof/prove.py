@@ -49,7 +49,7 @@ async def prove(
         "format": FORMAT,
         "event": proof_record.of_stored(row, index, path, serializer, reveal=reveal),
         "checkpoint": newest.note,
-        "keys": public(keys),
+        "keys": public_keys(keys),
     }
 
 
@@ -72,11 +72,11 @@ async def extension(
         "older": older,
         "checkpoint": newest.note,
         "path": [step.hex() for step in path],
-        "keys": public(keys),
+        "keys": public_keys(keys),
     }
 
 
-def public(keys: Sequence[SealKey]) -> list[dict[str, str | None]]:
+def public_keys(keys: Sequence[SealKey]) -> list[dict[str, str | None]]:
     """Return the public keys, each with its endorsement by the previous key."""
     return [{"vkey": str(key.verifier), "endorsement": key.endorsement} for key in keys]
 

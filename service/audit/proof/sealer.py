@@ -1,10 +1,10 @@
 """Seals the log: follows it like a projection, appends new events to the tree, and signs a checkpoint.
 
-One sealer leads, by a session advisory lock on the connection that it writes over. Forks are prevented independently of
-the lock: a seal names the tree size that it extends, and no size is extended twice. Sealing does not touch the write
-path and lags by about a second.
+One sealer leads: it holds a session advisory lock on the connection that it writes over. A unique constraint prevents
+forks without the lock: a seal names the tree size that it extends, and no size is extended twice. Sealing is not part
+of a commit and lags by about a second.
 
-Invariant: the sealer signs only extensions of the last signed tree. If the stored tree differs from the signed one it
+Invariant: the sealer signs only extensions of the last signed tree. If the stored tree differs from the signed one, it
 signs nothing and logs `seals_broken` repeatedly.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.audit.proof import leaf, signing_keys, tree_store
 from service.audit.proof.checkpoint import Checkpoint
-from service.audit.proof.merkle import Frontier, Node, leaf_hash
+from service.audit.proof.merkle import Frontier, leaf_hash
 from service.audit.proof.signed_note import NoteInvalid
 from service.eventstore.notifications import CHANNEL
 from service.runtime.database_retry import hard_timeout
@@ -25,10 +25,10 @@ from service.runtime.database_retry import hard_timeout
 if TYPE_CHECKING:
     import asyncpg
 
-MOST = 2_000
+MAX_EVENTS = 2_000
 """The most events in one seal."""
 
-LULL = 0.5
+PAUSE = 0.5
 """Seconds between two seals at a low rate of events: half of the allowed lag, so that seals stay few."""
 
 DEADLINE = 30.0
@@ -50,12 +50,12 @@ class Sealer:
     """Keeps the tree up to date with the log.
 
     `connect` opens an asyncpg connection; `interval` is the polling interval in seconds without notifications. For
-    metrics: `size` is the number of sealed events, `level_at` the loop time at which the log was last fully sealed.
+    metrics: `size` is the number of sealed events, `caught_up_at` the loop time at which the log was last fully sealed.
     """
 
     def __init__(self, connect: Connect, key_encryption_key: bytes, interval: float) -> None:
         self.size = 0
-        self.level_at: float | None = None
+        self.caught_up_at: float | None = None
         self.leading = False
         self._connect = connect
         self._key_encryption_key = key_encryption_key
@@ -100,10 +100,10 @@ class Sealer:
             while more:
                 with hard_timeout(connection, DEADLINE):
                     upto = await self._seal(connection, edge, position)
-                more = edge.size - self.size >= MOST
+                more = edge.size - self.size >= MAX_EVENTS
                 position, self.size = upto, edge.size
-            self.level_at = asyncio.get_running_loop().time()
-            await asyncio.sleep(LULL)
+            self.caught_up_at = asyncio.get_running_loop().time()
+            await asyncio.sleep(PAUSE)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval):
                     await self._wake.wait()
@@ -127,7 +127,7 @@ class Sealer:
         After an exception `edge` is ahead of the stored tree and must be discarded.
         """
         # The database computes the digests, so that few bytes travel even for long events.
-        rows = await connection.fetch(_NEXT, after, MOST)
+        rows = await connection.fetch(_NEXT, after, MAX_EVENTS)
         if not rows:
             return after
         first = edge.size
@@ -140,7 +140,9 @@ class Sealer:
             checkpoint = Checkpoint(signer.verifier.name, edge.size, edge.root(), positions[-1])
             note = signer.sign(str(checkpoint))
             await connection.execute(_INSERT_SEAL, edge.size, first, positions, b"".join(hashes), note)
-            await _insert_nodes(connection, nodes)
+            if nodes:
+                levels, numbers, hashes_of_nodes = (list(column) for column in zip(*nodes, strict=True))
+                await connection.execute(_INSERT_NODES, levels, numbers, hashes_of_nodes)
         return int(positions[-1])
 
     def _on_notification(self, *_about: object) -> None:
@@ -156,18 +158,12 @@ def _hash(row: Any) -> bytes:
     try:
         return leaf_hash(leaf.encode(leaf.of_row(row, row["digest"])))
     except NumberTooLarge as problem:
-        message = f"the event at position {row['position']} has a time that no clock shows"
+        message = f"the time of the event at position {row['position']} is out of range"
         raise SealsBroken(message) from problem
 
 
-async def _insert_nodes(connection: "asyncpg.Connection[Any]", nodes: list[Node]) -> None:
-    if nodes:
-        levels, numbers, hashes = (list(column) for column in zip(*nodes, strict=True))
-        await connection.execute(_INSERT_NODES, levels, numbers, hashes)
-
-
-# A cached plan from when a table was small would stay in use when it is large. A leader that has died must not keep the
-# lock: the server checks whether its client is still connected, busy or idle.
+# A plan cached while a table was small would be used after it has grown. A leader that died must not keep the lock, so
+# the server checks whether its client is still connected, during a query and between two.
 _SESSION = """
     SET plan_cache_mode = force_custom_plan; SET client_connection_check_interval = '1s';
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3

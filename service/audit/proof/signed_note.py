@@ -46,7 +46,7 @@ class VerifierKey(NamedTuple):
         public = _unbase64(encoded)
         key = cls(name, public[1:])
         if public[:1] != _ED25519 or len(public) != 33 or not _is_name(name) or key.id.hex() != key_id:  # noqa: PLR2004 - 1 + 32 bytes
-            raise NoteInvalid(f"{vkey.strip()!r} is no vkey of an Ed25519 key")
+            raise NoteInvalid(f"{vkey.strip()!r} is not the vkey of an Ed25519 key")
         return key
 
     @property
@@ -91,7 +91,7 @@ def open_note(note: str, keys: Iterable[VerifierKey]) -> str:
     for name, signature in signatures:
         if (key := known.get((name, signature[:_ID]))) is not None:
             if not key.verifies(text, signature[_ID:]):
-                raise NoteInvalid(f"the signature of {name} is false")
+                raise NoteInvalid(f"the signature of {name} is invalid")
             signed = True
     if not signed:
         raise NoteInvalid("no known key has signed it")
@@ -101,17 +101,16 @@ def open_note(note: str, keys: Iterable[VerifierKey]) -> str:
 def _split(note: str) -> tuple[str, list[tuple[str, bytes]]]:
     text, separator, below = note.rpartition("\n\n")
     lines = below.split("\n")
-    if not separator or len(note) > MAX_NOTE or lines.pop() or not lines:
-        raise NoteInvalid("it is no signed note")
-    if any(char < " " and char != "\n" for char in note):
-        raise NoteInvalid("it is no signed note")
+    is_framed = separator and len(note) <= MAX_NOTE and not lines.pop() and lines
+    if not is_framed or any(char < " " and char != "\n" for char in note):
+        raise NoteInvalid("it is not a signed note")
     return text + "\n", [_signature(line) for line in lines]
 
 
 def _signature(line: str) -> tuple[str, bytes]:
     name, _, encoded = line.removeprefix(_DASH).partition(" ")
     if not line.startswith(_DASH) or not _is_name(name):
-        raise NoteInvalid("a signature line is not one")
+        raise NoteInvalid("a line of signatures is malformed")
     return name, _unbase64(encoded)
 
 
@@ -126,5 +125,5 @@ def _unbase64(encoded: str) -> bytes:
     except (binascii.Error, ValueError):
         decoded = b""
     if not decoded or b64encode(decoded).decode() != encoded:
-        raise NoteInvalid("it is no signed note: base64 is expected")
+        raise NoteInvalid("it is not a signed note: base64 is expected")
     return decoded

@@ -1,4 +1,4 @@
-"""The keys that sign checkpoints, stored in the database and wrapped by the key encryption key, as people's keys are.
+"""Stores the keys that sign checkpoints in the database, wrapped by the key encryption key as people's keys are.
 
 The newest key signs. Earlier keys stay, so that their signatures can be verified, and each endorses the next: a
 verifier who kept the first key can follow the endorsements to the newest.
@@ -56,7 +56,7 @@ async def load(connection: "asyncpg.Connection[Any]", key_encryption_key: bytes)
 
 
 async def create(connection: "asyncpg.Connection[Any]", key_encryption_key: bytes) -> None:
-    """Create the first key if there is none. Its name is that of the log, from the epoch at the first seal."""
+    """Create the first key if there is none. Its name, which names the log, has the epoch of that moment."""
     epoch = await connection.fetchval("SELECT epoch FROM log_epoch")
     await _insert(connection, key_encryption_key, 1, f"onrecord/{epoch}", None)
 
@@ -69,7 +69,7 @@ async def rotate(connection: "asyncpg.Connection[Any]", key_encryption_key: byte
     """
     keys = await load(connection, key_encryption_key)
     if not keys:
-        raise SealKeyInvalid("There is no seal key yet: the sealer makes the first one.")
+        raise SealKeyInvalid("There is no seal key yet: `onrecord project run` creates the first one.")
     newest = keys[-1]
     await _insert(connection, key_encryption_key, newest.number + 1, newest.verifier.name, newest)
 
@@ -94,20 +94,24 @@ def endorsement_text(key: VerifierKey) -> str:
 
 
 async def _insert(
-    connection: "asyncpg.Connection[Any]", wrapping: bytes, number: int, name: str, previous: SealKey | None
+    connection: "asyncpg.Connection[Any]",
+    key_encryption_key: bytes,
+    number: int,
+    name: str,
+    previous: SealKey | None,
 ) -> None:
     secret = os.urandom(_SECRET)
     key = SigningKey(name, secret).verifier
     endorsement = previous.signer.sign(endorsement_text(key)) if previous else None
     bound = bound_to_seal_key(number, name, key.public, endorsement)
-    wrapped = Wrapping(wrapping).wrap(secret, bound)
+    wrapped = Wrapping(key_encryption_key).wrap(secret, bound)
     await connection.execute(_INSERT, number, name, key.public, wrapped, endorsement)
 
 
-def _unwrapped(row: Any, wrapping: bytes, previous: SealKey | None) -> SealKey:
+def _unwrapped(row: Any, key_encryption_key: bytes, previous: SealKey | None) -> SealKey:
     bound = bound_to_seal_key(row["number"], row["name"], row["public"], row["endorsement"])
     try:
-        secret = Wrapping(wrapping).unwrap(row["wrapped"], bound)
+        secret = Wrapping(key_encryption_key).unwrap(row["wrapped"], bound)
         signer = SigningKey(row["name"], secret)
         text = open_note(row["endorsement"], [previous.verifier]) if previous else None
     except (InvalidTag, ValueError, NoteInvalid) as problem:

@@ -1,4 +1,4 @@
-"""Reads the stored tree: the newest checkpoint, the leaf of an event, and the hashes of proofs."""
+"""Reads the stored tree: the newest checkpoint, the leaf of an event, and the hashes that proofs consist of."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import asyncpg
 
 HASH = len(EMPTY)
+"""Bytes of a hash."""
 _CACHED = 10_000
 """Hashes that `InclusionPaths` caches, about 100 bytes each."""
 
@@ -68,7 +69,7 @@ class SealedLeaves:
         """Return the leaf of the event at a position.
 
         Raises:
-            NotSealed: the event has none.
+            NotSealed: the event is not sealed yet.
         """
         if not (self._positions and self._positions[0] <= position <= self._positions[-1]):
             row = await self._connection.fetchrow(_SEAL_OF, position)

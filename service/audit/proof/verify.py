@@ -1,6 +1,6 @@
 """Verifies the whole log against its seals: hashes every event, rebuilds the tree, and checks every signature.
 
-Only signatures of this installation's keys are trusted, and an older checkpoint kept outside the database (`against`).
+Trusted are the signatures of this installation's keys, and an older checkpoint kept outside the database (`against`).
 The log is read once, in one snapshot and in constant memory.
 
 Seals prove that an event was not changed after sealing, not that `chat_append` wrote it: the owner of the tables can
@@ -55,16 +55,16 @@ async def verify(
         Tampered: the record differs from what was sealed.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        beginning = await connection.fetchval("SELECT coalesce(min(notification_id), 0) FROM stored_events")
+        first = await connection.fetchval("SELECT coalesce(min(notification_id), 0) FROM stored_events")
         try:
             keys = [key.verifier for key in await signing_keys.load(connection, key_encryption_key)]
         except signing_keys.SealKeyInvalid as problem:
-            raise Tampered(beginning, str(problem).removesuffix(".")) from problem
+            raise Tampered(first, str(problem).removesuffix(".")) from problem
         try:
             older = Checkpoint.parse(open_note(against, keys)) if against is not None else None
         except NoteInvalid as problem:
-            message = f"the checkpoint kept elsewhere is not of this log: {problem}"
-            raise Tampered(beginning, message) from problem
+            message = f"the checkpoint kept elsewhere does not belong to this log: {problem}"
+            raise Tampered(first, message) from problem
         order = Order(await bounds(connection))
         check = _Check(keys, older, order, await connection.cursor(_EVENTS), await connection.cursor(_NODES))
         try:
@@ -104,9 +104,9 @@ class _Check:
         if seal["first"] != self.edge.size:
             raise Tampered(self.position + 1, f"the seal after {self.edge.size} events is missing")
         if len(positions) != seal["size"] - seal["first"] or len(hashes) != HASH * len(positions):
-            raise Tampered(first, "the seal is not whole")
+            raise Tampered(first, "the seal is incomplete")
         if any(type(position) is not int for position in positions):
-            raise Tampered(self.position + 1, "the seal names something that is no position")
+            raise Tampered(self.position + 1, "the seal has a value that is not a position")
         try:
             signed = Checkpoint.parse(open_note(seal["checkpoint"], self._keys))
         except NoteInvalid as problem:
@@ -115,23 +115,23 @@ class _Check:
             wanted = positions[start : start + CHUNK]
             await self._chunk(wanted, hashes[HASH * start : HASH * (start + len(wanted))])
         if (signed.size, signed.root, signed.position) != (self.edge.size, self.edge.root(), self.position):
-            raise Tampered(first, "what was signed is another tree")
+            raise Tampered(first, "the tree of these events is not the one that was signed")
 
     async def _chunk(self, positions: Sequence[int], hashes: bytes) -> None:
         rows = await self._events.fetch(len(positions))
         leaves: list[bytes] = []
         for index, (row, position) in enumerate(zip(rows, positions, strict=False)):
             if row["position"] < position:
-                raise Tampered(row["position"], "this event was put in after sealing")
+                raise Tampered(row["position"], "the event here was inserted after sealing")
             if row["position"] > position:
-                raise Tampered(position, "the event here is gone")
+                raise Tampered(position, "the event here is missing")
             hashed = _hash(row)
             if hashed is None or hashed != hashes[HASH * index : HASH * (index + 1)]:
                 raise Tampered(position, "the event here, or its seal, was changed")
             self._order.check(position, leaf.microseconds(row["at"]))
             leaves.append(hashed)
         if len(rows) < len(positions):
-            raise Tampered(positions[len(rows)], "the event here is gone, and all after it")
+            raise Tampered(positions[len(rows)], "the event here is missing, and all after it")
         await self._extend(leaves, positions)
 
     async def _extend(self, leaves: list[bytes], positions: Sequence[int]) -> None:
@@ -139,12 +139,12 @@ class _Check:
         cut = older.size - first if older and first < older.size <= first + len(leaves) else 0
         nodes = self.edge.extend(leaves[:cut])
         if older and cut and (self.edge.root(), positions[cut - 1]) != (older.root, older.position):
-            message = "the record up to here is not the one that the checkpoint kept elsewhere is of"
+            message = "the record up to here differs from that of the checkpoint kept elsewhere"
             raise Tampered(positions[cut - 1], message)
         nodes += self.edge.extend(leaves[cut:])
         stored = await self._nodes.fetch(len(nodes)) if nodes else []
         if [Node(*row) for row in stored] != nodes:
-            raise Tampered(positions[0], "the subtrees kept of the tree around here were changed")
+            raise Tampered(positions[0], "the stored subtrees over the events here were changed")
         self.position = positions[-1]
 
     async def end(self) -> None:
@@ -152,11 +152,11 @@ class _Check:
         if self._older and self._older.size > self.edge.size:
             message = (
                 f"the record ends here, after {self.edge.size} sealed events; "
-                f"the checkpoint kept elsewhere is of {self._older.size}"
+                f"the checkpoint kept elsewhere has {self._older.size}"
             )
             raise Tampered(self.position + 1, message)
         if await self._nodes.fetch(1):
-            raise Tampered(self.position, "a subtree is kept that the tree does not have")
+            raise Tampered(self.position, "a subtree is stored that the tree does not have")
 
     async def unsealed(self) -> tuple[int, datetime | None]:
         """Check the order of the unsealed events; return their number and the time of the first."""
@@ -176,7 +176,7 @@ def _hash(row: Any) -> bytes | None:
         encoded = leaf.encode(leaf.of_row(row, leaf.digest(row["state"])))
     except NumberTooLarge:
         return None
-    return leaf_hash(encoded) if leaf.derived(row) else None
+    return leaf_hash(encoded) if leaf.ids_match(row) else None
 
 
 _EVENTS = f"SELECT {leaf.COLUMNS}, originator_id, key_id, state FROM stored_events ORDER BY notification_id"  # noqa: S608 - constants

@@ -1,15 +1,15 @@
 """Verifies that texts on the record match their commitments, and that unreadable texts have a recorded reason.
 
-Seals cover the stored events, which hold a commitment to each text. They do not cover what decrypts a text: people's
-keys (`person_keys`) and texts that retention re-encrypted (`carried_words`). Therefore every text is decrypted and
-compared with its commitment, and a text without a key needs a reason on the record: its author was erased, or the
-messages of its room and day have expired. A key or a re-encrypted text that was removed silently is detected.
+Seals cover the stored events, which hold a commitment to each text. They do not cover people's keys (`person_keys`) and
+the texts that retention re-encrypted (`carried_words`). Therefore every text is decrypted and compared with its
+commitment, and a text without a key needs a reason on the record: its author was erased, or the messages of its room
+and day have expired. So the silent removal of a key or a re-encrypted text is detected.
 
 Invariant: the author and the time of a text come from the sealed event and not from a table of keys.
 
-Versions before 0020 did not compare the day of a key with the day of the event: a text decided just before midnight
-(UTC) and recorded just after it is under the key of the previous day, and expires with that day. For events up to
-`key_days_since`, texts of the first `PAST_MIDNIGHT` of a day therefore have a reason once the previous day has expired.
+Before migration 0020 a text that was decided just before midnight (UTC) and recorded just after it was encrypted with
+the key of the previous day, and expires with that day. So for events up to `key_days_since` that were recorded within
+`PAST_MIDNIGHT` after midnight, the expiry of the previous day is a reason too.
 """
 
 from datetime import UTC, date, datetime, time, timedelta
@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidTag
 from service.audit.proof.verify import Tampered
 from service.domain.events import ContentExpired, MessageEdited, MessagePosted, PersonErased
 from service.domain.streams import RETENTION, person_stream, room_of, room_subject, stream_id
-from service.eventstore.serializer import NOT_DECODED, ROW, ROWS, EventSerializer
+from service.eventstore.serializer import DECODE_ERRORS, ROW, ROWS, EventSerializer
 
 if TYPE_CHECKING:
     import asyncpg
@@ -29,7 +29,7 @@ PAGE = 200
 """Events per read."""
 
 PAST_MIDNIGHT = timedelta(minutes=1)
-"""The longest time after midnight in which versions before 0020 used the key of the previous day.
+"""The longest time after midnight in which the key of the previous day was used before migration 0020.
 
 A command waits for its commit at most `ONRECORD_DATABASE_TIMEOUT` (default 5 seconds); this adds a margin.
 """
@@ -62,7 +62,7 @@ async def verify_content(connection: "asyncpg.Connection[Any]", serializer: Even
             else:
                 raise Tampered(
                     row["notification_id"],
-                    "the key of the words here is gone, and nothing on the record says why",
+                    "the key of the content here is gone, and the record gives no reason",
                 )
     return ContentCounts(readable, gone)
 
@@ -70,8 +70,8 @@ async def verify_content(connection: "asyncpg.Connection[Any]", serializer: Even
 def _verify(serializer: EventSerializer, row: Any) -> None:
     try:
         serializer.reveal(row)
-    except (InvalidTag, *NOT_DECODED) as problem:
-        message = "the words here are not those that were recorded, or their key is not the one that it was"
+    except (InvalidTag, *DECODE_ERRORS) as problem:
+        message = "the content here differs from what was recorded, or its key was changed"
         raise Tampered(row["notification_id"], message) from problem
 
 
@@ -107,7 +107,7 @@ class _Reasons:
         return until >= day
 
     async def _day_of_key(self, row: Any) -> date:
-        """Return the first day with which the texts of an event may have expired."""
+        """Return the earliest day whose expiry explains that the texts of an event are gone."""
         at: datetime = row["recorded_at"].astimezone(UTC)
         midnight = datetime.combine(at.date(), time(), UTC)
         if at - midnight >= PAST_MIDNIGHT:

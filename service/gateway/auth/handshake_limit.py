@@ -1,10 +1,10 @@
-"""Limits the rate of handshakes per address, on each node, before the client is authenticated.
+"""Limits the rate of handshakes per client address on each node, before authentication.
 
 The address is that of the client, also behind trusted proxies (`service.gateway.transport.client_address`). A customer
 with IPv6 has a whole /64, so a /64 counts as one address. Clients without a valid address share one count.
 
-Invariant: the limit is checked before anything that costs more: a token, the log, a place among the connections that
-are not authenticated yet.
+Invariant: the limit is checked before anything that costs more: the token, the log, or a place among the
+unauthenticated connections.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """The keys that verify tokens: one shared secret, or the published keys of an identity provider.
 
-A set of published keys (JWKS, RFC 7517) comes from a URL or a file and is read again every `READ_AGAIN` seconds. An
-unknown key id makes the node read the set at once, but at most `MOST_ASKED` times a minute however many tokens name
-one, so that clients cannot make this node flood the provider. While the provider is away, the last keys stay valid.
+A set of published keys (JWKS, RFC 7517) comes from a URL or a file and is read again every `READ_AGAIN` seconds. A
+token with an unknown key id makes the node read the set at once, at most `MOST_UNKNOWN` times a minute, so that clients
+cannot make this node flood the provider. While the provider is away, the last keys stay valid.
 
 Invariant: a set is accepted whole or not at all, and a secret in a set of published keys makes it unusable (RFC 8725,
 2.1): a client cannot choose the kind of key that verifies its token.
@@ -13,7 +13,7 @@ import json
 import logging
 import warnings
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from joserfc.errors import JoseError, SecurityWarning
@@ -28,8 +28,8 @@ READ_AGAIN = 600.0
 TRY_AGAIN = 15.0
 """Seconds until the provider is asked again after it did not answer."""
 
-MOST_ASKED, MINUTE = 2, 60.0
-"""How many times unknown key ids make this node read the set again, and in how many seconds."""
+MOST_UNKNOWN, MINUTE = 2, 60.0
+"""Reads of the set that unknown key ids may cause, and the seconds in which they are counted."""
 
 SHORTEST_RSA = 2048
 """Bits (RFC 7518, 3.3)."""
@@ -38,7 +38,7 @@ log = logging.getLogger("onrecord.keys")
 
 
 class KeysUnusable(Unusable):
-    """The document is no key set, or it holds a secret."""
+    """The document is no key set, or contains a secret."""
 
 
 class VerificationKeys(Protocol):
@@ -59,7 +59,7 @@ class SharedSecret:
     def __init__(self, secret: str) -> None:
         self.key = OctKey.import_key(secret)
 
-    async def find(self, algorithm: str, key_id: str | None) -> Key:  # noqa: ARG002 - there is but one key
+    async def find(self, algorithm: str, key_id: str | None) -> Key:  # noqa: ARG002 - there is one key
         """See `VerificationKeys`."""
         return self.key
 
@@ -73,7 +73,7 @@ class PublishedKeys:
         self._keys: list[Key] | None = None
         self._reading = asyncio.Lock()
         self._read_at = float("-inf")
-        self._asked: deque[float] = deque(maxlen=MOST_ASKED)
+        self._unplanned: deque[float] = deque(maxlen=MOST_UNKNOWN)
 
     async def find(self, algorithm: str, key_id: str | None) -> Key:
         """See `VerificationKeys`."""
@@ -83,7 +83,7 @@ class PublishedKeys:
         async with self._reading:
             # Another task may have read the set during the wait.
             if self._read_at < asked and self._pick(algorithm, key_id) is None:
-                await self._ask()
+                await self._read_unplanned()
         if (published := self._pick(algorithm, key_id)) is not None:
             return published
         if self._read_at < asked:
@@ -97,11 +97,11 @@ class PublishedKeys:
                 read = await self._read()
             await asyncio.sleep(READ_AGAIN if read else TRY_AGAIN)
 
-    async def _ask(self) -> None:
-        """Read the keys, unless the limit of reads is reached."""
+    async def _read_unplanned(self) -> None:
+        """Read the keys because of an unknown key id, unless the limit of such reads is reached."""
         now = self._clock()
-        if len(self._asked) < MOST_ASKED or now - self._asked[0] >= MINUTE:
-            self._asked.append(now)
+        if len(self._unplanned) < MOST_UNKNOWN or now - self._unplanned[0] >= MINUTE:
+            self._unplanned.append(now)
             await self._read()
 
     async def _read(self) -> bool:
@@ -119,7 +119,7 @@ class PublishedKeys:
 
     def _pick(self, algorithm: str, key_id: str | None) -> Key | None:
         suiting = [key for key in self._keys or () if suits(key, algorithm)]
-        if key_id is None:  # RFC 7517 lets a provider with one key omit its id
+        if key_id is None:  # a provider with one key may omit its id (RFC 7517)
             return suiting[0] if len(suiting) == 1 else None
         return next((key for key in suiting if key.kid == key_id), None)
 
@@ -148,7 +148,7 @@ def _public_key(entry: dict[str, Any]) -> Key | None:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SecurityWarning)  # it is checked below
+            warnings.simplefilter("ignore", SecurityWarning)  # the size of the key is checked below
             key = import_key(entry)
     except (JoseError, ValueError, TypeError, KeyError):
         return None
@@ -161,10 +161,10 @@ def suits(key: Key, algorithm: str) -> bool:
     """Return whether a key is of the kind that an algorithm takes (RFC 7518, 3.1; RFC 8037; RFC 9864)."""
     if key.alg not in (None, algorithm) and {key.alg, algorithm} != {"EdDSA", "Ed25519"}:
         return False
-    return (key.key_type, key.get("crv")) == _KINDS[algorithm]
+    return (key.key_type, key.get("crv")) == KEY_KINDS[algorithm]
 
 
-_KINDS: dict[str, tuple[str, str | None]] = {
+KEY_KINDS: dict[str, tuple[str, str | None]] = {
     **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", None)),
     "ES256": ("EC", "P-256"),
     "ES384": ("EC", "P-384"),
@@ -172,7 +172,4 @@ _KINDS: dict[str, tuple[str, str | None]] = {
     "EdDSA": ("OKP", "Ed25519"),
     "Ed25519": ("OKP", "Ed25519"),
 }
-"""The type and curve of the keys of each public-key algorithm."""
-
-PUBLIC_ALGORITHMS: Sequence[str] = tuple(_KINDS)
-"""The algorithms that published keys may be used with."""
+"""The type and curve of the keys of each algorithm that published keys may be used with."""

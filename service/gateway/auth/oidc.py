@@ -3,8 +3,8 @@
 The browser keeps state, nonce and verifier during the sign-in, and the refresh token afterwards
 (`service.gateway.auth.refresh_cookie`). Nodes keep nothing, so that any node can finish a sign-in that another began.
 
-Invariant: nothing that the provider publishes decides what is trusted. Issuer, keys and algorithms come from the
-settings; the id token is verified with them, and the resulting token like every token at the endpoints.
+Invariant: the settings alone decide what is trusted: issuer, source of the keys and algorithms. The id token is
+verified with them, and the token for the chat is verified as at the endpoints.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from service.errors import Overloaded, ProviderAway, SignInInvalid, SignInOver, 
 from service.gateway.auth.fetch import NOT_FETCHED, READ_WITHIN, tls
 from service.gateway.auth.oidc_discovery import Discovery, Metadata
 from service.gateway.auth.refresh_cookie import Renewable
-from service.gateway.auth.tokens import CHAT, Identity, TokenVerifier, refusing, shown_name
+from service.gateway.auth.tokens import CHAT, Identity, TokenVerifier, display_name, translated_errors
 
 MOST_AT_ONCE = 20
 """Codes and refresh tokens that one node sends to the provider at the same time."""
 
 _ENTROPY = {"state": 32, "nonce": 32, "verifier": 64}
-"""Letters and digits of each; RFC 7636, 4.1 requires 43 of the verifier."""
+"""Characters of each secret; RFC 7636, 4.1 requires at least 43 for the verifier."""
 
 _UNHASHED = ("EdDSA", "Ed25519")
 
@@ -43,7 +43,7 @@ log = logging.getLogger("onrecord.signin")
 
 
 class Begun(NamedTuple):
-    """What a browser keeps during a sign-in."""
+    """The secrets that a browser keeps during a sign-in."""
 
     state: str
     nonce: str
@@ -76,7 +76,7 @@ class Oidc:
         self._in_flight = 0
 
     async def begin(self) -> tuple[str, Begun]:
-        """Return the address to sign in at, and what the browser keeps for the return.
+        """Return the provider's address for the sign-in, and the secrets that the browser keeps until it returns.
 
         Raises:
             ProviderAway: the provider cannot be reached.
@@ -106,7 +106,7 @@ class Oidc:
             )
             claims = await self._claims(response.id_token, response.access_token, begun.nonce)
             identity, token = await self._verify_chat_token(response, claims["sub"])
-        name = identity.name or shown_name(claims.get("name")) or identity.user
+        name = identity.name or display_name(claims.get("name")) or identity.user
         renewable = Renewable(identity.user, name, response.refresh_token) if response.refresh_token else None
         return SignedInAs(identity, name, token, renewable)
 
@@ -121,7 +121,7 @@ class Oidc:
             Overloaded: too many sign-ins wait for the provider.
         """
         with self._limited():
-            # The scope stays as granted, which may be less than what is requested (RFC 6749, 6).
+            # Without a scope the granted one stays, which may be less than the settings request (RFC 6749, 6).
             response = await self._exchange(
                 grant_type="refresh_token", refresh_token=renewable.refresh_token, scope=""
             )
@@ -187,7 +187,7 @@ class Oidc:
         if id_token is None:
             raise TokenInvalid(problem="there is no id token in it")
         read = await self._tokens.read(id_token)
-        # Authlib knows no hash for these; and in this flow the check may be left out (3.1.3.8).
+        # Authlib has no hash for these algorithms, and the check is optional in this flow (3.1.3.8).
         hashed = None if read.header["alg"] in _UNHASHED else access_token
         client_id = self._settings.oidc_client_id
         expected = {
@@ -195,19 +195,19 @@ class Oidc:
             "aud": {"essential": True, "value": client_id},
         }
         known = {"nonce": nonce, "client_id": client_id, "access_token": hashed}
-        with refusing():
+        with translated_errors():
             CodeIDToken(read.claims, read.header, expected, known).validate(leeway=self._settings.jwt_leeway)
         return read.claims
 
     async def _verify_chat_token(self, response: "_TokenResponse", user: object) -> tuple[Identity, str]:
-        """Verify the token for the endpoints, as they do."""
+        """Verify the token for the chat as the endpoints do; return its identity and the token."""
         audience = self._settings.jwt_audience
         token = response.id_token if audience == self._settings.oidc_client_id else response.access_token
         if token is None:
             raise TokenInvalid(problem="there is no id token in it")
         identity = await self._tokens.verify(token)
         if identity.user != user:
-            raise TokenInvalid(problem="its two tokens speak for two people")
+            raise TokenInvalid(problem="its id token and its access token are of different users")
         identity.require(CHAT)
         return identity, token
 

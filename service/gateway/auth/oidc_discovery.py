@@ -1,4 +1,4 @@
-"""The metadata of an OpenID provider, fetched when it is needed and again after ten minutes.
+"""Fetches the metadata of an OpenID provider when it is needed, and again after ten minutes.
 
 Invariant: the last valid metadata stays in use while the provider is away, and implausible metadata is never used.
 """
@@ -29,7 +29,7 @@ class Metadata(msgspec.Struct, frozen=True):
 
 
 class Discovery:
-    """The metadata of the provider `issuer`, as fresh as required."""
+    """The metadata of the provider `issuer`."""
 
     def __init__(self, issuer: str) -> None:
         self._issuer = issuer
@@ -46,7 +46,7 @@ class Discovery:
         """
         asked = self._now()
         async with self._loading:
-            # A task that waited here takes the result: a provider that does not answer delays no task twice.
+            # A task that waited for the lock takes the result, even a failure: it does not wait a second time.
             if self._tried_at < asked and self._now() >= self._due_at:
                 await self._load()
         if self._metadata is None:

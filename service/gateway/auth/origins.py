@@ -1,34 +1,45 @@
-"""Which web pages may connect, by the origin that their browser sends (RFC 6454).
+"""Decides which web pages may connect, by the origin that their browser sends (RFC 6454).
 
-An origin is a scheme, a host and a port. If origins are configured, the page's must be one of them, character by
-character as browsers send it (lower case, no port if it is the scheme's default). Otherwise the page must come from
-this server.
+An origin is a scheme, a host and a port. If origins are configured, the page's must equal one of them as browsers send
+it (lower case, no port if it is the scheme's default). Otherwise the page must come from this server.
 
-Invariant: the origin is checked at every upgrade, poll, and request that changes something; a client without an
-`Origin` is no page.
+Invariant: the origin is checked at every upgrade, poll, and request that changes something. A request without `Origin`
+does not come from a page, and is allowed.
 """
 
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
+from service.errors import NotAllowed
+
 _PORTS = {"http": 80, "https": 443}
+
+
+def check_origin(headers: Headers, allowed: tuple[str, ...], action: str) -> None:
+    """Raise unless a page of the request's `Origin` may send it; `action` is a verb for the error text.
+
+    Raises:
+        NotAllowed: the origin is not allowed.
+    """
+    if not allowed_origin(headers, allowed):
+        raise NotAllowed(problem=f"Pages of this origin may not {action} here.")
 
 
 def allowed_origin(headers: Headers, allowed: tuple[str, ...]) -> bool:
     """Return whether a page of the request's `Origin` may connect."""
     if len(named := headers.getlist("origin")) != 1:
-        return not named  # Two of them: the client must not choose between them by their order.
+        return not named  # several are refused: which of them counts would be ambiguous
     if allowed:
         return named[0] in allowed
     return _own(named[0], headers)
 
 
 def _own(origin: str, headers: Headers) -> bool:
-    """Return whether an origin is this server's own, as `Host` names it.
+    """Return whether an origin is this server's own, by the request's `Host`.
 
-    Behind a load balancer that ends TLS the page is `https` and the request is not: both schemes count as this
-    server's, each with its default port if `Host` names none.
+    Behind a load balancer that terminates TLS, the page is `https` and the request is not. Both schemes therefore count
+    as this server's, each with its default port if `Host` has none.
     """
     try:
         page = urlsplit(origin)
@@ -43,4 +54,4 @@ def _own(origin: str, headers: Headers) -> bool:
             return False
         return (page.port or _PORTS[page.scheme]) == (host.port or _PORTS[page.scheme])
     except ValueError:
-        return False  # no URL, or no port, at all
+        return False  # not a URL, or an invalid port

@@ -1,10 +1,10 @@
 """Limits the rate of commands per user, over all connections and nodes.
 
-Each node keeps a token bucket per user and publishes a few times a second what it took out; every other node takes the
-same out of its bucket. While the nodes cannot reach each other, each limits on its own.
+Each node keeps a token bucket per user. A few times a second it publishes how many tokens it took, and every other node
+takes as many from its own bucket. While nodes cannot reach each other, each enforces the limit alone.
 
-Invariant: no command waits for another node. Between two publications a user may get a burst at more than one node;
-that is a debt, which later commands pay first.
+Invariant: no command waits for another node. Until the next publication a user may use a burst at each node; the excess
+is a debt that is paid off before later commands are admitted.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ MAX_PUBLISHED = 5_000
 
 
 class RateLimit:
-    """A token bucket per user over all of their connections: `per_second` commands, `burst` at once.
+    """A token bucket per user: `per_second` commands, `burst` at once; 0 in either turns the limit off.
 
-    0 in either switches the limit off. `clock` gives seconds.
+    `clock` gives seconds.
     """
 
     def __init__(self, per_second: float, burst: int, clock: Callable[[], float]) -> None:
@@ -47,13 +47,13 @@ class RateLimit:
         self._spent[user] = self._spent.get(user, 0) + 1
 
     def spent_elsewhere(self, user: str, count: int) -> None:
-        """Charge the commands that a user sent to another node; the debt is never more than a burst."""
+        """Charge the commands that a user sent to another node; the debt is at most a burst."""
         if self._buckets.on:
             left = max(self._buckets.left(user) - count, -self._buckets.burst)
             self._forget(self._buckets.keep(user, left))
 
     def take_spent(self, most: int) -> dict[str, int]:
-        """Return what was spent here since the last call, of at most `most` users."""
+        """Return and clear the numbers of commands that users sent to this node, of at most `most` users."""
         users = list(self._spent)[:most]
         return {user: self._spent.pop(user) for user in users}
 

@@ -1,7 +1,7 @@
-"""The provider's refresh token, encrypted, in a cookie of the browser that signed in.
+"""Keeps the provider's refresh token, encrypted, in a cookie of the browser that signed in; nodes store nothing.
 
-Invariant: only a node of this installation can decrypt the cookie. Nodes keep nothing, scripts of the page cannot read
-the token, and a copy of the cookie is of no use at the provider.
+Invariant: only a node of this installation can decrypt the cookie. Scripts of the page cannot read the token, and a
+copy of the cookie is of no use at the provider.
 """
 
 import base64
@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from service.encryption.wrapping import Wrapping
 
 MOST_SEALED = 3_800
-"""Characters of an encrypted one: browsers take 4,096 bytes of a cookie with its name and attributes."""
+"""Characters of an encrypted token: browsers accept 4,096 bytes for a cookie with its name and attributes."""
 
 
 class Renewable(NamedTuple):
@@ -25,10 +25,10 @@ class Renewable(NamedTuple):
 
 
 class RefreshCookies:
-    """Encrypts and decrypts, for one client at one provider; any key encryption key decrypts, the first encrypts."""
+    """Encrypts with the first key encryption key and decrypts with any, for one client at one provider."""
 
     def __init__(self, key_encryption_key: bytes, issuer: str, client_id: str) -> None:
-        # Another provider in the settings makes all cookies invalid: refresh tokens are never sent to another provider.
+        # Changing the provider makes all cookies invalid, so a refresh token is never sent to another provider.
         about = f"onrecord sign-in renewal|{issuer}|{client_id}".encode()
         keys = Wrapping(key_encryption_key).derived(about)
         self._sealing = MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys])

@@ -1,7 +1,7 @@
 """Verifies tokens: a signed token (JWT, RFC 7519) names the user and its expiry.
 
-Only the algorithms listed here are accepted, independent of the token's header (RFC 8725, 3.1). `sub` and `exp` are
-required; `iss` and `aud` too if they are configured. A token never travels in a URL.
+Only the configured algorithms are accepted, regardless of the token's header (RFC 8725, 3.1). `sub` and `exp` are
+required; `iss` and `aud` too if they are configured. A token is never part of a URL.
 """
 
 import math
@@ -21,19 +21,19 @@ from joserfc.jws import JWSRegistry, extract_compact
 from service.errors import NotAllowed, TokenExpired, TokenInvalid
 from service.gateway.auth.jwks import SharedSecret, VerificationKeys
 from service.protocol.commands import USER_ID
-from service.protocol.strict_json import shown
+from service.protocol.strict_json import shortened
 
 MAX_TOKEN = 8_192
-"""Greatest length of a token, in characters; a longer one is not parsed."""
+"""Characters of a token; a longer one is not parsed."""
 
 MOST_HEADERS = 64
-"""Cached headers of tokens: all tokens that one key has signed have the same one."""
+"""Cached headers of tokens; tokens that one key has signed share a header."""
 
 MAX_NAME = 100
 """Code points of a display name; a longer one is cut."""
 
 CHAT, AUDITOR, ADMIN = "chat", "auditor", "admin"
-"""What a token may grant. No scope implies another: an administrator reads no record, an auditor does not chat."""
+"""The scopes. None implies another: an administrator cannot read the record, an auditor cannot chat."""
 
 _user_id = re.compile(USER_ID)
 
@@ -57,19 +57,19 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 def _without_warning(name: str) -> Any:
-    """Return an algorithm that the library marks as deprecated, without that mark."""
+    """Return an algorithm without the warning of the library that it is deprecated."""
     algorithm = copy(JWSRegistry.algorithms[name])
     algorithm.security_warning = None
     return algorithm
 
 
 class _Algorithms(JWSRegistry):
-    # Providers call it EdDSA; `suits` allows only Ed25519 keys with it, which is all that remains of it (RFC 9864).
+    # Providers still use the name EdDSA. `suits` allows only Ed25519 keys with it, so it is unambiguous (RFC 9864).
     algorithms = {**JWSRegistry.algorithms, "EdDSA": _without_warning("EdDSA")}  # noqa: RUF012 - as the library has it
 
 
 class TokenVerifier:
-    """Verifies tokens with `keys`, signed by one of the `algorithms`; times may be `leeway` seconds off."""
+    """Verifies tokens by the `keys` and the allowed `algorithms`; times may be `leeway` seconds off."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class TokenVerifier:
             Unavailable: the key cannot be fetched now.
         """
         decoded = await self.read(token)
-        with refusing():
+        with translated_errors():
             self._claims_registry().validate(decoded.claims)
         return _identity(decoded.claims, self._leeway)
 
@@ -110,7 +110,7 @@ class TokenVerifier:
         """
         if len(token) > MAX_TOKEN:
             raise TokenInvalid(problem="it is too long")
-        with refusing():
+        with translated_errors():
             algorithm, key_id = self._header(token)
             key = await self._keys.find(algorithm, key_id)
             return jwt.decode(token, key, registry=self._registry)
@@ -139,8 +139,7 @@ class TokenVerifier:
             TypeError: an identity provider signs the tokens.
         """
         if not isinstance(self._keys, SharedSecret):
-            message = "only a shared secret signs"
-            raise TypeError(message)
+            raise TypeError("only a shared secret can sign tokens")
         now = int(time.time())
         claims: dict[str, object] = {"sub": user, "iat": now, "exp": now + int(lifetime), "scope": "chat"}
         claims |= {"name": name} if name else {}
@@ -159,8 +158,8 @@ class TokenVerifier:
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """Translate the library's errors.
+def translated_errors() -> Iterator[None]:
+    """Translate the errors of the JWT libraries.
 
     Raises:
         TokenInvalid: the token is malformed or not signed by a known key.
@@ -171,7 +170,9 @@ def refusing() -> Iterator[None]:
     except ExpiredTokenError as error:
         raise TokenExpired from error
     except (JoseError, ValueError, TypeError, RecursionError) as error:
-        raise TokenInvalid(problem=shown(str(error).strip().rstrip(".")) or type(error).__name__) from error
+        raise TokenInvalid(
+            problem=shortened(str(error).strip().rstrip(".")) or type(error).__name__
+        ) from error
 
 
 def bearer(header: str | None) -> str | None:
@@ -192,18 +193,18 @@ def _identity(claims: dict[str, object], leeway: float) -> Identity:
         expires_at = datetime.max.replace(tzinfo=UTC)
     if expires_at <= datetime.now(UTC):
         raise TokenExpired
-    return Identity(user, shown_name(name), expires_at, _scopes(scope))
+    return Identity(user, display_name(name), expires_at, _scopes(scope))
 
 
 def _scopes(claim: object) -> frozenset[str]:
-    """A token without the claim grants chatting; one with it grants what it names (RFC 8693, 4.2) and no more."""
+    """Return the scopes that the claim names (RFC 8693, 4.2); a token without the claim grants chatting."""
     if claim is None:
         return frozenset({CHAT})
     return frozenset(claim.split()) if isinstance(claim, str) else frozenset()
 
 
-def shown_name(claim: object) -> str | None:
-    """A name that cannot be shown or stored counts as none; the token is valid all the same."""
+def display_name(claim: object) -> str | None:
+    """Return the name in a claim, cut to `MAX_NAME`; None if it cannot be shown or stored."""
     if not isinstance(claim, str):
         return None
     name = claim.strip()[:MAX_NAME]

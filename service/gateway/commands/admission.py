@@ -1,4 +1,4 @@
-"""Decides which connections and users an endpoint lets in, and starts their sessions."""
+"""Decides which connections and users an endpoint admits, and starts their sessions."""
 
 import logging
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from service.errors import (
 )
 from service.eventstore.readiness import Readiness
 from service.gateway.auth.handshake_limit import HandshakeLimit
-from service.gateway.auth.origins import allowed_origin
+from service.gateway.auth.origins import check_origin
 from service.gateway.auth.tokens import CHAT, Identity, TokenVerifier
 from service.gateway.commands.connect import ConnectHandler
 from service.gateway.session.counters import Counters
@@ -36,7 +36,7 @@ from service.protocol.commands import Connect
 from service.realtime.user_cache import UserCache
 
 MAX_UNAUTHENTICATED = 10_000
-"""Connections of an endpoint that have not authenticated yet: each costs its sender almost nothing."""
+"""Unauthenticated connections of an endpoint; opening one costs a client almost nothing."""
 
 MAX_CLIENT = 200
 """Characters of a user agent that are recorded."""
@@ -64,19 +64,17 @@ class Admission:
     def check_request(
         self, headers: Headers, address: str | None, unauthenticated: int | None
     ) -> OnRecordError | None:
-        """Return why a request is refused before authentication, None if it is not.
+        """Return the error that refuses a request before authentication, or None.
 
-        `unauthenticated` is the number of connections that have not authenticated yet; None if the request opens no
-        connection.
+        `unauthenticated` is the number of unauthenticated connections; None if the request opens no connection.
         """
-        if not allowed_origin(headers, self.origins):
-            return self._refused(
-                NotAllowed(problem="Pages of this origin may not connect here."), "foreign_origin"
-            )
-        if unauthenticated is None:
-            return None
         try:
+            check_origin(headers, self.origins, "connect")
+            if unauthenticated is None:
+                return None
             self.handshakes.take(address)
+        except NotAllowed as error:
+            return self._refused(error, "foreign_origin")
         except TooManyRequests as error:
             return self._refused(error, error.code)
         if not self.readiness.ready:
@@ -120,11 +118,11 @@ class Admission:
         Raises:
             TooManyConnections: the limit is reached.
         """
-        if self.sessions.full(user, self.presence.elsewhere(user)):
+        if self.sessions.full(user, self.presence.remote_connections(user)):
             raise TooManyConnections(retryAfter=TRY_AGAIN)
 
     def count_handshake(self, outcome: str) -> None:
-        """Count a handshake by its outcome: `ok`, an error code, or a word of its own."""
+        """Count a handshake by its outcome; see `Counters.handshakes`."""
         self.counters.handshakes[self.door, outcome] += 1
 
     def count_close(self, code: int) -> None:
@@ -143,16 +141,16 @@ class SessionStarter:
     lifecycle: SessionLifecycle
 
     async def start(self, session: Session, identity: Identity, frame: Connect) -> None:
-        """Start a session, and send it what followed its cursors.
+        """Start a session, and resume delivery from its cursors. After an error the session has ended.
 
         Raises:
             Refusal: the account is suspended or erased, or its name is refused.
-            Trouble: the session cannot be served now. In both cases it has ended.
+            Trouble: the session cannot be served now.
         """
         self.sessions.add(session)
         try:
             await self.people.load([identity.user])
-            require_standing(self.people.standing(identity.user))
+            require_standing(self.people.account(identity.user))
             if identity.name:
                 await self.chat.name(identity.user, identity.name)
             await self.connecting.connect(session, frame)

@@ -1,7 +1,7 @@
-"""`connect`: reports the state of each room to a client that reconnects, and resumes delivery from its cursors.
+"""Answers `connect` with the state of each room, and resumes delivery from the client's cursors.
 
-Invariant: delivery of a room starts directly after the head that was reported for it, so no event is missing and
-none is sent twice. `service.realtime.hub` joins past events with new ones.
+Invariant: delivery of a room starts directly after the client's cursor, or without one after the reported head, so no
+event is missing and none is sent twice. `service.realtime` joins past events with new ones.
 """
 
 import logging
@@ -65,10 +65,10 @@ class ConnectHandler:
         try:
             receipts = await self.views.receipts(room)
         except ProjectionBehind as error:
-            # A reconnect needs only the log; receipts arrive again as members read on.
+            # A reconnect must not depend on read models; receipts arrive again as members read on.
             log.warning("receipts_skipped", extra={"room": room, "behind": error.data["behind"]})
             return
-        # The rooms before this one may have taken minutes: the user may have left since.
+        # Earlier rooms may have taken minutes, in which the user may have left this one.
         if self.hub.audience.are_members(room, [session.user]):
             session.emit(receipts)
 
@@ -81,12 +81,12 @@ class ConnectHandler:
         except RoomNotFound:
             return RoomHead(recovered=False, reason="room_not_found"), None
         except (NotAMember, Banned):
-            # `head` is the last event that the user may read: none. The room's own head is for its members.
+            # `head` is the last seq that the user may read, here none; the room's head is shown to members only.
             return RoomHead(recovered=False, head=0, reason="not_a_member"), None
         if until is not None:
             start = cursor if same_epoch and cursor is not None and cursor < until else None
             return RoomHead(recovered=False, head=until, reason="not_a_member"), start
-        # Delivery starts after this very head.
+        # Without a cursor, delivery starts after the head that is reported.
         head = (await self.hub.feeds.feed_up_to(room, cursor or 0)).head
         if not same_epoch:
             return RoomHead(recovered=False, head=head, reason="epoch_changed"), head

@@ -1,7 +1,7 @@
 """The fingerprint and the ref of a command.
 
-Invariant: a ref names a command only together with its fingerprint, so a retry is recognized and another command with
-the same ref is refused.
+Invariant: a command counts as a retry if both its ref and its fingerprint are those of an earlier one; another command
+with the same ref is refused.
 """
 
 from functools import cache
@@ -14,8 +14,8 @@ from service.protocol import commands as wire
 def command_fingerprint(frame: wire.Frame) -> bytes:
     """Return the fields of a command without its ref, as canonical JSON.
 
-    Fields with their default value are left out, so a later version with more fields recognizes a retry of an earlier
-    one.
+    Fields with their default value are left out, so that a version with more fields still recognizes a retry of a
+    command that was sent to an earlier version.
     """
     fields = {
         encoded: value
@@ -35,6 +35,5 @@ def _fields(frame: type[wire.Frame]) -> tuple[tuple[str, str, object], ...]:
 def ref_of(frame: wire.Frame) -> str:
     """Return the ref of a recorded command; its decoder guarantees that there is one."""
     if frame.ref is None:
-        message = "a recorded command is decoded only with a ref"
-        raise AssertionError(message)
+        raise AssertionError("a recorded command is decoded only with a ref")
     return frame.ref

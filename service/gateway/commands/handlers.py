@@ -55,7 +55,7 @@ _NOT_MAPPED = ("type", "ref")
 
 @dataclass(frozen=True, kw_only=True)
 class Handlers:
-    """The commands that concern one message, the sender's state or a single domain command."""
+    """The handlers of all commands but reads, `room:create` and `room:join`."""
 
     chat: Chat
     markers: ReadMarkers

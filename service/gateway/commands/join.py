@@ -1,7 +1,7 @@
-"""`room:create` and `room:join`: subscribe connections to a room that their user has entered.
+"""The handlers of `room:create` and `room:join`, which subscribe connections to the room.
 
 Invariant: the ack comes first, then snapshots of the room, then every later event without a gap. Everything that can
-fail happens before the ack, so a retry finds nothing half done.
+fail happens before the ack, so a command that fails can be retried.
 """
 
 from collections.abc import Callable
@@ -54,14 +54,14 @@ class JoinHandlers:
         result = await answer
         await self.hub.feeds.feed_up_to(result.room, result.seq)
         ack = RoomCreateAck(seq=result.seq, at=timestamp(result.at), room_id=result.room)
-        # A direct room of the same users may exist already, and be long; a new room is opened by its first events.
+        # A new room is sent from its first event; a direct room may exist already, with a long history.
         after = 0 if result.seq == 1 + len({session.user, *frame.members}) else None
         # A retry subscribes only the connection that sent it: the user's other connections, and the other members
         # (`MembershipNotifier`), were subscribed the first time.
         sessions = self.sessions.of_user(session.user) if result.fresh else [session]
 
         def listen() -> None:
-            # A retry by a user who has left since the first try: no new events are theirs to receive.
+            # In a retry the user may have left since the first try, and may then receive no new events.
             if after is None and not self.hub.audience.are_members(result.room, [session.user]):
                 return
             for subscriber in sessions:
@@ -80,7 +80,7 @@ class JoinHandlers:
         feed = await self.hub.feeds.feed_up_to(room, result.seq)
         at, epoch = timestamp(result.at), self.readiness.epoch
         if session.user not in feed.state.members:
-            # A retry by a user who has left since, who may not see the present head: only the ack follows.
+            # A retry, and the user has left since the first try: they get the ack alone, without the present head.
             end = readable_until(feed.state, session.user, self.now()) or result.seq
             return RoomJoinAck(seq=result.seq, at=at, head=end, epoch=epoch)
         ack = RoomJoinAck(seq=result.seq, at=at, head=feed.head, epoch=epoch)
@@ -88,7 +88,7 @@ class JoinHandlers:
         members, receipts, history = await self._snapshots(session, room, cursor)
 
         def listen() -> None:
-            # If the user was removed while the snapshots were read, `listen` sends what they may still read, in order.
+            # A user who was removed while the snapshots were read gets the events that they may read, from `listen`.
             if self.hub.audience.are_members(room, [session.user]):
                 for snapshot in (members, receipts, history):
                     session.emit(snapshot)
@@ -99,7 +99,7 @@ class JoinHandlers:
         return Then(ack, listen, result)
 
     async def _snapshots(self, session: Session, room: str, cursor: int) -> tuple[Members, Receipts, History]:
-        """Return the snapshots of a room; the session receives typing and markers from before they are read."""
+        """Return the snapshots of a room. Typing and read markers are sent from before the first one is read."""
         if not session.is_subscribed(room):
             self.hub.subscriptions.pre_subscribe(session, room)
         try:
@@ -109,19 +109,19 @@ class JoinHandlers:
                 await self.views.history(room, limit=HISTORY_ON_JOIN, until=cursor),
             )
         except BaseException:
-            # A failed join leaves no registration behind; a session that listens by now has one of its own.
+            # A failed join removes its registration, unless the session listens to the room by now.
             if not session.is_subscribed(room):
                 self.hub.subscriptions.unsubscribe(session, room)
             raise
 
 
 def _join_cursor(result: CommandResult, after: int | None, head: int) -> int:
-    """Return the seq after which the joiner receives every event; the history sent before ends there."""
+    """Return the seq at which the history ends, and after which the joiner receives every event."""
     if after is not None and after <= head:
         return after
     if not result.fresh:
         return head
-    # Directly before the user's own join; if that is the second event, this command also opened the room.
+    # Just before the user's join; if that is the second event, this command also opened the room.
     return 0 if result.seq <= 2 else result.seq - 1  # noqa: PLR2004
 
 

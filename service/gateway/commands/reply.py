@@ -31,4 +31,4 @@ class Then(msgspec.Struct, frozen=True):
 
 
 Reply = Ack | Later | Then | None
-"""None: the command has no ack fields, and is answered only if it carries a tag."""
+"""The result of a handler. None: an ack without fields, sent only if the command has a tag."""

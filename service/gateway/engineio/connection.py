@@ -3,7 +3,7 @@
 A session begins with polls or with a WebSocket; `Upgrades` moves it from polls to a WebSocket. Broadcasts are encoded
 once per wire format: `wire_format` is `PACKET` (packets as in a payload) with polls, and `FRAME` over a WebSocket.
 
-Invariant: a session ends once, for one reason, and every request and poll that waits for it is then answered.
+Invariant: a session ends once, for one reason, and its waiting poll and posts are then answered.
 """
 
 import asyncio
@@ -142,9 +142,9 @@ class Connection:
             self._socket.hold()
 
     @property
-    def taken(self) -> bool:
-        """See `Transport.taken`."""
-        return self._socket.taken if self._socket is not None else not self.posting
+    def idle(self) -> bool:
+        """See `Transport.idle`."""
+        return self._socket.idle if self._socket is not None else not self.posting
 
     @property
     def outbox(self) -> int:
@@ -197,12 +197,12 @@ class Connection:
             self._end(Ending(_NORMAL, by_client=True), engineio.NOOP)
 
     def lose(self) -> None:
-        """End a session with polls whose client has aborted a request."""
+        """End a polling session whose client has aborted a request."""
         if self._socket is None:
             self._end(Ending(_LOST, by_client=False), engineio.CLOSE)
 
     def overdue(self) -> bool:
-        """Whether the last pong is so old that the client has closed too, by the intervals of the handshake."""
+        """Whether no pong came within the ping interval and timeout, so that the client has given up too."""
         silence = asyncio.get_running_loop().time() - self._last_pong
         return not self.busy and silence >= self._heartbeats.silence_allowed
 
@@ -210,7 +210,7 @@ class Connection:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[None]:
-        """Limit the reading of a request: it stops when the session ends or the time limit passes.
+        """Limit how long the block may read a request: until the session ends or the time limit passes.
 
         Raises:
             TimeoutError: the time limit has passed.
@@ -224,7 +224,7 @@ class Connection:
 
     @property
     def pollable(self) -> bool:
-        """Whether packets travel in polls."""
+        """Whether the session uses polls."""
         return self._socket is None
 
     # The end.

@@ -1,20 +1,10 @@
 """The refusals of Engine.IO requests, worded as in the reference implementation."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
-
 from starlette.responses import Response
 
+from service.gateway.transport.transport import Refused
 from service.protocol.socketio import engineio
 from service.protocol.socketio.engineio import Problem
-
-
-class Refused(NamedTuple):
-    """The status, body and headers that refuse a request."""
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str] = {}
 
 
 def refused(problem: Problem) -> Refused:

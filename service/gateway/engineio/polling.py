@@ -1,7 +1,7 @@
 """The HTTP requests of Engine.IO: handshakes, polls and posts.
 
-Invariant: every request is answered, and at once unless it is the waiting poll of its session, or a post whose commands
-have just begun. A post handles at most `PACKETS_A_TURN` packets in one iteration of the event loop.
+Invariant: every request is answered. Only the waiting poll of a session, and a post until its commands have begun, are
+not answered at once. A post handles at most `PACKETS_A_TURN` packets in one iteration of the event loop.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from service.gateway.engineio.connection import Connection
 from service.gateway.engineio.errors import refusal, refused
 from service.gateway.engineio.server import Engine
-from service.gateway.transport.client_address import real
+from service.gateway.transport.client_address import canonical_address
 from service.protocol.close_codes import Close
 from service.protocol.socketio import engineio
 from service.protocol.socketio.engineio import NotAPacket, Problem
@@ -24,7 +24,7 @@ from service.protocol.socketio.engineio import NotAPacket, Problem
 BINARY = "application/octet-stream"
 
 NOOP_AFTER = 0.1
-"""Seconds after which a poll during an upgrade is answered with `noop`, so that the client can stop polling."""
+"""Seconds after which a poll during an upgrade is answered with `noop`; a client stops polling only after an answer."""
 
 PACKETS_A_TURN = 32
 """Packets of one post that are decoded, or handled, before other connections have their turn."""
@@ -49,7 +49,7 @@ class Polls:
         await response(scope, receive, send)
 
     async def _respond(self, request: Request) -> Response:
-        address = real(request.client.host if request.client else None)
+        address = canonical_address(request.client.host if request.client else None)
         found = self._engine.find(request.query_params, request.headers, address, "polling")
         if isinstance(found, Connection):
             return await self._respond_to(found, request)
@@ -136,10 +136,10 @@ def _packets(connection: Connection) -> Response:
 
 
 def _posted(connection: Connection) -> Response:
-    """Return the response to a post, which depends on the state of its session."""
+    """Return the response to a post; an error if the session has ended because of the post."""
     ending = connection.ending
     if ending is None or ending.by_client:
         return Response("ok", headers={"Cache-Control": "no-store"}, media_type="text/html")
-    return (
-        Response(status_code=413) if ending.code == Close.TOO_LARGE else refusal(refused(Problem.BAD_REQUEST))
-    )
+    if ending.code == Close.TOO_LARGE:
+        return Response(status_code=413)
+    return refusal(refused(Problem.BAD_REQUEST))

@@ -12,12 +12,12 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.websockets import WebSocket
 
 from service.gateway.engineio.connection import Connection
-from service.gateway.engineio.errors import Refused, refusal, refused
+from service.gateway.engineio.errors import refusal, refused
 from service.gateway.engineio.interface import Settings, Upper
 from service.gateway.engineio.upgrade import Upgrades, receive
-from service.gateway.transport.client_address import real
+from service.gateway.transport.client_address import canonical_address
 from service.gateway.transport.heartbeat import Heartbeats
-from service.gateway.transport.transport import EXTENSION, Ending, WebSocketTransport
+from service.gateway.transport.transport import EXTENSION, Ending, Refused, WebSocketTransport
 from service.protocol.close_codes import Close
 from service.protocol.socketio import engineio
 from service.protocol.socketio.engineio import Problem
@@ -27,7 +27,7 @@ Gate = Callable[[Headers, str | None, bool], Refused | None]
 
 
 class Engine:
-    """The sessions of this process; `accept` builds the layer above, `gate` admits requests, `ended` counts endings."""
+    """The sessions of this process. `accept` builds the layer above a session; `ended` is called with each ending."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Engine:
 
     async def websocket(self, websocket: WebSocket) -> None:
         """Serve a WebSocket, which opens a session or upgrades one."""
-        address = real(websocket.client.host if websocket.client else None)
+        address = canonical_address(websocket.client.host if websocket.client else None)
         found = self.find(websocket.query_params, websocket.headers, address, "websocket")
         if isinstance(found, Refused):
             await websocket.send_denial_response(refusal(found))

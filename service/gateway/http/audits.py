@@ -1,6 +1,6 @@
-"""Auditors' reads of the log over HTTP, and the list of these reads that a room's owner may see.
+"""The auditors' reads of the log over HTTP, and the list of such reads that a room's owner may see.
 
-Invariant: a read is recorded under the name of the token's user before anything is looked up for it. Nothing else is
+Invariant: a read is recorded with the token's user as its author before its answer is looked up. Nothing else is
 written here.
 """
 
@@ -11,7 +11,7 @@ from typing import cast
 
 from service.audit.access_log import AccessLog
 from service.audit.history.as_of import AsOf
-from service.audit.history.event_stream import Stream, Wanted
+from service.audit.history.event_stream import Selection, Stream
 from service.audit.history.person_view import PersonViews
 from service.domain.events import EVENTS, AuditRead, Recorded
 from service.domain.permissions import require_role
@@ -47,7 +47,7 @@ from service.protocol.room_as_of import (
 from service.realtime.user_cache import UserCache
 
 MAX_READS = 16
-"""Concurrent streamed answers of a node; a further read gets a retryable error, and is not recorded."""
+"""Concurrent streamed answers of a node; one more read is refused with a retryable error, and is not recorded."""
 
 TOPICS = {cls.__name__: topic for topic, cls in EVENTS.items()}
 """The stored topic of each event, by the name in a line."""
@@ -57,7 +57,7 @@ TOPICS = {cls.__name__: topic for topic, cls in EVENTS.items()}
 class Audits:
     """The reads; `show_readings` lets owners see when the record of their room was read."""
 
-    past: AsOfReader
+    reader: AsOfReader
     stream: Stream
     access_log: AccessLog
     views: Views
@@ -70,24 +70,24 @@ class Audits:
         """Show a room at a moment, by default now: settings, people, and messages as they read then."""
         moment = _moment("at", query.at)
         await self._record(caller, "room", query, room=query.room_id)
-        return self._sent(await AsOf(self.past).room(query.room_id, moment))
+        return self._sent(await AsOf(self.reader).room(query.room_id, moment))
 
     async def room_changes(self, caller: Caller, query: RoomChangesQuery) -> Chunks:
         """Show the difference in a room between two moments; `to` is now by default."""
         begin, end = _moment("from", query.from_), _moment("to", query.to)
         await self._record(caller, "changes", query, room=query.room_id)
-        return self._sent(await AsOf(self.past).changes(query.room_id, begin, end))
+        return self._sent(await AsOf(self.reader).changes(query.room_id, begin, end))
 
     async def person_view(self, caller: Caller, query: PersonViewQuery) -> PersonView:
         """Show what a person could see of a room at a moment, what was sent to them, and what they had read."""
         moment = _moment("at", query.at)
         await self._record(caller, "view", query, room=query.room, person=query.user_id)
-        return await PersonViews(self.past).view(query.user_id, query.room, moment)
+        return await PersonViews(self.reader).view(query.user_id, query.room, moment)
 
     async def events(self, caller: Caller, query: EventsQuery) -> Chunks:
         """Stream the log, an event a line, by position; with `follow` until the token expires."""
         wanted = _wanted(query)
-        end = await self.past.position()
+        end = await self.reader.position()
         await self._record(caller, "events", query, room=query.room, person=query.person)
         if query.follow:
             return self._sent(self.stream.follow(wanted, self._over(caller)))
@@ -106,13 +106,13 @@ class Audits:
     async def _about_room(self, room: str, before: int | None, limit: int) -> list[Recorded]:
         """Return the newest reads of a room or of everything, before a number, oldest first.
 
-        Reads that name a person are left out: an owner may add anyone to a room without their consent, and would learn
-        of every inquiry into them.
+        Reads that name a person are left out. An owner may add anyone to a room without consent, and would otherwise
+        see every inquiry into that person.
         """
         kept: list[Recorded] = []
         subjects = [room_subject(room), EVERYTHING]
         while len(kept) < limit:
-            found = await self.past.newest_about(AUDIT, subjects, before, limit)
+            found = await self.reader.newest_about(AUDIT, subjects, before, limit)
             kept = [recorded for recorded in found if cast("AuditRead", recorded.event).person is None] + kept
             if len(found) < limit:
                 break
@@ -143,12 +143,12 @@ class Audits:
             self._sending -= 1
 
     def _over(self, caller: Caller) -> Callable[[], bool]:
-        """Return a function that tests whether a stream has to end: account or token lost, or the node is stopping."""
+        """Return a test of whether a stream has to end: the account or the token is invalid, or the node stops."""
 
         def over() -> bool:
-            account = self.people.standing(caller.user)
-            gone = account.erased or account.suspended
-            return gone or not self.readiness.ready or datetime.now(UTC) >= caller.expires_at
+            account = self.people.account(caller.user)
+            invalid = account.erased or account.suspended or datetime.now(UTC) >= caller.expires_at
+            return invalid or not self.readiness.ready
 
         return over
 
@@ -183,14 +183,14 @@ def _time(name: str, text: str | None) -> datetime | None:
     return moment
 
 
-def _wanted(query: EventsQuery) -> Wanted:
+def _wanted(query: EventsQuery) -> Selection:
     if query.type is not None and query.type not in TOPICS:
         raise BadParameter(problem=f"There is no event {query.type}.", parameter="type")
     if query.follow and query.to is not None:
         raise BadParameter(problem="A stream that is followed has no end; leave out `to`.", parameter="to")
     which = EventFilter(TOPICS[query.type] if query.type else None, query.person)
     since, until = _time("from", query.from_), _time("to", query.to)
-    return Wanted(after=query.after, since=since, until=until, room=query.room, which=which)
+    return Selection(after=query.after, since=since, until=until, room=query.room, which=which)
 
 
 _IN_A_ROOM = ("room_not_found",)

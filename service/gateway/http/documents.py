@@ -1,4 +1,4 @@
-"""The contract documents as YAML, byte for byte reproducible: for `onrecord asyncapi | openapi`, docs and HTTP."""
+"""The contract documents as YAML, reproducible byte for byte; the CLI, the docs and HTTP serve them."""
 
 from functools import cache
 from typing import Any

@@ -1,4 +1,4 @@
-"""A read over HTTP, and the endpoint that serves each read of a table. No answer may be cached."""
+"""The reads of a table as HTTP endpoints. No answer may be cached."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import datetime

@@ -30,19 +30,8 @@ from service.gateway.http.endpoint import JSON, Read
 from service.gateway.http.request import parameter_names
 from service.gateway.http.rooms import READS
 from service.gateway.transport import problem
+from service.protocol import http
 from service.protocol.contract import examples, schemas
-from service.protocol.http import (
-    DemoSignIn,
-    DemoToken,
-    PersonQuery,
-    Problem,
-    Readiness,
-    SignedIn,
-    SignInBegun,
-    SignInReturn,
-    SignIns,
-    ToRenew,
-)
 from service.protocol.problems import problem_fields, status_of
 
 DESCRIPTION = (
@@ -72,20 +61,9 @@ Part = dict[str, Any]
 
 def document(version: str) -> Part:
     """Return the document as plain values, in a stable order; `version` is the version of the wire contract."""
-    known = schemas.Catalogue(
-        [
-            *_structs(),
-            DemoSignIn,
-            DemoToken,
-            Readiness,
-            Problem,
-            SignIns,
-            SignInBegun,
-            SignInReturn,
-            SignedIn,
-            ToRenew,
-        ]
-    )
+    signing_in = (http.SignIns, http.SignInBegun, http.SignInReturn, http.SignedIn, http.ToRenew)
+    others = (http.DemoSignIn, http.DemoToken, http.Readiness, http.Problem, *signing_in)
+    known = schemas.Catalogue([*_structs(), *others])
     shown = {
         name: schema for name, schema in known.components.items() if name not in {*map(_name, _queries())}
     }
@@ -112,7 +90,7 @@ def refusals_of(read: Read | Action) -> list[type[OnRecordError]]:
 
 
 def _queries() -> list[type[msgspec.Struct]]:
-    return [*(read.query for read in EVERY_READ), PersonQuery]
+    return [*(read.query for read in EVERY_READ), http.PersonQuery]
 
 
 def _structs() -> list[type[msgspec.Struct]]:
@@ -147,7 +125,7 @@ def _action(action: Action, known: schemas.Catalogue) -> Part:
         "operationId": action.do.__name__,
         "summary": " ".join((action.do.__doc__ or "").split()),
         "security": [{"bearer": ["admin"]}],
-        "parameters": _parameters(action.path, PersonQuery, known),
+        "parameters": _parameters(action.path, http.PersonQuery, known),
         "requestBody": {"required": True, "content": _json(known, action.body)},
         "responses": {
             "200": {"description": schemas.summary(action.answer), "content": _json(known, action.answer)},
@@ -191,7 +169,7 @@ def _refusal(status: int, errors: list[type[OnRecordError]], known: schemas.Cata
         for name, text in _HEADERS.get(status, {}).items()
     }
     shown = {error.code: {"value": problem_fields(examples.error_example(error))} for error in errors}
-    content = {"schema": known.reference(Problem), "examples": shown}
+    content = {"schema": known.reference(http.Problem), "examples": shown}
     return {
         "description": ", ".join(error.code for error in errors),
         **({"headers": headers} if headers else {}),
@@ -202,7 +180,7 @@ def _refusal(status: int, errors: list[type[OnRecordError]], known: schemas.Cata
 def _others(known: schemas.Catalogue) -> Part:
     """Return the endpoints that are neither reads nor actions."""
     text: Part = {"schema": {"type": "string"}}
-    yaml, ready = {"application/yaml": text}, _json(known, Readiness)
+    yaml, ready = {"application/yaml": text}, _json(known, http.Readiness)
     readyz = _plain(known, "readyz", "Commands can be recorded now.", ready)
     readyz["responses"] = {
         "200": {"description": "Commands can be recorded.", "content": ready},
@@ -213,10 +191,10 @@ def _others(known: schemas.Catalogue) -> Part:
         "that port only."
     )
     token = _plain(
-        known, "demo_token", "A token for any user id; under `onrecord dev` only.", _json(known, DemoToken),
-        asked=DemoSignIn, refusals=[Malformed, DemoNamesOff],
+        known, "demo_token", "A token for any user id; under `onrecord dev` only.", _json(known, http.DemoToken),
+        asked=http.DemoSignIn, refusals=[Malformed, DemoNamesOff],
     )  # fmt: skip
-    token["responses"]["200"]["description"] = schemas.summary(DemoToken)
+    token["responses"]["200"]["description"] = schemas.summary(http.DemoToken)
     return {
         "/": {"get": _plain(known, "page", "The web client.", {"text/html": text})},
         "/healthz": {"get": _plain(known, "healthz", "The process responds.", {"text/plain": text})},
@@ -241,30 +219,30 @@ def _others(known: schemas.Catalogue) -> Part:
 
 def _signing_in(known: schemas.Catalogue) -> Part:
     """Return the endpoints of the sign-in at an identity provider."""
-    signed_in, note = _json(known, SignedIn), "Exists if ONRECORD_OIDC_CLIENT_ID is set."
+    signed_in, note = _json(known, http.SignedIn), "Exists if ONRECORD_OIDC_CLIENT_ID is set."
     page = {"text/html": {"schema": {"type": "string"}}}
     begin = _plain(
-        known, "begin", "The address at which a browser signs in.", _json(known, SignInBegun),
+        known, "begin", "The address at which a browser signs in.", _json(known, http.SignInBegun),
         refusals=[NotAllowed, TooManyRequests, ProviderAway], note=note,
     )  # fmt: skip
     finish = _plain(
         known, "finish", "Complete a sign-in after the return from the identity provider.", signed_in,
-        asked=SignInReturn, note=note,
+        asked=http.SignInReturn, note=note,
         refusals=[SignInUnknown, SignInInvalid, SignInDenied, TooManyRequests, ProviderAway, Overloaded],
     )  # fmt: skip
     renew = _plain(
         known, "renew", "A new token for a sign-in whose cookie the browser has.", signed_in,
-        asked=ToRenew, note=note,
+        asked=http.ToRenew, note=note,
         refusals=[SignInOver, SignInInvalid, NotAllowed, TooManyRequests, ProviderAway, Overloaded],
     )  # fmt: skip
     end = _plain(
-        known, "end", "End a sign-in: it cannot be renewed any more.", {}, asked=ToRenew, note=note,
+        known, "end", "End a sign-in: it cannot be renewed any more.", {}, asked=http.ToRenew, note=note,
         refusals=[NotAllowed, TooManyRequests],
     )  # fmt: skip
     del end["responses"]["200"]
     end["responses"] = {"204": {"description": "The sign-in has ended."}, **end["responses"]}
     return {
-        "/signin": {"get": _plain(known, "offered", "The ways to sign in.", _json(known, SignIns))},
+        "/signin": {"get": _plain(known, "offered", "The ways to sign in.", _json(known, http.SignIns))},
         "/signin/begin": {"post": begin},
         CALLBACK: {
             "get": _plain(known, "callback", "The web client, which finishes the sign-in.", page, note=note)

@@ -1,7 +1,7 @@
 """uvicorn's HTTP class with a time limit and a size limit for incoming requests.
 
-The time limit runs from the connection, or from the first byte of a later request. Received bytes do not renew it; a
-complete head does, once, for the body. There is no limit for slow responses, for a WebSocket after its upgrade (see
+The time limit starts with the connection, or with the first byte of a later request. A complete head renews it once,
+for the body; other received bytes do not. There is no limit for slow responses, for a WebSocket after its upgrade (see
 `service.gateway.websocket.connection`), or between two requests, where uvicorn closes the connection.
 
 Invariant: one connection parses at most `CHUNK` bytes in one call of the event loop, and none while a parsed request
@@ -178,7 +178,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Start the time limit of the body."""
         self._in_head = False
-        self._whole_size = self._head_size  # with the bytes after its end, of which an upgrade has none
+        self._whole_size = self._head_size  # may include bytes after the head; an upgrade has none
         self.waits.begin(self)
         super().on_headers_complete()
 

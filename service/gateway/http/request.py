@@ -9,14 +9,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from service.domain.account import require_standing
-from service.errors import Malformed, NotAllowed, Unavailable
+from service.errors import Malformed, Unavailable
 from service.eventstore.readiness import Readiness
-from service.gateway.auth.origins import allowed_origin
+from service.gateway.auth.origins import check_origin
 from service.gateway.auth.rate_limit import RateLimit
 from service.gateway.auth.tokens import Identity, TokenVerifier, bearer
 from service.gateway.transport.problem import TokenMissing
 from service.protocol import commands
-from service.protocol.strict_json import NotJson, check_strings, parse_json, shown
+from service.protocol.strict_json import NotJson, check_strings, parse_json, shortened
 from service.realtime.user_cache import UserCache
 
 MAX_BODY = 16 * 1024
@@ -34,7 +34,7 @@ class BadParameter(Malformed):
 
 @dataclass(frozen=True, kw_only=True)
 class RequestGuard:
-    """Checks a request before anything is looked up for it."""
+    """Checks a request before its answer is looked up."""
 
     origins: tuple[str, ...]
     readiness: Readiness
@@ -52,8 +52,7 @@ class RequestGuard:
             TooManyRequests: the user's rate limit is reached.
             Unavailable: the log cannot be read.
         """
-        if not allowed_origin(request.headers, self.origins):
-            raise NotAllowed(problem=f"Pages of this origin may not {action} here.")
+        check_origin(request.headers, self.origins, action)
         if not self.readiness.ready:
             raise Unavailable
         token = bearer(request.headers.get("authorization"))
@@ -61,7 +60,7 @@ class RequestGuard:
             raise TokenMissing
         identity = await self.tokens.verify(token)
         await self.people.load([identity.user])
-        require_standing(self.people.standing(identity.user))
+        require_standing(self.people.account(identity.user))
         identity.require(scope)
         self.rate.take(identity.user)
         return identity
@@ -83,14 +82,14 @@ def parameters(request: Request, query: type[T]) -> T:
     for name, value in request.query_params.multi_items():
         if name in given or name not in parameter_names(query):
             problem = "came twice" if name in given else "is not known here"
-            named = shown(name)
+            named = shortened(name)
             raise BadParameter(problem=f"The parameter {named} {problem}.", parameter=named)
         given[name] = value
     kind = {"type": query.TYPE} if issubclass(query, commands.Frame) else {}
     try:
         return msgspec.convert({**given, **kind}, query, strict=False)
     except msgspec.ValidationError as error:
-        problem = shown(str(error).replace("`", "'"))
+        problem = shortened(str(error).replace("`", "'"))
         found = _where.search(problem)
         raise BadParameter(problem=problem, parameter=found[1] if found else "") from error
 
@@ -100,7 +99,7 @@ async def body(request: Request, kind: type[T]) -> T:
 
     Raises:
         HTTPException: the body is longer than `MAX_BODY` bytes.
-        Malformed: the body is no strict JSON, or not an object of that kind.
+        Malformed: the body is not strict JSON, or not an object of that kind.
     """
     read = bytearray()
     async for chunk in request.stream():
@@ -112,6 +111,6 @@ async def body(request: Request, kind: type[T]) -> T:
         check_strings(value, "$")
         return msgspec.convert(value, kind)
     except (NotJson, UnicodeDecodeError) as error:
-        raise Malformed(problem="The body is no JSON text that can be read.") from error
+        raise Malformed(problem="The body is not valid JSON.") from error
     except msgspec.ValidationError as error:
-        raise Malformed(problem=shown(str(error).replace("`", "'"))) from error
+        raise Malformed(problem=shortened(str(error).replace("`", "'"))) from error

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from projections import directory
+from projections import rooms
 from service.domain.room import RoomState, require_member, visible_until
 from service.errors import NotAMember
 from service.eventstore.read_database import ReadModels
@@ -19,7 +19,7 @@ from service.realtime.room_feeds import RoomFeeds
 
 @dataclass(frozen=True)
 class Reads:
-    """The reads."""
+    """Serves the reads."""
 
     models: ReadModels
     views: Views
@@ -29,7 +29,7 @@ class Reads:
 
     async def public_rooms(self, _caller: Caller, query: DirectoryQuery) -> Directory:
         """List the public rooms, by id."""
-        page = await self.models.read(directory.public_rooms, after=query.after, limit=query.limit)
+        page = await self.models.read(rooms.public_rooms, after=query.after, limit=query.limit)
         entries = [
             RoomEntry(
                 room_id=row.room_id,
@@ -47,11 +47,11 @@ class Reads:
         until = await self._readable_until(room, user)
         state = (await self.feeds.feed(room)).state
         if until and state.visibility != "public" and user not in state.invited:
-            # A former member sees the name as of the leave, and no later change.
+            # A former member sees the name as it was when they left.
             name = await self.log.room_name(room, until)
             if await self._readable_until(room, user) == until:
                 return view_of(state, user, until, name)
-            return await self.room(caller, query)  # the membership changed while the name was read
+            return await self.room(caller, query)  # the membership has changed while the name was read
         return view_of(state, user, until)
 
     async def _readable_until(self, room: str, user: str) -> int | None:
@@ -92,13 +92,7 @@ READS = (
         Reads.messages,
         _OF_A_MEMBER,
     ),
-    Read(
-        "/api/rooms/{roomId}/members",
-        commands.RoomMembers,
-        RoomMembersAck,
-        Reads.members,
-        _OF_A_MEMBER,
-    ),
+    Read("/api/rooms/{roomId}/members", commands.RoomMembers, RoomMembersAck, Reads.members, _OF_A_MEMBER),
     Read("/api/rooms/{roomId}/receipts", RoomQuery, ReceiptList, Reads.receipts, _OF_A_MEMBER),
     Read("/api/me/rooms", commands.RoomList, RoomListAck, Reads.my_rooms),
 )

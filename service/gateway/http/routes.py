@@ -24,7 +24,7 @@ from service.gateway.http.request import RequestGuard, body
 from service.gateway.http.rooms import READS, Reads
 from service.gateway.http.signin import SignIn
 from service.gateway.session.registry import SessionRegistry
-from service.observability.endpoint import Metrics
+from service.observability.endpoint import metrics_route
 from service.observability.exposition import Exposition
 from service.protocol import http
 
@@ -50,16 +50,19 @@ class Http:
     audits: Audits
     admin: Admin
     signin: SignIn
-    health: "Health"
     tokens: TokenVerifier
     exposition: Exposition
+    probe: Probe
+    readiness: Readiness
+    relay: Relay
+    sessions: SessionRegistry
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes; the demo sign-in exists in development only."""
         served: list[BaseRoute] = [
             Route("/", page),
-            Route("/healthz", self.health.healthz),
-            Route("/readyz", self.health.readyz),
+            Route("/healthz", self.healthz),
+            Route("/readyz", self.readyz),
             Route("/asyncapi.yaml", asyncapi),
             Route("/openapi.yaml", openapi),
             *routes(self.guard, READS, self.reads),
@@ -69,7 +72,7 @@ class Http:
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
         if not self.settings.metrics_port:
-            served.append(Metrics(self.exposition, self.settings.metrics_token).route())
+            served.append(metrics_route(self.exposition, self.settings.metrics_token))
         if self.settings.dev:
             served.append(Route("/dev/token", self.demo_token, methods=["POST"]))
         return served
@@ -80,16 +83,6 @@ class Http:
             raise DemoNamesOff
         wanted = await body(request, http.DemoSignIn)
         return JSONResponse({"token": self.tokens.sign(wanted.user_id, wanted.name, DEMO_LIFETIME)})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Health:
-    """The health endpoints."""
-
-    probe: Probe
-    readiness: Readiness
-    relay: Relay
-    sessions: SessionRegistry
 
     async def healthz(self, _request: Request) -> Response:
         """`GET /healthz`: the process responds."""
@@ -126,6 +119,6 @@ async def openapi(_request: Request) -> Response:
 
 
 async def _document(make: Callable[[], str]) -> Response:
-    # In a thread: the first call takes longer than connections of this node should wait.
+    # In a thread, since the first call would block the event loop for too long.
     text = await asyncio.to_thread(make)
     return Response(text, media_type=documents.MEDIA_TYPE, headers={"Cache-Control": "no-cache"})

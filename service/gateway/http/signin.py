@@ -4,8 +4,8 @@ The page requests the provider's address with `POST /signin/begin` and navigates
 `/signin/callback`, and passes the parameters in its URL to `POST /signin/finish`, whose answer has the token.
 
 Invariant: no token is ever part of a URL. The nonce and verifier of an attempt are in a cookie that scripts cannot read
-and other sites cannot send. It is named after the `state`, so several windows can sign in at once, and is valid for one
-attempt. A sealed cookie of the same kind, one for each sign-in, allows renewal.
+and other sites cannot send. It is named after the `state`, so that several windows can sign in at once, and is deleted
+after one attempt. An encrypted cookie for each sign-in, with the same protection, allows renewal.
 """
 
 import logging
@@ -22,7 +22,6 @@ from starlette.routing import Route
 from service.config.parsers import CALLBACK
 from service.config.settings import Settings
 from service.errors import (
-    NotAllowed,
     OnRecordError,
     ProviderAway,
     SignInDenied,
@@ -32,11 +31,11 @@ from service.errors import (
 )
 from service.gateway.auth.handshake_limit import HandshakeLimit
 from service.gateway.auth.oidc import Begun, Oidc, SignedInAs
-from service.gateway.auth.origins import allowed_origin
+from service.gateway.auth.origins import check_origin
 from service.gateway.auth.refresh_cookie import RefreshCookies, Renewable
 from service.gateway.http.endpoint import NO_STORE
 from service.gateway.http.request import body
-from service.gateway.transport.client_address import real
+from service.gateway.transport.client_address import canonical_address
 from service.gateway.transport.problem import problem
 from service.protocol.events import timestamp
 from service.protocol.http import SignedIn, SignInBegun, SignInReturn, SignIns, ToRenew
@@ -107,7 +106,7 @@ class SignIn:
         return response
 
     async def finish(self, request: Request) -> Response:
-        """`POST /signin/finish`: the token; the attempt is over, successful or not."""
+        """`POST /signin/finish`: the token. Deletes the cookie of the attempt, successful or not."""
         self._check(request)
         back = await body(request, SignInReturn)
         name = self._prefix + back.state
@@ -165,7 +164,7 @@ class SignIn:
         return response
 
     async def _finish(self, request: Request, back: SignInReturn, begun: Begun) -> Response:
-        # RFC 9207, 2.4: the answer may be another provider's.
+        # The browser may come from another provider (RFC 9207, 2.4).
         if back.iss not in (None, self._settings.jwt_issuer):
             raise SignInUnknown
         if back.error or not back.code:
@@ -201,9 +200,8 @@ class SignIn:
 
     def _check(self, request: Request) -> None:
         """Check the origin and the rate of a request, since it may cause a request to the provider."""
-        if not allowed_origin(request.headers, self._settings.origins):
-            raise NotAllowed(problem="Pages of this origin may not sign in here.")
-        self._handshakes.take(real(request.client.host if request.client else None))
+        check_origin(request.headers, self._settings.origins, "sign in")
+        self._handshakes.take(canonical_address(request.client.host if request.client else None))
 
     def _set_cookie(
         self, response: Response, name: str, value: str, seconds: int | None, path: str = "/"

@@ -19,26 +19,16 @@ from service.gateway.auth.tokens import bearer
 from service.gateway.commands.admission import Admission, SessionStarter, client_name
 from service.gateway.commands.dispatcher import Dispatcher
 from service.gateway.session.counters import OK
-from service.gateway.session.lifecycle import SessionLifecycle
 from service.gateway.session.session import Session
-from service.gateway.transport.client_address import Addresses
+from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.problem import refusal
 from service.gateway.transport.transport import ABNORMAL, Transport, Upgrade, WebSocketTransport
 from service.gateway.websocket.frames import text_frame
+from service.protocol import native
 from service.protocol.acks import Ack
 from service.protocol.close_codes import Close
 from service.protocol.commands import PROTOCOL, Connect
 from service.protocol.events import Connected, Outgoing
-from service.protocol.native import (
-    NotAFrame,
-    decode,
-    decode_connect,
-    encode,
-    encode_ack,
-    encode_error,
-    parse,
-    ref_of,
-)
 from service.realtime.hub import Hub
 from service.runtime.timeouts import Timeouts
 
@@ -55,12 +45,12 @@ CLOSES: dict[type[OnRecordError], Close] = {
     TokenExpired: Close.TOKEN_EXPIRED,
     TooManyConnections: Close.TOO_MANY_REQUESTS,
 }
-"""The close code of each refused `connect`; after any other error clients may come back."""
+"""The close code of each error that refuses a `connect`; after any other error clients reconnect (4000)."""
 
 
 def native_frame(outgoing: Outgoing) -> bytes:
     """Return an event as a complete frame."""
-    return text_frame(encode(outgoing))
+    return text_frame(native.encode(outgoing))
 
 
 class NativeSession(Session):
@@ -78,11 +68,11 @@ class NativeSession(Session):
 
     def ack(self, tag: str | None, ack: Ack) -> None:
         """See `Session.ack`."""
-        self.write(text_frame(encode_ack(tag, ack)))
+        self.write(text_frame(native.encode_ack(tag, ack)))
 
     def refuse(self, tag: str | None, error: OnRecordError) -> None:
         """See `Session.refuse`."""
-        self.write(text_frame(encode_error(tag, error)))
+        self.write(text_frame(native.encode_error(tag, error)))
 
 
 class NativeEndpoint:
@@ -93,16 +83,14 @@ class NativeEndpoint:
         admission: Admission,
         starter: SessionStarter,
         dispatcher: Dispatcher,
-        lifecycle: SessionLifecycle,
         hub: Hub,
         settings: Settings,
     ) -> None:
         self.admission = admission
         self.starter = starter
         self.dispatcher = dispatcher
-        self.lifecycle = lifecycle
         self.hub = hub
-        self._addresses = Addresses(settings.trusted_proxies)
+        self._addresses = ClientAddresses(settings.trusted_proxies)
         self.unauthenticated: Timeouts[NativeConversation] = Timeouts(
             settings.connect_timeout, NativeConversation.time_out
         )
@@ -146,34 +134,34 @@ class NativeConversation:
         endpoint.unauthenticated.begin(self)
 
     async def take(self, message: str | bytes) -> None:
-        """Carry out a command; before `connect`, refuse any other."""
+        """Carry out a command; the first one must be `connect`."""
         if self._transport.closing and self._session is None:
             return
         if isinstance(message, bytes):
             self._transport.close(Close.MALFORMED, "text frames only")
             return
         try:
-            value = parse(message)
-        except NotAFrame as error:
+            value = native.parse(message)
+        except native.NotAFrame as error:
             self._transport.close(Close.MALFORMED, str(error))
             return
         if self._session is None:
             await self._connect(message, value)
         else:
             await self._endpoint.dispatcher.dispatch(
-                self._session, ref_of(value), partial(decode, message, value)
+                self._session, native.ref_of(value), partial(native.decode, message, value)
             )
 
     async def ended(self) -> None:
         """End the session, and count the close."""
         self._endpoint.unauthenticated.end(self)
         if self._session is not None:
-            await self._endpoint.lifecycle.end(self._session)
+            await self._endpoint.starter.lifecycle.end(self._session)
         ending = self._transport.ending
         self._endpoint.admission.count_close(ending.code if ending else ABNORMAL)
 
     def time_out(self) -> None:
-        """Close the connection, since no `connect` came in time."""
+        """Close the connection: no `connect` came in time."""
         if not self._transport.closing:
             self._endpoint.admission.count_handshake("too_late")
             self._transport.close(Close.TOKEN_INVALID, "no connect in time")
@@ -182,7 +170,7 @@ class NativeConversation:
         try:
             frame = self._as_connect(text, value)
         except Refusal as error:
-            self._refuse(ref_of(value), error)
+            self._refuse(native.ref_of(value), error)
             return
         admission = self._endpoint.admission
         self._endpoint.unauthenticated.end(self)
@@ -196,16 +184,15 @@ class NativeConversation:
         except OnRecordError as error:
             admission.count_handshake(error.code)
             close = CLOSES.get(type(error))
-            # A reason has at most 123 bytes, however many of them a character takes.
-            reason = (
-                str(error).encode()[:100].decode(errors="ignore") if close else "cannot serve now; come back"
-            )
+            # A reason has at most 123 bytes; a character may take four of them.
+            reason = str(error).encode()[:100].decode(errors="ignore")
+            reason = reason if close else "cannot serve now; come back"
             self._transport.close(close or Close.SHUTTING_DOWN, reason)
 
     def _as_connect(self, text: str, value: dict[str, object]) -> Connect:
         if value.get("type") != Connect.TYPE:
             raise NotConnected
-        frame = decode_connect(text, value)
+        frame = native.decode_connect(text, value)
         self._endpoint.admission.check_rooms(frame)
         return frame
 
@@ -216,7 +203,7 @@ class NativeConversation:
             self._endpoint.admission.count_handshake(error.code)
             self._transport.close(Close.MALFORMED, "no connect")
         else:
-            self._transport.write(text_frame(encode_error(ref, error)))
+            self._transport.write(text_frame(native.encode_error(ref, error)))
 
     async def _start_session(self, frame: Connect) -> None:
         endpoint = self._endpoint

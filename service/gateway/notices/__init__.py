@@ -1,4 +1,4 @@
-"""Reactions of a node to recorded events besides room delivery: membership notices, suspended accounts, bus events.
+"""Notices to connections besides room delivery: memberships, receipts, and closes of erased or suspended accounts.
 
 Delivery in rooms is in `service.realtime`.
 """

@@ -1,8 +1,9 @@
 """Applies erasure, suspension and expiry on this node: drops cached keys and content, then closes connections.
 
-Called with what the log tailer reads, so it applies on every node at the latest after one poll of the log, with or
-without the bus. Invariant: keys are dropped first, so that nothing is decrypted with them while the rest is dropped;
-connections are closed last.
+The log tailer calls it, so every node applies a change at the latest after one poll of the log, even without the bus.
+
+Invariant: keys are dropped first, so that nothing is decrypted with them while the rest is dropped; connections are
+closed last.
 """
 
 import logging
@@ -23,7 +24,7 @@ log = logging.getLogger("onrecord.standing")
 
 
 class AccountEffects:
-    """The accounts of people on this node."""
+    """Applies changes of accounts and expiries to the caches and connections of this node."""
 
     def __init__(
         self,
@@ -42,7 +43,7 @@ class AccountEffects:
         self._database = database
 
     async def changed(self, people: list[str], status_changed: list[str]) -> None:
-        """Apply that events about `people` were recorded, `status_changed` of them suspended, restored or erased.
+        """Apply recorded events about `people`; those in `status_changed` were suspended, restored or erased.
 
         Raises:
             Unavailable: the log cannot be read.
@@ -51,13 +52,13 @@ class AccountEffects:
         if not status_changed:
             return
         await self._people.read(set(status_changed))
-        if erased := [user for user in status_changed if self._people.standing(user).erased]:
+        if erased := [user for user in status_changed if self._people.account(user).erased]:
             await self._keys.evict_destroyed(erased, self._database)
         for user in status_changed:
             self._apply(user)
 
     async def expired(self, events: list[Recorded]) -> None:
-        """Apply that content of rooms has expired.
+        """Apply recorded expiries of rooms' content.
 
         Raises:
             Unavailable: the log cannot be read.
@@ -68,7 +69,7 @@ class AccountEffects:
                 self._hub.forget_past(recorded.event.room)
 
     def _apply(self, user: str) -> None:
-        state = self._people.standing(user)
+        state = self._people.account(user)
         if state.erased:
             self._hub.forget_user(user)
         if not state.erased and not state.suspended:

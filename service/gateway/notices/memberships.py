@@ -1,8 +1,9 @@
-"""Notifies users of changes of their memberships that others made, on connections that are not subscribed to the room.
+"""Notifies users when others change their memberships, on connections that are not subscribed to the room.
 
-An invited user gets the invitation and its withdrawal; a user who is added to a room is subscribed to it. Called for
-events that this node records and for those that it reads of other nodes. Invariant: notices are idempotent, and never
-reveal a private room to outsiders.
+An invited user receives the invitation and its withdrawal; a user who is added to a room is subscribed to it. Called
+after this node's commits, and for events of other nodes that the log tailer reads.
+
+Invariant: notices are idempotent, and never reveal a private room to outsiders.
 """
 
 import asyncio
@@ -55,14 +56,14 @@ class MembershipNotifier:
             task.add_done_callback(self._tasks.discard)
 
     def after_commit(self, committed: Mapping[str, Iterable[Recorded]]) -> None:
-        """Notify of events of any streams, right after their commit."""
+        """Notify users of the events of a commit, by stream."""
         for events in committed.values():
             for recorded in events:
                 if isinstance(recorded.event, MemberJoined | MemberInvited | MemberRemoved):
                     self.notify(recorded.event.user, recorded)
 
     def clear(self) -> None:
-        """Forget past notices: in a restored log the same position is another event."""
+        """Forget past notices: a restored log has other events at the same positions."""
         self._notified.clear()
 
     async def close(self) -> None:
@@ -76,19 +77,18 @@ class MembershipNotifier:
         try:
             state = (await self._feeds.feed_up_to(room, recorded.seq)).state
         except OnRecordError:
-            # They find it in room:list.
+            # The user finds the room in room:list.
             log.warning("untold", extra={"room": room, "user": user})
             return
-        if (
-            state.left.get(user) == recorded.seq
-            or user in state.members
-            or state.is_banned(user, recorded.at)
-        ):
-            return  # a member was removed, which subscribers of the room have received; a banned user is sent nothing
+        # Subscribers of the room have received the removal of a member, or the join of an invited user.
+        if state.left.get(user) == recorded.seq or user in state.members:
+            return
+        if state.is_banned(user, recorded.at):
+            return
         outgoing = to_wire(recorded, str)
         if isinstance(outgoing, Invited):
             if user not in state.invited:
-                return  # it was withdrawn while the room was read, and the name with it
+                return  # the invitation was withdrawn while the room was read; the name is hidden again
             outgoing = msgspec.structs.replace(outgoing, name=state.name, visibility=state.visibility)
         for session in sessions:
             if not session.closing:
@@ -102,5 +102,5 @@ def listen_quietly(session: Session, room: str, after: int | None = 0) -> None:
     try:
         session.check_room(room)
     except Refusal:
-        return  # the connection is at its limit of rooms; its user finds the room in room:list
+        return  # the user finds the room in room:list
     session.listen(room, after)

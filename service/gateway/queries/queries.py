@@ -1,20 +1,32 @@
-"""The queries of commands and HTTP: rooms, members and history, limited to what the user may see."""
+"""The queries of commands and HTTP: rooms, members and history, limited to what the user may see.
+
+Invariant: a page of `room:list` fits into a frame, however many rooms a user is in and however long their names and
+topics are.
+"""
 
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
+from projections import rooms
 from service.domain.room import require_member, visible_until
 from service.errors import Malformed
-from service.gateway.queries.room_list import RoomList
+from service.eventstore.read_database import ReadModels
 from service.gateway.queries.views import Views
 from service.gateway.session.session import Session
 from service.protocol import commands as wire
 from service.protocol.acks import MessageHistoryAck, RoomListAck, RoomMembersAck
-from service.protocol.events import History, Message
+from service.protocol.events import History, Invitation, Message, RoomSummary, timestamp
+from service.realtime.room_feeds import RoomFeeds
+from service.realtime.user_cache import UserCache
+
+MAX_ENTRIES = 1_000
+"""Rooms and invitations on one page; fewer if they do not fit into a frame."""
 
 
 class Asker(Protocol):
-    """The user of a query; a `Session` is one."""
+    """The source of a query, such as a `Session`."""
 
     @property
     def user(self) -> str:
@@ -23,14 +35,20 @@ class Asker(Protocol):
 
 @dataclass(frozen=True)
 class Queries:
-    """The handlers of the commands that only read, which HTTP shares."""
+    """The handlers of read-only commands, which HTTP shares.
 
+    A page of rooms has at most `budget` bytes of last messages, and half as many of everything else.
+    """
+
+    models: ReadModels
     views: Views
-    room_list: RoomList
+    feeds: RoomFeeds
+    people: UserCache
+    budget: int
 
     async def list_rooms(self, asker: Asker, frame: wire.RoomList) -> RoomListAck:
         """`room:list`."""
-        page = await self.room_list.page(asker.user, frame.after)
+        page = await self._room_page(asker.user, frame.after)
         for summary in page.rooms:
             if summary.last_message is not None:
                 note_page(asker, [summary.last_message])
@@ -40,9 +58,8 @@ class Queries:
         """`room:members`."""
         await self.views.ask(require_member, frame.room_id, asker.user)
         page = await self.views.members(frame.room_id, frame.after, frame.limit)
-        await self.views.ask(
-            require_member, frame.room_id, asker.user
-        )  # the user may have left while names were read
+        # The user may have left while names were read.
+        await self.views.ask(require_member, frame.room_id, asker.user)
         return RoomMembersAck(members=page.members, has_more=page.has_more)
 
     async def history(self, asker: Asker, frame: wire.MessageHistory) -> MessageHistoryAck:
@@ -51,7 +68,7 @@ class Queries:
         if frame.before is not None and frame.after is not None:
             raise Malformed(problem="Give before or after, not both - at '$'")
         history = await self._page(frame, until)
-        # A user removed while the page was read may see less of it, so the page is read again within the new bound.
+        # A user who was removed while the page was read may see less, so the page is read again within the new bound.
         while (now := await self.views.ask(visible_until, frame.room_id, asker.user)) != until:
             until = now
             history = await self._page(frame, until)
@@ -63,8 +80,72 @@ class Queries:
             frame.room_id, before=frame.before, after=frame.after, limit=frame.limit, until=until
         )
 
+    async def _room_page(self, user: str, after: str | None) -> RoomListAck:
+        """Return the rooms and invitations of a user, paged together by room id, `after` exclusive.
+
+        Raises:
+            ProjectionBehind, Unavailable: the read models cannot be queried now.
+        """
+        bounds = {"after": after, "limit": MAX_ENTRIES + 1}
+        found = await self.models.read(rooms.summaries, user, **bounds)
+        await self.people.load(row.last_message.user_id for row in found if row.last_message)
+        invited = await self.models.read(rooms.invitations, user, **bounds)
+        entries = [*map(self._summary, found), *map(_invitation, invited)]
+        entries.sort(key=lambda entry: entry.room_id)
+        kept = self._fitting(entries[:MAX_ENTRIES])
+        return RoomListAck(
+            rooms=[entry for entry in kept if isinstance(entry, RoomSummary) and self._is_in(user, entry)],
+            invitations=[entry for entry in kept if isinstance(entry, Invitation)],
+            has_more=len(kept) < len(entries),
+        )
+
+    def _is_in(self, user: str, summary: RoomSummary) -> bool:
+        """Return whether the user is a member, by this node's state if it is newer than the read model."""
+        state = self.feeds.state(summary.room_id)
+        return state is None or state.head < summary.head or user in state.members
+
+    def _fitting(self, entries: list[RoomSummary | Invitation]) -> list[RoomSummary | Invitation]:
+        """Return the entries that fit into a frame, at least one; last messages that do not fit are left out."""
+        message_bytes, other_bytes = self.budget, self.budget // 2
+        kept: list[RoomSummary | Invitation] = []
+        for entry in entries:
+            bare = entry
+            if isinstance(entry, RoomSummary) and entry.last_message is not None:
+                bare = msgspec.structs.replace(entry, last_message=None)
+                message_bytes -= len(msgspec.json.encode(entry.last_message))
+            other_bytes -= len(msgspec.json.encode(bare))
+            if kept and other_bytes < 0:
+                break
+            kept.append(entry if message_bytes >= 0 else bare)
+        return kept
+
+    def _summary(self, row: rooms.SummaryRow) -> RoomSummary | Invitation:
+        return RoomSummary(
+            room_id=row.room_id,
+            name=row.name,
+            visibility=row.visibility,
+            role=row.role,
+            head=row.head,
+            unread=row.unread,
+            mentions=row.mentions,
+            last_read=row.last_read,
+            last_message=self.views.message(row.last_message) if row.last_message else None,
+            topic=row.topic,
+            archived=row.archived,
+        )
+
 
 def note_page(asker: object, messages: list[Message]) -> None:
-    """Record that a session is sent a page of consecutive messages."""
+    """Record that a page of consecutive messages is sent to the asker, if it is a session."""
     if messages and isinstance(asker, Session):
         asker.wrote(messages[0].room_id, messages[0].seq, messages[-1].seq)
+
+
+def _invitation(row: rooms.InvitationRow) -> RoomSummary | Invitation:
+    return Invitation(
+        room_id=row.room_id,
+        name=row.name,
+        visibility=row.visibility,
+        by=row.invited_by,
+        at=timestamp(row.invited_at),
+    )

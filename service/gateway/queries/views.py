@@ -2,8 +2,8 @@
 
 Endpoints, commands and HTTP share one `Views` per node, so requests that arrive together share one query.
 
-Invariant: a payload never shows more of a room than this node's state of it has reached. A caller that checks the
-membership after it has the payload therefore sees every removal that precedes anything in the payload.
+Invariant: a payload never shows events of a room that this node's state does not include. So a caller that checks the
+membership after it has the payload sees every removal that precedes an event in the payload.
 """
 
 from collections.abc import Callable
@@ -79,7 +79,7 @@ class Views:
         return History(room_id=room, messages=kept, has_more=page.has_more or len(kept) < len(entries))
 
     async def ask(self, rule: Callable[[RoomState, str, datetime], T], room: str, user: str) -> T:
-        """Return the result of a permission rule; before it refuses, the room's state is refreshed from the log."""
+        """Return the result of a permission rule; if it refuses, ask again with the room's state read from the log."""
         try:
             return rule((await self._feeds.feed(room)).state, user, self._now())
         except Refusal:
@@ -106,7 +106,7 @@ class Views:
         return await self._models.read(read_receipts.of_rooms, rooms)
 
     async def _reach(self, room: str, seq: int) -> None:
-        """Read the log if a read model shows a room further than this node has it, which is rare."""
+        """Bring this node's state of a room to a seq, if a read model is ahead of it, which is rare."""
         if self._feeds.lags(room, seq):
             await self._feeds.feed_up_to(room, seq)
 

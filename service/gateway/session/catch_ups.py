@@ -1,7 +1,4 @@
-"""The tasks of one session that catch up with rooms.
-
-Invariant: all of them end with the session.
-"""
+"""Runs the catch-ups of one session, a task for each room; all of them end with the session."""
 
 import asyncio
 import logging
@@ -42,11 +39,11 @@ class CatchUps:
             task.cancel()
 
     def detach(self, room: str) -> None:
-        """Let the task of a room end by itself."""
+        """Forget the task of a room without cancelling it."""
         self._by_room.pop(room, None)
 
     async def settle(self) -> None:
-        """Wait until all tasks have ended: each notes how far it came."""
+        """Wait until all tasks have ended, since each still records how far it has written."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _done(self, room: str, task: "asyncio.Task[None]") -> None:

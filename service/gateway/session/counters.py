@@ -1,6 +1,6 @@
 """Counters of the endpoints: connections by outcome, commands by type and answer, and closes.
 
-Plain numbers, as in `service.observability.histogram`; a command costs two look-ups here, a delivery nothing.
+Plain numbers, as in `service.observability.histogram`: a command costs two look-ups. Deliveries are not counted here.
 """
 
 import asyncio
@@ -16,22 +16,22 @@ OK = "ok"
 
 
 class Counters:
-    """The counts of one node. Outcomes are `ok` or an error code."""
+    """The counts of one node. An outcome is `ok` or an error code."""
 
     def __init__(self) -> None:
         self.handshakes: Counter[tuple[str, str]] = Counter()
-        """By endpoint and outcome; a connection that was refused before it had a code has an outcome of its own."""
+        """By endpoint and outcome, which for some refusals is a more specific word, such as `foreign_origin`."""
         self.commands: Counter[tuple[str, str]] = Counter()
         """By type and outcome."""
         self.command_seconds: defaultdict[str, Histogram] = defaultdict(Histogram)
         """By type, from the frame to the answer."""
         self.requests: Counter[str] = Counter()
-        """Connections that were closed over a request, by reason; see `TimedHttpProtocol.cut`."""
+        """Connections that were closed because of a request, by reason; see `TimedHttpProtocol.cut`."""
         self.closes: Counter[tuple[str, int]] = Counter()
         """By endpoint and close code."""
 
     def answered(self, kind: str, error: BaseException | None, began: float) -> None:
-        """Count a command that began at a time of the loop and is answered now."""
+        """Count a command that began at the loop's time `began` and is answered now."""
         self.commands[kind, outcome(error)] += 1
         self.command_seconds[kind].observe(asyncio.get_running_loop().time() - began)
 

@@ -1,9 +1,14 @@
-"""The ranges of seqs that were written to one session in each room; for the record of the session. Pure."""
+"""The ranges of seqs that were written to one session in each room; for the record of the session. Pure.
+
+Invariant: every seq that was added is in a range. A room has seqs in its ranges that were not added only if it is in
+`at_least`.
+"""
 
 from bisect import bisect_left
+from itertools import pairwise
 
-MAX_RANGES = 10_000
-"""Ranges that are kept; a client that leaves and returns more often has unknown ranges."""
+MAX_GAPS = 1_000
+"""Gaps between ranges that are kept, over all rooms. A client that reads more disjoint pages has merged ranges."""
 
 
 class DeliveredRanges:
@@ -11,25 +16,51 @@ class DeliveredRanges:
 
     def __init__(self) -> None:
         self._rooms: dict[str, list[tuple[int, int]]] = {}
-        self._count = 0
+        self._at_least: dict[str, int] = {}
+        self._gaps = 0
 
     def add(self, room: str, first: int, last: int) -> None:
         """Add a range, both ends included; adjacent ranges are merged."""
-        if self._count > MAX_RANGES:
+        known = self._rooms.get(room)
+        if known is None:
+            self._rooms[room] = [(first, last)]
             return
-        known = self._rooms.setdefault(room, [])
         begin = bisect_left(known, first - 1, key=lambda delivered: delivered[1])
         end = begin
         while end < len(known) and known[end][0] <= last + 1:
-            first, last = min(first, known[end][0]), max(last, known[end][1])
             end += 1
-        self._count += 1 - (end - begin)
+        joined = known[begin:end]
+        if joined:
+            first, last = min(first, joined[0][0]), max(last, joined[-1][1])
         known[begin:end] = [(first, last)]
-        if self._count > MAX_RANGES:
-            self._rooms.clear()
+        if room in self._at_least:
+            self._at_least[room] += last - first + 1 - _size(joined)
+        self._gaps += 1 - len(joined)
+        if self._gaps > MAX_GAPS:
+            self._merge()
 
-    def ranges(self) -> dict[str, tuple[tuple[int, int], ...]] | None:
-        """Return the ranges by room, ascending; None if there were too many to keep."""
-        if self._count > MAX_RANGES:
-            return None
+    def ranges(self) -> dict[str, tuple[tuple[int, int], ...]]:
+        """Return the ranges by room, ascending."""
         return {room: tuple(ranges) for room, ranges in sorted(self._rooms.items())}
+
+    def at_least(self) -> dict[str, int]:
+        """Return the rooms whose ranges were merged over gaps, and how many seqs of each were certainly added."""
+        return dict(sorted(self._at_least.items()))
+
+    def _merge(self) -> None:
+        """Close the smaller half of the gaps of the room that has the most."""
+        room, ranges = max(self._rooms.items(), key=lambda entry: len(entry[1]))
+        self._at_least.setdefault(room, _size(ranges))
+        limit = sorted(after[0] - before[1] for before, after in pairwise(ranges))[(len(ranges) - 2) // 2]
+        merged = ranges[:1]
+        for first, last in ranges[1:]:
+            if first - merged[-1][1] <= limit:
+                merged[-1] = (merged[-1][0], last)
+            else:
+                merged.append((first, last))
+        self._gaps -= len(ranges) - len(merged)
+        self._rooms[room] = merged
+
+
+def _size(ranges: list[tuple[int, int]]) -> int:
+    return sum(last - first + 1 for first, last in ranges)

@@ -1,10 +1,10 @@
-"""Drains a node that stops: received commands are answered, then every connection closes with 4000.
+"""Drains a node that stops: answers the received commands, then closes every connection with 4000.
 
-No socket is read from the first moment on; commands that were received are committed and acknowledged as always. The
-closes are spread, so that thousands of clients do not reconnect at the same moment.
+While it runs, no socket is read. The closes are spread over time, so that thousands of clients do not reconnect at
+the same moment.
 
-Invariant: a drain takes no longer than the seconds that it is given. A client without its answer is closed too, and
-sends the command again with the same `ref`.
+Invariant: a drain takes no longer than the given time. A client whose command is not answered by then is closed too,
+and sends the command again with the same `ref`.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ log = logging.getLogger("onrecord.drain")
 
 
 async def drain(sessions: SessionRegistry, seconds: float) -> None:
-    """Answer what was received, then close every session, within so many seconds."""
+    """Answer the received commands, then close every session, within `seconds`."""
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     present = sessions.all()
     for session in present:
         session.transport.hold()
     log.info("draining", extra={"connections": len(present), "seconds": seconds})
-    # The closes have half of the time, however long the answers take.
+    # Up to half of the time is reserved for the closes.
     unanswered = await _answered(present, until - min(seconds / 2, len(present) / CLOSES_A_SECOND))
     if unanswered:
         log.warning("drained_unanswered", extra={"connections": unanswered})
@@ -38,7 +38,7 @@ async def drain(sessions: SessionRegistry, seconds: float) -> None:
 
 
 async def _answered(waiting: list[Session], until: float) -> int:
-    """Wait until every session has its answers, or until the loop's time `until`; return how many have not."""
+    """Wait until all commands are answered or the loop's time is `until`; return how many sessions wait for answers."""
     loop = asyncio.get_running_loop()
     while waiting := [session for session in waiting if not session.pending.answered]:
         if loop.time() >= until:

@@ -1,6 +1,6 @@
-"""Start and end of a session, at every endpoint: presence, the record of the session, the log line.
+"""Starts and ends the sessions of all endpoints: presence, the record of the session, log lines.
 
-`begin` is called when `connected` has been sent, `end` once the session is over, also if `begin` was not called.
+`begin` is called before `connected` is sent. `end` is called once for every session, even if `begin` was not.
 """
 
 import logging
@@ -16,7 +16,7 @@ log = logging.getLogger("onrecord.door")
 
 
 class SessionLifecycle:
-    """The connected users of this node."""
+    """Begins and ends sessions."""
 
     def __init__(
         self, sessions: SessionRegistry, presence: Presence, typing: Typing, session_log: SessionLog
@@ -51,7 +51,8 @@ class SessionLifecycle:
         self._presence.depart(session.user, session.id)
         code, by_client = session.transport.ending or (None, False)
         reason = reason_of(code, by_client=by_client)
-        self._session_log.closed(session.id, Closing(reason, code, session.written.ranges()))
+        written = session.written
+        self._session_log.closed(session.id, Closing(reason, code, written.ranges(), written.at_least()))
         log.info(
             "disconnected",
             extra={"session": session.id, "user": session.user, "reason": reason, "code": code},

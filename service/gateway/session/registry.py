@@ -16,13 +16,13 @@ LOOK_EVERY = 0.25
 
 
 class SessionRegistry:
-    """A registry of sessions; it sends nothing."""
+    """A registry of sessions, with the limit of connections per user."""
 
     def __init__(self, max_per_user: int) -> None:
         self._max_per_user = max_per_user
         self._by_user: dict[str, set[Session]] = {}
         self._expiries: dict[Session, float] = {}
-        self._soonest = inf  # no token that is known here expires before
+        self._soonest = inf  # no token of a registered session expires earlier
 
     def full(self, user: str, elsewhere: int) -> bool:
         """Return whether a user who has `elsewhere` connections at other nodes has reached the limit."""
@@ -47,7 +47,7 @@ class SessionRegistry:
             self._by_user.pop(session.user, None)
 
     async def run(self) -> None:
-        """Close sessions with expired tokens, until cancelled; one check of all is cheaper than a timer for each."""
+        """Close sessions with expired tokens, until cancelled. Checking all is cheaper than a timer for each."""
         while True:
             await asyncio.sleep(LOOK_EVERY)
             if (now := time()) >= self._soonest:

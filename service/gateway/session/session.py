@@ -1,7 +1,7 @@
 """One authenticated connection at any endpoint: the user, the subscribed rooms, and the answers to commands.
 
-Commands begin in the order in which they came. A recorded command is answered after its commit (`PendingAcks`), while
-the next one begins already.
+Commands begin in the order in which they arrive. A recorded command is answered after its commit (`PendingAcks`); the
+next one begins before that.
 """
 
 import asyncio
@@ -34,8 +34,8 @@ MakeAck = Callable[[CommandResult], Ack]
 class Session(ABC):
     """An authenticated connection at any endpoint. It is a `Subscriber` of the hub.
 
-    The endpoint encodes events and answers. A `tag` identifies the command that an answer belongs to, in the endpoint's
-    terms, or is None if no answer is expected.
+    Each endpoint has a subclass, which encodes events and answers. A `tag` identifies the command that an answer
+    belongs to; its form depends on the endpoint, and None means that the client expects no answer.
     """
 
     door: ClassVar[str]
@@ -53,10 +53,10 @@ class Session(ABC):
         self.turn = asyncio.Lock()
         self.connected = False
         self.refused = 0
-        """Commands in a row that were over the limit."""
+        """Consecutive commands that the rate limit refused."""
         self.address: str | None = None
         self.client: str | None = None
-        """The address of the connection and the client's description of itself; for the record of the session."""
+        """The address of the connection, and its user agent; both are part of the session's record."""
         self.transport = transport
         self.pending = PendingAcks(self, transport)
         self.written = DeliveredRanges()
@@ -65,7 +65,7 @@ class Session(ABC):
         self._rooms: set[str] = set()
         """The rooms that this connection is subscribed to, or catching up with."""
         self._catch_ups = CatchUps(self, self.id, transport, hub.subscriptions)
-        transport.on_ending = self._halt
+        transport.on_ending = self._unsubscribe
 
     # Called by the hub.
 
@@ -79,16 +79,16 @@ class Session(ABC):
         self.transport.write(frame)
 
     def left(self, room: str) -> None:
-        """Note that the hub has removed this session from a room."""
+        """Called when the hub has removed this session from a room."""
         self._rooms.discard(room)
         self._catch_ups.detach(room)
 
     def wrote(self, room: str, first: int, last: int) -> None:
-        """Note that a range of a room was written."""
+        """Called when a range of a room's events was written."""
         self.written.add(room, first, last)
 
     async def drained(self) -> None:
-        """Wait until few bytes are in flight."""
+        """See `Transport.drained`."""
         await self.transport.drained()
 
     @property
@@ -138,7 +138,7 @@ class Session(ABC):
     def listen(self, room: str, after: int | None) -> None:
         """Send everything after a seq, paced, and then subscribe to the room live; see `Subscriptions`."""
         self.stop(room)
-        # A frame without a place in the room's order, such as a read marker, is sent while the past is, or it is lost.
+        # Frames outside the room's order, such as read markers, are not in the log: without this they would be lost.
         self._hub.subscriptions.pre_subscribe(self, room)
         self._rooms.add(room)
         self._catch_ups.start(room, after)
@@ -156,13 +156,13 @@ class Session(ABC):
         self._hub.subscriptions.cancel(self)
         await self._catch_ups.settle()
 
-    def _halt(self) -> None:
+    def _unsubscribe(self) -> None:
         for room in self._rooms:
             self._hub.subscriptions.unsubscribe(self, room)
 
 
 class PendingAcks:
-    """The commands of a session that wait for their commit; at `MAX_IN_FLIGHT` of them, no other command begins.
+    """The commands of a session that wait for their commit, at most `MAX_IN_FLIGHT`.
 
     Invariant: a command is never dropped without an answer to the client.
     """
@@ -176,10 +176,10 @@ class PendingAcks:
     @property
     def answered(self) -> bool:
         """Whether every command that was received has its answer, or the connection is ending."""
-        return self._transport.closing or (self._in_flight == 0 and self._transport.taken)
+        return self._transport.closing or (self._in_flight == 0 and self._transport.idle)
 
     async def ready(self) -> None:
-        """Wait until another command may begin: few wait for their commit, and few bytes wait for the socket."""
+        """Wait until another command may begin: fewer than `MAX_IN_FLIGHT` wait, and at most 128 KiB are unsent."""
         await self._below_limit.wait()
         await self._transport.drained()
 

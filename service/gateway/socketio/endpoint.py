@@ -21,7 +21,6 @@ from service.gateway.engineio import Engine, Polls, Refused
 from service.gateway.engineio import Settings as EngineSettings
 from service.gateway.engineio.errors import refused
 from service.gateway.session.counters import OK
-from service.gateway.session.lifecycle import SessionLifecycle
 from service.gateway.socketio.server import Client, ConnectRefused, Server
 from service.gateway.socketio.session import RecoveringSession, SocketSession
 from service.gateway.socketio.socket import Socket
@@ -39,7 +38,7 @@ from service.realtime.hub import Hub
 PATH = "/socket.io/"
 
 MAX_PAYLOAD = 1_000_000
-"""Bytes of one post, the reference's default: stock clients join packets up to that, and those before 4.5 always."""
+"""Bytes of one post, the reference's default; clients before 4.5 ignore the limit in the handshake and rely on it."""
 
 
 class SocketIoEndpoint:
@@ -50,14 +49,12 @@ class SocketIoEndpoint:
         admission: Admission,
         starter: SessionStarter,
         dispatcher: Dispatcher,
-        lifecycle: SessionLifecycle,
         hub: Hub,
         settings: Settings,
     ) -> None:
         self._admission = admission
         self._starter = starter
         self._dispatcher = dispatcher
-        self._lifecycle = lifecycle
         self._hub = hub
         self._sessions: dict[Socket, SocketSession] = {}
         self._server = Server({MAIN: self}, settings.connect_timeout, settings.max_frame)
@@ -117,11 +114,11 @@ class SocketIoEndpoint:
     def _session(
         self, socket: Socket, identity: Identity, frame: Connect, auth: dict[str, Any]
     ) -> tuple[SocketSession, Connect]:
-        """Return a session, and the cursors of its rooms."""
+        """Return a session, and the `connect` frame with the cursors to resume from."""
         hub, max_rooms = self._hub, self._admission.max_rooms
-        if not recovery.wished(auth):
+        if not recovery.is_enabled(auth):
             return SocketSession(socket, hub, identity, max_rooms), frame
-        requested, pid = recovery.asked(auth), None
+        requested, pid = recovery.requested(auth), None
         if requested is not None and len(requested.cursors) <= max_rooms:
             frame = msgspec.structs.replace(frame, epoch=requested.epoch, rooms={**requested.cursors})
             pid = requested.pid
@@ -135,4 +132,4 @@ class SocketIoEndpoint:
 
     async def gone(self, socket: Socket) -> None:
         """Release a client."""
-        await self._lifecycle.end(self._sessions.pop(socket))
+        await self._starter.lifecycle.end(self._sessions.pop(socket))

@@ -26,7 +26,7 @@ log = logging.getLogger("onrecord.socketio")
 
 
 class ConnectRefused(Exception):
-    """A namespace refuses a client; `data` is sent with the sentence."""
+    """A namespace refuses a client; `data` is sent beside the sentence."""
 
     def __init__(self, sentence: str, data: dict[str, Any]) -> None:
         super().__init__(sentence)
@@ -37,7 +37,7 @@ class Namespace(Protocol):
     """A namespace, which clients enter."""
 
     async def connect(self, socket: Socket, packet: Packet) -> None:
-        """Admit a client, beginning with `Socket.accept`; the packet is its CONNECT.
+        """Admit a client: call `Socket.accept` before anything is sent. The packet is its CONNECT.
 
         Raises:
             ConnectRefused: the client may not enter.
@@ -47,7 +47,7 @@ class Namespace(Protocol):
         """Handle an event."""
 
     async def gone(self, socket: Socket) -> None:
-        """Handle, once, that an admitted client is gone; nothing can be sent to it any more."""
+        """Release an admitted client; called once, when nothing can be sent to it any more."""
 
 
 class Server:
@@ -98,7 +98,7 @@ class Client:
         server.unauthenticated.begin(self)
 
     def time_out(self) -> None:
-        """Close the connection of a client that entered no namespace in time, unless one is deciding about it."""
+        """Close the connection of a client that is in no namespace; a decision in progress is awaited first."""
         if self._deciding:
             self._timed_out = True
             return
@@ -120,7 +120,7 @@ class Client:
                 return
         socket = self._sockets.get(packet.namespace)
         if (packet.kind is Kind.CONNECT) is (socket is not None):
-            raise NotAPacket("connected twice, or not at all")
+            raise NotAPacket("a second CONNECT, or a packet before CONNECT")
         if socket is None:
             await self._enter(packet)
         elif packet.kind is Kind.DISCONNECT:
@@ -149,7 +149,7 @@ class Client:
         else:
             self._server.unauthenticated.end(self)
             self._timed_out, self._refused = False, 0
-            socket.inside = True
+            socket.admitted = True
             if socket.closing:
                 await namespace.gone(socket)
 
@@ -167,7 +167,7 @@ class Client:
             self._server.deciding -= unauthenticated
 
     def _refuse(self, socket: Socket, reason: dict[str, Any]) -> None:
-        """Answer a CONNECT; the deadline of an accepted one stays as it is."""
+        """Answer a refused CONNECT, without extending the time that the client has to enter a namespace."""
         self._refused += 1
         if self._timed_out:
             self._connection.close(Close.TOKEN_INVALID, "no connect in time")
@@ -183,5 +183,5 @@ class Client:
         for socket in [*self._sockets.values()]:
             if ending is not None:
                 socket.end(ending)
-            if socket.inside:
+            if socket.admitted:
                 self._server.run(self._server.namespaces[socket.namespace].gone(socket))

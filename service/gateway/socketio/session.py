@@ -1,4 +1,4 @@
-"""The chat sessions at the Socket.IO endpoint: plain ones, and those whose client keeps an offset."""
+"""The chat sessions of the Socket.IO endpoint, without and with connection state recovery."""
 
 from uuid import uuid4
 
@@ -51,11 +51,12 @@ class SocketSession(Session):
 
 
 class RecoveringSession(SocketSession):
-    """A session that sends its cursors with every event; see `service.protocol.socketio.recovery`.
+    """A session that sends an offset with every event; see `service.protocol.socketio.recovery`.
 
-    `requested` are the cursors of `connect`; the `pid` is kept if they all hold. Invariant: the offset of an event
-    covers that event and everything before it on this connection. It differs between connections, so each event is
-    encoded for each of these sessions; only clients that request recovery cost that.
+    `requested` are the cursors of `connect`; the client keeps its `pid` if all of them are recovered.
+
+    Invariant: the offset of an event covers that event and everything before it on this connection. Offsets differ
+    between connections, so each event is encoded for each of these sessions; other sessions do not pay for it.
     """
 
     def __init__(
@@ -75,11 +76,11 @@ class RecoveringSession(SocketSession):
 
     @property
     def wire_format(self) -> str:
-        """Packets, in polls and over a WebSocket, since each is completed here."""
+        """Packets, also over a WebSocket, since `write` adds an offset to each."""
         return PACKET
 
     def welcome(self, connected: Connected) -> None:
-        """Answer the CONNECT with the same `pid` if nothing was lost, and a new one otherwise."""
+        """Answer the CONNECT with the client's `pid` if all rooms are recovered, otherwise with a new one."""
         self._epoch = connected.epoch
         for room, head in connected.rooms.items():
             cursor = self._requested[room] if head.recovered else None
@@ -94,8 +95,8 @@ class RecoveringSession(SocketSession):
         self.write(event_packet(outgoing))
 
     def write(self, frame: bytes) -> None:
-        """Send an event's packet, with the cursors after it."""
-        place = recovery.place_of(frame)
+        """Send an event's packet, with the offset after it."""
+        place = recovery.room_and_seq(frame)
         if place is not None and self.is_subscribed(place[0]):
             self._cursors[place[0]] = place[1]
         self._socket.send(recovery.with_offset(frame, self._epoch, self._cursors))

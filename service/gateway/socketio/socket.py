@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 class Socket:
     """A client in a namespace: a `Transport` that may end before its connection does."""
 
-    descriptor = NOWHERE  # a frame may have to be counted, or wait for a poll
+    descriptor = NOWHERE  # no direct writes: a packet may have to wait for a poll
 
     def __init__(self, connection: Connection, namespace: str, *, again: bool = False) -> None:
         self.again = again
-        """Whether the connection has left a namespace before, so that its upgrade is not counted again."""
+        """Whether the connection has left a namespace before: this CONNECT then counts as a handshake of its own."""
         self.id = str(uuid4())
         self.connection = connection
         self.namespace = namespace
-        self.inside = False
+        self.admitted = False
         self.ending: Ending | None = None
         self.on_ending: Callable[[], None] = lambda: None
 
@@ -77,7 +77,7 @@ class Socket:
             self.connection.close(code, reason)
 
     async def drained(self) -> None:
-        """Wait until few bytes wait for the client."""
+        """See `Transport.drained`."""
         await self.connection.drained()
 
     def hold(self) -> None:
@@ -85,9 +85,9 @@ class Socket:
         self.connection.hold()
 
     @property
-    def taken(self) -> bool:
-        """Whether every message that was read is being handled."""
-        return self.connection.taken
+    def idle(self) -> bool:
+        """See `Transport.idle`."""
+        return self.connection.idle
 
     @property
     def outbox(self) -> int:
@@ -95,6 +95,6 @@ class Socket:
         return self.connection.outbox
 
     def end(self, ending: Ending) -> None:
-        """Note that the client has left."""
+        """Set the ending: the client has left, or its connection has ended."""
         self.ending = ending
         self.on_ending()

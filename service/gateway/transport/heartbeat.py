@@ -1,4 +1,4 @@
-"""Sends pings and expects their pongs, for all connections of one transport with two timers."""
+"""Sends pings and waits for pongs, with two timers for all connections of one transport."""
 
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
@@ -12,7 +12,7 @@ class HasHeartbeat(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether received input is unread; a pong may be in it."""
+        """Whether received input is not read yet; it may contain a pong."""
 
     @property
     def closing(self) -> bool:
@@ -26,7 +26,7 @@ T = TypeVar("T", bound=HasHeartbeat)
 
 
 class Heartbeats(Generic[T]):
-    """Pings each connection `interval` seconds after its last pong, and closes it after `timeout` without one."""
+    """Pings each connection `interval` seconds after its last pong; `timeout` seconds without an answer close it."""
 
     def __init__(self, interval: float, timeout: float, ping: Callable[[T], None]) -> None:
         self.silence_allowed = interval + timeout
@@ -39,7 +39,7 @@ class Heartbeats(Generic[T]):
         self._pings.begin(connection)
 
     def pong(self, connection: T) -> bool:
-        """Restart the interval if a ping is unanswered; return whether one was. Any pong answers it."""
+        """Return whether a received pong answers a ping; if so, restart the interval. Its payload does not matter."""
         if connection not in self._pongs:
             return False
         self._pongs.end(connection)
@@ -47,7 +47,7 @@ class Heartbeats(Generic[T]):
         return True
 
     def stop(self, connection: T) -> None:
-        """Send no more pings, and expect no pong."""
+        """Send no more pings, and wait for no pong."""
         self._pings.end(connection)
         self._pongs.end(connection)
 

@@ -13,34 +13,30 @@ from service.protocol.problems import plain_problem, problem_fields
 
 REALM = 'Bearer realm="onrecord"'
 MEDIA_TYPE = "application/problem+json"
-TROUBLE_PAUSE = 1
-"""Seconds in `Retry-After` for a failure of the server."""
+RETRY_AFTER = 1
+"""Seconds in `Retry-After` after a failure of the server."""
 
 
 class TokenMissing(TokenInvalid):
-    """No token was sent: the challenge then names no error (RFC 6750, section 3)."""
+    """No token was sent; the challenge names no error in this case (RFC 6750, section 3)."""
 
     def __init__(self) -> None:
         super().__init__(problem="none was given")
 
 
 def problem(_request: Request, error: Exception) -> Response:
-    """Return the problem document of any exception; an unexpected one is a failure of the server."""
+    """Return the response to an exception; one that is not an error of this service is answered as `unavailable`."""
     if isinstance(error, HTTPException):
         fields, headers = plain_problem(error.status_code), dict(error.headers or {})
     else:
         known = error if isinstance(error, OnRecordError) else Unavailable()
         fields, headers = problem_fields(known), headers_of(known)
-    return Response(
-        msgspec.json.encode(fields),
-        fields["status"],
-        {"Cache-Control": "no-store", **headers},
-        MEDIA_TYPE,
-    )
+    headers = {"Cache-Control": "no-store", **headers}
+    return Response(msgspec.json.encode(fields), fields["status"], headers, MEDIA_TYPE)
 
 
 def refusal(error: OnRecordError | HTTPException) -> Refused:
-    """Return the problem document of an error as the response to an upgrade, with the detail of an `HTTPException`."""
+    """Return the response that refuses an upgrade because of an error; it includes the detail of an `HTTPException`."""
     if isinstance(error, HTTPException):
         fields, headers = {**plain_problem(error.status_code), "detail": error.detail}, error.headers
     else:
@@ -57,5 +53,5 @@ def headers_of(error: OnRecordError) -> dict[str, str]:
     if isinstance(error, TooManyRequests):
         return {"Retry-After": str(math.ceil(error.data["retryAfter"]))}  # type: ignore[call-overload] # a number
     if isinstance(error, Trouble):
-        return {"Retry-After": str(TROUBLE_PAUSE)}
+        return {"Retry-After": str(RETRY_AFTER)}
     return {}

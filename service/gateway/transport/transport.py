@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 EXTENSION = "onrecord.transport"
 
 CATCHUP_ALLOWANCE = 256 * 1024
-"""Bytes beyond the write buffer's limit that a catch-up may have unsent; its pacing never counts as slowness."""
+"""Unsent bytes allowed beyond the write buffer's limit during a catch-up, so that its pacing never closes it."""
 
 ABNORMAL = 1006
 """The code of a connection that was lost without a close frame (RFC 6455, section 7.4.1)."""
@@ -26,7 +26,7 @@ class Ending(NamedTuple):
 
 
 class Transport(Protocol):
-    """The interface of a connection to its sessions."""
+    """A connection, as its sessions use it."""
 
     catchup: int
     """Catch-ups in progress; while there are any, `CATCHUP_ALLOWANCE` is added to the write buffer's limit."""
@@ -35,23 +35,23 @@ class Transport(Protocol):
     """Set once, when either side begins to close or the connection is lost."""
 
     on_ending: Callable[[], None]
-    """Called when `ending` is set, inside the call that caused it; no later write reaches the peer."""
+    """Called when `ending` is set, inside the call that ends the connection; no later write reaches the peer."""
 
     @property
     def descriptor(self) -> int:
         """The socket's descriptor, for direct writes while `DirectSockets` allows them, or `NOWHERE`."""
 
     def write(self, frame: bytes) -> None:
-        """Send one or several complete, unmasked frames now; nothing once the connection is closing.
+        """Send one or several complete, unmasked frames at once; does nothing once the connection is closing.
 
-        If more bytes stay unsent than `max_outbox`, the connection closes with 4008.
+        If more than `max_outbox` bytes are unsent afterwards, the connection closes with 4008.
 
         Raises:
             RuntimeError: The handshake is not complete.
         """
 
     def close(self, code: int, reason: str = "") -> None:
-        """Begin the closing handshake (RFC 6455, section 7.1.2), once; the peer has a short time to answer.
+        """Begin the closing handshake (RFC 6455, section 7.1.2), which has a time limit; a second call does nothing.
 
         Raises:
             RuntimeError: The handshake is not complete.
@@ -66,19 +66,19 @@ class Transport(Protocol):
         """Return when at most 128 KiB are unsent, or when the connection is closing."""
 
     def hold(self) -> None:
-        """Stop reading the socket until the connection closes; messages that were read are still passed on."""
+        """Stop reading the socket until the connection closes; messages that were read are still handled."""
 
     @property
-    def taken(self) -> bool:
+    def idle(self) -> bool:
         """Whether the application has handled all messages that were received."""
 
     @property
     def outbox(self) -> int:
-        """Bytes that wait for the peer."""
+        """The number of unsent bytes."""
 
 
 class Upgrade(NamedTuple):
-    """A request to become a WebSocket."""
+    """A request to upgrade a connection to a WebSocket."""
 
     headers: Headers
     address: str | None
@@ -90,7 +90,7 @@ class Upgrade(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The HTTP response that refuses an upgrade; `problem.refusal` builds it from an error."""
+    """The HTTP response that refuses an upgrade or an Engine.IO request."""
 
     status: int
     body: bytes
@@ -98,20 +98,20 @@ class Refused(NamedTuple):
 
 
 class Conversation(Protocol):
-    """Handles the messages of one WebSocket. Calls do not overlap; the task of a call ends with it."""
+    """Handles the messages of one WebSocket. Calls do not overlap."""
 
     async def take(self, message: str | bytes) -> None:
         """Handle a message, of text or of bytes."""
 
     async def ended(self) -> None:
-        """Handle, once, the end of the connection, after the last message."""
+        """Handle the end of the connection; called once, after the last message."""
 
 
 class WebSocketTransport(Transport, Protocol):
-    """The interface of a WebSocket to the endpoint that answers its upgrade."""
+    """A WebSocket, as the endpoint that answers its upgrade uses it."""
 
     reason: str
-    """The reason of the ending that the server recorded."""
+    """The reason in the close frame of the side that closed first; empty if there is none."""
 
     def accept(self, begin: Callable[[], Conversation], headers: Sequence[tuple[str, str]] = ()) -> bool:
         """Accept the upgrade, with `headers` in the response; return whether the peer is still connected.
@@ -133,4 +133,4 @@ class Endpoint(Protocol):
     """Serves the WebSockets of a path."""
 
     async def on_upgrade(self, transport: WebSocketTransport, request: Upgrade) -> None:
-        """Accept or refuse an upgrade. The call may last as long as the connection, or return once it has answered."""
+        """Accept or refuse an upgrade. The call may return then, or last as long as the connection."""

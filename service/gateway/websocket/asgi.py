@@ -1,7 +1,7 @@
-"""Serves WebSockets by an ASGI application, whose transport is `scope["extensions"][EXTENSION]`.
+"""Serves WebSockets by an ASGI application, which finds the transport at `scope["extensions"][EXTENSION]`.
 
-The application is one task without a time limit. Its sends wait for a slow peer, and the next message is passed on only
-when it asks for it.
+The application runs as one task without a time limit. Its sends wait for a slow peer, and it gets a message only when
+it calls `receive`.
 
 Invariant: the application receives every message that arrived before the end; each later `receive` returns the end.
 """
@@ -27,7 +27,7 @@ log = logging.getLogger("onrecord.transport")
 
 
 class AsgiEndpoint:
-    """Serves every path by an application; `scope` and `url` are those that uvicorn built for the request."""
+    """Serves all paths by an application; `scope` and `url` are those that uvicorn built for the request."""
 
     def __init__(self, app: ASGI3Application, scope: Mapping[str, Any], url: Any) -> None:
         self._app = app
@@ -35,7 +35,7 @@ class AsgiEndpoint:
         self._url = url
 
     async def on_upgrade(self, transport: WebSocketTransport, request: Upgrade) -> None:
-        """Run the application, which accepts or refuses."""
+        """Run the application, which accepts or refuses the upgrade."""
         raw_path = self._url.path or b"/"
         root = self._scope["root_path"]
         scope = {
@@ -56,7 +56,7 @@ class AsgiEndpoint:
 
 
 class AsgiConversation:
-    """One connection: see `Conversation`."""
+    """The `Conversation` of one connection with the application."""
 
     def __init__(self, transport: WebSocketTransport, scope: dict[str, Any]) -> None:
         self._transport = transport
@@ -70,12 +70,12 @@ class AsgiConversation:
         self._disconnect: Message | None = None
 
     async def run(self, app: ASGI3Application) -> None:
-        """Run an application. When it ends in any way, the connection ends too, with a reason."""
+        """Run an application; when it returns or fails, close the connection."""
         self._transport.on_ending = self._ended_early
         try:
             await app(self._scope, self._receive, self._send)  # type: ignore[arg-type] # uvicorn's narrower types
         except (ClientDisconnected, WebSocketDisconnect):
-            pass  # `_send` raised the first, Starlette the second: the application knows of the end
+            pass  # from `_send`, or from Starlette: the application has noticed the end of the connection
         except Exception:
             if not self._accepted:
                 raise
@@ -88,10 +88,10 @@ class AsgiConversation:
             self._ready.set()
             self._scope["extensions"].pop(EXTENSION, None)  # a reference cycle otherwise
 
-    # See `Conversation`.
+    # The `Conversation`.
 
     async def take(self, message: str | bytes) -> None:
-        """Pass a message to the application when it asks for one; return when it asks for the next."""
+        """Pass a message to the application when it calls `receive`; return when it calls it again."""
         await self._ready.wait()
         if self._finished:
             return
@@ -101,20 +101,21 @@ class AsgiConversation:
         await self._ready.wait()
 
     async def ended(self) -> None:
-        """Pass the end to the application, and release the scope."""
+        """Pass the end to the application."""
         ending = self._transport.ending
         self._queue_disconnect(ending.code if ending else ABNORMAL, self._transport.reason)
 
     def _ended_early(self) -> None:
-        """Report that the connection ended before it was accepted."""
-        self._queue_disconnect(ABNORMAL, "")
+        """Pass the end of a connection that was not accepted; `ended` passes that of an accepted one."""
+        if not self._accepted:
+            self._queue_disconnect(ABNORMAL, "")
 
     def _queue_disconnect(self, code: int, reason: str) -> None:
         if self._disconnect is None:
             self._disconnect = {"type": "websocket.disconnect", "code": code, "reason": reason}
             self._messages.put_nowait(None)
 
-    # The application.
+    # Called by the application.
 
     def _close(self, code: int, reason: str) -> None:
         if not self._transport.closing:
@@ -133,7 +134,7 @@ class AsgiConversation:
         return self._disconnect
 
     async def _send(self, message: Message) -> None:
-        """ASGI's `send`. Unlike `write`, it waits for a slow peer, so the limit of the write buffer does not apply.
+        """ASGI's `send`. Unlike `Transport.write` it waits for a slow peer, so the write buffer's limit does not apply.
 
         Raises:
             ClientDisconnected: The connection is closing; an `OSError`, as ASGI requires.
@@ -166,7 +167,6 @@ class AsgiConversation:
         headers = _headers(message)
         if message.get("subprotocol"):
             headers.append(("Sec-WebSocket-Protocol", message["subprotocol"]))
-        self._transport.on_ending = _nothing
         self._accepted = True
         if not self._transport.accept(lambda: self, headers):
             raise ClientDisconnected
@@ -189,7 +189,3 @@ class AsgiConversation:
 
 def _headers(message: Message) -> list[tuple[str, str]]:
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers") or ()]
-
-
-def _nothing() -> None:
-    pass

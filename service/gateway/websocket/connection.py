@@ -1,8 +1,7 @@
-"""One WebSocket connection (RFC 6455): its opening handshake, its writes and its end. It is a `WebSocketTransport`.
+"""One WebSocket connection (RFC 6455): a `WebSocketTransport` with its opening and closing handshakes.
 
-`FrameReader` reads frames, `ReceiveQueue` passes messages on, `WriteBuffer` writes. A write goes to the socket at once;
-bytes that the kernel does not accept are buffered up to a limit, above which the connection closes, so no sender waits
-for a slow peer. An idle connection has no task and no timer, only its entries in shared queues of deadlines.
+`FrameReader` reads frames, `ReceiveQueue` passes messages to the conversation, `WriteBuffer` writes. An idle connection
+has no task and no timer, only entries in queues of deadlines that all connections share.
 
 Invariant: the end of a connection, from either side, is reported once to the conversation and has a time limit.
 """
@@ -24,7 +23,7 @@ from service.gateway.websocket import handshake
 from service.gateway.websocket.frame_reader import FrameReader
 from service.gateway.websocket.frames import HEARTBEAT, close_frame
 from service.gateway.websocket.limits import Limits
-from service.gateway.websocket.receive_queue import ReceiveQueue, start_task
+from service.gateway.websocket.receive_queue import ReceiveQueue, ignore_ending, start_task
 from service.gateway.websocket.write_buffer import WriteBuffer
 from service.protocol.close_codes import Close
 from service.realtime.direct_sockets import DirectSockets
@@ -34,7 +33,7 @@ log = logging.getLogger("onrecord.transport")
 
 
 class WebSocketConnection(WriteBuffer):
-    """One connection; `transport_class` gives the class its settings, and uvicorn's HTTP class creates instances."""
+    """One connection. `transport_class` derives a class with settings; `TimedHttpProtocol` creates its instances."""
 
     __slots__ = (
         "_close_timer", "_request", "closed", "ending", "lost", "messages", "on_ending", "open", "reader", "reason",
@@ -44,8 +43,8 @@ class WebSocketConnection(WriteBuffer):
     limits: ClassVar[Limits]
     endpoints: ClassVar[Mapping[str, Endpoint]]
     heartbeats: ClassVar["Heartbeats[WebSocketConnection]"]
-    frames: ClassVar[Timeouts[FrameReader]]
-    """The deadlines of frames that are not complete."""
+    frame_deadlines: ClassVar[Timeouts[FrameReader]]
+    """The deadlines of incomplete frames."""
 
     def __init__(self, max_size: int, server: ServerState) -> None:
         super().__init__()
@@ -53,7 +52,7 @@ class WebSocketConnection(WriteBuffer):
         self.reader = FrameReader(self, max_size)
         self.messages: ReceiveQueue | None = None  # from the upgrade until the conversation has ended
         self.ending: Ending | None = None
-        self.on_ending: Callable[[], None] = _nothing
+        self.on_ending: Callable[[], None] = ignore_ending
         self.reason = ""
         self.open = False  # accepted, and neither side has begun to close
         self.closed = False  # the server's close frame, or a refusal, is written
@@ -96,8 +95,8 @@ class WebSocketConnection(WriteBuffer):
         self.reader.hold()
 
     @property
-    def taken(self) -> bool:
-        """See `Transport.taken`."""
+    def idle(self) -> bool:
+        """See `Transport.idle`."""
         return self.messages is None or self.messages.idle
 
     @property
@@ -120,7 +119,7 @@ class WebSocketConnection(WriteBuffer):
     # The opening handshake.
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Called by the HTTP class that read the upgrade."""
+        """Take over the connection; called by `TimedHttpProtocol`."""
         super().connection_made(transport)
         self.server.connections.add(self)  # type: ignore[arg-type] # uvicorn names its own classes
 
@@ -165,7 +164,7 @@ class WebSocketConnection(WriteBuffer):
     # The closing handshake (RFC 6455, section 7).
 
     def finish(self, last: bytes, code: int, reason: str, *, by_client: bool = False) -> None:
-        """End a connection whose peer has closed or broken the protocol: send `last`, and read nothing more."""
+        """End a connection whose peer has closed it or violated the protocol: send `last`, and ignore further input."""
         self.reader.discard()
         if not self.closed:
             self.put_later(last)
@@ -178,7 +177,7 @@ class WebSocketConnection(WriteBuffer):
         self.closed = True
         self.reason = reason
         self._report(Ending(code, by_client))
-        self.reader.read()  # the peer's close frame may be in the held input
+        self.reader.read()  # input that was not parsed yet may contain the peer's close frame
         loop = asyncio.get_running_loop()
         self._close_timer = loop.call_later(self.limits.close_timeout, self.transport.abort)
 
@@ -189,7 +188,7 @@ class WebSocketConnection(WriteBuffer):
         self.reader.stop_deadline()
 
     def _report(self, ending: Ending) -> None:
-        """Report the first ending to the session and the conversation."""
+        """Report the ending to the session and the conversation, unless one was reported before."""
         if self.ending is None:
             self.ending = ending
             self.on_ending()
@@ -197,7 +196,7 @@ class WebSocketConnection(WriteBuffer):
                 self.messages.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's interface
-        """Release the senders that wait, and report the end if it was not reported."""
+        """Wake waiting senders, and report the end unless it was reported before."""
         self._stop()
         self.lost = True
         if self._close_timer is not None:
@@ -207,20 +206,20 @@ class WebSocketConnection(WriteBuffer):
         self.server.connections.discard(self)
 
     def shutdown(self) -> None:
-        """Called by uvicorn, once for each connection, when the server stops."""
+        """Close or refuse the connection; called once by uvicorn, when the server stops."""
         if self.open:
             self.close(Close.SHUTTING_DOWN, "shutting down")
         else:
             self.refuse(refusal(NotReady()))
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def data_received(self, data: bytes) -> None:
         """Read the frames in the received bytes."""
         self.reader.feed(data)
 
     def eof_received(self) -> None:
-        """Abort the connection: a peer that ends without a close frame receives nothing more."""
+        """Abort the connection of a peer that ends its stream without a close frame."""
         if self.open:
             self.transport.abort()
 
@@ -231,10 +230,7 @@ def transport_class(
     direct_sockets: DirectSockets | None = None,
     **limits: Any,
 ) -> type[WebSocketConnection]:
-    """Return a class for uvicorn's `ws` setting; `endpoints` are by path, and `limits` are the fields of `Limits`.
-
-    `direct_sockets` is the table of sockets that other code may write to directly.
-    """
+    """Return a class for uvicorn's `ws` setting; `endpoints` are by path, `limits` are the fields of `Limits`."""
     settings = Limits(**limits)
     fields = {
         "__slots__": (),
@@ -244,10 +240,6 @@ def transport_class(
         "heartbeats": Heartbeats(
             settings.ping_interval, settings.ping_timeout, lambda connection: connection.write(HEARTBEAT)
         ),
-        "frames": Timeouts(settings.frame_seconds, FrameReader.deadline_passed),
+        "frame_deadlines": Timeouts(settings.frame_seconds, FrameReader.deadline_passed),
     }
     return type("WebSocketConnection", (WebSocketConnection,), fields)
-
-
-def _nothing() -> None:
-    pass

@@ -1,7 +1,7 @@
 """Reads the frames of one connection: flow control, control frames (RFC 6455, section 5.5) and deadlines.
 
-Invariant: a connection parses at most `FRAMES_A_TURN` frames in one iteration of the event loop, however many one read
-of its socket returned. The rest stays in the parser, and the socket is not read until it is parsed.
+Invariant: one connection parses at most `FRAMES_A_TURN` frames in one iteration of the event loop. The parser keeps the
+rest of a larger read, and the socket is not read until the rest is parsed.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol, cast
 from service.gateway.websocket.frames import CLOSE, PING, PONG, close_answer, close_frame, pong_frame
 from service.gateway.websocket.limits import Limits
 from service.gateway.websocket.parser import Parser, ProtocolError, close_of
-from service.gateway.websocket.receive_queue import ReceiveQueue
+from service.gateway.websocket.receive_queue import Receiver
 from service.protocol.close_codes import Close
 from service.runtime.cell_rate import TINY_FRAGMENT_COST, TooFast
 from service.runtime.timeouts import Timeouts
@@ -19,15 +19,12 @@ FRAMES_A_TURN = 32
 """Frames of one connection that are parsed before other connections have their turn."""
 
 
-class FrameHandler(Protocol):
+class FrameHandler(Receiver, Protocol):
     """The connection, as its reader uses it."""
 
     limits: ClassVar[Limits]
-    frames: ClassVar[Timeouts["FrameReader"]]
-    transport: asyncio.Transport
-    open: bool
+    frame_deadlines: ClassVar[Timeouts["FrameReader"]]
     closed: bool
-    messages: ReceiveQueue | None
 
     @property
     def closing(self) -> bool:
@@ -38,9 +35,6 @@ class FrameHandler(Protocol):
 
     def answers_ping(self) -> bool:
         """Return whether a received pong answers a ping of the server."""
-
-    def close(self, code: int, reason: str = "") -> None:
-        """Begin the closing handshake."""
 
     def finish(self, last: bytes, code: int, reason: str, *, by_client: bool = False) -> None:
         """End the connection: send `last`, and read nothing more."""
@@ -74,7 +68,7 @@ class FrameReader:
             self.read()
 
     def hold(self) -> None:
-        """Read no more of the socket until the connection closes."""
+        """Stop reading the socket until the connection closes."""
         self._held = True
         self.read()
 
@@ -84,13 +78,13 @@ class FrameReader:
         self._parser.clear()
 
     def stop(self) -> None:
-        """Release the lost connection and its unparsed input."""
+        """Drop unparsed input and the reference to the connection, which is lost."""
         self.stop_deadline()
         self._parser.clear()
         self._connection = None  # a reference cycle otherwise
 
     def read(self) -> None:
-        """Parse until the receive queue is full or the turn ends; while input is left over, pause the socket."""
+        """Parse until the receive queue is full or the turn ends; pause the socket while unparsed input is left."""
         if (connection := self._connection) is None:
             return
         try:
@@ -107,10 +101,10 @@ class FrameReader:
         """Remove the deadline of the current frame."""
         if self._partial and self._connection is not None:
             self._partial = False
-            self._connection.frames.end(self)
+            self._connection.frame_deadlines.end(self)
 
     def deadline_passed(self) -> None:
-        """Close the connection, unless the socket is paused and may hold the rest of the frame."""
+        """Close the connection; but parse on if the socket is paused, since the rest of the frame may be unread."""
         self._partial = False
         if self.paused:
             self.read()
@@ -118,7 +112,7 @@ class FrameReader:
             self._connection.close(Close.TOO_SLOW, "a frame takes too long")
 
     def _may_parse(self, connection: FrameHandler) -> bool:
-        # A client must not send before it has the handshake's response (section 4.1); early input is parsed afterwards.
+        # A client must not send before it has the handshake's response (section 4.1); early input waits until then.
         queue = connection.messages
         return connection.closing or (connection.open and queue is not None and not queue.full)
 
@@ -129,10 +123,10 @@ class FrameReader:
             code, reason = close_of(payload)
             connection.finish(close_answer(payload), code, reason, by_client=True)
         elif connection.closed:
-            pass  # section 1.4: input after a close frame is discarded unanswered
+            pass  # input after a close frame is ignored (section 1.4)
         elif opcode == PING:
             self._charge(connection)
-            # Pongs count against the write buffer's limit, since a peer may send pings without reading.
+            # Pongs count against the write buffer's limit, since a peer may send pings and read nothing.
             connection.write(pong_frame(cast("bytes", data)))
         elif opcode == PONG:
             if not connection.answers_ping():
@@ -153,7 +147,7 @@ class FrameReader:
             raise ProtocolError(Close.TOO_MANY_REQUESTS, "too many control frames") from error
 
     def _schedule(self, connection: FrameHandler) -> None:
-        """Schedule the next turn, begin the deadline of a frame, and pause or resume the socket."""
+        """Schedule the next turn, start the deadline of an incomplete frame, and pause or resume the socket."""
         may_parse = self._may_parse(connection)
         if may_parse and self._parser.used_up and not self._turn_scheduled:
             self._turn_scheduled = True
@@ -161,7 +155,7 @@ class FrameReader:
         blocked = bool(self._parser) and (self._turn_scheduled or not may_parse)
         if connection.open and self._parser and not blocked and not self._partial:
             self._partial = True
-            connection.frames.begin(self)
+            connection.frame_deadlines.begin(self)
         if (blocked or (self._held and not connection.closed)) is not self.paused:
             self.paused = not self.paused
             (connection.transport.pause_reading if self.paused else connection.transport.resume_reading)()

@@ -1,7 +1,6 @@
-"""WebSocket frames as the server sends them, built once for all connections. `parser` reads what clients send.
+"""Builds the WebSocket frames that the server sends; `parser` reads those of clients. Pure.
 
-A server never masks (RFC 6455, section 5.1) and this one never compresses, so the frame of a broadcast is the same
-bytes for all subscribers. Everything here is pure: bytes in, bytes out.
+A server never masks (RFC 6455, section 5.1) and this one never compresses, so one frame serves all subscribers.
 """
 
 import struct
@@ -29,13 +28,13 @@ def binary_frame(payload: bytes) -> bytes:
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
-    """Return the frame that opens or answers a closing handshake (RFC 6455, sections 5.5.1 and 7.4).
+    """Return a close frame (RFC 6455, sections 5.5.1 and 7.4).
 
     Raises:
         ValueError: `code` must not be sent, or `reason` has more than 123 bytes of UTF-8.
     """
     if code not in CLOSE_CODES:
-        raise ValueError(f"{code} is no close code that may be sent")
+        raise ValueError(f"the close code {code} must not be sent")
     payload = struct.pack("!H", code) + reason.encode()
     if len(payload) > _SHORT:
         raise ValueError(f"a close reason has at most 123 bytes, not {len(payload) - 2}")
@@ -62,4 +61,4 @@ def _frame(opcode: int, payload: bytes) -> bytes:
 
 
 HEARTBEAT = _frame(PING, b"")
-"""A ping, without payload: at most one is in flight, so any pong answers it (section 5.5.3)."""
+"""A ping without a payload. At most one is unanswered at a time, so any pong answers it (section 5.5.3)."""

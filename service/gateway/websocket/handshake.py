@@ -1,6 +1,6 @@
-"""The opening handshake (RFC 6455, section 4.2): the checks of a request, and the responses to it. Pure.
+"""The opening handshake (RFC 6455, section 4.2): checks requests that have `Upgrade: websocket`, and builds responses.
 
-The HTTP class has read the request, and passes on those with `Upgrade: websocket`.
+Pure. `TimedHttpProtocol` reads the requests.
 """
 
 import base64
@@ -24,19 +24,19 @@ _VERSION = "13"
 def check(method: str, http_version: str, headers: Headers) -> Refused | None:
     """Return the refusal of a request that is no valid handshake, or None."""
     if method != "GET":
-        return _wrong(405, "A WebSocket begins with GET.", {"Allow": "GET"})
+        return _refusal(405, "A WebSocket begins with GET.", {"Allow": "GET"})
     if http_version != "1.1":
-        return _wrong(505, "A WebSocket begins with HTTP/1.1.")
+        return _refusal(505, "A WebSocket begins with HTTP/1.1.")
     if headers.getlist("sec-websocket-version") != [_VERSION]:
-        return _wrong(426, "This server speaks version 13.", {"Sec-WebSocket-Version": _VERSION})
+        return _refusal(426, "This server speaks version 13.", {"Sec-WebSocket-Version": _VERSION})
     keys = headers.getlist("sec-websocket-key")
     if len(keys) != 1 or not _is_key(keys[0]):
-        return _wrong(400, "Sec-WebSocket-Key has to be 16 bytes in base64, once.")
+        return _refusal(400, "Sec-WebSocket-Key has to be 16 bytes in base64, once.")
     return None
 
 
 def accepted(headers: Headers, more: Iterable[tuple[str, str]] = ()) -> bytes:
-    """Return the response that makes a checked request a WebSocket, with `more` headers."""
+    """Return the response that accepts a checked request, with the headers `more`."""
     # The hash proves that a WebSocket server answers; it has no security purpose.
     digest = sha1((headers["sec-websocket-key"] + _GUID).encode(), usedforsecurity=False).digest()
     fields = [
@@ -60,7 +60,7 @@ def refused(answer: Refused) -> bytes:
     return _head(HTTPStatus(answer.status), [*fields, *answer.headers.items()]) + answer.body
 
 
-def _wrong(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Refused:
+def _refusal(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Refused:
     return refusal(HTTPException(status, sentence, headers))
 
 

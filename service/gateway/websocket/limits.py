@@ -19,13 +19,13 @@ class Limits:
     """Seconds without a pong after which the connection closes with 4010."""
 
     close_timeout: float = 2.0
-    """Seconds after which an unanswered closing handshake aborts the connection."""
+    """Seconds that the peer has to answer a close frame; then the connection is aborted."""
 
     max_fragments: int = 1024
-    """Frames of one message; another closes the connection with 1009."""
+    """Frames of one message; one more closes the connection with 1009."""
 
     frame_seconds: float = 8.0
-    """Seconds from the first byte of a frame to its last; then the connection closes with 4008."""
+    """Seconds within which a frame has to arrive, from its first byte on; then the connection closes with 4008."""
 
     controls: Pace = CONTROLS
-    """The rate of control frames above which the connection closes with 4009: pings, and pongs that answer no ping."""
+    """The rate of pings, and of pongs that answer no ping, above which the connection closes with 4009."""

@@ -1,14 +1,14 @@
 """Parses the frames of clients into messages (RFC 6455, section 5). Pure: bytes in, messages or a `ProtocolError` out.
 
-Invariant: a header is checked against the limits before its payload is kept, so a peer controls neither how many bytes
-are buffered nor how many fragments they take. A control frame between the fragments of a message counts against
-none of that message's limits (sections 5.4 and 5.5).
+Invariant: a header is checked against the limits before its payload is kept, so the limits and not the peer decide how
+many bytes are buffered, and in how many fragments. Control frames between the fragments of a message do not count
+against that message's limits (sections 5.4 and 5.5).
 
-Invariant: one call of `next` parses at most as many frames as `allow` granted, since a frame may be six bytes and one
-read of the socket may hold tens of thousands.
+Invariant: `next` parses no more frames than `allow` granted. One read of the socket may hold tens of thousands, since a
+frame may be six bytes.
 
-No extension is offered, so reserved bits are an error and nothing is compressed. A length that is encoded in more bytes
-than it needs is accepted, as in other servers.
+No extension is offered, so reserved bits are an error and nothing is compressed. A length in more bytes than it needs
+is accepted, as in other servers.
 """
 
 import sys
@@ -22,10 +22,10 @@ _DATA, _CONTROL = frozenset({CONTINUATION, TEXT, BINARY}), frozenset({CLOSE, PIN
 _SHORT, _MARK_16, _MARK_64 = 125, 126, 127
 
 TINY = 64
-"""Bytes of payload below which a fragment is tiny: it costs the server much more than its sender."""
+"""Payload bytes below which a fragment is tiny; a tiny fragment costs the server much more than its sender."""
 
 PROTOCOL_ERROR, NO_STATUS, INVALID_DATA, TOO_BIG = 1002, 1005, 1007, 1009
-"""Close codes of section 7.4.1; 1005 never travels, and means a close frame without a code."""
+"""Close codes of section 7.4.1. 1005 stands for a close frame without a code, and is never sent."""
 
 _Decoder = getincrementaldecoder("utf-8")
 
@@ -68,7 +68,7 @@ class Parser:
         self._size = 0
 
     def __bool__(self) -> bool:
-        """Whether any bytes are held: an incomplete frame, or frames that were not requested yet."""
+        """Whether bytes are held: an incomplete frame, or frames that `next` has not parsed yet."""
         return bool(self._bytes)
 
     def feed(self, data: bytes) -> None:
@@ -76,12 +76,12 @@ class Parser:
         self._bytes += data
 
     def allow(self, frames: int) -> None:
-        """Allow this many more frames to be parsed; without a call there is no limit."""
+        """Allow `next` to parse so many frames from now on; before the first call there is no limit."""
         self._allowed = frames
 
     @property
     def used_up(self) -> bool:
-        """Whether bytes are held that may be parsed only after the next call of `allow`."""
+        """Whether the allowance is used up and bytes are held."""
         return self._allowed <= 0 and bool(self._bytes)
 
     def take_tiny_fragments(self) -> int:
@@ -142,14 +142,14 @@ class Parser:
         if head & _RESERVED:
             raise ProtocolError(PROTOCOL_ERROR, "reserved bits must be 0")
         if not second & _MASK:
-            raise ProtocolError(PROTOCOL_ERROR, "a client masks its frames")
+            raise ProtocolError(PROTOCOL_ERROR, "client frames must be masked")
         if opcode in _CONTROL:
             if not head & _FIN or second & _LENGTH > _SHORT:
-                raise ProtocolError(PROTOCOL_ERROR, "a control frame is short and comes in one piece")
+                raise ProtocolError(PROTOCOL_ERROR, "a control frame has at most 125 bytes and one fragment")
         elif opcode not in _DATA:
             raise ProtocolError(PROTOCOL_ERROR, "unknown opcode")
         elif (opcode == CONTINUATION) is (self._opcode is None):
-            raise ProtocolError(PROTOCOL_ERROR, "continuations follow a fragment, and nothing else does")
+            raise ProtocolError(PROTOCOL_ERROR, "a continuation frame must continue a fragmented message")
 
     def _collect(self, opcode: int, payload: bytes, *, last: bool) -> Received | None:
         """Add a fragment, and return the message once it is complete."""
@@ -158,7 +158,7 @@ class Parser:
             self._decoder = _Decoder() if opcode == TEXT else None
         self._count += 1
         if self._count > self._max_fragments:
-            # A fragment may be empty, so the size of a message does not bound their number.
+            # Fragments may be empty, so the size limit does not bound their number.
             raise ProtocolError(TOO_BIG, "too many fragments")
         self._tiny += len(payload) < TINY
         self._size += len(payload)
@@ -186,7 +186,7 @@ def close_of(payload: bytes) -> tuple[int, str]:
         return NO_STATUS, ""
     code, reason = int.from_bytes(payload[:2]), _text(payload[2:])
     if code not in CLOSE_CODES:  # a payload of a single byte never matches
-        raise ProtocolError(PROTOCOL_ERROR, "no close code that may be sent")
+        raise ProtocolError(PROTOCOL_ERROR, "this close code must not be sent")
     return code, reason
 
 

@@ -1,6 +1,6 @@
-"""Passes the messages of one connection to its conversation, one after the other, and then its end.
+"""Queues the messages of one connection, and passes them to its conversation one after the other, then its end.
 
-A task runs only while a message or the end has to be passed on, so an idle connection has none.
+An idle connection has no task: one runs only while a message or the end is being passed on.
 """
 
 import asyncio
@@ -12,14 +12,14 @@ from uvicorn.server import ServerState
 
 from service.gateway.transport.transport import ABNORMAL, Conversation, Ending
 
-_RECEIVE_AHEAD = 4  # messages that wait for the conversation before reading stops
+_RECEIVE_AHEAD = 4  # queued messages; no more are read until the conversation takes one
 _INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1
 
 log = logging.getLogger("onrecord.transport")
 
 
 class Reader(Protocol):
-    """The reader of a connection, which stops while the queue is full."""
+    """The reader of a connection, as its queue uses it."""
 
     def read(self) -> None:
         """Parse until the queue is full."""
@@ -44,7 +44,7 @@ class Receiver(Protocol):
 
 
 class ReceiveQueue:
-    """The messages of a connection that are received and not yet passed on."""
+    """The received messages of a connection that were not passed on yet."""
 
     __slots__ = ("_connection", "_conversation", "_messages", "_task")
 
@@ -56,7 +56,7 @@ class ReceiveQueue:
 
     @property
     def full(self) -> bool:
-        """Whether the queue is at its limit, so that no more messages are parsed."""
+        """Whether the queue is at its limit."""
         return len(self._messages) >= _RECEIVE_AHEAD
 
     @property
@@ -88,7 +88,7 @@ class ReceiveQueue:
             if connection.ending is not None:
                 connection.messages = None
                 await self._conversation.ended()
-                connection.on_ending = _nothing  # a reference cycle otherwise
+                connection.on_ending = ignore_ending  # a reference cycle otherwise
 
     async def _take(self, message: str | bytes) -> None:
         try:
@@ -109,5 +109,5 @@ def start_task(server: ServerState, work: Coroutine[Any, Any, None]) -> "asyncio
     return task
 
 
-def _nothing() -> None:
-    pass
+def ignore_ending() -> None:
+    """The `on_ending` of a connection that has no session."""

@@ -1,6 +1,6 @@
-"""The sending half of a connection: writes go to the socket at once, and buffered bytes are bounded.
+"""The sending half of a connection: writes to the socket at once, and buffers what the kernel does not accept.
 
-Invariant: no sender waits for a slow peer, and no write overtakes buffered bytes.
+Invariant: no write waits for a slow peer or overtakes buffered bytes. The connection bounds the buffer (`over`).
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from service.gateway.transport.transport import CATCHUP_ALLOWANCE
 from service.realtime.direct_sockets import NOWHERE, DirectSockets, Send
 from service.runtime.fast_event import FastEvent
 
-_WATERMARK = CATCHUP_ALLOWANCE // 2  # the buffered bytes and a batch of 128 KiB stay within the allowance
+_WATERMARK = CATCHUP_ALLOWANCE // 2  # with a catch-up's batch of 128 KiB it reaches the allowance
 
 
 class WriteBuffer(asyncio.Protocol):
@@ -29,14 +29,14 @@ class WriteBuffer(asyncio.Protocol):
     def __init__(self) -> None:
         self.writable = FastEvent()
         self.catchup = 0
-        self.descriptor = NOWHERE  # the socket's descriptor, unless TLS is in between
+        self.descriptor = NOWHERE  # the socket's descriptor; `NOWHERE` for a TLS connection
 
     def connection_made(self, transport: BaseTransport) -> None:
-        """Called once, when the transport exists."""
+        """Prepare the socket; called by asyncio."""
         self.transport = cast("asyncio.Transport", transport)
         tcp = transport.get_extra_info("socket")
         if tcp.family in (socket.AF_INET, socket.AF_INET6):
-            # asyncio sets it only if the listening socket was created with IPPROTO_TCP, which uvicorn's is not.
+            # asyncio sets it only if the listening socket was created with IPPROTO_TCP; uvicorn's was not.
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if transport.get_extra_info("ssl_object") is None:
             self._open_direct(tcp)
@@ -52,15 +52,15 @@ class WriteBuffer(asyncio.Protocol):
         await self.writable.wait()
 
     def pause_writing(self) -> None:
-        """Called by the transport above its watermark."""
+        """Called by asyncio when the transport's buffer is above the watermark."""
         self.writable.clear()
 
     def resume_writing(self) -> None:
-        """Called by the transport at its watermark again."""
+        """Called by asyncio when the transport's buffer is no longer above the watermark."""
         self.writable.set()
 
     def put(self, frame: bytes) -> None:
-        """Write the bytes that the kernel accepts at once, and buffer the rest in the transport."""
+        """Write what the kernel accepts, and buffer the rest in the transport."""
         if self._may_write_direct():
             frame = frame[self._write_at_once(frame) :]
         if frame:
@@ -72,21 +72,21 @@ class WriteBuffer(asyncio.Protocol):
         self.transport.write(data)
 
     def over(self, allowed: int) -> bool:
-        """Return whether more bytes are buffered than allowed; a catch-up has an allowance of its own."""
+        """Return whether more bytes are buffered than allowed; a catch-up raises the limit by `CATCHUP_ALLOWANCE`."""
         return self.outbox > allowed + (CATCHUP_ALLOWANCE if self.catchup else 0)
 
     def stop_writing(self) -> None:
-        """Stop direct writes to this socket, and release the senders that wait."""
+        """Stop direct writes to this socket, and wake waiting senders."""
         self.direct_sockets.deny(self.descriptor)
         if self.descriptor != NOWHERE:
             self._socket.detach()
         self.writable.set()
 
     def close_writing(self) -> None:
-        """Half-close, and wait for the peer to close.
+        """Shut down the sending direction, and leave the close to the peer.
 
-        Closing with unread bytes resets the connection, and the reset may overtake the close frame (RFC 6455,
-        section 7.1.1).
+        Closing a socket with unread input resets the connection, and the peer may see the reset before it has read the
+        close frame (RFC 6455, section 7.1.1).
         """
         if not self.transport.can_write_eof():
             self.transport.close()
@@ -94,7 +94,7 @@ class WriteBuffer(asyncio.Protocol):
             self.transport.write_eof()
 
     def _open_direct(self, tcp: socket.socket) -> None:
-        """Prepare direct writes to the socket, which cost less than those through the transport."""
+        """Prepare direct writes to the socket, which are cheaper than those through the transport."""
         self.descriptor = tcp.fileno()
         self._socket = socket.SocketType(tcp.family, tcp.type, tcp.proto, self.descriptor)
         self._send_direct = self._socket.send
@@ -110,12 +110,11 @@ class WriteBuffer(asyncio.Protocol):
     def _write_at_once(self, frame: bytes) -> int:
         """Write without the transport, which saves a call; return how many bytes the kernel accepted.
 
-        The descriptor stays valid while the connection is open: transports call `connection_lost` before they close
-        the socket.
+        The descriptor is valid while the connection is open: transports call `connection_lost` before they close the
+        socket.
         """
         try:
             return self._send_direct(frame)
         except OSError:
-            return (
-                0  # the kernel's buffer is full, or the connection is broken, which the transport detects too
-            )
+            # The kernel's buffer is full, or the connection is broken, which the transport detects too.
+            return 0

@@ -1,7 +1,7 @@
 """The AsyncAPI 3.0 document of the endpoints, generated from the tables of this package.
 
-Every command with its ack, every event, every error and every close code is included because it is in its table
-(`COMMANDS`, `ACKS`, the subclasses of `Outgoing`, the tree of errors, `Close`), and for no other reason.
+Commands with their acks, events, errors and close codes are taken from their tables (`COMMANDS`, `ACKS`, the subclasses
+of `Outgoing`, the tree of errors, `Close`), so none can be missing.
 """
 
 from typing import Any

@@ -19,6 +19,21 @@ from service.protocol.native import error_fields
 TIME = "2026-03-14T09:26:53.589793Z"
 UUID = "4f1c8a52-0d6b-4c3e-9a27-5f0e1b7d2c90"
 
+_TIMES = (
+    *(
+        "at",
+        "bannedUntil",
+        "closedAt",
+        "createdAt",
+        "deletedAt",
+        "editedAt",
+        "expiresAt",
+        "from",
+        "lastReadAt",
+    ),
+    *("lastSeen", "mutedUntil", "openedAt", "to", "until"),
+)
+
 SAMPLES: dict[str, tuple[Any, ...]] = {
     "DirectoryQuery.after": ("general",),
     "EventLine.type": ("MessagePosted",),
@@ -34,28 +49,20 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "TokenInvalid.problem": ("bad_signature",),
     "added": (True,),
     "after": (41, "alice"),
-    "at": (TIME,),
     "behind": (900,),
     "before": (58,),
     "bus": ("ok",),
     "by": ("alice",),
     "connections": (12,),
-    "createdAt": (TIME,),
-    "closedAt": (TIME,),
     "code": ("not_a_member",),
     "content": ("Hello, this is on the record.",),
-    "deletedAt": (TIME,),
-    "editedAt": (TIME,),
     "explanation": ("Off topic, again and again.",),
     "emoji": ("\N{THUMBS UP SIGN}",),
     "epoch": ("0b9f7c1e-6a35-4d0a-8f52-3f4f0c9d1a77",),
-    "expiresAt": (TIME,),
     "ground": ("GDPR, article 17(1)(b); case 2026-31",),
     "head": (58,),
-    "from": (TIME,),
     "hasMore": (False,),
     "lastRead": (57,),
-    "lastSeen": (TIME,),
     "length": (10_001,),
     "limit": (50,),
     "log": ("ok",),
@@ -64,11 +71,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "message": (58,),
     "messageId": (58,),
     "name": ("General",),
-    "openedAt": (TIME,),
     "openedBy": ("alice",),
-    "lastReadAt": (TIME,),
-    "bannedUntil": (TIME,),
-    "mutedUntil": (TIME,),
     "pingInterval": (25.0,),
     "position": (20_852,),
     "problem": ("Expected 'int', got 'str' - at '$.limit'",),
@@ -87,17 +90,16 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "session": (UUID,),
     "status": ("online", "away"),
     "stream": ("room:general",),
-    "to": (TIME,),
     "token": ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl",),
     "topic": ("What every member should know",),
     "type": ("message:sned",),
     "unread": (3,),
-    "until": (TIME,),
     "user": ("bob",),
     "userId": ("alice",),
     "userIds": (["alice", "bob"],),
     "visibility": ("public",),
     "what": ("a <script> element",),
+    **dict.fromkeys(_TIMES, (TIME,)),
 }
 """Values of fields by name, or by struct and name; of several, the first that a field's type allows."""
 
@@ -156,8 +158,7 @@ def _of_field(cls: type[msgspec.Struct], field: msgspec.structs.FieldInfo) -> An
             return candidate
     derived = _of_type(inspect.type_info(field.type), name)
     if not _allowed(derived, field.type):
-        message = f"{cls.__name__}.{field.name} needs an example: give it Meta(examples=[...])"
-        raise LookupError(message)
+        raise LookupError(f"{cls.__name__}.{field.name} needs an example: give it Meta(examples=[...])")
     return derived
 
 

@@ -1,7 +1,7 @@
 """The chat over Socket.IO: `emit(name, payload, ack)`, with the names and payloads of the native protocol.
 
 An event's `type` is its name and the rest is its payload. An ack is `{ok: true, ...}` or `{ok: false, error}`. Recorded
-commands need a `ref`; this module generates one for a command without, so only clients that send their own may retry.
+commands need a `ref`; this module generates one for a command without. Only clients that send their own can retry.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def ack_packet(ack_id: str, ack: Ack) -> bytes:
 
 
 def refusal_packet(ack_id: str | None, error: OnRecordError) -> bytes:
-    """Return the ack of a refused command; without an ack id it is an event of the name `error`."""
+    """Return the ack of a refused command; without an ack id, an event named `error`."""
     if ack_id is None:
         return message(packets.encode(Kind.EVENT, data=["error", error_fields(error)])[0])
     return _ack(ack_id, {"ok": False, "error": error_fields(error)})

@@ -1,10 +1,11 @@
 """Engine.IO 4, the lower half of Socket.IO: packets, payloads, and the refusals of requests.
 
 A packet is one digit and its data. Over WebSocket each packet is a message, and bytes are a binary message. Over HTTP a
-payload holds several packets, separated by a record separator, and bytes are base64 after a `b`. An outgoing packet is
-kept as the bytes of a payload.
+payload holds several packets, separated by a record separator, and bytes are base64 after a `b`. Outgoing packets are
+encoded as in a payload.
 
-Invariant: a client sends `close`, `pong` and `message`, and `ping` and `upgrade` to upgrade; all else is `NotAPacket`.
+Invariant: a client may send `close`, `pong`, `message`, and for an upgrade `ping` and `upgrade`; anything else raises
+`NotAPacket`.
 """
 
 import base64
@@ -129,15 +130,6 @@ def decode(packet: str | bytes) -> Packet:
         return _checked(Packet(Kind(packet[:1]), packet[1:]))
     except ValueError as error:
         raise NotAPacket("no such packet") from error
-
-
-def decode_payload(body: bytes) -> list[Packet]:
-    """Return the packets in the body of one request.
-
-    Raises:
-        NotAPacket: one of them is no packet of a client, or there are too many.
-    """
-    return list(map(decode_piece, split_payload(body)))
 
 
 def split_payload(body: bytes) -> list[str]:

@@ -43,10 +43,7 @@ class Kind(IntEnum):
 
 
 class Packet(NamedTuple):
-    """A whole packet of a client: `data` is what its kind has (see `_check`), with its attachments in their places.
-
-    `text` is what `data` was read from.
-    """
+    """A whole packet of a client: `data` includes the attachments in their places, `text` is its unparsed JSON."""
 
     kind: Kind
     namespace: str

@@ -1,8 +1,8 @@
 """Socket.IO's connection state recovery from the log, for clients that request it by `auth: {recovery: true}`.
 
-A stock client keeps the last argument of the last event as its `offset` if it is a text, and sends the offset with its
-`pid` when it reconnects. An OnRecord offset contains all cursors of the connection, so any node can continue from it,
-also after a restart, and the server keeps no state of disconnected clients. An offset grants no access: its rooms are
+A stock client keeps the last argument of the last event as its `offset` if it is a text, and sends it with its `pid`
+when it reconnects. An OnRecord offset contains all cursors of the connection, so any node can continue from it, even
+after a restart, and the server keeps no state of disconnected clients. An offset grants no access: its rooms are
 checked like `auth.rooms`.
 
     <epoch> <room>:<seq> <room>:<seq> ...
@@ -23,8 +23,8 @@ _PID = re.compile(r"\A[A-Za-z0-9-]{1,64}\Z")
 _CURSOR = re.compile(rf"{ROOM_ID[:-2]}:[0-9]{{1,16}}\Z")
 
 
-class Asked(NamedTuple):
-    """The `pid` and the `offset` of a client that reconnects."""
+class Recovery(NamedTuple):
+    """The state that a client asks to recover: its `pid`, and the epoch and the cursors of its `offset`."""
 
     pid: str
     epoch: str
@@ -39,13 +39,13 @@ class _Placed(msgspec.Struct, rename="camel"):
 _event = msgspec.json.Decoder(tuple[str, _Placed])
 
 
-def wished(auth: dict[str, Any]) -> bool:
-    """Return whether a client requests an offset in every event."""
+def is_enabled(auth: dict[str, Any]) -> bool:
+    """Return whether a client requests recovery, which needs an offset in every event."""
     return auth.get("recovery") is True
 
 
-def asked(auth: dict[str, Any]) -> Asked | None:
-    """Return the cursors to recover, None if the server never issued such an offset."""
+def requested(auth: dict[str, Any]) -> Recovery | None:
+    """Return the state to recover; None without a valid `pid` and `offset`."""
     pid, offset = auth.get("pid"), auth.get("offset")
     if (
         not isinstance(pid, str)
@@ -58,7 +58,7 @@ def asked(auth: dict[str, Any]) -> Asked | None:
     if not epoch or not all(map(_CURSOR.match, cursors)):
         return None
     pairs = [cursor.rsplit(":", 1) for cursor in cursors]
-    return Asked(pid, epoch, {room: min(int(seq), MAX_SEQ) for room, seq in pairs})
+    return Recovery(pid, epoch, {room: min(int(seq), MAX_SEQ) for room, seq in pairs})
 
 
 def with_offset(packet: bytes, epoch: str, cursors: dict[str, int]) -> bytes:
@@ -67,7 +67,7 @@ def with_offset(packet: bytes, epoch: str, cursors: dict[str, int]) -> bytes:
     return packet[:-1] + b"," + msgspec.json.encode(offset) + b"]"
 
 
-def place_of(packet: bytes) -> tuple[str, int] | None:
-    """Return the room of an event's packet and its seq there, None if it is in no room's order."""
+def room_and_seq(packet: bytes) -> tuple[str, int] | None:
+    """Return the room and the seq of an event's packet; None if the event is not part of a room's order."""
     _, placed = _event.decode(packet[2:])
     return None if placed.room_id is None or placed.seq is None else (placed.room_id, placed.seq)

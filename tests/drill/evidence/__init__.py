@@ -1,1 +1,1 @@
-"""What a drill leaves to be judged: the history of its clients, and the log, arranged for the rules."""
+"""The evidence of a drill: the history of its clients and the log, arranged for the rules."""

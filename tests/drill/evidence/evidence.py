@@ -1,6 +1,6 @@
-"""A history, arranged for judging: commands with all their tries, subscriptions with all they heard, and the log.
+"""A history, arranged for the rules: commands with their tries, subscriptions with their events, and the log.
 
-Pure. Nothing here judges; the rules (`tests/drill/rules`) do.
+Pure. The rules (`tests/drill/rules`) decide.
 """
 
 from bisect import bisect_left
@@ -17,13 +17,13 @@ RECORDED = ("send", "join", "leave")
 
 @dataclass
 class Command:
-    """What a user wanted under one ref, with every try of it."""
+    """A user's command under one ref, with all its tries."""
 
     tries: list[Operation]
 
     @property
     def first(self) -> Operation:
-        """The first try; the others say the same."""
+        """The first try; the others are equal."""
         return self.tries[0]
 
     @property
@@ -34,10 +34,10 @@ class Command:
 
 @dataclass
 class Subscription:
-    """A room as one connection heard it, from a `connect` or `join` on.
+    """A room as one connection received it, from a `connect` or `join` on.
 
-    `after` is the seq that it began after, if the client gave a cursor; `at_most` is the latest seq that it may have
-    begun after otherwise. `told` marks one that got `recovered: false`: it may end before the room does.
+    `after` is the seq after which it began, if the client gave a cursor; otherwise it began after `at_most` or
+    earlier. `told` marks one that got `recovered: false`: it may end before the room does.
     """
 
     process: str
@@ -54,23 +54,23 @@ class Subscription:
 
     @property
     def start(self) -> int | None:
-        """The seq that it began after; None where that was left to the server and nothing has come."""
+        """The seq after which it began; None if the server chose it and no event has arrived."""
         if self.after is not None:
             return self.after
         return self.heard[0].seq - 1 if self.heard else None
 
     @property
     def reached(self) -> int:
-        """The last seq that it heard, or began after."""
+        """The last seq that it received, or after which it began."""
         return max([self.start or 0, *(delivery.seq for delivery in self.heard)])
 
     def open_at(self, time: float) -> bool:
-        """Whether the connection heard the room at that time."""
+        """Whether the connection was subscribed to the room at that time."""
         return self.opened <= time and (self.ended is None or self.ended > time)
 
 
 class Evidence:
-    """What a history says."""
+    """The contents of a history."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self.records = list(records)
@@ -142,10 +142,10 @@ class Evidence:
         }
 
     def is_fresh(self, join: Operation) -> bool:
-        """Return whether the event at a join's seq is surely this very join.
+        """Return whether the event at a join's seq is certainly this join.
 
-        One that changed nothing has the head and the time of its batch, which may be those of another user's join, or
-        of the same user's on another connection.
+        A join that changed nothing has the head and the time of its batch. These may be those of another user's
+        join, or of the same user's on another connection.
         """
         event = self.at.get((join.room, join.seq))
         if event is None or (event.type, event.user, event.at) != ("MemberJoined", join.user, join.at):
@@ -241,7 +241,7 @@ class _Walk:
 
     def _joined(self, time: float, one: Operation) -> None:
         if one.room in self._open and one.after is None:
-            return  # it is subscribed already, and goes on
+            return  # it is subscribed already
         if one.room in self._open:
             self._end(one.room, time)
         self._begin(
@@ -268,5 +268,5 @@ class _Walk:
 
 
 def last_silence(evidence: Evidence) -> Silence | None:
-    """Return the silence in which the history ends, None where it was broken off."""
+    """Return the last silence, None if the history was interrupted before it."""
     return evidence.silences[-1] if evidence.silences else None

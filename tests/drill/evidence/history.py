@@ -1,8 +1,8 @@
-"""What every client did and heard, in order: the only thing the checker looks at, beside the log.
+"""What every client sent and received, in order: the checker's only input besides the log.
 
-Times are seconds on one monotonic clock, since the history began; no two records have the same. An operation stands
-where it was invoked, a delivery where it was received. A history can be written to a file and judged again, so nothing
-in it refers to what runs.
+Times are seconds on one monotonic clock, since the history began; all are different. An operation is placed
+at its start, a delivery at its receipt. A history can be saved and checked again, so nothing
+in it refers to a running process.
 """
 
 import time
@@ -24,7 +24,7 @@ class _Record(msgspec.Struct, kw_only=True, tag_field="record", tag=str.lower, o
 
 
 class Said(msgspec.Struct, array_like=True, frozen=True):
-    """A message as a page of history shows it."""
+    """A message in a page of history."""
 
     seq: int
     user: str
@@ -33,7 +33,7 @@ class Said(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Head(msgspec.Struct, omit_defaults=True, rename="camel"):
-    """What `connected` says of a room."""
+    """A room in `connected`."""
 
     recovered: bool
     head: int | None = None
@@ -43,8 +43,8 @@ class Head(msgspec.Struct, omit_defaults=True, rename="camel"):
 class Operation(_Record):
     """One try of one command on one connection.
 
-    `unknown` means that the connection was lost, or given up, before the answer; the next try, of the same `ref`, is an
-    operation of its own. `seq`, `at` and `head` are the ack's; `page` and `more` what a history read was answered.
+    `unknown` means that the connection was lost or timed out before the answer; the next try with the same `ref` is a
+    separate operation. `seq`, `at` and `head` are from the ack, `page` and `more` from the answer to a history command.
     """
 
     process: str
@@ -97,7 +97,7 @@ class Snapshot(_Record):
 
 
 class Closed(_Record):
-    """A connection's end, with its close code (1006: no word)."""
+    """A connection's end, with its close code (1006: no close frame)."""
 
     connection: str
     time: float
@@ -112,7 +112,7 @@ class Silence(_Record):
 
 
 class Fault(_Record):
-    """What was broken, and from when to when; for people who read the file."""
+    """A fault with its start and end, for readers of the file."""
 
     name: str
     began: float
@@ -120,7 +120,7 @@ class Fault(_Record):
 
 
 class Logged(_Record):
-    """An event as the log has it in the end; `user` is its author, or its subject."""
+    """An event in the log at the end; `user` is its author, or its subject."""
 
     room: str
     seq: int
@@ -136,7 +136,7 @@ Record = Operation | Delivery | Snapshot | Closed | Silence | Fault | Logged
 
 
 class History:
-    """Records, in the order in which they were begun."""
+    """Records, in the order of their start."""
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self.records: list[Record] = list(records)
@@ -144,16 +144,16 @@ class History:
         self._last = 0.0
 
     def now(self) -> float:
-        """Return the time, later than every time given out before."""
+        """Return the time, later than every time returned before."""
         self._last = max(time.monotonic() - self._began, self._last + _STEP)
         return self._last
 
     def add(self, record: Record) -> None:
-        """Write a record down. An operation is added when it is invoked, and filled in when it is answered."""
+        """Add a record. An operation is added when it starts, and completed when it is answered."""
         self.records.append(record)
 
     def save(self, path: Path) -> None:
-        """Write the history into a file, a JSON object a line."""
+        """Write the history to a file, a JSON object a line."""
         encoder = msgspec.json.Encoder()
         path.write_bytes(b"".join(encoder.encode(record) + b"\n" for record in self.records))
 
@@ -162,8 +162,8 @@ def load(path: Path) -> History:
     """Return the history in a file.
 
     Raises:
-        msgspec.DecodeError: it holds none.
-        OSError: it cannot be read.
+        msgspec.DecodeError: the file contains no history.
+        OSError: the file cannot be read.
     """
     decoder = msgspec.json.Decoder(Record)
     return History(decoder.decode(line) for line in path.read_bytes().splitlines())

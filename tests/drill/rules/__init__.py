@@ -1,6 +1,6 @@
-"""The rules, by name: each takes the evidence and yields a sentence, with what was seen, per breach it finds.
+"""The rules, by name: each takes the evidence and yields a sentence with the observation for each breach.
 
-The rule of the rules: pure, and no rule relies on another having found nothing.
+Invariant: rules are pure, and no rule relies on the result of another.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,4 +32,4 @@ RULES: dict[str, Rule] = {
     "page": pages.whole,
     "page-wrong": pages.true,
 }
-"""Every rule; what each one means is its docstring, and the table in docs/explanation/reliability.md."""
+"""Every rule. Its docstring is its meaning, which the table in docs/explanation/reliability.md repeats."""

@@ -1,4 +1,4 @@
-"""What was answered has to hold: acks are on the record, retries are answered alike, and real time is kept."""
+"""Rules about answers: acks are on the record, retries get equal answers, and real-time order holds."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ def acknowledged(evidence: Evidence) -> Iterator[str]:
 
 
 def same_answer(evidence: Evidence) -> Iterator[str]:
-    """A retry has one effect: every ack of a ref says the same seq and time, whichever node gave it."""
+    """A retry has one effect: every ack of a ref has the same seq and time, on every node."""
     for command in evidence.commands.values():
         for ack in command.acks[1:]:
             first = command.acks[0]
@@ -26,7 +26,7 @@ def same_answer(evidence: Evidence) -> Iterator[str]:
 
 
 def real_time(evidence: Evidence) -> Iterator[str]:
-    """What was known before something else was begun stands before it.
+    """An event that a client knew before a command was first sent has a lower seq than that command's event.
 
     An event is known from its first ack, delivery or page on; a command is begun with its first try.
     """
@@ -46,7 +46,7 @@ def real_time(evidence: Evidence) -> Iterator[str]:
 
 
 def refused(evidence: Evidence) -> Iterator[str]:
-    """No member is refused what members may do, and what was refused for good is not on the record."""
+    """No member is refused what members may do, and a command that was finally refused is not on the record."""
     for one in evidence.operations:
         if one.outcome == "refused" and not one.retryable:
             yield f"{one.op} of {one.user} in {one.room} at {one.invoked:.3f} s was refused: {one.code}"
@@ -58,7 +58,7 @@ def refused(evidence: Evidence) -> Iterator[str]:
 
 
 def unanswered(evidence: Evidence) -> Iterator[str]:
-    """In the end every command was answered, if only at another try."""
+    """At the end every command has been answered, at the first or a later try."""
     if not evidence.silences:
         return
     for command in evidence.commands.values():
@@ -116,7 +116,7 @@ def _not_there(evidence: Evidence, ack: Operation) -> str | None:
         and event.at == ack.at
     ):
         return None
-    # It changed nothing, and was answered with the seq as of which that was so.
+    # It changed nothing, and was answered with the present seq.
     as_said = evidence.is_member(ack.room, ack.user, ack.seq) == (ack.op == "join")
     return None if as_said else f"{ack.user} is {'no' if ack.op == 'join' else 'a'} member as of #{ack.seq}"
 

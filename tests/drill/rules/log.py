@@ -1,4 +1,4 @@
-"""What the log itself has to look like: dense, in time, and nothing but what was asked for, once."""
+"""Rules about the log: no gaps, times in order, and only requested events, each once."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from tests.drill.evidence.history import Logged
 
 
 def numbered(evidence: Evidence) -> Iterator[str]:
-    """A room's events are numbered 1, 2, 3 ... without a hole, and no number is there twice."""
+    """A room's events are numbered 1, 2, 3 ... without a gap, and no number occurs twice."""
     for room, events in evidence.log.items():
         expected = 1
         for event in events:
@@ -27,7 +27,7 @@ def clock(evidence: Evidence) -> Iterator[str]:
 
 
 def once(evidence: Evidence) -> Iterator[str]:
-    """A ref has one effect, and no words, which are unique here, are recorded twice."""
+    """A ref has one effect, and no content is recorded twice (every message here has its own)."""
     messages = [one for events in evidence.log.values() for one in events if one.type == "MessagePosted"]
     for what, key in (("ref", _ref), ("message", _words)):
         for value, times in Counter(map(key, messages)).items():
@@ -37,7 +37,7 @@ def once(evidence: Evidence) -> Iterator[str]:
 
 
 def meant(evidence: Evidence) -> Iterator[str]:
-    """Every message, join and leave in the log was asked for by that user in that room, in these words."""
+    """Every message, join and leave in the log was requested by that user in that room, with that content."""
     asked = {(one.op, one.user, one.room) for one in evidence.operations if one.op in ("join", "leave")}
     for event in (event for events in evidence.log.values() for event in events):
         where = f"{event.room}#{event.seq}"

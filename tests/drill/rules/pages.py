@@ -1,4 +1,4 @@
-"""What was read has to stand: a page of history is as new as its request, and gains nothing in its middle later."""
+"""Rules about pages of history: a page is as new as its request, and no message is added to its middle later."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,9 @@ from tests.drill.evidence.history import Operation, Said
 
 
 def whole(evidence: Evidence) -> Iterator[str]:
-    """A page holds every message between its ends that the log has in the end: nothing was filled in later.
+    """A page holds every message between its ends that the log has at the end: none was added later.
 
-    Its newer end is what anybody knew when it was asked for, unless it was asked for what is `before` or `after`.
+    Its newer end is what any client knew at the request, unless the request had `before` or `after`.
     """
     for one in evidence.operations:
         if one.op == "history" and one.outcome == "ok":

@@ -1,4 +1,4 @@
-"""What connections heard has to be what the log says: all of it, once, in its order, and nothing else."""
+"""Rules about streams: a connection receives all events of the log, once, in order, and nothing else."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -20,7 +20,7 @@ _ORDINARY = (1000, 1001, 1005, 1006, 1011, 1012)
 
 
 def contiguous(evidence: Evidence) -> Iterator[str]:
-    """On one connection a room goes on with the next seq from its cursor on: none twice, none left out."""
+    """On one connection the events of a room follow each other by seq from its cursor on: none twice, none left out."""
     for one in evidence.subscriptions:
         last = one.start
         for delivery in one.heard:
@@ -36,7 +36,7 @@ def contiguous(evidence: Evidence) -> Iterator[str]:
 
 
 def true(evidence: Evidence) -> Iterator[str]:
-    """Every observer of a seq saw the event that the log has there, and only its author saw the ref."""
+    """Every client received at each seq the event that the log has there, and only its author received the ref."""
     for delivery in evidence.deliveries:
         if (problem := _differs(evidence, delivery)) is not None:
             who = evidence.connects[delivery.connection]
@@ -53,7 +53,7 @@ def not_before_it_was_said(evidence: Evidence) -> Iterator[str]:
 
 
 def continued(evidence: Evidence) -> Iterator[str]:
-    """Over a client's successive connections a room goes on where it was: everything from the join on is heard."""
+    """Over a client's successive connections a room continues where it was: no event after the join is left out."""
     by_process = sorted(evidence.subscriptions, key=lambda one: (one.process, one.room, one.opened))
     for (process, room), ones in groupby(by_process, key=lambda one: (one.process, one.room)):
         reached: int | None = None
@@ -75,7 +75,7 @@ def heard_in_silence(evidence: Evidence) -> Iterator[str]:
 
 
 def present(evidence: Evidence) -> Iterator[str]:
-    """In the end every client is back in every room it had joined and did not leave."""
+    """At the end every client is back in every room that it joined and did not leave."""
     silence = last_silence(evidence)
     if silence is None:
         return
@@ -113,7 +113,7 @@ def recovered(evidence: Evidence) -> Iterator[str]:
 
 
 def closed(evidence: Evidence) -> Iterator[str]:
-    """No connection is closed with a code that says the client was at fault: none is."""
+    """No connection is closed with a code for a fault of the client, since no client is at fault."""
     for closing in evidence.closings:
         if closing.code not in _COME_BACK and closing.code not in _ORDINARY:
             who = evidence.connects[closing.connection]

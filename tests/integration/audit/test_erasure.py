@@ -188,7 +188,7 @@ async def test_erasing_somebody_who_was_never_here_is_refused_in_one_sentence(da
     env = environment(database)
     code, out, words = await run(env, "audit", "erase", "--person", "nobody", "--ground", "x")
     assert (code, out) == (1, "")
-    assert words == "There is nothing on the record of a person nobody.\n"
+    assert words == "There is no person nobody on the record.\n"
     code, _, words = await run(env, "audit", "erase", "--person", "nobody", "--ground", " ")
     assert code == 2
     assert "a ground is one line" in words
@@ -281,7 +281,7 @@ async def test_a_rule_reaches_back_under_connected_people_who_write_on(
         long_ago(database)
         await bob.post("general", "lately")
         code, _, words = await run(env, "audit", "retention", "--room", "general", "--days", "30")
-        assert (code, "covered too" in words) == (0, True)
+        assert (code, "also covers older content" in words) == (0, True)
         await projected(database)
         code, said, words = await run(env, "audit", "expire")
         assert (code, json.loads(said)["room"]) == (0, "general"), words

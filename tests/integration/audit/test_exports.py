@@ -42,7 +42,7 @@ async def test_an_export_without_room_says_so_and_goes_on_when_there_is_some(
     command = ("audit", "export", "--out", str(tmp_path), "--room", "general")
     code, out, words = await with_so_much_room(env, FULL, *command)
     assert (code, out) == (1, "")
-    assert words.startswith("What was asked for cannot be written: ")
+    assert words.startswith("The output cannot be written: ")
     assert len(words.splitlines()) == 1
     assert (await offline(str(tmp_path)))[0] == 1
     written = (tmp_path / "events.ndjson").read_bytes()

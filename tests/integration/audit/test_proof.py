@@ -84,7 +84,7 @@ async def test_silently_removed_key_is_found_by_content_verification(
     assert await run(env, "audit", "verify") == (0, f"ok {size}\n", "")
     code, out, words = await run(env, "audit", "verify", "--words")
     assert (code, out[:4]) == (1, "bad ")
-    assert words.endswith("the key of the words here is gone, and nothing on the record says why.\n")
+    assert words.endswith("the key of the content here is gone, and the record gives no reason.\n")
 
 
 @pytest.mark.usefixtures("projector")

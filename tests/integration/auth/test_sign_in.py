@@ -148,7 +148,7 @@ async def test_a_page_that_lives_behind_https_has_cookies_that_go_nowhere_else(
             "has to be the https:// address",
         ),
         ({"ONRECORD_OIDC_REDIRECT_URI": "https://chat.example.com/"}, "with /signin/callback behind it"),
-        ({"ONRECORD_OIDC_SCOPES": "profile"}, "openid among them"),
+        ({"ONRECORD_OIDC_SCOPES": "profile"}, "including openid"),
         ({"ONRECORD_JWT_ISSUER": "chat"}, "ONRECORD_JWT_ISSUER has to be an https:// address"),
         ({"ONRECORD_JWT_JWKS": "", "ONRECORD_JWT_SECRET": "s" * 32}, "ONRECORD_JWT_JWKS is needed"),
     ],
@@ -167,7 +167,7 @@ async def test_a_sign_in_that_is_half_set_is_refused_in_a_sentence(
 async def test_development_has_its_own_sign_in_and_no_other(tmp_path: Path) -> None:
     code, out, said = await run(newcomer(tmp_path) | {"ONRECORD_OIDC_CLIENT_ID": CLIENT}, "dev")
     assert (code, out) == (2, "")
-    assert "goes with `onrecord serve`" in said
+    assert "is for `onrecord serve`" in said
 
 
 WHY = "document.querySelector('#signin-error').textContent"

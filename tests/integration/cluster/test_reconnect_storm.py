@@ -37,13 +37,13 @@ IN_LINE = 20
 """Who may wait for one of the two connections at once: the gatherers and a node's own tasks, however many come."""
 
 ASKED = {
-    "people": reader._LAST_OF_EACH_KIND,
+    "people": reader._LAST_OF_EACH_TOPIC,
     "rooms": reader._ROOM,
     "receipts": read_receipts._OF_ROOMS.replace(":rooms", "$1"),
     "events": reader._STREAM,
     "deleted": reader._DELETED,
     "keys": keyring._GET_OR_CREATE,
-    "sessions": session_log._REMEMBER,
+    "sessions": session_log._INSERT_OPEN,
 }
 """What an arrival may ask."""
 

@@ -1,4 +1,4 @@
-"""A person whose words are marked, and the places where a marked word may remain."""
+"""A person whose content contains marks, and the places in which a mark may remain after erasure."""
 
 import importlib.util
 import json
@@ -26,7 +26,7 @@ ERASE = ("audit", "erase", "--person", "alice", "--ground", "case 2026-31")
 
 @asynccontextmanager
 async def connection(node: Process, user: str, name: str, **cursors: int | None) -> AsyncIterator[Client]:
-    """Give a connection whose client says a mark of itself, and whose end is not ours to judge."""
+    """Give a connection whose client name contains a mark; its close code is not checked."""
     async with raw(node.url, user_agent_header=f"browser {name}") as socket:
         made = Client(socket, user)
         hello = {"type": "connect", "protocol": 1, "token": token(user, name=name), "rooms": cursors}
@@ -38,7 +38,7 @@ async def connection(node: Process, user: str, name: str, **cursors: int | None)
 
 
 async def life(one: Process, other: Process) -> None:
-    """Let alice write wherever a person's words can stand, and bob between."""
+    """Let alice write in every field that holds personal text, and bob in between."""
     async with (
         connection(one, "alice", f"Alice {MARK}") as alice,
         client(other.url, "bob", name="Bob") as bob,
@@ -79,12 +79,12 @@ def _dumped(database: Database) -> str:
 
 
 def holds(text: str) -> bool:
-    """Return whether a text holds a mark, in the clear or as the hexadecimal digits of its bytes."""
+    """Return whether a text contains a mark, as it is or in hexadecimal."""
     return MARK in text or MARK.encode().hex() in text
 
 
 async def heard_by_bob(node: Process) -> str:
-    """Return all that another member gets of the room, over a socket and over HTTP."""
+    """Return everything that another member receives of the room, over a socket and over HTTP."""
     async with client(node.url, "bob", {"general": 0}) as bob:
         await bob.until(lambda: bob.events("message:reaction"))
         page = await bob.say("message:history", roomId="general", limit=200)
@@ -102,7 +102,7 @@ def _bearer(user: str, scope: str = "chat") -> dict[str, str]:
 
 
 def long_ago(database: Database) -> None:
-    """Let all that happened so far have happened fifty days earlier."""
+    """Move all events so far fifty days into the past."""
     with psycopg.connect(database.superuser_url) as owner:
         owner.execute("ALTER TABLE stored_events DISABLE TRIGGER append_only")
         owner.execute("UPDATE stored_events SET recorded_at = recorded_at - interval '50 days'")

@@ -1,4 +1,4 @@
-"""Exports of a sealed log, and the changes that a verifier has to find in them."""
+"""Exports of a sealed log, and changes that a verifier has to detect."""
 
 import subprocess
 import sys

@@ -33,7 +33,7 @@ async def tamper(database: Database, change: str) -> None:
 
 
 async def offline(*arguments: str) -> tuple[int, str]:
-    """Run the verifier as its single file, away from this project."""
+    """Run the verifier as a single file, outside this project."""
     file = ROOT / "service" / "audit" / "proof" / "offline.py"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", str(file), *arguments, cwd="/", stdout=asyncio.subprocess.PIPE

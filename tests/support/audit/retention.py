@@ -27,9 +27,9 @@ def ago(days: int) -> date:
 
 
 async def say(one: Node, content: str, day: date | None, by: str = "alice", room: str = "general") -> None:
-    """Say something, sealed as on a day; None: under the key for everything.
+    """Post a message that is encrypted with the key of a day; None: with the general key.
 
-    The log takes words under the key of the present day alone, so the owner calls the key of another day by that name
+    The log accepts content only under the key of the present day, so the owner renames the key of another day to it
     while it is used.
     """
     key = await one.keys.of_person(by, one.pool, scope(room, day) if day else "")
@@ -70,7 +70,7 @@ OTHER = room_stream("other")
 
 
 async def backdate(database: Database, days: int) -> None:
-    """Let all that happened so far have happened so many days earlier."""
+    """Move all events so far `days` into the past."""
     async with sealed_logs.owner(database) as owner, owner.transaction():
         await owner.execute("ALTER TABLE stored_events DISABLE TRIGGER append_only")
         await owner.execute(
@@ -80,14 +80,14 @@ async def backdate(database: Database, days: int) -> None:
 
 
 async def tell(one: Node, *texts: str, by: str = "alice", stream: str = room_stream("general")) -> None:
-    """Say something under the key for everything, as where there is no rule."""
+    """Post a message under the general key, as in a room without a rule."""
     for text in texts:
         placed = await one.append(message(text, author=by), by=by, stream=stream, guard=())
         assert placed.outcome == "appended"
 
 
 async def fill(one: Node, database: Database) -> None:
-    """Let two people say something in two rooms, 50 days ago and 5 days ago, and only then give one a rule."""
+    """Let two people post in two rooms, 50 and 5 days ago, and give one room a rule afterwards."""
     await one.open_room("alice", "bob")
     await one.open_room("alice", "bob", stream=OTHER)
     await one.append(PersonNamed(user="alice", name="Alice"), stream=person_stream("alice"))

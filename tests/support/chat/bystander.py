@@ -30,7 +30,7 @@ class Bob:
         self._native = door == "native"
 
     async def meet(self) -> None:
-        """Say who it is, and wait until that was heard."""
+        """Authenticate, and wait for the answer."""
         auth = {"token": token("bob"), "rooms": {"general": None}}
         if self._native:
             await self.socket.send(json.dumps({"type": "connect", "protocol": 1, **auth}))
@@ -44,7 +44,7 @@ class Bob:
             return await self.socket.recv()
 
     async def refusal(self, text: str) -> dict[str, Any]:
-        """Send a command; return what it is answered with, an ack too."""
+        """Send a command; return its answer, an ack or an error."""
         if not self._native:
             kind, fields = re.fullmatch(r'\{"type": ?"([^"]+)"(?:, ?)?(.*)\}', text, re.DOTALL).groups()  # type: ignore[union-attr] # all begin so
             text = f'427["{kind}",{{{fields}}}]'
@@ -72,7 +72,7 @@ class Bob:
 
 @asynccontextmanager
 async def bobs(node: Process, door: str) -> AsyncIterator[Bob]:
-    """Give a connection of bob's."""
+    """Give a connection of bob."""
     url = node.url if door == "native" else node.url[: -len("ws")] + "socket.io/?EIO=4&transport=websocket"
     async with connect(url, ping_interval=None, max_size=None) as socket:
         bob = Bob(socket, door)
@@ -81,7 +81,7 @@ async def bobs(node: Process, door: str) -> AsyncIterator[Bob]:
 
 
 def record(database: Database) -> list[Any]:
-    """Return every event of rooms, readers and people."""
+    """Return every event in the streams of rooms, readers and people."""
     with psycopg.connect(database.superuser_url) as connection:
         return connection.execute(
             "SELECT stream, originator_version, topic FROM stored_events WHERE stream NOT LIKE 'session:%' "

@@ -21,7 +21,7 @@ LOST = (OSError, ConnectionClosed, InvalidHandshake, AssertionError, TimeoutErro
 
 @dataclass
 class Address:
-    """Where the server is now: it comes back on another port after a kill."""
+    """The present address of the server, which changes its port after a kill."""
 
     url: str
 
@@ -117,9 +117,9 @@ class Person:
             self._hear(event)
             await original(event)
 
-        for event in connection.heard:  # what came with `connected` in one piece
+        for event in connection.heard:  # frames that arrived together with `connected`
             self._hear(event)
-        connection._take = take  # type: ignore[method-assign] # the test listens in
+        connection._take = take  # type: ignore[method-assign] # the test records the frames
 
     def _hear(self, event: Event) -> None:
         if "seq" in event and event.get("roomId") in self.heard and event["type"] not in ("ack", "error"):

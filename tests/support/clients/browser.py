@@ -1,4 +1,4 @@
-"""Headless Chromium, driven over its DevTools protocol by `websockets`: no other program is needed."""
+"""Headless Chromium, controlled over its DevTools protocol with `websockets`."""
 
 import asyncio
 import itertools
@@ -42,15 +42,15 @@ class Browser:
         return result
 
     async def open(self, url: str) -> "Tab":
-        """Open a window of its own: it shares no session storage with others."""
+        """Open a new window, which shares no session storage with others."""
         target = (await self.call("Target.createTarget", url=url, newWindow=True))["targetId"]
         session = (await self.call("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
-        # A window that counts as focused, as those that a person looks at do.
+        # The window counts as focused, like one that a person uses.
         await self.call("Emulation.setFocusEmulationEnabled", session, enabled=True)
         return Tab(self, session)
 
     async def close(self) -> None:
-        """Let go of the browser."""
+        """Disconnect from the browser."""
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)
 
@@ -69,7 +69,7 @@ class Tab:
         self._session = session
 
     async def value(self, expression: str) -> Any:
-        """Return what a JavaScript expression is."""
+        """Return the value of a JavaScript expression."""
         result = await self._browser.call(
             "Runtime.evaluate", self._session, expression=expression, returnByValue=True
         )
@@ -83,7 +83,7 @@ class Tab:
                 await asyncio.sleep(0.05)
 
     async def fill(self, selector: str, text: str, button: str) -> None:
-        """Type into a field and press a button, as a person would."""
+        """Type into a field and press a button."""
         await self.until(f"document.querySelector({selector!r})?.offsetParent")
         await self.value(f"document.querySelector({selector!r}).focus()")
         await self._browser.call("Input.insertText", self._session, text=text)

@@ -16,5 +16,5 @@ async def connect_outcome(url: str, token: str) -> str | int:
         await socket.send(json.dumps({"type": "connect", "protocol": 1, "token": token}))
         try:
             return str(json.loads(await socket.recv())["type"])
-        except Exception:  # noqa: BLE001 - any end will do, the code is what counts
+        except Exception:  # noqa: BLE001 - any error; only the code matters
             return int(socket.close_code or 0)

@@ -1,6 +1,6 @@
-"""What a client knows: fetched whole, or kept current by the events it receives. Both have to be equal.
+"""A client's state: fetched completely, or folded from the events that it receives. Both have to be equal.
 
-The fold knows nothing but what `docs/reference/protocol.md` says of each event.
+The fold uses only what `docs/reference/protocol.md` states about each event.
 """
 
 from copy import deepcopy
@@ -9,10 +9,10 @@ from typing import Any
 from tests.support.clients.native import Client, Event, client
 
 MEMBER = ("userId", "name", "role", "muted", "mutedUntil")
-"""What a member is by what the room's order says of them; presence is no part of it."""
+"""The fields of a member that the room's events determine; presence is not among them."""
 
 NOTHING_KEPT = ("ack", "error", "connected", "typing_start", "typing_stop", "presence_changed")
-"""Answers, and what leases say: it runs out, and is no part of what a room has come to."""
+"""Answers and ephemeral events, which are not part of a room's state."""
 
 
 class Model:
@@ -34,7 +34,7 @@ class Model:
         return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
 
     def take(self, events: list[Event]) -> "Model":
-        """Fold events in the order in which they were heard."""
+        """Fold events in the order of their arrival."""
         for event in events:
             kind = event["type"].replace(":", "_")
             handle = getattr(self, f"_{kind}", None)
@@ -169,7 +169,7 @@ class Model:
 
 
 async def fetched(url: str, user: str) -> Model:
-    """Return what a user knows who asks for everything."""
+    """Return the state of a user who fetches everything."""
     model = Model(user)
     async with client(url, user) as asking:
         listed = await asking.say("room:list")

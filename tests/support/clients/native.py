@@ -1,4 +1,4 @@
-"""A small client of the native door, over the stock `websockets` library, that remembers all it heard."""
+"""A small client of the native endpoint, with the stock `websockets` library, that records what it receives."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from tests.support import contract
 from tests.support.environment import token
 
 PATIENCE = 60.0
-"""Seconds until a test that waits for something is given up as hanging."""
+"""Seconds after which a waiting test fails."""
 
 Event = dict[str, Any]
 
@@ -29,7 +29,7 @@ class Refused(Exception):
 
 
 class Client:
-    """One connection. `heard` holds every event in the order in which it came, `faults` what the contract forbids."""
+    """One connection. `heard` has every event in the order of arrival, `faults` the violations of the contract."""
 
     def __init__(self, socket: ClientConnection, user: str) -> None:
         self.socket = socket
@@ -97,7 +97,7 @@ class Client:
         await self._reading
 
     def cut(self) -> None:
-        """Lose the connection without a word."""
+        """Cut the connection without a close frame."""
         self.socket.transport.abort()
 
     async def _read(self) -> None:
@@ -129,7 +129,7 @@ class Client:
 
 @asynccontextmanager
 async def raw(url: str, **options: Any) -> AsyncIterator[ClientConnection]:
-    """Give a bare connection to the native door."""
+    """Give a connection to the native endpoint that has not sent `connect`."""
     async with connect(url, ping_interval=None, max_size=None, **options) as socket:
         yield socket
 

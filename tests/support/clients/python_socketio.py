@@ -9,7 +9,7 @@ from tests.support.clients.native import PATIENCE
 
 
 class Python:
-    """A client in threads of its own."""
+    """A client in separate threads."""
 
     def __init__(self) -> None:
         self.io = socketio.Client(reconnection=False)

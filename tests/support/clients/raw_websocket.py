@@ -1,4 +1,4 @@
-"""A WebSocket client that sends only what a test asks for."""
+"""A WebSocket client that sends only the frames of a test."""
 
 import socket
 import struct
@@ -93,7 +93,7 @@ class Peer:
             return bytes(self._buffer)
 
     def reset(self) -> None:
-        """Vanish: the server's kernel gets an RST."""
+        """Reset the connection: the server's kernel gets an RST."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 

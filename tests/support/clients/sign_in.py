@@ -33,7 +33,7 @@ def settings(database: Database, provider: OidcProvider, **more: str) -> dict[st
 async def signing_in(
     database: Database, env: dict[str, str] | None = None, **given: Any
 ) -> AsyncIterator[tuple[Process, OidcProvider]]:
-    """Give a node with something more in its environment, and the provider that it trusts."""
+    """Give a node with an extended environment, and the provider that it trusts."""
     port = free_ports()
     async with oidc_provider(redirect_uri=f"http://localhost:{port}/signin/callback", **given) as provider:
         given_env = settings(database, provider, ONRECORD_PORT=str(port), **(env or {}))
@@ -43,7 +43,7 @@ async def signing_in(
 
 
 async def begin(http: httpx.AsyncClient) -> str:
-    """Return the address of the provider that the page would go to."""
+    """Return the address of the provider to which the page would go."""
     answer = await http.post("/signin/begin", json={})
     assert answer.status_code == 200, answer.text
     assert answer.headers["cache-control"] == "no-store"

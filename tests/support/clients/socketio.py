@@ -1,4 +1,4 @@
-"""Stock socket.io-clients in Node, each remembering all it heard, in the words of the native door."""
+"""Stock socket.io-clients in Node, which record what they receive, with the names of the native endpoint."""
 
 import asyncio
 import itertools
@@ -13,7 +13,7 @@ from tests.support.clients.native import PATIENCE, Event, Refused
 from tests.support.environment import ROOT, token
 
 VERSIONS = {"3.1": "3.1", "4.0": "4.0", "newest": "4"}
-"""The releases of socket.io-client that are tried, by the range that npm resolves."""
+"""The tested releases of socket.io-client, by the range that npm resolves."""
 
 MODULES = ROOT / ".cache" / "socketio-clients"
 DRIVER = Path(__file__).parent / "stock.cjs"
@@ -35,7 +35,7 @@ async def installed() -> None:
 
 
 class Stock:
-    """One stock client. `heard` holds every event in the order in which it came, with its name as `type`."""
+    """One stock client. `heard` has every event in the order of arrival, with its name as `type`."""
 
     def __init__(self, driver: "Driver", number: int) -> None:
         self._driver = driver
@@ -46,7 +46,7 @@ class Stock:
         self.answers: dict[int, list[list[Any]]] = {}
 
     async def emit(self, name: str, *args: Any, ack: bool = True) -> list[Any]:
-        """Emit an event; return what its acknowledgement was called with."""
+        """Emit an event; return the arguments of its acknowledgement."""
         number = next(self._driver.numbers) if ack else None
         await self._driver.tell("emit", client=self.number, name=name, args=args, ack=number)
         if number is None:
@@ -80,7 +80,7 @@ class Stock:
         return str(self.answers[number][0][0])
 
     async def cut(self) -> None:
-        """Lose the transport; the client comes back by itself."""
+        """Cut the transport; the client reconnects by itself."""
         await self._driver.tell("cut", client=self.number)
 
     async def leave(self) -> None:
@@ -93,7 +93,7 @@ class Stock:
             await self._driver.news.wait_for(condition)
 
     async def reached(self, state: str, times: int = 1) -> Event:
-        """Wait until the client has come to a state so often; return the last of them."""
+        """Wait until the client has reached a state `times` times; return the last one."""
         await self.until(lambda: len(self.was(state)) >= times)
         return self.was(state)[times - 1]
 

@@ -1,4 +1,4 @@
-"""The applications that conformance is tried on, made of the layers under the doors and of nothing else.
+"""The applications for the conformance tests, made only of the layers below the endpoints.
 
 `engineio` echoes over Engine.IO, `socketio` has two namespaces, `echo` is a plain WebSocket for Autobahn's test suite.
 """
@@ -74,7 +74,7 @@ def socketio(settings: Settings = SETTINGS) -> tuple[Starlette, Engine]:
 
 
 def served(engine: Engine) -> Starlette:
-    """An engine that a test has built, at the path of Socket.IO."""
+    """A test's own engine, at the path of Socket.IO."""
     return _open_to_all(Polls.routes(engine, "/socket.io/"))
 
 
@@ -105,7 +105,7 @@ def config(
         ws=transport_class(max_fragments=2**17),  # Autobahn's 9.3.1 sends 4 MiB, 64 bytes at a time
         ws_max_size=max_size,
         lifespan="off",
-        log_config=None,  # its own would speak for every server of this process
+        log_config=None,  # uvicorn's own would be global to this process
         access_log=False,
     )
 

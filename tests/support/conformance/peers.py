@@ -1,4 +1,4 @@
-"""A server on a real socket in the test's own loop, and clients that send only what a test asks for."""
+"""A server on a real socket in the test's own loop, and clients that send only the frames of a test."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from service.gateway.engineio import Engine
 from tests.support.conformance.apps import config
 
 PATIENCE = 30.0
-"""Seconds after which something hangs."""
+"""Seconds after which a test counts as hanging."""
 
 
 class Served(uvicorn.Server):
@@ -110,7 +110,7 @@ async def websocket(
 
 
 async def closed(socket: ClientConnection) -> int | None:
-    """Wait for the end, hearing nothing more than pings; return the close code."""
+    """Wait for the end, and allow only pings before it; return the close code."""
     async with asyncio.timeout(PATIENCE):
         try:
             async for packet in socket:

@@ -5,7 +5,7 @@ from psycopg import sql
 
 
 def backdate(superuser_url: str, days: int) -> None:
-    """Let all that is on the record have happened so many days earlier, before anything is sealed or projected."""
+    """Move all recorded events `days` into the past, before any is sealed or projected."""
     with psycopg.connect(superuser_url) as owner:
         owner.execute("ALTER TABLE stored_events DISABLE TRIGGER append_only")
         for table in ("stored_events", "refs"):

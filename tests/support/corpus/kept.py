@@ -1,4 +1,4 @@
-"""Reads a kept corpus, and what a database holds, in forms that can be compared between versions.
+"""Reads a kept corpus, and the rows of a database, in forms that can be compared between versions.
 
 Invariant: tables and views are found by name, in any schema, so that a migration may move them.
 """
@@ -22,7 +22,7 @@ from service.embedded import Servers
 from tests.support.servers.databases import Database
 
 PLACE = Path(__file__).parents[2] / "corpus"
-"""Holds a folder for each corpus, named by the commit whose servers wrote it."""
+"""Has a folder for each corpus, named by the commit whose servers wrote it."""
 
 Rows = list[dict[str, Any]]
 
@@ -35,12 +35,12 @@ class Corpus:
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """The key encryption keys of the database, and marks of words in it that are over, erased or held."""
+        """The key encryption keys of the database, and marks of content that has expired, is erased or is held."""
         return dict(json.loads((self.place / "corpus.json").read_text()))
 
     @cached_property
     def expected(self) -> dict[str, Any]:
-        """What that version showed: `replay` by room, `log` line by line, and the rows of each of its `views`."""
+        """The output of that version: `replay` by room, `log` line by line, and the rows of each of its `views`."""
         return dict(json.loads(lzma.decompress((self.place / "expected.json.xz").read_bytes())))
 
     @cached_property
@@ -50,7 +50,7 @@ class Corpus:
 
     @property
     def checkpoint(self) -> Path:
-        """The last checkpoint that was signed there, as `onrecord audit checkpoint` printed it."""
+        """The last checkpoint of that log, as `onrecord audit checkpoint` printed it."""
         return self.place / "checkpoint"
 
     @property
@@ -87,7 +87,7 @@ class Corpus:
             }
 
     def _carried_words(self) -> dict[str | None, dict[str, str | None]]:
-        """Return by position the carried words in effect: of a key that lives, and rather of one for everything."""
+        """Return by position the carried content in effect: of a living key, preferably a general one."""
         keys = {row["key_id"]: row for row in self.rows("person_keys")}
 
         def last(row: dict[str, str | None]) -> tuple[bool, bool, str]:
@@ -98,12 +98,12 @@ class Corpus:
         return {row["position"]: row for row in rows}
 
     def restore(self, servers: Servers, database: Database) -> None:
-        """Restore the dump into an empty database, as a superuser; the roles that it names have to be there."""
+        """Restore the dump into an empty database, as a superuser; the roles that it names have to exist."""
         postgres(servers, "psql", database, "--quiet", "--set=ON_ERROR_STOP=1", "--file=-", given=self.dump)
 
 
 def corpora() -> list[Corpus]:
-    """Return every corpus that is kept."""
+    """Return every kept corpus."""
     return [Corpus(found.parent) for found in sorted(PLACE.glob("*/corpus.json"))]
 
 
@@ -119,7 +119,7 @@ def postgres(servers: Servers, program: str, database: Database, *words: str, gi
 
 
 def tables(connection: psycopg.Connection[Any]) -> dict[str, list[Rows]]:
-    """Return the rows of every table by its name; a name that stands in several schemas has several."""
+    """Return the rows of every table by its name; a name that several schemas have has the rows of each."""
     return _relations(connection, "r")
 
 
@@ -141,7 +141,7 @@ def _relations(connection: psycopg.Connection[Any], kind: str) -> dict[str, list
 
 
 def of_columns(rows: Rows, like: Rows) -> Rows:
-    """Return rows with those columns alone that some others have: a later version may add columns."""
+    """Return rows with only the columns of other rows, since a later version may add columns."""
     columns = like[0].keys() if like else ()
     return sorted(({name: row.get(name) for name in columns} for row in rows), key=json.dumps)
 
@@ -155,7 +155,7 @@ _MEANT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
 
 def _field(text: str) -> str | None:
-    """Return what a field of COPY stands for."""
+    """Return the value of a field in the format of COPY."""
     return None if text == r"\N" else _ESCAPED.sub(lambda found: _MEANT.get(found[1], found[1]), text)
 
 
@@ -164,7 +164,7 @@ def _bytes(text: str | None) -> bytes | None:
 
 
 def _carried(state: bytes, moved: dict[str, str | None]) -> bytes:
-    """Return stored bytes with the words that were carried over, as the view `readable_events` does."""
+    """Return stored bytes with the carried content, as the view `readable_events` does."""
     fields = json.loads(state)
     for name, sealed in json.loads(moved["sealed"] or "").items():
         fields[name] = {"k": moved["key_id"], "h": fields[name]["h"], "c": sealed}

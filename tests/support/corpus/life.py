@@ -1,6 +1,6 @@
-"""The conversation that a corpus holds: it uses every event of `service.domain.events`, on real servers.
+"""The conversation in a corpus: it causes every event of `service.domain.events`, on real servers.
 
-Some words are over, erased or held in the end. They contain one of the marks below, so a test can look for them.
+Some content has expired, is erased or is held at the end. It contains one of the marks below, for which tests search.
 """
 
 import itertools
@@ -16,18 +16,18 @@ from tests.support.environment import token
 from tests.support.processes.processes import Process, run, running
 
 EXPIRED = "bygone lantern"
-"""In every word that retention has made unreadable."""
+"""In all content that retention has made unreadable."""
 ERASED = "quixotic zephyr"
-"""In every word of the two people who are erased."""
+"""In all content of the two erased people."""
 HELD = "amber held"
-"""In words that are past their time and stay, since a legal hold protects them."""
+"""In expired content that stays, since a legal hold protects it."""
 
 Env = dict[str, str]
 People = dict[str, Client]
 
 
 async def command(env: Env, *words: str) -> str:
-    """Run a command of the operator; return what it printed."""
+    """Run an operator's command; return its output."""
     code, out, said = await run(env, *words)
     assert code == 0, f"onrecord {' '.join(words)}: {code} {said}"
     return out
@@ -53,7 +53,7 @@ async def number(posting: Any) -> int:
 
 
 async def long_ago(env: Env) -> None:
-    """Post what will be expired, erased, held or re-encrypted; one room has a rule before its first message."""
+    """Post content that will expire or be erased, held or re-encrypted; one room has its rule from the start."""
     async with (
         running(env, "serve") as node,
         connected(node, "alice", "bob", "carol", "dave", "erin") as here,
@@ -81,7 +81,7 @@ async def long_ago(env: Env) -> None:
 
 
 async def days_ago(env: Env) -> None:
-    """Say what is not too old when the rule comes, and is carried over to keys of its day."""
+    """Post content that is not too old when the rule is made, and is carried over to keys of its day."""
     async with running(env, "serve") as node, connected(node, "alice", "bob") as here:
         for n in range(5):
             await here["alice"].post("general", f"Recent when the rule came, {n}", mentions=["bob"])
@@ -89,7 +89,7 @@ async def days_ago(env: Env) -> None:
 
 
 async def rules(env: Env) -> None:
-    """Place holds, give a room a rule that reaches back, and let it pass."""
+    """Place holds, give a room a rule that covers older content, and apply it."""
     await command(env, "audit", "hold", "--person", "dave", "--ground", "Case 7")
     await command(env, "audit", "hold", "--room", "vault", "--ground", "Case 8")
     await command(env, "audit", "hold", "--person", "carol", "--ground", "Case 9")
@@ -202,7 +202,7 @@ async def _erase(node: Process, env: Env) -> None:
 
 
 async def after_rotation(node: Process, env: Env) -> None:
-    """Go on under the new key encryption key, with a new user, and let another key sign."""
+    """Continue under the new key encryption key, with a new user, and rotate the signing key."""
     async with connected(node, "alice", "bob", "judy") as here:
         await here["judy"].join("lobby")
         for n in range(30):
@@ -238,6 +238,6 @@ def _http(node: Process, user: str, scope: str) -> httpx.AsyncClient:
 
 
 async def lasting_rules(env: Env) -> None:
-    """Let nothing of the corpus go by itself on a later day."""
+    """Make sure that no content of the corpus expires on a later day."""
     await command(env, "audit", "retention", "--room", "general", "--days", "36500")
     await command(env, "audit", "retention", "--room", "quiet", "--for-ever")

@@ -1,8 +1,8 @@
-"""docker-compose.yml without containers: its very commands and environment as plain processes, and nothing beside it.
+"""docker-compose.yml without containers: its exact commands and environment as plain processes.
 
-What is replaced is what a container engine would do: a service's name and port by a port of 127.0.0.1, the image's
-programs by those that are here, and a configuration that is mounted by its file. The image of PostgreSQL makes its
-cluster by itself, so that one comes from the wheel, with the same passwords and the file's own SQL for its roles.
+The tasks of a container engine are replaced: a service's name and port by a port of 127.0.0.1, the image's
+programs by those of this machine, and a mounted configuration by its file. The image of PostgreSQL makes its
+cluster by itself, so here it comes from the wheel, with the same passwords and the file's own SQL for its roles.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ from tests.support.servers.brokers import program
 from tests.support.servers.databases import Database, database_of
 
 STARTS = 60.0
-"""Seconds that a service has to be well; then the stack is given up."""
+"""Seconds within which a service has to become healthy; otherwise the stack fails."""
 
 NAMES = ("postgres:5432", "redis:6379", "node1:8000", "node2:8000", "0.0.0.0:8000")
 
 
 def variables() -> dict[str, str]:
-    """Return what `scripts/secrets` writes into .env, with the tests' own keys, and rooms that joining opens."""
+    """Return the output of `scripts/secrets` for .env, with the tests' own keys, and with rooms that a join opens."""
     lines = subprocess.check_output([ROOT / "scripts" / "secrets"], text=True).splitlines()
     made = dict(line.split("=", 1) for line in lines)
     assert {"ONRECORD_JWT_SECRET", "ONRECORD_KEY_ENCRYPTION_KEY", "ONRECORD_BUS_KEY"} < made.keys()
@@ -46,10 +46,10 @@ def variables() -> dict[str, str]:
 
 
 def document(given: dict[str, str]) -> dict[str, Any]:
-    """Return docker-compose.yml with its variables filled in, as Compose fills them in.
+    """Return docker-compose.yml with its variables replaced, as Compose does.
 
     Raises:
-        KeyError: one that has to be set is not.
+        KeyError: a required variable is not set.
     """
 
     def value(found: "re.Match[str]") -> str:
@@ -67,7 +67,7 @@ def document(given: dict[str, str]) -> dict[str, Any]:
 
 
 def image() -> dict[str, Any]:
-    """Return what the Dockerfile says of how a container starts: its environment and entrypoint."""
+    """Return the environment and entrypoint in the Dockerfile."""
     text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
     env = dict(re.findall(r"(\w+)=(\S+)", " ".join(re.findall(r"^ENV (.*)$", text, re.MULTILINE))))
     (entrypoint,) = re.findall(r"^ENTRYPOINT (.*)$", text, re.MULTILINE)
@@ -81,7 +81,7 @@ def image() -> dict[str, Any]:
 
 @dataclass
 class Stack:
-    """The services that run, and where."""
+    """The running services, with their addresses."""
 
     document: dict[str, Any]
     variables: dict[str, str]
@@ -94,7 +94,7 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """The balancer, for people."""
+        """The balancer's address for clients."""
         return f"http://{self.addresses['0.0.0.0:8000']}"
 
     def environment(self, name: str) -> dict[str, str]:
@@ -113,7 +113,7 @@ class Stack:
         return given | {"PATH": os.environ["PATH"]}
 
     def command(self, name: str) -> list[str]:
-        """Return the words that start a service."""
+        """Return the command that starts a service."""
         service = self.document["services"][name]
         words: list[str] = [*(image()["entrypoint"] if "build" in service else []), *service["command"]]
         for config in service.get("configs", []):
@@ -158,7 +158,7 @@ class Stack:
                 await asyncio.sleep(0.05)
 
     async def healthy(self, name: str) -> bool:
-        """Run a service's own health check; the image's says that it lives, the file's that it is ready."""
+        """Run a service's own health check: that of the image is for liveness, that of the file for readiness."""
         service = self.document["services"][name]
         test = service.get("healthcheck", {}).get("test", [])[1:]
         if not test:
@@ -187,13 +187,13 @@ class Stack:
         return await asking.wait() == 0
 
     async def stop(self, name: str) -> int:
-        """Stop a service as the engine does: it has its grace period, and no more. Return its exit code."""
+        """Stop a service as the engine does, after its grace period by force. Return its exit code."""
         grace = float(self.document["services"][name].get("stop_grace_period", "10s").removesuffix("s"))
         async with asyncio.timeout(grace):
             return await self.running.pop(name).stop()
 
     async def close(self) -> None:
-        """End what still runs, the last first."""
+        """Stop the running services, the last first."""
         for name in reversed(list(self.running)):
             process = self.running.pop(name)
             if process.process.returncode is None:
@@ -213,7 +213,7 @@ def postgres(place: Path, given: dict[str, str]) -> Iterator[embedded.Servers]:
 
 @asynccontextmanager
 async def stack(place: Path) -> AsyncIterator[Stack]:
-    """Give the whole of the file, started in the order of its dependencies."""
+    """Give all services of the file, started in the order of their dependencies."""
     given = variables()
     filled = document(given)
     with postgres(place, given) as servers:

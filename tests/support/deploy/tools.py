@@ -1,6 +1,6 @@
-"""What checks the files of a deployment: programs from Python wheels, pinned, in an environment of their own.
+"""Checkers of the deployment files: pinned programs from Python wheels, in a separate environment.
 
-They are large and nothing else needs them, so they are no part of the development extra.
+They are large and nothing else needs them, so they are not in the development extra.
 """
 
 import fcntl
@@ -15,7 +15,7 @@ HOME = ROOT / ".cache" / "deploy-tools"
 
 
 def tool(name: str) -> Path:
-    """Return the path of a tool; all are installed on first use, and again when their lock has changed."""
+    """Return the path of a tool. All are installed on first use, and again when their lock file has changed."""
     HOME.parent.mkdir(exist_ok=True)
     with HOME.with_suffix(".busy").open("w") as busy:  # tests run side by side
         fcntl.flock(busy, fcntl.LOCK_EX)

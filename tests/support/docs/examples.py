@@ -11,13 +11,13 @@ from service.protocol.contract import schemas
 from service.protocol.contract.examples import ack_example, command_examples, error_frame, example
 
 CLOSED: dict[Close, tuple[str, str]] = {
-    Close.SHUTTING_DOWN: ("the node is stopped", "shutting down"),
+    Close.SHUTTING_DOWN: ("the node stops", "shutting down"),
     Close.TOKEN_EXPIRED: ("no `auth:refresh` came before `expiresAt`", "token expired"),
     Close.TOO_SLOW: ("more than 1 MiB waits for this connection", "too slow"),
     Close.TOO_MANY_REQUESTS: ("a hundred commands in a row were refused as too many", "too many requests"),
     Close.NO_PONG: ("a ping was not answered in time", "no pong"),
     Close.FENCED: (
-        "the node stood still, and others have taken over",
+        "the node was paused, and others have taken over",
         "this node was taken for dead; come back",
     ),
     Close.TOKEN_INVALID: ('`{"type":"connect","protocol":1}`', "The token is not valid: none was given."),
@@ -27,7 +27,7 @@ CLOSED: dict[Close, tuple[str, str]] = {
     Close.ERASED: ("the person is erased", "erased"),
     Close.TOO_LARGE: ("a frame of more than 128 KiB", "a message has at most 131072 bytes"),
 }
-"""Per close code, what went before, and the reason that comes with it."""
+"""Per close code its cause, and the reason in the close frame."""
 
 
 def page() -> str:
@@ -35,8 +35,8 @@ def page() -> str:
     lines = [
         "# The wire protocol by example",
         "",
-        "Made from the code by `make docs`, and held current by a test. What it all means stands in",
-        "[the protocol](protocol.md), the same as schemas in [asyncapi.yaml](asyncapi.yaml).",
+        "Generated from the code by `make docs`; a test checks that it is current. [The protocol](protocol.md)",
+        "explains the frames, and [asyncapi.yaml](asyncapi.yaml) has their schemas.",
         "",
         "## Commands and their acks",
         *_block("connect", [("->", frame) for frame in command_examples(Connect)]),
@@ -50,7 +50,7 @@ def page() -> str:
     lines += ["", "## Errors"]
     for code, error in every_error().items():
         lines += _block(code, [("<-", error_frame(error))])
-    lines += ["", "## Closes", "", "| what went before | code | reason |", "|---|---|---|"]
+    lines += ["", "## Closes", "", "| cause | code | reason |", "|---|---|---|"]
     lines += [f"| {before} | {close.value} | {reason} |" for close, (before, reason) in CLOSED.items()]
     return "\n".join(lines) + "\n"
 

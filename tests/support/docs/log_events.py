@@ -1,8 +1,9 @@
-"""The log events of the code, found in it: every call on a module's `log`."""
+"""Finds the log events in the code: every call on a module's `log`."""
 
 import ast
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cache
 
 from tests.support.environment import ROOT
 
@@ -17,18 +18,20 @@ LEVELS = {
 
 @dataclass
 class LogEvent:
-    """Where an event is logged it has a level, and fields in some places."""
+    """The levels of an event, and the fields that it has in any place."""
 
     levels: set[str] = field(default_factory=set)
     fields: set[str] = field(default_factory=set)
 
 
+@cache
 def log_events() -> dict[str, LogEvent]:
-    """Return every event by name; one whose name or fields are made while it runs is called `?`."""
+    """Return every event by name; a name or field that is computed at run time is `?`."""
     found: dict[str, LogEvent] = defaultdict(LogEvent)
     for folder in ("service", "projections"):
         for module in (ROOT / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(module.read_text())):
+            source = module.read_text()
+            for node in ast.walk(ast.parse(source)) if "logging" in source else ():
                 if isinstance(node, ast.Call) and _is_log_call(node):
                     event = found[_constant(node.args[0])]
                     event.levels.add(LEVELS[node.func.attr])  # type: ignore[attr-defined] # `_is_log_call`

@@ -1,4 +1,4 @@
-"""The tests that a document names: it is worth what they are, so each has to be one that is run."""
+"""The tests that a document names; each has to be a test that pytest collects."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ def named_in(document: str) -> set[str]:
 
 
 async def not_collected(named: set[str]) -> set[str]:
-    """Return which of these pytest does not find."""
+    """Return those that pytest does not collect."""
     files = sorted({test.split("::")[0] for test in named})
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *files,

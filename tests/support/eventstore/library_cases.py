@@ -1,7 +1,7 @@
 """The `eventsourcing` library's own tests of its recorders.
 
-Its module of them asks for pycryptodome, by way of `eventsourcing.cipher`; the library ships the same cipher over
-`cryptography`, which we have, as `eventsourcing.cryptography`. So that one takes the other's place.
+Their module needs pycryptodome, through `eventsourcing.cipher`. The library has the same cipher with
+`cryptography`, as `eventsourcing.cryptography`, which replaces it here.
 """
 
 import sys

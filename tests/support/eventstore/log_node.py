@@ -1,4 +1,4 @@
-"""A node, as far as the log sees it: an appender, the keys it has met, and what it knows of the streams it follows."""
+"""A node as the log sees it: an appender, cached keys, and feeds of the streams that it follows."""
 
 import asyncio
 import hashlib
@@ -25,7 +25,7 @@ Connect = Callable[[], Any]
 
 
 class Node:
-    """An appender with a feed per followed stream; `news` is what each batch brought."""
+    """An appender with a feed per followed stream; `news` has the result of each batch."""
 
     def __init__(
         self, database: Database, pool: "asyncpg.Pool[Any]", connect: Connect, deadline: float
@@ -37,7 +37,7 @@ class Node:
         self.feeds: dict[str, list[Recorded]] = {}
         self.news: list[dict[str, list[Recorded]]] = []
         self.appender = Appender(
-            connect, self.serializer, known_head=self.known_head, placed=self.placed, deadline=deadline
+            connect, self.serializer, known_head=self.known_head, on_commit=self.placed, deadline=deadline
         )
         self.superuser_url = database.superuser_url
         self.running = asyncio.create_task(self.appender.run())
@@ -65,7 +65,7 @@ class Node:
         guard: tuple[str, ...] | None = None,
         record: bool = True,
     ) -> AppendRequest:
-        """Return what `events`, decided by `by` on the stream as of `decided_on`, look like to the appender."""
+        """Return the request to append `events`, decided by `by` on the stream as of `decided_on`."""
         words = any(event.PERSONAL for event in events)
         key = await self.keys.of_person(by, self.pool) if words else None
         return AppendRequest.of(
@@ -85,7 +85,7 @@ class Node:
         return await self.appender.offer(await self.entry(*events, **how))
 
     async def open_room(self, *members: str, stream: str = GENERAL) -> AppendResult:
-        """Open a room in which `members` are, the first of them its owner."""
+        """Open a room with `members`, the first of them its owner."""
         others = [MemberJoined(user=user) for user in members[1:]]
         opened = [RoomOpened(name="General"), MemberJoined(user=members[0], role="owner"), *others]
         return await self.append(*opened, stream=stream, by=members[0])
@@ -97,7 +97,7 @@ class Node:
 
 @asynccontextmanager
 async def node(database: Database, *, url: str | None = None, deadline: float = 20) -> AsyncIterator[Node]:
-    """Give a running node; `url` is where its appender connects to."""
+    """Give a running node; `url` is the database of its appender."""
     address = url or database.app_url
     async with asyncpg.create_pool(database.app_url, min_size=1, max_size=4) as pool:
         made = Node(database, pool, lambda: asyncpg.connect(address), deadline)
@@ -112,7 +112,7 @@ def message(content: str = "hello", *, author: str = "alice") -> MessagePosted:
 
 
 async def stored(database: Database, query: str, *arguments: object) -> list[asyncpg.Record]:
-    """Return what the database holds, as its owner sees it."""
+    """Return the rows of a query, as a superuser."""
     connection = await asyncpg.connect(database.superuser_url)
     try:
         return await connection.fetch(query, *arguments)

@@ -1,4 +1,4 @@
-"""A log with something in it, sealed or not, and ways to tamper with it that only the owner of the machine has."""
+"""A filled log, sealed or not, and ways to tamper with it that only the owner of the machine has."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ TABLES = ("stored_events", "seals", "seal_nodes", "seal_keys")
 
 
 async def fill(database: Database, messages: int = 20) -> None:
-    """Put a room's life on the record: two members, their messages, a ban, a session of each kind of words."""
+    """Record events of a room: two members, their messages, a ban, and sessions with each kind of personal text."""
     async with node(database) as one:
         await one.open_room("alice", "bob")
         for number in range(messages):
@@ -50,15 +50,15 @@ async def sealing(database: Database, key: bytes = KEY_ENCRYPTION_KEY) -> AsyncI
 
 
 async def seal(database: Database, *, at_once: int | None = None) -> int:
-    """Seal all that is in the log, so many events in each seal; return the size."""
-    before = sealer.MOST
-    sealer.MOST = at_once or before
+    """Seal the whole log, with at most `at_once` events in a seal; return the size."""
+    before = sealer.MAX_EVENTS
+    sealer.MAX_EVENTS = at_once or before
     try:
         async with owner(database) as connection, sealing(database) as running:
             events = await connection.fetchval("SELECT count(*) FROM stored_events")
             await until(lambda: running.size == events)
     finally:
-        sealer.MOST = before
+        sealer.MAX_EVENTS = before
     return int(events)
 
 
@@ -74,7 +74,7 @@ async def owner(database: Database) -> AsyncIterator["asyncpg.Connection[Any]"]:
 
 @asynccontextmanager
 async def attacker(database: Database) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    """Give a connection of a superuser with nothing in the way: no trigger, and no key of a table."""
+    """Give a connection of a superuser without triggers and foreign keys."""
     async with owner(database) as connection:
         for table in TABLES:
             await connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
@@ -91,7 +91,7 @@ async def verified(database: Database, against: str | None = None) -> Verified:
 
 
 async def first_bad(database: Database, against: str | None = None) -> int | None:
-    """Return the first bad position, None where the record is good."""
+    """Return the first bad position, None if the record is good."""
     try:
         await verified(database, against)
     except Tampered as found:

@@ -1,4 +1,4 @@
-"""Auditors over HTTP, and what the access log recorded of them."""
+"""Auditors over HTTP, and their readings in the access log."""
 
 import json
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ async def visitor(node: Process, user: str, scope: str, **claims: Any) -> AsyncI
 
 
 async def ended(database: Database, sessions: int) -> None:
-    """Wait until so many sessions are closed on the record."""
+    """Wait until this many `sessions` are closed on the record."""
 
     async def closed() -> bool:
         query = "SELECT count(*) FROM stored_events WHERE topic = 'session.SessionClosed.v1'"
@@ -33,7 +33,7 @@ async def ended(database: Database, sessions: int) -> None:
 
 
 async def readings(database: Database) -> list[tuple[str, dict[str, Any]]]:
-    """Return who read what, from the stored bytes."""
+    """Return the recorded readings with their readers, from the stored bytes."""
     query = "SELECT recorded_by, state, seq FROM (SELECT *, originator_version AS seq FROM stored_events) e"
     rows = await stored(database, f"{query} WHERE stream = 'audit' ORDER BY seq")
     assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))

@@ -21,7 +21,7 @@ Numbers = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def number(numbers: Numbers, name: str, **labels: str) -> float:
-    """Return a sample; what was never counted counts as 0."""
+    """Return a sample, 0 if there is none."""
     return numbers.get((name, frozenset(labels.items())), 0.0)
 
 
@@ -38,7 +38,7 @@ async def scraped_text(address: str, token: str = "") -> bytes:
 
 
 async def scraped_until(address: str, condition: Callable[[Numbers], bool]) -> Numbers:
-    """Scrape until the numbers are as a test wants them."""
+    """Scrape until the samples meet a condition."""
     async with asyncio.timeout(60):
         while not condition(numbers := await scraped(address)):
             await asyncio.sleep(0.05)
@@ -47,7 +47,7 @@ async def scraped_until(address: str, condition: Callable[[Numbers], bool]) -> N
 
 @contextlib.asynccontextmanager
 async def answering(port: int) -> AsyncIterator[str]:
-    """Give the address of a port once something listens there."""
+    """Return the address of a port once a server listens there."""
     address = f"http://127.0.0.1:{port}"
     async with asyncio.timeout(60), httpx.AsyncClient() as http:
         while True:

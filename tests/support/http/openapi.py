@@ -16,7 +16,7 @@ DOCUMENT: dict[str, Any] = yaml.safe_load(openapi_yaml())
 
 
 def check(schema: dict[str, Any], value: object) -> None:
-    """Hold a value against a schema of the document."""
+    """Check a value against a schema of the document."""
     whole = {"allOf": [schema], "components": DOCUMENT["components"]}
     checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
     jsonschema.Draft202012Validator(whole, format_checker=checker).validate(value)
@@ -34,7 +34,7 @@ async def reader(node: Process, user: str | None, **headers: str) -> AsyncIterat
 
 
 def promised(answer: httpx.Response, path: str) -> Any:
-    """Return the answer's content, which has to be what the OpenAPI document says of that path and status."""
+    """Return the answer's content, checked against the OpenAPI document for that path and status."""
     described = OPENAPI["paths"][path]["get"]["responses"][str(answer.status_code)]
     kind = answer.headers["content-type"]
     schema = described["content"][kind]["schema"]

@@ -115,7 +115,7 @@ wishes: st.SearchStrategy[list[Wish]] = st.lists(
     min_size=40,
     max_size=90,
 )
-"""Commands of users in rooms; those that the domain refuses have no effect."""
+"""Commands of users in rooms. Refused commands have no effect."""
 
 
 _SO_FAR: tuple[Wish, ...] = (
@@ -144,14 +144,14 @@ class _Story:
         return self._in_room(command, self._entitled(command) or user if number % 2 else user)
 
     def _aimed(self, kind: str, name: str, number: int) -> int:
-        """Return the number of some message of the room, for wishes about one."""
+        """Return the number of a message of the room, for commands about one."""
         if kind not in ("edit", "delete", "react", "unreact", "pin", "unpin"):
             return number
         known = [seq for room_id, seq in self.messages if room_id == name]
         return known[number % len(known)] if known else number
 
     def _entitled(self, command: RoomCommand) -> str | None:
-        """Return a user with the likely permission: random users would be refused too often."""
+        """Return a user who probably has the permission, since random users would be refused too often."""
         if isinstance(command, EditMessage):
             return self.messages.get((command.room, command.message), MessageState()).author
         asks = isinstance(command, JoinRoom | LeaveRoom | PostMessage)
@@ -185,6 +185,6 @@ class _Story:
 
 
 def acts(wanted: Iterable[Wish]) -> list[Act]:
-    """Return what comes of the wishes, in rooms of which one is there already, and one is private."""
+    """Return the events that the commands cause, in rooms of which one exists already, and one is private."""
     story = _Story()
     return [act for wish in (*_SO_FAR, *wanted) if (act := story.act(wish)) is not None]

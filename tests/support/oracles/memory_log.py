@@ -1,4 +1,4 @@
-"""A log in memory with the rules of `chat_append`, and what the tests need to say "given that this happened"."""
+"""A log in memory with the rules of `chat_append`, and helpers that set up past events."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from service.domain.streams import EVERY_USER, NEW_MESSAGE, WHOLE_STREAM, room_s
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 AT = datetime(2026, 2, 1, tzinfo=UTC)
-"""When tests decide: some time after all that has happened."""
+"""The time at which tests decide, after all past events."""
 S = TypeVar("S")
 
 
@@ -27,7 +27,7 @@ class Log:
         return len(self.rows)
 
     def append(self, events: Sequence[Event], by: str, decided_on: int, guard: Sequence[str]) -> bool:
-        """Place all events or, where a guarded subject moved since `decided_on`, none; say which."""
+        """Append all events, or none if a guarded subject changed since `decided_on`; return whether they were."""
         if decided_on > self.head or any(guarded(row.subject, guard) for row in self.rows[decided_on:]):
             return False
         for event in events:
@@ -53,7 +53,7 @@ def guarded(subject: str, guard: Sequence[str]) -> bool:
 
 
 def room_of_events(*events: Event | tuple[str, Event], room_id: str = "general") -> RoomState:
-    """Return the room in which these events happened, each by `alice` or as (who, event)."""
+    """Return the room after these events, each by `alice` or given as (author, event)."""
     log = Log(room_stream(room_id))
     for each in events:
         by, event = each if isinstance(each, tuple) else ("alice", each)

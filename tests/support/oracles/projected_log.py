@@ -1,4 +1,4 @@
-"""A log, and read models that stand wherever a test moves them."""
+"""A log, and read models at positions that a test chooses."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -19,12 +19,12 @@ from tests.support.eventstore.log_node import Node, node
 from tests.support.servers.databases import Database
 
 Act = tuple[str, str, tuple[Event, ...]]
-"""Who does it, the stream, and what happens there."""
+"""The author, the stream and the event."""
 
 
 @dataclass
 class World:
-    """`connection` is the application's, `reads` what the queries take."""
+    """`connection` is the application's, `reads` is the database for queries."""
 
     database: Database
     node: Node
@@ -54,7 +54,7 @@ class World:
         return await asyncpg.connect(self.database.worker_url)
 
     async def advance(self, projection: Projection, upto: int) -> None:
-        """Bring a live table to a position, in one batch."""
+        """Move a live table to a position, in one batch."""
         after = await tracked(self.connection, projection.table)
         if upto > after:
             async with self.connection.transaction():
@@ -63,7 +63,7 @@ class World:
                 )
 
     async def project(self, *projections: Projection) -> None:
-        """Bring live tables to the log's head; all of them where none is named."""
+        """Move live tables to the log's head; all of them if none is named."""
         for projection in projections or PROJECTIONS:
             await self.advance(projection, await self.head())
 

@@ -14,14 +14,14 @@ from service.domain.streams import room_of, room_stream
 
 
 def messages_of(log: Sequence[Recorded], name: str, until: int | None = None) -> list[MessageRow]:
-    """Return all messages of a room, oldest first, as a user sees them who may read up to the seq `until`."""
+    """Return all messages of a room, oldest first, for a user who may read up to the seq `until`."""
     own = [r for r in log if r.stream == room_stream(name)]
     posted = [r for r in own if isinstance(r.event, MessagePosted) and (until is None or r.seq <= until)]
     return [_message([r for r in own if message.number_of(r) == one.seq], until) for one in posted]
 
 
 def _message(facts: list[Recorded], until: int | None) -> MessageRow:
-    """Return a message of which these are the facts: each thing by its own look through them."""
+    """Return the message of these facts; each field is searched for separately."""
     posted = cast("MessagePosted", facts[0].event)
     seen = [r for r in facts if until is None or r.seq <= until]
     edits = [r for r in seen if isinstance(r.event, log_of.MessageEdited)]
@@ -135,12 +135,12 @@ def _summary(log: Sequence[Recorded], member: MembershipRow) -> SummaryRow:
 
 
 def plain(row: MessageRow) -> MessageRow:
-    """Return a message without what only the projection needs to know."""
+    """Return a message without the fields that only the projection needs."""
     return MessageRow(**{**{name: getattr(row, name) for name in row.__struct_fields__}, "changed_seq": 0})
 
 
 def plain_summary(row: SummaryRow) -> SummaryRow:
-    """Return a summary without the same."""
+    """Return a summary without these fields."""
     fields = {name: getattr(row, name) for name in row.__struct_fields__}
     last = row.last_message
     return SummaryRow(**{**fields, "last_message": plain(last) if last else None})

@@ -28,11 +28,11 @@ from tests.support.oracles.messages import summary_of
 PAST, FUTURE = START + timedelta(hours=1), AT + timedelta(hours=1)
 OWNERS, MODERATORS, MEMBERS = ("owner", "owner2"), ("moderator", "moderator2"), ("member", "member2")
 OUTSIDE = ("stranger", "left", "kicked", "banned", "banned-once")
-"""`banned-once` may come back, since that time has passed."""
+"""The ban of `banned-once` has expired."""
 
 
 def cast(visibility: Visibility = "public", *more: Event) -> list[Event]:
-    """Return the events of a room in which each user is called after what they are."""
+    """Return the events of a room in which each user is named after their role."""
     return [
         RoomOpened(name="General", visibility=visibility),
         MemberJoined(user="owner", role="owner"),
@@ -63,7 +63,7 @@ def scene(visibility: Visibility = "public", *more: Event) -> RoomState:
 def outcome(
     state: RoomState, command: RoomCommand, by: str, about: MessageState | MessageSummary | None = None
 ) -> Any:
-    """Return the facts that a command leads to, or the class of its refusal."""
+    """Return the events of a command, or the class of its refusal."""
     known = summary_of(about, by) if isinstance(about, MessageState) else about
     try:
         return room.decide(state, command, by, AT, *([known] if known is not None else []))

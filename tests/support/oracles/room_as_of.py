@@ -1,4 +1,4 @@
-"""What a room was at a moment, worked out the slow and obvious way: each thing by its own look through the log."""
+"""A room as of a moment, computed in a slow and obvious way: each field is searched for separately in the log."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ def _time(at: datetime) -> str:
 
 
 def room_then(log: Sequence[Recorded], name: str, position: int, now: datetime) -> dict[str, Any] | None:
-    """Return the document of a room as of a position; `now` is when it is."""
+    """Return the document of a room as of a position; `now` is the present time."""
     until = [r for r in log if r.position <= position]
     own = [r for r in until if r.stream == room_stream(name)]
     if not own:
@@ -103,7 +103,7 @@ def messages(until: list[Recorded], name: str) -> list[dict[str, Any]]:
 
 
 def message(row: MessageRow) -> dict[str, Any]:
-    """Return a message of the read model as the auditor is shown it."""
+    """Return a message of the read model in the auditor's form."""
     optional = {
         "replyTo": row.reply_to,
         "mentions": list(row.mentions),

@@ -13,7 +13,7 @@ USERS = ("alice", "bob", "carol")
 
 @dataclass
 class Node:
-    """A node, and the changes that it showed to its users."""
+    """A node, and the changes that it sent to its users."""
 
     name: str
     gossip: Gossip
@@ -23,7 +23,7 @@ class Node:
 
 
 class World:
-    """Several nodes, a clock, and messages on their way to each."""
+    """Several nodes, a clock, and messages in transit to each."""
 
     def __init__(self, nodes: int) -> None:
         self.now = 1_000.0

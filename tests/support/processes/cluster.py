@@ -1,4 +1,4 @@
-"""Two nodes over one log and one bus, as real processes, and what the record says of sessions."""
+"""Two nodes over one log and one bus, as real processes, and the recorded sessions."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ async def two_nodes(
     env = environment(
         database,
         ONRECORD_REDIS_URL=settings.pop("ONRECORD_REDIS_URL", servers.redis_url),
-        # A bus of this test's own: the key is also what names its channels.
+        # A separate bus for this test: the key also determines the names of the channels.
         ONRECORD_BUS_KEY=base64.b64encode(os.urandom(32)).decode(),
         **settings,
     )
@@ -45,7 +45,7 @@ def sessions(database: Database, user: str) -> list[dict[str, Any]]:
 
 
 def closings(database: Database, user: str) -> dict[str, list[tuple[str, Any]]]:
-    """Return, by session, why each was closed and what was written to it, once for each time it was closed."""
+    """Return by session the reason of its end and what was written to it, once for each recorded end."""
     found: dict[str, list[tuple[str, Any]]] = {}
     for event in sessions(database, user):
         closed = found.setdefault(event["session"], [])
@@ -55,7 +55,7 @@ def closings(database: Database, user: str) -> dict[str, list[tuple[str, Any]]]:
 
 
 def still_open(database: Database) -> int:
-    """Return how many sessions wait for their closing."""
+    """Return the number of open sessions."""
     with psycopg.connect(database.superuser_url) as connection:
         row = connection.execute("SELECT count(*) FROM open_sessions").fetchone()
     assert row is not None

@@ -1,10 +1,10 @@
-"""Processes that run a module as `python -m` does, forked from one that has imported everything already.
+"""Processes that run a module as `python -m` does, forked from a process that has imported everything.
 
-Most of what a whole-system test takes is Python starting: close to a second of a core for each node, projector and
-command. A process here is one like any other, with an environment, output, signals and an end of its own, at a
-twentieth of that. Nothing of ours is made at import time, so none knows of the others.
+The start of Python takes most of the time of a whole-system test: about a second of a core for each node, projector and
+command. A forked process has its own environment, output, signals and exit code, at a
+twentieth of that time. OnRecord creates nothing at import time, so the processes share no state.
 
-The rule: what is about an interpreter's own beginning or end is tested in one that is started afresh
+Invariant: the start and the end of an interpreter are tested in a newly started one
 (`tests/unit/cli/test_cli.py`, the drills).
 """
 
@@ -27,18 +27,17 @@ IMPORTED = (
     "service.doctor",
     "service.cli.erasure",
     "service.cli.retention",
-    "service.cli.epoch",
     "service.cli.keys",
     "databases.backends.postgres",
     "uvicorn.lifespan.off",
     "tests.support.processes.forks",
     "tests.support.processes.preloaded",
 )
-"""What a process finds imported; what it needs beside these it imports itself."""
+"""The modules that a process has imported already; it imports others itself."""
 
 
 class Forked:
-    """A process that runs; as much of `asyncio.subprocess.Process` as tests use."""
+    """A running process, with the part of `asyncio.subprocess.Process` that tests use."""
 
     def __init__(self, process: Any, stdout: asyncio.StreamReader, stderr: asyncio.StreamReader) -> None:
         self._process = process
@@ -49,12 +48,12 @@ class Forked:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
         return int(self._process.pid)
 
     @property
     def returncode(self) -> int | None:
-        """Its exit code, less than zero where a signal ended it; None while it runs."""
+        """The exit code, negative if a signal ended it; None while it runs."""
         return self._process.exitcode if self._ended.is_set() else None
 
     async def wait(self) -> int:
@@ -77,7 +76,7 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
     async def communicate(self) -> tuple[bytes, bytes]:
-        """Wait until it has ended; return all that it wrote to stdout and stderr."""
+        """Wait until it has ended; return its stdout and stderr."""
         out, err, _ = await asyncio.gather(self.stdout.read(), self.stderr.read(), self.wait())
         return out, err
 
@@ -88,7 +87,7 @@ class Forked:
 
 
 async def fork(env: dict[str, str], place: Path, module: str, *words: str) -> Forked:
-    """Run a module with words as its arguments, in a directory."""
+    """Run a module with arguments, in a directory."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*IMPORTED])
     (out, its_out), (err, its_err) = context.Pipe(duplex=False), context.Pipe(duplex=False)

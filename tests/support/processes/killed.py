@@ -1,8 +1,8 @@
-"""A command of OnRecord that is killed at a certain point of itself, by SIGKILL, as a power cut or the kernel would.
+"""A command of OnRecord that is killed with SIGKILL at a chosen point, as by a power cut or the kernel.
 
     python -m tests.support.processes.killed MODULE:FUNCTION:before|after:TIMES[,MODULE:NAME=NUMBER] audit erase ...
 
-The named function of the real program is called so many times, and the process is gone before the last call, or after.
+The process is killed before or after the named function of the real program is called for the TIMES-th time.
 """
 
 import functools

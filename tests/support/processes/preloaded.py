@@ -1,6 +1,6 @@
-"""The last import of the process that others are forked from: takes what was imported out of the garbage collector.
+"""The last import of the process from which others are forked: excludes the imported objects from garbage collection.
 
-A node collects garbage once before it serves. In a fork that reads, and so copies, the memory of every import.
+A node collects garbage once before it serves. In a fork this would read, and so copy, the memory of every import.
 """
 
 import gc

@@ -1,4 +1,4 @@
-"""Real server processes for whole-system tests: run as an operator would, killed as the world does."""
+"""Real server processes for whole-system tests, run as an operator would."""
 
 import asyncio
 import signal
@@ -11,7 +11,7 @@ from tests.support.environment import ROOT
 from tests.support.processes.forks import Forked, fork
 
 STARTED: list["Process"] = []
-"""The processes whose logs `log_watch` looks at after each test."""
+"""The processes whose logs `log_watch` checks after each test."""
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Process:
     words: list[str] = field(default_factory=list)
     address: str = ""
     watched: int = 0
-    """How many of `words` `log_watch` has looked at."""
+    """How many of `words` `log_watch` has checked."""
 
     @property
     def url(self) -> str:
@@ -44,10 +44,10 @@ class Process:
 async def start(
     env: dict[str, str], *command: str, program: tuple[str, ...] = ("service.cli",), afresh: bool = False
 ) -> Process:
-    """Start `onrecord COMMAND`; its words (stderr) are collected, its lines on stdout are left to the caller.
+    """Start `onrecord COMMAND`; stderr is collected, stdout is left to the caller.
 
-    `program` is what Python runs as a module, with its words before the command's. It is forked from a process that has
-    imported everything, which takes a twentieth of the time, unless it is to be started `afresh`.
+    `program` is a Python module, with its arguments before the command's. It is forked from a process that has
+    imported everything, which takes a twentieth of the time, unless `afresh` is set.
     """
     if afresh:
         process: Forked | asyncio.subprocess.Process = await asyncio.create_subprocess_exec(
@@ -62,7 +62,7 @@ async def start(
 
 @asynccontextmanager
 async def running(env: dict[str, str], *command: str, afresh: bool = False) -> AsyncIterator[Process]:
-    """Give a command that runs until the block ends; `serve` has printed its address by then."""
+    """Give a command that runs until the block ends; `serve` has printed its address."""
     started = await start(env, *command, afresh=afresh)
     collecting = asyncio.create_task(collect(started))
     try:
@@ -94,7 +94,7 @@ async def wait_for_address(started: Process) -> None:
 
 
 async def collect(started: Process) -> None:
-    """Keep what a command says, until it ends."""
+    """Collect the stderr of a command until it ends."""
     assert started.process.stderr is not None
     while line := await started.process.stderr.readline():
         started.words.append(line.decode())

@@ -1,4 +1,4 @@
-"""A node in the test's own process, all of whose statements are counted: what clients cost the database."""
+"""A node in the test's own process that counts its statements: the cost of clients for the database."""
 
 import asyncio
 from collections import Counter
@@ -18,17 +18,17 @@ from service.node.server import Server
 
 @dataclass
 class Statements:
-    """What was asked through the pools, by its words, and how many waited for a connection of one at most."""
+    """The statements through the pools, by text, and the largest number of callers that waited for a connection."""
 
     counts: Counter[str] = field(default_factory=Counter)
     most_waiting: int = 0
 
     def of(self, *queries: str) -> int:
-        """Return how often these statements were made."""
+        """Return how often these statements were executed."""
         return sum(self.counts[query] for query in queries)
 
     def clear(self) -> None:
-        """Count from now on."""
+        """Reset the counts."""
         self.counts.clear()
         self.most_waiting = 0
 

@@ -11,7 +11,7 @@ Row = tuple[date, str, str, int, datetime, datetime]
 
 
 def counted(log: Sequence[Recorded]) -> list[Row]:
-    """Return what the table should hold, worked out the slow and obvious way."""
+    """Return the expected rows of the table, computed in a slow and obvious way."""
     posted = [
         (recorded.at.astimezone(UTC).date(), room_of(recorded.stream), recorded.event.author, recorded.at)
         for recorded in log

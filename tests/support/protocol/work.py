@@ -1,7 +1,7 @@
-"""Counts the work of a call, so that a test compares it with the size of the input and with nothing that varies.
+"""Counts the work of a call, so that a test can compare it with the size of the input.
 
-Counted are the instructions that Python runs, the characters of texts that are passed on from one function to another,
-and those of texts that are returned. What is done inside a function of C is not.
+It counts the executed Python instructions, the characters of texts that one function passes to another,
+and those of returned texts. Work inside C functions is not counted.
 """
 
 import sys
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def work(call: Callable[[], object], *, part: str = "service/") -> int:
-    """Return the work of `call` in the modules whose path holds `part`; what it raises is left to it."""
+    """Return the work of `call` in the modules whose path contains `part`. Raises what `call` raises."""
     counter = _Counter(part)
     before = sys.gettrace()
     sys.settrace(counter.trace)

@@ -77,7 +77,7 @@ class Recorder:
             self.close()
 
     def close(self) -> None:
-        """End, as a socket does inside the very write that is too much for it."""
+        """Close during the write, as a socket does when a write exceeds its limit."""
         self.closing = True
         self.on_ending()
 

@@ -1,4 +1,4 @@
-"""A Redis or Valkey of a test's own, to be killed, frozen and started again; and a wire to it that can go dead."""
+"""A Redis or Valkey for one test, which can be killed, frozen and restarted, and a proxy that can hold data."""
 
 import asyncio
 import shutil
@@ -24,7 +24,7 @@ def program(kind: str) -> str:
 
 
 class Broker:
-    """A server that keeps nothing: each start is an empty one, on the same port."""
+    """A server without persistence: each start is empty, on the same port."""
 
     def __init__(self, kind: str, place: Path) -> None:
         self._program = program(kind)
@@ -36,7 +36,7 @@ class Broker:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The address."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
@@ -63,12 +63,12 @@ class Broker:
             self._process = None
 
     def freeze(self) -> None:
-        """Have it answer nothing, while its connections stay open."""
+        """Freeze it: it answers nothing, and its connections stay open."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Have it answer again."""
+        """Let it answer again."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
@@ -86,7 +86,7 @@ def broker(kind: str, place: Path) -> Iterator[Broker]:
 
 
 class Wire:
-    """A TCP proxy. `dead` wires pass nothing and stay open; those made afterwards pass everything."""
+    """A TCP proxy. `dead` connections pass nothing and stay open; later ones pass everything."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -95,7 +95,7 @@ class Wire:
         self.live: set[asyncio.StreamWriter] = set()
 
     def cut_silently(self) -> None:
-        """Have every connection of now pass nothing any more."""
+        """Hold all data on every present connection."""
         self.dead |= self.live
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -131,7 +131,7 @@ class Wire:
 
 @asynccontextmanager
 async def wire(target: Broker) -> AsyncIterator[tuple[Wire, str]]:
-    """Give a wire to a broker, and the address that leads through it."""
+    """Give a proxy to a broker, and its address."""
     made = Wire(target.port)
     server = await asyncio.start_server(made.handle, "127.0.0.1", 0)
     try:

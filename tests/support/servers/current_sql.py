@@ -2,7 +2,7 @@
 
     python -m tests.support.servers.current_sql
 
-A migration replaces a function, and later ones replace it again. The folder shows each as it stands now. Nothing runs
+A migration replaces a function, and later ones replace it again. The folder shows the present definitions. Nothing runs
 these files.
 """
 

@@ -1,10 +1,14 @@
-"""A migrated database of its own for each test, copied from a template that is migrated once.
+"""A separate migrated database for each test, copied from a template that is migrated once.
+
+Creating and dropping a database wait for the disk, so both happen in threads beside the tests: the next database
+is made while a test uses the last one.
 
 A folder's conftest imports the fixture `database`; the servers come from the fixture `servers` of tests/conftest.py.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -17,6 +21,10 @@ from service.embedded import Servers
 from service.embedded.postgres import OWNER
 
 TEMPLATE = "onrecord_template"
+
+_beside = ThreadPoolExecutor(2, "databases")
+_next: dict[str, "Future[str]"] = {}
+"""The name of the database that is made next, by the address of its servers."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +45,30 @@ def database(servers: Servers) -> Iterator[Database]:
 
 
 def database_of(servers: Servers) -> Database:
-    """Return the addresses of the database that the servers make by themselves."""
+    """Return the addresses of the servers' default database."""
     return database_named(servers, "onrecord")
 
 
 @contextmanager
 def fresh_database(servers: Servers, template: str = TEMPLATE) -> Iterator[Database]:
-    """Give a migrated database for as long as a `with` block lasts, with all that is in the one it is copied from."""
+    """Give a migrated database until the block ends, with the contents of the one from which it is copied."""
+    name = _copy(servers, template) if template != TEMPLATE else _take_next(servers)
+    try:
+        yield database_named(servers, name)
+    finally:
+        _beside.submit(_drop, servers, name)
+
+
+def _take_next(servers: Servers) -> str:
+    address = servers.superuser_database_url
+    made = _next.pop(address, None)
+    # Servers that a test has stopped since have lost it.
+    name = made.result() if made is not None and made.exception() is None else _copy(servers, TEMPLATE)
+    _next[address] = _beside.submit(_copy, servers, TEMPLATE)
+    return name
+
+
+def _copy(servers: Servers, template: str) -> str:
     name = f"test_{uuid4().hex}"
     with _maintenance(servers) as connection:
         _make_template(servers, connection)
@@ -52,9 +77,11 @@ def fresh_database(servers: Servers, template: str = TEMPLATE) -> Iterator[Datab
                 *map(sql.Identifier, (name, template, OWNER))
             )
         )
-    try:
-        yield database_named(servers, name)
-    finally:
+    return name
+
+
+def _drop(servers: Servers, name: str) -> None:
+    with suppress(psycopg.OperationalError):  # the servers have ended, and the database goes with their files
         with _maintenance(servers) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 

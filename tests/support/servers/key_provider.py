@@ -52,7 +52,7 @@ def public(*keys: Key) -> bytes:
 
 
 def signed(key: Key, alg: str, **claims: Any) -> str:
-    """Return a token by a key; its header names the key where that has a name."""
+    """Return a token signed by a key; its header names the key if it has a name."""
     fields = {"sub": "alice", "exp": LATER, "iss": ISSUER, "aud": AUDIENCE, "iat": int(time.time()), **claims}
     header = {"alg": alg, **({"kid": key.kid} if key.kid else {})}
     return jwt.encode(
@@ -64,7 +64,7 @@ def signed(key: Key, alg: str, **claims: Any) -> str:
 
 
 class Provider:
-    """What it publishes, and how often it was asked."""
+    """The published keys, and the number of requests."""
 
     def __init__(self, *keys: Key) -> None:
         self.content = public(*keys)
@@ -83,7 +83,7 @@ class Provider:
 
 @asynccontextmanager
 async def serving(routes: Sequence[Route], port: int = 0) -> AsyncIterator[str]:
-    """Serve some routes as long as the block lasts, and give their address."""
+    """Serve routes until the block ends; give their address."""
     config = uvicorn.Config(
         Starlette(routes=routes), port=port, log_config=None, lifespan="off", timeout_graceful_shutdown=0
     )
@@ -101,7 +101,7 @@ async def serving(routes: Sequence[Route], port: int = 0) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def provider(*keys: Key, port: int = 0) -> AsyncIterator[Provider]:
-    """Give a provider that runs as long as the block lasts."""
+    """Give a provider that runs until the block ends."""
     made = Provider(*keys)
     routes = [Route("/keys", made.answer), Route("/moved", made.answer)]
     async with serving(routes, port) as address:

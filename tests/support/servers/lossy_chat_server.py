@@ -1,7 +1,7 @@
-"""A server for the load generator's plain door that loses, doubles and swaps exactly the given messages.
+"""A server for the load generator's plain protocol that loses, duplicates and swaps exactly the given messages.
 
-It speaks through the project's own WebSocket library, one asyncio task a connection; `orders` names, for a receiver
-(by the order of joining, in its room) and a message (by the order of posting, in its room), what goes wrong.
+It uses the project's own WebSocket library, with one asyncio task per connection. `orders` names the fault for a
+receiver (by the order of joining, in its room) and a message (by the order of posting, in its room).
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 Fault = Literal["lose", "double", "swap", "close"]
-"""`swap` holds a message back until the next one of its room was sent; `close` ends the connection in its place."""
+"""`swap` delays a message until the next one of its room was sent; `close` closes the connection instead."""
 
 Orders = dict[tuple[int, int], Fault]
 

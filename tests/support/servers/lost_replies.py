@@ -1,4 +1,4 @@
-"""A proxy before Postgres that loses the reply to a statement, once it took effect or while it is under way."""
+"""A proxy before Postgres that loses the reply to a statement, after it took effect or while it runs."""
 
 import asyncio
 import re
@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from tests.support.servers import proxies
 
 EXECUTION = re.compile(rb"\AB")
-"""What asyncpg sends to have a prepared statement executed begins with Bind (PostgreSQL documentation, 54.7)."""
-READY = b"Z\x00\x00\x00\x05I"  # ReadyForQuery, outside a transaction: what was executed is committed
+"""asyncpg executes a prepared statement with a message that begins with Bind (PostgreSQL documentation, 54.7)."""
+READY = b"Z\x00\x00\x00\x05I"  # ReadyForQuery, outside a transaction: the statement is committed
 
 
 class Proxy(proxies.Proxy):
-    """Forwards bytes both ways, but for the reply that a test asks it to lose: the next one to `what`."""
+    """Forwards bytes both ways, except the next reply to `what`, which a test can lose."""
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__(host, port)
@@ -64,6 +64,6 @@ class Link(proxies.Link):
 
 @asynccontextmanager
 async def proxied(url: str) -> AsyncIterator[tuple[Proxy, str]]:
-    """Give a proxy before the database at `url`, and the address that leads through it."""
+    """Give a proxy before the database at `url`, and its address."""
     async with proxies.proxied(url, Proxy) as found:
         yield found

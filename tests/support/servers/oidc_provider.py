@@ -1,6 +1,6 @@
-"""A small OpenID provider (OpenID Connect Core 1.0, code flow with PKCE), as strict as the specifications ask for.
+"""A small OpenID provider (OpenID Connect Core 1.0, code flow with PKCE), as strict as the specifications require.
 
-People sign in on a page of its own, under any name, or refuse. What it puts into its tokens can be spoilt.
+Users sign in on its page under any name, or refuse. A test can falsify the contents of its tokens.
 """
 
 import base64
@@ -28,13 +28,13 @@ EVERYTHING = ("/.well-known/openid-configuration", "/keys", "/authorize", "/toke
 
 @dataclass
 class Grant:
-    """What a code was given for."""
+    """The request for which a code was issued."""
 
     asked: dict[str, str]
     user: str
     until: float
     good: set[str] = field(default_factory=set)
-    """Its refresh token: one at a time, and none once one was used twice (RFC 9700, 4.14.2)."""
+    """Its refresh token: one at a time, and none after one was used twice (RFC 9700, 4.14.2)."""
 
 
 def _untouched(claims: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _untouched(claims: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class OidcProvider:
-    """`redirect_uri` is what is registered; `secret` makes the client a confidential one."""
+    """`redirect_uri` is the registered one; `secret` makes the client confidential."""
 
     redirect_uri: str = "http://localhost:8000/signin/callback"
     secret: str = ""
@@ -55,15 +55,15 @@ class OidcProvider:
     spoil_metadata: Callable[[dict[str, Any]], dict[str, Any]] = _untouched
     spoil_answer: Callable[[dict[str, Any]], dict[str, Any]] = _untouched
     renewing: bool = False
-    """Whether it gives refresh tokens; each is good once."""
+    """Whether it issues refresh tokens; each is valid once."""
     broken: tuple[str, ...] = ()
-    """The paths that answer 503."""
+    """The paths that are answered with 503."""
     asked: list[str] = field(default_factory=list)
     """The paths of all requests."""
     issuer: str = ""
     grants: dict[str, Grant] = field(default_factory=dict)
     refreshing: dict[str, Grant] = field(default_factory=dict)
-    """Every refresh token that was ever given."""
+    """Every refresh token that was ever issued."""
 
     def routes(self) -> list[Route]:
         return [
@@ -92,7 +92,7 @@ class OidcProvider:
             "revocation_endpoint": f"{self.issuer}/revoke",
             "jwks_uri": f"{self.issuer}/keys",
             "response_types_supported": ["code"],
-            # What a client that believes it would be lost by.
+            # A client that trusted this would be compromised.
             "id_token_signing_alg_values_supported": ["none", "HS256", self.algorithm],
             "code_challenge_methods_supported": ["S256"],
         }
@@ -102,7 +102,7 @@ class OidcProvider:
         return Response(public(self.key), media_type="application/jwk-set+json")
 
     async def authorize(self, request: Request) -> Response:
-        """Ask for the user's name, and redirect back."""
+        """Show the form for the user's name; redirect back afterwards."""
         asked = dict(request.query_params)
         if asked.get("client_id") != CLIENT or asked.get("redirect_uri") != self.redirect_uri:
             return Response("not a client of ours, or not where it lives", 400)  # and never a redirect there
@@ -145,12 +145,12 @@ class OidcProvider:
         grant = self.refreshing.get(token)
         if grant is None or token not in grant.good:
             if grant is not None:
-                grant.good.clear()  # as if it was stolen
+                grant.good.clear()  # as if it were stolen
             return None
         return grant
 
     async def revoke(self, request: Request) -> Response:
-        """Renew nothing by a token any more (RFC 7009)."""
+        """Revoke a token (RFC 7009)."""
         form = await _form(request)
         if not self._is_client(request, form):
             return JSONResponse({"error": "invalid_client"}, 401)
@@ -232,7 +232,7 @@ def _page(asked: dict[str, str]) -> str:
 
 @asynccontextmanager
 async def oidc_provider(**given: Any) -> AsyncIterator[OidcProvider]:
-    """Give a provider that runs as long as the block lasts."""
+    """Give a provider that runs until the block ends."""
     made = OidcProvider(**given)
     async with serving(made.routes()) as address:
         made.issuer = address

@@ -5,7 +5,7 @@ import socket
 
 
 def free_ports(count: int = 1) -> int:
-    """Return the first of so many free ports in a row."""
+    """Return the first of `count` consecutive free ports."""
     while True:
         with contextlib.ExitStack() as stack:
             first = 0

@@ -1,10 +1,10 @@
-"""A TCP proxy before a server, that breaks the network between the two on request.
+"""A TCP proxy before a server, which breaks the network between the two on request.
 
     async with proxied(database.app_url) as (proxy, url):
         proxy.hold()        # a black hole: connections stay open, and nothing passes
         proxy.restore()
 
-The rule: what passes is never changed, only delayed, withheld or cut off.
+Invariant: bytes are never changed, only delayed, withheld or cut off.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 CHUNK = 65_536
 _RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER without lingering: the other side gets a reset and not an orderly end."""
+"""SO_LINGER with 0 seconds: the other side gets a reset instead of an orderly close."""
 
 
 class Proxy:
-    """Listens on 127.0.0.1 and forwards bytes both ways, for as long as nothing else is asked of it."""
+    """Listens on 127.0.0.1 and forwards bytes both ways until a method changes that."""
 
     def __init__(self, host: str, port: int) -> None:
         self.port = 0
@@ -39,13 +39,13 @@ class Proxy:
         self.port = self._server.sockets[0].getsockname()[1]
 
     def cut(self) -> None:
-        """Reset every connection that there is; new ones are served."""
+        """Reset every present connection; new ones are served."""
         for task, writer in [*self._tasks.items()]:
             _reset(writer)
             task.cancel()
 
     def reset(self) -> None:
-        """Reset every connection, the ones to come as soon as they are accepted."""
+        """Reset every connection, future ones as soon as they are accepted."""
         self._refuses_after_accept = True
         self.cut()
 
@@ -57,15 +57,15 @@ class Proxy:
         self.cut()
 
     def hold(self) -> None:
-        """Be a black hole: connections are accepted and stay open, nothing passes any more."""
+        """Hold all data: connections are accepted and stay open."""
         self._open.clear()
 
     def delay(self, seconds: float) -> None:
-        """Let every piece, either way, wait so long; pieces stay in order."""
+        """Delay every piece by `seconds` each way; pieces stay in order."""
         self._delay = seconds
 
     async def restore(self) -> None:
-        """Forward again. What was held passes now, as packets do that are sent again."""
+        """Forward again, including the held data, as TCP would retransmit it."""
         self._refuses_after_accept = False
         self._delay = 0.0
         self._open.set()
@@ -100,7 +100,7 @@ class Proxy:
         try:
             await self._forward(reader, writer)
         except* (OSError, asyncio.CancelledError):
-            pass  # either side is gone, or close() ends this; the server's own callback would complain of it
+            pass  # either side is gone, or close() ends this; the server's own callback would log it
         finally:
             writer.close()
             self._tasks.pop(task, None)
@@ -166,7 +166,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 class Swallowing(Proxy):
-    """A proxy that keeps to itself what the server sends about something, as a pooler does with notices."""
+    """A proxy that drops messages of the server that contain a text, as a pooler drops notices."""
 
     def about(self, word: bytes) -> "Swallowing":
         self.word = word

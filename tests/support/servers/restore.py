@@ -27,7 +27,7 @@ async def renewed(database: Database) -> str:
 
 
 async def restore(servers: Servers, database: Database, backup: Path) -> str:
-    """Put the backup in the database's place, as docs/guides/operate.md says; return the new epoch."""
+    """Restore the backup as docs/guides/back-up-and-restore.md describes; return the new epoch."""
     beside = database_named(servers, f"{database.name}_restored")
     lost = f"{database.name}_lost"
     with psycopg.connect(database_named(servers, "postgres").superuser_url, autocommit=True) as owner:

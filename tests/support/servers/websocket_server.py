@@ -1,6 +1,6 @@
-"""A real uvicorn server on a real socket, on a loop of its own in a thread of its own.
+"""A real uvicorn server on a real socket, with its own loop and thread.
 
-So the tests are plain blocking code, the loop under test can be asyncio's or uvloop, and a test that hangs does
+The tests are therefore blocking code, the loop under test can be asyncio's or uvloop, and a hanging test does
 not stop the server.
 """
 
@@ -18,7 +18,7 @@ import uvicorn
 from service.gateway.http.protocol import http_class
 from service.gateway.transport.transport import Transport
 
-PATIENCE = 30.0  # seconds: after so long something hangs
+PATIENCE = 30.0  # seconds after which a test counts as hanging
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 async def accept(scope: Message, receive: Receive, send: Send) -> Transport:
-    """Complete the handshake, as an application does that uses the transport."""
+    """Complete the handshake, as an application does."""
     assert (await receive())["type"] == "websocket.connect"
     await send({"type": "websocket.accept"})
     transport: Transport = scope["extensions"]["onrecord.transport"]
@@ -134,7 +134,7 @@ class LiveServer:
         return asyncio.run_coroutine_threadsafe(run(), self.uvicorn.loop).result(PATIENCE)
 
     def idle(self) -> bool:
-        """Whether no connection and no task of one is left."""
+        """Whether all connections and their tasks have ended."""
         state = self.uvicorn.server_state
         return self.call(lambda: not state.connections and not state.tasks)
 

@@ -20,9 +20,12 @@ from service.cli.arguments import parser
 from service.config import development
 from service.config.settings import BY_VARIABLE
 
-LENT = development.Addresses(
-    "postgresql://lent/db", "postgresql://lent/db", "postgresql://lent/db", "redis://lent"
-)
+LENT = {
+    **dict.fromkeys(
+        ("database_url", "migrate_database_url", "projector_database_url"), "postgresql://lent/db"
+    ),
+    "redis_url": "redis://lent",
+}
 SECRET = "a secret of at least thirty-two bytes"
 
 
@@ -124,7 +127,9 @@ def test_where_an_identity_provider_signs_the_tokens_no_other_is_made() -> None:
     jwks = "https://id.example.com/keys"
     outcome = onrecord("token", "--user", "alice", ONRECORD_JWT_SECRET=SECRET, ONRECORD_JWT_JWKS=jwks)
     assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err.startswith("ONRECORD_JWT_JWKS is set, so the identity provider signs the tokens")
+    assert outcome.err.startswith(
+        "ONRECORD_JWT_JWKS is set: nodes accept only tokens of the identity provider"
+    )
 
 
 def test_without_a_key_there_is_no_token(tmp_path: Path) -> None:
@@ -216,7 +221,7 @@ def test_wrong_settings_are_named_one_a_line() -> None:
 
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.splitlines() == [
-        "ONRECORD_HOTS is no setting; did you mean ONRECORD_HOST?",
+        "ONRECORD_HOTS is not a setting; did you mean ONRECORD_HOST?",
         "ONRECORD_PORT has to be a whole number from 0 to 65535, and is 'high'.",
     ]
 
@@ -286,7 +291,7 @@ def test_an_unusable_data_directory_is_wrong_usage(tmp_path: Path) -> None:
     outcome = onrecord("dev", ONRECORD_PORT="0", ONRECORD_DATA_DIR=str(tmp_path / "file" / "data"))
 
     assert outcome.code == 2
-    assert "cannot be made" in sentence(outcome)
+    assert "cannot be created" in sentence(outcome)
 
 
 def test_a_second_dev_on_the_same_directory_is_refused(servers: embedded.Servers) -> None:

@@ -19,6 +19,10 @@ TIMEOUT = 1.0
 SMALL = 50
 
 
+def _accept(_channel: str, message: bytes) -> bytes:
+    return message
+
+
 class End:
     """A node's end of the bus, and what its backend reported as missed."""
 
@@ -57,10 +61,10 @@ def make(request: pytest.FixtureRequest, place: Path) -> Iterator[Callable[[Any]
     """Give what makes backends of one bus."""
     if request.param == "in-process":
         bus = InProcessBus()
-        yield lambda missed: InProcessBackend(bus, missed, SMALL)
+        yield lambda missed: InProcessBackend(bus, missed, _accept, SMALL)
     else:
         with broker(request.param, place) as running:
-            yield lambda missed: RedisBus(running.url, TIMEOUT, "test:", missed, SMALL)
+            yield lambda missed: RedisBus(running.url, TIMEOUT, "test:", missed, _accept, SMALL)
 
 
 @pytest.fixture(params=KINDS)
@@ -85,7 +89,7 @@ async def ends(make: Callable[[Any], Any], number: int = 2) -> AsyncIterator[lis
 
 
 def over(server: Broker) -> Callable[[Any], Any]:
-    return lambda missed: RedisBus(server.url, TIMEOUT, "test:", missed)
+    return lambda missed: RedisBus(server.url, TIMEOUT, "test:", missed, _accept)
 
 
 async def test_what_one_says_all_subscribers_hear_in_order_and_byte_for_byte(

@@ -17,7 +17,7 @@ from service.cluster.bus import InProcessBackend, InProcessBus
 from service.cluster.envelope import Envelope, Message, channel_prefix
 from service.cluster.redis_bus import RedisBus
 from service.cluster.relay import NODES, Relay
-from service.eventstore.serializer import Row
+from service.eventstore.serializer import PeerRow
 from tests.support.servers.brokers import broker, wire
 from tests.support.waiting import until
 
@@ -33,7 +33,7 @@ def envelope_of(
 
 
 @asynccontextmanager
-async def relay(backend: Callable[[Any], Any], key: bytes = KEY) -> AsyncIterator[Relay]:
+async def relay(backend: Callable[..., Any], key: bytes = KEY) -> AsyncIterator[Relay]:
     async with Relay(backend, envelope_of(key)) as made:
         tasks = [asyncio.create_task(made.run()), asyncio.create_task(made.heartbeat.run())]
         try:
@@ -44,8 +44,8 @@ async def relay(backend: Callable[[Any], Any], key: bytes = KEY) -> AsyncIterato
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def in_process(bus: InProcessBus) -> Callable[[Any], Any]:
-    return lambda missed: InProcessBackend(bus, missed)
+def in_process(bus: InProcessBus) -> Callable[..., Any]:
+    return lambda missed, accept: InProcessBackend(bus, missed, accept)
 
 
 def test_a_message_is_opened_where_it_was_sealed_and_nowhere_else() -> None:
@@ -70,7 +70,7 @@ def test_a_message_is_opened_where_it_was_sealed_and_nowhere_else() -> None:
 async def test_a_node_alone_makes_nothing_ready_for_others() -> None:
     bus = InProcessBus()
     heard: list[str] = []
-    row = Row(1, 1, datetime.now(UTC), "alice", "topic", "settings", b"{}", None)
+    row = PeerRow(1, 1, datetime.now(UTC), "alice", "topic", "settings", b"{}", None)
     async with relay(in_process(bus)) as one:
         one.announce({"room:general": [row]})
         assert one.queued == 0
@@ -92,7 +92,7 @@ async def test_what_a_stranger_says_is_ignored_and_silences_nobody() -> None:
     async with relay(in_process(bus)) as one, relay(in_process(bus)) as other:
         other.on("word", heard.append)
         await until(lambda: one.heartbeat.receiving and other.heartbeat.receiving)
-        stranger = InProcessBackend(bus, lambda _everything: None)
+        stranger = InProcessBackend(bus, lambda _everything: None, lambda _channel, message: message)
         for forged in (b"", b"garbage", envelope_of(b"x" * 32).seal(NODES, Message("word", b"forged"))):
             await stranger.publish(NODES, forged)
         one.publish("word", b"true")
@@ -145,8 +145,8 @@ async def test_after_a_restart_of_the_bus_everybody_is_told_to_say_it_again(plac
     missed: list[int] = []
     with broker("valkey", place) as server:
 
-        def backend(told: Any) -> RedisBus:
-            return RedisBus(server.url, 1.0, "test:", told)
+        def backend(missed: Any, accept: Any) -> RedisBus:
+            return RedisBus(server.url, 1.0, "test:", missed, accept)
 
         async with relay(backend) as one:
             one.heartbeat.on_resync(lambda: resyncs.append(1))
@@ -163,13 +163,13 @@ async def test_after_a_restart_of_the_bus_everybody_is_told_to_say_it_again(plac
 async def test_a_node_that_went_deaf_without_a_word_finds_out_and_hears_again(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeat, "PROBE_EVERY", 0.1)
-    monkeypatch.setattr(heartbeat, "DEAF_AFTER", 0.5)
+    monkeypatch.setattr(heartbeat, "PROBE_INTERVAL", 0.1)
+    monkeypatch.setattr(heartbeat, "DOWN_AFTER", 0.5)
     with broker("valkey", place) as server:
         async with wire(server) as (link, url):
 
-            def backend(told: Any) -> RedisBus:
-                return RedisBus(url, 1.0, "test:", told)
+            def backend(missed: Any, accept: Any) -> RedisBus:
+                return RedisBus(url, 1.0, "test:", missed, accept)
 
             async with relay(backend) as one:
                 await until(lambda: one.heartbeat.receiving)

@@ -11,7 +11,7 @@ import pytest
 
 from service.cluster import session_log
 from service.cluster.leases import Lease
-from service.cluster.session_log import Closing, SessionLog
+from service.cluster.session_log import Closing, SessionAppender, SessionLog
 from service.cluster.session_reaper import Reaper
 from service.domain.events import Recorded, SessionClosed, SessionOpened
 from service.domain.streams import session_stream
@@ -49,9 +49,9 @@ async def place(database: Database, name: str) -> AsyncIterator[Place]:
     async with node(database) as one:
         lease = Lease(one.pool, name, deadline=20)
         await lease._keep()
-        parts: tuple[Any, ...] = (one.pool, one.appender, one.serializer, one.keys, lease, 20)
-        recorder = SessionLog(*parts)
-        made = Place(one, lease, recorder, Reaper(*parts), [asyncio.create_task(recorder.run())])
+        events = SessionAppender(one.pool, one.appender, one.serializer, 20)
+        recorder = SessionLog(events, lease)
+        made = Place(one, lease, recorder, Reaper(events, lease), [asyncio.create_task(recorder.run())])
         try:
             yield made
         finally:

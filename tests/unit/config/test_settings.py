@@ -68,7 +68,7 @@ def test_a_variable_set_to_nothing_counts_as_not_set() -> None:
 def test_an_unknown_variable_is_an_error_that_names_the_closest_setting() -> None:
     (problem,) = problems(ONRECORD_DATABSE_URL="postgresql://h/db")
 
-    assert problem == "ONRECORD_DATABSE_URL is no setting; did you mean ONRECORD_DATABASE_URL?"
+    assert problem == "ONRECORD_DATABSE_URL is not a setting; did you mean ONRECORD_DATABASE_URL?"
 
 
 def test_dev_mode_cannot_be_reached_from_the_environment() -> None:

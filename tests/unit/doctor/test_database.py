@@ -13,7 +13,7 @@ from psycopg import sql
 from migrations.run import migrate
 from service import doctor, embedded
 from service.config.settings import Settings
-from service.doctor import disk, postgres
+from service.doctor import postgres
 from service.doctor.finding import Finding, Level
 from service.doctor.rights import NODE, PROJECTOR
 from tests.support.clients.native import client
@@ -96,7 +96,7 @@ def test_a_server_without_fsync_and_whole_pages_is_found(place: Path) -> None:
         with psycopg.connect(servers.superuser_database_url, autocommit=True) as owner:
             owner.execute("ALTER SYSTEM SET fsync = off")
             owner.execute("ALTER SYSTEM SET full_page_writes = off")
-        servers.restart_postgres()
+        servers.postgres.restart()
         found = _of_servers(servers)
     assert found["durability"].words.startswith("fsync and full_page_writes off")
     assert found["durability"].level is Level.FAIL
@@ -137,7 +137,7 @@ async def test_a_login_that_could_rewrite_the_record_is_found(
     owner.execute("GRANT UPDATE ON stored_events TO onrecord_app")
     level, words = said(await examine(database), "powers")
     assert level is Level.FAIL
-    assert words.startswith("This login may change stored_events, so whoever breaks into a node can rewrite")
+    assert words.startswith("This login may change stored_events, so an intruder on a node can rewrite")
     found = await examine(database, ONRECORD_DATABASE_URL=database.superuser_url)
     assert said(found, "powers")[1].startswith(
         "This login is a superuser and may create roles and may act as "
@@ -164,20 +164,20 @@ async def test_one_login_for_nodes_and_sealing_is_found(database: Database) -> N
             "onrecord_projector may create in the schema public",
         ),
         ("GRANT CREATE ON SCHEMA public TO PUBLIC", "PUBLIC may create in the schema public"),
-        ("ALTER FUNCTION chat_append RESET search_path", "has not the search path of a definer"),
+        ("ALTER FUNCTION chat_append RESET search_path", "lacks the search path of a definer"),
         (
             "ALTER FUNCTION chat_append SET search_path = public, pg_temp",
-            "has not the search path of a definer",
+            "lacks the search path of a definer",
         ),
         ("ALTER FUNCTION chat_append OWNER TO postgres", "runs as a superuser"),
         ("ALTER FUNCTION chat_append OWNER TO onrecord_owner", "runs as the login onrecord_owner"),
         (
             "GRANT EXECUTE ON FUNCTION forget_refs TO PUBLIC",
-            "forget_refs(integer) may be called by everybody",
+            "forget_refs(integer) may be called by any login",
         ),
         (
             "CREATE FUNCTION read_models.f() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
-            "read_models.f() has not the search path of a definer",
+            "read_models.f() lacks the search path of a definer",
         ),
     ],
 )
@@ -334,7 +334,7 @@ async def test_a_pooler_that_lets_no_notice_through_is_found(database: Database)
         found = await examine(database, ONRECORD_DATABASE_URL=url, ONRECORD_DATABASE_TIMEOUT="2")
     level, words = said(found, "notices")
     assert level is Level.FAIL
-    assert words.startswith("NOTIFY is not heard: a pooler in between")
+    assert words.startswith("NOTIFY does not arrive, as behind a pooler")
     assert said(found, "schema")[0] is Level.OK, "the rest is looked at"
 
 
@@ -357,6 +357,6 @@ async def test_too_few_connections_for_another_node_are_found(database: Database
     ("free", "level"), [(50, Level.OK), (10, Level.OK), (9, Level.WARN), (2, Level.WARN), (1, Level.FAIL)]
 )
 def test_a_disk_that_fills_up_is_found(free: int, level: Level) -> None:
-    finding = disk.judge("12 MB", free * 2**30, 100 * 2**30)
+    finding = postgres.judge_disk("12 MB", free * 2**30, 100 * 2**30)
     assert finding.level is level
     assert f"{free}.0 GiB ({free}%)" in finding.words

@@ -20,7 +20,7 @@ async def test_keys_that_let_people_in_are_well(tmp_path: Path) -> None:
     (tmp_path / "keys").write_bytes(public(rsa(), ec()))
     finding = await examine(str(tmp_path / "keys"))
     assert finding.level is Level.OK
-    assert finding.words == "It publishes 2 keys, and 2 of them can let people in."
+    assert finding.words == "It publishes 2 keys; 2 of them suit the accepted algorithms."
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ async def test_keys_that_let_people_in_are_well(tmp_path: Path) -> None:
             b'{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}',
             "ONRECORD_JWT_JWKS cannot be used: it holds a secret.",
         ),
-        (public(rsa()), "None of the provider's 1 keys is one for ES256."),
+        (public(rsa()), "None of the provider's 1 keys suits ES256."),
     ],
 )
 async def test_keys_that_cannot_be_used_are_found(tmp_path: Path, content: bytes, words: str) -> None:

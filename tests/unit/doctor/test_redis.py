@@ -84,7 +84,7 @@ async def test_a_login_that_may_only_publish_and_hear_is_enough(server: Broker, 
     await client.acl_setuser("node", enabled=True, passwords=["+secret"], channels=["*"], commands=commands)
     found = await examine(server.url.replace("//", "//node:secret@"))
     assert {one.level for one in found.values()} == {Level.OK}
-    assert found["redis"].words.endswith("does not let this login ask what it is.")
+    assert found["redis"].words.endswith("this login may not run INFO.")
 
 
 async def test_a_login_that_may_not_publish_is_told_what_it_may_not(server: Broker, client: "Redis") -> None:
@@ -98,12 +98,12 @@ async def test_a_login_that_may_not_publish_is_told_what_it_may_not(server: Brok
 
 async def test_a_server_that_swallows_what_is_published_is_found(server: Broker) -> None:
     def swallowing(host: str, port: int) -> Swallowing:
-        return Swallowing(host, port).about(b"heard?")
+        return Swallowing(host, port).about(b"probe")
 
     async with proxied(f"{server.url}/", swallowing) as (_, url):
         finding = (await examine(url))["publish"]
     assert finding.level is Level.FAIL
-    assert finding.words == "A message published was not heard within 1 s."
+    assert finding.words == "A published message did not arrive within 1 s."
 
 
 async def test_nodes_that_sign_with_another_key_are_found(server: Broker, client: "Redis") -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain.commands import DeleteMessage, EditMessage, PostMessage, RemoveMember, UpdateRoom
-from service.domain.retention import over_until, scope_of
+from service.domain.retention import last_expired_day, scope_of
 from service.domain.room_state import RoomState
 
 AT = datetime(2026, 11, 27, 23, 59, 59, 999_999, tzinfo=UTC)
@@ -35,7 +35,7 @@ def test_topics_and_reasons_are_kept_in_every_room() -> None:
 @given(st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)), st.integers(1, 5000))  # noqa: DTZ001 - UTC below
 def test_a_day_is_over_once_its_last_moment_is(at: datetime, days: int) -> None:
     now = at.replace(tzinfo=UTC)
-    last = over_until(now, days)
+    last = last_expired_day(now, days)
     midnight = datetime.combine(last + timedelta(days=1), datetime.min.time(), UTC)
     assert now - midnight >= timedelta(days=days)
     assert now - midnight < timedelta(days=days + 1)

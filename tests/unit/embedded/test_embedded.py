@@ -102,8 +102,8 @@ def test_a_restart_keeps_the_address_and_the_data(place: Path, *, abruptly: bool
         with psycopg.connect(running.migrate_database_url) as connection:
             connection.execute("CREATE TABLE said AS SELECT 'hello' AS text")
 
-        running.restart_postgres(abruptly=abruptly)
-        running.restart_redis(abruptly=abruptly)
+        running.postgres.restart(abruptly=abruptly)
+        running.valkey.restart(abruptly=abruptly)
 
         assert running.addresses == before
         assert ask(running.migrate_database_url, "SELECT text FROM said") == "hello"
@@ -225,7 +225,7 @@ def test_lost_keys_are_named_as_the_reason(place: Path) -> None:
 def test_a_directory_that_cannot_be_made_is_refused_in_one_sentence(place: Path) -> None:
     (place / "file").touch()
 
-    with pytest.raises(development.DataDirUnusable, match="cannot be made"):
+    with pytest.raises(development.DataDirUnusable, match="cannot be created"):
         embedded.servers(place / "file" / "data").__enter__()
 
 

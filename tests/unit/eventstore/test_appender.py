@@ -681,11 +681,11 @@ async def test_batch_is_committed_and_acknowledged_though_delivery_fails(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with node(database) as one:
-        delivered, one.appender._placed = one.appender._placed, lambda _news: 1 / 0  # type: ignore[assignment]
+        delivered, one.appender._on_commit = one.appender._on_commit, lambda _news: 1 / 0  # type: ignore[assignment]
         placed = await one.appender.offer(await one.entry(MemberJoined(user="alice")))
         assert (placed.outcome, placed.seq) == ("appended", 1)
         assert "delivery_failed" in caplog.text
-        one.appender._placed = delivered
+        one.appender._on_commit = delivered
         placed = await one.appender.offer(await one.entry(MemberJoined(user="bob"), guard=()))
         assert placed.seq == 2
 

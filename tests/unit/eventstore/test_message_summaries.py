@@ -15,7 +15,7 @@ from service.domain.message import MessageSummary
 from service.domain.streams import room_stream, stream_id
 from service.embedded import Servers
 from service.eventstore.as_of_reader import _ABOUT_MESSAGES, AsOfReader
-from service.eventstore.message_facts import MAX_REACTIONS, portions
+from service.eventstore.message_events import MAX_REACTIONS, portions
 from service.eventstore.pool import PLANS
 from tests.support.eventstore.log_node import GENERAL, message, node, stored
 from tests.support.oracles import histories

@@ -17,7 +17,7 @@ async def pool(database: Database) -> AsyncIterator[Pool]:
     made = Pool(database.app_url, 1, 20)
     await made
     yield made
-    await made.leave()
+    await made.shut_down()
 
 
 async def test_whoever_waits_for_a_connection_is_counted_until_they_have_it(pool: Pool) -> None:
@@ -52,7 +52,7 @@ async def test_connection_that_fails_its_reset_is_cut_and_the_result_stands(
         assert pool.get_size() == 0
         await postgres.restore()
         assert await pool.fetchval("SELECT 2") == 2
-        await pool.leave()
+        await pool.shut_down()
 
 
 async def test_cancelled_call_frees_its_slot_while_the_server_is_silent(
@@ -67,7 +67,7 @@ async def test_cancelled_call_frees_its_slot_while_the_server_is_silent(
             async with asyncio.timeout(0.1):
                 await pool.fetchval("SELECT 1")
         assert pool.get_size() == 0
-        await pool.leave()
+        await pool.shut_down()
 
 
 async def test_returning_a_connection_costs_no_query_and_ends_its_transaction(pool: Pool) -> None:

@@ -236,7 +236,7 @@ async def test_people_are_read_by_their_own_streams_in_a_log_of_one_large_room(d
         await stored(database, "ANALYZE stored_events")
         people = [stream_id(person_stream(f"user{number}")) for number in range(100)]
         reader = await asyncpg.connect(database.app_url, server_settings=PLANS)
-        plan = await reader.fetch(f"EXPLAIN (ANALYZE, FORMAT TEXT) {read._LAST_OF_EACH_KIND}", people)
+        plan = await reader.fetch(f"EXPLAIN (ANALYZE, FORMAT TEXT) {read._LAST_OF_EACH_TOPIC}", people)
         await reader.close()
         text = "\n".join(row[0] for row in plan)
         assert "stored_events_people_idx" in text

@@ -60,7 +60,7 @@ from service.domain.streams import (
     stream_id,
 )
 from service.encryption.keyring import KeyRing
-from service.eventstore.serializer import EventSerializer, Row, Stored, UnknownTopic
+from service.eventstore.serializer import EventSerializer, PeerRow, Stored, UnknownTopic
 from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY, node, stored
 from tests.support.eventstore.strategies import ANY, AT, events
 from tests.support.servers.databases import Database
@@ -293,7 +293,7 @@ class Person:
     def __init__(self) -> None:
         ring = KeyRing(KEY_ENCRYPTION_KEY)
         self.key_id = uuid4()
-        self.wrapped = ring._wrap(self.key_id)
+        self.wrapped = ring._new_wrapped(self.key_id)
         self.key = ring.unwrap(self.key_id, self.wrapped)
         self.serializer = EventSerializer(ring)
 
@@ -564,6 +564,8 @@ def test_what_another_node_tells_damaged_is_left_to_the_log() -> None:
     serializer = EventSerializer(KeyRing(KEY_ENCRYPTION_KEY))
     for topic, state in (("room.RoomArchived.v1", b"{"), ("room.RoomPainted.v1", b"{}")):
         assert (
-            serializer.from_peer_row("room:general", Row(1, 1, AT, "alice", topic, "settings", state, None))
+            serializer.from_peer_row(
+                "room:general", PeerRow(1, 1, AT, "alice", topic, "settings", state, None)
+            )
             is None
         )

@@ -7,14 +7,14 @@ from typing import Any, cast
 import asyncpg
 import pytest
 
-from service.eventstore.server_clock import Clock
+from service.eventstore.server_clock import ServerClock
 from tests.support.servers.databases import Database
 
 
 async def test_the_time_is_the_databases(database: Database) -> None:
     async with asyncpg.create_pool(database.app_url, min_size=1, max_size=1) as pool:
-        clock = Clock(pool, 5)
-        await clock.ask()
+        clock = ServerClock(pool, 5)
+        await clock.synchronize()
         before = await pool.fetchval("SELECT clock_timestamp()")
         told = clock.now()
         after = await pool.fetchval("SELECT clock_timestamp()")
@@ -36,8 +36,8 @@ async def test_clock_is_never_ahead_of_the_database(before: float, after: float)
             await asyncio.sleep(after)
             return told
 
-    clock = Clock(cast("Any", Pool()), 5)
-    await clock.ask()
+    clock = ServerClock(cast("Any", Pool()), 5)
+    await clock.synchronize()
     told = clock.now()
     assert told <= datetime.fromtimestamp(steady(), UTC)
 
@@ -48,8 +48,8 @@ async def test_a_node_whose_own_clock_is_wrong_tells_the_right_time(ahead: timed
         async def fetchval(self, _query: str) -> datetime:
             return datetime.now(UTC) + ahead
 
-    clock = Clock(cast("Any", Pool()), 5)
-    await clock.ask()
+    clock = ServerClock(cast("Any", Pool()), 5)
+    await clock.synchronize()
     first = clock.now()
     await asyncio.sleep(0.05)
     assert clock.now() > first

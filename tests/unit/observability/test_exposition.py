@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 
 from service.config.settings import Settings
 from service.observability.catalogue import CATALOGUE, Metric
-from service.observability.endpoint import Metrics, is_public
+from service.observability.endpoint import is_public, metrics_route
 from service.observability.exposition import Exposition, Sheet
 from service.observability.histogram import Histogram
 from service.observability.process import ProcessMetrics
@@ -72,7 +72,7 @@ def test_collections_are_measured_for_as_long_as_they_are_watched() -> None:
 
 
 async def test_with_a_token_only_whoever_shows_it_is_answered() -> None:
-    application = Starlette(routes=[Metrics(Exposition(), "scrape-me").route()])
+    application = Starlette(routes=[metrics_route(Exposition(), "scrape-me")])
     transport = httpx.ASGITransport(application)
     async with httpx.AsyncClient(transport=transport, base_url="http://here") as http:
         assert (await http.get("/metrics")).status_code == 401

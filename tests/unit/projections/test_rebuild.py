@@ -1,6 +1,7 @@
 """A read model is rebuilt and put in its place while clients read it, and no reader sees anything between."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -155,7 +156,7 @@ async def test_modified_read_model_is_rebuilt_on_request(
         await here.connection.execute(f"DELETE FROM {projection.table}")  # noqa: S608 - our name
         assert not await equal(here, projection)
     asking = "INSERT INTO notification_tracking (application_name, notification_id) VALUES ($1, 0)"
-    await here.connection.execute(asking, rebuild.again(projection))
+    await here.connection.execute(asking, rebuild.replacement(projection))
     following = asyncio.create_task(Projector(here.connect, here.node.serializer, [projection], 0.05).run())
     await until(lambda: _is_mended(here, projection))
     await here.happen(said("after"))
@@ -164,7 +165,8 @@ async def test_modified_read_model_is_rebuilt_on_request(
     await asyncio.wait([following])
     assert await equal(here, projection)
     assert (
-        await here.connection.fetchval("SELECT to_regclass($1)", relation(rebuild.again(projection))) is None
+        await here.connection.fetchval("SELECT to_regclass($1)", relation(rebuild.replacement(projection)))
+        is None
     )
 
 
@@ -175,13 +177,65 @@ async def test_rows_are_replaced_beneath_readers_and_only_where_they_differ(here
     await here.connection.execute(f"UPDATE {table} SET content = 'forged' WHERE id = 5")  # noqa: S608 - our name
     before = dict(await here.connection.fetch(f"SELECT id, ctid::text FROM {table}"))  # noqa: S608 - our name
     asking = "INSERT INTO notification_tracking (application_name, notification_id) VALUES ($1, 0)"
-    await here.connection.execute(asking, rebuild.again(messages.PROJECTION))
-    name = rebuild.again(messages.PROJECTION)
+    await here.connection.execute(asking, rebuild.replacement(messages.PROJECTION))
+    name = rebuild.replacement(messages.PROJECTION)
     await Runner(here.connect, here.node.serializer, messages.PROJECTION, 0.05, name).run()
     after = dict(await here.connection.fetch(f"SELECT id, ctid::text FROM {table}"))  # noqa: S608 - our name
     assert {number for number in before if before[number] != after[number]} == {5}
     report = await verify(here.connection, here.node.serializer, messages.PROJECTION)
     assert report["equal"]
+
+
+PROPERTIES = """
+    SELECT 'column' AS kind, attname::text AS name,
+        to_jsonb(a) - '{attrelid,attnum,attndims,attmissingval}'::text[] AS value
+    FROM pg_attribute a WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
+    UNION ALL
+    SELECT 'default', a.attname, to_jsonb(pg_get_expr(d.adbin, d.adrelid))
+    FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+    WHERE d.adrelid = to_regclass($1)
+    UNION ALL
+    SELECT 'index', replace(pg_get_indexdef(indexrelid), $2, ''), to_jsonb(i) - '{indexrelid,indrelid}'::text[]
+    FROM pg_index i WHERE indrelid = to_regclass($1)
+    UNION ALL
+    SELECT 'constraint', pg_get_constraintdef(oid), to_jsonb(contype::text)
+    FROM pg_constraint WHERE conrelid = to_regclass($1)
+    UNION ALL
+    SELECT 'statistics', replace(pg_get_statisticsobjdef(oid), $2, ''), 'null'
+    FROM pg_statistic_ext WHERE stxrelid = to_regclass($1)
+    UNION ALL
+    SELECT 'trigger', pg_get_triggerdef(oid), 'null' FROM pg_trigger
+    WHERE tgrelid = to_regclass($1) AND NOT tgisinternal
+    UNION ALL
+    SELECT 'policy', polname, 'null' FROM pg_policy WHERE polrelid = to_regclass($1)
+    UNION ALL
+    SELECT 'table', key, value FROM pg_class c, jsonb_each(to_jsonb(c)) WHERE c.oid = to_regclass($1) AND key = ANY (
+        '{relowner,relam,reltablespace,relpersistence,relreplident,relrowsecurity,relforcerowsecurity,reloptions}')
+"""
+"""Every property of a table `$1` but its privileges, its name and `attndims`, which means nothing to PostgreSQL."""
+
+
+async def _properties(here: World, table: str) -> set[tuple[str, str, str]]:
+    rows = await here.connection.fetch(PROPERTIES, relation(table), table)
+    return {(row["kind"], _without_name(row["name"]), row["value"]) for row in rows}
+
+
+def _without_name(definition: str) -> str:
+    """Return an index's definition without its name, which PostgreSQL makes from the table's."""
+    return re.sub(r"INDEX \w+ ON", "INDEX ON", definition)
+
+
+@pytest.mark.parametrize("projection", PROJECTIONS, ids=lambda projection: projection.name)
+async def test_a_table_being_rebuilt_has_every_property_of_its_twin(
+    here: World, projection: Projection
+) -> None:
+    connection = await asyncpg.connect(here.database.superuser_url)
+    await rebuild.begin(connection, projection, rebuild.replacement(projection))
+    await connection.close()
+    twin = await _properties(here, projection.table)
+    assert await _properties(here, rebuild.replacement(projection)) == twin
+    personal = {name for kind, name, value in twin if kind == "column" and '"attstattarget": 0' in value}
+    assert personal or not (projection.forget or projection.expire)
 
 
 async def _is(here: World, table: str) -> bool:

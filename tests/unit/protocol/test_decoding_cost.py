@@ -14,7 +14,7 @@ from service.errors import OnRecordError
 from service.protocol.native import NotAFrame, decode, decode_connect, encode_error, parse, ref_of
 from service.protocol.socketio import packets
 from service.protocol.socketio.emits import decode_auth, decode_command
-from service.protocol.strict_json import MOST_SHOWN, Duplicate, check_strings, parse_json, shown
+from service.protocol.strict_json import MOST_SHOWN, Duplicate, check_strings, parse_json, shortened
 from tests.support.protocol.work import work
 
 LARGEST = 1_200
@@ -148,18 +148,18 @@ def test_the_first_unfit_part_is_named_by_its_path(value: object) -> None:
     try:
         check_strings(value, "$")
     except OnRecordError as error:
-        assert str(error) == shown(f"NUL and lone surrogates cannot be stored - at '{expected[0]}'")
+        assert str(error) == shortened(f"NUL and lone surrogates cannot be stored - at '{expected[0]}'")
     else:
         assert expected == []
 
 
 @given(st.text())
 def test_a_sentence_is_shown_whole_or_without_its_middle(sentence: str) -> None:
-    assert shown(sentence) == sentence or len(shown(sentence)) <= MOST_SHOWN
+    assert shortened(sentence) == sentence or len(shortened(sentence)) <= MOST_SHOWN
     long = sentence + "-" * MOST_SHOWN + sentence
-    assert len(shown(long)) <= MOST_SHOWN
-    assert shown(long)[:20] == long[:20]
-    assert shown(long)[-20:] == long[-20:]
+    assert len(shortened(long)) <= MOST_SHOWN
+    assert shortened(long)[:20] == long[:20]
+    assert shortened(long)[-20:] == long[-20:]
 
 
 def test_a_key_that_came_twice_is_named_by_its_beginning() -> None:

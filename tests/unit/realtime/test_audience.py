@@ -9,7 +9,7 @@ import pytest
 
 from service.domain.events import MemberJoined, MemberRemoved, MessagePosted, RoomOpened, RoomRenamed
 from service.gateway.native.endpoint import native_frame
-from service.gateway.notices.remote import MARKER, MarkerNotices
+from service.gateway.notices.receipts import MARKER, MarkerNotices
 from service.presence.presence import Presence
 from service.presence.roster import Change
 from service.protocol.contract.examples import example
@@ -85,7 +85,7 @@ async def test_who_only_arrived_and_is_removed_receives_nothing(world: World) ->
 
 async def test_a_removal_counts_before_everyone_was_written_it(world: World) -> None:
     bob = await world.listener("bob")
-    world.hub._fanout.go = lambda: None  # type: ignore[method-assign] # the event of the removal waits
+    world.hub._fanout.start = lambda: None  # type: ignore[method-assign] # the event of the removal waits
     world.kick("bob")
     assert world.hub.waiting
     world.hub.audience.broadcast("general", START)
@@ -144,7 +144,7 @@ async def test_a_room_with_a_listener_that_catches_up_stays_in_memory(
     world.hub.audience.broadcast("general", START)
     assert bob.types == ["typing:start"]
     world.hub.subscriptions.cancel(bob)
-    assert world.hub.rooms == 0
+    assert not world.hub.feeds.by_room
     assert not world.hub.audience.are_members("general", ["bob"])
     await world.hub.close()
 
@@ -215,7 +215,7 @@ def test_every_event_is_encoded_once_for_all_listeners(kind: type[Outgoing]) -> 
         return native_frame(outgoing)
 
     outgoing = msgspec.convert(example(kind), kind)
-    batch = EphemeralBatch({"native": encode}, joining=None)
+    batch = EphemeralBatch({"native": encode}, concatenable=None)
     for _ in range(2):
         batch.send(cast("Any", SimpleNamespace(wire_format="native", write=frames.append)), [outgoing])
     assert frames == [native_frame(outgoing)] * 2

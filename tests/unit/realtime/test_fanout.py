@@ -112,7 +112,7 @@ def test_direct_sockets_bypass_the_transport_and_others_do_not(scene: Scene) -> 
     other = scene.subscriber(room)
     other.wire_format, other.descriptor = "other", NOWHERE
     scene.put(room, item(1), item(2))
-    scene.fanout.go()
+    scene.fanout.start()
     assert (quick.received(), quick.waits) == (b"1 2 ", b"")
     assert (busy.received(), busy.waits) == (b"", b"1 2 ")
 
@@ -125,12 +125,12 @@ def test_only_authors_receive_their_own_refs(scene: Scene) -> None:
         scene.subscriber(room),
     )
     scene.put(room, item(1), item(2, "carol"))
-    scene.fanout.go()
+    scene.fanout.start()
     assert author.waits == second.waits == b"1(own) 2 "
     assert other.received() == b"1 2 "
     room.remove(author)
     scene.put(room, item(3))
-    scene.fanout.go()
+    scene.fanout.start()
     assert second.waits == b"1(own) 2 3(own) "
     assert author.waits == b"1(own) 2 "
 
@@ -145,7 +145,7 @@ def test_what_the_kernel_does_not_take_is_left_to_the_transport(scene: Scene) ->
     scene.sockets.allow(part.descriptor, lambda frame: part.here.send(frame[:3]))
     scene.sockets.allow(none.descriptor, nothing)
     scene.put(room, item(1), item(2))
-    scene.fanout.go()
+    scene.fanout.start()
     assert (part.received(), part.waits) == (b"1 2", b" ")
     assert (none.received(), none.waits) == (b"", b"1 2 ")
     assert broken.waits == b"1 2 "  # whose transport finds out
@@ -160,7 +160,7 @@ def test_a_descriptor_that_is_another_connection_by_now_is_not_written_to(scene:
     gone.here.close()
     subscriber = scene.subscriber(new)
     assert subscriber.descriptor == gone.descriptor
-    scene.fanout.go()
+    scene.fanout.start()
     assert subscriber.received() == b""
 
 
@@ -174,7 +174,7 @@ async def test_a_small_room_does_not_wait_for_a_large_one(
     few = scene.subscriber(small)
     scene.put(large, item(1))
     scene.put(small, item(1))
-    scene.fanout.go()
+    scene.fanout.start()
     assert few.received() == b""
     await asyncio.sleep(0)
     assert few.received() == b"1 "
@@ -190,10 +190,10 @@ async def test_what_comes_while_a_room_waits_goes_out_together(stack: ExitStack)
     room = scene.room("general")
     subscribers = [scene.subscriber(room) for _ in range(2 * room_subscribers.CHUNK)]
     scene.put(room, item(1))
-    scene.fanout.go()  # to the first of them
+    scene.fanout.start()  # to the first of them
     for seq in (2, 3, 4):
         scene.put(room, item(seq))
-        scene.fanout.go()
+        scene.fanout.start()
     while scene.fanout.busy:
         await asyncio.sleep(0)
     assert scene.written == [("general", [1]), ("general", [2, 3, 4])]
@@ -205,7 +205,7 @@ async def test_a_subscriber_removed_during_a_batch_has_received_it_or_not(stack:
     room = scene.room("general")
     subscribers = [scene.subscriber(room) for _ in range(room_subscribers.CHUNK + 2)]
     scene.put(room, item(1))
-    scene.fanout.go()
+    scene.fanout.start()
     last, following = subscribers[room_subscribers.CHUNK - 1], subscribers[room_subscribers.CHUNK]
     assert room.remove(last).delivered_up_to == 1
     assert room.remove(following).delivered_up_to == 0
@@ -222,7 +222,7 @@ async def test_who_comes_while_something_waits_is_not_written_it_again(stack: Ex
     for _ in range(2 * room_subscribers.CHUNK):
         scene.subscriber(room)
     scene.put(room, item(1))
-    scene.fanout.go()
+    scene.fanout.start()
     scene.put(room, item(2))
     late = scene.subscriber(room, after=2)
     scene.put(room, item(3))
@@ -240,7 +240,7 @@ def test_what_goes_out_together_is_bounded(scene: Scene) -> None:
     content = "x" * 1000
     count = 2 * encoded_event.MOST_TOGETHER // len(content)
     scene.put(room, *(item(seq, content=content) for seq in range(1, count + 1)))
-    scene.fanout.go()
+    scene.fanout.start()
     assert len(scene.written) > 1
     assert [seq for _, seqs in scene.written for seq in seqs] == list(range(1, count + 1))
     assert len(subscriber.received().split()) == count

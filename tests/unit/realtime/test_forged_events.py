@@ -15,7 +15,7 @@ from service.cluster.relay import Relay
 from service.domain.commands import JoinRoom, PostMessage
 from service.domain.events import Event, MemberJoined, ReactionAdded, RoomArchived
 from service.errors import Overloaded, Refusal
-from service.eventstore.serializer import Row
+from service.eventstore.serializer import PeerRow
 from service.node.node import Node, node
 from service.realtime import gap_repair
 from tests.support.realtime.nodes import Recorder, settings, submit
@@ -33,7 +33,7 @@ class Forger:
     def tell(self, seq: int, *events: Event) -> None:
         """Publish events of the room `hot`, the first with a seq, at positions that the log will give."""
         rows = [
-            Row(
+            PeerRow(
                 seq + number,
                 self._position + number + 1,
                 datetime.now(UTC),
@@ -63,7 +63,7 @@ async def forging(database: Database) -> AsyncIterator[tuple[Node, Forger, Recor
             lambda: running.storage.readiness.epoch,
             lambda: _now(running),
         )
-        async with Relay(lambda missed: InProcessBackend(bus, missed), envelope) as relay:
+        async with Relay(lambda missed, accept: InProcessBackend(bus, missed, accept), envelope) as relay:
             publishing = asyncio.create_task(relay.run())
             yield running, Forger(relay, await running.storage.reader.position()), subscriber
             publishing.cancel()
@@ -89,9 +89,9 @@ async def state_is_the_logs(running: Node) -> None:
 async def test_members_and_settings_come_from_the_log_alone(database: Database, event: Event) -> None:
     async with forging(database) as (running, forger, subscriber):
         await running.live.people.load(["mallory"])
-        before = running.live.hub.gap_reads
+        before = running.live.hub.feeds.repairs.reads
         forger.tell(4, event)
-        await until(lambda: running.live.hub.gap_reads > before)
+        await until(lambda: running.live.hub.feeds.repairs.reads > before)
         assert running.live.hub.feeds.known_head("room:hot") == 3
         with pytest.raises(Refusal):
             await submit(running, PostMessage(room="hot", content="x", ref="m"), "mallory", "m")

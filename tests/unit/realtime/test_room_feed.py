@@ -21,7 +21,8 @@ from service.domain.events import (
 from service.domain.room import RoomState
 from service.protocol.native import encode
 from service.realtime.encoded_event import EncodedEvent
-from service.realtime.room_feed import MAX_PARKED, RING, RING_SIZE, RoomFeed
+from service.realtime.ring import RING, RING_BYTES, RING_SIZE, RingMemory
+from service.realtime.room_feed import MAX_PARKED, RoomFeed
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -35,9 +36,18 @@ def item(seq: int) -> EncodedEvent:
     return EncodedEvent(recorded(seq), lambda user: user.title(), {"native": encode})
 
 
+def empty_feed(head: int = 0) -> RoomFeed:
+    return RoomFeed(RoomState("general", head=head), RingMemory(RING_BYTES))
+
+
+def long_message(seq: int) -> EncodedEvent:
+    event = MessagePosted(author="alice", content="x" * 10_000, ref="r")
+    return EncodedEvent(recorded(seq, event), str, {"native": encode})
+
+
 @given(st.lists(st.integers(1, 30), max_size=120), st.integers(0, 10))
 def test_whatever_arrives_comes_out_contiguous_and_once(arrivals: list[int], start: int) -> None:
-    feed = RoomFeed(RoomState("general", head=start))
+    feed = empty_feed(start)
     out: list[int] = []
     for seq in arrivals:
         out += [one.seq for one in feed.accept([recorded(seq)])]
@@ -48,7 +58,7 @@ def test_whatever_arrives_comes_out_contiguous_and_once(arrivals: list[int], sta
 
 @given(st.permutations(range(1, 25)))
 def test_whatever_the_order_everything_comes_out_in_the_end(order: list[int]) -> None:
-    feed = RoomFeed(RoomState("general"))
+    feed = empty_feed()
     out = [one.seq for seq in order for one in feed.accept([recorded(seq)])]
     assert out == list(range(1, 25))
     assert not feed.gap
@@ -56,7 +66,7 @@ def test_whatever_the_order_everything_comes_out_in_the_end(order: list[int]) ->
 
 def test_the_state_is_the_fold_of_what_came_out() -> None:
     events = [RoomOpened(name="General"), MemberJoined(user="alice", role="owner"), MemberJoined(user="bob")]
-    feed = RoomFeed(RoomState("general"))
+    feed = empty_feed()
     expected = RoomState("general")
     for seq, event in enumerate(events, 1):
         feed.accept([recorded(seq, event)])
@@ -66,7 +76,7 @@ def test_the_state_is_the_fold_of_what_came_out() -> None:
 
 
 def test_events_waiting_for_a_gap_are_bounded_and_the_next_is_accepted() -> None:
-    feed = RoomFeed(RoomState("general"))
+    feed = empty_feed()
     feed.accept(recorded(seq) for seq in range(2, MAX_PARKED * 2))
     feed.accept([recorded(1)])
     assert feed.head == MAX_PARKED + 1
@@ -74,7 +84,7 @@ def test_events_waiting_for_a_gap_are_bounded_and_the_next_is_accepted() -> None
 
 @given(st.integers(1, RING * 2), st.integers(0, RING * 2))
 def test_recent_events_are_all_or_none(head: int, after: int) -> None:
-    feed = RoomFeed(RoomState("general"))
+    feed = empty_feed()
     for seq in range(1, head + 1):
         for one in feed.accept([recorded(seq)]):
             feed.remember(item(one.seq))
@@ -88,14 +98,13 @@ def test_recent_events_are_all_or_none(head: int, after: int) -> None:
 
 
 def test_what_a_feed_remembers_is_bounded_in_size_too() -> None:
-    feed = RoomFeed(RoomState("general"))
-    for seq in range(1, 100):
-        event = MessagePosted(author="alice", content="x" * 10_000, ref="r")
-        for one in feed.accept([recorded(seq, event)]):
-            feed.remember(EncodedEvent(one, str, {"native": encode}))
-    kept = RING_SIZE // 10_200
-    assert feed.recent(99 - kept) is not None
-    assert feed.recent(99 - kept - 1) is None
+    feed = empty_feed()
+    for seq in range(1, 200):
+        feed.accept([recorded(seq)])
+        feed.remember(long_message(seq))
+    kept = RING_SIZE // long_message(99).memory
+    assert feed.recent(199 - kept) is not None
+    assert feed.recent(199 - kept - 1) is None
 
 
 def test_a_message_is_encoded_once_and_its_ref_is_for_its_author() -> None:
@@ -121,7 +130,7 @@ def words_of(feed: RoomFeed) -> list[object]:
 
 
 def feed_of(*events: tuple[str, Event]) -> RoomFeed:
-    feed = RoomFeed(RoomState("general"))
+    feed = empty_feed()
     for seq, (by, event) in enumerate(events, 1):
         happened = msgspec.structs.replace(recorded(seq, event), by=by)
         feed.accept([happened])
@@ -142,9 +151,10 @@ def test_feed_forgets_content_and_name_of_one_person_only() -> None:
         ("alice", MemberMuted(user="bob", reason="her reason")),
         ("bob", MemberJoined(user="alice")),
     )
-    before = feed._ring_size
+    before = feed.ring.size
     NAMES["alice"] = "alice"
     feed.forget("alice")
+    after = feed.ring.size
     sent = [one.frame("native", "bob").decode() for one in feed.recent(0) or []]
     NAMES["alice"] = "Alice L."
     for gone in ("secret", "her topic", "her reason", "Alice L."):
@@ -153,7 +163,8 @@ def test_feed_forgets_content_and_name_of_one_person_only() -> None:
         assert kept in "".join(sent)
     assert words_of(feed)[:3] == [None, "of alice", None]
     assert feed.state.topic is None
-    assert feed._ring_size == sum(one.size for one in feed._ring) < before
+    assert after < before
+    assert feed.ring.size == sum(one.memory for one in feed.ring.items)
 
 
 def test_a_topic_of_somebody_else_stays() -> None:
@@ -163,7 +174,7 @@ def test_a_topic_of_somebody_else_stays() -> None:
 
 
 def test_what_waits_for_a_missing_event_is_forgotten_too() -> None:
-    feed = RoomFeed(RoomState("general"))
+    feed = empty_feed()
     feed.accept([recorded(2)])
     feed.forget("alice")
     assert [
@@ -176,7 +187,7 @@ def test_what_waits_for_a_missing_event_is_forgotten_too() -> None:
 
 def after_restart(head: int, live: int) -> RoomFeed:
     """Return a feed that was loaded at a head and has received a number of events since."""
-    feed = RoomFeed(RoomState("general", head=head))
+    feed = empty_feed(head)
     for seq in range(head + 1, head + live + 1):
         feed.accept([recorded(seq)])
         feed.remember(item(seq))
@@ -189,40 +200,32 @@ def test_recalled_events_equal_events_received_live(head: int, live: int, data: 
     for _ in range(3):
         after = data.draw(st.integers(0, head + live))
         known = feed.recent(after)
-        assert feed.can_recall(after) == (known is None and after >= head + live - RING)
-        if feed.can_recall(after):
-            feed.recall([item(seq) for seq in range(after + 1, feed.first)])
+        assert feed.can_backfill(after) == (known is None and after >= head + live - RING)
+        if feed.can_backfill(after):
+            feed.backfill([item(seq) for seq in range(after + 1, feed.first)])
             known = feed.recent(after)
         if known is not None:
             assert [one.recorded.seq for one in known] == list(range(after + 1, head + live + 1))
-    assert feed._ring_size == sum(one.size for one in feed._ring)
+    assert feed.ring.size == sum(one.memory for one in feed.ring.items)
 
 
 def test_feed_keeps_the_latest_events_of_a_long_history() -> None:
     feed = after_restart(100, 0)
-    long = [
-        EncodedEvent(
-            recorded(seq, MessagePosted(author="alice", content="x" * 10_000, ref="r")),
-            str,
-            {"native": encode},
-        )
-        for seq in range(1, 101)
-    ]
-    feed.recall(long)
-    kept = RING_SIZE // 10_200
+    feed.backfill([long_message(seq) for seq in range(1, 101)])
+    kept = RING_SIZE // long_message(99).memory
     assert feed.recent(100 - kept) is not None
     assert feed.recent(100 - kept - 1) is None
-    assert not feed.can_recall(0)
+    assert not feed.can_backfill(0)
     feed.forget_past()
-    assert feed.can_recall(0)
+    assert feed.can_backfill(0)
 
 
 def test_what_does_not_join_what_is_remembered_is_not_recalled() -> None:
     feed = after_restart(10, 5)
-    feed.recall([item(seq) for seq in range(1, 9)])
+    feed.backfill([item(seq) for seq in range(1, 9)])
     assert feed.first == 11
     assert feed.recent(8) is None
-    assert not feed.can_recall(8), "or it would be read for ever"
+    assert not feed.can_backfill(8), "or it would be read for ever"
 
 
 def test_what_was_deleted_while_the_past_was_read_says_nothing() -> None:
@@ -231,7 +234,7 @@ def test_what_was_deleted_while_the_past_was_read_says_nothing() -> None:
     deleted = recorded(3, MessageDeleted(message=1))
     feed.accept([deleted])
     feed.remember(EncodedEvent(deleted, str, {"native": encode}))
-    feed.recall(past)
+    feed.backfill(past)
     assert words_of(feed) == [None, "message 2", None]
 
 

@@ -45,9 +45,9 @@ async def test_stale_answer_arriving_after_an_erasure_changes_nothing() -> None:
     log.open.set()
     await loading
     await refreshing
-    assert known.standing("alice") == ERASED
+    assert known.account("alice") == ERASED
     known.update("alice", NAMED)
-    assert known.standing("alice") == ERASED
+    assert known.account("alice") == ERASED
     assert known.name_of("alice") == "alice"
 
 
@@ -56,4 +56,4 @@ async def test_a_refresh_reads_only_users_in_the_cache() -> None:
     await known.refresh({"alice"})
     assert log.asked == 0
     assert not known.knows("alice")
-    assert known.standing("alice") == PersonState()
+    assert known.account("alice") == PersonState()

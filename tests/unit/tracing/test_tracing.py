@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from service.domain.events import MessagePosted, Recorded
 from service.eventstore.entries import AppendResult, CommitResult
-from service.eventstore.serializer import Row
+from service.eventstore.serializer import PeerRow
 from service.tracing import Traces, spans_of, traces_to
 
 AT = datetime(2026, 11, 26, 12, 0, 0, 123456, tzinfo=UTC)
@@ -40,8 +40,8 @@ class Kept:
         return [span for span in self.spans if span.name == name]
 
 
-def row(seq: int) -> Row:
-    return Row(seq, seq, AT, "alice", MessagePosted.TOPIC, "message:new", b"{}", None)
+def row(seq: int) -> PeerRow:
+    return PeerRow(seq, seq, AT, "alice", MessagePosted.TOPIC, "message:new", b"{}", None)
 
 
 def read(seq: int) -> Recorded:
@@ -49,7 +49,7 @@ def read(seq: int) -> Recorded:
     return Recorded(ROOM, seq, seq, f"message:{seq}", AT, "alice", event)
 
 
-def batch(*rows: Row, last: int) -> CommitResult:
+def batch(*rows: PeerRow, last: int) -> CommitResult:
     placed = [AppendResult(outcome="appended", stream=ROOM, seq=last, at=AT)]
     return CommitResult(placed, {}, {ROOM: list(rows)})
 

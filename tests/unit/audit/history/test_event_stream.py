@@ -11,7 +11,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from service.audit.history import event_stream
-from service.audit.history.event_stream import Stream, Wanted
+from service.audit.history.event_stream import Selection, Stream
 from service.domain.events import (
     EVENTS,
     MemberJoined,
@@ -42,7 +42,7 @@ def of_log(here: World, bell: Waker | None = None, interval: float = 0.05) -> St
 
 async def read(here: World, **wanted: Any) -> list[dict[str, Any]]:
     end = await here.head()
-    pieces = [piece async for piece in of_log(here).lines(Wanted(**wanted), end)]
+    pieces = [piece async for piece in of_log(here).lines(Selection(**wanted), end)]
     return [json.loads(line) for line in b"".join(pieces).splitlines()]
 
 
@@ -160,13 +160,13 @@ async def test_times_are_inclusive_at_both_ends(some: World) -> None:
 class Following:
     """A follower in a task of its own."""
 
-    def __init__(self, lines: Stream, wanted: Wanted) -> None:
+    def __init__(self, lines: Stream, wanted: Selection) -> None:
         self.heard: list[dict[str, Any]] = []
         self.breaths = 0
         self.over = False
         self.task = asyncio.create_task(self._run(lines, wanted))
 
-    async def _run(self, lines: Stream, wanted: Wanted) -> None:
+    async def _run(self, lines: Stream, wanted: Selection) -> None:
         async for piece in lines.follow(wanted, lambda: self.over):
             self.breaths += piece == b"\n"
             self.heard += [json.loads(line) for line in piece.splitlines() if line]
@@ -174,7 +174,7 @@ class Following:
 
 async def test_who_follows_hears_what_was_and_then_what_comes_once_each(some: World) -> None:
     bell = Waker()
-    following = Following(of_log(some, bell, interval=30), Wanted(after=3, room="general"))
+    following = Following(of_log(some, bell, interval=30), Selection(after=3, room="general"))
     await until(lambda: len(following.heard) == 7)
     for number in range(3):
         await some.happen(("alice", GENERAL, (message(f"new {number}"),)))
@@ -191,7 +191,7 @@ async def test_who_follows_hears_without_a_ring_too_and_breathes_in_silence(
     some: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_stream, "KEEPALIVE", 0.0)
-    following = Following(of_log(some, interval=0.01), Wanted())
+    following = Following(of_log(some, interval=0.01), Selection())
     await until(lambda: following.breaths > 2)
     await some.happen(("alice", GENERAL, (message("new"),)))
     await until(lambda: following.heard[-1].get("content") == "new")
@@ -205,7 +205,7 @@ async def test_who_may_hear_no_more_is_not_told_the_rest_of_what_was(
 ) -> None:
     monkeypatch.setattr(event_stream, "PAGE", 2)
     looks = iter([False, False])  # before it begins, and before the first piece
-    heard = [piece async for piece in of_log(some).follow(Wanted(), lambda: next(looks, True))]
+    heard = [piece async for piece in of_log(some).follow(Selection(), lambda: next(looks, True))]
     assert [piece.count(b"\n") for piece in heard] == [2]
 
 

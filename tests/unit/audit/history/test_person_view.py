@@ -88,6 +88,24 @@ async def test_open_connections_and_those_of_dead_nodes_are_unknown(here: World)
         assert found["written"] == (written if state == "closed" else [])
 
 
+async def test_merged_ranges_are_perhaps_written_and_at_least_is_certain(here: World) -> None:
+    await happen(here, opened(), *(("alice", GENERAL, (message(str(n)),)) for n in range(20)))
+    merged = SessionClosed(
+        session="a",
+        reason="left",
+        ranges={"general": ((1, 20),), "other": ((1, 2),)},
+        at_least={"general": 9},
+    )
+    await happen(here, came("a"), came("b"), ("bob", session_stream("bob"), (merged,)), went("b", (2, 3)))
+    found = await view(here, "bob")
+    assert {one["session"]: (one["state"], one.get("atLeast")) for one in found["sessions"]} == {
+        "a": ("merged", 9),
+        "b": ("closed", None),
+    }
+    assert (found["written"], found["unknown"]) == ([{"first": 2, "last": 3}], 0)
+    assert found["perhapsWritten"] == [{"first": 1, "last": 20}]
+
+
 async def test_many_connections_are_read_page_by_page(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
     await happen(here, opened(), *(came(str(n)) for n in range(7)), *(went(str(n), (n, n)) for n in range(6)))
     whole = await view(here, "bob")

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -81,20 +80,29 @@ def directory(place: Path) -> None:
 HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a path out of it": (lambda place: names(place, "../../etc/passwd"), "the manifest was changed"),
     "an absolute path": (lambda place: names(place, "/etc/passwd"), "the manifest was changed"),
-    "events that never end": (lambda place: linked(place, "events.ndjson", "/dev/zero"), "is no file"),
-    "a page that never ends": (lambda place: linked(place, "index.html", "/dev/zero"), "is no file"),
-    "a manifest elsewhere": (lambda place: linked(place, "manifest.json", "/etc/passwd"), "is no file"),
-    "a pipe": (pipe, "is no file"),
-    "a directory": (directory, "is no file"),
+    "events that never end": (
+        lambda place: linked(place, "events.ndjson", "/dev/zero"),
+        "is not a regular file",
+    ),
+    "a page that never ends": (
+        lambda place: linked(place, "index.html", "/dev/zero"),
+        "is not a regular file",
+    ),
+    "a manifest elsewhere": (
+        lambda place: linked(place, "manifest.json", "/etc/passwd"),
+        "is not a regular file",
+    ),
+    "a pipe": (pipe, "is not a regular file"),
+    "a directory": (directory, "is not a regular file"),
     "a huge manifest": (lambda place: sized(place, "manifest.json"), "too large"),
     "a huge checkpoint": (lambda place: sized(place, "checkpoint.txt"), "too large"),
     "an endless line": (lambda place: sized(place, "events.ndjson"), "too long"),
     "a name that clears the screen": (lambda place: (place / "\x1b[2Jok 1 event").touch(), "other files"),
     "a name twice": (
         lambda place: (place / "keys.json").write_text('[{"vkey":"a","vkey":"b","endorsement":null}]'),
-        "a name stands twice",
+        "an object has the same name twice",
     ),
-    "not UTF-8": (lambda place: (place / "checkpoint.txt").write_bytes(b"\xff\xfe"), "not in the form"),
+    "not UTF-8": (lambda place: (place / "checkpoint.txt").write_bytes(b"\xff\xfe"), "malformed"),
 }
 
 
@@ -116,9 +124,8 @@ async def test_a_signed_manifest_leads_to_no_file_outside(sealed: Database, tmp_
     (out / "unfinished.json").touch()
     async with owner(sealed) as connection:
         (key,) = await signing_keys.load(connection, KEY_ENCRYPTION_KEY)
-    begun = exporting.Begun(GENERAL, "", datetime.now(UTC))
-    exporting._finish(out, key, exporting._manifest(out, begun, 305, named))
-    is_bad(out, "other files than the manifest names")
+    exporting._finish(out, key, exporting._manifest(out, GENERAL, 305, named))
+    is_bad(out, "other files than the manifest")
 
 
 WRONG_FROM = {"words": 9, "fields": 9, "state": 9, "moved": 5, "missing": 5, "twice": 6, "hidden": 0}
@@ -159,7 +166,7 @@ async def test_a_line_that_is_gone_is_named_by_the_one_that_took_its_place(
     last = gone + 1 == len(lines)
     is_bad(tmp_path, f"after line {gone} of" if last else f"line {gone + 1} of events.ndjson, position ")
     file.write_text("".join(lines[:-3]))
-    is_bad(tmp_path, f"after line {len(lines) - 3} of events.ndjson events are missing, 3 of them")
+    is_bad(tmp_path, f"after line {len(lines) - 3} of events.ndjson 3 events are missing")
 
 
 @pytest.mark.parametrize("line", [b"{}", b"[]", b"no JSON", b'{"position":"x"}', b"\xff", b"[" * 10_000])
@@ -199,15 +206,14 @@ async def test_export_without_leaf_hashes_verifies_and_shows_changes(
     (tmp_path / "unfinished.json").touch()
     async with owner(sealed) as connection:
         (key,) = await signing_keys.load(connection, KEY_ENCRYPTION_KEY)
-    begun = exporting.Begun(SCOPES["all"][0], "", datetime.now(UTC))
     exporting._finish(
         tmp_path,
         key,
-        exporting._manifest(tmp_path, begun, 308, sorted({*manifest["files"]} - {"leaves.bin"})),
+        exporting._manifest(tmp_path, SCOPES["all"][0], 308, sorted({*manifest["files"]} - {"leaves.bin"})),
     )
     assert checked(tmp_path)[0] == 0
     rewritten(tmp_path, "hidden", "")
-    is_bad(tmp_path, "these events are not the ones that were signed")
+    is_bad(tmp_path, "these events are not those that were signed")
 
 
 async def test_a_checkpoint_of_another_log_or_signer_is_bad(sealed: Database, tmp_path: Path) -> None:
@@ -216,7 +222,7 @@ async def test_a_checkpoint_of_another_log_or_signer_is_bad(sealed: Database, tm
     text = file.read_text().split("\n\n")[0] + "\n"
     for forged in (text, text.replace(text.split("\n")[0], "onrecord/other")):
         file.write_text(forger.sign(forged))
-        is_bad(tmp_path, "the checkpoint is not signed by a key that is trusted here")
+        is_bad(tmp_path, "the checkpoint is not signed by a trusted key")
     file.write_text(text)
     is_bad(tmp_path)
 
@@ -229,7 +235,7 @@ async def test_leaves_of_another_version_are_bad(
         await append(sealed, "later")
         await seal(sealed)
     await exported(sealed, tmp_path, GENERAL)
-    is_bad(tmp_path, "is not in the tree that was signed")
+    is_bad(tmp_path, "is not in the signed tree")
 
 
 async def test_an_older_checkpoint_in_the_place_of_the_newest_is_bad(
@@ -241,4 +247,4 @@ async def test_an_older_checkpoint_in_the_place_of_the_newest_is_bad(
     await seal(sealed)
     await exported(sealed, new, GENERAL)
     shutil.copy(old / "checkpoint.txt", new / "checkpoint.txt")
-    is_bad(new, "is not in the tree that was signed")
+    is_bad(new, "is not in the signed tree")

@@ -10,14 +10,13 @@ from service.audit.proof.merkle import (
     Node,
     Span,
     consistency,
-    extends,
-    includes,
     inclusion,
     leaf_hash,
     node_hash,
     pieces,
     subtree,
 )
+from tests.support.audit.verifier import extends, includes
 
 # The test vectors of Certificate Transparency (RFC 6962, whose tree RFC 9162 keeps): eight leaves, and the roots of
 # the trees of the first none, one, two ... of them.

@@ -9,10 +9,11 @@ import pytest
 from service.audit.proof import sealer, signing_keys, tree_store
 from service.audit.proof.checkpoint import Checkpoint
 from service.audit.proof.leaf import COLUMNS, digest, encode, of_row
-from service.audit.proof.merkle import EMPTY, Frontier, extends, includes, leaf_hash
+from service.audit.proof.merkle import EMPTY, Frontier, leaf_hash
 from service.audit.proof.merkle import consistency as consistency_of
 from service.audit.proof.merkle import inclusion as inclusion_of
 from service.audit.proof.signed_note import open_note
+from tests.support.audit.verifier import extends, includes
 from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY
 from tests.support.eventstore.sealed_logs import (
     append,

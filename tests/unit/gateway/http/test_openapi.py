@@ -10,7 +10,7 @@ from service.config.settings import Settings
 from service.gateway.http.admin import Admin
 from service.gateway.http.openapi import ANY_READ, EVERY_READ, refusals_of
 from service.gateway.http.request import parameter_names
-from service.gateway.http.routes import Health, Http
+from service.gateway.http.routes import Http
 from service.gateway.http.signin import SignIn
 from tests.support.http.openapi import DOCUMENT, check
 from tests.support.protocol.asyncapi import parts
@@ -30,7 +30,10 @@ def test_every_endpoint_is_in_it_and_no_other() -> None:
         audits=part,
         admin=Admin(part, part, part, part),
         signin=SignIn(settings, part, part, part),
-        health=Health(probe=part, readiness=part, relay=part, sessions=part),
+        probe=part,
+        readiness=part,
+        relay=part,
+        sessions=part,
         tokens=part,
         exposition=part,
     )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.protocol.commands import MAX_SEQ, ROOM_ID
 from service.protocol.socketio import recovery
-from service.protocol.socketio.recovery import Asked
+from service.protocol.socketio.recovery import Recovery
 
 PACKET = b'42["message:new",{"roomId":"general","seq":58}]'
 CURSORS = st.dictionaries(st.from_regex(ROOM_ID), st.integers(0, MAX_SEQ), max_size=5)
@@ -18,7 +18,7 @@ CURSORS = st.dictionaries(st.from_regex(ROOM_ID), st.integers(0, MAX_SEQ), max_s
 @given(CURSORS)
 def test_an_offset_comes_back_as_it_was_given_out(cursors: dict[str, int]) -> None:
     _, _, offset = json.loads(recovery.with_offset(PACKET, "epoch", cursors)[2:])
-    assert recovery.asked({"pid": "p", "offset": offset}) == Asked("p", "epoch", cursors)
+    assert recovery.requested({"pid": "p", "offset": offset}) == Recovery("p", "epoch", cursors)
 
 
 @pytest.mark.parametrize(
@@ -41,16 +41,16 @@ def test_an_offset_comes_back_as_it_was_given_out(cursors: dict[str, int]) -> No
     ],
 )
 def test_what_was_never_given_out_recovers_nothing(auth: dict[str, Any]) -> None:
-    assert recovery.asked(auth) is None
+    assert recovery.requested(auth) is None
 
 
 def test_only_who_says_so_wishes_for_offsets() -> None:
-    assert recovery.wished({"recovery": True})
+    assert recovery.is_enabled({"recovery": True})
     auths: list[dict[str, Any]] = [{}, {"recovery": 1}, {"recovery": "true"}, {"pid": "p"}]
-    assert not any(map(recovery.wished, auths))
+    assert not any(map(recovery.is_enabled, auths))
 
 
 def test_an_event_has_a_place_where_it_is_in_a_room_s_order() -> None:
-    assert recovery.place_of(PACKET) == ("general", 58)
-    assert recovery.place_of(b'42["message:read",{"roomId":"general","messageId":3}]') is None
-    assert recovery.place_of(b'42["presence:changed",{"userId":"alice"}]') is None
+    assert recovery.room_and_seq(PACKET) == ("general", 58)
+    assert recovery.room_and_seq(b'42["message:read",{"roomId":"general","messageId":3}]') is None
+    assert recovery.room_and_seq(b'42["presence:changed",{"userId":"alice"}]') is None

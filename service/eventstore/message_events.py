@@ -13,7 +13,7 @@ MAX_REACTIONS = 2_000
 """Events of reactions that one query reads, unless a single message has more."""
 
 
-def facts_query(stream: str, messages: str, until: str) -> str:
+def events_query(stream: str, messages: str, until: str) -> str:
     """Return the query, by seq; the arguments are its placeholders for a stream's id, numbers and a seq."""
     return f"""
         SELECT {ROW}
@@ -41,7 +41,7 @@ def facts_query(stream: str, messages: str, until: str) -> str:
 
 
 def reactions_query(stream: str, messages: str) -> str:
-    """Return the query for how many events of reactions each message has; the arguments are as in `facts_query`."""
+    """Return the query for how many events of reactions each message has; the arguments are as in `events_query`."""
     return f"""
         SELECT message, reactions FROM message_summaries
         WHERE originator_id = {stream} AND message = ANY (CAST({messages} AS bigint[])) AND reactions > 0

@@ -1,4 +1,4 @@
-"""Read markers and receipts from other nodes, sent to connections. They have no place in a room's order of events."""
+"""Sends moved read markers, and receipts after an outage of the bus. Neither is part of a room's order of events."""
 
 import asyncio
 import logging
@@ -24,9 +24,9 @@ log = logging.getLogger("onrecord.news")
 class MovedElsewhere(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="type", tag="message:read"
 ):
-    """A read marker as nodes send it to each other: the frame of an earlier version's nodes, and `seen`.
+    """A moved read marker, as nodes send it to each other: the frame that earlier versions sent, plus `seen`.
 
-    `seen` is the head of the room on the node that sends it. No client receives this, so it is no `Outgoing`.
+    `seen` is the head of the room on the sending node. No client receives this, so it is no `Outgoing`.
     """
 
     room_id: str
@@ -52,7 +52,7 @@ class MarkerNotices:
         self._markers.clear()
 
     def marker_moved(self, room: str, user: str, message: int, at: datetime) -> None:
-        """Send a moved read marker to a room on every node."""
+        """Send a moved read marker to the room's members on every node."""
         moved = MessageReadBy(room_id=room, user_id=user, message_id=message, at=timestamp(at))
         if self._is_ahead(room, user, message):
             self._audience.broadcast(room, moved)
@@ -61,14 +61,14 @@ class MarkerNotices:
         self._relay.publish_to_room(room, MARKER, msgspec.json.encode(payload))
 
     def marker_moved_elsewhere(self, room: str, payload: bytes) -> None:
-        """Send the members on this node a marker that moved on another."""
+        """Send a marker that moved on another node to the room's members on this node."""
         moved = _moved.decode(payload)
         shown = MessageReadBy(room_id=room, user_id=moved.user_id, message_id=moved.message_id, at=moved.at)
         if self._is_ahead(room, moved.user_id, moved.message_id):
             self._audience.broadcast(room, shown, seen=moved.seen)
 
     def _is_ahead(self, room: str, user: str, message: int) -> bool:
-        """Return whether a marker is past the last one sent: of two nodes that move it, one may overtake the other."""
+        """Remember a marker; return whether it is past the last one, since nodes' messages may arrive out of order."""
         if message <= self._markers.get((room, user), 0):
             return False
         self._markers[room, user] = message
@@ -87,11 +87,11 @@ class ReceiptsResync:
         self._due = asyncio.Event()
 
     def due(self) -> None:
-        """Schedule it."""
+        """Make `run` send the receipts."""
         self._due.set()
 
     async def run(self) -> None:
-        """Send receipts whenever scheduled, one room after the other, until cancelled."""
+        """Send receipts after each call of `due`, one room after the other, until cancelled."""
         while True:
             await self._due.wait()
             self._due.clear()
