@@ -200,7 +200,7 @@ def test_a_message_has_a_bounded_number_of_edits() -> None:
         room.decide(scene(), EDIT, "member", AT, full)
 
 
-def test_a_user_adds_reactions_to_a_message_and_pins_it_a_bounded_number_of_times() -> None:
+def test_a_user_reacts_to_a_message_and_pins_it_a_bounded_number_of_times() -> None:
     """Each can be taken away again: a removal needs an addition, so it is bounded too."""
     last = MessageSummary(author="member", reactions=MOST_TOGGLES - 1, pins=MOST_TOGGLES - 1)
     full = MessageSummary(author="member", reactions=MOST_TOGGLES, pins=MOST_TOGGLES)

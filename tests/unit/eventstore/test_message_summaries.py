@@ -14,8 +14,7 @@ from service.domain.events import Event, MessageDeleted, MessageEdited, Reaction
 from service.domain.message import MessageSummary
 from service.domain.streams import room_stream, stream_id
 from service.embedded import Servers
-from service.eventstore.as_of_reader import _ABOUT_MESSAGES, AsOfReader
-from service.eventstore.message_events import MAX_REACTIONS, portions
+from service.eventstore.as_of_reader import _ABOUT_MESSAGES, MAX_REACTIONS, AsOfReader, portions
 from service.eventstore.pool import PLANS
 from tests.support.eventstore.log_node import GENERAL, message, node, stored
 from tests.support.oracles import histories
@@ -125,9 +124,7 @@ async def test_the_past_of_a_message_is_read_by_index(database: Database) -> Non
     weights=st.dictionaries(st.integers(1, 300), st.integers(1, 2 * MAX_REACTIONS), max_size=40),
     numbers=st.lists(st.integers(1, 300), unique=True, max_size=200),
 )
-def test_portions_keep_the_order_and_are_small_unless_one_message_is_not(
-    weights: dict[int, int], numbers: list[int]
-) -> None:
+def test_portions_keep_the_order_and_are_small(weights: dict[int, int], numbers: list[int]) -> None:
     parts = portions(numbers, weights)
     assert [number for part in parts for number in part] == numbers
     for part in parts:

@@ -276,7 +276,7 @@ async def test_an_epoch_without_a_row_is_an_error() -> None:
         await read.LogReader(database, EventSerializer(KeyRing(bytes(32)))).epoch()
 
 
-async def test_a_command_about_a_message_reads_the_same_whatever_its_history(database: Database) -> None:
+async def test_a_command_about_a_message_reads_the_same_at_any_length(database: Database) -> None:
     """Two hundred edits of 20 KB and as many reactions add next to no page to what a command reads."""
     async with node(database) as one:
         await one.open_room("alice", "bob")

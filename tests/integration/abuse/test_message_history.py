@@ -20,7 +20,7 @@ async def limited(database: Database) -> AsyncIterator[Process]:
         yield one
 
 
-async def test_a_message_is_edited_as_often_as_the_setting_says(limited: Process) -> None:
+async def test_edits_of_a_message_are_bounded_by_the_setting(limited: Process) -> None:
     async with client(limited.url, "alice") as alice:
         await alice.join("general")
         about = {"roomId": "general", "messageId": (await alice.post("general", "first"))["messageId"]}
@@ -46,7 +46,7 @@ async def toggle(user: Client, on: str, off: str, **about: object) -> int:
     return 2 * TOGGLES
 
 
-async def test_a_user_toggles_reactions_and_pins_of_a_message_a_bounded_number_of_times(
+async def test_toggles_of_a_message_are_bounded_for_each_user(
     limited: Process,
 ) -> None:
     async with client(limited.url, "alice") as alice, client(limited.url, "bob") as bob:
@@ -62,7 +62,7 @@ async def test_a_user_toggles_reactions_and_pins_of_a_message_a_bounded_number_o
         assert await toggle(alice, "message:pin", "message:unpin", **about) == TOGGLES
 
 
-async def test_who_left_reads_what_was_edited_and_toggled_since_as_it_was(limited: Process) -> None:
+async def test_a_former_member_reads_messages_as_they_were(limited: Process) -> None:
     async with client(limited.url, "alice") as alice, client(limited.url, "bob") as bob:
         await alice.join("general")
         await bob.join("general")
