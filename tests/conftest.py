@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from service import embedded
 from tests.support.servers.databases import database
-from tests.support.servers.memory import in_memory
+from tests.support.servers.memory import servers_directory
 
 __all__ = ["database"]
 
@@ -38,15 +38,14 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session")
 def servers() -> Iterator[embedded.Servers]:
     """A PostgreSQL and a Valkey of this run's own. A test that restarts them puts them back."""
-    memory = in_memory()
-    with embedded.throwaway(memory and memory / f"onrecord-throwaway-{os.geteuid()}") as running:
+    with embedded.throwaway(servers_directory() / f"onrecord-throwaway-{os.geteuid()}") as running:
         yield running
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory for servers of a test's own, as root too: pytest's is closed to the servers' system user."""
-    made = Path(tempfile.mkdtemp(prefix="onrecord-test-", dir=in_memory() or "/var/tmp"))
+    made = Path(tempfile.mkdtemp(prefix="onrecord-test-", dir=servers_directory()))
     if os.geteuid() == 0:
         made.chmod(0o711)
     yield made

@@ -88,7 +88,8 @@ async def keys(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
 async def nodes(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
     """Report the nodes that hold a lease."""
     names = [row["node"] for row in await connection.fetch(_NODES)]
-    yield ok("nodes", f"With a lease: {', '.join(names)}." if names else "No node has a lease.")
+    listed = f" ({', '.join(names)})" if names else ""
+    yield ok("nodes", f"Nodes with a lease: {len(names)}{listed}.")
 
 
 async def projector(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:

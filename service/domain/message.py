@@ -142,6 +142,7 @@ def post(
             ref=command.ref,
             reply_to=command.reply_to,
             mentions=tuple(dict.fromkeys(command.mentions)),
+            silenced=command.silenced,
         )
     ]
 

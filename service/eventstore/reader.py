@@ -194,7 +194,7 @@ class LogReader(EventQueries):
         """Return each of `users` as of now; the initial state for those without events."""
         streams = {stream_id(person_stream(user)): user for user in users}
         states = {user: PersonState() for user in streams.values()}
-        for recorded in await self._read(_LAST_OF_EACH_TOPIC, list(streams), PERSON_TOPICS):
+        for recorded in await self._read(_ACCOUNTS, list(streams), PERSON_TOPICS):
             user = streams[recorded.originator_id]
             states[user] = account.evolve(states[user], recorded)
         return states
@@ -268,19 +268,30 @@ _ROOM = f"""
     ORDER BY e.originator_version
 """  # noqa: S608 - constants
 _LAST = f"{ROWS} WHERE e.originator_id = $1 ORDER BY e.originator_version DESC LIMIT $2"
-# Only the last event of each topic matters, however often a person was renamed; the last of all gives the head. The
-# condition on the stream lets the planner use the index of the streams of people.
-_LAST_OF_EACH_TOPIC = f"""
+# Of what is about the person, only the last event of each topic matters, however often a person was renamed; the
+# condition on the stream lets the planner use the index of the streams of people. Of each user whom the person ever
+# blocked, only the last event matters. The recursion steps through these users by index, so that a user who is blocked
+# and unblocked a million times costs no more than one who is blocked once. Among these is the last event of all, which
+# gives the head.
+_ACCOUNTS = f"""
     SELECT {ROW}
-    FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN unnest($2::text[] || NULL) AS kind (topic)
-        CROSS JOIN LATERAL (
-            (SELECT * FROM readable_events
-            WHERE originator_id = wanted.id AND topic = kind.topic AND starts_with(stream, 'person:')
-            ORDER BY originator_version DESC LIMIT 1)
+    FROM unnest($1::uuid[]) AS wanted (id)
+    CROSS JOIN LATERAL (
+        (SELECT newest.* FROM unnest($2::text[]) AS own (topic) CROSS JOIN LATERAL (
+            SELECT * FROM readable_events r
+            WHERE r.originator_id = wanted.id AND r.topic = own.topic AND starts_with(r.stream, 'person:')
+            ORDER BY r.originator_version DESC LIMIT 1) newest)
+        UNION ALL
+        (WITH RECURSIVE others (subject) AS (
+            (SELECT subject FROM stored_events
+                WHERE originator_id = wanted.id AND subject > '' ORDER BY subject LIMIT 1)
             UNION ALL
-            (SELECT * FROM readable_events
-            WHERE originator_id = wanted.id AND kind.topic IS NULL
-            ORDER BY originator_version DESC LIMIT 1)) e
-        LEFT JOIN open_keys k USING (key_id)
+            SELECT (SELECT e.subject FROM stored_events e
+                WHERE e.originator_id = wanted.id AND e.subject > others.subject ORDER BY e.subject LIMIT 1)
+            FROM others WHERE others.subject IS NOT NULL)
+        SELECT newest.* FROM others CROSS JOIN LATERAL (
+            SELECT * FROM readable_events r WHERE r.originator_id = wanted.id AND r.subject = others.subject
+            ORDER BY r.originator_version DESC LIMIT 1) newest)) e
+    LEFT JOIN open_keys k USING (key_id)
     ORDER BY e.originator_version
 """  # noqa: S608 - constants

@@ -35,6 +35,7 @@ from service.gateway.queries.queries import Queries
 from service.gateway.queries.views import Views
 from service.gateway.session.counters import Counters
 from service.gateway.session.registry import SessionRegistry
+from service.gateway.session.rooms import RoomLimits
 from service.gateway.socketio.endpoint import SocketIoEndpoint
 from service.gateway.socketio.session import SOCKETIO
 from service.node.application import Application
@@ -44,7 +45,7 @@ from service.node.projection_lag import Lag
 from service.node.storage import Storage
 from service.observability.exposition import Exposition
 from service.observability.process import ProcessMetrics
-from service.realtime.direct_sockets import DirectSockets
+from service.runtime.direct_sockets import DirectSockets
 
 if TYPE_CHECKING:
     from service.tracing import Traces
@@ -122,13 +123,14 @@ class _Builder:
     def endpoints(self, traces: "Traces | None") -> tuple[NativeEndpoint, SocketIoEndpoint]:
         settings, live, readiness = self.settings, self.live, self.storage.readiness
         lifecycle, presence = self.application.lifecycle, self.application.presence
-        connect = ConnectHandler(self.views, live.hub, readiness, lifecycle, settings.ping_interval)
+        limits = RoomLimits(settings.max_rooms, settings.max_added_rooms)
+        connect = ConnectHandler(self.views, live.hub, readiness, lifecycle, settings.ping_interval, limits)
         starter = SessionStarter(live.sessions, live.people, self.application.chat, connect, lifecycle)
         dispatcher = Dispatcher(self._handlers(), self.application.rate, presence, self.counters, traces)
         admission = partial(
             Admission,
             origins=settings.origins,
-            max_rooms=settings.max_rooms,
+            limits=limits,
             handshakes=self.handshakes,
             readiness=readiness,
             tokens=self.tokens,
@@ -153,6 +155,7 @@ class _Builder:
             readiness=self.storage.readiness,
             now=self.storage.clock.now,
             join_creates=self.settings.join_creates,
+            additions=application.additions,
         )
         handlers = Handlers(
             chat=application.chat,
@@ -162,6 +165,8 @@ class _Builder:
             presence=application.presence,
             sessions=live.sessions,
             tokens=self.tokens,
+            blocks=application.blocks,
+            people=live.people,
         )
         return handlers.by_type(joins, self.queries)
 

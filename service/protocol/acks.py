@@ -65,6 +65,13 @@ class MessageHistoryAck(Ack, frozen=True, kw_only=True, rename="camel"):
     has_more: bool
 
 
+class UserBlocksAck(Ack, frozen=True, kw_only=True, rename="camel"):
+    """A page of the users whom the user has blocked, by user id."""
+
+    user_ids: list[str]
+    has_more: bool
+
+
 class AuthRefreshAck(Ack, frozen=True, kw_only=True, rename="camel"):
     """The connection continues under the new token."""
 
@@ -78,6 +85,7 @@ ACKS: dict[str, type[Ack]] = {
     commands.RoomMembers.TYPE: RoomMembersAck,
     commands.MessageSend.TYPE: MessageSendAck,
     commands.MessageHistory.TYPE: MessageHistoryAck,
+    commands.UserBlocks.TYPE: UserBlocksAck,
     commands.AuthRefresh.TYPE: AuthRefreshAck,
 }
 """The acks that have fields of their own, by the command's wire name."""

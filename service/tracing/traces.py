@@ -193,8 +193,10 @@ class _LoggingExporter(SpanExporter):
         """Export a batch."""
         result = self._exporter.export(spans)
         failed = result is not SpanExportResult.SUCCESS
-        if failed != self._failing:
-            log.warning("traces_lost" if failed else "traces_back")
+        if failed and not self._failing:
+            log.warning("traces_lost")
+        elif self._failing and not failed:
+            log.warning("traces_back")
         self._failing = failed
         return result
 

@@ -68,7 +68,7 @@ async def test_people_at_both_doors_chat_through_the_balancer_over_two_nodes(pla
         assert (await get(running.url)).status_code == 200
         code, found = await running.run("doctor")
         assert code == 0, found
-        assert "2 hold a lease: node1, node2." in found
+        assert "Nodes with a lease: 2 (node1, node2)." in found
 
 
 def said_in(heard: list[dict[str, str]]) -> set[str]:

@@ -65,16 +65,16 @@ class Views:
         self._budget = budget
         self._receipts = BatchLoader(self._read_receipts, MAX_ROOMS_PER_QUERY)
 
-    async def history(self, room: str, **bounds: int | None) -> History:
-        """Return a page of messages; `bounds` as in `projections.messages.page`.
+    async def history(self, room: str, user: str, **bounds: int | None) -> History:
+        """Return a page of messages as `user` sees it; `bounds` as in `projections.messages.page`.
 
         Raises:
             ProjectionBehind, Unavailable: the read model cannot be queried now.
         """
         page = await self._models.read(messages.page, room, **bounds)
         await self._reach(room, max((row.changed_seq for row in page.messages), default=0))
-        await self._people.load(row.user_id for row in page.messages)
-        entries = list(map(self.message, page.messages))
+        await self._people.load([user, *(row.user_id for row in page.messages)])
+        entries = [self.message(row, user) for row in page.messages]
         kept = _within(entries, self._budget, oldest=bounds.get("after") is not None)
         return History(room_id=room, messages=kept, has_more=page.has_more or len(kept) < len(entries))
 
@@ -129,8 +129,11 @@ class Views:
         ]
         return Members(room_id=room, members=entries, has_more=len(users) > limit)
 
-    def message(self, row: MessageRow) -> Message:
-        """Return the payload of a message."""
+    def message(self, row: MessageRow, user: str) -> Message:
+        """Return the payload of a message as `user` sees it: without a mention of them by a user whom they blocked."""
+        mentions = row.mentions
+        if user in mentions and row.user_id in self._people.account(user).blocked:
+            mentions = tuple(mentioned for mentioned in mentions if mentioned != user)
         return Message(
             room_id=row.room_id,
             message_id=row.id,
@@ -142,7 +145,7 @@ class Views:
             edited_at=timestamp(row.edited_at) if row.edited_at else None,
             deleted_at=timestamp(row.deleted_at) if row.deleted_at else None,
             reply_to=row.reply_to,
-            mentions=row.mentions,
+            mentions=mentions,
             reactions=tuple(
                 Reaction(emoji=emoji, count=len(users), user_ids=users[:MAX_SHOWN_PER_EMOJI])
                 for emoji, users in row.reactions.items()

@@ -205,6 +205,9 @@ TABLE: dict[str, list[Row]] = {
     "typing:start": [Row(heard="typing:start")],
     "typing:stop": [Row(before=lambda w: w.say("owner", "typing:start"), heard="typing:stop")],
     "presence:set": [Row(lambda _w: {"status": "away"}, heard="presence:changed")],
+    "user:block": [Row(lambda w: {"userId": w.user("member")})],
+    "user:unblock": [Row(lambda w: {"userId": w.user("member")})],
+    "user:blocks": [Row(lambda _w: {})],
     "auth:refresh": [Row(lambda w: {"token": token(w.user("owner"))})],
 }
 

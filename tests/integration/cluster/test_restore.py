@@ -222,10 +222,10 @@ async def test_who_was_erased_after_a_backup_is_erased_again_in_one_command(
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
-        ('{"person":"alice","ground":"x"}\nnot JSON\n', "Line 2 is no erasure"),
-        ('{"person":"al ice","ground":"x"}\n', "Line 1 is no erasure"),
-        ('{"person":"alice"}\n', "Line 1 is no erasure"),
-        ('{"person":"alice","ground":"two\\nlines"}\n', "Line 1 is no erasure"),
+        ('{"person":"alice","ground":"x"}\nnot JSON\n', "Line 2 is not an erasure"),
+        ('{"person":"al ice","ground":"x"}\n', "Line 1 is not an erasure"),
+        ('{"person":"alice"}\n', "Line 1 is not an erasure"),
+        ('{"person":"alice","ground":"two\\nlines"}\n', "Line 1 is not an erasure"),
     ],
 )
 async def test_a_list_that_is_none_erases_nobody(

@@ -7,11 +7,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from rpds import HashTrieMap
 
 from service.chat.pending import Limits
 from service.chat.submit import MAX_DECISIONS, Chat
-from service.domain.commands import PostMessage, RoomCommand, UpdateRoom
-from service.domain.room_state import RoomState
+from service.domain.commands import AddReaction, PostMessage, RoomCommand, UpdateRoom
+from service.domain.message import MessageState
+from service.domain.room_state import Member, RoomState
 from service.encryption.person_key import PersonKey
 from service.errors import NotAllowed, OnRecordError, Overloaded
 from service.eventstore.entries import AppendRequest, AppendResult, Outcome
@@ -28,7 +30,8 @@ class Scripted:
         self.requests: list[AppendRequest] = []
         self.forgotten: list[str] = []
         self.held: asyncio.Event | None = None
-        feed = SimpleNamespace(room="general", head=3, state=RoomState("general"))
+        members = HashTrieMap({"alice": Member(role="member", since=1)})
+        feed = SimpleNamespace(room="general", head=3, state=RoomState("general", 5, members=members))
         part: Any = self
         self.chat = Chat(part, part, part, part, part, part, now=lambda: AT, limits=Limits(100, 100))
         self._feed = feed
@@ -43,6 +46,11 @@ class Scripted:
 
     async def of_person(self, _person: str, _database: Any, _scope: str) -> PersonKey:
         return PersonKey(uuid4(), bytes(32))
+
+    async def about(self, _room: str, _message: int) -> MessageState:
+        """Return a message, during whose reading the room went on."""
+        self._feed.head = 5
+        return MessageState(author="bob", content="a word")
 
     def fingerprint(self, sent: bytes) -> bytes:
         return sent
@@ -85,3 +93,10 @@ async def test_a_cancelled_command_gives_its_turn_to_the_next() -> None:
         await second
     assert [request.ref for request in node.requests].count("first") == 2
     assert [request.ref for request in node.requests].count("second") == MAX_DECISIONS
+
+
+async def test_a_decision_on_a_message_holds_as_of_the_head_before_it_was_read() -> None:
+    node = Scripted("appended")
+    reaction = AddReaction(room="general", message=2, emoji="+1")
+    await (await node.chat.submit(reaction, "alice", "ref", b""))
+    assert [request.decided_on for request in node.requests] == [3]

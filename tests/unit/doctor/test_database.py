@@ -268,7 +268,7 @@ async def test_a_key_encryption_key_of_another_installation_is_found(database: D
         await alice.join("general")
         found = await examine(database)
         assert said(found, "keys") == (Level.OK, "ONRECORD_KEY_ENCRYPTION_KEY opens people's keys.")
-        assert said(found, "nodes")[1].startswith("1 hold a lease: ")
+        assert said(found, "nodes")[1].startswith("Nodes with a lease: 1 (")
         assert said(found, "projector")[0] is Level.FAIL
         assert said(found, "sealer")[0] is Level.FAIL
         async with running(env, "project", "run"):

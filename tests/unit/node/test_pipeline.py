@@ -5,6 +5,7 @@ from unittest.mock import Mock, call
 
 from service.eventstore.entries import CommitResult
 from service.node import pipeline
+from service.protocol.close_codes import Close
 
 BATCH = CommitResult([], {"room:a": []}, {"room:a": []})
 
@@ -44,7 +45,7 @@ def test_every_bus_message_and_outage_has_its_handlers_once() -> None:
         markers=Mock(),
         typists=Mock(),
         presence=Mock(),
-        rate=Mock(),
+        rates=[Mock(kind="limits.spent"), Mock(kind="limits.added")],
         tailer=Mock(),
         receipts=Mock(),
     )
@@ -52,3 +53,22 @@ def test_every_bus_message_and_outage_has_its_handlers_once() -> None:
     assert len(kinds) == len(set(kinds))
     assert relay.on_events.call_count == 1
     assert (relay.on_missed.call_count, relay.heartbeat.on_resync.call_count) == (1, 2)
+
+
+def test_a_restore_drops_all_cached_state_before_it_closes_the_sessions() -> None:
+    parts = Mock()
+    parts.sessions.all.return_value = [parts.session]
+    restored = pipeline.after_restore(
+        parts.readiness, parts.hub, parts.people, parts.keys, parts.notifier, parts.markers, parts.sessions
+    )
+    restored("epoch")
+    assert parts.mock_calls == [
+        call.readiness.set_epoch("epoch"),
+        call.hub.reset(),
+        call.people.clear(),
+        call.keys.clear(),
+        call.notifier.clear(),
+        call.markers.clear(),
+        call.sessions.all(),
+        call.session.close(Close.FENCED, "the log was restored; come back"),
+    ]

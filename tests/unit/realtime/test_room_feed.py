@@ -141,6 +141,15 @@ def feed_of(*events: tuple[str, Event]) -> RoomFeed:
 NAMES = {"alice": "Alice L.", "bob": "Bob"}
 
 
+def test_a_deletion_takes_the_content_of_its_message_out_of_the_ring() -> None:
+    feed = feed_of(
+        ("alice", MessagePosted(author="alice", content="a secret", ref="r")),
+        ("bob", MessagePosted(author="bob", content="of bob", ref="r")),
+        ("alice", MessageDeleted(message=1)),
+    )
+    assert words_of(feed) == [None, "of bob", None]
+
+
 def test_feed_forgets_content_and_name_of_one_person_only() -> None:
     feed = feed_of(
         ("alice", MessagePosted(author="alice", content="a secret", ref="r")),

@@ -1,0 +1,121 @@
+"""What is read from the log again: pages for a catch-up, events that a room lacks, and places to compare."""
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+import pytest
+
+from service.domain.events import MessagePosted, Recorded
+from service.domain.room_state import RoomState
+from service.errors import Unavailable
+from service.eventstore.reader import Place
+from service.protocol.native import encode
+from service.realtime import catch_up, gap_repair
+from service.realtime.catch_up import CatchUp
+from service.realtime.gap_repair import GapRepair
+from service.realtime.log_tailer import LogTailer
+from service.realtime.ring import RING_BYTES, RingMemory
+from service.realtime.room_feed import RoomFeed
+from service.realtime.subscriber import DeliveredRange
+from tests.support.realtime.subscribers import Log, Recorder, number
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from service.protocol.events import Outgoing
+
+
+class People:
+    """A cache in which each user has their id as name."""
+
+    async def load(self, _users: object) -> None:
+        return
+
+    def name_of(self, user: str) -> str:
+        return user
+
+
+class PastLog(Log):
+    """A log of four messages, of which `gone` are deleted; its next `failures` reads fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gone: set[int] = set()
+        self.failures = 0
+        for text in ("a secret", "two", "three", "four"):
+            self.append(MessagePosted(author="bob", content=text, ref="r"))
+
+    async def stream(self, stream: str, after: int, limit: int, until: int | None = None) -> list[Recorded]:
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable
+        return await super().stream(stream, after, limit, until)
+
+    async def deleted(self, _room: str, messages: object) -> set[int]:
+        return self.gone & cast("set[int]", messages)
+
+
+PEOPLE: Any = People()
+
+
+async def test_a_catch_up_sends_no_content_of_a_message_deleted_since() -> None:
+    log, sent = PastLog(), []
+
+    def encoder(outgoing: "Outgoing") -> bytes:
+        sent.append(encode(outgoing))
+        return number(outgoing)
+
+    log.gone = {1}
+    past = CatchUp(cast("Any", log), PEOPLE, {"number": encoder})
+    reader = Recorder("alice", 0)
+    await past.send(reader, "general", DeliveredRange(0), 4, lambda: 4)
+    assert reader.received == [1, 2, 3, 4]
+    assert b"a secret" not in b"".join(sent)
+    assert b"three" in b"".join(sent)
+
+
+async def test_a_catch_up_ends_where_its_user_may_read_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catch_up, "SLICE", 1)  # one event at a time
+    reader = Recorder("alice", 0)
+    past = CatchUp(cast("Any", PastLog()), PEOPLE, {"number": number})
+    await past.send(reader, "general", DeliveredRange(0), 4, lambda: 4 if len(reader.received) < 2 else 2)
+    assert reader.received == [1, 2]
+
+
+async def test_a_repair_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gap_repair, "REPAIR_PAUSE", 0)
+    log, delivered = PastLog(), []
+    log.failures = 3
+    repairs = GapRepair(
+        cast("Any", log), PEOPLE, lambda _feed: True, lambda _feed, events: delivered.extend(events)
+    )
+    repairs.request(RoomFeed(RoomState("general"), RingMemory(RING_BYTES)))
+    await until(lambda: not repairs._tasks)
+    assert delivered == log.events
+    assert repairs.reads == 4
+
+
+@pytest.mark.parametrize(
+    ("changed", "resynced"),
+    [({}, []), ({"position": 7}, ["general"]), ({"seq": 3}, ["general"])],
+    ids=["the same", "another event at its place", "none there"],
+)
+async def test_a_room_with_an_event_that_is_not_on_the_record_is_loaded_again(
+    changed: dict[str, int], resynced: list[str]
+) -> None:
+    log = PastLog()
+    received = {"general": log.events[-1]}
+    again: list[str] = []
+    hub: Any = SimpleNamespace(unverified=dict(received), resync=again.append)
+    unused: Any = None
+    tailer = LogTailer(unused, hub, 1.0, affected=unused, persons=unused, expired=unused, renewed=unused)
+    on_record = msgspec.structs.replace(log.events[-1], **changed)
+    place = Place(on_record.stream, on_record.seq, on_record.position, on_record.at)
+
+    async def places(wanted: list[tuple[str, int]]) -> list[Place]:
+        return [place] if (place.stream, place.seq) in wanted else []
+
+    tailer._reader = cast("Any", SimpleNamespace(places=places))
+    await tailer._compare(received, {"general": place})
+    assert again == resynced
+    assert set(hub.unverified) == set(resynced)
