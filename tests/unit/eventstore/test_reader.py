@@ -272,12 +272,13 @@ async def test_a_person_of_many_names_is_read_by_the_last(database: Database) ->
     """Each topic is one look-up: two hundred names add next to no page to what is read."""
     async with node(database) as one:
         stream, people = person_stream("alice"), [stream_id(person_stream("alice"))]
-        reader = await asyncpg.connect(database.app_url, server_settings=PLANS)
 
         async def pages() -> int:
+            reader = await asyncpg.connect(database.app_url, server_settings=PLANS)
             plan = await reader.fetchval(
                 f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {read._ACCOUNTS}", people, read.PERSON_TOPICS
             )
+            await reader.close()
             top = json.loads(plan)[0]["Plan"]
             return int(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
 
@@ -288,7 +289,6 @@ async def test_a_person_of_many_names_is_read_by_the_last(database: Database) ->
         await stored(database, "ANALYZE stored_events")
         assert await pages() <= first + 20
         assert await one.log.person("alice") == PersonState(head=201, name=f"Al 199 {'x' * 200}")
-        await reader.close()
 
 
 async def test_refs_are_forgotten_after_seven_days_and_no_sooner(
