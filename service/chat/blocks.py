@@ -91,7 +91,7 @@ class Blocks:
 
 
 def is_pair(state: RoomState, by: str) -> bool:
-    """Return whether a room is a direct room of two people, of whom `by` is one."""
+    """Return whether a room is a direct room of two people, and `by` one of them."""
     return state.visibility == "direct" and len(state.members) == 2 and by in state.members  # noqa: PLR2004 - a pair
 
 

@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidTag
 from service.chat.blocks import Blocks
 from service.chat.command_locks import CommandLocks
 from service.chat.pending import DecisionContext, Limits, PendingCommand, key_for_writing
-from service.chat.result import CommandResult, failed, result_of
+from service.chat.result import CommandResult, dropped_mentions, failed, result_of
 from service.domain import account, room
 from service.domain.account import PersonState
 from service.domain.commands import (
@@ -209,7 +209,7 @@ class Chat:
                 events = room.decide(state, effective, by, self._now(), context.about)
         except Refusal as error:
             refusal = error
-        pending.refusal = refusal
+        pending.refusal, pending.events = refusal, events
         pending.decisions += 1
         # The state may have moved on while the message was read: the decision holds as of the older of the two.
         return AppendRequest.of(
@@ -274,8 +274,27 @@ class Chat:
             pending.fail(failure)
         elif isinstance(pending.command, LeaveRoom) and result.outcome != "appended":
             self._spawn(self._answer_leave(pending, result))
+        elif isinstance(pending.command, PostMessage) and pending.command.mentions:
+            self._answer_post(pending, result)
         else:
             pending.succeed(result_of(result))
+
+    def _answer_post(self, pending: PendingCommand, result: AppendResult) -> None:
+        if result.outcome == "known":
+            self._spawn(self._answer_retry(pending, result))
+        else:
+            posted = next(iter(pending.events), None)
+            pending.succeed(result_of(result, dropped_mentions(pending.command, posted)))
+
+    async def _answer_retry(self, pending: PendingCommand, result: AppendResult) -> None:
+        """Answer the retry of a post as its first try was answered, by the message that is on the record."""
+        try:
+            posted = await self._reader.message(pending.command.room, result.seq)
+        except Unavailable as error:
+            pending.fail(error)
+        else:
+            event = posted.event if posted else None
+            pending.succeed(result_of(result, dropped_mentions(pending.command, event)))
 
     async def _answer_leave(self, pending: PendingCommand, result: AppendResult) -> None:
         """Answer a leave that changed nothing with the seq at which the user left, or that of `result`."""

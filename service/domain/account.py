@@ -1,4 +1,4 @@
-"""An account: the display name, whether the person may connect, and the users whom the person has blocked."""
+"""An account: the display name, whether the person may connect, and the users that the person has blocked."""
 
 from typing import Any
 

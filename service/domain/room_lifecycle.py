@@ -60,7 +60,7 @@ def _open_direct(state: RoomState, command: OpenRoom, members: list[str], by: st
 
 
 def _is_of(state: RoomState, people: list[str]) -> bool:
-    """Return whether a direct room is that of these people, some of whom may have declined its invitation."""
+    """Return whether a direct room is that of these people; some of them may have declined its invitation."""
     return state.room == direct_room(people) or {*state.members, *state.invited} == set(people)
 
 

@@ -82,7 +82,7 @@ def build_gateway(
     budget = settings.max_outbox // 2  # a frame has to fit into the outbox with room to spare
     models, feeds, people = storage.read_models, live.hub.feeds, live.people
     clock = asyncio.get_running_loop().time
-    views = Views(models, feeds, people, application.presence, storage.clock.now, budget)
+    views = Views(models, storage.reader, feeds, people, application.presence, storage.clock.now, budget)
     handshakes = HandshakeLimit(settings.handshake_rate, settings.handshake_burst, clock)
     builder = _Builder(
         settings=settings,

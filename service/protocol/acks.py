@@ -2,7 +2,7 @@
 
 The handlers build these structs, and the contract's documents are generated from them, so both agree. On the wire
 `type` and `ref` precede an ack's fields (`service.protocol.native.encode_ack`); an HTTP read answers with the fields
-alone. All fields of an ack are always present.
+alone. All fields of an ack are always present, but `dropped`, which is left out when it is empty.
 """
 
 from typing import Any
@@ -37,10 +37,14 @@ class RoomJoinAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
     epoch: str
 
 
-class MessageSendAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
-    """The message is on the record under this number."""
+class MessageSendAck(RecordedAck, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The message is on the record under this number.
+
+    `dropped` has the users whom the command mentions and the message does not, because they are not members.
+    """
 
     message_id: int
+    dropped: tuple[str, ...] = ()
 
 
 class RoomListAck(Ack, frozen=True, kw_only=True, rename="camel"):
@@ -66,7 +70,7 @@ class MessageHistoryAck(Ack, frozen=True, kw_only=True, rename="camel"):
 
 
 class UserBlocksAck(Ack, frozen=True, kw_only=True, rename="camel"):
-    """A page of the users whom the user has blocked, by user id."""
+    """A page of the users that the user has blocked, by user id."""
 
     user_ids: list[str]
     has_more: bool

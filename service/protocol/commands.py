@@ -218,7 +218,7 @@ class UserUnblock(UserFrame, frozen=True, kw_only=True, rename="camel", forbid_u
 
 
 class UserBlocks(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """List the users whom the user has blocked, by user id; `after` is the last user id of the previous page."""
+    """List the users that the user has blocked, by user id; `after` is the last user id of the previous page."""
 
     TYPE = "user:blocks"
     after: UserId | None = None

@@ -183,4 +183,6 @@ def _with_voice(state: RoomState, user: str, at: datetime) -> RoomState:
 
 
 def _sent(result: CommandResult) -> MessageSendAck:
-    return MessageSendAck(seq=result.seq, at=timestamp(result.at), message_id=result.seq)
+    return MessageSendAck(
+        seq=result.seq, at=timestamp(result.at), message_id=result.seq, dropped=result.dropped
+    )

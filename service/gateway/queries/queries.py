@@ -95,10 +95,11 @@ class Queries:
         """
         bounds = {"after": after, "limit": MAX_ENTRIES + 1}
         found = await self.models.read(rooms.summaries, user, **bounds)
-        await self.people.load([user, *(row.last_message.user_id for row in found if row.last_message)])
+        last = await self.views.messages([row.last_message for row in found if row.last_message], user)
+        last_of = {message.room_id: message for message in last}
         blocked = frozenset(self.people.account(user).blocked)
         invited = await self.models.read(rooms.invitations, user, without=blocked, **bounds)
-        entries = [*(self._summary(row, user) for row in found), *map(_invitation, invited)]
+        entries = [*(_summary(row, last_of.get(row.room_id)) for row in found), *map(_invitation, invited)]
         entries.sort(key=lambda entry: entry.room_id)
         kept = self._fitting(entries[:MAX_ENTRIES])
         return RoomListAck(
@@ -127,26 +128,27 @@ class Queries:
             kept.append(entry if message_bytes >= 0 else bare)
         return kept
 
-    def _summary(self, row: rooms.SummaryRow, user: str) -> RoomSummary | Invitation:
-        return RoomSummary(
-            room_id=row.room_id,
-            name=row.name,
-            visibility=row.visibility,
-            role=row.role,
-            head=row.head,
-            unread=row.unread,
-            mentions=row.mentions,
-            last_read=row.last_read,
-            last_message=self.views.message(row.last_message, user) if row.last_message else None,
-            topic=row.topic,
-            archived=row.archived,
-        )
-
 
 def note_page(asker: object, messages: list[Message]) -> None:
     """Record that a page of consecutive messages is sent to the asker, if it is a session."""
     if messages and isinstance(asker, Session):
         asker.wrote(messages[0].room_id, messages[0].seq, messages[-1].seq)
+
+
+def _summary(row: rooms.SummaryRow, last: Message | None) -> RoomSummary | Invitation:
+    return RoomSummary(
+        room_id=row.room_id,
+        name=row.name,
+        visibility=row.visibility,
+        role=row.role,
+        head=row.head,
+        unread=row.unread,
+        mentions=row.mentions,
+        last_read=row.last_read,
+        last_message=last,
+        topic=row.topic,
+        archived=row.archived,
+    )
 
 
 def _invitation(row: rooms.InvitationRow) -> RoomSummary | Invitation:
