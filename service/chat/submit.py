@@ -18,17 +18,23 @@ from cryptography.exceptions import InvalidTag
 
 from service.chat.blocks import Blocks
 from service.chat.command_locks import CommandLocks
-from service.chat.pending import DecisionContext, PendingCommand, content_error, key_for_writing
+from service.chat.pending import DecisionContext, Limits, PendingCommand, content_error, key_for_writing
 from service.chat.result import CommandResult, dropped_mentions, failed, result_of
 from service.domain import account, room
 from service.domain.account import PersonState
-from service.domain.commands import LeaveRoom, MessageCommand, NamePerson, PostMessage, RoomCommand
+from service.domain.commands import (
+    EditMessage,
+    LeaveRoom,
+    MessageCommand,
+    NamePerson,
+    PostMessage,
+    RoomCommand,
+)
 from service.domain.retention import scope_of
 from service.domain.streams import person_stream, room_stream
 from service.encryption.keyring import KeyRing
 from service.errors import AccountErased, MessageNotFound, Overloaded, Refusal, Unavailable
-from service.eventstore.append_loop import append_decided
-from service.eventstore.appender import Appender
+from service.eventstore.appender import Appender, append_decided
 from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
@@ -52,7 +58,7 @@ log = logging.getLogger("onrecord.chat")
 
 
 class Chat:
-    """Turns commands into events. `now` returns the database's time, `max_content` is in code points.
+    """Turns commands into events. `now` returns the database's time.
 
     With `invite_only`, people who are added to a room are invited instead.
     """
@@ -67,7 +73,7 @@ class Chat:
         database: "asyncpg.Pool[Any]",
         *,
         now: Callable[[], datetime],
-        max_content: int,
+        limits: Limits,
         invite_only: bool = False,
     ) -> None:
         self._feeds = feeds
@@ -78,7 +84,7 @@ class Chat:
         self._serializer = EventSerializer(keys)
         self._database = database
         self._now = now
-        self._max_content = max_content
+        self._limits = limits
         self.blocks = Blocks(people, invite_only=invite_only)
         self._locks = CommandLocks()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -103,7 +109,7 @@ class Chat:
             ref,
             self._keys.fingerprint(sent),
             answer,
-            refusal or content_error(command, self._max_content),
+            refusal or content_error(command, self._limits.max_content),
         )
         if self._locks.busy(command):
             self._spawn(self._decide_in_turn(pending))
@@ -163,7 +169,9 @@ class Chat:
         if pending.by not in feed.state.members:
             return DecisionContext(head)
         if isinstance(command, MessageCommand):
-            return DecisionContext(head, await self._reader.about(command.room, command.message))
+            edits = isinstance(command, EditMessage)
+            about = await self._reader.about(command.room, command.message, pending.by, with_content=edits)
+            return DecisionContext(head, msgspec.structs.replace(about, max_edits=self._limits.max_edits))
         reply_to = command.reply_to if isinstance(command, PostMessage) else None
         if reply_to is None or await self._feeds.message_exists(command.room, reply_to):
             return DecisionContext(head)
