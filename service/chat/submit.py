@@ -263,9 +263,7 @@ class Chat:
             pending.fail(failure)
         elif isinstance(pending.command, LeaveRoom) and result.outcome != "appended":
             self._spawn(self._answer_leave(pending, result))
-        elif not isinstance(pending.command, PostMessage) or not pending.command.mentions:
-            pending.succeed(result_of(result))
-        elif result.outcome == "known":
+        elif result.outcome == "known" and getattr(pending.command, "mentions", ()):
             self._spawn(self._answer_retry(pending, result))
         else:
             posted = next(iter(pending.events), None)
@@ -278,8 +276,7 @@ class Chat:
         except Unavailable as error:
             pending.fail(error)
         else:
-            event = posted.event if posted else None
-            pending.succeed(result_of(result, dropped_mentions(pending.command, event)))
+            pending.succeed(result_of(result, dropped_mentions(pending.command, posted and posted.event)))
 
     async def _answer_leave(self, pending: PendingCommand, result: AppendResult) -> None:
         """Answer a leave that changed nothing with the seq at which the user left, or that of `result`."""
