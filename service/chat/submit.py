@@ -263,7 +263,7 @@ class Chat:
             pending.fail(failure)
         elif isinstance(pending.command, LeaveRoom) and result.outcome != "appended":
             self._spawn(self._answer_leave(pending, result))
-        elif result.outcome == "known" and getattr(pending.command, "mentions", ()):
+        elif result.outcome == "known" and getattr(pending.command, "mentions", False):
             self._spawn(self._answer_retry(pending, result))
         else:
             posted = next(iter(pending.events), None)
@@ -276,7 +276,9 @@ class Chat:
         except Unavailable as error:
             pending.fail(error)
         else:
-            pending.succeed(result_of(result, dropped_mentions(pending.command, posted and posted.event)))
+            pending.succeed(
+                result_of(result, dropped_mentions(pending.command, posted.event if posted else None))
+            )
 
     async def _answer_leave(self, pending: PendingCommand, result: AppendResult) -> None:
         """Answer a leave that changed nothing with the seq at which the user left, or that of `result`."""
