@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from service.audit.access_log import AccessLog
 from service.chat import AccountBlocks, AccountSuspensions, Chat, LogBudget, ReadMarkers
+from service.chat.pending import Limits
 from service.config.settings import Settings
 from service.eventstore.notifications import Waker
 from service.gateway.auth.charges import Charges
@@ -55,7 +56,8 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
     budget = LogBudget(settings.log_bytes_per_day, time.time)
     chat = Chat(
         live.hub.feeds, live.appender, reader, live.people, keys, storage.pool,
-        now=now, max_content=settings.max_content, budget=budget, invite_only=settings.add_members == "invite",
+        now=now, limits=Limits(settings.max_content, settings.max_edits), budget=budget,
+        invite_only=settings.add_members == "invite",
     )  # fmt: skip
     notices = MarkerNotices(live.hub.audience, live.relay)
     markers = ReadMarkers(

@@ -10,9 +10,10 @@ import pytest
 from rpds import HashTrieMap
 
 from service.chat import LogBudget
+from service.chat.pending import Limits
 from service.chat.submit import MAX_DECISIONS, Chat
 from service.domain.commands import AddReaction, PostMessage, RoomCommand, UpdateRoom
-from service.domain.message import MessageState
+from service.domain.message import MessageSummary
 from service.domain.room_state import Member, RoomState
 from service.encryption.person_key import PersonKey
 from service.errors import NotAllowed, OnRecordError, Overloaded
@@ -41,8 +42,8 @@ class Scripted:
             part,
             part,
             now=lambda: AT,
+            limits=Limits(100, 100),
             budget=LogBudget(0, lambda: 0.0),
-            max_content=100,
         )
         self._feed = feed
 
@@ -57,10 +58,10 @@ class Scripted:
     async def of_person(self, _person: str, _database: Any, _scope: str) -> PersonKey:
         return PersonKey(uuid4(), bytes(32))
 
-    async def about(self, _room: str, _message: int) -> MessageState:
+    async def about(self, *_asked: object, **_how: object) -> MessageSummary:
         """Return a message, during whose reading the room went on."""
         self._feed.head = 5
-        return MessageState(author="bob", content="a word")
+        return MessageSummary(author="bob")
 
     def fingerprint(self, sent: bytes) -> bytes:
         return sent
