@@ -9,7 +9,8 @@ code of the class before it. A `Refusal` is never logged as an error of the serv
     │   ├── RoomNotFound, RoomExists, RoomIsArchived, NotAMember
     │   ├── NotAllowed (AccountErased, AccountSuspended, UnderLegalHold, HoldStands, NoHold, DemoNamesOff, SignInDenied)
     │   ├── Muted, Banned, LastOwner, UserNotFound (PersonUnknown)
-    │   ├── MessageNotFound, MessageIsDeleted, MessageTooLong, EmptyMessage, UnsafeContent
+    │   ├── MessageNotFound, MessageIsDeleted, MessageTooLong, EmptyMessage,
+    │   ├── UnsafeContent (ComplexContent)
     │   ├── TooManyRequests (TooManyConnections), TooManyRooms
     │   └── TokenInvalid (SignInInvalid), TokenExpired (SignInOver)
     └── Trouble                the server cannot carry out the request now
@@ -234,6 +235,12 @@ class UnsafeContent(Refusal):
 
     code = "unsafe_content"
     sentence = "The message contains {what}, which a browser would run."
+
+
+class ComplexContent(UnsafeContent):
+    """The message contains more markup than can be checked in reasonable time."""
+
+    sentence = "The message contains more markup than can be checked."
 
 
 class TooManyRequests(Refusal):
