@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from service.chat.log_budget import LogBudget, stored_bytes
 from service.chat.result import CommandResult, failed, result_of
 from service.domain import account
 from service.domain.account import PersonState
@@ -27,8 +28,7 @@ from service.domain.commands import (
 from service.domain.room_state import RoomState
 from service.domain.streams import person_stream
 from service.errors import NotAllowed, Refusal
-from service.eventstore.append_loop import append_decided
-from service.eventstore.appender import Appender
+from service.eventstore.appender import Appender, append_decided
 from service.eventstore.entries import AppendRequest
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
@@ -114,13 +114,20 @@ class AccountBlocks:
     """Records blocks; one user may block at most `most` different others."""
 
     def __init__(
-        self, people: UserCache, appender: Appender, reader: LogReader, serializer: EventSerializer, most: int
+        self,
+        people: UserCache,
+        appender: Appender,
+        reader: LogReader,
+        serializer: EventSerializer,
+        most: int,
+        budget: LogBudget,
     ) -> None:
         self._people = people
         self._appender = appender
         self._reader = reader
         self._serializer = serializer
         self._most = most
+        self._budget = budget
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def set_block(self, command: SetBlock, by: str, ref: str, sent: bytes) -> CommandResult:
@@ -130,21 +137,26 @@ class AccountBlocks:
             Refusal: it is not allowed, or the ref was used for another command.
             Overloaded, Unavailable: the log cannot be reached; a retry is safe.
         """
-        state, refusal = PersonState(), None
+        state, refusal, size = PersonState(), None, 0
         events: list[Event] = []
 
         async def decide() -> AppendRequest:
-            nonlocal state, refusal, events
+            nonlocal state, refusal, events, size
             state, refusal, events = await self._reader.person(by), None, []
             try:
                 events = account.decide_block(state, command, by, self._most)
             except Refusal as error:
                 refusal = error
-            return AppendRequest.of(
+            request = AppendRequest.of(
                 self._serializer, person_stream(by), events,
                 user=by, ref=ref, fingerprint=self._serializer.keys.fingerprint(sent),
                 decided_on=state.head, guard=account.GUARD, record=refusal is None,
             )  # fmt: skip
+            size = stored_bytes(request)
+            if size and (over := self._budget.refusal(by, size)) is not None:
+                refusal, events, size = over, [], 0
+                request = msgspec.structs.replace(request, events=(), stored=(), record=False)
+            return request
 
         async with self._turns.setdefault(by, asyncio.Lock()):
             result = await append_decided(decide, self._appender.offer)
@@ -152,5 +164,7 @@ class AccountBlocks:
             if (error := failed(result.outcome, ref, refusal)) is not None:
                 raise error
             if result.outcome == "appended":
+                self._budget.appended += size
+                self._budget.add(by, size)
                 self._people.update(by, account.with_block(state, command, result.seq))
         return result_of(result)

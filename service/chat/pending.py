@@ -12,7 +12,7 @@ from service.domain import room
 from service.domain.commands import EditMessage, PostMessage, RoomCommand
 from service.domain.content_policy import check_content
 from service.domain.events import Event
-from service.domain.message import MessageState
+from service.domain.message import MessageSummary
 from service.encryption.keyring import KeyRing
 from service.encryption.person_key import PersonKey
 from service.errors import KeyUnreadable, OnRecordError, Refusal
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     import asyncio
 
     import asyncpg
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The limits of messages: code points of the content, and edits of one message."""
+
+    max_content: int
+    max_edits: int
 
 
 class PendingCommand(msgspec.Struct):
@@ -42,6 +49,8 @@ class PendingCommand(msgspec.Struct):
     key: PersonKey | None = None
     scope: str | None = None
     """What `key` is for; None before there is a key."""
+    reserved: int = 0
+    """Bytes that are reserved for its events in the sender's `LogBudget`."""
     at: datetime | None = None
     """The log's time when the command was last found stale; None before."""
 
@@ -60,7 +69,7 @@ class DecisionContext(msgspec.Struct, frozen=True):
     """What a decision needs beside the room's state, read when the room was at `head` or later."""
 
     head: int
-    about: MessageState = room.NO_MESSAGE
+    about: MessageSummary = room.NO_MESSAGE
     refusal: Refusal | None = None
 
 

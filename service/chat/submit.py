@@ -18,17 +18,24 @@ from cryptography.exceptions import InvalidTag
 
 from service.chat.blocks import Blocks
 from service.chat.command_locks import CommandLocks
-from service.chat.pending import DecisionContext, PendingCommand, content_error, key_for_writing
+from service.chat.log_budget import LogBudget, stored_bytes
+from service.chat.pending import DecisionContext, Limits, PendingCommand, content_error, key_for_writing
 from service.chat.result import CommandResult, dropped_mentions, failed, result_of
 from service.domain import account, room
 from service.domain.account import PersonState
-from service.domain.commands import LeaveRoom, MessageCommand, NamePerson, PostMessage, RoomCommand
+from service.domain.commands import (
+    EditMessage,
+    LeaveRoom,
+    MessageCommand,
+    NamePerson,
+    PostMessage,
+    RoomCommand,
+)
 from service.domain.retention import scope_of
 from service.domain.streams import person_stream, room_stream
 from service.encryption.keyring import KeyRing
 from service.errors import AccountErased, MessageNotFound, Overloaded, Refusal, Unavailable
-from service.eventstore.append_loop import append_decided
-from service.eventstore.appender import Appender
+from service.eventstore.appender import Appender, append_decided
 from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
@@ -52,7 +59,7 @@ log = logging.getLogger("onrecord.chat")
 
 
 class Chat:
-    """Turns commands into events. `now` returns the database's time, `max_content` is in code points.
+    """Turns commands into events. `now` returns the database's time.
 
     With `invite_only`, people who are added to a room are invited instead.
     """
@@ -67,7 +74,8 @@ class Chat:
         database: "asyncpg.Pool[Any]",
         *,
         now: Callable[[], datetime],
-        max_content: int,
+        limits: Limits,
+        budget: LogBudget,
         invite_only: bool = False,
     ) -> None:
         self._feeds = feeds
@@ -78,7 +86,8 @@ class Chat:
         self._serializer = EventSerializer(keys)
         self._database = database
         self._now = now
-        self._max_content = max_content
+        self._limits = limits
+        self._budget = budget
         self.blocks = Blocks(people, invite_only=invite_only)
         self._locks = CommandLocks()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -103,7 +112,7 @@ class Chat:
             ref,
             self._keys.fingerprint(sent),
             answer,
-            refusal or content_error(command, self._max_content),
+            refusal or content_error(command, self._limits.max_content),
         )
         if self._locks.busy(command):
             self._spawn(self._decide_in_turn(pending))
@@ -114,6 +123,7 @@ class Chat:
         try:
             placing = self._appender.offer(request)
         except Overloaded as error:
+            self._release(pending)
             answer.set_exception(error)
         else:
             placing.add_done_callback(partial(self._on_first_result, pending))
@@ -163,7 +173,9 @@ class Chat:
         if pending.by not in feed.state.members:
             return DecisionContext(head)
         if isinstance(command, MessageCommand):
-            return DecisionContext(head, await self._reader.about(command.room, command.message))
+            edits = isinstance(command, EditMessage)
+            about = await self._reader.about(command.room, command.message, pending.by, with_content=edits)
+            return DecisionContext(head, msgspec.structs.replace(about, max_edits=self._limits.max_edits))
         reply_to = command.reply_to if isinstance(command, PostMessage) else None
         if reply_to is None or await self._feeds.message_exists(command.room, reply_to):
             return DecisionContext(head)
@@ -193,13 +205,29 @@ class Chat:
         pending.refusal, pending.events = refusal, events
         pending.decisions += 1
         # The state may have moved on while the message was read: the decision holds as of the older of the two.
-        return AppendRequest.of(
+        request = AppendRequest.of(
             self._serializer, room_stream(command.room), events,
             user=by, ref=pending.ref, fingerprint=pending.fingerprint,
             decided_on=min(context.head, state.head),
             guard=() if pending.content_error else room.guard(state, command, by),
             key=pending.key, record=refusal is None,
         )  # fmt: skip
+        return self._within_budget(pending, request)
+
+    def _within_budget(self, pending: PendingCommand, request: AppendRequest) -> AppendRequest:
+        """Reserve the bytes of a request; if the sender has too few left, return one that only looks up the ref."""
+        self._release(pending)
+        size = stored_bytes(request)
+        if size and (refusal := self._budget.refusal(pending.by, size)) is not None:
+            pending.refusal, pending.events = refusal, []
+            return msgspec.structs.replace(request, events=(), stored=(), record=False)
+        self._budget.add(pending.by, size)
+        pending.reserved = size
+        return request
+
+    def _release(self, pending: PendingCommand) -> None:
+        self._budget.add(pending.by, -pending.reserved)
+        pending.reserved = 0
 
     def _on_first_result(self, pending: PendingCommand, placing: "asyncio.Future[AppendResult]") -> None:
         if pending.answer.done():
@@ -237,6 +265,8 @@ class Chat:
                     tries=MAX_DECISIONS,
                 )
             except (AccountErased, Overloaded, Unavailable) as error:
+                if not isinstance(error, Unavailable):  # otherwise it may have been appended
+                    self._release(pending)
                 pending.fail(error)
             except Exception:
                 log.exception("refresh_failed", extra={"room": pending.command.room})
@@ -251,13 +281,15 @@ class Chat:
         return self._decide(pending, feed, await self._load_context(pending, feed))
 
     def _answer(self, pending: PendingCommand, result: AppendResult) -> None:
+        if result.outcome == "appended":
+            self._budget.appended += pending.reserved
+        else:
+            self._release(pending)
         if (failure := failed(result.outcome, pending.ref, pending.refusal)) is not None:
             pending.fail(failure)
         elif isinstance(pending.command, LeaveRoom) and result.outcome != "appended":
             self._spawn(self._answer_leave(pending, result))
-        elif not isinstance(pending.command, PostMessage) or not pending.command.mentions:
-            pending.succeed(result_of(result))
-        elif result.outcome == "known":
+        elif result.outcome == "known" and getattr(pending.command, "mentions", False):
             self._spawn(self._answer_retry(pending, result))
         else:
             posted = next(iter(pending.events), None)
@@ -270,8 +302,9 @@ class Chat:
         except Unavailable as error:
             pending.fail(error)
         else:
-            event = posted.event if posted else None
-            pending.succeed(result_of(result, dropped_mentions(pending.command, event)))
+            pending.succeed(
+                result_of(result, dropped_mentions(pending.command, posted.event if posted else None))
+            )
 
     async def _answer_leave(self, pending: PendingCommand, result: AppendResult) -> None:
         """Answer a leave that changed nothing with the seq at which the user left, or that of `result`."""

@@ -164,6 +164,21 @@ class Settings:
     rate_burst: int = setting(
         "commands that one user may send at once; 0 switches the limit off", parsers.whole(0), 40
     )
+    address_rate: int = setting(
+        "commands and HTTP requests a second, by their prices, from one address (of IPv6, from one /64) at one node",
+        parsers.whole(1),
+        2_000,
+    )
+    address_burst: int = setting(
+        "commands and HTTP requests, by their prices, from one address at once at one node; 0 switches the limit off",
+        parsers.whole(0),
+        20_000,
+    )
+    log_bytes_per_day: int = setting(
+        "bytes of the log that one user's commands may append in a day (UTC); 0 switches the limit off",
+        parsers.whole(0),
+        64 * 1024 * 1024,
+    )
     handshake_rate: int = setting(
         "handshakes a second from one address (of IPv6, from one /64) at one node, sign-ins on the page among them",
         parsers.whole(1),
@@ -186,6 +201,11 @@ class Settings:
     )
     max_content: int = setting("code points of one message", parsers.whole(1, 100_000), 10_000)
     max_mentions: int = setting("members that one message may mention", parsers.whole(0, 100), 100)
+    max_edits: int = setting(
+        "edits of one message; a bot that streams its answer needs one for each step",
+        parsers.whole(0, 10_000),
+        100,
+    )
     max_frame: int = setting("bytes of one frame from a client", parsers.whole(1024), 128 * 1024)
     max_outbox: int = setting(
         "bytes queued for one connection above which it is closed (4008)", parsers.whole(1024), 1024 * 1024

@@ -5,22 +5,21 @@ Every read goes to the primary and has a deadline.
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from service.domain import account, read_marker, room
 from service.domain.account import PersonState
 from service.domain.events import (
-    MessageDeleted,
     MessagePosted,
     PersonErased,
+    PersonNamed,
     PersonRestored,
     PersonSuspended,
     Recorded,
     RoomOpened,
     RoomRenamed,
 )
-from service.domain.message import MessageState
-from service.domain.message import evolve as evolve_message
+from service.domain.message import MessageSummary
 from service.domain.read_marker import ReaderState
 from service.domain.room import RoomState
 from service.domain.streams import (
@@ -32,16 +31,12 @@ from service.domain.streams import (
     room_stream,
     stream_id,
     user_of,
-    user_subject,
 )
-from service.eventstore.serializer import ROW, ROWS, EventSerializer
-from service.runtime.database_retry import retry_read
+from service.eventstore.event_queries import EventQueries
+from service.eventstore.serializer import ROW, ROWS
 
-if TYPE_CHECKING:
-    import asyncpg
-
-DEADLINE = 5.0
-"""The default limit of a read in seconds."""
+PERSON_TOPICS = [cls.TOPIC for cls in (PersonNamed, PersonSuspended, PersonRestored, PersonErased)]
+"""The kinds of events that a person's state is folded from."""
 
 MOST_DAMAGED = 100
 """The most recent moves of a read marker, or names of a room, that are searched for a readable one."""
@@ -54,37 +49,6 @@ class Place(NamedTuple):
     seq: int
     position: int
     at: datetime
-
-
-class EventQueries:
-    """Runs queries on the log through a pool of connections and decodes their rows.
-
-    Every method raises `Unavailable` if there is no answer within `deadline` seconds.
-    """
-
-    def __init__(
-        self, database: "asyncpg.Pool[Any]", serializer: EventSerializer, deadline: float = DEADLINE
-    ) -> None:
-        self._database = database
-        self._serializer = serializer
-        self._deadline = deadline
-
-    async def position(self) -> int:
-        """Return the position of the log's last event, 0 if the log is empty."""
-        return int(await self._value("SELECT coalesce(max(notification_id), 0) FROM stored_events"))
-
-    async def head(self, stream: str) -> int:
-        """Return the seq of a stream's last event, 0 if there is none."""
-        return int(await self._value(_HEAD, stream_id(stream)))
-
-    async def _fetch(self, query: str, *arguments: object) -> list[Any]:
-        return await retry_read(lambda: self._database.fetch(query, *arguments), self._deadline)
-
-    async def _read(self, query: str, *arguments: object) -> list[Recorded]:
-        return [self._serializer.read(row) for row in await self._fetch(query, *arguments)]
-
-    async def _value(self, query: str, *arguments: object) -> Any:
-        return (await self._fetch(query, *arguments))[0][0]
 
 
 class LogReader(EventQueries):
@@ -131,21 +95,35 @@ class LogReader(EventQueries):
         events = await self._read(_MESSAGE, stream_id(room_stream(room_id)), seq, message_subject(seq))
         return events[0] if events else None
 
-    async def about(self, room_id: str, message: int) -> MessageState:
-        """Return the state of a message as of now, folded from the events about it."""
-        state = MessageState()
-        for recorded in await self._read(_ABOUT, stream_id(room_stream(room_id)), message_subject(message)):
-            state = evolve_message(state, recorded)
-        return state
+    async def about(
+        self, room_id: str, message: int, user: str, *, with_content: bool = False
+    ) -> MessageSummary:
+        """Return what a command of `user` about a message depends on, as of now.
+
+        This reads a few rows by their keys, and decrypts one at most, whatever the history of the message.
+        """
+        stream = stream_id(room_stream(room_id))
+        rows = await self._fetch(_ABOUT, stream, message, message_subject(message), user, with_content)
+        if not rows:
+            return MessageSummary()
+        row = rows[0]
+        content = self._serializer.read(row).event if row["state"] is not None else None
+        return MessageSummary(
+            author=row["author"],
+            deleted=row["deleted"] is not None,
+            content=getattr(content, "content", None),
+            edits=row["edits"] or 0,
+            emoji=frozenset(row["emoji"] or ()),
+            own=frozenset(row["own"] or () if row["deleted"] is None else ()),
+            reactions=row["reactions"] or 0,
+            pins=row["pins"] or 0,
+        )
 
     async def deleted(self, room_id: str, messages: Iterable[int]) -> set[int]:
         """Return the numbers of those of `messages` that are deleted."""
-        subjects = {message_subject(message): message for message in messages}
-        if not subjects:
-            return set()
-        stream = stream_id(room_stream(room_id))
-        rows = await self._fetch(_DELETED, stream, list(subjects), MessageDeleted.TOPIC)
-        return {subjects[row["subject"]] for row in rows}
+        numbers = list(messages)
+        rows = await self._fetch(_DELETED, stream_id(room_stream(room_id)), numbers) if numbers else []
+        return {row["message"] for row in rows}
 
     async def silenced(self, messages: Iterable[tuple[str, int]], user: str) -> set[tuple[str, int]]:
         """Return those of `messages`, each a room and a number, whose mention of a user does not count."""
@@ -193,14 +171,12 @@ class LogReader(EventQueries):
         """Return each of `users` as of now; the initial state for those without events."""
         streams = {stream_id(person_stream(user)): user for user in users}
         states = {user: PersonState() for user in streams.values()}
-        subjects = [user_subject(user) for user in streams.values()]
-        for recorded in await self._read(_ACCOUNTS, list(streams), subjects):
+        for recorded in await self._read(_ACCOUNTS, list(streams), PERSON_TOPICS):
             user = streams[recorded.originator_id]
             states[user] = account.evolve(states[user], recorded)
         return states
 
 
-_HEAD = "SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE originator_id = $1"
 _EPOCH_AND_POSITION = """
     SELECT epoch, coalesce((SELECT max(notification_id) FROM stored_events), 0) AS position FROM log_epoch
 """
@@ -239,10 +215,22 @@ _NAMING = f"""{ROWS}
         AND e.topic = ANY ($3::text[])
     ORDER BY e.originator_version DESC LIMIT $4
 """
-_ABOUT = f"{ROWS} WHERE e.originator_id = $1 AND e.subject = $2 ORDER BY e.originator_version"
+_ABOUT = f"""
+    SELECT posted.recorded_by AS author, s.deleted, s.edits, ARRAY(SELECT jsonb_object_keys(s.emoji)) AS emoji,
+        u.emoji AS own, u.reactions, u.pins, {ROW}
+    FROM stored_events posted
+        LEFT JOIN message_summaries s ON s.originator_id = $1 AND s.message = $2
+        LEFT JOIN message_users u ON u.originator_id = $1 AND u.message = $2 AND u.user_id = $4
+        LEFT JOIN LATERAL (
+            SELECT * FROM readable_events
+            WHERE $5::boolean AND posted.recorded_by = $4 AND s.deleted IS NULL
+                AND originator_id = $1 AND originator_version = coalesce(s.last_edit, $2)) e ON true
+        LEFT JOIN open_keys k ON k.key_id = e.key_id
+    WHERE posted.originator_id = $1 AND posted.originator_version = $2 AND posted.subject = $3
+"""  # noqa: S608 - constants
 _DELETED = """
-    SELECT subject FROM stored_events
-    WHERE originator_id = $1 AND subject = ANY ($2::text[]) AND topic = $3
+    SELECT message FROM message_summaries
+    WHERE originator_id = $1 AND message = ANY ($2::bigint[]) AND deleted IS NOT NULL
 """
 _SILENCED = f"""{ROWS}
     JOIN unnest($1::uuid[], $2::bigint[]) AS wanted (stream, seq)
@@ -260,17 +248,20 @@ _ROOM = f"""
     ORDER BY e.originator_version
 """  # noqa: S608 - constants
 _LAST = f"{ROWS} WHERE e.originator_id = $1 ORDER BY e.originator_version DESC LIMIT $2"
-# Of what is about the person, only the last event of each topic matters, and most people have events of one. The
+# Of what is about the person, only the last event of each topic matters, however often a person was renamed; the
 # condition on the stream lets the planner use the index of the streams of people. Of each user that the person ever
 # blocked, only the last event matters. The recursion steps through these users by index, so that a user who is blocked
-# and unblocked a million times costs no more than one who is blocked once.
+# and unblocked a million times costs no more than one who is blocked once. Among these is the last event of all, which
+# gives the head. BETWEEN instead of equality keeps the planner from going through the whole stream, latest first.
 _ACCOUNTS = f"""
     SELECT {ROW}
-    FROM unnest($1::uuid[], $2::text[]) AS wanted (id, own)
+    FROM unnest($1::uuid[]) AS wanted (id)
     CROSS JOIN LATERAL (
-        (SELECT DISTINCT ON (topic) * FROM readable_events
-            WHERE originator_id = wanted.id AND subject = wanted.own AND starts_with(stream, 'person:')
-            ORDER BY topic, originator_version DESC)
+        (SELECT newest.* FROM unnest($2::text[]) AS own (topic) CROSS JOIN LATERAL (
+            SELECT * FROM readable_events r
+            WHERE r.originator_id = wanted.id AND r.topic BETWEEN own.topic AND own.topic
+                AND starts_with(r.stream, 'person:')
+            ORDER BY r.topic DESC, r.originator_version DESC LIMIT 1) newest)
         UNION ALL
         (WITH RECURSIVE others (subject) AS (
             (SELECT subject FROM stored_events
@@ -280,9 +271,9 @@ _ACCOUNTS = f"""
                 WHERE e.originator_id = wanted.id AND e.subject > others.subject ORDER BY e.subject LIMIT 1)
             FROM others WHERE others.subject IS NOT NULL)
         SELECT newest.* FROM others CROSS JOIN LATERAL (
-            SELECT * FROM readable_events r WHERE r.originator_id = wanted.id AND r.subject = others.subject
-            ORDER BY r.originator_version DESC LIMIT 1) newest
-        WHERE others.subject <> wanted.own)) e
+            SELECT * FROM readable_events r
+            WHERE r.originator_id = wanted.id AND r.subject BETWEEN others.subject AND others.subject
+            ORDER BY r.subject DESC, r.originator_version DESC LIMIT 1) newest)) e
     LEFT JOIN open_keys k USING (key_id)
     ORDER BY e.originator_version
 """  # noqa: S608 - constants

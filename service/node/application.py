@@ -1,15 +1,18 @@
 """Builds the application layer of a node: chat commands, presence, and the effects of recorded events on sessions."""
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from uuid import uuid4
 
 from service.audit.access_log import AccessLog
-from service.chat import AccountBlocks, AccountSuspensions, Chat, ReadMarkers
+from service.chat import AccountBlocks, AccountSuspensions, Chat, LogBudget, ReadMarkers
+from service.chat.pending import Limits
 from service.config.settings import Settings
 from service.eventstore.notifications import Waker
-from service.gateway.auth.rate_limit import ADDED, RateLimit, SharedRateLimit
+from service.gateway.auth.charges import Charges
+from service.gateway.auth.rate_limit import ADDED, LOGGED, RateLimit, SharedRateLimit
 from service.gateway.commands.additions import HOUR, Additions
 from service.gateway.notices.accounts import AccountEffects
 from service.gateway.notices.receipts import MarkerNotices
@@ -20,6 +23,7 @@ from service.node.storage import Storage
 from service.presence.presence import Presence
 from service.presence.typing import Typing
 from service.realtime.log_tailer import LogTailer
+from service.runtime.token_bucket import TokenBuckets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +37,12 @@ class Application:
     presence: Presence
     typing: Typing
     lifecycle: SessionLifecycle
-    rate: RateLimit
+    charges: Charges
     shared_rate: SharedRateLimit
     additions: Additions
     shared_adds: SharedRateLimit
+    log_budget: LogBudget
+    shared_log_budget: SharedRateLimit
     blocks: AccountBlocks
     access_log: AccessLog
     tailer: LogTailer
@@ -47,13 +53,21 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
     """Return the application layer, closed with `stack`."""
     keys, reader, now = storage.keys, storage.reader, storage.clock.now
     loop_time = asyncio.get_running_loop().time
+    budget = LogBudget(settings.log_bytes_per_day, time.time)
     chat = Chat(
         live.hub.feeds, live.appender, reader, live.people, keys, storage.pool,
-        now=now, max_content=settings.max_content, invite_only=settings.add_members == "invite",
+        now=now, limits=Limits(settings.max_content, settings.max_edits), budget=budget,
+        invite_only=settings.add_members == "invite",
     )  # fmt: skip
     notices = MarkerNotices(live.hub.audience, live.relay)
     markers = ReadMarkers(
-        live.hub.feeds, live.appender, reader, storage.serializer, notices.marker_moved, now=now
+        live.hub.feeds,
+        live.appender,
+        reader,
+        storage.serializer,
+        notices.marker_moved,
+        now=now,
+        budget=budget,
     )
     stack.push_async_callback(markers.close)
     presence = Presence(live.relay, live.hub.audience, live.people, settings.disconnect_grace)
@@ -68,11 +82,15 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
         presence=presence,
         typing=typing,
         lifecycle=SessionLifecycle(live.sessions, presence, typing, live.session_log),
-        rate=rate,
+        charges=Charges(rate, TokenBuckets(settings.address_rate, settings.address_burst, loop_time)),
         shared_rate=SharedRateLimit(rate, live.relay),
         additions=Additions(chat, adds, settings.adds_per_hour),
         shared_adds=SharedRateLimit(adds, live.relay, ADDED),
-        blocks=AccountBlocks(live.people, live.appender, reader, storage.serializer, settings.max_blocks),
+        log_budget=budget,
+        shared_log_budget=SharedRateLimit(budget, live.relay, LOGGED),
+        blocks=AccountBlocks(
+            live.people, live.appender, reader, storage.serializer, settings.max_blocks, budget
+        ),
         access_log=AccessLog(live.appender.offer, storage.serializer),
         tailer=_tailer(settings, storage, live, notices),
         waker=Waker(),

@@ -134,7 +134,7 @@ class _Builder:
         limits = RoomLimits(settings.max_rooms, settings.max_added_rooms)
         connect = ConnectHandler(self.views, live.hub, readiness, lifecycle, settings.ping_interval, limits)
         starter = SessionStarter(live.sessions, live.people, self.application.chat, connect, lifecycle)
-        dispatcher = Dispatcher(self._handlers(), self.application.rate, presence, self.counters, traces)
+        dispatcher = Dispatcher(self._handlers(), self.application.charges, presence, self.counters, traces)
         admission = partial(
             Admission,
             origins=settings.origins,
@@ -178,6 +178,7 @@ class _Builder:
             tokens=self.tokens,
             blocks=application.blocks,
             people=live.people,
+            charges=application.charges,
             max_mentions=self.settings.max_mentions,
         )
         return handlers.by_type(joins, self.queries)
@@ -191,7 +192,7 @@ class _Builder:
                 readiness=storage.readiness,
                 tokens=self.tokens,
                 people=live.people,
-                rate=self.application.rate,
+                charges=self.application.charges,
             ),
             reads=Reads(storage.read_models, self.views, self.queries, live.hub.feeds, storage.reader),
             audits=self._audits(),
@@ -250,6 +251,7 @@ class _Builder:
             relay=live.relay,
             lag=lag,
             damaged=storage.serializer.damaged,
+            log_budget=self.application.log_budget,
         )
 
 

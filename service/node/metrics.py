@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from service.chat import LogBudget
 from service.cluster.leases import Lease
 from service.cluster.relay import Relay
 from service.cluster.replay_filter import REFUSALS
@@ -40,6 +41,7 @@ class NodeMetrics:
     relay: Relay
     lag: Lag
     damaged: Damaged
+    log_budget: LogBudget
 
     def write(self, sheet: Sheet) -> None:
         """Write all metrics; see `Source`."""
@@ -88,6 +90,8 @@ class NodeMetrics:
             sheet.put("onrecord_lease_age_seconds", age)
         sheet.put("onrecord_unreadable_events_total", self.damaged.count)
         sheet.put("onrecord_fencings_total", self.lease.fencings)
+        sheet.put("onrecord_user_log_bytes_total", self.log_budget.appended)
+        sheet.put("onrecord_user_log_refusals_total", self.log_budget.refused)
         sheet.put("onrecord_sessions_unrecorded", self.session_log.waiting)
 
     def _pools(self, sheet: Sheet) -> None:

@@ -67,7 +67,7 @@ async def node(
             markers=application.marker_notices,
             typists=application.typing,
             presence=application.presence,
-            rates=(application.shared_rate, application.shared_adds),
+            rates=(application.shared_rate, application.shared_adds, application.shared_log_budget),
             tailer=application.tailer,
             receipts=gateway.receipts,
         )
@@ -103,6 +103,7 @@ def _tasks(settings: Settings, running: Node) -> dict[str, Work]:
         "typing": application.typing.run,
         "rate": application.shared_rate.run,
         "adds": application.shared_adds.run,
+        "budget": application.shared_log_budget.run,
         "tokens": live.sessions.run,
         "pulse": gateway.process.run,
     }

@@ -72,6 +72,12 @@ CATALOGUE: dict[str, Metric] = {
     "onrecord_unreadable_events_total": Metric(
         "counter", "events of the log that this process could not read"
     ),
+    "onrecord_user_log_bytes_total": Metric(
+        "counter", "bytes that users' commands appended to the log, as ONRECORD_LOG_BYTES_PER_DAY counts them"
+    ),
+    "onrecord_user_log_refusals_total": Metric(
+        "counter", "commands refused because their user had appended ONRECORD_LOG_BYTES_PER_DAY that day"
+    ),
     "onrecord_sessions_unrecorded": Metric("gauge", "sessions whose opening or closing is not recorded yet"),
     # Delivery.
     "onrecord_deliveries_total": Metric("counter", "events written to clients, counted for each client"),

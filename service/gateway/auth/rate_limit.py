@@ -9,6 +9,7 @@ is a debt that is paid off before later commands are admitted.
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -20,6 +21,9 @@ SPENT = "limits.spent"
 
 ADDED = "limits.added"
 """The kind of the message between nodes about people added to rooms or invited."""
+
+LOGGED = "limits.logged"
+"""The kind of the message between nodes about bytes that users appended to the log."""
 
 PUBLISH_EVERY = 0.2
 """Seconds between two publications."""
@@ -49,6 +53,22 @@ class RateLimit:
         self._forget(self._buckets.take(user, count))
         self._spent[user] = self._spent.get(user, 0) + count
 
+    def charge(self, user: str, price: int) -> int:
+        """Take a price, at most a burst; return what was taken.
+
+        Raises:
+            TooManyRequests: the user has less left.
+        """
+        charged = min(price, int(self._buckets.burst))
+        self.take(user, charged)
+        return charged
+
+    def owe(self, user: str, price: int) -> None:
+        """Take a price that the user may not have; the debt is at most a burst."""
+        if self._buckets.on:
+            self.spent_elsewhere(user, price)
+            self._spent[user] = self._spent.get(user, 0) + price
+
     def give_back(self, user: str, count: int) -> None:
         """Undo `take` for a command that changed nothing."""
         if self._buckets.on and count:
@@ -71,10 +91,20 @@ class RateLimit:
             self._spent.pop(evicted, None)
 
 
+class Shared(Protocol):
+    """What users spend, as nodes exchange it."""
+
+    def take_spent(self, most: int) -> dict[str, int]:
+        """See `RateLimit`."""
+
+    def spent_elsewhere(self, user: str, count: int) -> None:
+        """See `RateLimit`."""
+
+
 class SharedRateLimit:
     """Publishes what users spend on this node, in messages of a `kind`, and charges what they spend on others."""
 
-    def __init__(self, rate: RateLimit, relay: Relay, kind: str = SPENT) -> None:
+    def __init__(self, rate: Shared, relay: Relay, kind: str = SPENT) -> None:
         self._rate = rate
         self._relay = relay
         self.kind = kind

@@ -31,6 +31,7 @@ from service.gateway.session.lifecycle import SessionLifecycle
 from service.gateway.session.registry import SessionRegistry
 from service.gateway.session.rooms import RoomLimits
 from service.gateway.session.session import Session
+from service.gateway.transport.client_address import address_key
 from service.presence.presence import Presence
 from service.protocol.close_codes import Close
 from service.protocol.commands import Connect
@@ -151,6 +152,7 @@ class SessionStarter:
             Refusal: the account is suspended or erased, or its name is refused.
             Trouble: the session cannot be served now.
         """
+        session.source = address_key(session.address)
         self.sessions.add(session)
         try:
             await self.people.load([identity.user])

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from service.chat import CommandResult
 from service.domain.streams import room_stream
 from service.errors import OnRecordError, TooManyRequests, Unavailable
-from service.gateway.auth.rate_limit import RateLimit
+from service.gateway.auth.charges import Charges
+from service.gateway.auth.prices import price_of_answer, price_of_bytes, price_of_command
 from service.gateway.commands.handlers import Handler
 from service.gateway.commands.reply import Later, Reply, Then
 from service.gateway.session.counters import UNREAD, Counters, outcome
@@ -38,24 +39,31 @@ class Dispatcher:
     """Carries out the commands of all endpoints; `handlers` are by wire name."""
 
     handlers: Mapping[str, Handler]
-    rate: RateLimit
+    charges: Charges
     presence: Presence
     counters: Counters
     traces: "Traces | None"
 
-    async def dispatch(self, session: Session, tag: str | None, decode: Callable[[], Frame]) -> None:
-        """Carry out one command, and answer it."""
+    async def dispatch(
+        self, session: Session, tag: str | None, decode: Callable[[], Frame], size: int
+    ) -> None:
+        """Carry out one command of a frame of `size` bytes, and answer it."""
         began, kind = asyncio.get_running_loop().time(), UNREAD
         try:
-            self.rate.take(session.user)
+            self.charges.take(session.user, session.source, price_of_bytes(size))
             session.refused = 0
             self.presence.touch(session.user, session.id)
             frame = decode()
             kind = frame.type
+            if price := price_of_command(frame):
+                self.charges.take(session.user, session.source, price)
             if isinstance(frame, RoomFrame):
                 session.use(frame.room_id)
             await session.pending.ready()
             reply = await self.handlers[kind](session, frame)
+            self.charges.owe(
+                session.user, price_of_answer(frame, reply.ack if isinstance(reply, Then) else reply)
+            )
             _answer(session, tag, reply)
         except OnRecordError as error:
             self._answered(kind, began, error)

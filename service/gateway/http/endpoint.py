@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from service.gateway.auth.prices import REPLAY, price_of_answer, price_of_command
 from service.gateway.auth.tokens import CHAT
 from service.gateway.http.request import RequestGuard, parameters
 
@@ -56,8 +57,11 @@ def _endpoint(guard: RequestGuard, read: Read, owner: object) -> Callable[[Reque
             return Response(status_code=204, headers={"Allow": ", ".join(METHODS)})
         identity = await guard.admit(request, read.scope, action="read")
         caller = Caller(identity.user, identity.expires_at)
-        answer = await read.ask(owner, caller, parameters(request, read.query))
+        query = parameters(request, read.query)
+        guard.charge(request, identity.user, price_of_command(query) if read.scope == CHAT else REPLAY - 1)
+        answer = await read.ask(owner, caller, query)
         if isinstance(answer, msgspec.Struct):
+            guard.charges.owe(identity.user, price_of_answer(query, answer))
             return Response(msgspec.json.encode(answer), media_type=read.media, headers=NO_STORE)
         if request.method == "HEAD":
             return Response(media_type=read.media, headers=NO_STORE)

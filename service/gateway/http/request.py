@@ -11,9 +11,10 @@ from starlette.requests import ClientDisconnect, Request
 from service.domain.account import require_standing
 from service.errors import Malformed, Unavailable
 from service.eventstore.readiness import Readiness
+from service.gateway.auth.charges import Charges
 from service.gateway.auth.origins import check_origin
-from service.gateway.auth.rate_limit import RateLimit
 from service.gateway.auth.tokens import Identity, TokenVerifier, bearer
+from service.gateway.transport.client_address import address_key
 from service.gateway.transport.problem import TokenMissing
 from service.protocol import commands
 from service.protocol.strict_json import NotJson, check_strings, parse_json, shortened
@@ -40,7 +41,7 @@ class RequestGuard:
     readiness: Readiness
     tokens: TokenVerifier
     people: UserCache
-    rate: RateLimit
+    charges: Charges
 
     async def admit(self, request: Request, scope: str, *, action: str) -> Identity:
         """Return the identity of a request, and count it as one command; `action` is a verb for the error text.
@@ -62,8 +63,17 @@ class RequestGuard:
         await self.people.load([identity.user])
         require_standing(self.people.account(identity.user))
         identity.require(scope)
-        self.rate.take(identity.user)
+        self.charge(request, identity.user, 1)
         return identity
+
+    def charge(self, request: Request, user: str, price: int) -> None:
+        """Charge a user and the address of a request, as for a command.
+
+        Raises:
+            TooManyRequests: the user or the address has less left.
+        """
+        if price:
+            self.charges.take(user, address_key(request.client.host if request.client else None), price)
 
 
 def parameter_names(query: type[msgspec.Struct]) -> list[str]:

@@ -17,6 +17,7 @@ from service.errors import (
     TooManyRooms,
     Unavailable,
 )
+from service.gateway.auth.prices import bytes_of
 from service.gateway.auth.tokens import bearer
 from service.gateway.commands.admission import Admission, SessionStarter, client_name
 from service.gateway.commands.dispatcher import Dispatcher
@@ -152,7 +153,10 @@ class NativeConversation:
             await self._connect(message, value)
         else:
             await self._endpoint.dispatcher.dispatch(
-                self._session, native.ref_of(value), partial(native.decode, message, value)
+                self._session,
+                native.ref_of(value),
+                partial(native.decode, message, value),
+                bytes_of(message),
             )
 
     async def ended(self) -> None:

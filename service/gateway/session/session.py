@@ -58,6 +58,8 @@ class Session(ABC):
         self.address: str | None = None
         self.client: str | None = None
         """The address of the connection, and its user agent; both are part of the session's record."""
+        self.source = ""
+        """The key under which the address is charged for commands."""
         self.transport = transport
         self.pending = PendingAcks(self, transport)
         self.written = DeliveredRanges()

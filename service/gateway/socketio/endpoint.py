@@ -147,7 +147,7 @@ class SocketIoEndpoint:
         """Carry out a command."""
         tag = None if packet.id is None else str(packet.id)
         decode = partial(decode_command, packet, lambda: str(uuid4()))
-        await self._dispatcher.dispatch(self._sessions[socket], tag, decode)
+        await self._dispatcher.dispatch(self._sessions[socket], tag, decode, socket.received)
 
     async def gone(self, socket: Socket) -> None:
         """Release a client."""

@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from service.gateway.auth.prices import bytes_of
 from service.gateway.engineio import Connection
 from service.gateway.socketio.socket import Socket
 from service.gateway.transport.transport import Ending
@@ -95,6 +96,7 @@ class Client:
         self._sockets: dict[str, Socket] = {}
         self._refused = 0
         self._left = False  # whether it has left a namespace
+        self._received = 0  # bytes of the packet that is not complete yet
         self._deciding = self._timed_out = False
         server.unauthenticated.begin(self)
 
@@ -108,6 +110,7 @@ class Client:
     async def take(self, data: str | bytes) -> None:
         """Handle a message of the client."""
         try:
+            self._received += bytes_of(data) if isinstance(data, str) else len(data)
             packet = self._decoder.feed(data)
             if packet is not None:
                 await self._handle(packet)
@@ -118,6 +121,7 @@ class Client:
 
     async def _handle(self, packet: Packet) -> None:
         if packet.kind is not Kind.EVENT:
+            self._received = 0
             self._connection.count()
             if self._connection.closing:
                 return
@@ -135,6 +139,7 @@ class Client:
                 self._server.unauthenticated.begin(self)
             await self._server.namespaces[packet.namespace].gone(socket)
         elif packet.kind is Kind.EVENT:
+            socket.received, self._received = self._received, 0
             await self._server.namespaces[packet.namespace].event(socket, packet)
         # The server requests no ACK, so one answers nothing; the reference ignores it too.
 

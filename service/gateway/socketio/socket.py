@@ -26,6 +26,8 @@ class Socket:
         self.connection = connection
         self.namespace = namespace
         self.admitted = False
+        self.received = 0
+        """Bytes of the packet that is being handled, with its attachments."""
         self.ending: Ending | None = None
         self.on_ending: Callable[[], None] = lambda: None
 

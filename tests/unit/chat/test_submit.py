@@ -9,9 +9,11 @@ from uuid import uuid4
 import pytest
 from rpds import HashTrieMap
 
+from service.chat import LogBudget
+from service.chat.pending import Limits
 from service.chat.submit import MAX_DECISIONS, Chat
 from service.domain.commands import AddReaction, PostMessage, RoomCommand, UpdateRoom
-from service.domain.message import MessageState
+from service.domain.message import MessageSummary
 from service.domain.room_state import Member, RoomState
 from service.encryption.person_key import PersonKey
 from service.errors import NotAllowed, OnRecordError, Overloaded
@@ -32,7 +34,17 @@ class Scripted:
         members = HashTrieMap({"alice": Member(role="member", since=1)})
         feed = SimpleNamespace(room="general", head=3, state=RoomState("general", 5, members=members))
         part: Any = self
-        self.chat = Chat(part, part, part, part, part, part, now=lambda: AT, max_content=100)
+        self.chat = Chat(
+            part,
+            part,
+            part,
+            part,
+            part,
+            part,
+            now=lambda: AT,
+            limits=Limits(100, 100),
+            budget=LogBudget(0, lambda: 0.0),
+        )
         self._feed = feed
 
     async def feed(self, _room: str) -> Any:
@@ -46,10 +58,10 @@ class Scripted:
     async def of_person(self, _person: str, _database: Any, _scope: str) -> PersonKey:
         return PersonKey(uuid4(), bytes(32))
 
-    async def about(self, _room: str, _message: int) -> MessageState:
+    async def about(self, *_asked: object, **_how: object) -> MessageSummary:
         """Return a message, during whose reading the room went on."""
         self._feed.head = 5
-        return MessageState(author="bob", content="a word")
+        return MessageSummary(author="bob")
 
     def fingerprint(self, sent: bytes) -> bytes:
         return sent

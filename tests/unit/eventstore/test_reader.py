@@ -1,6 +1,8 @@
 """Reading the log: whole streams, pages, single messages, and states that skip what they do not need."""
 
 import asyncio
+import itertools
+import json
 import random
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,7 +13,6 @@ import asyncpg
 import pytest
 from rpds import HashTrieSet
 
-from service.domain import message as message_of
 from service.domain import room
 from service.domain.account import PersonState
 from service.domain.commands import (
@@ -36,17 +37,27 @@ from service.domain.commands import (
     UpdateRoom,
 )
 from service.domain.events import (
+    MessageDeleted,
+    MessageEdited,
     PersonNamed,
+    ReactionAdded,
+    ReactionRemoved,
     ReadMarkerMoved,
     Recorded,
     RoleChanged,
     UserBlocked,
     UserUnblocked,
 )
-from service.domain.message import MessageState, number_of
 from service.domain.read_marker import ReaderState
 from service.domain.room import RoomState
-from service.domain.streams import person_stream, reader_stream, room_stream, stream_id, user_subject
+from service.domain.streams import (
+    message_subject,
+    person_stream,
+    reader_stream,
+    room_stream,
+    stream_id,
+    user_subject,
+)
 from service.encryption.keyring import KeyRing
 from service.errors import Refusal
 from service.eventstore import appender as appending
@@ -55,6 +66,7 @@ from service.eventstore.pool import PLANS
 from service.eventstore.serializer import EventSerializer
 from tests.support.eventstore.log_node import GENERAL, Node, message, node, stored
 from tests.support.oracles.memory_log import AT
+from tests.support.oracles.messages import summarize
 from tests.support.servers.databases import Database
 
 USERS = ("alice", "bob", "carol", "dave")
@@ -86,7 +98,7 @@ EVERYTHING: tuple[Callable[[str, int], RoomCommand], ...] = (
 async def do(one: Node, state: RoomState, command: RoomCommand, by: str) -> None:
     """Do what a user wants in the room, unless its rules forbid it."""
     number = command.message if isinstance(command, MessageCommand) else 0
-    about = await one.log.about("general", number)
+    about = await one.log.about("general", number, by, with_content=True)
     try:
         facts = room.decide(state, command, by, AT, about)
     except Refusal:
@@ -99,21 +111,20 @@ async def test_a_room_read_without_its_messages_equals_the_full_fold(database: D
     chance = random.Random(seed)
     async with node(database) as one:
         full = RoomState("general")
-        messages: dict[int, MessageState] = {}
+        rows: list[Recorded] = []
         for _ in range(120):
             command = chance.choice(EVERYTHING)(chance.choice(USERS), chance.randint(1, 1 + full.head))
             await do(one, full, command, chance.choice(USERS))
             full = RoomState("general")
-            messages = {}
-            for recorded in await one.log.stream(GENERAL, 0, 1000):
+            rows = await one.log.stream(GENERAL, 0, 1000)
+            for recorded in rows:
                 full = room.evolve(full, recorded)
-                if (number := number_of(recorded)) is not None:
-                    messages[number] = message_of.evolve(messages.get(number, MessageState()), recorded)
             assert await one.log.room("general") == full
         assert full.head > 10, "something happened"
-        for number in range(1, full.head + 2):
-            assert await one.log.about("general", number) == messages.get(number, MessageState())
-        deleted = {number for number, state in messages.items() if state.deleted}
+        for number, user in itertools.product(range(1, full.head + 2), USERS):
+            about = await one.log.about("general", number, user, with_content=True)
+            assert about == summarize(rows, number, user)
+        deleted = {row.event.message for row in rows if isinstance(row.event, MessageDeleted)}
         assert await one.log.deleted("general", range(full.head + 2)) == deleted
         assert await one.log.deleted("general", []) == set()
 
@@ -246,14 +257,38 @@ async def test_people_are_read_by_their_own_streams_in_a_log_of_one_large_room(d
             entries = [await one.entry(message(), guard=(), decided_on=2) for _ in range(100)]
             await asyncio.gather(*map(one.appender.offer, entries))
         await stored(database, "ANALYZE stored_events")
-        users = [f"user{number}" for number in range(100)]
-        asked = [stream_id(person_stream(user)) for user in users], [user_subject(user) for user in users]
+        people = [stream_id(person_stream(f"user{number}")) for number in range(100)]
         reader = await asyncpg.connect(database.app_url, server_settings=PLANS)
-        plan = await reader.fetch(f"EXPLAIN (ANALYZE, FORMAT TEXT) {read._ACCOUNTS}", *asked)
+        plan = await reader.fetch(
+            f"EXPLAIN (ANALYZE, FORMAT TEXT) {read._ACCOUNTS}", people, read.PERSON_TOPICS
+        )
         await reader.close()
         text = "\n".join(row[0] for row in plan)
         assert "stored_events_people_idx" in text
         assert "notification_id_idx" not in text
+
+
+async def test_a_person_of_many_names_is_read_by_the_last(database: Database) -> None:
+    """Each topic is one look-up: two hundred names add next to no page to what is read."""
+    async with node(database) as one:
+        stream, people = person_stream("alice"), [stream_id(person_stream("alice"))]
+
+        async def pages() -> int:
+            reader = await asyncpg.connect(database.app_url, server_settings=PLANS)
+            plan = await reader.fetchval(
+                f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {read._ACCOUNTS}", people, read.PERSON_TOPICS
+            )
+            await reader.close()
+            top = json.loads(plan)[0]["Plan"]
+            return int(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
+
+        await one.append(PersonNamed(user="alice", name="Al"), stream=stream)
+        first = await pages()
+        for n in range(200):
+            await one.append(PersonNamed(user="alice", name=f"Al {n} {'x' * 200}"), stream=stream, guard=())
+        await stored(database, "ANALYZE stored_events")
+        assert await pages() <= first + 20
+        assert await one.log.person("alice") == PersonState(head=201, name=f"Al 199 {'x' * 200}")
 
 
 async def test_refs_are_forgotten_after_seven_days_and_no_sooner(
@@ -287,3 +322,40 @@ async def test_an_epoch_without_a_row_is_an_error() -> None:
     database: Any = Empty()
     with pytest.raises(IndexError):
         await read.LogReader(database, EventSerializer(KeyRing(bytes(32)))).epoch()
+
+
+async def test_a_command_about_a_message_reads_the_same_at_any_length(database: Database) -> None:
+    """Two hundred edits of 20 KB and as many reactions add next to no page to what a command reads."""
+    async with node(database) as one:
+        await one.open_room("alice", "bob")
+        number = (await one.append(message("hello"), decided_on=3)).seq
+        first = await _pages_read(database, number)
+        for turn in range(200):
+            words = MessageEdited(message=number, content=f"{turn} " + "word " * 4000)
+            toggle = (ReactionRemoved if turn % 2 else ReactionAdded)(message=number, emoji=f":{turn // 2}:")
+            await one.append(words, guard=(), decided_on=3)
+            await one.append(toggle, by="bob", guard=(), decided_on=3)
+        await stored(database, "ANALYZE stored_events")
+        assert await _pages_read(database, number) <= first + 10
+        known = await one.log.about("general", number, "bob")
+        assert (known.edits, known.reactions, known.own, known.emoji) == (200, 100, frozenset(), frozenset())
+
+
+async def _pages_read(database: Database, number: int) -> int:
+    """Return the pages that the statements about a message read, each of which returns one row at most."""
+    reader = await asyncpg.connect(database.app_url, server_settings=PLANS)
+    try:
+        pages = 0
+        for query, arguments in (
+            (read._ABOUT, (number, message_subject(number), "alice", True)),
+            (read._DELETED, ([number],)),
+        ):
+            plan = await reader.fetchval(
+                f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}", stream_id(GENERAL), *arguments
+            )
+            top = json.loads(plan)[0]["Plan"]
+            pages += top["Shared Hit Blocks"] + top["Shared Read Blocks"]
+            assert top["Actual Rows"] <= 1
+        return pages
+    finally:
+        await reader.close()
