@@ -12,7 +12,8 @@ from databases import Database
 from projections.engine.snapshot import Snapshot, snapshot
 from projections.message_rows import COLUMNS, PROJECTION, MessageRow, fold, key_of, row_of
 from service.domain.events import MessageDeleted, Recorded
-from service.domain.streams import message_subject, room_stream
+from service.domain.streams import room_stream
+from service.eventstore.as_of_reader import portions
 from service.eventstore.serializer import EventSerializer
 
 __all__ = ["PROJECTION", "MessageRow", "Page", "page"]
@@ -48,12 +49,15 @@ async def page(
     low = after or 0
     high = min(_GREATEST if before is None else before, _GREATEST if until is None else until + 1)
     query = _OLDEST if after is not None else _NEWEST
+    beyond: list[int] = []
     async with snapshot(database, serializer, PROJECTION) as now:
         found = await now.fetch(query, room=room, low=low, high=high, most=limit + 1)
         rows = {(room, row["id"]): row_of(row) for row in found}
         if until is not None:
-            rows |= await _as_of(now, room, rows.values(), until)
-        tail = await now.tail("e.stream = :stream", stream=room_stream(room))
+            if beyond := await _beyond_budget(now, room, rows.values(), until):
+                low, high = (low, min(beyond)) if after is not None else (max(beyond), high)
+            rows = await _as_of(now, room, [row for row in rows.values() if low < row.id < high], until)
+        tail = await now.tail("e.stream = :stream", stream=room_stream(room), until=until)
     newer = [
         recorded
         for recorded in now.lacking(tail, PROJECTION)
@@ -63,19 +67,26 @@ async def page(
     kept = shown[:limit] if after is not None else shown[-limit:]
     if until is not None:
         kept = [msgspec.structs.replace(row, pinned=False) for row in kept]  # pins are for current members
-    return Page(kept, has_more=len(shown) > limit)
+    return Page(kept, has_more=bool(beyond) or len(shown) > limit)
+
+
+async def _beyond_budget(now: Snapshot, room: str, rows: Iterable[MessageRow], until: int) -> list[int]:
+    """Return the numbers of the rows, in reading order, whose past is too much to be read for this page as well."""
+    numbers = [row.id for row in rows if row.changed_seq > until]
+    parts = portions(numbers, await now.reactions(room_stream(room), numbers))
+    return [number for part in parts[1:] for number in part]
 
 
 async def _as_of(
     now: Snapshot, room: str, rows: Iterable[MessageRow], until: int
 ) -> dict[tuple[str, int], MessageRow]:
-    """Return the rows that changed after `until` as they were then, without content if deleted since."""
+    """Return the rows as they were at `until`, without content if deleted since."""
     changed = {row.id: row for row in rows if row.changed_seq > until}
-    facts = await now.facts(PROJECTION, room_stream(room), list(map(message_subject, changed)), until)
-    then = fold({}, facts)
+    facts = await now.facts(PROJECTION, room_stream(room), list(changed), until)
+    then = fold({(room, row.id): row for row in rows if row.id not in changed}, facts)
     return {
         key: msgspec.structs.replace(row, content=None, deleted_at=changed[row.id].deleted_at, reactions={})
-        if changed[row.id].deleted_at
+        if row.id in changed and changed[row.id].deleted_at
         else row
         for key, row in then.items()
     }

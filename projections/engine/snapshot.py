@@ -17,8 +17,9 @@ from projections.engine.projection import Projection
 from service.domain.events import EVENTS, Recorded
 from service.domain.streams import stream_id
 from service.errors import ProjectionBehind
+from service.eventstore.as_of_reader import events_query, reactions_query
 from service.eventstore.read_database import Fetch, read_snapshot
-from service.eventstore.serializer import ROW, ROWS, EventSerializer
+from service.eventstore.serializer import ROW, EventSerializer
 
 MAX_BEHIND = 2_000
 """Positions that a table may be behind the log; beyond that a query is refused, since it would be slow."""
@@ -37,25 +38,31 @@ class Snapshot:
         self.fetch = fetch
         self._serializer = serializer
 
-    async def tail(self, where: str, **values: object) -> list[Row]:
+    async def tail(self, where: str, *, until: int | None = None, **values: object) -> list[Row]:
         """Return the stored events that some table lacks and that match `where`, by position.
 
-        In `where`, a constant, `e` is the event and `tail` has all events that some table lacks.
+        In `where`, a constant, `e` is the event and `tail` has all events that some table lacks. Edits are left out
+        that a later one replaces; an edit after the seq `until` replaces none before it.
         """
         after = min(self.positions.values())
         if after >= self.head:
             return []
-        query = _TAIL + f"WHERE {where} ORDER BY e.notification_id"
-        return await self.fetch(query, after=after, most=MAX_BEHIND, **values)
+        query = _TAIL + f"WHERE ({where}) AND NOT e.replaced ORDER BY e.notification_id"
+        return await self.fetch(query, after=after, most=MAX_BEHIND, until=until, **values)
 
     async def facts(
-        self, projection: Projection, stream: str, subjects: list[str], until: int
+        self, projection: Projection, stream: str, messages: list[int], until: int
     ) -> list[Recorded]:
-        """Return a projection's events of a stream about some subjects up to the seq `until`, by seq."""
-        if not subjects:
+        """Return a projection's events about some messages up to the seq `until`, by seq, without replaced edits."""
+        if not messages:
             return []
-        rows = await self.fetch(_FACTS, stream=stream_id(stream), subjects=subjects, until=until)
+        rows = await self.fetch(_FACTS, stream=stream_id(stream), messages=messages, until=until)
         return [event for event in map(self._serializer.read, rows) if projection.applies(event)]
+
+    async def reactions(self, stream: str, messages: list[int]) -> dict[int, int]:
+        """Return how many events of reactions those of `messages` have that have any."""
+        rows = await self.fetch(_REACTIONS, stream=stream_id(stream), messages=messages) if messages else []
+        return {row["message"]: row["reactions"] for row in rows}
 
     def lacking(
         self, tail: list[Row], projection: Projection, *, sealed: Collection[str] = ()
@@ -100,13 +107,17 @@ _POSITIONS = """
     FROM unnest(CAST(:tables AS text[])) AS wanted (name)
         LEFT JOIN notification_tracking t ON t.application_name = wanted.name
 """
-_FACTS = f"""{ROWS}
-    WHERE e.originator_id = :stream AND e.subject = ANY (CAST(:subjects AS text[])) AND e.originator_version <= :until
-    ORDER BY e.originator_version
-"""
+_FACTS = events_query(":stream", ":messages", ":until")
+_REACTIONS = reactions_query(":stream", ":messages")
 # The limit makes the planner use the index on the position.
 _TAIL = f"""
     WITH tail AS MATERIALIZED (
         SELECT * FROM readable_events WHERE notification_id > :after ORDER BY notification_id LIMIT :most)
-    SELECT {ROW} FROM tail e LEFT JOIN open_keys k USING (key_id)
+    SELECT {ROW}
+    FROM (
+        SELECT *, topic = 'room.MessageEdited.v1' AND lead(true) OVER (
+            PARTITION BY originator_id, subject, topic, originator_version <= CAST(:until AS bigint)
+            ORDER BY notification_id) IS NOT NULL AS replaced
+        FROM tail) e
+    LEFT JOIN open_keys k USING (key_id)
 """  # noqa: S608 - constants

@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidTag
 from service.chat.result import CommandResult
 from service.domain import room
 from service.domain.commands import RoomCommand
-from service.domain.message import MessageState
+from service.domain.message import MessageSummary
 from service.encryption.keyring import KeyRing
 from service.encryption.person_key import PersonKey
 from service.errors import KeyUnreadable, OnRecordError, Refusal
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     import asyncio
 
     import asyncpg
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The limits of messages: code points of the content, and edits of one message."""
+
+    max_content: int
+    max_edits: int
 
 
 class PendingCommand(msgspec.Struct):
@@ -56,7 +63,7 @@ class DecisionContext(msgspec.Struct, frozen=True):
     """What a decision needs beside the room's state, read when the room was at `head` or later."""
 
     head: int
-    about: MessageState = room.NO_MESSAGE
+    about: MessageSummary = room.NO_MESSAGE
     refusal: Refusal | None = None
 
 

@@ -17,7 +17,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 
 from service.chat.command_locks import CommandLocks
-from service.chat.pending import DecisionContext, PendingCommand, key_for_writing
+from service.chat.pending import DecisionContext, Limits, PendingCommand, key_for_writing
 from service.chat.result import CommandResult, failed, result_of
 from service.domain import account, room
 from service.domain.account import PersonState
@@ -65,7 +65,7 @@ log = logging.getLogger("onrecord.chat")
 
 
 class Chat:
-    """Turns commands into events. `now` returns the database's time, `max_content` is in code points."""
+    """Turns commands into events. `now` returns the database's time."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Chat:
         database: "asyncpg.Pool[Any]",
         *,
         now: Callable[[], datetime],
-        max_content: int,
+        limits: Limits,
     ) -> None:
         self._feeds = feeds
         self._appender = appender
@@ -87,7 +87,7 @@ class Chat:
         self._serializer = EventSerializer(keys)
         self._database = database
         self._now = now
-        self._max_content = max_content
+        self._limits = limits
         self._locks = CommandLocks()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -158,7 +158,7 @@ class Chat:
     def _content_error(self, command: RoomCommand) -> Refusal | None:
         try:
             if isinstance(command, PostMessage | EditMessage):
-                check_content(command.content, self._max_content)
+                check_content(command.content, self._limits.max_content)
         except Refusal as refusal:
             return refusal
         return None
@@ -169,7 +169,9 @@ class Chat:
         if pending.content_error is not None or pending.by not in feed.state.members:
             return DecisionContext(head)
         if isinstance(command, MessageCommand):
-            return DecisionContext(head, await self._reader.about(command.room, command.message))
+            edits = isinstance(command, EditMessage)
+            about = await self._reader.about(command.room, command.message, pending.by, with_content=edits)
+            return DecisionContext(head, msgspec.structs.replace(about, max_edits=self._limits.max_edits))
         reply_to = command.reply_to if isinstance(command, PostMessage) else None
         if reply_to is None or await self._feeds.message_exists(command.room, reply_to):
             return DecisionContext(head)

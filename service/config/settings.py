@@ -173,6 +173,11 @@ class Settings:
         "handshakes from one address at once at one node; 0 switches the limit off", parsers.whole(0), 1000
     )
     max_content: int = setting("code points of one message", parsers.whole(1, 100_000), 10_000)
+    max_edits: int = setting(
+        "edits of one message; a bot that streams its answer needs one for each step",
+        parsers.whole(0, 10_000),
+        100,
+    )
     max_frame: int = setting("bytes of one frame from a client", parsers.whole(1024), 128 * 1024)
     max_outbox: int = setting(
         "bytes queued for one connection above which it is closed (4008)", parsers.whole(1024), 1024 * 1024

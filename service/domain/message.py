@@ -1,7 +1,11 @@
-"""A message: its state (`MessageState`), and the commands on it.
+"""A message: its state (`MessageState`), what a decision about it depends on (`MessageSummary`), and the commands.
 
-A command on a message reads the events about that message from the log, never from a read model. The log appends its
-events only if no other event about the message came in between, so no node can edit a message that another has deleted.
+A command on a message is decided on a `MessageSummary`, which the database maintains with the log and which is small
+however long the message's history is. The log appends its events only if no other event about the message came in
+between, so no node can edit a message that another has deleted.
+
+Invariant: what is recorded about one message is bounded: its edits by `max_edits`, its reactions and pins by the number
+of users, the limits per user below, and one removal for each addition.
 """
 
 from datetime import datetime
@@ -37,6 +41,10 @@ MOST_EMOJI = 20
 """Limit of different emoji on one message."""
 MOST_PINS = 100
 """Limit of pinned messages in one room."""
+MOST_TOGGLES = 50
+"""How often, ever, one user may add a reaction to one message, and how often pin it; removals are not limited."""
+MAX_EDITS = 100
+"""Edits of one message, unless the node is configured otherwise."""
 
 
 class MessageState(msgspec.Struct, frozen=True):
@@ -51,6 +59,24 @@ class MessageState(msgspec.Struct, frozen=True):
     deleted: bool = False
     editions: int = 0
     reactions: dict[str, tuple[str, ...]] = {}
+
+
+class MessageSummary(msgspec.Struct, frozen=True):
+    """What a command of one user about a message depends on; `author` is None if there is no message of this number.
+
+    `content` is given for edits by the author only, and is None once erased. `emoji` holds all emoji on the message,
+    `own` those of the user; `reactions` and `pins` count how often the user added a reaction or pinned the message.
+    """
+
+    author: str | None = None
+    deleted: bool = False
+    content: str | None = None
+    edits: int = 0
+    emoji: frozenset[str] = frozenset()
+    own: frozenset[str] = frozenset()
+    reactions: int = 0
+    pins: int = 0
+    max_edits: int = MAX_EDITS
 
 
 def evolve(state: MessageState, recorded: Recorded) -> MessageState:
@@ -104,7 +130,9 @@ def number_of(recorded: Recorded) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def post(state: RoomState, command: PostMessage, by: str, at: datetime, _about: MessageState) -> list[Event]:
+def post(
+    state: RoomState, command: PostMessage, by: str, at: datetime, _about: MessageSummary
+) -> list[Event]:
     """Post a message."""
     require_voice(state, by, at)
     return [
@@ -118,7 +146,7 @@ def post(state: RoomState, command: PostMessage, by: str, at: datetime, _about: 
     ]
 
 
-def edit(state: RoomState, command: EditMessage, by: str, at: datetime, about: MessageState) -> list[Event]:
+def edit(state: RoomState, command: EditMessage, by: str, at: datetime, about: MessageSummary) -> list[Event]:
     """Edit a message; only its author may."""
     require_voice(state, by, at)
     _require_exists(state, command, about)
@@ -126,11 +154,15 @@ def edit(state: RoomState, command: EditMessage, by: str, at: datetime, about: M
         raise NotAllowed(problem="Only the author may edit a message.")
     if about.content == command.content:
         return []
+    if about.edits >= about.max_edits:
+        raise NotAllowed(
+            problem=f"A message can be edited at most {about.max_edits} times. Send a new message instead."
+        )
     return [MessageEdited(message=command.message, content=command.content)]
 
 
 def delete(
-    state: RoomState, command: DeleteMessage, by: str, at: datetime, about: MessageState
+    state: RoomState, command: DeleteMessage, by: str, at: datetime, about: MessageSummary
 ) -> list[Event]:
     """Delete a message: its author, or a moderator, may."""
     require_active(state, by, at)
@@ -143,29 +175,35 @@ def delete(
     return [*unpinned, MessageDeleted(message=command.message, reason=command.reason)]
 
 
-def react(state: RoomState, command: AddReaction, by: str, at: datetime, about: MessageState) -> list[Event]:
+def react(
+    state: RoomState, command: AddReaction, by: str, at: datetime, about: MessageSummary
+) -> list[Event]:
     """Add an emoji."""
     require_voice(state, by, at)
     _require_exists(state, command, about)
-    if by in about.reactions.get(command.emoji, ()):
+    if command.emoji in about.own:
         return []
-    if command.emoji not in about.reactions and len(about.reactions) >= MOST_EMOJI:
+    if command.emoji not in about.emoji and len(about.emoji) >= MOST_EMOJI:
         raise NotAllowed(problem=f"A message has at most {MOST_EMOJI} different reactions.")
+    if about.reactions >= MOST_TOGGLES:
+        raise NotAllowed(
+            problem=f"You can add a reaction to one message at most {MOST_TOGGLES} times, removed ones included."
+        )
     return [ReactionAdded(message=command.message, emoji=command.emoji)]
 
 
 def unreact(
-    state: RoomState, command: RemoveReaction, by: str, at: datetime, about: MessageState
+    state: RoomState, command: RemoveReaction, by: str, at: datetime, about: MessageSummary
 ) -> list[Event]:
     """Remove the sender's emoji."""
     require_active(state, by, at)
     _require_exists(state, command, about)
-    if by not in about.reactions.get(command.emoji, ()):
+    if command.emoji not in about.own:
         return []
     return [ReactionRemoved(message=command.message, emoji=command.emoji)]
 
 
-def pin(state: RoomState, command: PinMessage, by: str, at: datetime, about: MessageState) -> list[Event]:
+def pin(state: RoomState, command: PinMessage, by: str, at: datetime, about: MessageSummary) -> list[Event]:
     """Pin a message."""
     require_active(state, by, at)
     require_role(state, by, "moderator")
@@ -174,10 +212,14 @@ def pin(state: RoomState, command: PinMessage, by: str, at: datetime, about: Mes
         return []
     if len(state.pinned) >= MOST_PINS:
         raise NotAllowed(problem=f"A room has at most {MOST_PINS} pinned messages.")
+    if about.pins >= MOST_TOGGLES:
+        raise NotAllowed(problem=f"You can pin one message at most {MOST_TOGGLES} times.")
     return [MessagePinned(message=command.message)]
 
 
-def unpin(state: RoomState, command: UnpinMessage, by: str, at: datetime, about: MessageState) -> list[Event]:
+def unpin(
+    state: RoomState, command: UnpinMessage, by: str, at: datetime, about: MessageSummary
+) -> list[Event]:
     """Unpin a message."""
     require_active(state, by, at)
     require_role(state, by, "moderator")
@@ -185,7 +227,7 @@ def unpin(state: RoomState, command: UnpinMessage, by: str, at: datetime, about:
     return [MessageUnpinned(message=command.message)] if command.message in state.pinned else []
 
 
-def _require_exists(state: RoomState, command: MessageCommand, about: MessageState) -> None:
+def _require_exists(state: RoomState, command: MessageCommand, about: MessageSummary) -> None:
     if about.author is None:
         raise MessageNotFound(room=state.room, message=command.message)
     if about.deleted:

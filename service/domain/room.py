@@ -36,7 +36,7 @@ from service.domain.commands import (
     UpdateRoom,
 )
 from service.domain.events import Event
-from service.domain.message import MessageState
+from service.domain.message import MessageSummary
 from service.domain.permissions import readable_until, require_member, visible_until
 from service.domain.room_state import Member, RoomState, evolve
 from service.domain.streams import EVERY_USER, SETTINGS, message_subject, user_subject
@@ -52,7 +52,7 @@ __all__ = [
     "visible_until",
 ]
 
-NO_MESSAGE = MessageState()
+NO_MESSAGE = MessageSummary()
 
 _ABOUT_ROOMS: dict[type[RoomCommand], Callable[[RoomState, Any, str, datetime], list[Event]]] = {
     OpenRoom: room_lifecycle.open_room,
@@ -70,7 +70,7 @@ _ABOUT_ROOMS: dict[type[RoomCommand], Callable[[RoomState, Any, str, datetime], 
     ChangeRole: membership.change_role,
 }
 _ABOUT_MESSAGES: dict[
-    type[RoomCommand], Callable[[RoomState, Any, str, datetime, MessageState], list[Event]]
+    type[RoomCommand], Callable[[RoomState, Any, str, datetime, MessageSummary], list[Event]]
 ] = {
     PostMessage: message.post,
     EditMessage: message.edit,
@@ -83,7 +83,7 @@ _ABOUT_MESSAGES: dict[
 
 
 def decide(
-    state: RoomState, command: RoomCommand, by: str, at: datetime, about: MessageState = NO_MESSAGE
+    state: RoomState, command: RoomCommand, by: str, at: datetime, about: MessageSummary = NO_MESSAGE
 ) -> list[Event]:
     """Return the events that `command`, sent by the user `by`, leads to; an empty list if nothing changes.
 

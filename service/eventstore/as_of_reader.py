@@ -4,7 +4,7 @@ The log only grows, so reads as of one position are consistent in any number of 
 can be paged.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -12,15 +12,17 @@ import msgspec
 from service.domain.events import Recorded
 from service.domain.streams import (
     NEW_MESSAGE,
-    message_subject,
     person_stream,
     room_stream,
     session_stream,
     stream_id,
     user_subject,
 )
-from service.eventstore.reader import EventQueries
+from service.eventstore.reader import PERSON_TOPICS, EventQueries
 from service.eventstore.serializer import ROW, ROWS
+
+MAX_REACTIONS = 2_000
+"""Events of reactions that one query reads, unless a single message has more."""
 
 
 class EventFilter(msgspec.Struct, frozen=True):
@@ -85,17 +87,23 @@ class AsOfReader(EventQueries):
         return sorted(int(row["subject"].removeprefix(NEW_MESSAGE)) for row in rows)
 
     async def about_messages(self, room: str, numbers: Iterable[int], seq: int) -> list[Recorded]:
-        """Return the events about some messages of a room up to a seq, in order."""
-        subjects = [message_subject(number) for number in numbers]
-        return await self._read(_ABOUT_MESSAGES, stream_id(room_stream(room)), subjects, seq)
+        """Return the facts about some messages of a room up to a seq, in order, without edits replaced by then."""
+        return await self._read(_ABOUT_MESSAGES, stream_id(room_stream(room)), list(numbers), seq)
+
+    async def portions(self, room: str, numbers: Iterable[int]) -> list[list[int]]:
+        """Split the numbers of messages into parts that `about_messages` reads each, by how much there is to read."""
+        wanted = list(numbers)
+        rows = await self._fetch(_REACTIONS, stream_id(room_stream(room)), wanted)
+        return portions(wanted, {row["message"]: row["reactions"] for row in rows})
 
     async def last_of(self, streams: Sequence[str], position: int) -> list[Recorded]:
         """Return the last event of each stream up to a position, of those that had one."""
         return await self._read(_LAST_OF_EACH, [stream_id(stream) for stream in streams], position)
 
-    async def all_of(self, streams: Sequence[str], position: int) -> list[Recorded]:
-        """Return the events of streams up to a position, in order; for streams of a few events."""
-        return await self._read(_ALL_OF, [stream_id(stream) for stream in streams], position)
+    async def last_of_each_topic(self, people: Sequence[str], position: int) -> list[Recorded]:
+        """Return the last event of each kind about each person up to a position, in order."""
+        streams = [stream_id(person_stream(user)) for user in people]
+        return await self._read(_LAST_OF_EACH_TOPIC, streams, PERSON_TOPICS, position)
 
     async def page(self, stream: str, after: int, position: int, limit: int) -> list[Recorded]:
         """Return at most `limit` events of a stream after a seq and up to a position, in order."""
@@ -131,6 +139,58 @@ async def _greatest(most: int, holds: Callable[[int], Awaitable[bool]]) -> int:
     return low
 
 
+def portions(messages: Iterable[int], reactions: Mapping[int, int]) -> list[list[int]]:
+    """Split messages, in their order, into parts that one query reads each; `reactions` counts those of a message."""
+    parts: list[list[int]] = []
+    left = 0
+    for message in messages:
+        left -= reactions.get(message, 0)
+        if not parts or left < 0:
+            parts.append([])
+            left = MAX_REACTIONS - reactions.get(message, 0)
+        parts[-1].append(message)
+    return parts
+
+
+def events_query(stream: str, messages: str, until: str) -> str:
+    """Return the query for what decides how messages read as of a seq, in order; its arguments are placeholders.
+
+    It leaves out the edits that a later one replaced: of each message it finds the post, the newest edit, the deletion
+    and the reactions by their indexes. Reactions are read whole, since their order matters; `portions` bounds them.
+    """
+    return f"""
+        SELECT {ROW}
+        FROM unnest(CAST({messages} AS bigint[])) AS wanted (message)
+            LEFT JOIN message_summaries s ON s.originator_id = {stream} AND s.message = wanted.message
+            CROSS JOIN LATERAL (
+                SELECT wanted.message AS seq
+                UNION ALL SELECT s.deleted
+                UNION ALL (
+                    SELECT originator_version FROM stored_events
+                    WHERE originator_id = {stream} AND subject = 'message:' || wanted.message
+                        AND topic = 'room.MessageEdited.v1' AND originator_version <= {until}
+                    ORDER BY originator_version DESC LIMIT 1)
+                UNION ALL
+                    SELECT originator_version FROM stored_events
+                    WHERE originator_id = {stream} AND subject = 'message:' || wanted.message
+                        AND topic IN ('room.ReactionAdded.v1', 'room.ReactionRemoved.v1')
+                        AND originator_version <= {until} AND coalesce(s.deleted > {until}, true)) kept
+            JOIN readable_events e ON e.originator_id = {stream} AND e.originator_version = kept.seq
+                AND e.subject = 'message:' || wanted.message
+            LEFT JOIN open_keys k ON k.key_id = e.key_id
+        WHERE e.originator_version <= {until}
+        ORDER BY e.originator_version
+    """  # noqa: S608 - placeholders
+
+
+def reactions_query(stream: str, messages: str) -> str:
+    """Return the query for how many events of reactions each message has; the arguments are as in `events_query`."""
+    return f"""
+        SELECT message, reactions FROM message_summaries
+        WHERE originator_id = {stream} AND message = ANY (CAST({messages} AS bigint[])) AND reactions > 0
+    """  # noqa: S608 - placeholders
+
+
 _LAST_BEFORE = """
     SELECT recorded_at FROM stored_events WHERE notification_id <= $1 ORDER BY notification_id DESC LIMIT 1
 """
@@ -156,10 +216,8 @@ _CHANGED_MESSAGES = """
     WHERE originator_id = $1 AND originator_version > $2 AND originator_version <= $3
         AND starts_with(subject, 'message:')
 """
-_ABOUT_MESSAGES = f"""{ROWS}
-    WHERE e.originator_id = $1 AND e.subject = ANY ($2::text[]) AND e.originator_version <= $3
-    ORDER BY e.originator_version
-"""
+_ABOUT_MESSAGES = events_query("$1", "$2", "$3")
+_REACTIONS = reactions_query("$1", "$2")
 _LAST_OF_EACH = f"""
     SELECT {ROW}
     FROM unnest($1::uuid[]) AS wanted (id)
@@ -182,7 +240,14 @@ _EVENTS_BETWEEN = f"""{ROWS}
         AND ($4::text IS NULL OR e.recorded_by = $4 OR e.subject = $5 OR e.originator_id = ANY ($6::uuid[]))
     ORDER BY e.notification_id LIMIT $7
 """
-_ALL_OF = f"""{ROWS}
-    WHERE e.originator_id = ANY ($1::uuid[]) AND e.notification_id <= $2
+_LAST_OF_EACH_TOPIC = f"""
+    SELECT {ROW}
+    FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN unnest($2::text[]) AS kind (topic)
+        CROSS JOIN LATERAL (
+            SELECT * FROM readable_events
+            WHERE originator_id = wanted.id AND topic = kind.topic AND notification_id <= $3
+                AND starts_with(stream, 'person:')
+            ORDER BY originator_version DESC LIMIT 1) e
+        LEFT JOIN open_keys k USING (key_id)
     ORDER BY e.notification_id
-"""
+"""  # noqa: S608 - constants

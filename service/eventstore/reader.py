@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from service.domain import account, read_marker, room
 from service.domain.account import PersonState
 from service.domain.events import (
-    MessageDeleted,
     PersonErased,
+    PersonNamed,
     PersonRestored,
     PersonSuspended,
     Recorded,
     RoomOpened,
     RoomRenamed,
 )
-from service.domain.message import MessageState
-from service.domain.message import evolve as evolve_message
+from service.domain.message import MessageSummary
 from service.domain.read_marker import ReaderState
 from service.domain.room import RoomState
 from service.domain.streams import (
@@ -39,6 +38,9 @@ if TYPE_CHECKING:
 
 DEADLINE = 5.0
 """The default limit of a read in seconds."""
+
+PERSON_TOPICS = [cls.TOPIC for cls in (PersonNamed, PersonSuspended, PersonRestored, PersonErased)]
+"""The kinds of events that a person's state is folded from."""
 
 MOST_DAMAGED = 100
 """The most recent moves of a read marker, or names of a room, that are searched for a readable one."""
@@ -128,21 +130,35 @@ class LogReader(EventQueries):
         events = await self._read(_MESSAGE, stream_id(room_stream(room_id)), seq, message_subject(seq))
         return events[0] if events else None
 
-    async def about(self, room_id: str, message: int) -> MessageState:
-        """Return the state of a message as of now, folded from the events about it."""
-        state = MessageState()
-        for recorded in await self._read(_ABOUT, stream_id(room_stream(room_id)), message_subject(message)):
-            state = evolve_message(state, recorded)
-        return state
+    async def about(
+        self, room_id: str, message: int, user: str, *, with_content: bool = False
+    ) -> MessageSummary:
+        """Return what a command of `user` about a message depends on, as of now.
+
+        This reads a few rows by their keys, and decrypts one at most, whatever the history of the message.
+        """
+        stream = stream_id(room_stream(room_id))
+        rows = await self._fetch(_ABOUT, stream, message, message_subject(message), user, with_content)
+        if not rows:
+            return MessageSummary()
+        row = rows[0]
+        content = self._serializer.read(row).event if row["state"] is not None else None
+        return MessageSummary(
+            author=row["author"],
+            deleted=row["deleted"] is not None,
+            content=getattr(content, "content", None),
+            edits=row["edits"] or 0,
+            emoji=frozenset(row["emoji"] or ()),
+            own=frozenset(row["own"] or () if row["deleted"] is None else ()),
+            reactions=row["reactions"] or 0,
+            pins=row["pins"] or 0,
+        )
 
     async def deleted(self, room_id: str, messages: Iterable[int]) -> set[int]:
         """Return the numbers of those of `messages` that are deleted."""
-        subjects = {message_subject(message): message for message in messages}
-        if not subjects:
-            return set()
-        stream = stream_id(room_stream(room_id))
-        rows = await self._fetch(_DELETED, stream, list(subjects), MessageDeleted.TOPIC)
-        return {subjects[row["subject"]] for row in rows}
+        numbers = list(messages)
+        rows = await self._fetch(_DELETED, stream_id(room_stream(room_id)), numbers) if numbers else []
+        return {row["message"] for row in rows}
 
     async def room(self, room_id: str) -> RoomState:
         """Return a room as of now, folded from its settings and members; its messages only move the head."""
@@ -178,7 +194,7 @@ class LogReader(EventQueries):
         """Return each of `users` as of now; the initial state for those without events."""
         streams = {stream_id(person_stream(user)): user for user in users}
         states = {user: PersonState() for user in streams.values()}
-        for recorded in await self._read(_LAST_OF_EACH_TOPIC, list(streams)):
+        for recorded in await self._read(_LAST_OF_EACH_TOPIC, list(streams), PERSON_TOPICS):
             user = streams[recorded.originator_id]
             states[user] = account.evolve(states[user], recorded)
         return states
@@ -223,10 +239,22 @@ _NAMING = f"""{ROWS}
         AND e.topic = ANY ($3::text[])
     ORDER BY e.originator_version DESC LIMIT $4
 """
-_ABOUT = f"{ROWS} WHERE e.originator_id = $1 AND e.subject = $2 ORDER BY e.originator_version"
+_ABOUT = f"""
+    SELECT posted.recorded_by AS author, s.deleted, s.edits, ARRAY(SELECT jsonb_object_keys(s.emoji)) AS emoji,
+        u.emoji AS own, u.reactions, u.pins, {ROW}
+    FROM stored_events posted
+        LEFT JOIN message_summaries s ON s.originator_id = $1 AND s.message = $2
+        LEFT JOIN message_users u ON u.originator_id = $1 AND u.message = $2 AND u.user_id = $4
+        LEFT JOIN LATERAL (
+            SELECT * FROM readable_events
+            WHERE $5::boolean AND posted.recorded_by = $4 AND s.deleted IS NULL
+                AND originator_id = $1 AND originator_version = coalesce(s.last_edit, $2)) e ON true
+        LEFT JOIN open_keys k ON k.key_id = e.key_id
+    WHERE posted.originator_id = $1 AND posted.originator_version = $2 AND posted.subject = $3
+"""  # noqa: S608 - constants
 _DELETED = """
-    SELECT subject FROM stored_events
-    WHERE originator_id = $1 AND subject = ANY ($2::text[]) AND topic = $3
+    SELECT message FROM message_summaries
+    WHERE originator_id = $1 AND message = ANY ($2::bigint[]) AND deleted IS NOT NULL
 """
 # The last event gives the head; before it, only events about the room and its members matter. One statement, so that
 # head and members are of the same moment.
@@ -240,15 +268,19 @@ _ROOM = f"""
     ORDER BY e.originator_version
 """  # noqa: S608 - constants
 _LAST = f"{ROWS} WHERE e.originator_id = $1 ORDER BY e.originator_version DESC LIMIT $2"
-# Only the last event of each topic matters, and most people have events of one. The condition on the stream lets the
-# planner use the index of the streams of people.
+# Only the last event of each topic matters, however often a person was renamed; the last of all gives the head. The
+# condition on the stream lets the planner use the index of the streams of people.
 _LAST_OF_EACH_TOPIC = f"""
     SELECT {ROW}
-    FROM unnest($1::uuid[]) AS wanted (id)
-    CROSS JOIN LATERAL (
-        SELECT DISTINCT ON (topic) * FROM readable_events
-        WHERE originator_id = wanted.id AND starts_with(stream, 'person:')
-        ORDER BY topic, originator_version DESC) e
-    LEFT JOIN open_keys k USING (key_id)
+    FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN unnest($2::text[] || NULL) AS kind (topic)
+        CROSS JOIN LATERAL (
+            (SELECT * FROM readable_events
+            WHERE originator_id = wanted.id AND topic = kind.topic AND starts_with(stream, 'person:')
+            ORDER BY originator_version DESC LIMIT 1)
+            UNION ALL
+            (SELECT * FROM readable_events
+            WHERE originator_id = wanted.id AND kind.topic IS NULL
+            ORDER BY originator_version DESC LIMIT 1)) e
+        LEFT JOIN open_keys k USING (key_id)
     ORDER BY e.originator_version
 """  # noqa: S608 - constants

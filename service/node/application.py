@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from service.audit.access_log import AccessLog
 from service.chat import AccountSuspensions, Chat, ReadMarkers
+from service.chat.pending import Limits
 from service.config.settings import Settings
 from service.eventstore.notifications import Waker
 from service.gateway.auth.rate_limit import RateLimit, SharedRateLimit
@@ -45,7 +46,7 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
     loop_time = asyncio.get_running_loop().time
     chat = Chat(
         live.hub.feeds, live.appender, reader, live.people, keys, storage.pool,
-        now=now, max_content=settings.max_content,
+        now=now, limits=Limits(settings.max_content, settings.max_edits),
     )  # fmt: skip
     notices = MarkerNotices(live.hub.audience, live.relay)
     markers = ReadMarkers(

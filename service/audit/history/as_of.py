@@ -14,7 +14,7 @@ import msgspec
 
 from service.audit.history import snapshot
 from service.domain.room import RoomState
-from service.domain.streams import person_stream, reader_stream, room_stream
+from service.domain.streams import reader_stream, room_stream
 from service.errors import RoomNotFound
 from service.eventstore.as_of_reader import AsOfReader
 from service.protocol.events import timestamp
@@ -114,7 +114,7 @@ class AsOf:
         events = await self._reader.about_room(room, head)
         state = snapshot.fold_room(room, events, head)
         users = snapshot.people_in(state)
-        people = await self._reader.all_of([person_stream(user) for user in users], position)
+        people = await self._reader.last_of_each_topic(users, position)
         markers = await self._reader.last_of([reader_stream(room, user) for user in users], position)
         return RoomAsOf(
             position=position,
@@ -143,7 +143,8 @@ class AsOf:
     async def _messages(self, state: RoomState) -> AsyncIterator[list[MessageThen]]:
         numbers = [0]
         while numbers := await self._reader.posted(state.room, numbers[-1], state.head, PAGE):
-            yield await self._messages_of(state, numbers)
+            for part in await self._reader.portions(state.room, numbers):
+                yield await self._messages_of(state, part)
 
     async def _messages_of(self, state: RoomState, numbers: Sequence[int]) -> list[MessageThen]:
         events = await self._reader.about_messages(state.room, numbers, state.head)
@@ -155,10 +156,10 @@ class AsOf:
         touched = await self._reader.changed_messages(after.room, before.head, after.head)
         numbers = sorted({*touched, *(before.pinned ^ after.pinned)})
         for start in range(0, len(numbers), PAGE):
-            page = numbers[start : start + PAGE]
-            yield _changed_messages(
-                await self._messages_of(before, page), await self._messages_of(after, page)
-            )
+            for part in await self._reader.portions(after.room, numbers[start : start + PAGE]):
+                yield _changed_messages(
+                    await self._messages_of(before, part), await self._messages_of(after, part)
+                )
 
 
 async def _json_pieces(

@@ -35,6 +35,7 @@ from service.domain.message import MessageState
 from service.domain.room import RoomState
 from service.domain.streams import person_stream, reader_stream, room_stream
 from service.errors import Refusal
+from tests.support.oracles.messages import summary_of
 from tests.support.oracles.projected_log import Act
 
 USERS = ("alice", "bob", "carol")
@@ -167,7 +168,7 @@ class _Story:
         number = command.message if isinstance(command, MessageCommand) else 0
         about = self.messages.get((name, number), MessageState())
         try:
-            events = room.decide(self.rooms[name], command, user, _BEGINNING, about)
+            events = room.decide(self.rooms[name], command, user, _BEGINNING, summary_of(about, user))
         except Refusal:
             return None
         for event in events:

@@ -19,10 +19,11 @@ from service.domain.events import (
     RoomOpened,
     Visibility,
 )
-from service.domain.message import MessageState
+from service.domain.message import MessageState, MessageSummary
 from service.domain.room import RoomState
 from service.errors import Refusal
 from tests.support.oracles.memory_log import AT, START, room_of_events
+from tests.support.oracles.messages import summary_of
 
 PAST, FUTURE = START + timedelta(hours=1), AT + timedelta(hours=1)
 OWNERS, MODERATORS, MEMBERS = ("owner", "owner2"), ("moderator", "moderator2"), ("member", "member2")
@@ -59,10 +60,13 @@ def scene(visibility: Visibility = "public", *more: Event) -> RoomState:
     return room_of_events(*cast(visibility, *more))
 
 
-def outcome(state: RoomState, command: RoomCommand, by: str, about: MessageState | None = None) -> Any:
+def outcome(
+    state: RoomState, command: RoomCommand, by: str, about: MessageState | MessageSummary | None = None
+) -> Any:
     """Return the events of a command, or the class of its refusal."""
+    known = summary_of(about, by) if isinstance(about, MessageState) else about
     try:
-        return room.decide(state, command, by, AT, *([about] if about is not None else []))
+        return room.decide(state, command, by, AT, *([known] if known is not None else []))
     except Refusal as refusal:
         return type(refusal)
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from rpds import HashTrieMap
 
+from service.chat.pending import Limits
 from service.chat.submit import MAX_DECISIONS, Chat
 from service.domain.commands import AddReaction, PostMessage, RoomCommand, UpdateRoom
 from service.domain.message import MessageState
@@ -32,7 +33,7 @@ class Scripted:
         members = HashTrieMap({"alice": Member(role="member", since=1)})
         feed = SimpleNamespace(room="general", head=3, state=RoomState("general", 5, members=members))
         part: Any = self
-        self.chat = Chat(part, part, part, part, part, part, now=lambda: AT, max_content=100)
+        self.chat = Chat(part, part, part, part, part, part, now=lambda: AT, limits=Limits(100, 100))
         self._feed = feed
 
     async def feed(self, _room: str) -> Any:

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from service.domain import message, room
+from service.domain import room
 from service.domain.commands import (
     AddReaction,
     ArchiveRoom,
@@ -57,11 +57,12 @@ from service.domain.events import (
     RoomReopened,
     Visibility,
 )
-from service.domain.message import MessageState
+from service.domain.message import MessageSummary
 from service.domain.room import RoomState
-from service.domain.streams import message_subject, room_stream
+from service.domain.streams import room_stream
 from service.errors import Refusal
 from tests.support.oracles.memory_log import AT, Log
+from tests.support.oracles.messages import summarize
 from tests.support.quick import examples
 
 USERS = st.sampled_from(["alice", "bob", "carol", "dave"])
@@ -150,7 +151,7 @@ class Room(RuleBasedStateMachine):
         node = self.nodes[at]
         for last in (False, True):
             try:
-                facts = room.decide(node.state, command, by, AT, self.about(command, node.state.head))
+                facts = room.decide(node.state, command, by, AT, self.about(command, by, node.state.head))
             except Refusal:
                 facts = None
             # A refusal is no answer before the newest state confirms it.
@@ -161,19 +162,17 @@ class Room(RuleBasedStateMachine):
             assert not last or facts is None, "decided on the newest state, nothing is stale"
             node.catch_up(self.log, self.log.head)
 
-    def about(self, command: RoomCommand, until: int) -> MessageState:
+    def about(self, command: RoomCommand, by: str, until: int) -> MessageSummary:
         """Return what became of the message that a command names, as of some moment."""
-        state = MessageState()
-        for row in self.log.rows[:until]:
-            if isinstance(command, MessageCommand) and row.subject == message_subject(command.message):
-                state = message.evolve(state, row)
-        return state
+        if not isinstance(command, MessageCommand):
+            return MessageSummary()
+        return summarize(self.log.rows[:until], command.message, by)
 
     def as_if_decided_now(self, command: RoomCommand, by: str, facts: list[Event]) -> None:
         """What was placed is what would have been decided on all that came before it."""
         until = self.log.head - len(facts)
         before = self.log.fold(room.evolve, RoomState("general"), until)
-        assert room.decide(before, command, by, AT, self.about(command, until)) == facts
+        assert room.decide(before, command, by, AT, self.about(command, by, until)) == facts
 
     @invariant()
     def what_nodes_hold_is_the_log_folded(self) -> None:

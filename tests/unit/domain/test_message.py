@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +33,7 @@ from service.domain.events import (
     RoomOpened,
     Visibility,
 )
-from service.domain.message import MOST_EMOJI, MOST_PINS, MessageState
+from service.domain.message import MOST_EMOJI, MOST_PINS, MOST_TOGGLES, MessageState, MessageSummary
 from service.domain.room import RoomState
 from service.domain.streams import SETTINGS
 from service.errors import (
@@ -45,7 +46,7 @@ from service.errors import (
     RoomIsArchived,
     RoomNotFound,
 )
-from tests.support.oracles.memory_log import START, room_of_events
+from tests.support.oracles.memory_log import AT, START, room_of_events
 from tests.support.oracles.roles import ARCHIVED, OUTSIDE, SAID, cast, outcome, scene
 
 
@@ -186,6 +187,32 @@ def test_a_message_has_a_bounded_number_of_different_reactions() -> None:
     ]
     room_again = about(*many, ReactionRemoved(message=SAID, emoji=":7:"))
     assert outcome(scene(), REACT, "member2", room_again) == [ADDED]
+
+
+def test_a_message_has_a_bounded_number_of_edits() -> None:
+    known = MessageSummary(author="member", content="hello", max_edits=3)
+    last, full = (msgspec.structs.replace(known, edits=edits) for edits in (2, 3))
+    assert outcome(scene(), EDIT, "member", last) == [EDITED]
+    assert outcome(scene(), EDIT, "member", full) is NotAllowed
+    assert outcome(scene(), wish(EditMessage, content="hello"), "member", full) == []
+    assert outcome(scene(), DELETE, "member", full) == [DELETED]
+    with pytest.raises(NotAllowed, match="at most 3 times"):
+        room.decide(scene(), EDIT, "member", AT, full)
+
+
+def test_a_user_reacts_to_a_message_and_pins_it_a_bounded_number_of_times() -> None:
+    """Each can be taken away again: a removal needs an addition, so it is bounded too."""
+    last = MessageSummary(author="member", reactions=MOST_TOGGLES - 1, pins=MOST_TOGGLES - 1)
+    full = MessageSummary(author="member", reactions=MOST_TOGGLES, pins=MOST_TOGGLES)
+    assert outcome(scene(), REACT, "owner", last) == [ADDED]
+    assert outcome(scene(), PIN, "owner", last) == [PINNED]
+    assert outcome(scene(), REACT, "owner", full) is NotAllowed
+    assert outcome(scene(), PIN, "owner", full) is NotAllowed
+    mine = msgspec.structs.replace(full, emoji=frozenset("👍"), own=frozenset("👍"))
+    assert outcome(scene(), REACT, "owner", mine) == []
+    assert outcome(scene(), UNREACT, "owner", mine) == [REMOVED]
+    assert outcome(scene("public", PINNED), UNPIN, "owner", full) == [UNPINNED]
+    assert outcome(scene("public", PINNED), PIN, "owner", full) == []
 
 
 def test_a_room_has_a_bounded_number_of_pins() -> None:

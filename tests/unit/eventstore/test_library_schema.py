@@ -40,9 +40,14 @@ ADDED_INDEXES = {
     "stored_events_rules_idx": "CREATE INDEX stored_events_rules_idx ON SCHEMA.stored_events"
     " USING btree (originator_id, originator_version) WHERE (topic = 'room.RoomRetentionChanged.v1'::text)",
     "stored_events_people_idx": "CREATE INDEX stored_events_people_idx ON SCHEMA.stored_events"
-    " USING btree (originator_id, originator_version) WHERE starts_with(stream, 'person:'::text)",
+    " USING btree (originator_id, topic, originator_version) WHERE starts_with(stream, 'person:'::text)",
+    "stored_events_edits_idx": "CREATE INDEX stored_events_edits_idx ON SCHEMA.stored_events"
+    " USING btree (originator_id, subject, originator_version) WHERE (topic = 'room.MessageEdited.v1'::text)",
+    "stored_events_reactions_idx": "CREATE INDEX stored_events_reactions_idx ON SCHEMA.stored_events"
+    " USING btree (originator_id, subject, originator_version)"
+    " WHERE (topic = ANY (ARRAY['room.ReactionAdded.v1'::text, 'room.ReactionRemoved.v1'::text]))",
 }
-ADDED_TRIGGERS = {"append_only"}
+ADDED_TRIGGERS = {"append_only", "summarize_message"}
 LEFT_OUT_FUNCTION = "es_insert_events_uuid"
 """The library's own way to insert loses events, and gets round `chat_append`."""
 

@@ -1,6 +1,8 @@
 """Reading the log: whole streams, pages, single messages, and states that skip what they do not need."""
 
 import asyncio
+import itertools
+import json
 import random
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,7 +12,6 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from service.domain import message as message_of
 from service.domain import room
 from service.domain.account import PersonState
 from service.domain.commands import (
@@ -34,11 +35,26 @@ from service.domain.commands import (
     UnpinMessage,
     UpdateRoom,
 )
-from service.domain.events import PersonNamed, ReadMarkerMoved, Recorded, RoleChanged
-from service.domain.message import MessageState, number_of
+from service.domain.events import (
+    MessageDeleted,
+    MessageEdited,
+    PersonNamed,
+    ReactionAdded,
+    ReactionRemoved,
+    ReadMarkerMoved,
+    Recorded,
+    RoleChanged,
+)
 from service.domain.read_marker import ReaderState
 from service.domain.room import RoomState
-from service.domain.streams import person_stream, reader_stream, room_stream, stream_id, user_subject
+from service.domain.streams import (
+    message_subject,
+    person_stream,
+    reader_stream,
+    room_stream,
+    stream_id,
+    user_subject,
+)
 from service.encryption.keyring import KeyRing
 from service.errors import Refusal
 from service.eventstore import appender as appending
@@ -47,6 +63,7 @@ from service.eventstore.pool import PLANS
 from service.eventstore.serializer import EventSerializer
 from tests.support.eventstore.log_node import GENERAL, Node, message, node, stored
 from tests.support.oracles.memory_log import AT
+from tests.support.oracles.messages import summarize
 from tests.support.servers.databases import Database
 
 USERS = ("alice", "bob", "carol", "dave")
@@ -78,7 +95,7 @@ EVERYTHING: tuple[Callable[[str, int], RoomCommand], ...] = (
 async def do(one: Node, state: RoomState, command: RoomCommand, by: str) -> None:
     """Do what a user wants in the room, unless its rules forbid it."""
     number = command.message if isinstance(command, MessageCommand) else 0
-    about = await one.log.about("general", number)
+    about = await one.log.about("general", number, by, with_content=True)
     try:
         facts = room.decide(state, command, by, AT, about)
     except Refusal:
@@ -91,21 +108,20 @@ async def test_a_room_read_without_its_messages_equals_the_full_fold(database: D
     chance = random.Random(seed)
     async with node(database) as one:
         full = RoomState("general")
-        messages: dict[int, MessageState] = {}
+        rows: list[Recorded] = []
         for _ in range(120):
             command = chance.choice(EVERYTHING)(chance.choice(USERS), chance.randint(1, 1 + full.head))
             await do(one, full, command, chance.choice(USERS))
             full = RoomState("general")
-            messages = {}
-            for recorded in await one.log.stream(GENERAL, 0, 1000):
+            rows = await one.log.stream(GENERAL, 0, 1000)
+            for recorded in rows:
                 full = room.evolve(full, recorded)
-                if (number := number_of(recorded)) is not None:
-                    messages[number] = message_of.evolve(messages.get(number, MessageState()), recorded)
             assert await one.log.room("general") == full
         assert full.head > 10, "something happened"
-        for number in range(1, full.head + 2):
-            assert await one.log.about("general", number) == messages.get(number, MessageState())
-        deleted = {number for number, state in messages.items() if state.deleted}
+        for number, user in itertools.product(range(1, full.head + 2), USERS):
+            about = await one.log.about("general", number, user, with_content=True)
+            assert about == summarize(rows, number, user)
+        deleted = {row.event.message for row in rows if isinstance(row.event, MessageDeleted)}
         assert await one.log.deleted("general", range(full.head + 2)) == deleted
         assert await one.log.deleted("general", []) == set()
 
@@ -258,3 +274,40 @@ async def test_an_epoch_without_a_row_is_an_error() -> None:
     database: Any = Empty()
     with pytest.raises(IndexError):
         await read.LogReader(database, EventSerializer(KeyRing(bytes(32)))).epoch()
+
+
+async def test_a_command_about_a_message_reads_the_same_at_any_length(database: Database) -> None:
+    """Two hundred edits of 20 KB and as many reactions add next to no page to what a command reads."""
+    async with node(database) as one:
+        await one.open_room("alice", "bob")
+        number = (await one.append(message("hello"), decided_on=3)).seq
+        first = await _pages_read(database, number)
+        for turn in range(200):
+            words = MessageEdited(message=number, content=f"{turn} " + "word " * 4000)
+            toggle = (ReactionRemoved if turn % 2 else ReactionAdded)(message=number, emoji=f":{turn // 2}:")
+            await one.append(words, guard=(), decided_on=3)
+            await one.append(toggle, by="bob", guard=(), decided_on=3)
+        await stored(database, "ANALYZE stored_events")
+        assert await _pages_read(database, number) <= first + 10
+        known = await one.log.about("general", number, "bob")
+        assert (known.edits, known.reactions, known.own, known.emoji) == (200, 100, frozenset(), frozenset())
+
+
+async def _pages_read(database: Database, number: int) -> int:
+    """Return the pages that the statements about a message read, each of which returns one row at most."""
+    reader = await asyncpg.connect(database.app_url, server_settings=PLANS)
+    try:
+        pages = 0
+        for query, arguments in (
+            (read._ABOUT, (number, message_subject(number), "alice", True)),
+            (read._DELETED, ([number],)),
+        ):
+            plan = await reader.fetchval(
+                f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}", stream_id(GENERAL), *arguments
+            )
+            top = json.loads(plan)[0]["Plan"]
+            pages += top["Shared Hit Blocks"] + top["Shared Read Blocks"]
+            assert top["Actual Rows"] <= 1
+        return pages
+    finally:
+        await reader.close()
