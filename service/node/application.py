@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from service.audit.access_log import AccessLog
-from service.chat import AccountSuspensions, Chat, ReadMarkers
+from service.chat import AccountSuspensions, Chat, ReadMarkers, Reports
 from service.chat.pending import Limits
 from service.config.settings import Settings
 from service.eventstore.notifications import Waker
 from service.gateway.auth.rate_limit import RateLimit, SharedRateLimit
 from service.gateway.notices.accounts import AccountEffects
 from service.gateway.notices.receipts import MarkerNotices
+from service.gateway.notices.reports import ReportNotices
 from service.gateway.session.lifecycle import SessionLifecycle
 from service.node.live import Live
 from service.node.pipeline import after_restore
@@ -30,6 +31,7 @@ class Application:
     read_markers: ReadMarkers
     marker_notices: MarkerNotices
     suspensions: AccountSuspensions
+    reports: Reports
     presence: Presence
     typing: Typing
     lifecycle: SessionLifecycle
@@ -61,6 +63,17 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
         read_markers=markers,
         marker_notices=notices,
         suspensions=AccountSuspensions(live.people, live.appender, reader, storage.serializer, storage.pool),
+        reports=Reports(
+            live.hub.feeds,
+            live.appender,
+            reader,
+            storage.report_reader,
+            storage.serializer,
+            storage.pool,
+            now=now,
+            limit=settings.max_reports,
+            admins=settings.reports_to_admins,
+        ),
         presence=presence,
         typing=typing,
         lifecycle=SessionLifecycle(live.sessions, presence, typing, live.session_log),
@@ -81,5 +94,6 @@ def _tailer(settings: Settings, storage: Storage, live: Live, notices: MarkerNot
     )
     return LogTailer(
         storage.reader, live.hub, settings.catchup_interval,
-        affected=live.notifier.notify, persons=accounts.changed, expired=accounts.expired, renewed=restored,
+        affected=live.notifier.notify, persons=accounts.changed, expired=accounts.expired,
+        reported=ReportNotices(live.sessions, live.hub.feeds, storage.report_reader).send, renewed=restored,
     )  # fmt: skip

@@ -8,9 +8,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from service.chat import Chat, CommandResult, ReadMarkers
+from service.chat import Chat, CommandResult, ReadMarkers, Reports
 from service.domain import commands as domain
-from service.domain.commands import MoveReadMarker, PostMessage, RoomCommand, UpdateRoom
+from service.domain.commands import (
+    MoveReadMarker,
+    PostMessage,
+    ReportMessage,
+    ResolveReport,
+    RoomCommand,
+    UpdateRoom,
+)
 from service.domain.permissions import require_voice
 from service.errors import Malformed, NotAllowed
 from service.gateway.auth.tokens import CHAT, TokenVerifier
@@ -18,13 +25,14 @@ from service.gateway.commands.fingerprint import command_fingerprint, ref_of
 from service.gateway.commands.join import JoinHandlers
 from service.gateway.commands.reply import Later, Reply
 from service.gateway.queries.queries import Queries
+from service.gateway.queries.reports import ReportQueries
 from service.gateway.queries.views import Views
 from service.gateway.session.registry import SessionRegistry
 from service.gateway.session.session import Session
 from service.presence.presence import Presence
 from service.presence.typing import Typing
 from service.protocol import commands as wire
-from service.protocol.acks import AuthRefreshAck, MessageSendAck
+from service.protocol.acks import AuthRefreshAck, MessageSendAck, ReportAck
 from service.protocol.events import timestamp
 
 Handler = Callable[[Session, Any], Awaitable[Reply]]
@@ -64,6 +72,8 @@ class Handlers:
     presence: Presence
     sessions: SessionRegistry
     tokens: TokenVerifier
+    reports: Reports
+    report_queries: ReportQueries
 
     def by_type(self, joins: JoinHandlers, queries: Queries) -> dict[str, Handler]:
         """Return the handlers of all commands, by wire name."""
@@ -75,6 +85,9 @@ class Handlers:
             wire.MessageSend.TYPE: self.send,
             wire.MessageHistory.TYPE: queries.history,
             wire.MessageRead.TYPE: self.read,
+            wire.MessageReport.TYPE: self.report,
+            wire.ReportList.TYPE: self.report_queries.of_room,
+            wire.ReportResolve.TYPE: self.resolve_report,
             wire.TypingStart.TYPE: self.typing_start,
             wire.TypingStop.TYPE: self.typing_stop,
             wire.PresenceSet.TYPE: self.set_presence,
@@ -108,6 +121,20 @@ class Handlers:
         return Later(
             await self.markers.move(command, session.user, ref_of(frame), command_fingerprint(frame))
         )
+
+    async def report(self, session: Session, frame: wire.MessageReport) -> Reply:
+        """`message:report`."""
+        command = ReportMessage(room=frame.room_id, message=frame.message_id, reason=frame.reason)
+        result = await self.reports.report(command, session.user, ref_of(frame), command_fingerprint(frame))
+        return ReportAck(at=timestamp(result.at))
+
+    async def resolve_report(self, session: Session, frame: wire.ReportResolve) -> Reply:
+        """`report:resolve`."""
+        command = ResolveReport(
+            room=frame.room_id, report=frame.report_id, outcome=frame.outcome, note=frame.note
+        )
+        result = await self.reports.resolve(command, session.user, ref_of(frame), command_fingerprint(frame))
+        return ReportAck(at=timestamp(result.at))
 
     async def typing_start(self, session: Session, frame: wire.TypingStart) -> Reply:
         """`typing:start`."""

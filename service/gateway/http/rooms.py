@@ -7,13 +7,16 @@ from service.domain.room import RoomState, require_member, visible_until
 from service.errors import NotAMember
 from service.eventstore.read_database import ReadModels
 from service.eventstore.reader import LogReader
+from service.gateway.auth.tokens import ADMIN
 from service.gateway.http.endpoint import Caller, Read
 from service.gateway.queries.queries import Queries
+from service.gateway.queries.reports import ReportQueries
 from service.gateway.queries.views import Views
 from service.protocol import commands
-from service.protocol.acks import MessageHistoryAck, RoomListAck, RoomMembersAck
+from service.protocol.acks import MessageHistoryAck, ReportListAck, RoomListAck, RoomMembersAck
 from service.protocol.events import timestamp
 from service.protocol.http import Directory, DirectoryQuery, ReceiptList, RoomEntry, RoomQuery, RoomView
+from service.protocol.reports import AllReportsQuery
 from service.realtime.room_feeds import RoomFeeds
 
 
@@ -26,6 +29,7 @@ class Reads:
     queries: Queries
     feeds: RoomFeeds
     log: LogReader
+    room_reports: ReportQueries
 
     async def public_rooms(self, _caller: Caller, query: DirectoryQuery) -> Directory:
         """List the public rooms, by id."""
@@ -76,6 +80,14 @@ class Reads:
         await self.views.ask(require_member, query.room_id, caller.user)  # may have changed during the query
         return ReceiptList(receipts=found.receipts)
 
+    async def reports(self, caller: Caller, query: commands.ReportList) -> ReportListAck:
+        """List a room's open reports, the oldest first, as `report:list` does."""
+        return await self.room_reports.of_room(caller, query)
+
+    async def all_reports(self, caller: Caller, query: AllReportsQuery) -> ReportListAck:
+        """List the open reports of all rooms, the oldest first, if administrators see them; recorded as a reading."""
+        return await self.room_reports.of_all_rooms(caller, query)
+
     async def my_rooms(self, caller: Caller, query: commands.RoomList) -> RoomListAck:
         """List the caller's rooms with their unread counts, as `room:list` does."""
         return await self.queries.list_rooms(caller, query)
@@ -94,6 +106,14 @@ READS = (
     ),
     Read("/api/rooms/{roomId}/members", commands.RoomMembers, RoomMembersAck, Reads.members, _OF_A_MEMBER),
     Read("/api/rooms/{roomId}/receipts", RoomQuery, ReceiptList, Reads.receipts, _OF_A_MEMBER),
+    Read(
+        "/api/rooms/{roomId}/reports",
+        commands.ReportList,
+        ReportListAck,
+        Reads.reports,
+        (*_OF_A_MEMBER, "report_not_found"),
+    ),
+    Read("/admin/reports", AllReportsQuery, ReportListAck, Reads.all_reports, ("report_not_found",), ADMIN),
     Read("/api/me/rooms", commands.RoomList, RoomListAck, Reads.my_rooms),
 )
 """Every read."""
