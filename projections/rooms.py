@@ -100,10 +100,13 @@ async def invitations(
     serializer: EventSerializer,
     user: str,
     *,
+    without: frozenset[str] = frozenset(),
     after: str | None = None,
     limit: int | None = None,
 ) -> list[InvitationRow]:
     """Return the rooms that a user is invited to, as of the log's head, by room, `after` exclusive.
+
+    Invitations whose author is in `without` are left out.
 
     Raises:
         ProjectionBehind: one of the tables is too far behind the log.
@@ -111,7 +114,8 @@ async def invitations(
     async with snapshot(database, serializer, PROJECTION, memberships.PROJECTION) as now:
         tail = await now.tail("e.subject = :subject", subject=user_subject(user))
         known = await memberships.of_user(now, tail, user)
-        found = _page([row for row in known if row.invited_at], after, limit)
+        invited = [row for row in known if row.invited_at and row.invited_by not in without]
+        found = _page(invited, after, limit)
         if not found:
             return []
         names = [row.room_id for row in found]

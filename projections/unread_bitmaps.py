@@ -2,8 +2,8 @@
 
 A row covers a block of a room's numbers for one user, or for all users together (the user ''). The column `said` has a
 bit for each undeleted message of that user, or of all users. The column `mentioned` has a bit for each undeleted
-message of others that mentions the user. The unread count after a number is the count of bits of all users, minus the
-count of the user's own.
+message of others that mentions the user, unless the user had blocked its author. The unread count after a number is the
+count of bits of all users, minus the count of the user's own.
 
 Invariant: a message sets each of its bits once, and its deletion clears them once, however events are batched. A count
 reads only this table, so all its parts are as of one position.
@@ -59,7 +59,7 @@ async def unread(
     for (room, number), event in posted.items():
         if number > floors[room] and event.author != user:
             found[room].messages += 1
-            found[room].mentions += user in event.mentions
+            found[room].mentions += user in event.mentions and user not in event.silenced
     await _subtract_deleted(now, found, [key for key in deleted if key[1] > floors[key[0]]], user)
     return found
 
@@ -94,7 +94,7 @@ def _bits(recorded: Recorded) -> Iterator[tuple[str, str, int, bool]]:
         yield room, ALL_USERS, number, False
         yield room, event.author, number, False
         for user in event.mentions:
-            if user != event.author:
+            if user != event.author and user not in event.silenced:
                 yield room, user, number, True
 
 

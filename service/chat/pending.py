@@ -1,5 +1,6 @@
 """Holds a command from its arrival to its answer, and the data that its decision reads."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from cryptography.exceptions import InvalidTag
 from service.chat.result import CommandResult
 from service.domain import room
 from service.domain.commands import RoomCommand
+from service.domain.events import Event
 from service.domain.message import MessageSummary
 from service.encryption.keyring import KeyRing
 from service.encryption.person_key import PersonKey
@@ -31,7 +33,7 @@ class PendingCommand(msgspec.Struct):
     """A command of the user `by`.
 
     `content_error` refuses its content in any state of the room. `decisions` counts how often it was decided;
-    `refusal` is the result of the last decision.
+    `refusal` or `events` are the result of the last decision.
     """
 
     command: RoomCommand
@@ -42,6 +44,7 @@ class PendingCommand(msgspec.Struct):
     content_error: Refusal | None
     refusal: Refusal | None = None
     decisions: int = 0
+    events: Sequence[Event] = ()
     key: PersonKey | None = None
     scope: str | None = None
     """What `key` is for; None before there is a key."""

@@ -5,6 +5,8 @@ from typing import cast
 
 import msgspec
 
+from service.domain.commands import PostMessage, RoomCommand
+from service.domain.events import Event, MessagePosted
 from service.domain.streams import room_of
 from service.errors import NotAllowed, OnRecordError, Overloaded, RefConflict, Refusal
 from service.eventstore.entries import AppendResult, Outcome
@@ -13,13 +15,15 @@ from service.eventstore.entries import AppendResult, Outcome
 class CommandResult(msgspec.Struct, frozen=True):
     """The acknowledgement of a command.
 
-    The outcome `nothing` means that the command changed nothing, `known` that its ref was recorded before.
+    The outcome `nothing` means that the command changed nothing, `known` that its ref was recorded before. `dropped`
+    has the users whom a message mentions in vain, since they are not members.
     """
 
     room: str
     seq: int
     at: datetime
     outcome: Outcome
+    dropped: tuple[str, ...] = ()
 
     @property
     def fresh(self) -> bool:
@@ -42,6 +46,15 @@ def failed(outcome: Outcome, ref: str, refusal: Refusal | None) -> OnRecordError
             return Overloaded()
 
 
-def result_of(result: AppendResult) -> CommandResult:
+def result_of(result: AppendResult, dropped: tuple[str, ...] = ()) -> CommandResult:
     """Return the acknowledgement of a successful command."""
-    return CommandResult(room_of(result.stream), result.seq, cast("datetime", result.at), result.outcome)
+    room, at = room_of(result.stream), cast("datetime", result.at)
+    return CommandResult(room, result.seq, at, result.outcome, dropped)
+
+
+def dropped_mentions(command: RoomCommand, posted: Event | None) -> tuple[str, ...]:
+    """Return the users whom a command mentions and the message that it posted does not."""
+    if not isinstance(command, PostMessage) or not isinstance(posted, MessagePosted):
+        return ()
+    kept = set(posted.mentions)
+    return tuple(user for user in dict.fromkeys(command.mentions) if user not in kept)

@@ -16,9 +16,10 @@ from uuid import uuid4
 import msgspec
 from cryptography.exceptions import InvalidTag
 
+from service.chat.blocks import Blocks
 from service.chat.command_locks import CommandLocks
 from service.chat.pending import DecisionContext, Limits, PendingCommand, key_for_writing
-from service.chat.result import CommandResult, failed, result_of
+from service.chat.result import CommandResult, dropped_mentions, failed, result_of
 from service.domain import account, room
 from service.domain.account import PersonState
 from service.domain.commands import (
@@ -65,9 +66,12 @@ log = logging.getLogger("onrecord.chat")
 
 
 class Chat:
-    """Turns commands into events. `now` returns the database's time."""
+    """Turns commands into events. `now` returns the database's time.
 
-    def __init__(
+    With `invite_only`, people who are added to a room are invited instead.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of a node that a command passes
         self,
         feeds: RoomFeeds,
         appender: Appender,
@@ -78,6 +82,7 @@ class Chat:
         *,
         now: Callable[[], datetime],
         limits: Limits,
+        invite_only: bool = False,
     ) -> None:
         self._feeds = feeds
         self._appender = appender
@@ -88,16 +93,18 @@ class Chat:
         self._database = database
         self._now = now
         self._limits = limits
+        self.blocks = Blocks(people, invite_only=invite_only)
         self._locks = CommandLocks()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def submit(
-        self, command: RoomCommand, by: str, ref: str, sent: bytes
+        self, command: RoomCommand, by: str, ref: str, sent: bytes, refusal: Refusal | None = None
     ) -> "asyncio.Future[CommandResult]":
         """Queue a command; the future resolves after its commit, or raises the `OnRecordError` that refuses it.
 
-        `sent` is what the client sent: it distinguishes a retry from another command under the same ref. This waits
-        only where the room, the author's key or the message that the command is about has to be read first.
+        `sent` is what the client sent: it distinguishes a retry from another command under the same ref. `refusal`
+        refuses the command unless it is a retry. This waits only where the room, the author's key, the message that the
+        command is about or an account that it concerns has to be read first.
 
         Raises:
             AccountErased: the sender is erased.
@@ -105,7 +112,7 @@ class Chat:
         """
         answer: asyncio.Future[CommandResult] = asyncio.get_running_loop().create_future()
         pending = PendingCommand(
-            command, by, ref, self._keys.fingerprint(sent), answer, self._content_error(command)
+            command, by, ref, self._keys.fingerprint(sent), answer, refusal or self._content_error(command)
         )
         if self._locks.busy(command):
             self._spawn(self._decide_in_turn(pending))
@@ -139,7 +146,7 @@ class Chat:
                 return
             request = AppendRequest.of(
                 self._serializer, person_stream(user), events,
-                user=user, ref=f"~{uuid4()}", decided_on=state.head, guard=account.guard(user), key=key,
+                user=user, ref=f"~{uuid4()}", decided_on=state.head, guard=account.GUARD, key=key,
             )  # fmt: skip
             result = await self._appender.offer(request)
             if result.outcome == "key_gone":
@@ -166,7 +173,11 @@ class Chat:
     async def _load_context(self, pending: PendingCommand, feed: RoomFeed) -> DecisionContext:
         """Read what a command is about; nothing for outsiders, who may learn nothing of the room."""
         command, head = pending.command, feed.head
-        if pending.content_error is not None or pending.by not in feed.state.members:
+        if pending.content_error is not None:
+            return DecisionContext(head)
+        if unknown := self.blocks.unknown(feed.state, command, pending.by):
+            await self._people.load(unknown)
+        if pending.by not in feed.state.members:
             return DecisionContext(head)
         if isinstance(command, MessageCommand):
             edits = isinstance(command, EditMessage)
@@ -194,10 +205,11 @@ class Chat:
         events: list[Event] = []
         try:
             if refusal is None:
-                events = room.decide(state, command, by, self._now(), context.about)
+                effective = self.blocks.apply(state, command, by)
+                events = room.decide(state, effective, by, self._now(), context.about)
         except Refusal as error:
             refusal = error
-        pending.refusal = refusal
+        pending.refusal, pending.events = refusal, events
         pending.decisions += 1
         # The state may have moved on while the message was read: the decision holds as of the older of the two.
         return AppendRequest.of(
@@ -262,8 +274,27 @@ class Chat:
             pending.fail(failure)
         elif isinstance(pending.command, LeaveRoom) and result.outcome != "appended":
             self._spawn(self._answer_leave(pending, result))
+        elif isinstance(pending.command, PostMessage) and pending.command.mentions:
+            self._answer_post(pending, result)
         else:
             pending.succeed(result_of(result))
+
+    def _answer_post(self, pending: PendingCommand, result: AppendResult) -> None:
+        if result.outcome == "known":
+            self._spawn(self._answer_retry(pending, result))
+        else:
+            posted = next(iter(pending.events), None)
+            pending.succeed(result_of(result, dropped_mentions(pending.command, posted)))
+
+    async def _answer_retry(self, pending: PendingCommand, result: AppendResult) -> None:
+        """Answer the retry of a post as its first try was answered, by the message that is on the record."""
+        try:
+            posted = await self._reader.message(pending.command.room, result.seq)
+        except Unavailable as error:
+            pending.fail(error)
+        else:
+            event = posted.event if posted else None
+            pending.succeed(result_of(result, dropped_mentions(pending.command, event)))
 
     async def _answer_leave(self, pending: PendingCommand, result: AppendResult) -> None:
         """Answer a leave that changed nothing with the seq at which the user left, or that of `result`."""

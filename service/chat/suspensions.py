@@ -62,7 +62,7 @@ class AccountSuspensions:
                 return None
             return AppendRequest.of(
                 self._serializer, person_stream(user), events,
-                user=by, ref=f"~{uuid4()}", decided_on=state.head, guard=account.guard(user), key=key,
+                user=by, ref=f"~{uuid4()}", decided_on=state.head, guard=account.GUARD, key=key,
             )  # fmt: skip
 
         def must_retry(result: AppendResult) -> bool:

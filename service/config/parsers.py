@@ -147,6 +147,17 @@ def key(raw: str) -> bytes:
     return key
 
 
+def one_of(*known: str) -> Callable[[str], str]:
+    """Return a parser of one of these words."""
+
+    def parse(raw: str) -> str:
+        if raw not in known:
+            raise ValueError(f"has to be {' or '.join(known)}")
+        return raw
+
+    return parse
+
+
 def among(*known: str) -> Callable[[str], tuple[str, ...]]:
     """Return a parser of comma-separated words out of these."""
 

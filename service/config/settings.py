@@ -198,7 +198,31 @@ class Settings:
         parsers.seconds_or_zero,
         3600.0,
     )
-    max_rooms: int = setting("rooms that one connection may subscribe to", parsers.whole(1), 100)
+    max_rooms: int = setting(
+        "rooms of the user's choice that one connection may subscribe to", parsers.whole(1), 100
+    )
+    max_added_rooms: int = setting(
+        "rooms that one connection may subscribe to beside them because others added the user; the least recently "
+        "used one gives way",
+        parsers.whole(1),
+        100,
+    )
+    adds_per_hour: int = setting(
+        "people that one user may add to rooms or invite in an hour; 0 switches the limit off",
+        parsers.whole(0),
+        100,
+    )
+    add_members: str = setting(
+        "who may add people to rooms and open direct rooms with them: anyone, or invite: they are invited, and "
+        "become members when they join",
+        parsers.one_of("anyone", "invite"),
+        "anyone",
+    )
+    max_blocks: int = setting(
+        "different users that one user may block, counting those unblocked since",
+        parsers.whole(1, 10_000),
+        1_000,
+    )
     max_connections: int = setting("connections of one user", parsers.whole(1), 10)
     operator: str = setting(
         "claimed name of the operator who runs `onrecord audit`; recorded after the operating system's user",

@@ -1,8 +1,11 @@
-"""An account: the display name, and whether the person may connect."""
+"""An account: the display name, whether the person may connect, and the users that the person has blocked."""
+
+from typing import Any
 
 import msgspec
+from rpds import HashTrieSet
 
-from service.domain.commands import NamePerson, SetSuspension
+from service.domain.commands import NamePerson, SetBlock, SetSuspension
 from service.domain.events import (
     Event,
     PersonErased,
@@ -10,18 +13,27 @@ from service.domain.events import (
     PersonRestored,
     PersonSuspended,
     Recorded,
+    UserBlocked,
+    UserUnblocked,
 )
-from service.domain.streams import user_subject
-from service.errors import AccountErased, AccountSuspended
+from service.domain.streams import WHOLE_STREAM
+from service.errors import AccountErased, AccountSuspended, NotAllowed
+
+NO_USERS: "HashTrieSet[str]" = HashTrieSet()
 
 
 class PersonState(msgspec.Struct, frozen=True):
-    """An account as of `head`, the seq of its stream; `name` is None if none was given or the person was erased."""
+    """An account as of `head`, the seq of its stream; `name` is None if none was given or the person was erased.
+
+    `unblocked` are the users who were blocked once and are not now. An erased person has neither.
+    """
 
     head: int = 0
     name: str | None = None
     suspended: bool = False
     erased: bool = False
+    blocked: "HashTrieSet[str]" = NO_USERS
+    unblocked: "HashTrieSet[str]" = NO_USERS
 
 
 def decide(state: PersonState, command: NamePerson, by: str) -> list[Event]:
@@ -45,9 +57,30 @@ def decide_suspension(state: PersonState, command: SetSuspension) -> list[Event]
     return [event(user=command.user, reason=command.reason)]
 
 
-def guard(by: str) -> tuple[str, ...]:
-    """Return the subject that `decide` relied on."""
-    return (user_subject(by),)
+def decide_block(state: PersonState, command: SetBlock, by: str, most: int) -> list[Event]:
+    """Return the event of a block or of its end, or no event if nothing changes.
+
+    `most` is the number of different users that one person may block, those unblocked since included: it bounds what a
+    node reads and keeps of an account.
+
+    Raises:
+        NotAllowed: the sender named themselves, or has blocked as many users as allowed.
+    """
+    if command.user == by:
+        raise NotAllowed(problem="You cannot block yourself.")
+    if command.blocked == (command.user in state.blocked):
+        return []
+    if not command.blocked:
+        return [UserUnblocked(user=command.user)]
+    if command.user not in state.unblocked and len(state.blocked) + len(state.unblocked) >= most:
+        raise NotAllowed(
+            problem=f"You have blocked {most} users, those unblocked since included: no more can be."
+        )
+    return [UserBlocked(user=command.user)]
+
+
+GUARD = (WHOLE_STREAM,)
+"""The subjects that each decision about an account relied on: nodes keep the state that follows from it."""
 
 
 def require_standing(state: PersonState) -> None:
@@ -65,10 +98,21 @@ def require_standing(state: PersonState) -> None:
 
 def evolve(state: PersonState, recorded: Recorded) -> PersonState:
     """Return the state after one more event of the person's stream."""
-    return msgspec.structs.replace(state, head=recorded.seq, **_change(recorded.event))
+    return msgspec.structs.replace(state, head=recorded.seq, **_change(state, recorded.event))
 
 
-def _change(event: Event) -> dict[str, str | bool | None]:
+def with_block(state: PersonState, command: SetBlock, head: int) -> PersonState:
+    """Return the state after the event of a block or of its end, which was recorded as `head`."""
+    return msgspec.structs.replace(state, head=head, **_block(state, command.user, blocked=command.blocked))
+
+
+def _block(state: PersonState, user: str, *, blocked: bool) -> dict[str, Any]:
+    if blocked:
+        return {"blocked": state.blocked.insert(user), "unblocked": state.unblocked.discard(user)}
+    return {"blocked": state.blocked.discard(user), "unblocked": state.unblocked.insert(user)}
+
+
+def _change(state: PersonState, event: Event) -> dict[str, Any]:
     match event:
         case PersonNamed(name=name):
             return {"name": name}
@@ -76,7 +120,9 @@ def _change(event: Event) -> dict[str, str | bool | None]:
             return {"suspended": True}
         case PersonRestored():
             return {"suspended": False}
+        case UserBlocked(user=user) | UserUnblocked(user=user):
+            return _block(state, user, blocked=isinstance(event, UserBlocked))
         case PersonErased():
-            return {"name": None, "erased": True}
+            return {"name": None, "erased": True, "blocked": NO_USERS, "unblocked": NO_USERS}
         case _:
             return {}

@@ -51,11 +51,12 @@ class MessageCommand(RoomCommand, frozen=True, kw_only=True):
 
 
 class OpenRoom(RoomCommand, frozen=True, kw_only=True):
-    """Create a room. The sender becomes its owner, `members` become members."""
+    """Create a room. The sender becomes its owner, `members` become members; those also in `invited` are invited."""
 
     name: str
     visibility: Visibility = "public"
     members: tuple[str, ...] = ()
+    invited: frozenset[str] = frozenset()
 
 
 class UpdateRoom(RoomCommand, frozen=True, kw_only=True):
@@ -132,6 +133,8 @@ class PostMessage(RoomCommand, frozen=True, kw_only=True):
     ref: str
     reply_to: int | None = None
     mentions: tuple[str, ...] = ()
+    silenced: tuple[str, ...] = ()
+    """Those of `mentions` who have blocked the sender."""
 
 
 class EditMessage(MessageCommand, frozen=True, kw_only=True):
@@ -200,6 +203,13 @@ class SetSuspension(Command, frozen=True, kw_only=True):
     user: str
     suspended: bool
     reason: str | None = None
+
+
+class SetBlock(Command, frozen=True, kw_only=True):
+    """Block a user (`blocked`), or end the block."""
+
+    user: str
+    blocked: bool
 
 
 class NamePerson(Command, frozen=True, kw_only=True):

@@ -218,6 +218,8 @@ class MessagePosted(Event, frozen=True, kw_only=True, omit_defaults=True):
     ref: str
     reply_to: int | None = None
     mentions: tuple[str, ...] = ()
+    silenced: tuple[str, ...] = ()
+    """Those of `mentions` who have blocked the author: the message does not count as a mention of them."""
 
     @property
     def subject(self) -> str:
@@ -317,6 +319,18 @@ class PersonRestored(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
     TOPIC = "person.PersonRestored.v1"
     PERSONAL = ("reason",)
     reason: str | None = None
+
+
+class UserBlocked(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A person blocked `user`. Stored in the stream of the person, who is the author."""
+
+    TOPIC = "person.UserBlocked.v1"
+
+
+class UserUnblocked(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """A person ended the block of `user`. Stored in the stream of the person, who is the author."""
+
+    TOPIC = "person.UserUnblocked.v1"
 
 
 class PersonErased(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
@@ -485,6 +499,8 @@ EVENTS: dict[str, type[Event]] = {
         PersonNamed,
         PersonSuspended,
         PersonRestored,
+        UserBlocked,
+        UserUnblocked,
         PersonErased,
         HoldPlaced,
         HoldReleased,

@@ -75,11 +75,15 @@ def leave(state: RoomState, _command: LeaveRoom, by: str, at: datetime) -> list[
 
 
 def invite(state: RoomState, command: InviteMember, by: str, at: datetime) -> list[Event]:
-    """Allow a user to join: members may invite into a public room, moderators into a private one."""
+    """Allow a user to join: members may invite into a public room, moderators into a private one.
+
+    The invitation of another author is recorded too: the invited user may have blocked the first one, which `by` must
+    not learn from the answer.
+    """
     require_active(state, by, at)
     refuse_direct_room(state)
     require_role(state, by, "member" if state.visibility == "public" else "moderator")
-    if command.user in state.members or command.user in state.invited:
+    if command.user in state.members or state.invited.get(command.user) == by:
         return []
     if state.is_banned(command.user, at):
         raise NotAllowed(problem=f"{command.user} is banned from {state.room}; lift the ban first.")

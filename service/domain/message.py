@@ -133,7 +133,7 @@ def number_of(recorded: Recorded) -> int | None:
 def post(
     state: RoomState, command: PostMessage, by: str, at: datetime, _about: MessageSummary
 ) -> list[Event]:
-    """Post a message."""
+    """Post a message; mentions of users who are not members are dropped."""
     require_voice(state, by, at)
     return [
         MessagePosted(
@@ -141,7 +141,8 @@ def post(
             content=command.content,
             ref=command.ref,
             reply_to=command.reply_to,
-            mentions=tuple(dict.fromkeys(command.mentions)),
+            mentions=tuple(user for user in dict.fromkeys(command.mentions) if user in state.members),
+            silenced=command.silenced,
         )
     ]
 

@@ -102,7 +102,7 @@ def decide(
 def guard(state: RoomState, command: RoomCommand, by: str) -> tuple[str, ...]:
     """Return the subjects that `decide` relied on: no event about them may have come after `state.head`."""
     if isinstance(command, OpenRoom):
-        return (SETTINGS,)
+        return (SETTINGS, EVERY_USER) if state.exists else (SETTINGS,)
     if _depends_on_all_members(state, command, by):
         return (SETTINGS, EVERY_USER)
     subjects = [SETTINGS, user_subject(by)]

@@ -5,6 +5,7 @@ from datetime import datetime
 from service.domain.commands import ArchiveRoom, OpenRoom, ReopenRoom, UpdateRoom
 from service.domain.events import (
     Event,
+    MemberInvited,
     MemberJoined,
     RoomArchived,
     RoomOpened,
@@ -27,27 +28,40 @@ def open_room(state: RoomState, command: OpenRoom, by: str, _at: datetime) -> li
     members = list(dict.fromkeys((by, *command.members)))
     _check_id(command, members)
     if command.visibility == "direct":
-        return _open_direct(state, command, members)
+        return _open_direct(state, command, members, by)
     if state.exists:
         raise RoomExists(room=command.room)
     return [
         RoomOpened(name=command.name, visibility=command.visibility),
         MemberJoined(user=by, role="owner"),
-        *(MemberJoined(user=user) for user in members[1:]),
+        *_enter(command, members[1:]),
     ]
 
 
-def _open_direct(state: RoomState, command: OpenRoom, members: list[str]) -> list[Event]:
+def _enter(command: OpenRoom, users: list[str]) -> list[Event]:
+    return [
+        MemberInvited(user=user) if user in command.invited else MemberJoined(user=user) for user in users
+    ]
+
+
+def _open_direct(state: RoomState, command: OpenRoom, members: list[str], by: str) -> list[Event]:
+    """Create a direct room, or enter the one that these people have: who opens it accepts the invitation to it."""
     if not FEWEST_DIRECT <= len(members) <= MOST_DIRECT:
         raise NotAllowed(problem=f"A direct room has {FEWEST_DIRECT} to {MOST_DIRECT} members.")
-    if state.visibility == "direct" and state.members.keys() == set(members):
-        return []
+    if state.visibility == "direct" and _is_of(state, members):
+        return [] if by in state.members else [MemberJoined(user=by)]
     if state.exists:
         raise RoomExists(room=command.room)
     return [
         RoomOpened(name=command.name, visibility="direct"),
-        *(MemberJoined(user=user) for user in members),
+        MemberJoined(user=by),
+        *_enter(command, members[1:]),
     ]
+
+
+def _is_of(state: RoomState, people: list[str]) -> bool:
+    """Return whether a direct room is that of these people; some of them may have declined its invitation."""
+    return state.room == direct_room(people) or {*state.members, *state.invited} == set(people)
 
 
 def _check_id(command: OpenRoom, members: list[str]) -> None:

@@ -41,10 +41,11 @@ from service.domain.events import (
 
 
 class Member(msgspec.Struct, frozen=True):
-    """A membership: the role, and the seq of the join."""
+    """A membership: the role, the seq of the join, and whether another user added the member."""
 
     role: Role
     since: int
+    added: bool = False
 
 
 class RoomState(msgspec.Struct, frozen=True):
@@ -63,7 +64,8 @@ class RoomState(msgspec.Struct, frozen=True):
     archived: bool = False
     retention: int | None = None
     """Days after which messages from now on become unreadable."""
-    invited: "HashTrieSet[str]" = HashTrieSet()
+    invited: "HashTrieMap[str, str]" = HashTrieMap()
+    """Invited users, with the author of the last invitation."""
     banned: "HashTrieMap[str, datetime | None]" = HashTrieMap()
     """The end of each ban (UTC), None for a permanent one. An entry whose end has passed is no ban. So is `muted`."""
     muted: "HashTrieMap[str, datetime | None]" = HashTrieMap()
@@ -95,9 +97,7 @@ class RoomState(msgspec.Struct, frozen=True):
 def evolve(state: RoomState, recorded: Recorded) -> RoomState:
     """Return the state after one more event of the room's stream."""
     change = _CHANGES.get(type(recorded.event))
-    changed = change(state, recorded.event, recorded.seq) if change else {}
-    if "topic" in changed:
-        changed["topic_by"] = recorded.by
+    changed = change(state, recorded.event, recorded) if change else {}
     return msgspec.structs.replace(state, head=recorded.seq, **changed)
 
 
@@ -111,46 +111,52 @@ def without_words_of(state: RoomState, user: str) -> RoomState:
     return msgspec.structs.replace(state, topic=None) if state.topic_by == user else state
 
 
-def _joined(state: RoomState, event: MemberJoined, seq: int) -> dict[str, Any]:
+def _joined(state: RoomState, event: MemberJoined, recorded: Recorded) -> dict[str, Any]:
+    member = Member(event.role, recorded.seq, added=recorded.by != event.user)
     return {
-        "members": state.members.insert(event.user, Member(event.role, seq)),
+        "members": state.members.insert(event.user, member),
         "left": state.left.discard(event.user),
         "invited": state.invited.discard(event.user),
         "banned": state.banned.discard(event.user),  # an expired ban: any other prevents the join
     }
 
 
-def _gone(state: RoomState, event: MemberLeft | MemberRemoved | MemberBanned, seq: int) -> dict[str, Any]:
+def _gone(
+    state: RoomState, event: MemberLeft | MemberRemoved | MemberBanned, recorded: Recorded
+) -> dict[str, Any]:
     """End a membership or an invitation; `left` keeps former members only, since others may read nothing."""
     was_member = event.user in state.members
     return {
         "members": state.members.discard(event.user),
-        "left": state.left.insert(event.user, seq) if was_member else state.left,
+        "left": state.left.insert(event.user, recorded.seq) if was_member else state.left,
         "invited": state.invited.discard(event.user),
     }
 
 
-def _banned(state: RoomState, event: MemberBanned, seq: int) -> dict[str, Any]:
-    return {**_gone(state, event, seq), "banned": state.banned.insert(event.user, event.until)}
+def _banned(state: RoomState, event: MemberBanned, recorded: Recorded) -> dict[str, Any]:
+    return {**_gone(state, event, recorded), "banned": state.banned.insert(event.user, event.until)}
 
 
-def _role_changed(state: RoomState, event: RoleChanged, _seq: int) -> dict[str, Any]:
+def _role_changed(state: RoomState, event: RoleChanged, _recorded: Recorded) -> dict[str, Any]:
     if (member := state.members.get(event.user)) is None:
         return {}  # the member's join cannot be read
-    changed = Member(event.role, member.since)
+    changed = msgspec.structs.replace(member, role=event.role)
     return {"members": state.members.insert(event.user, changed)}
 
 
-_CHANGES: dict[type[Event], Callable[[RoomState, Any, int], dict[str, Any]]] = {
+_CHANGES: dict[type[Event], Callable[[RoomState, Any, Recorded], dict[str, Any]]] = {
     RoomOpened: lambda _, event, __: {"name": event.name, "visibility": event.visibility},
     RoomRenamed: lambda _, event, __: {"name": event.name},
-    RoomTopicChanged: lambda _, event, __: {"topic": event.topic or None},
+    RoomTopicChanged: lambda _, event, recorded: {
+        "topic": event.topic or None,
+        "topic_by": recorded.by,
+    },
     RoomArchived: lambda *_: {"archived": True},
     RoomReopened: lambda *_: {"archived": False},
     RoomRetentionChanged: lambda _, event, __: {"retention": event.days},
     MessagePinned: lambda state, event, _: {"pinned": state.pinned.insert(event.message)},
     MessageUnpinned: lambda state, event, _: {"pinned": state.pinned.discard(event.message)},
-    MemberInvited: lambda state, event, _: {"invited": state.invited.insert(event.user)},
+    MemberInvited: lambda state, event, recorded: {"invited": state.invited.insert(event.user, recorded.by)},
     MemberJoined: _joined,
     MemberLeft: _gone,
     MemberRemoved: _gone,

@@ -116,6 +116,10 @@ class AsOfReader(EventQueries):
         rows = await self._read(_NEWEST_ABOUT, stream_id(stream), list(subjects), before, limit)
         return rows[::-1]
 
+    async def newest_by(self, stream: str, subject: str, user: str) -> Recorded | None:
+        """Return the newest event of a stream that a user recorded about a subject, None if there is none."""
+        return next(iter(await self._read(_NEWEST_BY, stream_id(stream), subject, user)), None)
+
     async def events_between(self, after: int, upto: int, which: EventFilter, limit: int) -> list[Recorded]:
         """Return the first `limit` events of the whole log with `after` < position <= `upto`, by position."""
         streams = [stream_id(stream) for stream in which.streams]
@@ -156,7 +160,8 @@ def events_query(stream: str, messages: str, until: str) -> str:
     """Return the query for what decides how messages read as of a seq, in order; its arguments are placeholders.
 
     It leaves out the edits that a later one replaced: of each message it finds the post, the newest edit, the deletion
-    and the reactions by their indexes. Reactions are read whole, since their order matters; `portions` bounds them.
+    and the reactions by their indexes (BETWEEN keeps the planner from going through the room, latest first). Reactions
+    are read whole, since their order matters; `portions` bounds them.
     """
     return f"""
         SELECT {ROW}
@@ -167,9 +172,10 @@ def events_query(stream: str, messages: str, until: str) -> str:
                 UNION ALL SELECT s.deleted
                 UNION ALL (
                     SELECT originator_version FROM stored_events
-                    WHERE originator_id = {stream} AND subject = 'message:' || wanted.message
-                        AND topic = 'room.MessageEdited.v1' AND originator_version <= {until}
-                    ORDER BY originator_version DESC LIMIT 1)
+                    WHERE originator_id = {stream} AND topic = 'room.MessageEdited.v1'
+                        AND subject BETWEEN 'message:' || wanted.message AND 'message:' || wanted.message
+                        AND originator_version <= {until}
+                    ORDER BY subject DESC, originator_version DESC LIMIT 1)
                 UNION ALL
                     SELECT originator_version FROM stored_events
                     WHERE originator_id = {stream} AND subject = 'message:' || wanted.message
@@ -235,6 +241,10 @@ _NEWEST_ABOUT = f"""{ROWS}
         AND e.originator_version < coalesce($3::bigint, 9223372036854775807)
     ORDER BY e.originator_version DESC LIMIT $4
 """
+_NEWEST_BY = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.subject = $2 AND e.recorded_by = $3
+    ORDER BY e.originator_version DESC LIMIT 1
+"""
 _EVENTS_BETWEEN = f"""{ROWS}
     WHERE e.notification_id > $1 AND e.notification_id <= $2 AND ($3::text IS NULL OR e.topic = $3)
         AND ($4::text IS NULL OR e.recorded_by = $4 OR e.subject = $5 OR e.originator_id = ANY ($6::uuid[]))
@@ -245,9 +255,9 @@ _LAST_OF_EACH_TOPIC = f"""
     FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN unnest($2::text[]) AS kind (topic)
         CROSS JOIN LATERAL (
             SELECT * FROM readable_events
-            WHERE originator_id = wanted.id AND topic = kind.topic AND notification_id <= $3
+            WHERE originator_id = wanted.id AND topic BETWEEN kind.topic AND kind.topic AND notification_id <= $3
                 AND starts_with(stream, 'person:')
-            ORDER BY originator_version DESC LIMIT 1) e
+            ORDER BY topic DESC, originator_version DESC LIMIT 1) e
         LEFT JOIN open_keys k USING (key_id)
     ORDER BY e.notification_id
 """  # noqa: S608 - constants

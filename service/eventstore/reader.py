@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from service.domain import account, read_marker, room
 from service.domain.account import PersonState
 from service.domain.events import (
+    MessagePosted,
     PersonErased,
     PersonNamed,
     PersonRestored,
@@ -26,6 +27,7 @@ from service.domain.streams import (
     message_subject,
     person_stream,
     reader_stream,
+    room_of,
     room_stream,
     stream_id,
     user_of,
@@ -160,6 +162,18 @@ class LogReader(EventQueries):
         rows = await self._fetch(_DELETED, stream_id(room_stream(room_id)), numbers) if numbers else []
         return {row["message"] for row in rows}
 
+    async def silenced(self, messages: Iterable[tuple[str, int]], user: str) -> set[tuple[str, int]]:
+        """Return those of `messages`, each a room and a number, whose mention of a user does not count."""
+        wanted = [(stream_id(room_stream(room_id)), number) for room_id, number in messages]
+        events = await self._read(
+            _SILENCED, [stream for stream, _ in wanted], [number for _, number in wanted]
+        )
+        return {
+            (room_of(recorded.stream), recorded.seq)
+            for recorded in events
+            if isinstance(recorded.event, MessagePosted) and user in recorded.event.silenced
+        }
+
     async def room(self, room_id: str) -> RoomState:
         """Return a room as of now, folded from its settings and members; its messages only move the head."""
         state = RoomState(room_id)
@@ -194,7 +208,7 @@ class LogReader(EventQueries):
         """Return each of `users` as of now; the initial state for those without events."""
         streams = {stream_id(person_stream(user)): user for user in users}
         states = {user: PersonState() for user in streams.values()}
-        for recorded in await self._read(_LAST_OF_EACH_TOPIC, list(streams), PERSON_TOPICS):
+        for recorded in await self._read(_ACCOUNTS, list(streams), PERSON_TOPICS):
             user = streams[recorded.originator_id]
             states[user] = account.evolve(states[user], recorded)
         return states
@@ -256,6 +270,10 @@ _DELETED = """
     SELECT message FROM message_summaries
     WHERE originator_id = $1 AND message = ANY ($2::bigint[]) AND deleted IS NOT NULL
 """
+_SILENCED = f"""{ROWS}
+    JOIN unnest($1::uuid[], $2::bigint[]) AS wanted (stream, seq)
+        ON e.originator_id = wanted.stream AND e.originator_version = wanted.seq
+"""
 # The last event gives the head; before it, only events about the room and its members matter. One statement, so that
 # head and members are of the same moment.
 _ROOM = f"""
@@ -268,19 +286,32 @@ _ROOM = f"""
     ORDER BY e.originator_version
 """  # noqa: S608 - constants
 _LAST = f"{ROWS} WHERE e.originator_id = $1 ORDER BY e.originator_version DESC LIMIT $2"
-# Only the last event of each topic matters, however often a person was renamed; the last of all gives the head. The
-# condition on the stream lets the planner use the index of the streams of people.
-_LAST_OF_EACH_TOPIC = f"""
+# Of what is about the person, only the last event of each topic matters, however often a person was renamed; the
+# condition on the stream lets the planner use the index of the streams of people. Of each user that the person ever
+# blocked, only the last event matters. The recursion steps through these users by index, so that a user who is blocked
+# and unblocked a million times costs no more than one who is blocked once. Among these is the last event of all, which
+# gives the head. BETWEEN instead of equality keeps the planner from going through the whole stream, latest first.
+_ACCOUNTS = f"""
     SELECT {ROW}
-    FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN unnest($2::text[] || NULL) AS kind (topic)
-        CROSS JOIN LATERAL (
-            (SELECT * FROM readable_events
-            WHERE originator_id = wanted.id AND topic = kind.topic AND starts_with(stream, 'person:')
-            ORDER BY originator_version DESC LIMIT 1)
+    FROM unnest($1::uuid[]) AS wanted (id)
+    CROSS JOIN LATERAL (
+        (SELECT newest.* FROM unnest($2::text[]) AS own (topic) CROSS JOIN LATERAL (
+            SELECT * FROM readable_events r
+            WHERE r.originator_id = wanted.id AND r.topic BETWEEN own.topic AND own.topic
+                AND starts_with(r.stream, 'person:')
+            ORDER BY r.topic DESC, r.originator_version DESC LIMIT 1) newest)
+        UNION ALL
+        (WITH RECURSIVE others (subject) AS (
+            (SELECT subject FROM stored_events
+                WHERE originator_id = wanted.id AND subject > '' ORDER BY subject LIMIT 1)
             UNION ALL
-            (SELECT * FROM readable_events
-            WHERE originator_id = wanted.id AND kind.topic IS NULL
-            ORDER BY originator_version DESC LIMIT 1)) e
-        LEFT JOIN open_keys k USING (key_id)
+            SELECT (SELECT e.subject FROM stored_events e
+                WHERE e.originator_id = wanted.id AND e.subject > others.subject ORDER BY e.subject LIMIT 1)
+            FROM others WHERE others.subject IS NOT NULL)
+        SELECT newest.* FROM others CROSS JOIN LATERAL (
+            SELECT * FROM readable_events r
+            WHERE r.originator_id = wanted.id AND r.subject BETWEEN others.subject AND others.subject
+            ORDER BY r.subject DESC, r.originator_version DESC LIMIT 1) newest)) e
+    LEFT JOIN open_keys k USING (key_id)
     ORDER BY e.originator_version
 """  # noqa: S608 - constants

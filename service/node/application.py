@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from service.audit.access_log import AccessLog
-from service.chat import AccountSuspensions, Chat, ReadMarkers, Reports
+from service.audit.export.own_data import OwnData
+from service.chat import AccountBlocks, AccountSuspensions, Chat, ReadMarkers, Reports
 from service.chat.pending import Limits
 from service.config.settings import Settings
 from service.eventstore.notifications import Waker
-from service.gateway.auth.rate_limit import RateLimit, SharedRateLimit
+from service.gateway.auth.rate_limit import ADDED, RateLimit, SharedRateLimit
+from service.gateway.commands.additions import HOUR, Additions
 from service.gateway.notices.accounts import AccountEffects
 from service.gateway.notices.receipts import MarkerNotices
 from service.gateway.notices.reports import ReportNotices
@@ -37,7 +39,11 @@ class Application:
     lifecycle: SessionLifecycle
     rate: RateLimit
     shared_rate: SharedRateLimit
+    additions: Additions
+    shared_adds: SharedRateLimit
+    blocks: AccountBlocks
     access_log: AccessLog
+    own_data: OwnData
     tailer: LogTailer
     waker: Waker
 
@@ -48,7 +54,7 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
     loop_time = asyncio.get_running_loop().time
     chat = Chat(
         live.hub.feeds, live.appender, reader, live.people, keys, storage.pool,
-        now=now, limits=Limits(settings.max_content, settings.max_edits),
+        now=now, limits=Limits(settings.max_content, settings.max_edits), invite_only=settings.add_members == "invite",
     )  # fmt: skip
     notices = MarkerNotices(live.hub.audience, live.relay)
     markers = ReadMarkers(
@@ -58,6 +64,7 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
     presence = Presence(live.relay, live.hub.audience, live.people, settings.disconnect_grace)
     typing = Typing(live.relay, live.hub.audience, str(uuid4()), loop_time)
     rate = RateLimit(settings.rate_per_second, settings.rate_burst, loop_time)
+    adds = RateLimit(settings.adds_per_hour / HOUR, settings.adds_per_hour, loop_time)
     return Application(
         chat=chat,
         read_markers=markers,
@@ -79,7 +86,13 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
         lifecycle=SessionLifecycle(live.sessions, presence, typing, live.session_log),
         rate=rate,
         shared_rate=SharedRateLimit(rate, live.relay),
+        additions=Additions(chat, adds, settings.adds_per_hour),
+        shared_adds=SharedRateLimit(adds, live.relay, ADDED),
+        blocks=AccountBlocks(live.people, live.appender, reader, storage.serializer, settings.max_blocks),
         access_log=AccessLog(live.appender.offer, storage.serializer),
+        own_data=OwnData(
+            storage.as_of_reader, live.appender.offer, storage.serializer, settings.export_interval
+        ),
         tailer=_tailer(settings, storage, live, notices),
         waker=Waker(),
     )

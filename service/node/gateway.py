@@ -36,6 +36,7 @@ from service.gateway.queries.reports import ReportQueries
 from service.gateway.queries.views import Views
 from service.gateway.session.counters import Counters
 from service.gateway.session.registry import SessionRegistry
+from service.gateway.session.rooms import RoomLimits
 from service.gateway.socketio.endpoint import SocketIoEndpoint
 from service.gateway.socketio.session import SOCKETIO
 from service.node.application import Application
@@ -45,7 +46,7 @@ from service.node.projection_lag import Lag
 from service.node.storage import Storage
 from service.observability.exposition import Exposition
 from service.observability.process import ProcessMetrics
-from service.realtime.direct_sockets import DirectSockets
+from service.runtime.direct_sockets import DirectSockets
 
 if TYPE_CHECKING:
     from service.tracing import Traces
@@ -82,7 +83,7 @@ def build_gateway(
     budget = settings.max_outbox // 2  # a frame has to fit into the outbox with room to spare
     models, feeds, people = storage.read_models, live.hub.feeds, live.people
     clock = asyncio.get_running_loop().time
-    views = Views(models, feeds, people, application.presence, storage.clock.now, budget)
+    views = Views(models, storage.reader, feeds, people, application.presence, storage.clock.now, budget)
     handshakes = HandshakeLimit(settings.handshake_rate, settings.handshake_burst, clock)
     builder = _Builder(
         settings=settings,
@@ -127,13 +128,14 @@ class _Builder:
     def endpoints(self, traces: "Traces | None") -> tuple[NativeEndpoint, SocketIoEndpoint]:
         settings, live, readiness = self.settings, self.live, self.storage.readiness
         lifecycle, presence = self.application.lifecycle, self.application.presence
-        connect = ConnectHandler(self.views, live.hub, readiness, lifecycle, settings.ping_interval)
+        limits = RoomLimits(settings.max_rooms, settings.max_added_rooms)
+        connect = ConnectHandler(self.views, live.hub, readiness, lifecycle, settings.ping_interval, limits)
         starter = SessionStarter(live.sessions, live.people, self.application.chat, connect, lifecycle)
         dispatcher = Dispatcher(self._handlers(), self.application.rate, presence, self.counters, traces)
         admission = partial(
             Admission,
             origins=settings.origins,
-            max_rooms=settings.max_rooms,
+            limits=limits,
             handshakes=self.handshakes,
             readiness=readiness,
             tokens=self.tokens,
@@ -158,6 +160,7 @@ class _Builder:
             readiness=self.storage.readiness,
             now=self.storage.clock.now,
             join_creates=self.settings.join_creates,
+            additions=application.additions,
         )
         handlers = Handlers(
             chat=application.chat,
@@ -169,6 +172,8 @@ class _Builder:
             tokens=self.tokens,
             reports=application.reports,
             report_queries=self.reports,
+            blocks=application.blocks,
+            people=live.people,
         )
         return handlers.by_type(joins, self.queries)
 
@@ -184,8 +189,14 @@ class _Builder:
                 rate=self.application.rate,
             ),
             reads=Reads(
-                storage.read_models, self.views, self.queries, live.hub.feeds, storage.reader, self.reports
-            ),
+                storage.read_models,
+                self.views,
+                self.queries,
+                live.hub.feeds,
+                storage.reader,
+                self.reports,
+                self.application.own_data,
+            ),  # fmt: skip
             audits=self._audits(),
             admin=self._admin(),
             signin=self._signin(),

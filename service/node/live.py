@@ -29,9 +29,9 @@ from service.node.pipeline import after_commit, close_misinformed
 from service.node.storage import Storage, connector
 from service.protocol.events import Outgoing
 from service.protocol.socketio.emits import event_packet
-from service.realtime.direct_sockets import DirectSockets
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
+from service.runtime.direct_sockets import DirectSockets
 
 if TYPE_CHECKING:
     from service.tracing import Traces
@@ -76,7 +76,7 @@ async def build_live(
         ring_bytes=settings.ring_bytes,
         on_follow=relay.follow, on_unfollow=relay.unfollow, on_resync=partial(close_misinformed, sessions),
     )  # fmt: skip
-    notifier = MembershipNotifier(sessions, hub.feeds)
+    notifier = MembershipNotifier(sessions, hub.feeds, people)
     stack.push_async_callback(hub.close)
     stack.push_async_callback(notifier.close)
     appender = Appender(

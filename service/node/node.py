@@ -67,7 +67,7 @@ async def node(
             markers=application.marker_notices,
             typists=application.typing,
             presence=application.presence,
-            rate=application.shared_rate,
+            rates=(application.shared_rate, application.shared_adds),
             tailer=application.tailer,
             receipts=gateway.receipts,
         )
@@ -101,6 +101,7 @@ def _tasks(settings: Settings, running: Node) -> dict[str, Work]:
         "notices": application.presence.notify,
         "typing": application.typing.run,
         "rate": application.shared_rate.run,
+        "adds": application.shared_adds.run,
         "tokens": live.sessions.run,
         "pulse": gateway.process.run,
     }

@@ -6,7 +6,7 @@ Invariant: nothing here awaits between a commit and its delivery, so a room is d
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from service.encryption.keyring import KeyRing
 from service.eventstore.entries import CommitResult
 from service.eventstore.readiness import Readiness
 from service.eventstore.serializer import EventSerializer, PeerRow
-from service.gateway.auth.rate_limit import SPENT, SharedRateLimit
+from service.gateway.auth.rate_limit import SharedRateLimit
 from service.gateway.notices.memberships import MembershipNotifier
 from service.gateway.notices.receipts import MARKER, MarkerNotices, ReceiptsResync
 from service.gateway.session.registry import SessionRegistry
@@ -117,7 +117,7 @@ def subscribe_to_bus(
     markers: MarkerNotices,
     typists: Typing,
     presence: Presence,
-    rate: SharedRateLimit,
+    rates: Iterable[SharedRateLimit],
     tailer: LogTailer,
     receipts: ReceiptsResync,
 ) -> None:
@@ -128,7 +128,8 @@ def subscribe_to_bus(
     relay.on_room(typing.STOP, typists.stopped_elsewhere)
     for kind in gossip.KINDS:
         relay.on(kind, partial(presence.receive, kind))
-    relay.on(SPENT, rate.spent_elsewhere)
+    for rate in rates:
+        relay.on(rate.kind, rate.spent_elsewhere)
     # Messages may have been lost: events are in the log, presence and receipts have to be exchanged again.
     relay.on_missed(tailer.wake)
     relay.heartbeat.on_resync(presence.resync)

@@ -2,7 +2,7 @@
 
 The handlers build these structs, and the contract's documents are generated from them, so both agree. On the wire
 `type` and `ref` precede an ack's fields (`service.protocol.native.encode_ack`); an HTTP read answers with the fields
-alone. All fields of an ack are always present.
+alone. All fields of an ack are always present, but `dropped`, which is left out when it is empty.
 """
 
 from typing import Any
@@ -38,10 +38,14 @@ class RoomJoinAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
     epoch: str
 
 
-class MessageSendAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
-    """The message is on the record under this number."""
+class MessageSendAck(RecordedAck, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The message is on the record under this number.
+
+    `dropped` has the users whom the command mentions and the message does not, because they are not members.
+    """
 
     message_id: int
+    dropped: tuple[str, ...] = ()
 
 
 class RoomListAck(Ack, frozen=True, kw_only=True, rename="camel"):
@@ -79,6 +83,13 @@ class ReportListAck(Ack, frozen=True, kw_only=True, rename="camel"):
     has_more: bool
 
 
+class UserBlocksAck(Ack, frozen=True, kw_only=True, rename="camel"):
+    """A page of the users that the user has blocked, by user id."""
+
+    user_ids: list[str]
+    has_more: bool
+
+
 class AuthRefreshAck(Ack, frozen=True, kw_only=True, rename="camel"):
     """The connection continues under the new token."""
 
@@ -95,6 +106,7 @@ ACKS: dict[str, type[Ack]] = {
     commands.MessageReport.TYPE: ReportAck,
     commands.ReportList.TYPE: ReportListAck,
     commands.ReportResolve.TYPE: ReportAck,
+    commands.UserBlocks.TYPE: UserBlocksAck,
     commands.AuthRefresh.TYPE: AuthRefreshAck,
 }
 """The acks that have fields of their own, by the command's wire name."""

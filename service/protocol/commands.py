@@ -200,6 +200,34 @@ class RoomRole(ModerationFrame, frozen=True, kw_only=True, rename="camel", forbi
     role: Role
 
 
+class UserFrame(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """The fields of every command about one user."""
+
+    user_id: UserId
+
+
+class UserBlock(UserFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Block a user: the user's invitations are hidden, and the user adds, mentions and writes directly no more."""
+
+    TYPE = "user:block"
+    RECORDED = True
+
+
+class UserUnblock(UserFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """End the block of a user."""
+
+    TYPE = "user:unblock"
+    RECORDED = True
+
+
+class UserBlocks(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """List the users that the user has blocked, by user id; `after` is the last user id of the previous page."""
+
+    TYPE = "user:blocks"
+    after: UserId | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 200
+
+
 class RoomList(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """List the user's rooms with unread counts; `after` is the last room id of the previous page."""
 
@@ -373,6 +401,9 @@ COMMANDS: dict[str, type[Frame]] = {
         TypingStart,
         TypingStop,
         PresenceSet,
+        UserBlock,
+        UserUnblock,
+        UserBlocks,
         AuthRefresh,
     )
 }

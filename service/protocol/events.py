@@ -90,6 +90,15 @@ class Invited(Outgoing, frozen=True, kw_only=True, tag="room:invited"):
     visibility: Visibility | UnsetType = UNSET
 
 
+class RoomUnsubscribed(Outgoing, frozen=True, kw_only=True, tag="room:unsubscribed"):
+    """This connection no longer receives a room that others added the user to; `room:join` subscribes to it again.
+
+    The user is still a member. Not part of the room's order, so without `seq`.
+    """
+
+    room_id: str
+
+
 class RoomUpdated(Outgoing, frozen=True, kw_only=True, tag="room:updated"):
     """A room's name, topic or retention changed, or the room was archived or reopened.
 
@@ -250,6 +259,13 @@ class PresenceChanged(Outgoing, frozen=True, kw_only=True, tag="presence:changed
     user_id: str
     status: Literal["online", "away", "offline"]
     last_seen: str | None
+
+
+class UserBlocked(Outgoing, frozen=True, kw_only=True, tag="user:blocked"):
+    """The user blocked another user, or ended the block; sent to the user's own connections only."""
+
+    user_id: str
+    blocked: bool
 
 
 class TypingStarted(Outgoing, frozen=True, kw_only=True, tag="typing:start"):

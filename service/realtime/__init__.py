@@ -1,5 +1,5 @@
 """Live delivery on one node: room feeds, subscribers, fan-out, catch-up, gap repair.
 
-Sockets are written through the `Subscriber` interface and `direct_sockets`. Presence and typing are in
+Sockets are written through the `Subscriber` interface and `service.runtime.direct_sockets`. Presence and typing are in
 `service.presence`.
 """

@@ -1,10 +1,13 @@
 """Events encoded once per wire format, for any number of subscribers.
 
-Invariant: a frame depends only on the wire format, and on whether the subscriber's user is the author.
+Invariant: a frame depends only on the wire format, and on whether the subscriber's user is the author, or one who has
+blocked the author and is mentioned.
 """
 
 from collections.abc import Callable, Sequence
 from sys import getsizeof
+
+import msgspec
 
 from service.domain.events import Event, MessagePosted, Recorded, as_erased
 from service.domain.message import without_words
@@ -53,9 +56,15 @@ class EncodedEvent:
 
     @property
     def author(self) -> str | None:
-        """The user whose frame differs from that of all others, None if all frames are equal."""
+        """The author of a message, whose frame differs from the others' frame; None for any other event."""
         event = self.recorded.event
         return event.author if isinstance(event, MessagePosted) else None
+
+    @property
+    def silenced(self) -> tuple[str, ...]:
+        """The mentioned users who have blocked the author: their frames show no mention of them."""
+        event = self.recorded.event
+        return event.silenced if isinstance(event, MessagePosted) else ()
 
     def without_content(self) -> "EncodedEvent":
         """Return the event without the content of its message."""
@@ -73,6 +82,8 @@ class EncodedEvent:
         """Return the frame for a subscriber of `user`; only the author receives the `ref` of a message."""
         if self.author == user:
             return self._cached(self._own, wire_format, self.outgoing)
+        if user in self.silenced:
+            return self._encoders[wire_format](_without_mention(_without_ref(self.outgoing), user))
         if (frame := self._frames.get(wire_format)) is not None:
             return frame
         return self._cached(self._frames, wire_format, _without_ref(self.outgoing))
@@ -118,17 +129,20 @@ class CoalescedFrames:
         self.items = items
         self._concatenable = concatenable
         self._shared: dict[str, list[bytes]] = {}
-        self.authors = {item.author for item in items if item.author is not None}
+        self.apart = {item.author for item in items if item.author is not None}
         """The users whose frames differ from those of all others."""
+        for item in items:
+            if item.silenced:
+                self.apart.update(item.silenced)
 
     @property
     def joined(self) -> bytes:
-        """The concatenated frames for users who are not among `authors`; empty without such a format."""
+        """The concatenated frames for users who are not among `apart`; empty without such a format."""
         return b"" if self._concatenable is None else self.frames(self._concatenable, "")[0]
 
     def frames(self, wire_format: str, user: str) -> list[bytes]:
         """Return the frames for a subscriber of `user`, in order."""
-        if user in self.authors:
+        if user in self.apart:
             return self._encode(wire_format, user)
         if (shared := self._shared.get(wire_format)) is None:
             shared = self._shared[wire_format] = self._encode(wire_format, "")
@@ -156,3 +170,10 @@ def _without_ref(outgoing: Outgoing) -> Outgoing:
         fields = {name: getattr(outgoing, name) for name in outgoing.__struct_fields__ if name != "ref"}
         return MessageNew(**fields)
     return outgoing
+
+
+def _without_mention(outgoing: Outgoing, user: str) -> Outgoing:
+    if not isinstance(outgoing, MessageNew):
+        return outgoing
+    mentions = tuple(mentioned for mentioned in outgoing.mentions if mentioned != user)
+    return msgspec.structs.replace(outgoing, mentions=mentions)

@@ -17,7 +17,6 @@ from service.eventstore.reader import LogReader
 from service.observability.histogram import Histogram
 from service.realtime.audience import Audience
 from service.realtime.catch_up import CatchUp
-from service.realtime.direct_sockets import DirectSockets
 from service.realtime.encoded_event import EncodedEvent, Encoders, WriteBatch
 from service.realtime.fanout import FanoutScheduler
 from service.realtime.ring import RING_BYTES, RingMemory
@@ -27,6 +26,7 @@ from service.realtime.room_subscribers import RoomSubscribers, SubscriptionTable
 from service.realtime.subscriber import Subscriber
 from service.realtime.subscriptions import Subscriptions
 from service.realtime.user_cache import UserCache
+from service.runtime.direct_sockets import DirectSockets
 from service.runtime.time_slice import TURN
 
 log = logging.getLogger("onrecord.hub")

@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
-from service.realtime.direct_sockets import NOWHERE, DirectSockets
 from service.realtime.encoded_event import CoalescedFrames, EncodedEvent, WriteBatch
 from service.realtime.subscriber import DeliveredRange, Subscriber
+from service.runtime.direct_sockets import NOWHERE, DirectSockets
 
 CHUNK = 32
 """Writes between two checks of the time slice."""
@@ -133,9 +133,9 @@ class RoomSubscribers:
         self._frames = CoalescedFrames(batch.items, self._concatenable)
         self._targets = self._descriptors[:]
         self._next_slot = 0
-        for author in self._frames.authors:
-            for slot in self._slots_of_user.get(author, ()):
-                self._targets[slot] = NOWHERE  # an author's frames differ from the shared ones
+        for user in self._frames.apart:
+            for slot in self._slots_of_user.get(user, ()):
+                self._targets[slot] = NOWHERE  # this user's frames differ from the shared ones
         self._late_targets = [
             subscriber
             for subscriber, delivered in self._late.items()

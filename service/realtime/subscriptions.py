@@ -10,11 +10,11 @@ from functools import partial
 
 from service.domain.room import readable_until
 from service.realtime.catch_up import CatchUp
-from service.realtime.direct_sockets import DirectSockets
 from service.realtime.room_feed import RoomFeed
 from service.realtime.room_feeds import RoomFeeds
 from service.realtime.room_subscribers import RoomSubscribers, SubscriptionTable
 from service.realtime.subscriber import DeliveredRange, Subscriber, report
+from service.runtime.direct_sockets import DirectSockets
 
 
 class Subscriptions:

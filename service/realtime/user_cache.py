@@ -16,6 +16,10 @@ from service.runtime.batch_loader import BatchLoader
 MAX_PEOPLE = 100_000
 """Users in the cache, about 300 bytes each; the least recently updated one is evicted first."""
 
+MAX_BLOCKED = 200_000
+"""Blocked users, and once blocked ones, of all users in the cache, about 250 bytes each. Beyond it, the user with
+blocks who was updated least recently is evicted, so that accounts with many blocks evict no others."""
+
 MAX_READ = 1_000
 """Users in one read of the log."""
 
@@ -26,6 +30,8 @@ class UserCache:
     def __init__(self, log: LogReader) -> None:
         self._log = log
         self._known: OrderedDict[str, PersonState] = OrderedDict()
+        self._blocks: OrderedDict[str, int] = OrderedDict()
+        self._blocked = 0
         self._requested: Counter[str] = Counter()
         self._reading = BatchLoader(self._read, MAX_READ)
 
@@ -46,13 +52,28 @@ class UserCache:
         known = self._known.get(user)
         if known is None or known.head <= state.head:
             self._known[user] = state
+            self._count(user, len(state.blocked) + len(state.unblocked))
         self._known.move_to_end(user)
         if len(self._known) > MAX_PEOPLE:
-            self._known.popitem(last=False)
+            self._count(self._known.popitem(last=False)[0], 0)
+
+    def _count(self, user: str, blocks: int) -> None:
+        """Count the blocks of a user; evict the users who were updated least recently if there are too many."""
+        if user in self._blocks:
+            self._blocked -= self._blocks.pop(user)
+        if blocks:
+            self._blocks[user] = blocks
+            self._blocked += blocks
+        while self._blocked > MAX_BLOCKED and len(self._blocks) > 1:
+            evicted, count = self._blocks.popitem(last=False)
+            self._blocked -= count
+            del self._known[evicted]
 
     def clear(self) -> None:
         """Remove all users."""
         self._known.clear()
+        self._blocks.clear()
+        self._blocked = 0
 
     async def load(self, users: Iterable[str]) -> None:
         """Read those of `users` that are not in the cache.

@@ -1,4 +1,5 @@
-"""General-purpose building blocks: batching, supervision, database retries, timeouts, token buckets, time slices.
+"""General-purpose building blocks.
 
+Batching, bounded queues, direct writes to sockets, supervision, database retries, timeouts, token buckets, time slices.
 Nothing here refers to chat, to stored events or to a protocol.
 """

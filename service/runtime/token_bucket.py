@@ -28,16 +28,16 @@ class TokenBuckets:
         left, since = self._buckets.get(name, (self.burst, now))
         return min(self.burst, left + (now - since) * self._per_second)
 
-    def take(self, name: str) -> str | None:
-        """Take one token; return the name of the bucket that was evicted for it, if any.
+    def take(self, name: str, count: int = 1) -> str | None:
+        """Take tokens; return the name of the bucket that was evicted for it, if any.
 
         Raises:
-            TooManyRequests: the bucket is empty; `retryAfter` is the time in seconds until it holds one token.
+            TooManyRequests: the bucket has fewer; `retryAfter` is the time in seconds until it has as many.
         """
         left = self.left(name)
-        if left < 1:
-            raise TooManyRequests(retryAfter=round((1 - left) / self._per_second, 3))
-        return self.keep(name, left - 1)
+        if left < count:
+            raise TooManyRequests(retryAfter=round((count - left) / self._per_second, 3))
+        return self.keep(name, left - count)
 
     def keep(self, name: str, left: float) -> str | None:
         """Set the tokens in a bucket; return the name of the bucket that was evicted for it, if any."""

@@ -22,6 +22,8 @@ export class Chat {
   #loading = null; // the room of which an earlier page is on its way
   #left = new Set(); // the list of rooms may lag: what one left must not be joined again because of it
 
+  #unsubscribed = new Set(); // rooms that gave way to others that people added one to: joined again when opened
+
   /** `draw()` after each change, `notify(sentence)` for people, `heard(room, message)` for what others say in the open room. */
   constructor(userId, { draw, notify, heard }) {
     this.state = emptyState(userId);
@@ -41,6 +43,7 @@ export class Chat {
     if (roomId === this.state.open) return;
     this.readBefore = this.state.rooms.get(roomId).unread ? this.state.rooms.get(roomId).lastRead : Infinity;
     this.#apply({ type: "opened", roomId });
+    if (this.#unsubscribed.delete(roomId)) this.#attach(roomId);
     this.loadMembers();
   }
 
@@ -134,7 +137,7 @@ export class Chat {
     this.#apply({ type: "room:list", rooms, invitations: list.invitations });
     rooms.sort((a, b) => (b.roomId === this.state.open) - (a.roomId === this.state.open));
     for (const { roomId } of rooms) {
-      if (this.connection.isAttached(roomId) || this.#left.has(roomId)) continue;
+      if (this.connection.isAttached(roomId) || this.#left.has(roomId) || this.#unsubscribed.has(roomId)) continue;
       await this.#attach(roomId);
       await new Promise((resolve) => setTimeout(resolve, BETWEEN_JOINS_MS));
     }
@@ -175,6 +178,12 @@ export class Chat {
   #hear(event) {
     const { type, roomId, userId, seq, reason } = event;
     const known = this.state.rooms.has(roomId);
+    if (type === "room:unsubscribed") {
+      if (known) this.#reset(roomId);
+      if (known && roomId === this.state.open) this.#attach(roomId);
+      else this.#unsubscribed.add(roomId);
+      return;
+    }
     if (type === "room:user_left" && userId === this.state.userId && seq !== undefined && known) {
       return reason === "left" ? this.#remove(roomId) : this.#lose(roomId);
     }

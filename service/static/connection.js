@@ -126,7 +126,8 @@ export class Connection extends EventTarget {
       for (const message of messages) this.#hear(roomId, message.seq);
       this.#attached.add(roomId);
     }
-    if (type === "room:user_left" && userId === this.userId && seq !== undefined) this.#attached.delete(roomId);
+    const left = type === "room:user_left" && userId === this.userId && seq !== undefined;
+    if (left || type === "room:unsubscribed") this.#attached.delete(roomId);
   }
 
   #hear(roomId, seq) {

@@ -1,8 +1,9 @@
 """The scope of an export: one room, one person, or everything. Pure.
 
 A person's scope is the data that a subject access request covers: events by the person, events about the person, and
-the person's own streams. `CURSOR` is the indexed column that orders the events. Both columns give log order, because a
-room's seqs rise with the positions.
+the person's own streams. Events about the person in another person's stream are left out: they are blocks, which are
+private to the user who made them. `CURSOR` is the indexed column that orders the events. Both columns give log order,
+because a room's seqs rise with the positions.
 """
 
 from typing import Any, ClassVar
@@ -37,7 +38,10 @@ class OnePerson(msgspec.Struct, frozen=True, tag="person", tag_field="kind"):
     def condition(self) -> tuple[str, list[Any]]:
         """See `OneRoom`."""
         streams = [stream_id(person_stream(self.person)), stream_id(session_stream(self.person))]
-        where = "(recorded_by = $4 OR subject = $5 OR originator_id = ANY ($6::uuid[]))"
+        where = (
+            "(recorded_by = $4 OR (subject = $5 AND NOT starts_with(stream, 'person:'))"
+            " OR originator_id = ANY ($6::uuid[]))"
+        )
         return where, [self.person, user_subject(self.person), streams]
 
     @property

@@ -16,7 +16,10 @@ from service.cluster.relay import Relay
 from service.runtime.token_bucket import TokenBuckets
 
 SPENT = "limits.spent"
-"""The kind of the message between nodes."""
+"""The kind of the message between nodes about commands."""
+
+ADDED = "limits.added"
+"""The kind of the message between nodes about people added to rooms or invited."""
 
 PUBLISH_EVERY = 0.2
 """Seconds between two publications."""
@@ -26,7 +29,7 @@ MAX_PUBLISHED = 5_000
 
 
 class RateLimit:
-    """A token bucket per user: `per_second` commands, `burst` at once; 0 in either turns the limit off.
+    """A token bucket per user: `per_second` commands or additions, `burst` at once; 0 in either turns the limit off.
 
     `clock` gives seconds.
     """
@@ -35,21 +38,27 @@ class RateLimit:
         self._buckets = TokenBuckets(per_second, burst, clock)
         self._spent: dict[str, int] = {}
 
-    def take(self, user: str) -> None:
-        """Count one command.
+    def take(self, user: str, count: int = 1) -> None:
+        """Count commands.
 
         Raises:
-            TooManyRequests: the user has no commands left.
+            TooManyRequests: the user has fewer left.
         """
         if not self._buckets.on:
             return
-        self._forget(self._buckets.take(user))
-        self._spent[user] = self._spent.get(user, 0) + 1
+        self._forget(self._buckets.take(user, count))
+        self._spent[user] = self._spent.get(user, 0) + count
+
+    def give_back(self, user: str, count: int) -> None:
+        """Undo `take` for a command that changed nothing."""
+        if self._buckets.on and count:
+            self._forget(self._buckets.keep(user, self._buckets.left(user) + count))
+            self._spent[user] = self._spent.get(user, 0) - count
 
     def spent_elsewhere(self, user: str, count: int) -> None:
         """Charge the commands that a user sent to another node; the debt is at most a burst."""
         if self._buckets.on:
-            left = max(self._buckets.left(user) - count, -self._buckets.burst)
+            left = max(self._buckets.left(user) - count, -self._buckets.burst)  # a negative count gives back
             self._forget(self._buckets.keep(user, left))
 
     def take_spent(self, most: int) -> dict[str, int]:
@@ -63,11 +72,12 @@ class RateLimit:
 
 
 class SharedRateLimit:
-    """Publishes what users spend on this node, and charges what they spend on others."""
+    """Publishes what users spend on this node, in messages of a `kind`, and charges what they spend on others."""
 
-    def __init__(self, rate: RateLimit, relay: Relay) -> None:
+    def __init__(self, rate: RateLimit, relay: Relay, kind: str = SPENT) -> None:
         self._rate = rate
         self._relay = relay
+        self.kind = kind
         self._decoder = msgspec.msgpack.Decoder(dict[str, int])
 
     async def run(self) -> None:
@@ -75,7 +85,7 @@ class SharedRateLimit:
         while True:
             await asyncio.sleep(PUBLISH_EVERY)
             if spent := self._rate.take_spent(MAX_PUBLISHED):
-                self._relay.publish(SPENT, msgspec.msgpack.encode(spent))
+                self._relay.publish(self.kind, msgspec.msgpack.encode(spent))
 
     def spent_elsewhere(self, payload: bytes) -> None:
         """Charge what other nodes report."""

@@ -29,6 +29,7 @@ from service.gateway.commands.connect import ConnectHandler
 from service.gateway.session.counters import Counters
 from service.gateway.session.lifecycle import SessionLifecycle
 from service.gateway.session.registry import SessionRegistry
+from service.gateway.session.rooms import RoomLimits
 from service.gateway.session.session import Session
 from service.presence.presence import Presence
 from service.protocol.close_codes import Close
@@ -53,7 +54,7 @@ class Admission:
 
     door: str
     origins: tuple[str, ...]
-    max_rooms: int
+    limits: RoomLimits
     handshakes: HandshakeLimit
     readiness: Readiness
     tokens: TokenVerifier
@@ -104,13 +105,13 @@ class Admission:
         return identity
 
     def check_rooms(self, frame: Connect) -> None:
-        """Check the number of rooms in `connect`.
+        """Check the number of rooms in `connect`, before it is known which of them the user chose.
 
         Raises:
-            TooManyRooms: there are more than a connection may subscribe to.
+            TooManyRooms: there are more than a connection may subscribe to, of both kinds together.
         """
-        if len(frame.rooms) > self.max_rooms:
-            raise TooManyRooms(limit=self.max_rooms)
+        if len(frame.rooms) > sum(self.limits):
+            raise TooManyRooms(limit=self.limits.chosen)
 
     def check_connection_limit(self, user: str) -> None:
         """Check the per-user connection limit, over all nodes.

@@ -8,14 +8,15 @@ import logging
 from dataclasses import dataclass
 
 from service.domain.room import visible_until
-from service.errors import Banned, NotAMember, ProjectionBehind, RoomNotFound
+from service.errors import Banned, NotAMember, ProjectionBehind, RoomNotFound, TooManyRooms
 from service.eventstore.readiness import Readiness
 from service.gateway.queries.views import Views
 from service.gateway.session.lifecycle import SessionLifecycle
+from service.gateway.session.rooms import RoomLimits, was_added
 from service.gateway.session.session import Session
 from service.protocol import commands as wire
 from service.protocol.commands import PROTOCOL
-from service.protocol.events import Connected, RoomHead, timestamp
+from service.protocol.events import Connected, RoomHead, RoomUnsubscribed, timestamp
 from service.realtime.hub import Hub
 
 log = logging.getLogger("onrecord.handlers")
@@ -30,9 +31,14 @@ class ConnectHandler:
     readiness: Readiness
     lifecycle: SessionLifecycle
     ping_interval: float
+    limits: RoomLimits
 
     async def connect(self, session: Session, frame: wire.Connect) -> None:
-        """Answer `connect` with the state of each room, send the events after its cursor, then go live."""
+        """Answer `connect` with the state of each room, send the events after its cursor, then go live.
+
+        Raises:
+            TooManyRooms: the user chose more of the rooms than a connection may subscribe to.
+        """
         starts: dict[str, int] = {}
         heads: dict[str, RoomHead] = {}
         same_epoch = frame.epoch is None or frame.epoch == self.readiness.epoch
@@ -40,8 +46,12 @@ class ConnectHandler:
             heads[room], start = await self._resume(session.user, room, cursor, same_epoch=same_epoch)
             if start is not None:
                 starts[room] = start
+        added = [room for room in frame.rooms if was_added(self.hub.feeds.state(room), session.user)]
+        if len(frame.rooms) - len(added) > self.limits.chosen:
+            raise TooManyRooms(limit=self.limits.chosen)
+        given_up = [room for room in added[self.limits.added :] if starts.pop(room, None) is not None]
         for room in starts:
-            session.expect(room)
+            session.expect(room, added=room in added)
         self.lifecycle.begin(session)
         session.welcome(
             Connected(
@@ -54,10 +64,12 @@ class ConnectHandler:
                 rooms=heads,
             )
         )
+        for room in given_up:
+            session.emit(RoomUnsubscribed(room_id=room))
         for room, start in starts.items():
             if heads[room].reason != "not_a_member":
                 await self._send_receipts(session, room)
-            session.listen(room, start)
+            session.listen(room, start, added=room in added)
             await session.drained()
 
     async def _send_receipts(self, session: Session, room: str) -> None:

@@ -22,7 +22,7 @@ from service.gateway.session.session import Session
 from service.presence.presence import Presence
 from service.protocol.acks import Ack
 from service.protocol.close_codes import Close
-from service.protocol.commands import Frame, MessageRead
+from service.protocol.commands import Frame, MessageRead, RoomFrame
 
 if TYPE_CHECKING:
     from service.tracing import Traces
@@ -52,6 +52,8 @@ class Dispatcher:
             self.presence.touch(session.user, session.id)
             frame = decode()
             kind = frame.type
+            if isinstance(frame, RoomFrame):
+                session.use(frame.room_id)
             await session.pending.ready()
             reply = await self.handlers[kind](session, frame)
             _answer(session, tag, reply)

@@ -6,9 +6,10 @@ A handler returns a `Reply` and may raise any `OnRecordError`. `connect` precede
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from service.chat import Chat, CommandResult, ReadMarkers, Reports
+from service.chat import AccountBlocks, Chat, CommandResult, ReadMarkers, Reports
 from service.domain import commands as domain
 from service.domain.commands import (
     MoveReadMarker,
@@ -16,14 +17,17 @@ from service.domain.commands import (
     ReportMessage,
     ResolveReport,
     RoomCommand,
+    SetBlock,
     UpdateRoom,
 )
 from service.domain.permissions import require_voice
+from service.domain.room_state import RoomState
 from service.errors import Malformed, NotAllowed
 from service.gateway.auth.tokens import CHAT, TokenVerifier
 from service.gateway.commands.fingerprint import command_fingerprint, ref_of
 from service.gateway.commands.join import JoinHandlers
-from service.gateway.commands.reply import Later, Reply
+from service.gateway.commands.reply import Later, Reply, recorded
+from service.gateway.notices.accounts import notify_block
 from service.gateway.queries.queries import Queries
 from service.gateway.queries.reports import ReportQueries
 from service.gateway.queries.views import Views
@@ -32,8 +36,9 @@ from service.gateway.session.session import Session
 from service.presence.presence import Presence
 from service.presence.typing import Typing
 from service.protocol import commands as wire
-from service.protocol.acks import AuthRefreshAck, MessageSendAck, ReportAck
+from service.protocol.acks import AuthRefreshAck, MessageSendAck, ReportAck, UserBlocksAck
 from service.protocol.events import timestamp
+from service.realtime.user_cache import UserCache
 
 Handler = Callable[[Session, Any], Awaitable[Reply]]
 
@@ -41,7 +46,6 @@ MAPPED: dict[type[wire.RoomFrame], type[RoomCommand]] = {
     wire.RoomLeave: domain.LeaveRoom,
     wire.RoomArchive: domain.ArchiveRoom,
     wire.RoomReopen: domain.ReopenRoom,
-    wire.RoomInvite: domain.InviteMember,
     wire.RoomKick: domain.RemoveMember,
     wire.RoomBan: domain.BanMember,
     wire.RoomUnban: domain.UnbanMember,
@@ -74,12 +78,15 @@ class Handlers:
     tokens: TokenVerifier
     reports: Reports
     report_queries: ReportQueries
+    blocks: AccountBlocks
+    people: UserCache
 
     def by_type(self, joins: JoinHandlers, queries: Queries) -> dict[str, Handler]:
         """Return the handlers of all commands, by wire name."""
         return {
             wire.RoomCreate.TYPE: joins.create,
             wire.RoomJoin.TYPE: joins.join,
+            wire.RoomInvite.TYPE: joins.invite,
             wire.RoomList.TYPE: queries.list_rooms,
             wire.RoomMembers.TYPE: queries.members,
             wire.MessageSend.TYPE: self.send,
@@ -92,6 +99,9 @@ class Handlers:
             wire.TypingStop.TYPE: self.typing_stop,
             wire.PresenceSet.TYPE: self.set_presence,
             wire.AuthRefresh.TYPE: self.refresh,
+            wire.UserBlock.TYPE: self.block,
+            wire.UserUnblock.TYPE: self.block,
+            wire.UserBlocks.TYPE: self.list_blocks,
             wire.RoomUpdate.TYPE: self.update,
             **{frame.TYPE: self._mapped(command) for frame, command in MAPPED.items()},
         }
@@ -136,9 +146,26 @@ class Handlers:
         result = await self.reports.resolve(command, session.user, ref_of(frame), command_fingerprint(frame))
         return ReportAck(at=timestamp(result.at))
 
+    async def block(self, session: Session, frame: wire.UserBlock | wire.UserUnblock) -> Reply:
+        """`user:block` and `user:unblock`: the ack, and an event to the user's own connections."""
+        command = SetBlock(user=frame.user_id, blocked=isinstance(frame, wire.UserBlock))
+        result = await self.blocks.set_block(command, session.user, ref_of(frame), command_fingerprint(frame))
+        if result.fresh:
+            notify_block(self.sessions, session.user, command.user, blocked=command.blocked)
+        return recorded(result)
+
+    async def list_blocks(self, session: Session, frame: wire.UserBlocks) -> Reply:
+        """`user:blocks`."""
+        await self.people.load([session.user])
+        blocked = sorted(self.people.account(session.user).blocked)
+        rest = [user for user in blocked if frame.after is None or user > frame.after]
+        return UserBlocksAck(user_ids=rest[: frame.limit], has_more=len(rest) > frame.limit)
+
     async def typing_start(self, session: Session, frame: wire.TypingStart) -> Reply:
-        """`typing:start`."""
-        await self.views.ask(require_voice, frame.room_id, session.user)
+        """`typing:start`; a user whom the other person in a direct room of two has blocked is not shown as typing."""
+        state = await self.views.ask(_with_voice, frame.room_id, session.user)
+        if await self.chat.blocks.shuts_out(state, session.user):
+            return None
         self.typing.start(frame.room_id, session.user, session.id)
         return None
 
@@ -178,5 +205,12 @@ def to_domain(frame: wire.RoomFrame, command: type[RoomCommand]) -> RoomCommand:
     return command(**{_NAMES.get(name, name): value for name, value in fields.items()})
 
 
+def _with_voice(state: RoomState, user: str, at: datetime) -> RoomState:
+    require_voice(state, user, at)
+    return state
+
+
 def _sent(result: CommandResult) -> MessageSendAck:
-    return MessageSendAck(seq=result.seq, at=timestamp(result.at), message_id=result.seq)
+    return MessageSendAck(
+        seq=result.seq, at=timestamp(result.at), message_id=result.seq, dropped=result.dropped
+    )

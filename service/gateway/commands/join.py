@@ -10,16 +10,19 @@ from datetime import datetime
 from uuid import uuid4
 
 from service.chat import Chat, CommandResult
-from service.domain.commands import JoinRoom, OpenRoom
+from service.domain.commands import InviteMember, JoinRoom, OpenRoom
 from service.domain.room import readable_until
 from service.domain.streams import direct_room
+from service.errors import TooManyRooms
 from service.eventstore.readiness import Readiness
+from service.gateway.commands.additions import Additions
 from service.gateway.commands.fingerprint import command_fingerprint, ref_of
-from service.gateway.commands.reply import Reply, Then
+from service.gateway.commands.reply import Later, Reply, Then
 from service.gateway.notices.memberships import listen_quietly
 from service.gateway.queries.queries import note_page
 from service.gateway.queries.views import Views
 from service.gateway.session.registry import SessionRegistry
+from service.gateway.session.rooms import was_added
 from service.gateway.session.session import Session
 from service.protocol import commands as wire
 from service.protocol.acks import RoomCreateAck, RoomJoinAck
@@ -43,19 +46,23 @@ class JoinHandlers:
     readiness: Readiness
     now: Callable[[], datetime]
     join_creates: bool
+    additions: Additions
 
     async def create(self, session: Session, frame: wire.RoomCreate) -> Reply:
         """`room:create`."""
         room = frame.room_id or _new_room_id(frame, session.user)
-        session.check_room(room)
+        await self._check_limit(session, room)
         command = OpenRoom(room=room, name=frame.name, visibility=frame.visibility, members=frame.members)
-        await self.people.load(frame.members)
-        answer = await self.chat.submit(command, session.user, ref_of(frame), command_fingerprint(frame))
+        others = {*frame.members} - {session.user}
+        answer = await self.additions.submit(
+            command, len(others), session.user, ref_of(frame), command_fingerprint(frame)
+        )
         result = await answer
-        await self.hub.feeds.feed_up_to(result.room, result.seq)
+        feed = await self.hub.feeds.feed_up_to(result.room, result.seq)
+        added = was_added(feed.state, session.user)
         ack = RoomCreateAck(seq=result.seq, at=timestamp(result.at), room_id=result.room)
         # A new room is sent from its first event; a direct room may exist already, with a long history.
-        after = 0 if result.seq == 1 + len({session.user, *frame.members}) else None
+        after = 0 if result.seq == 2 + len(others) else None
         # A retry subscribes only the connection that sent it: the user's other connections, and the other members
         # (`MembershipNotifier`), were subscribed the first time.
         sessions = self.sessions.of_user(session.user) if result.fresh else [session]
@@ -66,14 +73,33 @@ class JoinHandlers:
                 return
             for subscriber in sessions:
                 if subscriber.connected:
-                    listen_quietly(subscriber, result.room, after)
+                    listen_quietly(subscriber, result.room, after, added=added)
 
         return Then(ack, listen, result)
+
+    async def invite(self, session: Session, frame: wire.RoomInvite) -> Reply:
+        """`room:invite`."""
+        command = InviteMember(room=frame.room_id, user=frame.user_id)
+        return Later(
+            await self.additions.submit(command, 1, session.user, ref_of(frame), command_fingerprint(frame))
+        )
+
+    async def _check_limit(self, session: Session, room: str) -> None:
+        """Check the limit of rooms that the user chose; it does not cover a room that others added the user to.
+
+        Raises:
+            TooManyRooms: the limit is reached.
+        """
+        try:
+            session.check_room(room)
+        except TooManyRooms:
+            if not was_added((await self.hub.feeds.feed(room)).state, session.user):
+                raise
 
     async def join(self, session: Session, frame: wire.RoomJoin) -> Reply:
         """`room:join`: the ack, then members, receipts and history, then every later event."""
         room = frame.room_id
-        session.check_room(room)
+        await self._check_limit(session, room)
         command = JoinRoom(room=room, create=self.join_creates)
         answer = await self.chat.submit(command, session.user, ref_of(frame), command_fingerprint(frame))
         result = await answer
@@ -85,6 +111,7 @@ class JoinHandlers:
             return RoomJoinAck(seq=result.seq, at=at, head=end, epoch=epoch)
         ack = RoomJoinAck(seq=result.seq, at=at, head=feed.head, epoch=epoch)
         cursor = _join_cursor(result, frame.after, feed.head)
+        added = was_added(feed.state, session.user)
         members, receipts, history = await self._snapshots(session, room, cursor)
 
         def listen() -> None:
@@ -94,7 +121,7 @@ class JoinHandlers:
                     session.emit(snapshot)
                 note_page(session, history.messages)
             if frame.after is not None or not session.is_subscribed(room):
-                session.listen(room, cursor)
+                session.listen(room, cursor, added=added)
 
         return Then(ack, listen, result)
 
@@ -106,7 +133,7 @@ class JoinHandlers:
             return (
                 await self.views.members(room, None, MEMBERS_PAGE),
                 await self.views.receipts(room),
-                await self.views.history(room, limit=HISTORY_ON_JOIN, until=cursor),
+                await self.views.history(room, session.user, limit=HISTORY_ON_JOIN, until=cursor),
             )
         except BaseException:
             # A failed join removes its registration, unless the session listens to the room by now.

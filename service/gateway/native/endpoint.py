@@ -13,6 +13,7 @@ from service.errors import (
     TokenExpired,
     TokenInvalid,
     TooManyConnections,
+    TooManyRooms,
     Unavailable,
 )
 from service.gateway.auth.tokens import bearer
@@ -181,6 +182,9 @@ class NativeConversation:
         try:
             await self._start_session(frame)
             admission.count_handshake(OK)
+        except TooManyRooms as error:
+            self._endpoint.unauthenticated.begin(self)  # the client may connect with fewer rooms
+            self._refuse(native.ref_of(value), error)
         except OnRecordError as error:
             admission.count_handshake(error.code)
             close = CLOSES.get(type(error))
@@ -208,7 +212,7 @@ class NativeConversation:
     async def _start_session(self, frame: Connect) -> None:
         endpoint = self._endpoint
         identity = await endpoint.admission.authenticate(self._token if frame.token is None else frame.token)
-        session = NativeSession(self._transport, endpoint.hub, identity, endpoint.admission.max_rooms)
+        session = NativeSession(self._transport, endpoint.hub, identity, endpoint.admission.limits)
         session.address, session.client = self._address, self._client
         await endpoint.starter.start(session, identity, frame)
         self._session = session

@@ -14,11 +14,13 @@ from service.encryption.keyring import KeyRing
 from service.eventstore.serializer import EventSerializer
 from service.gateway.session.registry import SessionRegistry
 from service.protocol.close_codes import Close
+from service.protocol.events import UserBlocked
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
 
 if TYPE_CHECKING:
     import asyncpg
+    from rpds import HashTrieSet
 
 log = logging.getLogger("onrecord.standing")
 
@@ -48,7 +50,10 @@ class AccountEffects:
         Raises:
             Unavailable: the log cannot be read.
         """
+        known = {user: self._people.account(user).blocked for user in people if self._sessions.of_user(user)}
         await self._people.refresh(set(people) - set(status_changed))
+        for user, blocked in known.items():
+            self._notify_blocks(user, blocked, self._people.account(user).blocked)
         if not status_changed:
             return
         await self._people.read(set(status_changed))
@@ -68,6 +73,11 @@ class AccountEffects:
             if isinstance(recorded.event, ContentExpired):
                 self._hub.forget_past(recorded.event.room)
 
+    def _notify_blocks(self, user: str, before: "HashTrieSet[str]", after: "HashTrieSet[str]") -> None:
+        """Report blocks that the user changed on another node."""
+        for other in set(before) ^ set(after):
+            notify_block(self._sessions, user, other, blocked=other in after)
+
     def _apply(self, user: str) -> None:
         state = self._people.account(user)
         if state.erased:
@@ -79,3 +89,10 @@ class AccountEffects:
         for session in sessions:
             session.close(code, reason)
         log.info("shut_out", extra={"user": user, "reason": reason, "sessions": len(sessions)})
+
+
+def notify_block(sessions: SessionRegistry, user: str, other: str, *, blocked: bool) -> None:
+    """Report to a user's own connections that the user blocked another user, or ended the block."""
+    for session in sessions.of_user(user):
+        if session.connected and not session.closing:
+            session.emit(UserBlocked(user_id=other, blocked=blocked))

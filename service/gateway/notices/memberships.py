@@ -1,7 +1,8 @@
 """Notifies users when others change their memberships, on connections that are not subscribed to the room.
 
-An invited user receives the invitation and its withdrawal; a user who is added to a room is subscribed to it. Called
-after this node's commits, and for events of other nodes that the log tailer reads.
+An invited user receives the invitation and its withdrawal, unless the user has blocked its author; a user who is added
+to a room is subscribed to it. Called after this node's commits, and for events of other nodes that the log tailer
+reads.
 
 Invariant: notices are idempotent, and never reveal a private room to outsiders.
 """
@@ -21,6 +22,7 @@ from service.gateway.session.session import Session
 from service.protocol.events import Invited
 from service.protocol.translate import to_wire
 from service.realtime.room_feeds import RoomFeeds
+from service.realtime.user_cache import UserCache
 
 MAX_REMEMBERED = 10_000
 """Positions of past notices that are remembered; the earliest is forgotten first."""
@@ -31,7 +33,8 @@ log = logging.getLogger("onrecord.telling")
 class MembershipNotifier:
     """Notifies the connections of this node."""
 
-    def __init__(self, sessions: SessionRegistry, feeds: RoomFeeds) -> None:
+    def __init__(self, sessions: SessionRegistry, feeds: RoomFeeds, people: UserCache) -> None:
+        self._people = people
         self._sessions = sessions
         self._feeds = feeds
         self._notified: OrderedDict[int, None] = OrderedDict()
@@ -49,7 +52,7 @@ class MembershipNotifier:
             self._notified.popitem(last=False)
         if isinstance(recorded.event, MemberJoined):
             for session in sessions:
-                listen_quietly(session, room_of(recorded.stream))
+                listen_quietly(session, room_of(recorded.stream), added=True)
         elif isinstance(recorded.event, MemberInvited | MemberRemoved):
             task = asyncio.create_task(self._send(user, sessions, recorded))
             self._tasks.add(task)
@@ -76,9 +79,12 @@ class MembershipNotifier:
         room = room_of(recorded.stream)
         try:
             state = (await self._feeds.feed_up_to(room, recorded.seq)).state
+            await self._people.load([user])
         except OnRecordError:
             # The user finds the room in room:list.
             log.warning("untold", extra={"room": room, "user": user})
+            return
+        if recorded.by in self._people.account(user).blocked:
             return
         # Subscribers of the room have received the removal of a member, or the join of an invited user.
         if state.left.get(user) == recorded.seq or user in state.members:
@@ -95,12 +101,16 @@ class MembershipNotifier:
                 session.emit(outgoing)
 
 
-def listen_quietly(session: Session, room: str, after: int | None = 0) -> None:
-    """Subscribe a connection to a room after a seq (None: from now on), unless it is subscribed or at its limit."""
+def listen_quietly(session: Session, room: str, after: int | None = 0, *, added: bool) -> None:
+    """Subscribe a connection to a room after a seq (None: from now on), unless it is subscribed or at its limit.
+
+    `added` is as in `Session.listen`; such a room has a limit of its own, at which another one gives way.
+    """
     if session.is_subscribed(room):
         return
     try:
-        session.check_room(room)
+        if not added:
+            session.check_room(room)
     except Refusal:
         return  # the user finds the room in room:list
-    session.listen(room, after)
+    session.listen(room, after, added=added)

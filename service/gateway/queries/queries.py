@@ -67,30 +67,39 @@ class Queries:
         until = await self.views.ask(visible_until, frame.room_id, asker.user)
         if frame.before is not None and frame.after is not None:
             raise Malformed(problem="Give before or after, not both - at '$'")
-        history = await self._page(frame, until)
+        history = await self._page(asker, frame, until)
         # A user who was removed while the page was read may see less, so the page is read again within the new bound.
         while (now := await self.views.ask(visible_until, frame.room_id, asker.user)) != until:
             until = now
-            history = await self._page(frame, until)
+            history = await self._page(asker, frame, until)
         note_page(asker, history.messages)
         return MessageHistoryAck(messages=history.messages, has_more=history.has_more)
 
-    async def _page(self, frame: wire.MessageHistory, until: int | None) -> History:
+    async def _page(self, asker: Asker, frame: wire.MessageHistory, until: int | None) -> History:
         return await self.views.history(
-            frame.room_id, before=frame.before, after=frame.after, limit=frame.limit, until=until
+            frame.room_id,
+            asker.user,
+            before=frame.before,
+            after=frame.after,
+            limit=frame.limit,
+            until=until,
         )
 
     async def _room_page(self, user: str, after: str | None) -> RoomListAck:
         """Return the rooms and invitations of a user, paged together by room id, `after` exclusive.
+
+        Invitations by users whom the user has blocked are left out.
 
         Raises:
             ProjectionBehind, Unavailable: the read models cannot be queried now.
         """
         bounds = {"after": after, "limit": MAX_ENTRIES + 1}
         found = await self.models.read(rooms.summaries, user, **bounds)
-        await self.people.load(row.last_message.user_id for row in found if row.last_message)
-        invited = await self.models.read(rooms.invitations, user, **bounds)
-        entries = [*map(self._summary, found), *map(_invitation, invited)]
+        last = await self.views.messages([row.last_message for row in found if row.last_message], user)
+        last_of = {message.room_id: message for message in last}
+        blocked = frozenset(self.people.account(user).blocked)
+        invited = await self.models.read(rooms.invitations, user, without=blocked, **bounds)
+        entries = [*(_summary(row, last_of.get(row.room_id)) for row in found), *map(_invitation, invited)]
         entries.sort(key=lambda entry: entry.room_id)
         kept = self._fitting(entries[:MAX_ENTRIES])
         return RoomListAck(
@@ -119,26 +128,27 @@ class Queries:
             kept.append(entry if message_bytes >= 0 else bare)
         return kept
 
-    def _summary(self, row: rooms.SummaryRow) -> RoomSummary | Invitation:
-        return RoomSummary(
-            room_id=row.room_id,
-            name=row.name,
-            visibility=row.visibility,
-            role=row.role,
-            head=row.head,
-            unread=row.unread,
-            mentions=row.mentions,
-            last_read=row.last_read,
-            last_message=self.views.message(row.last_message) if row.last_message else None,
-            topic=row.topic,
-            archived=row.archived,
-        )
-
 
 def note_page(asker: object, messages: list[Message]) -> None:
     """Record that a page of consecutive messages is sent to the asker, if it is a session."""
     if messages and isinstance(asker, Session):
         asker.wrote(messages[0].room_id, messages[0].seq, messages[-1].seq)
+
+
+def _summary(row: rooms.SummaryRow, last: Message | None) -> RoomSummary | Invitation:
+    return RoomSummary(
+        room_id=row.room_id,
+        name=row.name,
+        visibility=row.visibility,
+        role=row.role,
+        head=row.head,
+        unread=row.unread,
+        mentions=row.mentions,
+        last_read=row.last_read,
+        last_message=last,
+        topic=row.topic,
+        archived=row.archived,
+    )
 
 
 def _invitation(row: rooms.InvitationRow) -> RoomSummary | Invitation:

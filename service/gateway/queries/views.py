@@ -6,7 +6,7 @@ Invariant: a payload never shows events of a room that this node's state does no
 membership after it has the payload sees every removal that precedes an event in the payload.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from projections.read_receipts import ReceiptRow
 from service.domain.room import RoomState
 from service.errors import Refusal
 from service.eventstore.read_database import ReadModels
+from service.eventstore.reader import LogReader
 from service.presence.presence import Presence
 from service.protocol.events import (
     History,
@@ -51,6 +52,7 @@ class Views:
     def __init__(
         self,
         models: ReadModels,
+        log: LogReader,
         feeds: RoomFeeds,
         people: UserCache,
         presence: Presence,
@@ -58,6 +60,7 @@ class Views:
         budget: int,
     ) -> None:
         self._models = models
+        self._log = log
         self._feeds = feeds
         self._people = people
         self._presence = presence
@@ -65,16 +68,15 @@ class Views:
         self._budget = budget
         self._receipts = BatchLoader(self._read_receipts, MAX_ROOMS_PER_QUERY)
 
-    async def history(self, room: str, **bounds: int | None) -> History:
-        """Return a page of messages; `bounds` as in `projections.messages.page`.
+    async def history(self, room: str, user: str, **bounds: int | None) -> History:
+        """Return a page of messages as `user` sees it; `bounds` as in `projections.messages.page`.
 
         Raises:
             ProjectionBehind, Unavailable: the read model cannot be queried now.
         """
         page = await self._models.read(messages.page, room, **bounds)
         await self._reach(room, max((row.changed_seq for row in page.messages), default=0))
-        await self._people.load(row.user_id for row in page.messages)
-        entries = list(map(self.message, page.messages))
+        entries = await self.messages(page.messages, user)
         kept = _within(entries, self._budget, oldest=bounds.get("after") is not None)
         return History(room_id=room, messages=kept, has_more=page.has_more or len(kept) < len(entries))
 
@@ -129,8 +131,26 @@ class Views:
         ]
         return Members(room_id=room, members=entries, has_more=len(users) > limit)
 
-    def message(self, row: MessageRow) -> Message:
-        """Return the payload of a message."""
+    async def messages(self, rows: Sequence[MessageRow], user: str) -> list[Message]:
+        """Return the payloads of messages as `user` sees them: without mentions of them that do not count.
+
+        The read model does not say which mentions count. The log is read for those by authors that `user` ever blocked.
+
+        Raises:
+            Unavailable: the log cannot be read.
+        """
+        await self._people.load([user, *(row.user_id for row in rows)])
+        account = self._people.account(user)
+        doubtful = [
+            (row.room_id, row.id)
+            for row in rows
+            if user in row.mentions and (row.user_id in account.blocked or row.user_id in account.unblocked)
+        ]
+        silenced = await self._log.silenced(doubtful, user) if doubtful else set()
+        return [self._message(row, user if (row.room_id, row.id) in silenced else None) for row in rows]
+
+    def _message(self, row: MessageRow, silenced: str | None) -> Message:
+        """Return the payload of a message, without the mention of the user `silenced`."""
         return Message(
             room_id=row.room_id,
             message_id=row.id,
@@ -142,7 +162,7 @@ class Views:
             edited_at=timestamp(row.edited_at) if row.edited_at else None,
             deleted_at=timestamp(row.deleted_at) if row.deleted_at else None,
             reply_to=row.reply_to,
-            mentions=row.mentions,
+            mentions=tuple(mentioned for mentioned in row.mentions if mentioned != silenced),
             reactions=tuple(
                 Reaction(emoji=emoji, count=len(users), user_ids=users[:MAX_SHOWN_PER_EMOJI])
                 for emoji, users in row.reactions.items()

@@ -12,14 +12,15 @@ from typing import ClassVar
 from uuid import uuid4
 
 from service.chat import CommandResult
-from service.errors import OnRecordError, TooManyRooms, Unavailable
+from service.errors import OnRecordError, Unavailable
 from service.gateway.auth.tokens import Identity
 from service.gateway.session.catch_ups import CatchUps
 from service.gateway.session.delivered import DeliveredRanges
+from service.gateway.session.rooms import RoomLimits, SubscribedRooms
 from service.gateway.transport.transport import Transport
 from service.protocol.acks import Ack
 from service.protocol.close_codes import Close
-from service.protocol.events import Connected, Outgoing
+from service.protocol.events import Connected, Outgoing, RoomUnsubscribed
 from service.realtime.hub import Hub
 from service.runtime.fast_event import FastEvent
 
@@ -46,7 +47,7 @@ class Session(ABC):
     def wire_format(self) -> str:
         """See `Subscriber`."""
 
-    def __init__(self, transport: Transport, hub: Hub, identity: Identity, max_rooms: int) -> None:
+    def __init__(self, transport: Transport, hub: Hub, identity: Identity, limits: RoomLimits) -> None:
         self.id = str(uuid4())
         self.user = identity.user
         self.expires_at = identity.expires_at
@@ -61,8 +62,7 @@ class Session(ABC):
         self.pending = PendingAcks(self, transport)
         self.written = DeliveredRanges()
         self._hub = hub
-        self._max_rooms = max_rooms
-        self._rooms: set[str] = set()
+        self._rooms = SubscribedRooms(limits)
         """The rooms that this connection is subscribed to, or catching up with."""
         self._catch_ups = CatchUps(self, self.id, transport, hub.subscriptions)
         transport.on_ending = self._unsubscribe
@@ -122,25 +122,34 @@ class Session(ABC):
         """Return whether this connection is subscribed to a room, or catching up with it."""
         return room in self._rooms
 
-    def expect(self, room: str) -> None:
+    def expect(self, room: str, *, added: bool = False) -> None:
         """Reserve the subscription to a room before `listen` is called, so that no other task begins it too."""
-        self._rooms.add(room)
+        self._rooms.add(room, added=added)
 
     def check_room(self, room: str) -> None:
-        """Raise unless this connection may subscribe to one more room.
+        """Raise unless the user may choose one more room on this connection.
 
         Raises:
             TooManyRooms: the limit is reached.
         """
-        if room not in self._rooms and len(self._rooms) >= self._max_rooms:
-            raise TooManyRooms(limit=self._max_rooms)
+        self._rooms.check(room)
 
-    def listen(self, room: str, after: int | None) -> None:
-        """Send everything after a seq, paced, and then subscribe to the room live; see `Subscriptions`."""
+    def use(self, room: str) -> None:
+        """Note that the user has sent a command about a room."""
+        self._rooms.use(room)
+
+    def listen(self, room: str, after: int | None, *, added: bool = False) -> None:
+        """Send everything after a seq, paced, and then subscribe to the room live; see `Subscriptions`.
+
+        `added` says that another user added this one to the room. Such a room does not count as one that the user
+        chose, and the least recently used one gives way.
+        """
         self.stop(room)
         # Frames outside the room's order, such as read markers, are not in the log: without this they would be lost.
         self._hub.subscriptions.pre_subscribe(self, room)
-        self._rooms.add(room)
+        if (evicted := self._rooms.add(room, added=added)) is not None:
+            self.stop(evicted)
+            self.emit(RoomUnsubscribed(room_id=evicted))
         self._catch_ups.start(room, after)
 
     def stop(self, room: str) -> None:
@@ -151,7 +160,7 @@ class Session(ABC):
 
     async def end(self) -> None:
         """Release everything; the transport is closed or closing."""
-        for room in list(self._rooms):
+        for room in self._rooms:
             self.stop(room)
         self._hub.subscriptions.cancel(self)
         await self._catch_ups.settle()

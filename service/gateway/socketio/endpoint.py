@@ -115,14 +115,14 @@ class SocketIoEndpoint:
         self, socket: Socket, identity: Identity, frame: Connect, auth: dict[str, Any]
     ) -> tuple[SocketSession, Connect]:
         """Return a session, and the `connect` frame with the cursors to resume from."""
-        hub, max_rooms = self._hub, self._admission.max_rooms
+        hub, limits = self._hub, self._admission.limits
         if not recovery.is_enabled(auth):
-            return SocketSession(socket, hub, identity, max_rooms), frame
+            return SocketSession(socket, hub, identity, limits), frame
         requested, pid = recovery.requested(auth), None
-        if requested is not None and len(requested.cursors) <= max_rooms:
+        if requested is not None and len(requested.cursors) <= sum(limits):
             frame = msgspec.structs.replace(frame, epoch=requested.epoch, rooms={**requested.cursors})
             pid = requested.pid
-        return RecoveringSession(socket, hub, identity, max_rooms, frame.rooms, pid), frame
+        return RecoveringSession(socket, hub, identity, limits, frame.rooms, pid), frame
 
     async def event(self, socket: Socket, packet: Packet) -> None:
         """Carry out a command."""

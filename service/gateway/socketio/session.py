@@ -6,6 +6,7 @@ from service.domain.streams import room_stream
 from service.errors import OnRecordError
 from service.gateway.auth.tokens import Identity
 from service.gateway.engineio import PACKET
+from service.gateway.session.rooms import RoomLimits
 from service.gateway.session.session import Session
 from service.gateway.socketio.socket import Socket
 from service.protocol.acks import Ack
@@ -22,8 +23,8 @@ class SocketSession(Session):
 
     door = SOCKETIO
 
-    def __init__(self, socket: Socket, hub: Hub, identity: Identity, max_rooms: int) -> None:
-        super().__init__(socket, hub, identity, max_rooms)
+    def __init__(self, socket: Socket, hub: Hub, identity: Identity, limits: RoomLimits) -> None:
+        super().__init__(socket, hub, identity, limits)
         self._socket = socket
 
     @property
@@ -64,11 +65,11 @@ class RecoveringSession(SocketSession):
         socket: Socket,
         hub: Hub,
         identity: Identity,
-        max_rooms: int,
+        limits: RoomLimits,
         requested: dict[str, int | None],
         pid: str | None,
     ) -> None:
-        super().__init__(socket, hub, identity, max_rooms)
+        super().__init__(socket, hub, identity, limits)
         self._requested = requested
         self._pid = pid
         self._epoch = ""
@@ -101,9 +102,9 @@ class RecoveringSession(SocketSession):
             self._cursors[place[0]] = place[1]
         self._socket.send(recovery.with_offset(frame, self._epoch, self._cursors))
 
-    def listen(self, room: str, after: int | None) -> None:
+    def listen(self, room: str, after: int | None, *, added: bool = False) -> None:
         """See `Session.listen`."""
-        super().listen(room, after)
+        super().listen(room, after, added=added)
         start = self._hub.feeds.known_head(room_stream(room)) if after is None else after
         if start is not None:
             self._cursors[room] = start

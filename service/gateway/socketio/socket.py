@@ -8,7 +8,7 @@ from service.gateway.transport.transport import Ending
 from service.protocol.socketio import packets
 from service.protocol.socketio.engineio import binary_message, message
 from service.protocol.socketio.packets import Kind
-from service.realtime.direct_sockets import NOWHERE
+from service.runtime.direct_sockets import NOWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

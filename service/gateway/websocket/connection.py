@@ -26,7 +26,7 @@ from service.gateway.websocket.limits import Limits
 from service.gateway.websocket.receive_queue import ReceiveQueue, ignore_ending, start_task
 from service.gateway.websocket.write_buffer import WriteBuffer
 from service.protocol.close_codes import Close
-from service.realtime.direct_sockets import DirectSockets
+from service.runtime.direct_sockets import DirectSockets
 from service.runtime.timeouts import Timeouts
 
 log = logging.getLogger("onrecord.transport")

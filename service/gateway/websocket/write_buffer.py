@@ -9,7 +9,7 @@ from asyncio.transports import BaseTransport
 from typing import ClassVar, cast
 
 from service.gateway.transport.transport import CATCHUP_ALLOWANCE
-from service.realtime.direct_sockets import NOWHERE, DirectSockets, Send
+from service.runtime.direct_sockets import NOWHERE, DirectSockets, Send
 from service.runtime.fast_event import FastEvent
 
 _WATERMARK = CATCHUP_ALLOWANCE // 2  # with a catch-up's batch of 128 KiB it reaches the allowance

@@ -221,6 +221,8 @@ def given(kind: str, command: type[Frame]) -> dict[str, Any]:
     others = {
         "room:create": {"name": "Room"},
         "presence:set": {"status": "away"},
+        "user:block": {"userId": "carol"},
+        "user:unblock": {"userId": "carol"},
         "auth:refresh": {"token": "t"},
     }
     message = {"messageId": OWN} if issubclass(command, MessageFrame) else {}

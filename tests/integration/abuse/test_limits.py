@@ -159,7 +159,7 @@ def over(socket: Any) -> tuple[Write, Read]:
 async def strict(database: Database) -> AsyncIterator[Process]:
     """A node with the default limits."""
     env = environment(database)
-    del env["ONRECORD_RATE_BURST"], env["ONRECORD_MAX_CONNECTIONS"]
+    del env["ONRECORD_RATE_BURST"], env["ONRECORD_MAX_CONNECTIONS"], env["ONRECORD_ADDS_PER_HOUR"]
     async with running(env, "serve") as node:
         yield node
 
@@ -236,6 +236,41 @@ async def test_a_connection_hears_100_rooms_and_not_one_more(node: Process, door
         async with at(door, node, "alice", rooms={**rooms, "one-more": 0}):
             pass
     assert ended.value.args == ("too_many_rooms",)
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_user_adds_100_people_an_hour_at_every_door_and_not_one_more(
+    strict: Process, door: str
+) -> None:
+    people = [f"person-{number}" for number in range(100)]
+    async with at(door, strict, "mallory") as mallory:
+        assert await mallory.say("room:create", name="All", members=people[:60], ref="first") == ""
+        assert await mallory.say("room:create", name="All", members=people[:60], ref="first") == "", "a retry"
+        assert await mallory.say("room:create", name="More", members=people[:60]) == "too_many_requests"
+        assert await mallory.say("room:create", name="Rest", members=people[:40]) == ""
+        assert await mallory.say("room:create", name="More", members=people[:20]) == "too_many_requests"
+        assert await mallory.say("room:create", name="Mine") == "", "a room without others costs nothing"
+    async with at(door, strict, "bob") as bob:
+        assert await bob.say("room:create", name="Bob's", members=people[:2]) == "", (
+            "each has a price of their own"
+        )
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_user_blocks_so_many_and_not_one_more(database: Database, door: str) -> None:
+    async with (
+        running(environment(database, ONRECORD_MAX_BLOCKS="3"), "serve") as node,
+        at(door, node, "alice") as alice,
+    ):
+        assert await alice.say("user:block", userId="alice") == "not_allowed", "not oneself"
+        for user in ("a", "b", "c"):
+            assert await alice.say("user:block", userId=user) == ""
+        assert await alice.say("user:block", userId="d") == "not_allowed"
+        assert await alice.say("user:block", userId="c") == "", "blocked already"
+        assert await alice.say("user:unblock", userId="c") == ""
+        assert await alice.say("user:block", userId="d") == "not_allowed", "those unblocked since count"
+        assert await alice.say("user:block", userId="c") == ""
+        assert await alice.say("user:unblock", userId="d") == "", "it is not blocked"
 
 
 async def test_a_user_has_10_connections_over_all_doors_and_not_one_more(strict: Process) -> None:

@@ -38,6 +38,8 @@ ELSEWHERE = {
     "room:receipts": "sent with a join and a connect: tests/integration/chat/test_leaks.py",
     "room:members": "the same",
     "message:history": "the same",
+    "room:unsubscribed": "about the connection: tests/integration/abuse/test_adding_people.py",
+    "user:blocked": "about the user: the same",
 }
 """Frames that have no place in the table, and why."""
 

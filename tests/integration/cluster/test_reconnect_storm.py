@@ -37,7 +37,7 @@ IN_LINE = 20
 """Who may wait for one of the two connections at once: the gatherers and a node's own tasks, however many come."""
 
 ASKED = {
-    "people": reader._LAST_OF_EACH_TOPIC,
+    "people": reader._ACCOUNTS,
     "rooms": reader._ROOM,
     "receipts": read_receipts._OF_ROOMS.replace(":rooms", "$1"),
     "events": reader._STREAM,

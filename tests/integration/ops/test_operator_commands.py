@@ -124,7 +124,7 @@ async def test_a_projection_that_does_not_exist_is_wrong_usage(database: Databas
         code, _, words = await run(env, *command)
         assert (code, words) == (
             2,
-            f"There is no projection x; there are {', '.join(one.name for one in PROJECTIONS)}.\n",
+            f"There is no projection x; choose from {', '.join(one.name for one in PROJECTIONS)}.\n",
         )
 
 

@@ -11,8 +11,11 @@ from tests.support.clients.native import Client, Event, client
 MEMBER = ("userId", "name", "role", "muted", "mutedUntil")
 """The fields of a member that the room's events determine; presence is not among them."""
 
-NOTHING_KEPT = ("ack", "error", "connected", "typing_start", "typing_stop", "presence_changed")
-"""Answers and ephemeral events, which are not part of a room's state."""
+NOTHING_KEPT = (
+    *("ack", "error", "connected", "typing_start", "typing_stop", "presence_changed"),
+    *("user_blocked", "room_unsubscribed"),
+)
+"""Answers, ephemeral events, and events about a user or a connection, which are not part of a room's state."""
 
 
 class Model:

@@ -64,6 +64,8 @@ async def long_ago(env: Env) -> None:
         for each in (alice, bob, erin):
             await each.join("lobby")
         await alice.say("room:update", roomId="lobby", topic="What stays readable")
+        for change in ("user:block", "user:unblock"):
+            await alice.say(change, userId="erin")
         await dave.say("room:create", roomId="vault", name="Vault", visibility="private", members=["judy"])
         await bob.join("quiet")
         await alice.join("quiet")

@@ -40,6 +40,8 @@ from service.domain.events import (
     RoomTopicChanged,
     SessionClosed,
     SessionOpened,
+    UserBlocked,
+    UserUnblocked,
 )
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -103,6 +105,8 @@ ANY: dict[type[Event], st.SearchStrategy[Event]] = {
     ),
     PersonSuspended: st.builds(PersonSuspended, user=words, reason=st.none() | words),
     PersonRestored: st.builds(PersonRestored, user=words, reason=st.none() | words),
+    UserBlocked: st.builds(UserBlocked, user=words),
+    UserUnblocked: st.builds(UserUnblocked, user=words),
     PersonErased: st.builds(PersonErased, user=words, ground=words),
     HoldPlaced: st.builds(HoldPlaced, held=words, ground=words),
     HoldReleased: st.builds(HoldReleased, held=words, ground=words),

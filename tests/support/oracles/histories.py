@@ -62,6 +62,7 @@ COMMANDS: dict[str, Callable[[str, int], RoomCommand]] = {
         content=f"no. {number}",
         ref="ref",
         mentions=tuple(user for bit, user in enumerate(USERS) if number >> bit & 1),
+        silenced=tuple(user for bit, user in enumerate(USERS) if number >> bit & number >> bit + 1 & 1),
         reply_to=number % 3 or None,
     ),
     "rename": lambda name, number: UpdateRoom(room=name, name=f"Room {number}"),

@@ -117,6 +117,7 @@ def _summary(log: Sequence[Recorded], member: MembershipRow) -> SummaryRow:
     read = next((receipt.message_id for receipt in receipts_of(log, name) if receipt.user_id == user), 0)
     floor = max(read, cast("int", member.joined_seq))
     unread = [row for row in messages if row.id > floor and row.user_id != user and row.deleted_at is None]
+    silenced = {r.seq: r.event.silenced for r in own if isinstance(r.event, log_of.MessagePosted)}
     topics = [r.event.topic for r in own if isinstance(r.event, log_of.RoomTopicChanged)]
     doors = [r.event for r in own if isinstance(r.event, log_of.RoomArchived | log_of.RoomReopened)]
     return SummaryRow(
@@ -126,7 +127,7 @@ def _summary(log: Sequence[Recorded], member: MembershipRow) -> SummaryRow:
         role=cast("log_of.Role", member.role),
         head=own[-1].seq,
         unread=len(unread),
-        mentions=len([row for row in unread if user in row.mentions]),
+        mentions=len([row for row in unread if user in row.mentions and user not in silenced[row.id]]),
         last_read=read,
         last_message=messages[-1] if messages else None,
         topic=(topics[-1] or None) if topics else None,

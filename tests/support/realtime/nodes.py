@@ -6,7 +6,7 @@ import base64
 from service.config.settings import Settings
 from service.domain.commands import JoinRoom, LeaveRoom, PostMessage
 from service.node.node import Node
-from service.realtime.direct_sockets import NOWHERE
+from service.runtime.direct_sockets import NOWHERE
 from tests.support.environment import KEY_ENCRYPTION_KEY, SECRET
 from tests.support.servers.databases import Database
 

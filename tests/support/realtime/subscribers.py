@@ -9,7 +9,7 @@ from service.domain.account import PersonState
 from service.domain.events import Event, Recorded
 from service.domain.room import RoomState
 from service.protocol.events import Outgoing
-from service.realtime.direct_sockets import NOWHERE
+from service.runtime.direct_sockets import NOWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -179,7 +179,7 @@ TABLE: list[tuple[str, RoomCommand, Any]] = [
     ("member", invite("banned-once"), invited("banned-once")),
     ("member", invite("banned"), NotAllowed),
     ("member", invite("member2"), []),
-    ("member", invite("invited"), []),
+    ("member", invite("invited"), invited("invited")),
     # By those outside: nothing at all.
     *((user, command, NotAMember) for user in OUTSIDE if user != "banned" for command in MEMBERS_ONLY),
     *(("banned", command, Banned) for command in (*MEMBERS_ONLY, JOIN, LEAVE)),

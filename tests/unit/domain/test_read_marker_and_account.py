@@ -1,12 +1,14 @@
 """Read markers only move forward; a person has the name they set last."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.domain import account, read_marker
 from service.domain.account import PersonState
-from service.domain.commands import MoveReadMarker, NamePerson
+from service.domain.commands import MoveReadMarker, NamePerson, SetBlock
 from service.domain.events import (
     Event,
     MemberLeft,
@@ -15,10 +17,12 @@ from service.domain.events import (
     PersonRestored,
     PersonSuspended,
     ReadMarkerMoved,
+    UserBlocked,
+    UserUnblocked,
 )
 from service.domain.read_marker import ReaderState
 from service.domain.streams import person_stream, reader_stream
-from service.errors import AccountErased, AccountSuspended
+from service.errors import AccountErased, AccountSuspended, NotAllowed
 from tests.support.oracles.memory_log import Log
 
 
@@ -130,5 +134,60 @@ def test_an_event_of_another_kind_moves_a_readers_head_alone() -> None:
     assert reader_of([*moved(3), MemberLeft(user="alice")]) == ReaderState(head=2, marker=3)
 
 
-def test_both_rely_on_the_user_alone() -> None:
-    assert read_marker.guard("alice") == account.guard("alice") == ("user:alice",)
+def test_a_marker_relies_on_its_user_and_an_account_on_all_of_its_stream() -> None:
+    assert read_marker.guard("alice") == ("user:alice",)
+    assert account.GUARD == ("*",)
+
+
+def blocks(*users: str) -> list[Event]:
+    return [UserBlocked(user=user) for user in users]
+
+
+@pytest.mark.parametrize(
+    ("given", "user", "blocked", "then"),
+    [
+        ([], "mallory", True, blocks("mallory")),
+        (blocks("mallory"), "mallory", True, []),
+        (blocks("mallory"), "mallory", False, [UserUnblocked(user="mallory")]),
+        ([], "mallory", False, []),
+        ([*blocks("mallory"), UserUnblocked(user="mallory")], "mallory", True, blocks("mallory")),
+        (blocks("a", "b"), "c", True, NotAllowed),
+        ([*blocks("a", "b"), UserUnblocked(user="a")], "c", True, NotAllowed),
+        ([*blocks("a", "b"), UserUnblocked(user="a")], "a", True, blocks("a")),
+        ([], "alice", True, NotAllowed),
+    ],
+)
+def test_blocks_are_changes_and_at_most_two(given: list[Event], user: str, blocked: bool, then: Any) -> None:  # noqa: FBT001 - a row
+    command = SetBlock(user=user, blocked=blocked)
+    if then is NotAllowed:
+        with pytest.raises(NotAllowed):
+            account.decide_block(person_of(given), command, "alice", 2)
+    else:
+        assert account.decide_block(person_of(given), command, "alice", 2) == then
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", "c", "d"]), st.booleans()), max_size=30))
+def test_the_last_event_about_each_user_says_whether_they_are_blocked(
+    changes: list[tuple[str, bool]],
+) -> None:
+    """The reader relies on it: it reads no others."""
+    events: list[Event] = []
+    state = PersonState()
+    for user, blocked in changes:
+        command = SetBlock(user=user, blocked=blocked)
+        try:
+            decided = account.decide_block(state, command, "alice", 3)
+        except NotAllowed:
+            continue
+        if decided:
+            state = account.with_block(state, command, state.head + 1)
+        events += decided
+        assert person_of(events) == state
+        assert len(state.blocked) + len(state.unblocked) <= 3
+    last = {event.subject: event for event in events}
+    assert set(state.blocked) == {event.user for event in last.values() if isinstance(event, UserBlocked)}
+
+
+def test_the_blocks_of_an_erased_person_end() -> None:
+    erased = [*blocks("a"), PersonErased(user="alice", ground="g")]
+    assert person_of(erased) == PersonState(2, erased=True)

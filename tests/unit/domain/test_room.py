@@ -18,6 +18,7 @@ from service.domain.commands import (
 )
 from service.domain.events import (
     Event,
+    MemberInvited,
     MemberJoined,
     MemberLeft,
     MessagePosted,
@@ -28,7 +29,7 @@ from service.domain.events import (
     Visibility,
 )
 from service.domain.room import Member, RoomState
-from service.domain.streams import EVERY_USER, SETTINGS, direct_room, is_direct_room
+from service.domain.streams import EVERY_USER, SETTINGS, direct_room, is_direct_room, room_stream
 from service.errors import NotAllowed, NotAMember, Refusal, RoomExists, RoomNotFound
 from service.protocol.commands import ROOM_ID
 from tests.support.oracles.memory_log import AT, START, room_of_events
@@ -204,6 +205,52 @@ def test_the_id_of_some_peoples_direct_room_is_theirs() -> None:
         room.decide(empty, JoinRoom(room=room_id, create=True), "mallory", AT)
 
 
+def asked(user: str) -> list[Event]:
+    return [MemberInvited(user=user)]
+
+
+def test_members_in_invited_are_invited_and_the_others_added() -> None:
+    command = OpenRoom(
+        room="r", name="R", visibility="private", members=("bob", "carol"), invited=frozenset({"bob"})
+    )
+    assert room.decide(RoomState("r"), command, "alice", AT) == [
+        RoomOpened(name="R", visibility="private"),
+        MemberJoined(user="alice", role="owner"),
+        MemberInvited(user="bob"),
+        MemberJoined(user="carol"),
+    ]
+
+
+@pytest.mark.parametrize("room_id", [direct_room(("alice", "bob")), "chosen"])
+def test_a_direct_room_is_a_request_until_it_is_answered(room_id: str) -> None:
+    def opened_by(user: str, other: str, *since: Event) -> list[Event]:
+        state = RoomState(room_id)
+        request = [RoomOpened(name="x", visibility="direct"), MemberJoined(user="alice"), *asked("bob")]
+        for seq, event in enumerate([*request, *since], 1):
+            state = room.evolve(
+                state, Recorded(room_stream(room_id), seq, seq, event.subject, AT, "alice", event)
+            )
+        wish = OpenRoom(
+            room=room_id, name="y", visibility="direct", members=(other,), invited=frozenset({other})
+        )
+        return room.decide(state, wish, user, AT)
+
+    first = OpenRoom(
+        room=room_id, name="x", visibility="direct", members=("bob",), invited=frozenset({"bob"})
+    )
+    assert room.decide(RoomState(room_id), first, "alice", AT) == [
+        RoomOpened(name="x", visibility="direct"),
+        MemberJoined(user="alice"),
+        MemberInvited(user="bob"),
+    ]
+    assert opened_by("alice", "bob") == [], "it is not asked twice"
+    assert opened_by("bob", "alice") == [MemberJoined(user="bob")], "to open it is to accept"
+    assert opened_by("alice", "bob", MemberJoined(user="bob")) == []
+    if is_direct_room(room_id):
+        assert opened_by("alice", "bob", MemberLeft(user="bob")) == [], "a declined request is not repeated"
+        assert opened_by("bob", "alice", MemberLeft(user="bob")) == [MemberJoined(user="bob")]
+
+
 def together_as(name: str, *users: str) -> list[Event]:
     return [RoomOpened(name=name, visibility="direct"), *joined(*users)]
 
@@ -248,13 +295,19 @@ OWNER = Member("owner", 2)
         (
             [*opened(), *joined("bob"), posted()],
             RoomState(
-                "general", 4, "General", members=HashTrieMap({"alice": OWNER, "bob": Member("member", 3)})
+                "general",
+                4,
+                "General",
+                members=HashTrieMap({"alice": OWNER, "bob": Member("member", 3, added=True)}),
             ),
         ),
         (
             [*opened(), *joined("bob"), *promoted("bob")],
             RoomState(
-                "general", 4, "General", members=HashTrieMap({"alice": OWNER, "bob": Member("moderator", 3)})
+                "general",
+                4,
+                "General",
+                members=HashTrieMap({"alice": OWNER, "bob": Member("moderator", 3, added=True)}),
             ),
         ),
         (
@@ -266,7 +319,10 @@ OWNER = Member("owner", 2)
         (
             [*opened(), *joined("bob"), *left("bob"), *joined("bob")],
             RoomState(
-                "general", 5, "General", members=HashTrieMap({"alice": OWNER, "bob": Member("member", 5)})
+                "general",
+                5,
+                "General",
+                members=HashTrieMap({"alice": OWNER, "bob": Member("member", 5, added=True)}),
             ),
         ),
     ],

@@ -34,6 +34,8 @@ from service.domain.events import (
     SessionClosed,
     SessionOpened,
     Unreadable,
+    UserBlocked,
+    UserUnblocked,
 )
 from service.domain.room_state import RoomState
 from service.domain.salvage import UNKNOWN, Envelope, salvaged
@@ -59,6 +61,8 @@ SALVAGED: list[tuple[str, str, Event]] = [
     ("person:bob", BOB, PersonNamed(user="bob", name=None)),
     ("person:bob", BOB, PersonSuspended(user="bob")),
     ("person:bob", BOB, PersonRestored(user="bob")),
+    ("person:alice", BOB, UserBlocked(user="bob")),
+    ("person:alice", BOB, UserUnblocked(user="bob")),
     ("person:bob", BOB, PersonErased(user="bob", ground=UNKNOWN)),
     ("retention", "room:general", ContentExpired(room="general", until=date.min, days=0)),
     ("retention", BOB, KeyReplaced(user="bob", rooms=())),

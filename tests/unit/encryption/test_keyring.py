@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator
 from typing import Any, cast
+from unittest.mock import Mock
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -282,3 +283,21 @@ def test_a_fingerprint_tells_commands_apart_and_nobody_else_can_make_it() -> Non
     assert ring.fingerprint(b"hello") != KeyRing(bytes(32)).fingerprint(b"hello")
     assert len(ring.fingerprint(b"hello")) == 16
     assert ring.fingerprint(b"hello") != hashlib.sha256(b"hello").digest()[:16]
+
+
+async def test_a_key_destroyed_while_it_is_read_is_not_cached() -> None:
+    ring, key_id = KeyRing(KEY_ENCRYPTION_KEY), uuid4()
+    wrapped = ring._wrapping.wrap(bytes(32), key_id.bytes)
+    reads = 0
+
+    async def fetch(_query: str, *_arguments: object) -> list[dict[str, Any]]:
+        nonlocal reads
+        reads += 1
+        ring._drop({key_id})
+        return [{"person": "alice", "scope": "", "key_id": key_id, "wrapped": wrapped}]
+
+    database: Any = Mock(fetch=fetch)
+    for count in (1, 2):
+        await ring.of_person("alice", database)
+        assert reads == count, "the next use reads the log again"
+    assert ring.cached(key_id) is None

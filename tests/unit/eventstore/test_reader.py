@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from rpds import HashTrieSet
 
 from service.domain import room
 from service.domain.account import PersonState
@@ -44,6 +45,8 @@ from service.domain.events import (
     ReadMarkerMoved,
     Recorded,
     RoleChanged,
+    UserBlocked,
+    UserUnblocked,
 )
 from service.domain.read_marker import ReaderState
 from service.domain.room import RoomState
@@ -199,6 +202,26 @@ async def test_people_are_read_many_at_once(database: Database) -> None:
         assert await one.log.persons(["alice", "alice"]) == {"alice": PersonState(1, "Alice")}
 
 
+async def test_a_person_is_read_with_the_users_whom_they_block(database: Database) -> None:
+    async with node(database) as one:
+        changes = [
+            *(UserBlocked(user=user) for user in ("mallory", "zed", "bob")),
+            PersonNamed(user="alice", name="Alice"),
+            *(cls(user="mallory") for _ in range(20) for cls in (UserUnblocked, UserBlocked)),
+            UserUnblocked(user="zed"),
+        ]
+        for seq, event in enumerate(changes):
+            await one.append(event, stream=person_stream("alice"), decided_on=seq, by="alice")
+        await one.append(UserBlocked(user="alice"), stream=person_stream("bob"), by="bob")
+        found = await one.log.persons(["alice", "bob", "carol"])
+        blocked: HashTrieSet[str] = HashTrieSet({"mallory", "bob"})
+        assert found["alice"] == PersonState(
+            len(changes), "Alice", blocked=blocked, unblocked=HashTrieSet({"zed"})
+        )
+        assert found["bob"] == PersonState(1, blocked=HashTrieSet({"alice"}))
+        assert found["carol"] == PersonState()
+
+
 async def test_the_log_has_an_epoch_and_a_last_position(database: Database) -> None:
     async with node(database) as one:
         UUID(await one.log.epoch())
@@ -236,11 +259,36 @@ async def test_people_are_read_by_their_own_streams_in_a_log_of_one_large_room(d
         await stored(database, "ANALYZE stored_events")
         people = [stream_id(person_stream(f"user{number}")) for number in range(100)]
         reader = await asyncpg.connect(database.app_url, server_settings=PLANS)
-        plan = await reader.fetch(f"EXPLAIN (ANALYZE, FORMAT TEXT) {read._LAST_OF_EACH_TOPIC}", people)
+        plan = await reader.fetch(
+            f"EXPLAIN (ANALYZE, FORMAT TEXT) {read._ACCOUNTS}", people, read.PERSON_TOPICS
+        )
         await reader.close()
         text = "\n".join(row[0] for row in plan)
         assert "stored_events_people_idx" in text
         assert "notification_id_idx" not in text
+
+
+async def test_a_person_of_many_names_is_read_by_the_last(database: Database) -> None:
+    """Each topic is one look-up: two hundred names add next to no page to what is read."""
+    async with node(database) as one:
+        stream, people = person_stream("alice"), [stream_id(person_stream("alice"))]
+
+        async def pages() -> int:
+            reader = await asyncpg.connect(database.app_url, server_settings=PLANS)
+            plan = await reader.fetchval(
+                f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {read._ACCOUNTS}", people, read.PERSON_TOPICS
+            )
+            await reader.close()
+            top = json.loads(plan)[0]["Plan"]
+            return int(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
+
+        await one.append(PersonNamed(user="alice", name="Al"), stream=stream)
+        first = await pages()
+        for n in range(200):
+            await one.append(PersonNamed(user="alice", name=f"Al {n} {'x' * 200}"), stream=stream, guard=())
+        await stored(database, "ANALYZE stored_events")
+        assert await pages() <= first + 20
+        assert await one.log.person("alice") == PersonState(head=201, name=f"Al 199 {'x' * 200}")
 
 
 async def test_refs_are_forgotten_after_seven_days_and_no_sooner(

@@ -50,6 +50,8 @@ from service.domain.events import (
     RoomTopicChanged,
     SessionClosed,
     SessionOpened,
+    UserBlocked,
+    UserUnblocked,
 )
 from service.domain.streams import (
     NAMESPACE,
@@ -187,6 +189,8 @@ GOLDEN: list[tuple[Event, str, str, str]] = [
     ),
     (PersonSuspended(user="alice"), "person.PersonSuspended.v1", "user:alice", '{"user":"alice"}'),
     (PersonRestored(user="alice"), "person.PersonRestored.v1", "user:alice", '{"user":"alice"}'),
+    (UserBlocked(user="mallory"), "person.UserBlocked.v1", "user:mallory", '{"user":"mallory"}'),
+    (UserUnblocked(user="mallory"), "person.UserUnblocked.v1", "user:mallory", '{"user":"mallory"}'),
     (
         PersonErased(user="alice", ground="GDPR 17(1)(b)"),
         "person.PersonErased.v1",
@@ -258,6 +262,8 @@ TOPICS = {
     "person.PersonNamed.v1",
     "person.PersonSuspended.v1",
     "person.PersonRestored.v1",
+    "person.UserBlocked.v1",
+    "person.UserUnblocked.v1",
     "person.PersonErased.v1",
     "hold.HoldPlaced.v1",
     "hold.HoldReleased.v1",

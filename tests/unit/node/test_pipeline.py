@@ -45,7 +45,7 @@ def test_every_bus_message_and_outage_has_its_handlers_once() -> None:
         markers=Mock(),
         typists=Mock(),
         presence=Mock(),
-        rate=Mock(),
+        rates=[Mock(kind="limits.spent"), Mock(kind="limits.added")],
         tailer=Mock(),
         receipts=Mock(),
     )

@@ -5,9 +5,10 @@ import pytest
 from projections import unread_bitmaps
 from projections.check import verify
 from projections.engine.snapshot import snapshot
+from service.domain.events import MessagePosted
 from tests.support.oracles import read_models
-from tests.support.oracles.projected_log import World
-from tests.support.projections.events import OPENED, deleted, joined, one_room, read, said
+from tests.support.oracles.projected_log import Act, World
+from tests.support.projections.events import GENERAL, OPENED, deleted, joined, one_room, read, said
 
 EDGE = unread_bitmaps.BLOCK
 
@@ -55,6 +56,11 @@ async def test_what_is_deleted_in_an_old_block_is_taken_off_at_once_and_for_good
     assert (await verify(here.connection, here.node.serializer, unread_bitmaps.PROJECTION))["equal"]
 
 
+def silenced(content: str, by: str, *mentions: str) -> Act:
+    posted = MessagePosted(author=by, content=content, ref="ref", mentions=mentions, silenced=mentions[:1])
+    return by, GENERAL, (posted,)
+
+
 @pytest.mark.parametrize("level", [False, True], ids=["by the tail", "by the table"])
 async def test_what_was_read_deleted_at_once_or_said_to_oneself_is_not_unread(
     two_blocks: World, *, level: bool
@@ -65,6 +71,7 @@ async def test_what_was_read_deleted_at_once_or_said_to_oneself_is_not_unread(
         (said("soon gone", "alice", "bob"), deleted(last + 1, "alice")),
         (read(EDGE, "bob"), deleted(6, "alice")),  # which bob has read
         (said("a note to myself", "bob", "bob"),),
+        (said("counts", "alice", "bob"), silenced("counts for carol alone", "alice", "bob", "carol")),
     ):
         await here.happen(*happened)
         if level:

@@ -243,10 +243,13 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "typing:start": {"roomId": "general"},
     "typing:stop": {"roomId": "general"},
     "presence:set": {"status": "away"},
+    "user:block": {"userId": "bob"},
+    "user:unblock": {"userId": "bob"},
+    "user:blocks": {},
     "auth:refresh": {"token": "t"},
 }
 UNRECORDED = {
-    *("room:list", "room:members", "message:history", "auth:refresh"),
+    *("room:list", "room:members", "message:history", "user:blocks", "auth:refresh"),
     *("typing:start", "typing:stop", "presence:set"),
 }
 RECORDED = set(MINIMAL) - UNRECORDED

@@ -11,11 +11,11 @@ import pytest
 from service.domain.events import MessagePosted, Recorded
 from service.protocol.events import MessageNew, Outgoing
 from service.realtime import encoded_event, fanout, room_subscribers
-from service.realtime.direct_sockets import NOWHERE, DirectSockets
 from service.realtime.encoded_event import EncodedEvent, WriteBatch
 from service.realtime.fanout import FanoutScheduler
 from service.realtime.room_subscribers import RoomSubscribers
 from service.realtime.subscriber import DeliveredRange
+from service.runtime.direct_sockets import NOWHERE, DirectSockets
 
 AT = datetime(2026, 11, 27, tzinfo=UTC)
 

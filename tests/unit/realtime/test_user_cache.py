@@ -3,7 +3,11 @@
 import asyncio
 from typing import TYPE_CHECKING, cast
 
+import pytest
+from rpds import HashTrieSet
+
 from service.domain.account import PersonState
+from service.realtime import user_cache
 from service.realtime.user_cache import UserCache
 
 if TYPE_CHECKING:
@@ -57,3 +61,20 @@ async def test_a_refresh_reads_only_users_in_the_cache() -> None:
     assert log.asked == 0
     assert not known.knows("alice")
     assert known.account("alice") == PersonState()
+
+
+def test_accounts_with_many_blocks_evict_each_other_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_cache, "MAX_BLOCKED", 10)
+    _log, known = people()
+    known.update("quiet", NAMED)
+    for number in range(5):
+        blocked = HashTrieSet({f"user{each}" for each in range(4)})
+        known.update(f"loud{number}", PersonState(1, blocked=blocked))
+    assert [user for user in ("quiet", *(f"loud{number}" for number in range(5))) if known.knows(user)] == [
+        "quiet",
+        "loud3",
+        "loud4",
+    ]
+    known.update("loud4", PersonState(2))
+    known.update("huge", PersonState(1, unblocked=HashTrieSet({f"user{each}" for each in range(20)})))
+    assert [known.knows(user) for user in ("quiet", "loud3", "loud4", "huge")] == [True, False, True, True]

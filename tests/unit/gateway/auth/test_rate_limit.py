@@ -93,3 +93,29 @@ def test_what_is_told_at_once_is_bounded_and_nothing_is_left_out() -> None:
     told = [rate.take_spent(10) for _ in range(4)]
     assert [len(spent) for spent in told] == [10, 10, 5, 0]
     assert {user for spent in told for user in spent} == {f"user-{number}" for number in range(25)}
+
+
+def test_a_count_is_taken_at_once_and_given_back() -> None:
+    clock = Clock()
+    rate = RateLimit(0.5, 10, clock)
+    rate.take("alice", 7)
+    with pytest.raises(TooManyRequests) as refused:
+        rate.take("alice", 5)
+    assert refused.value.data["retryAfter"] == 4
+    rate.give_back("alice", 7)
+    rate.take("alice", 10)
+    rate.give_back("bob", 3)
+    assert rate.take_spent(10) == {"alice": 10, "bob": -3}
+    rate.give_back("carol", 5)
+    rate.take("carol", 10)
+    with pytest.raises(TooManyRequests):
+        rate.take("carol")
+
+
+def test_what_is_given_back_elsewhere_is_given_back_here() -> None:
+    rate = RateLimit(1, 10, Clock())
+    rate.spent_elsewhere("alice", 10)
+    rate.spent_elsewhere("alice", -4)
+    rate.take("alice", 4)
+    with pytest.raises(TooManyRequests):
+        rate.take("alice")

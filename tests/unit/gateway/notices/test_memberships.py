@@ -48,7 +48,8 @@ class FakeSession:
         if self.full:
             raise TooManyRooms(limit=0)
 
-    def listen(self, room: str, after: int | None) -> None:
+    def listen(self, room: str, after: int | None, *, added: bool) -> None:
+        assert added
         self.rooms[room] = after
 
 
@@ -60,11 +61,12 @@ class Scene:
         self.log.append(RoomOpened(name="Secret", visibility="private"))
         self.log.append(MemberJoined(user="alice", role="owner"))
         reader = cast("Any", self.log)
-        hub = Hub(reader, UserCache(reader), {"number": number})
+        people = UserCache(reader)
+        hub = Hub(reader, people, {"number": number})
         sessions = SessionRegistry(10)
         self.bob = FakeSession("bob", **how)
         sessions.add(cast("Session", self.bob))
-        self.notifier = MembershipNotifier(sessions, hub.feeds)
+        self.notifier = MembershipNotifier(sessions, hub.feeds, people)
 
     async def happens(self, event: Event, *, times: int = 1) -> list[Any]:
         """Run a command of alice, publish it, and return what bob receives."""
@@ -140,10 +142,10 @@ async def test_who_is_taken_into_a_room_begins_to_hear_it() -> None:
     assert await scene.happens(MemberRemoved(user="bob")) == [], "those who hear the room have heard it"
 
 
-async def test_a_connection_that_hears_as_many_rooms_as_it_may_is_left_alone() -> None:
+async def test_an_added_room_does_not_count_against_the_limit_of_a_connection() -> None:
     scene = Scene(full=True)
     await scene.happens(MemberJoined(user="bob"))
-    assert scene.bob.rooms == {}
+    assert scene.bob.rooms == {"general": 0}
 
 
 async def test_what_people_do_themselves_they_know() -> None:
