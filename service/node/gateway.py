@@ -196,7 +196,7 @@ class _Builder:
                 storage.reader,
                 self.reports,
                 self.application.own_data,
-            ),  # fmt: skip
+            ),
             audits=self._audits(),
             admin=self._admin(),
             signin=self._signin(),

@@ -90,7 +90,7 @@ def refusals_of(read: Read | Action) -> list[type[OnRecordError]]:
 
 
 def _queries() -> list[type[msgspec.Struct]]:
-    return [*(read.query for read in EVERY_READ), http.PersonQuery]
+    return [*(read.query for read in EVERY_READ), *{action.query: None for action in ACTIONS}]
 
 
 def _structs() -> list[type[msgspec.Struct]]:

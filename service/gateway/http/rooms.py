@@ -15,8 +15,8 @@ from service.gateway.queries.reports import ReportQueries
 from service.gateway.queries.views import Views
 from service.protocol import commands
 from service.protocol.acks import MessageHistoryAck, ReportListAck, RoomListAck, RoomMembersAck
-from service.protocol.events import timestamp
 from service.protocol.audit import EventLine
+from service.protocol.events import timestamp
 from service.protocol.http import (
     Directory,
     DirectoryQuery,
