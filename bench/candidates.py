@@ -87,6 +87,7 @@ def _onrecord(
         "ONRECORD_JWT_SECRET": fixtures.SECRET,
         "ONRECORD_KEY_ENCRYPTION_KEY": base64.b64encode(fixtures.KEY).decode(),
         "ONRECORD_RATE_BURST": "0",  # no limit: ten users of each room send all messages
+        "ONRECORD_SESSION_BURST": "0",  # no limit: users of the churn connect again and again
         "ONRECORD_HANDSHAKE_BURST": "0",  # no limit: all connections come from one address
     }
     if candidate.uses_redis:

@@ -27,8 +27,7 @@ from service.domain.commands import (
 from service.domain.room_state import RoomState
 from service.domain.streams import person_stream
 from service.errors import NotAllowed, Refusal
-from service.eventstore.append_loop import append_decided
-from service.eventstore.appender import Appender
+from service.eventstore.appender import Appender, append_decided
 from service.eventstore.entries import AppendRequest
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer

@@ -9,7 +9,8 @@ from cryptography.exceptions import InvalidTag
 
 from service.chat.result import CommandResult
 from service.domain import room
-from service.domain.commands import RoomCommand
+from service.domain.commands import EditMessage, PostMessage, RoomCommand
+from service.domain.content_policy import check_content
 from service.domain.events import Event
 from service.domain.message import MessageSummary
 from service.encryption.keyring import KeyRing
@@ -68,6 +69,16 @@ class DecisionContext(msgspec.Struct, frozen=True):
     head: int
     about: MessageSummary = room.NO_MESSAGE
     refusal: Refusal | None = None
+
+
+def content_error(command: RoomCommand, max_content: int) -> Refusal | None:
+    """Return why a command's content is refused in any room, None if it is not; `max_content` is in code points."""
+    try:
+        if isinstance(command, PostMessage | EditMessage):
+            check_content(command.content, max_content)
+    except Refusal as refusal:
+        return refusal
+    return None
 
 
 async def key_for_writing(

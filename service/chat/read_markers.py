@@ -21,8 +21,7 @@ from service.domain.commands import MoveReadMarker
 from service.domain.read_marker import ReaderState
 from service.domain.streams import reader_stream
 from service.errors import MessageNotFound, OnRecordError, Overloaded, Refusal, Unavailable
-from service.eventstore.append_loop import append_decided
-from service.eventstore.appender import Appender
+from service.eventstore.appender import Appender, append_decided
 from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer

@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 
 from service.chat.blocks import Blocks
 from service.chat.command_locks import CommandLocks
-from service.chat.pending import DecisionContext, Limits, PendingCommand, key_for_writing
+from service.chat.pending import DecisionContext, Limits, PendingCommand, content_error, key_for_writing
 from service.chat.result import CommandResult, dropped_mentions, failed, result_of
 from service.domain import account, room
 from service.domain.account import PersonState
@@ -30,19 +30,11 @@ from service.domain.commands import (
     PostMessage,
     RoomCommand,
 )
-from service.domain.content_policy import check_content
 from service.domain.retention import scope_of
 from service.domain.streams import person_stream, room_stream
 from service.encryption.keyring import KeyRing
-from service.errors import (
-    AccountErased,
-    MessageNotFound,
-    Overloaded,
-    Refusal,
-    Unavailable,
-)
-from service.eventstore.append_loop import append_decided
-from service.eventstore.appender import Appender
+from service.errors import AccountErased, MessageNotFound, Overloaded, Refusal, Unavailable
+from service.eventstore.appender import Appender, append_decided
 from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
@@ -112,7 +104,12 @@ class Chat:
         """
         answer: asyncio.Future[CommandResult] = asyncio.get_running_loop().create_future()
         pending = PendingCommand(
-            command, by, ref, self._keys.fingerprint(sent), answer, refusal or self._content_error(command)
+            command,
+            by,
+            ref,
+            self._keys.fingerprint(sent),
+            answer,
+            refusal or content_error(command, self._limits.max_content),
         )
         if self._locks.busy(command):
             self._spawn(self._decide_in_turn(pending))
@@ -161,14 +158,6 @@ class Chat:
     async def _person(self, user: str) -> PersonState:
         await self._people.read({user})  # batched with the users who connect at the same time
         return self._people.account(user)
-
-    def _content_error(self, command: RoomCommand) -> Refusal | None:
-        try:
-            if isinstance(command, PostMessage | EditMessage):
-                check_content(command.content, self._limits.max_content)
-        except Refusal as refusal:
-            return refusal
-        return None
 
     async def _load_context(self, pending: PendingCommand, feed: RoomFeed) -> DecisionContext:
         """Read what a command is about; nothing for outsiders, who may learn nothing of the room."""
@@ -274,13 +263,7 @@ class Chat:
             pending.fail(failure)
         elif isinstance(pending.command, LeaveRoom) and result.outcome != "appended":
             self._spawn(self._answer_leave(pending, result))
-        elif isinstance(pending.command, PostMessage) and pending.command.mentions:
-            self._answer_post(pending, result)
-        else:
-            pending.succeed(result_of(result))
-
-    def _answer_post(self, pending: PendingCommand, result: AppendResult) -> None:
-        if result.outcome == "known":
+        elif result.outcome == "known" and getattr(pending.command, "mentions", False):
             self._spawn(self._answer_retry(pending, result))
         else:
             posted = next(iter(pending.events), None)
@@ -293,8 +276,9 @@ class Chat:
         except Unavailable as error:
             pending.fail(error)
         else:
-            event = posted.event if posted else None
-            pending.succeed(result_of(result, dropped_mentions(pending.command, event)))
+            pending.succeed(
+                result_of(result, dropped_mentions(pending.command, posted.event if posted else None))
+            )
 
     async def _answer_leave(self, pending: PendingCommand, result: AppendResult) -> None:
         """Answer a leave that changed nothing with the seq at which the user left, or that of `result`."""

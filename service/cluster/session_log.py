@@ -2,7 +2,8 @@
 
 A connection never waits for this: `opened` and `closed` only enqueue, and one task per node appends them in batches. A
 row of `open_sessions` exists from before `SessionOpened` until after `SessionClosed`, so that another node's
-`service.cluster.session_reaper` can complete the work of a node that dies.
+`service.cluster.session_reaper` can complete the work of a node that dies. Many sessions of under a second share one
+record: see `service.cluster.brief_sessions`.
 
 Invariant: each of the two events is recorded once, however often and by however many nodes it is appended. Each has a
 ref derived from its session, which clients cannot use, and the closing is guarded by its session.
@@ -17,6 +18,7 @@ from uuid import UUID
 
 import msgspec
 
+from service.cluster.brief_sessions import BriefSessions, Closing, Group
 from service.cluster.leases import Lease
 from service.domain.events import SessionClosed, SessionOpened
 from service.domain.streams import session_stream
@@ -40,19 +42,7 @@ BATCH_INTERVAL = 0.1
 RETRY = 1.0
 """Seconds after which a failed batch is tried again."""
 
-Ranges = dict[str, tuple[tuple[int, int], ...]]
-"""Per room the ranges of seqs that were written to a session, both ends inclusive."""
-
 log = logging.getLogger("onrecord.visits")
-
-
-class Closing(msgspec.Struct, frozen=True):
-    """How a session ended; the fields are those of `SessionClosed`."""
-
-    reason: str
-    code: int | None
-    ranges: Ranges | None
-    at_least: dict[str, int] = {}
 
 
 class _Session(msgspec.Struct):
@@ -63,6 +53,7 @@ class _Session(msgspec.Struct):
     user: str
     address: str | None
     client: str | None
+    brief: bool = False
     seq: int | None = None
     closing: Closing | None = None
 
@@ -145,6 +136,7 @@ class SessionLog:
         self._lease = lease
         self._open_sessions: dict[str, _Session] = {}
         self._queue: dict[str, None] = {}
+        self._brief = BriefSessions(self, asyncio.get_running_loop().time)
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
@@ -162,14 +154,42 @@ class SessionLog:
             log.error("session_not_recorded", extra={"session": session, "user": user, "missed": self.missed})
             return
         self._open_sessions[session] = _Session(session, self._lease.incarnation, user, address, client)
-        self._enqueue(session)
+        if self._brief.opened(session, user, self._lease.incarnation):
+            self._enqueue(session)
 
     def closed(self, session: str, closing: Closing) -> None:
-        """Queue the closing of a session, once."""
+        """Queue the closing of a session, once. A session of under a second may share a record."""
         opened = self._open_sessions.get(session)
-        if opened is not None and opened.closing is None:
-            opened.closing = closing
-            self._enqueue(session)
+        if opened is None or opened.closing is not None:
+            return
+        if self._brief.closed(session, opened.address, closing):
+            del self._open_sessions[session]
+            return
+        opened.closing = closing
+        self._enqueue(session)
+
+    # See `Recorder`.
+
+    def record(self, session: str) -> None:
+        """Queue the opening of a session."""
+        self._enqueue(session)
+
+    def open_group(self, group: Group, session: str) -> None:
+        """Queue the opening of a group, with the address and client of its first session."""
+        first = self._open_sessions[session]
+        self._open_sessions[group.id] = _Session(
+            group.id, group.incarnation, first.user, first.address, first.client, brief=True
+        )
+        self._enqueue(group.id)
+
+    def close_group(self, group: Group) -> None:
+        """Queue the closing of a group."""
+        self._open_sessions[group.id].closing = group.closing()
+        self._enqueue(group.id)
+
+    def end_groups(self) -> None:
+        """Queue the closings of all groups."""
+        self._brief.end()
 
     async def run(self) -> None:
         """Record until cancelled."""
@@ -257,6 +277,7 @@ class SessionLog:
             incarnation=str(session.incarnation),
             address=session.address,
             client=session.client,
+            brief=session.brief,
         )
         return event, session.user, key
 

@@ -172,7 +172,20 @@ class Settings:
     handshake_burst: int = setting(
         "handshakes from one address at once at one node; 0 switches the limit off", parsers.whole(0), 1000
     )
+    session_rate: int = setting("sessions a second that one user may begin at one node", parsers.whole(1), 2)
+    session_burst: int = setting(
+        "sessions that one user may begin at once at one node; 0 switches the limit off",
+        parsers.whole(0),
+        100,
+    )
+    unauthenticated_bytes: int = setting(
+        "bytes of unfinished input that one node holds from clients that have not authenticated, an eighth of it from "
+        "one address",
+        parsers.whole(64 * 1024),
+        64 * 1024 * 1024,
+    )
     max_content: int = setting("code points of one message", parsers.whole(1, 100_000), 10_000)
+    max_mentions: int = setting("members that one message may mention", parsers.whole(0, 100), 100)
     max_edits: int = setting(
         "edits of one message; a bot that streams its answer needs one for each step",
         parsers.whole(0, 10_000),

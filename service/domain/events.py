@@ -406,7 +406,10 @@ class AboutSession(Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SessionOpened(AboutSession, frozen=True, kw_only=True, omit_defaults=True):
-    """A user connected. `client` is how the client describes itself; address and client are None if unknown."""
+    """A user connected. `client` is how the client describes itself; address and client are None if unknown.
+
+    `brief` marks a record that stands for several connections of under a second; its closing counts them.
+    """
 
     TOPIC = "session.SessionOpened.v1"
     PERSONAL = ("client",)
@@ -414,6 +417,7 @@ class SessionOpened(AboutSession, frozen=True, kw_only=True, omit_defaults=True)
     incarnation: str
     address: str | None
     client: str | None
+    brief: bool = False
 
 
 class SessionClosed(AboutSession, frozen=True, kw_only=True, omit_defaults=True):
@@ -421,7 +425,8 @@ class SessionClosed(AboutSession, frozen=True, kw_only=True, omit_defaults=True)
 
     `ranges` is None if they are unknown; `code` is the close code (RFC 6455, section 7.4) if there was one. A session
     that was written very many ranges of a room has them merged: then they include seqs that were not written, and
-    `at_least` has how many seqs of that room were certainly written.
+    `at_least` has how many seqs of that room were certainly written. A record of several brief
+    sessions has their number in `sessions`, their addresses in `addresses`, and the union of their ranges.
     """
 
     TOPIC = "session.SessionClosed.v1"
@@ -429,6 +434,8 @@ class SessionClosed(AboutSession, frozen=True, kw_only=True, omit_defaults=True)
     code: int | None = None
     ranges: dict[str, tuple[tuple[int, int], ...]] | None
     at_least: dict[str, int] = {}
+    sessions: int | None = None
+    addresses: tuple[str, ...] = ()
 
 
 class AuditRead(Event, frozen=True, kw_only=True, omit_defaults=True):

@@ -135,14 +135,15 @@ def post(
 ) -> list[Event]:
     """Post a message; mentions of users who are not members are dropped."""
     require_voice(state, by, at)
+    mentions = tuple(user for user in dict.fromkeys(command.mentions) if user in state.members)
     return [
         MessagePosted(
             author=by,
             content=command.content,
             ref=command.ref,
             reply_to=command.reply_to,
-            mentions=tuple(user for user in dict.fromkeys(command.mentions) if user in state.members),
-            silenced=command.silenced,
+            mentions=mentions,
+            silenced=tuple(user for user in mentions if user in command.silenced),
         )
     ]
 

@@ -10,7 +10,7 @@ Invariant: an entry's future is resolved only after its commit, and a task that 
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from service.errors import Overloaded, Unavailable
@@ -38,9 +38,38 @@ EXPIRY_BATCH = 10_000
 MAX_QUEUED = 20_000
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 
+TRIES = 8
+"""Decisions on a command before the caller is asked to retry later."""
+
 log = logging.getLogger("onrecord.append")
 
 _Waiting = tuple[AppendRequest, "asyncio.Future[AppendResult]"]
+
+
+async def append_decided(
+    decide: Callable[[], Awaitable[AppendRequest | None]],
+    append: Callable[[AppendRequest], Awaitable[AppendResult]],
+    must_retry: Callable[[AppendResult], bool] = lambda result: result.outcome == "stale",
+    *,
+    tries: int = TRIES,
+) -> AppendResult | None:
+    """Append what `decide` returns, and decide again if the stream has changed since (optimistic concurrency).
+
+    `decide` reads the state and returns the request that follows from it, or None if there is nothing to append. It
+    does not await after its decision, so that requests are queued in the order of the decisions. `append` is
+    `Appender.offer`. Returns the result, None without a request.
+
+    Raises:
+        Overloaded: each of `tries` decisions was outdated when it reached the log; a retry is safe.
+    """
+    for _ in range(tries):
+        request = await decide()
+        if request is None:
+            return None
+        result = await append(request)
+        if not must_retry(result):
+            return result
+    raise Overloaded
 
 
 class Appender:

@@ -18,7 +18,8 @@ from service.domain.streams import (
     stream_id,
     user_subject,
 )
-from service.eventstore.reader import PERSON_TOPICS, EventQueries
+from service.eventstore.event_queries import EventQueries
+from service.eventstore.reader import PERSON_TOPICS
 from service.eventstore.serializer import ROW, ROWS
 
 MAX_REACTIONS = 2_000

@@ -5,7 +5,7 @@ Every read goes to the primary and has a deadline.
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from service.domain import account, read_marker, room
 from service.domain.account import PersonState
@@ -32,14 +32,8 @@ from service.domain.streams import (
     stream_id,
     user_of,
 )
-from service.eventstore.serializer import ROW, ROWS, EventSerializer
-from service.runtime.database_retry import retry_read
-
-if TYPE_CHECKING:
-    import asyncpg
-
-DEADLINE = 5.0
-"""The default limit of a read in seconds."""
+from service.eventstore.event_queries import EventQueries
+from service.eventstore.serializer import ROW, ROWS
 
 PERSON_TOPICS = [cls.TOPIC for cls in (PersonNamed, PersonSuspended, PersonRestored, PersonErased)]
 """The kinds of events that a person's state is folded from."""
@@ -55,37 +49,6 @@ class Place(NamedTuple):
     seq: int
     position: int
     at: datetime
-
-
-class EventQueries:
-    """Runs queries on the log through a pool of connections and decodes their rows.
-
-    Every method raises `Unavailable` if there is no answer within `deadline` seconds.
-    """
-
-    def __init__(
-        self, database: "asyncpg.Pool[Any]", serializer: EventSerializer, deadline: float = DEADLINE
-    ) -> None:
-        self._database = database
-        self._serializer = serializer
-        self._deadline = deadline
-
-    async def position(self) -> int:
-        """Return the position of the log's last event, 0 if the log is empty."""
-        return int(await self._value("SELECT coalesce(max(notification_id), 0) FROM stored_events"))
-
-    async def head(self, stream: str) -> int:
-        """Return the seq of a stream's last event, 0 if there is none."""
-        return int(await self._value(_HEAD, stream_id(stream)))
-
-    async def _fetch(self, query: str, *arguments: object) -> list[Any]:
-        return await retry_read(lambda: self._database.fetch(query, *arguments), self._deadline)
-
-    async def _read(self, query: str, *arguments: object) -> list[Recorded]:
-        return [self._serializer.read(row) for row in await self._fetch(query, *arguments)]
-
-    async def _value(self, query: str, *arguments: object) -> Any:
-        return (await self._fetch(query, *arguments))[0][0]
 
 
 class LogReader(EventQueries):
@@ -214,7 +177,6 @@ class LogReader(EventQueries):
         return states
 
 
-_HEAD = "SELECT coalesce(max(originator_version), 0) FROM stored_events WHERE originator_id = $1"
 _EPOCH_AND_POSITION = """
     SELECT epoch, coalesce((SELECT max(notification_id) FROM stored_events), 0) AS position FROM log_epoch
 """

@@ -13,7 +13,7 @@ from service.audit.privacy.erasure import erase
 from service.audit.privacy.leave_rooms import leave_rooms
 from service.config.settings import PUBLISHED, SHARED, Settings
 from service.eventstore.readiness import Readiness
-from service.gateway.auth.handshake_limit import HandshakeLimit
+from service.gateway.auth.handshake_limit import HandshakeLimit, SessionLimit
 from service.gateway.auth.jwks import PublishedKeys, SharedSecret
 from service.gateway.auth.oidc import Oidc
 from service.gateway.auth.refresh_cookie import RefreshCookies
@@ -39,6 +39,8 @@ from service.gateway.session.registry import SessionRegistry
 from service.gateway.session.rooms import RoomLimits
 from service.gateway.socketio.endpoint import SocketIoEndpoint
 from service.gateway.socketio.session import SOCKETIO
+from service.gateway.transport.client_address import ClientAddresses
+from service.gateway.transport.receive_budget import ReceiveBudget
 from service.node.application import Application
 from service.node.live import Live
 from service.node.metrics import NodeMetrics
@@ -60,6 +62,7 @@ class Gateway:
     socketio: SocketIoEndpoint
     routes: list[BaseRoute]
     counters: Counters
+    receiving: ReceiveBudget
     exposition: Exposition
     readiness: Readiness
     sessions: SessionRegistry
@@ -98,6 +101,9 @@ def build_gateway(
         tokens=_tokens(settings, keys),
         handshakes=handshakes,
         counters=Counters(),
+        receiving=ReceiveBudget(
+            settings.unauthenticated_bytes, ClientAddresses(settings.trusted_proxies), clock
+        ),
     )
     process, lag = ProcessMetrics(settings.node), Lag(storage.pool, settings.database_timeout)
     stack.enter_context(process.watching_gc())
@@ -105,7 +111,8 @@ def build_gateway(
     exposition = Exposition(process.write, builder.metrics(lag).write, lag.write)
     return Gateway(
         native=native, socketio=socketio, routes=builder.http(exposition).routes(), counters=builder.counters,
-        exposition=exposition, readiness=storage.readiness, sessions=live.sessions, sockets=live.sockets,
+        receiving=builder.receiving, exposition=exposition, readiness=storage.readiness,
+        sessions=live.sessions, sockets=live.sockets,
         receipts=ReceiptsResync(live.hub.audience, views.receipts), keys=keys, process=process, lag=lag,
     )  # fmt: skip
 
@@ -124,6 +131,7 @@ class _Builder:
     tokens: TokenVerifier
     handshakes: HandshakeLimit
     counters: Counters
+    receiving: ReceiveBudget
 
     def endpoints(self, traces: "Traces | None") -> tuple[NativeEndpoint, SocketIoEndpoint]:
         settings, live, readiness = self.settings, self.live, self.storage.readiness
@@ -137,6 +145,9 @@ class _Builder:
             origins=settings.origins,
             limits=limits,
             handshakes=self.handshakes,
+            session_limit=SessionLimit(
+                settings.session_rate, settings.session_burst, asyncio.get_running_loop().time
+            ),
             readiness=readiness,
             tokens=self.tokens,
             sessions=live.sessions,
@@ -174,6 +185,7 @@ class _Builder:
             report_queries=self.reports,
             blocks=application.blocks,
             people=live.people,
+            max_mentions=self.settings.max_mentions,
         )
         return handlers.by_type(joins, self.queries)
 
@@ -246,6 +258,7 @@ class _Builder:
             readiness=storage.readiness,
             sessions=live.sessions,
             counters=self.counters,
+            receiving=self.receiving,
             appender=live.appender,
             pools={"log": storage.pool, "reads": storage.read_pool},
             lease=live.lease,

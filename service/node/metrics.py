@@ -16,6 +16,7 @@ from service.eventstore.readiness import Readiness
 from service.gateway.http.protocol import OVERDUE, OVERSIZED
 from service.gateway.session.counters import Counters
 from service.gateway.session.registry import SessionRegistry
+from service.gateway.transport.receive_budget import ReceiveBudget
 from service.node.projection_lag import Lag
 from service.observability.exposition import Sheet
 from service.realtime.hub import Hub
@@ -30,6 +31,7 @@ class NodeMetrics:
     readiness: Readiness
     sessions: SessionRegistry
     counters: Counters
+    receiving: ReceiveBudget
     appender: Appender
     pools: Mapping[str, Pool]
     lease: Lease
@@ -61,6 +63,8 @@ class NodeMetrics:
             sheet.put("onrecord_handshakes_total", count, door, outcome)
         for reason in (OVERDUE, OVERSIZED):
             sheet.put("onrecord_requests_cut_total", self.counters.requests[reason], reason)
+        sheet.put("onrecord_unauthenticated_bytes", self.receiving.held)
+        sheet.put("onrecord_unauthenticated_refused_total", self.receiving.refused)
         for (door, code), count in self.counters.closes.items():
             sheet.put("onrecord_closes_total", count, door, str(code))
         for (kind, outcome), count in self.counters.commands.items():

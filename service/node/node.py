@@ -82,6 +82,7 @@ async def node(
 async def _leave(live: Live, application: Application, seconds: float) -> None:
     """Leave the cluster while the background tasks still run; all connections are closed by now."""
     application.presence.announce_leave()
+    live.session_log.end_groups()
     await live.session_log.drain(seconds)
     await live.lease.end()
 

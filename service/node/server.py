@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from service.config.settings import Settings
 from service.errors import OnRecordError
-from service.gateway.http.protocol import http_class
+from service.gateway.http.protocol import TimedHttpProtocol, http_class
 from service.gateway.session.drain import drain
 from service.gateway.transport.problem import problem
 from service.gateway.websocket.connection import transport_class
@@ -59,6 +59,13 @@ def cross_origin(origins: Sequence[str]) -> list[Middleware]:
     ]
 
 
+def http_of(gateway: Gateway) -> type[TimedHttpProtocol]:
+    """Return the class of a node's HTTP connections."""
+    return http_class(
+        cut=gateway.counters.requests, budget=gateway.receiving, is_identified=gateway.socketio.is_identified
+    )
+
+
 class Server(uvicorn.Server):
     """uvicorn over a node's gateway; `ready` is called with the address once it listens."""
 
@@ -71,7 +78,7 @@ class Server(uvicorn.Server):
                 application(settings, gateway),
                 host=settings.host,
                 port=settings.port,
-                http=http_class(cut=gateway.counters.requests),
+                http=http_of(gateway),
                 ws=transport_class(
                     endpoints={"/ws": gateway.native},
                     direct_sockets=gateway.sockets,
@@ -137,8 +144,6 @@ async def served(settings: Settings) -> AsyncIterator[Node]:
     async with (
         traced(settings) as traces,
         node(settings, traces=traces) as running,
-        metrics_server(
-            settings, running.gateway.exposition, http_class(cut=running.gateway.counters.requests)
-        ),
+        metrics_server(settings, running.gateway.exposition, http_of(running.gateway)),
     ):
         yield running

@@ -31,6 +31,12 @@ CATALOGUE: dict[str, Metric] = {
     "onrecord_requests_cut_total": Metric(
         "counter", "connections closed over a request: overdue, or with an oversized head", ("reason",)
     ),
+    "onrecord_unauthenticated_bytes": Metric(
+        "gauge", "bytes of unfinished input from clients that have not authenticated"
+    ),
+    "onrecord_unauthenticated_refused_total": Metric(
+        "counter", "connections closed because there was no room for such input"
+    ),
     "onrecord_closes_total": Metric(
         "counter", "connections that ended, by close code; 4008: the client was too slow", ("door", "code")
     ),

@@ -118,8 +118,6 @@ def ack_of(command: type[commands.Frame]) -> type[Ack]:
 
 
 def ack_fields(ack: Ack) -> dict[str, Any]:
-    """Return an ack's fields under their wire names; their values are unchanged."""
-    return {
-        name: getattr(ack, field)
-        for name, field in zip(ack.__struct_encode_fields__, ack.__struct_fields__, strict=True)
-    }
+    """Return an ack's fields under their wire names; their values are unchanged, and an empty `dropped` is left out."""
+    names = zip(ack.__struct_encode_fields__, ack.__struct_fields__, strict=True)
+    return {name: value for name, field in names if (value := getattr(ack, field)) != ()}

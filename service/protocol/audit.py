@@ -33,7 +33,8 @@ class SessionThen(Shown, frozen=True, kw_only=True, rename="camel", omit_default
 
     `written` is null if they are not known: the connection was `open` then, or its node died (`unknown`). A connection
     is `merged` if it was written too many disjoint ranges to keep: `written` includes events that were not written to
-    it, and `at_least` is how many of the room's events certainly were.
+    it, and `at_least` is how many of the room's events certainly were. `sessions` is the number of connections of under
+    a second that the record stands for, if it stands for several.
     """
 
     session: str
@@ -43,6 +44,7 @@ class SessionThen(Shown, frozen=True, kw_only=True, rename="camel", omit_default
     state: Literal["open", "closed", "merged", "unknown"]
     written: tuple[Stretch, ...] | None
     at_least: int | None = None
+    sessions: int | None = None
 
 
 class PersonView(Standpoint, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -81,7 +81,9 @@ def _apply(sessions: dict[str, SessionThen], recorded: Recorded, room: str) -> N
             sessions[session] = msgspec.structs.replace(
                 sessions[session], closed_at=timestamp(recorded.at), state="unknown"
             )
-        case SessionClosed(session=session, ranges=ranges, at_least=at_least) if session in sessions:
+        case SessionClosed(session=session, ranges=ranges, at_least=at_least, sessions=count) if (
+            session in sessions
+        ):
             opened = sessions.pop(session)
             if written := (ranges or {}).get(room):
                 sessions[session] = msgspec.structs.replace(
@@ -90,6 +92,7 @@ def _apply(sessions: dict[str, SessionThen], recorded: Recorded, room: str) -> N
                     state="merged" if room in at_least else "closed",
                     written=tuple(Stretch(first=first, last=last) for first, last in written),
                     at_least=at_least.get(room),
+                    sessions=count,
                 )
         case _:
             pass

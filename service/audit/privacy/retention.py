@@ -19,7 +19,7 @@ from service.audit.privacy.existence import require_room
 from service.audit.privacy.retention_backfill import RetentionRule, backfill
 from service.domain.events import RoomRetentionChanged
 from service.domain.streams import SETTINGS, room_stream
-from service.eventstore.append_loop import append_decided
+from service.eventstore.appender import append_decided
 from service.eventstore.entries import AppendRequest, append_one
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer

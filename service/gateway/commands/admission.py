@@ -22,7 +22,7 @@ from service.errors import (
     Unavailable,
 )
 from service.eventstore.readiness import Readiness
-from service.gateway.auth.handshake_limit import HandshakeLimit
+from service.gateway.auth.handshake_limit import HandshakeLimit, SessionLimit
 from service.gateway.auth.origins import check_origin
 from service.gateway.auth.tokens import CHAT, Identity, TokenVerifier
 from service.gateway.commands.connect import ConnectHandler
@@ -56,6 +56,7 @@ class Admission:
     origins: tuple[str, ...]
     limits: RoomLimits
     handshakes: HandshakeLimit
+    session_limit: SessionLimit
     readiness: Readiness
     tokens: TokenVerifier
     sessions: SessionRegistry
@@ -95,6 +96,7 @@ class Admission:
             TokenInvalid, TokenExpired: there is no token, or it is not valid.
             NotAllowed: the token does not grant the scope `chat`.
             TooManyConnections: the user's connection limit is reached.
+            TooManyRequests: the user begins sessions too often.
             Unavailable: the token cannot be verified now.
         """
         if token is None:
@@ -102,6 +104,7 @@ class Admission:
         identity = await self.tokens.verify(token)
         identity.require(CHAT)
         self.check_connection_limit(identity.user)
+        self.session_limit.take(identity.user)
         return identity
 
     def check_rooms(self, frame: Connect) -> None:

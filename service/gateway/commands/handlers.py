@@ -80,6 +80,7 @@ class Handlers:
     report_queries: ReportQueries
     blocks: AccountBlocks
     people: UserCache
+    max_mentions: int
 
     def by_type(self, joins: JoinHandlers, queries: Queries) -> dict[str, Handler]:
         """Return the handlers of all commands, by wire name."""
@@ -121,7 +122,12 @@ class Handlers:
             reply_to=frame.reply_to,
             mentions=frame.mentions,
         )
-        answer = await self.chat.submit(command, session.user, command.ref, command_fingerprint(frame))
+        refusal = None
+        if len(set(frame.mentions)) > self.max_mentions:
+            problem = f"A message mentions at most {self.max_mentions} users - at '$.mentions'"
+            refusal = Malformed(problem=problem)
+        sent = command_fingerprint(frame)
+        answer = await self.chat.submit(command, session.user, command.ref, sent, refusal)
         self.typing.clear(frame.room_id, session.user)
         return Later(answer, _sent)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from service.gateway.engineio.interface import FRAME, PACKET, Settings, Upper
 from service.gateway.engineio.poll_buffer import PollBuffer
-from service.gateway.transport.transport import CATCHUP_ALLOWANCE, Ending, Transport
+from service.gateway.transport.transport import CATCHUP_ALLOWANCE, Ending, WebSocketTransport
 from service.gateway.websocket.frames import binary_frame, text_frame
 from service.protocol.close_codes import Close
 from service.protocol.socketio import engineio
@@ -49,8 +49,8 @@ class Connection:
         self._heartbeats = heartbeats
         self._on_removed = on_removed
         self.polling = PollBuffer()
-        self._socket: Transport | None = None
-        self.probing: Transport | None = None
+        self._socket: WebSocketTransport | None = None
+        self.probing: WebSocketTransport | None = None
         """The WebSocket of an upgrade in progress; set by `Upgrades`."""
         self._last_pong = asyncio.get_running_loop().time()
         self._closed_by_client = False
@@ -58,13 +58,14 @@ class Connection:
         self._catchup = 0
         self._allowance_full_at = 0.0  # see `Pace`
         self._held = False
+        self._identified = False
         self.wire_format = PACKET
         self.posting = False
         self.busy = False
         self.ending: Ending | None = None
         self.on_ending: Callable[[], None] = lambda: None
 
-    def open(self, socket: Transport | None) -> None:
+    def open(self, socket: WebSocketTransport | None) -> None:
         """Send the handshake packet, over the WebSocket if one is given, and start the heartbeats."""
         if socket is not None:
             self.attach(socket)
@@ -78,11 +79,12 @@ class Connection:
         self.send(engineio.opening(handshake))
         self._heartbeats.start(self)
 
-    def attach(self, socket: Transport) -> None:
+    def attach(self, socket: WebSocketTransport) -> None:
         """Send and receive over a WebSocket from now on."""
         self._socket = socket
         self.wire_format = FRAME
         socket.catchup = self._catchup
+        socket.account.identified = self._identified
         socket.on_ending = self._socket_ended
         if self._held:
             socket.hold()
@@ -106,6 +108,22 @@ class Connection:
         self._catchup = count
         if self._socket is not None:
             self._socket.catchup = count
+
+    @property
+    def identified(self) -> bool:
+        """Whether the client has said who it is."""
+        return self._identified
+
+    @identified.setter
+    def identified(self, identified: bool) -> None:
+        self._identified = identified
+        if self._socket is not None:
+            self._socket.account.identified = identified
+
+    def payload_limit(self, body: bytearray) -> int:
+        """Return the bytes that a payload with this beginning may have."""
+        first = self._settings.first_payload
+        return self._settings.max_payload if self._identified or first is None else first(body)
 
     def write(self, data: bytes) -> None:
         """Send a frame that is encoded for `wire_format`, without waiting."""

@@ -1,5 +1,6 @@
 """The interface between Engine.IO sessions and the layer above."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,8 @@ class Settings:
     max_packet: int
     max_outbox: int
     upgrade_timeout: float = 10.0
+    first_payload: Callable[[bytearray], int] | None = None
+    """The bytes that a payload may have before the session is identified, by its beginning; None: `max_payload`."""
 
 
 class Upper(Protocol):

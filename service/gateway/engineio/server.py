@@ -101,6 +101,11 @@ class Engine:
             connection.close(Close.NO_PONG, "no pong")
         return refused(Problem.UNKNOWN_SID) if connection is None or connection.closing else connection
 
+    def is_identified(self, sid: str) -> bool:
+        """Return whether the client of a session has said who it is."""
+        connection = self._connections.get(sid)
+        return connection is not None and connection.identified
+
     def open(self, headers: Headers, address: str | None, socket: WebSocketTransport | None) -> Connection:
         """Open a session, over a WebSocket if there is one."""
         connection = Connection(secrets.token_urlsafe(15), self.settings, self._heartbeats, self._forget)

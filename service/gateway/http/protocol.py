@@ -1,14 +1,19 @@
-"""uvicorn's HTTP class with a time limit and a size limit for incoming requests.
+"""uvicorn's HTTP class with a time limit and size limits for incoming requests.
 
 The time limit starts with the connection, or with the first byte of a later request. A complete head renews it once,
 for the body; other received bytes do not. There is no limit for slow responses, for a WebSocket after its upgrade (see
 `service.gateway.websocket.connection`), or between two requests, where uvicorn closes the connection.
+
+What a client has sent and the server has not answered counts against `ReceiveBudget`, unless the request is one of an
+identified session. A connection for which there is no room is answered with 503 where possible, and closed.
 
 Invariant: one connection parses at most `CHUNK` bytes in one call of the event loop, and none while a parsed request
 waits for the previous one. One read of a socket may hold thousands of requests, or tens of thousands of chunks.
 """
 
 import asyncio
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -16,9 +21,12 @@ from urllib.parse import unquote
 
 from httptools import parse_url
 from starlette.datastructures import Headers
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from service.gateway.http.flow import Flow
+from service.gateway.http.read_ahead import ReadAhead
+from service.gateway.transport.client_address import ClientAddresses
+from service.gateway.transport.receive_budget import Account, ReceiveBudget
 from service.gateway.transport.transport import Upgrade
 from service.gateway.websocket.asgi import AsgiEndpoint
 from service.runtime.timeouts import Timeouts
@@ -39,38 +47,7 @@ CHUNK = 4096
 
 OVERDUE, OVERSIZED = "overdue", "oversized"
 
-_REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-
-
-class Flow(FlowControl):
-    """uvicorn's flow control, for a protocol that buffers bytes which it has not parsed."""
-
-    def __init__(self, transport: asyncio.Transport, resume: Callable[[], None]) -> None:
-        super().__init__(transport)
-        self._resume = resume
-        self._held = False
-
-    def hold(self, held: bool) -> None:  # noqa: FBT001 - its only argument
-        """Pause reading while there are buffered bytes."""
-        if held is not self._held:
-            self._held = held
-            if not self.read_paused:
-                (self._transport.pause_reading if held else self._transport.resume_reading)()
-
-    def pause_reading(self) -> None:
-        """See `FlowControl`."""
-        if self._held:
-            self.read_paused = True
-        else:
-            super().pause_reading()
-
-    def resume_reading(self) -> None:
-        """See `FlowControl`; buffered bytes are parsed before more are read."""
-        if self._held and self.read_paused:
-            self.read_paused = False
-            self._resume()
-        elif not self._held:
-            super().resume_reading()
+_REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: 0\r\n%sconnection: close\r\n\r\n"
 
 
 class TimedHttpProtocol(HttpToolsProtocol):
@@ -81,29 +58,40 @@ class TimedHttpProtocol(HttpToolsProtocol):
 
     waits: ClassVar[Timeouts["TimedHttpProtocol"]]
     cut: ClassVar[Counter[str]]
+    budget: ClassVar[ReceiveBudget]
+
+    def is_identified(self, _url: bytes) -> bool:
+        """Return whether a URL names a session of an identified client; set by `http_class`."""
+        return False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Start the time limit of the first request."""
         super().connection_made(transport)
         self.flow: Flow = Flow(transport, self._schedule)
-        self._unparsed = bytearray()
+        self._unparsed = ReadAhead()
         self._scheduled = False
         self._in_head = True
         self._head_size = 0
+        self._unanswered = 0  # bytes of the requests that are being received or answered
+        self._identified = False
+        self._account: Account = self.budget.account(self.client[0] if self.client else None, self._no_room)
+        self._handed_over = False  # to a WebSocket
         self.waits.begin(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the time limit."""
         self.waits.end(self)
+        self._account.end()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, at once or in chunks."""
         if len(data) <= CHUNK and not self._unparsed and not self.pipeline:
             self._parse(data)
-            return
-        self._unparsed += data
-        self._parse_chunk()
+        else:
+            self._unparsed.add(data)
+            self._parse_chunk()
+        self._count()
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -113,6 +101,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def _turn(self) -> None:
         self._scheduled = False
         self._parse_chunk()
+        self._count()
 
     def _parse_chunk(self) -> None:
         """Parse a chunk, unless another request has to be answered first."""
@@ -122,8 +111,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self.flow.hold(bool(self._unparsed))
         if self._scheduled or self.flow.read_paused or self.pipeline:
             return
-        chunk = bytes(self._unparsed[:CHUNK])
-        del self._unparsed[:CHUNK]
+        chunk = self._unparsed.take(CHUNK)
         self.flow.hold(bool(self._unparsed))
         if chunk:
             self._parse(chunk)
@@ -133,6 +121,9 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Continue parsing once no parsed request waits any more."""
         super().on_response_complete()
+        if not self.pipeline:
+            self._unanswered = self._head_size if self._in_head else 0
+            self._count()
         if self._unparsed and not self.pipeline:
             self._schedule()
 
@@ -141,9 +132,23 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self._wait()  # empty lines may precede a request
         if self._in_head:
             self._head_size += len(data)
+        if self._in_head or self._answering():  # of an answered request, uvicorn drops the rest of the body
+            self._unanswered += len(data)
         super().data_received(data)
         if self._in_head and self._head_size > MAX_HEAD and not self.transport.is_closing():
             self._too_large()
+
+    def _count(self) -> None:
+        """Count the bytes that are held; close the connection if there is no room for them."""
+        if self._handed_over or self.transport.is_closing():
+            return
+        held = 0 if self._identified else self._unanswered + self._unparsed.held
+        if held != self._account.held and not self._account.hold(held):
+            self._no_room()
+
+    def _no_room(self) -> None:
+        self._unparsed.clear()
+        self._refuse(b"503 Service Unavailable", b"retry-after: 1\r\n")
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over to a WebSocket with the parsed request, which uvicorn would parse again."""
@@ -164,7 +169,9 @@ class TimedHttpProtocol(HttpToolsProtocol):
             self.scope["http_version"],
         )
         kind = cast("type[WebSocketConnection]", self.ws_protocol_class)
-        websocket = kind(self.config.ws_max_size, self.server_state)
+        self._handed_over = True
+        self._account.head = self._whole_size
+        websocket = kind(self.config.ws_max_size, self.server_state, self._account)
         websocket.connection_made(self.transport)
         self.transport.set_protocol(websocket)
         websocket.respond(request, AsgiEndpoint(self.app, cast("Mapping[str, Any]", self.scope), url))
@@ -172,6 +179,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start the time limit of a request that begins in the chunk that ended another."""
         super().on_message_begin()
+        self._identified = False
         if self not in self.waits:
             self.waits.begin(self)
 
@@ -180,6 +188,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self._in_head = False
         self._whole_size = self._head_size  # may include bytes after the head; an upgrade has none
         self.waits.begin(self)
+        self._account.is_from(self.headers)
+        self._identified = self.is_identified(self.url)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -212,17 +222,28 @@ class TimedHttpProtocol(HttpToolsProtocol):
         cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
         return cycle is not None and not cycle.response_complete
 
-    def _refuse(self, status: bytes) -> None:
-        """Answer and close; without an answer while the response to an earlier request is being sent."""
-        if not self._answering():
-            self.transport.write(_REFUSAL % status)
+    def _refuse(self, status: bytes, headers: bytes = b"") -> None:
+        """Answer and close; without an answer while a response is being sent, or an earlier one is due."""
+        unanswered = not self._in_head and not self.pipeline and not self.cycle.response_started
+        if unanswered or not self._answering():
+            self.transport.write(_REFUSAL % (status, headers))
         self.transport.close()
 
 
 def http_class(
-    part_seconds: float = PART_SECONDS, cut: Counter[str] | None = None
+    part_seconds: float = PART_SECONDS,
+    cut: Counter[str] | None = None,
+    budget: ReceiveBudget | None = None,
+    is_identified: Callable[[bytes], bool] = lambda _url: False,
 ) -> type[TimedHttpProtocol]:
-    """Return the class for uvicorn's `http`; its connections share one timer, and are counted in `cut`."""
+    """Return the class for uvicorn's `http`; its connections share one timer and one budget (default: no limit)."""
     waits: Timeouts[TimedHttpProtocol] = Timeouts(part_seconds, TimedHttpProtocol.time_out)
-    fields: dict[str, Any] = {"waits": waits, "cut": Counter() if cut is None else cut}
+    fields: dict[str, Any] = {
+        "waits": waits,
+        "cut": Counter() if cut is None else cut,
+        "budget": ReceiveBudget(sys.maxsize, ClientAddresses(()), time.monotonic)
+        if budget is None
+        else budget,
+        "is_identified": lambda _, url: is_identified(url),
+    }
     return type("TimedHttpProtocol", (TimedHttpProtocol,), fields)

@@ -13,6 +13,7 @@ from service.errors import (
     TokenExpired,
     TokenInvalid,
     TooManyConnections,
+    TooManyRequests,
     TooManyRooms,
     Unavailable,
 )
@@ -23,7 +24,7 @@ from service.gateway.session.counters import OK
 from service.gateway.session.session import Session
 from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.problem import refusal
-from service.gateway.transport.transport import ABNORMAL, Transport, Upgrade, WebSocketTransport
+from service.gateway.transport.transport import ABNORMAL, Upgrade, WebSocketTransport
 from service.gateway.websocket.frames import text_frame
 from service.protocol import native
 from service.protocol.acks import Ack
@@ -45,6 +46,7 @@ CLOSES: dict[type[OnRecordError], Close] = {
     NotAllowed: Close.TOKEN_INVALID,
     TokenExpired: Close.TOKEN_EXPIRED,
     TooManyConnections: Close.TOO_MANY_REQUESTS,
+    TooManyRequests: Close.TOO_MANY_REQUESTS,
 }
 """The close code of each error that refuses a `connect`; after any other error clients reconnect (4000)."""
 
@@ -98,7 +100,7 @@ class NativeEndpoint:
 
     async def on_upgrade(self, transport: WebSocketTransport, request: Upgrade) -> None:
         """Refuse a connection, or accept it and wait for `connect` until the timeout."""
-        request = request._replace(address=await self._addresses.of(request))
+        request = request._replace(address=self._addresses.of(request.address, request.headers.raw))
         refused = await self._refused(request)
         if refused is not None:
             transport.refuse(refusal(refused))
@@ -124,7 +126,7 @@ class NativeEndpoint:
 class NativeConversation:
     """The frames of one connection: see `Conversation`."""
 
-    def __init__(self, endpoint: NativeEndpoint, transport: Transport, upgrade: Upgrade) -> None:
+    def __init__(self, endpoint: NativeEndpoint, transport: WebSocketTransport, upgrade: Upgrade) -> None:
         self._endpoint = endpoint
         self._transport = transport
         self._token = bearer(upgrade.headers.get("authorization"))
@@ -212,6 +214,7 @@ class NativeConversation:
     async def _start_session(self, frame: Connect) -> None:
         endpoint = self._endpoint
         identity = await endpoint.admission.authenticate(self._token if frame.token is None else frame.token)
+        self._transport.account.identified = True
         session = NativeSession(self._transport, endpoint.hub, identity, endpoint.admission.limits)
         session.address, session.client = self._address, self._client
         await endpoint.starter.start(session, identity, frame)

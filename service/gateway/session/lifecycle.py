@@ -5,7 +5,8 @@
 
 import logging
 
-from service.cluster.session_log import Closing, SessionLog
+from service.cluster.brief_sessions import Closing
+from service.cluster.session_log import SessionLog
 from service.gateway.session.registry import SessionRegistry
 from service.gateway.session.session import Session
 from service.presence.presence import Presence

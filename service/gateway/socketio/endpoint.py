@@ -9,12 +9,12 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, QueryParams
 from starlette.routing import BaseRoute
 
 from service.config.settings import Settings
 from service.errors import NotAllowed, OnRecordError
-from service.gateway.auth.tokens import Identity
+from service.gateway.auth.tokens import MAX_TOKEN, Identity
 from service.gateway.commands.admission import Admission, SessionStarter, client_name
 from service.gateway.commands.dispatcher import Dispatcher
 from service.gateway.engineio import Engine, Polls, Refused
@@ -41,6 +41,15 @@ MAX_PAYLOAD = 1_000_000
 """Bytes of one post, the reference's default; clients before 4.5 ignore the limit in the handshake and rely on it."""
 
 
+_CONNECT = b"40"
+
+MAX_FIRST = 4 * 1024
+"""Bytes of a post before the client has entered the namespace, unless it is a CONNECT."""
+
+BESIDES, EACH_ROOM = 1024, 96
+"""Bytes of a CONNECT besides its token, its offset and its rooms, and for each of its rooms."""
+
+
 class SocketIoEndpoint:
     """The endpoint, and the namespace behind it."""
 
@@ -65,11 +74,19 @@ class SocketIoEndpoint:
                 max_payload=max(MAX_PAYLOAD, settings.max_frame),
                 max_packet=settings.max_frame,
                 max_outbox=settings.max_outbox,
+                first_payload=partial(first_payload, sum(admission.limits)),
             ),
             partial(Client, self._server),
             self._gate,
             lambda ending: admission.count_close(ending.code),
         )
+
+    def is_identified(self, url: bytes) -> bool:
+        """Return whether the URL of a request names a session whose client has said who it is."""
+        path, _, query = url.partition(b"?")
+        if path != PATH.encode():
+            return False
+        return self.engine.is_identified(QueryParams(query).get("sid", ""))
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes of the endpoint."""
@@ -99,6 +116,7 @@ class SocketIoEndpoint:
             if socket.again:
                 self._admission.handshakes.take(socket.connection.address)
             identity = await self._admission.authenticate(frame.token)
+            socket.connection.identified = True
             session, frame = self._session(socket, identity, frame, packet.data)
             session.address = socket.connection.address
             session.client = client_name(socket.connection.user_agent)
@@ -107,6 +125,7 @@ class SocketIoEndpoint:
             self._admission.count_handshake(OK)
         except OnRecordError as error:
             self._sessions.pop(socket, None)
+            socket.connection.identified = False
             self._admission.count_handshake(error.code)
             fields = error_fields(error)
             raise ConnectRefused(fields.pop("message"), fields) from error
@@ -133,3 +152,14 @@ class SocketIoEndpoint:
     async def gone(self, socket: Socket) -> None:
         """Release a client."""
         await self._starter.lifecycle.end(self._sessions.pop(socket))
+
+
+def first_payload(max_rooms: int, body: bytearray) -> int:
+    """Return the bytes that a post with this beginning may have before the client has entered the namespace.
+
+    A CONNECT may have the longest token, the longest offset and all rooms of a connection, or the client could not
+    come back.
+    """
+    if not body.startswith(_CONNECT):
+        return MAX_FIRST
+    return MAX_TOKEN + recovery.MAX_OFFSET + EACH_ROOM * max_rooms + BESIDES

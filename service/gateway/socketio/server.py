@@ -1,7 +1,8 @@
 """Clients in namespaces, over the sessions of `service.gateway.engineio`.
 
 Invariant: a packet that no stock client sends ends its sender's connection at once, and affects no other client. A
-client outside any namespace has `connect_timeout` seconds to enter one; a refused CONNECT does not extend that time.
+client outside any namespace has `connect_timeout` seconds to enter one; a refused CONNECT does not extend that time. A
+connection has `MAX_REFUSED` refused CONNECTs, however many are accepted between them.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from service.runtime.timeouts import Timeouts
 _NORMAL = 1000
 
 MAX_REFUSED = 3
-"""Refused CONNECTs in a row that are answered; one more closes the connection with 4501."""
+"""Refused CONNECTs of one connection that are answered; one more closes the connection with 4501."""
 
 log = logging.getLogger("onrecord.socketio")
 
@@ -110,6 +111,8 @@ class Client:
             packet = self._decoder.feed(data)
             if packet is not None:
                 await self._handle(packet)
+            elif not self._sockets:  # attachments would have to be kept for a stranger
+                self._connection.close(Close.MALFORMED, "attachments before connect")
         except NotAPacket as error:
             self._connection.close(Close.MALFORMED, str(error))
 
@@ -128,6 +131,7 @@ class Client:
             socket.end(Ending(_NORMAL, by_client=True))
             self._left = True
             if not self._sockets and not self._connection.closing:
+                self._connection.identified = False
                 self._server.unauthenticated.begin(self)
             await self._server.namespaces[packet.namespace].gone(socket)
         elif packet.kind is Kind.EVENT:
@@ -136,7 +140,7 @@ class Client:
 
     async def _enter(self, packet: Packet) -> None:
         namespace = self._server.namespaces.get(packet.namespace)
-        socket = Socket(self._connection, packet.namespace, again=self._left)
+        socket = Socket(self._connection, packet.namespace, again=self._left or self._refused > 0)
         if namespace is None:
             self._refuse(socket, {"message": "Invalid namespace"})
             return
@@ -148,7 +152,7 @@ class Client:
             self._refuse(socket, {"message": str(error), "data": error.data})
         else:
             self._server.unauthenticated.end(self)
-            self._timed_out, self._refused = False, 0
+            self._timed_out = False
             socket.admitted = True
             if socket.closing:
                 await namespace.gone(socket)

@@ -21,7 +21,7 @@ class Socket:
 
     def __init__(self, connection: Connection, namespace: str, *, again: bool = False) -> None:
         self.again = again
-        """Whether the connection has left a namespace before: this CONNECT then counts as a handshake of its own."""
+        """Whether the connection has sent a CONNECT before: this one then counts as a handshake of its own."""
         self.id = str(uuid4())
         self.connection = connection
         self.namespace = namespace

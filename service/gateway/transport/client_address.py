@@ -4,28 +4,36 @@ Upgrades use uvicorn's `ProxyHeadersMiddleware`, as requests over ASGI do. It ta
 `canonical_address` returns None for text that is not an address.
 """
 
-from collections.abc import Sequence
-from ipaddress import ip_address
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from service.gateway.transport.transport import Upgrade
+PREFIX = 64
+"""Bits of an IPv6 address that identify one customer (RFC 6177)."""
 
 
 class ClientAddresses:
     """Determines client addresses; `trusted` holds the addresses and networks of trusted proxies."""
 
     def __init__(self, trusted: Sequence[str]) -> None:
-        self._middleware = ProxyHeadersMiddleware(_nothing, list(trusted)) if trusted else None
+        self._trusted = ProxyHeadersMiddleware(_nothing, list(trusted)).trusted_hosts if trusted else None
 
-    async def of(self, upgrade: Upgrade) -> str | None:
-        """Return the address of the client that sent an upgrade request; None if it is unknown."""
-        if self._middleware is None or upgrade.address is None:
-            return canonical_address(upgrade.address)
-        scope: Any = {"type": "websocket", "client": (upgrade.address, 0), "headers": upgrade.headers.raw}
-        await self._middleware(scope, _nothing, _nothing)  # type: ignore[arg-type] # nothing is received or sent
-        return canonical_address(scope["client"][0])
+    def of(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+        """Return the client's address of a request with these headers, whose names are in lower case."""
+        if self._trusted is None or peer is None or peer not in self._trusted:
+            return canonical_address(peer)
+        forwarded = b", ".join(value for name, value in headers if name == b"x-forwarded-for")
+        if not forwarded:
+            return canonical_address(peer)
+        return canonical_address(
+            self._trusted.get_trusted_client_address(forwarded.decode("latin-1"))[0] or peer
+        )
+
+    def trusts(self, peer: str | None) -> bool:
+        """Return whether a peer is a trusted proxy."""
+        return self._trusted is not None and peer in self._trusted
 
 
 def canonical_address(address: str | None) -> str | None:
@@ -34,6 +42,19 @@ def canonical_address(address: str | None) -> str | None:
         return None if address is None else str(ip_address(address))
     except ValueError:
         return None
+
+
+def address_key(address: str | None) -> str:
+    """Return the key under which an address is counted: a customer with IPv6 has a whole /64."""
+    try:
+        known = ip_address(address or "")
+    except ValueError:
+        return ""
+    if not isinstance(known, IPv6Address):
+        return str(known)
+    if known.ipv4_mapped is not None:
+        return str(known.ipv4_mapped)
+    return str(IPv6Network((int(known), PREFIX), strict=False))
 
 
 async def _nothing(*_: Any) -> None:

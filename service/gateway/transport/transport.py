@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol
 
 from starlette.datastructures import Headers
 
+from service.gateway.transport.receive_budget import Account
+
 EXTENSION = "onrecord.transport"
 
 CATCHUP_ALLOWANCE = 256 * 1024
@@ -109,6 +111,9 @@ class Conversation(Protocol):
 
 class WebSocketTransport(Transport, Protocol):
     """A WebSocket, as the endpoint that answers its upgrade uses it."""
+
+    account: Account
+    """Counts what the client has sent, until it is identified."""
 
     reason: str
     """The reason in the close frame of the side that closed first; empty if there is none."""

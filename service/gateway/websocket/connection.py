@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 from service.errors import NotReady
 from service.gateway.transport.heartbeat import Heartbeats
 from service.gateway.transport.problem import refusal
+from service.gateway.transport.receive_budget import Account
 from service.gateway.transport.transport import ABNORMAL, Conversation, Ending, Endpoint, Refused, Upgrade
 from service.gateway.websocket import handshake
 from service.gateway.websocket.frame_reader import FrameReader
@@ -36,8 +37,8 @@ class WebSocketConnection(WriteBuffer):
     """One connection. `transport_class` derives a class with settings; `TimedHttpProtocol` creates its instances."""
 
     __slots__ = (
-        "_close_timer", "_request", "closed", "ending", "lost", "messages", "on_ending", "open", "reader", "reason",
-        "server",
+        "_close_timer", "_request", "account", "closed", "ending", "lost", "messages",
+        "on_ending", "open", "reader", "reason", "server",
     )  # fmt: skip
 
     limits: ClassVar[Limits]
@@ -46,10 +47,12 @@ class WebSocketConnection(WriteBuffer):
     frame_deadlines: ClassVar[Timeouts[FrameReader]]
     """The deadlines of incomplete frames."""
 
-    def __init__(self, max_size: int, server: ServerState) -> None:
+    def __init__(self, max_size: int, server: ServerState, account: Account) -> None:
         super().__init__()
+        self.account = account
         self.server = server
         self.reader = FrameReader(self, max_size)
+        account.close = self.reader.turn_away
         self.messages: ReceiveQueue | None = None  # from the upgrade until the conversation has ended
         self.ending: Ending | None = None
         self.on_ending: Callable[[], None] = ignore_ending
@@ -203,6 +206,7 @@ class WebSocketConnection(WriteBuffer):
             self._close_timer.cancel()
         self._report(Ending(ABNORMAL, by_client=False))
         self.reader.stop()
+        self.account.end()
         self.server.connections.discard(self)
 
     def shutdown(self) -> None:

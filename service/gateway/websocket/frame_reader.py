@@ -7,6 +7,7 @@ rest of a larger read, and the socket is not read until the rest is parsed.
 import asyncio
 from typing import ClassVar, Protocol, cast
 
+from service.gateway.transport.receive_budget import Account
 from service.gateway.websocket.frames import CLOSE, PING, PONG, close_answer, close_frame, pong_frame
 from service.gateway.websocket.limits import Limits
 from service.gateway.websocket.parser import Parser, ProtocolError, close_of
@@ -24,6 +25,7 @@ class FrameHandler(Receiver, Protocol):
 
     limits: ClassVar[Limits]
     frame_deadlines: ClassVar[Timeouts["FrameReader"]]
+    account: Account
     closed: bool
 
     @property
@@ -95,6 +97,8 @@ class FrameReader:
                 self._charge(connection, tiny * TINY_FRAGMENT_COST)
         except ProtocolError as error:
             connection.finish(close_frame(error.code, error.reason), error.code, error.reason)
+        if not self._discarding and not connection.account.hold(self._held_bytes(connection)):
+            self.turn_away()
         self._schedule(connection)
 
     def stop_deadline(self) -> None:
@@ -110,6 +114,21 @@ class FrameReader:
             self.read()
         elif self._connection is not None:
             self._connection.close(Close.TOO_SLOW, "a frame takes too long")
+
+    def turn_away(self) -> None:
+        """End the connection, since there is no room for its input."""
+        if (connection := self._connection) is None:
+            return
+        if connection.open:
+            reason = "too much unfinished input"
+            connection.finish(close_frame(Close.TOO_MANY_REQUESTS, reason), Close.TOO_MANY_REQUESTS, reason)
+        else:
+            self.discard()
+            connection.transport.abort()
+
+    def _held_bytes(self, connection: FrameHandler) -> int:
+        queue = connection.messages
+        return self._parser.held + (queue.held if queue is not None else 0)
 
     def _may_parse(self, connection: FrameHandler) -> bool:
         # A client must not send before it has the handshake's response (section 4.1); early input waits until then.

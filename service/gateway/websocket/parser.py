@@ -50,8 +50,8 @@ class Parser:
     """The input of one peer. A message has at most `max_size` bytes, in at most `max_fragments` frames."""
 
     __slots__ = (
-        "_allowed", "_bytes", "_count", "_decoder", "_max_fragments", "_max_size", "_opcode", "_parts",
-        "_size", "_tiny",
+        "_allowed", "_bytes", "_count", "_decoder", "_held_parts", "_max_fragments", "_max_size", "_opcode",
+        "_parts", "_size", "_tiny",
     )  # fmt: skip
 
     def __init__(self, max_size: int, max_fragments: int) -> None:
@@ -66,6 +66,13 @@ class Parser:
         self._decoder: IncrementalDecoder | None = None
         self._count = 0
         self._size = 0
+        self._held_parts = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that the input takes: incomplete frames, and the fragments of an incomplete message."""
+        # A bytearray that is consumed from its beginning takes up to twice its length.
+        return (sys.getsizeof(self._bytes) if self._bytes else 0) + self._held_parts
 
     def __bool__(self) -> bool:
         """Whether bytes are held: an incomplete frame, or frames that `next` has not parsed yet."""
@@ -162,7 +169,9 @@ class Parser:
             raise ProtocolError(TOO_BIG, "too many fragments")
         self._tiny += len(payload) < TINY
         self._size += len(payload)
-        self._parts.append(_decoded(self._decoder, payload, last=last) if self._decoder else payload)
+        part = _decoded(self._decoder, payload, last=last) if self._decoder else payload
+        self._held_parts += sys.getsizeof(part)
+        self._parts.append(part)
         if not last:
             return None
         joiner: Any = "" if self._decoder else b""  # all parts are of one kind
@@ -173,7 +182,7 @@ class Parser:
     def _forget_fragments(self) -> None:
         self._opcode, self._decoder = None, None
         self._parts = []
-        self._count = self._size = 0
+        self._count = self._size = self._held_parts = 0
 
 
 def close_of(payload: bytes) -> tuple[int, str]:

@@ -6,6 +6,7 @@ An idle connection has no task: one runs only while a message or the end is bein
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from sys import getsizeof
 from typing import Any, Protocol
 
 from uvicorn.server import ServerState
@@ -46,12 +47,13 @@ class Receiver(Protocol):
 class ReceiveQueue:
     """The received messages of a connection that were not passed on yet."""
 
-    __slots__ = ("_connection", "_conversation", "_messages", "_task")
+    __slots__ = ("_connection", "_conversation", "_current", "_messages", "_task")
 
     def __init__(self, connection: Receiver, conversation: Conversation) -> None:
         self._connection = connection
         self._conversation = conversation
         self._messages: list[str | bytes] = []
+        self._current: str | bytes = b""  # the message that is being handled
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -63,6 +65,11 @@ class ReceiveQueue:
     def idle(self) -> bool:
         """Whether no message waits or is being handled."""
         return self._task is None and not self._messages
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that the messages take, with the one that is being handled."""
+        return sum(map(getsizeof, self._messages)) + (getsizeof(self._current) if self._current else 0)
 
     def add(self, message: str | bytes) -> None:
         """Queue a message."""
@@ -91,6 +98,7 @@ class ReceiveQueue:
                 connection.on_ending = ignore_ending  # a reference cycle otherwise
 
     async def _take(self, message: str | bytes) -> None:
+        self._current = message
         try:
             await self._conversation.take(message)
         except Exception:
@@ -98,6 +106,7 @@ class ReceiveQueue:
             self._messages.clear()
             if self._connection.open:
                 self._connection.close(_INTERNAL_ERROR, "internal error")
+        self._current = b""
         self._connection.reader.read()
 
 

@@ -7,18 +7,17 @@ is the whole of it, with nothing set.
 import asyncio
 import contextlib
 import struct
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from service.config.settings import Settings
 from service.gateway.http.protocol import PART_SECONDS
 from service.gateway.websocket.limits import Limits
-from tests.support.clients.native import Client, client
+from tests.support.clients.hostile import DOORS, UPGRADE, answered, memory, session
+from tests.support.clients.native import client
 from tests.support.clients.raw_websocket import BINARY, CONT, PING, PONG, TEXT, frame
 from tests.support.environment import environment
-from tests.support.processes.processes import Process, running
+from tests.support.processes.processes import running
 from tests.support.servers.databases import Database
 from tests.support.servers.ports import free_ports
 
@@ -28,11 +27,6 @@ EACH = 10
 MOST_MEMORY = 64 * 1024
 """KiB that a node may grow by while all of them are there: some 300 for each."""
 
-DOORS = {"native": "/ws", "socketio": "/socket.io/?EIO=4&transport=websocket"}
-UPGRADE = (
-    "GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
 POST = (
     "POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
 )
@@ -68,43 +62,6 @@ class Attack:
             await writer.drain()
             await asyncio.sleep(self._every)
             writer.write(self._again)
-
-
-async def session(port: int) -> str:
-    """Return the id of a new session over polling."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    said = (await reader.read()).decode()
-    writer.close()
-    return said.partition('"sid":"')[2].partition('"')[0]
-
-
-@contextlib.asynccontextmanager
-async def answered(bystander: Client) -> AsyncIterator[None]:
-    """Check that a client's commands are answered, one after the other, for as long as a block lasts."""
-    over, answers = asyncio.Event(), 0
-
-    async def ask() -> None:
-        nonlocal answers
-        while not over.is_set():
-            await bystander.say("room:list")
-            answers += 1
-
-    asking = asyncio.create_task(ask())
-    yield
-    over.set()
-    await asking
-    assert answers > 1
-
-
-def memory(node: Process) -> int:
-    """Return the KiB that a node has of the machine's memory."""
-    (line,) = (
-        line
-        for line in Path(f"/proc/{node.process.pid}/status").read_text().splitlines()
-        if line.startswith("VmRSS:")
-    )
-    return int(line.split()[1])
 
 
 def test_whatever_is_slow_has_less_than_ten_seconds() -> None:

@@ -6,7 +6,9 @@ import random
 import pytest
 
 from tests.support.clients.native import Refused, client
-from tests.support.processes.processes import Process
+from tests.support.environment import environment
+from tests.support.processes.processes import Process, running
+from tests.support.servers.databases import Database
 
 
 async def test_everybody_in_the_room_gets_a_message_once_and_in_order(node: Process) -> None:
@@ -71,8 +73,9 @@ async def test_a_retry_is_answered_though_the_sender_has_left_since(node: Proces
 
 
 async def test_a_reply_names_a_message_of_the_same_room(node: Process) -> None:
-    async with client(node.url, "alice") as alice:
+    async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
         await alice.join("general")
+        await bob.join("general")
         first = await alice.post("general", "question")
         await alice.post("general", "answer", replyTo=first["messageId"], mentions=["alice", "bob", "bob"])
         await alice.until(lambda: alice.events("message:new", content="answer"))
@@ -81,6 +84,35 @@ async def test_a_reply_names_a_message_of_the_same_room(node: Process) -> None:
         for wrong in (1, 999):
             with pytest.raises(Refused, match="message_not_found"):
                 await alice.post("general", "to nothing", replyTo=wrong)
+
+
+async def test_mentions_of_outsiders_are_dropped_and_named_in_the_ack(node: Process) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+        await alice.join("general")
+        await bob.join("general")
+        named = ["bob", "nobody", "bob", "carol", "nobody"]
+        first = await alice.post("general", "hello", ref="names", mentions=named)
+        assert first["dropped"] == ["nobody", "carol"]
+        await bob.until(lambda: bob.events("message:new"))
+        assert bob.events("message:new")[0]["mentions"] == ["bob"]
+        await bob.say("room:leave", roomId="general")
+        assert await alice.post("general", "hello", ref="names", mentions=named) == first, "a retry"
+        alone = await alice.post("general", "to nobody", mentions=["bob"])
+        assert alone["dropped"] == ["bob"]
+        await alice.until(lambda: alice.events("message:new", content="to nobody"))
+        assert "mentions" not in alice.events("message:new", content="to nobody")[0]
+        assert "dropped" not in await alice.post("general", "to alice", mentions=["alice"])
+
+
+async def test_mentions_are_bounded_by_the_setting(database: Database) -> None:
+    async with (
+        running(environment(database, ONRECORD_MAX_MENTIONS="2"), "serve") as node,
+        client(node.url, "alice") as alice,
+    ):
+        await alice.join("general")
+        assert (await alice.post("general", "two", mentions=["alice", "bob", "alice"]))["dropped"] == ["bob"]
+        with pytest.raises(Refused, match="malformed"):
+            await alice.post("general", "three", mentions=["alice", "bob", "carol"])
 
 
 @pytest.mark.usefixtures("projector")

@@ -24,6 +24,7 @@ STREAMS = {
 TYPES = {
     "str": "string",
     "int": "integer",
+    "bool": "boolean",
     "datetime": "time (RFC 3339)",
     "date": "date (RFC 3339)",
     "NoneType": "null",

@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service.cluster import session_log
+from service.cluster import brief_sessions, session_log
+from service.cluster.brief_sessions import Closing
 from service.cluster.leases import Lease
-from service.cluster.session_log import Closing, SessionAppender, SessionLog
+from service.cluster.session_log import SessionAppender, SessionLog
 from service.cluster.session_reaper import Reaper
 from service.domain.events import Recorded, SessionClosed, SessionOpened
 from service.domain.streams import session_stream
@@ -125,14 +126,74 @@ async def test_a_session_of_somebody_erased_meanwhile_is_recorded_without_words(
 
 async def test_many_sessions_are_recorded_in_few_commits(database: Database) -> None:
     async with place(database, "one") as one:
-        sessions = [one.open(f"user-{number % 7}") for number in range(1_000)]
+        sessions = [one.open(f"user-{number % 70}") for number in range(1_000)]
         for session in sessions[:500]:
             one.visits.closed(session, BYE)
         await one.visits.drain(100)
         assert len(one.node.news) < 100
         assert sorted(map(str, await left_open(database))) == sorted(sessions[500:])
-        counts = [len(await history(one, f"user-{number}")) for number in range(7)]
+        counts = [len(await history(one, f"user-{number}")) for number in range(70)]
         assert sum(counts) == 1_500
+
+
+@pytest.fixture
+def all_brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No session is recorded apart at once."""
+    monkeypatch.setattr(brief_sessions, "APART_BURST", 1e-9)
+
+
+@pytest.mark.usefixtures("all_brief")
+async def test_a_thousand_brief_sessions_are_one_record_with_what_was_written(database: Database) -> None:
+    async with place(database, "one") as one:
+        for number in range(1_000):
+            session = one.open()
+            one.visits.closed(session, Closing("client", 1000, {"general": ((number + 1, number + 1),)}))
+        one.visits.end_groups()
+        await one.visits.drain(60)
+        opened, closed = [recorded.event for recorded in await history(one)]
+        assert isinstance(opened, SessionOpened)
+        assert (opened.brief, opened.address, opened.client) == (True, "192.0.2.7", "a browser")
+        assert closed == SessionClosed(
+            session=opened.session,
+            reason="brief",
+            ranges={"general": ((1, 1_000),)},
+            sessions=1_000,
+            addresses=("192.0.2.7",),
+        )
+        assert await left_open(database) == []
+
+
+@pytest.mark.usefixtures("all_brief")
+async def test_a_session_that_lasts_a_second_has_a_record_of_its_own(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(brief_sessions, "SECONDS", 0.01)
+    async with place(database, "one") as one:
+        session = one.open()
+        while session not in [str(known) for known in await left_open(database)]:
+            await asyncio.sleep(0.01)
+        one.visits.closed(session, BYE)
+        one.visits.end_groups()
+        await one.visits.drain(60)
+        events = [recorded.event for recorded in await history(one)]
+        own = [event for event in events if getattr(event, "session", None) == session]
+        assert [type(event) for event in own] == [SessionOpened, SessionClosed]
+        (group,) = [event for event in events if event not in own and isinstance(event, SessionClosed)]
+        assert (group.sessions, group.ranges) == (0, {})
+
+
+@pytest.mark.usefixtures("all_brief")
+async def test_the_brief_sessions_of_a_dead_node_are_unknown(database: Database) -> None:
+    async with place(database, "dead") as dead, place(database, "alive") as alive:
+        dead.visits.closed(dead.open(), BYE)
+        await dead.visits.drain(60)
+        await dead.die()
+        await fence(database, dead.lease)
+        assert await alive.reaper.reap() == 1
+        opened, closed = [recorded.event for recorded in await history(alive)]
+        assert isinstance(opened, SessionOpened)
+        assert opened.brief
+        assert closed == SessionClosed(session=opened.session, reason="node_lost", ranges=None)
 
 
 async def test_above_the_bound_sessions_go_unrecorded_and_are_counted(

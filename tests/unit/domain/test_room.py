@@ -135,12 +135,28 @@ FIXED = NotAllowed(problem="A direct room has the members it was opened with, al
         (opened(), "alice", POST, [posted()]),
         ([*opened("private"), *joined("bob")], "bob", POST, [posted("bob")]),
         (
-            opened(),
+            [*opened(), *joined("bob")],
             "alice",
             PostMessage(
-                room="general", content="hello", ref="r", reply_to=2, mentions=("bob", "carol", "bob")
+                room="general",
+                content="hello",
+                ref="r",
+                reply_to=2,
+                mentions=("bob", "carol", "bob", "alice"),
             ),
-            [posted(reply_to=2, mentions=("bob", "carol"))],
+            [posted(reply_to=2, mentions=("bob", "alice"))],
+        ),
+        (
+            [*opened(), *joined("bob", "carol")],
+            "alice",
+            PostMessage(
+                room="general",
+                content="hello",
+                ref="r",
+                mentions=("bob", "carol"),
+                silenced=("carol", "dave"),
+            ),
+            [posted(mentions=("bob", "carol"), silenced=("carol",))],
         ),
     ],
 )

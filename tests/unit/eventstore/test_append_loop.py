@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from service.errors import Overloaded, Unavailable
-from service.eventstore.append_loop import TRIES, append_decided
+from service.eventstore.appender import TRIES, append_decided
 from service.eventstore.entries import AppendRequest, AppendResult, Outcome
 
 STREAM = "room:general"

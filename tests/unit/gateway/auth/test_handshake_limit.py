@@ -3,7 +3,8 @@
 import pytest
 
 from service.errors import TooManyRequests
-from service.gateway.auth.handshake_limit import HandshakeLimit, address_key
+from service.gateway.auth.handshake_limit import HandshakeLimit
+from service.gateway.transport.client_address import address_key
 from service.runtime import token_bucket
 from tests.support.clock import Clock
 
