@@ -27,8 +27,7 @@ from service.domain.report import (
 )
 from service.domain.streams import report_id, report_stream
 from service.errors import Refusal
-from service.eventstore.append_loop import append_decided
-from service.eventstore.appender import Appender
+from service.eventstore.appender import Appender, append_decided
 from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.reader import LogReader
 from service.eventstore.report_reader import ReportReader

@@ -9,7 +9,7 @@ import msgspec
 from service.domain.events import Recorded
 from service.domain.report import ReportState
 from service.domain.streams import report_stream, report_subject, stream_id
-from service.eventstore.reader import EventQueries
+from service.eventstore.event_queries import EventQueries
 from service.eventstore.serializer import ROW
 
 

@@ -20,7 +20,7 @@ from service.eventstore.reader import LogReader
 from service.eventstore.readiness import Probe, Readiness
 from service.eventstore.report_reader import ReportReader
 from service.eventstore.serializer import EventSerializer
-from service.eventstore.server_clock import ServerClock
+from service.runtime.server_clock import ServerClock
 
 
 @dataclass(frozen=True, kw_only=True)
