@@ -29,7 +29,7 @@ async def exported(node: Process, user: str) -> list[dict[str, Any]]:
     return lines
 
 
-async def test_an_export_has_what_is_by_and_about_the_user_and_nothing_confidential(
+async def test_an_export_has_what_is_by_and_about_the_user_alone(
     database: Database,
 ) -> None:
     env = environment(database)

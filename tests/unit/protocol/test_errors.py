@@ -22,6 +22,7 @@ CODES = {
     "banned": False,
     "last_owner": False,
     "user_not_found": False,
+    "report_not_found": False,
     "message_not_found": False,
     "message_deleted": False,
     "message_too_long": False,
