@@ -362,7 +362,9 @@ def test_personal_words_are_the_ones_listed() -> None:
         "room.MessageEdited.v1": ("content",),
         "room.MessageDeleted.v1": ("reason",),
         "person.PersonNamed.v1": ("name",),
-        "person.PersonSuspended.v1": ("reason",),
+        "report.MessageReported.v1": ("reason",),
+    "report.ReportResolved.v1": ("note",),
+    "person.PersonSuspended.v1": ("reason",),
         "person.PersonRestored.v1": ("reason",),
         "session.SessionOpened.v1": ("client",),
     }

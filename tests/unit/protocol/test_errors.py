@@ -45,6 +45,7 @@ DATA = {
     "room": "general",
     "user": "bob",
     "message": 7,
+    "report": "6fb4c1d2-9a3e-5b57-8c41-2d7f90e6a1b3",
     "length": 10_001,
     "limit": 10_000,
     "what": "a <script> element",
