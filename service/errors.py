@@ -10,7 +10,7 @@ code of the class before it. A `Refusal` is never logged as an error of the serv
     │   ├── NotAllowed (AccountErased, AccountSuspended, UnderLegalHold, HoldStands, NoHold, DemoNamesOff, SignInDenied)
     │   ├── Muted, Banned, LastOwner, UserNotFound (PersonUnknown)
     │   ├── MessageNotFound, MessageIsDeleted, MessageTooLong, EmptyMessage,
-    │   ├── UnsafeContent (ComplexContent)
+    │   ├── UnsafeContent (ComplexContent), ReportNotFound
     │   ├── TooManyRequests (TooManyConnections), TooManyRooms
     │   └── TokenInvalid (SignInInvalid), TokenExpired (SignInOver)
     └── Trouble                the server cannot carry out the request now
@@ -214,6 +214,13 @@ class MessageIsDeleted(Refusal):
 
     code = "message_deleted"
     sentence = "The message {message} in {room} is deleted."
+
+
+class ReportNotFound(Refusal):
+    """`data`: `room`, `report`. Also for a report of the user's own message, so that it is not revealed."""
+
+    code = "report_not_found"
+    sentence = "There is no report {report} in {room}."
 
 
 class MessageTooLong(Refusal):
