@@ -9,7 +9,8 @@ code of the class before it. A `Refusal` is never logged as an error of the serv
     │   ├── RoomNotFound, RoomExists, RoomIsArchived, NotAMember
     │   ├── NotAllowed (AccountErased, AccountSuspended, UnderLegalHold, HoldStands, NoHold, DemoNamesOff, SignInDenied)
     │   ├── Muted, Banned, LastOwner, UserNotFound (PersonUnknown)
-    │   ├── MessageNotFound, MessageIsDeleted, MessageTooLong, EmptyMessage, UnsafeContent
+    │   ├── MessageNotFound, MessageIsDeleted, MessageTooLong, EmptyMessage,
+    │   ├── UnsafeContent (ComplexContent), ReportNotFound
     │   ├── TooManyRequests (TooManyConnections), TooManyRooms
     │   └── TokenInvalid (SignInInvalid), TokenExpired (SignInOver)
     └── Trouble                the server cannot carry out the request now
@@ -215,6 +216,13 @@ class MessageIsDeleted(Refusal):
     sentence = "The message {message} in {room} is deleted."
 
 
+class ReportNotFound(Refusal):
+    """`data`: `room`, `report`. Also for a report of the user's own message, so that it is not revealed."""
+
+    code = "report_not_found"
+    sentence = "There is no report {report} in {room}."
+
+
 class MessageTooLong(Refusal):
     """`data`: `length` and `limit`, in Unicode code points."""
 
@@ -234,6 +242,12 @@ class UnsafeContent(Refusal):
 
     code = "unsafe_content"
     sentence = "The message contains {what}, which a browser would run."
+
+
+class ComplexContent(UnsafeContent):
+    """The message contains more markup than can be checked in reasonable time."""
+
+    sentence = "The message contains more markup than can be checked."
 
 
 class TooManyRequests(Refusal):

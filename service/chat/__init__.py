@@ -3,8 +3,17 @@
 from service.chat.blocks import AccountBlocks
 from service.chat.log_budget import LogBudget
 from service.chat.read_markers import ReadMarkers
+from service.chat.reports import Reports
 from service.chat.result import CommandResult
 from service.chat.submit import Chat
 from service.chat.suspensions import AccountSuspensions
 
-__all__ = ["AccountBlocks", "AccountSuspensions", "Chat", "CommandResult", "LogBudget", "ReadMarkers"]
+__all__ = [
+    "AccountBlocks",
+    "AccountSuspensions",
+    "Chat",
+    "CommandResult",
+    "LogBudget",
+    "ReadMarkers",
+    "Reports",
+]

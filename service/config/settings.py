@@ -215,6 +215,17 @@ class Settings:
         parsers.whole(1024 * 1024),
         128 * 1024 * 1024,
     )
+    max_reports: int = setting("reports of messages that one user may make in a day", parsers.whole(1), 20)
+    reports_to_admins: bool = setting(
+        "whether administrators see and resolve the reports of all rooms, those of direct rooms among them",
+        parsers.flag,
+        False,
+    )
+    export_interval: float = setting(
+        "seconds between two exports of a user's own data; 0 switches the limit off",
+        parsers.seconds_or_zero,
+        3600.0,
+    )
     max_rooms: int = setting(
         "rooms of the user's choice that one connection may subscribe to", parsers.whole(1), 100
     )

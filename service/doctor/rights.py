@@ -18,6 +18,7 @@ NODE = {
     "log_epoch": ("SELECT",),
     "message_summaries": ("SELECT",),
     "message_users": ("SELECT",),
+    "reports": ("SELECT",),
     "holds": ("SELECT",),
     "carried_words": ("SELECT",),
     "reached_back": ("SELECT",),

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import msgspec
 
-from service.domain.events import Role, Visibility
+from service.domain.events import Outcome, Role, Visibility
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,6 +178,23 @@ class MoveReadMarker(RoomCommand, frozen=True, kw_only=True):
     """Move the sender's read marker to `message`, a number in the room."""
 
     message: int
+
+
+class ReportMessage(RoomCommand, frozen=True, kw_only=True):
+    """Report `message`, a number in the room, to the moderators of the room."""
+
+    WORDS = ("reason",)
+    message: int
+    reason: str
+
+
+class ResolveReport(RoomCommand, frozen=True, kw_only=True):
+    """Resolve a report: state what was done about it."""
+
+    WORDS = ("note",)
+    report: str
+    outcome: Outcome
+    note: str | None = None
 
 
 class SetSuspension(Command, frozen=True, kw_only=True):

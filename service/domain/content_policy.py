@@ -6,6 +6,9 @@ browser parses it (WHATWG HTML), so `a < b`, `<3`, `&lt;b&gt;` and `<b>` pass.
 
 Invariant: how a browser parses markup depends on where the markup is inserted. Content is therefore parsed in each
 place that can reveal an element, and refused if any of the results runs.
+
+Formatting elements are renamed before parsing, since a parser repeats them in every block that follows. Their names
+decide how a browser reads the rest only within SVG and MathML; there, `markup_bounds` bounds the repetitions.
 """
 
 import re
@@ -13,14 +16,16 @@ from collections.abc import Iterator
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from service.errors import EmptyMessage, MessageTooLong, UnsafeContent
+from service.domain.markup_bounds import FORMATTING, is_excessive, is_foreign
+from service.errors import ComplexContent, EmptyMessage, MessageTooLong, UnsafeContent
 
 ACTIVE_TAGS = frozenset(("script", "iframe", "object", "embed", "form", "style", "link", "meta", "base"))
 _CONTEXTUAL = re.compile(
     r"<(/?)(html|head|body|frameset|frame|template|select|table|caption|colgroup|col|tbody|thead|tfoot|tr|td|th)(?=[\s/>]|\Z)",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,  # `<\u017felect>` (a long s) is text
 )
 """Tags that a parser drops with their content in one place and keeps in another (a template, a table, a document)."""
+_FORMATTING = re.compile(rf"<(/?)({FORMATTING})(?=[\s/>]|\Z)", re.IGNORECASE | re.ASCII)
 _CLOSING = "\"'>"
 """Closes an unfinished tag, as the markup after a message in a page would."""
 _ACTIVE_URL = re.compile(r"(javascript|vbscript):|data:text/html", re.IGNORECASE)
@@ -34,7 +39,8 @@ def check_content(content: str, limit: int) -> None:
     Raises:
         EmptyMessage: the content is empty.
         MessageTooLong: it has more than `limit` code points.
-        UnsafeContent: it holds markup that runs in a browser.
+        UnsafeContent: it contains markup that runs in a browser.
+        ComplexContent: it contains more markup than a parser reads in reasonable time.
     """
     if len(content) > limit:
         raise MessageTooLong(length=len(content), limit=limit)
@@ -45,23 +51,24 @@ def check_content(content: str, limit: int) -> None:
 
 
 def _check_markup(content: str) -> None:
-    for variant in _variants(content):
+    if is_excessive(content):
+        raise ComplexContent
+    if not is_foreign(content):
+        content = _FORMATTING.sub(r"<\1x-\2", content)
+    everywhere = _CONTEXTUAL.sub(r"<\1x-\2", content)  # a parser keeps every element
+    for variant in _variants(content, everywhere):
         _check_nodes(LexborHTMLParser(variant))
-    _check_nodes(LexborHTMLParser(_without_context(content) + _CLOSING), left_open=True)
+    _check_nodes(LexborHTMLParser(everywhere + _CLOSING), left_open=True)
 
 
-def _variants(content: str) -> Iterator[str]:
+def _variants(content: str, everywhere: str) -> Iterator[str]:
     """Yield texts that a parser reads as a browser would read the content in each place of insertion."""
-    yield content
-    yield _without_context(content)
+    yield everywhere
+    if content != everywhere:
+        yield content
     if "noscript" in content.lower():
         # If scripts are enabled, a browser parses the inside of noscript as raw text, as a parser does in noframes.
-        yield re.sub("noscript", "noframes", _without_context(content), flags=re.IGNORECASE)
-
-
-def _without_context(content: str) -> str:
-    """Rename the tags that a parser keeps only in certain places, so that it keeps every element."""
-    return _CONTEXTUAL.sub(r"<\1x-\2", content)
+        yield re.sub("noscript", "noframes", everywhere, flags=re.IGNORECASE | re.ASCII)
 
 
 def _check_nodes(tree: LexborHTMLParser, *, left_open: bool = False) -> None:

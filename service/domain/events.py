@@ -17,6 +17,7 @@ from service.domain.streams import (
     NEW_MESSAGE,
     SETTINGS,
     message_subject,
+    report_subject,
     room_subject,
     session_subject,
     stream_id,
@@ -25,6 +26,8 @@ from service.domain.streams import (
 
 Visibility = Literal["public", "private", "direct"]
 Role = Literal["owner", "moderator", "member"]
+Outcome = Literal["dismissed", "removed", "warned"]
+"""How a report was resolved: nothing was done, the message was removed, or its author was warned."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -264,6 +267,36 @@ class ReadMarkerMoved(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
     message: int
 
 
+class AboutReport(Event, frozen=True, kw_only=True, omit_defaults=True):
+    """An event about one report, in the stream of the reports of its room."""
+
+    report: str
+
+    @property
+    def subject(self) -> str:
+        """The report."""
+        return report_subject(self.report)
+
+
+class MessageReported(AboutReport, frozen=True, kw_only=True, omit_defaults=True):
+    """A member reported `message`, a number in the room, whose author is `author`, to the room's moderators."""
+
+    TOPIC = "report.MessageReported.v1"
+    PERSONAL = ("reason",)
+    message: int
+    author: str
+    reason: str | None
+
+
+class ReportResolved(AboutReport, frozen=True, kw_only=True, omit_defaults=True):
+    """A moderator or an administrator resolved a report. The outcome states what was done; it does nothing itself."""
+
+    TOPIC = "report.ReportResolved.v1"
+    PERSONAL = ("note",)
+    outcome: str
+    note: str | None = None
+
+
 class PersonNamed(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
     """The display name of a person changed."""
 
@@ -468,6 +501,8 @@ EVENTS: dict[str, type[Event]] = {
         MessagePinned,
         MessageUnpinned,
         ReadMarkerMoved,
+        MessageReported,
+        ReportResolved,
         PersonNamed,
         PersonSuspended,
         PersonRestored,

@@ -2,14 +2,14 @@
 
 The state that `decide` gets may be slightly stale. `guard` names the subjects that the decision relied on, and the log
 appends the events only if no event about these subjects came after that state (`chat_append`). The rules of commands
-are in `room_lifecycle`, `membership` and `message`; `permissions` has the checks that they share.
+on the room as a whole are here, the others in `membership` and `message`; `permissions` has the checks that they share.
 """
 
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from service.domain import membership, message, room_lifecycle
+from service.domain import membership, message
 from service.domain.commands import (
     AddReaction,
     ArchiveRoom,
@@ -35,11 +35,35 @@ from service.domain.commands import (
     UnpinMessage,
     UpdateRoom,
 )
-from service.domain.events import Event
+from service.domain.events import (
+    Event,
+    MemberInvited,
+    MemberJoined,
+    RoomArchived,
+    RoomOpened,
+    RoomRenamed,
+    RoomReopened,
+    RoomTopicChanged,
+)
 from service.domain.message import MessageSummary
-from service.domain.permissions import readable_until, require_member, visible_until
+from service.domain.permissions import (
+    readable_until,
+    refuse_direct_room,
+    require_active,
+    require_member,
+    require_role,
+    visible_until,
+)
 from service.domain.room_state import Member, RoomState, evolve
-from service.domain.streams import EVERY_USER, SETTINGS, message_subject, user_subject
+from service.domain.streams import (
+    EVERY_USER,
+    SETTINGS,
+    direct_room,
+    is_direct_room,
+    message_subject,
+    user_subject,
+)
+from service.errors import NotAllowed, RoomExists
 
 __all__ = [
     "Member",
@@ -52,13 +76,96 @@ __all__ = [
     "visible_until",
 ]
 
+FEWEST_DIRECT = 2
+MOST_DIRECT = 8
+"""Greatest number of members of a direct room, its creator included."""
+
+
+def _open_room(state: RoomState, command: OpenRoom, by: str, _at: datetime) -> list[Event]:
+    """Create a room, unless it exists; the direct room of the same people counts as existing."""
+    members = list(dict.fromkeys((by, *command.members)))
+    _check_id(command, members)
+    if command.visibility == "direct":
+        return _open_direct(state, command, members, by)
+    if state.exists:
+        raise RoomExists(room=command.room)
+    return [
+        RoomOpened(name=command.name, visibility=command.visibility),
+        MemberJoined(user=by, role="owner"),
+        *_enter(command, members[1:]),
+    ]
+
+
+def _enter(command: OpenRoom, users: list[str]) -> list[Event]:
+    return [
+        MemberInvited(user=user) if user in command.invited else MemberJoined(user=user) for user in users
+    ]
+
+
+def _open_direct(state: RoomState, command: OpenRoom, members: list[str], by: str) -> list[Event]:
+    """Create a direct room, or enter the one that these people have: who opens it accepts the invitation to it."""
+    if not FEWEST_DIRECT <= len(members) <= MOST_DIRECT:
+        raise NotAllowed(problem=f"A direct room has {FEWEST_DIRECT} to {MOST_DIRECT} members.")
+    if state.visibility == "direct" and _is_of(state, members):
+        return [] if by in state.members else [MemberJoined(user=by)]
+    if state.exists:
+        raise RoomExists(room=command.room)
+    return [
+        RoomOpened(name=command.name, visibility="direct"),
+        MemberJoined(user=by),
+        *_enter(command, members[1:]),
+    ]
+
+
+def _is_of(state: RoomState, people: list[str]) -> bool:
+    """Return whether a direct room is that of these people; some of them may have declined its invitation."""
+    return state.room == direct_room(people) or {*state.members, *state.invited} == set(people)
+
+
+def _check_id(command: OpenRoom, members: list[str]) -> None:
+    """Reserve the id of a direct room for its people: no other user may create a room of that id."""
+    own = command.visibility == "direct" and command.room == direct_room(members)
+    if is_direct_room(command.room) and not own:
+        raise NotAllowed(problem="Ids of this form belong to direct rooms; leave roomId out.")
+
+
+def _update_room(state: RoomState, command: UpdateRoom, by: str, at: datetime) -> list[Event]:
+    """Change name and topic, both or neither."""
+    require_active(state, by, at)
+    if command.name is not None:
+        require_role(state, by, "owner")
+    require_role(state, by, "moderator")
+    events: list[Event] = []
+    if command.name is not None and command.name != state.name:
+        events.append(RoomRenamed(name=command.name))
+    if command.topic is not None and command.topic != (state.topic or ""):
+        events.append(RoomTopicChanged(topic=command.topic))
+    return events
+
+
+def _archive_room(state: RoomState, _command: ArchiveRoom, by: str, at: datetime) -> list[Event]:
+    """Archive a room: it can be read and left, and nothing else."""
+    require_member(state, by, at)
+    refuse_direct_room(state)
+    require_role(state, by, "owner")
+    return [] if state.archived else [RoomArchived()]
+
+
+def _reopen_room(state: RoomState, _command: ReopenRoom, by: str, at: datetime) -> list[Event]:
+    """Reopen an archived room."""
+    require_member(state, by, at)
+    refuse_direct_room(state)
+    require_role(state, by, "owner")
+    return [RoomReopened()] if state.archived else []
+
+
 NO_MESSAGE = MessageSummary()
 
 _ABOUT_ROOMS: dict[type[RoomCommand], Callable[[RoomState, Any, str, datetime], list[Event]]] = {
-    OpenRoom: room_lifecycle.open_room,
-    UpdateRoom: room_lifecycle.update_room,
-    ArchiveRoom: room_lifecycle.archive_room,
-    ReopenRoom: room_lifecycle.reopen_room,
+    OpenRoom: _open_room,
+    UpdateRoom: _update_room,
+    ArchiveRoom: _archive_room,
+    ReopenRoom: _reopen_room,
     JoinRoom: membership.join,
     LeaveRoom: membership.leave,
     InviteMember: membership.invite,

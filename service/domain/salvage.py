@@ -17,6 +17,7 @@ import msgspec
 from service.domain.events import (
     EVENTS,
     AboutMessage,
+    AboutReport,
     AboutSession,
     AboutUser,
     ContentExpired,
@@ -26,6 +27,7 @@ from service.domain.events import (
     KeyReplaced,
     MessagePosted,
     PersonErased,
+    ReportResolved,
     RoleChanged,
     RoomOpened,
     SessionClosed,
@@ -90,6 +92,8 @@ def _about(envelope: Envelope, cls: type[Event]) -> dict[str, Any]:
         return {"user": envelope.name}
     if kind == "session" and issubclass(cls, AboutSession):
         return {"session": envelope.name}
+    if kind == "report" and issubclass(cls, AboutReport):
+        return {"report": envelope.name}
     if kind == "message" and issubclass(cls, AboutMessage) and envelope.name.isdecimal():
         return {"message": int(envelope.name)}
     return {}
@@ -112,6 +116,7 @@ _REST: dict[type[Event], Callable[[Envelope], dict[str, Any]]] = {
     RoomOpened: _opened,
     RoleChanged: lambda _: {"role": "member"},
     MessagePosted: lambda envelope: {"author": envelope.by, "ref": ""},
+    ReportResolved: lambda _: {"outcome": UNKNOWN},
     PersonErased: lambda _: {"ground": UNKNOWN},
     HoldPlaced: _held,
     HoldReleased: _held,

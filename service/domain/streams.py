@@ -1,8 +1,8 @@
 """Names of streams and subjects, and the ids under which the event store keeps streams.
 
-A stream's name states its kind (`room:general`, `reader:general:alice`, `person:alice`, `session:alice`, `audit`,
-`holds`, `retention`); its id is the UUID (version 5, RFC 9562) of that name. A room id has no colon, so a name can be
-split again.
+A stream's name states its kind (`room:general`, `reader:general:alice`, `report:general`, `person:alice`,
+`session:alice`, `audit`, `holds`, `retention`); its id is the UUID (version 5, RFC 9562) of that name. A room id has no
+colon, so a name can be split again.
 """
 
 import re
@@ -50,6 +50,11 @@ def reader_stream(room: str, user: str) -> str:
     return f"reader:{room}:{user}"
 
 
+def report_stream(room: str) -> str:
+    """Return the stream of the reports of a room's messages, which only moderators and auditors read."""
+    return f"report:{room}"
+
+
 def person_stream(user: str) -> str:
     """Return the stream of a person."""
     return f"person:{user}"
@@ -71,7 +76,7 @@ def is_direct_room(room: str) -> bool:
 
 
 def room_of(stream: str) -> str:
-    """Return the room of a room's or a reader's stream."""
+    """Return the room of a room's stream, or of that of its reports or of a reader in it."""
     return stream.split(":", 2)[1]
 
 
@@ -93,6 +98,16 @@ def room_subject(room: str) -> str:
 def session_subject(session: str) -> str:
     """Return the subject of events about one connection."""
     return f"session:{session}"
+
+
+def report_subject(report: str) -> str:
+    """Return the subject of events about one report."""
+    return f"report:{report}"
+
+
+def report_id(room: str, message: int, user: str) -> str:
+    """Return the id of a user's report of a message, always the same; it does not show how many reports there are."""
+    return str(uuid5(NAMESPACE, f"report:{room}:{message}:{user}"))
 
 
 def message_subject(message: int) -> str:

@@ -117,6 +117,10 @@ class AsOfReader(EventQueries):
         rows = await self._read(_NEWEST_ABOUT, stream_id(stream), list(subjects), before, limit)
         return rows[::-1]
 
+    async def newest_by(self, stream: str, subject: str, user: str) -> Recorded | None:
+        """Return the newest event of a stream that a user recorded about a subject, None if there is none."""
+        return next(iter(await self._read(_NEWEST_BY, stream_id(stream), subject, user)), None)
+
     async def events_between(self, after: int, upto: int, which: EventFilter, limit: int) -> list[Recorded]:
         """Return the first `limit` events of the whole log with `after` < position <= `upto`, by position."""
         streams = [stream_id(stream) for stream in which.streams]
@@ -237,6 +241,10 @@ _NEWEST_ABOUT = f"""{ROWS}
     WHERE e.originator_id = $1 AND e.subject = ANY ($2::text[])
         AND e.originator_version < coalesce($3::bigint, 9223372036854775807)
     ORDER BY e.originator_version DESC LIMIT $4
+"""
+_NEWEST_BY = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.subject = $2 AND e.recorded_by = $3
+    ORDER BY e.originator_version DESC LIMIT 1
 """
 _EVENTS_BETWEEN = f"""{ROWS}
     WHERE e.notification_id > $1 AND e.notification_id <= $2 AND ($3::text IS NULL OR e.topic = $3)

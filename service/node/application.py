@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from service.audit.access_log import AccessLog
-from service.chat import AccountBlocks, AccountSuspensions, Chat, LogBudget, ReadMarkers
+from service.audit.export.own_data import OwnData
+from service.chat import AccountBlocks, AccountSuspensions, Chat, LogBudget, ReadMarkers, Reports
 from service.chat.pending import Limits
 from service.config.settings import Settings
 from service.eventstore.notifications import Waker
@@ -16,6 +17,7 @@ from service.gateway.auth.rate_limit import ADDED, LOGGED, RateLimit, SharedRate
 from service.gateway.commands.additions import HOUR, Additions
 from service.gateway.notices.accounts import AccountEffects
 from service.gateway.notices.receipts import MarkerNotices
+from service.gateway.notices.reports import ReportNotices
 from service.gateway.session.lifecycle import SessionLifecycle
 from service.node.live import Live
 from service.node.pipeline import after_restore
@@ -34,6 +36,7 @@ class Application:
     read_markers: ReadMarkers
     marker_notices: MarkerNotices
     suspensions: AccountSuspensions
+    reports: Reports
     presence: Presence
     typing: Typing
     lifecycle: SessionLifecycle
@@ -45,6 +48,7 @@ class Application:
     shared_log_budget: SharedRateLimit
     blocks: AccountBlocks
     access_log: AccessLog
+    own_data: OwnData
     tailer: LogTailer
     waker: Waker
 
@@ -79,6 +83,17 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
         read_markers=markers,
         marker_notices=notices,
         suspensions=AccountSuspensions(live.people, live.appender, reader, storage.serializer, storage.pool),
+        reports=Reports(
+            live.hub.feeds,
+            live.appender,
+            reader,
+            storage.report_reader,
+            storage.serializer,
+            storage.pool,
+            now=now,
+            limit=settings.max_reports,
+            admins=settings.reports_to_admins,
+        ),
         presence=presence,
         typing=typing,
         lifecycle=SessionLifecycle(live.sessions, presence, typing, live.session_log),
@@ -92,6 +107,9 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
             live.people, live.appender, reader, storage.serializer, settings.max_blocks, budget
         ),
         access_log=AccessLog(live.appender.offer, storage.serializer),
+        own_data=OwnData(
+            storage.as_of_reader, live.appender.offer, storage.serializer, settings.export_interval
+        ),
         tailer=_tailer(settings, storage, live, notices),
         waker=Waker(),
     )
@@ -106,5 +124,6 @@ def _tailer(settings: Settings, storage: Storage, live: Live, notices: MarkerNot
     )
     return LogTailer(
         storage.reader, live.hub, settings.catchup_interval,
-        affected=live.notifier.notify, persons=accounts.changed, expired=accounts.expired, renewed=restored,
+        affected=live.notifier.notify, persons=accounts.changed, expired=accounts.expired,
+        reported=ReportNotices(live.sessions, live.hub.feeds, storage.report_reader).send, renewed=restored,
     )  # fmt: skip

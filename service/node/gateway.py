@@ -32,6 +32,7 @@ from service.gateway.http.signin import SignIn
 from service.gateway.native.endpoint import NATIVE, NativeEndpoint
 from service.gateway.notices.receipts import ReceiptsResync
 from service.gateway.queries.queries import Queries
+from service.gateway.queries.reports import ReportQueries
 from service.gateway.queries.views import Views
 from service.gateway.session.counters import Counters
 from service.gateway.session.registry import SessionRegistry
@@ -94,6 +95,9 @@ def build_gateway(
         application=application,
         views=views,
         queries=Queries(models, views, feeds, people, budget),
+        reports=ReportQueries(
+            storage.report_reader, views, application.access_log, settings.reports_to_admins
+        ),
         tokens=_tokens(settings, keys),
         handshakes=handshakes,
         counters=Counters(),
@@ -123,6 +127,7 @@ class _Builder:
     application: Application
     views: Views
     queries: Queries
+    reports: ReportQueries
     tokens: TokenVerifier
     handshakes: HandshakeLimit
     counters: Counters
@@ -176,6 +181,8 @@ class _Builder:
             presence=application.presence,
             sessions=live.sessions,
             tokens=self.tokens,
+            reports=application.reports,
+            report_queries=self.reports,
             blocks=application.blocks,
             people=live.people,
             charges=application.charges,
@@ -194,7 +201,15 @@ class _Builder:
                 people=live.people,
                 charges=self.application.charges,
             ),
-            reads=Reads(storage.read_models, self.views, self.queries, live.hub.feeds, storage.reader),
+            reads=Reads(
+                storage.read_models,
+                self.views,
+                self.queries,
+                live.hub.feeds,
+                storage.reader,
+                self.reports,
+                self.application.own_data,
+            ),
             audits=self._audits(),
             admin=self._admin(),
             signin=self._signin(),
@@ -225,6 +240,8 @@ class _Builder:
             self.application.suspensions,
             partial(erase, storage.pool, deadline=deadline),
             partial(leave_rooms, storage.pool, storage.serializer, deadline=deadline),
+            self.application.reports,
+            self.reports,
         )
 
     def _signin(self) -> SignIn:

@@ -18,8 +18,9 @@ from service.eventstore.pool import Pool
 from service.eventstore.read_database import ReadModels, open_read_database
 from service.eventstore.reader import LogReader
 from service.eventstore.readiness import Probe, Readiness
+from service.eventstore.report_reader import ReportReader
 from service.eventstore.serializer import EventSerializer
-from service.eventstore.server_clock import ServerClock
+from service.runtime.server_clock import ServerClock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class Storage:
     serializer: EventSerializer
     reader: LogReader
     as_of_reader: AsOfReader
+    report_reader: ReportReader
 
 
 async def build_storage(settings: Settings, stack: AsyncExitStack) -> Storage:
@@ -69,6 +71,7 @@ async def build_storage(settings: Settings, stack: AsyncExitStack) -> Storage:
         serializer=serializer,
         reader=LogReader(pool, serializer, deadline),
         as_of_reader=AsOfReader(pool, serializer, deadline),
+        report_reader=ReportReader(pool, serializer, deadline),
     )
 
 

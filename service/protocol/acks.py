@@ -11,6 +11,7 @@ import msgspec
 
 from service.protocol import commands
 from service.protocol.events import Invitation, MemberEntry, Message, RoomSummary
+from service.protocol.reports import Report
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -69,6 +70,19 @@ class MessageHistoryAck(Ack, frozen=True, kw_only=True, rename="camel"):
     has_more: bool
 
 
+class ReportAck(Ack, frozen=True, kw_only=True, rename="camel"):
+    """The report or its resolution is on the record; there is no seq, which would show how many reports there are."""
+
+    at: str
+
+
+class ReportListAck(Ack, frozen=True, kw_only=True, rename="camel"):
+    """A page of open reports, the oldest first."""
+
+    reports: list[Report]
+    has_more: bool
+
+
 class UserBlocksAck(Ack, frozen=True, kw_only=True, rename="camel"):
     """A page of the users that the user has blocked, by user id."""
 
@@ -89,6 +103,9 @@ ACKS: dict[str, type[Ack]] = {
     commands.RoomMembers.TYPE: RoomMembersAck,
     commands.MessageSend.TYPE: MessageSendAck,
     commands.MessageHistory.TYPE: MessageHistoryAck,
+    commands.MessageReport.TYPE: ReportAck,
+    commands.ReportList.TYPE: ReportListAck,
+    commands.ReportResolve.TYPE: ReportAck,
     commands.UserBlocks.TYPE: UserBlocksAck,
     commands.AuthRefresh.TYPE: AuthRefreshAck,
 }

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from service.domain.events import Role, Visibility
+from service.domain.events import Outcome, Role, Visibility
 
 PROTOCOL = 1
 """The version of the wire contract."""
@@ -25,6 +25,8 @@ EMOJI = (
 """1-32 code points, at least one of them visible: no white space, control, direction mark or markup. Emoji consist of
 several (joiners, variation selectors, tags), and names such as `:party:` are allowed too.
 """
+REPORT_ID = r"\A[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z"
+"""A UUID of version 5: the id of a report follows from the message and the user who reported it."""
 MAX_SEQ = 2**53 - 1
 """The greatest number that every JSON reader keeps exactly (RFC 8259, section 6)."""
 
@@ -38,6 +40,7 @@ RoomName = Annotated[str, Meta(pattern=r"\A[^\x00]*[^\s\x00][^\x00]*\Z", max_len
 Topic = Annotated[str, Meta(max_length=1_000)]
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 Emoji = Annotated[str, Meta(pattern=EMOJI)]
+ReportId = Annotated[str, Meta(pattern=REPORT_ID)]
 Time = Annotated[datetime, Meta(tz=True)]
 
 
@@ -296,6 +299,32 @@ class MessageUnpin(MessageFrame, frozen=True, kw_only=True, rename="camel", forb
     RECORDED = True
 
 
+class MessageReport(MessageFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Report another user's message to the room's moderators and owners; no one else learns of it."""
+
+    TYPE = "message:report"
+    RECORDED = True
+    reason: Reason
+
+
+class ReportList(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """List a room's open reports, the oldest first; `after` is the last report id of the previous page."""
+
+    TYPE = "report:list"
+    after: ReportId | None = None
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+
+
+class ReportResolve(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Resolve a report: state what was done about it, which the command itself does not do."""
+
+    TYPE = "report:resolve"
+    RECORDED = True
+    report_id: ReportId
+    outcome: Outcome
+    note: Reason | None = None
+
+
 class MessageHistory(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Read a page of messages, oldest first; `before` and `after` are exclusive message ids."""
 
@@ -364,6 +393,9 @@ COMMANDS: dict[str, type[Frame]] = {
         MessageUnreact,
         MessagePin,
         MessageUnpin,
+        MessageReport,
+        ReportList,
+        ReportResolve,
         MessageHistory,
         MessageRead,
         TypingStart,

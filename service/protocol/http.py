@@ -30,6 +30,10 @@ class DirectoryQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_un
     limit: Annotated[int, Meta(ge=1, le=200)] = 100
 
 
+class OwnDataQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A request for the user's own data."""
+
+
 class RoomEntry(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A room in the directory."""
 

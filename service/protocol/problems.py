@@ -20,6 +20,7 @@ STATUS: dict[str, int] = {
     "room_not_found": 404,
     "message_not_found": 404,
     "user_not_found": 404,
+    "report_not_found": 404,
     "ref_conflict": 409,
     "room_exists": 409,
     "room_archived": 409,

@@ -32,7 +32,8 @@ class LogTailer:
 
     `affected` is called with a user, and an event by another user that changed their membership; `persons` with the
     users whose accounts changed, and those of them who were suspended, restored or erased; `expired` with the events
-    that record expiry; `renewed` with a new epoch.
+    that record expiry; `renewed` with a new epoch; `reported` with two positions between which messages
+    were reported or reports resolved.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class LogTailer:
         affected: Callable[[str, Recorded], None],
         persons: Callable[[list[str], list[str]], Awaitable[None]],
         expired: Callable[[list[Recorded]], Awaitable[None]],
+        reported: Callable[[int, int], Awaitable[None]],
         renewed: Callable[[str], None],
     ) -> None:
         self._reader = reader
@@ -53,6 +55,7 @@ class LogTailer:
         self._persons = persons
         self._expired = expired
         self._renewed = renewed
+        self._reported = reported
         self._wake = asyncio.Event()
         self._epoch = ""
         self.position = 0
@@ -126,4 +129,6 @@ class LogTailer:
                 await self._hub.feeds.refresh(room)
         for recorded in await self._reader.memberships(self.position, head):
             self._affected(recorded.subject.removeprefix("user:"), recorded)
+        if any(place.stream.startswith("report:") for place in moved):
+            await self._reported(self.position, head)
         self.position = head

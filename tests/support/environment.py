@@ -39,6 +39,7 @@ def environment(database: Database, **settings: str) -> dict[str, str]:
         "ONRECORD_BUS_KEY": BUS_KEY,
         "ONRECORD_JOIN_CREATES": "true",
         "ONRECORD_RATE_BURST": "0",
+        "ONRECORD_MAX_REPORTS": "1000",
         "ONRECORD_SESSION_BURST": "0",
         "ONRECORD_ADDS_PER_HOUR": "0",
         "ONRECORD_MAX_CONNECTIONS": "1000",

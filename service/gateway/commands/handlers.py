@@ -9,9 +9,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from service.chat import AccountBlocks, Chat, CommandResult, ReadMarkers
+from service.chat import AccountBlocks, Chat, CommandResult, ReadMarkers, Reports
 from service.domain import commands as domain
-from service.domain.commands import MoveReadMarker, PostMessage, RoomCommand, SetBlock, UpdateRoom
+from service.domain.commands import (
+    MoveReadMarker,
+    PostMessage,
+    ReportMessage,
+    ResolveReport,
+    RoomCommand,
+    SetBlock,
+    UpdateRoom,
+)
 from service.domain.permissions import require_voice
 from service.domain.room_state import RoomState
 from service.errors import Malformed, NotAllowed
@@ -23,13 +31,14 @@ from service.gateway.commands.join import JoinHandlers
 from service.gateway.commands.reply import Later, Reply, recorded
 from service.gateway.notices.accounts import notify_block
 from service.gateway.queries.queries import Queries
+from service.gateway.queries.reports import ReportQueries
 from service.gateway.queries.views import Views
 from service.gateway.session.registry import SessionRegistry
 from service.gateway.session.session import Session
 from service.presence.presence import Presence
 from service.presence.typing import Typing
 from service.protocol import commands as wire
-from service.protocol.acks import AuthRefreshAck, MessageSendAck, UserBlocksAck
+from service.protocol.acks import AuthRefreshAck, MessageSendAck, ReportAck, UserBlocksAck
 from service.protocol.events import timestamp
 from service.realtime.user_cache import UserCache
 
@@ -69,6 +78,8 @@ class Handlers:
     presence: Presence
     sessions: SessionRegistry
     tokens: TokenVerifier
+    reports: Reports
+    report_queries: ReportQueries
     blocks: AccountBlocks
     people: UserCache
     charges: Charges
@@ -85,6 +96,9 @@ class Handlers:
             wire.MessageSend.TYPE: self.send,
             wire.MessageHistory.TYPE: queries.history,
             wire.MessageRead.TYPE: self.read,
+            wire.MessageReport.TYPE: self.report,
+            wire.ReportList.TYPE: self.report_queries.of_room,
+            wire.ReportResolve.TYPE: self.resolve_report,
             wire.TypingStart.TYPE: self.typing_start,
             wire.TypingStop.TYPE: self.typing_stop,
             wire.PresenceSet.TYPE: self.set_presence,
@@ -126,6 +140,20 @@ class Handlers:
         return Later(
             await self.markers.move(command, session.user, ref_of(frame), command_fingerprint(frame))
         )
+
+    async def report(self, session: Session, frame: wire.MessageReport) -> Reply:
+        """`message:report`."""
+        command = ReportMessage(room=frame.room_id, message=frame.message_id, reason=frame.reason)
+        result = await self.reports.report(command, session.user, ref_of(frame), command_fingerprint(frame))
+        return ReportAck(at=timestamp(result.at))
+
+    async def resolve_report(self, session: Session, frame: wire.ReportResolve) -> Reply:
+        """`report:resolve`."""
+        command = ResolveReport(
+            room=frame.room_id, report=frame.report_id, outcome=frame.outcome, note=frame.note
+        )
+        result = await self.reports.resolve(command, session.user, ref_of(frame), command_fingerprint(frame))
+        return ReportAck(at=timestamp(result.at))
 
     async def block(self, session: Session, frame: wire.UserBlock | wire.UserUnblock) -> Reply:
         """`user:block` and `user:unblock`: the ack, and an event to the user's own connections."""

@@ -1,4 +1,4 @@
-"""Administrators' actions on people over HTTP: the table of actions, and the endpoint that serves each.
+"""Administrators' actions on people and reports over HTTP: the table of actions, and the endpoint that serves each.
 
 Invariant: an action needs a token with the scope `admin`, and is recorded in the administrator's name.
 """
@@ -14,24 +14,27 @@ from starlette.routing import Route
 
 from projections import memberships
 from service.audit.privacy.erasure import Erasure
-from service.chat import AccountSuspensions
-from service.domain.commands import SetSuspension
+from service.chat import AccountSuspensions, Reports
+from service.domain.commands import ResolveReport, SetSuspension
 from service.eventstore.read_database import ReadModels
 from service.gateway.auth.tokens import ADMIN, Identity
 from service.gateway.http.endpoint import NO_STORE
 from service.gateway.http.request import RequestGuard, body, parameters
+from service.gateway.queries.reports import ReportQueries
 from service.protocol.events import timestamp
 from service.protocol.http import Erased, Judged, PersonQuery, ToErase, ToJudge
+from service.protocol.reports import ReportQuery, Resolved, ToResolve
 
 
 class Action(msgspec.Struct, frozen=True):
-    """An action on the person in its path: the structs of its `body` and `answer`, and the codes of its refusals."""
+    """An action: the structs of its path (`query`), `body` and `answer`, and the codes of its refusals."""
 
     path: str
     body: type[msgspec.Struct]
     answer: type[msgspec.Struct]
-    do: "Callable[[Admin, Identity, str, Any], Awaitable[msgspec.Struct]]"
+    do: "Callable[[Admin, Identity, Any, Any], Awaitable[msgspec.Struct]]"
     refusals: tuple[str, ...] = ("user_not_found",)
+    query: type[msgspec.Struct] = PersonQuery
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Admin:
     suspensions: AccountSuspensions
     erase_person: Callable[..., Awaitable[Erasure]]
     leave_rooms: Callable[..., Awaitable[list[str]]]
+    reports: Reports
+    report_queries: ReportQueries
 
     def routes(self, guard: RequestGuard) -> list[Route]:
         """Return a route for each action."""
@@ -50,20 +55,35 @@ class Admin:
             for action in ACTIONS
         ]
 
-    async def erase(self, admin: Identity, person: str, request: ToErase) -> Erased:
+    async def erase(self, admin: Identity, person: PersonQuery, request: ToErase) -> Erased:
         """Erase a person for good: their keys are destroyed, and they leave their rooms, on the record. Repeatable."""
-        erasure = await self.erase_person(person, ground=request.ground, by=admin.user)
-        rows = await self.models.read(memberships.rooms_of, person)
-        await self.leave_rooms(person, [row.room_id for row in rows], by=admin.user)
-        return Erased(user_id=person, position=erasure.position, at=timestamp(erasure.at))
+        erasure = await self.erase_person(person.user_id, ground=request.ground, by=admin.user)
+        rows = await self.models.read(memberships.rooms_of, person.user_id)
+        await self.leave_rooms(person.user_id, [row.room_id for row in rows], by=admin.user)
+        return Erased(user_id=person.user_id, position=erasure.position, at=timestamp(erasure.at))
 
-    async def suspend(self, admin: Identity, person: str, request: ToJudge) -> Judged:
+    async def suspend(self, admin: Identity, person: PersonQuery, request: ToJudge) -> Judged:
         """Close a person's connections (4503) and refuse new ones, on every node within moments. Repeatable."""
-        return await self._judge(admin, SetSuspension(user=person, suspended=True, reason=request.reason))
+        return await self._judge(
+            admin, SetSuspension(user=person.user_id, suspended=True, reason=request.reason)
+        )
 
-    async def restore(self, admin: Identity, person: str, request: ToJudge) -> Judged:
+    async def restore(self, admin: Identity, person: PersonQuery, request: ToJudge) -> Judged:
         """Let a suspended person connect again. Repeatable."""
-        return await self._judge(admin, SetSuspension(user=person, suspended=False, reason=request.reason))
+        return await self._judge(
+            admin, SetSuspension(user=person.user_id, suspended=False, reason=request.reason)
+        )
+
+    async def resolve(self, admin: Identity, query: ReportQuery, request: ToResolve) -> Resolved:
+        """Resolve a report, if administrators see reports. Repeatable."""
+        self.report_queries.require_admins()
+        command = ResolveReport(
+            room=query.room_id, report=query.report_id, outcome=request.outcome, note=request.note
+        )
+        result = await self.reports.resolve_as_admin(command, admin.user)
+        return Resolved(
+            room_id=query.room_id, report_id=query.report_id, outcome=request.outcome, at=timestamp(result.at)
+        )
 
     async def _judge(self, admin: Identity, command: SetSuspension) -> Judged:
         await self.suspensions.set_suspension(command, admin.user)
@@ -72,8 +92,8 @@ class Admin:
     def _endpoint(self, guard: RequestGuard, action: Action) -> Callable[[Request], Awaitable[Response]]:
         async def serve(request: Request) -> Response:
             admin = await guard.admit(request, ADMIN, action="act")
-            query = parameters(request, PersonQuery)
-            answer = await action.do(self, admin, query.user_id, await body(request, action.body))
+            query = parameters(request, action.query)
+            answer = await action.do(self, admin, query, await body(request, action.body))
             return Response(msgspec.json.encode(answer), media_type="application/json", headers=NO_STORE)
 
         return serve
@@ -83,5 +103,13 @@ ACTIONS = (
     Action("/admin/people/{userId}/erase", ToErase, Erased, Admin.erase),
     Action("/admin/people/{userId}/suspend", ToJudge, Judged, Admin.suspend, refusals=()),
     Action("/admin/people/{userId}/restore", ToJudge, Judged, Admin.restore, refusals=()),
+    Action(
+        "/admin/rooms/{roomId}/reports/{reportId}/resolve",
+        ToResolve,
+        Resolved,
+        Admin.resolve,
+        refusals=("report_not_found",),
+        query=ReportQuery,
+    ),
 )
 """Every action."""

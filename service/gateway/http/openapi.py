@@ -90,7 +90,7 @@ def refusals_of(read: Read | Action) -> list[type[OnRecordError]]:
 
 
 def _queries() -> list[type[msgspec.Struct]]:
-    return [*(read.query for read in EVERY_READ), http.PersonQuery]
+    return [*(read.query for read in EVERY_READ), *{action.query: None for action in ACTIONS}]
 
 
 def _structs() -> list[type[msgspec.Struct]]:
@@ -125,7 +125,7 @@ def _action(action: Action, known: schemas.Catalogue) -> Part:
         "operationId": action.do.__name__,
         "summary": " ".join((action.do.__doc__ or "").split()),
         "security": [{"bearer": ["admin"]}],
-        "parameters": _parameters(action.path, http.PersonQuery, known),
+        "parameters": _parameters(action.path, action.query, known),
         "requestBody": {"required": True, "content": _json(known, action.body)},
         "responses": {
             "200": {"description": schemas.summary(action.answer), "content": _json(known, action.answer)},

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import msgspec
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from service.domain.account import require_standing
 from service.errors import Malformed, Unavailable
@@ -108,14 +108,19 @@ async def body(request: Request, kind: type[T]) -> T:
     """Return the JSON object in a request's body, parsed as strictly as frames (`service.protocol.strict_json`).
 
     Raises:
-        HTTPException: the body is longer than `MAX_BODY` bytes.
+        HTTPException: the body is longer than `MAX_BODY` bytes, or the client closed before its end.
         Malformed: the body is not strict JSON, or not an object of that kind.
     """
     read = bytearray()
-    async for chunk in request.stream():
-        read += chunk
-        if len(read) > MAX_BODY:
-            raise HTTPException(413)
+    try:
+        async for chunk in request.stream():
+            read += chunk
+            if len(read) > MAX_BODY:
+                raise HTTPException(413)
+    except ClientDisconnect as error:
+        raise HTTPException(
+            400
+        ) from error  # uvicorn drops the response; another exception is logged as an error
     try:
         value = parse_json(read.decode())
         check_strings(value, "$")

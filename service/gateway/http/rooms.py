@@ -3,17 +3,30 @@
 from dataclasses import dataclass
 
 from projections import rooms
+from service.audit.export.own_data import OwnData
 from service.domain.room import RoomState, require_member, visible_until
 from service.errors import NotAMember
 from service.eventstore.read_database import ReadModels
 from service.eventstore.reader import LogReader
-from service.gateway.http.endpoint import Caller, Read
+from service.gateway.auth.tokens import ADMIN
+from service.gateway.http.endpoint import NDJSON, Caller, Chunks, Read
 from service.gateway.queries.queries import Queries
+from service.gateway.queries.reports import ReportQueries
 from service.gateway.queries.views import Views
 from service.protocol import commands
-from service.protocol.acks import MessageHistoryAck, RoomListAck, RoomMembersAck
+from service.protocol.acks import MessageHistoryAck, ReportListAck, RoomListAck, RoomMembersAck
+from service.protocol.audit import EventLine
 from service.protocol.events import timestamp
-from service.protocol.http import Directory, DirectoryQuery, ReceiptList, RoomEntry, RoomQuery, RoomView
+from service.protocol.http import (
+    Directory,
+    DirectoryQuery,
+    OwnDataQuery,
+    ReceiptList,
+    RoomEntry,
+    RoomQuery,
+    RoomView,
+)
+from service.protocol.reports import AllReportsQuery
 from service.realtime.room_feeds import RoomFeeds
 
 
@@ -26,6 +39,8 @@ class Reads:
     queries: Queries
     feeds: RoomFeeds
     log: LogReader
+    room_reports: ReportQueries
+    own_data: OwnData
 
     async def public_rooms(self, _caller: Caller, query: DirectoryQuery) -> Directory:
         """List the public rooms, by id."""
@@ -76,9 +91,21 @@ class Reads:
         await self.views.ask(require_member, query.room_id, caller.user)  # may have changed during the query
         return ReceiptList(receipts=found.receipts)
 
+    async def reports(self, caller: Caller, query: commands.ReportList) -> ReportListAck:
+        """List a room's open reports, the oldest first, as `report:list` does."""
+        return await self.room_reports.of_room(caller, query)
+
+    async def all_reports(self, caller: Caller, query: AllReportsQuery) -> ReportListAck:
+        """List the open reports of all rooms, the oldest first, if administrators see them; recorded as a reading."""
+        return await self.room_reports.of_all_rooms(caller, query)
+
     async def my_rooms(self, caller: Caller, query: commands.RoomList) -> RoomListAck:
         """List the caller's rooms with their unread counts, as `room:list` does."""
         return await self.queries.list_rooms(caller, query)
+
+    async def export(self, caller: Caller, _query: OwnDataQuery) -> Chunks:
+        """Export the caller's own data: the events by and about them, an event a line, by position."""
+        return await self.own_data.export(caller.user)
 
 
 _OF_A_MEMBER = ("room_not_found", "not_a_member", "banned")
@@ -94,7 +121,16 @@ READS = (
     ),
     Read("/api/rooms/{roomId}/members", commands.RoomMembers, RoomMembersAck, Reads.members, _OF_A_MEMBER),
     Read("/api/rooms/{roomId}/receipts", RoomQuery, ReceiptList, Reads.receipts, _OF_A_MEMBER),
+    Read(
+        "/api/rooms/{roomId}/reports",
+        commands.ReportList,
+        ReportListAck,
+        Reads.reports,
+        (*_OF_A_MEMBER, "report_not_found"),
+    ),
+    Read("/admin/reports", AllReportsQuery, ReportListAck, Reads.all_reports, ("report_not_found",), ADMIN),
     Read("/api/me/rooms", commands.RoomList, RoomListAck, Reads.my_rooms),
+    Read("/api/me/export", OwnDataQuery, EventLine, Reads.export, media=NDJSON),
 )
 """Every read."""
 

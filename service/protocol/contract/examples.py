@@ -18,6 +18,7 @@ from service.protocol.native import error_fields
 
 TIME = "2026-03-14T09:26:53.589793Z"
 UUID = "4f1c8a52-0d6b-4c3e-9a27-5f0e1b7d2c90"
+REPORT = "6fb4c1d2-9a3e-5b57-8c41-2d7f90e6a1b3"
 
 _TIMES = (
     *(
@@ -38,7 +39,10 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "DirectoryQuery.after": ("general",),
     "EventLine.type": ("MessagePosted",),
     "EventsQuery.type": ("MessagePosted",),
+    "MessageReport.reason": ("Insults another member.",),
+    "MessageReported.reason": ("Insults another member.",),
     "NotAllowed.problem": ("A direct room has exactly two members.",),
+    "Report.reason": ("Insults another member.",),
     "Reading.what": ("room",),
     "RoomHead.reason": ("epoch_changed",),
     "RoomHead.recovered": (False,),
@@ -48,7 +52,8 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "SignInReturn.error": ("",),
     "TokenInvalid.problem": ("bad_signature",),
     "added": (True,),
-    "after": (41, "alice"),
+    "after": (41, "alice", REPORT),
+    "authorId": ("bob",),
     "behind": (900,),
     "before": (58,),
     "bus": ("ok",),
@@ -71,7 +76,9 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "message": (58,),
     "messageId": (58,),
     "name": ("General",),
+    "note": ("The first warning.",),
     "openedBy": ("alice",),
+    "outcome": ("warned",),
     "pingInterval": (25.0,),
     "position": (20_852,),
     "problem": ("Expected 'int', got 'str' - at '$.limit'",),
@@ -80,6 +87,8 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "recovered": (True,),
     "ref": (UUID,),
     "replyTo": (57,),
+    "report": (REPORT,),
+    "reportId": (REPORT,),
     "retryAfter": (1.5,),
     "retentionDays": (90,),
     "role": ("member",),

@@ -135,13 +135,28 @@ def in_files(database: Database) -> bool:
         ):
             owner.execute(statement)
         row = owner.execute(
-            "SELECT current_setting('data_directory') || '/base/' || oid FROM pg_database WHERE datname = %s",
+            "SELECT current_setting('data_directory'), oid::text FROM pg_database WHERE datname = %s",
             [database.name],
         ).fetchone()
     assert row is not None
-    files = list(Path(row[0]).iterdir())
-    assert files
-    return any(MARK.encode() in file.read_bytes() for file in files)
+    place, oid = Path(row[0]), row[1]
+    files = [
+        file for file in place.rglob("*") if file.is_file() and _is_searched(file.relative_to(place), oid)
+    ]
+    assert {file.relative_to(place).parts[0] for file in files} >= {"base", "global", "pg_xact"}
+    return any(_contains_mark(file) for file in files)
+
+
+def _is_searched(file: Path, oid: str) -> bool:
+    """Return whether a file of the server may hold data of this database, without the write-ahead log."""
+    return file.parts[0] != "pg_wal" and (file.parts[0] != "base" or file.parts[1] in (oid, "pgsql_tmp"))
+
+
+def _contains_mark(file: Path) -> bool:
+    try:
+        return MARK.encode() in file.read_bytes()
+    except FileNotFoundError:  # the server has removed it
+        return False
 
 
 async def test_an_administrator_erases_over_http_and_nobody_else_does(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from service.domain.streams import report_id
 from service.protocol.commands import COMMANDS, RoomFrame
 from tests.support.clients.native import Client, Refused, client
 from tests.support.processes.processes import Process
@@ -60,6 +61,7 @@ class Room:
         await self.say("gone", "room:leave")
         await self.say("owner", "room:invite", userId="invited")
         await self.write("owner", "moderator", "member", "another")
+        await self.say("second_owner", "message:report", messageId=self.of["another"], reason="rude")
 
     async def furnish_direct(self) -> None:
         """Two members of equal rank, who stand for each role here."""
@@ -119,6 +121,11 @@ def anothers(**more: Any) -> Fields:
     return lambda room, _who: {"messageId": room.of["another"], **more}
 
 
+def reported(room: Room, _who: str) -> dict[str, Any]:
+    report = report_id(room.name, room.of["another"], "second_owner")
+    return {"reportId": report, "outcome": "warned"}
+
+
 ROWS = {
     "join": Row("room:join", INSIDE, archived=INSIDE, invited="ok", public={"gone": "ok", "outsider": "ok"}),
     "leave": Row("room:leave", INSIDE, archived=INSIDE, invited="ok", gone="ok"),
@@ -157,6 +164,9 @@ ROWS = {
     "unreact": Row("message:unreact", INSIDE, anothers(emoji="👍")),
     "pin": Row("message:pin", MODERATORS, anothers()),
     "unpin": Row("message:unpin", MODERATORS, anothers()),
+    "report": Row("message:report", INSIDE, anothers(reason="rude"), archived=INSIDE),
+    "list reports": Row("report:list", MODERATORS, archived=MODERATORS),
+    "resolve a report": Row("report:resolve", MODERATORS, reported, archived=MODERATORS),
     "be seen typing": Row("typing:start", INSIDE),
 }  # fmt: skip
 NO_ROW = {"typing:stop": "to end one's own typing is always granted, and says nothing of the room"}

@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from service.domain.streams import report_id
 from service.embedded import Servers
 from service.protocol.commands import COMMANDS
 from tests.support.clients.native import Client, Event, Refused, client
@@ -68,6 +69,8 @@ TABLE: dict[str, Row] = {
     "message:unpin": Row(
         {"messageId": FIRST}, {"messageId": SECOND}, before=(("message:pin", {"messageId": FIRST}),)
     ),
+    "message:report": Row({"messageId": FIRST, "reason": "rude"}, {"reason": "very rude"}, by="member"),
+    "report:resolve": Row({"outcome": "warned"}, {"outcome": "dismissed"}),
     "message:read": Row({"messageId": FIRST}, {"messageId": SECOND}, by="member"),
     "user:block": Row({"userId": "outsider"}, {"userId": "another"}, events=0),
     "user:unblock": Row({"userId": "outsider"}, {"userId": "another"}, events=0),
@@ -96,6 +99,8 @@ async def test_retry_on_any_node_has_one_effect_and_one_ack(nodes: Nodes, databa
         wish = {"roomId": room, **row.fields, "ref": f"retried-{number}"}
         if kind == "room:create" or kind.startswith("user:"):
             del wish["roomId"]  # the server chooses, once; a block is of no room
+        if kind == "report:resolve":
+            wish["reportId"] = await reported(one, room)
         stored = events(database)
         async with client(one.url, row.by) as here, client(other.url, row.by) as there:
             acks = await asyncio.gather(*(each.say(kind, **wish) for each in (here, there)))
@@ -112,6 +117,14 @@ async def test_retry_on_any_node_has_one_effect_and_one_ack(nodes: Nodes, databa
         assert events(database) - stored == expected, kind
 
 
+async def reported(node: Process, room: str) -> str:
+    """Let the owner report a message of the member; return the id of the report."""
+    async with client(node.url, "member") as member, client(node.url, "owner") as owner:
+        message = (await member.post(room, "three"))["seq"]
+        await owner.say("message:report", roomId=room, messageId=message, reason="rude")
+    return report_id(room, message, "owner")
+
+
 async def refused(one: Client, kind: str, wish: Event) -> None:
     with pytest.raises(Refused) as error:
         await one.say(kind, **wish)
@@ -122,7 +135,7 @@ def events(database: Database) -> int:
     """Return how many events are on the record, but for those of people and sessions."""
     with psycopg.connect(database.superuser_url) as connection:
         row = connection.execute(
-            "SELECT count(*) FROM stored_events WHERE stream LIKE 'room:%' OR stream LIKE 'reader:%'"
+            "SELECT count(*) FROM stored_events WHERE stream ~ '^(room|reader|report):'"
         ).fetchone()
     assert row is not None
     return int(row[0])

@@ -15,6 +15,7 @@ import asyncpg
 
 from projections import PROJECTIONS
 from service.domain.events import EVENTS
+from service.domain.streams import report_id
 from service.protocol.commands import COMMANDS
 from tests.support.clients.model import Model, fetched
 from tests.support.clients.native import PATIENCE, Client, Event, client
@@ -204,6 +205,18 @@ TABLE: dict[str, list[Row]] = {
     "message:unpin": [Row(message("moderator"), log=("MessageUnpinned",))],
     "message:history": [Row()],
     "message:read": [Row(message("moderator"), by="member", heard="message:read", log=("ReadMarkerMoved",))],
+    "message:report": [Row(message("owner", reason="rude"), by="member")],
+    "report:list": [Row()],
+    "report:resolve": [
+        Row(
+            lambda w: {
+                "roomId": w.room,
+                "reportId": report_id(w.room, w.said["member"], w.user("moderator")),
+                "outcome": "warned",
+            },
+            before=lambda w: w.say("moderator", "message:report", messageId=w.said["member"], reason="rude"),
+        )
+    ],
     "typing:start": [Row(heard="typing:start")],
     "typing:stop": [Row(before=lambda w: w.say("owner", "typing:start"), heard="typing:stop")],
     "presence:set": [Row(lambda _w: {"status": "away"}, heard="presence:changed")],

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from service.domain.streams import report_id
 from service.protocol.commands import COMMANDS
 from tests.support import contract
 from tests.support.clients.native import Refused, client
@@ -55,6 +56,8 @@ async def test_every_command_of_the_contract_is_answered(node: Process, newest: 
     await bob.join("general")
     sent = await alice.say("message:send", roomId="general", content="one")
     number = sent["messageId"]
+    others = (await bob.say("message:send", roomId="general", content="rude"))["messageId"]
+    report = report_id("general", others, "alice")
     said: list[tuple[str, dict[str, Any]]] = [
         ("room:create", {"name": "Else", "roomId": "else"}),
         ("room:update", {"roomId": "general", "topic": "Everything"}),
@@ -72,6 +75,9 @@ async def test_every_command_of_the_contract_is_answered(node: Process, newest: 
         ("message:unreact", {"roomId": "general", "messageId": number, "emoji": "👍"}),
         ("message:pin", {"roomId": "general", "messageId": number}),
         ("message:unpin", {"roomId": "general", "messageId": number}),
+        ("message:report", {"roomId": "general", "messageId": others, "reason": "rude"}),
+        ("report:list", {"roomId": "general"}),
+        ("report:resolve", {"roomId": "general", "reportId": report, "outcome": "warned"}),
         ("message:history", {"roomId": "general"}),
         ("message:read", {"roomId": "general", "messageId": number}),
         ("message:delete", {"roomId": "general", "messageId": number}),

@@ -13,7 +13,7 @@ MEMBER = ("userId", "name", "role", "muted", "mutedUntil")
 
 NOTHING_KEPT = (
     *("ack", "error", "connected", "typing_start", "typing_stop", "presence_changed"),
-    *("user_blocked", "room_unsubscribed"),
+    *("user_blocked", "room_unsubscribed", "message_reported", "report_resolved"),
 )
 """Answers, ephemeral events, and events about a user or a connection, which are not part of a room's state."""
 

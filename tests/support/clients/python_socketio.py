@@ -14,7 +14,10 @@ class Python:
     def __init__(self) -> None:
         self.io = socketio.Client(reconnection=False)
         self.heard: list[tuple[str, dict[str, Any]]] = []
-        for name in ("connected", "message:new", "room:user_joined", "message:history", "typing:start"):
+        for name in (
+            *("connected", "message:new", "room:user_joined", "message:history", "typing:start"),
+            *("message:reported", "report:resolved"),
+        ):
             self.io.on(name, self._handler(name))
 
     def _handler(self, name: str) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from service.domain.streams import report_id
 from tests.support.clients.native import Client, client
 from tests.support.environment import token
 from tests.support.processes.processes import Process, run, running
@@ -138,6 +139,10 @@ async def _moderate(here: People) -> None:
     await bob.say("room:kick", **about_grace, reason="Come back later")
     await bob.say("room:ban", **about_grace, until="2031-02-03T04:05:06.789012Z", reason="For a while")
     await bob.say("room:unban", **about_grace, reason="Enough")
+    said = await number(here["dave"].post("team", "Buy it now"))
+    await here["carol"].say("message:report", roomId="team", messageId=said, reason="Spam")
+    report = report_id("team", said, "carol")
+    await bob.say("report:resolve", roomId="team", reportId=report, outcome="warned", note="Once")
     await grace.say("room:join", roomId="team")
     await alice.say("room:ban", roomId="team", userId="ivan", reason="For good")
     await alice.say("room:ban", roomId="team", userId="mallory", until="2032-01-01T00:00:00+02:00")

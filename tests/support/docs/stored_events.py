@@ -13,6 +13,7 @@ from service.domain.streams import NEW_MESSAGE
 STREAMS = {
     "room": "room:<room>",
     "reader": "reader:<room>:<user>",
+    "report": "report:<room>",
     "person": "person:<user>",
     "session": "session:<user>",
     "hold": "holds",

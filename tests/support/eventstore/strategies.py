@@ -23,6 +23,7 @@ from service.domain.events import (
     MessageEdited,
     MessagePinned,
     MessagePosted,
+    MessageReported,
     MessageUnpinned,
     PersonErased,
     PersonNamed,
@@ -31,6 +32,7 @@ from service.domain.events import (
     ReactionAdded,
     ReactionRemoved,
     ReadMarkerMoved,
+    ReportResolved,
     RoleChanged,
     RoomArchived,
     RoomOpened,
@@ -94,6 +96,10 @@ ANY: dict[type[Event], st.SearchStrategy[Event]] = {
         mentions=st.lists(words, max_size=4).map(tuple),
     ),
     ReadMarkerMoved: st.builds(ReadMarkerMoved, user=words, message=seqs),
+    MessageReported: st.builds(
+        MessageReported, report=words, message=seqs, author=words, reason=st.none() | words
+    ),
+    ReportResolved: st.builds(ReportResolved, report=words, outcome=words, note=st.none() | words),
     PersonNamed: st.builds(PersonNamed, user=words, name=st.none() | words),
     AuditRead: st.builds(
         AuditRead,

@@ -47,7 +47,7 @@ ADDED_INDEXES = {
     " USING btree (originator_id, subject, originator_version)"
     " WHERE (topic = ANY (ARRAY['room.ReactionAdded.v1'::text, 'room.ReactionRemoved.v1'::text]))",
 }
-ADDED_TRIGGERS = {"append_only", "summarize_message"}
+ADDED_TRIGGERS = {"append_only", "keep_report", "summarize_message"}
 LEFT_OUT_FUNCTION = "es_insert_events_uuid"
 """The library's own way to insert loses events, and gets round `chat_append`."""
 

@@ -238,6 +238,13 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "message:unreact": {"roomId": "general", "messageId": 3, "emoji": "👍"},
     "message:pin": {"roomId": "general", "messageId": 3},
     "message:unpin": {"roomId": "general", "messageId": 3},
+    "message:report": {"roomId": "general", "messageId": 3, "reason": "rude"},
+    "report:list": {"roomId": "general"},
+    "report:resolve": {
+        "roomId": "general",
+        "reportId": "6fb4c1d2-9a3e-5b57-8c41-2d7f90e6a1b3",
+        "outcome": "warned",
+    },
     "message:history": {"roomId": "general"},
     "message:read": {"roomId": "general", "messageId": 1},
     "typing:start": {"roomId": "general"},
@@ -249,7 +256,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "auth:refresh": {"token": "t"},
 }
 UNRECORDED = {
-    *("room:list", "room:members", "message:history", "user:blocks", "auth:refresh"),
+    *("room:list", "report:list", "room:members", "message:history", "user:blocks", "auth:refresh"),
     *("typing:start", "typing:stop", "presence:set"),
 }
 RECORDED = set(MINIMAL) - UNRECORDED

@@ -108,7 +108,10 @@ async def test_a_room_with_an_event_that_is_not_on_the_record_is_loaded_again(
     again: list[str] = []
     hub: Any = SimpleNamespace(unverified=dict(received), resync=again.append)
     unused: Any = None
-    tailer = LogTailer(unused, hub, 1.0, affected=unused, persons=unused, expired=unused, renewed=unused)
+    tailer = LogTailer(
+        unused, hub, 1.0,
+        affected=unused, persons=unused, expired=unused, reported=unused, renewed=unused,
+    )  # fmt: skip
     on_record = msgspec.structs.replace(log.events[-1], **changed)
     place = Place(on_record.stream, on_record.seq, on_record.position, on_record.at)
 

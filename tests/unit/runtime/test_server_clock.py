@@ -7,7 +7,7 @@ from typing import Any, cast
 import asyncpg
 import pytest
 
-from service.eventstore.server_clock import ServerClock
+from service.runtime.server_clock import ServerClock
 from tests.support.servers.databases import Database
 
 
