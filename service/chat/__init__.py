@@ -1,7 +1,7 @@
 """Commands of users: decided on what this node knows, appended to the log, and acknowledged after the commit."""
 
 from service.chat.blocks import AccountBlocks
-from service.chat.log_budget import LogBudget
+from service.chat.log_budget import BudgetedAppender, LogBudget
 from service.chat.read_markers import ReadMarkers
 from service.chat.reports import Reports
 from service.chat.result import CommandResult
@@ -11,6 +11,7 @@ from service.chat.suspensions import AccountSuspensions
 __all__ = [
     "AccountBlocks",
     "AccountSuspensions",
+    "BudgetedAppender",
     "Chat",
     "CommandResult",
     "LogBudget",

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from service.chat.log_budget import LogBudget, stored_bytes
+from service.chat.log_budget import BudgetedAppender
 from service.chat.result import CommandResult, failed, result_of
 from service.domain import account
 from service.domain.account import PersonState
@@ -28,7 +28,7 @@ from service.domain.commands import (
 from service.domain.room_state import RoomState
 from service.domain.streams import person_stream
 from service.errors import NotAllowed, Refusal
-from service.eventstore.appender import Appender, append_decided
+from service.eventstore.appender import append_decided
 from service.eventstore.entries import AppendRequest
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
@@ -116,18 +116,16 @@ class AccountBlocks:
     def __init__(
         self,
         people: UserCache,
-        appender: Appender,
+        appender: BudgetedAppender,
         reader: LogReader,
         serializer: EventSerializer,
         most: int,
-        budget: LogBudget,
     ) -> None:
         self._people = people
         self._appender = appender
         self._reader = reader
         self._serializer = serializer
         self._most = most
-        self._budget = budget
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def set_block(self, command: SetBlock, by: str, ref: str, sent: bytes) -> CommandResult:
@@ -137,26 +135,21 @@ class AccountBlocks:
             Refusal: it is not allowed, or the ref was used for another command.
             Overloaded, Unavailable: the log cannot be reached; a retry is safe.
         """
-        state, refusal, size = PersonState(), None, 0
+        state, refusal = PersonState(), None
         events: list[Event] = []
 
         async def decide() -> AppendRequest:
-            nonlocal state, refusal, events, size
+            nonlocal state, refusal, events
             state, refusal, events = await self._reader.person(by), None, []
             try:
                 events = account.decide_block(state, command, by, self._most)
             except Refusal as error:
                 refusal = error
-            request = AppendRequest.of(
+            return AppendRequest.of(
                 self._serializer, person_stream(by), events,
                 user=by, ref=ref, fingerprint=self._serializer.keys.fingerprint(sent),
                 decided_on=state.head, guard=account.GUARD, record=refusal is None,
             )  # fmt: skip
-            size = stored_bytes(request)
-            if size and (over := self._budget.refusal(by, size)) is not None:
-                refusal, events, size = over, [], 0
-                request = msgspec.structs.replace(request, events=(), stored=(), record=False)
-            return request
 
         async with self._turns.setdefault(by, asyncio.Lock()):
             result = await append_decided(decide, self._appender.offer)
@@ -164,7 +157,5 @@ class AccountBlocks:
             if (error := failed(result.outcome, ref, refusal)) is not None:
                 raise error
             if result.outcome == "appended":
-                self._budget.appended += size
-                self._budget.add(by, size)
                 self._people.update(by, account.with_block(state, command, result.seq))
         return result_of(result)

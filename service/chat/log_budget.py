@@ -3,16 +3,21 @@
 Each node counts what it appended, and what other nodes report a few times a second. The counts are in memory: a node
 that restarts begins at zero, and then counts what other nodes report from then on.
 
-Invariant: what a command appends is reserved when it is decided, so commands in flight cannot exceed the limit. A
-command that changes nothing is free, and a retry gets the answer of its first try at the limit too.
+Invariant: what a command appends is reserved before it is sent to the log, so commands in flight cannot exceed the
+limit. A command that changes nothing is free, and a retry gets the answer of its first try at the limit too.
 """
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
-from service.errors import Refusal, TooManyRequests
-from service.eventstore.entries import AppendRequest
+import msgspec
+
+from service.errors import TooManyRequests
+from service.eventstore.appender import Appender
+from service.eventstore.entries import AppendRequest, AppendResult
 
 DAY = 86_400.0
 """Seconds."""
@@ -47,7 +52,7 @@ class LogBudget:
         self.appended = 0
         self.refused = 0
 
-    def refusal(self, user: str, size: int) -> Refusal | None:
+    def refusal(self, user: str, size: int) -> TooManyRequests | None:
         """Return the refusal of a command that would append so many bytes, None if it may."""
         self._turn()
         if not self._per_day or self._used.get(user, 0) + size <= self._per_day:
@@ -86,3 +91,59 @@ class LogBudget:
             self._day = day
             self._used.clear()
             self._reported.clear()
+
+
+class BudgetedAppender:
+    """An appender that counts for each user what their commands append.
+
+    Names and sessions, whose refs begin with `~`, have rates of their own.
+    """
+
+    def __init__(self, appender: Appender, budget: LogBudget) -> None:
+        self._appender = appender
+        self._budget = budget
+
+    def offer(self, entry: AppendRequest) -> "asyncio.Future[AppendResult]":
+        """Queue an entry as `Appender.offer` does; at the limit the future raises `TooManyRequests`.
+
+        Raises:
+            Overloaded: the queue is full; nothing was queued.
+        """
+        size = 0 if entry.ref.startswith("~") else stored_bytes(entry)
+        if not size:
+            return self._appender.offer(entry)
+        if (refusal := self._budget.refusal(entry.user, size)) is not None:
+            return self._look_up(entry, refusal)
+        future = self._appender.offer(entry)
+        self._budget.add(entry.user, size)
+        future.add_done_callback(partial(self._settle, entry.user, size))
+        return future
+
+    def _look_up(self, entry: AppendRequest, refusal: TooManyRequests) -> "asyncio.Future[AppendResult]":
+        """Refuse an entry, unless its ref is on the record or it was decided on an outdated state."""
+        answer: asyncio.Future[AppendResult] = asyncio.get_running_loop().create_future()
+        bare = msgspec.structs.replace(entry, events=(), stored=(), record=False)
+        self._appender.offer(bare).add_done_callback(partial(_answer, answer, refusal))
+        return answer
+
+    def _settle(self, user: str, size: int, future: "asyncio.Future[AppendResult]") -> None:
+        if future.cancelled() or future.exception() is not None:
+            return  # it may have been appended
+        if future.result().outcome == "appended":
+            self._budget.appended += size
+        else:
+            self._budget.add(user, -size)
+
+
+def _answer(
+    answer: "asyncio.Future[AppendResult]", refusal: TooManyRequests, found: "asyncio.Future[AppendResult]"
+) -> None:
+    if answer.done():
+        return
+    error = found.exception()
+    if error is None and found.result().outcome == "refused":
+        error = refusal
+    if error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(found.result())

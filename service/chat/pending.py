@@ -49,8 +49,6 @@ class PendingCommand(msgspec.Struct):
     key: PersonKey | None = None
     scope: str | None = None
     """What `key` is for; None before there is a key."""
-    reserved: int = 0
-    """Bytes that are reserved for its events in the sender's `LogBudget`."""
     at: datetime | None = None
     """The log's time when the command was last found stale; None before."""
 

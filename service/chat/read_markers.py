@@ -15,14 +15,14 @@ from datetime import datetime
 
 import msgspec
 
-from service.chat.log_budget import LogBudget
+from service.chat.log_budget import BudgetedAppender
 from service.chat.result import CommandResult, failed, result_of
 from service.domain import read_marker, room
 from service.domain.commands import MoveReadMarker
 from service.domain.read_marker import ReaderState
 from service.domain.streams import reader_stream
 from service.errors import MessageNotFound, OnRecordError, Overloaded, Refusal, Unavailable
-from service.eventstore.appender import Appender, append_decided
+from service.eventstore.appender import append_decided
 from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
@@ -30,9 +30,6 @@ from service.realtime.room_feeds import RoomFeeds
 
 INTERVAL = 1.0
 """Seconds between two recorded moves of one reader."""
-
-MARKER_BYTES = 400
-"""Bytes that one recorded move counts in the reader's `LogBudget`."""
 
 MAX_WAITING = 200
 """Reads of one reader that may wait for the next commit; further ones are answered `overloaded`."""
@@ -57,16 +54,14 @@ class ReadMarkers:
     def __init__(
         self,
         feeds: RoomFeeds,
-        appender: Appender,
+        appender: BudgetedAppender,
         log_reader: LogReader,
         serializer: EventSerializer,
         moved: Moved,
         *,
         now: Callable[[], datetime],
-        budget: LogBudget,
     ) -> None:
         self._now = now
-        self._budget = budget
         self._feeds = feeds
         self._appender = appender
         self._reader = log_reader
@@ -113,7 +108,7 @@ class ReadMarkers:
                 return MessageNotFound(room=command.room, message=command.message)
         except Refusal as refusal:
             return refusal
-        return self._budget.refusal(by, MARKER_BYTES)
+        return None
 
     async def _require_member(self, room_id: str, by: str) -> None:
         """Raise a refusal if a user is not a member, also by the log: another node may have changed the room."""
@@ -185,9 +180,6 @@ class ReadMarkers:
             _fail([read], error)
             return
         answer = result_of(result)
-        if moves and result.outcome == "appended":
-            self._budget.appended += MARKER_BYTES
-            self._budget.add(reader[1], MARKER_BYTES)
         if moves and result.outcome in ("appended", "known"):
             self._moved(*reader, read.message, answer.at)
         if not read.answer.done():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
+from service.chat.log_budget import BudgetedAppender
 from service.chat.pending import key_for_writing
 from service.chat.result import CommandResult, failed, result_of
 from service.domain.commands import ReportMessage, ResolveReport, RoomCommand
@@ -27,7 +28,7 @@ from service.domain.report import (
 )
 from service.domain.streams import report_id, report_stream
 from service.errors import Refusal
-from service.eventstore.appender import Appender, append_decided
+from service.eventstore.appender import append_decided
 from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.reader import LogReader
 from service.eventstore.report_reader import ReportReader
@@ -47,7 +48,7 @@ class Reports:
     def __init__(  # noqa: PLR0913 - the lower layers
         self,
         feeds: RoomFeeds,
-        appender: Appender,
+        appender: BudgetedAppender,
         reader: LogReader,
         reports: ReportReader,
         serializer: EventSerializer,

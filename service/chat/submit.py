@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 
 from service.chat.blocks import Blocks
 from service.chat.command_locks import CommandLocks
-from service.chat.log_budget import LogBudget, stored_bytes
+from service.chat.log_budget import BudgetedAppender
 from service.chat.pending import DecisionContext, Limits, PendingCommand, content_error, key_for_writing
 from service.chat.result import CommandResult, dropped_mentions, failed, result_of
 from service.domain import account, room
@@ -34,8 +34,8 @@ from service.domain.commands import (
 from service.domain.retention import scope_of
 from service.domain.streams import person_stream, room_stream
 from service.encryption.keyring import KeyRing
-from service.errors import AccountErased, MessageNotFound, Overloaded, Refusal, Unavailable
-from service.eventstore.appender import Appender, append_decided
+from service.errors import AccountErased, MessageNotFound, Overloaded, Refusal, TooManyRequests, Unavailable
+from service.eventstore.appender import append_decided
 from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
@@ -67,7 +67,7 @@ class Chat:
     def __init__(  # noqa: PLR0913 - the parts of a node that a command passes
         self,
         feeds: RoomFeeds,
-        appender: Appender,
+        appender: BudgetedAppender,
         reader: LogReader,
         people: UserCache,
         keys: KeyRing,
@@ -75,7 +75,6 @@ class Chat:
         *,
         now: Callable[[], datetime],
         limits: Limits,
-        budget: LogBudget,
         invite_only: bool = False,
     ) -> None:
         self._feeds = feeds
@@ -87,7 +86,6 @@ class Chat:
         self._database = database
         self._now = now
         self._limits = limits
-        self._budget = budget
         self.blocks = Blocks(people, invite_only=invite_only)
         self._locks = CommandLocks()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,7 +121,6 @@ class Chat:
         try:
             placing = self._appender.offer(request)
         except Overloaded as error:
-            self._release(pending)
             answer.set_exception(error)
         else:
             placing.add_done_callback(partial(self._on_first_result, pending))
@@ -205,29 +202,13 @@ class Chat:
         pending.refusal, pending.events = refusal, events
         pending.decisions += 1
         # The state may have moved on while the message was read: the decision holds as of the older of the two.
-        request = AppendRequest.of(
+        return AppendRequest.of(
             self._serializer, room_stream(command.room), events,
             user=by, ref=pending.ref, fingerprint=pending.fingerprint,
             decided_on=min(context.head, state.head),
             guard=() if pending.content_error else room.guard(state, command, by),
             key=pending.key, record=refusal is None,
         )  # fmt: skip
-        return self._within_budget(pending, request)
-
-    def _within_budget(self, pending: PendingCommand, request: AppendRequest) -> AppendRequest:
-        """Reserve the bytes of a request; if the sender has too few left, return one that only looks up the ref."""
-        self._release(pending)
-        size = stored_bytes(request)
-        if size and (refusal := self._budget.refusal(pending.by, size)) is not None:
-            pending.refusal, pending.events = refusal, []
-            return msgspec.structs.replace(request, events=(), stored=(), record=False)
-        self._budget.add(pending.by, size)
-        pending.reserved = size
-        return request
-
-    def _release(self, pending: PendingCommand) -> None:
-        self._budget.add(pending.by, -pending.reserved)
-        pending.reserved = 0
 
     def _on_first_result(self, pending: PendingCommand, placing: "asyncio.Future[AppendResult]") -> None:
         if pending.answer.done():
@@ -264,9 +245,7 @@ class Chat:
                     partial(self._must_retry, pending),
                     tries=MAX_DECISIONS,
                 )
-            except (AccountErased, Overloaded, Unavailable) as error:
-                if not isinstance(error, Unavailable):  # otherwise it may have been appended
-                    self._release(pending)
+            except (AccountErased, Overloaded, TooManyRequests, Unavailable) as error:
                 pending.fail(error)
             except Exception:
                 log.exception("refresh_failed", extra={"room": pending.command.room})
@@ -281,10 +260,6 @@ class Chat:
         return self._decide(pending, feed, await self._load_context(pending, feed))
 
     def _answer(self, pending: PendingCommand, result: AppendResult) -> None:
-        if result.outcome == "appended":
-            self._budget.appended += pending.reserved
-        else:
-            self._release(pending)
         if (failure := failed(result.outcome, pending.ref, pending.refusal)) is not None:
             pending.fail(failure)
         elif isinstance(pending.command, LeaveRoom) and result.outcome != "appended":

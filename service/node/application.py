@@ -8,7 +8,15 @@ from uuid import uuid4
 
 from service.audit.access_log import AccessLog
 from service.audit.export.own_data import OwnData
-from service.chat import AccountBlocks, AccountSuspensions, Chat, LogBudget, ReadMarkers, Reports
+from service.chat import (
+    AccountBlocks,
+    AccountSuspensions,
+    BudgetedAppender,
+    Chat,
+    LogBudget,
+    ReadMarkers,
+    Reports,
+)
 from service.chat.pending import Limits
 from service.config.settings import Settings
 from service.eventstore.notifications import Waker
@@ -58,20 +66,20 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
     keys, reader, now = storage.keys, storage.reader, storage.clock.now
     loop_time = asyncio.get_running_loop().time
     budget = LogBudget(settings.log_bytes_per_day, time.time)
+    appender = BudgetedAppender(live.appender, budget)
     chat = Chat(
-        live.hub.feeds, live.appender, reader, live.people, keys, storage.pool,
-        now=now, limits=Limits(settings.max_content, settings.max_edits), budget=budget,
+        live.hub.feeds, appender, reader, live.people, keys, storage.pool,
+        now=now, limits=Limits(settings.max_content, settings.max_edits),
         invite_only=settings.add_members == "invite",
     )  # fmt: skip
     notices = MarkerNotices(live.hub.audience, live.relay)
     markers = ReadMarkers(
         live.hub.feeds,
-        live.appender,
+        appender,
         reader,
         storage.serializer,
         notices.marker_moved,
         now=now,
-        budget=budget,
     )
     stack.push_async_callback(markers.close)
     presence = Presence(live.relay, live.hub.audience, live.people, settings.disconnect_grace)
@@ -85,7 +93,7 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
         suspensions=AccountSuspensions(live.people, live.appender, reader, storage.serializer, storage.pool),
         reports=Reports(
             live.hub.feeds,
-            live.appender,
+            appender,
             reader,
             storage.report_reader,
             storage.serializer,
@@ -103,9 +111,7 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
         shared_adds=SharedRateLimit(adds, live.relay, ADDED),
         log_budget=budget,
         shared_log_budget=SharedRateLimit(budget, live.relay, LOGGED),
-        blocks=AccountBlocks(
-            live.people, live.appender, reader, storage.serializer, settings.max_blocks, budget
-        ),
+        blocks=AccountBlocks(live.people, appender, reader, storage.serializer, settings.max_blocks),
         access_log=AccessLog(live.appender.offer, storage.serializer),
         own_data=OwnData(
             storage.as_of_reader, live.appender.offer, storage.serializer, settings.export_interval

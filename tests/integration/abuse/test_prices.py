@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from service.embedded import Servers
-from tests.integration.abuse.test_limits import DOORS, at
 from tests.support.clients.native import PATIENCE, Refused, client
+from tests.support.clients.speakers import DOORS, at
 from tests.support.environment import environment, token
 from tests.support.processes.cluster import two_nodes
 from tests.support.processes.processes import running

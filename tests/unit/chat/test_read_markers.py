@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rpds import HashTrieMap
 
-from service.chat import LogBudget
 from service.chat.read_markers import MAX_WAITING, ReadMarkers
 from service.domain.commands import MoveReadMarker
 from service.domain.room_state import Member, RoomState
@@ -29,9 +28,7 @@ class Held:
         self.keys = self
         self.offer = None  # no read ends, so nothing is appended
         self.reading = asyncio.Event()
-        self.markers = ReadMarkers(
-            part, part, part, part, lambda *_: None, now=lambda: AT, budget=LogBudget(0, lambda: 0.0)
-        )
+        self.markers = ReadMarkers(part, part, part, part, lambda *_: None, now=lambda: AT)
 
     async def feed(self, _room: str) -> Any:
         return SimpleNamespace(state=RoomState("general", 9, members=MEMBERS))

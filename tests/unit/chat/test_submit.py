@@ -9,7 +9,6 @@ from uuid import uuid4
 import pytest
 from rpds import HashTrieMap
 
-from service.chat import LogBudget
 from service.chat.pending import Limits
 from service.chat.submit import MAX_DECISIONS, Chat
 from service.domain.commands import AddReaction, PostMessage, RoomCommand, UpdateRoom
@@ -43,7 +42,6 @@ class Scripted:
             part,
             now=lambda: AT,
             limits=Limits(100, 100),
-            budget=LogBudget(0, lambda: 0.0),
         )
         self._feed = feed
 

@@ -37,9 +37,7 @@ def history(limit: int) -> wire.MessageHistory:
         (history(50), history(51)),
     ],
 )
-def test_an_ordinary_command_has_no_price_beside_its_bytes_and_a_larger_one_has(
-    within: wire.Frame, beyond: wire.Frame
-) -> None:
+def test_only_larger_commands_have_a_price_beside_their_bytes(within: wire.Frame, beyond: wire.Frame) -> None:
     assert price_of_command(within) == 0
     assert price_of_command(beyond) == 1
 
