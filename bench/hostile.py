@@ -124,21 +124,21 @@ async def ordinary(url: str, seconds: float) -> None:
     print(json.dumps(found))
 
 
-async def hostile(address: str, seconds: float) -> None:
-    """Attack with all recipes, and print what each did."""
+async def hostile(address: str, seconds: float, only: list[str]) -> None:
+    """Attack with all recipes, or some, and print what each did."""
     accounts = itertools.cycle(ADDRESSES)
     victims = [f"person-{number}" for number in range(PEOPLE)]
     targets = [
         Target(address, local, f"hostile-{number}", victims)
         for number, local in zip(range(HOSTILE), accounts, strict=False)
     ]
-    print(json.dumps(await attack(targets, seconds)))
+    print(json.dumps(await attack(targets, seconds, only)))
 
 
-async def role(name: str, address: str, seconds: float) -> dict[str, object]:
+async def role(name: str, address: str, seconds: float, *more: str) -> dict[str, object]:
     """Run a part of this program as a process of its own; return what it prints."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, __file__, "--role", name, "--address", address, "--seconds", str(seconds),
+        sys.executable, __file__, "--role", name, "--address", address, "--seconds", str(seconds), *more,
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, _ = await process.communicate()
@@ -156,15 +156,17 @@ async def largest(node: psutil.Process) -> float:
     return round(most, 1)
 
 
-async def phase(address: str, node: psutil.Process, seconds: float, *, attacked: bool) -> dict[str, object]:
-    """Return what the ordinary people found, and the largest memory of the node."""
+async def phase(
+    address: str, node: psutil.Process, seconds: float, attacks: list[str] | None = None
+) -> dict[str, object]:
+    """Return what the ordinary people found, beside `attacks` if given, and the largest memory of the node."""
     watching = asyncio.create_task(largest(node))
     await asyncio.sleep(0)
     parts = [role("ordinary", address, seconds)]
-    parts += [role("hostile", address, seconds)] if attacked else []
-    found, *attacks = await asyncio.gather(*parts)
+    parts += [] if attacks is None else [role("hostile", address, seconds, "--only", *attacks)]
+    found, *done = await asyncio.gather(*parts)
     watching.cancel()
-    return {**found, "node_mb": await watching, **({"attacks": attacks[0]} if attacks else {})}
+    return {**found, "node_mb": await watching, **({"attacks": done[0]} if done else {})}
 
 
 def verdict(quiet: dict[str, object], attacked: dict[str, object]) -> dict[str, object]:
@@ -176,7 +178,7 @@ def verdict(quiet: dict[str, object], attacked: dict[str, object]) -> dict[str, 
     return {"slower": round(slower, 2), "larger": round(larger, 2), "harmed": harmed, "kept": kept}
 
 
-async def measure(database: Database, servers: Servers, seconds: float) -> bool:
+async def measure(database: Database, servers: Servers, seconds: float, only: list[str]) -> bool:
     """Print the result of both phases; return whether the promise is kept."""
     env = environment(database, ONRECORD_REDIS_URL=servers.redis_url)
     for name in ("ONRECORD_RATE_BURST", "ONRECORD_MAX_CONNECTIONS"):
@@ -184,8 +186,8 @@ async def measure(database: Database, servers: Servers, seconds: float) -> bool:
     async with running(env, "serve", afresh=True) as node, running(env, "project", "run", afresh=True):
         process = psutil.Process(node.process.pid)
         await role("ordinary", node.address, min(seconds, 10))  # rooms, keys and caches exist from here on
-        quiet = await phase(node.address, process, seconds, attacked=False)
-        attacked = await phase(node.address, process, seconds, attacked=True)
+        quiet = await phase(node.address, process, seconds)
+        attacked = await phase(node.address, process, seconds, only)
     result = {"quiet": quiet, "attacked": attacked, **verdict(quiet, attacked)}
     print(json.dumps(result), file=sys.__stdout__, flush=True)
     return bool(result["kept"])
@@ -208,6 +210,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument(
+        "--only", nargs="*", default=[], metavar="RECIPE", help="these recipes instead of all"
+    )
     parser.add_argument("--role", choices=["ordinary", "hostile"], help=argparse.SUPPRESS)
     parser.add_argument("--address", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -215,11 +220,11 @@ def main() -> int:
         asyncio.run(ordinary(given.address.replace("http", "ws", 1) + "/ws", given.seconds))
         return 0
     if given.role == "hostile":
-        asyncio.run(hostile(given.address, given.seconds))
+        asyncio.run(hostile(given.address, given.seconds, given.only))
         return 0
     print(f"# {HOSTILE} accounts, {len(RECIPES)} recipes, {PEOPLE} ordinary people", file=sys.stderr)
     with servers_and_database() as (servers, database):
-        return 0 if asyncio.run(measure(database, servers, given.seconds)) else 1
+        return 0 if asyncio.run(measure(database, servers, given.seconds, given.only)) else 1
 
 
 if __name__ == "__main__":

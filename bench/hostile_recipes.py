@@ -9,7 +9,7 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -51,7 +51,7 @@ class Target:
         return json.dumps({"type": kind, "ref": f"{self.user}-{next(self.refs)}-{time.time_ns()}", **fields})
 
 
-Recipe = Callable[[Target], Awaitable[None]]
+Recipe = Callable[[Target], Coroutine[None, None, None]]
 
 
 @contextlib.asynccontextmanager
@@ -223,11 +223,12 @@ RECIPES: tuple[Recipe, ...] = (
 )  # fmt: skip
 
 
-async def attack(targets: list[Target], seconds: float) -> dict[str, int]:
-    """Run all recipes for each target at once; return how often each acted."""
+async def attack(targets: list[Target], seconds: float, only: list[str]) -> dict[str, int]:
+    """Run all recipes, or those named in `only`, for each target at once; return how often each acted."""
+    recipes = [recipe for recipe in RECIPES if not only or recipe.__name__ in only]
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await asyncio.gather(*(_repeat(recipe, target) for target in targets for recipe in RECIPES))
+            await asyncio.gather(*(_repeat(recipe, target) for target in targets for recipe in recipes))
     return dict(sum((target.done for target in targets), Counter()))
 
 

@@ -363,8 +363,8 @@ def test_personal_words_are_the_ones_listed() -> None:
         "room.MessageDeleted.v1": ("reason",),
         "person.PersonNamed.v1": ("name",),
         "report.MessageReported.v1": ("reason",),
-    "report.ReportResolved.v1": ("note",),
-    "person.PersonSuspended.v1": ("reason",),
+        "report.ReportResolved.v1": ("note",),
+        "person.PersonSuspended.v1": ("reason",),
         "person.PersonRestored.v1": ("reason",),
         "session.SessionOpened.v1": ("client",),
     }
