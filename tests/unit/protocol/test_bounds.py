@@ -33,7 +33,7 @@ WITHIN: dict[str, list[tuple[Any, Any]]] = {
     "token": [("", 5)],
 }  # fmt: skip
 """Pairs of values within and beyond the bound. `after` depends on the command; a type is a key of the table of
-commands; `service.domain.content_policy` bounds content; a token has the bound of its frame until it is verified."""
+commands; `service.domain.content.policy` bounds content; a token has the bound of its frame until it is verified."""
 AFTER = {
     "room:list": ("r" * 64, "r" * 65),
     "room:members": ("u" * 128, "u" * 129),
