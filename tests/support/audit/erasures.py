@@ -75,7 +75,7 @@ def _rows(owner: "psycopg.Connection[psycopg.rows.TupleRow]") -> str:
     """Return every row of every table and view, which a dump lacks for views and unlogged or temporary tables."""
     relations = owner.execute(
         """SELECT format('%I.%I', nspname, relname) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-           WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND nspname NOT IN ('pg_catalog', 'information_schema')
+           WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND nspname NOT IN ('pg_catalog', 'information_schema')
            AND nspname NOT LIKE 'pg_temp%' AND nspname NOT LIKE 'pg_toast%'"""
     ).fetchall()
     assert len(relations) > 20
