@@ -1,6 +1,7 @@
 """Commands of users: decided on what this node knows, appended to the log, and acknowledged after the commit."""
 
 from service.chat.blocks import AccountBlocks
+from service.chat.display_names import DisplayNames
 from service.chat.log_budget import BudgetedAppender, LogBudget
 from service.chat.read_markers import ReadMarkers
 from service.chat.reports import Reports
@@ -14,6 +15,7 @@ __all__ = [
     "BudgetedAppender",
     "Chat",
     "CommandResult",
+    "DisplayNames",
     "LogBudget",
     "ReadMarkers",
     "Reports",

@@ -11,28 +11,24 @@ from collections.abc import Callable, Coroutine
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import msgspec
-from cryptography.exceptions import InvalidTag
 
 from service.chat.blocks import Blocks
 from service.chat.command_locks import CommandLocks
 from service.chat.log_budget import BudgetedAppender
 from service.chat.pending import DecisionContext, Limits, PendingCommand, content_error, key_for_writing
 from service.chat.result import CommandResult, dropped_mentions, failed, result_of
-from service.domain import account, room
-from service.domain.account import PersonState
+from service.domain import room
 from service.domain.commands import (
     EditMessage,
     LeaveRoom,
     MessageCommand,
-    NamePerson,
     PostMessage,
     RoomCommand,
 )
 from service.domain.retention import scope_of
-from service.domain.streams import person_stream, room_stream
+from service.domain.streams import room_stream
 from service.encryption.keyring import KeyRing
 from service.errors import AccountErased, MessageNotFound, Overloaded, Refusal, TooManyRequests, Unavailable
 from service.eventstore.appender import append_decided
@@ -125,40 +121,6 @@ class Chat:
         else:
             placing.add_done_callback(partial(self._on_first_result, pending))
         return answer
-
-    async def name(self, user: str, name: str) -> None:
-        """Record a user's display name, unless it is the current one.
-
-        Raises:
-            Unavailable, Overloaded: the log cannot be reached.
-        """
-        if self._people.account(user).name == name:
-            return
-        state = await self._person(user)
-        events = account.decide(state, NamePerson(name=name), user)
-        if events:
-            try:
-                key = await self._keys.of_person(user, self._database)
-            except InvalidTag:  # logged by the key ring; the user connects under the name that is known
-                self._people.update(user, state)
-                return
-            request = AppendRequest.of(
-                self._serializer, person_stream(user), events,
-                user=user, ref=f"~{uuid4()}", decided_on=state.head, guard=account.GUARD, key=key,
-            )  # fmt: skip
-            result = await self._appender.offer(request)
-            if result.outcome == "key_gone":
-                self._keys.forget(user)  # erased, or under another key from the next connection on
-            if result.outcome != "appended":
-                # Another node has just recorded this user's name or erasure, which holds as well.
-                state = await self._person(user)
-            else:
-                state = msgspec.structs.replace(state, head=result.seq, name=name)
-        self._people.update(user, state)
-
-    async def _person(self, user: str) -> PersonState:
-        await self._people.read({user})  # batched with the users who connect at the same time
-        return self._people.account(user)
 
     async def _load_context(self, pending: PendingCommand, feed: RoomFeed) -> DecisionContext:
         """Read what a command is about; nothing for outsiders, who may learn nothing of the room."""

@@ -13,6 +13,7 @@ from service.chat import (
     AccountSuspensions,
     BudgetedAppender,
     Chat,
+    DisplayNames,
     LogBudget,
     ReadMarkers,
     Reports,
@@ -41,6 +42,7 @@ class Application:
     """The application layer."""
 
     chat: Chat
+    names: DisplayNames
     read_markers: ReadMarkers
     marker_notices: MarkerNotices
     suspensions: AccountSuspensions
@@ -88,6 +90,7 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
     adds = RateLimit(settings.adds_per_hour / HOUR, settings.adds_per_hour, loop_time)
     return Application(
         chat=chat,
+        names=DisplayNames(live.people, appender, keys, storage.pool),
         read_markers=markers,
         marker_notices=notices,
         suspensions=AccountSuspensions(live.people, live.appender, reader, storage.serializer, storage.pool),

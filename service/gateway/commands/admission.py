@@ -6,7 +6,7 @@ from itertools import islice
 
 from starlette.datastructures import Headers
 
-from service.chat import Chat
+from service.chat import DisplayNames
 from service.domain.account import require_standing
 from service.errors import (
     NotAllowed,
@@ -141,7 +141,7 @@ class SessionStarter:
 
     sessions: SessionRegistry
     people: UserCache
-    chat: Chat
+    names: DisplayNames
     connecting: ConnectHandler
     lifecycle: SessionLifecycle
 
@@ -158,7 +158,7 @@ class SessionStarter:
             await self.people.load([identity.user])
             require_standing(self.people.account(identity.user))
             if identity.name:
-                await self.chat.name(identity.user, identity.name)
+                await self.names.record(identity.user, identity.name)
             await self.connecting.connect(session, frame)
         except BaseException as error:
             if session.connected and isinstance(error, Exception):

@@ -1,0 +1,67 @@
+"""Records the display names that users connect with."""
+
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+
+from service.chat.log_budget import BudgetedAppender
+from service.domain import account
+from service.domain.account import PersonState
+from service.domain.commands import NamePerson
+from service.domain.streams import person_stream
+from service.encryption.keyring import KeyRing
+from service.eventstore.entries import AppendRequest
+from service.eventstore.serializer import EventSerializer
+from service.realtime.user_cache import UserCache
+
+if TYPE_CHECKING:
+    import asyncpg
+
+
+class DisplayNames:
+    """The names of users, in their own streams."""
+
+    def __init__(
+        self, people: UserCache, appender: BudgetedAppender, keys: KeyRing, database: "asyncpg.Pool[Any]"
+    ) -> None:
+        self._people = people
+        self._appender = appender
+        self._keys = keys
+        self._serializer = EventSerializer(keys)
+        self._database = database
+
+    async def record(self, user: str, name: str) -> None:
+        """Record a user's display name, unless it is the current one.
+
+        Raises:
+            Unavailable, Overloaded: the log cannot be reached.
+        """
+        if self._people.account(user).name == name:
+            return
+        state = await self._person(user)
+        events = account.decide(state, NamePerson(name=name), user)
+        if events:
+            try:
+                key = await self._keys.of_person(user, self._database)
+            except InvalidTag:  # logged by the key ring; the user connects under the name that is known
+                self._people.update(user, state)
+                return
+            request = AppendRequest.of(
+                self._serializer, person_stream(user), events,
+                user=user, ref=f"~{uuid4()}", decided_on=state.head, guard=account.GUARD, key=key,
+            )  # fmt: skip
+            result = await self._appender.offer(request)
+            if result.outcome == "key_gone":
+                self._keys.forget(user)  # erased, or under another key from the next connection on
+            if result.outcome != "appended":
+                # Another node has just recorded this user's name or erasure, which holds as well.
+                state = await self._person(user)
+            else:
+                state = msgspec.structs.replace(state, head=result.seq, name=name)
+        self._people.update(user, state)
+
+    async def _person(self, user: str) -> PersonState:
+        await self._people.read({user})  # batched with the users who connect at the same time
+        return self._people.account(user)
