@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidTag
 from service.chat.result import CommandResult
 from service.domain import room
 from service.domain.commands import EditMessage, PostMessage, RoomCommand
-from service.domain.content_policy import check_content
+from service.domain.content.policy import check_content
 from service.domain.events import Event
 from service.domain.message import MessageSummary
 from service.encryption.keyring import KeyRing

@@ -106,3 +106,10 @@ class Peer:
 
 def close_payload(code: int, reason: str = "") -> bytes:
     return struct.pack("!H", code) + reason.encode()
+
+
+def masked(opcode: int, payload: bytes, mask: bytes, *, fin: bool = True, reserved: int = 0) -> bytes:
+    """Return a frame whose mask is not zero."""
+    whole = frame(opcode, payload, fin=fin, reserved=reserved)
+    start = len(whole) - len(payload) - 4
+    return whole[:start] + mask + bytes(one ^ mask[index % 4] for index, one in enumerate(payload))

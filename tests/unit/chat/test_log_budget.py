@@ -1,12 +1,15 @@
 """The bytes that one user's commands may append in a day, by a clock that the test turns."""
 
+import asyncio
 import logging
 
 import pytest
 
-from service.chat import LogBudget
-from service.chat.log_budget import DAY, MAX_USERS
-from service.errors import TooManyRequests
+from service.chat import BudgetedAppender, LogBudget
+from service.chat.log_budget import DAY, EVENT_BYTES, MAX_USERS
+from service.errors import TooManyRequests, Unavailable
+from service.eventstore.entries import AppendRequest, AppendResult, Outcome
+from service.eventstore.serializer import Stored
 from tests.support.clock import Clock
 
 
@@ -58,3 +61,66 @@ def test_zero_turns_the_limit_off_and_the_number_of_users_is_bounded() -> None:
     assert budget.refusal("user-0", 1) is None
     assert budget.refusal("user-1", 1) is not None
     assert len(budget.take_spent(10**6)) == MAX_USERS
+
+
+class Log:
+    """An appender that answers when the test says so; `offered` has what it was offered."""
+
+    def __init__(self) -> None:
+        self.offered: list[AppendRequest] = []
+        self.answers: list[asyncio.Future[AppendResult]] = []
+
+    def offer(self, entry: AppendRequest) -> "asyncio.Future[AppendResult]":
+        self.offered.append(entry)
+        self.answers.append(asyncio.get_running_loop().create_future())
+        return self.answers[-1]
+
+    async def answer(self, outcome: Outcome, number: int = -1) -> None:
+        self.answers[number].set_result(AppendResult(outcome=outcome, stream="room:general", seq=1))
+        await asyncio.sleep(0)
+
+
+def entry(size: int, ref: str = "ref") -> AppendRequest:
+    stored = () if not size else (Stored("topic", "", b"x" * (size - EVENT_BYTES), None),)
+    return AppendRequest(
+        stream="room:general", user="alice", ref=ref, fingerprint=b"", decided_on=0, guard=(), stored=stored
+    )
+
+
+async def test_commands_in_flight_hold_what_they_would_append() -> None:
+    log, budget = Log(), LogBudget(1_000, Clock())
+    appender = BudgetedAppender(log, budget)  # type: ignore[arg-type] # a stand-in
+    first = appender.offer(entry(600))
+    refused = appender.offer(entry(401))
+    assert [bool(offered.stored) for offered in log.offered] == [True, False], "only its ref is looked up"
+    assert log.offered[1].record is False
+    await log.answer("refused")
+    with pytest.raises(TooManyRequests):
+        await refused
+    await log.answer("stale", 0)
+    assert (await first).outcome == "stale"
+    assert budget.appended == 0
+    whole = appender.offer(entry(1_000))
+    await log.answer("appended")
+    assert (await whole).outcome == "appended"
+    assert budget.appended == 1_000
+    over = appender.offer(entry(301))
+    await log.answer("known")
+    assert (await over).outcome == "known", "a retry gets its first answer"
+    stale = appender.offer(entry(301))
+    await log.answer("stale")
+    assert (await stale).outcome == "stale", "it is decided again"
+    nothing = appender.offer(entry(0))
+    await log.answer("nothing")
+    assert (await nothing).outcome == "nothing"
+    appender.offer(entry(2_000, ref="~name"))
+    assert log.offered[-1].stored, "names have a rate of their own"
+
+
+async def test_bytes_of_an_unknown_outcome_stay_counted() -> None:
+    log, budget = Log(), LogBudget(1_000, Clock())
+    lost = BudgetedAppender(log, budget).offer(entry(1_000))  # type: ignore[arg-type] # a stand-in
+    log.answers[-1].set_exception(Unavailable())
+    with pytest.raises(Unavailable):
+        await lost
+    assert budget.refusal("alice", 1) is not None

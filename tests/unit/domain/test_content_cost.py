@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
-from service.domain import content_policy, markup_bounds
-from service.domain.content_policy import check_content
-from service.domain.markup_bounds import MAX_ATTRIBUTES, MAX_REPEATED, MAX_TAGS
+from service.domain.content import markup_bounds, policy
+from service.domain.content.markup_bounds import MAX_ATTRIBUTES, MAX_REPEATED, MAX_TAGS
+from service.domain.content.policy import check_content
 from service.errors import ComplexContent, OnRecordError, UnsafeContent
 from tests.support.protocol.budget import peak, pumped
 from tests.support.protocol.work import work
@@ -83,7 +83,7 @@ def test_a_parser_makes_few_elements_of_any_shape(
     shape: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = Counted()
-    monkeypatch.setattr(content_policy, "LexborHTMLParser", counted)
+    monkeypatch.setattr(policy, "LexborHTMLParser", counted)
     with suppress(OnRecordError):
         check_content(SHAPES[shape](size), LIMIT)
     for elements, text in zip(counted.elements, counted.texts, strict=True):
@@ -117,7 +117,7 @@ def test_the_memory_of_a_check_is_within_its_budget(content: str) -> None:
 def test_no_text_is_parsed_twice(content: str) -> None:
     counted = Counted()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(content_policy, "LexborHTMLParser", counted)
+        patch.setattr(policy, "LexborHTMLParser", counted)
         with suppress(OnRecordError):
             check_content(content, LIMIT)
     assert len(set(counted.texts)) == len(counted.texts)
@@ -161,7 +161,7 @@ def test_a_formatting_element_that_acts_is_refused(name: str, foreign: str, form
             check_content(foreign + form.format(spelled), LIMIT)
 
 
-def test_formatting_that_ends_a_foreign_element_is_read_as_a_browser_reads_it() -> None:
+def test_formatting_that_ends_a_foreign_element_is_read_as_in_a_browser() -> None:
     for name in ("b", "font color=x"):
         with pytest.raises(UnsafeContent, match="an on"):
             check_content(f"<svg><{name}><noembed><p title='</noembed><img src=x onerror=alert(1)>'>", LIMIT)

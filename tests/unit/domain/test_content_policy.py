@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.domain.content_policy import ACTIVE_TAGS, check_content
+from service.domain.content.policy import ACTIVE_TAGS, check_content
 from service.errors import EmptyMessage, MessageTooLong, UnsafeContent
 
 LIMIT = 10_000

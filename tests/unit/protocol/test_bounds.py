@@ -9,6 +9,7 @@ from service.errors import Malformed
 from service.protocol.commands import COMMANDS, MAX_SEQ, Connect, Frame
 from service.protocol.native import decode, decode_connect, parse
 
+REPORT = "0b7c5e9e-3f43-5a3c-8d1e-0123456789ab"
 WITHIN: dict[str, list[tuple[Any, Any]]] = {
     "ref": [("r" * 64, "r" * 65)],
     "roomId": [("r" * 64, "r" * 65)],
@@ -24,6 +25,9 @@ WITHIN: dict[str, list[tuple[Any, Any]]] = {
     "limit": [(200, 201), (1, 0)],
     "before": [(MAX_SEQ, MAX_SEQ + 1), (1, 0)],
     "until": [("9999-12-31T23:59:59Z", "9999-12-31T23:59:59-01:00"), ("0001-01-01T00:00:00Z", "0000-01-01T00:00:00Z")],
+    "note": [("w" * 500, "w" * 501), ("w", "")],
+    "reportId": [(REPORT, REPORT + "0"), (REPORT, "1")],
+    "outcome": [("warned", "praised")],
     "visibility": [("direct", "secret")],
     "role": [("owner", "king")],
     "status": [("away", "offline")],
@@ -33,11 +37,12 @@ WITHIN: dict[str, list[tuple[Any, Any]]] = {
     "token": [("", 5)],
 }  # fmt: skip
 """Pairs of values within and beyond the bound. `after` depends on the command; a type is a key of the table of
-commands; `service.domain.content_policy` bounds content; a token has the bound of its frame until it is verified."""
+commands; `service.domain.content.policy` bounds content; a token has the bound of its frame until it is verified."""
 AFTER = {
     "room:list": ("r" * 64, "r" * 65),
     "room:members": ("u" * 128, "u" * 129),
     "user:blocks": ("u" * 128, "u" * 129),
+    "report:list": (REPORT, REPORT + "0"),
     "room:join": (MAX_SEQ, MAX_SEQ + 1),
     "message:history": (MAX_SEQ, MAX_SEQ + 1),
 }
@@ -52,6 +57,9 @@ REQUIRED = {
     "role": "member",
     "status": "online",
     "token": "x",
+    "reportId": REPORT,
+    "outcome": "dismissed",
+    "reason": "why",
 }
 
 
@@ -59,6 +67,9 @@ def cases() -> list[Any]:
     found = []
     for command in COMMANDS.values():
         for name in command.__struct_encode_fields__:
+            if name == "limit" and command.TYPE == "report:list":
+                found.append(pytest.param(command, name, 100, 101, id="report:list limit"))
+                continue
             pairs = [AFTER[command.TYPE]] if name == "after" else WITHIN[name]
             found += [pytest.param(command, name, *pair, id=f"{command.TYPE} {name}") for pair in pairs]
     return found

@@ -15,20 +15,13 @@ from websockets.server import ServerProtocol
 
 from service.gateway.websocket.frames import BINARY, CLOSE, CLOSE_CODES, CONTINUATION, PING, PONG, TEXT
 from service.gateway.websocket.parser import Parser, ProtocolError, Received, close_of
-from tests.support.clients.raw_websocket import frame
+from tests.support.clients.raw_websocket import frame, masked
 from tests.support.quick import examples
 
 MAX_SIZE, MAX_FRAGMENTS = 4096, 16
 
 Heard = list[Received | int]
 """The received messages and frames, and the close code of a protocol violation."""
-
-
-def masked(opcode: int, payload: bytes, mask: bytes, *, fin: bool = True, reserved: int = 0) -> bytes:
-    """Return a frame whose mask is not zero."""
-    whole = frame(opcode, payload, fin=fin, reserved=reserved)
-    start = len(whole) - len(payload) - 4
-    return whole[:start] + mask + bytes(one ^ mask[index % 4] for index, one in enumerate(payload))
 
 
 def ours(pieces: list[bytes], max_size: int = MAX_SIZE, max_fragments: int = MAX_FRAGMENTS) -> Heard:

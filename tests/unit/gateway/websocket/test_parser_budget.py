@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from service.gateway.websocket.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from service.gateway.websocket.parser import Parser, ProtocolError
+from tests.support.clients.raw_websocket import masked
 from tests.support.protocol.budget import CONSTANT, peak, pumped
 from tests.support.protocol.work import work
-from tests.unit.gateway.websocket.test_parser import masked
 
 PER_BYTE = 60
 PER_READ = 300

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from service.domain.markup_bounds import FORMATTING, is_excessive, is_foreign
+from service.domain.content.markup_bounds import FORMATTING, is_excessive, is_foreign
 from service.errors import ComplexContent, EmptyMessage, MessageTooLong, UnsafeContent
 
 ACTIVE_TAGS = frozenset(("script", "iframe", "object", "embed", "form", "style", "link", "meta", "base"))
