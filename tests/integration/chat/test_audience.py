@@ -36,7 +36,7 @@ ELSEWHERE = {
     "connected": "about the connection",
     "room:created": "the first event of a room; nobody is in any state before it",
     "room:receipts": "sent with a join and a connect: tests/integration/chat/test_leaks.py",
-    "message:reported": "to moderators alone: tests/integration/abuse/test_reports.py",
+    "message:reported": "to moderators alone: tests/integration/audit/test_reports.py",
     "report:resolved": "the same",
     "room:members": "sent with a join",
     "message:history": "the same",
