@@ -35,6 +35,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     TOPIC: ClassVar[str]
     PERSONAL: ClassVar[tuple[str, ...]] = ()
+    LATER: ClassVar[dict[str, object]] = {}
+    """Fields that were added after a release, with their defaults: a replay shows them only if they differ."""
 
     @property
     def subject(self) -> str:
@@ -213,6 +215,7 @@ class MessagePosted(Event, frozen=True, kw_only=True, omit_defaults=True):
 
     TOPIC = "room.MessagePosted.v1"
     PERSONAL = ("content",)
+    LATER: ClassVar[dict[str, object]] = {"silenced": ()}
     author: str
     content: str | None
     ref: str
@@ -413,6 +416,7 @@ class SessionOpened(AboutSession, frozen=True, kw_only=True, omit_defaults=True)
 
     TOPIC = "session.SessionOpened.v1"
     PERSONAL = ("client",)
+    LATER: ClassVar[dict[str, object]] = {"brief": False}
     node: str
     incarnation: str
     address: str | None
@@ -430,6 +434,7 @@ class SessionClosed(AboutSession, frozen=True, kw_only=True, omit_defaults=True)
     """
 
     TOPIC = "session.SessionClosed.v1"
+    LATER: ClassVar[dict[str, object]] = {"at_least": {}, "sessions": None, "addresses": ()}
     reason: str
     code: int | None = None
     ranges: dict[str, tuple[tuple[int, int], ...]] | None

@@ -62,7 +62,11 @@ def _fields(recorded: Recorded) -> dict[str, Any]:
     """Return the event's own fields, or the description of the damage if it cannot be decoded."""
     if (damage := recorded.damage) is not None and recorded.undecoded:
         return {"topic": damage.topic, "subject": recorded.subject, "reason": damage.reason}
-    return {name: _plain(getattr(recorded.event, name)) for name in recorded.event.__struct_fields__}
+    fields = {name: getattr(recorded.event, name) for name in recorded.event.__struct_fields__}
+    later = recorded.event.LATER
+    return {
+        name: _plain(value) for name, value in fields.items() if name not in later or value != later[name]
+    }
 
 
 def _value(recorded: Recorded, name: str, value: object) -> object:
