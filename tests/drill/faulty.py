@@ -85,8 +85,8 @@ def refs_ignored() -> None:
     """A command is recorded under a ref that the server makes up, so a retry is another command."""
     original = Chat.submit
 
-    async def submit(self: Chat, command: Any, by: str, _ref: str, said: bytes) -> Any:
-        return await original(self, command, by, str(uuid4()), said)
+    async def submit(self: Chat, command: Any, by: str, _ref: str, *sent: Any) -> Any:
+        return await original(self, command, by, str(uuid4()), *sent)
 
     Chat.submit = submit  # type: ignore[assignment, method-assign] # the bug
 

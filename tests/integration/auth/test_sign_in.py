@@ -147,7 +147,7 @@ async def test_a_page_that_lives_behind_https_has_cookies_that_go_nowhere_else(
             {"ONRECORD_OIDC_REDIRECT_URI": "http://chat.example.com/signin/callback"},
             "has to be the https:// address",
         ),
-        ({"ONRECORD_OIDC_REDIRECT_URI": "https://chat.example.com/"}, "with /signin/callback behind it"),
+        ({"ONRECORD_OIDC_REDIRECT_URI": "https://chat.example.com/"}, "followed by /signin/callback"),
         ({"ONRECORD_OIDC_SCOPES": "profile"}, "including openid"),
         ({"ONRECORD_JWT_ISSUER": "chat"}, "ONRECORD_JWT_ISSUER has to be an https:// address"),
         ({"ONRECORD_JWT_JWKS": "", "ONRECORD_JWT_SECRET": "s" * 32}, "ONRECORD_JWT_JWKS is needed"),
