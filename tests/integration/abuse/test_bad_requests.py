@@ -96,7 +96,7 @@ def kind_of(read: Read, name: str) -> str:
 async def test_no_parameter_takes_what_it_cannot_have(
     node: Process, database: Database, bystander: Client, read: Read
 ) -> None:
-    headers = {"Authorization": f"Bearer {token('alice', scope='chat auditor')}"}
+    headers = {"Authorization": f"Bearer {token('alice', scope='chat auditor admin')}"}
     async with httpx.AsyncClient(base_url=node.address, headers=headers) as http:
         stored, heard = record(database), len(bystander.heard)
         for name in (*parameter_names(read.query), "surprise"):
@@ -117,9 +117,11 @@ async def test_no_parameter_takes_what_it_cannot_have(
 async def test_no_action_takes_a_body_that_it_cannot_have(
     node: Process, database: Database, bystander: Client, action: Action
 ) -> None:
-    (own,) = action.body.__struct_encode_fields__
+    *_, own = action.body.__struct_encode_fields__
     headers = {"Authorization": f"Bearer {token('root', scope='admin')}"}
-    path = action.path.replace("{userId}", "alice")
+    path = action.path.format(
+        userId="alice", roomId="general", reportId="00000000-0000-5000-8000-000000000000"
+    )
     async with httpx.AsyncClient(base_url=node.address, headers=headers) as http:
         stored, heard = record(database), len(bystander.heard)
         for what, text in BODIES.items():

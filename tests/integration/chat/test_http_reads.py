@@ -125,7 +125,10 @@ async def test_a_room_is_shown_as_its_reader_may_see_it(node: Process) -> None:
 
 
 @pytest.mark.parametrize(
-    "read", [read for read in EVERY_DESCRIBED if read.scope == CHAT], ids=lambda read: read.path
+    "read",
+    # Everybody may export their own data once an hour, which names no room that they were not in.
+    [read for read in EVERY_DESCRIBED if read.scope == CHAT and read.path != "/api/me/export"],
+    ids=lambda read: read.path,
 )
 async def test_nothing_over_http_tells_a_private_room_from_a_missing_one(
     database: Database, read: Read
