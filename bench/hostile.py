@@ -23,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 from websockets.asyncio.client import ClientConnection, connect
@@ -90,7 +91,7 @@ class Ordinary:
         self._sent[ref] = time.monotonic()
         await socket.send(json.dumps({"ref": ref, **fields}))
 
-    def _note(self, frame: dict[str, object]) -> None:
+    def _note(self, frame: dict[str, Any]) -> None:
         now = time.monotonic()
         match frame:
             case {"type": "ack", "ref": str(ref), "messageId": _}:
@@ -135,14 +136,14 @@ async def hostile(address: str, seconds: float, only: list[str]) -> None:
     print(json.dumps(await attack(targets, seconds, only)))
 
 
-async def role(name: str, address: str, seconds: float, *more: str) -> dict[str, object]:
+async def role(name: str, address: str, seconds: float, *more: str) -> dict[str, Any]:
     """Run a part of this program as a process of its own; return what it prints."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, __file__, "--role", name, "--address", address, "--seconds", str(seconds), *more,
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     out, _ = await process.communicate()
-    found: dict[str, object] = json.loads(out)
+    found: dict[str, Any] = json.loads(out)
     return found
 
 
@@ -158,7 +159,7 @@ async def largest(node: psutil.Process) -> float:
 
 async def phase(
     address: str, node: psutil.Process, seconds: float, attacks: list[str] | None = None
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return what the ordinary people found, beside `attacks` if given, and the largest memory of the node."""
     watching = asyncio.create_task(largest(node))
     await asyncio.sleep(0)
@@ -169,10 +170,10 @@ async def phase(
     return {**found, "node_mb": await watching, **({"attacks": done[0]} if done else {})}
 
 
-def verdict(quiet: dict[str, object], attacked: dict[str, object]) -> dict[str, object]:
+def verdict(quiet: dict[str, Any], attacked: dict[str, Any]) -> dict[str, Any]:
     """Return the ratios of the two phases, and whether they keep the promise."""
-    slower = attacked["deliveries"]["p99"] / max(quiet["deliveries"]["p99"], 0.1)  # type: ignore[index]
-    larger = attacked["node_mb"] / quiet["node_mb"]  # type: ignore[operator]
+    slower = attacked["deliveries"]["p99"] / max(quiet["deliveries"]["p99"], 0.1)
+    larger = attacked["node_mb"] / quiet["node_mb"]
     harmed = attacked["faults"]
     kept = slower <= MOST_SLOWER and larger <= MOST_LARGER and not harmed
     return {"slower": round(slower, 2), "larger": round(larger, 2), "harmed": harmed, "kept": kept}

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -22,9 +23,6 @@ BODIES = 100
 """Unfinished bodies that one account holds open: 500 with five accounts."""
 
 BODY = 999_000
-LARGE = 40_000
-"""Characters of a large edit; the server's limit refuses it unless it was raised, and has to read it."""
-
 LONGEST = 10_000
 USER_ID = 128
 REFUSED_PAUSE = 0.2
@@ -58,8 +56,13 @@ Recipe = Callable[[Target], Coroutine[None, None, None]]
 async def websocket(target: Target, path: str) -> AsyncIterator[ClientConnection]:
     """Open a WebSocket from the attacker's address."""
     url = target.address.replace("http", "ws", 1) + path
-    options = {"max_size": None, "ping_interval": None, "compression": None, "local_addr": (target.local, 0)}
-    async with connect(url, **options) as socket:  # type: ignore[arg-type]
+    options: dict[str, Any] = {
+        "max_size": None,
+        "ping_interval": None,
+        "compression": None,
+        "local_addr": (target.local, 0),
+    }
+    async with connect(url, **options) as socket:
         yield socket
 
 

@@ -278,7 +278,7 @@ async def one_round(
     calls = []
     for extra in prepared:
         sender, fields = given.make(world)
-        if given.before is not None:  # whoever prepared it sends it
+        if given.before is not None:  # the user that prepared it sends it
             sender = world.owner if extra.get("roomId") in ("thick", "big") else world.ordinary
         calls.append(partial(sender.say, kind, **fields, **extra))
     settle(processes, 60, LOOK)

@@ -4,6 +4,7 @@ Invariant: a read is recorded before its result is returned. If it cannot be rec
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -17,6 +18,15 @@ from service.eventstore.serializer import EventSerializer
 
 class NotRecorded(Exception):
     """The login may not record reads, so nothing is returned; the message is a sentence."""
+
+
+def request_of(serializer: EventSerializer, reading: AuditRead, by: str, **how: Any) -> AppendRequest:
+    """Return the request that records a read by `by`; `how` are further arguments of `AppendRequest.of`."""
+    return AppendRequest.of(
+        serializer, AUDIT, [reading],
+        user=by, ref=f"~audit:{uuid4()}",  # no client's ref begins with ~
+        fingerprint=serializer.keys.fingerprint(msgspec.json.encode(reading)), **how,
+    )  # fmt: skip
 
 
 class AccessLog:
@@ -34,10 +44,5 @@ class AccessLog:
         Raises:
             Overloaded, Unavailable: the read could not be recorded, so nothing may be returned.
         """
-        entry = AppendRequest.of(
-            self._serializer, AUDIT, [reading],
-            user=by, ref=f"~audit:{uuid4()}",  # no client's ref begins with ~
-            fingerprint=self._serializer.keys.fingerprint(msgspec.json.encode(reading)),
-        )  # fmt: skip
-        if (await self._append(entry)).outcome != "appended":
+        if (await self._append(request_of(self._serializer, reading, by))).outcome != "appended":
             raise Unavailable

@@ -6,13 +6,12 @@ here once `LogTailer` has read it. `docs/decisions/0024-adding-people.md` says w
 
 import asyncio
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import msgspec
 
 from service.chat.log_budget import BudgetedAppender
-from service.chat.result import CommandResult, failed, result_of
+from service.chat.result import CommandResult, answered, attempt
 from service.domain import account
 from service.domain.account import PersonState
 from service.domain.commands import (
@@ -27,15 +26,12 @@ from service.domain.commands import (
 )
 from service.domain.room_state import RoomState
 from service.domain.streams import person_stream
-from service.errors import NotAllowed, Refusal
+from service.errors import NotAllowed
 from service.eventstore.appender import append_decided
 from service.eventstore.entries import AppendRequest
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
 from service.realtime.user_cache import UserCache
-
-if TYPE_CHECKING:
-    from service.domain.events import Event
 
 SPEECH = (PostMessage, EditMessage, AddReaction, PinMessage, UpdateRoom)
 """Commands that the other person in a direct room of two would notice."""
@@ -136,15 +132,11 @@ class AccountBlocks:
             Overloaded, Unavailable: the log cannot be reached; a retry is safe.
         """
         state, refusal = PersonState(), None
-        events: list[Event] = []
 
         async def decide() -> AppendRequest:
-            nonlocal state, refusal, events
-            state, refusal, events = await self._reader.person(by), None, []
-            try:
-                events = account.decide_block(state, command, by, self._most)
-            except Refusal as error:
-                refusal = error
+            nonlocal state, refusal
+            state = await self._reader.person(by)
+            events, refusal = attempt(lambda: account.decide_block(state, command, by, self._most))
             return AppendRequest.of(
                 self._serializer, person_stream(by), events,
                 user=by, ref=ref, fingerprint=self._serializer.keys.fingerprint(sent),
@@ -153,9 +145,7 @@ class AccountBlocks:
 
         async with self._turns.setdefault(by, asyncio.Lock()):
             result = await append_decided(decide, self._appender.offer)
-            assert result is not None  # noqa: S101 - `decide` always returns a request
-            if (error := failed(result.outcome, ref, refusal)) is not None:
-                raise error
-            if result.outcome == "appended":
-                self._people.update(by, account.with_block(state, command, result.seq))
-        return result_of(result)
+            answer = answered(result, ref, refusal)
+            if answer.fresh:
+                self._people.update(by, account.with_block(state, command, answer.seq))
+        return answer

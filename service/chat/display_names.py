@@ -6,12 +6,11 @@ from uuid import uuid4
 import msgspec
 from cryptography.exceptions import InvalidTag
 
-from service.chat.log_budget import BudgetedAppender
 from service.domain import account
 from service.domain.account import PersonState
 from service.domain.commands import NamePerson
 from service.domain.streams import person_stream
-from service.encryption.keyring import KeyRing
+from service.eventstore.appender import Appender
 from service.eventstore.entries import AppendRequest
 from service.eventstore.serializer import EventSerializer
 from service.realtime.user_cache import UserCache
@@ -24,12 +23,16 @@ class DisplayNames:
     """The names of users, in their own streams."""
 
     def __init__(
-        self, people: UserCache, appender: BudgetedAppender, keys: KeyRing, database: "asyncpg.Pool[Any]"
+        self,
+        people: UserCache,
+        appender: Appender,
+        serializer: EventSerializer,
+        database: "asyncpg.Pool[Any]",
     ) -> None:
         self._people = people
         self._appender = appender
-        self._keys = keys
-        self._serializer = EventSerializer(keys)
+        self._serializer = serializer
+        self._keys = serializer.keys
         self._database = database
 
     async def record(self, user: str, name: str) -> None:

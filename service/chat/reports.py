@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from service.chat.log_budget import BudgetedAppender
 from service.chat.pending import key_for_writing
-from service.chat.result import CommandResult, failed, result_of
+from service.chat.result import CommandResult, answered, attempt
 from service.domain.commands import ReportMessage, ResolveReport, RoomCommand
 from service.domain.events import Event
 from service.domain.message import MessageSummary
@@ -27,7 +27,6 @@ from service.domain.report import (
     require_reader,
 )
 from service.domain.streams import report_id, report_stream
-from service.errors import Refusal
 from service.eventstore.appender import append_decided
 from service.eventstore.entries import AppendRequest, AppendResult
 from service.eventstore.reader import LogReader
@@ -37,6 +36,8 @@ from service.realtime.room_feeds import RoomFeeds
 
 if TYPE_CHECKING:
     import asyncpg
+
+    from service.errors import Refusal
 
 Decide = Callable[[], Awaitable[tuple[ReportState, Callable[[], list[Event]]]]]
 """Reads what a decision depends on; returns the report, and a function that decides."""
@@ -136,7 +137,7 @@ class Reports:
             nonlocal refusal
             key = await key_for_writing(self._keys, by, self._database) if command.has_words else None
             present, decision = await read()
-            events, refusal = _attempt(decision)
+            events, refusal = attempt(decision)
             return AppendRequest.of(
                 self._serializer, report_stream(command.room), events,
                 user=by, ref=ref, fingerprint=fingerprint, decided_on=present.head, guard=guard(report),
@@ -148,15 +149,4 @@ class Reports:
                 self._keys.forget(by)
             return result.outcome in ("stale", "key_gone")
 
-        result = await append_decided(decide, self._appender.offer, must_retry)
-        assert result is not None  # noqa: S101 - `decide` always returns a request
-        if (failure := failed(result.outcome, ref, refusal)) is not None:
-            raise failure
-        return result_of(result)
-
-
-def _attempt(decision: Callable[[], list[Event]]) -> tuple[list[Event], Refusal | None]:
-    try:
-        return decision(), None
-    except Refusal as refusal:
-        return [], refusal
+        return answered(await append_decided(decide, self._appender.offer, must_retry), ref, refusal)

@@ -1,5 +1,6 @@
 """Maps the outcome of an append to the answer of a command: a result or an error."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import cast
 
@@ -16,7 +17,7 @@ class CommandResult(msgspec.Struct, frozen=True):
     """The acknowledgement of a command.
 
     The outcome `nothing` means that the command changed nothing, `known` that its ref was recorded before. `dropped`
-    has the users whom a message mentions in vain, since they are not members.
+    has the users that a message does not mention as asked, since they are not members.
     """
 
     room: str
@@ -52,8 +53,28 @@ def result_of(result: AppendResult, dropped: tuple[str, ...] = ()) -> CommandRes
     return CommandResult(room, result.seq, at, result.outcome, dropped)
 
 
+def answered(result: AppendResult | None, ref: str, refusal: Refusal | None) -> CommandResult:
+    """Return the acknowledgement for the result of a request.
+
+    Raises:
+        OnRecordError: the command failed.
+    """
+    assert result is not None  # noqa: S101 - there was a request
+    if (failure := failed(result.outcome, ref, refusal)) is not None:
+        raise failure
+    return result_of(result)
+
+
+def attempt(decide: Callable[[], list[Event]]) -> tuple[list[Event], Refusal | None]:
+    """Return what a decision leads to: events, or a refusal."""
+    try:
+        return decide(), None
+    except Refusal as refusal:
+        return [], refusal
+
+
 def dropped_mentions(command: RoomCommand, posted: Event | None) -> tuple[str, ...]:
-    """Return the users whom a command mentions and the message that it posted does not."""
+    """Return the users that a command mentions and the message that it posted does not."""
     if not isinstance(command, PostMessage) or not isinstance(posted, MessagePosted):
         return ()
     kept = set(posted.mentions)

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
+from service.runtime.ranges import union
 from service.runtime.timeouts import Timeouts
 from service.runtime.token_bucket import TokenBuckets
 
@@ -68,7 +69,7 @@ class Group(msgspec.Struct):
         """Count a session that has ended, and take over its ranges; return False if they are inexact or too many."""
         if closing.ranges is None or closing.at_least:
             return False
-        merged = union(self.ranges, closing.ranges)
+        merged = joined(self.ranges, closing.ranges)
         if sum(map(len, merged.values())) > MAX_RANGES:
             return False
         self.ranges = merged
@@ -162,16 +163,6 @@ class BriefSessions:
             self._recorder.close_group(group)
 
 
-def union(one: Ranges, other: Ranges) -> Ranges:
+def joined(one: Ranges, other: Ranges) -> Ranges:
     """Return the ranges in either, merged and ascending."""
-    return {room: _merged([*one.get(room, ()), *other.get(room, ())]) for room in sorted({*one, *other})}
-
-
-def _merged(ranges: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    merged: list[tuple[int, int]] = []
-    for first, last in sorted(ranges):
-        if merged and first <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
-        else:
-            merged.append((first, last))
-    return tuple(merged)
+    return {room: union([*one.get(room, ()), *other.get(room, ())]) for room in sorted({*one, *other})}

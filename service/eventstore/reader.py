@@ -100,7 +100,7 @@ class LogReader(EventQueries):
     ) -> MessageSummary:
         """Return what a command of `user` about a message depends on, as of now.
 
-        This reads a few rows by their keys, and decrypts one at most, whatever the history of the message.
+        This reads a few rows by their keys, and decrypts one at most, however long the history of the message is.
         """
         stream = stream_id(room_stream(room_id))
         rows = await self._fetch(_ABOUT, stream, message, message_subject(message), user, with_content)

@@ -90,7 +90,7 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
     adds = RateLimit(settings.adds_per_hour / HOUR, settings.adds_per_hour, loop_time)
     return Application(
         chat=chat,
-        names=DisplayNames(live.people, appender, keys, storage.pool),
+        names=DisplayNames(live.people, live.appender, storage.serializer, storage.pool),
         read_markers=markers,
         marker_notices=notices,
         suspensions=AccountSuspensions(live.people, live.appender, reader, storage.serializer, storage.pool),

@@ -13,7 +13,7 @@ from service.audit.privacy.erasure import erase
 from service.audit.privacy.leave_rooms import leave_rooms
 from service.config.settings import PUBLISHED, SHARED, Settings
 from service.eventstore.readiness import Readiness
-from service.gateway.auth.handshake_limit import HandshakeLimit, SessionLimit
+from service.gateway.auth.handshake_limit import HandshakeLimit
 from service.gateway.auth.jwks import PublishedKeys, SharedSecret
 from service.gateway.auth.oidc import Oidc
 from service.gateway.auth.refresh_cookie import RefreshCookies
@@ -49,6 +49,7 @@ from service.node.storage import Storage
 from service.observability.exposition import Exposition
 from service.observability.process import ProcessMetrics
 from service.runtime.direct_sockets import DirectSockets
+from service.runtime.token_bucket import TokenBuckets
 
 if TYPE_CHECKING:
     from service.tracing import Traces
@@ -145,7 +146,7 @@ class _Builder:
             origins=settings.origins,
             limits=limits,
             handshakes=self.handshakes,
-            session_limit=SessionLimit(
+            session_limit=TokenBuckets(
                 settings.session_rate, settings.session_burst, asyncio.get_running_loop().time
             ),
             readiness=readiness,

@@ -41,7 +41,7 @@ class RoomJoinAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
 class MessageSendAck(RecordedAck, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """The message is on the record under this number.
 
-    `dropped` has the users whom the command mentions and the message does not, because they are not members.
+    `dropped` has the users that the command mentions and the message does not, because they are not members.
     """
 
     message_id: int

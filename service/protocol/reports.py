@@ -1,6 +1,6 @@
 """Reports of messages as moderators and administrators receive them, in events, acks and over HTTP."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -41,7 +41,7 @@ class MessageReported(Outgoing, frozen=True, kw_only=True, tag="message:reported
 
 
 class ReportResolved(Outgoing, frozen=True, kw_only=True, tag="report:resolved"):
-    """The user resolved a report; sent to those to whom `message:reported` is sent.
+    """The user resolved a report; sent to the receivers of `message:reported`.
 
     Not part of the room's order, so without `seq`.
     """
@@ -90,24 +90,29 @@ def report_of(recorded: Recorded) -> Report | None:
     event = recorded.event
     if not isinstance(event, log.MessageReported):
         return None
-    return Report(
-        **_common(recorded, event), message_id=event.message, author_id=event.author, reason=event.reason
-    )
+    return Report(**_reported(recorded, event))
 
 
 def notice_of(recorded: Recorded, message: int) -> Outgoing | None:
     """Return the wire event of an event about a report of a message, None if the event is damaged."""
     match recorded.event:
         case log.MessageReported() as event:
-            return MessageReported(
-                **_common(recorded, event), message_id=message, author_id=event.author, reason=event.reason
-            )
+            return MessageReported(**_reported(recorded, event))
         case log.ReportResolved() as event:
             return ReportResolved(
                 **_common(recorded, event), message_id=message, outcome=event.outcome, note=event.note
             )
         case _:
             return None
+
+
+def _reported(recorded: Recorded, event: log.MessageReported) -> dict[str, Any]:
+    return {
+        **_common(recorded, event),
+        "message_id": event.message,
+        "author_id": event.author,
+        "reason": event.reason,
+    }
 
 
 def _common(recorded: Recorded, event: log.AboutReport) -> dict[str, str]:

@@ -29,11 +29,13 @@ class TokenBuckets:
         return min(self.burst, left + (now - since) * self._per_second)
 
     def take(self, name: str, count: int = 1) -> str | None:
-        """Take tokens; return the name of the bucket that was evicted for it, if any.
+        """Take tokens, none if the buckets are off; return the name of the bucket that was evicted for it, if any.
 
         Raises:
             TooManyRequests: the bucket has fewer; `retryAfter` is the time in seconds until it has as many.
         """
+        if not self.on:
+            return None
         left = self.left(name)
         if left < count:
             raise TooManyRequests(retryAfter=round((count - left) / self._per_second, 3))

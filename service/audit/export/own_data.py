@@ -12,10 +12,8 @@ the database, half of the time, so they delay no one.
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from uuid import uuid4
 
-import msgspec
-
+from service.audit.access_log import request_of
 from service.audit.history.format import as_json
 from service.domain.events import AuditRead, Recorded
 from service.domain.streams import AUDIT, HOLDS, person_stream, session_stream, user_subject
@@ -82,11 +80,7 @@ class OwnData:
                 wait = self._interval - (await self._reader.now() - last.at).total_seconds()
                 if wait > 0:
                     raise TooManyRequests(retryAfter=float(math.ceil(wait)))
-            return AppendRequest.of(
-                self._serializer, AUDIT, [reading],
-                user=user, ref=f"~audit:{uuid4()}", decided_on=head, guard=(subject,),
-                fingerprint=self._serializer.keys.fingerprint(msgspec.json.encode(reading)),
-            )  # fmt: skip
+            return request_of(self._serializer, reading, user, decided_on=head, guard=(subject,))
 
         result = await append_decided(decide, self._append)
         if result is None or result.outcome != "appended":

@@ -17,6 +17,7 @@ from service.eventstore.as_of_reader import AsOfReader
 from service.protocol.audit import PersonView, SessionThen, Stretch
 from service.protocol.events import timestamp
 from service.protocol.room_as_of import Moment
+from service.runtime.ranges import union
 
 PAGE = 500
 """Session events per read."""
@@ -111,11 +112,6 @@ def _readable(found: RoomAsOf, user: str) -> tuple[Stretch, ...]:
 
 def _union(sessions: Iterable[SessionThen]) -> tuple[Stretch, ...]:
     """Return the union of what was written to sessions, merged and ascending."""
-    union: list[Stretch] = []
     stretches = (stretch for session in sessions for stretch in session.written or ())
-    for stretch in sorted(stretches, key=lambda each: each.first):
-        if union and stretch.first <= union[-1].last + 1:
-            union[-1] = Stretch(first=union[-1].first, last=max(union[-1].last, stretch.last))
-        else:
-            union.append(stretch)
-    return tuple(union)
+    merged = union((stretch.first, stretch.last) for stretch in stretches)
+    return tuple(Stretch(first=first, last=last) for first, last in merged)

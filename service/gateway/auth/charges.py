@@ -16,18 +16,17 @@ class Charges:
         self._addresses = addresses
 
     def take(self, user: str, address: str, price: int = 1) -> None:
-        """Charge a price; `address` is a key of `service.gateway.auth.handshake_limit.address_key`.
+        """Charge a price; `address` is a key of `service.gateway.transport.client_address.address_key`.
 
         Raises:
             TooManyRequests: the user or the address has fewer units left.
         """
         charged = self._users.charge(user, price)
-        if self._addresses.on:
-            try:
-                self._addresses.take(address, min(price, int(self._addresses.burst)))
-            except TooManyRequests:
-                self._users.give_back(user, charged)
-                raise
+        try:
+            self._addresses.take(address, min(price, int(self._addresses.burst)))
+        except TooManyRequests:
+            self._users.give_back(user, charged)
+            raise
 
     def owe(self, user: str, price: int) -> None:
         """Charge a price that was not known before; the debt is at most a burst."""

@@ -1,4 +1,4 @@
-"""Limits the rate of handshakes per client address, before authentication, and of sessions per user, on each node.
+"""Limits the rate of handshakes per client address, before authentication, on each node.
 
 The address is that of the client, also behind trusted proxies (`service.gateway.transport.client_address`). A customer
 with IPv6 has a whole /64, so a /64 counts as one address. Clients without a valid address share one count.
@@ -25,21 +25,4 @@ class HandshakeLimit:
         Raises:
             TooManyRequests: the address has no handshakes left.
         """
-        if self._buckets.on:
-            self._buckets.take(address_key(address))
-
-
-class SessionLimit:
-    """Counts the sessions that users begin: `per_second`, and `burst` at once; `clock` gives seconds."""
-
-    def __init__(self, per_second: float, burst: int, clock: Callable[[], float]) -> None:
-        self._buckets = TokenBuckets(per_second, burst, clock)
-
-    def take(self, user: str) -> None:
-        """Count one session.
-
-        Raises:
-            TooManyRequests: the user may begin no session now.
-        """
-        if self._buckets.on:
-            self._buckets.take(user)
+        self._buckets.take(address_key(address))

@@ -25,7 +25,7 @@ MARKUP = 1_000
 """Code points of content with `<`, which is parsed as HTML several times, for which one more unit is charged."""
 
 PEOPLE = 10
-"""People in `room:create` for whom one more unit is charged."""
+"""People in `room:create` that cost one more unit."""
 
 PAGE = 50
 """Messages of a page beyond the first 50, or entries of `room:list`, for which one more unit is charged."""
@@ -34,7 +34,7 @@ MISSED = 20
 """Events that `room:join` sends after a cursor for which one more unit is charged."""
 
 BLOCKS = 100
-"""Users that a user has blocked or unblocked, who are all read again, for whom one more unit of a block is owed."""
+"""Users that a user has blocked or unblocked, who are all read again; so many cost a block one more unit."""
 
 REPLAY = 10
 """The price of an auditor's read, which replays a part of the log."""

@@ -22,7 +22,7 @@ from service.errors import (
     Unavailable,
 )
 from service.eventstore.readiness import Readiness
-from service.gateway.auth.handshake_limit import HandshakeLimit, SessionLimit
+from service.gateway.auth.handshake_limit import HandshakeLimit
 from service.gateway.auth.origins import check_origin
 from service.gateway.auth.tokens import CHAT, Identity, TokenVerifier
 from service.gateway.commands.connect import ConnectHandler
@@ -36,6 +36,7 @@ from service.presence.presence import Presence
 from service.protocol.close_codes import Close
 from service.protocol.commands import Connect
 from service.realtime.user_cache import UserCache
+from service.runtime.token_bucket import TokenBuckets
 
 MAX_UNAUTHENTICATED = 10_000
 """Unauthenticated connections of an endpoint; opening one costs a client almost nothing."""
@@ -57,7 +58,7 @@ class Admission:
     origins: tuple[str, ...]
     limits: RoomLimits
     handshakes: HandshakeLimit
-    session_limit: SessionLimit
+    session_limit: TokenBuckets
     readiness: Readiness
     tokens: TokenVerifier
     sessions: SessionRegistry

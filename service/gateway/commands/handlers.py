@@ -172,7 +172,7 @@ class Handlers:
         return UserBlocksAck(user_ids=rest[: frame.limit], has_more=len(rest) > frame.limit)
 
     async def typing_start(self, session: Session, frame: wire.TypingStart) -> Reply:
-        """`typing:start`; a user whom the other person in a direct room of two has blocked is not shown as typing."""
+        """`typing:start`; a direct room of two does not show it if the other person has blocked the user."""
         state = await self.views.ask(_with_voice, frame.room_id, session.user)
         if await self.chat.blocks.shuts_out(state, session.user):
             return None

@@ -111,7 +111,7 @@ class Connection:
 
     @property
     def identified(self) -> bool:
-        """Whether the client has said who it is."""
+        """Whether the client is identified."""
         return self._identified
 
     @identified.setter

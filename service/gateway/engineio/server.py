@@ -102,7 +102,7 @@ class Engine:
         return refused(Problem.UNKNOWN_SID) if connection is None or connection.closing else connection
 
     def is_identified(self, sid: str) -> bool:
-        """Return whether the client of a session has said who it is."""
+        """Return whether the client of a session is identified."""
         connection = self._connections.get(sid)
         return connection is not None and connection.identified
 

@@ -82,7 +82,7 @@ class SocketIoEndpoint:
         )
 
     def is_identified(self, url: bytes) -> bool:
-        """Return whether the URL of a request names a session whose client has said who it is."""
+        """Return whether the URL of a request names a session whose client is identified."""
         path, _, query = url.partition(b"?")
         if path != PATH.encode():
             return False

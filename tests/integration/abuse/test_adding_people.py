@@ -153,7 +153,7 @@ async def test_a_block_ends_invitations_additions_and_direct_rooms(node: Process
         opened = await mallory.say(
             "room:create", name="Trap", members=["victim", "bob"], visibility="private"
         )
-        assert opened["seq"] == 4, "the answer is as for anybody else"
+        assert opened["seq"] == 4, "the answer is the same as to other users"
         public = await mallory.say("room:create", name="Public")
         asked = await mallory.say("room:invite", roomId=public["roomId"], userId="victim")
         assert asked["seq"] == public["seq"] + 1

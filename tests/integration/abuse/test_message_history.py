@@ -1,4 +1,4 @@
-"""What one may add to the history of one message is bounded, and a command about it costs the same whatever it is."""
+"""The history of one message is bounded, and a command about it costs the same however long the history is."""
 
 from collections.abc import AsyncIterator
 

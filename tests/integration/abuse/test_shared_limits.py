@@ -187,7 +187,7 @@ async def test_the_day_counts_over_two_nodes(database: Database, servers: Server
         for _ in range(3):
             await here.post("general", "x" * 6_000)
         async with asyncio.timeout(PATIENCE):
-            while True:  # until the other node has learned of it; what is posted there meanwhile counts too
+            while True:  # until the other node has the count; what is posted there before counts too
                 try:
                     await there.post("general", "x" * 100)
                 except Refused as refused:

@@ -1,4 +1,4 @@
-"""Unfinished input of connections that have not said who they are takes a bounded part of the memory."""
+"""Unfinished input of connections without an identified client takes a bounded part of the memory."""
 
 import asyncio
 import contextlib

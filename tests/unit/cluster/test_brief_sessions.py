@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.cluster import brief_sessions
-from service.cluster.brief_sessions import BriefSessions, Closing, Group, union
+from service.cluster.brief_sessions import BriefSessions, Closing, Group, joined
 from tests.support.clock import Clock
 
 RANGES = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 5))).map(
@@ -106,6 +106,6 @@ def test_a_union_has_every_seq_of_both_once_in_order(
     def seqs(ranges: tuple[tuple[int, int], ...]) -> list[int]:
         return [seq for first, last in ranges for seq in range(first, last + 1)]
 
-    found = union({"general": one}, {"general": other})["general"]
+    found = joined({"general": one}, {"general": other})["general"]
     assert seqs(found) == sorted({*seqs(one), *seqs(other)})
     assert all(before[1] + 1 < after[0] for before, after in pairwise(found))

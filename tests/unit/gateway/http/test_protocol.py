@@ -14,6 +14,7 @@ from websockets.sync.client import connect
 
 from service.gateway.http.protocol import CHUNK, MAX_HEAD, OVERDUE, OVERSIZED, TimedHttpProtocol, http_class
 from service.gateway.websocket.connection import transport_class
+from tests.support.clients.raw_http import client, rest
 from tests.support.clients.raw_websocket import TEXT, Peer, frame
 from tests.support.clients.turns import Turns
 from tests.support.servers.websocket_server import (
@@ -61,21 +62,6 @@ async def answer(scope: Message, receive: Receive, send: Send) -> None:
         {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]}
     )
     await send({"type": "http.response.body", "body": body})
-
-
-def client(server: LiveServer) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), PATIENCE)
-
-
-def rest(tcp: socket.socket) -> bytes:
-    """Everything until the server closes."""
-    received = b""
-    try:
-        while data := tcp.recv(65536):
-            received += data
-    except ConnectionResetError:
-        pass
-    return received
 
 
 def dribble(tcp: socket.socket, start: bytes, more: bytes) -> bytes:

@@ -1,7 +1,6 @@
 """What one connection holds of the budget while its input is unfinished, and how it ends where there is no room."""
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,9 +13,9 @@ from service.gateway.http.protocol import http_class
 from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.receive_budget import SHARE, ReceiveBudget
 from service.gateway.websocket.connection import transport_class
+from tests.support.clients.raw_http import client, rest
 from tests.support.clients.raw_websocket import CONT, TEXT, Peer, frame
 from tests.support.servers.websocket_server import (
-    PATIENCE,
     LiveServer,
     Message,
     Receive,
@@ -65,22 +64,8 @@ def serve(request: pytest.FixtureRequest) -> Iterator[Serve]:
         yield start
 
 
-def client(server: LiveServer) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), PATIENCE)
-
-
 def post(path: bytes, size: int) -> bytes:
     return b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (path, size)
-
-
-def rest(tcp: socket.socket) -> bytes:
-    received = b""
-    try:
-        while data := tcp.recv(65536):
-            received += data
-    except ConnectionResetError:
-        pass
-    return received
 
 
 @pytest.mark.parametrize(
