@@ -45,7 +45,7 @@ class Connection:
         self.sid = sid
         self.address: str | None = None
         self.user_agent: str | None = None
-        self._settings = settings
+        self.settings = settings
         self._heartbeats = heartbeats
         self._on_removed = on_removed
         self.polling = PollBuffer()
@@ -72,9 +72,9 @@ class Connection:
         handshake = Opening(
             sid=self.sid,
             upgrades=() if socket is not None else ("websocket",),
-            ping_interval=round(self._settings.ping_interval * 1000),
-            ping_timeout=round(self._settings.ping_timeout * 1000),
-            max_payload=self._settings.max_payload,
+            ping_interval=round(self.settings.ping_interval * 1000),
+            ping_timeout=round(self.settings.ping_timeout * 1000),
+            max_payload=self.settings.max_payload,
         )
         self.send(engineio.opening(handshake))
         self._heartbeats.start(self)
@@ -120,11 +120,6 @@ class Connection:
         if self._socket is not None:
             self._socket.account.identified = identified
 
-    def payload_limit(self, body: bytearray) -> int:
-        """Return the bytes that a payload with this beginning may have."""
-        first = self._settings.first_payload
-        return self._settings.max_payload if self._identified or first is None else first(body)
-
     def write(self, data: bytes) -> None:
         """Send a frame that is encoded for `wire_format`, without waiting."""
         if self._socket is not None:
@@ -132,7 +127,7 @@ class Connection:
         elif self.ending is None:
             self.polling.add(data)
             allowance = CATCHUP_ALLOWANCE if self._catchup else 0
-            if self.polling.size > self._settings.max_outbox + allowance:
+            if self.polling.size > self.settings.max_outbox + allowance:
                 self.close(Close.TOO_SLOW, "too slow")
 
     def send(self, packet: bytes) -> None:
@@ -180,8 +175,11 @@ class Connection:
             if not self._heartbeats.pong(self):
                 self._heartbeats.start(self)
                 self.count()
+        elif packet.kind is Kind.CLOSE and self._socket is not None:
+            self._closed_by_client = True
+            self._socket.close(_NORMAL)
         elif packet.kind is Kind.CLOSE:
-            self._close_by_client()
+            self._end(Ending(_NORMAL, by_client=True), engineio.NOOP)
         else:
             self.close(Close.MALFORMED, "no upgrade is under way")
 
@@ -195,7 +193,7 @@ class Connection:
             self.close(Close.TOO_MANY_REQUESTS, "too many control packets")
 
     async def _take_message(self, data: str | bytes) -> None:
-        if _size(data) > self._settings.max_packet:
+        if _size(data) > self.settings.max_packet:
             self.close(Close.TOO_LARGE, "message too large")
             return
         self.busy = True
@@ -206,13 +204,6 @@ class Connection:
             self.close(_INTERNAL_ERROR, "internal error")
         finally:
             self.busy = False
-
-    def _close_by_client(self) -> None:
-        self._closed_by_client = True
-        if self._socket is not None:
-            self._socket.close(_NORMAL)
-        else:
-            self._end(Ending(_NORMAL, by_client=True), engineio.NOOP)
 
     def lose(self) -> None:
         """End a polling session whose client has aborted a request."""

@@ -21,6 +21,10 @@ class Settings:
     first_payload: Callable[[bytearray], int] | None = None
     """The bytes that a payload may have before the session is identified, by its beginning; None: `max_payload`."""
 
+    def payload_limit(self, body: bytearray, *, identified: bool) -> int:
+        """Return the bytes that a payload with this beginning may have."""
+        return self.max_payload if identified or self.first_payload is None else self.first_payload(body)
+
 
 class Upper(Protocol):
     """The layer above a session."""

@@ -104,7 +104,7 @@ class Polls:
         async with connection.reading():
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > connection.payload_limit(body):
+                if len(body) > connection.settings.payload_limit(body, identified=connection.identified):
                     connection.close(Close.TOO_LARGE, "payload too large")
                     return
         pieces = engineio.split_payload(bytes(body))
