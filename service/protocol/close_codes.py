@@ -25,6 +25,10 @@ class Close(IntEnum):
         return 4000 <= self < 4500  # noqa: PLR2004 - the ranges are the definition
 
 
+class Violation(Exception):
+    """What a client sent violates the protocol: it is not answered, and the connection is closed with 4501."""
+
+
 _PROTOCOL_ERRORS = frozenset({1002, 1003, 1007, 1008, 1010})
 _LOST = 1006
 """The code of a connection that ended without a close frame (RFC 6455, section 7.4.1)."""

@@ -1,7 +1,8 @@
 """The codec of the native protocol: JSON text frames, one object each.
 
-A frame that is not JSON (RFC 8259), not an object or nested too deep is not answered: the connection is closed with
-4501 (`NotAFrame`). Any other error is answered by an `error`, with the command's `ref` if it can be read.
+A frame that is not JSON (RFC 8259), not an object, nested too deep or full of objects and arrays is not answered: the
+connection is closed with 4501 (`NotAFrame`). Any other error is answered by an `error`, with the command's `ref` if it
+can be read.
 """
 
 import re
@@ -11,23 +12,60 @@ import msgspec
 
 from service.errors import Malformed, OnRecordError, RefRequired, UnknownType
 from service.protocol.acks import Ack, ack_fields
+from service.protocol.close_codes import Violation
 from service.protocol.commands import COMMANDS, REF, Connect, Frame
 from service.protocol.events import Outgoing
 from service.protocol.strict_json import Duplicate, NotJson, check_strings, parse_json, shortened
 
+
+class _Ref(msgspec.Struct):
+    ref: Any = None
+
+
 _encoder = msgspec.json.Encoder()
+_ref_decoder = msgspec.json.Decoder(_Ref)
 _ref = re.compile(REF)
 
 
-class NotAFrame(Exception):
-    """A frame is not a JSON object, or is nested too deep; close the connection with 4501."""
+class NotAFrame(Violation):
+    """A frame is not a JSON object, is nested too deep, or has too many objects and arrays."""
+
+
+class Received:
+    """A frame that is parsed when it is needed: its `ref` can be read without building anything else."""
+
+    __slots__ = ("_text", "_value")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._value: dict[str, Any] | None = None
+
+    def ref(self) -> str | None:
+        """Return the `ref`, if the frame has one that can be echoed."""
+        if self._value is not None:
+            return ref_of(self._value)
+        try:
+            ref = _ref_decoder.decode(self._text).ref
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            return None
+        return ref_of({"ref": ref})
+
+    def command(self) -> Frame:
+        """Return the command.
+
+        Raises:
+            NotAFrame: the text is no frame.
+            UnknownType, Malformed, RefRequired: see `decode`.
+        """
+        self._value = parse(self._text)
+        return decode(self._text, self._value)
 
 
 def parse(text: str) -> dict[str, Any]:
     """Return the JSON object in `text`.
 
     Raises:
-        NotAFrame: the text is not JSON, not an object, or nested too deep.
+        NotAFrame: the text is not JSON, not an object, nested too deep, or has too many objects and arrays.
     """
     try:
         value = parse_json(text)

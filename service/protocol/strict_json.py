@@ -1,8 +1,8 @@
 """Parses JSON strictly: accepts only texts that all JSON parsers read alike (RFC 8259).
 
-Text that is not JSON, or nested too deep, raises `NotJson`, and an endpoint closes the connection. Parsers disagree
-about duplicate keys and lone surrogates, and Postgres cannot store NUL; `check_strings` raises `Malformed` for these,
-which an endpoint answers.
+Text that is not JSON, nested too deep, or full of objects and arrays raises `NotJson`, and an endpoint closes the
+connection. Parsers disagree about duplicate keys and lone surrogates, and Postgres cannot store NUL; `check_strings`
+raises `Malformed` for these, which an endpoint answers.
 
 Invariant: the work is linear in the size of the text, and no error repeats more than `MOST_SHOWN` characters of it.
 """
@@ -15,6 +15,9 @@ from typing import Any
 from service.errors import Malformed
 
 MAX_DEPTH = 32
+MAX_CONTAINERS = 1_000
+"""Objects and arrays of one text. No command has more than ten; each costs hundreds of times as much as its bytes."""
+
 MOST_SHOWN = 300
 """Characters of an error text that repeats a client's input: enough for a sentence, not for the whole input."""
 
@@ -25,10 +28,12 @@ _LONGEST_INTEGER = 20  # digits and sign
 _CONTAINERS = (dict, list)
 _LONG_NUMBER = re.compile(r"[0-9]{19}")
 _INTEGERS = range(-(2**63), 2**64)
+# An unfinished string ends with the text, and nothing is matched twice, so the search is linear in every text.
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
 
 
 class NotJson(Exception):
-    """The text is not JSON, or is nested too deep."""
+    """The text is not JSON, is nested too deep, or has too many objects and arrays."""
 
 
 class Duplicate(dict[str, Any]):
@@ -41,8 +46,11 @@ def parse_json(text: str, max_depth: int = MAX_DEPTH) -> Any:
     """Return the value in `text`.
 
     Raises:
-        NotJson: the text is not JSON, or nested deeper than `max_depth`.
+        NotJson: the text is not JSON, nested deeper than `max_depth`, or has more than `MAX_CONTAINERS`.
     """
+    brackets = _brackets(text)
+    if brackets > MAX_CONTAINERS and _brackets(_STRING.sub("", text)) > MAX_CONTAINERS:
+        raise NotJson("too many objects and arrays")
     try:
         # Python's own parsing of integers is far cheaper, and equivalent if no number is long.
         integer = _integer if _LONG_NUMBER.search(text) else None
@@ -52,9 +60,13 @@ def parse_json(text: str, max_depth: int = MAX_DEPTH) -> Any:
     except (ValueError, RecursionError) as error:
         raise NotJson("not JSON") from error
     # Only a text with that many brackets can be that deep, so an ordinary frame is not walked at all.
-    if text.count("[") + text.count("{") > max_depth and _depth(value) > max_depth:
+    if brackets > max_depth and _depth(value) > max_depth:
         raise NotJson("nested too deep")
     return value
+
+
+def _brackets(text: str) -> int:
+    return text.count("[") + text.count("{")
 
 
 def check_strings(value: object, path: str) -> None:

@@ -109,13 +109,13 @@ class Admission:
         self.session_limit.take(identity.user)
         return identity
 
-    def check_rooms(self, frame: Connect) -> None:
-        """Check the number of rooms in `connect`, before it is known which of them the user chose.
+    def check_rooms(self, rooms: object) -> None:
+        """Check the number of `rooms` in `connect`, before they are read and before it is known which the user chose.
 
         Raises:
             TooManyRooms: there are more than a connection may subscribe to, of both kinds together.
         """
-        if len(frame.rooms) > sum(self.limits):
+        if isinstance(rooms, dict) and len(rooms) > sum(self.limits):
             raise TooManyRooms(limit=self.limits.chosen)
 
     def check_connection_limit(self, user: str) -> None:

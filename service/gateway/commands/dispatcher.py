@@ -22,14 +22,14 @@ from service.gateway.session.counters import UNREAD, Counters, outcome
 from service.gateway.session.session import Session
 from service.presence.presence import Presence
 from service.protocol.acks import Ack
-from service.protocol.close_codes import Close
+from service.protocol.close_codes import Close, Violation
 from service.protocol.commands import Frame, MessageRead, RoomFrame
 
 if TYPE_CHECKING:
     from service.tracing import Traces
 
 MAX_REFUSED = 100
-"""Consecutive commands refused by the rate limit, before the connection is closed with 4009."""
+"""Units of consecutive commands refused by the rate limit, before the connection is closed with 4009."""
 
 log = logging.getLogger("onrecord.door")
 
@@ -45,18 +45,23 @@ class Dispatcher:
     traces: "Traces | None"
 
     async def dispatch(
-        self, session: Session, tag: str | None, decode: Callable[[], Frame], size: int
+        self, session: Session, tag: Callable[[], str | None], decode: Callable[[], Frame], size: int
     ) -> None:
-        """Carry out one command of a frame of `size` bytes, and answer it."""
-        began, kind = asyncio.get_running_loop().time(), UNREAD
+        """Carry out one command of a frame of `size` bytes, and answer it; the bytes are charged before `decode`.
+
+        Raises:
+            Violation: from `decode`.
+        """
+        began, kind, price = asyncio.get_running_loop().time(), UNREAD, price_of_bytes(size)
         try:
-            self.charges.take(session.user, session.source, price_of_bytes(size))
-            session.refused = 0
+            self.charges.take(session.user, session.source, price)
             self.presence.touch(session.user, session.id)
             frame = decode()
             kind = frame.type
-            if price := price_of_command(frame):
-                self.charges.take(session.user, session.source, price)
+            if more := price_of_command(frame):
+                price += more
+                self.charges.take(session.user, session.source, more)
+            session.refused = 0
             if isinstance(frame, RoomFrame):
                 session.use(frame.room_id)
             await session.pending.ready()
@@ -64,14 +69,16 @@ class Dispatcher:
             self.charges.owe(
                 session.user, price_of_answer(frame, reply.ack if isinstance(reply, Then) else reply)
             )
-            _answer(session, tag, reply)
+            _answer(session, tag(), reply)
         except OnRecordError as error:
             self._answered(kind, began, error)
-            self._refuse(session, tag, error)
+            self._refuse(session, tag(), error, price)
+        except Violation:
+            raise
         except Exception as error:
             self._answered(kind, began, error)
             log.exception("command_failed", extra={"session": session.id})
-            session.refuse(tag, Unavailable())
+            session.refuse(tag(), Unavailable())
         else:
             if isinstance(reply, Later):
                 reply.answer.add_done_callback(partial(self._answered_later, kind, began))
@@ -95,10 +102,10 @@ class Dispatcher:
         self.traces.command(kind, outcome(error), began, place, fresh=fresh)
 
     @staticmethod
-    def _refuse(session: Session, tag: str | None, error: OnRecordError) -> None:
+    def _refuse(session: Session, tag: str | None, error: OnRecordError, price: int) -> None:
         session.refuse(tag, error)
         if isinstance(error, TooManyRequests):
-            session.refused += 1
+            session.refused += price
             if session.refused > MAX_REFUSED:
                 session.close(Close.TOO_MANY_REQUESTS, "too many requests")
 

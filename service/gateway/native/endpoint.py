@@ -1,7 +1,5 @@
 """The native endpoint, `GET /ws`: a connection from its upgrade to its last frame (`docs/reference/protocol.md`)."""
 
-from functools import partial
-
 from service.config.settings import Settings
 from service.errors import (
     AccountErased,
@@ -145,19 +143,15 @@ class NativeConversation:
             self._transport.close(Close.MALFORMED, "text frames only")
             return
         try:
-            value = native.parse(message)
+            if self._session is None:
+                await self._connect(message, native.parse(message))
+            else:
+                received = native.Received(message)
+                await self._endpoint.dispatcher.dispatch(
+                    self._session, received.ref, received.command, bytes_of(message)
+                )
         except native.NotAFrame as error:
             self._transport.close(Close.MALFORMED, str(error))
-            return
-        if self._session is None:
-            await self._connect(message, value)
-        else:
-            await self._endpoint.dispatcher.dispatch(
-                self._session,
-                native.ref_of(value),
-                partial(native.decode, message, value),
-                bytes_of(message),
-            )
 
     async def ended(self) -> None:
         """End the session, and count the close."""
@@ -202,9 +196,8 @@ class NativeConversation:
     def _as_connect(self, text: str, value: dict[str, object]) -> Connect:
         if value.get("type") != Connect.TYPE:
             raise NotConnected
-        frame = native.decode_connect(text, value)
-        self._endpoint.admission.check_rooms(frame)
-        return frame
+        self._endpoint.admission.check_rooms(value.get("rooms"))
+        return native.decode_connect(text, value)
 
     def _refuse(self, ref: str | None, error: Refusal) -> None:
         """Answer a frame that is no valid `connect`; the timeout continues to run."""

@@ -32,7 +32,7 @@ from service.protocol.problems import status_of
 from service.protocol.socketio import recovery
 from service.protocol.socketio.emits import decode_auth, decode_command
 from service.protocol.socketio.engineio import Problem
-from service.protocol.socketio.packets import MAIN, Packet
+from service.protocol.socketio.packets import MAIN, Packet, Received
 from service.realtime.hub import Hub
 
 PATH = "/socket.io/"
@@ -111,8 +111,8 @@ class SocketIoEndpoint:
     async def connect(self, socket: Socket, packet: Packet) -> None:
         """Admit a client."""
         try:
+            self._admission.check_rooms((packet.data or {}).get("rooms"))
             frame = decode_auth(packet)
-            self._admission.check_rooms(frame)
             if socket.again:
                 self._admission.handshakes.take(socket.connection.address)
             identity = await self._admission.authenticate(frame.token)
@@ -143,11 +143,15 @@ class SocketIoEndpoint:
             pid = requested.pid
         return RecoveringSession(socket, hub, identity, limits, frame.rooms, pid), frame
 
-    async def event(self, socket: Socket, packet: Packet) -> None:
+    async def event(self, socket: Socket, received: Received) -> None:
         """Carry out a command."""
-        tag = None if packet.id is None else str(packet.id)
-        decode = partial(decode_command, packet, lambda: str(uuid4()))
-        await self._dispatcher.dispatch(self._sessions[socket], tag, decode, socket.received)
+        tag = None if received.id is None else str(received.id)
+        await self._dispatcher.dispatch(
+            self._sessions[socket],
+            lambda: tag,
+            lambda: decode_command(received.packet(), lambda: str(uuid4())),
+            socket.received,
+        )
 
     async def gone(self, socket: Socket) -> None:
         """Release a client."""

@@ -16,7 +16,7 @@ from service.gateway.engineio import Connection
 from service.gateway.socketio.socket import Socket
 from service.gateway.transport.transport import Ending
 from service.protocol.close_codes import Close
-from service.protocol.socketio.packets import Decoder, Kind, NotAPacket, Packet
+from service.protocol.socketio.packets import Decoder, Kind, NotAPacket, Packet, Received
 from service.runtime.timeouts import Timeouts
 
 _NORMAL = 1000
@@ -45,8 +45,12 @@ class Namespace(Protocol):
             ConnectRefused: the client may not enter.
         """
 
-    async def event(self, socket: Socket, packet: Packet) -> None:
-        """Handle an event."""
+    async def event(self, socket: Socket, received: Received) -> None:
+        """Handle an event.
+
+        Raises:
+            NotAPacket: a client may not send it.
+        """
 
     async def gone(self, socket: Socket) -> None:
         """Release an admitted client; called once, when nothing can be sent to it any more."""
@@ -111,21 +115,25 @@ class Client:
         """Handle a message of the client."""
         try:
             self._received += bytes_of(data) if isinstance(data, str) else len(data)
-            packet = self._decoder.feed(data)
-            if packet is not None:
-                await self._handle(packet)
+            received = self._decoder.feed(data)
+            if received is not None:
+                await self._handle(received)
             elif not self._sockets:  # attachments would have to be kept for a stranger
                 self._connection.close(Close.MALFORMED, "attachments before connect")
         except NotAPacket as error:
             self._connection.close(Close.MALFORMED, str(error))
 
-    async def _handle(self, packet: Packet) -> None:
-        if packet.kind is not Kind.EVENT:
-            self._received = 0
-            self._connection.count()
-            if self._connection.closing:
-                return
-        socket = self._sockets.get(packet.namespace)
+    async def _handle(self, received: Received) -> None:
+        socket = self._sockets.get(received.namespace)
+        if received.kind is Kind.EVENT and socket is not None:
+            socket.received, self._received = self._received, 0
+            await self._server.namespaces[socket.namespace].event(socket, received)
+            return
+        self._received = 0
+        self._connection.count()
+        if self._connection.closing:
+            return
+        packet = received.packet()
         if (packet.kind is Kind.CONNECT) is (socket is not None):
             raise NotAPacket("a second CONNECT, or a packet before CONNECT")
         if socket is None:
@@ -138,9 +146,6 @@ class Client:
                 self._connection.identified = False
                 self._server.unauthenticated.begin(self)
             await self._server.namespaces[packet.namespace].gone(socket)
-        elif packet.kind is Kind.EVENT:
-            socket.received, self._received = self._received, 0
-            await self._server.namespaces[packet.namespace].event(socket, packet)
         # The server requests no ACK, so one answers nothing; the reference ignores it too.
 
     async def _enter(self, packet: Packet) -> None:

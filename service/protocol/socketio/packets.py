@@ -2,16 +2,20 @@
 
     <kind>[<attachments>-][<namespace>,][<ack id>][<JSON>]      then the attachments, one binary message each
 
+A packet is received whole before it is parsed, so that a layer between the two can refuse what is costly to parse.
+
 Invariant: a packet that no stock client sends is `NotAPacket`, and ends the sender's connection. So NaN, reserved event
 names, acks without arguments and packets that only a server sends never reach another client.
 """
 
 import re
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple
 
 import msgspec
 
+from service.protocol.close_codes import Violation
 from service.protocol.strict_json import NotJson, parse_json
 
 MAIN = "/"
@@ -52,20 +56,50 @@ class Packet(NamedTuple):
     text: str
 
 
-class NotAPacket(Exception):
-    """The message is no packet that a client may send; close the connection."""
+class NotAPacket(Violation):
+    """The message is no packet that a client may send."""
+
+
+class Received(NamedTuple):
+    """A whole packet whose JSON is not parsed; `kind` is plain, also that of a binary packet."""
+
+    kind: Kind
+    namespace: str
+    id: int | None
+    text: str
+    attachments: Sequence[bytes]
+    binary: bool
+
+    def packet(self) -> Packet:
+        """Return the parsed packet.
+
+        Raises:
+            NotAPacket: the JSON is invalid, or a client may not send it.
+        """
+        try:
+            data = parse_json(self.text) if self.text else None
+        except NotJson as error:
+            raise NotAPacket(str(error)) from error
+        if self.text and data is None:
+            raise NotAPacket("null")
+        if self.binary:
+            data = _put_back(data, self.attachments)
+        packet = Packet(self.kind, self.namespace, data, self.id, self.text)
+        if not _is_allowed(packet):
+            raise NotAPacket("a client may not send this")
+        return packet
 
 
 class Decoder:
-    """Reads the packets of one connection; `max_attached` bounds the bytes of the attachments of one packet."""
+    """Receives the packets of one connection; `max_attached` bounds the bytes of the attachments of one packet."""
 
     def __init__(self, max_attached: int) -> None:
         self._max_attached = max_attached
-        self._waiting: Packet | None = None
+        self._waiting: Received | None = None
         self._wanted = 0
         self._attachments: list[bytes] = []
 
-    def feed(self, data: str | bytes) -> Packet | None:
+    def feed(self, data: str | bytes) -> Received | None:
         """Take one message; return the packet that it completes, None if attachments are missing.
 
         Raises:
@@ -73,16 +107,16 @@ class Decoder:
         """
         return self._attach(data) if isinstance(data, bytes) else self._begin(data)
 
-    def _begin(self, text: str) -> Packet | None:
+    def _begin(self, text: str) -> Received | None:
         if self._waiting is not None:
             raise NotAPacket("text instead of an attachment")
-        packet, self._wanted = _parse(text)
+        packet, self._wanted = _received(text)
         if self._wanted:
             self._waiting = packet
             return None
-        return _complete(packet, [])
+        return packet
 
-    def _attach(self, data: bytes) -> Packet | None:
+    def _attach(self, data: bytes) -> Received | None:
         packet = self._waiting
         if packet is None:
             raise NotAPacket("an unexpected attachment")
@@ -92,7 +126,7 @@ class Decoder:
         if len(self._attachments) < self._wanted:
             return None
         attachments, self._attachments, self._waiting = self._attachments, [], None
-        return _complete(packet, attachments)
+        return packet._replace(attachments=attachments)
 
 
 def encode(
@@ -110,13 +144,16 @@ def encode(
     return head.encode() + (b"" if data is None else msgspec.json.encode(data)), attachments
 
 
-def _parse(text: str) -> tuple[Packet, int]:
+_PLAIN = {Kind.BINARY_EVENT: Kind.EVENT, Kind.BINARY_ACK: Kind.ACK}
+
+
+def _received(text: str) -> tuple[Received, int]:
     """Return the packet in a text, without its attachments, and their number."""
     head = _HEAD.match(text)
     if head is None:
         raise NotAPacket("no such packet")
     kind = Kind(int(head["kind"]))
-    if (head["attachments"] is not None) is not (kind in (Kind.BINARY_EVENT, Kind.BINARY_ACK)):
+    if (head["attachments"] is not None) is not (kind in _PLAIN):
         raise NotAPacket("attachments out of place")
     attachments = int(head["attachments"] or 0)
     if attachments > MAX_ATTACHMENTS:
@@ -124,24 +161,8 @@ def _parse(text: str) -> tuple[Packet, int]:
     ack_id = None if head["id"] is None else int(head["id"])
     if ack_id is not None and ack_id > MAX_ACK_ID:
         raise NotAPacket("an ack id that JavaScript cannot count to")
-    rest = text[head.end() :]
-    try:
-        data = parse_json(rest) if rest else None
-    except NotJson as error:
-        raise NotAPacket(str(error)) from error
-    if rest and data is None:
-        raise NotAPacket("null")
-    return Packet(kind, head["namespace"] or MAIN, data, ack_id, rest), attachments
-
-
-def _complete(packet: Packet, attachments: list[bytes]) -> Packet:
-    """Return a packet of a plain kind with its attachments in their places, if a client may send it."""
-    if packet.kind in (Kind.BINARY_EVENT, Kind.BINARY_ACK):
-        kind = Kind.EVENT if packet.kind is Kind.BINARY_EVENT else Kind.ACK
-        packet = packet._replace(kind=kind, data=_put_back(packet.data, attachments))
-    if not _is_allowed(packet):
-        raise NotAPacket("a client may not send this")
-    return packet
+    plain, namespace = _PLAIN.get(kind, kind), head["namespace"] or MAIN
+    return Received(plain, namespace, ack_id, text[head.end() :], (), kind in _PLAIN), attachments
 
 
 def _is_allowed(packet: Packet) -> bool:
@@ -161,7 +182,7 @@ def _is_name(name: object) -> bool:
     return isinstance(name, int | float) and not isinstance(name, bool)
 
 
-def _put_back(value: Any, attachments: list[bytes]) -> Any:
+def _put_back(value: Any, attachments: Sequence[bytes]) -> Any:
     if isinstance(value, list):
         return [_put_back(item, attachments) for item in value]
     if not isinstance(value, dict):

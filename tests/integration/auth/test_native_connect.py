@@ -316,6 +316,19 @@ async def test_commands_past_the_rate_are_refused_and_a_flood_is_closed(database
         assert await alice.closed() == 4009
 
 
+async def test_large_refused_frames_are_not_parsed_and_close_early(database: Database) -> None:
+    """A frame of 100,000 bytes costs 7 units, so that 15 refused ones in a row are more than 100."""
+    env = environment(database, ONRECORD_RATE_BURST="7", ONRECORD_RATE_PER_SECOND="1")
+    large = json.dumps({"ref": "large", "type": "room:list", "padding": "x" * 100_000})
+    async with running(env, "serve") as node, client(node.url, "alice") as alice:
+        await alice.socket.send(large)
+        for _ in range(15):
+            await alice.socket.send(large[:-1])  # not JSON, which is noticed only where it is parsed
+        assert await alice.closed() == 4009
+        codes = [error["code"] for error in alice.events("error")]
+        assert codes == ["malformed"] + ["too_many_requests"] * 15
+
+
 async def test_a_connection_listens_to_a_bounded_number_of_rooms(database: Database) -> None:
     async with running(environment(database, ONRECORD_MAX_ROOMS="2"), "serve") as node:
         async with client(node.url, "alice") as alice:

@@ -20,7 +20,7 @@ from service.gateway.socketio.server import Client, Server
 from service.gateway.socketio.socket import Socket
 from service.gateway.websocket.connection import transport_class
 from service.protocol.socketio.engineio import binary_message, message
-from service.protocol.socketio.packets import Kind, Packet
+from service.protocol.socketio.packets import Kind, Packet, Received
 
 MAX_PAYLOAD = 1_000_000
 SETTINGS = Settings(
@@ -50,7 +50,8 @@ class Talk:
         socket.accept()
         socket.send_packet(Kind.EVENT, ["auth", packet.data or {}])
 
-    async def event(self, socket: Socket, packet: Packet) -> None:
+    async def event(self, socket: Socket, received: Received) -> None:
+        packet = received.packet()
         name, *arguments = packet.data
         if name == "message":
             socket.send_packet(Kind.EVENT, ["message-back", *arguments])

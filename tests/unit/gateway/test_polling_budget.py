@@ -37,7 +37,8 @@ class Reader:
 
     async def take(self, message: str | bytes) -> None:
         try:
-            self._decoder.feed(message)
+            if (received := self._decoder.feed(message)) is not None:
+                received.packet()
         except packets.NotAPacket as error:
             self._connection.close(Close.MALFORMED, str(error))
 

@@ -73,9 +73,10 @@ def socketio(text: str) -> None:
     for head in ("0", "0/n,", "2", "40", '2["room:list",', "3", "51-", '510-["room:list",'):
         decoder = packets.Decoder(1024)
         with suppress(packets.NotAPacket, OnRecordError):
-            packet = decoder.feed(head + text)
-            while packet is None:
-                packet = decoder.feed(b"")
+            received = decoder.feed(head + text)
+            while received is None:
+                received = decoder.feed(b"")
+            packet = received.packet()
             (decode_auth if packet.kind is packets.Kind.CONNECT else lambda it: decode_command(it, str))(
                 packet
             )
@@ -157,7 +158,8 @@ def test_attachments_are_put_back_within_the_budget(number: int, attached: list[
         with suppress(packets.NotAPacket):
             decoder.feed(f"5{number}-" + '["a",' + text + "]")
             for data in attached:
-                decoder.feed(data)
+                if (received := decoder.feed(data)) is not None:
+                    received.packet()
 
     size = len(text) + sum(map(len, attached))
     assert work(read) <= 8_000 + PER_BYTE * size
@@ -169,6 +171,6 @@ def test_one_attachment_in_many_places_is_one_object(placeholders: int) -> None:
     decoder = packets.Decoder(1 << 20)
     items = ",".join(['{"_placeholder":true,"num":0}'] * placeholders)
     assert decoder.feed(f'51-["a",{items}]') is None
-    packet = decoder.feed(bytes(1 << 20))
-    assert packet is not None
-    assert len({id(item) for item in packet.data[1:]}) == 1
+    received = decoder.feed(bytes(1 << 20))
+    assert received is not None
+    assert len({id(item) for item in received.packet().data[1:]}) == 1

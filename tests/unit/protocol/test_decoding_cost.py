@@ -97,7 +97,7 @@ def answer_by_socketio(text: str) -> bytes:
         try:
             packet = packets.Decoder(0).feed(head + text + ("]" if head != "0" else ""))
             assert packet is not None
-            read(packet)
+            read(packet.packet())
         except OnRecordError as error:
             answers = max(answers, encode_error(None, error), key=len)
         except packets.NotAPacket as error:

@@ -24,7 +24,7 @@ SAID = MessageNew(
 def packet(name: object, *arguments: object) -> Packet:
     found = Decoder(1000).feed("2" + json.dumps([name, *arguments]))
     assert found is not None
-    return found
+    return found.packet()
 
 
 def body(told: bytes, head: str) -> Any:
@@ -98,19 +98,19 @@ def test_a_key_that_came_twice_is_refused() -> None:
     twice = Decoder(1000).feed('2["message:send",{"roomId":"general","content":"a","content":"b"}]')
     assert twice is not None
     with pytest.raises(Malformed, match="came twice"):
-        emits.decode_command(twice, lambda: "made")
+        emits.decode_command(twice.packet(), lambda: "made")
 
 
 def test_auth_says_what_connect_says() -> None:
     auth = {"token": "t", "rooms": {"general": 41}, "epoch": "e", "recovery": True, "pid": "p", "offset": "o"}
     asked = Decoder(1000).feed("0" + json.dumps(auth))
     assert asked is not None
-    connect = emits.decode_auth(asked)
+    connect = emits.decode_auth(asked.packet())
     assert (connect.token, connect.rooms, connect.epoch, connect.protocol) == ("t", {"general": 41}, "e", 1)
     nothing = Decoder(1000).feed("0")
     assert nothing is not None
-    assert emits.decode_auth(nothing).token is None
+    assert emits.decode_auth(nothing.packet()).token is None
     wrong = Decoder(1000).feed('0{"token":5}')
     assert wrong is not None
     with pytest.raises(Malformed):
-        emits.decode_auth(wrong)
+        emits.decode_auth(wrong.packet())
