@@ -7,7 +7,6 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 
 from service.domain import account
-from service.domain.account import PersonState
 from service.domain.commands import NamePerson
 from service.domain.streams import person_stream
 from service.eventstore.appender import Appender
@@ -43,7 +42,7 @@ class DisplayNames:
         """
         if self._people.account(user).name == name:
             return
-        state = await self._person(user)
+        state = await self._people.current(user)
         events = account.decide(state, NamePerson(name=name), user)
         if events:
             try:
@@ -60,11 +59,7 @@ class DisplayNames:
                 self._keys.forget(user)  # erased, or under another key from the next connection on
             if result.outcome != "appended":
                 # Another node has just recorded this user's name or erasure, which holds as well.
-                state = await self._person(user)
+                state = await self._people.current(user)
             else:
                 state = msgspec.structs.replace(state, head=result.seq, name=name)
         self._people.update(user, state)
-
-    async def _person(self, user: str) -> PersonState:
-        await self._people.read({user})  # batched with the users who connect at the same time
-        return self._people.account(user)

@@ -133,7 +133,8 @@ class NativeConversation:
         self._client = client_name(upgrade.headers.get("user-agent"))
         self._session: NativeSession | None = None
         self._refused = 0
-        endpoint.unauthenticated.begin(self)
+        self._began = upgrade.began
+        endpoint.unauthenticated.begin(self, self._began)
 
     async def take(self, message: str | bytes) -> None:
         """Carry out a command; the first one must be `connect`."""
@@ -183,7 +184,7 @@ class NativeConversation:
             await self._start_session(frame)
             admission.count_handshake(OK)
         except TooManyRooms as error:
-            self._endpoint.unauthenticated.begin(self)  # the client may connect with fewer rooms
+            self._endpoint.unauthenticated.begin(self, self._began)  # the client may connect with fewer rooms
             self._refuse(native.ref_of(value), error)
         except OnRecordError as error:
             admission.count_handshake(error.code)
