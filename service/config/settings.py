@@ -105,7 +105,7 @@ class Settings:
         "value that a token's aud has to contain; unset: not checked; needed with a JWKS", parsers.text, None
     )
     jwt_leeway: float = setting(
-        "seconds by which clocks may differ when a token's times are checked", parsers.seconds_or_zero, 0.0
+        "seconds by which clocks may differ when a token's times are checked", parsers.seconds_or_zero, 10.0
     )
     oidc_client_id: str = setting(
         "OIDC client id of the page; users then sign in at the identity provider (OpenID Connect at "

@@ -4,22 +4,22 @@ Only the configured algorithms are accepted, regardless of the token's header (R
 required; `iss` and `aud` too if they are configured. A token is never part of a URL.
 """
 
-import math
 import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from joserfc import jwt
-from joserfc.errors import ExpiredTokenError, JoseError
+from joserfc.errors import JoseError
 from joserfc.jws import JWSRegistry, extract_compact
 
-from service.errors import NotAllowed, TokenExpired, TokenInvalid
+from service.errors import NotAllowed, TokenInvalid
 from service.gateway.auth.jwks import SharedSecret, VerificationKeys
+from service.gateway.auth.token_times import as_datetime, check_times
 from service.protocol.commands import USER_ID
 from service.protocol.strict_json import shortened
 
@@ -68,6 +68,14 @@ class _Algorithms(JWSRegistry):
     algorithms = {**JWSRegistry.algorithms, "EdDSA": _without_warning("EdDSA")}  # noqa: RUF012 - as the library has it
 
 
+class _Claims(jwt.JWTClaimsRegistry):
+    """The claims without the times: the library compares whole seconds, and refuses an `iat` that is ahead."""
+
+    def validate_exp(self, value: object) -> None: ...
+    def validate_nbf(self, value: object) -> None: ...
+    def validate_iat(self, value: object) -> None: ...
+
+
 class TokenVerifier:
     """Verifies tokens by the `keys` and the allowed `algorithms`; times may be `leeway` seconds off."""
 
@@ -87,6 +95,7 @@ class TokenVerifier:
         # `registry=` silently overrides `algorithms=` in joserfc, so the list is passed here only.
         self._registry = _Algorithms(algorithms=list(algorithms))
         self._headers: dict[str, tuple[str, str | None]] = {}
+        self._claims = self._claims_registry()
 
     async def verify(self, token: str) -> Identity:
         """Return the user of a token.
@@ -94,11 +103,13 @@ class TokenVerifier:
         Raises:
             TokenInvalid: the token is malformed, not signed by a known key, or lacks a required claim.
             TokenExpired: `exp` has passed.
+            TokenNotYetValid: `nbf` has not come.
             Unavailable: the key cannot be fetched now.
         """
         decoded = await self.read(token)
         with translated_errors():
-            self._claims_registry().validate(decoded.claims)
+            self._claims.validate(decoded.claims)
+        check_times(decoded.claims, time.time(), self._leeway)
         return _identity(decoded.claims, self._leeway)
 
     async def read(self, token: str) -> jwt.Token:
@@ -147,14 +158,13 @@ class TokenVerifier:
         claims |= {"aud": self._audience} if self._audience else {}
         return jwt.encode({"alg": "HS256"}, claims, self._keys.key, registry=self._registry)
 
-    def _claims_registry(self) -> jwt.JWTClaimsRegistry:
+    def _claims_registry(self) -> "_Claims":
         options: dict[str, Any] = {"sub": {"essential": True}, "exp": {"essential": True}}
         if self._issuer:
             options["iss"] = {"essential": True, "value": self._issuer}
         if self._audience:
             options["aud"] = {"essential": True, "value": self._audience}
-        # The library compares whole seconds; `_identity` uses the exact time at which the token expires.
-        return jwt.JWTClaimsRegistry(leeway=math.ceil(self._leeway), **options)
+        return _Claims(**options)
 
 
 @contextmanager
@@ -163,12 +173,9 @@ def translated_errors() -> Iterator[None]:
 
     Raises:
         TokenInvalid: the token is malformed or not signed by a known key.
-        TokenExpired: `exp` has passed.
     """
     try:
         yield
-    except ExpiredTokenError as error:
-        raise TokenExpired from error
     except (JoseError, ValueError, TypeError, RecursionError) as error:
         raise TokenInvalid(
             problem=shortened(str(error).strip().rstrip(".")) or type(error).__name__
@@ -181,19 +188,12 @@ def bearer(header: str | None) -> str | None:
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 
-def _identity(claims: dict[str, object], leeway: float) -> Identity:
-    user, name, scope, expires = claims["sub"], claims.get("name"), claims.get("scope"), claims["exp"]
+def _identity(claims: dict[str, Any], leeway: float) -> Identity:
+    user = claims["sub"]
     if not isinstance(user, str) or not _user_id.match(user):
         raise TokenInvalid(problem="its sub is no user id")
-    if not isinstance(expires, int | float):
-        raise TokenInvalid(problem="its exp is no time")
-    try:
-        expires_at = datetime.fromtimestamp(expires + leeway, UTC)
-    except (ValueError, OverflowError, OSError):
-        expires_at = datetime.max.replace(tzinfo=UTC)
-    if expires_at <= datetime.now(UTC):
-        raise TokenExpired
-    return Identity(user, display_name(name), expires_at, _scopes(scope))
+    expires_at = as_datetime(claims["exp"], leeway)
+    return Identity(user, display_name(claims.get("name")), expires_at, _scopes(claims.get("scope")))
 
 
 def _scopes(claim: object) -> frozenset[str]:

@@ -95,7 +95,7 @@ class Admission:
         """Return the identity that a token proves.
 
         Raises:
-            TokenInvalid, TokenExpired: there is no token, or it is not valid.
+            TokenInvalid, TokenExpired, TokenNotYetValid: there is no token, or it is not valid.
             NotAllowed: the token does not grant the scope `chat`.
             TooManyConnections: the user's connection limit is reached.
             TooManyRequests: the user begins sessions too often.

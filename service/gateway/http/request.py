@@ -47,7 +47,7 @@ class RequestGuard:
         """Return the identity of a request, and count it as one command; `action` is a verb for the error text.
 
         Raises:
-            TokenMissing, TokenInvalid, TokenExpired: the request has no token, or the token is not valid.
+            TokenMissing, TokenInvalid, TokenExpired, TokenNotYetValid: there is no token, or it is not valid.
             NotAllowed: the page's origin is not allowed, or the token does not grant `scope`.
             AccountErased, AccountSuspended: the account is erased or suspended.
             TooManyRequests: the user's rate limit is reached.

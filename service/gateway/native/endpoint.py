@@ -10,6 +10,7 @@ from service.errors import (
     Refusal,
     TokenExpired,
     TokenInvalid,
+    TokenNotYetValid,
     TooManyConnections,
     TooManyRequests,
     TooManyRooms,
@@ -44,6 +45,7 @@ CLOSES: dict[type[OnRecordError], Close] = {
     TokenInvalid: Close.TOKEN_INVALID,
     NotAllowed: Close.TOKEN_INVALID,
     TokenExpired: Close.TOKEN_EXPIRED,
+    TokenNotYetValid: Close.TOKEN_NOT_YET_VALID,
     TooManyConnections: Close.TOO_MANY_REQUESTS,
     TooManyRequests: Close.TOO_MANY_REQUESTS,
 }
@@ -117,7 +119,7 @@ class NativeEndpoint:
         except TooManyConnections as error:
             self.admission.count_handshake(error.code)
             return error
-        except (TokenInvalid, TokenExpired, Unavailable):
+        except (TokenInvalid, TokenExpired, TokenNotYetValid, Unavailable):
             pass  # `connect` may carry a better token
         return None
 

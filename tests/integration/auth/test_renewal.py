@@ -202,7 +202,7 @@ async def enter(tab: Tab) -> None:
 @pytest.mark.timeout(600)  # it waits for tokens to run out
 async def test_page_outlives_its_token_and_a_provider_outage(database: Database, tmp_path: Path) -> None:
     async with (
-        signing_in(database, renewing=True, lifetime=8) as (node, provider),
+        signing_in(database, {"ONRECORD_JWT_LEEWAY": "0"}, renewing=True, lifetime=8) as (node, provider),
         chromium(tmp_path / "profile") as browser,
     ):
         tab = await browser.open(node.address)
