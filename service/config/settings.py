@@ -107,6 +107,29 @@ class Settings:
     jwt_leeway: float = setting(
         "seconds by which clocks may differ when a token's times are checked", parsers.seconds_or_zero, 10.0
     )
+    jwt_user_claim: str = setting(
+        "claim of a token that is the user id; a dotted path names a claim in an object", parsers.claim, "sub"
+    )
+    jwt_name_claim: str = setting("claim that is the display name, or its dotted path", parsers.claim, "name")
+    jwt_scope_claim: str = setting(
+        "claim with the scopes or roles, or its dotted path: a text with spaces, an array, or an object; if it is not "
+        "scope, only the words in ONRECORD_JWT_SCOPES and ONRECORD_JWT_CHAT count",
+        parsers.claim,
+        "scope",
+    )
+    jwt_scopes: tuple[str, ...] = setting(
+        "comma-separated role:scope pairs: a word of the scope claim, and the scope that it grants (chat, auditor or "
+        "admin)",
+        parsers.role_scopes,
+        (),
+    )
+    jwt_chat: str = setting(
+        "what a token needs to chat: any-valid-token (one that names auditor or admin needs chat too), or a word of "
+        "the scope claim",
+        parsers.scope_word,
+        "",
+        shown_default="any-valid-token with an issuer and an audience, else chat, which a token without scope has",
+    )
     oidc_client_id: str = setting(
         "OIDC client id of the page; users then sign in at the identity provider (OpenID Connect at "
         "ONRECORD_JWT_ISSUER); needs a JWKS",

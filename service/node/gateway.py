@@ -13,6 +13,7 @@ from service.audit.privacy.erasure import erase
 from service.audit.privacy.leave_rooms import leave_rooms
 from service.config.settings import PUBLISHED, SHARED, Settings
 from service.eventstore.readiness import Readiness
+from service.gateway.auth.claims import ClaimRules
 from service.gateway.auth.handshake_limit import HandshakeLimit
 from service.gateway.auth.jwks import PublishedKeys, SharedSecret
 from service.gateway.auth.oidc import Oidc
@@ -286,4 +287,5 @@ def _tokens(settings: Settings, keys: SharedSecret | PublishedKeys) -> TokenVeri
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         leeway=settings.jwt_leeway,
+        rules=ClaimRules.of(settings),
     )

@@ -33,11 +33,12 @@ from service.errors import (
     TokenInvalid,
     TokenNotYetValid,
 )
+from service.gateway.auth.claims import CHAT
 from service.gateway.auth.fetch import NOT_FETCHED, READ_WITHIN, tls
 from service.gateway.auth.oidc_discovery import Discovery, Metadata
 from service.gateway.auth.refresh_cookie import Renewable
 from service.gateway.auth.token_times import check_times
-from service.gateway.auth.tokens import CHAT, Identity, TokenVerifier, display_name, translated_errors
+from service.gateway.auth.tokens import Identity, TokenVerifier, translated_errors
 
 MOST_AT_ONCE = 20
 """Codes and refresh tokens that one node sends to the provider at the same time."""
@@ -116,8 +117,8 @@ class Oidc:
                 grant_type="authorization_code", code=code, code_verifier=begun.verifier
             )
             claims = await self._claims(response.id_token, response.access_token, begun.nonce)
-            identity, token = await self._verify_chat_token(response, claims["sub"])
-        name = identity.name or display_name(claims.get("name")) or identity.user
+            identity, token = await self._verify_chat_token(response, self._tokens.rules.user_of(claims))
+        name = identity.name or self._tokens.rules.name_of(claims) or identity.user
         renewable = Renewable(identity.user, name, response.refresh_token) if response.refresh_token else None
         return SignedInAs(identity, name, token, renewable)
 
@@ -138,7 +139,7 @@ class Oidc:
             )
             if response.id_token is not None:  # it may be missing (OpenID Connect Core 1.0, 12.2)
                 claims = await self._claims(response.id_token, response.access_token, None)
-                if claims["sub"] != renewable.user:
+                if self._tokens.rules.user_of(claims) != renewable.user:
                     raise TokenInvalid(problem="it names another user")
             identity, token = await self._verify_chat_token(response, renewable.user)
         # A provider that issues no new refresh token accepts the earlier one again (RFC 6749, 6).

@@ -4,7 +4,6 @@ Only the configured algorithms are accepted, regardless of the token's header (R
 required; `iss` and `aud` too if they are configured. A token is never part of a URL.
 """
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,9 +17,9 @@ from joserfc.errors import JoseError
 from joserfc.jws import JWSRegistry, extract_compact
 
 from service.errors import NotAllowed, TokenInvalid
+from service.gateway.auth.claims import CHAT, ClaimRules
 from service.gateway.auth.jwks import SharedSecret, VerificationKeys
 from service.gateway.auth.token_times import as_datetime, check_times
-from service.protocol.commands import USER_ID
 from service.protocol.strict_json import shortened
 
 MAX_TOKEN = 8_192
@@ -28,14 +27,6 @@ MAX_TOKEN = 8_192
 
 MOST_HEADERS = 64
 """Cached headers of tokens; tokens that one key has signed share a header."""
-
-MAX_NAME = 100
-"""Code points of a display name; a longer one is cut."""
-
-CHAT, AUDITOR, ADMIN = "chat", "auditor", "admin"
-"""The scopes. None implies another: an administrator cannot read the record, an auditor cannot chat."""
-
-_user_id = re.compile(USER_ID)
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -87,11 +78,13 @@ class TokenVerifier:
         issuer: str | None,
         audience: str | None,
         leeway: float,
+        rules: ClaimRules | None = None,
     ) -> None:
         self._keys = keys
         self._issuer = issuer
         self._audience = audience
         self._leeway = leeway
+        self.rules = rules or ClaimRules()
         # `registry=` silently overrides `algorithms=` in joserfc, so the list is passed here only.
         self._registry = _Algorithms(algorithms=list(algorithms))
         self._headers: dict[str, tuple[str, str | None]] = {}
@@ -110,7 +103,12 @@ class TokenVerifier:
         with translated_errors():
             self._claims.validate(decoded.claims)
         check_times(decoded.claims, time.time(), self._leeway)
-        return _identity(decoded.claims, self._leeway)
+        return Identity(
+            self.rules.user_of(decoded.claims),
+            self.rules.name_of(decoded.claims),
+            as_datetime(decoded.claims["exp"], self._leeway),
+            self.rules.scopes_of(decoded.claims),
+        )
 
     async def read(self, token: str) -> jwt.Token:
         """Return the claims of a token with a valid signature, for any issuer and audience.
@@ -152,14 +150,15 @@ class TokenVerifier:
         if not isinstance(self._keys, SharedSecret):
             raise TypeError("only a shared secret can sign tokens")
         now = int(time.time())
-        claims: dict[str, object] = {"sub": user, "iat": now, "exp": now + int(lifetime), "scope": "chat"}
-        claims |= {"name": name} if name else {}
+        claims = self.rules.claims_for(user, name, [CHAT]) | {"iat": now, "exp": now + int(lifetime)}
         claims |= {"iss": self._issuer} if self._issuer else {}
         claims |= {"aud": self._audience} if self._audience else {}
         return jwt.encode({"alg": "HS256"}, claims, self._keys.key, registry=self._registry)
 
     def _claims_registry(self) -> "_Claims":
-        options: dict[str, Any] = {"sub": {"essential": True}, "exp": {"essential": True}}
+        options: dict[str, Any] = {"exp": {"essential": True}}
+        if self.rules.user == "sub":
+            options["sub"] = {"essential": True}
         if self._issuer:
             options["iss"] = {"essential": True, "value": self._issuer}
         if self._audience:
@@ -186,28 +185,3 @@ def bearer(header: str | None) -> str | None:
     """Return the token in an `Authorization` header (RFC 6750, section 2.1), or None."""
     scheme, _, token = (header or "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
-
-
-def _identity(claims: dict[str, Any], leeway: float) -> Identity:
-    user = claims["sub"]
-    if not isinstance(user, str) or not _user_id.match(user):
-        raise TokenInvalid(problem="its sub is no user id")
-    expires_at = as_datetime(claims["exp"], leeway)
-    return Identity(user, display_name(claims.get("name")), expires_at, _scopes(claims.get("scope")))
-
-
-def _scopes(claim: object) -> frozenset[str]:
-    """Return the scopes that the claim names (RFC 8693, 4.2); a token without the claim grants chatting."""
-    if claim is None:
-        return frozenset({CHAT})
-    return frozenset(claim.split()) if isinstance(claim, str) else frozenset()
-
-
-def display_name(claim: object) -> str | None:
-    """Return the name in a claim, cut to `MAX_NAME`; None if it cannot be shown or stored."""
-    if not isinstance(claim, str):
-        return None
-    name = claim.strip()[:MAX_NAME]
-    if "\0" in name or any("\ud800" <= char <= "\udfff" for char in name):
-        return None
-    return name or None

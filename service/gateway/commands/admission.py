@@ -22,9 +22,10 @@ from service.errors import (
     Unavailable,
 )
 from service.eventstore.readiness import Readiness
+from service.gateway.auth.claims import CHAT
 from service.gateway.auth.handshake_limit import HandshakeLimit
 from service.gateway.auth.origins import check_origin
-from service.gateway.auth.tokens import CHAT, Identity, TokenVerifier
+from service.gateway.auth.tokens import Identity, TokenVerifier
 from service.gateway.commands.connect import ConnectHandler
 from service.gateway.session.counters import Counters
 from service.gateway.session.lifecycle import SessionLifecycle

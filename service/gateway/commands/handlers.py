@@ -24,8 +24,9 @@ from service.domain.permissions import require_voice
 from service.domain.room_state import RoomState
 from service.errors import Malformed, NotAllowed
 from service.gateway.auth.charges import Charges
+from service.gateway.auth.claims import CHAT
 from service.gateway.auth.prices import price_of_block
-from service.gateway.auth.tokens import CHAT, TokenVerifier
+from service.gateway.auth.tokens import TokenVerifier
 from service.gateway.commands.fingerprint import command_fingerprint, ref_of
 from service.gateway.commands.join import JoinHandlers
 from service.gateway.commands.reply import Later, Reply, recorded

@@ -11,12 +11,9 @@ from joserfc.jwk import OctKey
 
 from service.config.settings import SHARED
 from service.errors import NotAllowed, TokenExpired, TokenInvalid, TokenNotYetValid
+from service.gateway.auth.claims import ADMIN, AUDITOR, CHAT, MAX_NAME
 from service.gateway.auth.jwks import SharedSecret
 from service.gateway.auth.tokens import (
-    ADMIN,
-    AUDITOR,
-    CHAT,
-    MAX_NAME,
     MAX_TOKEN,
     MOST_HEADERS,
     TokenVerifier,
@@ -57,7 +54,7 @@ async def test_a_token_says_who_for_how_long_and_for_what() -> None:
         ({"scope": "admin chat"}, {ADMIN, CHAT}),
         ({"scope": "openid  profile"}, set()),
         ({"scope": ""}, set()),
-        ({"scope": ["chat"]}, set()),
+        ({"scope": ["chat"]}, {CHAT}),
         ({"scope": 7}, set()),
     ],
 )
