@@ -3,7 +3,6 @@
 The table of `onrecord settings` and `docs/reference/settings.md` are made from these.
 """
 
-import base64
 import dataclasses
 import os
 import secrets
@@ -12,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from service.config import parsers
 from service.config.development import default_data_dir
@@ -334,21 +333,6 @@ class Settings:
     def projecting_url(self) -> str:
         """The address with which the projector and the sealer connect."""
         return self.projector_database_url or self.database_url
-
-    def secret_texts(self) -> frozenset[str]:
-        """Return every text that must not be logged: the secrets, as they are written and as they are used."""
-        found: set[str] = set()
-        for about in BY_VARIABLE.values():
-            value = getattr(self, about.name)
-            if not about.metadata["secret"] or not value:
-                continue
-            if isinstance(value, bytes):
-                found |= {base64.b64encode(value).decode(), value.hex()}
-            elif not about.name.endswith("_url"):
-                found.add(value)
-            elif password := urlsplit(value).password:
-                found |= {value, password, unquote(password)}
-        return frozenset(found)
 
     def missing(self, *names: str) -> tuple[str, ...]:
         """Return the variables of those fields in `names` that are not set."""

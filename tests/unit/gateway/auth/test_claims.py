@@ -1,5 +1,7 @@
 """What tokens of real providers say: their shapes, the settings of the guides, and what comes of both."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +15,11 @@ from service.errors import TokenInvalid
 from service.gateway.auth.claims import ADMIN, AUDITOR, CHAT, SCOPES, ClaimRules, find
 from service.gateway.auth.jwks import SharedSecret
 from service.gateway.auth.tokens import TokenVerifier
-from tests.support.environment import SECRET
+from tests.support.environment import ROOT, SECRET
 
 LATER = 4_000_000_000
+GUIDES = sorted((ROOT / "docs" / "guides" / "providers").glob("*.md"))
+ASSIGNED = re.compile(r"(ONRECORD_\w+)=([^`\n]+)")
 KEYCLOAK = {
     "exp": LATER, "iat": 1_764_400_000, "auth_time": 1_764_399_990, "jti": "onrtac:5b1c", "typ": "Bearer",
     "iss": "https://id.example.com/realms/acme", "aud": ["chat", "account"], "azp": "chat-page",
@@ -202,3 +206,18 @@ def test_development_tokens_are_read_as_they_are_meant(settings: dict[str, Any])
     claims = rules.claims_for("alice", "Alice", [*SCOPES])
     assert (rules.user_of(claims), rules.name_of(claims)) == ("alice", "Alice")
     assert rules.scopes_of(claims) == {*SCOPES}
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
+def test_the_settings_of_a_guide_are_valid(guide: Path) -> None:
+    text = guide.read_text()
+    block = dict(ASSIGNED.findall(text.split("```")[1]))
+    assert {
+        "ONRECORD_JWT_ISSUER",
+        "ONRECORD_JWT_JWKS",
+        "ONRECORD_JWT_AUDIENCE",
+        "ONRECORD_OIDC_CLIENT_ID",
+    } <= set(block)
+    for name, value in ASSIGNED.findall(text):
+        ClaimRules.of(Settings.from_env({**block, name: value}))
+    assert ClaimRules.of(Settings.from_env(block)).scopes_of({"scope": "openid profile email"}) == {"chat"}
