@@ -173,7 +173,6 @@ class Oidc:
             if isinstance(error, SignInOver):
                 raise
             problem = error.data.get("problem", "its token has expired already")
-            log.warning("signin_refused", extra={"problem": str(problem)[:100]})
             raise SignInInvalid(problem=problem) from error
         except TokenNotYetValid as error:
             log.warning("signin_failed", extra={"problem": "the token is not valid yet; check the clocks"})

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 from joserfc import jwt
-from joserfc.errors import JoseError
+from joserfc.errors import InvalidClaimError, JoseError, MissingClaimError
 from joserfc.jws import JWSRegistry, extract_compact
 
 from service.errors import NotAllowed, TokenInvalid
@@ -176,9 +176,16 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except (JoseError, ValueError, TypeError, RecursionError) as error:
-        raise TokenInvalid(
-            problem=shortened(str(error).strip().rstrip(".")) or type(error).__name__
-        ) from error
+        problem = shortened(str(error).strip().rstrip(".")) or type(error).__name__
+        # The message of a library may repeat parts of the token, so the log gets `logged` instead.
+        raise TokenInvalid(problem=problem, logged=_loggable(error)) from error
+
+
+def _loggable(error: Exception) -> str:
+    """Return what may be logged of a library's error: its message only if it names a claim, otherwise its kind."""
+    if isinstance(error, InvalidClaimError | MissingClaimError):
+        return str(error)
+    return error.error if isinstance(error, JoseError) else type(error).__name__
 
 
 def bearer(header: str | None) -> str | None:

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 from starlette.datastructures import Headers
 
@@ -25,6 +26,7 @@ from service.eventstore.readiness import Readiness
 from service.gateway.auth.claims import CHAT
 from service.gateway.auth.handshake_limit import HandshakeLimit
 from service.gateway.auth.origins import check_origin
+from service.gateway.auth.refusal_log import FOREIGN_ORIGIN, RefusalLog
 from service.gateway.auth.tokens import Identity, TokenVerifier
 from service.gateway.commands.connect import ConnectHandler
 from service.gateway.session.counters import Counters
@@ -48,6 +50,8 @@ MAX_CLIENT = 200
 TRY_AGAIN = 5.0
 """Seconds after which a user with too many connections may try again."""
 
+E = TypeVar("E", bound=OnRecordError | None)
+
 log = logging.getLogger("onrecord.door")
 
 
@@ -65,6 +69,7 @@ class Admission:
     sessions: SessionRegistry
     presence: Presence
     counters: Counters
+    refusals: RefusalLog
 
     def check_request(
         self, headers: Headers, address: str | None, unauthenticated: int | None
@@ -79,17 +84,19 @@ class Admission:
                 return None
             self.handshakes.take(address)
         except NotAllowed as error:
-            return self._refused(error, "foreign_origin")
+            return self.refuse(FOREIGN_ORIGIN, address, error)
         except TooManyRequests as error:
-            return self._refused(error, error.code)
+            return self.refuse(error.code, address, error)
         if not self.readiness.ready:
-            return self._refused(NotReady(), "not_ready")
+            return self.refuse("not_ready", address, NotReady())
         if unauthenticated >= MAX_UNAUTHENTICATED:
-            return self._refused(TooManyStrangers(), "too_many_strangers")
+            return self.refuse("too_many_strangers", address, TooManyStrangers())
         return None
 
-    def _refused(self, error: OnRecordError, outcome: str) -> OnRecordError:
+    def refuse(self, outcome: str, address: str | None, error: E) -> E:
+        """Count and log the refusal of a client; return the error."""
         self.count_handshake(outcome)
+        self.refusals.write(self.door, address, outcome, error)
         return error
 
     async def authenticate(self, token: str | None) -> Identity:
