@@ -41,6 +41,11 @@ def as_datetime(seconds: float, leeway: float = 0) -> datetime:
     return datetime.fromtimestamp(min(min(seconds, _LATEST) + leeway, _LATEST), UTC)
 
 
+def issued_at(claims: Mapping[str, Any]) -> datetime | None:
+    """Return `iat` of claims whose times are checked; None if there is none."""
+    return as_datetime(max(claims["iat"], 0)) if "iat" in claims else None
+
+
 def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
     if name not in claims:
         return None

@@ -19,7 +19,7 @@ from joserfc.jws import JWSRegistry, extract_compact
 from service.errors import NotAllowed, TokenInvalid
 from service.gateway.auth.claims import CHAT, ClaimRules
 from service.gateway.auth.jwks import SharedSecret, VerificationKeys
-from service.gateway.auth.token_times import as_datetime, check_times
+from service.gateway.auth.token_times import as_datetime, check_times, issued_at
 from service.protocol.strict_json import shortened
 
 MAX_TOKEN = 8_192
@@ -30,12 +30,16 @@ MOST_HEADERS = 64
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """The user of a token; `name` is None if the token has none. `scopes` is what it grants."""
+    """The user of a token; `name` is None if the token has none. `scopes` is what it grants.
+
+    `issued_at` is its `iat`; None if it has none.
+    """
 
     user: str
     name: str | None
     expires_at: datetime
     scopes: frozenset[str] = frozenset()
+    issued_at: datetime | None = None
 
     def require(self, scope: str) -> None:
         """Raise unless the token grants a scope.
@@ -108,6 +112,7 @@ class TokenVerifier:
             self.rules.name_of(decoded.claims),
             as_datetime(decoded.claims["exp"], self._leeway),
             self.rules.scopes_of(decoded.claims),
+            issued_at(decoded.claims),
         )
 
     async def read(self, token: str) -> jwt.Token:

@@ -167,7 +167,7 @@ class SessionStarter:
             await self.people.load([identity.user])
             require_standing(self.people.account(identity.user))
             if identity.name:
-                await self.names.record(identity.user, identity.name)
+                await self.names.record(identity.user, identity.name, identity.issued_at)
             await self.connecting.connect(session, frame)
         except BaseException as error:
             if session.connected and isinstance(error, Exception):
