@@ -22,10 +22,12 @@ from service.domain.commands import (
 )
 from service.domain.permissions import require_voice
 from service.domain.room_state import RoomState
-from service.errors import Malformed, NotAllowed
+from service.errors import Malformed, NotAllowed, OnRecordError
 from service.gateway.auth.charges import Charges
+from service.gateway.auth.claims import CHAT
 from service.gateway.auth.prices import price_of_block
-from service.gateway.auth.tokens import CHAT, TokenVerifier
+from service.gateway.auth.refusal_log import RefusalLog
+from service.gateway.auth.tokens import TokenVerifier
 from service.gateway.commands.fingerprint import command_fingerprint, ref_of
 from service.gateway.commands.join import JoinHandlers
 from service.gateway.commands.reply import Later, Reply, recorded
@@ -78,6 +80,7 @@ class Handlers:
     presence: Presence
     sessions: SessionRegistry
     tokens: TokenVerifier
+    refusals: RefusalLog
     reports: Reports
     report_queries: ReportQueries
     blocks: AccountBlocks
@@ -191,10 +194,14 @@ class Handlers:
 
     async def refresh(self, session: Session, frame: wire.AuthRefresh) -> Reply:
         """`auth:refresh`."""
-        identity = await self.tokens.verify(frame.token)
-        identity.require(CHAT)
-        if identity.user != session.user:
-            raise NotAllowed(problem="The new token is another user's.")
+        try:
+            identity = await self.tokens.verify(frame.token)
+            identity.require(CHAT)
+            if identity.user != session.user:
+                raise NotAllowed(problem="The new token is another user's.")
+        except OnRecordError as error:
+            self.refusals.write(session.door, session.address, error.code, error)
+            raise
         self.sessions.renew(session, identity.expires_at)
         return AuthRefreshAck(expires_at=timestamp(identity.expires_at))
 

@@ -8,7 +8,7 @@ connection has `MAX_REFUSED` refused CONNECTs, however many are accepted between
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -58,11 +58,19 @@ class Namespace(Protocol):
 
 
 class Server:
-    """The namespaces of one path; `max_attached` bounds the bytes of the attachments of one packet."""
+    """The namespaces of one path; `max_attached` bounds the bytes of the attachments of one packet.
+
+    `refused` is called with the connection and a word if one that is in no namespace is closed for what it sent.
+    """
 
     def __init__(
-        self, namespaces: Mapping[str, Namespace], connect_timeout: float, max_attached: int
+        self,
+        namespaces: Mapping[str, Namespace],
+        connect_timeout: float,
+        max_attached: int,
+        refused: Callable[[Connection, str], None] = lambda *_: None,
     ) -> None:
+        self.refused = refused
         self.namespaces = namespaces
         self.max_attached = max_attached
         self.unauthenticated: Timeouts[Client] = Timeouts(connect_timeout, lambda client: client.time_out())
@@ -110,7 +118,12 @@ class Client:
         if self._deciding:
             self._timed_out = True
             return
-        self._connection.close(Close.TOKEN_INVALID, "no connect in time")
+        self._close_refused(Close.TOKEN_INVALID, "no connect in time", "too_late")
+
+    def _close_refused(self, code: Close, reason: str, outcome: str = "malformed") -> None:
+        if not any(socket.admitted for socket in self._sockets.values()) and not self._connection.closing:
+            self._server.refused(self._connection, outcome)
+        self._connection.close(code, reason)
 
     async def take(self, data: str | bytes) -> None:
         """Handle a message of the client."""
@@ -120,9 +133,9 @@ class Client:
             if received is not None:
                 await self._handle(received)
             elif not self._sockets:  # attachments would have to be kept for a stranger
-                self._connection.close(Close.MALFORMED, "attachments before connect")
+                self._close_refused(Close.MALFORMED, "attachments before connect")
         except NotAPacket as error:
-            self._connection.close(Close.MALFORMED, str(error))
+            self._close_refused(Close.MALFORMED, str(error))
 
     async def _handle(self, received: Received) -> None:
         socket = self._sockets.get(received.namespace)
@@ -185,7 +198,7 @@ class Client:
         """Answer a refused CONNECT, without extending the time that the client has to enter a namespace."""
         self._refused += 1
         if self._timed_out:
-            self._connection.close(Close.TOKEN_INVALID, "no connect in time")
+            self._close_refused(Close.TOKEN_INVALID, "no connect in time", "too_late")
         elif self._refused > MAX_REFUSED:
             raise NotAPacket("no connect")
         else:
