@@ -88,21 +88,28 @@ async def test_a_catch_up_ends_where_its_user_may_read_no_more(monkeypatch: pyte
 
 
 class Paced(Recorder):
-    """A subscriber that takes nothing between two waits; `most` is what it was written at one time, in bytes."""
+    """A subscriber that takes what it was written a turn of the loop later; `most` is the largest unsent size."""
 
     def __init__(self, user: str) -> None:
         super().__init__(user, 0)
-        self.unsent = self.most = self.waits = 0
+        self.unsent = self.most = 0
+        self.writable = asyncio.Event()
+        self.writable.set()
 
     def write(self, frame: bytes) -> None:
         super().write(frame)
         self.unsent += len(frame)
         self.most = max(self.most, self.unsent)
+        if self.writable.is_set():
+            self.writable.clear()
+            asyncio.get_running_loop().call_soon(self.take)
+
+    def take(self) -> None:
+        self.unsent = 0
+        self.writable.set()
 
     async def drained(self) -> None:
-        self.waits += 1
-        await asyncio.sleep(0)
-        self.unsent = 0
+        await self.writable.wait()  # all that wait go on in the same turn, as with a socket
 
 
 class LongLog(Log):
