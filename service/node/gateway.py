@@ -192,7 +192,6 @@ class _Builder:
             report_queries=self.reports,
             blocks=application.blocks,
             people=live.people,
-            charges=application.charges,
             max_mentions=self.settings.max_mentions,
         )
         return handlers.by_type(joins, self.queries)

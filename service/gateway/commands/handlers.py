@@ -23,9 +23,7 @@ from service.domain.commands import (
 from service.domain.permissions import require_voice
 from service.domain.room_state import RoomState
 from service.errors import Malformed, NotAllowed, OnRecordError
-from service.gateway.auth.charges import Charges
 from service.gateway.auth.claims import CHAT
-from service.gateway.auth.prices import price_of_block
 from service.gateway.auth.refusal_log import RefusalLog
 from service.gateway.auth.tokens import TokenVerifier
 from service.gateway.commands.fingerprint import command_fingerprint, ref_of
@@ -85,7 +83,6 @@ class Handlers:
     report_queries: ReportQueries
     blocks: AccountBlocks
     people: UserCache
-    charges: Charges
     max_mentions: int
 
     def by_type(self, joins: JoinHandlers, queries: Queries) -> dict[str, Handler]:
@@ -162,7 +159,6 @@ class Handlers:
         """`user:block` and `user:unblock`: the ack, and an event to the user's own connections."""
         command = SetBlock(user=frame.user_id, blocked=isinstance(frame, wire.UserBlock))
         result = await self.blocks.set_block(command, session.user, ref_of(frame), command_fingerprint(frame))
-        self.charges.owe(session.user, price_of_block(self.people.account(session.user)))
         if result.fresh:
             notify_block(self.sessions, session.user, command.user, blocked=command.blocked)
         return recorded(result)

@@ -101,6 +101,24 @@ async def test_a_page_keeps_its_bounds(six_messages: World) -> None:
     assert [(bounds, ids(page), page.has_more) for (bounds, _, _), page in answers] == EDGES
 
 
+@pytest.mark.parametrize("level", [False, True], ids=["by the tail", "by the table"])
+async def test_a_page_shows_nothing_from_after_the_right_to_read_ended(here: World, *, level: bool) -> None:
+    """But that a message was deleted, since its content is gone for all."""
+    await here.happen(OPENED, joined("bob"), said("as it was"), said("gone since"), reacted(4), left("bob"))
+    await here.project()
+    pinned: Act = ("alice", GENERAL, (MessagePinned(message=4),))
+    await here.happen(edited(4, "changed since"), reacted(4, emoji="x"), pinned, deleted(5), said("later"))
+    if level:
+        await here.project()
+    kept, gone = (await page(here, until=7)).messages
+    assert (kept.content, kept.reactions, kept.edited_at, kept.pinned) == (
+        "as it was", {"👍": ("alice",)}, None, False,
+    )  # fmt: skip
+    assert (gone.content, gone.deleted_at is None) == (None, False)
+    now = (await page(here)).messages[0]
+    assert (now.content, set(now.reactions), now.pinned) == ("changed since", {"👍", "x"}, True)
+
+
 async def test_a_room_without_messages_or_without_being_has_an_empty_page(here: World) -> None:
     assert await page(here) == Page([], has_more=False)
     await here.happen(OPENED)

@@ -72,7 +72,7 @@ async def test_no_room_is_lost_where_the_table_lags(many: World) -> None:
     assert all(row.topic is None for row in found.rows)
 
 
-async def test_a_message_of_the_tail_is_shown_where_the_table_s_did_not_fit(many: World) -> None:
+async def test_a_new_message_is_shown_where_that_of_the_table_did_not_fit(many: World) -> None:
     await many.happen(("alice", ROOMS[-20], (MessagePosted(author="alice", content="new", ref="s"),)))
     found = await page(many, 0, 10**6)
     (row,) = [row for row in found.rows if f"room:{row.room_id}" == ROOMS[-20]]
