@@ -49,7 +49,7 @@ class DisplayNames:
 
         async def decide() -> AppendRequest | None:
             nonlocal state
-            state = await self._person(user)
+            state = await self._people.current(user)
             if not (events := account.decide(state, command, user)):
                 return None
             try:
@@ -67,9 +67,5 @@ class DisplayNames:
         elif result is not None:
             if result.outcome == "key_gone":
                 self._keys.forget(user)  # erased, or under another key from the next connection on
-            state = await self._person(user)
+            state = await self._people.current(user)
         self._people.update(user, state)
-
-    async def _person(self, user: str) -> PersonState:
-        await self._people.read({user})  # batched with the users who connect at the same time
-        return self._people.account(user)

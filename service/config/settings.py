@@ -211,9 +211,7 @@ class Settings:
     )
     session_rate: int = setting("sessions a second that one user may begin at one node", parsers.whole(1), 2)
     session_burst: int = setting(
-        "sessions that one user may begin at once at one node; 0 switches the limit off",
-        parsers.whole(0),
-        100,
+        "sessions that one user may begin at once at one node; 0 switches the limit off", parsers.whole(0), 30
     )
     unauthenticated_bytes: int = setting(
         "bytes of unfinished input that one node holds from clients that have not authenticated, an eighth of it from "

@@ -17,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from service.config.settings import Settings
 from service.errors import OnRecordError
 from service.gateway.http.protocol import TimedHttpProtocol, http_class
+from service.gateway.http.request import MAX_BODY
 from service.gateway.session.drain import drain
 from service.gateway.transport.problem import problem
 from service.gateway.websocket.connection import transport_class
@@ -62,7 +63,10 @@ def cross_origin(origins: Sequence[str]) -> list[Middleware]:
 def http_of(gateway: Gateway) -> type[TimedHttpProtocol]:
     """Return the class of a node's HTTP connections."""
     return http_class(
-        cut=gateway.counters.requests, budget=gateway.receiving, is_identified=gateway.socketio.is_identified
+        cut=gateway.counters.requests,
+        budget=gateway.receiving,
+        is_identified=gateway.socketio.is_identified,
+        max_body=max(MAX_BODY, gateway.socketio.max_first_payload),
     )
 
 

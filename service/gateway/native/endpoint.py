@@ -135,7 +135,8 @@ class NativeConversation:
         self._session: NativeSession | None = None
         self._refused = 0
         self._logged = False
-        endpoint.unauthenticated.begin(self)
+        self._began = upgrade.began
+        endpoint.unauthenticated.begin(self, self._began)
 
     async def take(self, message: str | bytes) -> None:
         """Carry out a command; the first one must be `connect`."""
@@ -195,7 +196,7 @@ class NativeConversation:
             await self._start_session(frame)
             admission.count_handshake(OK)
         except TooManyRooms as error:
-            self._endpoint.unauthenticated.begin(self)  # the client may connect with fewer rooms
+            self._endpoint.unauthenticated.begin(self, self._began)  # the client may connect with fewer rooms
             self._refuse(native.ref_of(value), error)
         except OnRecordError as error:
             self._log(error.code, error)

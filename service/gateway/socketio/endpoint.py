@@ -66,6 +66,12 @@ class SocketIoEndpoint:
         self._dispatcher = dispatcher
         self._hub = hub
         self._sessions: dict[Socket, SocketSession] = {}
+        self.max_first_payload = MAX_TOKEN + recovery.MAX_OFFSET + EACH_ROOM * sum(admission.limits) + BESIDES
+        """Bytes of a post whose client has not entered the namespace.
+
+        A CONNECT may have the longest token, the longest offset and all rooms of a connection, or the client could not
+        come back.
+        """
         self._server = Server({MAIN: self}, settings.connect_timeout, settings.max_frame, self._refused)
         self.engine = Engine(
             EngineSettings(
@@ -74,7 +80,7 @@ class SocketIoEndpoint:
                 max_payload=max(MAX_PAYLOAD, settings.max_frame),
                 max_packet=settings.max_frame,
                 max_outbox=settings.max_outbox,
-                first_payload=partial(first_payload, sum(admission.limits)),
+                first_payload=self._first_payload,
             ),
             partial(Client, self._server),
             self._gate,
@@ -160,13 +166,6 @@ class SocketIoEndpoint:
         """Release a client."""
         await self._starter.lifecycle.end(self._sessions.pop(socket))
 
-
-def first_payload(max_rooms: int, body: bytearray) -> int:
-    """Return the bytes that a post with this beginning may have before the client has entered the namespace.
-
-    A CONNECT may have the longest token, the longest offset and all rooms of a connection, or the client could not
-    come back.
-    """
-    if not body.startswith(_CONNECT):
-        return MAX_FIRST
-    return MAX_TOKEN + recovery.MAX_OFFSET + EACH_ROOM * max_rooms + BESIDES
+    def _first_payload(self, body: bytearray) -> int:
+        """Return the bytes that a post with this beginning may have before the client has entered the namespace."""
+        return self.max_first_payload if body.startswith(_CONNECT) else MAX_FIRST

@@ -1,7 +1,8 @@
 """Clients in namespaces, over the sessions of `service.gateway.engineio`.
 
 Invariant: a packet that no stock client sends ends its sender's connection at once, and affects no other client. A
-client outside any namespace has `connect_timeout` seconds to enter one; a refused CONNECT does not extend that time. A
+client outside any namespace has `connect_timeout` seconds to enter one, from the first byte of the request that opened
+its session, or from its last leave; a refused CONNECT does not extend that time. A
 connection has `MAX_REFUSED` refused CONNECTs, however many are accepted between them.
 """
 
@@ -110,7 +111,7 @@ class Client:
         self._left = False  # whether it has left a namespace
         self._received = 0  # bytes of the packet that is not complete yet
         self._deciding = self._timed_out = False
-        server.unauthenticated.begin(self)
+        server.unauthenticated.begin(self, connection.began)
 
     def time_out(self) -> None:
         """Close the connection of a client that is in no namespace; a decision in progress is awaited first."""

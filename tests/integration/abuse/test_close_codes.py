@@ -100,7 +100,8 @@ async def test_every_close_code_has_a_way_here_or_elsewhere() -> None:
 
 @pytest.mark.parametrize("close", WAYS)
 async def test_a_connection_closes_as_the_documentation_shows(database: Database, close: Close) -> None:
-    limits = {"ONRECORD_RATE_BURST": "5"} if close is Close.TOO_MANY_REQUESTS else {}
+    slow = {"ONRECORD_RATE_BURST": "5", "ONRECORD_RATE_PER_SECOND": "1"}
+    limits = slow if close is Close.TOO_MANY_REQUESTS else {}
     pings = (
         {"ONRECORD_PING_INTERVAL": "0.3", "ONRECORD_PING_TIMEOUT": "0.3"} if close is Close.NO_PONG else {}
     )

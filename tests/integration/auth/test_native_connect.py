@@ -154,6 +154,39 @@ async def test_silence_before_connect_ends_the_connection(database: Database) ->
         assert await closed_with(socket) == 4500
 
 
+UPGRADES = {
+    "native": "/ws",
+    "socketio": "/socket.io/?EIO=4&transport=websocket",
+}
+
+
+@pytest.mark.parametrize("path", UPGRADES.values(), ids=UPGRADES.keys())
+async def test_the_time_to_connect_runs_from_the_first_byte_of_the_upgrade(
+    database: Database, path: str
+) -> None:
+    """A connection whose head took longer than that time closes before one that was opened during its head."""
+    head = (
+        f"GET {path} HTTP/1.1\r\nHost: chat.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    ).encode()
+    closed: list[str] = []
+
+    async def upgrade(name: str, begin: float, end: float) -> None:
+        await asyncio.sleep(begin)
+        reader, writer = await asyncio.open_connection(*node.address.removeprefix("http://").split(":"))
+        writer.write(head[:10])
+        await asyncio.sleep(end - begin)
+        writer.write(head[10:])
+        assert (await reader.readline()).startswith(b"HTTP/1.1 101")
+        await asyncio.wait_for(reader.readuntil(b"no connect in time"), 30)
+        closed.append(name)
+        writer.close()
+
+    async with running(environment(database, ONRECORD_CONNECT_TIMEOUT="3"), "serve") as node:
+        await asyncio.gather(upgrade("slow", 0, 3.2), upgrade("quick", 2.5, 2.5))
+    assert closed == ["slow", "quick"]
+
+
 @pytest.mark.parametrize(
     ("origin", "configured", "admitted"),
     [

@@ -131,7 +131,7 @@ async def test_whoever_left_has_no_room_and_whoever_comes_back_starts_anew(here:
     await here.happen(OPENED, joined("bob"), said("one"), left("bob"), said("two"))
     await here.project()
     serializer = here.node.serializer
-    assert await rooms.summaries(here.reads, serializer, "bob") == []
+    assert (await rooms.summaries(here.reads, serializer, "bob")).rows == []
     assert await memberships.rooms_of(here.reads, serializer, "bob") == []
     await here.happen(joined("bob"), said("three"))
     row = await one_room(here, "bob")
@@ -186,7 +186,7 @@ async def test_queries_are_exact_at_every_position_of_one_table(
     for recorded in log:
         await here.advance(lone, recorded.position)
         for user in ("alice", "bob"):
-            found = await rooms.summaries(here.reads, here.node.serializer, user)
+            found = (await rooms.summaries(here.reads, here.node.serializer, user)).rows
             shown = list(map(read_models.plain_summary, found))
             assert shown == read_models.summaries_of(log, user), recorded
         receipts = (await read_receipts.of_rooms(here.reads, here.node.serializer, ["general"]))["general"]

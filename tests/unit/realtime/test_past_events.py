@@ -15,8 +15,8 @@ from service.realtime import catch_up, gap_repair
 from service.realtime.catch_up import CatchUp
 from service.realtime.gap_repair import GapRepair
 from service.realtime.log_tailer import LogTailer
-from service.realtime.ring import RING_BYTES, RingMemory
 from service.realtime.room_feed import RoomFeed
+from service.realtime.room_memory import RING_BYTES, RingMemory
 from service.realtime.subscriber import DeliveredRange
 from tests.support.realtime.subscribers import Log, Recorder, number
 from tests.support.waiting import until
