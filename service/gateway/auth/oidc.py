@@ -37,7 +37,7 @@ from service.gateway.auth.claims import CHAT
 from service.gateway.auth.fetch import NOT_FETCHED, READ_WITHIN, tls
 from service.gateway.auth.oidc_discovery import Discovery, Metadata
 from service.gateway.auth.refresh_cookie import Renewable
-from service.gateway.auth.token_times import check_times
+from service.gateway.auth.token_times import UntimedClaims, check_times
 from service.gateway.auth.tokens import Identity, TokenVerifier, translated_errors
 
 MOST_AT_ONCE = 20
@@ -210,9 +210,8 @@ class Oidc:
         }
         known = {"nonce": nonce, "client_id": client_id, "access_token": hashed}
         with translated_errors():
-            _IdToken(read.claims, read.header, expected, known).validate(
-                time.time(), self._settings.jwt_leeway
-            )
+            _IdToken(read.claims, read.header, expected, known).validate()
+        check_times(read.claims, time.time(), self._settings.jwt_leeway)
         return read.claims
 
     async def _verify_chat_token(self, response: "_TokenResponse", user: object) -> tuple[Identity, str]:
@@ -255,14 +254,9 @@ class Oidc:
 
 
 class _IdToken(CodeIDToken):  # type: ignore[misc] # the library has no types
-    """The claims of an id token; its times are checked as those of every other token."""
+    """The claims of an id token; `check_times` checks its times."""
 
-    def validate_exp(self, now: float, leeway: float) -> None:
-        check_times(self, now, leeway)
-
-    def validate_nbf(self, now: float, leeway: float) -> None: ...
-
-    validate_iat = validate_nbf
+    registry_cls = UntimedClaims
 
 
 class _TokenResponse(msgspec.Struct, frozen=True):

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from joserfc.jwt import JWTClaimsRegistry
+
 from service.errors import TokenExpired, TokenInvalid, TokenNotYetValid
 
 IAT_AHEAD = 86_400
@@ -16,6 +18,15 @@ IAT_AHEAD = 86_400
 
 _LATEST = 253_402_300_799
 """The last second of the year 9999, with which the calendar ends."""
+
+
+class UntimedClaims(JWTClaimsRegistry):
+    """The library's checks of the claims, without the times."""
+
+    def validate_exp(self, value: object) -> None:
+        """See `check_times`, as for the others."""
+
+    validate_nbf = validate_iat = validate_exp
 
 
 def check_times(claims: Mapping[str, Any], now: float, leeway: float) -> None:

@@ -19,7 +19,7 @@ from joserfc.jws import JWSRegistry, extract_compact
 from service.errors import NotAllowed, TokenInvalid
 from service.gateway.auth.claims import CHAT, ClaimRules
 from service.gateway.auth.jwks import SharedSecret, VerificationKeys
-from service.gateway.auth.token_times import as_datetime, check_times, issued_at
+from service.gateway.auth.token_times import UntimedClaims, as_datetime, check_times, issued_at
 from service.protocol.strict_json import shortened
 
 MAX_TOKEN = 8_192
@@ -61,14 +61,6 @@ def _without_warning(name: str) -> Any:
 class _Algorithms(JWSRegistry):
     # Providers still use the name EdDSA. `suits` allows only Ed25519 keys with it, so it is unambiguous (RFC 9864).
     algorithms = {**JWSRegistry.algorithms, "EdDSA": _without_warning("EdDSA")}  # noqa: RUF012 - as the library has it
-
-
-class _Claims(jwt.JWTClaimsRegistry):
-    """The claims without the times: the library compares whole seconds, and refuses an `iat` that is ahead."""
-
-    def validate_exp(self, value: object) -> None: ...
-    def validate_nbf(self, value: object) -> None: ...
-    def validate_iat(self, value: object) -> None: ...
 
 
 class TokenVerifier:
@@ -160,7 +152,7 @@ class TokenVerifier:
         claims |= {"aud": self._audience} if self._audience else {}
         return jwt.encode({"alg": "HS256"}, claims, self._keys.key, registry=self._registry)
 
-    def _claims_registry(self) -> "_Claims":
+    def _claims_registry(self) -> UntimedClaims:
         options: dict[str, Any] = {"exp": {"essential": True}}
         if self.rules.user == "sub":
             options["sub"] = {"essential": True}
@@ -168,7 +160,7 @@ class TokenVerifier:
             options["iss"] = {"essential": True, "value": self._issuer}
         if self._audience:
             options["aud"] = {"essential": True, "value": self._audience}
-        return _Claims(**options)
+        return UntimedClaims(**options)
 
 
 @contextmanager
