@@ -340,7 +340,9 @@ async def test_edits_deletions_reactions_and_pins_are_seen_live_and_in_history(n
             ("one, mended", edit["at"], None),
             (None, None, deletion["at"]),
         ]
-        assert page[0]["reactions"] == [{"emoji": "👍", "count": 2, "userIds": ["bob", "alice"]}]
+        assert page[0]["reactions"] == [
+            {"emoji": "👍", "count": 2, "userIds": ["bob", "alice"], "mine": True}
+        ]
         assert page[0]["pinned"] is True
         (listed,) = (await bob.say("room:list"))["rooms"]
         assert (listed["unread"], listed["lastMessage"]["content"]) == (1, None)
