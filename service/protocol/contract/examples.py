@@ -32,7 +32,7 @@ _TIMES = (
         "from",
         "lastReadAt",
     ),
-    *("lastSeen", "mutedUntil", "openedAt", "to", "until"),
+    *("lastSeen", "mutedUntil", "notBefore", "openedAt", "to", "until"),
 )
 
 SAMPLES: dict[str, tuple[Any, ...]] = {
