@@ -304,6 +304,7 @@ class Connected(Outgoing, frozen=True, kw_only=True, tag="connected"):
     epoch: str
     expires_at: str
     ping_interval: float
+    ping_timeout: float
     rooms: dict[str, RoomHead]
 
 

@@ -54,7 +54,7 @@ class EncodedEvent:
         self._encoders = encoders
         self._frames: dict[str, bytes] = {}
         self._own: dict[str, bytes] = {}
-        self.length = _BYTES_OF_FRAME + _text_size(recorded.event)
+        self.length = _BYTES_OF_FRAME + text_size(recorded.event)
         """About the bytes of a frame."""
         self.memory = _BYTES_OF_ITEM + self.length
         """About the bytes of memory that this holds, the encoded frames included."""
@@ -162,7 +162,7 @@ class CoalescedFrames:
         return [b"".join(frames)] if wire_format == self._concatenable else frames
 
 
-def _text_size(event: Event) -> int:
+def text_size(event: Event) -> int:
     """Return the bytes of memory that the text of an event takes, its UTF-8 form included."""
     size = 0
     for name in event.__struct_fields__:

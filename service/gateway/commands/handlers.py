@@ -24,10 +24,10 @@ from service.domain.commands import (
 )
 from service.domain.permissions import require_voice
 from service.domain.room_state import RoomState
-from service.errors import Malformed, NotAllowed
-from service.gateway.auth.charges import Charges
-from service.gateway.auth.prices import price_of_block
-from service.gateway.auth.tokens import CHAT, TokenVerifier
+from service.errors import Malformed, NotAllowed, OnRecordError
+from service.gateway.auth.claims import CHAT
+from service.gateway.auth.refusal_log import RefusalLog
+from service.gateway.auth.tokens import TokenVerifier
 from service.gateway.commands.fingerprint import command_fingerprint, ref_of
 from service.gateway.commands.join import JoinHandlers
 from service.gateway.commands.reply import Later, Reply, recorded
@@ -80,11 +80,11 @@ class Handlers:
     presence: Presence
     sessions: SessionRegistry
     tokens: TokenVerifier
+    refusals: RefusalLog
     reports: Reports
     report_queries: ReportQueries
     blocks: AccountBlocks
     people: UserCache
-    charges: Charges
     max_mentions: int
 
     def by_type(self, joins: JoinHandlers, queries: Queries) -> dict[str, Handler]:
@@ -168,7 +168,6 @@ class Handlers:
         """`user:block` and `user:unblock`: the ack, and an event to the user's own connections."""
         command = SetBlock(user=frame.user_id, blocked=isinstance(frame, wire.UserBlock))
         result = await self.blocks.set_block(command, session.user, ref_of(frame), command_fingerprint(frame))
-        self.charges.owe(session.user, price_of_block(self.people.account(session.user)))
         if result.fresh:
             notify_block(self.sessions, session.user, command.user, blocked=command.blocked)
             if command.blocked:
@@ -206,10 +205,14 @@ class Handlers:
 
     async def refresh(self, session: Session, frame: wire.AuthRefresh) -> Reply:
         """`auth:refresh`."""
-        identity = await self.tokens.verify(frame.token)
-        identity.require(CHAT)
-        if identity.user != session.user:
-            raise NotAllowed(problem="The new token is another user's.")
+        try:
+            identity = await self.tokens.verify(frame.token)
+            identity.require(CHAT)
+            if identity.user != session.user:
+                raise NotAllowed(problem="The new token is another user's.")
+        except OnRecordError as error:
+            self.refusals.write(session.door, session.address, error.code, error)
+            raise
         self.sessions.renew(session, identity.expires_at)
         return AuthRefreshAck(expires_at=timestamp(identity.expires_at))
 

@@ -28,7 +28,7 @@ from service.gateway.http.flow import Flow
 from service.gateway.http.read_ahead import ReadAhead
 from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.receive_budget import Account, ReceiveBudget
-from service.gateway.transport.transport import Upgrade
+from service.gateway.transport.transport import BEGAN, Upgrade
 from service.gateway.websocket.asgi import AsgiEndpoint
 from service.runtime.timeouts import Timeouts
 
@@ -195,6 +195,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
             unquote((url.path or b"/").decode("ascii")),
             self.scope["method"],
             self.scope["http_version"],
+            self._began,
         )
         kind = cast("type[WebSocketConnection]", self.ws_protocol_class)
         self._handed_over = True
@@ -207,6 +208,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start the time limit of a request that begins in the chunk that ended another."""
         super().on_message_begin()
+        self._began = asyncio.get_running_loop().time()
+        self.scope["extensions"] = {BEGAN: {"time": self._began}}
         self._identified = False
         if self not in self.waits:
             self.waits.begin(self)

@@ -17,7 +17,7 @@ from service.errors import NotAllowed, OnRecordError
 from service.gateway.auth.tokens import MAX_TOKEN, Identity
 from service.gateway.commands.admission import Admission, SessionStarter, client_name
 from service.gateway.commands.dispatcher import Dispatcher
-from service.gateway.engineio import Engine, Polls, Refused
+from service.gateway.engineio import Connection, Engine, Polls, Refused
 from service.gateway.engineio import Settings as EngineSettings
 from service.gateway.engineio.errors import refused
 from service.gateway.session.counters import OK
@@ -72,7 +72,7 @@ class SocketIoEndpoint:
         A CONNECT may have the longest token, the longest offset and all rooms of a connection, or the client could not
         come back.
         """
-        self._server = Server({MAIN: self}, settings.connect_timeout, settings.max_frame)
+        self._server = Server({MAIN: self}, settings.connect_timeout, settings.max_frame, self._refused)
         self.engine = Engine(
             EngineSettings(
                 ping_interval=settings.ping_interval,
@@ -112,6 +112,9 @@ class SocketIoEndpoint:
         body = msgspec.json.encode({"code": Problem.BAD_REQUEST, "message": str(error)})
         return Refused(status_of(error), body, headers_of(error))
 
+    def _refused(self, connection: Connection, outcome: str) -> None:
+        self._admission.refuse(outcome, connection.address, None)
+
     # The namespace.
 
     async def connect(self, socket: Socket, packet: Packet) -> None:
@@ -132,7 +135,7 @@ class SocketIoEndpoint:
         except OnRecordError as error:
             self._sessions.pop(socket, None)
             socket.connection.identified = False
-            self._admission.count_handshake(error.code)
+            self._admission.refuse(error.code, socket.connection.address, error)
             fields = error_fields(error)
             raise ConnectRefused(fields.pop("message"), fields) from error
 

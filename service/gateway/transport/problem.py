@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from service.errors import OnRecordError, TokenInvalid, TooManyRequests, Trouble, Unavailable
+from service.errors import OnRecordError, TokenInvalid, Trouble, Unavailable
 from service.gateway.transport.transport import Refused
 from service.protocol.problems import plain_problem, problem_fields
 
@@ -62,11 +62,12 @@ def refusal(error: OnRecordError | HTTPException) -> Refused:
 
 def headers_of(error: OnRecordError) -> dict[str, str]:
     """Return the headers that an error's status requires."""
-    if error.code in ("token_invalid", "token_expired"):
+    headers: dict[str, str] = {}
+    if error.code in ("token_invalid", "token_expired", "token_not_yet_valid"):
         challenge = "" if isinstance(error, TokenMissing) else ', error="invalid_token"'
-        return {"WWW-Authenticate": REALM + challenge}
-    if isinstance(error, TooManyRequests):
-        return {"Retry-After": str(math.ceil(error.data["retryAfter"]))}  # type: ignore[call-overload] # a number
+        headers["WWW-Authenticate"] = REALM + challenge
+    if "retryAfter" in error.shown:
+        headers["Retry-After"] = str(math.ceil(error.data["retryAfter"]))  # type: ignore[call-overload] # a number
     if isinstance(error, Trouble):
-        return {"Retry-After": str(RETRY_AFTER)}
-    return {}
+        headers["Retry-After"] = str(RETRY_AFTER)
+    return headers

@@ -360,6 +360,7 @@ async def test_what_may_not_be_done_to_a_message(nodes: Nodes) -> None:
         assert await code(bob, "message:delete", **edit) == "not_allowed"
         assert await code(bob, "message:pin", **edit) == "not_allowed"
         assert await code(alice, "message:edit", **edit, content="  ") == "empty_message"
+        assert await code(alice, "message:edit", **edit, content="\u200b\u2800") == "empty_message"
         assert await code(alice, "message:edit", **edit, content="x" * 10_001) == "message_too_long"
         assert await code(alice, "message:edit", **edit, content="<script>1</script>") == "unsafe_content"
         for number in (1, 999):
