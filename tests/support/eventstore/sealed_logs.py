@@ -136,6 +136,18 @@ async def sealed(running: TestedSealer, size: int) -> None:
         raise SealerEnded(f"{running.size} events are sealed, and not {size}")
 
 
+async def rested(running: TestedSealer, rounds: int = 1) -> None:
+    """Wait until a sealer has found the log fully sealed so many times.
+
+    Raises:
+        SealerEnded: it looks for more without an end.
+    """
+    queries = running.queries
+    await until(lambda: len(running.rounds) >= rounds or running.queries > queries + 500)
+    if len(running.rounds) < rounds:
+        raise SealerEnded("it does not rest")
+
+
 async def seal(database: Database, *, at_once: int | None = None) -> int:
     """Seal the whole log, with at most `at_once` events in a seal; return the size."""
     before = sealer.MAX_EVENTS
