@@ -231,7 +231,7 @@ class MessageTooLong(Refusal):
 
 
 class EmptyMessage(Refusal):
-    """The message is empty or only white space."""
+    """The message shows nothing: it is empty, or only white space and invisible characters."""
 
     code = "empty_message"
     sentence = "A message needs at least one visible character."

@@ -309,6 +309,7 @@ INPUTS: list[Input] = [
     Input("presence:set", "1,000 rooms", lambda w: (
         w.owner, {"status": "away" if next(w.names) % 2 else "online"}
     )),
+    Input("ping", "a beat", by(False)),
     Input("auth:refresh", "a token", by(False, token=token("ordinary"))),
     Input("auth:refresh", "100 kB of a token", by(True, token="x" * 100_000)),
     Input("(malformed)", "small", by(False, surprise=1)),

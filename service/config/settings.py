@@ -169,6 +169,11 @@ class Settings:
     ping_timeout: float = setting(
         "seconds without an answer to a heartbeat before a connection is closed (4010)", parsers.seconds, 20.0
     )
+    keep_alive: float = setting(
+        "seconds for which an idle HTTP connection is kept; longer than the balancer before the nodes keeps its own",
+        parsers.seconds,
+        75.0,
+    )
     connect_timeout: float = setting(
         "seconds that a new connection has to authenticate", parsers.seconds, 5.0
     )

@@ -142,7 +142,9 @@ class _Builder:
         settings, live, readiness = self.settings, self.live, self.storage.readiness
         lifecycle, presence = self.application.lifecycle, self.application.presence
         limits = RoomLimits(settings.max_rooms, settings.max_added_rooms)
-        connect = ConnectHandler(self.views, live.hub, readiness, lifecycle, settings.ping_interval, limits)
+        connect = ConnectHandler(
+            self.views, live.hub, readiness, lifecycle, settings.ping_interval, settings.ping_timeout, limits
+        )
         starter = SessionStarter(live.sessions, live.people, self.application.names, connect, lifecycle)
         dispatcher = Dispatcher(self._handlers(), self.application.charges, presence, self.counters, traces)
         admission = partial(

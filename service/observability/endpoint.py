@@ -11,14 +11,14 @@ import ipaddress
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from service.config.settings import Settings
 from service.observability.exposition import Exposition
@@ -27,6 +27,9 @@ LOG_EVERY = 10.0
 """Seconds between two log lines about refused scrapes."""
 
 log = logging.getLogger("onrecord.metrics")
+
+EVERYWHERE = [("X-Content-Type-Options", "nosniff")]
+"""The headers of every HTTP response."""
 
 
 def metrics_route(exposition: Exposition, token: str) -> Route:
@@ -74,11 +77,15 @@ class _MetricsServer(uvicorn.Server):
 
 @asynccontextmanager
 async def metrics_server(
-    settings: Settings, exposition: Exposition, http: type[asyncio.Protocol]
+    settings: Settings,
+    exposition: Exposition,
+    http: type[asyncio.Protocol],
+    application: Callable[[Sequence[BaseRoute]], Starlette],
 ) -> AsyncIterator[None]:
     """Serve the metrics on `ONRECORD_METRICS_PORT`, if that is set, for as long as the block lasts.
 
-    `http` is the class of its connections, so that the same limits hold for requests.
+    `http` is the class of its connections, so that the same limits hold for requests; `application` returns the ASGI
+    application of routes, so that errors look the same.
 
     Raises:
         OSError: the port is not free.
@@ -87,16 +94,17 @@ async def metrics_server(
         yield
         return
     metrics = metrics_route(exposition, settings.metrics_token)
-    application = Starlette(routes=[metrics, Route("/healthz", _healthz)])
     server = _MetricsServer(
         uvicorn.Config(
-            application,
+            application([metrics, Route("/healthz", _healthz)]),
             http=http,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
+            headers=EVERYWHERE,
+            timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type] # a fraction works
         )
     )
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET

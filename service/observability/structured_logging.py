@@ -30,6 +30,9 @@ LIBRARY = "library"
 MAX_SAYS = 200
 """Characters logged of a text that is not OnRecord's own."""
 
+MAX_READ = 4_096
+"""Characters of such a text that are looked at."""
+
 MAX_CAUSES = 5
 
 MAX_PER_SECOND = 20
@@ -156,8 +159,7 @@ def _is_ours(record: logging.LogRecord) -> bool:
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     if not _is_ours(record):
         template = record.msg
-        says = described(template) if isinstance(template, BaseException) else _first_line(template)
-        return {"says": redacted_text(says)}
+        return {"says": described(template) if isinstance(template, BaseException) else _first_line(template)}
     return {
         name: redacted(name, described(value) if isinstance(value, BaseException) else value)
         for name, value in vars(record).items()
@@ -171,11 +173,12 @@ def _traceback(error: BaseException) -> Iterator[str]:
     for _ in range(MAX_CAUSES):
         if following is None:
             return
-        yield redacted_text(described(following))
+        yield described(following)
         for frame in traceback.extract_tb(following.__traceback__):
             yield f"  {frame.filename}:{frame.lineno} {frame.name}"
         following = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
 
 
 def _first_line(text: object) -> str:
-    return str(text).strip().partition("\n")[0][:MAX_SAYS]
+    # Redacted before it is cut, since a secret is known by what follows it.
+    return redacted_text(str(text).strip().partition("\n")[0][:MAX_READ])[:MAX_SAYS]

@@ -23,7 +23,7 @@ from service.gateway.session.session import Session
 from service.presence.presence import Presence
 from service.protocol.acks import Ack
 from service.protocol.close_codes import Close, Violation
-from service.protocol.commands import Frame, MessageRead, RoomFrame
+from service.protocol.commands import Frame, MessageRead, Ping, RoomFrame
 
 if TYPE_CHECKING:
     from service.tracing import Traces
@@ -62,9 +62,10 @@ class Dispatcher:
         began, kind, price = asyncio.get_running_loop().time(), UNREAD, price_of_bytes(size)
         try:
             self.charges.take(session.user, session.source, price)
-            self.presence.touch(session.user, session.id)
             frame = decode()
             kind = frame.type
+            if kind != Ping.TYPE:
+                self.presence.touch(session.user, session.id)
             if more := price_of_command(frame):
                 price += more
                 self.charges.take(session.user, session.source, more)

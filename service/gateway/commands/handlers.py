@@ -102,6 +102,7 @@ class Handlers:
             wire.TypingStart.TYPE: self.typing_start,
             wire.TypingStop.TYPE: self.typing_stop,
             wire.PresenceSet.TYPE: self.set_presence,
+            wire.Ping.TYPE: self.ping,
             wire.AuthRefresh.TYPE: self.refresh,
             wire.UserBlock.TYPE: self.block,
             wire.UserUnblock.TYPE: self.block,
@@ -186,6 +187,10 @@ class Handlers:
     async def set_presence(self, session: Session, frame: wire.PresenceSet) -> Reply:
         """`presence:set`."""
         self.presence.set(session.user, session.id, frame.status)
+        return None
+
+    async def ping(self, _session: Session, _frame: wire.Ping) -> Reply:
+        """`ping`."""
         return None
 
     async def refresh(self, session: Session, frame: wire.AuthRefresh) -> Reply:

@@ -1,8 +1,9 @@
 """uvicorn's HTTP class with a time limit and size limits for incoming requests.
 
 The time limit starts with the connection, or with the first byte of a later request. A complete head renews it once,
-for the body; other received bytes do not. There is no limit for slow responses, for a WebSocket after its upgrade (see
-`service.gateway.websocket.connection`), or between two requests, where uvicorn closes the connection.
+for the body; other received bytes do not. There is no limit for slow responses, or for a WebSocket after its upgrade
+(see `service.gateway.websocket.connection`). Between two requests uvicorn closes the connection after
+`ONRECORD_KEEP_ALIVE`, and at most `MAX_IDLE` connections are between two requests.
 
 What a client has sent and the server has not answered counts against `ReceiveBudget`, unless the request is one of an
 identified session. A connection for which there is no room is answered with 503 where possible, and closed.
@@ -48,9 +49,14 @@ CHUNK = 4096
 MAX_DROPPED = 64 * 1024
 """Bytes of a body that are dropped after the request is answered; then the connection is closed (RFC 9110, 15.5.14)."""
 
+MAX_IDLE = 10_000
+"""HTTP connections without a request that a node keeps; above that, the one that was used least recently is closed."""
+
 OVERDUE, OVERSIZED = "overdue", "oversized"
 
-_REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: 0\r\n%sconnection: close\r\n\r\n"
+_REFUSAL = (
+    b"HTTP/1.1 %s\r\ncontent-length: 0\r\nx-content-type-options: nosniff\r\n%sconnection: close\r\n\r\n"
+)
 
 
 class TimedHttpProtocol(HttpToolsProtocol):
@@ -62,6 +68,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
     waits: ClassVar[Timeouts["TimedHttpProtocol"]]
     cut: ClassVar[Counter[str]]
     budget: ClassVar[ReceiveBudget]
+    idle: ClassVar[dict["TimedHttpProtocol", None]]
+    """The connections whose requests are all answered, the least recently used first."""
     max_body: ClassVar[int]
     """Size limit of a body in bytes, unless the request is one of an identified session."""
 
@@ -88,6 +96,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the time limit."""
         self.waits.end(self)
+        self.idle.pop(self, None)
         self._account.end()
         super().connection_lost(exc)
 
@@ -131,11 +140,16 @@ class TimedHttpProtocol(HttpToolsProtocol):
         if not self.pipeline:
             self._unanswered = self._head_size if self._in_head else 0
             self._count()
+            if not self.transport.is_closing():
+                self.idle[self] = None
+            if len(self.idle) > MAX_IDLE:
+                next(iter(self.idle)).transport.close()
         if self._unparsed and not self.pipeline:
             self._schedule()
 
     def _parse(self, data: bytes) -> None:
         """Let uvicorn parse bytes, and enforce the size limit of the head."""
+        self.idle.pop(self, None)
         self._wait()  # empty lines may precede a request
         if self._in_head:
             self._head_size += len(data)
@@ -275,6 +289,7 @@ def http_class(
     waits: Timeouts[TimedHttpProtocol] = Timeouts(part_seconds, TimedHttpProtocol.time_out)
     fields: dict[str, Any] = {
         "waits": waits,
+        "idle": {},
         "cut": Counter() if cut is None else cut,
         "budget": ReceiveBudget(sys.maxsize, ClientAddresses(()), time.monotonic)
         if budget is None

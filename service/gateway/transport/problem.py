@@ -1,11 +1,15 @@
 """Builds HTTP responses from errors: RFC 9457 problem documents, and the headers that a status requires."""
 
 import math
+from collections.abc import Sequence
 
 import msgspec
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from service.errors import OnRecordError, TokenInvalid, Trouble, Unavailable
 from service.gateway.transport.transport import Refused
@@ -22,6 +26,17 @@ class TokenMissing(TokenInvalid):
 
     def __init__(self) -> None:
         super().__init__(problem="none was given")
+
+
+def application(routes: Sequence[BaseRoute], middleware: Sequence[Middleware] = ()) -> Starlette:
+    """Return an ASGI application that answers errors with problem documents, and unknown paths with 404.
+
+    Starlette would redirect a path with one slash too many to an address made of the request's `Host`.
+    """
+    handlers = {OnRecordError: problem, HTTPException: problem, Exception: problem}
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return app
 
 
 def problem(_request: Request, error: Exception) -> Response:

@@ -45,7 +45,7 @@ async def test_a_token_in_the_first_frame_opens_the_door(node: Process) -> None:
         assert connected["userId"] == "alice"
         assert connected["protocol"] == 1
         assert connected["rooms"] == {}
-        assert connected["pingInterval"] == 25
+        assert (connected["pingInterval"], connected["pingTimeout"]) == (25, 20)
         assert len(connected["session"]) == len(connected["epoch"]) == 36
         assert connected["expiresAt"].endswith(".000000Z")
 

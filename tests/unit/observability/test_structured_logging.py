@@ -13,7 +13,14 @@ import redis
 from service.config.settings import Settings
 from service.errors import TokenInvalid, Unavailable
 from service.observability.redaction import BLACK
-from service.observability.structured_logging import JsonLines, Limit, PlainText, configure, described
+from service.observability.structured_logging import (
+    MAX_SAYS,
+    JsonLines,
+    Limit,
+    PlainText,
+    configure,
+    described,
+)
 
 WORDS = "what somebody wrote"
 
@@ -127,6 +134,16 @@ def test_a_secret_is_redacted_by_its_place_in_every_kind_of_line() -> None:
         readable = told.replace(json.dumps(BLACK)[1:-1], BLACK)
         assert f"cannot reach postgresql://{BLACK}@here/db" in readable
         assert "ss-word" not in told
+
+
+def test_a_secret_at_the_end_of_a_cut_text_is_redacted() -> None:
+    url = f"{'x' * (MAX_SAYS - 20)} postgresql://user:{WORDS.replace(' ', '-')}@here/db"
+    for told in (
+        line(OSError(url), "asyncio")["says"],
+        line("lost", problem=redis.ConnectionError(url))["problem"],
+    ):
+        assert "what-" not in told
+        assert len(told) <= MAX_SAYS + len("ConnectionError: ")
 
 
 @pytest.mark.parametrize("password", ["t", "e", '"', ":", "event", "1", "0"])

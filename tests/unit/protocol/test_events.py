@@ -238,6 +238,7 @@ def test_connected_says_where_each_room_stands() -> None:
         epoch="e",
         expires_at=SHOWN,
         ping_interval=25,
+        ping_timeout=20,
         rooms={
             "general": RoomHead(recovered=True, head=57),
             "gone": RoomHead(recovered=False, reason="room_not_found"),
@@ -251,6 +252,7 @@ def test_connected_says_where_each_room_stands() -> None:
         "epoch": "e",
         "expiresAt": SHOWN,
         "pingInterval": 25,
+        "pingTimeout": 20,
         "rooms": {
             "general": {"head": 57, "recovered": True},
             "gone": {"recovered": False, "reason": "room_not_found"},

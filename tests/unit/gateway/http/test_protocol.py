@@ -12,6 +12,7 @@ import pytest
 import uvloop
 from websockets.sync.client import connect
 
+from service.gateway.http import protocol
 from service.gateway.http.protocol import (
     CHUNK,
     MAX_DROPPED,
@@ -200,6 +201,31 @@ def test_the_rest_of_an_answered_body_is_dropped_up_to_a_limit(serve: Serve, siz
             said = tcp.recv(65536)
     assert said.startswith(b"HTTP/1.1 400 ") is (size < MAX_DROPPED)
     eventually(server.idle)
+
+
+def test_the_least_recently_used_idle_connection_gives_way(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "MAX_IDLE", 2)
+    server, http = serve(answer, 30)
+
+    def ask(tcp: socket.socket) -> bytes:
+        tcp.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        said = tcp.recv(1)
+        while said and not said.endswith(b"\r\n\r\n0"):
+            said += tcp.recv(65536)
+        return said
+
+    with ExitStack() as stack:
+        first, second, third = (stack.enter_context(client(server)) for _ in range(3))
+        for tcp in (first, second, first, third):
+            assert ask(tcp), "it is kept"
+        assert rest(second) == b""
+        assert ask(first)
+        assert ask(third)
+        eventually(lambda: len(http.idle) == 2)
+    eventually(server.idle)
+    assert not http.idle
 
 
 def at_once(server: LiveServer, tcp: socket.socket, data: bytes) -> None:
