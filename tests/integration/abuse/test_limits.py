@@ -91,7 +91,9 @@ async def test_json_nests_32_deep_and_not_deeper(node: Process, door: str) -> No
 
 @pytest.mark.parametrize("door", DOORS)
 async def test_json_has_1000_objects_and_arrays_and_not_one_more(node: Process, door: str) -> None:
-    around = 2 if door == "native" else 3  # the command, the list of lists, and over Socket.IO the list around both
+    around = (
+        2 if door == "native" else 3
+    )  # the command, the list of lists, and over Socket.IO the list around both
     async with at(door, node, "alice") as alice:
         frame = alice.framed("room:list", surprise=[5], text="{[" * 2_000)
         allowed, more = (frame.replace("5", ",".join(["[]"] * (n - around))) for n in (1_000, 1_001))
