@@ -104,7 +104,7 @@ export class Outbox {
     this.#commands.clear();
   }
 
-  #retries(command, { type, code, retryAfter }) {
+  #retries(command, { type, code, retryAfter = Infinity }) {
     return type === "error" && code === "too_many_requests" && retryAfter * 1000 <= LONGEST_HOLD_MS && !isLossy(command);
   }
 

@@ -32,6 +32,31 @@ class PageModules:
         """Return what a function of a module returns."""
         return self._ask({"request": "call", "module": module, "name": name, "args": args})
 
+    def line(self) -> None:
+        """Begin with a new outbox and heartbeat, at the time 0 of a clock that only `advance` moves."""
+        self._ask({"request": "line"})
+
+    def add(self, kind: str, ref: str, **fields: object) -> list[Any]:
+        """Add a command to the outbox. Like the next three, return what happened: frames, results, pings, `dead`."""
+        return self._happened({"request": "add", "type": kind, "ref": ref, "fields": fields})
+
+    def outbox(self, method: str, *args: object) -> list[Any]:
+        """Call a method of the outbox."""
+        return self._happened({"request": "outbox", "method": method, "args": args})
+
+    def heartbeat(self, method: str, *args: object) -> list[Any]:
+        """Call a method of the heartbeat."""
+        return self._happened({"request": "heartbeat", "method": method, "args": args})
+
+    def advance(self, seconds: float) -> list[Any]:
+        """Let seconds pass."""
+        return self._happened({"request": "advance", "seconds": seconds})
+
+    def _happened(self, request: dict[str, Any]) -> list[Any]:
+        happened = self._ask(request)
+        assert isinstance(happened, list)
+        return happened
+
     def _ask(self, request: dict[str, Any]) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -1,7 +1,7 @@
 """A model of the server as one connection of a user sees it: rooms, queries that are answered late, and one socket.
 
-Frames wait in `socket` until they are delivered. Events wait in their room until they are pumped into the socket, so the
-answer of a query may come before or after events that it includes.
+Frames wait in `socket` until they are delivered. Events wait in their room until they are pumped into the socket, so
+the answer of a query may come before or after events that it includes.
 """
 
 from copy import deepcopy

@@ -111,7 +111,7 @@ def react(user: str, *, added: bool, seq: int = 301) -> dict[str, Any]:
     ("mine", "added", "count"), [(True, False, 149), (False, True, 151), (True, True, 150)]
 )
 def test_ones_own_reaction_beyond_the_listed_users_is_ones_own(
-    page: PageModules, mine: bool, added: bool, count: int
+    page: PageModules, *, mine: bool, added: bool, count: int
 ) -> None:
     page.begin("me")
     reaction = {"emoji": "👍", "count": 150, "userIds": USERS[:100], "mine": mine}

@@ -1,7 +1,6 @@
 """Any sequence of events, pages, deletions, reads elsewhere, leaves and returns gives what the server answers."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +8,9 @@ from hypothesis import strategies as st
 
 from tests.support.clients.page_modules import PageModules
 from tests.support.oracles.page_server import ME, PageServer, Room
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.needs("node")
 
