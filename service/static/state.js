@@ -73,8 +73,8 @@ const WHOLE = {
     userId,
     epoch,
     left: epoch === state.epoch ? state.left : new Map(),
-    // The server does not repeat who is typing.
-    rooms: new Map([...state.rooms].map(([roomId, room]) => [roomId, { ...room, typing: [] }])),
+    // The server does not repeat who is typing, and every page of this connection is newer than what came before it.
+    rooms: new Map([...state.rooms].map(([roomId, room]) => [roomId, { ...room, typing: [], recent: [] }])),
   }),
   "presence:changed": (state, { userId, status }) => ({
     ...state,

@@ -140,3 +140,11 @@ def test_reactions_of_more_users_than_are_listed_are_counted(page: PageModules) 
     state = page.apply(*events, react(USERS[120], added=False, seq=500), react("me", added=True, seq=501))
     known = state["rooms"]["a"]["messages"][0]["reactions"]
     assert known == [{"emoji": "👍", "count": 150, "userIds": USERS[:100], "mine": True}]
+
+
+def test_a_page_of_another_connection_is_newer_than_all_events_before(page: PageModules) -> None:
+    page.begin("me")
+    pin = {"type": "message:pinned", "roomId": "a", "messageId": 300, "pinned": False, "seq": 301}
+    page.apply(listed(row()), pin, {"type": "connected", "userId": "me"}, JOINED)
+    state = page.apply(page_of(300, 300, pinned=True))
+    assert state["rooms"]["a"]["messages"][0]["pinned"] is True
