@@ -9,7 +9,9 @@ closed, and the memory of the node, quiet and under attack. The exit code is 1 i
 above `MOST_SLOWER` times the quiet one, if the memory is above `MOST_LARGER` times the quiet one, or if an ordinary
 command was refused.
 
-The ordinary people, the hostile ones and the node are separate processes, on the same cores: part of a delay is theirs.
+The ordinary people, the hostile ones and the node are separate processes on the same cores. The hostile ones have the
+lowest priority, since on their own machines they would take no CPU from the node; what they make the node compute, and
+the kernel do for it, is not reduced by that as long as a core is idle at times.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import random
 import sys
 import time
@@ -221,6 +224,7 @@ def main() -> int:
         asyncio.run(ordinary(given.address.replace("http", "ws", 1) + "/ws", given.seconds))
         return 0
     if given.role == "hostile":
+        os.nice(19)
         asyncio.run(hostile(given.address, given.seconds, given.only))
         return 0
     print(f"# {HOSTILE} accounts, {len(RECIPES)} recipes, {PEOPLE} ordinary people", file=sys.stderr)

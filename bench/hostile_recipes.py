@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -26,6 +27,12 @@ BODY = 999_000
 LONGEST = 10_000
 USER_ID = 128
 REFUSED_PAUSE = 0.2
+
+SEND_BUFFER = 64 * 1024
+"""Bytes that an attacker's kernel sends ahead; over a network about as much is on its way before the node refuses it.
+
+Without the limit, the kernel would copy a whole body over the loopback device before the node has seen its head.
+"""
 
 
 @dataclass
@@ -52,46 +59,51 @@ class Target:
 Recipe = Callable[[Target], Coroutine[None, None, None]]
 
 
+async def dial(target: Target) -> socket.socket:
+    """Open a TCP connection from the attacker's address."""
+    tcp = socket.socket()
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    tcp.setblocking(False)
+    tcp.bind((target.local, 0))
+    await asyncio.get_running_loop().sock_connect(tcp, ("127.0.0.1", target.port))
+    return tcp
+
+
 @contextlib.asynccontextmanager
 async def websocket(target: Target, path: str) -> AsyncIterator[ClientConnection]:
     """Open a WebSocket from the attacker's address."""
     url = target.address.replace("http", "ws", 1) + path
-    options: dict[str, Any] = {
-        "max_size": None,
-        "ping_interval": None,
-        "compression": None,
-        "local_addr": (target.local, 0),
-    }
-    async with connect(url, **options) as socket:
-        yield socket
+    options: dict[str, Any] = {"max_size": None, "ping_interval": None, "compression": None}
+    async with connect(url, sock=await dial(target), **options) as opened:
+        yield opened
 
 
 @contextlib.asynccontextmanager
 async def native(target: Target) -> AsyncIterator[ClientConnection]:
     """Connect at the native endpoint, and read what comes in the background."""
-    async with websocket(target, "/ws") as socket:
-        await socket.send(json.dumps({"type": "connect", "protocol": 1, "token": token(target.user)}))
-        reading = asyncio.create_task(_count(socket, target))
+    async with websocket(target, "/ws") as opened:
+        await opened.send(json.dumps({"type": "connect", "protocol": 1, "token": token(target.user)}))
+        reading = asyncio.create_task(_count(opened, target))
         try:
-            yield socket
+            yield opened
         finally:
             reading.cancel()
 
 
-async def _count(socket: ClientConnection, target: Target) -> None:
+async def _count(opened: ClientConnection, target: Target) -> None:
     with contextlib.suppress(WebSocketException):
-        async for text in socket:
+        async for text in opened:
             if b'"type":"error"' in (text if isinstance(text, bytes) else text.encode()):
                 target.done["refused"] += 1
 
 
 async def _flood(target: Target, name: str, first: list[str], frames: Callable[[int], str]) -> None:
     """Send commands as fast as the socket takes them."""
-    async with native(target) as socket:
+    async with native(target) as opened:
         for frame in first:
-            await socket.send(frame)
+            await opened.send(frame)
         for number in itertools.count():
-            await socket.send(frames(number))
+            await opened.send(frames(number))
             target.done[name] += 1
             await asyncio.sleep(0)
 
@@ -177,19 +189,19 @@ async def deep_frames(target: Target) -> None:
 
 async def bad_connects(target: Target) -> None:
     """Send CONNECT packets without a valid token on one Socket.IO connection."""
-    async with websocket(target, "/socket.io/?EIO=4&transport=websocket") as socket:
+    async with websocket(target, "/socket.io/?EIO=4&transport=websocket") as opened:
         while True:
-            await socket.send('40{"token":"nonsense"}')
+            await opened.send('40{"token":"nonsense"}')
             target.done["bad_connects"] += 1
             await asyncio.sleep(0)
 
 
 async def short_sessions(target: Target) -> None:
     """Open and close sessions on one Socket.IO connection."""
-    async with websocket(target, "/socket.io/?EIO=4&transport=websocket") as socket:
+    async with websocket(target, "/socket.io/?EIO=4&transport=websocket") as opened:
         while True:
-            await socket.send("40" + json.dumps({"token": token(target.user)}))
-            await socket.send("41")
+            await opened.send("40" + json.dumps({"token": token(target.user)}))
+            await opened.send("41")
             target.done["short_sessions"] += 1
             await asyncio.sleep(0)
 
@@ -207,7 +219,7 @@ async def unfinished_bodies(target: Target) -> None:
 
 
 async def _unfinished_body(target: Target) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", target.port, local_addr=(target.local, 0))
+    reader, writer = await asyncio.open_connection(sock=await dial(target))
     try:
         head = (
             f"POST /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY}\r\n\r\n"

@@ -21,11 +21,18 @@ __all__ = [
     "InvitationRow",
     "Page",
     "RoomRow",
+    "Summaries",
     "SummaryRow",
     "invitations",
     "public_rooms",
     "summaries",
 ]
+
+ENTRY_BYTES = 100
+"""Bytes that an entry of a list has at least, besides the name and the topic."""
+
+FEW = 20
+"""Rooms that are all read, since their sizes cost as much."""
 
 _CONTENT = (MessagePosted.TOPIC, MessageEdited.TOPIC)
 
@@ -48,6 +55,13 @@ class SummaryRow(msgspec.Struct, frozen=True):
     last_message: MessageRow | None
     topic: str | None
     archived: bool
+
+
+class Summaries(msgspec.Struct, frozen=True):
+    """Rooms by id, and whether the user is in more rooms after them."""
+
+    rows: list[SummaryRow]
+    has_more: bool
 
 
 class InvitationRow(msgspec.Struct, frozen=True):
@@ -143,8 +157,12 @@ async def summaries(
     *,
     after: str | None = None,
     limit: int | None = None,
-) -> list[SummaryRow]:
-    """Return the rooms that a user is a member of, as of the log's head, by room, `after` exclusive.
+    budget: tuple[int, int] | None = None,
+) -> Summaries:
+    """Return at most `limit` rooms that a user is a member of, as of the log's head, by room, `after` exclusive.
+
+    `budget` is the bytes of last messages, and of everything else, that the caller can use. Last messages beyond it are
+    left out, and rooms after the one that exceeds it.
 
     Raises:
         ProjectionBehind: one of the tables is too far behind the log.
@@ -156,16 +174,29 @@ async def summaries(
     async with snapshot(database, serializer, *used) as now:
         tail = await now.tail(_MINE, user=user, subject=user_subject(user), room=room_stream(""))
         known = await memberships.of_user(now, tail, user)
-        members = _page([row for row in known if row.present], after, limit)
+        present = _page([row for row in known if row.present], after, None)
+        rows = await _read(now, [row.room_id for row in present[:limit]], budget)
+        listed = {row["room_id"] for row in rows}
+        members = [row for row in present[:limit] if row.room_id in listed]
         markers = await read_receipts.markers(now, tail, user)
         floors = {
             row.room_id: max(markers.get(row.room_id, 0), cast("int", row.joined_seq)) for row in members
         }
-        rows = await now.fetch(_SUMMARIES, rooms=list(floors))
         mine = [row for row in tail if row["stream"].removeprefix(room_stream("")) in floors]
         unread = await unread_bitmaps.unread(now, mine, floors, user)
     overlay = _Overlay(now, mine, rows)
-    return [overlay.summary(row, markers.get(row.room_id, 0), unread[row.room_id]) for row in members]
+    return Summaries(
+        [overlay.summary(row, markers.get(row.room_id, 0), unread[row.room_id]) for row in members],
+        has_more=len(members) < len(present),
+    )
+
+
+async def _read(now: Snapshot, wanted: list[str], budget: tuple[int, int] | None) -> list[Row]:
+    """Return the rows of rooms and of their last messages, within `budget`."""
+    if budget is None or len(wanted) <= FEW:
+        return await now.fetch(_SUMMARIES.format(mine=_ALL), rooms=wanted)
+    contents, rest = budget
+    return await now.fetch(_SUMMARIES.format(mine=_FITTING), rooms=wanted, contents=contents, rest=rest)
 
 
 def _page(rows: list[MembershipRow], after: str | None, limit: int | None) -> list[MembershipRow]:
@@ -242,10 +273,28 @@ _SUMMARIES = f"""
     SELECT mine.room_id, {COLUMNS},
         last.id, last.user_id, last.content, last.reply_to, last.mentions, last.created_at AS posted_at,
         last.changed_seq, last.edited_at, last.deleted_at, last.reactions, last.pinned
-    FROM unnest(CAST(:rooms AS text[])) AS mine (room_id)
+    FROM {{mine}}
         LEFT JOIN {PROJECTION.relation} r USING (room_id)
         LEFT JOIN LATERAL (
             SELECT {message_rows.COLUMNS}
             FROM {message_rows.PROJECTION.relation} m LEFT JOIN open_keys k ON k.key_id = m.key_id
-            WHERE m.room_id = mine.room_id ORDER BY m.id DESC LIMIT 1) last ON true
+            WHERE m.room_id = mine.room_id ORDER BY m.id DESC LIMIT 1) last ON mine.fits
+"""  # noqa: S608 - constants
+_ALL = "(SELECT room_id, true AS fits FROM unnest(CAST(:rooms AS text[])) AS each (room_id)) mine"
+# The sizes are lower bounds of those in JSON. PostgreSQL has them without reading the texts.
+_FITTING = f"""
+    (SELECT room_id, content_before <= CAST(:contents AS bigint) AS fits
+    FROM (
+        SELECT room_id, coalesce(sum(content_size) OVER before, 0) AS content_before,
+            coalesce(sum(size) OVER before, 0) AS size_before
+        FROM (
+            SELECT wanted.*, coalesce(last.size, 0) AS content_size,
+                coalesce(octet_length(r.name), 0) + coalesce(octet_length(r.topic), 0) + {ENTRY_BYTES} AS size
+            FROM unnest(CAST(:rooms AS text[])) WITH ORDINALITY AS wanted (room_id, place)
+                LEFT JOIN {PROJECTION.relation} r USING (room_id)
+                LEFT JOIN LATERAL (
+                    SELECT octet_length(m.content) AS size FROM {message_rows.PROJECTION.relation} m
+                    WHERE m.room_id = wanted.room_id ORDER BY m.id DESC LIMIT 1) last ON true) sized
+        WINDOW before AS (ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) summed
+    WHERE size_before <= CAST(:rest AS bigint)) mine
 """  # noqa: S608 - constants

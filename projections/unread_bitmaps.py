@@ -7,6 +7,9 @@ count of bits of all users, minus the count of the user's own.
 
 Invariant: a message sets each of its bits once, and its deletion clears them once, however events are batched. A count
 reads only this table, so all its parts are as of one position.
+
+A deletion costs what its message costs, however many users a block has: the post in the log says which rows have a bit
+of it. Only if the post is damaged are all rows of its block read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,8 +19,10 @@ import msgspec
 
 from projections.engine.projection import Projection
 from projections.engine.snapshot import Row, Snapshot
-from projections.message_rows import key_of
+from projections.message_rows import Key, key_of
 from service.domain.events import MessageDeleted, MessagePosted, Recorded
+from service.domain.streams import room_stream, stream_id
+from service.eventstore.serializer import DECODE_ERRORS
 
 if TYPE_CHECKING:
     import asyncpg
@@ -84,7 +89,33 @@ async def apply(connection: "asyncpg.Connection[Any]", table: str, batch: Sequen
     if bits := [bit for recorded in batch for bit in _bits(recorded)]:
         await connection.execute(_SET.format(table=table), *map(list, zip(*bits, strict=True)))
     if deleted := [key_of(recorded) for recorded in batch if isinstance(recorded.event, MessageDeleted)]:
-        await connection.execute(_CLEAR.format(table=table), *map(list, zip(*deleted, strict=True)))
+        await _clear(connection, table, deleted)
+
+
+class _Post(msgspec.Struct):
+    """Whose rows have a bit of a message: the fields of the stored post that say it."""
+
+    author: str
+    mentions: tuple[str, ...] = ()
+
+
+async def _clear(connection: "asyncpg.Connection[Any]", table: str, deleted: Sequence[Key]) -> None:
+    """Clear the bits of deleted messages."""
+    streams = [stream_id(room_stream(room)) for room, _ in deleted]
+    posts = await connection.fetch(_POSTS, streams, [number for _, number in deleted], MessagePosted.TOPIC)
+    bits: list[tuple[str, str, int]] = []
+    damaged: list[Key] = []
+    for (room, number), row in zip(deleted, posts, strict=True):
+        try:
+            post = msgspec.json.decode(row["state"] or b"", type=_Post)
+        except DECODE_ERRORS:
+            damaged.append((room, number))
+        else:
+            bits += [(room, user, number) for user in {ALL_USERS, post.author, *post.mentions}]
+    if bits:
+        await connection.execute(_CLEAR.format(table=table), *map(list, zip(*bits, strict=True)))
+    if damaged:
+        await connection.execute(_CLEAR_BLOCKS.format(table=table), *map(list, zip(*damaged, strict=True)))
 
 
 def _bits(recorded: Recorded) -> Iterator[tuple[str, str, int, bool]]:
@@ -115,7 +146,20 @@ _SET = f"""
         said = coalesce(known.said | excluded.said, known.said, excluded.said),
         mentioned = coalesce(known.mentioned | excluded.mentioned, known.mentioned, excluded.mentioned)
 """  # noqa: S608 - constants
+_POSTS = """
+    SELECT e.state FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS gone (stream, seq, place)
+        LEFT JOIN stored_events e
+            ON e.originator_id = gone.stream AND e.originator_version = gone.seq AND e.topic = $3
+    ORDER BY gone.place
+"""
 _CLEAR = f"""
+    UPDATE {{table}} known SET said = known.said & ~gone.bits, mentioned = known.mentioned & ~gone.bits
+    FROM (SELECT room_id, user_id, id / {BLOCK} AS block, {_BIT} AS bits
+        FROM unnest($1::text[], $2::text[], $3::bigint[]) AS deleted (room_id, user_id, id) GROUP BY 1, 2, 3) gone
+    WHERE known.room_id = gone.room_id AND known.user_id = gone.user_id AND known.block = gone.block
+        AND (bit_count(known.said & gone.bits) > 0 OR bit_count(known.mentioned & gone.bits) > 0)
+"""  # noqa: S608 - constants
+_CLEAR_BLOCKS = f"""
     UPDATE {{table}} known SET said = known.said & ~gone.bits, mentioned = known.mentioned & ~gone.bits
     FROM (SELECT room_id, id / {BLOCK} AS block, {_BIT} AS bits
         FROM unnest($1::text[], $2::bigint[]) AS deleted (room_id, id) GROUP BY 1, 2) gone

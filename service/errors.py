@@ -12,10 +12,10 @@ code of the class before it. A `Refusal` is never logged as an error of the serv
     │   ├── MessageNotFound, MessageIsDeleted, MessageTooLong, EmptyMessage,
     │   ├── UnsafeContent (ComplexContent), ReportNotFound
     │   ├── TooManyRequests (TooManyConnections), TooManyRooms
-    │   └── TokenInvalid (SignInInvalid), TokenExpired (SignInOver)
+    │   └── TokenInvalid (SignInInvalid), TokenExpired (SignInOver), TokenNotYetValid
     └── Trouble                the server cannot carry out the request now
         ├── Overloaded (TooManyStrangers)
-        ├── Unavailable (NotReady, KeyUnreadable, ProviderAway)
+        ├── Unavailable (NotReady, KeyUnreadable, ProviderAway, ProviderAhead)
         └── ProjectionBehind
 """
 
@@ -231,7 +231,7 @@ class MessageTooLong(Refusal):
 
 
 class EmptyMessage(Refusal):
-    """The message is empty or only white space."""
+    """The message shows nothing: it is empty, or only white space and invisible characters."""
 
     code = "empty_message"
     sentence = "A message needs at least one visible character."
@@ -292,6 +292,15 @@ class TokenExpired(Refusal):
     sentence = "The token has expired."
 
 
+class TokenNotYetValid(Refusal):
+    """`data`: `notBefore`, the token's `nbf`, which has not come, and `retryAfter`, the seconds until it comes."""
+
+    code = "token_not_yet_valid"
+    sentence = "The token is not valid before {notBefore}."
+    retryable = True
+    shown = ("notBefore", "retryAfter")
+
+
 class SignInOver(TokenExpired):
     """A sign-in cannot be renewed: the provider refuses, or the browser has lost its cookie."""
 
@@ -334,6 +343,12 @@ class ProviderAway(Unavailable):
     """The identity provider does not answer, or answers with an error; the log names it."""
 
     sentence = "The identity provider cannot be reached. Please try again in a moment."
+
+
+class ProviderAhead(Unavailable):
+    """The token that the identity provider issued is not valid yet: its clock is ahead by more than the leeway."""
+
+    sentence = "The identity provider's token is not valid yet. Please try again in a moment."
 
 
 class ProjectionBehind(Trouble):

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import asyncpg
+import httpx
 import psutil
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -32,8 +33,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from bench.hostile import servers_and_database
 from bench.measure.process_stats import all_cpu, settle, spent
+from service.domain.streams import report_id
 from service.errors import OnRecordError
-from service.gateway.auth.prices import BLOCKS, MISSED, PAGE, bytes_of, price_of_bytes, price_of_command
+from service.gateway.auth.prices import MISSED, PAGE, bytes_of, price_of_bytes, price_of_command
 from service.protocol.commands import COMMANDS
 from service.protocol.native import decode, parse
 from tests.support.environment import environment, token
@@ -41,7 +43,7 @@ from tests.support.processes.processes import running
 from tests.support.servers.databases import Database
 
 WINDOW, LEAST, LOOK = 10, 0.3, 0.3
-MEMBERS, ROOMS, BLOCKED, MESSAGES = 400, 1_000, 1_000, 200
+MEMBERS, ROOMS, BLOCKED, MESSAGES, REPORTS = 400, 1_000, 1_000, 200, 101
 FOX = "\U0001f98a"
 THICK = FOX * 10_000
 MARKUP = "<a " + " ".join(f"{number:x}" for number in range(2_500)) + ">"
@@ -87,6 +89,22 @@ async def client(url: str, user: str, rooms: Fields | None = None) -> AsyncItera
         yield Client(socket)
 
 
+class Export:
+    """Requests the export of a user's own data, as a command."""
+
+    def __init__(self, http: httpx.AsyncClient, user: str) -> None:
+        self._http = http
+        self._turn = asyncio.Lock()
+        self._headers = {"Authorization": f"Bearer {token(user)}"}
+
+    async def say(self, _kind: str, **_fields: Any) -> Fields:
+        """Read an export to its end; a user's exports follow one another."""
+        async with self._turn:
+            answer = await self._http.get("/api/me/export", headers=self._headers)
+        answer.raise_for_status()
+        return {"lines": answer.text.count("\n")}
+
+
 @dataclass
 class World:
     """The rooms and accounts that the inputs are about."""
@@ -95,6 +113,7 @@ class World:
     ordinary: Client
     owner: Client
     light: Client
+    exports: "dict[str, Export]"
     names: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def unique(self, length: int = 0) -> str:
@@ -102,7 +121,7 @@ class World:
         return f"n{next(self.names)}".ljust(length, "x")
 
 
-Make = Callable[[World], tuple[Client, Fields]]
+Make = Callable[[World], tuple[Client | Export, Fields]]
 Prepare = Callable[[World, Fields], Awaitable[None]]
 
 
@@ -142,6 +161,10 @@ async def build(world: World) -> None:
                 await member.say("room:join", roomId="mentions")
 
     await windowed([partial(enter, number) for number in range(MEMBERS)])
+    for sender in (world.light, world.ordinary):
+        await sender.say("room:join", roomId="big")
+    for _ in range(REPORTS):
+        await a_report(world, "big", FOX * 500)
 
     async def own(number: int) -> None:
         room = f"own-{number}".ljust(60, "r")
@@ -151,6 +174,19 @@ async def build(world: World) -> None:
 
     await windowed([partial(own, number) for number in range(ROOMS)])
     await windowed([partial(say, "user:block", userId=f"blocked-{number}") for number in range(BLOCKED)])
+
+
+async def a_post(world: World, room: str = "small") -> Fields:
+    """Post a message that others may report, the longest one in the large room."""
+    content = THICK if room == "big" else "a message of some ordinary words"
+    ack = await world.light.say("message:send", roomId=room, content=content)
+    return {"roomId": room, "messageId": ack["messageId"]}
+
+
+async def a_report(world: World, room: str = "small", reason: str = "rude") -> Fields:
+    message = await a_post(world, room)
+    await world.ordinary.say("message:report", reason=reason, **message)
+    return {"roomId": room, "reportId": report_id(room, message["messageId"], "ordinary")}
 
 
 def by(owner: bool, **fields: Any) -> Make:  # noqa: FBT001 - whether the owner of the large rooms sends it
@@ -254,6 +290,18 @@ INPUTS: list[Input] = [
     Input("user:unblock", "one", by(False), a_block),
     Input("user:blocks", "none and more", by(False)),
     Input("user:blocks", "200 of 1,000", by(True)),
+    Input("report:list", "none", by(False, roomId="small")),
+    Input("report:list", "100, longest reasons", by(True, roomId="big", limit=100)),
+    Input("message:report", "one word", by(False, reason="rude"), a_post),
+    Input("message:report", "longest reason and message, large room", by(False, reason=FOX * 500), lambda w: (
+        a_post(w, "big")
+    )),
+    Input("report:resolve", "no note", by(False, outcome="dismissed"), a_report),
+    Input("report:resolve", "longest note, large room", by(True, outcome="dismissed", note=FOX * 500), lambda w: (
+        a_report(w, "big")
+    )),
+    Input("/api/me/export", "new user", lambda w: (w.exports["new"], {})),
+    Input("/api/me/export", "1,000 rooms, 200 of 40 kB", lambda w: (w.exports["owner"], {})),
     Input("typing:start", "small room", by(False, roomId="small")),
     Input("typing:start", "large room", by(True, roomId="big")),
     Input("typing:stop", "small room", by(False, roomId="small")),
@@ -261,6 +309,7 @@ INPUTS: list[Input] = [
     Input("presence:set", "1,000 rooms", lambda w: (
         w.owner, {"status": "away" if next(w.names) % 2 else "online"}
     )),
+    Input("ping", "a beat", by(False)),
     Input("auth:refresh", "a token", by(False, token=token("ordinary"))),
     Input("auth:refresh", "100 kB of a token", by(True, token="x" * 100_000)),
     Input("(malformed)", "small", by(False, surprise=1)),
@@ -278,8 +327,6 @@ async def one_round(
     calls = []
     for extra in prepared:
         sender, fields = given.make(world)
-        if given.before is not None:  # the user that prepared it sends it
-            sender = world.owner if extra.get("roomId") in ("thick", "big") else world.ordinary
         calls.append(partial(sender.say, kind, **fields, **extra))
     settle(processes, 60, LOOK)
     before = all_cpu(processes)
@@ -301,6 +348,8 @@ async def measure(world: World, given: Input, processes: dict[str, psutil.Proces
 async def price_of(world: World, given: Input) -> int:
     """Return the price of an input as the node counts it, with what is owed for the answer."""
     fields = {"roomId": "small", "messageId": 1, "emoji": "+", "userId": "bob", **given.make(world)[1]}
+    if given.command.startswith("/"):
+        return 1
     kind = "room:list" if given.command.startswith("(") else given.command
     known = (*COMMANDS[kind].__struct_encode_fields__, "surprise")
     text = frame(kind, ref="ref", **{name: fields[name] for name in known if name in fields})
@@ -310,11 +359,11 @@ async def price_of(world: World, given: Input) -> int:
     if kind == "room:list" and not given.command.startswith("("):
         answer = await given.make(world)[0].say(kind)
         price += (len(answer["rooms"]) + len(answer["invitations"])) // PAGE
+    elif kind == "report:list":
+        price += len((await given.make(world)[0].say(kind, **given.make(world)[1]))["reports"]) // PAGE
     elif kind == "room:join" and "after" in fields:
         answer = await given.make(world)[0].say(kind, roomId=fields["roomId"])
         price += answer["head"] // MISSED
-    elif given.label == "1,000 blocked":
-        price += BLOCKED // BLOCKS
     return price
 
 
@@ -325,6 +374,8 @@ async def run(database: Database, only: str) -> None:
     )
     env |= {
         "ONRECORD_MAX_BLOCKS": "10000",
+        "ONRECORD_MAX_REPORTS": "100000",
+        "ONRECORD_EXPORT_INTERVAL": "0",
         "ONRECORD_LOG_BYTES_PER_DAY": "0",
         "ONRECORD_ADDRESS_BURST": "0",
     }
@@ -339,7 +390,9 @@ async def run(database: Database, only: str) -> None:
         ordinary = await stack.enter_async_context(client(node.url, "ordinary"))
         owner = await stack.enter_async_context(client(node.url, "owner"))
         light = await stack.enter_async_context(client(node.url, "light"))
-        world = World(node.url, ordinary, owner, light)
+        http = await stack.enter_async_context(httpx.AsyncClient(base_url=node.address, timeout=600))
+        exports = {name: Export(http, name) for name in ("new", "owner")}
+        world = World(node.url, ordinary, owner, light, exports)
         await build(world)
         settle(processes, 120, LOOK)
         print(
@@ -349,7 +402,7 @@ async def run(database: Database, only: str) -> None:
         print("|---|---|---|---|---|---|---|---|", file=sys.__stdout__, flush=True)
         first: dict[str, float] = {}
         for given in INPUTS:
-            if only and given.command not in (only, "message:send"):
+            if only and given.command not in (*only.split(","), "message:send"):
                 continue
             cost = await measure(world, given, processes)
             total = cost["node"] + cost["database"]
@@ -369,7 +422,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="", help="measure this command alone, beside message:send")
+    parser.add_argument(
+        "--only", default="", help="measure only these commands, separated by commas, and message:send"
+    )
     given = parser.parse_args()
     with servers_and_database() as (_servers, database):
         asyncio.run(run(database, given.only))

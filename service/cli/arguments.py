@@ -15,7 +15,7 @@ import msgspec
 
 from service.cli import preconditions
 from service.cli.preconditions import needing
-from service.protocol.commands import USER_ID
+from service.protocol.commands import ROOM_ID, USER_ID
 from service.protocol.http import Ground
 from service.protocol.room_as_of import Moment, NoMoment, moment_of
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     Subcommands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the type has no public name
 
 MOST_WORKERS = 64
+
+MOST_SHOWN = 80
+"""Characters of a wrong value that an error repeats."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LOG = needing("database_url", "key_encryption_key")
@@ -82,7 +85,7 @@ def _add_tools(commands: "Subcommands") -> None:
     meaning = "sign a token with the development key"
     token = _add(commands, "token", "tools:run_token", preconditions.from_environment, meaning)
     token.add_argument("--user", required=True, type=_user, help="user id (sub)")
-    token.add_argument("--name", help="display name; default: the user id")
+    token.add_argument("--name", type=_text, help="display name; default: the user id")
     scopes = ["chat", "auditor", "admin"]
     token.add_argument("--scope", action="append", choices=scopes, help="can be repeated")
     token.add_argument("--ttl", type=_duration, default="1h", help="90s, 30m, 1h, 7d; default: 1h")
@@ -111,7 +114,7 @@ def _add_keys(commands: "Subcommands") -> None:
 
 def _add_history(audit: "Subcommands") -> None:
     replay = _add(audit, "replay", "history:run_replay", _LOG, "print a room's events, one per line")
-    replay.add_argument("--room", required=True, metavar="ROOM", help="room id")
+    replay.add_argument("--room", type=_room, required=True, metavar="ROOM", help="room id")
     replay.add_argument("--from-seq", type=_seq, metavar="N", help="the first event")
     replay.add_argument("--to-seq", type=_seq, metavar="N", help="the last event")
     replay.add_argument("--from", dest="from_time", type=_moment, metavar="TIME", help="not before this time")
@@ -119,14 +122,14 @@ def _add_history(audit: "Subcommands") -> None:
     meaning = "JSON or readable text; default: ndjson"
     replay.add_argument("--as", dest="form", choices=["ndjson", "text"], default="ndjson", help=meaning)
     room = _add(audit, "room", "history:run_room", _LOG, "print a room as of a moment, as JSON")
-    room.add_argument("room", metavar="ROOM", help="room id")
+    room.add_argument("room", type=_room, metavar="ROOM", help="room id")
     room.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ", help="the moment; default: now")
     meaning = "show instead what changed from then to --at"
     room.add_argument("--diff", type=_moment_of_room, metavar="TIME|SEQ", help=meaning)
     meaning = "print what a user could see of a room, was sent and had read, as JSON"
     person = _add(audit, "person", "history:run_person", _LOG, meaning)
     person.add_argument("person", type=_user, metavar="PERSON", help="user id")
-    person.add_argument("--room", required=True, metavar="ROOM", help="room id")
+    person.add_argument("--room", type=_room, required=True, metavar="ROOM", help="room id")
     person.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ", help="the moment; default: now")
 
 
@@ -139,7 +142,7 @@ def _add_proof(audit: "Subcommands") -> None:
     meaning = "also verify the content of each event, and the recorded reason if it is gone"
     verify.add_argument("--words", action="store_true", help=meaning)
     prove = _add(audit, "prove", "proof:run_prove", _LOG, "print the proof of one event, as JSON")
-    prove.add_argument("--room", required=True, metavar="ROOM", help="room id")
+    prove.add_argument("--room", type=_room, required=True, metavar="ROOM", help="room id")
     prove.add_argument("--seq", required=True, type=_seq, metavar="N", help="the number of the event")
     prove.add_argument("--reveal", action="store_true", help="with its content, verifiable without a key")
     meaning = "print the proof that since a checkpoint events were only appended, as JSON"
@@ -150,7 +153,7 @@ def _add_proof(audit: "Subcommands") -> None:
     meaning = "a new directory, or that of an unfinished export"
     export.add_argument("--out", required=True, type=Path, metavar="DIR", help=meaning)
     scope = export.add_mutually_exclusive_group(required=True)
-    scope.add_argument("--room", metavar="ROOM", help="the events of this room")
+    scope.add_argument("--room", type=_room, metavar="ROOM", help="the events of this room")
     scope.add_argument("--person", type=_user, metavar="USER", help="events by and about this user")
     scope.add_argument("--all", action="store_true", help="the whole log")
     meaning = "print the public keys that sign checkpoints, newest last"
@@ -174,12 +177,14 @@ def _add_privacy(audit: "Subcommands") -> None:
     ):
         hold = _add(audit, name, f"retention:run_{name}", _LOG, meaning)
         held = hold.add_mutually_exclusive_group(required=True)
-        held.add_argument("--room", metavar="ROOM", help="room id; covers every user who was ever a member")
+        held.add_argument(
+            "--room", type=_room, metavar="ROOM", help="room id; covers every user who was ever a member"
+        )
         held.add_argument("--person", type=_user, metavar="USER", help="user id")
         hold.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="the reason")
     meaning = "set how long a room keeps the content of messages"
     keep = _add(audit, "retention", "retention:run_retention", _LOG, meaning)
-    keep.add_argument("--room", required=True, metavar="ROOM", help="room id")
+    keep.add_argument("--room", type=_room, required=True, metavar="ROOM", help="room id")
     span = keep.add_mutually_exclusive_group(required=True)
     span.add_argument("--days", type=_days, metavar="N", help="content expires after N days")
     span.add_argument("--for-ever", action="store_true", help="content never expires")
@@ -208,12 +213,32 @@ def _add(
     return command
 
 
-def _user(text: str) -> str:
-    if not re.fullmatch(USER_ID, text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a user id: letters, digits and . _ @ | - (at most 128)"
-        )
+def _form(pattern: str, problem: str) -> Callable[[str], str]:
+    """Return a parser of texts with a form."""
+
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise argparse.ArgumentTypeError(f"{_shown(text)} is not {problem}")
+        return text
+
+    return parse
+
+
+_user = _form(USER_ID, "a user id: letters, digits and . _ @ | - (at most 128)")
+_room = _form(ROOM_ID, "a room id: lower-case letters, digits and . _ - (at most 64)")
+
+
+def _text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as problem:
+        raise argparse.ArgumentTypeError(f"{_shown(text)} is not valid UTF-8") from problem
     return text
+
+
+def _shown(text: str) -> str:
+    """Return the part of a value that an error repeats."""
+    return repr(text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}...")
 
 
 def _ground(text: str) -> str:
@@ -226,7 +251,7 @@ def _ground(text: str) -> str:
 def _duration(text: str) -> int:
     found = re.fullmatch(r"([1-9]\d{0,8})([smhd])", text, re.ASCII)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90s, 30m, 1h or 7d")
+        raise argparse.ArgumentTypeError(f"{_shown(text)} is not a duration such as 90s, 30m, 1h or 7d")
     return int(found[1]) * _UNITS[found[2]]
 
 
@@ -235,7 +260,7 @@ def _number(most: int, problem: str) -> Callable[[str], int]:
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"[1-9]\d{0,15}", text, re.ASCII) or int(text) > most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a {problem}")
+            raise argparse.ArgumentTypeError(f"{_shown(text)} is not a {problem}")
         return int(text)
 
     return parse
@@ -248,7 +273,7 @@ _seq = _number(10**16 - 1, "seq: seqs count from 1")
 
 def _moment_of_room(text: str) -> Moment:
     try:
-        return moment_of(text)
+        return moment_of(text[:MOST_SHOWN])
     except NoMoment as problem:
         raise argparse.ArgumentTypeError(str(problem)) from problem
 
@@ -257,4 +282,6 @@ def _moment(text: str) -> dt.datetime:
     with contextlib.suppress(ValueError, OverflowError):  # the latter at the ends of the calendar
         if (moment := dt.datetime.fromisoformat(text)).tzinfo is not None:
             return moment.astimezone(dt.UTC)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a time with an offset, such as 2026-11-24T15:00:00Z")
+    raise argparse.ArgumentTypeError(
+        f"{_shown(text)} is not a time with an offset, such as 2026-11-24T15:00:00Z"
+    )

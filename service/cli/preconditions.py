@@ -145,6 +145,11 @@ def _check_tokens(settings: Settings) -> Settings:
         WrongUsage: the settings contradict each other.
     """
     _check_sign_in(settings)
+    if settings.jwt_chat == parsers.ANY_VALID_TOKEN and settings.missing("jwt_issuer", "jwt_audience"):
+        raise WrongUsage(
+            "ONRECORD_JWT_CHAT=any-valid-token needs ONRECORD_JWT_ISSUER and ONRECORD_JWT_AUDIENCE: "
+            "without them tokens for any service would chat here."
+        )
     if not settings.jwt_jwks:
         if set(settings.jwt_algorithms) - set(SHARED):
             raise WrongUsage("ONRECORD_JWT_ALGORITHMS: with ONRECORD_JWT_SECRET only HS256 can be used.")

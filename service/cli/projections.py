@@ -13,6 +13,7 @@ from service.cli.preconditions import WrongUsage
 from service.config.settings import Settings
 from service.eventstore.serializer import UnknownTopic
 from service.gateway.http.protocol import http_class
+from service.gateway.transport.problem import application
 from service.node.projector import ProjectorMetrics, chosen, project, projector, sealer
 from service.node.traces import traced
 from service.observability import structured_logging
@@ -43,7 +44,7 @@ async def _run_with_metrics(settings: Settings, following: Projector, sealing: S
     exposition = Exposition(process.write, numbers.write)
     with process.watching_gc():
         async with (
-            metrics_server(settings, exposition, http_class()),
+            metrics_server(settings, exposition, http_class(), application),
             supervise.background(pulse=process.run),
         ):
             await project(following, sealing)

@@ -47,15 +47,13 @@ def run_token(settings: Settings, args: argparse.Namespace) -> int:
     from joserfc import jwt
     from joserfc.jwk import OctKey
 
+    from service.gateway.auth.claims import ClaimRules
+
     secret = _signing_secret(settings)
     now = int(time.time())
-    claims = {
-        "sub": args.user,
-        "name": args.name or args.user,
-        "scope": " ".join(dict.fromkeys(args.scope or ["chat"])),
-        "iat": now,
-        "exp": now + args.ttl,
-    }
+    scopes = list(dict.fromkeys(args.scope or ["chat"]))
+    claims = ClaimRules.of(settings).claims_for(args.user, args.name or args.user, scopes)
+    claims |= {"iat": now, "exp": now + args.ttl}
     claims |= {"iss": settings.jwt_issuer} if settings.jwt_issuer else {}
     claims |= {"aud": settings.jwt_audience} if settings.jwt_audience else {}
     print(jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(secret)))

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 _SHORTEST_SECRET = 32  # bytes: RFC 7518, 3.2 wants a key at least as long as HS256's hash
 _KEY_LENGTH = 32  # bytes: AES-256
 CALLBACK = "/signin/callback"
+_LONGEST_CLAIM = 200  # characters
+ANY_VALID_TOKEN = "any-valid-token"  # noqa: S105 - a word of the settings
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -193,6 +195,28 @@ def scopes(raw: str) -> tuple[str, ...]:
     if "openid" not in words or not all(re.fullmatch(r"[!#-\[\]-~]+", word) for word in words):
         raise ValueError("has to be scopes separated by spaces or commas, including openid")
     return words
+
+
+def claim(raw: str) -> str:
+    """Return the name of a claim, or a dotted path to it."""
+    if not re.fullmatch(r"[^\s.]+(\.[^\s.]+)*", raw) or len(raw) > _LONGEST_CLAIM:
+        raise ValueError("has to be the name of a claim, or a path with dots, such as realm_access.roles")
+    return raw
+
+
+def scope_word(raw: str) -> str:
+    """Return one word of a scope claim."""
+    if not re.fullmatch(r"[!-+\--~]+", raw):
+        raise ValueError(f"has to be {ANY_VALID_TOKEN} or one scope, without spaces and commas")
+    return raw
+
+
+def role_scopes(raw: str) -> tuple[str, ...]:
+    """Return pairs of a role and the scope that it grants, each as `role:scope`."""
+    pairs = tuple(part.strip() for part in raw.split(",") if part.strip())
+    if not pairs or not all(re.fullmatch(r".+:(chat|auditor|admin)", pair) for pair in pairs):
+        raise ValueError("has to be comma-separated pairs such as chat-user:chat,compliance:auditor")
+    return pairs
 
 
 def is_safe(address: str) -> bool:

@@ -3,7 +3,6 @@
 The table of `onrecord settings` and `docs/reference/settings.md` are made from these.
 """
 
-import base64
 import dataclasses
 import os
 import secrets
@@ -12,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from service.config import parsers
 from service.config.development import default_data_dir
@@ -105,7 +104,30 @@ class Settings:
         "value that a token's aud has to contain; unset: not checked; needed with a JWKS", parsers.text, None
     )
     jwt_leeway: float = setting(
-        "seconds by which clocks may differ when a token's times are checked", parsers.seconds_or_zero, 0.0
+        "seconds by which clocks may differ when a token's times are checked", parsers.seconds_or_zero, 10.0
+    )
+    jwt_user_claim: str = setting(
+        "claim of a token that is the user id; a dotted path names a claim in an object", parsers.claim, "sub"
+    )
+    jwt_name_claim: str = setting("claim that is the display name, or its dotted path", parsers.claim, "name")
+    jwt_scope_claim: str = setting(
+        "claim with the scopes or roles, or its dotted path: a text with spaces, an array, or an object; if it is not "
+        "scope, only the words in ONRECORD_JWT_SCOPES and ONRECORD_JWT_CHAT count",
+        parsers.claim,
+        "scope",
+    )
+    jwt_scopes: tuple[str, ...] = setting(
+        "comma-separated role:scope pairs: a word of the scope claim, and the scope that it grants (chat, auditor or "
+        "admin)",
+        parsers.role_scopes,
+        (),
+    )
+    jwt_chat: str = setting(
+        "what a token needs to chat: any-valid-token (one that names auditor or admin needs chat too), or a word of "
+        "the scope claim",
+        parsers.scope_word,
+        "",
+        shown_default="any-valid-token with an issuer and an audience, else chat, which a token without scope has",
     )
     oidc_client_id: str = setting(
         "OIDC client id of the page; users then sign in at the identity provider (OpenID Connect at "
@@ -146,6 +168,11 @@ class Settings:
     ping_interval: float = setting("seconds between heartbeats", parsers.seconds, 25.0)
     ping_timeout: float = setting(
         "seconds without an answer to a heartbeat before a connection is closed (4010)", parsers.seconds, 20.0
+    )
+    keep_alive: float = setting(
+        "seconds for which an idle HTTP connection is kept; longer than the balancer before the nodes keeps its own",
+        parsers.seconds,
+        75.0,
     )
     connect_timeout: float = setting(
         "seconds that a new connection has to authenticate", parsers.seconds, 5.0
@@ -189,9 +216,7 @@ class Settings:
     )
     session_rate: int = setting("sessions a second that one user may begin at one node", parsers.whole(1), 2)
     session_burst: int = setting(
-        "sessions that one user may begin at once at one node; 0 switches the limit off",
-        parsers.whole(0),
-        100,
+        "sessions that one user may begin at once at one node; 0 switches the limit off", parsers.whole(0), 30
     )
     unauthenticated_bytes: int = setting(
         "bytes of unfinished input that one node holds from clients that have not authenticated, an eighth of it from "
@@ -311,21 +336,6 @@ class Settings:
     def projecting_url(self) -> str:
         """The address with which the projector and the sealer connect."""
         return self.projector_database_url or self.database_url
-
-    def secret_texts(self) -> frozenset[str]:
-        """Return every text that must not be logged: the secrets, as they are written and as they are used."""
-        found: set[str] = set()
-        for about in BY_VARIABLE.values():
-            value = getattr(self, about.name)
-            if not about.metadata["secret"] or not value:
-                continue
-            if isinstance(value, bytes):
-                found |= {base64.b64encode(value).decode(), value.hex()}
-            elif not about.name.endswith("_url"):
-                found.add(value)
-            elif password := urlsplit(value).password:
-                found |= {value, password, unquote(password)}
-        return frozenset(found)
 
     def missing(self, *names: str) -> tuple[str, ...]:
         """Return the variables of those fields in `names` that are not set."""

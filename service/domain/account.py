@@ -1,5 +1,6 @@
 """An account: the display name, whether the person may connect, and the users that the person has blocked."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -25,7 +26,8 @@ NO_USERS: "HashTrieSet[str]" = HashTrieSet()
 class PersonState(msgspec.Struct, frozen=True):
     """An account as of `head`, the seq of its stream; `name` is None if none was given or the person was erased.
 
-    `unblocked` are the users who were blocked once and are not now. An erased person has neither.
+    `unblocked` are the users who were blocked once and are not now. An erased person has neither. `issued_at` is when
+    the token was issued that has the name.
     """
 
     head: int = 0
@@ -34,13 +36,19 @@ class PersonState(msgspec.Struct, frozen=True):
     erased: bool = False
     blocked: "HashTrieSet[str]" = NO_USERS
     unblocked: "HashTrieSet[str]" = NO_USERS
+    issued_at: datetime | None = None
 
 
 def decide(state: PersonState, command: NamePerson, by: str) -> list[Event]:
-    """Return the event of a new display name, or no event if the name is unchanged."""
-    if command.name == state.name:
+    """Return the event of a new display name, or no event if the name is unchanged, or an older token has it.
+
+    Devices connect with tokens of different age, so that the older ones would put an earlier name back.
+    """
+    known, given = state.issued_at, command.issued_at
+    outdated = known is not None and (given is None or given <= known)
+    if command.name == state.name or outdated:
         return []
-    return [PersonNamed(user=by, name=command.name)]
+    return [PersonNamed(user=by, name=command.name, issued_at=given)]
 
 
 def decide_suspension(state: PersonState, command: SetSuspension) -> list[Event]:
@@ -114,8 +122,8 @@ def _block(state: PersonState, user: str, *, blocked: bool) -> dict[str, Any]:
 
 def _change(state: PersonState, event: Event) -> dict[str, Any]:
     match event:
-        case PersonNamed(name=name):
-            return {"name": name}
+        case PersonNamed(name=name, issued_at=issued_at):
+            return {"name": name, "issued_at": issued_at}
         case PersonSuspended():
             return {"suspended": True}
         case PersonRestored():
@@ -123,6 +131,12 @@ def _change(state: PersonState, event: Event) -> dict[str, Any]:
         case UserBlocked(user=user) | UserUnblocked(user=user):
             return _block(state, user, blocked=isinstance(event, UserBlocked))
         case PersonErased():
-            return {"name": None, "erased": True, "blocked": NO_USERS, "unblocked": NO_USERS}
+            return {
+                "name": None,
+                "issued_at": None,
+                "erased": True,
+                "blocked": NO_USERS,
+                "unblocked": NO_USERS,
+            }
         case _:
             return {}

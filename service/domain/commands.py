@@ -213,6 +213,7 @@ class SetBlock(Command, frozen=True, kw_only=True):
 
 
 class NamePerson(Command, frozen=True, kw_only=True):
-    """Set the sender's display name."""
+    """Set the sender's display name, which is in a token that was issued at a time; None if the token has none."""
 
     name: str
+    issued_at: datetime | None = None

@@ -301,11 +301,16 @@ class ReportResolved(AboutReport, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class PersonNamed(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
-    """The display name of a person changed."""
+    """The display name of a person changed.
+
+    `issued_at` is the `iat` of the token that has the name; None if it has none.
+    """
 
     TOPIC = "person.PersonNamed.v1"
     PERSONAL = ("name",)
+    LATER: ClassVar[dict[str, object]] = {"issued_at": None}
     name: str | None
+    issued_at: datetime | None = None
 
 
 class PersonSuspended(AboutUser, frozen=True, kw_only=True, omit_defaults=True):

@@ -114,7 +114,7 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
         shared_adds=SharedRateLimit(adds, live.relay, ADDED),
         log_budget=budget,
         shared_log_budget=SharedRateLimit(budget, live.relay, LOGGED),
-        blocks=AccountBlocks(live.people, appender, reader, storage.serializer, settings.max_blocks),
+        blocks=AccountBlocks(live.people, appender, storage.serializer, settings.max_blocks),
         access_log=AccessLog(live.appender.offer, storage.serializer),
         own_data=OwnData(
             storage.as_of_reader, live.appender.offer, storage.serializer, settings.export_interval

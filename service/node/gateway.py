@@ -13,10 +13,12 @@ from service.audit.privacy.erasure import erase
 from service.audit.privacy.leave_rooms import leave_rooms
 from service.config.settings import PUBLISHED, SHARED, Settings
 from service.eventstore.readiness import Readiness
+from service.gateway.auth.claims import ClaimRules
 from service.gateway.auth.handshake_limit import HandshakeLimit
 from service.gateway.auth.jwks import PublishedKeys, SharedSecret
 from service.gateway.auth.oidc import Oidc
 from service.gateway.auth.refresh_cookie import RefreshCookies
+from service.gateway.auth.refusal_log import RefusalLog
 from service.gateway.auth.tokens import TokenVerifier
 from service.gateway.commands.admission import Admission, SessionStarter
 from service.gateway.commands.connect import ConnectHandler
@@ -101,6 +103,7 @@ def build_gateway(
         ),
         tokens=_tokens(settings, keys),
         handshakes=handshakes,
+        refusals=RefusalLog(clock),
         counters=Counters(),
         receiving=ReceiveBudget(
             settings.unauthenticated_bytes, ClientAddresses(settings.trusted_proxies), clock
@@ -131,6 +134,7 @@ class _Builder:
     reports: ReportQueries
     tokens: TokenVerifier
     handshakes: HandshakeLimit
+    refusals: RefusalLog
     counters: Counters
     receiving: ReceiveBudget
 
@@ -138,7 +142,9 @@ class _Builder:
         settings, live, readiness = self.settings, self.live, self.storage.readiness
         lifecycle, presence = self.application.lifecycle, self.application.presence
         limits = RoomLimits(settings.max_rooms, settings.max_added_rooms)
-        connect = ConnectHandler(self.views, live.hub, readiness, lifecycle, settings.ping_interval, limits)
+        connect = ConnectHandler(
+            self.views, live.hub, readiness, lifecycle, settings.ping_interval, settings.ping_timeout, limits
+        )
         starter = SessionStarter(live.sessions, live.people, self.application.names, connect, lifecycle)
         dispatcher = Dispatcher(self._handlers(), self.application.charges, presence, self.counters, traces)
         admission = partial(
@@ -154,6 +160,7 @@ class _Builder:
             sessions=live.sessions,
             presence=presence,
             counters=self.counters,
+            refusals=self.refusals,
         )
         common = (starter, dispatcher, live.hub, settings)
         return (
@@ -182,11 +189,11 @@ class _Builder:
             presence=application.presence,
             sessions=live.sessions,
             tokens=self.tokens,
+            refusals=self.refusals,
             reports=application.reports,
             report_queries=self.reports,
             blocks=application.blocks,
             people=live.people,
-            charges=application.charges,
             max_mentions=self.settings.max_mentions,
         )
         return handlers.by_type(joins, self.queries)
@@ -201,6 +208,7 @@ class _Builder:
                 tokens=self.tokens,
                 people=live.people,
                 charges=self.application.charges,
+                refusals=self.refusals,
             ),
             reads=Reads(
                 storage.read_models,
@@ -248,11 +256,11 @@ class _Builder:
     def _signin(self) -> SignIn:
         settings = self.settings
         if not settings.oidc_client_id:
-            return SignIn(settings, None, None, self.handshakes)
+            return SignIn(settings, None, None, self.handshakes, self.refusals)
         cookies = RefreshCookies(
             settings.key_encryption_key, settings.jwt_issuer or "", settings.oidc_client_id
         )
-        return SignIn(settings, Oidc(settings, self.tokens), cookies, self.handshakes)
+        return SignIn(settings, Oidc(settings, self.tokens), cookies, self.handshakes, self.refusals)
 
     def metrics(self, lag: Lag) -> NodeMetrics:
         storage, live = self.storage, self.live
@@ -286,4 +294,5 @@ def _tokens(settings: Settings, keys: SharedSecret | PublishedKeys) -> TokenVeri
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
         leeway=settings.jwt_leeway,
+        rules=ClaimRules.of(settings),
     )

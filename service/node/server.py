@@ -9,21 +9,19 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from service.config.settings import Settings
-from service.errors import OnRecordError
 from service.gateway.http.protocol import TimedHttpProtocol, http_class
+from service.gateway.http.request import MAX_BODY
 from service.gateway.session.drain import drain
-from service.gateway.transport.problem import problem
+from service.gateway.transport.problem import application
 from service.gateway.websocket.connection import transport_class
 from service.node.gateway import Gateway
 from service.node.node import Node, node
 from service.node.traces import traced
-from service.observability.endpoint import is_public, metrics_server
+from service.observability.endpoint import EVERYWHERE, is_public, metrics_server
 
 GC_THRESHOLDS = (10_000, 20, 50)
 """New objects per young collection, young ones per middle one, middle ones per full one (`gc.set_threshold`)."""
@@ -32,15 +30,6 @@ MIN_REQUEST_TIMEOUT = 0.2
 """Seconds that a stopping server waits for unfinished requests even if the drain time is over."""
 
 log = logging.getLogger("onrecord.app")
-
-
-def application(settings: Settings, gateway: Gateway) -> Starlette:
-    """Return the ASGI application of a node."""
-    return Starlette(
-        routes=[*gateway.socketio.routes(), *gateway.routes],
-        middleware=cross_origin(settings.origins),
-        exception_handlers={OnRecordError: problem, HTTPException: problem, Exception: problem},
-    )
 
 
 def cross_origin(origins: Sequence[str]) -> list[Middleware]:
@@ -62,7 +51,10 @@ def cross_origin(origins: Sequence[str]) -> list[Middleware]:
 def http_of(gateway: Gateway) -> type[TimedHttpProtocol]:
     """Return the class of a node's HTTP connections."""
     return http_class(
-        cut=gateway.counters.requests, budget=gateway.receiving, is_identified=gateway.socketio.is_identified
+        cut=gateway.counters.requests,
+        budget=gateway.receiving,
+        is_identified=gateway.socketio.is_identified,
+        max_body=max(MAX_BODY, gateway.socketio.max_first_payload),
     )
 
 
@@ -75,7 +67,7 @@ class Server(uvicorn.Server):
         self._ready = ready
         super().__init__(
             uvicorn.Config(
-                application(settings, gateway),
+                application([*gateway.socketio.routes(), *gateway.routes], cross_origin(settings.origins)),
                 host=settings.host,
                 port=settings.port,
                 http=http_of(gateway),
@@ -91,6 +83,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                headers=EVERYWHERE,
+                timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type] # a fraction works
                 # uvicorn's own defaults trust every proxy on this machine, and those in an environment variable.
                 proxy_headers=bool(settings.trusted_proxies),
                 forwarded_allow_ips=list(settings.trusted_proxies),
@@ -144,6 +138,6 @@ async def served(settings: Settings) -> AsyncIterator[Node]:
     async with (
         traced(settings) as traces,
         node(settings, traces=traces) as running,
-        metrics_server(settings, running.gateway.exposition, http_of(running.gateway)),
+        metrics_server(settings, running.gateway.exposition, http_of(running.gateway), application),
     ):
         yield running

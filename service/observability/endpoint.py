@@ -8,32 +8,64 @@ no content, but the amount of activity can be confidential: `ONRECORD_METRICS_TO
 import asyncio
 import hmac
 import ipaddress
+import logging
 import socket
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from service.config.settings import Settings
 from service.observability.exposition import Exposition
 
+LOG_EVERY = 10.0
+"""Seconds between two log lines about refused scrapes."""
+
+log = logging.getLogger("onrecord.metrics")
+
+EVERYWHERE = [("X-Content-Type-Options", "nosniff")]
+"""The headers of every HTTP response."""
+
 
 def metrics_route(exposition: Exposition, token: str) -> Route:
     """Return the route `GET /metrics`; an empty `token` means that none is required."""
+    refusals = _Refusals()
 
     async def scrape(request: Request) -> Response:
         given = request.headers.get("authorization", "").encode()
         if token and not hmac.compare_digest(given, f"Bearer {token}".encode()):
+            refusals.log(request)
             problem = "The metrics require ONRECORD_METRICS_TOKEN as a bearer token.\n"
             return PlainTextResponse(problem, 401, {"WWW-Authenticate": "Bearer"})
         text, media_type = exposition.render(request.headers.get("accept", ""))
         return Response(text, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
 
     return Route("/metrics", scrape)
+
+
+class _Refusals:
+    """Logs refused scrapes, one line in `LOG_EVERY` seconds, like `service.gateway.auth.refusal_log`."""
+
+    def __init__(self) -> None:
+        self._due_at = float("-inf")
+        self._withheld = 0
+
+    def log(self, request: Request) -> None:
+        """Log a refused request, unless a line was written a moment ago."""
+        if (now := time.monotonic()) < self._due_at:
+            self._withheld += 1
+            return
+        address = request.client.host if request.client else None
+        withheld, self._withheld, self._due_at = self._withheld, 0, now + LOG_EVERY
+        log.warning(
+            "refused",
+            extra={"door": "metrics", "reason": "token_invalid", "address": address, "withheld": withheld},
+        )
 
 
 class _MetricsServer(uvicorn.Server):
@@ -45,11 +77,15 @@ class _MetricsServer(uvicorn.Server):
 
 @asynccontextmanager
 async def metrics_server(
-    settings: Settings, exposition: Exposition, http: type[asyncio.Protocol]
+    settings: Settings,
+    exposition: Exposition,
+    http: type[asyncio.Protocol],
+    application: Callable[[Sequence[BaseRoute]], Starlette],
 ) -> AsyncIterator[None]:
     """Serve the metrics on `ONRECORD_METRICS_PORT`, if that is set, for as long as the block lasts.
 
-    `http` is the class of its connections, so that the same limits hold for requests.
+    `http` is the class of its connections, so that the same limits hold for requests; `application` returns the ASGI
+    application of routes, so that errors look the same.
 
     Raises:
         OSError: the port is not free.
@@ -58,16 +94,17 @@ async def metrics_server(
         yield
         return
     metrics = metrics_route(exposition, settings.metrics_token)
-    application = Starlette(routes=[metrics, Route("/healthz", _healthz)])
     server = _MetricsServer(
         uvicorn.Config(
-            application,
+            application([metrics, Route("/healthz", _healthz)]),
             http=http,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
+            headers=EVERYWHERE,
+            timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type] # a fraction works
         )
     )
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET

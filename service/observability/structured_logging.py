@@ -2,8 +2,8 @@
 
 Invariant: message content, display names, tokens and secrets are never logged. A field is a number or an identifier.
 Of an exception the type and the location are logged; its message only if it describes a connection, which is never the
-data sent over it. Of a library's record the template is logged, without its arguments. A secret of the settings that
-appears anyway is redacted.
+data sent over it. Of a library's record the template is logged, without its arguments. A secret that appears anyway is
+redacted by its place (`service.observability.redaction`).
 """
 
 import json
@@ -11,7 +11,7 @@ import logging
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -21,6 +21,7 @@ import redis
 
 from service.config.settings import Settings
 from service.errors import OnRecordError
+from service.observability.redaction import redacted, redacted_text
 
 OURS = "onrecord"
 LIBRARY = "library"
@@ -29,12 +30,13 @@ LIBRARY = "library"
 MAX_SAYS = 200
 """Characters logged of a text that is not OnRecord's own."""
 
+MAX_READ = 4_096
+"""Characters of such a text that are looked at."""
+
 MAX_CAUSES = 5
 
 MAX_PER_SECOND = 20
 """Records of one event, from WARNING up, that are logged per second."""
-
-BLACK = "\u2588" * 3
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 # The messages of these exceptions describe addresses, states and permissions.
@@ -76,10 +78,9 @@ class Limit(logging.Filter):
 class JsonLines(logging.Formatter):
     """A record as one JSON object: `at`, `level`, `logger`, `event`, `node`, then its fields."""
 
-    def __init__(self, node: str, secrets: Collection[str] = ()) -> None:
+    def __init__(self, node: str) -> None:
         super().__init__()
         self._node = node
-        self._secrets = {form for secret in secrets for form in (secret, json.dumps(secret)[1:-1])}
         self._encode = json.JSONEncoder(default=str).encode
 
     def format(self, record: logging.LogRecord) -> str:
@@ -94,15 +95,11 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info and record.exc_info[1]:
             line["exception"] = "\n".join(_traceback(record.exc_info[1]))
-        return _redacted(self._encode(line), self._secrets)
+        return self._encode(line)
 
 
 class PlainText(logging.Formatter):
     """A record as a line of text for a terminal."""
-
-    def __init__(self, secrets: Collection[str] = ()) -> None:
-        super().__init__()
-        self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, and the lines of a traceback if there is one."""
@@ -111,14 +108,13 @@ class PlainText(logging.Formatter):
         line = f"{at} {record.levelname.lower():7} {_event(record)} {fields}".rstrip()
         if record.exc_info and record.exc_info[1]:
             line = "\n".join((line, *_traceback(record.exc_info[1])))
-        return _redacted(line, self._secrets)
+        return line
 
 
 def configure(settings: Settings, *, plain: bool) -> None:
     """Log all records to stderr, as plain text or as JSON lines; the latter includes an uncaught exception."""
-    secrets = settings.secret_texts()
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(PlainText(secrets) if plain else JsonLines(settings.node, secrets))
+    handler.setFormatter(PlainText() if plain else JsonLines(settings.node))
     handler.addFilter(Limit())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     # Records do not look up caller, thread and process, which are not logged (logging HOWTO, "Optimization").
@@ -165,7 +161,7 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
         template = record.msg
         return {"says": described(template) if isinstance(template, BaseException) else _first_line(template)}
     return {
-        name: described(value) if isinstance(value, BaseException) else value
+        name: redacted(name, described(value) if isinstance(value, BaseException) else value)
         for name, value in vars(record).items()
         if name not in _STANDARD
     }
@@ -184,11 +180,5 @@ def _traceback(error: BaseException) -> Iterator[str]:
 
 
 def _first_line(text: object) -> str:
-    return str(text).strip().partition("\n")[0][:MAX_SAYS]
-
-
-def _redacted(line: str, secrets: Collection[str]) -> str:
-    for secret in secrets:
-        if secret in line:
-            line = line.replace(secret, BLACK)
-    return line
+    # Redacted before it is cut, since a secret is known by what follows it.
+    return redacted_text(str(text).strip().partition("\n")[0][:MAX_READ])[:MAX_SAYS]

@@ -4,10 +4,11 @@ from enum import IntEnum
 
 
 class Close(IntEnum):
-    """4000-4499: reconnect (4001 with a new token). 4500-4999 and 1009: do not."""
+    """4000-4499: reconnect (4001 with a new token, 4002 after its `nbf`). 4500-4999 and 1009: do not."""
 
     SHUTTING_DOWN = 4000
     TOKEN_EXPIRED = 4001
+    TOKEN_NOT_YET_VALID = 4002
     TOO_SLOW = 4008
     TOO_MANY_REQUESTS = 4009
     NO_PONG = 4010

@@ -361,6 +361,12 @@ class PresenceSet(Frame, frozen=True, kw_only=True, rename="camel", forbid_unkno
     status: Literal["online", "away"]
 
 
+class Ping(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Check the connection: the ack is the whole effect, and the command does not count as activity of the user."""
+
+    TYPE = "ping"
+
+
 class AuthRefresh(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Continue under a new token of the same user."""
 
@@ -404,6 +410,7 @@ COMMANDS: dict[str, type[Frame]] = {
         UserBlock,
         UserUnblock,
         UserBlocks,
+        Ping,
         AuthRefresh,
     )
 }

@@ -153,7 +153,7 @@ class MessageDeleted(Outgoing, frozen=True, kw_only=True, tag="message:deleted")
 
 
 class MessageReaction(Outgoing, frozen=True, kw_only=True, tag="message:reaction"):
-    """A user added an emoji to a message, or removed it."""
+    """A user added an emoji to a message, or removed it; `mine` is true and present only on that user's connections."""
 
     room_id: str
     seq: int
@@ -162,6 +162,7 @@ class MessageReaction(Outgoing, frozen=True, kw_only=True, tag="message:reaction
     emoji: str
     added: bool
     at: str
+    mine: bool = False
 
 
 class MessagePinned(Outgoing, frozen=True, kw_only=True, tag="message:pinned"):
@@ -176,11 +177,15 @@ class MessagePinned(Outgoing, frozen=True, kw_only=True, tag="message:pinned"):
 
 
 class Reaction(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The users who added an emoji to a message, in order; `count` is their number, `userIds` the first of them."""
+    """The users who added an emoji to a message, in order: their number, and the first of them.
+
+    `mine` says whether the reader is one of all of them, also of those whom `userIds` leaves out.
+    """
 
     emoji: str
     count: int
     user_ids: tuple[str, ...]
+    mine: bool
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -299,6 +304,7 @@ class Connected(Outgoing, frozen=True, kw_only=True, tag="connected"):
     epoch: str
     expires_at: str
     ping_interval: float
+    ping_timeout: float
     rooms: dict[str, RoomHead]
 
 

@@ -13,6 +13,7 @@ STATUS: dict[str, int] = {
     "not_connected": 400,
     "token_invalid": 401,
     "token_expired": 401,
+    "token_not_yet_valid": 401,
     "not_a_member": 403,
     "not_allowed": 403,
     "muted": 403,

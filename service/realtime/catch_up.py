@@ -15,8 +15,8 @@ from service.domain.message import number_of, without_words
 from service.domain.streams import room_stream
 from service.eventstore.reader import LogReader
 from service.realtime.encoded_event import EncodedEvent, Encoders
-from service.realtime.ring import RING
 from service.realtime.room_feed import RoomFeed
+from service.realtime.room_memory import RING
 from service.realtime.subscriber import DeliveredRange, Subscriber, report
 from service.realtime.user_cache import UserCache, named_in
 from service.runtime.batch_loader import BatchLoader

@@ -9,9 +9,16 @@ from sys import getsizeof
 
 import msgspec
 
-from service.domain.events import Event, MessagePosted, Recorded, as_erased
+from service.domain.events import (
+    Event,
+    MessagePosted,
+    ReactionAdded,
+    ReactionRemoved,
+    Recorded,
+    as_erased,
+)
 from service.domain.message import without_words
-from service.protocol.events import MessageNew, Outgoing
+from service.protocol.events import MessageNew, MessageReaction, Outgoing
 from service.protocol.translate import NameOf, to_wire
 
 Encoders = dict[str, Callable[[Outgoing], bytes]]
@@ -47,7 +54,7 @@ class EncodedEvent:
         self._encoders = encoders
         self._frames: dict[str, bytes] = {}
         self._own: dict[str, bytes] = {}
-        self.length = _BYTES_OF_FRAME + _text_size(recorded.event)
+        self.length = _BYTES_OF_FRAME + text_size(recorded.event)
         """About the bytes of a frame."""
         self.memory = _BYTES_OF_ITEM + self.length
         """About the bytes of memory that this holds, the encoded frames included."""
@@ -56,9 +63,11 @@ class EncodedEvent:
 
     @property
     def author(self) -> str | None:
-        """The author of a message, whose frame differs from the others' frame; None for any other event."""
+        """The author of a message or reaction, whose frame differs from the others'; None for any other event."""
         event = self.recorded.event
-        return event.author if isinstance(event, MessagePosted) else None
+        if isinstance(event, MessagePosted):
+            return event.author
+        return self.recorded.by if isinstance(event, ReactionAdded | ReactionRemoved) else None
 
     @property
     def silenced(self) -> tuple[str, ...]:
@@ -79,9 +88,9 @@ class EncodedEvent:
         return EncodedEvent(self.recorded, self._name_of, self._encoders)
 
     def frame(self, wire_format: str, user: str) -> bytes:
-        """Return the frame for a subscriber of `user`; only the author receives the `ref` of a message."""
+        """Return the frame for a subscriber of `user`; only its author receives `ref` and `mine`."""
         if self.author == user:
-            return self._cached(self._own, wire_format, self.outgoing)
+            return self._cached(self._own, wire_format, _as_own(self.outgoing))
         if user in self.silenced:
             return self._encoders[wire_format](_without_mention(_without_ref(self.outgoing), user))
         if (frame := self._frames.get(wire_format)) is not None:
@@ -153,7 +162,7 @@ class CoalescedFrames:
         return [b"".join(frames)] if wire_format == self._concatenable else frames
 
 
-def _text_size(event: Event) -> int:
+def text_size(event: Event) -> int:
     """Return the bytes of memory that the text of an event takes, its UTF-8 form included."""
     size = 0
     for name in event.__struct_fields__:
@@ -163,6 +172,10 @@ def _text_size(event: Event) -> int:
         elif isinstance(value, tuple):
             size += sum(map(getsizeof, value))
     return size
+
+
+def _as_own(outgoing: Outgoing) -> Outgoing:
+    return msgspec.structs.replace(outgoing, mine=True) if isinstance(outgoing, MessageReaction) else outgoing
 
 
 def _without_ref(outgoing: Outgoing) -> Outgoing:

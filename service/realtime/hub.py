@@ -19,9 +19,9 @@ from service.realtime.audience import Audience
 from service.realtime.catch_up import CatchUp
 from service.realtime.encoded_event import EncodedEvent, Encoders, WriteBatch
 from service.realtime.fanout import FanoutScheduler
-from service.realtime.ring import RING_BYTES, RingMemory
 from service.realtime.room_feed import RoomFeed
 from service.realtime.room_feeds import RoomFeeds
+from service.realtime.room_memory import RING_BYTES, RingMemory
 from service.realtime.room_subscribers import RoomSubscribers, SubscriptionTable
 from service.realtime.subscriber import Subscriber
 from service.realtime.subscriptions import Subscriptions

@@ -31,9 +31,9 @@ class LogTailer:
     """Follows the log from its head at the start of `run`; `interval` in seconds.
 
     `affected` is called with a user, and an event by another user that changed their membership; `persons` with the
-    users whose accounts changed, and those of them who were suspended, restored or erased; `expired` with the events
-    that record expiry; `renewed` with a new epoch; `reported` with two positions between which messages
-    were reported or reports resolved.
+    users whose accounts changed and the seqs of their last events, and those of them who were suspended, restored or
+    erased; `expired` with the events that record expiry; `renewed` with a new epoch; `reported` with two positions
+    between which messages were reported or reports resolved.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class LogTailer:
         interval: float,
         *,
         affected: Callable[[str, Recorded], None],
-        persons: Callable[[list[str], list[str]], Awaitable[None]],
+        persons: Callable[[dict[str, int], list[str]], Awaitable[None]],
         expired: Callable[[list[Recorded]], Awaitable[None]],
         reported: Callable[[int, int], Awaitable[None]],
         renewed: Callable[[str], None],
@@ -117,7 +117,9 @@ class LogTailer:
                 del self._hub.unverified[room]
 
     async def _follow(self, moved: list[Place], head: int) -> None:
-        if people := [user_of(place.stream) for place in moved if place.stream.startswith("person:")]:
+        if people := {
+            user_of(place.stream): place.seq for place in moved if place.stream.startswith("person:")
+        }:
             await self._persons(people, await self._reader.account_changes(self.position, head))
         if any(place.stream == RETENTION for place in moved):
             await self._expired(await self._reader.expired(self.position, head))

@@ -18,10 +18,12 @@ from service.domain.room import RoomState
 from service.domain.room_state import without_words_of
 from service.domain.streams import user_subject
 from service.realtime.encoded_event import EncodedEvent
-from service.realtime.ring import RING, Ring, RingMemory
+from service.realtime.room_memory import RING, Parking, Ring, RingMemory
 
-MAX_PARKED = 1_000
-"""Events that wait for a missing one; beyond that events are dropped, since the log has them."""
+BYTES_OF_ROOM = 10_000
+BYTES_OF_MEMBER = 300
+BYTES_OF_USER = 200
+"""About the memory of a room without members, of a member with their id, and of any other user that the room names."""
 
 
 class RoomFeed:
@@ -31,6 +33,7 @@ class RoomFeed:
         self.state = state
         self.ring = Ring(memory)
         self._parked: dict[int, Recorded] = {}
+        self._parking = Parking(memory)
         self.contradicted = False
         """Whether two different events with one seq were received."""
         self.dropped = False
@@ -57,16 +60,20 @@ class RoomFeed:
 
     def accept(self, events: Iterable[Recorded]) -> list[Recorded]:
         """Return the events that come next, in order, after applying them to the state."""
+        following = self.head + 1  # an event that waits for none is not counted
         for recorded in events:
-            fits = len(self._parked) < MAX_PARKED or recorded.seq == self.head + 1
-            if (known := self._known(recorded.seq)) is not None and not same(known, recorded):
-                self.contradicted = True
-            elif recorded.seq > self.head and fits:
+            if (known := self._known(recorded.seq)) is not None:
+                self.contradicted = self.contradicted or not same(known, recorded)
+            elif recorded.seq == following:
+                self._parked[following] = recorded
+                following += 1
+            elif recorded.seq > self.head and self._parking.admit(recorded):
                 self._parked[recorded.seq] = recorded
         ready = []
-        while (following := self._parked.pop(self.head + 1, None)) is not None:
-            self.state = room.evolve(self.state, following)
-            ready.append(following)
+        while (recorded_next := self._parked.pop(self.head + 1, None)) is not None:
+            self._parking.release(recorded_next.seq)
+            self.state = room.evolve(self.state, recorded_next)
+            ready.append(recorded_next)
         return ready
 
     def expect(self, seq: int) -> None:
@@ -77,7 +84,21 @@ class RoomFeed:
         """Discard the events that wait for a missing one; return their seqs."""
         seqs = sorted(self._parked)
         self._parked.clear()
+        self._parking.clear()
         return seqs
+
+    def close(self) -> None:
+        """Hold no events any more, because the room leaves memory."""
+        self.ring.close()
+        self.drop_parked()
+
+    @property
+    def memory(self) -> int:
+        """About the bytes of memory that the room takes besides its events."""
+        state = self.state
+        others = len(state.left) + len(state.invited) + len(state.banned) + len(state.muted)
+        texts = 4 * (len(state.name) + len(state.topic or ""))
+        return BYTES_OF_ROOM + texts + BYTES_OF_MEMBER * len(state.members) + BYTES_OF_USER * others
 
     def _known(self, seq: int) -> Recorded | None:
         if seq > self.head:

@@ -8,7 +8,6 @@ is still in use.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -18,13 +17,10 @@ from service.domain.streams import room_of, room_stream
 from service.eventstore.reader import LogReader
 from service.realtime.catch_up import PAGE
 from service.realtime.gap_repair import PATIENCE, GapRepair
-from service.realtime.ring import RingMemory
 from service.realtime.room_feed import RoomFeed
+from service.realtime.room_memory import IdleRooms, Parking, RingMemory
 from service.realtime.room_subscribers import SubscriptionTable
 from service.realtime.user_cache import UserCache, named_in
-
-MAX_IDLE_FEEDS = 1_000
-"""Rooms without subscribers that stay in memory; the least recently used is evicted first."""
 
 
 @dataclass(eq=False)
@@ -32,8 +28,22 @@ class _Load:
     """A room that is being read: the events that arrived since, and a seq that is on the record (0: none known)."""
 
     task: asyncio.Task[RoomFeed]
+    parking: Parking
     parked: list[Recorded] = field(default_factory=list)
     missing: int = 0
+
+    def park(self, events: Iterable[Recorded]) -> None:
+        """Keep events until the room is read; those that do not fit are read from the log."""
+        for recorded in events:
+            if self.parking.admit(recorded):
+                self.parked.append(recorded)
+            else:
+                self.missing = max(recorded.seq, self.missing)
+
+    def clear(self) -> None:
+        """Drop the events."""
+        self.parked.clear()
+        self.parking.clear()
 
 
 class RoomFeeds:
@@ -64,7 +74,7 @@ class RoomFeeds:
         self._on_follow = on_follow
         self._on_unfollow = on_unfollow
         self.by_room: dict[str, RoomFeed] = {}
-        self._idle: OrderedDict[str, None] = OrderedDict()
+        self._idle = IdleRooms(self._evict)
         self._loads: dict[str, _Load] = {}
         self._resets = 0
         self.repairs = GapRepair(reader, people, self.in_use, self._apply)
@@ -103,12 +113,11 @@ class RoomFeeds:
             Unavailable: the log cannot be read.
         """
         if (feed := self.by_room.get(room)) is not None:
-            if room in self._idle:
-                self._idle.move_to_end(room)
+            self._idle.use(room)
             return feed
         if room not in self._loads:
             # A separate task, so that cancelling the first caller does not fail the others that wait for the room.
-            self._loads[room] = _Load(asyncio.create_task(self._load(room)))
+            self._loads[room] = _Load(asyncio.create_task(self._load(room)), Parking(self._memory))
         return await asyncio.shield(self._loads[room].task)
 
     async def feed_up_to(self, room: str, seq: int) -> RoomFeed:
@@ -156,7 +165,7 @@ class RoomFeeds:
     def receive(self, room: str, events: Iterable[Recorded]) -> None:
         """Apply events to a room in memory, in any order; read the log if one is missing."""
         if room in self._loads:
-            self._loads[room].parked.extend(events)
+            self._loads[room].park(events)
         elif (feed := self.by_room.get(room)) is not None:
             self._receive(feed, list(events))
 
@@ -170,25 +179,25 @@ class RoomFeeds:
 
     def pin(self, room: str) -> None:
         """Keep a room in memory while it has subscribers."""
-        self._idle.pop(room, None)
+        self._idle.remove(room)
 
     def release(self, room: str) -> None:
         """Make a room evictable if it has no subscribers."""
         if room not in self.by_room or room in self._subscriptions:
             return
-        self._idle[room] = None
-        while len(self._idle) > MAX_IDLE_FEEDS:
-            evicted, _ = self._idle.popitem(last=False)
-            self.by_room.pop(evicted).ring.close()
-            self._on_unfollow(evicted)
+        self._idle.add(room, self.by_room[room].memory)
+
+    def _evict(self, room: str) -> None:
+        self.by_room.pop(room).close()
+        self._on_unfollow(room)
 
     def drop(self, room: str) -> RoomFeed | None:
         """Remove a room whose feed contradicts the log; return the feed, None if there was none."""
         feed = self.by_room.pop(room, None)
         if feed is not None:
             feed.dropped = True
-            feed.ring.close()
-            self._idle.pop(room, None)
+            feed.close()
+            self._idle.remove(room)
             self._on_unfollow(room)
         return feed
 
@@ -196,7 +205,7 @@ class RoomFeeds:
         """Remove all rooms; rooms that are being loaded are read again."""
         self._resets += 1
         for load in self._loads.values():
-            load.parked.clear()
+            load.clear()
         for room in list(self.by_room):
             self.drop(room)
 
@@ -215,12 +224,15 @@ class RoomFeeds:
             feed = await self._read_room(room)
         except BaseException:
             self._on_unfollow(room)
+            self._loads[room].clear()
             raise
         finally:
             load = self._loads.pop(room)
         if feed.head or load.parked or load.missing:
             self._keep(feed)
-            self._receive(feed, load.parked)
+            parked = list(load.parked)
+            load.clear()
+            self._receive(feed, parked)
             self.mark_missing(room, load.missing)
         else:
             self._on_unfollow(room)
@@ -241,14 +253,16 @@ class RoomFeeds:
         """Apply events read from the log."""
         self._advance(feed, events)
         self._flush()
+        self._idle.resize(feed.room, feed.memory)
 
     def _receive(self, feed: RoomFeed, events: list[Recorded]) -> None:
+        last = max((recorded.seq for recorded in events), default=0)
         if all(self._people.knows(user) for user in named_in(events)):
             self._advance(feed, events)
-            delay = PATIENCE if feed.gap else None
+            self._idle.resize(feed.room, feed.memory)
+            delay = PATIENCE if feed.gap or self.lags(feed.room, last) else None
         else:
             delay = 0.0
-        last = max((recorded.seq for recorded in events), default=0)
         if self.lags(feed.room, last):
             feed.expect(last)
         if delay is not None:

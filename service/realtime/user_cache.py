@@ -8,8 +8,10 @@ Invariant: an entry is replaced only by a state with the same or a higher `head`
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 
+from service.domain import account
 from service.domain.account import PersonState
 from service.domain.events import AboutUser, MessagePosted, Recorded
+from service.domain.streams import person_stream
 from service.eventstore.reader import LogReader
 from service.runtime.batch_loader import BatchLoader
 
@@ -22,6 +24,9 @@ blocks who was updated least recently is evicted, so that accounts with many blo
 
 MAX_READ = 1_000
 """Users in one read of the log."""
+
+PAGE = 200
+"""Events of one user in one read of the log."""
 
 
 class UserCache:
@@ -92,8 +97,29 @@ class UserCache:
             Unavailable: the log cannot be read.
         """
         outdated = {user for user in users if user in self._known or user in self._requested}
-        if outdated:
-            await self.read(outdated)
+        blocking = {user for user in outdated if self._blocks.get(user)}
+        if outdated - blocking:
+            await self.read(outdated - blocking)
+        for user in blocking:
+            await self.current(user)
+
+    async def current(self, user: str) -> PersonState:
+        """Return a user as of now; of a cached user with blocks, only the events since are read.
+
+        Raises:
+            Unavailable: the log cannot be read.
+        """
+        if not self._blocks.get(user):
+            await self.read({user})  # batched with other users
+            return self.account(user)
+        state = self.account(user)
+        while True:
+            events = await self._log.stream(person_stream(user), state.head, PAGE)
+            for recorded in events:
+                state = account.evolve(state, recorded)
+            self.update(user, state)
+            if len(events) < PAGE:
+                return self._known.get(user, state)
 
     async def read(self, users: set[str]) -> None:
         """Read all of `users` from the log.

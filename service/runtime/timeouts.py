@@ -11,6 +11,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
+from itertools import takewhile
 from typing import Generic, TypeVar
 
 LATE = 0.2
@@ -40,13 +41,23 @@ class Timeouts(Generic[T]):
     def __contains__(self, key: T) -> bool:
         return key in self._deadlines
 
-    def begin(self, key: T) -> None:
-        """Start the timeout of a key, or restart it."""
+    def begin(self, key: T, since: float | None = None) -> None:
+        """Start the timeout of a key, or restart it; it began at the time `since` of the loop, by default now."""
         loop = asyncio.get_running_loop()
-        self._deadlines[key] = loop.time() + self._seconds
+        deadline = self._deadlines[key] = (loop.time() if since is None else since) + self._seconds
         self._deadlines.move_to_end(key)
-        if self._timer is None:
-            self._timer = loop.call_later(self._seconds, self._check)
+        if since is not None:
+            self._move_later_ones(deadline)
+        if self._timer is None or (since is not None and next(iter(self._deadlines)) == key):
+            self._set_timer(loop.time())
+
+    def _move_later_ones(self, deadline: float) -> None:
+        """Move the timeouts that end after `deadline` behind the last entry, which ends then."""
+        before = reversed(self._deadlines.items())
+        next(before)
+        later = list(takewhile(lambda entry: entry[1] > deadline, before))
+        for other, _ in reversed(later):
+            self._deadlines.move_to_end(other)
 
     def end(self, key: T) -> None:
         """Cancel the timeout of a key, if it has one."""

@@ -4,11 +4,13 @@
  */
 
 export const TOKEN_EXPIRED = 4001;
+export const TOKEN_NOT_YET_VALID = 4002;
 export const TOO_MANY_REQUESTS = 4009;
 
 const COME_BACK = {
   4000: "The server is restarting.",
   4001: "Your sign-in expired and is being renewed.",
+  4002: "Your sign-in is not valid yet: the clocks differ.",
   4008: "This connection was too slow to keep up.",
   4009: "Too many requests from here.",
   4010: "The connection went silent.",

@@ -13,7 +13,7 @@
  * Emits `status` {status, reason}, `connected` (the frame), `event` (a frame), `problem` (a CommandError without a command).
  */
 
-import { isFinal, reasonFor, TOKEN_EXPIRED, TOO_MANY_REQUESTS } from "./closecodes.js";
+import { isFinal, reasonFor, TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, TOO_MANY_REQUESTS } from "./closecodes.js";
 import { Heartbeat } from "./heartbeat.js";
 import { CommandError, newRef, Outbox, unsent } from "./outbox.js";
 
@@ -153,7 +153,8 @@ export class Connection extends EventTarget {
 
   #lost(code) {
     if (code === TOKEN_EXPIRED) this.#freshToken = true;
-    this.#retreat(reasonFor(code), isFinal(code), code === TOO_MANY_REQUESTS ? LIMITED_WAIT_MS : 0);
+    const wait = code === TOO_MANY_REQUESTS || code === TOKEN_NOT_YET_VALID ? LIMITED_WAIT_MS : 0;
+    this.#retreat(reasonFor(code), isFinal(code), wait);
   }
 
   #retreat(reason, final, atLeast = 0) {

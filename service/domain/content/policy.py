@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from service.domain.content.markup_bounds import FORMATTING, is_excessive, is_foreign
+from service.domain.content.visible import is_visible
 from service.errors import ComplexContent, EmptyMessage, MessageTooLong, UnsafeContent
 
 ACTIVE_TAGS = frozenset(("script", "iframe", "object", "embed", "form", "style", "link", "meta", "base"))
@@ -37,14 +38,14 @@ def check_content(content: str, limit: int) -> None:
     """Raise unless `content` may be posted; `limit` is its greatest length in code points.
 
     Raises:
-        EmptyMessage: the content is empty.
+        EmptyMessage: the content shows nothing.
         MessageTooLong: it has more than `limit` code points.
         UnsafeContent: it contains markup that runs in a browser.
         ComplexContent: it contains more markup than a parser reads in reasonable time.
     """
     if len(content) > limit:
         raise MessageTooLong(length=len(content), limit=limit)
-    if not content.strip():
+    if not is_visible(content):
         raise EmptyMessage
     if "<" in content:
         _check_markup(content)

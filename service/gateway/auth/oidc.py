@@ -10,6 +10,7 @@ verified with them, and the token for the chat is verified as at the endpoints.
 import asyncio
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, NamedTuple
@@ -22,11 +23,22 @@ from authlib.oauth2.client import OAuth2Client
 from authlib.oidc.core import CodeIDToken
 
 from service.config.settings import Settings
-from service.errors import Overloaded, ProviderAway, SignInInvalid, SignInOver, TokenExpired, TokenInvalid
+from service.errors import (
+    Overloaded,
+    ProviderAhead,
+    ProviderAway,
+    SignInInvalid,
+    SignInOver,
+    TokenExpired,
+    TokenInvalid,
+    TokenNotYetValid,
+)
+from service.gateway.auth.claims import CHAT
 from service.gateway.auth.fetch import NOT_FETCHED, READ_WITHIN, tls
 from service.gateway.auth.oidc_discovery import Discovery, Metadata
 from service.gateway.auth.refresh_cookie import Renewable
-from service.gateway.auth.tokens import CHAT, Identity, TokenVerifier, display_name, translated_errors
+from service.gateway.auth.token_times import UntimedClaims, check_times
+from service.gateway.auth.tokens import Identity, TokenVerifier, translated_errors
 
 MOST_AT_ONCE = 20
 """Codes and refresh tokens that one node sends to the provider at the same time."""
@@ -105,8 +117,8 @@ class Oidc:
                 grant_type="authorization_code", code=code, code_verifier=begun.verifier
             )
             claims = await self._claims(response.id_token, response.access_token, begun.nonce)
-            identity, token = await self._verify_chat_token(response, claims["sub"])
-        name = identity.name or display_name(claims.get("name")) or identity.user
+            identity, token = await self._verify_chat_token(response, self._tokens.rules.user_of(claims))
+        name = identity.name or self._tokens.rules.name_of(claims) or identity.user
         renewable = Renewable(identity.user, name, response.refresh_token) if response.refresh_token else None
         return SignedInAs(identity, name, token, renewable)
 
@@ -127,7 +139,7 @@ class Oidc:
             )
             if response.id_token is not None:  # it may be missing (OpenID Connect Core 1.0, 12.2)
                 claims = await self._claims(response.id_token, response.access_token, None)
-                if claims["sub"] != renewable.user:
+                if self._tokens.rules.user_of(claims) != renewable.user:
                     raise TokenInvalid(problem="it names another user")
             identity, token = await self._verify_chat_token(response, renewable.user)
         # A provider that issues no new refresh token accepts the earlier one again (RFC 6749, 6).
@@ -161,8 +173,10 @@ class Oidc:
             if isinstance(error, SignInOver):
                 raise
             problem = error.data.get("problem", "its token has expired already")
-            log.warning("signin_refused", extra={"problem": str(problem)[:100]})
             raise SignInInvalid(problem=problem) from error
+        except TokenNotYetValid as error:
+            log.warning("signin_failed", extra={"problem": "the token is not valid yet; check the clocks"})
+            raise ProviderAhead from error
         finally:
             self._in_flight -= 1
 
@@ -196,7 +210,8 @@ class Oidc:
         }
         known = {"nonce": nonce, "client_id": client_id, "access_token": hashed}
         with translated_errors():
-            CodeIDToken(read.claims, read.header, expected, known).validate(leeway=self._settings.jwt_leeway)
+            _IdToken(read.claims, read.header, expected, known).validate()
+        check_times(read.claims, time.time(), self._settings.jwt_leeway)
         return read.claims
 
     async def _verify_chat_token(self, response: "_TokenResponse", user: object) -> tuple[Identity, str]:
@@ -236,6 +251,12 @@ class Oidc:
         code = str(error.error) if isinstance(error, OAuthError) else ""
         log.warning("signin_failed", extra={"problem": code if _oauth_code.fullmatch(code) else error})
         return ProviderAway()
+
+
+class _IdToken(CodeIDToken):  # type: ignore[misc] # the library has no types
+    """The claims of an id token; `check_times` checks its times."""
+
+    registry_cls = UntimedClaims
 
 
 class _TokenResponse(msgspec.Struct, frozen=True):

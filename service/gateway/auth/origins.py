@@ -7,11 +7,15 @@ Invariant: the origin is checked at every upgrade, poll, and request that change
 does not come from a page, and is allowed.
 """
 
+from itertools import islice
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
 from service.errors import NotAllowed
+
+MAX_LOGGED = 200
+"""Characters of a refused origin that are logged."""
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -20,10 +24,11 @@ def check_origin(headers: Headers, allowed: tuple[str, ...], action: str) -> Non
     """Raise unless a page of the request's `Origin` may send it; `action` is a verb for the error text.
 
     Raises:
-        NotAllowed: the origin is not allowed.
+        NotAllowed: the origin is not allowed; `data` has it as `origin`.
     """
     if not allowed_origin(headers, allowed):
-        raise NotAllowed(problem=f"Pages of this origin may not {action} here.")
+        sent = "".join(islice(filter(str.isprintable, ", ".join(headers.getlist("origin"))), MAX_LOGGED))
+        raise NotAllowed(problem=f"Pages of this origin may not {action} here.", origin=sent)
 
 
 def allowed_origin(headers: Headers, allowed: tuple[str, ...]) -> bool:

@@ -7,8 +7,7 @@ a client can compute it.
 
 import msgspec
 
-from service.domain.account import PersonState
-from service.protocol.acks import RoomJoinAck, RoomListAck
+from service.protocol.acks import ReportListAck, RoomJoinAck, RoomListAck
 from service.protocol.commands import (
     Frame,
     MessageEdit,
@@ -28,13 +27,10 @@ PEOPLE = 10
 """People in `room:create` that cost one more unit."""
 
 PAGE = 50
-"""Messages of a page beyond the first 50, or entries of `room:list`, for which one more unit is charged."""
+"""Messages of a page beyond the first 50, or entries of `room:list` and `report:list`, that cost one more unit."""
 
 MISSED = 20
 """Events that `room:join` sends after a cursor for which one more unit is charged."""
-
-BLOCKS = 100
-"""Users that a user has blocked or unblocked, who are all read again; so many cost a block one more unit."""
 
 REPLAY = 10
 """The price of an auditor's read, which replays a part of the log."""
@@ -62,11 +58,6 @@ def price_of_command(frame: msgspec.Struct) -> int:
     return 0
 
 
-def price_of_block(account: PersonState) -> int:
-    """Return what is owed for `user:block` or `user:unblock` by an account."""
-    return (len(account.blocked) + len(account.unblocked)) // BLOCKS
-
-
 def price_of_answer(frame: Frame | msgspec.Struct, answer: object) -> int:
     """Return what is owed for an answer whose size was not known before.
 
@@ -75,6 +66,8 @@ def price_of_answer(frame: Frame | msgspec.Struct, answer: object) -> int:
     match answer:
         case RoomListAck(rooms=rooms, invitations=invitations):
             return (len(rooms) + len(invitations)) // PAGE
+        case ReportListAck(reports=reports):
+            return len(reports) // PAGE
         case RoomJoinAck(head=head) if isinstance(frame, RoomJoin) and frame.after is not None:
             return max(0, head - frame.after) // MISSED
     return 0

@@ -4,23 +4,22 @@ Only the configured algorithms are accepted, regardless of the token's header (R
 required; `iss` and `aud` too if they are configured. A token is never part of a URL.
 """
 
-import math
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from joserfc import jwt
-from joserfc.errors import ExpiredTokenError, JoseError
+from joserfc.errors import InvalidClaimError, JoseError, MissingClaimError
 from joserfc.jws import JWSRegistry, extract_compact
 
-from service.errors import NotAllowed, TokenExpired, TokenInvalid
+from service.errors import NotAllowed, TokenInvalid
+from service.gateway.auth.claims import CHAT, ClaimRules
 from service.gateway.auth.jwks import SharedSecret, VerificationKeys
-from service.protocol.commands import USER_ID
+from service.gateway.auth.token_times import UntimedClaims, as_datetime, check_times, issued_at
 from service.protocol.strict_json import shortened
 
 MAX_TOKEN = 8_192
@@ -29,22 +28,18 @@ MAX_TOKEN = 8_192
 MOST_HEADERS = 64
 """Cached headers of tokens; tokens that one key has signed share a header."""
 
-MAX_NAME = 100
-"""Code points of a display name; a longer one is cut."""
-
-CHAT, AUDITOR, ADMIN = "chat", "auditor", "admin"
-"""The scopes. None implies another: an administrator cannot read the record, an auditor cannot chat."""
-
-_user_id = re.compile(USER_ID)
-
 
 class Identity(msgspec.Struct, frozen=True):
-    """The user of a token; `name` is None if the token has none. `scopes` is what it grants."""
+    """The user of a token; `name` is None if the token has none. `scopes` is what it grants.
+
+    `issued_at` is its `iat`; None if it has none.
+    """
 
     user: str
     name: str | None
     expires_at: datetime
     scopes: frozenset[str] = frozenset()
+    issued_at: datetime | None = None
 
     def require(self, scope: str) -> None:
         """Raise unless the token grants a scope.
@@ -79,14 +74,17 @@ class TokenVerifier:
         issuer: str | None,
         audience: str | None,
         leeway: float,
+        rules: ClaimRules | None = None,
     ) -> None:
         self._keys = keys
         self._issuer = issuer
         self._audience = audience
         self._leeway = leeway
+        self.rules = rules or ClaimRules()
         # `registry=` silently overrides `algorithms=` in joserfc, so the list is passed here only.
         self._registry = _Algorithms(algorithms=list(algorithms))
         self._headers: dict[str, tuple[str, str | None]] = {}
+        self._claims = self._claims_registry()
 
     async def verify(self, token: str) -> Identity:
         """Return the user of a token.
@@ -94,12 +92,20 @@ class TokenVerifier:
         Raises:
             TokenInvalid: the token is malformed, not signed by a known key, or lacks a required claim.
             TokenExpired: `exp` has passed.
+            TokenNotYetValid: `nbf` has not come.
             Unavailable: the key cannot be fetched now.
         """
         decoded = await self.read(token)
         with translated_errors():
-            self._claims_registry().validate(decoded.claims)
-        return _identity(decoded.claims, self._leeway)
+            self._claims.validate(decoded.claims)
+        check_times(decoded.claims, time.time(), self._leeway)
+        return Identity(
+            self.rules.user_of(decoded.claims),
+            self.rules.name_of(decoded.claims),
+            as_datetime(decoded.claims["exp"], self._leeway),
+            self.rules.scopes_of(decoded.claims),
+            issued_at(decoded.claims),
+        )
 
     async def read(self, token: str) -> jwt.Token:
         """Return the claims of a token with a valid signature, for any issuer and audience.
@@ -141,20 +147,20 @@ class TokenVerifier:
         if not isinstance(self._keys, SharedSecret):
             raise TypeError("only a shared secret can sign tokens")
         now = int(time.time())
-        claims: dict[str, object] = {"sub": user, "iat": now, "exp": now + int(lifetime), "scope": "chat"}
-        claims |= {"name": name} if name else {}
+        claims = self.rules.claims_for(user, name, [CHAT]) | {"iat": now, "exp": now + int(lifetime)}
         claims |= {"iss": self._issuer} if self._issuer else {}
         claims |= {"aud": self._audience} if self._audience else {}
         return jwt.encode({"alg": "HS256"}, claims, self._keys.key, registry=self._registry)
 
-    def _claims_registry(self) -> jwt.JWTClaimsRegistry:
-        options: dict[str, Any] = {"sub": {"essential": True}, "exp": {"essential": True}}
+    def _claims_registry(self) -> UntimedClaims:
+        options: dict[str, Any] = {"exp": {"essential": True}}
+        if self.rules.user == "sub":
+            options["sub"] = {"essential": True}
         if self._issuer:
             options["iss"] = {"essential": True, "value": self._issuer}
         if self._audience:
             options["aud"] = {"essential": True, "value": self._audience}
-        # The library compares whole seconds; `_identity` uses the exact time at which the token expires.
-        return jwt.JWTClaimsRegistry(leeway=math.ceil(self._leeway), **options)
+        return UntimedClaims(**options)
 
 
 @contextmanager
@@ -163,51 +169,23 @@ def translated_errors() -> Iterator[None]:
 
     Raises:
         TokenInvalid: the token is malformed or not signed by a known key.
-        TokenExpired: `exp` has passed.
     """
     try:
         yield
-    except ExpiredTokenError as error:
-        raise TokenExpired from error
     except (JoseError, ValueError, TypeError, RecursionError) as error:
-        raise TokenInvalid(
-            problem=shortened(str(error).strip().rstrip(".")) or type(error).__name__
-        ) from error
+        problem = shortened(str(error).strip().rstrip(".")) or type(error).__name__
+        # The message of a library may repeat parts of the token, so the log gets `logged` instead.
+        raise TokenInvalid(problem=problem, logged=_loggable(error)) from error
+
+
+def _loggable(error: Exception) -> str:
+    """Return what may be logged of a library's error: its message only if it names a claim, otherwise its kind."""
+    if isinstance(error, InvalidClaimError | MissingClaimError):
+        return str(error)
+    return error.error if isinstance(error, JoseError) else type(error).__name__
 
 
 def bearer(header: str | None) -> str | None:
     """Return the token in an `Authorization` header (RFC 6750, section 2.1), or None."""
     scheme, _, token = (header or "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
-
-
-def _identity(claims: dict[str, object], leeway: float) -> Identity:
-    user, name, scope, expires = claims["sub"], claims.get("name"), claims.get("scope"), claims["exp"]
-    if not isinstance(user, str) or not _user_id.match(user):
-        raise TokenInvalid(problem="its sub is no user id")
-    if not isinstance(expires, int | float):
-        raise TokenInvalid(problem="its exp is no time")
-    try:
-        expires_at = datetime.fromtimestamp(expires + leeway, UTC)
-    except (ValueError, OverflowError, OSError):
-        expires_at = datetime.max.replace(tzinfo=UTC)
-    if expires_at <= datetime.now(UTC):
-        raise TokenExpired
-    return Identity(user, display_name(name), expires_at, _scopes(scope))
-
-
-def _scopes(claim: object) -> frozenset[str]:
-    """Return the scopes that the claim names (RFC 8693, 4.2); a token without the claim grants chatting."""
-    if claim is None:
-        return frozenset({CHAT})
-    return frozenset(claim.split()) if isinstance(claim, str) else frozenset()
-
-
-def display_name(claim: object) -> str | None:
-    """Return the name in a claim, cut to `MAX_NAME`; None if it cannot be shown or stored."""
-    if not isinstance(claim, str):
-        return None
-    name = claim.strip()[:MAX_NAME]
-    if "\0" in name or any("\ud800" <= char <= "\udfff" for char in name):
-        return None
-    return name or None

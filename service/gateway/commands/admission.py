@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 from starlette.datastructures import Headers
 
@@ -22,9 +23,11 @@ from service.errors import (
     Unavailable,
 )
 from service.eventstore.readiness import Readiness
+from service.gateway.auth.claims import CHAT
 from service.gateway.auth.handshake_limit import HandshakeLimit
 from service.gateway.auth.origins import check_origin
-from service.gateway.auth.tokens import CHAT, Identity, TokenVerifier
+from service.gateway.auth.refusal_log import FOREIGN_ORIGIN, RefusalLog
+from service.gateway.auth.tokens import Identity, TokenVerifier
 from service.gateway.commands.connect import ConnectHandler
 from service.gateway.session.counters import Counters
 from service.gateway.session.lifecycle import SessionLifecycle
@@ -47,6 +50,8 @@ MAX_CLIENT = 200
 TRY_AGAIN = 5.0
 """Seconds after which a user with too many connections may try again."""
 
+E = TypeVar("E", bound=OnRecordError | None)
+
 log = logging.getLogger("onrecord.door")
 
 
@@ -64,6 +69,7 @@ class Admission:
     sessions: SessionRegistry
     presence: Presence
     counters: Counters
+    refusals: RefusalLog
 
     def check_request(
         self, headers: Headers, address: str | None, unauthenticated: int | None
@@ -78,24 +84,26 @@ class Admission:
                 return None
             self.handshakes.take(address)
         except NotAllowed as error:
-            return self._refused(error, "foreign_origin")
+            return self.refuse(FOREIGN_ORIGIN, address, error)
         except TooManyRequests as error:
-            return self._refused(error, error.code)
+            return self.refuse(error.code, address, error)
         if not self.readiness.ready:
-            return self._refused(NotReady(), "not_ready")
+            return self.refuse("not_ready", address, NotReady())
         if unauthenticated >= MAX_UNAUTHENTICATED:
-            return self._refused(TooManyStrangers(), "too_many_strangers")
+            return self.refuse("too_many_strangers", address, TooManyStrangers())
         return None
 
-    def _refused(self, error: OnRecordError, outcome: str) -> OnRecordError:
+    def refuse(self, outcome: str, address: str | None, error: E) -> E:
+        """Count and log the refusal of a client; return the error."""
         self.count_handshake(outcome)
+        self.refusals.write(self.door, address, outcome, error)
         return error
 
     async def authenticate(self, token: str | None) -> Identity:
         """Return the identity that a token proves.
 
         Raises:
-            TokenInvalid, TokenExpired: there is no token, or it is not valid.
+            TokenInvalid, TokenExpired, TokenNotYetValid: there is no token, or it is not valid.
             NotAllowed: the token does not grant the scope `chat`.
             TooManyConnections: the user's connection limit is reached.
             TooManyRequests: the user begins sessions too often.
@@ -159,7 +167,7 @@ class SessionStarter:
             await self.people.load([identity.user])
             require_standing(self.people.account(identity.user))
             if identity.name:
-                await self.names.record(identity.user, identity.name)
+                await self.names.record(identity.user, identity.name, identity.issued_at)
             await self.connecting.connect(session, frame)
         except BaseException as error:
             if session.connected and isinstance(error, Exception):

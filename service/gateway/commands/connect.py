@@ -24,13 +24,14 @@ log = logging.getLogger("onrecord.handlers")
 
 @dataclass(frozen=True)
 class ConnectHandler:
-    """Resumes sessions; `ping_interval` in seconds is reported to clients."""
+    """Resumes sessions; `ping_interval` and `ping_timeout` in seconds are reported to clients."""
 
     views: Views
     hub: Hub
     readiness: Readiness
     lifecycle: SessionLifecycle
     ping_interval: float
+    ping_timeout: float
     limits: RoomLimits
 
     async def connect(self, session: Session, frame: wire.Connect) -> None:
@@ -61,6 +62,7 @@ class ConnectHandler:
                 epoch=self.readiness.epoch,
                 expires_at=timestamp(session.expires_at),
                 ping_interval=self.ping_interval,
+                ping_timeout=self.ping_timeout,
                 rooms=heads,
             )
         )

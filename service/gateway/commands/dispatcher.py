@@ -23,13 +23,20 @@ from service.gateway.session.session import Session
 from service.presence.presence import Presence
 from service.protocol.acks import Ack
 from service.protocol.close_codes import Close, Violation
-from service.protocol.commands import Frame, MessageRead, RoomFrame
+from service.protocol.commands import Frame, MessageRead, Ping, RoomFrame
 
 if TYPE_CHECKING:
     from service.tracing import Traces
 
 MAX_REFUSED = 100
-"""Units of consecutive commands refused by the rate limit, before the connection is closed with 4009."""
+"""Units that the rate limit refuses a connection beyond those that it admits, before it is closed with 4009."""
+
+REFUSED_PAUSE = 0.02
+"""Seconds for which a connection is not read after a command is refused by the rate limit, for each unit of its price.
+
+Without the pause, connections that send as fast as they can would be refused as fast as the node can, and every other
+connection would wait for that.
+"""
 
 log = logging.getLogger("onrecord.door")
 
@@ -55,13 +62,14 @@ class Dispatcher:
         began, kind, price = asyncio.get_running_loop().time(), UNREAD, price_of_bytes(size)
         try:
             self.charges.take(session.user, session.source, price)
-            self.presence.touch(session.user, session.id)
             frame = decode()
             kind = frame.type
+            if kind != Ping.TYPE:
+                self.presence.touch(session.user, session.id)
             if more := price_of_command(frame):
                 price += more
                 self.charges.take(session.user, session.source, more)
-            session.refused = 0
+            session.refused = max(0, session.refused - price)
             if isinstance(frame, RoomFrame):
                 session.use(frame.room_id)
             await session.pending.ready()
@@ -72,7 +80,9 @@ class Dispatcher:
             _answer(session, tag(), reply)
         except OnRecordError as error:
             self._answered(kind, began, error)
-            self._refuse(session, tag(), error, price)
+            session.refuse(tag(), error)
+            if isinstance(error, TooManyRequests):
+                await self._slow_down(session, price)
         except Violation:
             raise
         except Exception as error:
@@ -102,12 +112,12 @@ class Dispatcher:
         self.traces.command(kind, outcome(error), began, place, fresh=fresh)
 
     @staticmethod
-    def _refuse(session: Session, tag: str | None, error: OnRecordError, price: int) -> None:
-        session.refuse(tag, error)
-        if isinstance(error, TooManyRequests):
-            session.refused += price
-            if session.refused > MAX_REFUSED:
-                session.close(Close.TOO_MANY_REQUESTS, "too many requests")
+    async def _slow_down(session: Session, price: int) -> None:
+        session.refused += price
+        if session.refused > MAX_REFUSED:
+            session.close(Close.TOO_MANY_REQUESTS, "too many requests")
+        else:
+            await asyncio.sleep(REFUSED_PAUSE * price)
 
 
 def _answer(session: Session, tag: str | None, reply: Reply) -> None:

@@ -22,10 +22,10 @@ from service.domain.commands import (
 )
 from service.domain.permissions import require_voice
 from service.domain.room_state import RoomState
-from service.errors import Malformed, NotAllowed
-from service.gateway.auth.charges import Charges
-from service.gateway.auth.prices import price_of_block
-from service.gateway.auth.tokens import CHAT, TokenVerifier
+from service.errors import Malformed, NotAllowed, OnRecordError
+from service.gateway.auth.claims import CHAT
+from service.gateway.auth.refusal_log import RefusalLog
+from service.gateway.auth.tokens import TokenVerifier
 from service.gateway.commands.fingerprint import command_fingerprint, ref_of
 from service.gateway.commands.join import JoinHandlers
 from service.gateway.commands.reply import Later, Reply, recorded
@@ -78,11 +78,11 @@ class Handlers:
     presence: Presence
     sessions: SessionRegistry
     tokens: TokenVerifier
+    refusals: RefusalLog
     reports: Reports
     report_queries: ReportQueries
     blocks: AccountBlocks
     people: UserCache
-    charges: Charges
     max_mentions: int
 
     def by_type(self, joins: JoinHandlers, queries: Queries) -> dict[str, Handler]:
@@ -102,6 +102,7 @@ class Handlers:
             wire.TypingStart.TYPE: self.typing_start,
             wire.TypingStop.TYPE: self.typing_stop,
             wire.PresenceSet.TYPE: self.set_presence,
+            wire.Ping.TYPE: self.ping,
             wire.AuthRefresh.TYPE: self.refresh,
             wire.UserBlock.TYPE: self.block,
             wire.UserUnblock.TYPE: self.block,
@@ -159,7 +160,6 @@ class Handlers:
         """`user:block` and `user:unblock`: the ack, and an event to the user's own connections."""
         command = SetBlock(user=frame.user_id, blocked=isinstance(frame, wire.UserBlock))
         result = await self.blocks.set_block(command, session.user, ref_of(frame), command_fingerprint(frame))
-        self.charges.owe(session.user, price_of_block(self.people.account(session.user)))
         if result.fresh:
             notify_block(self.sessions, session.user, command.user, blocked=command.blocked)
         return recorded(result)
@@ -189,12 +189,20 @@ class Handlers:
         self.presence.set(session.user, session.id, frame.status)
         return None
 
+    async def ping(self, _session: Session, _frame: wire.Ping) -> Reply:
+        """`ping`."""
+        return None
+
     async def refresh(self, session: Session, frame: wire.AuthRefresh) -> Reply:
         """`auth:refresh`."""
-        identity = await self.tokens.verify(frame.token)
-        identity.require(CHAT)
-        if identity.user != session.user:
-            raise NotAllowed(problem="The new token is another user's.")
+        try:
+            identity = await self.tokens.verify(frame.token)
+            identity.require(CHAT)
+            if identity.user != session.user:
+                raise NotAllowed(problem="The new token is another user's.")
+        except OnRecordError as error:
+            self.refusals.write(session.door, session.address, error.code, error)
+            raise
         self.sessions.renew(session, identity.expires_at)
         return AuthRefreshAck(expires_at=timestamp(identity.expires_at))
 

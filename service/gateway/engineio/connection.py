@@ -45,6 +45,8 @@ class Connection:
         self.sid = sid
         self.address: str | None = None
         self.user_agent: str | None = None
+        self.began: float | None = None
+        """The loop's time at the first byte of the request that opened the session."""
         self.settings = settings
         self._heartbeats = heartbeats
         self._on_removed = on_removed

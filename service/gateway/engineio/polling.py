@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.gateway.engineio.connection import Connection
 from service.gateway.engineio.errors import refusal, refused
-from service.gateway.engineio.server import Engine
+from service.gateway.engineio.server import Engine, began
 from service.gateway.transport.client_address import canonical_address
 from service.protocol.close_codes import Close
 from service.protocol.socketio import engineio
@@ -57,7 +57,7 @@ class Polls:
             return refusal(found)
         if request.method != "GET":
             return refusal(refused(Problem.BAD_HANDSHAKE_METHOD))
-        return _packets(self._engine.open(request.headers, address, None))
+        return _packets(self._engine.open(request.headers, address, None, began(request)))
 
     async def _respond_to(self, connection: Connection, request: Request) -> Response:
         if connection.pollable and request.method == "GET":

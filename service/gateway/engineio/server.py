@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import cast
 
 from starlette.datastructures import Headers, QueryParams
+from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket
 
 from service.gateway.engineio.connection import Connection
@@ -17,7 +18,7 @@ from service.gateway.engineio.interface import Settings, Upper
 from service.gateway.engineio.upgrade import Upgrades, receive
 from service.gateway.transport.client_address import canonical_address
 from service.gateway.transport.heartbeat import Heartbeats
-from service.gateway.transport.transport import EXTENSION, Ending, Refused, WebSocketTransport
+from service.gateway.transport.transport import BEGAN, EXTENSION, Ending, Refused, WebSocketTransport
 from service.protocol.close_codes import Close
 from service.protocol.socketio import engineio
 from service.protocol.socketio.engineio import Problem
@@ -67,7 +68,7 @@ class Engine:
         socket = cast("WebSocketTransport", websocket.scope["extensions"][EXTENSION])
         socket.stop_keepalive()  # the session sends its own heartbeats
         if found is None:
-            found = self.open(websocket.headers, address, socket)
+            found = self.open(websocket.headers, address, socket, began(websocket))
         elif not await self._upgrades.run(found, websocket, socket):
             return
         await self._serve(found, websocket)
@@ -106,10 +107,17 @@ class Engine:
         connection = self._connections.get(sid)
         return connection is not None and connection.identified
 
-    def open(self, headers: Headers, address: str | None, socket: WebSocketTransport | None) -> Connection:
-        """Open a session, over a WebSocket if there is one."""
+    def open(
+        self,
+        headers: Headers,
+        address: str | None,
+        socket: WebSocketTransport | None,
+        began: float | None = None,
+    ) -> Connection:
+        """Open a session, over a WebSocket if there is one; its request began at the time `began` of the loop."""
         connection = Connection(secrets.token_urlsafe(15), self.settings, self._heartbeats, self._forget)
         connection.address, connection.user_agent = address, headers.get("user-agent")
+        connection.began = began
         self._connections[connection.sid] = connection
         connection.upper = self._accept(connection)
         connection.open(socket)
@@ -119,3 +127,9 @@ class Engine:
         self._connections.pop(connection.sid, None)
         if connection.ending is not None:
             self._ended(connection.ending)
+
+
+def began(request: HTTPConnection) -> float | None:
+    """Return the loop's time at the first byte of a request, None if the server does not say."""
+    extension = request.scope.get("extensions", {}).get(BEGAN)
+    return None if extension is None else extension["time"]

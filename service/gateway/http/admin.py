@@ -17,7 +17,8 @@ from service.audit.privacy.erasure import Erasure
 from service.chat import AccountSuspensions, Reports
 from service.domain.commands import ResolveReport, SetSuspension
 from service.eventstore.read_database import ReadModels
-from service.gateway.auth.tokens import ADMIN, Identity
+from service.gateway.auth.claims import ADMIN
+from service.gateway.auth.tokens import Identity
 from service.gateway.http.endpoint import NO_STORE
 from service.gateway.http.request import RequestGuard, body, parameters
 from service.gateway.queries.reports import ReportQueries

@@ -20,7 +20,7 @@ from service.domain.streams import AUDIT, EVERYTHING, room_subject
 from service.errors import NotAllowed, Overloaded
 from service.eventstore.as_of_reader import AsOfReader, EventFilter
 from service.eventstore.readiness import Readiness
-from service.gateway.auth.tokens import AUDITOR
+from service.gateway.auth.claims import AUDITOR
 from service.gateway.http.endpoint import NDJSON, Caller, Chunks, Read
 from service.gateway.http.request import BadParameter
 from service.gateway.queries.views import Views

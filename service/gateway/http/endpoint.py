@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from service.gateway.auth.claims import CHAT
 from service.gateway.auth.prices import REPLAY, price_of_answer, price_of_command
-from service.gateway.auth.tokens import CHAT
 from service.gateway.http.request import RequestGuard, parameters
 
 METHODS = ("GET", "HEAD", "OPTIONS")

@@ -20,6 +20,7 @@ from service.errors import (
     SignInUnknown,
     TokenExpired,
     TokenInvalid,
+    TokenNotYetValid,
     TooManyRequests,
     Trouble,
     every_error,
@@ -43,7 +44,7 @@ DESCRIPTION = (
 )
 
 ANY_READ: tuple[type[OnRecordError], ...] = (
-    *(Malformed, TokenInvalid, TokenExpired, NotAllowed, TooManyRequests),
+    *(Malformed, TokenInvalid, TokenExpired, TokenNotYetValid, NotAllowed, TooManyRequests),
     *(error for error in every_error().values() if issubclass(error, Trouble)),
 )
 """The errors that any read may be refused with, besides its own."""

@@ -1,8 +1,9 @@
 """uvicorn's HTTP class with a time limit and size limits for incoming requests.
 
 The time limit starts with the connection, or with the first byte of a later request. A complete head renews it once,
-for the body; other received bytes do not. There is no limit for slow responses, for a WebSocket after its upgrade (see
-`service.gateway.websocket.connection`), or between two requests, where uvicorn closes the connection.
+for the body; other received bytes do not. There is no limit for slow responses, or for a WebSocket after its upgrade
+(see `service.gateway.websocket.connection`). Between two requests uvicorn closes the connection after
+`ONRECORD_KEEP_ALIVE`, and at most `MAX_IDLE` connections are between two requests.
 
 What a client has sent and the server has not answered counts against `ReceiveBudget`, unless the request is one of an
 identified session. A connection for which there is no room is answered with 503 where possible, and closed.
@@ -27,7 +28,7 @@ from service.gateway.http.flow import Flow
 from service.gateway.http.read_ahead import ReadAhead
 from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.receive_budget import Account, ReceiveBudget
-from service.gateway.transport.transport import Upgrade
+from service.gateway.transport.transport import BEGAN, Upgrade
 from service.gateway.websocket.asgi import AsgiEndpoint
 from service.runtime.timeouts import Timeouts
 
@@ -45,9 +46,17 @@ MAX_HEAD = 64 * 1024
 CHUNK = 4096
 """Bytes of one connection that are parsed before other connections have their turn: about 200 requests."""
 
+MAX_DROPPED = 64 * 1024
+"""Bytes of a body that are dropped after the request is answered; then the connection is closed (RFC 9110, 15.5.14)."""
+
+MAX_IDLE = 10_000
+"""HTTP connections without a request that a node keeps; above that, the one that was used least recently is closed."""
+
 OVERDUE, OVERSIZED = "overdue", "oversized"
 
-_REFUSAL = b"HTTP/1.1 %s\r\ncontent-length: 0\r\n%sconnection: close\r\n\r\n"
+_REFUSAL = (
+    b"HTTP/1.1 %s\r\ncontent-length: 0\r\nx-content-type-options: nosniff\r\n%sconnection: close\r\n\r\n"
+)
 
 
 class TimedHttpProtocol(HttpToolsProtocol):
@@ -59,6 +68,10 @@ class TimedHttpProtocol(HttpToolsProtocol):
     waits: ClassVar[Timeouts["TimedHttpProtocol"]]
     cut: ClassVar[Counter[str]]
     budget: ClassVar[ReceiveBudget]
+    idle: ClassVar[dict["TimedHttpProtocol", None]]
+    """The connections whose requests are all answered, the least recently used first."""
+    max_body: ClassVar[int]
+    """Size limit of a body in bytes, unless the request is one of an identified session."""
 
     def is_identified(self, _url: bytes) -> bool:
         """Return whether a URL names a session of an identified client; set by `http_class`."""
@@ -73,6 +86,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_size = 0
         self._unanswered = 0  # bytes of the requests that are being received or answered
+        self._dropped = 0
+        self._refused = False  # the request that is being received
         self._identified = False
         self._account: Account = self.budget.account(self.client[0] if self.client else None, self._no_room)
         self._handed_over = False  # to a WebSocket
@@ -81,6 +96,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the time limit."""
         self.waits.end(self)
+        self.idle.pop(self, None)
         self._account.end()
         super().connection_lost(exc)
 
@@ -124,16 +140,28 @@ class TimedHttpProtocol(HttpToolsProtocol):
         if not self.pipeline:
             self._unanswered = self._head_size if self._in_head else 0
             self._count()
+            if not self.transport.is_closing():
+                self.idle[self] = None
+            if len(self.idle) > MAX_IDLE:
+                next(iter(self.idle)).transport.close()
         if self._unparsed and not self.pipeline:
             self._schedule()
 
     def _parse(self, data: bytes) -> None:
         """Let uvicorn parse bytes, and enforce the size limit of the head."""
+        self.idle.pop(self, None)
         self._wait()  # empty lines may precede a request
         if self._in_head:
             self._head_size += len(data)
-        if self._in_head or self._answering():  # of an answered request, uvicorn drops the rest of the body
+        if self._in_head or self._answering():
             self._unanswered += len(data)
+            self._dropped = 0
+        else:  # of an answered request, uvicorn drops the rest of the body
+            self._dropped += len(data)
+            if self._dropped > MAX_DROPPED:
+                self._unparsed.clear()
+                self.transport.close()
+                return
         super().data_received(data)
         if self._in_head and self._head_size > MAX_HEAD and not self.transport.is_closing():
             self._too_large()
@@ -167,6 +195,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
             unquote((url.path or b"/").decode("ascii")),
             self.scope["method"],
             self.scope["http_version"],
+            self._began,
         )
         kind = cast("type[WebSocketConnection]", self.ws_protocol_class)
         self._handed_over = True
@@ -179,6 +208,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start the time limit of a request that begins in the chunk that ended another."""
         super().on_message_begin()
+        self._began = asyncio.get_running_loop().time()
+        self.scope["extensions"] = {BEGAN: {"time": self._began}}
         self._identified = False
         if self not in self.waits:
             self.waits.begin(self)
@@ -190,14 +221,24 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self.waits.begin(self)
         self._account.is_from(self.headers)
         self._identified = self.is_identified(self.url)
-        super().on_headers_complete()
+        self._refused = not self._identified and _declared(self.headers) > self.max_body
+        if self._refused:
+            self._refuse(b"413 Content Too Large")
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Pass a part of the body on, unless the request was refused."""
+        if not self._refused:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Stop the time limit: the request is complete."""
         self._in_head = True
         self._head_size = 0
         self.waits.end(self)
-        super().on_message_complete()
+        if not self._refused:
+            super().on_message_complete()
 
     def time_out(self) -> None:
         """Close the connection, since the time limit of the head or body has expired."""
@@ -224,10 +265,17 @@ class TimedHttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: bytes, headers: bytes = b"") -> None:
         """Answer and close; without an answer while a response is being sent, or an earlier one is due."""
-        unanswered = not self._in_head and not self.pipeline and not self.cycle.response_started
+        unanswered = (
+            not self._in_head and not self._refused and not self.pipeline and not self.cycle.response_started
+        )
         if unanswered or not self._answering():
             self.transport.write(_REFUSAL % (status, headers))
         self.transport.close()
+
+
+def _declared(headers: list[tuple[bytes, bytes]]) -> int:
+    """Return the length in bytes that a request says its body has."""
+    return max((int(value) for name, value in headers if name == b"content-length"), default=0)
 
 
 def http_class(
@@ -235,15 +283,18 @@ def http_class(
     cut: Counter[str] | None = None,
     budget: ReceiveBudget | None = None,
     is_identified: Callable[[bytes], bool] = lambda _url: False,
+    max_body: int = sys.maxsize,
 ) -> type[TimedHttpProtocol]:
     """Return the class for uvicorn's `http`; its connections share one timer and one budget (default: no limit)."""
     waits: Timeouts[TimedHttpProtocol] = Timeouts(part_seconds, TimedHttpProtocol.time_out)
     fields: dict[str, Any] = {
         "waits": waits,
+        "idle": {},
         "cut": Counter() if cut is None else cut,
         "budget": ReceiveBudget(sys.maxsize, ClientAddresses(()), time.monotonic)
         if budget is None
         else budget,
+        "max_body": max_body,
         "is_identified": lambda _, url: is_identified(url),
     }
     return type("TimedHttpProtocol", (TimedHttpProtocol,), fields)

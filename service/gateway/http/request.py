@@ -9,12 +9,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from service.domain.account import require_standing
-from service.errors import Malformed, Unavailable
+from service.errors import Malformed, OnRecordError, Unavailable
 from service.eventstore.readiness import Readiness
 from service.gateway.auth.charges import Charges
 from service.gateway.auth.origins import check_origin
+from service.gateway.auth.refusal_log import RefusalLog
 from service.gateway.auth.tokens import Identity, TokenVerifier, bearer
-from service.gateway.transport.client_address import address_key
+from service.gateway.transport.client_address import address_key, canonical_address
 from service.gateway.transport.problem import TokenMissing
 from service.protocol import commands
 from service.protocol.strict_json import NotJson, check_strings, parse_json, shortened
@@ -42,17 +43,25 @@ class RequestGuard:
     tokens: TokenVerifier
     people: UserCache
     charges: Charges
+    refusals: RefusalLog
 
     async def admit(self, request: Request, scope: str, *, action: str) -> Identity:
         """Return the identity of a request, and count it as one command; `action` is a verb for the error text.
 
         Raises:
-            TokenMissing, TokenInvalid, TokenExpired: the request has no token, or the token is not valid.
+            TokenMissing, TokenInvalid, TokenExpired, TokenNotYetValid: there is no token, or it is not valid.
             NotAllowed: the page's origin is not allowed, or the token does not grant `scope`.
             AccountErased, AccountSuspended: the account is erased or suspended.
             TooManyRequests: the user's rate limit is reached.
             Unavailable: the log cannot be read.
         """
+        try:
+            return await self._admit(request, scope, action)
+        except OnRecordError as error:
+            self.refusals.write("http", address_of(request), error.code, error)
+            raise
+
+    async def _admit(self, request: Request, scope: str, action: str) -> Identity:
         check_origin(request.headers, self.origins, action)
         if not self.readiness.ready:
             raise Unavailable
@@ -74,6 +83,11 @@ class RequestGuard:
         """
         if price:
             self.charges.take(user, address_key(request.client.host if request.client else None), price)
+
+
+def address_of(request: Request) -> str | None:
+    """Return the address of the client; None if it is not known."""
+    return canonical_address(request.client.host if request.client else None)
 
 
 def parameter_names(query: type[msgspec.Struct]) -> list[str]:

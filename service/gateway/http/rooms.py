@@ -8,7 +8,7 @@ from service.domain.room import RoomState, require_member, visible_until
 from service.errors import NotAMember
 from service.eventstore.read_database import ReadModels
 from service.eventstore.reader import LogReader
-from service.gateway.auth.tokens import ADMIN
+from service.gateway.auth.claims import ADMIN
 from service.gateway.http.endpoint import NDJSON, Caller, Chunks, Read
 from service.gateway.queries.queries import Queries
 from service.gateway.queries.reports import ReportQueries

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from service.cluster.relay import Relay
 from service.config.settings import Settings
@@ -18,6 +17,7 @@ from service.eventstore.readiness import Probe, Readiness
 from service.gateway.auth.tokens import TokenVerifier
 from service.gateway.http import documents
 from service.gateway.http.admin import Admin
+from service.gateway.http.assets import Assets
 from service.gateway.http.audits import AUDITS, Audits
 from service.gateway.http.endpoint import routes
 from service.gateway.http.request import RequestGuard, body
@@ -29,13 +29,6 @@ from service.observability.exposition import Exposition
 from service.protocol import http
 
 STATIC = Path(__file__).parent.parent.parent / "static"
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; base-uri 'none'; form-action 'self'; "
-    "frame-ancestors 'none'",
-    "Cache-Control": "no-cache",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
 DEMO_LIFETIME = 3600.0
 """Seconds until a demo token expires."""
 
@@ -59,8 +52,9 @@ class Http:
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes; the demo sign-in exists in development only."""
+        assets = Assets(STATIC)
         served: list[BaseRoute] = [
-            Route("/", page),
+            Route("/", assets.page),
             Route("/healthz", self.healthz),
             Route("/readyz", self.readyz),
             Route("/asyncapi.yaml", asyncapi),
@@ -68,8 +62,8 @@ class Http:
             *routes(self.guard, READS, self.reads),
             *routes(self.guard, AUDITS, self.audits),
             *self.admin.routes(self.guard),
-            *self.signin.routes(page),
-            Mount("/static", StaticFiles(directory=STATIC)),
+            *self.signin.routes(assets.page),
+            assets.route(),
         ]
         if not self.settings.metrics_port:
             served.append(metrics_route(self.exposition, self.settings.metrics_token))
@@ -101,11 +95,6 @@ class Http:
         bus = "ok" if self.relay.heartbeat.receiving else "deaf"
         answer = http.Readiness(ready=ready, log=log_state, bus=bus, connections=len(self.sessions))
         return Response(msgspec.json.encode(answer), 200 if ready else 503, media_type="application/json")
-
-
-async def page(_request: Request) -> Response:
-    """`GET /`: the web client."""
-    return FileResponse(STATIC / "index.html", headers=PAGE_HEADERS)
 
 
 async def asyncapi(_request: Request) -> Response:

@@ -25,6 +25,7 @@ from service.errors import (
     OnRecordError,
     ProviderAway,
     SignInDenied,
+    SignInInvalid,
     SignInOver,
     SignInUnknown,
     Trouble,
@@ -33,9 +34,9 @@ from service.gateway.auth.handshake_limit import HandshakeLimit
 from service.gateway.auth.oidc import Begun, Oidc, SignedInAs
 from service.gateway.auth.origins import check_origin
 from service.gateway.auth.refresh_cookie import RefreshCookies, Renewable
+from service.gateway.auth.refusal_log import RefusalLog
 from service.gateway.http.endpoint import NO_STORE
-from service.gateway.http.request import body
-from service.gateway.transport.client_address import canonical_address
+from service.gateway.http.request import address_of, body
 from service.gateway.transport.problem import problem
 from service.protocol.events import timestamp
 from service.protocol.http import SignedIn, SignInBegun, SignInReturn, SignIns, ToRenew
@@ -68,11 +69,13 @@ class SignIn:
         oidc: Oidc | None,
         cookies: RefreshCookies | None,
         handshakes: HandshakeLimit,
+        refusals: RefusalLog,
     ) -> None:
         self._settings = settings
         self._optional_oidc = oidc
         self._optional_cookies = cookies
         self._handshakes = handshakes
+        self._refusals = refusals
 
     def routes(self, page: Callable[[Request], Awaitable[Response]]) -> list[Route]:
         """Return the routes, of which `page` serves the web client; without a provider only `GET /signin`."""
@@ -81,12 +84,32 @@ class SignIn:
             return offered
         return [
             *offered,
-            Route("/signin/begin", self.begin, methods=["POST"]),
+            Route("/signin/begin", self._logged(self.begin), methods=["POST"]),
             Route(CALLBACK, page),
-            Route("/signin/finish", self.finish, methods=["POST"]),
-            Route("/signin/renew", self.renew, methods=["POST"]),
-            Route("/signin/end", self.end, methods=["POST"]),
+            Route("/signin/finish", self._logged(self.finish), methods=["POST"]),
+            Route("/signin/renew", self._logged(self.renew), methods=["POST"]),
+            Route("/signin/end", self._logged(self.end), methods=["POST"]),
         ]
+
+    def _logged(
+        self, serve: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def logged(request: Request) -> Response:
+            try:
+                return await serve(request)
+            except OnRecordError as error:
+                self._log(request, error)
+                raise
+
+        return logged
+
+    def _log(self, request: Request, error: OnRecordError) -> None:
+        address = address_of(request)
+        if isinstance(error, SignInInvalid):
+            problem = str(error.data["problem"])[:100]
+            log.warning("signin_refused", extra={"problem": problem, "address": address})
+        elif not isinstance(error, Trouble):
+            self._refusals.write("signin", address, error.code, error)
 
     async def offered(self, _request: Request) -> Response:
         """`GET /signin`: the ways to sign in that the page offers."""
@@ -113,6 +136,7 @@ class SignIn:
         try:
             response = await self._finish(request, back, _begun(back.state, request.cookies.get(name)))
         except OnRecordError as error:
+            self._log(request, error)
             response = problem(request, error)
         if _letters.fullmatch(back.state):
             self._delete_cookies(response, [name])
@@ -125,6 +149,7 @@ class SignIn:
         try:
             return self._answer(await self._oidc.renew(self._renewable(request, renewal)), renewal)
         except OnRecordError as error:
+            self._log(request, error)
             response = problem(request, error)
             if not isinstance(error, Trouble):
                 self._delete_cookies(response, [self._renewal_prefix + renewal], _RENEWED_AT)
@@ -201,7 +226,7 @@ class SignIn:
     def _check(self, request: Request) -> None:
         """Check the origin and the rate of a request, since it may cause a request to the provider."""
         check_origin(request.headers, self._settings.origins, "sign in")
-        self._handshakes.take(canonical_address(request.client.host if request.client else None))
+        self._handshakes.take(address_of(request))
 
     def _set_cookie(
         self, response: Response, name: str, value: str, seconds: int | None, path: str = "/"

@@ -10,6 +10,7 @@ from service.errors import (
     Refusal,
     TokenExpired,
     TokenInvalid,
+    TokenNotYetValid,
     TooManyConnections,
     TooManyRequests,
     TooManyRooms,
@@ -23,11 +24,11 @@ from service.gateway.session.counters import OK
 from service.gateway.session.session import Session
 from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.problem import refusal
-from service.gateway.transport.transport import ABNORMAL, Upgrade, WebSocketTransport
+from service.gateway.transport.transport import ABNORMAL, Ending, Upgrade, WebSocketTransport
 from service.gateway.websocket.frames import text_frame
 from service.protocol import native
 from service.protocol.acks import Ack
-from service.protocol.close_codes import Close
+from service.protocol.close_codes import Close, reason_of
 from service.protocol.commands import PROTOCOL, Connect
 from service.protocol.events import Connected, Outgoing
 from service.realtime.hub import Hub
@@ -44,6 +45,7 @@ CLOSES: dict[type[OnRecordError], Close] = {
     TokenInvalid: Close.TOKEN_INVALID,
     NotAllowed: Close.TOKEN_INVALID,
     TokenExpired: Close.TOKEN_EXPIRED,
+    TokenNotYetValid: Close.TOKEN_NOT_YET_VALID,
     TooManyConnections: Close.TOO_MANY_REQUESTS,
     TooManyRequests: Close.TOO_MANY_REQUESTS,
 }
@@ -115,9 +117,8 @@ class NativeEndpoint:
                 identity = await self.admission.tokens.verify(token)
                 self.admission.check_connection_limit(identity.user)
         except TooManyConnections as error:
-            self.admission.count_handshake(error.code)
-            return error
-        except (TokenInvalid, TokenExpired, Unavailable):
+            return self.admission.refuse(error.code, request.address, error)
+        except (TokenInvalid, TokenExpired, TokenNotYetValid, Unavailable):
             pass  # `connect` may carry a better token
         return None
 
@@ -133,14 +134,16 @@ class NativeConversation:
         self._client = client_name(upgrade.headers.get("user-agent"))
         self._session: NativeSession | None = None
         self._refused = 0
-        endpoint.unauthenticated.begin(self)
+        self._logged = False
+        self._began = upgrade.began
+        endpoint.unauthenticated.begin(self, self._began)
 
     async def take(self, message: str | bytes) -> None:
         """Carry out a command; the first one must be `connect`."""
         if self._transport.closing and self._session is None:
             return
         if isinstance(message, bytes):
-            self._transport.close(Close.MALFORMED, "text frames only")
+            self._close(Close.MALFORMED, "text frames only")
             return
         try:
             if self._session is None:
@@ -151,7 +154,16 @@ class NativeConversation:
                     self._session, received.ref, received.command, bytes_of(message)
                 )
         except native.NotAFrame as error:
-            self._transport.close(Close.MALFORMED, str(error))
+            self._close(Close.MALFORMED, str(error))
+
+    def _close(self, code: Close, reason: str) -> None:
+        if self._session is None:
+            self._log(reason_of(code, by_client=False))
+        self._transport.close(code, reason)
+
+    def _log(self, outcome: str, error: OnRecordError | None = None) -> None:
+        self._logged = True
+        self._endpoint.admission.refuse(outcome, self._address, error)
 
     async def ended(self) -> None:
         """End the session, and count the close."""
@@ -159,12 +171,14 @@ class NativeConversation:
         if self._session is not None:
             await self._endpoint.starter.lifecycle.end(self._session)
         ending = self._transport.ending
+        if self._session is None and not self._logged and ending is not None and _is_refusal(ending):
+            self._log(reason_of(ending.code, by_client=False))  # the transport refused a frame
         self._endpoint.admission.count_close(ending.code if ending else ABNORMAL)
 
     def time_out(self) -> None:
         """Close the connection: no `connect` came in time."""
         if not self._transport.closing:
-            self._endpoint.admission.count_handshake("too_late")
+            self._log("too_late")
             self._transport.close(Close.TOKEN_INVALID, "no connect in time")
 
     async def _connect(self, text: str, value: dict[str, object]) -> None:
@@ -176,17 +190,16 @@ class NativeConversation:
         admission = self._endpoint.admission
         self._endpoint.unauthenticated.end(self)
         if frame.protocol != PROTOCOL:
-            admission.count_handshake("protocol_version")
-            self._transport.close(Close.PROTOCOL_VERSION, f"this server speaks protocol {PROTOCOL}")
+            self._close(Close.PROTOCOL_VERSION, f"this server speaks protocol {PROTOCOL}")
             return
         try:
             await self._start_session(frame)
             admission.count_handshake(OK)
         except TooManyRooms as error:
-            self._endpoint.unauthenticated.begin(self)  # the client may connect with fewer rooms
+            self._endpoint.unauthenticated.begin(self, self._began)  # the client may connect with fewer rooms
             self._refuse(native.ref_of(value), error)
         except OnRecordError as error:
-            admission.count_handshake(error.code)
+            self._log(error.code, error)
             close = CLOSES.get(type(error))
             # A reason has at most 123 bytes; a character may take four of them.
             reason = str(error).encode()[:100].decode(errors="ignore")
@@ -203,7 +216,7 @@ class NativeConversation:
         """Answer a frame that is no valid `connect`; the timeout continues to run."""
         self._refused += 1
         if self._refused > MAX_REFUSED:
-            self._endpoint.admission.count_handshake(error.code)
+            self._log(error.code, error)
             self._transport.close(Close.MALFORMED, "no connect")
         else:
             self._transport.write(text_frame(native.encode_error(ref, error)))
@@ -216,3 +229,7 @@ class NativeConversation:
         session.address, session.client = self._address, self._client
         await endpoint.starter.start(session, identity, frame)
         self._session = session
+
+
+def _is_refusal(ending: Ending) -> bool:
+    return not ending.by_client and ending.code in {*Close} - {Close.SHUTTING_DOWN}

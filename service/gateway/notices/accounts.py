@@ -44,14 +44,17 @@ class AccountEffects:
         self._sessions = sessions
         self._database = database
 
-    async def changed(self, people: list[str], status_changed: list[str]) -> None:
-        """Apply recorded events about `people`; those in `status_changed` were suspended, restored or erased.
+    async def changed(self, heads: dict[str, int], status_changed: list[str]) -> None:
+        """Apply recorded events about users, given with the seqs of their last ones.
+
+        Those in `status_changed` were suspended, restored or erased. Others may be up to date: this node recorded it.
 
         Raises:
             Unavailable: the log cannot be read.
         """
-        known = {user: self._people.account(user).blocked for user in people if self._sessions.of_user(user)}
-        await self._people.refresh(set(people) - set(status_changed))
+        behind = {user for user, head in heads.items() if self._people.account(user).head < head}
+        known = {user: self._people.account(user).blocked for user in behind if self._sessions.of_user(user)}
+        await self._people.refresh(behind - set(status_changed))
         for user, blocked in known.items():
             self._notify_blocks(user, blocked, self._people.account(user).blocked)
         if not status_changed:
@@ -75,6 +78,8 @@ class AccountEffects:
 
     def _notify_blocks(self, user: str, before: "HashTrieSet[str]", after: "HashTrieSet[str]") -> None:
         """Report blocks that the user changed on another node."""
+        if after is before:
+            return
         for other in set(before) ^ set(after):
             notify_block(self._sessions, user, other, blocked=other in after)
 

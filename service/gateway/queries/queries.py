@@ -93,19 +93,27 @@ class Queries:
         Raises:
             ProjectionBehind, Unavailable: the read models cannot be queried now.
         """
-        bounds = {"after": after, "limit": MAX_ENTRIES + 1}
-        found = await self.models.read(rooms.summaries, user, **bounds)
-        last = await self.views.messages([row.last_message for row in found if row.last_message], user)
+        found = await self.models.read(
+            rooms.summaries, user, after=after, limit=MAX_ENTRIES, budget=(self.budget, self.budget // 2)
+        )
+        last = await self.views.messages([row.last_message for row in found.rows if row.last_message], user)
         last_of = {message.room_id: message for message in last}
         blocked = frozenset(self.people.account(user).blocked)
-        invited = await self.models.read(rooms.invitations, user, without=blocked, **bounds)
-        entries = [*(_summary(row, last_of.get(row.room_id)) for row in found), *map(_invitation, invited)]
+        invited = await self.models.read(
+            rooms.invitations, user, without=blocked, after=after, limit=MAX_ENTRIES + 1
+        )
+        if found.has_more:  # rooms that were not read come before later invitations
+            invited = [row for row in invited if row.room_id < found.rows[-1].room_id]
+        entries = [
+            *(_summary(row, last_of.get(row.room_id)) for row in found.rows),
+            *map(_invitation, invited),
+        ]
         entries.sort(key=lambda entry: entry.room_id)
         kept = self._fitting(entries[:MAX_ENTRIES])
         return RoomListAck(
             rooms=[entry for entry in kept if isinstance(entry, RoomSummary) and self._is_in(user, entry)],
             invitations=[entry for entry in kept if isinstance(entry, Invitation)],
-            has_more=len(kept) < len(entries),
+            has_more=found.has_more or len(kept) < len(entries),
         )
 
     def _is_in(self, user: str, summary: RoomSummary) -> bool:

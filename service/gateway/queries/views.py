@@ -147,10 +147,10 @@ class Views:
             if user in row.mentions and (row.user_id in account.blocked or row.user_id in account.unblocked)
         ]
         silenced = await self._log.silenced(doubtful, user) if doubtful else set()
-        return [self._message(row, user if (row.room_id, row.id) in silenced else None) for row in rows]
+        return [self._message(row, user, silenced=(row.room_id, row.id) in silenced) for row in rows]
 
-    def _message(self, row: MessageRow, silenced: str | None) -> Message:
-        """Return the payload of a message, without the mention of the user `silenced`."""
+    def _message(self, row: MessageRow, user: str, *, silenced: bool) -> Message:
+        """Return the payload of a message for a user, without the mention of the user if it is `silenced`."""
         return Message(
             room_id=row.room_id,
             message_id=row.id,
@@ -162,13 +162,16 @@ class Views:
             edited_at=timestamp(row.edited_at) if row.edited_at else None,
             deleted_at=timestamp(row.deleted_at) if row.deleted_at else None,
             reply_to=row.reply_to,
-            mentions=tuple(mentioned for mentioned in row.mentions if mentioned != silenced),
+            mentions=tuple(each for each in row.mentions if not silenced or each != user),
             reactions=tuple(
-                Reaction(emoji=emoji, count=len(users), user_ids=users[:MAX_SHOWN_PER_EMOJI])
-                for emoji, users in row.reactions.items()
+                _reaction(emoji, users, mine=user in users) for emoji, users in row.reactions.items()
             ),
             pinned=row.pinned,
         )
+
+
+def _reaction(emoji: str, users: tuple[str, ...], *, mine: bool) -> Reaction:
+    return Reaction(emoji=emoji, count=len(users), user_ids=users[:MAX_SHOWN_PER_EMOJI], mine=mine)
 
 
 def _muting(state: RoomState, user: str, at: datetime) -> dict[str, Any]:

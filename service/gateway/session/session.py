@@ -54,7 +54,7 @@ class Session(ABC):
         self.turn = asyncio.Lock()
         self.connected = False
         self.refused = 0
-        """Consecutive commands that the rate limit refused."""
+        """Units that the rate limit refused, less those that it admitted since."""
         self.address: str | None = None
         self.client: str | None = None
         """The address of the connection, and its user agent; both are part of the session's record."""

@@ -17,7 +17,7 @@ from service.errors import NotAllowed, OnRecordError
 from service.gateway.auth.tokens import MAX_TOKEN, Identity
 from service.gateway.commands.admission import Admission, SessionStarter, client_name
 from service.gateway.commands.dispatcher import Dispatcher
-from service.gateway.engineio import Engine, Polls, Refused
+from service.gateway.engineio import Connection, Engine, Polls, Refused
 from service.gateway.engineio import Settings as EngineSettings
 from service.gateway.engineio.errors import refused
 from service.gateway.session.counters import OK
@@ -66,7 +66,13 @@ class SocketIoEndpoint:
         self._dispatcher = dispatcher
         self._hub = hub
         self._sessions: dict[Socket, SocketSession] = {}
-        self._server = Server({MAIN: self}, settings.connect_timeout, settings.max_frame)
+        self.max_first_payload = MAX_TOKEN + recovery.MAX_OFFSET + EACH_ROOM * sum(admission.limits) + BESIDES
+        """Bytes of a post whose client has not entered the namespace.
+
+        A CONNECT may have the longest token, the longest offset and all rooms of a connection, or the client could not
+        come back.
+        """
+        self._server = Server({MAIN: self}, settings.connect_timeout, settings.max_frame, self._refused)
         self.engine = Engine(
             EngineSettings(
                 ping_interval=settings.ping_interval,
@@ -74,7 +80,7 @@ class SocketIoEndpoint:
                 max_payload=max(MAX_PAYLOAD, settings.max_frame),
                 max_packet=settings.max_frame,
                 max_outbox=settings.max_outbox,
-                first_payload=partial(first_payload, sum(admission.limits)),
+                first_payload=self._first_payload,
             ),
             partial(Client, self._server),
             self._gate,
@@ -106,6 +112,9 @@ class SocketIoEndpoint:
         body = msgspec.json.encode({"code": Problem.BAD_REQUEST, "message": str(error)})
         return Refused(status_of(error), body, headers_of(error))
 
+    def _refused(self, connection: Connection, outcome: str) -> None:
+        self._admission.refuse(outcome, connection.address, None)
+
     # The namespace.
 
     async def connect(self, socket: Socket, packet: Packet) -> None:
@@ -126,7 +135,7 @@ class SocketIoEndpoint:
         except OnRecordError as error:
             self._sessions.pop(socket, None)
             socket.connection.identified = False
-            self._admission.count_handshake(error.code)
+            self._admission.refuse(error.code, socket.connection.address, error)
             fields = error_fields(error)
             raise ConnectRefused(fields.pop("message"), fields) from error
 
@@ -157,13 +166,6 @@ class SocketIoEndpoint:
         """Release a client."""
         await self._starter.lifecycle.end(self._sessions.pop(socket))
 
-
-def first_payload(max_rooms: int, body: bytearray) -> int:
-    """Return the bytes that a post with this beginning may have before the client has entered the namespace.
-
-    A CONNECT may have the longest token, the longest offset and all rooms of a connection, or the client could not
-    come back.
-    """
-    if not body.startswith(_CONNECT):
-        return MAX_FIRST
-    return MAX_TOKEN + recovery.MAX_OFFSET + EACH_ROOM * max_rooms + BESIDES
+    def _first_payload(self, body: bytearray) -> int:
+        """Return the bytes that a post with this beginning may have before the client has entered the namespace."""
+        return self.max_first_payload if body.startswith(_CONNECT) else MAX_FIRST

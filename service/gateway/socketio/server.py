@@ -1,13 +1,14 @@
 """Clients in namespaces, over the sessions of `service.gateway.engineio`.
 
 Invariant: a packet that no stock client sends ends its sender's connection at once, and affects no other client. A
-client outside any namespace has `connect_timeout` seconds to enter one; a refused CONNECT does not extend that time. A
+client outside any namespace has `connect_timeout` seconds to enter one, from the first byte of the request that opened
+its session, or from its last leave; a refused CONNECT does not extend that time. A
 connection has `MAX_REFUSED` refused CONNECTs, however many are accepted between them.
 """
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -57,11 +58,19 @@ class Namespace(Protocol):
 
 
 class Server:
-    """The namespaces of one path; `max_attached` bounds the bytes of the attachments of one packet."""
+    """The namespaces of one path; `max_attached` bounds the bytes of the attachments of one packet.
+
+    `refused` is called with the connection and a word if one that is in no namespace is closed for what it sent.
+    """
 
     def __init__(
-        self, namespaces: Mapping[str, Namespace], connect_timeout: float, max_attached: int
+        self,
+        namespaces: Mapping[str, Namespace],
+        connect_timeout: float,
+        max_attached: int,
+        refused: Callable[[Connection, str], None] = lambda *_: None,
     ) -> None:
+        self.refused = refused
         self.namespaces = namespaces
         self.max_attached = max_attached
         self.unauthenticated: Timeouts[Client] = Timeouts(connect_timeout, lambda client: client.time_out())
@@ -102,14 +111,19 @@ class Client:
         self._left = False  # whether it has left a namespace
         self._received = 0  # bytes of the packet that is not complete yet
         self._deciding = self._timed_out = False
-        server.unauthenticated.begin(self)
+        server.unauthenticated.begin(self, connection.began)
 
     def time_out(self) -> None:
         """Close the connection of a client that is in no namespace; a decision in progress is awaited first."""
         if self._deciding:
             self._timed_out = True
             return
-        self._connection.close(Close.TOKEN_INVALID, "no connect in time")
+        self._close_refused(Close.TOKEN_INVALID, "no connect in time", "too_late")
+
+    def _close_refused(self, code: Close, reason: str, outcome: str = "malformed") -> None:
+        if not any(socket.admitted for socket in self._sockets.values()) and not self._connection.closing:
+            self._server.refused(self._connection, outcome)
+        self._connection.close(code, reason)
 
     async def take(self, data: str | bytes) -> None:
         """Handle a message of the client."""
@@ -119,9 +133,9 @@ class Client:
             if received is not None:
                 await self._handle(received)
             elif not self._sockets:  # attachments would have to be kept for a stranger
-                self._connection.close(Close.MALFORMED, "attachments before connect")
+                self._close_refused(Close.MALFORMED, "attachments before connect")
         except NotAPacket as error:
-            self._connection.close(Close.MALFORMED, str(error))
+            self._close_refused(Close.MALFORMED, str(error))
 
     async def _handle(self, received: Received) -> None:
         socket = self._sockets.get(received.namespace)
@@ -184,7 +198,7 @@ class Client:
         """Answer a refused CONNECT, without extending the time that the client has to enter a namespace."""
         self._refused += 1
         if self._timed_out:
-            self._connection.close(Close.TOKEN_INVALID, "no connect in time")
+            self._close_refused(Close.TOKEN_INVALID, "no connect in time", "too_late")
         elif self._refused > MAX_REFUSED:
             raise NotAPacket("no connect")
         else:

@@ -1,13 +1,17 @@
 """Builds HTTP responses from errors: RFC 9457 problem documents, and the headers that a status requires."""
 
 import math
+from collections.abc import Sequence
 
 import msgspec
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 
-from service.errors import OnRecordError, TokenInvalid, TooManyRequests, Trouble, Unavailable
+from service.errors import OnRecordError, TokenInvalid, Trouble, Unavailable
 from service.gateway.transport.transport import Refused
 from service.protocol.problems import plain_problem, problem_fields
 
@@ -22,6 +26,17 @@ class TokenMissing(TokenInvalid):
 
     def __init__(self) -> None:
         super().__init__(problem="none was given")
+
+
+def application(routes: Sequence[BaseRoute], middleware: Sequence[Middleware] = ()) -> Starlette:
+    """Return an ASGI application that answers errors with problem documents, and unknown paths with 404.
+
+    Starlette would redirect a path with one slash too many to an address made of the request's `Host`.
+    """
+    handlers = {OnRecordError: problem, HTTPException: problem, Exception: problem}
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return app
 
 
 def problem(_request: Request, error: Exception) -> Response:
@@ -47,11 +62,12 @@ def refusal(error: OnRecordError | HTTPException) -> Refused:
 
 def headers_of(error: OnRecordError) -> dict[str, str]:
     """Return the headers that an error's status requires."""
-    if error.code in ("token_invalid", "token_expired"):
+    headers: dict[str, str] = {}
+    if error.code in ("token_invalid", "token_expired", "token_not_yet_valid"):
         challenge = "" if isinstance(error, TokenMissing) else ', error="invalid_token"'
-        return {"WWW-Authenticate": REALM + challenge}
-    if isinstance(error, TooManyRequests):
-        return {"Retry-After": str(math.ceil(error.data["retryAfter"]))}  # type: ignore[call-overload] # a number
+        headers["WWW-Authenticate"] = REALM + challenge
+    if "retryAfter" in error.shown:
+        headers["Retry-After"] = str(math.ceil(error.data["retryAfter"]))  # type: ignore[call-overload] # a number
     if isinstance(error, Trouble):
-        return {"Retry-After": str(RETRY_AFTER)}
-    return {}
+        headers["Retry-After"] = str(RETRY_AFTER)
+    return headers

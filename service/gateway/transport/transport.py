@@ -13,6 +13,9 @@ from service.gateway.transport.receive_budget import Account
 
 EXTENSION = "onrecord.transport"
 
+BEGAN = "onrecord.began"
+"""The ASGI extension with the `time` of the event loop at which the first byte of a request was received."""
+
 CATCHUP_ALLOWANCE = 256 * 1024
 """Unsent bytes allowed beyond the write buffer's limit during a catch-up, so that its pacing never closes it."""
 
@@ -89,6 +92,8 @@ class Upgrade(NamedTuple):
     path: str = "/"
     method: str = "GET"
     http_version: str = "1.1"
+    began: float | None = None
+    """The loop's time at the first byte of the request."""
 
 
 class Refused(NamedTuple):

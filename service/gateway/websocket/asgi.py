@@ -50,7 +50,7 @@ class AsgiEndpoint:
                 for value in request.headers.getlist("sec-websocket-protocol")
                 for token in value.split(",")
             ],
-            "extensions": {"websocket.http.response": {}, EXTENSION: transport},
+            "extensions": {**self._scope["extensions"], "websocket.http.response": {}, EXTENSION: transport},
         }
         await AsgiConversation(transport, scope).run(self._app)
 

@@ -55,6 +55,7 @@ def refused(answer: Refused) -> bytes:
         "Date": email.utils.formatdate(usegmt=True),
         "Connection": "close",
         "Content-Length": str(len(answer.body)),
+        "X-Content-Type-Options": "nosniff",
     }
     fields = [(name, value) for name, value in defaults.items() if name.lower() not in present]
     return _head(HTTPStatus(answer.status), [*fields, *answer.headers.items()]) + answer.body

@@ -32,7 +32,7 @@ _TIMES = (
         "from",
         "lastReadAt",
     ),
-    *("lastSeen", "mutedUntil", "openedAt", "to", "until"),
+    *("lastSeen", "mutedUntil", "notBefore", "openedAt", "to", "until"),
 )
 
 SAMPLES: dict[str, tuple[Any, ...]] = {
@@ -80,6 +80,7 @@ SAMPLES: dict[str, tuple[Any, ...]] = {
     "openedBy": ("alice",),
     "outcome": ("warned",),
     "pingInterval": (25.0,),
+    "pingTimeout": (20.0,),
     "position": (20_852,),
     "problem": ("Expected 'int', got 'str' - at '$.limit'",),
     "protocol": (1,),

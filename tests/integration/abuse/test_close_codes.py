@@ -45,7 +45,7 @@ async def stopped(node: Process, socket: ClientConnection) -> None:
 
 
 async def expired(_node: Process, socket: ClientConnection) -> None:
-    await met(socket, expires=int(time.time()) + 3)
+    await met(socket, expires=int(time.time()) - 7)  # ONRECORD_JWT_LEEWAY is 10 s
 
 
 async def flooding(_node: Process, socket: ClientConnection) -> None:
@@ -83,6 +83,7 @@ WAYS: dict[Close, Callable[[Process, ClientConnection], Awaitable[None]]] = {
     Close.TOKEN_EXPIRED: expired,
     Close.TOO_MANY_REQUESTS: flooding,
     Close.NO_PONG: silent,
+    Close.TOKEN_NOT_YET_VALID: saying(connect_frame(token=token("alice", nbf=4_070_908_800))),
     Close.TOKEN_INVALID: saying(connect_frame()),
     Close.MALFORMED: saying("hello"),
     Close.PROTOCOL_VERSION: saying(json.dumps({"type": "connect", "protocol": 2})),
@@ -99,7 +100,8 @@ async def test_every_close_code_has_a_way_here_or_elsewhere() -> None:
 
 @pytest.mark.parametrize("close", WAYS)
 async def test_a_connection_closes_as_the_documentation_shows(database: Database, close: Close) -> None:
-    limits = {"ONRECORD_RATE_BURST": "5"} if close is Close.TOO_MANY_REQUESTS else {}
+    slow = {"ONRECORD_RATE_BURST": "5", "ONRECORD_RATE_PER_SECOND": "1"}
+    limits = slow if close is Close.TOO_MANY_REQUESTS else {}
     pings = (
         {"ONRECORD_PING_INTERVAL": "0.3", "ONRECORD_PING_TIMEOUT": "0.3"} if close is Close.NO_PONG else {}
     )

@@ -79,6 +79,6 @@ async def test_a_former_member_reads_messages_as_they_were(limited: Process) -> 
         assert [each["content"] for each in page] == ["seen", "no. 1", None]
         assert [each.get("reactions") for each in page] == [
             None,
-            [{"emoji": "👍", "count": 1, "userIds": ["alice"]}],
+            [{"emoji": "👍", "count": 1, "userIds": ["alice"], "mine": False}],
             None,
         ]

@@ -125,8 +125,8 @@ async def test_who_follows_hears_what_happens_until_the_token_expires(general: P
 async def followed(general: Process, alice: Client, lifetime: int) -> list[str]:
     """Follow with a token that lives so many seconds, while alice says something; return what was heard by then."""
     heard: list[str] = []
-    until_then = time.time() + lifetime
-    async with visitor(general, "ann", "auditor", exp=until_then) as ann:
+    until_then = time.time() + lifetime  # ONRECORD_JWT_LEEWAY is 10 s
+    async with visitor(general, "ann", "auditor", exp=until_then - 10) as ann:
         async with ann.stream("GET", "/audit/events?follow=true&type=MessagePosted") as answer:
             if answer.status_code != 200:
                 return []

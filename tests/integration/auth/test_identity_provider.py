@@ -38,7 +38,7 @@ async def test_a_provider_lets_people_in_and_rotates_its_keys(database: Database
     ):
         assert await connect_outcome(node.url, signed(RSA, "RS256")) == "connected"
         assert await connect_outcome(node.url, signed(RSA, "RS256", aud="another")) == 4500
-        assert await connect_outcome(node.url, signed(RSA, "RS256", exp=int(time.time()) - 5)) == 4001
+        assert await connect_outcome(node.url, signed(RSA, "RS256", exp=int(time.time()) - 60)) == 4001
         assert await connect_outcome(node.url, signed(EC, "ES256")) == 4500
         published.content = public(EC)
         assert await connect_outcome(node.url, signed(EC, "ES256", scope="chat")) == "connected"
@@ -46,6 +46,31 @@ async def test_a_provider_lets_people_in_and_rotates_its_keys(database: Database
         assert (await http.get("/api/rooms", headers=bearer)).status_code == 200
         stranger = {"Authorization": f"Bearer {signed(rsa(), 'RS256')}"}
         assert (await http.get("/api/rooms", headers=stranger)).status_code in (401, 503)
+
+
+async def test_what_a_token_needs_to_chat_is_the_operators_rule(database: Database, tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_bytes(public(RSA))
+    keycloak = signed(RSA, "RS256", scope="openid profile email", realm_access={"roles": ["staff", "admin"]})
+    auditor = signed(RSA, "RS256", scope="openid auditor")
+    staff = {"ONRECORD_JWT_SCOPE_CLAIM": "realm_access.roles", "ONRECORD_JWT_SCOPES": "staff:chat"}
+    for settings, good, bad in (
+        ({}, [keycloak], [auditor]),
+        (staff, [keycloak], []),
+        ({**staff, "ONRECORD_JWT_CHAT": "director"}, [], [signed(RSA, "RS256"), auditor]),
+        (
+            {"ONRECORD_JWT_CHAT": "email"},
+            [keycloak],
+            [signed(RSA, "RS256"), signed(RSA, "RS256", scope="chat")],
+        ),
+    ):
+        env = trusting(database, str(tmp_path / "keys.json"), **settings)
+        async with running(env, "serve") as node, httpx.AsyncClient(base_url=node.address) as http:
+            for token in good:
+                assert await connect_outcome(node.url, token) == "connected"
+            for token in bad:
+                assert await connect_outcome(node.url, token) == 4500
+            known = {"Authorization": f"Bearer {keycloak}"}
+            assert (await http.post("/admin/people/bob/suspend", headers=known, json={})).status_code == 403
 
 
 async def test_published_keys_stay_valid_while_the_provider_is_away(
@@ -68,7 +93,7 @@ async def test_published_keys_stay_valid_while_the_provider_is_away(
 
 async def test_a_connection_lives_on_with_a_token_by_the_next_key(database: Database, tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_bytes(public(RSA, EC))
-    env = trusting(database, str(tmp_path / "keys.json"))
+    env = trusting(database, str(tmp_path / "keys.json"), ONRECORD_JWT_LEEWAY="0")
     async with running(env, "serve") as node, raw(node.url) as socket:
         soon = int(time.time()) + 4
         await socket.send(
@@ -95,6 +120,18 @@ async def test_a_connection_lives_on_with_a_token_by_the_next_key(database: Data
         ({"ONRECORD_JWT_ALGORITHMS": "none"}, "has to be a comma-separated selection of"),
         ({"ONRECORD_JWT_JWKS": "http://id.example.com/keys"}, "has to be an https:// address"),
         ({"ONRECORD_JWT_JWKS": ""}, "ONRECORD_JWT_SECRET is not set"),
+        (
+            {
+                "ONRECORD_JWT_JWKS": "",
+                "ONRECORD_JWT_SECRET": "s" * 32,
+                "ONRECORD_JWT_ISSUER": "",
+                "ONRECORD_JWT_CHAT": "any-valid-token",
+            },
+            "needs ONRECORD_JWT_ISSUER and ONRECORD_JWT_AUDIENCE",
+        ),
+        ({"ONRECORD_JWT_CHAT": "chat mail"}, "has to be any-valid-token or one scope"),
+        ({"ONRECORD_JWT_SCOPES": "staff:owner"}, "has to be comma-separated pairs such as"),
+        ({"ONRECORD_JWT_USER_CLAIM": "a..b"}, "has to be the name of a claim"),
         (
             {"ONRECORD_JWT_JWKS": "", "ONRECORD_JWT_SECRET": "s" * 32, "ONRECORD_JWT_ALGORITHMS": "RS256"},
             "only HS256 can be used",

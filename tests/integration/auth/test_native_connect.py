@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Response
 
-from tests.support.clients.connecting import connect_frame
+from tests.support.clients.connecting import connect_frame, connect_outcome
 from tests.support.clients.native import Refused, client, raw
 from tests.support.environment import environment, token
 from tests.support.http.openapi import check
@@ -45,7 +45,7 @@ async def test_a_token_in_the_first_frame_opens_the_door(node: Process) -> None:
         assert connected["userId"] == "alice"
         assert connected["protocol"] == 1
         assert connected["rooms"] == {}
-        assert connected["pingInterval"] == 25
+        assert (connected["pingInterval"], connected["pingTimeout"]) == (25, 20)
         assert len(connected["session"]) == len(connected["epoch"]) == 36
         assert connected["expiresAt"].endswith(".000000Z")
 
@@ -63,6 +63,8 @@ async def test_a_token_on_the_upgrade_opens_the_door(node: Process) -> None:
         (connect_frame(), 4500),
         (connect_frame(token="nonsense"), 4500),
         (connect_frame(token=token("alice", expires=int(time.time()) - 60)), 4001),
+        (connect_frame(token=token("alice", nbf=int(time.time()) + 3600)), 4002),
+        (connect_frame(token=token("alice", iat=int(time.time()) + 2 * 86_400)), 4500),
         (connect_frame(token=token("no spaces allowed")), 4500),
         (json.dumps({"type": "connect", "protocol": 2, "token": token("alice")}), 4502),
         ("this is not JSON", 4501),
@@ -77,6 +79,12 @@ async def test_a_wrong_first_frame_closes_the_door(node: Process, first: str | b
     async with raw(node.url) as socket:
         await socket.send(first)
         assert await closed_with(socket) == code
+
+
+async def test_a_token_issued_at_this_very_moment_opens_the_door(node: Process) -> None:
+    for ahead in (0, 0.9, 1.5, 3600):
+        this_moment = token("alice", iat=time.time() + ahead, nbf=time.time() + min(ahead, 1.5))
+        assert await connect_outcome(node.url, this_moment) == "connected"
 
 
 async def test_until_connected_no_other_frame_is_looked_at(node: Process) -> None:
@@ -144,6 +152,39 @@ async def test_silence_before_connect_ends_the_connection(database: Database) ->
     env = environment(database, ONRECORD_CONNECT_TIMEOUT="0.2")
     async with running(env, "serve") as node, raw(node.url) as socket:
         assert await closed_with(socket) == 4500
+
+
+UPGRADES = {
+    "native": "/ws",
+    "socketio": "/socket.io/?EIO=4&transport=websocket",
+}
+
+
+@pytest.mark.parametrize("path", UPGRADES.values(), ids=UPGRADES.keys())
+async def test_the_time_to_connect_runs_from_the_first_byte_of_the_upgrade(
+    database: Database, path: str
+) -> None:
+    """A connection whose head took longer than that time closes before one that was opened during its head."""
+    head = (
+        f"GET {path} HTTP/1.1\r\nHost: chat.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    ).encode()
+    closed: list[str] = []
+
+    async def upgrade(name: str, begin: float, end: float) -> None:
+        await asyncio.sleep(begin)
+        reader, writer = await asyncio.open_connection(*node.address.removeprefix("http://").split(":"))
+        writer.write(head[:10])
+        await asyncio.sleep(end - begin)
+        writer.write(head[10:])
+        assert (await reader.readline()).startswith(b"HTTP/1.1 101")
+        await asyncio.wait_for(reader.readuntil(b"no connect in time"), 30)
+        closed.append(name)
+        writer.close()
+
+    async with running(environment(database, ONRECORD_CONNECT_TIMEOUT="3"), "serve") as node:
+        await asyncio.gather(upgrade("slow", 0, 3.2), upgrade("quick", 2.5, 2.5))
+    assert closed == ["slow", "quick"]
 
 
 @pytest.mark.parametrize(
@@ -286,14 +327,14 @@ async def test_what_json_readers_disagree_about_is_refused(node: Process, text: 
 
 
 async def test_a_token_that_runs_out_ends_the_connection_unless_it_is_renewed(node: Process) -> None:
-    soon = int(time.time()) + 2
+    soon = int(time.time()) - 8  # ONRECORD_JWT_LEEWAY is 10 s
     async with raw(node.url) as renewed, raw(node.url) as forgotten:
         for socket in (renewed, forgotten):
             await socket.send(connect_frame(token=token("alice", expires=soon)))
             await socket.recv()
         await renewed.send(json.dumps({"type": "auth:refresh", "ref": "1", "token": token("alice")}))
         ack = json.loads(await renewed.recv())
-        assert ack["expiresAt"] == "2096-10-02T07:06:40.000000Z"
+        assert ack["expiresAt"] == "2096-10-02T07:06:50.000000Z", "with the leeway"
         assert await closed_with(forgotten) == 4001
         await renewed.send(json.dumps({"type": "room:list", "ref": "2"}))
         assert json.loads(await renewed.recv())["rooms"] == []

@@ -24,6 +24,7 @@ from tests.support.clients.sign_in import (
     to_the_provider,
     visit,
 )
+from tests.support.environment import environment, token
 from tests.support.processes.processes import running
 from tests.support.servers.databases import Database
 from tests.support.servers.oidc_provider import EVERYTHING, OidcProvider, oidc_provider
@@ -202,7 +203,7 @@ async def enter(tab: Tab) -> None:
 @pytest.mark.timeout(600)  # it waits for tokens to run out
 async def test_page_outlives_its_token_and_a_provider_outage(database: Database, tmp_path: Path) -> None:
     async with (
-        signing_in(database, renewing=True, lifetime=8) as (node, provider),
+        signing_in(database, {"ONRECORD_JWT_LEEWAY": "0"}, renewing=True, lifetime=8) as (node, provider),
         chromium(tmp_path / "profile") as browser,
     ):
         tab = await browser.open(node.address)
@@ -245,3 +246,22 @@ async def test_page_outlives_its_token_and_a_provider_outage(database: Database,
         async with asyncio.timeout(60):
             while any(grant.good for grant in provider.refreshing.values()):
                 await asyncio.sleep(0.1)
+
+
+async def test_devices_with_other_names_do_not_write_them_in_turn(database: Database) -> None:
+    """Two devices at two nodes connect again and again; the name of the newer token stays."""
+    env = environment(database, ONRECORD_SESSION_BURST="0")
+    old, new = token("alice", iat=1_764_400_000, name="Alice"), token("alice", iat=1_764_400_000.5, name="Al")
+    undated = token("alice", name="Nobody")
+    async with running(env, "serve") as node, running(env, "serve") as other:
+        for device in (old, new, old, new, undated, old):
+            for door in (node, other):
+                assert await connect_outcome(door.url, device) == "connected"
+        async with httpx.AsyncClient(base_url=node.address) as http:
+            auditor = {"Authorization": f"Bearer {token('ann', scope='auditor')}"}
+            answer = await http.get("/audit/events?type=PersonNamed", headers=auditor)
+    named = [json.loads(line) for line in answer.text.splitlines()]
+    assert [(event["name"], event["issued_at"]) for event in named] == [
+        ("Alice", "2025-11-29T07:06:40.000000Z"),
+        ("Al", "2025-11-29T07:06:40.500000Z"),
+    ]

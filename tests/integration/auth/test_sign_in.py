@@ -180,7 +180,7 @@ async def test_a_person_signs_in_on_the_page_and_again_when_that_is_over(
     database: Database, tmp_path: Path
 ) -> None:
     async with (
-        signing_in(database, lifetime=30) as (node, provider),
+        signing_in(database, {"ONRECORD_JWT_LEEWAY": "0"}, lifetime=30) as (node, provider),
         chromium(tmp_path / "profile") as browser,
     ):
         tab = await browser.open(node.address)

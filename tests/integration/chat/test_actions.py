@@ -340,7 +340,9 @@ async def test_edits_deletions_reactions_and_pins_are_seen_live_and_in_history(n
             ("one, mended", edit["at"], None),
             (None, None, deletion["at"]),
         ]
-        assert page[0]["reactions"] == [{"emoji": "👍", "count": 2, "userIds": ["bob", "alice"]}]
+        assert page[0]["reactions"] == [
+            {"emoji": "👍", "count": 2, "userIds": ["bob", "alice"], "mine": True}
+        ]
         assert page[0]["pinned"] is True
         (listed,) = (await bob.say("room:list"))["rooms"]
         assert (listed["unread"], listed["lastMessage"]["content"]) == (1, None)
@@ -358,6 +360,7 @@ async def test_what_may_not_be_done_to_a_message(nodes: Nodes) -> None:
         assert await code(bob, "message:delete", **edit) == "not_allowed"
         assert await code(bob, "message:pin", **edit) == "not_allowed"
         assert await code(alice, "message:edit", **edit, content="  ") == "empty_message"
+        assert await code(alice, "message:edit", **edit, content="\u200b\u2800") == "empty_message"
         assert await code(alice, "message:edit", **edit, content="x" * 10_001) == "message_too_long"
         assert await code(alice, "message:edit", **edit, content="<script>1</script>") == "unsafe_content"
         for number in (1, 999):

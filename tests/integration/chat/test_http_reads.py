@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from service.embedded import Servers
-from service.gateway.auth.tokens import CHAT
+from service.gateway.auth.claims import CHAT
 from service.gateway.http.documents import asyncapi_yaml, openapi_yaml
 from service.gateway.http.endpoint import Read
 from service.gateway.http.openapi import EVERY_READ as EVERY_DESCRIBED

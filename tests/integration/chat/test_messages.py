@@ -1,14 +1,29 @@
-"""Messages over the wire: sent, retried, paged, read and counted."""
+"""Messages and reactions over the wire: sent, retried, paged, read and counted."""
 
 import asyncio
 import random
+from functools import partial
 
+import httpx
 import pytest
 
-from tests.support.clients.native import Refused, client
-from tests.support.environment import environment
+from service.embedded import Servers
+from tests.support.clients.native import Client, Event, Refused, client
+from tests.support.environment import environment, token
+from tests.support.processes.cluster import two_nodes
 from tests.support.processes.processes import Process, running
 from tests.support.servers.databases import Database
+
+CROWD = [f"user-{number:03}" for number in range(100)]
+"""As many users as a reaction lists."""
+
+
+def own_reactions(event: Event) -> list[bool]:
+    return [one["mine"] for message in event["messages"] for one in message.get("reactions", [])]
+
+
+async def own_of(reader: Client) -> list[bool]:
+    return own_reactions(await reader.say("message:history", roomId="general"))
 
 
 async def test_everybody_in_the_room_gets_a_message_once_and_in_order(node: Process) -> None:
@@ -212,3 +227,53 @@ async def test_unread_counts_agree_with_an_oracle(node: Process) -> None:
                 expected = (len(unread), sum(entry[2] for entry in unread), marker[reader])
                 assert (summary["unread"], summary["mentions"], summary["lastRead"]) == expected
                 assert summary["lastMessage"] is None or summary["lastMessage"]["messageId"] == said[-1][0]
+
+
+async def test_a_reaction_past_the_first_100_users_is_still_the_readers_own(
+    database: Database, servers: Servers
+) -> None:
+    async with (
+        two_nodes(database, servers) as (one, other),
+        client(one.url, "alice") as alice,
+        client(one.url, "zoe") as zoe,
+        client(other.url, "zoe") as tablet,
+    ):
+        for reader in (alice, zoe, tablet):
+            await reader.join("general")
+        about = {"roomId": "general", "messageId": (await alice.post("general", "Who?"))["messageId"]}
+        for user in CROWD:
+            async with client(one.url, user) as person:
+                await person.join("general")
+                await person.say("message:react", emoji="👍", **about)
+        await zoe.say("message:react", emoji="👍", **about)
+        (shown,) = (await zoe.say("message:history", roomId="general"))["messages"][0]["reactions"]
+        assert (shown["count"], shown["userIds"], shown["mine"]) == (101, CROWD, True)
+        for device in (zoe, tablet):
+            own = {"userId": "zoe", "mine": True, "added": True}
+            await device.until(partial(device.events, "message:reaction", **own))
+            others = [each for each in device.events("message:reaction") if each["userId"] != "zoe"]
+            assert len(others) == 100
+            assert not [each for each in others if "mine" in each]
+            assert await own_of(device) == [True]
+            (room,) = (await device.say("room:list"))["rooms"]
+            assert own_reactions({"messages": [room["lastMessage"]]}) == [True]
+        await alice.until(lambda: alice.events("message:reaction", userId="zoe"))
+        assert not [each for each in alice.events("message:reaction") if "mine" in each]
+        assert await own_of(alice) == [False]
+        async with client(other.url, "zoe") as late:
+            await late.join("general", after=0)
+            assert own_reactions(late.events("message:history")[0]) == []
+            await late.until(lambda: late.events("message:reaction", userId="zoe", mine=True))
+            assert len(late.events("message:reaction")) == 101
+        async with client(other.url, "zoe") as again:
+            await again.join("general")
+            assert own_reactions(again.events("message:history")[0]) == [True]
+        for user, expected in (("alice", False), ("zoe", True)):
+            async with httpx.AsyncClient(base_url=one.address) as http:
+                authorization = {"Authorization": f"Bearer {token(user)}"}
+                answer = await http.get("/api/rooms/general/messages", headers=authorization)
+            assert own_reactions(answer.json()) == [expected]
+        await zoe.say("message:unreact", emoji="👍", **about)
+        for device in (zoe, tablet):
+            await device.until(partial(device.events, "message:reaction", mine=True, added=False))
+            assert await own_of(device) == [False]

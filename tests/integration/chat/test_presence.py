@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from service.embedded import Servers
+from tests.support.chat.bystander import record
 from tests.support.chat.members import members
 from tests.support.clients.native import Client, Event, Refused, client
+from tests.support.clients.speakers import DOORS, at
 from tests.support.environment import environment
 from tests.support.eventstore.log_node import stored
 from tests.support.processes.cluster import two_nodes
@@ -351,3 +354,18 @@ async def test_an_outage_of_the_bus_freezes_presence(
                 assert [event["reason"] for event in notices(alice, "bob")] == ["disconnect"]
     finally:
         broker.kill()
+
+
+async def test_a_ping_is_answered_by_an_ack_and_changes_nothing(database: Database) -> None:
+    async with running(environment(database), "serve") as node, AsyncExitStack() as stack:
+        alice = await stack.enter_async_context(client(node.url, "alice"))
+        await alice.join("general")
+        stored = record(database)
+        assert await alice.say("ping", ref="beat-1") == {"type": "ack", "ref": "beat-1"}
+        for door in DOORS:
+            bob = await stack.enter_async_context(at(door, node, "bob"))
+            assert await bob.say("ping") == "", door
+            assert await bob.say("ping", roomId="general") == "malformed", door
+        await alice.say("ping")
+        assert record(database) == stored
+        assert not alice.events("ping"), "the server starts none"

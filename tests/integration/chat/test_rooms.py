@@ -186,9 +186,10 @@ async def test_a_list_of_ever_so_many_rooms_comes_in_pages_that_fit_into_a_frame
     async with running(environment(database, ONRECORD_MAX_OUTBOX=str(most)), "serve") as node:
         async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
             rooms = [f"r-{number:03}" for number in range(60)]
+            asked = [*rooms[1:40:4], *rooms[40:]]
             for room in rooms:
                 names = {"roomId": room, "name": "n" * 200, "visibility": "private"}
-                members = ["bob"] if room < "r-040" else []
+                members = ["bob"] if room not in asked else []
                 await alice.say("room:create", **names, members=members)
                 await alice.say("room:update", roomId=room, topic="t" * 1_000)
                 if not members:
@@ -205,4 +206,4 @@ async def test_a_list_of_ever_so_many_rooms_comes_in_pages_that_fit_into_a_frame
                 more, pages = page["hasMore"], pages + 1
             assert found == rooms
             assert pages > 1
-            assert invited == rooms[40:]
+            assert invited == asked

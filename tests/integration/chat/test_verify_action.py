@@ -232,6 +232,7 @@ TABLE: dict[str, list[Row]] = {
         )
     ],
     "user:blocks": [Row(lambda _w: {})],
+    "ping": [Row(lambda _w: {})],
     "auth:refresh": [Row(lambda w: {"token": token(w.user("owner"))})],
 }
 

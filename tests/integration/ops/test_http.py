@@ -1,18 +1,21 @@
 """The HTTP side of a node: the page, health, and the demo sign-in of development."""
 
 import asyncio
+from hashlib import sha256
 from pathlib import Path
 
 import httpx
 import pytest
 
 from service.embedded import Servers
+from service.gateway.http.routes import STATIC
 from tests.support.clients.native import Client, raw
 from tests.support.clients.page import newcomer
 from tests.support.environment import environment
 from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.servers.key_provider import AUDIENCE, ISSUER, provider, rsa
+from tests.support.servers.ports import free_ports
 
 
 async def test_a_node_says_that_it_lives_and_is_ready(node: Process) -> None:
@@ -56,6 +59,93 @@ async def test_the_page_may_load_nothing_from_elsewhere(node: Process) -> None:
     assert missing.status_code == 404
     assert missing.headers["content-type"] == "application/problem+json"
     assert missing.json()["title"] == "Not Found"
+
+
+SLASHES = [
+    *("/api/me/rooms/", "/api/rooms/general/", "/healthz/", "/signin/", "/asyncapi.yaml/", "/audit/events/"),
+    *(
+        "/static",
+        "/static/",
+        "/static/app.js/",
+        "/socket.io",
+        "/socket.io?EIO=4&transport=polling",
+        "/metrics/",
+    ),
+    *("//api/me/rooms", "/api//me/rooms", "//evil.example/", "/ws/"),
+]
+
+
+async def test_no_path_is_redirected_and_none_becomes_an_address_of_its_host(
+    database: Database,
+) -> None:
+    port = free_ports()
+    async with running(environment(database, ONRECORD_METRICS_PORT=str(port)), "serve") as node:
+        metrics = f"http://127.0.0.1:{port}"
+        paths = [*(node.address + path for path in SLASHES), f"{metrics}/metrics/", f"{metrics}/nothing"]
+        async with httpx.AsyncClient(headers={"Host": "evil.example"}) as http:
+            for path in paths:
+                for method in ("GET", "POST", "HEAD"):
+                    answer = await http.request(method, path)
+                    served = method == "POST" and "/static/" in path
+                    assert answer.status_code == (405 if served else 404), (method, path)
+                    assert answer.headers["content-type"] == "application/problem+json", path
+                    assert "location" not in answer.headers, path
+                    assert "evil" not in answer.text, path
+
+
+async def test_files_of_the_page_are_revalidated_by_their_content(node: Process) -> None:
+    async with httpx.AsyncClient(base_url=node.address) as http:
+        names = sorted(path.name for path in STATIC.iterdir() if path.is_file())
+        for path in ["/", *(f"/static/{name}" for name in names)]:
+            answer = await http.get(path)
+            etag = answer.headers["etag"]
+            assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache"), path
+            assert etag == f'"{sha256(answer.content).hexdigest()}"', path
+            for known in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+                again = await http.get(path, headers={"If-None-Match": known})
+                assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag), path
+                assert again.headers["cache-control"] == "no-cache"
+            for other in ('"other"', etag[:-2] + '"', ""):
+                assert (await http.get(path, headers={"If-None-Match": other})).status_code == 200
+            head = await http.head(path)
+            assert (head.headers["etag"], head.headers["content-length"]) == (etag, str(len(answer.content)))
+
+
+async def test_no_answer_is_sniffed(node: Process) -> None:
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    requests: list[tuple[str, str, dict[str, str]]] = [
+        *(
+            ("GET", path, {})
+            for path in ("/", "/static/app.js", "/healthz", "/readyz", "/signin", "/openapi.yaml")
+        ),
+        *(
+            ("GET", path, {})
+            for path in ("/nothing", "/static/nothing", "/api/me/rooms", "/audit/events", "/metrics")
+        ),
+        ("DELETE", "/healthz", {}),
+        ("GET", "/socket.io/?EIO=4&transport=polling", {}),
+        ("GET", "/socket.io/?EIO=3&transport=polling", {}),
+        ("GET", "/ws", upgrade),
+        ("GET", "/elsewhere", {**upgrade, "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}),
+        ("GET", "/healthz", {"Big": "x" * 70_000}),
+    ]
+    for method, path, headers in requests:
+        async with httpx.AsyncClient(base_url=node.address) as http:
+            answer = await http.request(method, path, headers=headers)
+            assert answer.headers.get_list("x-content-type-options") == ["nosniff"], (
+                path,
+                answer.status_code,
+            )
+
+
+async def test_an_idle_connection_is_kept_for_as_long_as_the_setting_says(database: Database) -> None:
+    async with running(environment(database, ONRECORD_KEEP_ALIVE="0.2"), "serve") as node:
+        host, port = node.address.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(60):
+            assert (await reader.read()).endswith(b"\r\n\r\nok"), "closed by the server"
+        writer.close()
 
 
 async def test_the_demo_sign_in_is_there_in_development_only(node: Process, place: Path) -> None:

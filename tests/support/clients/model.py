@@ -136,12 +136,14 @@ class Model:
 
     def _message_reaction(self, event: Event) -> None:
         message = self._message(event)
-        given = {one["emoji"]: list(one["userIds"]) for one in message.pop("reactions", [])}
-        users = given.setdefault(event["emoji"], [])
-        (users.append if event["added"] else users.remove)(event["userId"])
-        shown = [
-            {"emoji": emoji, "count": len(users), "userIds": users} for emoji, users in given.items() if users
-        ]
+        given = {one["emoji"]: deepcopy(one) for one in message.pop("reactions", [])}
+        empty = {"emoji": event["emoji"], "count": 0, "userIds": [], "mine": False}
+        one = given.setdefault(event["emoji"], empty)
+        (one["userIds"].append if event["added"] else one["userIds"].remove)(event["userId"])
+        one["count"] += 1 if event["added"] else -1
+        if event.get("mine"):
+            one["mine"] = event["added"]
+        shown = [one for one in given.values() if one["count"]]
         message |= {"reactions": shown} if shown else {}
 
     def _message_pinned(self, event: Event) -> None:

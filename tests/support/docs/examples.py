@@ -13,8 +13,15 @@ from service.protocol.contract.examples import ack_example, command_examples, er
 CLOSED: dict[Close, tuple[str, str]] = {
     Close.SHUTTING_DOWN: ("the node stops", "shutting down"),
     Close.TOKEN_EXPIRED: ("no `auth:refresh` came before `expiresAt`", "token expired"),
+    Close.TOKEN_NOT_YET_VALID: (
+        "the `nbf` of the token is in 2099",
+        "The token is not valid before 2099-01-01T00:00:00Z.",
+    ),
     Close.TOO_SLOW: ("more than 1 MiB waits for this connection", "too slow"),
-    Close.TOO_MANY_REQUESTS: ("a hundred commands in a row were refused as too many", "too many requests"),
+    Close.TOO_MANY_REQUESTS: (
+        "a hundred more commands were refused as too many than were admitted",
+        "too many requests",
+    ),
     Close.NO_PONG: ("a ping was not answered in time", "no pong"),
     Close.FENCED: (
         "the node was paused, and others have taken over",

@@ -1,5 +1,6 @@
 """A filled log, sealed or not, and ways to tamper with it that only the owner of the machine has."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -41,12 +42,98 @@ async def append(database: Database, *texts: str) -> None:
             await one.append(message(text, author="carol"), by="carol", decided_on=head + number)
 
 
+class SealerEnded(Exception):
+    """A sealer has ended, or works without an end, where it should seal."""
+
+
+class CountedConnection(asyncpg.Connection):
+    """Counts its queries."""
+
+    __slots__ = ("queries",)
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.queries = 0
+
+    async def fetch(self, *arguments: Any, **options: Any) -> Any:
+        self.queries += 1
+        return await super().fetch(*arguments, **options)
+
+    async def fetchval(self, *arguments: Any, **options: Any) -> Any:
+        self.queries += 1
+        return await super().fetchval(*arguments, **options)
+
+
+class TestedSealer(Sealer):
+    """A sealer whose rounds and queries can be counted."""
+
+    __test__ = False
+
+    def __init__(self, database: Database, key: bytes, interval: float) -> None:
+        super().__init__(self._counted, key, interval)
+        self._database = database
+        self._connections: list[CountedConnection] = []
+        self.rounds: list[float] = []
+        """When the log was fully sealed."""
+
+    @property
+    def queries(self) -> int:
+        return sum(connection.queries for connection in self._connections)
+
+    @property
+    def caught_up_at(self) -> float | None:
+        return self.rounds[-1] if self.rounds else None
+
+    @caught_up_at.setter
+    def caught_up_at(self, at: float | None) -> None:
+        if at is not None:
+            self.rounds.append(at)
+
+    async def _counted(self) -> Any:
+        connection = await asyncpg.connect(self._database.worker_url, connection_class=CountedConnection)
+        self._connections.append(connection)
+        return connection
+
+    async def run(self) -> None:
+        """Seal, and fail where a sealer ends."""
+        await super().run()
+        raise SealerEnded("a sealer reported a broken tree")
+
+
 @asynccontextmanager
-async def sealing(database: Database, key: bytes = KEY_ENCRYPTION_KEY) -> AsyncIterator[Sealer]:
-    """Give a running sealer."""
-    made = Sealer(lambda: asyncpg.connect(database.worker_url), key, interval=0.05)
-    async with supervise.background(seal=made.run):
-        yield made
+async def sealing(
+    database: Database, key: bytes = KEY_ENCRYPTION_KEY, *, fails: bool = False, interval: float = 0.05
+) -> AsyncIterator[TestedSealer]:
+    """Give a running sealer. Unless it `fails`, and is run again as a node does, its end ends the block at once."""
+    made = TestedSealer(database, key, interval)
+    if fails:
+        async with supervise.background(seal=made.run):
+            yield made
+        return
+    pause, sealer.BROKEN_PAUSE = sealer.BROKEN_PAUSE, 0
+    try:
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(made.run())
+            yield made
+            running.cancel()
+    finally:
+        sealer.BROKEN_PAUSE = pause
+
+
+async def sealed(running: TestedSealer, size: int) -> None:
+    """Wait until a sealer has sealed the log of `size` events.
+
+    Raises:
+        SealerEnded: it has looked for more twice since the call and has not sealed these, or does not come to an end.
+    """
+    rounds, queries = len(running.rounds), running.queries
+
+    def over() -> bool:
+        return len(running.rounds) > rounds + 1 or running.queries > queries + 500
+
+    await until(lambda: running.size == size or over())
+    if running.size != size:
+        raise SealerEnded(f"{running.size} events are sealed, and not {size}")
 
 
 async def seal(database: Database, *, at_once: int | None = None) -> int:
@@ -56,7 +143,7 @@ async def seal(database: Database, *, at_once: int | None = None) -> int:
     try:
         async with owner(database) as connection, sealing(database) as running:
             events = await connection.fetchval("SELECT count(*) FROM stored_events")
-            await until(lambda: running.size == events)
+            await sealed(running, events)
     finally:
         sealer.MAX_EVENTS = before
     return int(events)

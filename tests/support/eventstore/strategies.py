@@ -100,7 +100,7 @@ ANY: dict[type[Event], st.SearchStrategy[Event]] = {
         MessageReported, report=words, message=seqs, author=words, reason=st.none() | words
     ),
     ReportResolved: st.builds(ReportResolved, report=words, outcome=words, note=st.none() | words),
-    PersonNamed: st.builds(PersonNamed, user=words, name=st.none() | words),
+    PersonNamed: st.builds(PersonNamed, user=words, name=st.none() | words, issued_at=untils),
     AuditRead: st.builds(
         AuditRead,
         what=words,

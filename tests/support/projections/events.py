@@ -44,5 +44,5 @@ async def page(here: World, **bounds: int | None) -> Page:
 
 
 async def one_room(here: World, user: str) -> rooms.SummaryRow:
-    (row,) = await rooms.summaries(here.reads, here.node.serializer, user)
+    (row,) = (await rooms.summaries(here.reads, here.node.serializer, user)).rows
     return row

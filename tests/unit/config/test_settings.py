@@ -22,6 +22,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
 
     assert (settings.host, settings.port) == ("127.0.0.1", 8000)
     assert (settings.ping_interval, settings.ping_timeout) == (25.0, 20.0)
+    assert settings.keep_alive == 75.0
     assert (settings.max_content, settings.max_frame, settings.max_outbox) == (10_000, 131_072, 1_048_576)
     assert (settings.rate_per_second, settings.rate_burst) == (20, 40)
     assert settings.database_url == settings.redis_url == settings.jwt_secret == ""

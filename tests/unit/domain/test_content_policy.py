@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.domain.content.policy import ACTIVE_TAGS, check_content
+from service.domain.content.visible import is_visible
 from service.errors import EmptyMessage, MessageTooLong, UnsafeContent
 
 LIMIT = 10_000
@@ -270,6 +271,15 @@ def test_white_space_alone_is_no_message(content: str) -> None:
         check(content)
 
 
+@pytest.mark.parametrize(
+    "content", ["\u200b\u200b", "\xad\u2060\ufeff", "\u2800", "\u3164", "\u115f", "\u202e \u200d\ufe0f"]
+)
+def test_content_that_shows_nothing_is_no_message(content: str) -> None:
+    with pytest.raises(EmptyMessage):
+        check(content)
+    check(content + "." + content)
+
+
 def test_a_message_too_long_is_too_long_whatever_else_it_is() -> None:
     for content in (" " * 10_001, "<script>" * 2000):
         with pytest.raises(MessageTooLong):
@@ -334,6 +344,6 @@ def test_any_text_passes_or_is_refused_and_nothing_else(content: str) -> None:
         check(content)
 
 
-@given(st.text(st.characters(exclude_characters="<"), min_size=1, max_size=200).filter(str.strip))
+@given(st.text(st.characters(exclude_characters="<"), min_size=1, max_size=200).filter(is_visible))
 def test_text_without_a_single_angle_bracket_always_passes(content: str) -> None:
     check(content)

@@ -1,5 +1,6 @@
-"""Read markers only move forward; a person has the name they set last."""
+"""Read markers only move forward; a person has the name of their newest token."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -97,6 +98,41 @@ def test_a_person_is_named_where_the_name_is_another(
     given: list[Event], name: str, then: list[Event]
 ) -> None:
     assert account.decide(person_of(given), NamePerson(name=name), "alice") == then
+
+
+def issued(second: int | None) -> datetime | None:
+    return None if second is None else datetime.fromtimestamp(second, UTC)
+
+
+@pytest.mark.parametrize(
+    ("known", "given", "taken"),
+    [
+        (None, None, True),
+        (None, 5, True),
+        (5, None, False),
+        (5, 4, False),
+        (5, 5, False),
+        (5, 6, True),
+    ],
+)
+def test_the_name_of_the_newest_token_wins(known: int | None, given: int | None, *, taken: bool) -> None:
+    state = person_of([PersonNamed(user="alice", name="Alice", issued_at=issued(known))])
+    events = account.decide(state, NamePerson(name="Al", issued_at=issued(given)), "alice")
+    assert events == ([PersonNamed(user="alice", name="Al", issued_at=issued(given))] if taken else [])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["Alice", "Al"]), st.integers(1, 9)), max_size=5), st.data())
+def test_devices_with_tokens_of_different_names_settle(
+    tokens: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    """However often and in whatever order devices connect, each token changes the name at most once."""
+    log = Log(person_stream("alice"))
+    for name, second in data.draw(st.lists(st.sampled_from(tokens), max_size=30)) if tokens else []:
+        state = log.fold(account.evolve, PersonState())
+        command = NamePerson(name=name, issued_at=issued(second))
+        assert log.append(account.decide(state, command, "alice"), "alice", state.head, account.GUARD)
+    times = [row.event.issued_at for row in log.rows if isinstance(row.event, PersonNamed)]
+    assert times == sorted(set(times), key=lambda at: at.timestamp())  # type: ignore[union-attr] # all are given
 
 
 @pytest.mark.parametrize(

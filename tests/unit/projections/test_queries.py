@@ -101,6 +101,24 @@ async def test_a_page_keeps_its_bounds(six_messages: World) -> None:
     assert [(bounds, ids(page), page.has_more) for (bounds, _, _), page in answers] == EDGES
 
 
+@pytest.mark.parametrize("level", [False, True], ids=["by the tail", "by the table"])
+async def test_a_page_shows_nothing_from_after_the_right_to_read_ended(here: World, *, level: bool) -> None:
+    """But that a message was deleted, since its content is gone for all."""
+    await here.happen(OPENED, joined("bob"), said("as it was"), said("gone since"), reacted(4), left("bob"))
+    await here.project()
+    pinned: Act = ("alice", GENERAL, (MessagePinned(message=4),))
+    await here.happen(edited(4, "changed since"), reacted(4, emoji="x"), pinned, deleted(5), said("later"))
+    if level:
+        await here.project()
+    kept, gone = (await page(here, until=7)).messages
+    assert (kept.content, kept.reactions, kept.edited_at, kept.pinned) == (
+        "as it was", {"👍": ("alice",)}, None, False,
+    )  # fmt: skip
+    assert (gone.content, gone.deleted_at is None) == (None, False)
+    now = (await page(here)).messages[0]
+    assert (now.content, set(now.reactions), now.pinned) == ("changed since", {"👍", "x"}, True)
+
+
 async def test_a_room_without_messages_or_without_being_has_an_empty_page(here: World) -> None:
     assert await page(here) == Page([], has_more=False)
     await here.happen(OPENED)
@@ -131,7 +149,7 @@ async def test_whoever_left_has_no_room_and_whoever_comes_back_starts_anew(here:
     await here.happen(OPENED, joined("bob"), said("one"), left("bob"), said("two"))
     await here.project()
     serializer = here.node.serializer
-    assert await rooms.summaries(here.reads, serializer, "bob") == []
+    assert (await rooms.summaries(here.reads, serializer, "bob")).rows == []
     assert await memberships.rooms_of(here.reads, serializer, "bob") == []
     await here.happen(joined("bob"), said("three"))
     row = await one_room(here, "bob")
@@ -186,7 +204,7 @@ async def test_queries_are_exact_at_every_position_of_one_table(
     for recorded in log:
         await here.advance(lone, recorded.position)
         for user in ("alice", "bob"):
-            found = await rooms.summaries(here.reads, here.node.serializer, user)
+            found = (await rooms.summaries(here.reads, here.node.serializer, user)).rows
             shown = list(map(read_models.plain_summary, found))
             assert shown == read_models.summaries_of(log, user), recorded
         receipts = (await read_receipts.of_rooms(here.reads, here.node.serializer, ["general"]))["general"]

@@ -1,5 +1,9 @@
 """Counting unread messages: at the edges of a block, after deletions in old ones, and by the index in a large table."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
 import pytest
 
 from projections import unread_bitmaps
@@ -102,3 +106,75 @@ async def test_large_table_is_read_by_index_one_row_per_thousand_messages(here: 
     assert "tallies_v1_pkey" in text, text
     assert "Seq Scan" not in text, text
     assert found == {"room1": unread_bitmaps.Unread(0, 0), "room2": unread_bitmaps.Unread(0, 0)}
+
+
+PEOPLE = [f"person{number}" for number in range(5_000)]
+
+
+async def fill_block(here: World, room: str) -> None:
+    """Give the first block of a room rows of many users, as mentions of all of them make them."""
+    await here.connection.execute(
+        f"""
+        INSERT INTO {unread_bitmaps.PROJECTION.relation} SELECT $1, person, 0, NULL, ~0::bit({EDGE})
+        FROM unnest($2::text[]) person
+        """,  # noqa: S608 - constants
+        room,
+        PEOPLE,
+    )
+    await here.as_owner(f"VACUUM ANALYZE {unread_bitmaps.PROJECTION.relation}")
+
+
+class Counting:
+    """A connection that counts the buffers that the statements of `apply` touch."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.buffers = 0
+
+    async def execute(self, query: str, *arguments: object) -> None:
+        await self._explain(query, *arguments)
+
+    async def fetch(self, query: str, *arguments: object) -> Sequence[Any]:
+        await self._explain(query, *arguments)
+        return await self._connection.fetch(query, *arguments)  # type: ignore[no-any-return]
+
+    async def _explain(self, query: str, *arguments: object) -> None:
+        text = await self._connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}", *arguments)
+        plan = msgspec.json.decode(text)[0]["Plan"]
+        self.buffers += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+
+
+async def test_a_deletion_costs_the_same_however_many_users_its_block_has(here: World) -> None:
+    """5,000 users have been mentioned in the block; the deleted message mentions one."""
+    await here.happen(OPENED, joined("bob"), said("small", "alice", "bob"), said("large", "alice", "bob"))
+    await here.project()
+
+    async def cost(number: int) -> int:
+        await here.happen(deleted(number, "alice"))
+        counting = Counting(here.connection)
+        async with here.connection.transaction():
+            await unread_bitmaps.apply(
+                counting,  # type: ignore[arg-type] # the part of a connection that is used
+                unread_bitmaps.PROJECTION.relation,
+                (await here.log())[-1:],
+            )
+        return counting.buffers
+
+    small = await cost(4)
+    await fill_block(here, "general")
+    large = await cost(5)
+    assert large < 4 * small, (small, large)  # the index is deeper
+
+
+async def test_the_deletion_of_a_damaged_message_clears_its_bits_too(here: World) -> None:
+    """Nothing in the log says who was mentioned, so the rows of its block are searched."""
+    await here.happen(OPENED, joined("bob"), said("one", "alice", "bob"), said("two", "alice", "bob"))
+    await here.project()
+    await here.happen(deleted(4, "alice"))
+    await here.as_owner("ALTER TABLE stored_events DISABLE TRIGGER append_only")
+    await here.as_owner(
+        "UPDATE stored_events SET state = '{' WHERE originator_version = 4 AND stream = 'room:general'"
+    )
+    await here.project()
+    found = await one_room(here, "bob")
+    assert (found.unread, found.mentions) == (1, 1)

@@ -32,6 +32,7 @@ CODES = {
     "too_many_rooms": False,
     "token_invalid": False,
     "token_expired": False,
+    "token_not_yet_valid": True,
     "overloaded": True,
     "unavailable": True,
     "projection_behind": True,
@@ -50,6 +51,7 @@ DATA = {
     "limit": 10_000,
     "what": "a <script> element",
     "retryAfter": 1.5,
+    "notBefore": "2026-11-29T14:00:00Z",
     "behind": 900,
 }
 
@@ -62,7 +64,7 @@ def test_every_code_is_in_the_table() -> None:
 def test_an_error_is_sent_as_code_sentence_and_whether_to_retry(code: str) -> None:
     error = every_error()[code](**DATA)
     answer = json.loads(encode_error("r-1", error))
-    shown = answer.pop("retryAfter", None)
+    shown, _ = answer.pop("retryAfter", None), answer.pop("notBefore", None)
     assert answer == {
         "type": "error",
         "ref": "r-1",
@@ -70,7 +72,7 @@ def test_an_error_is_sent_as_code_sentence_and_whether_to_retry(code: str) -> No
         "message": str(error),
         "retryable": CODES[code],
     }
-    assert shown == (1.5 if code == "too_many_requests" else None)
+    assert shown == (1.5 if code in ("too_many_requests", "token_not_yet_valid") else None)
     assert "{" not in str(error), "the sentence is complete"
     assert str(error).endswith(".")
 

@@ -238,6 +238,7 @@ def test_connected_says_where_each_room_stands() -> None:
         epoch="e",
         expires_at=SHOWN,
         ping_interval=25,
+        ping_timeout=20,
         rooms={
             "general": RoomHead(recovered=True, head=57),
             "gone": RoomHead(recovered=False, reason="room_not_found"),
@@ -251,6 +252,7 @@ def test_connected_says_where_each_room_stands() -> None:
         "epoch": "e",
         "expiresAt": SHOWN,
         "pingInterval": 25,
+        "pingTimeout": 20,
         "rooms": {
             "general": {"head": 57, "recovered": True},
             "gone": {"recovered": False, "reason": "room_not_found"},
@@ -355,6 +357,7 @@ def test_no_two_events_have_one_wire_name() -> None:
     [
         (4000, True),
         (4001, True),
+        (4002, True),
         (4008, True),
         (4009, True),
         (4010, True),
@@ -372,7 +375,17 @@ def test_a_close_code_says_whether_to_come_back(code: int, come_back: bool) -> N
 
 
 def test_every_close_code_is_in_the_table() -> None:
-    assert {int(code) for code in Close} == {4000, 4001, 4008, 4009, 4010, 4011, *range(4500, 4505), 1009}
+    assert {int(code) for code in Close} == {
+        4000,
+        4001,
+        4002,
+        4008,
+        4009,
+        4010,
+        4011,
+        *range(4500, 4505),
+        1009,
+    }
 
 
 @pytest.mark.parametrize(
@@ -385,6 +398,7 @@ def test_every_close_code_is_in_the_table() -> None:
         (1006, False, "connection_lost"),
         (4000, False, "shutting_down"),
         (4001, False, "token_expired"),
+        (4002, False, "token_not_yet_valid"),
         (4008, False, "too_slow"),
         (4009, False, "too_many_requests"),
         (4010, False, "no_pong"),

@@ -253,11 +253,12 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "user:block": {"userId": "bob"},
     "user:unblock": {"userId": "bob"},
     "user:blocks": {},
+    "ping": {},
     "auth:refresh": {"token": "t"},
 }
 UNRECORDED = {
     *("room:list", "report:list", "room:members", "message:history", "user:blocks", "auth:refresh"),
-    *("typing:start", "typing:stop", "presence:set"),
+    *("typing:start", "typing:stop", "presence:set", "ping"),
 }
 RECORDED = set(MINIMAL) - UNRECORDED
 

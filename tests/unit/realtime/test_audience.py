@@ -15,7 +15,7 @@ from service.presence.roster import Change
 from service.protocol.contract.examples import example
 from service.protocol.contract.schemas import events
 from service.protocol.events import MessageReadBy, Outgoing, TypingStarted, TypingStopped
-from service.realtime import room_feeds
+from service.realtime import room_memory
 from service.realtime.audience import MOST_HELD, EphemeralBatch
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
@@ -136,7 +136,7 @@ async def test_held_frames_are_bounded_and_go_with_the_room(world: World) -> Non
 async def test_a_room_with_a_listener_that_catches_up_stays_in_memory(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room_feeds, "MAX_IDLE_FEEDS", 0)
+    monkeypatch.setattr(room_memory, "MAX_IDLE_FEEDS", 0)
     bob = Listener("bob")
     world.hub.subscriptions.pre_subscribe(bob, "general")
     await world.hub.feeds.feed("general")

@@ -9,8 +9,9 @@ from service.domain.account import PersonState
 from service.domain.events import MemberJoined, MessagePosted, ReactionAdded, Recorded, RoomOpened, as_erased
 from service.errors import Unavailable
 from service.eventstore.serializer import UnknownTopic
-from service.realtime import catch_up
+from service.realtime import catch_up, room_memory
 from service.realtime.hub import Hub
+from service.realtime.room_memory import MAX_PARKED
 from service.realtime.user_cache import UserCache
 from tests.support.realtime.subscribers import STREAM, Log, Recorder, number
 from tests.support.waiting import until
@@ -98,6 +99,54 @@ async def test_event_arriving_during_load_is_in_the_feed() -> None:
     hub.deliver({STREAM: [log.append(ReactionAdded(message=2, emoji="x"))]})  # which names no user
     log.answers.set()
     assert (await loading).head == 3
+    await hub.close()
+
+
+async def test_events_during_a_load_are_bounded_and_all_come_out() -> None:
+    log, hub = world()
+    log.answers.clear()
+    loading = asyncio.create_task(hub.feeds.feed("general"))
+    await until(lambda: log.asked)
+    await asyncio.sleep(0.01)  # the log has been read, and its answer is on the way
+    for _ in range(MAX_PARKED + 500):
+        hub.deliver({STREAM: [log.append(ReactionAdded(message=2, emoji="x"))]})
+    assert len(hub.feeds._loads["general"].parked) == MAX_PARKED
+    log.answers.set()
+    feed = await loading
+    await until(lambda: feed.head == len(log.events))
+    assert hub.rings.reserved == 0
+    await hub.close()
+
+
+async def test_an_event_for_which_there_is_no_memory_is_read_from_the_log() -> None:
+    log = SlowLog()
+    log.append(RoomOpened(name="General"))
+    reader = cast("LogReader", log)
+    hub = Hub(reader, UserCache(reader), {"number": number}, ring_bytes=0)
+    feed = await hub.feeds.feed("general")
+    log.append(ReactionAdded(message=1, emoji="x"))
+    hub.deliver({STREAM: [log.append(ReactionAdded(message=1, emoji="x"))]})
+    assert not feed.gap, "it does not wait"
+    await until(lambda: feed.head == 3)
+    await hub.close()
+
+
+async def test_rooms_without_subscribers_stay_within_a_bound_in_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log, hub = world()
+    feed = await hub.feeds.feed("general")
+    monkeypatch.setattr(room_memory, "IDLE_BYTES", 3 * feed.memory)
+    subscriber = Recorder("alice", 0)
+    hub.subscriptions.pre_subscribe(subscriber, "general")
+    for room in "abcdef":
+        await hub.feeds.feed(room)
+    await hub.feeds.feed("d")
+    await hub.feeds.feed("g")
+    assert [*hub.feeds.by_room] == ["general", "d", "f", "g"]
+    hub.feeds.receive("d", [log.append(MemberJoined(user="bob"))])
+    await until(lambda: len(hub.feeds.by_room["d"].state.members) == 2)
+    assert [*hub.feeds.by_room] == ["general", "d", "g"], "the memory of d has grown"
     await hub.close()
 
 

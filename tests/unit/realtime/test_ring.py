@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.domain.events import MessagePosted, Recorded, RoomTopicChanged
 from service.protocol.native import encode
 from service.realtime.encoded_event import EncodedEvent
-from service.realtime.ring import RING, RING_BYTES, RING_SIZE, Ring, RingMemory
+from service.realtime.room_memory import RING, RING_BYTES, RING_SIZE, Ring, RingMemory
 
 FORMATS = ("native", "packet", "frame")
 

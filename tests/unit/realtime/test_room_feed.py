@@ -21,8 +21,16 @@ from service.domain.events import (
 from service.domain.room import RoomState
 from service.protocol.native import encode
 from service.realtime.encoded_event import EncodedEvent
-from service.realtime.ring import RING, RING_BYTES, RING_SIZE, RingMemory
-from service.realtime.room_feed import MAX_PARKED, RoomFeed
+from service.realtime.room_feed import RoomFeed
+from service.realtime.room_memory import (
+    MAX_PARKED,
+    PARKED_SHARE,
+    PARKED_SIZE,
+    RING,
+    RING_BYTES,
+    RING_SIZE,
+    RingMemory,
+)
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -80,6 +88,52 @@ def test_events_waiting_for_a_gap_are_bounded_and_the_next_is_accepted() -> None
     feed.accept(recorded(seq) for seq in range(2, MAX_PARKED * 2))
     feed.accept([recorded(1)])
     assert feed.head == MAX_PARKED + 1
+
+
+def mention_all(seq: int) -> Recorded:
+    """Return a message whose mentions take most of its memory."""
+    mentions = tuple(f"{number}-" + "u" * 124 for number in range(100))
+    return recorded(seq, MessagePosted(author="alice", content="hi", ref="r", mentions=mentions))
+
+
+def test_events_waiting_for_a_gap_are_bounded_in_memory_too() -> None:
+    feed = empty_feed()
+    feed.accept(mention_all(seq) for seq in range(2, MAX_PARKED))
+    feed.accept([recorded(1)])
+    assert PARKED_SIZE // 30_000 < feed.head < PARKED_SIZE // 15_000
+    assert feed.ring._memory.held == 0
+
+
+def test_waiting_events_of_all_rooms_share_the_memory_of_rings() -> None:
+    """They are counted with the rings, which give way to them, and they give way to no ring."""
+    memory = RingMemory(4 * RING_SIZE)
+    feeds = [RoomFeed(RoomState(f"room{number}"), memory) for number in range(20)]
+    for number in range(1, 5):
+        for seq in range(1, 100):
+            feeds[-number].ring.append(long_message(seq))
+    assert memory.held > 3 * RING_SIZE
+    for feed in feeds:
+        feed.accept(mention_all(seq) for seq in range(2, 12))
+    assert 0.8 * RING_SIZE < memory.reserved <= 4 * RING_SIZE // PARKED_SHARE
+    assert memory.held == memory.reserved + sum(feed.ring.size for feed in feeds) <= 4 * RING_SIZE
+    assert feeds[0].gap
+    assert not feeds[-1].gap
+    feeds[-1].accept([recorded(1)])
+    assert feeds[-1].head == 1, "the next one is never refused"
+    for feed in feeds:
+        feed.close()
+    assert (memory.reserved, memory.held) == (0, 0)
+
+
+@given(st.lists(st.tuples(st.integers(1, 12), st.booleans()), max_size=60))
+def test_what_waits_is_counted_exactly_while_it_waits(arrivals: list[tuple[int, bool]]) -> None:
+    feed = empty_feed()
+    for seq, large in arrivals:
+        feed.accept([mention_all(seq) if large else recorded(seq)])
+        assert set(feed._parking._sizes) == set(feed._parked)
+        assert feed.ring._memory.held == feed._parking.size == sum(feed._parking._sizes.values())
+    feed.drop_parked()
+    assert feed.ring._memory.held == 0
 
 
 @given(st.integers(1, RING * 2), st.integers(0, RING * 2))

@@ -96,3 +96,23 @@ async def test_a_wait_that_begins_again_delays_no_other() -> None:
     waits._check()
     await asyncio.wait_for(done.wait(), 30)
     assert told == ["again", "second"]
+
+
+async def test_a_wait_that_began_earlier_ends_earlier() -> None:
+    """Whatever the order of the calls, each wait is due `seconds` after its own beginning."""
+    told, done = list[str](), asyncio.Event()
+
+    def due(one: str) -> None:
+        told.append(one)
+        if one == "latest":
+            done.set()
+
+    loop = asyncio.get_running_loop()
+    waits = Timeouts(60, due)
+    waits.begin("ordinary")
+    for name, ago in [("third", 59.7), ("first", 59.9), ("latest", 59.6), ("second", 59.8), ("overdue", 99)]:
+        waits.begin(name, loop.time() - ago)
+    waits.begin("newest")
+    await asyncio.wait_for(done.wait(), 30)
+    assert told == ["overdue", "first", "second", "third", "latest"]
+    assert [*waits._deadlines] == ["ordinary", "newest"]

@@ -23,6 +23,7 @@ from tests.support.eventstore.sealed_logs import (
     owner,
     positions,
     seal,
+    sealed,
     sealing,
     verified,
 )
@@ -72,12 +73,30 @@ async def test_the_tree_is_the_same_however_it_was_cut_into_seals(database: Data
 
 async def test_a_running_sealer_follows_what_is_appended(database: Database) -> None:
     async with sealing(database) as running:
-        await until(lambda: running.leading)
+        await fill(database, messages=3)
+        await sealed(running, 11)
+        await append(database, "one", "two")
+        await sealed(running, 13)
+    assert (await verified(database)).size == 13
+
+
+async def test_a_sealer_that_has_sealed_everything_rests(database: Database) -> None:
+    """It looks for more once in a while, as many times as it says."""
+    await fill(database, messages=3)
+    async with sealing(database) as running:
+        await sealed(running, 11)
+        queries = running.queries
+        await until(lambda: len(running.rounds) > 2 or running.queries > queries + 100)
+        assert len(running.rounds) > 2
+
+
+@pytest.mark.timeout(60)
+async def test_a_sealer_is_woken_by_the_append(database: Database) -> None:
+    """Its interval is longer than this test may take."""
+    async with sealing(database, interval=3600) as running:
+        await until(lambda: running.rounds)
         await fill(database, messages=3)
         await until(lambda: running.size == 11)
-        await append(database, "one", "two")
-        await until(lambda: running.size == 13)
-    assert (await verified(database)).size == 13
 
 
 async def test_a_sealer_that_begins_again_goes_on_with_the_same_tree(database: Database) -> None:
@@ -92,11 +111,11 @@ async def test_a_sealer_that_begins_again_goes_on_with_the_same_tree(database: D
 
 
 async def test_one_sealer_leads_and_another_takes_over_when_it_is_gone(database: Database) -> None:
-    async with sealing(database) as first:
+    async with sealing(database, fails=True) as first:
         await until(lambda: first.leading)
         async with sealing(database) as second:
             await fill(database, messages=1)
-            await until(lambda: first.size == 9)
+            await sealed(first, 9)
             assert (second.leading, second.size) == (False, 0)
             async with owner(database) as connection:
                 await connection.execute(
@@ -106,7 +125,7 @@ async def test_one_sealer_leads_and_another_takes_over_when_it_is_gone(database:
                 )
             await until(lambda: second.leading)
             await append(database, "more")
-            await until(lambda: second.size == 10)
+            await sealed(second, 10)
     assert await verified(database) == (10, 0, None)
 
 
@@ -131,7 +150,7 @@ async def test_nothing_is_signed_where_the_stored_tree_is_not_the_signed_one(
         await connection.execute("UPDATE seals SET hashes = overlay(hashes PLACING '\\x00' FROM 5)")
     await append(database, "more")
     monkeypatch.setattr(sealer, "BROKEN_PAUSE", 0)
-    async with sealing(database) as running:
+    async with sealing(database, fails=True) as running:
         await until(lambda: "seals_broken" in [record.message for record in caplog.records])
         await asyncio.sleep(0.1)
         assert not running.leading
@@ -146,7 +165,7 @@ async def test_another_key_encryption_key_signs_nothing(
     await seal(database)
     monkeypatch.setattr(sealer, "BROKEN_PAUSE", 0)
     await append(database, "more")
-    async with sealing(database, key=bytes(32)):
+    async with sealing(database, key=bytes(32), fails=True):
         await until(lambda: "seals_broken" in [record.message for record in caplog.records])
     assert (await verified(database)).unsealed == 1
 
@@ -212,11 +231,11 @@ async def test_a_new_key_signs_from_then_on_and_the_old_ones_stay_known(database
 async def test_a_running_sealer_takes_a_new_key_at_its_next_seal(database: Database) -> None:
     await fill(database)
     async with sealing(database) as running, owner(database) as connection:
-        await until(lambda: running.size)
+        await until(lambda: running.rounds)
         await signing_keys.rotate(connection, KEY_ENCRYPTION_KEY)
         size = running.size
         await append(database, "more")
-        await until(lambda: running.size > size)
+        await sealed(running, size + 1)
         newest_key = (await signing_keys.load(connection, KEY_ENCRYPTION_KEY))[-1]
     assert newest_key.number == 2
     assert open_note(await checkpoint(database), [newest_key.verifier])

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hmac
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,8 +14,17 @@ import httpx
 import pytest
 
 from service.config.settings import PUBLISHED, Settings
-from service.errors import NotAllowed, OnRecordError, Overloaded, ProviderAway, SignInInvalid, SignInOver
+from service.errors import (
+    NotAllowed,
+    OnRecordError,
+    Overloaded,
+    ProviderAhead,
+    ProviderAway,
+    SignInInvalid,
+    SignInOver,
+)
 from service.gateway.auth import fetch, oidc
+from service.gateway.auth.claims import ClaimRules
 from service.gateway.auth.jwks import PublishedKeys
 from service.gateway.auth.oidc import Begun, Oidc, SignedInAs
 from service.gateway.auth.oidc_discovery import metadata_of
@@ -35,7 +45,9 @@ Claims = dict[str, Any]
 
 
 @asynccontextmanager
-async def signing_in(audience: str = AUDIENCE, **given: Any) -> AsyncIterator[tuple[Oidc, OidcProvider]]:
+async def signing_in(
+    audience: str = AUDIENCE, rules: ClaimRules | None = None, **given: Any
+) -> AsyncIterator[tuple[Oidc, OidcProvider]]:
     """Give a node's side and the provider's."""
     async with oidc_provider(**{"key": RSA, **given}) as provider:
         settings = Settings(
@@ -46,7 +58,9 @@ async def signing_in(audience: str = AUDIENCE, **given: Any) -> AsyncIterator[tu
             oidc_redirect_uri=provider.redirect_uri,
         )
         keys = PublishedKeys(f"{provider.issuer}/keys", asyncio.get_running_loop().time)
-        tokens = TokenVerifier(keys, PUBLISHED, issuer=provider.issuer, audience=audience, leeway=0)
+        tokens = TokenVerifier(
+            keys, PUBLISHED, issuer=provider.issuer, audience=audience, leeway=0, rules=rules
+        )
         yield Oidc(settings, tokens), provider
 
 
@@ -124,6 +138,37 @@ async def test_an_id_token_that_is_not_for_this_sign_in_lets_nobody_in(
 ) -> None:
     async with signing_in(spoil_id=spoil) as (node, _):
         with pytest.raises(SignInInvalid):
+            await sign_in(node)
+
+
+EARLY = claiming(nbf=4_070_908_800)
+
+
+@pytest.mark.parametrize("ahead", [0, 0.9, 1.5, 3600])
+async def test_an_id_token_issued_at_this_very_moment_is_good(ahead: float) -> None:
+    async with signing_in(spoil_id=lambda claims: claims | {"iat": time.time() + ahead}) as (node, _):
+        assert (await sign_in(node)).identity.user == "alice"
+
+
+@pytest.mark.parametrize("spoiled", [{"spoil_id": EARLY}, {"spoil_access": EARLY}])
+async def test_a_token_that_is_not_valid_yet_is_a_trouble_of_the_provider(spoiled: dict[str, Any]) -> None:
+    async with signing_in(**spoiled) as (node, _):
+        with pytest.raises(ProviderAhead) as refused:
+            await sign_in(node)
+        assert refused.value.retryable
+
+
+async def test_the_user_claim_is_compared_where_subjects_differ_by_application() -> None:
+    """As Microsoft Entra's do: `sub` is another one for the page and for the API."""
+    rules = ClaimRules(user="oid", name="given.name")
+    names = {"oid": "00000000-0000-0000", "given": {"name": "Alice L."}}
+    page, api = claiming(**names, sub="-of-the-page"), claiming(oid="00000000-0000-0000", sub="_of-the-api")
+    async with signing_in(rules=rules, spoil_id=page, spoil_access=api) as (node, _):
+        signed_in = await sign_in(node)
+        assert (signed_in.identity.user, signed_in.name) == ("00000000-0000-0000", "Alice L.")
+    other = claiming(oid="ffffffff-0000-0000")
+    async with signing_in(rules=rules, spoil_id=page, spoil_access=other) as (node, _):
+        with pytest.raises(SignInInvalid, match="of different users"):
             await sign_in(node)
 
 

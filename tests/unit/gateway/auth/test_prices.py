@@ -1,16 +1,15 @@
 """The prices of commands: an ordinary one costs 1, and each larger one what it is charged, within and beyond."""
 
 import pytest
-from rpds import HashTrieSet
 
-from service.domain.account import PersonState
 from service.errors import TooManyRequests
 from service.gateway.auth.charges import Charges
-from service.gateway.auth.prices import price_of_answer, price_of_block, price_of_bytes, price_of_command
+from service.gateway.auth.prices import price_of_answer, price_of_bytes, price_of_command
 from service.gateway.auth.rate_limit import RateLimit
 from service.protocol import commands as wire
-from service.protocol.acks import RoomJoinAck, RoomListAck
+from service.protocol.acks import ReportListAck, RoomJoinAck, RoomListAck
 from service.protocol.events import Invitation
+from service.protocol.reports import Report
 from service.runtime.token_bucket import TokenBuckets
 from tests.support.clock import Clock
 
@@ -55,10 +54,10 @@ def test_what_an_answer_holds_is_owed() -> None:
     for entries, price in ((49, 0), (50, 1), (1_000, 20)):
         answer = RoomListAck(rooms=[], invitations=[invitation] * entries, has_more=False)
         assert price_of_answer(listed, answer) == price
-    for known, price in ((99, 0), (100, 1), (1_000, 10)):
-        blocked = HashTrieSet(map(str, range(known)))
-        assert price_of_block(PersonState(blocked=blocked)) == price
-        assert price_of_block(PersonState(unblocked=blocked)) == price
+    report = Report(report_id="r", room_id="r", message_id=1, author_id="a", user_id="u", reason="", at="")
+    for entries, price in ((49, 0), (50, 1), (100, 2)):
+        reports = ReportListAck(reports=[report] * entries, has_more=False)
+        assert price_of_answer(wire.ReportList(type="report:list", room_id="r"), reports) == price
     joined = RoomJoinAck(seq=1, at="", head=1_000, epoch="")
     for after, price in ((None, 0), (981, 0), (980, 1), (0, 50), (2_000, 0)):
         join = wire.RoomJoin(type="room:join", ref="r", room_id="general", after=after)

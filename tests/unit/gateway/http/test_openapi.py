@@ -29,7 +29,7 @@ def test_every_endpoint_is_in_it_and_no_other() -> None:
         reads=part,
         audits=part,
         admin=Admin(part, part, part, part, part, part),
-        signin=SignIn(settings, part, part, part),
+        signin=SignIn(settings, part, part, part, part),
         probe=part,
         readiness=part,
         relay=part,

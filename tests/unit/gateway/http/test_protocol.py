@@ -5,14 +5,23 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
 import uvloop
 from websockets.sync.client import connect
 
-from service.gateway.http.protocol import CHUNK, MAX_HEAD, OVERDUE, OVERSIZED, TimedHttpProtocol, http_class
+from service.gateway.http import protocol
+from service.gateway.http.protocol import (
+    CHUNK,
+    MAX_DROPPED,
+    MAX_HEAD,
+    OVERDUE,
+    OVERSIZED,
+    TimedHttpProtocol,
+    http_class,
+)
 from service.gateway.websocket.connection import transport_class
 from tests.support.clients.raw_http import client, rest
 from tests.support.clients.raw_websocket import TEXT, Peer, frame
@@ -37,8 +46,10 @@ Serve = Callable[..., tuple[LiveServer, type[TimedHttpProtocol]]]
 def serve(request: pytest.FixtureRequest) -> Iterator[Serve]:
     with ExitStack() as stack:
 
-        def start(app: App, seconds: float = 0.5) -> tuple[LiveServer, type[TimedHttpProtocol]]:
-            http = http_class(seconds)
+        def start(
+            app: App, seconds: float = 0.5, **limits: Any
+        ) -> tuple[LiveServer, type[TimedHttpProtocol]]:
+            http = http_class(seconds, **limits)
             server = LiveServer(app, transport_class(), request.param, 128 * 1024, http)
             return stack.enter_context(server), http
 
@@ -155,6 +166,66 @@ def test_a_large_head_within_the_limit_and_a_body_beyond_it_are_served(serve: Se
         tcp.sendall(head % (b"a" * (MAX_HEAD - 1000), 10 * MAX_HEAD) + bytes(10 * MAX_HEAD))
         assert rest(tcp).endswith(b"\r\n\r\n%d" % (10 * MAX_HEAD))
     assert not http.cut
+
+
+def post(path: bytes, size: int) -> bytes:
+    return b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (path, size)
+
+
+def test_a_body_that_is_declared_too_large_is_refused_before_it_comes(serve: Serve) -> None:
+    server, _ = serve(answer, 30, max_body=1_000, is_identified=lambda url: url == b"/known")
+    with client(server) as tcp:
+        tcp.sendall(post(b"/", 1_000) + b"x" * 1_000 + post(b"/known", 1_001) + b"x" * 1_001)
+        said = b""
+        while not said.endswith(b"1001"):
+            said += tcp.recv(65536)
+        tcp.sendall(post(b"/", 1_001) + b"x" * 10)
+        assert rest(tcp).startswith(b"HTTP/1.1 413 ")
+    eventually(server.idle)
+
+
+async def answer_at_once(_scope: Message, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 400, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.mark.parametrize("size", [MAX_DROPPED // 2, 100 * MAX_DROPPED])
+def test_the_rest_of_an_answered_body_is_dropped_up_to_a_limit(serve: Serve, size: int) -> None:
+    server, _ = serve(answer_at_once, 30)
+    said = b""
+    with client(server) as tcp:
+        tcp.sendall(post(b"/", size))
+        assert tcp.recv(65536).startswith(b"HTTP/1.1 400 ")
+        with suppress(OSError):
+            tcp.sendall(b"x" * size + post(b"/", 0))
+            said = tcp.recv(65536)
+    assert said.startswith(b"HTTP/1.1 400 ") is (size < MAX_DROPPED)
+    eventually(server.idle)
+
+
+def test_the_least_recently_used_idle_connection_gives_way(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "MAX_IDLE", 2)
+    server, http = serve(answer, 30)
+
+    def ask(tcp: socket.socket) -> bytes:
+        tcp.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        said = tcp.recv(1)
+        while said and not said.endswith(b"\r\n\r\n0"):
+            said += tcp.recv(65536)
+        return said
+
+    with ExitStack() as stack:
+        first, second, third = (stack.enter_context(client(server)) for _ in range(3))
+        for tcp in (first, second, first, third):
+            assert ask(tcp), "it is kept"
+        assert rest(second) == b""
+        assert ask(first)
+        assert ask(third)
+        eventually(lambda: len(http.idle) == 2)
+    eventually(server.idle)
+    assert not http.idle
 
 
 def at_once(server: LiveServer, tcp: socket.socket, data: bytes) -> None:

@@ -1,0 +1,70 @@
+"""Logs refusals at the doors: one line each, with the reason and the client's address, and never with the token.
+
+Clients can cause refusals without limit, so lines have a rate per address and in total. The next line has the number of
+those that were withheld.
+"""
+
+import logging
+from collections.abc import Callable
+
+from service.errors import NotAllowed, OnRecordError, TokenInvalid, TokenNotYetValid, TooManyRequests
+from service.gateway.transport.client_address import address_key
+from service.runtime.token_bucket import TokenBuckets
+
+PER_SECOND, AT_ONCE = 2.0, 20
+"""Lines of one node."""
+
+EACH_PER_SECOND, EACH_AT_ONCE = 0.5, 10
+"""Lines about one address."""
+
+FOREIGN_ORIGIN = "foreign_origin"
+
+log = logging.getLogger("onrecord.door")
+
+
+class RefusalLog:
+    """The refusals of one node; `clock` gives seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._each = TokenBuckets(EACH_PER_SECOND, EACH_AT_ONCE, clock)
+        self._all = TokenBuckets(PER_SECOND, AT_ONCE, clock)
+        self._withheld = 0
+
+    def write(self, door: str, address: str | None, reason: str, error: OnRecordError | None = None) -> None:
+        """Log that a door refused a client, unless there are too many lines; `reason` is a word, as in the metrics."""
+        try:
+            self._each.take(address_key(address))
+            self._all.take("")
+        except TooManyRequests:
+            self._withheld += 1
+            return
+        withheld, self._withheld = self._withheld, 0
+        if error is not None and (origin := error.data.get("origin")) is not None:
+            log.warning(
+                "refused",
+                extra={
+                    "door": door,
+                    "reason": FOREIGN_ORIGIN,
+                    "origin": origin,
+                    "address": address,
+                    "withheld": withheld,
+                },
+            )
+            return
+        log.warning(
+            "refused",
+            extra={
+                "door": door,
+                "reason": reason,
+                "problem": _problem(error),
+                "address": address,
+                "withheld": withheld,
+            },
+        )
+
+
+def _problem(error: OnRecordError | None) -> str:
+    """Return the details of an error that repeat nothing that the client sent; empty if there are none."""
+    if isinstance(error, TokenInvalid):
+        return str(error.data.get("logged", error.data["problem"]))
+    return str(error) if isinstance(error, NotAllowed | TokenNotYetValid) else ""
