@@ -14,6 +14,8 @@ import { nameOf } from "./state.js";
 import { Timeline } from "./timeline.js";
 import { announce, notify, showConnection, Surroundings } from "./view.js";
 
+$("not-started").remove();
+
 const DRAFTS = "onrecord.drafts";
 const WAKE_PAUSE_MS = 1_000;
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.clients.firefox import firefox
 from tests.support.clients.page import SAID, enter, message, newcomer, say
+from tests.support.page.firefox import firefox
 from tests.support.processes.processes import running
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.clients.model import Model, fetched
 from tests.support.clients.native import PATIENCE, Client, Refused, client
-from tests.support.clients.page_modules import PageModules, page_modules
+from tests.support.page.page_modules import PageModules, page_modules
 from tests.support.processes.processes import Process
 
 pytestmark = pytest.mark.needs("node")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.clients.page_modules import PageModules, page_modules
+from tests.support.page.page_modules import PageModules, page_modules
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.clients.page_modules import PageModules
+from tests.support.page.page_modules import PageModules
 
 pytestmark = pytest.mark.needs("node")
 

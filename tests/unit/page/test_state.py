@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.clients.page_modules import PageModules
+from tests.support.page.page_modules import PageModules
 
 pytestmark = pytest.mark.needs("node")
 

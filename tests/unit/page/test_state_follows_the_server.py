@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.clients.page_modules import PageModules
 from tests.support.oracles.page_server import ME, PageServer, Room
+from tests.support.page.page_modules import PageModules
 
 if TYPE_CHECKING:
     from collections.abc import Callable

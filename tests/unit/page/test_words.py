@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.clients.page_modules import STATIC, PageModules
+from tests.support.page.page_modules import STATIC, PageModules
 
 pytestmark = pytest.mark.needs("node")
 
