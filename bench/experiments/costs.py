@@ -35,7 +35,7 @@ from bench.hostile import servers_and_database
 from bench.measure.process_stats import all_cpu, settle, spent
 from service.domain.streams import report_id
 from service.errors import OnRecordError
-from service.gateway.auth.prices import MISSED, PAGE, bytes_of, price_of_bytes, price_of_command
+from service.gateway.auth.prices import EXPORT, MISSED, PAGE, bytes_of, price_of_bytes, price_of_command
 from service.protocol.commands import COMMANDS
 from service.protocol.native import decode, parse
 from tests.support.environment import environment, token
@@ -349,7 +349,7 @@ async def price_of(world: World, given: Input) -> int:
     """Return the price of an input as the node counts it, with what is owed for the answer."""
     fields = {"roomId": "small", "messageId": 1, "emoji": FOX, "userId": "bob", **given.make(world)[1]}
     if given.command.startswith("/"):
-        return 1
+        return 1 + EXPORT
     kind = "room:list" if given.command.startswith("(") else given.command
     known = (*COMMANDS[kind].__struct_encode_fields__, "surprise")
     text = frame(kind, ref="ref", **{name: fields[name] for name in known if name in fields})

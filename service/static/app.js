@@ -14,10 +14,14 @@ import { nameOf } from "./state.js";
 import { Timeline } from "./timeline.js";
 import { announce, notify, showConnection, Surroundings } from "./view.js";
 
+$("not-started").remove();
+
 const DRAFTS = "onrecord.drafts";
+const WAKE_PAUSE_MS = 1_000;
 
 let chat = null;
 let drawing = null;
+let woken = 0;
 
 const timeline = new Timeline(
   {
@@ -96,7 +100,7 @@ function leave(reason) {
   const left = chat;
   chat = null;
   signOut();
-  left.connection.close();
+  left.close();
   readMarks.stop();
   timeline.clear();
   composer.clear();
@@ -230,12 +234,14 @@ onClick("notice-close", () => notify(""));
 
 $("timeline").addEventListener("scroll", draw);
 addEventListener("focus", draw);
+addEventListener("focus", wake);
 document.addEventListener("visibilitychange", wake);
 addEventListener("online", wake);
 
 /** Back on a network, or back in front: what the page believes about the connection may be stale. */
 function wake() {
-  if (!chat || document.hidden) return;
+  if (!chat || document.hidden || Date.now() - woken < WAKE_PAUSE_MS) return;
+  woken = Date.now();
   if (chat.connection.status === "connected") chat.refresh();
   else chat.connection.open();
 }

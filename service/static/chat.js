@@ -4,13 +4,16 @@
  */
 
 import { Connection } from "./connection.js";
+import { mentionsOf, namesWithoutMention } from "./mentions.js";
 import { newRef } from "./outbox.js";
 import { getToken } from "./session.js";
-import { emptyState, reduce } from "./state.js";
+import { emptyState, isStale, reduce } from "./state.js";
 
 const PAGE = 50;
 const CONNECTION_SAYS_SO = new Set(["not_connected", "unconfirmed"]);
 const BETWEEN_JOINS_MS = 100; // stays under the server's rate when there are many rooms
+const FIRST_STALE_MS = 1_000;
+const LONGEST_STALE_MS = 60_000;
 
 export class Chat {
   state;
@@ -20,8 +23,9 @@ export class Chat {
   #notify;
   #heard;
   #loading = null; // the room of which an earlier page is on its way
-  #left = new Set(); // the list of rooms may lag: what one left must not be joined again because of it
-
+  #staleTimer = null;
+  #staleWait = FIRST_STALE_MS;
+  #tabs = new BroadcastChannel("onrecord.rooms"); // tells the user's other tabs of a join, which the server does not
   #unsubscribed = new Set(); // rooms that gave way to others that people added one to: joined again when opened
 
   /** `draw()` after each change, `notify(sentence)` for people, `heard(room, message)` for what others say in the open room. */
@@ -33,6 +37,13 @@ export class Chat {
     this.connection.addEventListener("connected", ({ detail }) => this.#resume(detail));
     this.connection.addEventListener("event", ({ detail }) => this.#hear(detail));
     this.connection.addEventListener("problem", ({ detail }) => notify(detail.message));
+    this.#tabs.onmessage = ({ data }) => data === this.state.userId && this.refresh();
+  }
+
+  close() {
+    this.#tabs.close();
+    clearTimeout(this.#staleTimer);
+    this.connection.close();
   }
 
   get room() {
@@ -48,8 +59,8 @@ export class Chat {
   }
 
   async join(roomId) {
-    this.#left.delete(roomId);
     if (await this.#attach(roomId)) {
+      this.#tabs.postMessage(this.state.userId);
       this.open(roomId);
       await this.refresh();
     }
@@ -61,13 +72,16 @@ export class Chat {
   }
 
   async leave(roomId) {
-    if (await this.#try(this.connection.send("room:leave", { roomId }))) this.#remove(roomId);
+    const ack = await this.#try(this.connection.send("room:leave", { roomId }));
+    if (!ack) return;
+    this.#tabs.postMessage(this.state.userId);
+    this.#apply({ type: "removed", roomId, seq: ack.seq });
   }
 
-  /** Says something new in the open room; ids after an @ that are members of it are mentioned. */
+  /** Sends a new message in the open room; the users after an @ are mentioned. */
   say(content, replyTo) {
     const { roomId, members } = this.room;
-    this.#send(roomId, { ref: newRef(), content, replyTo, mentions: mentionsIn(content, members) });
+    this.#send(roomId, { ref: newRef(), content, replyTo, mentions: mentionsOf(content, [...members.keys()]) });
   }
 
   retry(ref) {
@@ -129,15 +143,17 @@ export class Chat {
     if (this.state.rooms.has(roomId)) this.#try(this.connection.send("message:read", { roomId, messageId }));
   }
 
-  /** The list of rooms anew; then this connection starts to hear those it does not hear yet, the open one first. */
+  /** Fetches the list of rooms; then this connection joins those that it does not receive yet, the open one first. */
   async refresh() {
     const list = await this.#list();
     if (!list) return;
-    const rooms = list.rooms.filter(({ roomId }) => !this.#left.has(roomId));
-    this.#apply({ type: "room:list", rooms, invitations: list.invitations });
-    rooms.sort((a, b) => (b.roomId === this.state.open) - (a.roomId === this.state.open));
-    for (const { roomId } of rooms) {
-      if (this.connection.isAttached(roomId) || this.#left.has(roomId) || this.#unsubscribed.has(roomId)) continue;
+    const before = [...this.state.rooms.keys()];
+    this.#apply({ type: "room:list", ...list });
+    for (const roomId of before) if (!this.state.rooms.has(roomId)) this.connection.forget(roomId);
+    const rooms = [...this.state.rooms.keys()].sort((a, b) => (b === this.state.open) - (a === this.state.open));
+    for (const roomId of rooms) {
+      const there = this.state.rooms.has(roomId) && !this.#unsubscribed.has(roomId);
+      if (!there || this.connection.isAttached(roomId)) continue;
       await this.#attach(roomId);
       await new Promise((resolve) => setTimeout(resolve, BETWEEN_JOINS_MS));
     }
@@ -145,7 +161,7 @@ export class Chat {
 
   /** Every page of it. */
   async #list() {
-    const whole = { rooms: [], invitations: [] };
+    const whole = { rooms: [], invitations: [], joins: this.state.joins };
     for (let after = {}, more = true; more; ) {
       const page = await this.#try(this.connection.send("room:list", after));
       if (!page) return undefined;
@@ -159,37 +175,37 @@ export class Chat {
 
   async #attach(roomId) {
     const ack = await this.#try(this.connection.send("room:join", { roomId }));
-    if (ack) this.#apply({ type: "joined", roomId, head: ack.head });
+    if (ack) this.#apply({ type: "joined", roomId, seq: ack.seq, head: ack.head });
     return ack;
   }
 
-  #resume({ userId, rooms }) {
-    this.#apply({ type: "connected", userId });
-    for (const [roomId, { recovered, reason }] of Object.entries(rooms ?? {})) {
+  #resume({ userId, epoch, rooms }) {
+    this.#apply({ type: "connected", userId, epoch });
+    for (const [roomId, { recovered, reason, head = 0 }] of Object.entries(rooms ?? {})) {
       if (recovered) continue;
       const gone = reason === "not_a_member" || reason === "room_not_found";
-      if (!gone) this.#reset(roomId);
-      else if (this.state.rooms.has(roomId)) this.#lose(roomId);
+      if (gone) this.#lose({ type: "removed", roomId, seq: head });
+      else this.#reset(roomId);
     }
     this.refresh();
     if (this.room) this.loadMembers(); // presence is not recovered
   }
 
   #hear(event) {
-    const { type, roomId, userId, seq, reason } = event;
+    const { type, roomId, userId, seq } = event;
     const known = this.state.rooms.has(roomId);
-    if (type === "room:unsubscribed") {
-      if (known) this.#reset(roomId);
-      if (known && roomId === this.state.open) this.#attach(roomId);
-      else this.#unsubscribed.add(roomId);
-      return;
-    }
-    if (type === "room:user_left" && userId === this.state.userId && seq !== undefined && known) {
-      return reason === "left" ? this.#remove(roomId) : this.#lose(roomId);
-    }
+    if (type === "room:unsubscribed") return this.#unsubscribe(roomId);
+    if (type === "room:user_left" && userId === this.state.userId && seq !== undefined) return this.#lose(event);
     if ((type === "room:created" || type === "room:invited") && !known) this.refresh();
     this.#apply(event);
     if (type === "message:new" && roomId === this.state.open && userId !== this.state.userId) this.#heard(this.room, event);
+    return undefined;
+  }
+
+  #unsubscribe(roomId) {
+    if (this.state.rooms.has(roomId)) this.#reset(roomId);
+    if (roomId === this.state.open) this.#attach(roomId);
+    else this.#unsubscribed.add(roomId);
   }
 
   /** Another epoch numbers anew: nothing known of the room holds any more. */
@@ -198,14 +214,13 @@ export class Chat {
     this.#apply({ type: "reset", roomId });
   }
 
-  #lose(roomId) {
-    this.#notify(`You are no longer in ${this.state.rooms.get(roomId).name}.`);
-    this.#remove(roomId);
-  }
-
-  #remove(roomId) {
-    this.#left.add(roomId);
-    this.#apply({ type: "removed", roomId });
+  /** The user is no longer in a room: by an event, or by what the server says when a connection is resumed. */
+  #lose(action) {
+    const { roomId, reason } = action;
+    const known = this.state.rooms.get(roomId);
+    this.#apply(action);
+    if (this.state.rooms.has(roomId)) this.refresh(); // which was joined again elsewhere
+    else if (known && reason !== "left") this.#notify(`You are no longer in ${known.name}.`);
   }
 
   /** A message keeps its ref and all its fields over every attempt, so that trying again cannot say it twice. */
@@ -213,11 +228,20 @@ export class Chat {
     const fields = { roomId, content, replyTo, mentions };
     this.#apply({ type: "sending", roomId, message: { ref, content, replyTo, mentions } });
     try {
-      const { seq, messageId, at } = await this.connection.send("message:send", fields, ref);
-      this.#apply({ type: "sent", roomId, ref, message: { ...fields, seq, messageId, at, userId: this.state.userId, ref } });
+      const { seq, messageId, at, dropped = [] } = await this.connection.send("message:send", fields, ref);
+      const mentioned = mentions?.filter((id) => !dropped.includes(id));
+      const message = { ...fields, mentions: mentioned, seq, messageId, at, userId: this.state.userId, ref };
+      this.#apply({ type: "sent", roomId, ref, message });
+      if (dropped.length) this.#reportMentions(roomId, content, mentioned);
     } catch ({ code, message, retryable }) {
       this.#apply({ type: "failed", roomId, ref, failure: { code, message, retryable } });
     }
+  }
+
+  #reportMentions(roomId, content, mentioned) {
+    const members = [...(this.state.rooms.get(roomId)?.members.keys() ?? [])];
+    const names = namesWithoutMention(content, members, mentioned);
+    if (names.length) this.#notify(`Not mentioned, since nobody in this room has that id: ${names.join(", ")}.`);
   }
 
   #unsent(ref) {
@@ -237,13 +261,15 @@ export class Chat {
   #apply(action) {
     this.state = reduce(this.state, action);
     this.#draw();
+    if (!isStale(this.state)) this.#staleWait = FIRST_STALE_MS;
+    else this.#staleTimer ??= setTimeout(() => this.#renewCounts(), this.#staleWait);
   }
-}
 
-/** "@bob, see @carol." -> ["bob", "carol"], where they are members; undefined where nobody is. */
-function mentionsIn(content, members) {
-  const named = [...content.matchAll(/(?<![\p{L}\p{N}._|-])@([a-z0-9][a-z0-9._@|-]*)/giu)];
-  const ids = named.map(([, id]) => (members.has(id) ? id : id.replace(/[._|-]+$/, "")));
-  const found = [...new Set(ids.filter((id) => members.has(id)))];
-  return found.length ? found : undefined;
+  /** Fetches the list of rooms if counts are out of date, less and less often while that does not help. */
+  #renewCounts() {
+    this.#staleTimer = null;
+    if (!isStale(this.state) || this.connection.status !== "connected") return;
+    this.#staleWait = Math.min(2 * this.#staleWait, LONGEST_STALE_MS);
+    this.refresh();
+  }
 }

@@ -1,9 +1,9 @@
 /*
  * The wire contract, from a client's side: one WebSocket, kept alive, and nothing lost or doubled over it.
- * It knows neither the page nor what a message looks like, so it can be copied (with outbox.js and closecodes.js)
- * into any other client.
+ * It knows neither the page nor what a message looks like, so it can be copied (with outbox.js, heartbeat.js and
+ * closecodes.js) into any other client.
  *
- * Its rule: a room is resumed from the highest seq *heard* in an event, never from one merely acknowledged.
+ * Invariant: a room is resumed from the highest seq *received* in an event, never from one merely acknowledged.
  *
  *   const connection = new Connection({ url, getToken });     // getToken(fresh) -> Promise<string>
  *   connection.addEventListener("event", ({ detail }) => ...) // every event, unknown ones too
@@ -14,6 +14,7 @@
  */
 
 import { isFinal, reasonFor, TOKEN_EXPIRED, TOKEN_NOT_YET_VALID, TOO_MANY_REQUESTS } from "./closecodes.js";
+import { Heartbeat } from "./heartbeat.js";
 import { CommandError, newRef, Outbox, unsent } from "./outbox.js";
 
 const PROTOCOL = 1;
@@ -38,6 +39,8 @@ export class Connection extends EventTarget {
   #timer;
   #refreshTimer;
   #outbox = new Outbox({ write: (text) => this.#socket.send(text), unanswered: () => this.#lost() });
+  #pingRef;
+  #heartbeat = new Heartbeat({ ping: () => this.#ping(), dead: () => this.#lost() });
 
   userId = null;
   status = "stopped"; // -> connecting -> connected -> waiting -> connecting ...
@@ -61,10 +64,16 @@ export class Connection extends EventTarget {
     return this.#attached.has(roomId);
   }
 
+  /** Forgets a room, which is not resumed on the next connection. */
+  forget(roomId) {
+    this.#attached.delete(roomId);
+    this.#heard.delete(roomId);
+  }
+
   /** Resolves with the ack; rejects with a CommandError. Waits for the next connection if there is none. */
   send(type, fields = {}, ref = newRef()) {
     if (this.status === "stopped") return Promise.reject(unsent("There is no connection."));
-    return this.#outbox.add(type, fields, ref, this.status === "connected");
+    return this.#outbox.add(type, fields, ref);
   }
 
   async #connect() {
@@ -90,6 +99,7 @@ export class Connection extends EventTarget {
   }
 
   #receive(frame) {
+    this.#heartbeat.heard();
     if (frame.type === "connected") return this.#welcome(frame);
     if (frame.type === "ack" || frame.type === "error") return this.#answer(frame);
     this.#follow(frame);
@@ -103,19 +113,20 @@ export class Connection extends EventTarget {
     this.#epoch = frame.epoch;
     this.userId = frame.userId;
     for (const [roomId, { recovered }] of Object.entries(frame.rooms ?? {})) {
-      if (recovered) continue;
-      this.#attached.delete(roomId);
-      this.#heard.delete(roomId);
+      if (!recovered) this.forget(roomId);
     }
     this.#report("connected");
     this.#scheduleRefresh(frame.expiresAt);
+    this.#heartbeat.start(frame);
     this.#outbox.resend();
     this.#emit("connected", frame);
   }
 
   #answer(frame) {
+    if (frame.ref === this.#pingRef) return;
     const command = this.#outbox.answer(frame);
-    if (command?.type === "room:join") this.#hear(command.fields.roomId, frame.head);
+    // A member receives the events after the head, a new one those from the join on.
+    if (command?.type === "room:join" && !this.#attached.has(command.fields.roomId)) this.#hear(command.fields.roomId, frame.seq - 1);
     if (!command && frame.type === "error") this.#emit("problem", new CommandError(frame));
   }
 
@@ -132,6 +143,12 @@ export class Connection extends EventTarget {
 
   #hear(roomId, seq) {
     if (Number.isInteger(seq) && seq > (this.#heard.get(roomId) ?? 0)) this.#heard.set(roomId, seq);
+  }
+
+  /** Any answer will do, also that of a server which does not know the command. */
+  #ping() {
+    this.#pingRef = newRef();
+    this.#socket.send(JSON.stringify({ type: "ping", ref: this.#pingRef }));
   }
 
   #lost(code) {
@@ -160,6 +177,7 @@ export class Connection extends EventTarget {
   #release() {
     clearTimeout(this.#timer);
     clearTimeout(this.#refreshTimer);
+    this.#heartbeat.stop();
     this.#outbox.pause();
     if (this.#socket instanceof WebSocket) {
       this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;

@@ -53,12 +53,11 @@ function headElement({ message: { at, editedAt, content, pinned }, author }) {
   );
 }
 
-function reactionsElement({ message, self }, { react }) {
+function reactionsElement({ message }, { react }) {
   if (!message.reactions?.length) return null;
-  const chips = message.reactions.map(({ emoji, count, userIds }) => {
-    const mine = userIds.includes(self);
+  const chips = message.reactions.map(({ emoji, count, userIds, mine }) => {
     const chip = button(`${emoji} ${count}`, () => react(message, emoji, !mine), "chip");
-    chip.title = userIds.join(", ");
+    chip.title = userIds.join(", ") + (count > userIds.length ? ", …" : "");
     chip.setAttribute("aria-pressed", String(mine));
     return chip;
   });

@@ -1,15 +1,30 @@
 /*
- * What the page knows, as a fold of what it heard: `reduce(state, action) -> state`, for events of the wire by their
- * own names and for what the page itself did (`connected`, `opened`, `joined`, `sending`, `sent`, `failed`, `discarded`, `reset`, `removed`).
- * Its rule: pure, and the same after an event heard twice. A message is known by its seq, an unsent one by its ref.
+ * The state of the page as a fold of actions: `reduce(state, action) -> state`. Actions are the events of the protocol,
+ * the acks of `room:list` and `message:history` under the names of their commands, and what the page did (`connected`,
+ * `opened`, `joined`, `sending`, `sent`, `failed`, `discarded`, `reset`, `removed`).
+ *
+ * Invariant: `reduce` is pure, and the state is the same after an event that was received twice. A message is identified
+ * by its seq, an unsent one by its ref. The state equals the server's answers; where it cannot, the room is `stale`.
  */
+
+import { changed, fromPage, merged } from "./changes.js";
+import { asOf, NO_COUNTS, withFirstPage, withListedCounts, withMarker, withNew, withoutContent } from "./counts.js";
 
 const MOST_MESSAGES = 2000;
 const TRIMMED_TO = 1500;
 
-export const emptyState = (userId) => ({ userId, open: null, rooms: new Map(), invitations: [] });
+export const emptyState = (userId) => ({
+  userId,
+  epoch: null, // of the log, whose numbers these are
+  open: null,
+  rooms: new Map(),
+  invitations: [],
+  left: new Map(), // roomId -> seq of the user's leave or removal
+  joins: 0, // so far on this page
+});
 
 const emptyRoom = (roomId) => ({
+  ...NO_COUNTS,
   roomId,
   name: roomId,
   visibility: "public",
@@ -18,78 +33,105 @@ const emptyRoom = (roomId) => ({
   role: "member",
   typing: [], // user ids, in the order in which they began
   messages: [], // ascending seq
+  recent: [], // the latest events that changed messages
   unsent: [], // {ref, content, replyTo, mentions, failure: null | {code, message, retryable}}
   hasMore: false,
   members: new Map(),
   moreMembers: null, // or the user id after which there are more
   receipts: new Map(), // userId -> messageId
-  lastRead: 0,
-  unread: 0,
-  mentions: 0, // of those unread
-  countedTo: 0, // seq up to which these two have counted
+  joinHead: 0, // seq up to which the history that follows a join is complete
+  joined: 0, // which join of this page was the latest when the room appeared
 });
 
 export function reduce(state, action) {
   if (Object.hasOwn(WHOLE, action.type)) return WHOLE[action.type](state, action);
   const room = state.rooms.get(action.roomId);
   if (!room || !Object.hasOwn(ROOM, action.type)) return state;
-  return withRoom(state, action.roomId, ROOM[action.type](room, action, state.userId));
+  return withRoom(state, action.roomId, asOf(ROOM[action.type](room, action, state.userId), action.seq));
 }
 
 const WHOLE = {
   opened: (state, { roomId }) => ({ ...state, open: roomId }),
-  joined: (state, { roomId, head }) => {
-    const room = state.rooms.get(roomId) ?? emptyRoom(roomId);
-    return withRoom(state, roomId, { ...room, countedTo: room.countedTo || head }); // unread counts start at the join
+  joined: (state, { roomId, seq, head }) => {
+    const joins = state.joins + 1;
+    const known = state.rooms.get(roomId);
+    const room = known ?? { ...emptyRoom(roomId), asOf: seq, stale: true };
+    const joinHead = known ? head : seq - 1; // a new member's history ends before the join
+    const left = new Map(state.left);
+    left.delete(roomId);
+    return withRoom({ ...state, joins, left }, roomId, { ...room, joinHead, joined: joins });
   },
-  removed: (state, { roomId }) => withRoom(state, roomId, null),
-  "room:list": (state, { rooms, invitations }) =>
-    rooms.reduce((next, item) => withRoom(next, item.roomId, listed(next.rooms.get(item.roomId), item, next.userId)), {
-      ...state,
-      invitations,
-    }),
-  // Who types is not told again on the next connection.
-  connected: (state, { userId }) => ({
+  removed: (state, { roomId, seq }) => gone(state, roomId, seq),
+  "room:list": (state, { rooms, invitations, joins = state.joins }) => {
+    const there = new Set(rooms.map(({ roomId }) => roomId));
+    const lost = [...state.rooms.values()].filter(({ roomId, joined }) => !there.has(roomId) && joined <= joins);
+    const kept = lost.reduce((next, { roomId }) => withRoom(next, roomId, null), { ...state, invitations });
+    return rooms.filter((item) => item.head > (state.left.get(item.roomId) ?? -1)).reduce(withListed, kept);
+  },
+  connected: (state, { userId, epoch = state.epoch }) => ({
     ...state,
     userId,
-    rooms: new Map([...state.rooms].map(([roomId, room]) => [roomId, { ...room, typing: [] }])),
+    epoch,
+    left: epoch === state.epoch ? state.left : new Map(),
+    // The server does not repeat who is typing, and every page of this connection is newer than what came before it.
+    rooms: new Map([...state.rooms].map(([roomId, room]) => [roomId, { ...room, typing: [], recent: [] }])),
   }),
   "presence:changed": (state, { userId, status }) => ({
     ...state,
     rooms: new Map([...state.rooms].map(([roomId, room]) => [roomId, withStatus(room, userId, status)])),
   }),
+  "room:user_left": (state, { roomId, userId, seq }) => {
+    const room = state.rooms.get(roomId);
+    // A leave up to `asOf` was followed by a join elsewhere: only what this connection received of the room ends.
+    if (seq !== undefined && userId === state.userId)
+      return seq <= (room?.asOf ?? -1) ? withRoom(state, roomId, unloaded(room)) : gone(state, roomId, seq);
+    if (!room) return state;
+    if (seq === undefined) return withRoom(state, roomId, withStatus(room, userId, "offline"));
+    return withRoom(state, roomId, asOf(quiet(withoutMember(room, userId), userId), seq));
+  },
 };
 
 const ROOM = {
-  reset: (room) => ({ ...emptyRoom(room.roomId), name: room.name, visibility: room.visibility, unsent: room.unsent }),
+  reset: (room) => ({
+    ...emptyRoom(room.roomId),
+    ...Object.fromEntries(["name", "visibility", "role", "topic", "archived", "unsent", "joined"].map((field) => [field, room[field]])),
+    stale: true,
+  }),
   sending: (room, { message }) => ({ ...room, unsent: [...without(room.unsent, message.ref), { ...message, failure: null }] }),
-  // An ack may overtake events with lower numbers, so it shows the message but moves no count.
-  sent: (room, { ref, message }) => ({ ...room, unsent: without(room.unsent, ref), messages: merged(room.messages, [message]) }),
+  // An ack may overtake events with lower numbers, so it shows the message and changes no count.
+  sent: (room, { ref, message }) => {
+    const known = room.messages.some(({ seq }) => seq === message.seq);
+    return { ...room, unsent: without(room.unsent, ref), messages: known ? room.messages : merged(room.messages, [message]) };
+  },
   failed: (room, { ref, failure }) => ({
     ...room,
     unsent: room.unsent.map((each) => (each.ref === ref ? { ...each, failure } : each)),
   }),
   discarded: (room, { ref }) => ({ ...room, unsent: without(room.unsent, ref) }),
 
-  "message:new": (room, { type, ...message }, self) =>
-    trimmed(counted(quiet({ ...room, unsent: without(room.unsent, message.ref) }, message.userId), [message], self)),
-  "message:edited": (room, { messageId, content, at }) => changed(room, messageId, { content, editedAt: at }),
-  "message:deleted": (room, { messageId, at }, self) => {
-    const gone = others(room.messages.filter((each) => each.messageId === messageId), room.lastRead, self);
-    const { unread, mentions } = room;
-    const left = { unread: Math.max(0, unread - gone.unread), mentions: Math.max(0, mentions - gone.mentions) };
-    return changed({ ...room, ...left }, messageId, { content: null, deletedAt: at, reactions: [], pinned: false });
+  "message:new": (room, { type, ...event }, self) => {
+    const message = event.content === null ? { ...event, removed: true } : event;
+    const known = quiet({ ...withNew(room, message, self), unsent: without(room.unsent, message.ref) }, message.userId);
+    return trimmed({ ...known, messages: merged(room.messages, [message]) });
   },
-  "message:reaction": (room, { messageId, emoji, userId, added }) => {
-    const reactions = room.messages.find((each) => each.messageId === messageId)?.reactions ?? [];
-    return changed(room, messageId, { reactions: reacted(reactions, emoji, userId, added) });
-  },
-  "message:pinned": (room, { messageId, pinned }) => changed(room, messageId, { pinned }),
+  "message:edited": (room, event, self) => changed(event.content === null ? removed(room, event, self) : room, event, self),
+  "message:deleted": (room, event, self) => changed(removed(room, event, self), event, self),
+  "message:reaction": changed,
+  "message:pinned": changed,
   "typing:start": (room, { userId }) => ({ ...room, typing: [...room.typing.filter((each) => each !== userId), userId] }),
   "typing:stop": (room, { userId }) => quiet(room, userId),
   "message:history": (room, { messages, hasMore }, self) => {
-    const reachesBack = !room.messages.length || (messages[0]?.seq ?? 0) <= room.messages[0].seq;
-    return { ...counted(room, messages, self), hasMore: reachesBack ? hasMore : room.hasMore };
+    const page = fromPage(room, messages, self);
+    const first = room.to < 0;
+    const counted = first ? withFirstPage(room, page, self) : room;
+    const reachesBack = first || !page.length || page[0].seq <= room.from;
+    const from = hasMore ? Math.min(room.from, page[0]?.seq ?? Infinity) : 0;
+    return {
+      ...counted,
+      from: reachesBack ? from : room.from,
+      hasMore: reachesBack ? hasMore : room.hasMore,
+      messages: merged(room.messages, page),
+    };
   },
   "message:read": (room, { userId, messageId }, self) => withReceipts(room, [{ userId, messageId }], self),
   "room:receipts": (room, { receipts }, self) => withReceipts(room, receipts, self),
@@ -101,10 +143,6 @@ const ROOM = {
   }),
   "room:user_joined": (room, { userId, name, role, seq }) =>
     seq === undefined ? withStatus(room, userId, "online") : withMember(room, { userId, name, role, status: "online" }),
-  "room:user_left": (room, { userId, seq }, self) => {
-    if (seq === undefined) return withStatus(room, userId, "offline");
-    return userId === self ? null : quiet(withoutMember(room, userId), userId);
-  },
   "room:member_updated": (room, { userId, role, muted }, self) => {
     const known = userId === self && role ? { ...room, role } : room;
     const member = known.members.get(userId);
@@ -116,7 +154,14 @@ const ROOM = {
     topic: topic === undefined ? room.topic : topic,
     archived: archived ?? room.archived,
   }),
+  "room:created": (room) => room,
+  "room:invited": (room) => room,
 };
+
+/** Whether some room's counts are known to be out of date, so that `room:list` is to be asked. */
+export function isStale(state) {
+  return [...state.rooms.values()].some(({ stale }) => stale);
+}
 
 /** What a person is called in a room. */
 export function nameOf(room, userId) {
@@ -136,75 +181,45 @@ function withRoom(state, roomId, room) {
   return { ...state, rooms, open: rooms.has(state.open) ? state.open : null };
 }
 
-function listed(known, item, self) {
-  const room = known ?? emptyRoom(item.roomId);
-  const lastRead = Math.max(room.lastRead, item.lastRead ?? 0);
-  // The list is a read model and may lag behind this page: what it cannot know yet is counted here.
-  const here = room.lastRead > (item.lastRead ?? 0);
-  const since = others(room.messages, here ? room.lastRead : item.head, self);
-  const [unread, mentions] = here ? [0, 0] : [item.unread, item.mentions];
-  return {
-    ...room,
-    name: item.name || room.name,
-    visibility: item.visibility,
-    topic: item.topic,
-    archived: item.archived,
-    role: item.role,
-    lastRead,
-    unread: unread + since.unread,
-    mentions: mentions + since.mentions,
-    countedTo: Math.max(room.countedTo, item.head),
-  };
+function withListed(state, item) {
+  const room = state.rooms.get(item.roomId) ?? { ...emptyRoom(item.roomId), joined: state.joins };
+  const { name, visibility, topic, archived, role } = item;
+  const known = item.head < room.asOf ? room : { ...room, name: name || room.name, visibility, topic, archived, role };
+  return withRoom(state, item.roomId, withListedCounts(known, item, state.userId));
 }
 
-function counted(room, messages, self) {
-  const more = others(messages, room.countedTo, self);
-  const [unread, mentions] = [room.unread + more.unread, room.mentions + more.mentions];
-  const countedTo = Math.max(room.countedTo, messages.at(-1)?.seq ?? 0);
-  return { ...room, unread, mentions, countedTo, messages: merged(room.messages, messages) };
+function gone(state, roomId, seq) {
+  const left = new Map(state.left).set(roomId, Math.max(seq, state.left.get(roomId) ?? 0));
+  const invitations = state.invitations.filter((each) => each.roomId !== roomId);
+  return withRoom({ ...state, left, invitations }, roomId, null);
 }
 
-/** How many messages of others there are after a seq, and how many of these mention oneself. */
-function others(messages, after, self) {
-  const found = messages.filter(({ seq, userId, content }) => seq > after && userId !== self && content !== null);
-  return { unread: found.length, mentions: found.filter(({ mentions }) => mentions?.includes(self)).length };
+/** The room as it is before the first page that follows a join. */
+function unloaded(room) {
+  const { messages, recent, hasMore, from, to } = emptyRoom(room.roomId);
+  return { ...room, messages, recent, hasMore, from, to };
 }
 
-function reacted(reactions, emoji, userId, added) {
-  const known = reactions.find((each) => each.emoji === emoji) ?? { emoji, count: 0, userIds: [] };
-  if (added === known.userIds.includes(userId)) return reactions;
-  const userIds = added ? [...known.userIds, userId] : known.userIds.filter((each) => each !== userId);
-  const now = { emoji, count: known.count + (added ? 1 : -1), userIds };
-  if (!now.count) return reactions.filter((each) => each !== known);
-  return reactions.includes(known) ? reactions.map((each) => (each === known ? now : each)) : [...reactions, now];
+/** The room with the counts after an event has removed a message's content. */
+function removed(room, { messageId, seq }, self) {
+  const message = room.messages.find((each) => each.messageId === messageId);
+  return withoutContent(room, message, messageId, seq, self);
 }
 
 function quiet(room, userId) {
   return room.typing.includes(userId) ? { ...room, typing: room.typing.filter((each) => each !== userId) } : room;
 }
 
-function merged(messages, incoming) {
-  if (incoming.length === 1 && incoming[0].seq > (messages.at(-1)?.seq ?? 0)) return [...messages, incoming[0]];
-  const bySeq = new Map(messages.map((message) => [message.seq, message]));
-  for (const message of incoming) bySeq.set(message.seq, { ...bySeq.get(message.seq), ...message });
-  return [...bySeq.values()].sort((a, b) => a.seq - b.seq);
-}
-
 function trimmed(room) {
   if (room.messages.length <= MOST_MESSAGES) return room;
-  return { ...room, messages: room.messages.slice(-TRIMMED_TO), hasMore: true };
-}
-
-function changed(room, messageId, change) {
-  return { ...room, messages: room.messages.map((each) => (each.messageId === messageId ? { ...each, ...change } : each)) };
+  const messages = room.messages.slice(-TRIMMED_TO);
+  return { ...room, messages, from: Math.max(room.from, messages[0].seq), hasMore: true };
 }
 
 function withReceipts(room, incoming, self) {
   const receipts = new Map(room.receipts);
   for (const { userId, messageId } of incoming) receipts.set(userId, Math.max(messageId, receipts.get(userId) ?? 0));
-  const lastRead = Math.max(room.lastRead, receipts.get(self) ?? 0);
-  if (lastRead === room.lastRead) return { ...room, receipts };
-  return { ...room, receipts, lastRead, ...others(room.messages, lastRead, self) };
+  return withMarker({ ...room, receipts }, receipts.get(self) ?? 0, self);
 }
 
 function withMember(room, member) {

@@ -3,14 +3,18 @@
  * Its rule: drawn from the state alone, any number of times.
  */
 
+import { announcement } from "./announcements.js";
 import { $, element, KeyedList } from "./dom.js";
 import { mayChange } from "./roomdialog.js";
 import { nameOf } from "./state.js";
 
 const STATUS_WORDS = { connected: "Connected", connecting: "Connecting…", waiting: "Reconnecting…", stopped: "Not connected." };
 const NOTICE_MS = 15_000;
+const ANNOUNCED_TOGETHER_MS = 500;
 
 let noticeTimer;
+let announced = []; // messages since the last announcement
+let announcing = null;
 
 export function showConnection({ status, reason }) {
   $("connection-state").dataset.status = status;
@@ -27,9 +31,13 @@ export function notify(sentence) {
   if (sentence) noticeTimer = setTimeout(() => notify(""), NOTICE_MS);
 }
 
-/** Says a message of somebody else to a screen reader. */
+/** Has a screen reader say a message of another user, together with those that arrive at about the same time. */
 export function announce(room, { userId, name, content }) {
-  $("announcer").textContent = `${name ?? nameOf(room, userId)}: ${content}`;
+  announced.push({ author: name ?? nameOf(room, userId), content });
+  announcing ??= setTimeout(() => {
+    $("announcer").textContent = announcement(announced);
+    [announced, announcing] = [[], null];
+  }, ANNOUNCED_TOGETHER_MS);
 }
 
 export class Surroundings {

@@ -12,7 +12,10 @@ import pytest
 
 NOT_RUN = "NOT RUN: it needs "
 # The names under which systems install the same program.
-PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome")}
+PROGRAMS = {
+    "chromium": ("chromium", "chromium-browser", "google-chrome"),
+    "firefox": ("firefox-esr", "firefox"),
+}
 
 
 def path_of(tool: str) -> str | None:

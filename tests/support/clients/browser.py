@@ -76,6 +76,10 @@ class Tab:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
+    async def type(self, text: str) -> None:
+        """Type into the field that has the focus."""
+        await self._browser.call("Input.insertText", self._session, text=text)
+
     async def until(self, expression: str) -> None:
         """Wait until a JavaScript expression is true."""
         async with asyncio.timeout(PATIENCE):
@@ -86,7 +90,7 @@ class Tab:
         """Type into a field and press a button."""
         await self.until(f"document.querySelector({selector!r})?.offsetParent")
         await self.value(f"document.querySelector({selector!r}).focus()")
-        await self._browser.call("Input.insertText", self._session, text=text)
+        await self.type(text)
         await self.value(f"document.querySelector({button!r}).click()")
 
 

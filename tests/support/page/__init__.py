@@ -1,0 +1,1 @@
+"""What tests of the page use beside Chromium: Firefox, and its modules in Node."""
