@@ -153,7 +153,7 @@ class MessageDeleted(Outgoing, frozen=True, kw_only=True, tag="message:deleted")
 
 
 class MessageReaction(Outgoing, frozen=True, kw_only=True, tag="message:reaction"):
-    """A user added an emoji to a message, or removed it; `mine` is true and present only on that user's connections."""
+    """A user added an emoji to a message, or removed it; only that user's connections receive `mine`, as in a page."""
 
     room_id: str
     seq: int
@@ -162,7 +162,7 @@ class MessageReaction(Outgoing, frozen=True, kw_only=True, tag="message:reaction
     emoji: str
     added: bool
     at: str
-    mine: bool = False
+    mine: bool | None = None
 
 
 class MessagePinned(Outgoing, frozen=True, kw_only=True, tag="message:pinned"):

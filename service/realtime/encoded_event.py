@@ -175,7 +175,9 @@ def text_size(event: Event) -> int:
 
 
 def _as_own(outgoing: Outgoing) -> Outgoing:
-    return msgspec.structs.replace(outgoing, mine=True) if isinstance(outgoing, MessageReaction) else outgoing
+    if isinstance(outgoing, MessageReaction):
+        return msgspec.structs.replace(outgoing, mine=outgoing.added)
+    return outgoing
 
 
 def _without_ref(outgoing: Outgoing) -> Outgoing:
