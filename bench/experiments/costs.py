@@ -35,7 +35,7 @@ from bench.hostile import servers_and_database
 from bench.measure.process_stats import all_cpu, settle, spent
 from service.domain.streams import report_id
 from service.errors import OnRecordError
-from service.gateway.auth.prices import MISSED, PAGE, bytes_of, price_of_bytes, price_of_command
+from service.gateway.auth.prices import EXPORT, MISSED, PAGE, bytes_of, price_of_bytes, price_of_command
 from service.protocol.commands import COMMANDS
 from service.protocol.native import decode, parse
 from tests.support.environment import environment, token
@@ -207,8 +207,8 @@ async def a_message(world: World, room: str = "small") -> Fields:
 
 async def a_reaction(world: World) -> Fields:
     message = await a_message(world)
-    await world.ordinary.say("message:react", emoji="+", **message)
-    return {**message, "emoji": "+"}
+    await world.ordinary.say("message:react", emoji=FOX, **message)
+    return {**message, "emoji": FOX}
 
 
 async def a_pin(world: World) -> Fields:
@@ -256,8 +256,8 @@ INPUTS: list[Input] = [
     Input("message:edit", "10,000 of markup, one tag", by(True, content=MARKUP), lambda w: a_message(w, "thick")),
     Input("message:delete", "no reason", by(False), a_message),
     Input("message:delete", "longest reason", by(True, reason=WHY), lambda w: a_message(w, "thick")),
-    Input("message:react", "one", by(False, emoji="+"), a_message),
-    Input("message:react", "longest, large room", by(True, emoji=FOX * 32), lambda w: a_message(w, "big")),
+    Input("message:react", "one", by(False, emoji=FOX), a_message),
+    Input("message:react", "longest, large room", by(True, emoji=f":{'x' * 32}:"), lambda w: a_message(w, "big")),
     Input("message:unreact", "one", by(False), a_reaction),
     Input("message:pin", "one", by(False), a_message),
     Input("message:unpin", "one", by(False), a_pin),
@@ -347,9 +347,9 @@ async def measure(world: World, given: Input, processes: dict[str, psutil.Proces
 
 async def price_of(world: World, given: Input) -> int:
     """Return the price of an input as the node counts it, with what is owed for the answer."""
-    fields = {"roomId": "small", "messageId": 1, "emoji": "+", "userId": "bob", **given.make(world)[1]}
+    fields = {"roomId": "small", "messageId": 1, "emoji": FOX, "userId": "bob", **given.make(world)[1]}
     if given.command.startswith("/"):
-        return 1
+        return 1 + EXPORT
     kind = "room:list" if given.command.startswith("(") else given.command
     known = (*COMMANDS[kind].__struct_encode_fields__, "surprise")
     text = frame(kind, ref="ref", **{name: fields[name] for name in known if name in fields})

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from service.runtime.ranges import union
+from service.runtime.ranges import MAX_GAPS, gaps, union
 from service.runtime.timeouts import Timeouts
 from service.runtime.token_bucket import TokenBuckets
 
@@ -35,9 +35,6 @@ APART_PER_SECOND = 1 / 30
 
 MAX_ADDRESSES = 20
 """Addresses that a group names; further ones are not named."""
-
-MAX_RANGES = 1_000
-"""Ranges that a group takes over; the session that exceeds them is recorded apart."""
 
 Ranges = dict[str, tuple[tuple[int, int], ...]]
 """Per room the ranges of seqs that were written to a session, both ends inclusive."""
@@ -66,11 +63,11 @@ class Group(msgspec.Struct):
     addresses: dict[str, None] = msgspec.field(default_factory=dict)
 
     def add(self, address: str | None, closing: Closing) -> bool:
-        """Count a session that has ended, and take over its ranges; return False if they are inexact or too many."""
+        """Count a session that has ended, and take over its ranges; return False if the union is not exact any more."""
         if closing.ranges is None or closing.at_least:
             return False
         merged = joined(self.ranges, closing.ranges)
-        if sum(map(len, merged.values())) > MAX_RANGES:
+        if gaps(merged) > MAX_GAPS:
             return False
         self.ranges = merged
         self.count += 1

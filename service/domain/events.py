@@ -533,6 +533,9 @@ EVENTS: dict[str, type[Event]] = {
 ENDINGS = (MemberLeft, MemberRemoved, MemberBanned)
 """Events that end a membership. The former member receives the event as the last one of the room."""
 
+SILENCING = (*ENDINGS, MemberMuted, RoomArchived)
+"""Events after which a user, or in an archived room each user, may post no more."""
+
 
 class Damage(msgspec.Struct, frozen=True):
     """Why a stored event cannot be read, in full or in part.

@@ -22,6 +22,7 @@ from service.domain.commands import (
     RemoveReaction,
     UnpinMessage,
 )
+from service.domain.content.reactions import normal_form
 from service.domain.events import (
     Event,
     MessageDeleted,
@@ -180,29 +181,34 @@ def delete(
 def react(
     state: RoomState, command: AddReaction, by: str, at: datetime, about: MessageSummary
 ) -> list[Event]:
-    """Add an emoji."""
+    """Add an emoji, in its normal form."""
     require_voice(state, by, at)
     _require_exists(state, command, about)
-    if command.emoji in about.own:
+    emoji = normal_form(command.emoji)
+    if emoji in map(normal_form, about.own):
         return []
-    if command.emoji not in about.emoji and len(about.emoji) >= MOST_EMOJI:
+    different = set(map(normal_form, about.emoji))
+    if emoji not in different and len(different) >= MOST_EMOJI:
         raise NotAllowed(problem=f"A message has at most {MOST_EMOJI} different reactions.")
     if about.reactions >= MOST_TOGGLES:
         raise NotAllowed(
             problem=f"You can add a reaction to one message at most {MOST_TOGGLES} times, removed ones included."
         )
-    return [ReactionAdded(message=command.message, emoji=command.emoji)]
+    return [ReactionAdded(message=command.message, emoji=emoji)]
 
 
 def unreact(
     state: RoomState, command: RemoveReaction, by: str, at: datetime, about: MessageSummary
 ) -> list[Event]:
-    """Remove the sender's emoji."""
+    """Remove the sender's emoji in each form in which it was stored; earlier versions stored several."""
     require_active(state, by, at)
     _require_exists(state, command, about)
-    if command.emoji not in about.own:
-        return []
-    return [ReactionRemoved(message=command.message, emoji=command.emoji)]
+    form = normal_form(command.emoji)
+    return [
+        ReactionRemoved(message=command.message, emoji=stored)
+        for stored in sorted(about.own)
+        if normal_form(stored) == form
+    ]
 
 
 def pin(state: RoomState, command: PinMessage, by: str, at: datetime, about: MessageSummary) -> list[Event]:

@@ -86,6 +86,7 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
     stack.push_async_callback(markers.close)
     presence = Presence(live.relay, live.hub.audience, live.people, settings.disconnect_grace)
     typing = Typing(live.relay, live.hub.audience, str(uuid4()), loop_time)
+    live.hub.on_silence = typing.silence
     rate = RateLimit(settings.rate_per_second, settings.rate_burst, loop_time)
     adds = RateLimit(settings.adds_per_hour / HOUR, settings.adds_per_hour, loop_time)
     return Application(

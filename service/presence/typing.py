@@ -89,11 +89,28 @@ class Typing:
         for room, user in list(self._by_connection.get(connection, ())):
             self.stop(room, user, connection)
 
+    def is_typing(self, room: str, user: str) -> bool:
+        """Return whether a user is typing in a room, as far as this node knows."""
+        return (room, user) in self._typists
+
     def clear(self, room: str, user: str) -> None:
-        """Stop the typing of a user who has posted the message or left the room."""
+        """Stop the typing of a user on all nodes: the message is posted, or others may not see it any more."""
         if (room, user) in self._typists:
             self._publish(STOP, room, user, None)
             self._forget((room, user))
+
+    def hide(self, user: str, blocker: str) -> None:
+        """Stop the typing of a user in direct rooms with one who has blocked the user."""
+        for room, typist in list(self._typists):
+            if typist == user and self._audience.is_pair(room, user, blocker):
+                self.clear(room, user)
+
+    def silence(self, room: str, user: str | None) -> None:
+        """Stop the typing of a user who may post no more, None for all users; every node sees the cause itself."""
+        keys = [key for key in self._typists if key[0] == room] if user is None else [(room, user)]
+        for key in keys:
+            if key in self._typists:
+                self._forget(key)
 
     async def run(self) -> None:
         """Expire typing until cancelled."""
@@ -113,7 +130,10 @@ class Typing:
             if was_local or not typist.remote:
                 self._ended_locally(key, typist, was_local=was_local)
 
-    def _typist(self, room: str, user: str) -> _Typist | None:
+    def _typist(self, room: str, user: str, seen: int = 0) -> _Typist | None:
+        """Return the typist to start or renew; None if the user may not post, or if too many are typing."""
+        if not self._audience.may_post(room, user, seen):
+            return None
         typist = self._typists.get((room, user))
         if typist is None and len(self._typists) < MOST_TYPING:
             typist = self._typists[(room, user)] = _Typist()
@@ -148,7 +168,7 @@ class Typing:
     def started_elsewhere(self, room: str, payload: bytes) -> None:
         """Apply a `START` of another node."""
         notice = self._decoder.decode(payload)
-        typist = self._typist(room, notice.user)
+        typist = self._typist(room, notice.user, notice.seen)
         if typist is not None and notice.node is not None:
             now = self._clock()
             typist.remote[notice.node] = now + ELSEWHERE

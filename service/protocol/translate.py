@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from service.domain import events as log
+from service.domain.content.reactions import normal_form
 from service.domain.events import Event, Recorded
 from service.domain.streams import room_of
 from service.protocol import events as wire
@@ -111,10 +112,10 @@ TO_WIRE: dict[type[Event], Callable[[Recorded, Any, NameOf], Outgoing]] = {
         **_about_message(recorded, event), explanation=event.reason
     ),
     log.ReactionAdded: lambda recorded, event, _: wire.MessageReaction(
-        **_about_message(recorded, event), emoji=event.emoji, added=True
+        **_about_message(recorded, event), emoji=normal_form(event.emoji), added=True
     ),
     log.ReactionRemoved: lambda recorded, event, _: wire.MessageReaction(
-        **_about_message(recorded, event), emoji=event.emoji, added=False
+        **_about_message(recorded, event), emoji=normal_form(event.emoji), added=False
     ),
     log.MessagePinned: lambda recorded, event, _: wire.MessagePinned(
         **_about_message(recorded, event), pinned=True

@@ -9,7 +9,8 @@ of the log: the bus, a repair or the log tailer brings the missing events.
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from datetime import datetime
 
 from service.domain.room import RoomState
 from service.protocol.events import Outgoing
@@ -50,18 +51,37 @@ class Audience:
     """The members of each room that are connected to this node."""
 
     def __init__(
-        self, feeds: RoomFeeds, subscriptions: SubscriptionTable, encoders: Encoders, concatenable: str | None
+        self,
+        feeds: RoomFeeds,
+        subscriptions: SubscriptionTable,
+        encoders: Encoders,
+        concatenable: str | None,
+        now: Callable[[], datetime],
     ) -> None:
         self._feeds = feeds
         self._subscriptions = subscriptions
         self._encoders = encoders
         self._concatenable = concatenable
+        self._now = now
         self._held: dict[str, deque[tuple[int, Outgoing, str | None]]] = {}
 
     def head(self, room: str) -> int:
         """Return the seq up to which this node has a room, 0 if the room is not in memory."""
         feed = self._feeds.by_room.get(room)
         return feed.head if feed else 0
+
+    def may_post(self, room: str, user: str, seen: int = 0) -> bool:
+        """Return whether a user may post, by this node's state of a room; True if it has the room not up to `seen`."""
+        feed = self._feeds.by_room.get(room)
+        if feed is None or feed.head < seen:
+            return True
+        state = feed.state
+        return user in state.members and not state.archived and not state.is_muted(user, self._now())
+
+    def is_pair(self, room: str, one: str, other: str) -> bool:
+        """Return whether a room in memory is a direct room of two users."""
+        state = self._feeds.state(room)
+        return state is not None and state.visibility == "direct" and set(state.members) == {one, other}
 
     def live_rooms(self) -> list[str]:
         """Return the rooms that have live subscribers here."""

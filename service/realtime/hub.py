@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
-from service.domain.events import ENDINGS, Recorded
+from service.domain.events import ENDINGS, SILENCING, Recorded, RoomArchived
 from service.domain.streams import room_of, room_stream
 from service.eventstore.reader import LogReader
 from service.observability.histogram import Histogram
@@ -38,7 +38,8 @@ class Hub:
     `encoders` make the frames of each wire format. Frames of the format `concatenable` may be concatenated, and written
     directly to the socket of a connection that is in `sockets`. `turn` is the time slice of fan-out in seconds.
     `on_follow` and `on_unfollow` are called with a room that enters or leaves memory; `on_resync` with the subscribers
-    of a room that disagreed with the log. `delays` measures seconds from commit to write.
+    of a room that disagreed with the log; `on_silence` with a room and the user who may post there no more (None: all
+    users). `delays` measures seconds from commit to write.
     """
 
     def __init__(  # noqa: PLR0913 - its callbacks are given here, and not registered later
@@ -55,12 +56,14 @@ class Hub:
         on_follow: Callable[[str], None] = lambda _room: None,
         on_unfollow: Callable[[str], None] = lambda _room: None,
         on_resync: Callable[[set[Subscriber]], None] = lambda _subscribers: None,
+        on_silence: Callable[[str, str | None], None] = lambda _room, _user: None,
     ) -> None:
         self._now = now
         self._people = people
         self._encoders = encoders
         self._on_unfollow = on_unfollow
         self.on_resync = on_resync
+        self.on_silence = on_silence
         self.unverified: dict[str, Recorded] = {}
         """By room, the last event received from another node and not yet compared with the log."""
         self.rings = RingMemory(ring_bytes)
@@ -70,7 +73,7 @@ class Hub:
             reader, people, self._table, self.rings,
             advance=self._advance, flush=self._fanout.start, on_follow=on_follow, on_unfollow=self._unfollow,
         )  # fmt: skip
-        self.audience = Audience(self.feeds, self._table, encoders, concatenable)
+        self.audience = Audience(self.feeds, self._table, encoders, concatenable, now)
         self._catch_up = CatchUp(reader, people, encoders)
         self.subscriptions = Subscriptions(
             self.feeds,
@@ -155,9 +158,12 @@ class Hub:
             item = EncodedEvent(recorded, self._people.name_of, self._encoders)
             feed.remember(item)
             items.append(item)
-            if isinstance(recorded.event, ENDINGS):
-                self._queue(feed, items, recorded.event.user)
-                items.clear()
+            if isinstance(recorded.event, SILENCING):
+                if isinstance(recorded.event, ENDINGS):
+                    self._queue(feed, items, recorded.event.user)
+                    items.clear()
+                user = None if isinstance(recorded.event, RoomArchived) else recorded.event.user
+                self.on_silence(feed.room, user)
         self._queue(feed, items)
         if feed.contradicted:
             self.resync(feed.room)

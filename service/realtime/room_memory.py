@@ -177,21 +177,17 @@ class IdleRooms:
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self.held = 0
 
+    def __contains__(self, room: str) -> bool:
+        return room in self._sizes
+
     def use(self, room: str) -> None:
         """Note that a room is in use, if it is one of them."""
         if room in self._sizes:
             self._sizes.move_to_end(room)
 
     def add(self, room: str, size: int) -> None:
-        """Add a room that takes `size` bytes, or count it anew; others are evicted if it is too much."""
-        self._sizes.setdefault(room, 0)
-        self.resize(room, size)
-
-    def resize(self, room: str, size: int) -> None:
-        """Count the bytes that a room takes now, if it is one of them."""
-        if room not in self._sizes:
-            return
-        self.held += size - self._sizes[room]
+        """Add a room that takes `size` bytes, or count it again; others are evicted if it is too much."""
+        self.held += size - self._sizes.get(room, 0)
         self._sizes[room] = size
         while len(self._sizes) > MAX_IDLE_FEEDS or (self.held > IDLE_BYTES and len(self._sizes) > 1):
             evicted = next(iter(self._sizes))

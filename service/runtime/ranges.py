@@ -1,6 +1,9 @@
 """Unions of ranges of whole numbers, given as pairs with both ends included. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+
+MAX_GAPS = 1_000
+"""Gaps between the ranges of one record, over all rooms, up to which it says exactly what was written."""
 
 
 def union(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
@@ -12,3 +15,8 @@ def union(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
         else:
             merged.append((first, last))
     return tuple(merged)
+
+
+def gaps(ranges: Mapping[str, Sequence[tuple[int, int]]]) -> int:
+    """Return the number of gaps between the ranges of each room."""
+    return sum(len(in_room) - 1 for in_room in ranges.values() if in_room)

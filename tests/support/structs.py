@@ -54,6 +54,8 @@ def _of(kind: inspect.Type, name: str) -> st.SearchStrategy[Any]:
 
 
 def _text(kind: inspect.StrType, name: str) -> st.SearchStrategy[str]:
+    if name == "emoji":
+        return st.sampled_from(("\U0001f44d", "\u2764\ufe0f", ":party_parrot:"))
     if kind.pattern is not None:
         return st.from_regex(kind.pattern)
     if name in ("at", "lastSeen", "until") or name.endswith("At"):

@@ -32,7 +32,7 @@ class ClaimRules:
     """The claims that are read, and what their words grant.
 
     `grants` maps a word of the scope claim to scopes. `chat_unless_named`: a token that names no scope of OnRecord
-    grants `chat`; `chat_without_claim`: a token without the scope claim does.
+    grants `chat`; `chat_without_claim`: a token without the scope claim does. `chat_word` is the word that errors name.
     """
 
     user: str = "sub"
@@ -43,6 +43,7 @@ class ClaimRules:
     )
     chat_unless_named: bool = False
     chat_without_claim: bool = True
+    chat_word: str = CHAT
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -64,6 +65,7 @@ class ClaimRules:
             chat_unless_named=chat == ANY_VALID_TOKEN
             or (not chat and bool(settings.jwt_issuer and settings.jwt_audience)),
             chat_without_claim=not chat and scope == _STANDARD,
+            chat_word=CHAT if chat in ("", ANY_VALID_TOKEN) else chat,
         )
 
     def user_of(self, claims: Mapping[str, Any]) -> str:

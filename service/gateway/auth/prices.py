@@ -32,6 +32,9 @@ PAGE = 50
 MISSED = 20
 """Events that `room:join` sends after a cursor for which one more unit is charged."""
 
+EXPORT = 40
+"""What is owed for an export of a user's own data, of which there is one in an interval: a burst by default."""
+
 REPLAY = 10
 """The price of an auditor's read, which replays a part of the log."""
 

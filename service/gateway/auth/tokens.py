@@ -40,6 +40,8 @@ class Identity(msgspec.Struct, frozen=True):
     expires_at: datetime
     scopes: frozenset[str] = frozenset()
     issued_at: datetime | None = None
+    chat_word: str = CHAT
+    """The word of the provider that grants `chat`, for the error."""
 
     def require(self, scope: str) -> None:
         """Raise unless the token grants a scope.
@@ -48,7 +50,8 @@ class Identity(msgspec.Struct, frozen=True):
             NotAllowed: the token does not grant it.
         """
         if scope not in self.scopes:
-            raise NotAllowed(problem=f"This needs a token with the scope {scope}.")
+            word = self.chat_word if scope == CHAT else scope
+            raise NotAllowed(problem=f"This needs a token with the scope {word}.")
 
 
 def _without_warning(name: str) -> Any:
@@ -105,6 +108,7 @@ class TokenVerifier:
             as_datetime(decoded.claims["exp"], self._leeway),
             self.rules.scopes_of(decoded.claims),
             issued_at(decoded.claims),
+            self.rules.chat_word,
         )
 
     async def read(self, token: str) -> jwt.Token:

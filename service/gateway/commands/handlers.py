@@ -4,9 +4,11 @@ A handler returns a `Reply` and may raise any `OnRecordError`. `connect` precede
 `service.gateway.commands.connect`.
 """
 
+from asyncio import Future
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from service.chat import AccountBlocks, Chat, CommandResult, ReadMarkers, Reports
@@ -132,8 +134,14 @@ class Handlers:
             refusal = Malformed(problem=problem)
         sent = command_fingerprint(frame)
         answer = await self.chat.submit(command, session.user, command.ref, sent, refusal)
-        self.typing.clear(frame.room_id, session.user)
+        if self.typing.is_typing(frame.room_id, session.user):
+            answer.add_done_callback(partial(self._posted, frame.room_id, session.user))
         return Later(answer, _sent)
+
+    def _posted(self, room: str, user: str, answer: Future[CommandResult]) -> None:
+        """Stop the typing of a user whose message was recorded now, and not by an earlier attempt."""
+        if not answer.cancelled() and answer.exception() is None and answer.result().fresh:
+            self.typing.clear(room, user)
 
     async def read(self, session: Session, frame: wire.MessageRead) -> Reply:
         """`message:read`."""
@@ -162,6 +170,8 @@ class Handlers:
         result = await self.blocks.set_block(command, session.user, ref_of(frame), command_fingerprint(frame))
         if result.fresh:
             notify_block(self.sessions, session.user, command.user, blocked=command.blocked)
+            if command.blocked:
+                self.typing.hide(command.user, session.user)
         return recorded(result)
 
     async def list_blocks(self, session: Session, frame: wire.UserBlocks) -> Reply:
@@ -208,7 +218,6 @@ class Handlers:
 
     def _mapped(self, command: type[RoomCommand]) -> Handler:
         async def handle(session: Session, frame: wire.RoomFrame) -> Reply:
-            self.typing.clear(frame.room_id, session.user)
             answer = await self.chat.submit(
                 to_domain(frame, command), session.user, ref_of(frame), command_fingerprint(frame)
             )

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from service.gateway.auth.claims import CHAT
-from service.gateway.auth.prices import REPLAY, price_of_answer, price_of_command
+from service.gateway.auth.prices import EXPORT, REPLAY, price_of_answer, price_of_command
 from service.gateway.http.request import RequestGuard, parameters
 
 METHODS = ("GET", "HEAD", "OPTIONS")
@@ -63,6 +63,8 @@ def _endpoint(guard: RequestGuard, read: Read, owner: object) -> Callable[[Reque
         if isinstance(answer, msgspec.Struct):
             guard.charges.owe(identity.user, price_of_answer(query, answer))
             return Response(msgspec.json.encode(answer), media_type=read.media, headers=NO_STORE)
+        if read.scope == CHAT:
+            guard.charges.owe(identity.user, EXPORT)
         if request.method == "HEAD":
             return Response(media_type=read.media, headers=NO_STORE)
         return StreamingResponse(answer, media_type=read.media, headers=NO_STORE)

@@ -15,6 +15,7 @@ import msgspec
 from projections import messages, read_receipts
 from projections.messages import MessageRow
 from projections.read_receipts import ReceiptRow
+from service.domain.content.reactions import merged
 from service.domain.room import RoomState
 from service.errors import Refusal
 from service.eventstore.read_database import ReadModels
@@ -164,7 +165,7 @@ class Views:
             reply_to=row.reply_to,
             mentions=tuple(each for each in row.mentions if not silenced or each != user),
             reactions=tuple(
-                _reaction(emoji, users, mine=user in users) for emoji, users in row.reactions.items()
+                _reaction(emoji, users, mine=user in users) for emoji, users in merged(row.reactions).items()
             ),
             pinned=row.pinned,
         )

@@ -1,14 +1,13 @@
 """The ranges of seqs that were written to one session in each room; for the record of the session. Pure.
 
 Invariant: every seq that was added is in a range. A room has seqs in its ranges that were not added only if it is in
-`at_least`.
+`at_least`: ranges are merged for a client that reads so many disjoint pages that there are more than `MAX_GAPS` gaps.
 """
 
 from bisect import bisect_left
 from itertools import pairwise
 
-MAX_GAPS = 1_000
-"""Gaps between ranges that are kept, over all rooms. A client that reads more disjoint pages has merged ranges."""
+from service.runtime.ranges import MAX_GAPS
 
 
 class DeliveredRanges:

@@ -96,3 +96,13 @@ async def test_an_export_needs_a_token_and_takes_no_parameters(node: Process) ->
         assert (await http.get(PATH)).status_code == 401
     async with reader(node, "bob") as http:
         assert promised(await http.get(PATH, params={"user": "alice"}), PATH)["code"] == "malformed"
+
+
+async def test_an_export_is_owed_a_burst(database: Database) -> None:
+    """The request itself needs no more than one unit, and is not refused."""
+    env = environment(
+        database, ONRECORD_EXPORT_INTERVAL="0", ONRECORD_RATE_PER_SECOND="1", ONRECORD_RATE_BURST="100"
+    )
+    async with running(env, "serve") as node, reader(node, "bob") as http:
+        answers = [(await http.get(PATH)).status_code for _ in range(4)]
+        assert answers == [200, 200, 200, 429], "each costs 41"

@@ -499,3 +499,20 @@ async def test_the_record_has_it_all(nodes: Nodes, database: Database) -> None:
         },
     ]
     assert lines[3]["content"] == "first words"
+
+
+async def test_the_forms_of_an_emoji_are_one_reaction(nodes: Nodes) -> None:
+    one, other = nodes
+    plain, heart = "\u2764", "\u2764\ufe0f"
+    async with client(one.url, "alice") as alice, client(other.url, "bob") as bob:
+        room = (await alice.say("room:create", name="Room", members=["bob"]))["roomId"]
+        about = {"roomId": room, "messageId": (await alice.post(room, "hello"))["messageId"]}
+        await alice.say("message:react", **about, emoji=plain)
+        await bob.say("message:react", **about, emoji=heart)
+        assert await code(bob, "message:react", **about, emoji="ab") == "malformed"
+        await alice.until(lambda: len(alice.events("message:reaction", emoji=heart, added=True)) == 2)
+        (shown,) = (await alice.say("message:history", roomId=room))["messages"][0]["reactions"]
+        assert shown == {"emoji": heart, "count": 2, "userIds": ["alice", "bob"], "mine": True}
+        await bob.say("message:unreact", **about, emoji=plain)
+        (left,) = (await bob.say("message:history", roomId=room))["messages"][0]["reactions"]
+        assert (left["userIds"], left["mine"]) == (["alice"], False)

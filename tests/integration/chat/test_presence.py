@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -369,3 +370,36 @@ async def test_a_ping_is_answered_by_an_ack_and_changes_nothing(database: Databa
         await alice.say("ping")
         assert record(database) == stored
         assert not alice.events("ping"), "the server starts none"
+
+
+async def test_who_may_post_no_more_stops_typing_at_once_on_every_node(
+    database: Database, servers: Servers
+) -> None:
+    silencing: list[tuple[str, dict[str, str]]] = [
+        ("room:mute", {"userId": "bob"}),
+        ("room:kick", {"userId": "bob"}),
+        ("room:ban", {"userId": "bob"}),
+        ("room:archive", {}),
+    ]
+    async with (
+        two_nodes(database, servers) as (one, other),
+        client(one.url, "alice") as alice,
+        client(other.url, "alice") as tablet,
+        client(one.url, "bob") as bob,
+    ):
+        for number, (command, fields) in enumerate(silencing):
+            room = {"roomId": f"room-{number}"}
+            await alice.say("room:create", name="Room", members=["bob"], **room)
+            await alice.join(room["roomId"])
+            await tablet.join(room["roomId"])
+            await bob.say("typing:start", **room)
+            for device in (alice, tablet):
+                await device.until(partial(device.events, "typing:start", **room))
+            await alice.say("typing:start", **room)
+            await alice.say(command, **room, **fields)
+            if command == "room:archive":
+                await alice.say("room:reopen", **room)
+            await alice.post(room["roomId"], "after")
+            for device in (alice, tablet):
+                await device.until(partial(device.events, "message:new", content="after", **room))
+                assert device.events("typing:stop", userId="bob", **room), command

@@ -100,7 +100,7 @@ async def life(node: Process) -> None:
         await bob.post("general", "third")
         about = {"roomId": "general", "messageId": first}
         await alice.say("message:edit", **about, content="first, edited")
-        await bob.say("message:react", **about, emoji="+1")
+        await bob.say("message:react", **about, emoji=":+1:")
         await alice.say("message:pin", **about)
         await alice.say("message:delete", roomId="general", messageId=second)
         await alice.say("room:update", roomId="general", name="The Hall")

@@ -57,7 +57,7 @@ async def life(one: Process, other: Process) -> None:
         await alice.say("message:delete", roomId="general", messageId=deleted, reason=f"because {MARK}")
         for kind in ("room:mute", "room:unmute", "room:kick", "room:ban", "room:unban"):
             await alice.say(kind, roomId="general", userId="carol", reason=f"{kind} {MARK}")
-        await bob.say("message:react", roomId="general", messageId=said[0]["messageId"], emoji="+1")
+        await bob.say("message:react", roomId="general", messageId=said[0]["messageId"], emoji=":+1:")
         await bob.until(lambda: bob.events("message:new", userId="bob"))
 
 

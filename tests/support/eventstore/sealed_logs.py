@@ -42,6 +42,10 @@ async def append(database: Database, *texts: str) -> None:
             await one.append(message(text, author="carol"), by="carol", decided_on=head + number)
 
 
+MOST_QUERIES = 200
+"""More than a sealer makes for any log of these tests."""
+
+
 class SealerEnded(Exception):
     """A sealer has ended, or works without an end, where it should seal."""
 
@@ -129,11 +133,23 @@ async def sealed(running: TestedSealer, size: int) -> None:
     rounds, queries = len(running.rounds), running.queries
 
     def over() -> bool:
-        return len(running.rounds) > rounds + 1 or running.queries > queries + 500
+        return len(running.rounds) > rounds + 1 or running.queries > queries + MOST_QUERIES
 
     await until(lambda: running.size == size or over())
     if running.size != size:
         raise SealerEnded(f"{running.size} events are sealed, and not {size}")
+
+
+async def rested(running: TestedSealer, rounds: int = 1) -> None:
+    """Wait until a sealer has found the log fully sealed so many times.
+
+    Raises:
+        SealerEnded: it looks for more without an end.
+    """
+    queries = running.queries
+    await until(lambda: len(running.rounds) >= rounds or running.queries > queries + MOST_QUERIES)
+    if len(running.rounds) < rounds:
+        raise SealerEnded("it does not rest")
 
 
 async def seal(database: Database, *, at_once: int | None = None) -> int:

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from service.cluster import brief_sessions
 from service.cluster.brief_sessions import BriefSessions, Closing, Group, joined
+from service.gateway.session.delivered import DeliveredRanges
+from service.runtime.ranges import MAX_GAPS
 from tests.support.clock import Clock
 
 RANGES = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 5))).map(
@@ -83,10 +85,26 @@ async def test_what_is_inexact_or_too_much_is_recorded_apart(monkeypatch: pytest
         brief.opened(session, "alice", incarnation)
     merged = Closing("client", 1000, {"general": ((1, 9),)}, {"general": 5})
     assert not brief.closed("merged", None, merged)
-    assert not brief.closed("many", None, closing(*range(1, 2_003, 2)))
+    assert not brief.closed("many", None, closing(*range(1, 2 * MAX_GAPS + 4, 2)))
     assert brief.closed("few", None, closing(1))
     brief.end()
     assert [found.sessions for found in record.closed] == [1]
+
+
+async def test_a_group_takes_over_as_many_gaps_as_a_session_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are exact up to the same bound."""
+    monkeypatch.setattr(brief_sessions, "APART_BURST", 0.5)
+    brief, incarnation = BriefSessions(Record(), Clock()), uuid4()
+    brief.opened("most", "alice", incarnation)
+    delivered = DeliveredRanges()
+    for seq in range(1, 2 * MAX_GAPS + 2, 2):
+        delivered.add("general", seq, seq)
+    assert not delivered.at_least()
+    assert brief.closed("most", None, Closing("client", 1000, delivered.ranges()))
+    brief.opened("more", "alice", incarnation)
+    assert not brief.closed("more", None, closing(2 * MAX_GAPS + 3))
+    delivered.add("general", 2 * MAX_GAPS + 3, 2 * MAX_GAPS + 3)
+    assert delivered.at_least()
 
 
 async def test_a_fenced_node_begins_another_group(monkeypatch: pytest.MonkeyPatch) -> None:

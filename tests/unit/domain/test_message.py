@@ -282,3 +282,35 @@ def test_whoever_comes_later_is_not_shown_the_words_of_what_was_deleted() -> Non
 def test_the_message_of_the_cast_is_where_the_tables_say() -> None:
     assert isinstance(cast()[SAID - 1], MessagePosted)
     assert RoomState("general").pinned == frozenset()
+
+
+PLAIN, HEART = "\u2764", "\u2764\ufe0f"
+
+
+def test_the_forms_of_an_emoji_are_one_reaction() -> None:
+    stored = about(ReactionAdded(message=SAID, emoji=PLAIN))
+    other = about()
+    assert outcome(scene(), wish(AddReaction, emoji=PLAIN), "member", other) == [
+        ReactionAdded(message=SAID, emoji=HEART)
+    ]
+    for form in (PLAIN, HEART):
+        assert outcome(scene(), wish(AddReaction, emoji=form), "member", stored) == []
+        assert outcome(scene(), wish(RemoveReaction, emoji=form), "member", stored) == [
+            ReactionRemoved(message=SAID, emoji=PLAIN)
+        ]
+
+
+def test_both_stored_forms_of_an_emoji_are_removed_together() -> None:
+    both = about(*(ReactionAdded(message=SAID, emoji=form) for form in (PLAIN, HEART)))
+    assert outcome(scene(), wish(RemoveReaction, emoji=HEART), "member", both) == [
+        ReactionRemoved(message=SAID, emoji=form) for form in (PLAIN, HEART)
+    ]
+
+
+def test_the_limit_of_different_emoji_counts_forms_once() -> None:
+    most = [ReactionAdded(message=SAID, emoji=f":{number}:") for number in range(MOST_EMOJI - 2)]
+    hearts = [ReactionAdded(message=SAID, emoji=form) for form in (PLAIN, HEART)]
+    command = wish(AddReaction, emoji=":last:")
+    assert outcome(scene(), command, "member2", about(*most, *hearts)) == [
+        ReactionAdded(message=SAID, emoji=":last:")
+    ]

@@ -34,8 +34,10 @@ def test_spaces_controls_formats_and_fillers_show_nothing() -> None:
     "text",
     [
         "a", "\u0438\u0306", "e\u0301", "\u05d0", "\u0e01\u0e34", "\ud55c", "\u1112\u1161\u11ab", "\u0915\u094d\u200d",
-        "\u06dd", "\u2764\ufe0f", "\U0001f469\u200d\U0001f469\u200d\U0001f467", "1\ufe0f\u20e3", "\U0001f1e9\U0001f1ea",
-        "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f", "\u2801", "\ue000",
+        "\u06dd", "\u2764\ufe0f", "\U0001f469\u200d\U0001f469\u200d\U0001f467",
+        "1\ufe0f\u20e3", "\U0001f1e9\U0001f1ea",
+        "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f", "\u2801",
+        "\ue000",
     ],
 )  # fmt: skip
 def test_every_script_and_emoji_shows_something(text: str) -> None:

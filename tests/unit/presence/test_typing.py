@@ -22,6 +22,8 @@ class Node:
         self.published: list[str] = []
         self.others: list[Node] = []
         self.deaf = False
+        self.seen = 7
+        self.silenced: set[str] = set()
         self.typing = Typing(cast("Any", self), cast("Any", self), name, clock)
         self.takers = {START: self.typing.started_elsewhere, STOP: self.typing.stopped_elsewhere}
 
@@ -34,6 +36,12 @@ class Node:
     def head(self, room: str) -> int:
         assert room == "a"
         return 7
+
+    def may_post(self, _room: str, user: str, seen: int = 0) -> bool:
+        return seen > self.seen or user not in self.silenced
+
+    def is_pair(self, room: str, one: str, other: str) -> bool:
+        return (room, {one, other}) == ("a", {"alice", "bob"})
 
     def broadcast(self, room: str, outgoing: Any, *, but: str, seen: int) -> None:
         assert seen in (0, 7), "0 for what comes from this node"
@@ -161,3 +169,57 @@ def test_above_the_bound_further_starts_are_dropped(world: World, monkeypatch: p
     world.one.typing.start("a", "alice", "phone")
     world.one.typing.gone("phone")
     assert world.broadcasts() == ([], [])
+
+
+@pytest.mark.parametrize("user", ["alice", None], ids=["the user", "all users"])
+def test_who_may_post_no_more_stops_on_each_node_without_the_bus(world: World, user: str | None) -> None:
+    world.one.typing.start("a", "alice", "phone")
+    world.other.typing.start("a", "alice", "desk")
+    world.broadcasts()
+    published = len(world.one.published)
+    world.one.typing.silence("a", user)
+    assert world.broadcasts() == (["stop"], [])
+    world.other.typing.silence("a", user)
+    assert world.broadcasts() == ([], ["stop"])
+    assert len(world.one.published) == published
+    world.pass_time(ELSEWHERE)
+    assert world.broadcasts() == ([], [])
+    assert not world.one.typing._by_connection
+
+
+def test_silencing_one_user_leaves_the_others_and_other_rooms(world: World) -> None:
+    for user in ("alice", "bob"):
+        world.one.typing.start("a", user, user)
+    world.one.broadcasts.clear()
+    world.one.typing.silence("a", "carol")
+    world.one.typing.silence("b", None)
+    assert world.one.broadcasts == []
+    world.one.typing.silence("a", "bob")
+    assert world.one.broadcasts == [("typing:stop", "a", "bob")]
+    assert world.one.typing.is_typing("a", "alice")
+
+
+def test_a_start_of_who_may_not_post_is_dropped(world: World) -> None:
+    world.one.silenced = {"alice"}
+    world.one.typing.start("a", "alice", "phone")
+    assert world.broadcasts() == ([], [])
+    world.other.silenced = {"alice"}
+    world.one.silenced.clear()
+    world.one.typing.start("a", "alice", "phone")  # the other node knows of the mute, this one does not yet
+    assert world.broadcasts() == (["start"], [])
+
+
+def test_a_start_of_a_node_that_is_ahead_is_not_judged_by_an_old_state(world: World) -> None:
+    world.other.seen = 6
+    world.other.silenced = {"alice"}  # unmuted or joined by an event that this node does not have yet
+    world.one.typing.start("a", "alice", "phone")
+    assert world.broadcasts() == (["start"], ["start"])
+
+
+def test_a_block_hides_typing_in_the_direct_room_of_both(world: World) -> None:
+    world.one.typing.start("a", "alice", "phone")
+    world.broadcasts()
+    world.other.typing.hide("alice", "carol")
+    assert world.broadcasts() == ([], [])
+    world.other.typing.hide("alice", "bob")
+    assert world.broadcasts() == (["stop"], ["stop"])

@@ -265,12 +265,13 @@ RECORDED = set(MINIMAL) - UNRECORDED
 
 NO_EMOJI = [
     "", " ", "a b", "\n", "\t", "\x07", "\x7f", "\x85", "x" * 33, "<b>", '"', "'", "&", 5, None,
+    "ab", "+1", "1", "👍👍", "👍a", "☺\ufe0e", "\U0001f3fb", ":", "::", ":A:", ":a b:", f":{'x' * 33}:",
     "\u200d", "\ufe0f", "\u200d\ufe0f", "\u200b", "\u202e👍", "\u2028", "\u3000", "\ufeff", "👍\n",
 ]  # fmt: skip
-"""Nothing to see, white space, controls, direction marks, markup, too long."""
+"""Text, several emoji, parts of them, nothing to see, white space, controls, direction marks, markup, too long."""
 EMOJI = [
     "👍", "❤️", "👩‍👩‍👧", "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f", "🇩🇪", "1️⃣",
-    "☺", "+1", ":party_parrot:", "x" * 32,
+    "☺", ":+1:", ":party_parrot:", f":{'x' * 32}:",
 ]  # fmt: skip
 
 

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import pytest
 
-from service.domain.events import MemberJoined, MemberRemoved, MessagePosted, RoomOpened, RoomRenamed
+from service.domain.events import (
+    Event,
+    MemberBanned,
+    MemberJoined,
+    MemberLeft,
+    MemberMuted,
+    MemberRemoved,
+    MessagePosted,
+    RoomArchived,
+    RoomOpened,
+    RoomRenamed,
+)
 from service.gateway.native.endpoint import native_frame
 from service.gateway.notices.receipts import MARKER, MarkerNotices
 from service.presence.presence import Presence
@@ -19,7 +30,7 @@ from service.realtime import room_memory
 from service.realtime.audience import MOST_HELD, EphemeralBatch
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
-from tests.support.realtime.subscribers import STREAM, Log, Recorder
+from tests.support.realtime.subscribers import AT, STREAM, Log, Recorder
 
 if TYPE_CHECKING:
     from service.eventstore.reader import LogReader
@@ -220,3 +231,51 @@ def test_every_event_is_encoded_once_for_all_listeners(kind: type[Outgoing]) -> 
         batch.send(cast("Any", SimpleNamespace(wire_format="native", write=frames.append)), [outgoing])
     assert frames == [native_frame(outgoing)] * 2
     assert encoded == [outgoing]
+
+
+SILENCED: list[tuple[Event, str | None]] = [
+    (MemberMuted(user="bob"), "bob"),
+    (MemberRemoved(user="bob"), "bob"),
+    (MemberBanned(user="bob"), "bob"),
+    (MemberLeft(user="bob"), "bob"),
+    (RoomArchived(), None),
+]
+
+
+@pytest.mark.parametrize(("event", "user"), SILENCED, ids=lambda value: type(value).__name__)
+async def test_who_may_post_no_more_is_reported_when_the_event_is_applied(
+    world: World, event: Event, user: str | None
+) -> None:
+    silenced: list[tuple[str, str | None]] = []
+    world.hub.on_silence = lambda room, who: silenced.append((room, who))
+    await world.listener("carol")
+    assert world.hub.audience.may_post("general", "bob")
+    world.hub.deliver({STREAM: [world.log.append(RoomRenamed(name="x")), world.log.append(event)]})
+    assert silenced == [("general", user)]
+    audience = world.hub.audience
+    assert not audience.may_post("general", "bob")
+    assert audience.may_post("general", "carol") is (user is not None)
+    assert audience.may_post("general", "bob", seen=len(world.log.events) + 1), (
+        "the room is not known up to there"
+    )
+    assert audience.may_post("elsewhere", "bob"), "not in memory"
+    await world.hub.close()
+
+
+async def test_an_ended_mute_silences_no_one(world: World) -> None:
+    await world.listener("carol")
+    world.hub.deliver({STREAM: [world.log.append(MemberMuted(user="bob", until=AT))]})
+    assert world.hub.audience.may_post("general", "bob")
+    await world.hub.close()
+
+
+async def test_a_pair_is_a_direct_room_of_two(world: World) -> None:
+    await world.listener("carol")
+    assert not world.hub.audience.is_pair("general", "alice", "bob")
+    feed = world.hub.feeds.by_room["general"]
+    feed.state = msgspec.structs.replace(feed.state, visibility="direct")
+    assert not world.hub.audience.is_pair("general", "alice", "bob"), "three are in it"
+    world.kick("carol")
+    assert world.hub.audience.is_pair("general", "bob", "alice")
+    assert not world.hub.audience.is_pair("elsewhere", "bob", "alice")
+    await world.hub.close()

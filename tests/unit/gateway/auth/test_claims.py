@@ -11,7 +11,7 @@ from joserfc import jwt
 from joserfc.jwk import OctKey
 
 from service.config.settings import SHARED, Settings
-from service.errors import TokenInvalid
+from service.errors import NotAllowed, TokenInvalid
 from service.gateway.auth.claims import ADMIN, AUDITOR, CHAT, SCOPES, ClaimRules, find
 from service.gateway.auth.jwks import SharedSecret
 from service.gateway.auth.tokens import TokenVerifier
@@ -125,6 +125,16 @@ async def test_tokens_of_real_providers_are_read(
     token = jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(SECRET))
     identity = await tokens(claims, settings).verify(token)
     assert (identity.user, identity.name, set(identity.scopes)) == read, provider
+
+
+async def test_a_token_that_may_not_chat_is_refused_by_the_word_that_it_lacks() -> None:
+    settings = {"jwt_scope_claim": "scp", "jwt_chat": "Chat.Use", "jwt_user_claim": "oid"}
+    token = jwt.encode({"alg": "HS256"}, {**ENTRA, "scp": "User.Read"}, OctKey.import_key(SECRET))
+    identity = await tokens(ENTRA, settings).verify(token)
+    with pytest.raises(NotAllowed, match=r"with the scope Chat\.Use\."):
+        identity.require(CHAT)
+    with pytest.raises(NotAllowed, match=r"with the scope admin\."):
+        identity.require(ADMIN)
 
 
 @pytest.mark.parametrize(

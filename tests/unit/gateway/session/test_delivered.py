@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.gateway.session import delivered
-from service.gateway.session.delivered import MAX_GAPS, DeliveredRanges
+from service.gateway.session.delivered import DeliveredRanges
+from service.runtime.ranges import MAX_GAPS
 
 ranges = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9)).map(lambda pair: (pair[0], sum(pair))))
 
