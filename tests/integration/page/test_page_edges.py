@@ -51,14 +51,15 @@ async def test_a_room_that_was_left_or_lost_returns_in_every_tab(place: Path, tm
         await other.until(room("general"))
         async with device(server.address, "Bob") as bob:
             await bob.say("room:create", roomId="plans", name="Plans", visibility="private")
-            for _ in range(2):
+            for turn in range(2):
                 await bob.say("room:invite", roomId="plans", userId="alice")
                 await one.until("document.querySelector('#invitation-list li[data-room-id=plans] button')")
                 await one.value("document.querySelector('#invitation-list li button').click()")
                 await other.until(room("plans"))
                 assert not await other.value("document.querySelector('#invitation-list li')")
-                await bob.post("plans", "Welcome")
-                await other.until(f"{room('plans')}.dataset.unread !== '0'")
+                await bob.post("plans", f"Welcome {turn}")
+                await other.value(f"{room('plans')}.querySelector('button').click()")
+                await other.until(message(f"Welcome {turn}"))
                 await bob.say("room:kick", roomId="plans", userId="alice")
                 await other.until(f"!{room('plans')}")
                 await one.until(f"!{room('plans')}")
