@@ -65,8 +65,6 @@ async def page(
     ]
     shown = sorted(fold(rows, newer).values(), key=lambda row: row.id)
     kept = shown[:limit] if after is not None else shown[-limit:]
-    if until is not None:
-        kept = [msgspec.structs.replace(row, pinned=False) for row in kept]  # pins are for current members
     return Page(kept, has_more=bool(beyond) or len(shown) > limit)
 
 

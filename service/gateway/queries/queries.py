@@ -76,13 +76,19 @@ class Queries:
         return MessageHistoryAck(messages=history.messages, has_more=history.has_more)
 
     async def _page(self, asker: Asker, frame: wire.MessageHistory, until: int | None) -> History:
-        return await self.views.history(
+        page = await self.views.history(
             frame.room_id,
             asker.user,
             before=frame.before,
             after=frame.after,
             limit=frame.limit,
             until=until,
+        )
+        if until is None:
+            return page
+        # Pins are for current members.
+        return msgspec.structs.replace(
+            page, messages=[msgspec.structs.replace(message, pinned=False) for message in page.messages]
         )
 
     async def _room_page(self, user: str, after: str | None) -> RoomListAck:

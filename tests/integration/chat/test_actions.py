@@ -344,6 +344,10 @@ async def test_edits_deletions_reactions_and_pins_are_seen_live_and_in_history(n
             {"emoji": "👍", "count": 2, "userIds": ["bob", "alice"], "mine": True}
         ]
         assert page[0]["pinned"] is True
+        async with client(one.url, "bob") as again:
+            await again.join(room)
+            (joined,) = again.events("message:history", roomId=room)
+        assert [message.get("pinned", False) for message in joined["messages"]] == [True, False]
         (listed,) = (await bob.say("room:list"))["rooms"]
         assert (listed["unread"], listed["lastMessage"]["content"]) == (1, None)
 
