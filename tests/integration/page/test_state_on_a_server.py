@@ -99,10 +99,11 @@ class Watched:
 
 
 def shown(message: dict[str, Any]) -> dict[str, Any]:
-    """Return what is compared of a message; the page that `room:join` sends has no pins."""
+    """Return what is compared of a message."""
     reactions = [(each["emoji"], each["count"], each["userIds"]) for each in message.get("reactions", ())]
     fields = ("seq", "userId", "content", "editedAt", "deletedAt", "mentions")
-    return {**{name: message.get(name) for name in fields}, "reactions": reactions}
+    compared = {name: message.get(name) for name in fields}
+    return {**compared, "reactions": reactions, "pinned": message.get("pinned", False)}
 
 
 async def act(rng: random.Random, room: str, others: list[Client], sent: list[int]) -> None:
