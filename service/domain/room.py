@@ -35,6 +35,7 @@ from service.domain.commands import (
     UnpinMessage,
     UpdateRoom,
 )
+from service.domain.content.visible import is_visible
 from service.domain.events import (
     Event,
     MemberInvited,
@@ -63,7 +64,7 @@ from service.domain.streams import (
     message_subject,
     user_subject,
 )
-from service.errors import NotAllowed, RoomExists
+from service.errors import Malformed, NotAllowed, RoomExists
 
 __all__ = [
     "Member",
@@ -85,6 +86,7 @@ def _open_room(state: RoomState, command: OpenRoom, by: str, _at: datetime) -> l
     """Create a room, unless it exists; the direct room of the same people counts as existing."""
     members = list(dict.fromkeys((by, *command.members)))
     _check_id(command, members)
+    _require_visible(command.name)
     if command.visibility == "direct":
         return _open_direct(state, command, members, by)
     if state.exists:
@@ -94,6 +96,11 @@ def _open_room(state: RoomState, command: OpenRoom, by: str, _at: datetime) -> l
         MemberJoined(user=by, role="owner"),
         *_enter(command, members[1:]),
     ]
+
+
+def _require_visible(name: str) -> None:
+    if not is_visible(name):
+        raise Malformed(problem="A name has at least one visible character - at '$.name'")
 
 
 def _enter(command: OpenRoom, users: list[str]) -> list[Event]:
@@ -137,6 +144,7 @@ def _update_room(state: RoomState, command: UpdateRoom, by: str, at: datetime) -
     require_role(state, by, "moderator")
     events: list[Event] = []
     if command.name is not None and command.name != state.name:
+        _require_visible(command.name)
         events.append(RoomRenamed(name=command.name))
     if command.topic is not None and command.topic != (state.topic or ""):
         events.append(RoomTopicChanged(topic=command.topic))

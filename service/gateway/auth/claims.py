@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from service.config.parsers import ANY_VALID_TOKEN
 from service.config.settings import Settings
+from service.domain.content.visible import is_visible
 from service.errors import TokenInvalid
 from service.protocol.commands import USER_ID
 
@@ -87,7 +88,7 @@ class ClaimRules:
         name = claim.strip()[:MAX_NAME]
         if "\0" in name or any("\ud800" <= char <= "\udfff" for char in name):
             return None
-        return name or None
+        return name if is_visible(name) else None
 
     def scopes_of(self, claims: Mapping[str, Any]) -> frozenset[str]:
         """Return the scopes of OnRecord that a token grants."""

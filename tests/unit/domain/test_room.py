@@ -15,6 +15,7 @@ from service.domain.commands import (
     OpenRoom,
     PostMessage,
     RoomCommand,
+    UpdateRoom,
 )
 from service.domain.events import (
     Event,
@@ -30,7 +31,7 @@ from service.domain.events import (
 )
 from service.domain.room import Member, RoomState
 from service.domain.streams import EVERY_USER, SETTINGS, direct_room, is_direct_room, room_stream
-from service.errors import NotAllowed, NotAMember, Refusal, RoomExists, RoomNotFound
+from service.errors import Malformed, NotAllowed, NotAMember, Refusal, RoomExists, RoomNotFound
 from service.protocol.commands import ROOM_ID
 from tests.support.oracles.memory_log import AT, START, room_of_events
 
@@ -54,6 +55,8 @@ def promoted(user: str, role: Any = "moderator") -> list[Event]:
 def posted(author: str = "alice", **more: Any) -> MessagePosted:
     return MessagePosted(author=author, content="hello", ref="r", **more)
 
+
+NO_NAME = Malformed(problem="A name has at least one visible character - at '$.name'")
 
 JOIN, LEAVE = JoinRoom(room="general"), LeaveRoom(room="general")
 CREATE = JoinRoom(room="general", create=True)
@@ -178,6 +181,9 @@ def test_a_command_that_the_rules_allow_leads_to_these_facts(
         (together("alice", "bob"), "alice", direct("carol"), RoomExists(room="general")),
         (together("alice", "bob"), "carol", direct("alice"), RoomExists(room="general")),
         (opened(), "alice", direct("bob"), RoomExists(room="general")),
+        ([], "alice", OpenRoom(room="general", name="\u200b\u2060"), NO_NAME),
+        ([], "alice", msgspec.structs.replace(direct("bob"), name="\u3164"), NO_NAME),
+        (opened(), "alice", UpdateRoom(room="general", name="\u00ad\u2800"), NO_NAME),
         ([], "bob", JOIN, RoomNotFound(room="general")),
         (opened("private"), "bob", JOIN, RoomNotFound(room="general")),
         (opened("private"), "bob", CREATE, RoomNotFound(room="general")),

@@ -181,6 +181,11 @@ def test_a_foreign_role_grants_at_most_chat(path: str, words: list[str], checked
     assert rules.scopes_of(claims | {"realm_access": {"roles": words}}) <= {CHAT}
 
 
+@pytest.mark.parametrize("name", ["", " \t", "\u200b\u200b", "\u00ad\u2060\ufeff", "\u2800", "\u3164"])
+def test_a_name_that_shows_nothing_is_none(name: str) -> None:
+    assert ClaimRules().name_of({"name": name}) is None
+
+
 @pytest.mark.parametrize("user", [None, "", "has space", 7, ["alice"], {"id": "alice"}])
 def test_a_user_claim_that_is_no_user_id_is_refused_by_its_name(user: object) -> None:
     with pytest.raises(TokenInvalid, match="its oid is no user id"):
