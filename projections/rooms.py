@@ -12,7 +12,15 @@ from projections.engine.snapshot import Row, Snapshot, snapshot
 from projections.memberships import MembershipRow
 from projections.message_rows import MessageRow
 from projections.room_rows import COLUMNS, PROJECTION, ROWS, RoomRow
-from service.domain.events import MessageEdited, MessagePosted, Recorded, Role, RoomOpened, Visibility
+from service.domain.events import (
+    MessageEdited,
+    MessagePosted,
+    PersonErased,
+    Recorded,
+    Role,
+    RoomOpened,
+    Visibility,
+)
 from service.domain.streams import SETTINGS, room_of, room_stream, user_subject
 from service.eventstore.serializer import EventSerializer
 
@@ -183,7 +191,8 @@ async def summaries(
             row.room_id: max(markers.get(row.room_id, 0), cast("int", row.joined_seq)) for row in members
         }
         mine = [row for row in tail if row["stream"].removeprefix(room_stream("")) in floors]
-        unread = await unread_bitmaps.unread(now, mine, floors, user)
+        erasures = [row for row in tail if row["topic"] == PersonErased.TOPIC]
+        unread = await unread_bitmaps.unread(now, [*mine, *erasures], floors, user)
     overlay = _Overlay(now, mine, rows)
     return Summaries(
         [overlay.summary(row, markers.get(row.room_id, 0), unread[row.room_id]) for row in members],
@@ -253,9 +262,9 @@ class _Overlay:
         )
 
 
-# The events about the user, and those of rooms that the user is in, or joined since.
+# The events about the user, those of rooms that the user is in, or joined since, and erasures.
 _MINE = f"""
-    e.subject = :subject OR e.stream IN (
+    e.subject = :subject OR e.topic = '{PersonErased.TOPIC}' OR e.stream IN (
         SELECT :room || room_id FROM {memberships.PROJECTION.relation}
         WHERE user_id = :user AND joined_seq IS NOT NULL AND left_seq IS NULL
         UNION ALL SELECT stream FROM tail WHERE subject = :subject)

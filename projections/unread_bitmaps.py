@@ -2,14 +2,15 @@
 
 A row covers a block of a room's numbers for one user, or for all users together (the user ''). The column `said` has a
 bit for each undeleted message of that user, or of all users. The column `mentioned` has a bit for each undeleted
-message of others that mentions the user, unless the user had blocked its author. The unread count after a number is the
+message of others that mentions the user, unless the user had blocked its author. Messages of erased users have no bit. The unread count after a number is the
 count of bits of all users, minus the count of the user's own.
 
 Invariant: a message sets each of its bits once, and its deletion clears them once, however events are batched. A count
 reads only this table, so all its parts are as of one position.
 
 A deletion costs what its message costs, however many users a block has: the post in the log says which rows have a bit
-of it. Only if the post is damaged are all rows of its block read.
+of it. Only if the post is damaged are all rows of its block read. An erasure reads no message: the row of the author
+says which bits to clear.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ import msgspec
 from projections.engine.projection import Projection
 from projections.engine.snapshot import Row, Snapshot
 from projections.message_rows import Key, key_of
-from service.domain.events import MessageDeleted, MessagePosted, Recorded
+from service.domain.events import MessageDeleted, MessagePosted, PersonErased, Recorded
 from service.domain.streams import room_stream, stream_id
 from service.eventstore.serializer import DECODE_ERRORS
 
@@ -46,37 +47,42 @@ async def unread(
 ) -> dict[str, Unread]:
     """Count the undeleted messages of others after a number in each room, which `floors` gives.
 
-    `tail` has the events of these rooms that some table lacks.
+    Messages of erased users do not count. `tail` has the events of these rooms, and the erasures, that some table lacks.
     """
-    parameters = {"rooms": list(floors), "floors": list(floors.values()), "user": user}
+    lacking = now.lacking(list(tail), PROJECTION, sealed=(MessagePosted.TOPIC,))
+    erased = [each.event.user for each in lacking if isinstance(each.event, PersonErased)]
+    parameters = {"rooms": list(floors), "floors": list(floors.values()), "user": user, "erased": erased}
     found = {
         row["room_id"]: Unread(row["messages"], row["mentions"])
         for row in await now.fetch(_COUNTED, **parameters)
     }
     posted: dict[tuple[str, int], MessagePosted] = {}
     deleted: list[tuple[str, int]] = []
-    for recorded in now.lacking(list(tail), PROJECTION, sealed=(MessagePosted.TOPIC,)):
+    for recorded in lacking:
+        if isinstance(recorded.event, PersonErased):
+            continue
         key = key_of(recorded)
         if isinstance(recorded.event, MessagePosted):
             posted[key] = recorded.event
         elif posted.pop(key, None) is None:
             deleted.append(key)
     for (room, number), event in posted.items():
-        if number > floors[room] and event.author != user:
+        if number > floors[room] and event.author != user and event.author not in erased:
             found[room].messages += 1
             found[room].mentions += user in event.mentions and user not in event.silenced
-    await _subtract_deleted(now, found, [key for key in deleted if key[1] > floors[key[0]]], user)
+    after = [key for key in deleted if key[1] > floors[key[0]]]
+    await _subtract_deleted(now, found, after, user, erased)
     return found
 
 
 async def _subtract_deleted(
-    now: Snapshot, found: Mapping[str, Unread], deleted: list[tuple[str, int]], user: str
+    now: Snapshot, found: Mapping[str, Unread], deleted: list[Key], user: str, erased: list[str]
 ) -> None:
-    """Subtract messages that the table counts and the tail deletes."""
+    """Subtract messages that the table counts and the tail deletes, but those of `erased`, which were not counted."""
     if not deleted:
         return
     rooms, numbers = zip(*deleted, strict=True)
-    for row in await now.fetch(_DELETED, rooms=list(rooms), numbers=list(numbers), user=user):
+    for row in await now.fetch(_DELETED, rooms=list(rooms), numbers=list(numbers), user=user, erased=erased):
         found[row["room_id"]].messages -= row["messages"]
         found[row["room_id"]].mentions -= row["mentions"]
 
@@ -84,12 +90,14 @@ async def _subtract_deleted(
 async def apply(connection: "asyncpg.Connection[Any]", table: str, batch: Sequence[Recorded]) -> None:
     """See `projections.engine.projection.Apply`.
 
-    Messages are deleted after they were posted, so deletions may be applied last.
+    Messages are deleted after they were posted, and erased users post no more, so both may be applied last.
     """
     if bits := [bit for recorded in batch for bit in _bits(recorded)]:
         await connection.execute(_SET.format(table=table), *map(list, zip(*bits, strict=True)))
     if deleted := [key_of(recorded) for recorded in batch if isinstance(recorded.event, MessageDeleted)]:
         await _clear(connection, table, deleted)
+    if erased := [recorded.event.user for recorded in batch if isinstance(recorded.event, PersonErased)]:
+        await connection.execute(_CLEAR_AUTHORS.format(table=table), erased)
 
 
 class _Post(msgspec.Struct):
@@ -131,8 +139,8 @@ def _bits(recorded: Recorded) -> Iterator[tuple[str, str, int, bool]]:
 
 PROJECTION = Projection(
     name="tallies",
-    version=1,
-    topics=(MessagePosted.TOPIC, MessageDeleted.TOPIC),
+    version=2,
+    topics=(MessagePosted.TOPIC, MessageDeleted.TOPIC, PersonErased.TOPIC),
     key=("room_id", "user_id", "block"),
     apply=apply,
 )
@@ -166,23 +174,35 @@ _CLEAR_BLOCKS = f"""
     WHERE known.room_id = gone.room_id AND known.block = gone.block
         AND (bit_count(known.said & gone.bits) > 0 OR bit_count(known.mentioned & gone.bits) > 0)
 """  # noqa: S608 - constants
+_CLEAR_AUTHORS = """
+    UPDATE {table} known SET said = known.said & ~gone.bits, mentioned = known.mentioned & ~gone.bits
+    FROM (SELECT room_id, block, bit_or(said) AS bits FROM {table}
+        WHERE user_id = ANY ($1::text[]) AND said IS NOT NULL GROUP BY 1, 2) gone
+    WHERE known.room_id = gone.room_id AND known.block = gone.block
+        AND (bit_count(known.said & gone.bits) > 0 OR bit_count(known.mentioned & gone.bits) > 0)
+"""
 _SIGN = "CASE WHEN t.user_id = '' THEN 1 ELSE -1 END"
 _AFTER = f"FROM CAST(greatest(mine.floor + 1 - t.block * {BLOCK}, 0) AS integer) + 1"
+# The bits of a block that are not messages of the users in `erased`, whose erasures the table lacks.
+_LEFT = f"""CROSS JOIN LATERAL (
+                SELECT ~coalesce(bit_or(a.said), CAST(0 AS bit({BLOCK}))) AS bits FROM {PROJECTION.relation} a
+                WHERE a.room_id = t.room_id AND a.block = t.block AND a.user_id = ANY (CAST(:erased AS text[]))) kept"""  # noqa: S608 - constants
 _COUNTED = f"""
     SELECT mine.room_id, counted.messages, counted.mentions
     FROM unnest(CAST(:rooms AS text[]), CAST(:floors AS bigint[])) AS mine (room_id, floor)
         CROSS JOIN LATERAL (
-            SELECT CAST(coalesce(sum(bit_count(substring(t.said {_AFTER})) * {_SIGN}), 0) AS bigint) AS messages,
-                CAST(coalesce(sum(bit_count(substring(t.mentioned {_AFTER}))), 0) AS bigint) AS mentions
-            FROM {PROJECTION.relation} t
+            SELECT CAST(coalesce(sum(bit_count(substring(t.said & kept.bits {_AFTER})) * {_SIGN}), 0) AS bigint) AS messages,
+                CAST(coalesce(sum(bit_count(substring(t.mentioned & kept.bits {_AFTER}))), 0) AS bigint) AS mentions
+            FROM {PROJECTION.relation} t {_LEFT}
             WHERE t.room_id = mine.room_id AND t.user_id IN ('', :user) AND t.block >= mine.floor / {BLOCK}) counted
 """  # noqa: S608 - constants
 _NUMBER = f"CAST(gone.id % {BLOCK} AS integer)"
 _DELETED = f"""
-    SELECT gone.room_id, coalesce(sum(get_bit(t.said, {_NUMBER}) * {_SIGN}), 0) AS messages,
-        coalesce(sum(get_bit(t.mentioned, {_NUMBER})), 0) AS mentions
+    SELECT gone.room_id, coalesce(sum(get_bit(t.said & kept.bits, {_NUMBER}) * {_SIGN}), 0) AS messages,
+        coalesce(sum(get_bit(t.mentioned & kept.bits, {_NUMBER})), 0) AS mentions
     FROM unnest(CAST(:rooms AS text[]), CAST(:numbers AS bigint[])) AS gone (room_id, id)
         JOIN {PROJECTION.relation} t
             ON t.room_id = gone.room_id AND t.user_id IN ('', :user) AND t.block = gone.id / {BLOCK}
+        {_LEFT}
     GROUP BY 1
 """  # noqa: S608 - constants

@@ -95,7 +95,7 @@ CHANGED_BY: dict[str, set[str]] = {
         *("ReactionAdded", "ReactionRemoved"),
     },
     "activity": {"MessagePosted"},
-    "tallies": {"MessagePosted", "MessageDeleted"},
+    "tallies": {"MessagePosted", "MessageDeleted", "PersonErased"},
     "read_receipts": {"ReadMarkerMoved"},
 }
 CHANGED_BY["rooms"] = {

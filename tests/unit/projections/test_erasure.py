@@ -5,13 +5,13 @@ import asyncio
 import msgspec
 import pytest
 
-from projections import PROJECTIONS, messages, rooms
+from projections import PROJECTIONS, messages, rooms, unread_bitmaps
 from projections.check import verify
 from projections.engine import runner
 from service.audit.privacy.erasure import erase
 from service.domain.events import RoomTopicChanged
 from tests.support.oracles.projected_log import Act, World
-from tests.support.projections.events import GENERAL, OPENED, joined, one_room, page, said
+from tests.support.projections.events import GENERAL, OPENED, deleted, joined, one_room, page, said
 from tests.support.waiting import until
 
 TOPIC: Act = ("alice", GENERAL, (RoomTopicChanged(topic="my topic"),))
@@ -84,3 +84,29 @@ async def test_taking_words_out_of_a_large_table_may_take_long(
     await until(lambda: here.connection.fetchval(query))
     task.cancel()
     assert [row["content"] for row in await here.rows(messages.PROJECTION)] == [None]
+
+
+@pytest.mark.parametrize("before", ["nothing", "the words", "all"])
+async def test_messages_of_an_erased_author_are_not_unread(here: World, before: str) -> None:
+    talk = [
+        said("hello", "alice"),
+        said("@bob", "alice", "bob"),
+        said("more", "alice"),
+        said("stays", "carol", "bob"),
+    ]
+    await here.happen(OPENED, joined("bob"), joined("carol"), *talk)
+    assert ((row := await one_room(here, "bob")).unread, row.mentions) == (4, 2)
+    if before != "nothing":
+        await here.project()
+    await erase(here.node.pool, "alice", ground="g", by="root", deadline=20)
+    if before == "all":
+        await here.project()
+    assert ((row := await one_room(here, "bob")).unread, row.mentions) == (1, 1)
+    await here.happen(deleted(5, "carol"), deleted(7, "carol"))
+    assert ((row := await one_room(here, "bob")).unread, row.mentions) == (1, 1)
+    await here.happen(deleted(8, "carol"))
+    assert ((row := await one_room(here, "bob")).unread, row.mentions) == (0, 0)
+    await here.project()
+    assert ((row := await one_room(here, "bob")).unread, row.mentions) == (0, 0)
+    report = await verify(here.connection, here.node.serializer, unread_bitmaps.PROJECTION)
+    assert report["equal"], report
