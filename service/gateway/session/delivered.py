@@ -9,6 +9,9 @@ from itertools import pairwise
 
 from service.runtime.ranges import MAX_GAPS
 
+MAX_ROOMS = 1_000
+"""Rooms of one session's record; the session ends after one more, and the client connects again."""
+
 
 class DeliveredRanges:
     """A union of ranges per room."""
@@ -37,6 +40,11 @@ class DeliveredRanges:
         self._gaps += 1 - len(joined)
         if self._gaps > MAX_GAPS:
             self._merge()
+
+    @property
+    def full(self) -> bool:
+        """Whether there are more rooms than a record may have."""
+        return len(self._rooms) > MAX_ROOMS
 
     def ranges(self) -> dict[str, tuple[tuple[int, int], ...]]:
         """Return the ranges by room, ascending."""

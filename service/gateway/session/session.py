@@ -88,6 +88,8 @@ class Session(ABC):
     def wrote(self, room: str, first: int, last: int) -> None:
         """Called when a range of a room's events was written."""
         self.written.add(room, first, last)
+        if self.written.full and not self.closing:
+            self.close(Close.SHUTTING_DOWN, "the session's record is full; connect again")
 
     async def drained(self) -> None:
         """See `Transport.drained`."""

@@ -1,13 +1,19 @@
 """What was written to a session: a union of ranges, in any order of arrival."""
 
+from datetime import UTC, datetime
 from itertools import pairwise
+from unittest.mock import ANY, Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.gateway.auth.tokens import Identity
+from service.gateway.native.endpoint import NativeSession
 from service.gateway.session import delivered
 from service.gateway.session.delivered import DeliveredRanges
+from service.gateway.session.rooms import RoomLimits
+from service.protocol.close_codes import Close
 from service.runtime.ranges import MAX_GAPS
 
 ranges = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 9)).map(lambda pair: (pair[0], sum(pair))))
@@ -65,3 +71,19 @@ def test_disjoint_pages_of_one_message_are_counted_and_never_forgotten() -> None
     assert len(kept["general"]) <= MAX_GAPS + 1
     assert (kept["general"][0][0], kept["general"][-1][1]) == (1, 20_001)
     assert 5_000 < room_ranges.at_least()["general"] <= 10_001
+
+
+def test_a_session_of_1000_rooms_ends_after_one_more() -> None:
+    """Its record names each of them; the client connects again, and resumes."""
+    transport = Mock(closing=False)
+    session = NativeSession(transport, Mock(), Identity("alice", None, datetime.now(UTC)), RoomLimits(100, 100))
+    for number in range(1_000):
+        session.wrote(f"room-{number}", 1, 2)
+        session.wrote(f"room-{number}", 5, 5)
+    transport.close.assert_not_called()
+    session.wrote("one-more", 1, 1)
+    transport.close.assert_called_once_with(Close.SHUTTING_DOWN, ANY)
+    assert Close.SHUTTING_DOWN.come_back
+    transport.closing = True
+    session.wrote("yet-another", 1, 1)
+    transport.close.assert_called_once()
