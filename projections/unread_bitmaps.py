@@ -2,8 +2,8 @@
 
 A row covers a block of a room's numbers for one user, or for all users together (the user ''). The column `said` has a
 bit for each undeleted message of that user, or of all users. The column `mentioned` has a bit for each undeleted
-message of others that mentions the user, unless the user had blocked its author. Messages of erased users have no bit. The unread count after a number is the
-count of bits of all users, minus the count of the user's own.
+message of others that mentions the user, unless the user had blocked its author. Messages of erased users have no bit.
+The unread count after a number is the count of bits of all users, minus the count of the user's own.
 
 Invariant: a message sets each of its bits once, and its deletion clears them once, however events are batched. A count
 reads only this table, so all its parts are as of one position.
@@ -47,15 +47,14 @@ async def unread(
 ) -> dict[str, Unread]:
     """Count the undeleted messages of others after a number in each room, which `floors` gives.
 
-    Messages of erased users do not count. `tail` has the events of these rooms, and the erasures, that some table lacks.
+    Messages of erased users do not count. `tail` has those events of these rooms, and erasures, that some table lacks.
     """
     lacking = now.lacking(list(tail), PROJECTION, sealed=(MessagePosted.TOPIC,))
     erased = [each.event.user for each in lacking if isinstance(each.event, PersonErased)]
-    parameters = {"rooms": list(floors), "floors": list(floors.values()), "user": user, "erased": erased}
-    found = {
-        row["room_id"]: Unread(row["messages"], row["mentions"])
-        for row in await now.fetch(_COUNTED, **parameters)
-    }
+    by: dict[str, Any] = {"user": user, "erased": erased} if erased else {"user": user}
+    query = _COUNTED_IN.format(rows=_KEPT) if erased else _COUNTED
+    rows = await now.fetch(query, rooms=list(floors), floors=list(floors.values()), **by)
+    found = {row["room_id"]: Unread(row["messages"], row["mentions"]) for row in rows}
     posted: dict[tuple[str, int], MessagePosted] = {}
     deleted: list[tuple[str, int]] = []
     for recorded in lacking:
@@ -71,18 +70,19 @@ async def unread(
             found[room].messages += 1
             found[room].mentions += user in event.mentions and user not in event.silenced
     after = [key for key in deleted if key[1] > floors[key[0]]]
-    await _subtract_deleted(now, found, after, user, erased)
+    await _subtract_deleted(now, found, after, by)
     return found
 
 
 async def _subtract_deleted(
-    now: Snapshot, found: Mapping[str, Unread], deleted: list[Key], user: str, erased: list[str]
+    now: Snapshot, found: Mapping[str, Unread], deleted: list[Key], by: dict[str, Any]
 ) -> None:
-    """Subtract messages that the table counts and the tail deletes, but those of `erased`, which were not counted."""
+    """Subtract messages that `found` counts and the tail deletes. `by` are parameters of the query."""
     if not deleted:
         return
     rooms, numbers = zip(*deleted, strict=True)
-    for row in await now.fetch(_DELETED, rooms=list(rooms), numbers=list(numbers), user=user, erased=erased):
+    query = _DELETED_IN.format(rows=_KEPT) if "erased" in by else _DELETED
+    for row in await now.fetch(query, rooms=list(rooms), numbers=list(numbers), **by):
         found[row["room_id"]].messages -= row["messages"]
         found[row["room_id"]].mentions -= row["mentions"]
 
@@ -183,26 +183,29 @@ _CLEAR_AUTHORS = """
 """
 _SIGN = "CASE WHEN t.user_id = '' THEN 1 ELSE -1 END"
 _AFTER = f"FROM CAST(greatest(mine.floor + 1 - t.block * {BLOCK}, 0) AS integer) + 1"
-# The bits of a block that are not messages of the users in `erased`, whose erasures the table lacks.
-_LEFT = f"""CROSS JOIN LATERAL (
-                SELECT ~coalesce(bit_or(a.said), CAST(0 AS bit({BLOCK}))) AS bits FROM {PROJECTION.relation} a
-                WHERE a.room_id = t.room_id AND a.block = t.block AND a.user_id = ANY (CAST(:erased AS text[]))) kept"""  # noqa: S608 - constants
-_COUNTED = f"""
+# The rows without the messages of the users in `erased`, whose erasures the table lacks.
+_KEPT = f"""(
+    SELECT r.room_id, r.user_id, r.block, r.said & kept.bits AS said, r.mentioned & kept.bits AS mentioned
+    FROM {PROJECTION.relation} r CROSS JOIN LATERAL (
+        SELECT ~coalesce(bit_or(a.said), CAST(0 AS bit({BLOCK}))) AS bits FROM {PROJECTION.relation} a
+        WHERE a.room_id = r.room_id AND a.block = r.block AND a.user_id = ANY (CAST(:erased AS text[]))) kept)"""  # noqa: S608 - constants
+_COUNTED_IN = f"""
     SELECT mine.room_id, counted.messages, counted.mentions
     FROM unnest(CAST(:rooms AS text[]), CAST(:floors AS bigint[])) AS mine (room_id, floor)
         CROSS JOIN LATERAL (
-            SELECT CAST(coalesce(sum(bit_count(substring(t.said & kept.bits {_AFTER})) * {_SIGN}), 0) AS bigint) AS messages,
-                CAST(coalesce(sum(bit_count(substring(t.mentioned & kept.bits {_AFTER}))), 0) AS bigint) AS mentions
-            FROM {PROJECTION.relation} t {_LEFT}
+            SELECT CAST(coalesce(sum(bit_count(substring(t.said {_AFTER})) * {_SIGN}), 0) AS bigint) AS messages,
+                CAST(coalesce(sum(bit_count(substring(t.mentioned {_AFTER}))), 0) AS bigint) AS mentions
+            FROM {{rows}} t
             WHERE t.room_id = mine.room_id AND t.user_id IN ('', :user) AND t.block >= mine.floor / {BLOCK}) counted
 """  # noqa: S608 - constants
+_COUNTED = _COUNTED_IN.format(rows=PROJECTION.relation)
 _NUMBER = f"CAST(gone.id % {BLOCK} AS integer)"
-_DELETED = f"""
-    SELECT gone.room_id, coalesce(sum(get_bit(t.said & kept.bits, {_NUMBER}) * {_SIGN}), 0) AS messages,
-        coalesce(sum(get_bit(t.mentioned & kept.bits, {_NUMBER})), 0) AS mentions
+_DELETED_IN = f"""
+    SELECT gone.room_id, coalesce(sum(get_bit(t.said, {_NUMBER}) * {_SIGN}), 0) AS messages,
+        coalesce(sum(get_bit(t.mentioned, {_NUMBER})), 0) AS mentions
     FROM unnest(CAST(:rooms AS text[]), CAST(:numbers AS bigint[])) AS gone (room_id, id)
-        JOIN {PROJECTION.relation} t
+        JOIN {{rows}} t
             ON t.room_id = gone.room_id AND t.user_id IN ('', :user) AND t.block = gone.id / {BLOCK}
-        {_LEFT}
     GROUP BY 1
 """  # noqa: S608 - constants
+_DELETED = _DELETED_IN.format(rows=PROJECTION.relation)

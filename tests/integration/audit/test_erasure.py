@@ -199,6 +199,31 @@ async def test_an_administrator_erases_over_http_and_nobody_else_does(
     assert projector.process.returncode is None
 
 
+@pytest.mark.usefixtures("projector")
+async def test_messages_of_an_erased_user_count_for_nobody(node: Process, database: Database) -> None:
+    env = environment(database)
+    async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+        for each in (alice, bob):
+            await each.join("general")
+        for content in ("one", "two", "@bob three"):
+            await alice.post("general", content, mentions=["bob"] if "@" in content else [])
+
+        async def counts() -> set[tuple[int, int]]:
+            async with httpx.AsyncClient(base_url=node.address) as http:
+                over_http = (await http.get("/api/me/rooms", headers=_bearer("bob", "chat"))).json()
+            answers = (await bob.say("room:list"), over_http)
+            return {(room["unread"], room["mentions"]) for answer in answers for room in answer["rooms"]}
+
+        assert await counts() == {(3, 1)}
+        code, _, words = await run(env, *ERASE)
+        assert code == 0, words
+        assert await counts() == {(0, 0)}
+        await projected(database)
+        assert await counts() == {(0, 0)}
+    code, lines, _ = await run(env, "project", "verify")
+    assert code == 0, lines
+
+
 async def test_erasing_somebody_who_was_never_here_is_refused_in_one_sentence(database: Database) -> None:
     env = environment(database)
     code, out, words = await run(env, "audit", "erase", "--person", "nobody", "--ground", "x")

@@ -153,7 +153,7 @@ async def test_modified_read_model_is_rebuilt_on_request(
     await here.happen(OPENED, *(said(str(number)) for number in range(20)))
     await here.project()
     if projection in (messages.PROJECTION, rooms.PROJECTION, activity.PROJECTION, unread_bitmaps.PROJECTION):
-        await here.connection.execute(f"DELETE FROM {projection.table}")  # noqa: S608 - our name
+        await here.connection.execute(f"DELETE FROM {projection.relation}")  # noqa: S608 - our name
         assert not await equal(here, projection)
     asking = "INSERT INTO notification_tracking (application_name, notification_id) VALUES ($1, 0)"
     await here.connection.execute(asking, rebuild.replacement(projection))

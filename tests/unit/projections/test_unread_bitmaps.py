@@ -88,12 +88,12 @@ async def test_what_was_read_deleted_at_once_or_said_to_oneself_is_not_unread(
 
 async def test_large_table_is_read_by_index_one_row_per_thousand_messages(here: World) -> None:
     await here.connection.execute(f"""
-        INSERT INTO {unread_bitmaps.PROJECTION.table}
+        INSERT INTO {unread_bitmaps.PROJECTION.relation}
         SELECT 'room' || room, person, block, ~0::bit({EDGE}), NULL
         FROM generate_series(1, 40) room, unnest('{{"", alice, bob, carol, dave, eve}}'::text[]) person,
             generate_series(0, 99) block
     """)  # noqa: S608 - constants
-    await here.connection.execute(f"ANALYZE {unread_bitmaps.PROJECTION.table}")
+    await here.connection.execute(f"ANALYZE {unread_bitmaps.PROJECTION.relation}")
     async with snapshot(here.reads, here.node.serializer, unread_bitmaps.PROJECTION) as now:
         plan = await now.fetch(
             f"EXPLAIN (ANALYZE, BUFFERS) {unread_bitmaps._COUNTED}",
@@ -103,7 +103,7 @@ async def test_large_table_is_read_by_index_one_row_per_thousand_messages(here: 
         )
         found = await unread_bitmaps.unread(now, [], {"room1": 0, "room2": 50 * EDGE + 24}, "dave")
     text = "\n".join(row["QUERY PLAN"] for row in plan)
-    assert "tallies_v1_pkey" in text, text
+    assert "tallies_v2_pkey" in text, text
     assert "Seq Scan" not in text, text
     assert found == {"room1": unread_bitmaps.Unread(0, 0), "room2": unread_bitmaps.Unread(0, 0)}
 
