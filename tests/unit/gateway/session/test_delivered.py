@@ -76,7 +76,9 @@ def test_disjoint_pages_of_one_message_are_counted_and_never_forgotten() -> None
 def test_a_session_of_1000_rooms_ends_after_one_more() -> None:
     """Its record names each of them; the client connects again, and resumes."""
     transport = Mock(closing=False)
-    session = NativeSession(transport, Mock(), Identity("alice", None, datetime.now(UTC)), RoomLimits(100, 100))
+    session = NativeSession(
+        transport, Mock(), Identity("alice", None, datetime.now(UTC)), RoomLimits(100, 100)
+    )
     for number in range(1_000):
         session.wrote(f"room-{number}", 1, 2)
         session.wrote(f"room-{number}", 5, 5)
