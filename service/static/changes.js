@@ -21,7 +21,12 @@ const CHANGES = {
 /** The room with the message of an event changed, and the event kept for pages that are still on their way. */
 export function changed(room, event, self) {
   const change = CHANGES[event.type];
-  const messages = room.messages.map((each) => (each.messageId === event.messageId ? change(each, event, self) : each));
+  const messages = room.messages.map((each) => {
+    if (each.messageId !== event.messageId) return each;
+    const now = change(each, event, self);
+    // A resumed event that the counts include already comes without the content that a later one removes.
+    return event.seq <= room.asOf ? { ...now, removed: each.removed } : now;
+  });
   return { ...room, messages, recent: [...room.recent, event].slice(-MOST_RECENT) };
 }
 

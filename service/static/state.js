@@ -110,7 +110,7 @@ const ROOM = {
   discarded: (room, { ref }) => ({ ...room, unsent: without(room.unsent, ref) }),
 
   "message:new": (room, { type, ...event }, self) => {
-    const message = event.content === null ? { ...event, removed: true } : event;
+    const message = event.content === null && event.seq > room.asOf ? { ...event, removed: true } : event;
     const known = quiet({ ...withNew(room, message, self), unsent: without(room.unsent, message.ref) }, message.userId);
     return trimmed({ ...known, messages: merged(room.messages, [message]) });
   },

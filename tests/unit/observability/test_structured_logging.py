@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
@@ -146,9 +147,24 @@ def test_a_secret_at_the_end_of_a_cut_text_is_redacted() -> None:
         assert len(told) <= MAX_SAYS + len("ConnectionError: ")
 
 
-@pytest.mark.parametrize("password", ["t", "e", '"', ":", "event", "1", "0"])
-def test_a_short_password_changes_no_line(password: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def unconfigured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Undo what `configure` changes of the process, so that later tests capture what they did before."""
     monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    for name in ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks"):
+        if hasattr(logging, name):
+            monkeypatch.setattr(logging, name, getattr(logging, name))
+    loggers = [logging.getLogger(name) for name in ("root", "uvicorn", "databases", "asyncio", "httpx2")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("unconfigured")
+@pytest.mark.parametrize("password", ["t", "e", '"', ":", "event", "1", "0"])
+def test_a_short_password_changes_no_line(password: str) -> None:
     configure(Settings(node="here", database_url=f"postgresql://user:{password}@host/db"), plain=False)
     (handler,) = logging.root.handlers
     said = json.loads(handler.format(record("connected", session="s-1", count=10, user="te:st")))

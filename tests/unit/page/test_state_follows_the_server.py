@@ -204,6 +204,16 @@ def test_the_state_is_what_the_server_answers(page: PageModules, steps: list[tup
         check_row(folded, name, ROW)
 
 
+def test_a_message_deleted_while_the_connection_was_cut_is_subtracted(page: PageModules) -> None:
+    """The resumed edit, which the counts include, comes without the content that the deletion after it removes."""
+    folded = Page(page)
+    for step in ("join_elsewhere", "post", "edit", "join", "list", "answer", "drain", "delete", "reconnect"):
+        folded.step(step, "b", 0)
+    folded.settle()
+    if not folded.state["rooms"]["b"]["stale"]:
+        check_row(folded, "b", COUNTS)
+
+
 def test_most_counts_are_exact_without_the_server(page: PageModules) -> None:
     """A state that asks the server about everything would pass the test above."""
     folded = Page(page)

@@ -16,7 +16,7 @@ from service.protocol.commands import MessageEdit, MessagePin, MessageReact, Mes
 AT = datetime(2026, 11, 29, tzinfo=UTC)
 SEND = MessageSend(type="message:send", ref="r", room_id="general", content="hello")
 OTHERS: list[RoomFrame] = [
-    MessageReact(type="message:react", ref="r", room_id="general", message_id=1, emoji="x"),
+    MessageReact(type="message:react", ref="r", room_id="general", message_id=1, emoji="\N{THUMBS UP SIGN}"),
     MessagePin(type="message:pin", ref="r", room_id="general", message_id=1),
     MessageEdit(type="message:edit", ref="r", room_id="general", message_id=1, content="y"),
 ]
