@@ -12,15 +12,7 @@ from projections.engine.snapshot import Row, Snapshot, snapshot
 from projections.memberships import MembershipRow
 from projections.message_rows import MessageRow
 from projections.room_rows import COLUMNS, PROJECTION, ROWS, RoomRow
-from service.domain.events import (
-    MessageEdited,
-    MessagePosted,
-    PersonErased,
-    Recorded,
-    Role,
-    RoomOpened,
-    Visibility,
-)
+from service.domain.events import MessageEdited, MessagePosted, Recorded, Role, RoomOpened, Visibility
 from service.domain.streams import SETTINGS, room_of, room_stream, user_subject
 from service.eventstore.serializer import EventSerializer
 
@@ -175,10 +167,8 @@ async def summaries(
     Raises:
         ProjectionBehind: one of the tables is too far behind the log.
     """
-    used = (
-        PROJECTION,
-        *(module.PROJECTION for module in (memberships, read_receipts, message_rows, unread_bitmaps)),
-    )
+    modules = (memberships, read_receipts, message_rows, unread_bitmaps)
+    used = (PROJECTION, *(module.PROJECTION for module in modules))
     async with snapshot(database, serializer, *used) as now:
         tail = await now.tail(_MINE, user=user, subject=user_subject(user), room=room_stream(""))
         known = await memberships.of_user(now, tail, user)
@@ -190,9 +180,9 @@ async def summaries(
         floors = {
             row.room_id: max(markers.get(row.room_id, 0), cast("int", row.joined_seq)) for row in members
         }
-        mine = [row for row in tail if row["stream"].removeprefix(room_stream("")) in floors]
-        erasures = [row for row in tail if row["topic"] == PersonErased.TOPIC]
-        unread = await unread_bitmaps.unread(now, [*mine, *erasures], floors, user)
+        streams = {room_stream(room) for room in floors}
+        mine = [row for row in tail if row["stream"] in streams or row["topic"] == unread_bitmaps.ERASED]
+        unread = await unread_bitmaps.unread(now, mine, floors, user)
     overlay = _Overlay(now, mine, rows)
     return Summaries(
         [overlay.summary(row, markers.get(row.room_id, 0), unread[row.room_id]) for row in members],
@@ -264,7 +254,7 @@ class _Overlay:
 
 # The events about the user, those of rooms that the user is in, or joined since, and erasures.
 _MINE = f"""
-    e.subject = :subject OR e.topic = '{PersonErased.TOPIC}' OR e.stream IN (
+    e.subject = :subject OR e.topic = '{unread_bitmaps.ERASED}' OR e.stream IN (
         SELECT :room || room_id FROM {memberships.PROJECTION.relation}
         WHERE user_id = :user AND joined_seq IS NOT NULL AND left_seq IS NULL
         UNION ALL SELECT stream FROM tail WHERE subject = :subject)

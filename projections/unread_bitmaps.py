@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 BLOCK = 1024
 """Numbers of a room in one row; the type of the columns has the same length."""
 
+ERASED = PersonErased.TOPIC
+"""The stored name of erasures, which `unread` takes too."""
+
 ALL_USERS = ""
 """Stands for all users; no user id is empty."""
 
