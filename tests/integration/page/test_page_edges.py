@@ -75,7 +75,7 @@ async def test_reading_elsewhere_leaves_the_count_of_the_server(place: Path, tmp
             await carol.join("general")
             sent = [(await carol.post("general", f"message {number}"))["messageId"] for number in range(80)]
             await alice.until(f"{room('general')}.dataset.unread === '80'")
-            await alice.value("location.reload()")
+            await alice.reload()
             await alice.until(f"{room('general')}?.dataset.unread === '80'")
             await phone.say("message:read", roomId="general", messageId=sent[9])
             await alice.until(f"{room('general')}.dataset.unread === '70'")

@@ -18,6 +18,13 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--remote-debugging-port=0",
 )  # fmt: skip
 
+# The protocol's code for a document that is being replaced, among other states of the target.
+NAVIGATING = -32000
+
+
+class Navigated(Exception):
+    """The document in which an expression was to be evaluated is gone."""
+
 
 class Browser:
     """A running browser; every tab is a session of one connection."""
@@ -37,6 +44,8 @@ class Browser:
         await self._socket.send(json.dumps({"id": number, "method": method, "params": params, **target}))
         async with asyncio.timeout(PATIENCE):
             message = await answer
+        if message.get("error", {}).get("code") == NAVIGATING:
+            raise Navigated(message["error"])
         assert "error" not in message, message
         result: dict[str, Any] = message["result"]
         return result
@@ -61,6 +70,12 @@ class Browser:
                 answer.set_result(message)
 
 
+TRUE = """(() => {
+    try { return Boolean(EXPRESSION) }
+    catch (fault) { if (fault instanceof TypeError) return false; throw fault }
+})()"""
+
+
 class Tab:
     """A page."""
 
@@ -81,10 +96,26 @@ class Tab:
         await self._browser.call("Input.insertText", self._session, text=text)
 
     async def until(self, expression: str) -> None:
-        """Wait until a JavaScript expression is true."""
+        """Wait until a JavaScript expression is true.
+
+        A property of an element that is not rendered yet is a TypeError, and counts as not true.
+        """
+        true = TRUE.replace("EXPRESSION", expression)
         async with asyncio.timeout(PATIENCE):
-            while not await self.value(f"Boolean({expression})"):
+            while not await self._holds(true):
                 await asyncio.sleep(0.05)
+
+    async def _holds(self, expression: str) -> bool:
+        try:
+            return bool(await self.value(expression))
+        except Navigated:
+            return False
+
+    async def reload(self) -> None:
+        """Load the page again; return when the old document is gone."""
+        await self.value("window.old = true")
+        await self.value("location.reload()")
+        await self.until("!window.old")
 
     async def fill(self, selector: str, text: str, button: str) -> None:
         """Type into a field and press a button."""
