@@ -224,7 +224,7 @@ def _form(pattern: str, problem: str) -> Callable[[str], str]:
     return parse
 
 
-_user = _form(USER_ID, "a user id: letters, digits and . _ @ | - (at most 128)")
+_user = _form(USER_ID, "a user id: 1 to 255 ASCII characters without spaces, not beginning with service:, os: or node:")
 _room = _form(ROOM_ID, "a room id: lower-case letters, digits and . _ - (at most 64)")
 
 
