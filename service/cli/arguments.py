@@ -15,7 +15,7 @@ import msgspec
 
 from service.cli import preconditions
 from service.cli.preconditions import needing
-from service.protocol.commands import ROOM_ID, USER_ID
+from service.protocol.commands import ROOM_ID, USER_ID, USER_ID_FORM
 from service.protocol.http import Ground
 from service.protocol.room_as_of import Moment, NoMoment, moment_of
 
@@ -233,9 +233,7 @@ def _form(pattern: str, problem: str) -> Callable[[str], str]:
     return parse
 
 
-_user = _form(
-    USER_ID, "a user id: 1 to 255 ASCII characters without spaces, not beginning with service:, os: or node:"
-)
+_user = _form(USER_ID, f"a user id: {USER_ID_FORM}")
 _room = _form(ROOM_ID, "a room id: lower-case letters, digits and . _ - (at most 64)")
 
 
