@@ -115,6 +115,9 @@ async def test_every_subject_can_be_governed_and_blocked(database: Database, ser
             await owner.say("room:ban", **whom)
             with pytest.raises(Refused, match=r"banned|room_not_found"):
                 await speaker.say("room:join", roomId="general")
+            with pytest.raises(Refused) as refused:
+                await owner.say("room:invite", **whom)
+            assert user in refused.value.error["message"]
             await owner.say("room:unban", **whom)
             await owner.say("user:block", userId=user)
         blocked = (await owner.say("user:blocks"))["userIds"]
