@@ -272,20 +272,11 @@ class _Builder:
     def metrics(self, lag: Lag) -> NodeMetrics:
         storage, live = self.storage, self.live
         return NodeMetrics(
-            readiness=storage.readiness,
-            sessions=live.sessions,
-            counters=self.counters,
-            receiving=self.receiving,
-            appender=live.appender,
-            pools={"log": storage.pool, "reads": storage.read_pool},
-            lease=live.lease,
-            session_log=live.session_log,
-            hub=live.hub,
-            relay=live.relay,
-            lag=lag,
-            damaged=storage.serializer.damaged,
-            log_budget=self.application.log_budget,
-        )
+            readiness=storage.readiness, sessions=live.sessions, counters=self.counters, receiving=self.receiving,
+            appender=live.appender, pools={"log": storage.pool, "reads": storage.read_pool}, lease=live.lease,
+            session_log=live.session_log, hub=live.hub, relay=live.relay, lag=lag,
+            damaged=storage.serializer.damaged, log_budget=self.application.log_budget,
+        )  # fmt: skip
 
 
 def _verification_keys(settings: Settings) -> SharedSecret | PublishedKeys:

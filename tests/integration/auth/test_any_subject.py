@@ -134,7 +134,8 @@ async def test_every_subject_is_read_and_judged_over_http(node: Process) -> None
         for user, speaker in people.items():
             await speaker.post("general", f"of {user}")
         async with reader(node, "owner") as http:
-            paged, after = [], {}
+            paged: list[str] = []
+            after: dict[str, str] = {}
             while len(paged) <= len(SUBJECTS):
                 answer = await http.get("/api/rooms/general/members", params={"limit": 1, **after})
                 (member,) = promised(answer, MEMBERS)["members"]

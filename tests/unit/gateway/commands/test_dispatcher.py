@@ -81,7 +81,7 @@ async def test_pings_are_charged_as_other_commands() -> None:
     assert [code for _, code in scene.answers] == ["ok", "ok", "ok", "too_many_requests"]
 
 
-async def test_a_command_that_costs_more_than_an_ordinary_one_waits_for_its_users_turn() -> None:
+async def test_a_costly_command_waits_for_its_users_turn() -> None:
     scene = Scene()
     await scene.say(STATUS, BYTES - 1)
     assert scene.turns == []
