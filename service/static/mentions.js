@@ -44,7 +44,7 @@ function namesIn(content, members) {
   return found;
 }
 
-/** The members whom the longest beginning of a run names, exactly so, else in another case. */
+/** The members that the longest possible beginning of a run names exactly, or else in another case. */
 function memberIn(run, ids, alike) {
   const plain = PLAIN.exec(run)?.[0];
   const forms = plain ? [...beginnings(run), plain, plain.replace(/[._@|-]+$/, "")] : beginnings(run);

@@ -99,26 +99,26 @@ async def test_every_subject_can_be_governed_and_blocked(database: Database, ser
         furnished(*nodes) as (owner, people),
     ):
         for user, speaker in people.items():
-            whom = {"roomId": "general", "userId": user}
-            await owner.say("room:mute", **whom)
+            target = {"roomId": "general", "userId": user}
+            await owner.say("room:mute", **target)
             await heard(owner, "room:member_updated", userId=user, muted=True)
             with pytest.raises(Refused, match="muted"):
                 await speaker.post("general", "hello")
-            await owner.say("room:unmute", **whom)
-            await owner.say("room:role", role="moderator", **whom)
+            await owner.say("room:unmute", **target)
+            await owner.say("room:role", role="moderator", **target)
             await heard(owner, "room:member_updated", userId=user, role="moderator")
-            await owner.say("room:kick", **whom)
+            await owner.say("room:kick", **target)
             await heard(speaker, "room:user_left", userId=user, reason="kicked")
-            await owner.say("room:invite", **whom)
+            await owner.say("room:invite", **target)
             await heard(speaker, "room:invited", roomId="general")
             await speaker.join("general")
-            await owner.say("room:ban", **whom)
+            await owner.say("room:ban", **target)
             with pytest.raises(Refused, match=r"banned|room_not_found"):
                 await speaker.say("room:join", roomId="general")
             with pytest.raises(Refused) as refused:
-                await owner.say("room:invite", **whom)
+                await owner.say("room:invite", **target)
             assert user in refused.value.error["message"]
-            await owner.say("room:unban", **whom)
+            await owner.say("room:unban", **target)
             await owner.say("user:block", userId=user)
         blocked = (await owner.say("user:blocks"))["userIds"]
         assert blocked == sorted(SUBJECTS)
@@ -179,17 +179,17 @@ async def test_every_subject_is_on_the_record(node: Process, database: Database,
     assert code == 0
     for number, user in enumerate(SUBJECTS):
         place = tmp_path / f"{number}"
-        whom = (f"--person={user}",)
+        target = (f"--person={user}",)
         assert f"  {user}  message posted: author={json.dumps(user)}" in text
         code, view, words = await run(env, "audit", "person", "--room", "general", "--", user)
         assert (code, code or json.loads(view)["userId"]) == (0, user), words
-        code, _, words = await run(env, "audit", "export", "--out", str(place), *whom)
+        code, _, words = await run(env, "audit", "export", "--out", str(place), *target)
         assert code == 0, words
         assert (await offline(str(place)))[0] == 0
         for command in ("hold", "release"):
-            code, line, words = await run(env, "audit", command, *whom, "--ground", "case 7")
+            code, line, words = await run(env, "audit", command, *target, "--ground", "case 7")
             assert (code, code or json.loads(line)["person"]) == (0, user), words
-        code, line, words = await run(env, "audit", "erase", *whom, "--ground", "asked")
+        code, line, words = await run(env, "audit", "erase", *target, "--ground", "asked")
         assert (code, code or json.loads(line)["person"]) == (0, user), words
         assert json.loads(line)["left"] == 1
     await projected(database)
