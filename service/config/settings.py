@@ -279,7 +279,7 @@ class Settings:
     max_connections: int = setting("connections of one user", parsers.whole(1), 10)
     operator: str = setting(
         "claimed name of the operator who runs `onrecord audit`; recorded after the operating system's user",
-        parsers.person,
+        parsers.operator,
         "",
     )
     show_readings: bool = setting("whether the owners of a room see who read its record", parsers.flag, False)
