@@ -9,11 +9,13 @@ Invariant: a borrower leaves no setting, lock or listener on a connection after 
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 from asyncpg.pool import Pool as AsyncpgPool
 
+from service.eventstore.connections import Connection, Connector
 from service.observability.histogram import Histogram
 from service.runtime.database_retry import TROUBLE
 
@@ -29,30 +31,23 @@ IDLE = 300.0
 CLOSE_WITHIN = 3.0
 """Seconds within which all connections have to be released when a pool is closed."""
 
-PLANS = {"enable_seqscan": "off", "jit": "off"}
-"""Server settings: plans that are made on small tables and kept while these grow must use indexes."""
-
-
-class Connection(asyncpg.Connection):
-    """A connection without a reset query, which would double the round trips: borrowers leave no session state.
-
-    A transaction that is left open is still rolled back.
-    """
-
-    def get_reset_query(self) -> str:
-        """Return no query."""
-        return ""
+PLANS = "SET enable_seqscan = off; SET jit = off"
+"""Plans that are made on small tables and kept while these grow must use indexes. A pooler in transaction mode keeps no
+plan: there each statement is planned when it runs, by the size that the tables have then."""
 
 
 class Pool(AsyncpgPool):
     """A pool of at most `size` connections; `deadline` is in seconds and bounds a connect and a statement.
 
+    `connector` opens them; it may be shared by several pools.
+
     For metrics: `waits`, the seconds until each borrower had a connection, and `waiting`, those that wait now.
     """
 
-    def __init__(self, url: str, size: int, deadline: float) -> None:
+    def __init__(self, connector: Connector, size: int, deadline: float) -> None:
         super().__init__(
-            url,
+            connector.url,
+            connect=partial(_connect, connector),
             connection_class=Connection,
             record_class=asyncpg.Record,
             min_size=0,
@@ -60,7 +55,6 @@ class Pool(AsyncpgPool):
             max_queries=50_000,  # asyncpg's own default, as there is none in its class
             max_inactive_connection_lifetime=IDLE,
             loop=asyncio.get_running_loop(),
-            server_settings=PLANS,
             timeout=deadline,
             command_timeout=deadline,
         )
@@ -94,3 +88,7 @@ class Pool(AsyncpgPool):
         finally:
             self.waiting -= 1
             self.waits.observe(clock() - began)
+
+
+async def _connect(connector: Connector, _url: str, **options: Any) -> Any:
+    return await connector.connect(PLANS, **options)

@@ -3,6 +3,8 @@
 Nothing is created on import, and nothing outlives the `async with` block that created it.
 """
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from service.cluster.bus import InProcessBus
 from service.config.settings import Settings
 from service.eventstore import notifications
 from service.eventstore.appender import delete_old_refs
+from service.eventstore.connections import NoSession
 from service.eventstore.pool import CLOSE_WITHIN
 from service.gateway.auth.jwks import PublishedKeys
 from service.node.application import Application, build_application
@@ -21,7 +24,7 @@ from service.node.gateway import Gateway, build_gateway
 from service.node.live import Live, build_live
 from service.node.pipeline import after_remote_commit, subscribe_to_bus
 from service.node.projection_lag import EVERY as LAG_EVERY
-from service.node.storage import Storage, build_storage, connector
+from service.node.storage import Storage, build_storage
 from service.runtime import supervise
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 PURGE_EVERY = 3600.0
 """Seconds between two runs of retention, and of the deletion of expired refs and leases."""
+
+log = logging.getLogger("onrecord.node")
 
 Work = Callable[[], Coroutine[Any, Any, object]]
 
@@ -96,7 +101,7 @@ def _tasks(settings: Settings, running: Node) -> dict[str, Work]:
         "relay": live.relay.run,
         "probe": live.relay.heartbeat.run,
         "ready": storage.readiness.run,
-        "notify": lambda: _listen(settings, application),
+        "notify": lambda: _listen(settings, storage, application),
         "receipts": gateway.receipts.run,
         "presence": application.presence.run,
         "notices": application.presence.notify,
@@ -143,6 +148,13 @@ def _log_tasks(settings: Settings, running: Node) -> dict[str, Callable[[], Awai
     }
 
 
-async def _listen(settings: Settings, application: Application) -> None:
+async def _listen(settings: Settings, storage: Storage, application: Application) -> None:
+    """Read the log on notification; without a session, the log is read every `catchup_interval` only."""
     wake = [application.tailer.wake, application.waker.wake]
-    await notifications.listen(connector(settings), wake, settings.database_timeout)
+    try:
+        await notifications.listen(storage.sessions.session, wake, settings.database_timeout)
+    except NoSession as problem:
+        log.warning(
+            "notify_off", extra={"problem": str(problem), "reads_log_every": settings.catchup_interval}
+        )
+        await asyncio.Event().wait()

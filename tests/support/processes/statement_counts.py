@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.config.settings import Settings
-from service.eventstore import pool
+from service.eventstore import connections, pool
 from service.node import storage
 from service.node.node import Node, node
 from service.node.server import Server
@@ -54,7 +54,7 @@ async def counted_node(
     """Give a node as `onrecord serve` makes it."""
     statements = Statements()
 
-    class Connection(pool.Connection):
+    class Connection(connections.Connection):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             self.add_query_logger(lambda logged: statements.counts.update([logged.query]))
