@@ -109,7 +109,7 @@ async def test_detection_that_fails_is_repeated(database: Database) -> None:
     async with proxied(database.app_url, Proxy) as (postgres, url):
         connector = Connector(url, 20)
         postgres.refuse()
-        with pytest.raises(OSError):
+        with pytest.raises(ConnectionRefusedError):
             await connector.connect()
         await postgres.restore()
         connection: Any = await connector.connect()
