@@ -165,18 +165,17 @@ async def pooler(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
 
 async def _session(connection: Any, settings: Settings) -> Finding:
     """Return the finding about the address for what needs a session."""
-    epoch = "SELECT epoch FROM log_epoch"
     try:
         other = await connector(settings, settings.database_session_url).session()
-        try:
-            same = await other.fetchval(epoch) == await connection.fetchval(epoch)
-        finally:
-            other.terminate()
     except NoSession as problem:
         return fail("pooler", str(problem), WRONG)
     except TROUBLE as error:
         words = f"{_where(settings.database_session_url)} (ONRECORD_DATABASE_SESSION_URL) is not reached"
         return fail("pooler", f"{words}: {described(error)}.", UNREACHED)
+    try:
+        same = await other.fetchval(_EPOCH) == await connection.fetchval(_EPOCH)
+    finally:
+        other.terminate()
     if not same:
         words = "ONRECORD_DATABASE_SESSION_URL leads to another log than ONRECORD_DATABASE_URL: name the same database"
         return fail("pooler", f"{words}.", WRONG)
@@ -250,6 +249,7 @@ _LOGGED = """
         current_setting('log_statement') IN ('mod', 'all') OR current_setting('log_min_duration_statement') <> '-1'
             OR current_setting('log_min_duration_sample') <> '-1' AS statements
 """
+_EPOCH = "SELECT epoch FROM log_epoch"
 _BETWEEN = {
     Pooling.NONE: "There is no pooler between this machine and PostgreSQL",
     Pooling.SESSION: "A pooler in session mode is between",

@@ -1,0 +1,139 @@
+"""OnRecord behind a real PgBouncer, in session mode and in transaction mode."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from projections import PROJECTIONS
+from service.embedded import Servers
+from tests.support.chat.senders import Address, Person, judge
+from tests.support.clients.python_socketio import Python
+from tests.support.environment import environment, token
+from tests.support.processes.cluster import two_nodes
+from tests.support.processes.failures import OUTAGE
+from tests.support.processes.processes import Process, run, running
+from tests.support.servers.databases import Database
+from tests.support.servers.poolers import Pooler, pooler
+
+pytestmark = pytest.mark.needs("pgbouncer")
+
+MODES = ("session", "transaction", "transaction without a session")
+
+
+class Behind:
+    """A pooler in one of `MODES`, and the settings of processes behind it."""
+
+    def __init__(self, mode: str, pooler: Pooler, direct: Database) -> None:
+        self.pooler = pooler
+        self.direct = direct
+        self.settings: dict[str, str] = {}
+        self.database = pooler.database
+        if mode != "session":
+            self.database = replace(direct, app_url=pooler.database.app_url)
+        if mode == "transaction":
+            self.settings = {"ONRECORD_DATABASE_SESSION_URL": direct.app_url}
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        return environment(self.database, **self.settings, **settings)
+
+
+@pytest.fixture(params=MODES)
+def behind(request: pytest.FixtureRequest, database: Database, place: Path) -> Iterator[Behind]:
+    mode = str(request.param)
+    with pooler(database, mode.split(maxsplit=1)[0], place) as running_pooler:
+        yield Behind(mode, running_pooler, database)
+
+
+@pytest.fixture
+def transaction(database: Database, place: Path) -> Iterator[Pooler]:
+    with pooler(database, "transaction", place) as made:
+        yield made
+
+
+@pytest.mark.logs(*OUTAGE)
+async def test_a_pooler_killed_under_load_loses_and_doubles_nothing(behind: Behind, servers: Servers) -> None:
+    async with (
+        two_nodes(behind.database, servers, **behind.settings) as (one, other),
+        running(behind.environment(), "project", "run"),
+    ):
+        addresses = [Address(node.url) for node in (one, other)]
+        people = [Person(f"user-{number}", addresses[number % 2], goal=120) for number in range(6)]
+        living = [asyncio.create_task(person.live()) for person in people]
+        talking = asyncio.create_task(_talk(other, goal=60))
+        for _ in range(3):
+            await _acked_more(people, 60)
+            behind.pooler.kill()
+            await asyncio.sleep(0.1)
+            behind.pooler.start()
+        await asyncio.gather(*living)
+        acked = await talking
+        await judge(people, behind.database, addresses[0])
+        assert await _recorded(behind, "lobby") == acked
+        await _until_projected(behind)
+        code, lines, words = await run(behind.environment(), "project", "verify")
+        assert code == 0, words
+        assert [json.loads(line)["equal"] for line in lines.splitlines()] == [True] * len(PROJECTIONS)
+        assert _left_behind(behind.direct) == 0
+
+
+async def _talk(node: Process, goal: int) -> dict[str, int]:
+    """Post over Socket.IO, retrying each message until it is acknowledged; return the seqs by ref."""
+    python = Python()
+    auth = {"token": token("py")}
+    await asyncio.to_thread(python.io.connect, node.address, auth=auth, wait_timeout=30)
+    await python.until("connected", userId="py")
+    await _until_ok(python, "room:join", {"roomId": "lobby"})
+    acked: dict[str, int] = {}
+    for number in range(goal):
+        ref = str(uuid4())
+        sent = {"roomId": "lobby", "content": f"message {number}", "ref": ref}
+        acked[ref] = (await _until_ok(python, "message:send", sent))["seq"]
+    await python.until("message:new", seq=max(acked.values()))
+    seqs = [event["seq"] for name, event in python.heard if name == "message:new"]
+    assert seqs == sorted(acked.values()), "delivered once each, in order"
+    await asyncio.to_thread(python.io.disconnect)
+    return acked
+
+
+async def _until_ok(python: Python, name: str, payload: dict[str, Any]) -> dict[str, Any]:
+    while not (answer := await asyncio.to_thread(python.call, name, payload))["ok"]:
+        assert answer["error"]["retryable"], answer
+        await asyncio.sleep(0.05)
+    return answer
+
+
+async def _acked_more(people: list[Person], count: int) -> None:
+    goal = min(sum(len(person.acked) for person in people) + count, sum(person.goal for person in people))
+    while sum(len(person.acked) for person in people) < goal:
+        await asyncio.sleep(0.01)
+
+
+async def _recorded(behind: Behind, room: str) -> dict[str, int]:
+    """Return the seqs of a room's messages by ref."""
+    code, lines, words = await run(behind.environment(), "audit", "replay", "--room", room)
+    assert code == 0, words
+    posted = [event for event in map(json.loads, lines.splitlines()) if event["type"] == "MessagePosted"]
+    assert len({event["ref"] for event in posted}) == len(posted), "a message is on the record twice"
+    return {event["ref"]: event["seq"] for event in posted}
+
+
+def _left_behind(database: Database) -> int:
+    """Return the number of transactions that are open and idle."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%%'"
+    with psycopg.connect(database.superuser_url) as connection:
+        return int((connection.execute(query).fetchone() or (0,))[0])
+
+
+async def _until_projected(behind: Behind) -> None:
+    while True:
+        _, lines, _ = await run(behind.environment(), "project", "status")
+        if all(json.loads(line)["behind"] == 0 for line in lines.splitlines()):
+            return
+        await asyncio.sleep(0.1)
