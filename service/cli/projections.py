@@ -8,7 +8,7 @@ from projections.engine.projector import Projector
 from service.audit.proof import tree_store
 from service.audit.proof.sealer import Sealer
 from service.cli import output
-from service.cli.connection import connected, require_session, serializer_of
+from service.cli.connection import connected, serializer_of
 from service.cli.preconditions import WrongUsage
 from service.config.settings import Settings
 from service.eventstore.serializer import UnknownTopic
@@ -29,7 +29,6 @@ def run_projector(settings: Settings, args: argparse.Namespace) -> int:
     structured_logging.configure(settings, plain=False)
 
     async def run() -> None:
-        await require_session(settings, settings.projecting_url)
         async with traced(settings) as traces:
             following = projector(settings, args.only, watch=traces.projected if traces else None)
             await _run_with_metrics(settings, following, None if args.only else sealer(settings))

@@ -50,7 +50,7 @@ class Settings:
     )
     database_session_url: str = setting(
         "PostgreSQL, as the application's role, for what needs a session if ONRECORD_DATABASE_URL leads to a pooler in "
-        "transaction mode; unset there: nodes poll every ONRECORD_CATCHUP_INTERVAL, and the projector does not start",
+        "transaction mode; unset there: nodes and projectors read the log every ONRECORD_CATCHUP_INTERVAL",
         parsers.url("postgresql", "postgres"),
         "",
         secret=True,

@@ -156,7 +156,7 @@ async def pooler(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     elif found is not Pooling.TRANSACTION:
         yield ok("pooler", f"{_BETWEEN[found]}: there is nothing to set.")
     elif not settings.database_session_url:
-        late = f"nodes read the log every {settings.catchup_interval:g} s, and `onrecord project run` does not start"
+        late = f"nodes and projectors read the log every {settings.catchup_interval:g} s"
         advice = "set ONRECORD_DATABASE_SESSION_URL to the address of PostgreSQL itself, or of a pooler in session mode"
         yield warn("pooler", f"{_BETWEEN[found]}: {late}; {advice}.")
     else:

@@ -3,8 +3,6 @@
 Nothing is created on import, and nothing outlives the `async with` block that created it.
 """
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +14,6 @@ from service.cluster.bus import InProcessBus
 from service.config.settings import Settings
 from service.eventstore import notifications
 from service.eventstore.appender import delete_old_refs
-from service.eventstore.connections import NoSession
 from service.eventstore.pool import CLOSE_WITHIN
 from service.gateway.auth.jwks import PublishedKeys
 from service.node.application import Application, build_application
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
 
 PURGE_EVERY = 3600.0
 """Seconds between two runs of retention, and of the deletion of expired refs and leases."""
-
-log = logging.getLogger("onrecord.node")
 
 Work = Callable[[], Coroutine[Any, Any, object]]
 
@@ -149,12 +144,5 @@ def _log_tasks(settings: Settings, running: Node) -> dict[str, Callable[[], Awai
 
 
 async def _listen(settings: Settings, storage: Storage, application: Application) -> None:
-    """Read the log on notification; without a session, the log is read every `catchup_interval` only."""
     wake = [application.tailer.wake, application.waker.wake]
-    try:
-        await notifications.listen(storage.sessions.session, wake, settings.database_timeout)
-    except NoSession as problem:
-        log.warning(
-            "notify_off", extra={"problem": str(problem), "reads_log_every": settings.catchup_interval}
-        )
-        await asyncio.Event().wait()
+    await notifications.listen(storage.sessions.session, wake, settings.database_timeout)

@@ -30,13 +30,15 @@ async def project(following: Projector, sealing: Sealer | None) -> None:
 
 def projector(settings: Settings, only: str | None = None, watch: Watch | None = None) -> Projector:
     """Return the projector of all read models, or of the one named `only`."""
+    log = connector(settings, settings.projecting_url)
     return Projector(
-        connector(settings, settings.projecting_url).session,
+        log.connect,
         EventSerializer(KeyRing(settings.key_encryption_key)),
         chosen([only] if only else []),
         settings.catchup_interval,
         watch,
         tree_store.changed,
+        log.session,
     )
 
 
@@ -49,7 +51,7 @@ def chosen(names: Sequence[str]) -> list[Any]:
 def sealer(settings: Settings) -> Sealer:
     """Return the sealer."""
     return Sealer(
-        connector(settings, settings.projecting_url).session,
+        connector(settings, settings.projecting_url).connect,
         settings.key_encryption_key,
         settings.catchup_interval,
     )
