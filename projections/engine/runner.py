@@ -276,8 +276,9 @@ _SESSION = """
     SET client_connection_check_interval = '1s';
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3
 """
-# Nothing detects that a shared session's leader is gone, nor has to: the lock ends with the transaction.
-_STEP = "SET LOCAL synchronous_commit = off"
+# Over a shared session, for one transaction: no plan is kept there, and the pooler watches its clients. It closes the
+# connection to the server when a client is gone, which a query has to notice.
+_STEP = "SET LOCAL synchronous_commit = off; SET LOCAL client_connection_check_interval = '1s'"
 _TRY_TO_STEP = "SELECT pg_try_advisory_xact_lock(7236111, hashtext($1))"
 _TRY_TO_LEAD = "SELECT pg_try_advisory_lock(7236111, hashtext($1))"
 _HEAD = "SELECT coalesce(max(notification_id), 0) FROM stored_events"

@@ -134,6 +134,7 @@ class Sealer:
     ) -> tuple[Frontier, int, int]:
         """Seal as the leader of one transaction; return the tree, and the positions before and after this seal."""
         async with connection.transaction(isolation="read_committed"):
+            await connection.execute(_STEP)
             if not await connection.fetchval(_TRY_TO_SEAL):
                 return edge, after, after
             if await connection.fetchval(_SIZE) != edge.size:  # another sealer has extended the tree
@@ -187,6 +188,7 @@ _SESSION = """
     SET plan_cache_mode = force_custom_plan; SET client_connection_check_interval = '1s';
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3
 """
+_STEP = "SET LOCAL client_connection_check_interval = '1s'"
 _TRY_TO_SEAL = "SELECT pg_try_advisory_xact_lock(7236112)"
 _SIZE = "SELECT coalesce(max(size), 0) FROM seals"
 _TRY_TO_LEAD = "SELECT pg_try_advisory_lock(7236112)"
