@@ -134,10 +134,15 @@ async def clock(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
         yield ok("clock", f"This machine and the database agree within {abs(ahead) + unsure:.3f} s.")
 
 
+def _needed(settings: Settings) -> int:
+    """Return how many connections a node may open."""
+    # The log's pool, the read models' pool, the appender, the listener and the probe of `/readyz`.
+    return 2 * settings.pool_size + 3
+
+
 async def connections(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     """Check that one more node finds enough free connections."""
-    # The log's pool, the read models' pool, the appender, the listener and the probe of `/readyz`.
-    needed = 2 * settings.pool_size + 3
+    needed = _needed(settings)
     row = await connection.fetchrow(_CONNECTIONS)
     words = f"{row['used']} of {row['most']} connections are in use, and a node may open {needed}"
     level = ok if row["most"] - row["used"] >= needed else warn
@@ -153,7 +158,12 @@ async def pooler(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
             "pooler",
             f"{_BETWEEN[found]}, and ONRECORD_DATABASE_POOLING={settings.database_pooling}: {advice}.",
         )
-    elif found is not Pooling.TRANSACTION:
+    elif found is Pooling.SESSION:
+        needed = _needed(settings)
+        yield ok(
+            "pooler", f"{_BETWEEN[found]}: its pool needs {needed} connections for each node, and 20 more."
+        )
+    elif found is Pooling.NONE:
         yield ok("pooler", f"{_BETWEEN[found]}: there is nothing to set.")
     elif not settings.database_session_url:
         late = f"nodes and projectors read the log every {settings.catchup_interval:g} s"

@@ -14,7 +14,7 @@ from service.cluster.bus import InProcessBus
 from service.config.settings import Settings
 from service.eventstore import notifications
 from service.eventstore.appender import delete_old_refs
-from service.eventstore.pool import CLOSE_WITHIN
+from service.eventstore.connections import CLOSE_WITHIN
 from service.gateway.auth.jwks import PublishedKeys
 from service.node.application import Application, build_application
 from service.node.gateway import Gateway, build_gateway

@@ -13,8 +13,7 @@ from typing import Any
 from service.config.settings import Settings
 from service.encryption.keyring import KeyRing
 from service.eventstore.as_of_reader import AsOfReader
-from service.eventstore.connections import Connector, connector
-from service.eventstore.pool import Pool
+from service.eventstore.connections import Connector, Pool, connector
 from service.eventstore.read_database import ReadModels, open_read_database
 from service.eventstore.reader import LogReader
 from service.eventstore.readiness import FIRST_TRY, Probe, Readiness

@@ -90,12 +90,12 @@ class Pooler:
 
 
 @contextmanager
-def pooler(database: Database, mode: str, place: Path, size: int = 20) -> Iterator[Pooler]:
-    """Give a running pooler."""
+def pooler(database: Database, mode: str, place: Path, size: int = 0) -> Iterator[Pooler]:
+    """Give a running pooler; in session mode, every connection of a client needs one of the pooler's."""
     home = place / f"pgbouncer-{mode}"
     home.mkdir()
     account().own(home)
-    made = Pooler(database, mode, home, size)
+    made = Pooler(database, mode, home, size or (90 if mode == "session" else 20))
     made.start()
     try:
         yield made

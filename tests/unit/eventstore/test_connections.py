@@ -8,8 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from service.eventstore.connections import Connector, NoSession, Pooling, detect, is_shared
-from service.eventstore.pool import PLANS, Pool
+from service.eventstore.connections import PLANS, Connector, NoSession, Pool, Pooling, detect, is_shared
 from tests.support.servers.databases import Database
 from tests.support.servers.poolers import Pooler, pooler
 from tests.support.servers.proxies import Proxy, proxied

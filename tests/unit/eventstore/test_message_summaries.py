@@ -15,8 +15,7 @@ from service.domain.message import MessageSummary
 from service.domain.streams import room_stream, stream_id
 from service.embedded import Servers
 from service.eventstore.as_of_reader import _ABOUT_MESSAGES, MAX_REACTIONS, AsOfReader, portions
-from service.eventstore.connections import Connector
-from service.eventstore.pool import PLANS
+from service.eventstore.connections import PLANS, Connector
 from tests.support.eventstore.log_node import GENERAL, message, node, stored
 from tests.support.oracles import histories
 from tests.support.oracles.histories import ROOMS, USERS, Wish

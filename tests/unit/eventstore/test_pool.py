@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from service.eventstore.connections import Connector
-from service.eventstore.pool import Pool
+from service.eventstore.connections import Connector, Pool
 from tests.support.servers.databases import Database
 from tests.support.servers.proxies import Proxy, proxied
 from tests.support.waiting import until

@@ -61,8 +61,7 @@ from service.encryption.keyring import KeyRing
 from service.errors import Refusal
 from service.eventstore import appender as appending
 from service.eventstore import reader as read
-from service.eventstore.connections import Connector
-from service.eventstore.pool import PLANS
+from service.eventstore.connections import PLANS, Connector
 from service.eventstore.serializer import EventSerializer
 from tests.support.eventstore.log_node import GENERAL, Node, message, node, stored
 from tests.support.oracles.memory_log import AT
