@@ -24,9 +24,9 @@ from service.embedded.daemon import free_port
 from tests.drill.reaper import Reaper
 from tests.support.environment import environment
 from tests.support.processes import processes
+from tests.support.processes.poolers import pooler as pooler_in
 from tests.support.servers.databases import Database, fresh_database
 from tests.support.servers.memory import servers_directory
-from tests.support.servers.poolers import pooler as pooler_in
 from tests.support.servers.proxies import Proxy, proxied
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from tests.support.clients.python_socketio import Python
 from tests.support.environment import environment, token
 from tests.support.processes.cluster import two_nodes
 from tests.support.processes.failures import OUTAGE
+from tests.support.processes.poolers import Pooler, pooler
 from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database, fresh_database
-from tests.support.servers.poolers import Pooler, pooler
 
 pytestmark = pytest.mark.needs("pgbouncer")
 

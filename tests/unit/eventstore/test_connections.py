@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 
 from service.eventstore.connections import PLANS, Connector, NoSession, Pool, Pooling, detect, is_shared
+from tests.support.processes.poolers import Pooler, pooler
 from tests.support.servers.databases import Database
-from tests.support.servers.poolers import Pooler, pooler
 from tests.support.servers.proxies import Proxy, proxied
 
 SEQSCAN = "SELECT current_setting('enable_seqscan')"
@@ -64,9 +64,9 @@ async def test_transaction_mode_is_found_with_one_server_process_and_with_many(s
         while not stop.is_set():
             await pool.fetchval("SELECT 1")
 
-    others = [asyncio.create_task(busy()) for _ in range(10)]
+    others = [asyncio.create_task(busy()) for _ in range(4)]
     try:
-        found = [await detect(url, 20) for _ in range(20)]
+        found = [await detect(url, 20) for _ in range(8)]
         assert set(found) == {Pooling.TRANSACTION}
     finally:
         stop.set()
