@@ -252,7 +252,7 @@ class _Overlay:
         )
 
 
-# The events about the user, those of rooms that the user is in, or joined since, and those that make content unreadable.
+# The events about the user, those of rooms that the user is in, or joined since, and what makes content unreadable.
 _MINE = f"""
     e.subject = :subject OR e.topic IN {unread_bitmaps.UNREADABLE} OR e.stream IN (
         SELECT :room || room_id FROM {memberships.PROJECTION.relation}

@@ -253,10 +253,11 @@ _FROM_FIRST_BIT = f"""(
             SELECT g.*, {BLOCK} * (SELECT min(t.block) FROM {{table}} t
                 WHERE t.room_id = g.room_id AND t.user_id = '' AND bit_count(t.said) > 0)
             FROM unnest($1::text[], $2::uuid[], $3::date[], $4::bigint[]) AS g (room_id, stream, last_day, position))"""  # noqa: S608 - constants
+_EXPIRED_BITS = _EXPIRED.format(table="{table}", expiries=_FROM_FIRST_BIT, applied=2**63 - 1)
 _CLEAR_EXPIRED = f"""
     UPDATE {{table}} known SET said = known.said & ~gone.bits, mentioned = known.mentioned & ~gone.bits
     FROM (SELECT room_id, id / {BLOCK} AS block, {_BIT} AS bits
-        FROM ({_EXPIRED.format(table="{table}", expiries=_FROM_FIRST_BIT, applied=2**63 - 1)}) expired GROUP BY 1, 2) gone
+        FROM ({_EXPIRED_BITS}) expired GROUP BY 1, 2) gone
     WHERE known.room_id = gone.room_id AND known.block = gone.block
         AND (bit_count(known.said & gone.bits) > 0 OR bit_count(known.mentioned & gone.bits) > 0)
 """  # noqa: S608 - constants
@@ -291,6 +292,6 @@ _DELETED = _DELETED_IN.format(rows=PROJECTION.relation)
 _EXPIRED_AFTER = _EXPIRED.format(
     table=PROJECTION.relation,
     applied=":applied",
-    expiries="""unnest(CAST(:rooms AS text[]), CAST(:streams AS uuid[]), CAST(:days AS date[]), CAST(:positions AS bigint[]),
-            CAST(:firsts AS bigint[]))""",
+    expiries="""unnest(CAST(:rooms AS text[]), CAST(:streams AS uuid[]), CAST(:days AS date[]),
+            CAST(:positions AS bigint[]), CAST(:firsts AS bigint[]))""",
 )

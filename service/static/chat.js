@@ -161,7 +161,7 @@ export class Chat {
 
   /** Every page of it. */
   async #list() {
-    const whole = { rooms: [], invitations: [], joins: this.state.joins };
+    const whole = { rooms: [], invitations: [], joins: this.state.joins, gone: this.state.gone };
     for (let after = {}, more = true; more; ) {
       const page = await this.#try(this.connection.send("room:list", after));
       if (!page) return undefined;

@@ -20,10 +20,11 @@ KINDS = (
     "nothing",
     *("post", "post", "mention", "own_post", "delete", "edit", "react", "react", "pin", "other"),
     *("read_elsewhere", "read_elsewhere", "bob_reads", "leave_elsewhere", "join_elsewhere"),
+    *("expire", "edit_expired", "erase"),
     *("pump", "pump", "deliver", "deliver", "drain"),
     *("join", "join", "leave", "list", "earlier", "answer", "answer_late", "look", "tell", "reconnect"),
 )
-ABOUT_MESSAGES = {"delete", "edit", "react", "pin", "read_elsewhere", "bob_reads"}
+ABOUT_MESSAGES = {"expire", "delete", "edit", "react", "pin", "read_elsewhere", "bob_reads"}
 BY_MEMBERS = {"own_post", "leave_elsewhere", "read_elsewhere"}
 STEPS = st.lists(
     st.tuples(st.sampled_from(KINDS), st.sampled_from(ROOMS), st.integers(0, 11)), min_size=40, max_size=120
@@ -48,7 +49,12 @@ class Page:
 
     def _act_elsewhere(self, kind: str, room: Room, number: int) -> None:
         """Do something on another connection, if it can be done."""
-        alive = [seq for seq, message in room.messages.items() if message["content"] is not None]
+        alive = [
+            seq
+            for seq, message in room.messages.items()
+            if "deletedAt" not in message and (message["content"] is not None or kind == "delete")
+        ]
+        over = [seq for seq in room.expired if "deletedAt" not in room.messages[seq]]
         who, chosen = PEOPLE[number % 2], alive[-1 - number % len(alive)] if alive else 0
         actions: dict[str, Callable[[], object]] = {
             "nothing": lambda: None,
@@ -60,6 +66,9 @@ class Page:
             "join_elsewhere": lambda: room.join(ME),
             "delete": lambda: room.delete(chosen),
             "edit": lambda: room.edit(chosen),
+            "expire": lambda: self.server.expire(room.name, chosen),
+            "edit_expired": lambda: over and room.edit(over[-1]),
+            "erase": lambda: self.server.erase(who),
             "react": lambda: room.react((*PEOPLE, ME)[number % 3], chosen, "👍🎉"[number % 2]),
             "pin": lambda: room.pin(chosen),
             "read_elsewhere": lambda: self.server.read(room.name, ME, chosen),
@@ -98,7 +107,8 @@ class Page:
 
     def _list(self, _room: Room, _number: int) -> None:
         query = {"type": "room:list", "rooms": self.server.rows(), "invitations": []}
-        self.server.queries.append({**query, "joins": self.state["joins"]})
+        asked = {name: self.state[name] for name in ("joins", "gone")}
+        self.server.queries.append(query | asked)
 
     def _earlier(self, room: Room, _number: int) -> None:
         known = self.state["rooms"].get(room.name)
@@ -164,12 +174,13 @@ def check_content(page: Page, name: str) -> None:
     if known["to"] < 0:  # the page joins it before it shows it
         return
     start = known["from"] if known["hasMore"] else 0
-    expected = [shown(message) for seq, message in room.messages.items() if seq >= start]
-    assert [shown(message) for message in known["messages"]] == expected
+    expected = [shown(message, room) for seq, message in room.messages.items() if seq >= start]
+    assert [shown(message, room) for message in known["messages"]] == expected
     assert known["receipts"] == room.markers
 
 
-def shown(message: dict[str, Any]) -> dict[str, Any]:
+def shown(message: dict[str, Any], room: Room) -> dict[str, Any]:
+    """Return what is compared of a message: expired content may be shown until the message is loaded again."""
     reactions = [
         {
             "emoji": each["emoji"],
@@ -182,10 +193,11 @@ def shown(message: dict[str, Any]) -> dict[str, Any]:
     kept = {
         name: message.get(name) for name in ("seq", "userId", "content", "editedAt", "deletedAt", "mentions")
     }
+    kept["content"] = None if message["seq"] in room.expired else kept["content"]
     return {**kept, "reactions": reactions, "pinned": message.get("pinned", False)}
 
 
-@settings(max_examples=400)
+@settings(max_examples=4000)
 @given(STEPS)
 def test_the_state_is_what_the_server_answers(page: PageModules, steps: list[tuple[str, str, int]]) -> None:
     folded = Page(page)
