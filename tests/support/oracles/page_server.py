@@ -25,6 +25,7 @@ class Room:
     markers: dict[str, int] = field(default_factory=dict)
     topic: str | None = None
     expired: set[int] = field(default_factory=set)
+    erased: set[int] = field(default_factory=set)
 
     @property
     def head(self) -> int:
@@ -143,7 +144,10 @@ class Room:
 
 
 class PageServer:
-    """The rooms, and the connection of `ME`. `live` has the cursor of each room that it receives."""
+    """The rooms, and the connection of `ME`. `live` has the cursor of each room that it receives.
+
+    `unreported` has the rooms of which content became unreadable while the connection did not receive them.
+    """
 
     def __init__(self, *names: str) -> None:
         self.rooms = {name: Room(name) for name in names}
@@ -152,6 +156,7 @@ class PageServer:
         self.heard: dict[str, int] = {}
         self.socket: list[Frame] = []
         self.queries: list[Frame] = []
+        self.unreported: set[str] = set()
 
     def read(self, name: str, user: str, number: int) -> None:
         room = self.rooms[name]
@@ -173,10 +178,13 @@ class PageServer:
             for message in room.messages.values():
                 if message["userId"] == user:
                     message["content"] = None
+                    room.erased.add(message["seq"])
             self._report(name, reason="erased", userId=user)
 
     def _report(self, name: str, **fields: str) -> None:
-        if name in self.live and ME in self.rooms[name].members:
+        if name not in self.live:
+            self.unreported.add(name)
+        elif ME in self.rooms[name].members:
             self.socket.append({"type": "room:content_removed", "roomId": name, **fields})
 
     def pump(self, name: str) -> None:
