@@ -144,10 +144,7 @@ class Room:
 
 
 class PageServer:
-    """The rooms, and the connection of `ME`. `live` has the cursor of each room that it receives.
-
-    `unreported` has the rooms of which content became unreadable while the connection did not receive them.
-    """
+    """The rooms, and the connection of `ME`. `live` has the cursor of each room that it receives."""
 
     def __init__(self, *names: str) -> None:
         self.rooms = {name: Room(name) for name in names}
@@ -156,7 +153,6 @@ class PageServer:
         self.heard: dict[str, int] = {}
         self.socket: list[Frame] = []
         self.queries: list[Frame] = []
-        self.unreported: set[str] = set()
 
     def read(self, name: str, user: str, number: int) -> None:
         room = self.rooms[name]
@@ -182,9 +178,7 @@ class PageServer:
             self._report(name, reason="erased", userId=user)
 
     def _report(self, name: str, **fields: str) -> None:
-        if name not in self.live:
-            self.unreported.add(name)
-        elif ME in self.rooms[name].members:
+        if name in self.live and ME in self.rooms[name].members:
             self.socket.append({"type": "room:content_removed", "roomId": name, **fields})
 
     def pump(self, name: str) -> None:
