@@ -262,7 +262,8 @@ export class Chat {
     this.state = reduce(this.state, action);
     this.#draw();
     if (!isStale(this.state)) this.#staleWait = FIRST_STALE_MS;
-    else this.#staleTimer ??= setTimeout(() => this.#renewCounts(), this.#staleWait);
+    // At random, since one expiry or restart makes the counts of many pages stale.
+    else this.#staleTimer ??= setTimeout(() => this.#renewCounts(), this.#staleWait * (0.5 + Math.random()));
   }
 
   /** Fetches the list of rooms if counts are out of date, less and less often while that does not help. */

@@ -340,7 +340,7 @@ async def test_a_rule_reaches_back_under_connected_people_who_write_on(
 
 @pytest.mark.usefixtures("projector")
 @pytest.mark.parametrize("how", ["expired", "erased"])
-async def test_members_learn_that_messages_can_no_longer_be_read_and_count_no_more(
+async def test_members_learn_of_lost_content_and_count_it_no_more(
     database: Database, servers: Servers, how: str
 ) -> None:
     env = environment(database)

@@ -69,13 +69,15 @@ class Page:
             "delete": lambda: room.delete(chosen),
             "edit": lambda: room.edit(chosen),
             "expire": lambda: self.server.expire(room.name, chosen),
-            "edit_expired": lambda: over and room.edit(over[-1]),
+            "edit_expired": lambda: room.edit(over[-1]),
             "erase": lambda: self.server.erase(who),
             "react": lambda: room.react((*PEOPLE, ME)[number % 3], chosen, "👍🎉"[number % 2]),
             "pin": lambda: room.pin(chosen),
             "read_elsewhere": lambda: self.server.read(room.name, ME, chosen),
             "bob_reads": lambda: self.server.read(room.name, "bob", chosen),
         }
+        if kind == "edit_expired" and not over:
+            return
         if (kind in ABOUT_MESSAGES and not alive) or (kind in BY_MEMBERS and ME not in room.members):
             return
         actions[kind]()

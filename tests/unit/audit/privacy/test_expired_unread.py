@@ -1,6 +1,9 @@
 """Unread counts after a room's retention: what no one can read does not count."""
 
+from collections.abc import AsyncIterator
+
 import pytest
+import pytest_asyncio
 
 from projections import rooms, unread_bitmaps
 from projections.check import verify
@@ -9,9 +12,15 @@ from service.domain.retention import scope
 from service.domain.streams import room_stream
 from tests.support.audit.retention import ago, backdate, fill, rule, run, say, tell
 from tests.support.eventstore.log_node import Node
-from tests.support.oracles.projected_log import World
+from tests.support.oracles.projected_log import World, world
 from tests.support.projections.events import GENERAL, OPENED, deleted, joined
 from tests.support.servers.databases import Database
+
+
+@pytest_asyncio.fixture
+async def here(database: Database) -> AsyncIterator[World]:
+    async with world(database) as made:
+        yield made
 
 
 async def unread(here: World, user: str) -> tuple[int, int]:
