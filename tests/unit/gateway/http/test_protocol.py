@@ -368,7 +368,8 @@ def one_answer(tcp: socket.socket) -> bytes:
     """Read an answer of `answer` to a request without a body."""
     received = b""
     while not received.endswith(b"\r\n\r\n0"):
-        assert (data := tcp.recv(4096))
+        data = tcp.recv(4096)
+        assert data
         received += data
     return received
 
