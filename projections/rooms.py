@@ -181,7 +181,7 @@ async def summaries(
             row.room_id: max(markers.get(row.room_id, 0), cast("int", row.joined_seq)) for row in members
         }
         streams = {room_stream(room) for room in floors}
-        mine = [row for row in tail if row["stream"] in streams or row["topic"] == unread_bitmaps.ERASED]
+        mine = [row for row in tail if row["stream"] in streams or row["topic"] in unread_bitmaps.UNREADABLE]
         unread = await unread_bitmaps.unread(now, mine, floors, user)
     overlay = _Overlay(now, mine, rows)
     return Summaries(
@@ -252,9 +252,9 @@ class _Overlay:
         )
 
 
-# The events about the user, those of rooms that the user is in, or joined since, and erasures.
+# The events about the user, those of rooms that the user is in, or joined since, and what makes content unreadable.
 _MINE = f"""
-    e.subject = :subject OR e.topic = '{unread_bitmaps.ERASED}' OR e.stream IN (
+    e.subject = :subject OR e.topic IN {unread_bitmaps.UNREADABLE} OR e.stream IN (
         SELECT :room || room_id FROM {memberships.PROJECTION.relation}
         WHERE user_id = :user AND joined_seq IS NOT NULL AND left_seq IS NULL
         UNION ALL SELECT stream FROM tail WHERE subject = :subject)

@@ -3,7 +3,7 @@
 from migrations.run import run_sql
 
 revision = "0026_any_subject"
-down_revision = "0024_erased_unread"
+down_revision = "0025_expired_unread"
 
 
 def upgrade() -> None:

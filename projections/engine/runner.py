@@ -26,7 +26,7 @@ from projections.engine.log_window import (
     tracked,
 )
 from projections.engine.projection import Projection, relation
-from service.domain.events import Recorded
+from service.domain.events import ContentExpired, PersonErased, Recorded
 from service.eventstore.connections import is_shared
 from service.eventstore.serializer import EventSerializer, UnknownTopic
 from service.observability.histogram import Histogram
@@ -255,8 +255,8 @@ class Runner:
             raise Overtaken
         batch = await events(connection, self._serializer, self.projection.followed, window)
         if batch:
-            if any(recorded.event.TOPIC not in self.projection.topics for recorded in batch):
-                allow(LONG)  # content is purged from the table, which may be large
+            if any(isinstance(recorded.event, PersonErased | ContentExpired) for recorded in batch):
+                allow(LONG)  # what is about the content is purged from the table, which may be large
             await self.projection.take(connection, relation(self._name), batch)
             await self._serializer.evict_destroyed(batch, connection)
         return batch

@@ -258,6 +258,17 @@ class MessageReadBy(Outgoing, frozen=True, kw_only=True, tag="message:read"):
     at: str
 
 
+class ContentRemoved(Outgoing, frozen=True, kw_only=True, tag="room:content_removed"):
+    """Content of the room became unreadable: its retention is over, or its author `userId` was erased.
+
+    Not part of the room's order, so without `seq`. What `room:list` answered before may count messages that are gone.
+    """
+
+    room_id: str
+    reason: Literal["expired", "erased"]
+    user_id: str | UnsetType = UNSET
+
+
 class PresenceChanged(Outgoing, frozen=True, kw_only=True, tag="presence:changed"):
     """The presence of a user who shares a room changed; `lastSeen` is null unless the user is offline."""
 

@@ -87,6 +87,13 @@ class Audience:
         """Return the rooms that have live subscribers here."""
         return list(self._subscriptions.live)
 
+    def rooms_of(self, user: str) -> Iterator[str]:
+        """Yield the rooms with subscribers here in which a user is or was a member."""
+        for room in self._subscriptions.rooms:
+            state = self._feeds.state(room)
+            if state is not None and (user in state.members or user in state.left):
+                yield room
+
     def are_members(self, room: str, users: Collection[str]) -> bool:
         """Return whether all of `users` are members of a room in memory, by its state on this node."""
         feed = self._feeds.by_room.get(room)

@@ -161,7 +161,7 @@ export class Chat {
 
   /** Every page of it. */
   async #list() {
-    const whole = { rooms: [], invitations: [], joins: this.state.joins };
+    const whole = { rooms: [], invitations: [], joins: this.state.joins, gone: this.state.gone };
     for (let after = {}, more = true; more; ) {
       const page = await this.#try(this.connection.send("room:list", after));
       if (!page) return undefined;
@@ -262,7 +262,8 @@ export class Chat {
     this.state = reduce(this.state, action);
     this.#draw();
     if (!isStale(this.state)) this.#staleWait = FIRST_STALE_MS;
-    else this.#staleTimer ??= setTimeout(() => this.#renewCounts(), this.#staleWait);
+    // At random, since one expiry or restart makes the counts of many pages stale.
+    else this.#staleTimer ??= setTimeout(() => this.#renewCounts(), this.#staleWait * (0.5 + Math.random()));
   }
 
   /** Fetches the list of rooms if counts are out of date, less and less often while that does not help. */

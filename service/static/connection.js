@@ -22,6 +22,7 @@ const CONNECT_MS = 15_000;
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 30_000;
 const LIMITED_WAIT_MS = 5_000;
+const LONGEST_EARLY_MS = 60_000; // a clock that was wrong may be set right
 const STEADY_MS = 10_000;
 const REFRESH_AT_LEAST_MS = 5_000;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -36,6 +37,7 @@ export class Connection extends EventTarget {
   #attempts = 0;
   #connectedAt = Infinity;
   #freshToken = false;
+  #earlyMs = LIMITED_WAIT_MS; // until the token becomes valid
   #timer;
   #refreshTimer;
   #outbox = new Outbox({ write: (text) => this.#socket.send(text), unanswered: () => this.#lost() });
@@ -127,7 +129,9 @@ export class Connection extends EventTarget {
     const command = this.#outbox.answer(frame);
     // A member receives the events after the head, a new one those from the join on.
     if (command?.type === "room:join" && !this.#attached.has(command.fields.roomId)) this.#hear(command.fields.roomId, frame.seq - 1);
-    if (!command && frame.type === "error") this.#emit("problem", new CommandError(frame));
+    if (command || frame.type !== "error") return;
+    if (frame.code === "token_not_yet_valid") this.#earlyMs = Math.min(frame.retryAfter * 1000, LONGEST_EARLY_MS);
+    else this.#emit("problem", new CommandError(frame));
   }
 
   #follow({ type, roomId, seq, userId, messages }) {
@@ -153,7 +157,8 @@ export class Connection extends EventTarget {
 
   #lost(code) {
     if (code === TOKEN_EXPIRED) this.#freshToken = true;
-    const wait = code === TOO_MANY_REQUESTS || code === TOKEN_NOT_YET_VALID ? LIMITED_WAIT_MS : 0;
+    const wait = { [TOO_MANY_REQUESTS]: LIMITED_WAIT_MS, [TOKEN_NOT_YET_VALID]: this.#earlyMs }[code] ?? 0;
+    this.#earlyMs = LIMITED_WAIT_MS;
     this.#retreat(reasonFor(code), isFinal(code), wait);
   }
 

@@ -3,12 +3,14 @@
  *
  * `unread` and `mentions` are exact as of the event `asOf` and the read marker `lastRead`, unless `stale` is true. A
  * change that cannot be derived from the loaded messages sets `stale`; the next `room:list` clears it. The loaded
- * messages are complete from the seq `from` to the seq `to`.
+ * messages are complete from the seq `from` to the seq `to`. Content that became unreadable without an event of its own
+ * (an expiry, an erasure) may still be in those up to the seq `unsure`; a list asked before the change `gone` of this page
+ * may count it.
  *
  * Invariant: a count is never derived from messages that happen to be loaded, unless they are all that it counts.
  */
 
-export const NO_COUNTS = { lastRead: 0, unread: 0, mentions: 0, asOf: 0, stale: false, from: Infinity, to: -1 };
+export const NO_COUNTS = { lastRead: 0, unread: 0, mentions: 0, asOf: 0, stale: false, from: Infinity, to: -1, unsure: -1, gone: 0 };
 
 /** Whether a message counts as unread for a user whose marker is before it. */
 const counts = ({ userId, content }, self) => userId !== self && content !== null;
@@ -19,12 +21,22 @@ function others(messages, self, after, until = Infinity) {
   return { unread: found.length, mentions: found.filter(({ mentions }) => mentions?.includes(self)).length };
 }
 
-/** The room with the counts of its row in `room:list`, if that row is not older than what is known here. */
-export function withListedCounts(room, { head, lastRead, unread, mentions }, self) {
+/** The room after content of it may have become unreadable; `gone` numbers such changes on this page. */
+export function withContentGone(room, gone) {
+  const loaded = room.messages.at(-1)?.seq ?? -1;
+  return { ...room, gone, unsure: Math.max(room.unsure, room.to, loaded), stale: room.stale || room.unread > 0 };
+}
+
+/**
+ * The room with the counts of its row in `room:list`, if that row is not older than what is known here. `gone` is the
+ * number of the latest change of content when the list was asked.
+ */
+export function withListedCounts(room, { head, lastRead, unread, mentions }, gone, self) {
   if (head < room.asOf) return withMarker(room, lastRead, self);
-  if (lastRead >= room.lastRead) return { ...room, lastRead, unread, mentions, asOf: head, stale: false };
+  const stale = gone < room.gone && unread > 0;
+  const listed = { ...room, lastRead, unread, mentions, asOf: head, stale };
+  if (lastRead >= room.lastRead) return listed;
   // The row does not have the latest marker.
-  const listed = { ...room, lastRead, unread, mentions, asOf: head, stale: false };
   return room.stale ? withMarker(listed, room.lastRead, self) : room;
 }
 
@@ -33,7 +45,7 @@ export function withMarker(room, messageId, self) {
   if (messageId <= room.lastRead) return room;
   const moved = { ...room, lastRead: messageId };
   if (messageId >= room.asOf) return { ...moved, unread: 0, mentions: 0, stale: false };
-  if (room.from <= messageId + 1 && room.to >= room.asOf) {
+  if (isComplete(room, messageId + 1)) {
     // The minimum, since messages before the user's join do not count.
     const left = others(room.messages, self, messageId, room.asOf);
     return { ...moved, unread: Math.min(room.unread, left.unread), mentions: Math.min(room.mentions, left.mentions) };
@@ -61,8 +73,7 @@ export function withNew(room, message, self) {
  */
 export function withoutContent(room, message, messageId, seq, self) {
   if (seq <= room.asOf || messageId <= room.lastRead || message?.removed || message?.userId === self) return room;
-  const complete = room.from <= messageId && room.to >= room.asOf;
-  if (!complete || message.content === null) return { ...room, stale: true }; // whether it was counted is unknown
+  if (!isComplete(room, messageId) || message.content === null) return { ...room, stale: true }; // whether it was counted is unknown
   // Messages before the user's join do not count: those that do are the latest ones.
   const counted = room.unread > others(room.messages, self, messageId, room.asOf).unread;
   return counted ? minus(room, others([message], self, 0)) : room;
@@ -78,6 +89,11 @@ export function withFirstPage(room, messages, self) {
     stale: room.stale || to > room.asOf,
     asOf: Math.max(room.asOf, to),
   };
+}
+
+/** Whether the loaded messages are all that the counts include from a seq on. */
+function isComplete(room, seq) {
+  return room.from <= seq && room.unsure < seq && room.to >= room.asOf;
 }
 
 function minus(room, { unread, mentions }) {

@@ -8,7 +8,7 @@
  */
 
 import { changed, fromPage, merged } from "./changes.js";
-import { asOf, NO_COUNTS, withFirstPage, withListedCounts, withMarker, withNew, withoutContent } from "./counts.js";
+import { asOf, NO_COUNTS, withContentGone, withFirstPage, withListedCounts, withMarker, withNew, withoutContent } from "./counts.js";
 
 const MOST_MESSAGES = 2000;
 const TRIMMED_TO = 1500;
@@ -21,6 +21,7 @@ export const emptyState = (userId) => ({
   invitations: [],
   left: new Map(), // roomId -> seq of the user's leave or removal
   joins: 0, // so far on this page
+  gone: 0, // changes so far that made content unreadable, or may have done so while the connection was down
 });
 
 const emptyRoom = (roomId) => ({
@@ -62,20 +63,28 @@ const WHOLE = {
     return withRoom({ ...state, joins, left }, roomId, { ...room, joinHead, joined: joins });
   },
   removed: (state, { roomId, seq }) => gone(state, roomId, seq),
-  "room:list": (state, { rooms, invitations, joins = state.joins }) => {
+  "room:list": (state, { rooms, invitations, joins = state.joins, gone = state.gone }) => {
     const there = new Set(rooms.map(({ roomId }) => roomId));
     const lost = [...state.rooms.values()].filter(({ roomId, joined }) => !there.has(roomId) && joined <= joins);
     const kept = lost.reduce((next, { roomId }) => withRoom(next, roomId, null), { ...state, invitations });
-    return rooms.filter((item) => item.head > (state.left.get(item.roomId) ?? -1)).reduce(withListed, kept);
+    return rooms.filter((item) => item.head > (state.left.get(item.roomId) ?? -1)).reduce((next, item) => withListed(next, item, gone), kept);
   },
   connected: (state, { userId, epoch = state.epoch }) => ({
     ...state,
+    gone: state.gone + 1,
     userId,
     epoch,
     left: epoch === state.epoch ? state.left : new Map(),
     // The server does not repeat who is typing, and every page of this connection is newer than what came before it.
-    rooms: new Map([...state.rooms].map(([roomId, room]) => [roomId, { ...room, typing: [], recent: [] }])),
+    rooms: new Map([...state.rooms].map(([roomId, room]) => [roomId, withContentGone({ ...room, typing: [], recent: [] }, state.gone + 1)])),
   }),
+  "room:content_removed": (state, { roomId, reason, userId }) => {
+    const room = state.rooms.get(roomId);
+    if (!room) return state;
+    const gone = state.gone + 1;
+    const messages = reason === "erased" ? room.messages.map((each) => (each.userId === userId ? { ...each, content: null } : each)) : room.messages;
+    return withRoom({ ...state, gone }, roomId, withContentGone({ ...room, messages }, gone));
+  },
   "presence:changed": (state, { userId, status }) => ({
     ...state,
     rooms: new Map([...state.rooms].map(([roomId, room]) => [roomId, withStatus(room, userId, status)])),
@@ -94,7 +103,7 @@ const WHOLE = {
 const ROOM = {
   reset: (room) => ({
     ...emptyRoom(room.roomId),
-    ...Object.fromEntries(["name", "visibility", "role", "topic", "archived", "unsent", "joined"].map((field) => [field, room[field]])),
+    ...Object.fromEntries(["name", "visibility", "role", "topic", "archived", "unsent", "joined", "gone"].map((field) => [field, room[field]])),
     stale: true,
   }),
   sending: (room, { message }) => ({ ...room, unsent: [...without(room.unsent, message.ref), { ...message, failure: null }] }),
@@ -181,11 +190,11 @@ function withRoom(state, roomId, room) {
   return { ...state, rooms, open: rooms.has(state.open) ? state.open : null };
 }
 
-function withListed(state, item) {
+function withListed(state, item, gone) {
   const room = state.rooms.get(item.roomId) ?? { ...emptyRoom(item.roomId), joined: state.joins };
   const { name, visibility, topic, archived, role } = item;
   const known = item.head < room.asOf ? room : { ...room, name: name || room.name, visibility, topic, archived, role };
-  return withRoom(state, item.roomId, withListedCounts(known, item, state.userId));
+  return withRoom(state, item.roomId, withListedCounts(known, item, gone, state.userId));
 }
 
 function gone(state, roomId, seq) {

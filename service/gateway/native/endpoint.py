@@ -204,6 +204,8 @@ class NativeConversation:
             self._refuse(native.ref_of(value), error)
         except OnRecordError as error:
             self._log(error.code, error)
+            if isinstance(error, TokenNotYetValid):  # the close has no room for `retryAfter`
+                self._transport.write(text_frame(native.encode_error(native.ref_of(value), error)))
             close = CLOSES.get(type(error))
             # A reason has at most 123 bytes; a character may take four of them.
             reason = str(error).encode()[:100].decode(errors="ignore")

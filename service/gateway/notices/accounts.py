@@ -1,5 +1,7 @@
 """Applies erasure, suspension and expiry on this node: drops cached keys and content, then closes connections.
 
+Members of the rooms concerned receive `room:content_removed`, since their unread counts change.
+
 The log tailer calls it, so every node applies a change at the latest after one poll of the log, even without the bus.
 
 Invariant: keys are dropped first, so that nothing is decrypted with them while the rest is dropped; connections are
@@ -14,7 +16,7 @@ from service.encryption.keyring import KeyRing
 from service.eventstore.serializer import EventSerializer
 from service.gateway.session.registry import SessionRegistry
 from service.protocol.close_codes import Close
-from service.protocol.events import UserBlocked
+from service.protocol.events import ContentRemoved, UserBlocked
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
 
@@ -74,7 +76,9 @@ class AccountEffects:
         await self._serializer.evict_destroyed(events, self._database)
         for recorded in events:
             if isinstance(recorded.event, ContentExpired):
-                self._hub.forget_past(recorded.event.room)
+                room = recorded.event.room
+                self._hub.forget_past(room)
+                self._hub.audience.broadcast(room, ContentRemoved(room_id=room, reason="expired"))
 
     def _notify_blocks(self, user: str, before: "HashTrieSet[str]", after: "HashTrieSet[str]") -> None:
         """Report blocks that the user changed on another node."""
@@ -87,6 +91,9 @@ class AccountEffects:
         state = self._people.account(user)
         if state.erased:
             self._hub.forget_user(user)
+            for room in list(self._hub.audience.rooms_of(user)):
+                removed = ContentRemoved(room_id=room, reason="erased", user_id=user)
+                self._hub.audience.broadcast(room, removed)
         if not state.erased and not state.suspended:
             return
         code, reason = (Close.ERASED, "erased") if state.erased else (Close.SUSPENDED, "suspended")

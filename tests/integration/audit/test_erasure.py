@@ -338,6 +338,46 @@ async def test_a_rule_reaches_back_under_connected_people_who_write_on(
             assert [event["content"] for event in events] == contents
 
 
+@pytest.mark.usefixtures("projector")
+@pytest.mark.parametrize("how", ["expired", "erased"])
+async def test_members_learn_of_lost_content_and_count_it_no_more(
+    database: Database, servers: Servers, how: str
+) -> None:
+    env = environment(database)
+    async with (
+        two_nodes(database, servers) as (one, other),
+        client(one.url, "alice") as alice,
+        client(one.url, "bob") as bob,
+        client(other.url, "bob") as elsewhere,
+        client(other.url, "carol") as stranger,
+    ):
+        for each in (alice, bob, elsewhere):
+            await each.join("general")
+        await stranger.join("other")
+        assert (await run(env, "audit", "retention", "--room", "general", "--days", "30"))[0] == 0
+        await elsewhere.until(lambda: elsewhere.events("room:updated", retentionDays=30))
+        for content in ("one", "two", "@bob three"):
+            await alice.post("general", content, mentions=["bob"] if "@" in content else [])
+
+        async def counts() -> set[tuple[int, int]]:
+            answers = [await each.say("room:list") for each in (bob, elsewhere)]
+            return {(room["unread"], room["mentions"]) for answer in answers for room in answer["rooms"]}
+
+        assert await counts() == {(3, 1)}
+        if how == "expired":
+            age(database, "alice")
+        code, _, words = await run(env, *(("audit", "expire") if how == "expired" else ERASE))
+        assert code == 0, words
+        about = {"roomId": "general", "reason": how} | ({"userId": "alice"} if how == "erased" else {})
+        for each in (bob, elsewhere):
+            await each.until(lambda: each.events("room:content_removed", **about))  # noqa: B023 - waited for at once
+            assert await counts() == {(0, 0)}
+        await projected(database)
+        assert await counts() == {(0, 0)}
+        assert not stranger.events("room:content_removed")
+    assert (await run(env, "project", "verify"))[0] == 0
+
+
 def age(database: Database, person: str) -> None:
     """Move the keys of a person's messages in rooms with a rule into the past."""
     with psycopg.connect(database.superuser_url, autocommit=True) as owner:

@@ -81,6 +81,15 @@ async def test_a_wrong_first_frame_closes_the_door(node: Process, first: str | b
         assert await closed_with(socket) == code
 
 
+async def test_an_early_token_is_refused_with_the_seconds_to_wait(node: Process) -> None:
+    async with raw(node.url) as socket:
+        await socket.send(connect_frame(token=token("alice", nbf=int(time.time()) + 3600)))
+        error = json.loads(await socket.recv())
+        assert (error["type"], error["code"]) == ("error", "token_not_yet_valid")
+        assert 3000 < error["retryAfter"] <= 3600
+        assert await closed_with(socket) == 4002
+
+
 async def test_a_token_issued_at_this_very_moment_opens_the_door(node: Process) -> None:
     for ahead in (0, 0.9, 1.5, 3600):
         this_moment = token("alice", iat=time.time() + ahead, nbf=time.time() + min(ahead, 1.5))

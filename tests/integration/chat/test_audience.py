@@ -41,6 +41,7 @@ ELSEWHERE = {
     "room:members": "sent with a join",
     "message:history": "the same",
     "room:unsubscribed": "about the connection: tests/integration/abuse/test_adding_people.py",
+    "room:content_removed": "after an expiry or an erasure: tests/integration/audit/test_erasure.py",
     "user:blocked": "about the user: the same",
 }
 """Frames that have no place in the table, and why."""

@@ -95,7 +95,7 @@ CHANGED_BY: dict[str, set[str]] = {
         *("ReactionAdded", "ReactionRemoved"),
     },
     "activity": {"MessagePosted"},
-    "tallies": {"MessagePosted", "MessageDeleted", "PersonErased"},
+    "tallies": {"MessagePosted", "MessageDeleted", "PersonErased", "ContentExpired"},
     "read_receipts": {"ReadMarkerMoved"},
 }
 CHANGED_BY["rooms"] = {
@@ -108,8 +108,8 @@ BLOCKS = {"UserBlocked", "UserUnblocked"}
 """Events of people, which change no read model."""
 REPORTS = {"MessageReported", "ReportResolved"}
 """Events about a room that are in none of its read models, and that no member sees."""
-ERASURES = {"PersonErased"}
-"""Events of people that change a read model, and that no command of a client leads to."""
+LOSSES = {"PersonErased", "ContentExpired"}
+"""Events outside rooms that change a read model, and that no command of a client leads to."""
 BY_OPERATORS = {"RoomRetentionChanged"}
 """Events of rooms that no command of a client leads to."""
 
@@ -246,7 +246,7 @@ def test_every_command_has_a_row() -> None:
 def test_every_event_of_a_room_or_a_reader_and_every_read_model_has_a_row() -> None:
     shown = {name for rows in TABLE.values() for row in rows for name in row.log}
     known = {cls.__name__ for topic, cls in EVENTS.items() if topic.startswith(("room.", "reader."))}
-    changing = set().union(*CHANGED_BY.values()) - ERASURES
+    changing = set().union(*CHANGED_BY.values()) - LOSSES
     assert shown - BLOCKS - REPORTS == changing == known - BY_OPERATORS
     assert set(CHANGED_BY) == {projection.name for projection in PROJECTIONS}
 

@@ -24,6 +24,8 @@ class Room:
     messages: dict[int, Frame] = field(default_factory=dict)
     markers: dict[str, int] = field(default_factory=dict)
     topic: str | None = None
+    expired: set[int] = field(default_factory=set)
+    erased: set[int] = field(default_factory=set)
 
     @property
     def head(self) -> int:
@@ -68,6 +70,11 @@ class Room:
         seq = self.record("message:deleted", messageId=number)
         self.messages[number] |= {"content": None, "deletedAt": f"at {seq}", "reactions": [], "pinned": False}
 
+    def expire(self, number: int) -> None:
+        """Let the retention of a message end. A later edit is shown, and counts no more."""
+        self.messages[number]["content"] = None
+        self.expired.add(number)
+
     def pin(self, number: int) -> None:
         pinned = not self.messages[number].get("pinned", False)
         self.record("message:pinned", messageId=number, pinned=pinned)
@@ -90,7 +97,11 @@ class Room:
     def unread(self) -> list[Frame]:
         after = max(self.markers.get(ME, 0), self.members[ME])
         messages = (each for number, each in self.messages.items() if number > after)
-        return [each for each in messages if each["userId"] != ME and each["content"] is not None]
+        return [
+            each
+            for each in messages
+            if each["userId"] != ME and each["content"] is not None and each["seq"] not in self.expired
+        ]
 
     def row(self) -> Frame:
         """Return the room's row in `room:list`."""
@@ -120,10 +131,14 @@ class Room:
         return {"type": "room:receipts", "roomId": self.name, "receipts": shown}
 
     def event(self, seq: int, *, late: bool) -> Frame:
-        """Return an event as a connection receives it; `late` ones lack content that was deleted since."""
+        """Return an event as a connection receives it; `late` ones lack content that was deleted since.
+
+        Content that no one can read any more is in no event.
+        """
         event = dict(self.log[seq - 1])
-        if late and event["type"] in ("message:new", "message:edited"):
-            content = self.messages[event["messageId"]]["content"]
+        if event["type"] in ("message:new", "message:edited"):
+            message = self.messages[event["messageId"]]
+            content = message["content"] if late or "deletedAt" not in message else event["content"]
             event["content"] = None if content is None else event["content"]
         return event
 
@@ -146,6 +161,25 @@ class PageServer:
         room.markers[user] = number
         if name in self.live:
             self.socket.append({"type": "message:read", "roomId": name, "userId": user, "messageId": number})
+
+    def expire(self, name: str, number: int) -> None:
+        """Let the retention of the messages up to one end."""
+        room = self.rooms[name]
+        for each in [each for each in room.messages if each <= number and each not in room.expired]:
+            room.expire(each)
+        self._report(name, reason="expired")
+
+    def erase(self, user: str) -> None:
+        for name, room in self.rooms.items():
+            for message in room.messages.values():
+                if message["userId"] == user:
+                    message["content"] = None
+                    room.erased.add(message["seq"])
+            self._report(name, reason="erased", userId=user)
+
+    def _report(self, name: str, **fields: str) -> None:
+        if name in self.live and ME in self.rooms[name].members:
+            self.socket.append({"type": "room:content_removed", "roomId": name, **fields})
 
     def pump(self, name: str) -> None:
         """Put the room's next event into the socket, if the connection receives the room."""

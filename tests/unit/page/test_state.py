@@ -148,3 +148,32 @@ def test_a_page_of_another_connection_is_newer_than_all_events_before(page: Page
     page.apply(listed(row()), pin, {"type": "connected", "userId": "me"}, JOINED)
     state = page.apply(page_of(300, 300, pinned=True))
     assert state["rooms"]["a"]["messages"][0]["pinned"] is True
+
+
+@pytest.mark.parametrize(
+    ("about", "contents"),
+    [({"reason": "erased", "userId": "bob"}, [None, "y"]), ({"reason": "expired"}, ["x", "y"])],
+)
+def test_lost_content_is_counted_by_the_server(
+    page: PageModules, about: dict[str, str], contents: list[str | None]
+) -> None:
+    page.begin("me")
+    history = {**page_of(299, 299), "messages": [message(299), message(300, userId="carol", content="y")]}
+    lost = {"type": "room:content_removed", "roomId": "a", **about}
+    before = page.apply(listed(row(unread=2)), JOINED, history)
+    state = page.apply(lost)
+    known = state["rooms"]["a"]
+    assert (known["stale"], known["unread"]) == (True, 2)
+    assert [each["content"] for each in known["messages"]] == contents
+    # A list from before the loss is answered after it.
+    assert page.apply({**listed(row(unread=2)), "gone": before["gone"]})["rooms"]["a"]["stale"]
+    known = page.apply({**listed(row(unread=1)), "gone": state["gone"]})["rooms"]["a"]
+    assert (known["stale"], known["unread"]) == (False, 1)
+    assert page.apply(read(299))["rooms"]["a"]["stale"], "which of the loaded messages count is unknown"
+
+
+def test_a_room_without_unread_messages_needs_no_list_after_a_loss(page: PageModules) -> None:
+    page.begin("me")
+    page.apply(listed(row(unread=0, lastRead=300)), JOINED, page_of(299, 300))
+    state = page.apply({"type": "room:content_removed", "roomId": "a", "reason": "expired"})
+    assert not state["rooms"]["a"]["stale"]

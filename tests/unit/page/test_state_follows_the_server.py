@@ -20,10 +20,11 @@ KINDS = (
     "nothing",
     *("post", "post", "mention", "own_post", "delete", "edit", "react", "react", "pin", "other"),
     *("read_elsewhere", "read_elsewhere", "bob_reads", "leave_elsewhere", "join_elsewhere"),
+    *("expire", "edit_expired", "erase"),
     *("pump", "pump", "deliver", "deliver", "drain"),
     *("join", "join", "leave", "list", "earlier", "answer", "answer_late", "look", "tell", "reconnect"),
 )
-ABOUT_MESSAGES = {"delete", "edit", "react", "pin", "read_elsewhere", "bob_reads"}
+ABOUT_MESSAGES = {"expire", "delete", "edit", "react", "pin", "read_elsewhere", "bob_reads"}
 BY_MEMBERS = {"own_post", "leave_elsewhere", "read_elsewhere"}
 STEPS = st.lists(
     st.tuples(st.sampled_from(KINDS), st.sampled_from(ROOMS), st.integers(0, 11)), min_size=40, max_size=120
@@ -38,6 +39,8 @@ class Page:
         self.modules = modules
         self.state = modules.begin(ME)
         self.owed: dict[str, int] = {}
+        self.unreported: set[str] = set()
+        """Rooms that lost content while the page had counts of them, and did not receive them."""
 
     def step(self, kind: str, name: str, number: int) -> None:
         room = self.server.rooms[name]
@@ -48,7 +51,12 @@ class Page:
 
     def _act_elsewhere(self, kind: str, room: Room, number: int) -> None:
         """Do something on another connection, if it can be done."""
-        alive = [seq for seq, message in room.messages.items() if message["content"] is not None]
+        alive = [
+            seq
+            for seq, message in room.messages.items()
+            if "deletedAt" not in message and (message["content"] is not None or kind == "delete")
+        ]
+        over = [seq for seq in room.expired if "deletedAt" not in room.messages[seq]]
         who, chosen = PEOPLE[number % 2], alive[-1 - number % len(alive)] if alive else 0
         actions: dict[str, Callable[[], object]] = {
             "nothing": lambda: None,
@@ -60,14 +68,26 @@ class Page:
             "join_elsewhere": lambda: room.join(ME),
             "delete": lambda: room.delete(chosen),
             "edit": lambda: room.edit(chosen),
+            "expire": lambda: self.server.expire(room.name, chosen),
+            "edit_expired": lambda: room.edit(over[-1]),
+            "erase": lambda: self.server.erase(who),
             "react": lambda: room.react((*PEOPLE, ME)[number % 3], chosen, "👍🎉"[number % 2]),
             "pin": lambda: room.pin(chosen),
             "read_elsewhere": lambda: self.server.read(room.name, ME, chosen),
             "bob_reads": lambda: self.server.read(room.name, "bob", chosen),
         }
+        if kind == "edit_expired" and not over:
+            return
         if (kind in ABOUT_MESSAGES and not alive) or (kind in BY_MEMBERS and ME not in room.members):
             return
         actions[kind]()
+        if kind in ("expire", "erase"):
+            self._note_unreported()
+
+    def _note_unreported(self) -> None:
+        frames = [*self.server.socket, *self.server.queries]
+        listed = {row["roomId"] for frame in frames for row in frame.get("rooms", ())}
+        self.unreported |= {*self.state["rooms"], *listed} - set(self.server.live)
 
     def apply(self, *actions: dict[str, Any]) -> None:
         self.state = self.modules.apply(*actions)
@@ -98,7 +118,8 @@ class Page:
 
     def _list(self, _room: Room, _number: int) -> None:
         query = {"type": "room:list", "rooms": self.server.rows(), "invitations": []}
-        self.server.queries.append({**query, "joins": self.state["joins"]})
+        asked = {name: self.state[name] for name in ("joins", "gone")}
+        self.server.queries.append(query | asked)
 
     def _earlier(self, room: Room, _number: int) -> None:
         known = self.state["rooms"].get(room.name)
@@ -164,12 +185,13 @@ def check_content(page: Page, name: str) -> None:
     if known["to"] < 0:  # the page joins it before it shows it
         return
     start = known["from"] if known["hasMore"] else 0
-    expected = [shown(message) for seq, message in room.messages.items() if seq >= start]
-    assert [shown(message) for message in known["messages"]] == expected
+    expected = [shown(message, room) for seq, message in room.messages.items() if seq >= start]
+    assert [shown(message, room) for message in known["messages"]] == expected
     assert known["receipts"] == room.markers
 
 
-def shown(message: dict[str, Any]) -> dict[str, Any]:
+def shown(message: dict[str, Any], room: Room) -> dict[str, Any]:
+    """Return what is compared of a message: lost content may be shown until the message is loaded again."""
     reactions = [
         {
             "emoji": each["emoji"],
@@ -182,6 +204,8 @@ def shown(message: dict[str, Any]) -> dict[str, Any]:
     kept = {
         name: message.get(name) for name in ("seq", "userId", "content", "editedAt", "deletedAt", "mentions")
     }
+    if message["seq"] in room.expired | room.erased:
+        kept["content"] = None
     return {**kept, "reactions": reactions, "pinned": message.get("pinned", False)}
 
 
@@ -193,7 +217,7 @@ def test_the_state_is_what_the_server_answers(page: PageModules, steps: list[tup
         folded.step(kind, name, number)
     folded.settle()
     for name in set(folded.state["rooms"]) & set(folded.server.live):
-        if not folded.state["rooms"][name]["stale"]:
+        if not folded.state["rooms"][name]["stale"] and name not in folded.unreported:
             check_row(folded, name, COUNTS)
         check_content(folded, name)
     folded.step("list", "a", 0)
