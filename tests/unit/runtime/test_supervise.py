@@ -1,6 +1,7 @@
 """Background work is restarted after every error, and logs it: trouble once, faults each time."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 
@@ -60,3 +61,16 @@ async def test_work_that_ends_is_begun_again_and_that_is_said(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await said(caplog, monkeypatch, Work(None)) == ["task_ended"]
+
+
+async def test_failures_are_counted_by_task_from_zero_and_outages_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervise, "PAUSE", 0.0)
+    failures: Counter[str] = Counter()
+    works = {"ends": Work(None), "fails": Work(ValueError(), KeyError()), "waits": Work(Unavailable())}
+    async with background(failures, **works):
+        assert failures == {"ends": 0, "fails": 0, "waits": 0}
+        for work in works.values():
+            await work.well.wait()
+    assert dict(failures) == {"ends": 1, "fails": 2, "waits": 0}
