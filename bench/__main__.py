@@ -35,6 +35,11 @@ def main() -> int:
         return 0
     if options.background:
         return _in_background([word for word in sys.argv[1:] if word != "--background"])
+    return supervised(lambda: _measure_alone(options))
+
+
+def _measure_alone(options: argparse.Namespace) -> int:
+    """Measure, unless another run does."""
     build.CACHE.mkdir(parents=True, exist_ok=True)
     with (build.CACHE / "measuring").open("w") as lock:
         try:
@@ -151,4 +156,4 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(supervised(main))
+    sys.exit(main())
