@@ -5,6 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from service.errors import Trouble
@@ -56,6 +57,19 @@ async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
     while True:
         await work()
         await asyncio.sleep(seconds)
+
+
+def start_task(name: str, work: Coroutine[Any, Any, None], running: "set[asyncio.Task[None]]") -> None:
+    """Run `work` in a task that is in `running` until it ends; log its failure when it happens."""
+    task = asyncio.create_task(work, name=name)
+    running.add(task)
+    task.add_done_callback(partial(_ended, running))
+
+
+def _ended(running: "set[asyncio.Task[None]]", task: "asyncio.Task[None]") -> None:
+    running.discard(task)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("task_failed", extra={"task": task.get_name()}, exc_info=error)
 
 
 @asynccontextmanager
