@@ -5,6 +5,7 @@ for tasks that no other whole-system test depends on.
 """
 
 import ast
+import asyncio
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from service.cluster.heartbeat import DOWN_AFTER
 from service.embedded import Servers
 from tests.support.clients.native import Client, Refused, client
 from tests.support.docs.named_tests import not_collected
@@ -21,6 +23,7 @@ from tests.support.processes.cluster import two_nodes
 from tests.support.processes.processes import running
 from tests.support.servers.databases import Database
 from tests.support.servers.ports import free_ports
+from tests.support.servers.proxies import Proxy, proxied
 from tests.support.waiting import until
 
 TESTS = {
@@ -33,12 +36,12 @@ TESTS = {
         "test_the_numbers_of_two_nodes_are_those_of_what_happened",
     ),
     "probe": (
-        "integration/ops/test_metrics.py",
-        "test_the_numbers_of_two_nodes_are_those_of_what_happened",
+        "integration/ops/test_background_tasks.py",
+        "test_a_bus_without_messages_stays_up",
     ),
     "ready": (
-        "integration/ops/test_http.py",
-        "test_node_is_not_ready_while_postgres_is_down_and_recovers",
+        "integration/cluster/test_unresponsive_servers.py",
+        "test_node_started_with_unresponsive_servers_becomes_ready",
     ),
     "notify": (
         "integration/ops/test_background_tasks.py",
@@ -82,7 +85,7 @@ TESTS = {
     ),
     "keys": (
         "integration/auth/test_identity_provider.py",
-        "test_published_keys_stay_valid_while_the_provider_is_away",
+        "test_published_keys_are_read_before_a_client_connects",
     ),
     "tail": (
         "integration/ops/test_background_tasks.py",
@@ -101,8 +104,8 @@ TESTS = {
         "test_a_node_that_is_killed_has_its_sessions_closed_by_another_once",
     ),
     "clock": (
-        "integration/cluster/test_unresponsive_servers.py",
-        "test_node_started_with_unresponsive_servers_becomes_ready",
+        "integration/ops/test_background_tasks.py",
+        "test_a_node_that_was_started_without_postgres_sends_over_the_bus",
     ),
     "lag": (
         "integration/ops/test_metrics.py",
@@ -180,6 +183,36 @@ async def test_the_metrics_name_the_tasks_of_node_and_projector(database: Databa
             assert {numbers["onrecord_task_failures_total", labels] for labels in found} == {0}
     # These run with a JWKS or in `onrecord dev` only.
     assert {*supervised()} - names == {"keys", "project", "servers"}
+
+
+async def test_a_bus_without_messages_stays_up(database: Database, servers: Servers) -> None:
+    async with two_nodes(database, servers) as (one, _):
+        await scraped_until(one.address, lambda numbers: number(numbers, "onrecord_bus_up") == 1)
+        await asyncio.sleep(DOWN_AFTER + 1)  # it counts as down unless a probe returns
+        await scraped_until(one.address, lambda numbers: number(numbers, "onrecord_bus_up") == 1)
+
+
+async def test_a_node_that_was_started_without_postgres_sends_over_the_bus(
+    database: Database, servers: Servers
+) -> None:
+    """Its messages are refused until it has the database's time."""
+    env = environment(database, ONRECORD_REDIS_URL=servers.redis_url)
+    async with proxied(database.app_url, Proxy) as (postgres, url):
+        postgres.hold()
+        late = env | {"ONRECORD_DATABASE_URL": url, "ONRECORD_DATABASE_TIMEOUT": "1"}
+        async with (
+            running(late | {"ONRECORD_NODE": "late"}, "serve") as one,
+            running(env | {"ONRECORD_NODE": "other"}, "serve") as other,
+        ):
+            await postgres.restore()
+            await scraped_until(one.address, lambda numbers: number(numbers, "onrecord_ready") == 1)
+            async with client(one.url, "alice") as alice, client(other.url, "bob") as bob:
+                await alice.join("general")
+                await bob.join("general")
+                while not bob.events("typing:start", userId="alice"):
+                    await alice.say("typing:start", roomId="general")
+                    await alice.say("typing:stop", roomId="general")
+                    await asyncio.sleep(0.1)
 
 
 def received(listener: Client, messages: int) -> bool:
