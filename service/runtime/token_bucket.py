@@ -52,7 +52,7 @@ class TokenBuckets:
 
 
 class LineLimit:
-    """Limits log lines that clients can cause, in total and for each key, by a rate per second and a burst (0: no limit)."""
+    """Limits log lines that clients can cause, in total and by key: a rate per second and a burst; 0 is no limit."""
 
     def __init__(
         self, clock: Callable[[], float], total: tuple[float, int], each: tuple[float, int] = (0, 0)
