@@ -25,7 +25,7 @@ BODIES = 100
 
 BODY = 999_000
 LONGEST = 10_000
-USER_ID = 128
+USER_ID = 255
 REFUSED_PAUSE = 0.2
 
 SEND_BUFFER = 64 * 1024
@@ -251,6 +251,7 @@ async def _repeat(recipe: Recipe, target: Target) -> None:
     while True:
         try:
             await recipe(target)
-        except (OSError, WebSocketException, InvalidHandshake, EOFError):
+        # AttributeError: `websockets` aborts a transport that asyncio has closed already.
+        except (OSError, WebSocketException, InvalidHandshake, EOFError, AttributeError):
             target.done["cut"] += 1
         await asyncio.sleep(REFUSED_PAUSE)

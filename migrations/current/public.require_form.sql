@@ -6,7 +6,7 @@ CREATE OR REPLACE FUNCTION public.require_form(kind text, given text)
 AS $function$
 BEGIN
     IF (length(given) <= 500 AND given ~ CASE kind
-        WHEN 'person' THEN '\A[A-Za-z0-9][A-Za-z0-9._@|-]{0,127}\Z'
+        WHEN 'person' THEN '\A(?!(?:service|os|node):)[\x21-\x7e]{1,255}\Z'
         WHEN 'room' THEN '\A[a-z0-9][a-z0-9._-]{0,63}\Z'
         WHEN 'ground' THEN '\A[^[:space:]\x01-\x1f\x7f][^\x01-\x1f\x7f]*\Z'
         END) IS NOT TRUE THEN

@@ -78,18 +78,22 @@ async def events(
     return found
 
 
+class NotTracked(LookupError):
+    """The projection has no position."""
+
+
 async def tracked(connection: "asyncpg.Connection[Any]", name: str) -> int:
     """Return the position of a projection.
 
     Raises:
-        LookupError: the projection has no position, since its table was never created.
+        NotTracked: the projection has no position, since its table was never created or has replaced another.
     """
     position = await connection.fetchval(
         "SELECT notification_id FROM notification_tracking WHERE application_name = $1", name
     )
     if position is None:
         message = f"{name} has no row in notification_tracking: run `onrecord migrate`"
-        raise LookupError(message)
+        raise NotTracked(message)
     return int(position)
 
 

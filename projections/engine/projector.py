@@ -20,7 +20,10 @@ log = logging.getLogger("onrecord.project")
 
 
 class Projector:
-    """Follows the log for several projections, each with one of `runners`."""
+    """Follows the log for several projections, each with one of `runners`.
+
+    `connect` opens a connection, `session` one that is a session, for notifications; default: `connect`.
+    """
 
     def __init__(
         self,
@@ -30,8 +33,10 @@ class Projector:
         interval: float,
         watch: Watch | None = None,
         differs: DiffersFromSeal | None = None,
+        session: Connect | None = None,
     ) -> None:
         self._connect = connect
+        self._session = session or connect
         self._serializer = serializer
         self._interval = interval
         self._differs = differs
@@ -49,7 +54,7 @@ class Projector:
         """Follow until cancelled, or until each projection has stopped at an event of a newer version."""
         async with asyncio.TaskGroup() as group:
             rebuilding = group.create_task(self._rebuild(), name="rebuild")
-            await run_each(self.runners, self._connect)
+            await run_each(self.runners, self._session)
             rebuilding.cancel()
 
     async def _rebuild(self) -> None:

@@ -1,7 +1,8 @@
 """Follows the log: moves a projection's rows and its position in one transaction per window.
 
 One runner per projection leads: it holds a session advisory lock on the connection over which it writes. A leader that
-loses its connection therefore can neither write nor block others.
+loses its connection therefore can neither write nor block others. Over a shared session, behind a pooler in transaction
+mode, a runner holds the lock for one transaction: each step takes it, and reads the position that the last step left.
 
 Invariant: no event is applied twice. It does not depend on the lock: the position moves by compare-and-set before the
 rows change, and a runner that finds it moved rolls back.
@@ -15,9 +16,18 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from projections.engine import rebuild
-from projections.engine.log_window import ENDLESS, DiffersFromSeal, LogWindow, events, next_window, tracked
+from projections.engine.log_window import (
+    ENDLESS,
+    DiffersFromSeal,
+    LogWindow,
+    NotTracked,
+    events,
+    next_window,
+    tracked,
+)
 from projections.engine.projection import Projection, relation
 from service.domain.events import Recorded
+from service.eventstore.connections import is_shared
 from service.eventstore.serializer import EventSerializer, UnknownTopic
 from service.observability.histogram import Histogram
 from service.runtime.database_retry import hard_timeout, is_transient
@@ -118,6 +128,8 @@ class Runner:
                 )
                 return None
             except Exception as error:  # noqa: BLE001 - it is logged
+                if isinstance(error, NotTracked) and self._name != self.projection.table:
+                    return None  # another runner has finished this rebuild
                 self._log_failure(error)
             await asyncio.sleep(self._pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
             longest = OUTAGE_PAUSE if self._waiting else LONGEST_PAUSE
@@ -161,10 +173,14 @@ class Runner:
         """Wait to become the leader, by polling: a query that waits for the lock would block vacuum."""
         while True:
             with hard_timeout(connection, DEADLINE):
-                await connection.execute(_SESSION)
-                self.leading = await connection.fetchval(_TRY_TO_LEAD, self._name)
-                if self.leading:
-                    self._live = await rebuild.begin(connection, self.projection, self._name)
+                if is_shared(connection):
+                    async with connection.transaction(isolation="read_committed"):
+                        self.leading = await self._take_step(connection)
+                else:
+                    await connection.execute(_SESSION)
+                    self.leading = await connection.fetchval(_TRY_TO_LEAD, self._name)
+                    if self.leading:
+                        self._live = await rebuild.begin(connection, self.projection, self._name)
                 self.position = await tracked(connection, self._name)
                 self.head = await connection.fetchval(_HEAD)
                 if self.leading:
@@ -173,6 +189,16 @@ class Runner:
                     return
             await asyncio.sleep(self._interval)
 
+    async def _take_step(self, connection: "asyncpg.Connection[Any]") -> bool:
+        """Take the lock for this transaction, and continue where the last step ended; False: another runner has it."""
+        await connection.execute(_STEP)
+        if not await connection.fetchval(_TRY_TO_STEP, self._name):
+            return False
+        if not self.leading or self._live is not None:
+            self._live = await rebuild.begin(connection, self.projection, self._name)
+        self.position = await tracked(connection, self._name)
+        return True
+
     async def _advance(self, connection: "asyncpg.Connection[Any]") -> bool:
         """Apply the next window of the log in one transaction; return whether more follows."""
         began = asyncio.get_running_loop().time()
@@ -180,6 +206,8 @@ class Runner:
         with hard_timeout(connection, DEADLINE) as allow:
             try:
                 async with connection.transaction():
+                    if is_shared(connection) and not await self._take_step(connection):
+                        return False
                     # A rebuild never overtakes the live table, so that the two can be compared.
                     last = ENDLESS if self._live is None else await tracked(connection, self._live)
                     window = await next_window(
@@ -207,7 +235,12 @@ class Runner:
 
     async def _switch(self, connection: "asyncpg.Connection[Any]", live: str) -> bool:
         with hard_timeout(connection, LONG):
-            done = await rebuild.finish(connection, self.projection, self._name, live)
+            if not is_shared(connection):
+                done = await rebuild.finish(connection, self.projection, self._name, live)
+            else:
+                async with connection.transaction():
+                    done = await self._take_step(connection) and self._live == live
+                    done = done and await rebuild.finish(connection, self.projection, self._name, live)
         if done:
             self._live = None
         return done
@@ -243,6 +276,10 @@ _SESSION = """
     SET client_connection_check_interval = '1s';
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3
 """
+# Over a shared session, for one transaction: no plan is kept there, and the pooler watches its clients. It closes the
+# connection to the server when a client is gone, which a query has to notice.
+_STEP = "SET LOCAL synchronous_commit = off; SET LOCAL client_connection_check_interval = '1s'"
+_TRY_TO_STEP = "SELECT pg_try_advisory_xact_lock(7236111, hashtext($1))"
 _TRY_TO_LEAD = "SELECT pg_try_advisory_lock(7236111, hashtext($1))"
 _HEAD = "SELECT coalesce(max(notification_id), 0) FROM stored_events"
 _MOVE = "UPDATE notification_tracking SET notification_id = $3 WHERE application_name = $1 AND notification_id = $2"

@@ -64,6 +64,7 @@ def _explain(problem: Exception) -> tuple[int, str] | None:
     from service.audit.access_log import NotRecorded
     from service.config.development import EmbeddedFailed, ServerDidNotStart
     from service.errors import Unavailable
+    from service.eventstore.connections import NoSession
     from service.eventstore.readiness import SchemaOutdated, UnsafeDurability
 
     if isinstance(problem, sqlalchemy.exc.DBAPIError) and isinstance(problem.orig, Exception):
@@ -78,7 +79,9 @@ def _explain(problem: Exception) -> tuple[int, str] | None:
         return FOUND, f"{message} To resume an export, run the same command again."
     if isinstance(problem, ServerDidNotStart):
         return UNREACHABLE, str(problem)
-    if isinstance(problem, (EmbeddedFailed, ForeignObjects, NotRecorded, SchemaOutdated, UnsafeDurability)):
+    if isinstance(
+        problem, (EmbeddedFailed, ForeignObjects, NoSession, NotRecorded, SchemaOutdated, UnsafeDurability)
+    ):
         return WRONG, str(problem)
     unreachable = (
         *(Unavailable, ConnectionError, TimeoutError, socket.gaierror),

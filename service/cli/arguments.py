@@ -9,13 +9,13 @@ import datetime as dt
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from service.cli import preconditions
 from service.cli.preconditions import needing
-from service.protocol.commands import ROOM_ID, USER_ID
+from service.protocol.commands import ROOM_ID, USER_ID, USER_ID_FORM
 from service.protocol.http import Ground
 from service.protocol.room_as_of import Moment, NoMoment, moment_of
 
@@ -33,9 +33,18 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LOG = needing("database_url", "key_encryption_key")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reads an argument with one leading dash, except `-h`, as a value: user ids may begin with a dash."""
+
+    def _parse_optional(self, arg_string: str) -> Any:
+        if re.match("-[^-]", arg_string) and arg_string != "-h":
+            return None
+        return super()._parse_optional(arg_string)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    onrecord = argparse.ArgumentParser(
+    onrecord: argparse.ArgumentParser = _Parser(
         prog="onrecord", description="A chat server on an event log.", allow_abbrev=False
     )
     commands = onrecord.add_subparsers(required=True, metavar="COMMAND")
@@ -224,7 +233,7 @@ def _form(pattern: str, problem: str) -> Callable[[str], str]:
     return parse
 
 
-_user = _form(USER_ID, "a user id: letters, digits and . _ @ | - (at most 128)")
+_user = _form(USER_ID, f"a user id: {USER_ID_FORM}")
 _room = _form(ROOM_ID, "a room id: lower-case letters, digits and . _ - (at most 64)")
 
 

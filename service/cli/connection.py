@@ -9,15 +9,17 @@ from contextlib import asynccontextmanager, suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-import asyncpg
-
 from service.cli.output import complain
 from service.config.settings import Settings
 from service.encryption.keyring import KeyRing
 from service.errors import Refusal
+from service.eventstore.connections import connector
 from service.eventstore.serializer import EventSerializer
+from service.runtime.database_retry import TROUBLE
 
 if TYPE_CHECKING:
+    import asyncpg
+
     Connection = asyncpg.Connection[Any]
 
 Command = Callable[[Settings, argparse.Namespace], int]
@@ -29,11 +31,22 @@ LogCommand = Callable[
 @asynccontextmanager
 async def connected(settings: Settings, url: str | None = None) -> AsyncIterator["Connection"]:
     """Connect to `url`; default: as the application's login."""
-    connection = await asyncpg.connect(url or settings.database_url, timeout=settings.database_timeout)
+    connection = await connector(settings, url or settings.session_url).connect()
     try:
         yield connection
     finally:
         connection.terminate()  # an orderly close would wait for an interrupted query
+
+
+async def require_session(settings: Settings, url: str) -> None:
+    """Check that an address leads to a session; a server that does not answer now is left to the caller.
+
+    Raises:
+        NoSession: it leads to a pooler in transaction mode.
+    """
+    with suppress(*TROUBLE):
+        async with asyncio.timeout(settings.database_timeout):
+            await connector(settings, url).require_session()
 
 
 def serializer_of(settings: Settings) -> EventSerializer:

@@ -19,6 +19,7 @@ from service.cli.preconditions import WrongUsage, read_file
 from service.config.settings import Settings
 from service.domain.events import PersonErased
 from service.errors import PersonUnknown, ProjectionBehind, UnderLegalHold
+from service.eventstore.connections import connector
 from service.eventstore.read_database import open_read_database
 from service.eventstore.serializer import EventSerializer
 from service.node.storage import open_pool
@@ -144,7 +145,10 @@ async def _leave_rooms(
 ) -> int | None:
     """Remove a user from their rooms; return their number, or None if the read model is too far behind."""
     try:
-        async with open_pool(settings) as pool, open_read_database(settings.database_url, pool) as reads:
+        async with (
+            open_pool(settings, connector(settings, settings.session_url)) as pool,
+            open_read_database(settings.database_url, pool) as reads,
+        ):
             rows = await memberships.rooms_of(reads, serializer, person)
     except ProjectionBehind:
         return None

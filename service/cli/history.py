@@ -23,6 +23,7 @@ from service.config.settings import Settings
 from service.domain.events import AuditRead
 from service.errors import Refusal
 from service.eventstore.as_of_reader import AsOfReader
+from service.eventstore.connections import connector
 from service.eventstore.entries import append_one
 from service.eventstore.reader import LogReader
 from service.eventstore.serializer import EventSerializer
@@ -110,7 +111,7 @@ def _print(
 
     async def run() -> None:
         serializer = serializer_of(settings)
-        async with open_pool(settings) as database:
+        async with open_pool(settings, connector(settings, settings.session_url)) as database:
             async with database.acquire() as connection:
                 await record(connection, reading, settings)
                 await serializer.keys.prove(connection)

@@ -9,7 +9,7 @@ import asyncpg
 
 from migrations.run import migrate
 from service.cli import output
-from service.cli.connection import connected
+from service.cli.connection import connected, require_session
 from service.cli.preconditions import WrongUsage
 from service.config import development
 from service.config.settings import Settings
@@ -80,6 +80,7 @@ async def _serve_and_project(settings: Settings, servers: "Servers") -> None:
 
 def run_migrate(settings: Settings, _args: argparse.Namespace) -> int:
     """`onrecord migrate`: print the versions applied."""
+    asyncio.run(require_session(settings, settings.migrate_database_url))
     urls = (settings.migrate_database_url, settings.database_url, settings.projector_database_url)
     for version in migrate(*urls):
         print(version)

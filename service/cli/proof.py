@@ -24,6 +24,7 @@ from service.cli.preconditions import read_file
 from service.config.settings import Settings
 from service.domain.events import AuditRead
 from service.errors import Refusal
+from service.eventstore.connections import is_shared
 from service.protocol.events import timestamp
 from service.runtime.malloc import pin_mmap_threshold
 
@@ -181,6 +182,7 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 @asynccontextmanager
 async def _connected(settings: Settings, url: str | None = None) -> AsyncIterator["Connection"]:
     async with connected(settings, url) as connection:
-        # A plan made for the parameters of one query would be reused for other parameters.
-        await connection.execute("SET plan_cache_mode = force_custom_plan")
+        # A plan made for the parameters of one query would be reused for other parameters. A shared session keeps none.
+        if not is_shared(connection):
+            await connection.execute("SET plan_cache_mode = force_custom_plan")
         yield connection

@@ -25,8 +25,8 @@ def text(raw: str) -> str:
     return raw
 
 
-def person(raw: str) -> str:
-    """Return a text that has the form of a user id."""
+def operator(raw: str) -> str:
+    """Return the name of an operator, which has no slash: one separates it from the operating system's user."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@|-]{0,127}", raw):
         raise ValueError("has to be letters, digits and . _ @ | - (at most 128)")
     return raw

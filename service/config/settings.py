@@ -48,19 +48,32 @@ class Settings:
     database_url: str = setting(
         "PostgreSQL, as the application's role", parsers.url("postgresql", "postgres"), "", secret=True
     )
+    database_session_url: str = setting(
+        "PostgreSQL, as the application's role, for what needs a session if ONRECORD_DATABASE_URL leads to a pooler in "
+        "transaction mode; unset there: nodes and projectors read the log every ONRECORD_CATCHUP_INTERVAL",
+        parsers.url("postgresql", "postgres"),
+        "",
+        secret=True,
+        shown_default="ONRECORD_DATABASE_URL",
+    )
+    database_pooling: str = setting(
+        "mode of the pooler to which ONRECORD_DATABASE_URL leads: none, session, transaction; detect: tested at start",
+        parsers.one_of("detect", "none", "session", "transaction"),
+        "detect",
+    )
     migrate_database_url: str = setting(
         "PostgreSQL, as the owner of the schema",
         parsers.url("postgresql", "postgres"),
         "",
         secret=True,
-        shown_default="ONRECORD_DATABASE_URL",
+        shown_default="ONRECORD_DATABASE_SESSION_URL",
     )
     projector_database_url: str = setting(
         "PostgreSQL, as the login of `onrecord project run`, which builds the read models and seals the log",
         parsers.url("postgresql", "postgres"),
         "",
         secret=True,
-        shown_default="ONRECORD_DATABASE_URL",
+        shown_default="ONRECORD_DATABASE_SESSION_URL",
     )
     redis_url: str = setting(
         "Redis or Valkey, the bus between nodes; without it events reach other nodes through the log alone",
@@ -279,7 +292,7 @@ class Settings:
     max_connections: int = setting("connections of one user", parsers.whole(1), 10)
     operator: str = setting(
         "claimed name of the operator who runs `onrecord audit`; recorded after the operating system's user",
-        parsers.person,
+        parsers.operator,
         "",
     )
     show_readings: bool = setting("whether the owners of a room see who read its record", parsers.flag, False)
@@ -329,13 +342,18 @@ class Settings:
             # All logins use this server, and none that of `defaults`.
             for other in ("migrate_database_url", "projector_database_url"):
                 if not given.get(variable(other)):
-                    chosen[other] = chosen["database_url"]
+                    chosen[other] = chosen.get("database_session_url") or chosen["database_url"]
         return cls(**chosen)
 
     @property
     def projecting_url(self) -> str:
         """The address with which the projector and the sealer connect."""
-        return self.projector_database_url or self.database_url
+        return self.projector_database_url or self.session_url
+
+    @property
+    def session_url(self) -> str:
+        """The address for what needs a session, as the application's role."""
+        return self.database_session_url or self.database_url
 
     def missing(self, *names: str) -> tuple[str, ...]:
         """Return the variables of those fields in `names` that are not set."""

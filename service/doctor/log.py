@@ -9,6 +9,7 @@ from service.config.settings import Settings
 from service.doctor import rights
 from service.doctor.finding import Finding, described, fail, ok, warn
 from service.encryption.wrapping import Wrapping
+from service.eventstore.connections import Pooling, connector
 from service.eventstore.readiness import SchemaOutdated, check_database
 from service.runtime.database_retry import TROUBLE
 
@@ -92,11 +93,13 @@ async def nodes(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
     yield ok("nodes", f"Nodes with a lease: {len(names)}{listed}.")
 
 
-async def projector(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
+async def projector(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     """Check that a projector follows the log for each read model, and how far it is."""
     led = {row["name"] for row in await connection.fetch(_LED, [each.table for each in PROJECTIONS])}
+    is_seen = await _leaders_are_seen(settings)
     for projection, line in zip(PROJECTIONS, await check.status(connection), strict=True):
-        name, behind, is_led = f"{line['name']} read model", line["behind"], projection.table in led
+        name, behind = f"{line['name']} read model", line["behind"]
+        is_led = projection.table in led or not is_seen
         if behind is None:
             words = f"The {name} of this version is not built yet: start `onrecord project run`."
             yield fail("projector", words)
@@ -107,10 +110,15 @@ async def projector(connection: Any, _settings: Settings) -> AsyncIterator[Findi
             yield (warn if behind > FAR_BEHIND else ok)("projector", f"The {name} is {behind} events behind.")
 
 
-async def sealer(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
+async def _leaders_are_seen(settings: Settings) -> bool:
+    """Return whether leaders hold their locks between two steps: not behind a pooler in transaction mode."""
+    return await connector(settings, settings.projecting_url).pooling() is not Pooling.TRANSACTION
+
+
+async def sealer(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     """Check that a sealer is running, and how much of the log is not sealed."""
     row = await connection.fetchrow(_UNSEALED)
-    if not row["led"]:
+    if not row["led"] and await _leaders_are_seen(settings):
         words = f"No sealer runs, and {row['behind']} events are not sealed: start `onrecord project run`."
         yield (fail if row["behind"] else warn)("sealer", words)
     else:

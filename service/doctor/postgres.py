@@ -15,7 +15,8 @@ import asyncpg
 
 from service.config.settings import Settings
 from service.doctor import log
-from service.doctor.finding import UNREACHED, Finding, Level, described, fail, ok, warn
+from service.doctor.finding import UNREACHED, WRONG, Finding, Level, described, fail, ok, warn
+from service.eventstore.connections import NoSession, Pooling, connector, detect, is_shared
 from service.runtime.database_retry import TROUBLE
 
 OLDEST = 15
@@ -35,11 +36,7 @@ async def examine(settings: Settings) -> list[Finding]:
     if not settings.database_url:
         return []
     try:
-        connection = await asyncpg.connect(
-            settings.database_url,
-            timeout=settings.database_timeout,
-            command_timeout=settings.database_timeout,
-        )
+        connection = await connector(settings).connect(command_timeout=settings.database_timeout)
     except TROUBLE as error:
         words = f"{_where(settings.database_url)} is not reached: {described(error)}."
         return [fail("database", words, UNREACHED)]
@@ -137,21 +134,72 @@ async def clock(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
         yield ok("clock", f"This machine and the database agree within {abs(ahead) + unsure:.3f} s.")
 
 
+def _needed(settings: Settings) -> int:
+    """Return how many connections a node may open."""
+    # The log's pool, the read models' pool, the appender, the listener and the probe of `/readyz`.
+    return 2 * settings.pool_size + 3
+
+
 async def connections(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     """Check that one more node finds enough free connections."""
-    # The log's pool, the read models' pool, the appender, the listener and the probe of `/readyz`.
-    needed = 2 * settings.pool_size + 3
+    needed = _needed(settings)
     row = await connection.fetchrow(_CONNECTIONS)
     words = f"{row['used']} of {row['most']} connections are in use, and a node may open {needed}"
     level = ok if row["most"] - row["used"] >= needed else warn
     yield level("connections", f"{words} (ONRECORD_POOL_SIZE).")
 
 
+async def pooler(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
+    """Report the pooler to which the address leads, and whether there is an address for what needs a session."""
+    found = await detect(settings.database_url, settings.database_timeout)
+    if is_shared(connection) != (found is Pooling.TRANSACTION):
+        advice = f"set ONRECORD_DATABASE_POOLING={found} or leave it unset"
+        yield fail(
+            "pooler",
+            f"{_BETWEEN[found]}, and ONRECORD_DATABASE_POOLING={settings.database_pooling}: {advice}.",
+        )
+    elif found is Pooling.SESSION:
+        needed = _needed(settings)
+        yield ok(
+            "pooler", f"{_BETWEEN[found]}: its pool needs {needed} connections for each node, and 20 more."
+        )
+    elif found is Pooling.NONE:
+        yield ok("pooler", f"{_BETWEEN[found]}: there is nothing to set.")
+    elif not settings.database_session_url:
+        late = f"nodes and projectors read the log every {settings.catchup_interval:g} s"
+        advice = "set ONRECORD_DATABASE_SESSION_URL to the address of PostgreSQL itself, or of a pooler in session mode"
+        yield warn("pooler", f"{_BETWEEN[found]}: {late}; {advice}.")
+    else:
+        yield await _session(connection, settings)
+
+
+async def _session(connection: Any, settings: Settings) -> Finding:
+    """Return the finding about the address for what needs a session."""
+    try:
+        other = await connector(settings, settings.database_session_url).session()
+    except NoSession as problem:
+        return fail("pooler", str(problem), WRONG)
+    except TROUBLE as error:
+        words = f"{_where(settings.database_session_url)} (ONRECORD_DATABASE_SESSION_URL) is not reached"
+        return fail("pooler", f"{words}: {described(error)}.", UNREACHED)
+    try:
+        same = await other.fetchval(_EPOCH) == await connection.fetchval(_EPOCH)
+    finally:
+        other.terminate()
+    if not same:
+        words = "ONRECORD_DATABASE_SESSION_URL leads to another log than ONRECORD_DATABASE_URL: name the same database"
+        return fail("pooler", f"{words}.", WRONG)
+    words = f"{_BETWEEN[Pooling.TRANSACTION]}, and what needs a session connects to "
+    return ok("pooler", f"{words}{_where(settings.database_session_url)}: there is nothing to set.")
+
+
 async def notices(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
-    """Check that a NOTIFY arrives; behind a pooler that shares sessions between clients it does not."""
+    """Check that a NOTIFY arrives, where there is a session to receive it."""
+    if is_shared(connection) and not settings.database_session_url:
+        return  # `pooler` reports it
     notified: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     channel = f"onrecord_doctor_{uuid4().hex}"
-    listener = await asyncpg.connect(settings.database_url, timeout=settings.database_timeout)
+    listener = await connector(settings, settings.session_url).connect()
     try:
         await listener.add_listener(channel, lambda *_notification: notified.set_result(None))
         await connection.execute(f"NOTIFY {channel}")
@@ -159,10 +207,8 @@ async def notices(connection: Any, settings: Settings) -> AsyncIterator[Finding]
             await notified
         yield ok("notices", "NOTIFY arrives.")
     except TimeoutError:
-        words = (
-            "NOTIFY does not arrive, as behind a pooler that shares sessions: connect to PostgreSQL itself."
-        )
-        yield fail("notices", words)
+        advice = "set ONRECORD_DATABASE_SESSION_URL to the address of PostgreSQL itself"
+        yield fail("notices", f"NOTIFY does not arrive, as behind a pooler that shares sessions: {advice}.")
     finally:
         listener.terminate()
 
@@ -194,7 +240,7 @@ async def _data_directory(settings: Settings) -> Path | None:
     if host not in ("localhost", "127.0.0.1", "::1"):
         return None
     try:
-        owner: Any = await asyncpg.connect(settings.migrate_database_url, timeout=settings.database_timeout)
+        owner = await connector(settings, settings.migrate_database_url).connect()
     except TROUBLE:
         return None
     try:
@@ -213,7 +259,16 @@ _LOGGED = """
         current_setting('log_statement') IN ('mod', 'all') OR current_setting('log_min_duration_statement') <> '-1'
             OR current_setting('log_min_duration_sample') <> '-1' AS statements
 """
-CHECKS: tuple[Check, ...] = (database, durability, privacy, collation, clock, connections, notices, disk)
+_EPOCH = "SELECT epoch FROM log_epoch"
+_BETWEEN = {
+    Pooling.NONE: "There is no pooler between this machine and PostgreSQL",
+    Pooling.SESSION: "A pooler in session mode is between",
+    Pooling.TRANSACTION: "A pooler in transaction mode is between",
+}
+CHECKS: tuple[Check, ...] = (
+    *(database, pooler, durability, privacy, collation),
+    *(clock, connections, notices, disk),
+)
 
 
 def now() -> datetime:

@@ -2,7 +2,7 @@
 
 A stream's name states its kind (`room:general`, `reader:general:alice`, `report:general`, `person:alice`,
 `session:alice`, `audit`, `holds`, `retention`); its id is the UUID (version 5, RFC 9562) of that name. A room id has no
-colon, so a name can be split again.
+colon, and a user id, which may have some, is the last part, so a name can be split again.
 """
 
 import re
@@ -32,7 +32,9 @@ NEW_MESSAGE = "message:"
 """The subject of a message whose number the log has not assigned yet; `chat_append` completes it."""
 
 EVERY_USER = "user:*"
-"""In a guard: any subject that is a user."""
+"""In a guard: any subject that is a user. It is also the subject of a user `*`, whose commands are then guarded by more
+than they need.
+"""
 
 WHOLE_STREAM = "*"
 """In a guard: any subject at all."""
@@ -66,7 +68,7 @@ def session_stream(user: str) -> str:
 
 
 def direct_room(members: Iterable[str]) -> str:
-    """Return the id of the direct room of these people, in any order."""
+    """Return the id of the direct room of these people, in any order; a user id has no space."""
     return f"d-{uuid5(NAMESPACE, 'direct:' + ' '.join(sorted(set(members)))).hex}"
 
 

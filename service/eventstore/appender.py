@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from service.errors import Overloaded, Unavailable
+from service.eventstore.connections import is_shared
 from service.eventstore.entries import (
     APPEND,
     AppendRequest,
@@ -34,6 +35,10 @@ MAX_BATCH_EVENTS = 200
 MAX_BATCH_BYTES = 500_000
 EXPIRY_BATCH = 10_000
 """Refs deleted in one statement."""
+
+READ_COMMITTED = "SET default_transaction_isolation = 'read committed'"
+"""For the appender's session: `chat_append` takes its lock before it reads, so each read has to see what was committed
+by then."""
 
 MAX_QUEUED = 20_000
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
@@ -187,7 +192,10 @@ class Appender:
             try:
                 async with asyncio.timeout_at(until):
                     connection = await self._connected()
-                    rows = await connection.fetch(APPEND, *sent)
+                    if is_shared(connection):
+                        rows = await _append_in_transaction(connection, sent)
+                    else:
+                        rows = await connection.fetch(APPEND, *sent)
             except TROUBLE as error:
                 if not is_transient(error):
                     raise
@@ -232,6 +240,12 @@ class Appender:
             if not future.done():
                 self.unavailable += 1
                 future.set_exception(Unavailable())
+
+
+async def _append_in_transaction(connection: "asyncpg.Connection[Any]", sent: tuple[Any, ...]) -> list[Any]:
+    """Append over a shared session, whose default isolation level cannot be set."""
+    async with connection.transaction(isolation="read_committed"):
+        return await connection.fetch(APPEND, *sent)
 
 
 async def delete_old_refs(database: "asyncpg.Pool[Any]", deadline: float) -> int:

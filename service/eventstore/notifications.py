@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from service.eventstore.connections import NoSession
 from service.runtime.database_retry import TROUBLE
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ class Waker:
 async def listen(
     connect: Callable[[], Any], listeners: Sequence[Callable[[], None]], deadline: float
 ) -> None:
-    """Call all `listeners` when events were appended and when listening starts, until cancelled."""
+    """Call all `listeners` when events were appended and when listening starts, until cancelled.
+
+    Without a session it calls none: the listeners poll.
+    """
     lost = False
 
     def notify(*_notification: object) -> None:
@@ -67,6 +71,9 @@ async def listen(
                 await _check_until_lost(connection, deadline)
             finally:
                 connection.terminate()
+        except NoSession as problem:
+            log.warning("notify_off", extra={"problem": str(problem)})
+            await asyncio.Event().wait()
         except TROUBLE as error:
             if not lost:
                 log.warning("notify_lost", extra={"problem": error})

@@ -3,7 +3,7 @@
 This is the only module that uses private parts of the library, or works around its behaviour:
 
 - `_backend._pool`: the library creates a pool of asyncpg's own class, which waits without a deadline for a connection
-  that broke. `open_read_database` replaces it by a `service.eventstore.pool.Pool`.
+  that broke. `open_read_database` replaces it by a `service.eventstore.connections.Pool`.
 - `raw_connection`: a transaction of `databases` that breaks never returns its connection to the pool, so
   `read_snapshot` begins a transaction of asyncpg.
 - `_mapping`: this is the driver's own row; the wrapper around it makes each access several times slower.
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from databases import Database
 
-from service.eventstore.pool import Pool
+from service.eventstore.connections import Pool
 from service.eventstore.serializer import EventSerializer
 from service.runtime.database_retry import retry_read
 

@@ -19,14 +19,14 @@ from service.cluster.session_log import SessionAppender, SessionLog
 from service.cluster.session_reaper import Reaper
 from service.config.settings import Settings
 from service.errors import Unavailable
-from service.eventstore.appender import Appender
+from service.eventstore.appender import READ_COMMITTED, Appender
 from service.gateway.engineio import FRAME, PACKET
 from service.gateway.native.endpoint import NATIVE, native_frame
 from service.gateway.notices.memberships import MembershipNotifier
 from service.gateway.session.registry import SessionRegistry
 from service.gateway.websocket.frames import text_frame
 from service.node.pipeline import after_commit, close_misinformed
-from service.node.storage import Storage, connector
+from service.node.storage import Storage
 from service.protocol.events import Outgoing
 from service.protocol.socketio.emits import event_packet
 from service.realtime.hub import Hub
@@ -80,8 +80,7 @@ async def build_live(
     stack.push_async_callback(hub.close)
     stack.push_async_callback(notifier.close)
     appender = Appender(
-        # `chat_append` takes its lock before it reads, so each read has to see what was committed by then.
-        connector(settings, server_settings={"default_transaction_isolation": "read committed"}),
+        partial(storage.connector.connect, READ_COMMITTED),
         storage.serializer,
         known_head=hub.feeds.known_head,
         on_commit=after_commit(hub, relay, notifier, traces),

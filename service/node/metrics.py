@@ -11,8 +11,8 @@ from service.cluster.relay import Relay
 from service.cluster.replay_filter import REFUSALS
 from service.cluster.session_log import SessionLog
 from service.eventstore.appender import Appender
+from service.eventstore.connections import Pool
 from service.eventstore.damage import Damaged
-from service.eventstore.pool import Pool
 from service.eventstore.readiness import Readiness
 from service.gateway.http.protocol import OVERDUE, OVERSIZED
 from service.gateway.session.counters import Counters

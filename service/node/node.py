@@ -14,14 +14,14 @@ from service.cluster.bus import InProcessBus
 from service.config.settings import Settings
 from service.eventstore import notifications
 from service.eventstore.appender import delete_old_refs
-from service.eventstore.pool import CLOSE_WITHIN
+from service.eventstore.connections import CLOSE_WITHIN
 from service.gateway.auth.jwks import PublishedKeys
 from service.node.application import Application, build_application
 from service.node.gateway import Gateway, build_gateway
 from service.node.live import Live, build_live
 from service.node.pipeline import after_remote_commit, subscribe_to_bus
 from service.node.projection_lag import EVERY as LAG_EVERY
-from service.node.storage import Storage, build_storage, connector
+from service.node.storage import Storage, build_storage
 from service.runtime import supervise
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _tasks(settings: Settings, running: Node) -> dict[str, Work]:
         "relay": live.relay.run,
         "probe": live.relay.heartbeat.run,
         "ready": storage.readiness.run,
-        "notify": lambda: _listen(settings, application),
+        "notify": lambda: _listen(settings, storage, application),
         "receipts": gateway.receipts.run,
         "presence": application.presence.run,
         "notices": application.presence.notify,
@@ -145,6 +145,6 @@ def _log_tasks(settings: Settings, running: Node) -> dict[str, Callable[[], Awai
     }
 
 
-async def _listen(settings: Settings, application: Application) -> None:
+async def _listen(settings: Settings, storage: Storage, application: Application) -> None:
     wake = [application.tailer.wake, application.waker.wake]
-    await notifications.listen(connector(settings), wake, settings.database_timeout)
+    await notifications.listen(storage.sessions.session, wake, settings.database_timeout)

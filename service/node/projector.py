@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
-
 from projections import PROJECTIONS
 from projections.engine.projector import Projector
 from projections.engine.runner import Runner, Watch
@@ -15,6 +13,7 @@ from service.audit.proof import tree_store
 from service.audit.proof.sealer import Sealer
 from service.config.settings import Settings
 from service.encryption.keyring import KeyRing
+from service.eventstore.connections import connector
 from service.eventstore.damage import Damaged
 from service.eventstore.serializer import EventSerializer
 from service.observability.exposition import Sheet
@@ -32,13 +31,15 @@ async def project(following: Projector, sealing: Sealer | None, failures: Counte
 
 def projector(settings: Settings, only: str | None = None, watch: Watch | None = None) -> Projector:
     """Return the projector of all read models, or of the one named `only`."""
+    log = connector(settings, settings.projecting_url)
     return Projector(
-        lambda: asyncpg.connect(settings.projecting_url, timeout=settings.database_timeout),
+        log.connect,
         EventSerializer(KeyRing(settings.key_encryption_key)),
         chosen([only] if only else []),
         settings.catchup_interval,
         watch,
         tree_store.changed,
+        log.session,
     )
 
 
@@ -51,7 +52,7 @@ def chosen(names: Sequence[str]) -> list[Any]:
 def sealer(settings: Settings) -> Sealer:
     """Return the sealer."""
     return Sealer(
-        lambda: asyncpg.connect(settings.projecting_url, timeout=settings.database_timeout),
+        connector(settings, settings.projecting_url).connect,
         settings.key_encryption_key,
         settings.catchup_interval,
     )

@@ -4,29 +4,34 @@ Postgres does not have to be reachable when a node starts: it listens, reports t
 later by itself.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
-
-import asyncpg
 
 from service.config.settings import Settings
 from service.encryption.keyring import KeyRing
 from service.eventstore.as_of_reader import AsOfReader
-from service.eventstore.pool import Pool
+from service.eventstore.connections import Connector, Pool, connector
 from service.eventstore.read_database import ReadModels, open_read_database
 from service.eventstore.reader import LogReader
-from service.eventstore.readiness import Probe, Readiness
+from service.eventstore.readiness import FIRST_TRY, Probe, Readiness
 from service.eventstore.report_reader import ReportReader
 from service.eventstore.serializer import EventSerializer
+from service.runtime.database_retry import TROUBLE
 from service.runtime.server_clock import ServerClock
 
 
 @dataclass(frozen=True, kw_only=True)
 class Storage:
-    """The storage layer. The pools are `Any`, since asyncpg has a separate type for the connections of a pool."""
+    """The storage layer. The pools are `Any`, since asyncpg has a separate type for the connections of a pool.
 
+    `connector` opens connections to the log, `sessions` those that are a session of Postgres.
+    """
+
+    connector: Connector
+    sessions: Connector
     pool: Any
     read_pool: Any
     read_models: ReadModels
@@ -46,12 +51,15 @@ async def build_storage(settings: Settings, stack: AsyncExitStack) -> Storage:
     Raises:
         SchemaOutdated, UnsafeDurability: the database answers and is not fit to serve.
         asyncpg.PostgresError: the database refuses the login, or does not exist.
+        NoSession: the address that is set for sessions leads to a pooler in transaction mode.
     """
     deadline = settings.database_timeout
-    pool = await stack.enter_async_context(open_pool(settings))
-    read_pool = await stack.enter_async_context(open_pool(settings))
+    log = connector(settings)
+    sessions = await _sessions(settings, log)
+    pool = await stack.enter_async_context(open_pool(settings, log))
+    read_pool = await stack.enter_async_context(open_pool(settings, log))
     reads = await stack.enter_async_context(open_read_database(settings.database_url, read_pool))
-    probe = Probe(connector(settings))
+    probe = Probe(log.connect)
     stack.push_async_callback(probe.close)
     clock = ServerClock(pool, deadline)
     readiness = Readiness(
@@ -61,6 +69,8 @@ async def build_storage(settings: Settings, stack: AsyncExitStack) -> Storage:
     keys = KeyRing(settings.key_encryption_key, deadline)
     serializer = EventSerializer(keys)
     return Storage(
+        connector=log,
+        sessions=sessions,
         pool=pool,
         read_pool=read_pool,
         read_models=ReadModels(reads, serializer, deadline),
@@ -76,9 +86,9 @@ async def build_storage(settings: Settings, stack: AsyncExitStack) -> Storage:
 
 
 @asynccontextmanager
-async def open_pool(settings: Settings) -> AsyncIterator[Any]:
+async def open_pool(settings: Settings, log: Connector) -> AsyncIterator[Any]:
     """Yield a pool of connections to the database, a `Pool`."""
-    pool = Pool(settings.database_url, settings.pool_size, settings.database_timeout)
+    pool = Pool(log, settings.pool_size, settings.database_timeout)
     await pool
     try:
         yield pool
@@ -86,6 +96,12 @@ async def open_pool(settings: Settings) -> AsyncIterator[Any]:
         await pool.shut_down()
 
 
-def connector(settings: Settings, **options: Any) -> Callable[[], Any]:
-    """Return a function that opens a connection to the log outside the pools."""
-    return lambda: asyncpg.connect(settings.database_url, timeout=settings.database_timeout, **options)
+async def _sessions(settings: Settings, log: Connector) -> Connector:
+    """Return the connector for sessions; check its address now if its server answers."""
+    if not settings.database_session_url:
+        return log
+    sessions = connector(settings, settings.session_url)
+    with suppress(*TROUBLE):
+        async with asyncio.timeout(min(FIRST_TRY, settings.database_timeout)):
+            await sessions.require_session()
+    return sessions

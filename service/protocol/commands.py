@@ -17,7 +17,12 @@ PROTOCOL = 1
 """The version of the wire contract."""
 
 ROOM_ID = r"\A[a-z0-9][a-z0-9._-]{0,63}\Z"
-USER_ID = r"\A[A-Za-z0-9][A-Za-z0-9._@|-]{0,127}\Z"
+USER_ID = r"\A(?!(?:service|os|node):)[!-~]{1,255}\Z"
+"""A subject of OpenID Connect (Core 1.0, section 2) without spaces, compared with case. The prefixes are those of other
+authors on the record: services, operators of commands, and nodes. Part of the stored format: it never narrows.
+"""
+USER_ID_FORM = "1 to 255 ASCII characters without spaces, not beginning with service:, os: or node:"
+"""The form of a user id, for people."""
 REF = r"\A[A-Za-z0-9._:-]{1,64}\Z"
 EMOJI = (
     r"\A(?=.*[^\u200d\ufe0e\ufe0f\U000e0020-\U000e007f])"

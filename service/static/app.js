@@ -8,7 +8,7 @@ import { Composer } from "./composer.js";
 import { $ } from "./dom.js";
 import { ReadMarks } from "./reading.js";
 import { RoomDialog } from "./roomdialog.js";
-import { currentSession, goToProvider, roomIdFor, signOut, userIdFor } from "./session.js";
+import { currentSession, goToProvider, roomIdFor, signOut, userIdsIn } from "./session.js";
 import { askToSignIn, beginWith, show } from "./signin.js";
 import { nameOf } from "./state.js";
 import { Timeline } from "./timeline.js";
@@ -208,7 +208,7 @@ onSubmit("invite-form", () => {
 onSubmit("create-form", async () => {
   $("create-dialog").close();
   const name = $("create-name").value.trim();
-  const members = $("create-people").value.split(",").map(userIdFor).filter(Boolean);
+  const members = userIdsIn($("create-people").value);
   const visibility = $("create-private").checked ? "private" : "public";
   $("create-form").reset();
   await chat.create({ roomId: roomIdFor(name) || undefined, name, visibility, members });

@@ -6,11 +6,14 @@ the block ends, a stopped or hanging process too, and by the reaper if this proc
 
 import asyncio
 import contextlib
+import shutil
 import signal
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -21,7 +24,9 @@ from service.embedded.daemon import free_port
 from tests.drill.reaper import Reaper
 from tests.support.environment import environment
 from tests.support.processes import processes
+from tests.support.processes.poolers import pooler as pooler_in
 from tests.support.servers.databases import Database, fresh_database
+from tests.support.servers.memory import servers_directory
 from tests.support.servers.proxies import Proxy, proxied
 
 if TYPE_CHECKING:
@@ -124,19 +129,37 @@ class Cluster:
 
 @asynccontextmanager
 async def cluster(
-    servers: Servers, *, nodes: int = 2, program: tuple[str, ...] = ("service.cli",), projector: bool = False
+    servers: Servers,
+    *,
+    nodes: int = 2,
+    program: tuple[str, ...] = ("service.cli",),
+    projector: bool = False,
+    pooler: str = "",
 ) -> AsyncIterator[Cluster]:
-    """Give a cluster whose nodes listen; `program` as in `processes.start`."""
+    """Give a cluster whose nodes listen; `program` as in `processes.start`, `pooler` as in `Plan`."""
     async with AsyncExitStack() as stack:
         reaper = Reaper()
         stack.callback(reaper.close)
         database = stack.enter_context(fresh_database(servers))
-        made = [await _node(stack, servers, database, reaper, program, number) for number in range(nodes)]
+        reached = stack.enter_context(_pooled(database, pooler)) if pooler else database
+        made = [await _node(stack, servers, reached, reaper, program, number) for number in range(nodes)]
         running = Cluster(servers, database, made, reaper)
         await asyncio.gather(*(node.start() for node in made))
         if projector:
-            running.projector = await _projector(stack, database, reaper)
+            running.projector = await _projector(stack, reached, reaper)
         yield running
+
+
+@contextlib.contextmanager
+def _pooled(database: Database, mode: str) -> Iterator[Database]:
+    """Give a database behind a PgBouncer."""
+    place = Path(tempfile.mkdtemp(prefix="onrecord-drill-", dir=servers_directory()))
+    place.chmod(0o711)
+    try:
+        with pooler_in(database, mode, place) as running:
+            yield running.database
+    finally:
+        shutil.rmtree(place)
 
 
 async def _node(

@@ -39,6 +39,7 @@ class Plan:
 
     `seconds` is the time under load beside the faults, `rate` the actions a second of all clients together; `patience`
     and `silence` are the seconds after which an answer, and a message in a silence, is given up.
+    `pooler` is the mode of a PgBouncer between the nodes and Postgres; empty: there is none.
     """
 
     faults: tuple[Fault, ...]
@@ -50,6 +51,7 @@ class Plan:
     patience: float = 60.0
     silence: float = 20.0
     projector: bool = False
+    pooler: str = ""
 
 
 BROKEN: dict[str, Any] = {"patience": 8.0, "silence": 6.0}
@@ -149,7 +151,9 @@ async def run(servers: Servers, plan: Plan) -> tuple[History, dict[str, Any], li
     """
     history = History()
     program = ("tests.drill.faulty", plan.bug.name) if plan.bug else ("service.cli",)
-    async with cluster(servers, nodes=plan.nodes, program=program, projector=plan.projector) as running:
+    async with cluster(
+        servers, nodes=plan.nodes, program=program, projector=plan.projector, pooler=plan.pooler
+    ) as running:
         if plan.bug and plan.bug.prepare:
             await plan.bug.prepare(running)
         load = Load(running, history, seed=plan.seed, rate=plan.rate)

@@ -32,6 +32,20 @@ async def test_no_promise_is_broken_while_the_cluster_is(servers: Servers, fault
     assert counts(history)["delivered"] > 500
 
 
+@pytest.mark.needs("pgbouncer")
+@pytest.mark.logs(*OUTAGE)
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+async def test_no_promise_is_broken_behind_a_pooler(servers: Servers, mode: str) -> None:
+    fault = "backends"
+    plan = Plan(faults=(FAULTS[fault],), seed=11, pooler=mode, **SHORT)
+    history, facts, words = await run(servers, plan)
+    assert unexpected(words, FAULTS[fault].logs) == []
+    assert judge(history.records) == []
+    assert facts["settled"], "everybody was answered in the end"
+    assert counts(history)["acked"] > 100
+    assert counts(history)["delivered"] > 500
+
+
 @pytest.mark.logs(*OUTAGE, "not_on_record")
 @pytest.mark.parametrize("bug", BUGS.values(), ids=BUGS)
 async def test_a_planted_bug_is_caught(servers: Servers, bug: Bug) -> None:

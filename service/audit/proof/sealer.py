@@ -1,8 +1,9 @@
 """Seals the log: follows it like a projection, appends new events to the tree, and signs a checkpoint.
 
-One sealer leads: it holds a session advisory lock on the connection that it writes over. A unique constraint prevents
-forks without the lock: a seal names the tree size that it extends, and no size is extended twice. Sealing is not part
-of a commit and lags by about a second.
+One sealer leads: it holds a session advisory lock on the connection that it writes over. Over a shared session, behind
+a pooler in transaction mode, a sealer holds the lock for one seal, and resumes if another has sealed since. A unique
+constraint prevents forks without the lock: a seal names the tree size that it extends, and no size is extended twice.
+Sealing is not part of a commit and lags by about a second.
 
 Invariant: the sealer signs only extensions of the last signed tree. If the stored tree differs from the signed one, it
 signs nothing and logs `seals_broken` repeatedly.
@@ -19,6 +20,7 @@ from service.audit.proof import leaf, signing_keys, tree_store
 from service.audit.proof.checkpoint import Checkpoint
 from service.audit.proof.merkle import Frontier, leaf_hash
 from service.audit.proof.signed_note import NoteInvalid
+from service.eventstore.connections import is_shared
 from service.eventstore.notifications import CHANNEL
 from service.runtime.database_retry import hard_timeout
 
@@ -66,9 +68,12 @@ class Sealer:
         """Seal until cancelled or until a failure; the caller runs it again."""
         connection = await self._connect()
         try:
-            await self._lead(connection)
-            with hard_timeout(connection, DEADLINE):
-                await connection.add_listener(CHANNEL, self._on_notification)
+            if is_shared(connection):
+                self.leading = True
+            else:
+                await self._lead(connection)
+                with hard_timeout(connection, DEADLINE):
+                    await connection.add_listener(CHANNEL, self._on_notification)
             connection.add_termination_listener(self._on_notification)
             await self._follow(connection)
         except (SealsBroken, NoteInvalid, signing_keys.SealKeyInvalid, tree_store.NotSealed) as problem:
@@ -99,7 +104,10 @@ class Sealer:
             more = True
             while more:
                 with hard_timeout(connection, DEADLINE):
-                    upto = await self._seal(connection, edge, position)
+                    if is_shared(connection):
+                        edge, position, upto = await self._seal_in_turn(connection, edge, position)
+                    else:
+                        upto = await self._seal(connection, edge, position)
                 more = edge.size - self.size >= MAX_EVENTS
                 position, self.size = upto, edge.size
             self.caught_up_at = asyncio.get_running_loop().time()
@@ -120,6 +128,18 @@ class Sealer:
             raise SealsBroken(f"the stored tree of {edge.size} events is not the one that was signed")
         self.size = edge.size
         return edge, checkpoint.position if checkpoint else 0
+
+    async def _seal_in_turn(
+        self, connection: "asyncpg.Connection[Any]", edge: Frontier, after: int
+    ) -> tuple[Frontier, int, int]:
+        """Seal as the leader of one transaction; return the tree, and the positions before and after this seal."""
+        async with connection.transaction(isolation="read_committed"):
+            await connection.execute(_STEP)
+            if not await connection.fetchval(_TRY_TO_SEAL):
+                return edge, after, after
+            if await connection.fetchval(_SIZE) != edge.size:  # another sealer has extended the tree
+                edge, after = await self._resume(connection)
+            return edge, after, await self._seal(connection, edge, after)
 
     async def _seal(self, connection: "asyncpg.Connection[Any]", edge: Frontier, after: int) -> int:
         """Seal the next events after a position, in one transaction; return the last position sealed.
@@ -168,6 +188,9 @@ _SESSION = """
     SET plan_cache_mode = force_custom_plan; SET client_connection_check_interval = '1s';
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3
 """
+_STEP = "SET LOCAL client_connection_check_interval = '1s'"
+_TRY_TO_SEAL = "SELECT pg_try_advisory_xact_lock(7236112)"
+_SIZE = "SELECT coalesce(max(size), 0) FROM seals"
 _TRY_TO_LEAD = "SELECT pg_try_advisory_lock(7236112)"
 _NEXT = f"""
     SELECT {leaf.COLUMNS}, sha256(state) AS digest FROM stored_events

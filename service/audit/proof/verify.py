@@ -21,6 +21,7 @@ from service.audit.proof.merkle import Frontier, Node, leaf_hash
 from service.audit.proof.order import Order, OutOfOrder, bounds, check_streams
 from service.audit.proof.signed_note import NoteInvalid, VerifierKey, open_note
 from service.audit.proof.tree_store import HASH
+from service.eventstore.connections import is_shared
 
 if TYPE_CHECKING:
     import asyncpg
@@ -73,6 +74,8 @@ async def verify(
             await check.end()
             unsealed, since = await check.unsealed()
             await check_streams(connection)
+            if is_shared(connection):
+                await connection.execute("DEALLOCATE ALL")  # a cursor has a named statement
         except OutOfOrder as problem:
             raise Tampered(problem.position, str(problem)) from problem
     return Verified(check.edge.size, unsealed, since)

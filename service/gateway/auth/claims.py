@@ -15,7 +15,7 @@ from service.config.parsers import ANY_VALID_TOKEN
 from service.config.settings import Settings
 from service.domain.content.visible import is_visible
 from service.errors import TokenInvalid
-from service.protocol.commands import USER_ID
+from service.protocol.commands import USER_ID, USER_ID_FORM
 
 CHAT, AUDITOR, ADMIN = SCOPES = ("chat", "auditor", "admin")
 """The scopes of OnRecord."""
@@ -77,7 +77,7 @@ class ClaimRules:
         """
         user = find(claims, self.user)
         if not isinstance(user, str) or not _user_id.match(user):
-            raise TokenInvalid(problem=f"its {self.user} is no user id")
+            raise TokenInvalid(problem=f"its {self.user} is no user id, which is {USER_ID_FORM}")
         return user
 
     def name_of(self, claims: Mapping[str, Any]) -> str | None:

@@ -19,7 +19,7 @@ from service.domain.commands import ResolveReport, SetSuspension
 from service.eventstore.read_database import ReadModels
 from service.gateway.auth.claims import ADMIN
 from service.gateway.auth.tokens import Identity
-from service.gateway.http.endpoint import NO_STORE
+from service.gateway.http.endpoint import NO_STORE, route_path
 from service.gateway.http.request import RequestGuard, body, parameters
 from service.gateway.queries.reports import ReportQueries
 from service.protocol.events import timestamp
@@ -52,7 +52,7 @@ class Admin:
     def routes(self, guard: RequestGuard) -> list[Route]:
         """Return a route for each action."""
         return [
-            Route(action.path, self._endpoint(guard, action), methods=["POST"], name=action.path)
+            Route(route_path(action.path), self._endpoint(guard, action), methods=["POST"], name=action.path)
             for action in ACTIONS
         ]
 

@@ -47,8 +47,14 @@ class Read(msgspec.Struct, frozen=True):
 def routes(guard: RequestGuard, table: Iterable[Read], owner: object) -> list[Route]:
     """Return a route for each read of a table; `owner` has the methods."""
     return [
-        Route(read.path, _endpoint(guard, read, owner), methods=METHODS, name=read.path) for read in table
+        Route(route_path(read.path), _endpoint(guard, read, owner), methods=METHODS, name=read.path)
+        for read in table
     ]
+
+
+def route_path(path: str) -> str:
+    """Return a documented path for the router, which matches decoded paths: a user id may contain slashes."""
+    return path.replace("{userId}", "{userId:path}")
 
 
 def _endpoint(guard: RequestGuard, read: Read, owner: object) -> Callable[[Request], Awaitable[Response]]:

@@ -8,6 +8,7 @@ membership after it has the payload sees every removal that precedes an event in
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import msgspec
@@ -43,6 +44,9 @@ MAX_ROOMS_PER_QUERY = 100
 
 MAX_SHOWN_PER_EMOJI = 100
 """Users listed under one emoji of a message; `count` counts all."""
+
+ID_LENGTH = 128
+"""Characters of a user id for which lists of ids have room; a list of longer ids has fewer of them."""
 
 T = TypeVar("T")
 
@@ -96,7 +100,9 @@ class Views:
         """
         found = (await self._receipts.load([room]))[room]
         await self._reach(room, max((row.message_id for row in found), default=0))
-        latest = sorted(found, key=lambda row: row.at, reverse=True)[:MAX_RECEIPTS]
+        latest = _shortened(
+            sorted(found, key=lambda row: row.at, reverse=True), MAX_RECEIPTS, lambda row: row.user_id
+        )
         return Receipts(
             room_id=room,
             receipts=[
@@ -172,7 +178,15 @@ class Views:
 
 
 def _reaction(emoji: str, users: tuple[str, ...], *, mine: bool) -> Reaction:
-    return Reaction(emoji=emoji, count=len(users), user_ids=users[:MAX_SHOWN_PER_EMOJI], mine=mine)
+    shown = tuple(_shortened(users, MAX_SHOWN_PER_EMOJI, str))
+    return Reaction(emoji=emoji, count=len(users), user_ids=shown, mine=mine)
+
+
+def _shortened(entries: Sequence[T], most: int, id_of: Callable[[T], str]) -> Sequence[T]:
+    """Return the first `most` entries, or fewer if their user ids have more than `ID_LENGTH` characters on average."""
+    shown = entries[:most]
+    sizes = accumulate(len(id_of(entry)) for entry in shown)
+    return shown[: sum(size <= most * ID_LENGTH for size in sizes)]
 
 
 def _muting(state: RoomState, user: str, at: datetime) -> dict[str, Any]:

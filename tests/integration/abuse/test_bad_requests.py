@@ -27,7 +27,7 @@ NO_TEXT = {
     "a lone surrogate": "a%ED%A0%80",
     "bytes that are no text": "%FF%FE",
     "white space": "%20%20",
-    "an object": "%7B%22a%22%3A1%7D",
+    "an object": "%7B%22a%22%3A%201%7D",
     "five thousand letters": "x" * 5_000,
 }
 """Values that no parameter may have."""

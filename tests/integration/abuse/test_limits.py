@@ -53,11 +53,11 @@ async def test_what_one_command_may_hold(node: Process, door: str) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-async def test_a_user_id_has_128_characters_at_most(node: Process, door: str) -> None:
-    async with at(door, node, "u" * 128) as longest:
+async def test_a_user_id_has_255_characters_at_most(node: Process, door: str) -> None:
+    async with at(door, node, "u" * 255) as longest:
         assert await longest.say("room:list") == ""
     with pytest.raises(Ended) as ended:
-        async with at(door, node, "u" * 129):
+        async with at(door, node, "u" * 256):
             pass
     assert ended.value.args[0] in (4500, "token_invalid")
 

@@ -51,7 +51,7 @@ The table `stored_events` has a row per event. These columns are the envelope:
 | `notification_id` | the `position`: orders the whole log, and may skip numbers |
 | `subject` | what in its stream the event is about |
 | `recorded_at` | the database's time (UTC, microseconds) |
-| `recorded_by` | the author: a user id, or `os:NAME` for a command |
+| `recorded_by` | the author: a user id, `os:NAME` for a command, or `node:NAME` for what a node does by itself |
 | `key_id` | the key of the personal fields; NULL if there are none |
 | `state` | the fields of the event, as a JSON object |
 

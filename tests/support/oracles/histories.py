@@ -38,7 +38,7 @@ from service.errors import Refusal
 from tests.support.oracles.messages import summary_of
 from tests.support.oracles.projected_log import Act
 
-USERS = ("alice", "bob", "carol")
+USERS = ("alice", "bob", "carol", 'o/{"u:1"}\\%')
 ROOMS = ("r1", "r2", "r3")
 _BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 _LATER = _BEGINNING + timedelta(days=1)

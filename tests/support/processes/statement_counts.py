@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.config.settings import Settings
-from service.eventstore import pool
+from service.eventstore import connections
 from service.node import storage
 from service.node.node import Node, node
 from service.node.server import Server
@@ -54,17 +54,17 @@ async def counted_node(
     """Give a node as `onrecord serve` makes it."""
     statements = Statements()
 
-    class Connection(pool.Connection):
+    class Connection(connections.Connection):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             self.add_query_logger(lambda logged: statements.counts.update([logged.query]))
 
-    class Pool(pool.Pool):
+    class Pool(connections.Pool):
         async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109 - the library's
             statements.most_waiting = max(statements.most_waiting, self.waiting + 1)
             return await super()._acquire(timeout)
 
-    monkeypatch.setattr(pool, "Connection", Connection)
+    monkeypatch.setattr(connections, "Connection", Connection)
     monkeypatch.setattr(storage, "Pool", Pool)
     listening: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     settings = Settings.from_env(environment)

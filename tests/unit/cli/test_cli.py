@@ -19,6 +19,7 @@ from service import embedded
 from service.cli.arguments import parser
 from service.config import development
 from service.config.settings import BY_VARIABLE
+from tests.support.clients.subjects import SUBJECTS
 
 LENT = {
     **dict.fromkeys(
@@ -144,14 +145,25 @@ def test_durations_have_a_unit(ttl: str, seconds: int) -> None:
     assert parser().parse_args(["token", "--user", "a", "--ttl", ttl]).ttl == seconds
 
 
+@pytest.mark.parametrize("user", SUBJECTS)
+def test_every_subject_is_an_argument(user: str) -> None:
+    assert parser().parse_args(["token", "--user", user]).user == user
+    assert parser().parse_args(["token", f"--user={user}"]).user == user
+    for words in (["--room", "r", user], [user, "--room", "r"], ["--room", "r", "--", user]):
+        assert parser().parse_args(["audit", "person", *words]).person == user
+
+
 @pytest.mark.parametrize(
     "words",
     [
         [],
         ["token"],
         ["token", "--user", "two words"],
-        ["token", "--user", "-dash"],
-        ["token", "--user", "a" * 129],
+        ["token", "--user", "-h"],
+        ["token", "--user", "--dashes"],
+        ["token", "--user", "service:bot"],
+        ["token", "--user", "os:root"],
+        ["token", "--user", "a" * 256],
         ["token", "--user", "a\n"],
         ["token", "--user", "a", "--ttl", "0h"],
         ["token", "--user", "a", "--ttl", "3600"],

@@ -4,7 +4,6 @@ import json
 from itertools import pairwise, product
 from pathlib import Path
 
-import asyncpg
 import psycopg
 import pytest
 from hypothesis import Phase, given, settings
@@ -16,7 +15,7 @@ from service.domain.message import MessageSummary
 from service.domain.streams import room_stream, stream_id
 from service.embedded import Servers
 from service.eventstore.as_of_reader import _ABOUT_MESSAGES, MAX_REACTIONS, AsOfReader, portions
-from service.eventstore.pool import PLANS
+from service.eventstore.connections import PLANS, Connector
 from tests.support.eventstore.log_node import GENERAL, message, node, stored
 from tests.support.oracles import histories
 from tests.support.oracles.histories import ROOMS, USERS, Wish
@@ -112,7 +111,7 @@ async def test_the_past_of_a_message_is_read_by_index(database: Database) -> Non
         for turn in range(300):
             await one.append(MessageEdited(message=number, content=f"{turn}"), guard=(), decided_on=2)
         await stored(database, "ANALYZE stored_events")
-        reader = await asyncpg.connect(database.app_url, server_settings=PLANS)
+        reader = await Connector(database.app_url, 20).connect(PLANS)
         plan = await reader.fetchval(
             f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {_ABOUT_MESSAGES}", stream_id(GENERAL), [number], 200
         )

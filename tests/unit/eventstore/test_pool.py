@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from service.eventstore.pool import Pool
+from service.eventstore.connections import Connector, Pool
 from tests.support.servers.databases import Database
 from tests.support.servers.proxies import Proxy, proxied
 from tests.support.waiting import until
@@ -14,7 +14,7 @@ from tests.support.waiting import until
 
 @pytest.fixture
 async def pool(database: Database) -> AsyncIterator[Pool]:
-    made = Pool(database.app_url, 1, 20)
+    made = Pool(Connector(database.app_url, 20), 1, 20)
     await made
     yield made
     await made.shut_down()
@@ -42,7 +42,7 @@ async def test_connection_that_fails_its_reset_is_cut_and_the_result_stands(
     database: Database,
 ) -> None:
     async with proxied(database.app_url, Proxy) as (postgres, url):
-        pool = Pool(url, 1, 20)
+        pool = Pool(Connector(url, 20), 1, 20)
         await pool
         asyncio.get_running_loop().set_exception_handler(lambda *_about: None)  # the library calls it one
         async with pool.acquire() as connection:
@@ -59,7 +59,7 @@ async def test_cancelled_call_frees_its_slot_while_the_server_is_silent(
     database: Database,
 ) -> None:
     async with proxied(database.app_url, Proxy) as (postgres, url):
-        pool = Pool(url, 1, 20)
+        pool = Pool(Connector(url, 20), 1, 20)
         await pool
         await pool.fetchval("SELECT 1")
         postgres.hold()

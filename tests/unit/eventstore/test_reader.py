@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import pytest
 from rpds import HashTrieSet
 
@@ -62,7 +61,7 @@ from service.encryption.keyring import KeyRing
 from service.errors import Refusal
 from service.eventstore import appender as appending
 from service.eventstore import reader as read
-from service.eventstore.pool import PLANS
+from service.eventstore.connections import PLANS, Connector
 from service.eventstore.serializer import EventSerializer
 from tests.support.eventstore.log_node import GENERAL, Node, message, node, stored
 from tests.support.oracles.memory_log import AT
@@ -258,7 +257,7 @@ async def test_people_are_read_by_their_own_streams_in_a_log_of_one_large_room(d
             await asyncio.gather(*map(one.appender.offer, entries))
         await stored(database, "ANALYZE stored_events")
         people = [stream_id(person_stream(f"user{number}")) for number in range(100)]
-        reader = await asyncpg.connect(database.app_url, server_settings=PLANS)
+        reader = await Connector(database.app_url, 20).connect(PLANS)
         plan = await reader.fetch(
             f"EXPLAIN (ANALYZE, FORMAT TEXT) {read._ACCOUNTS}", people, read.PERSON_TOPICS
         )
@@ -274,7 +273,7 @@ async def test_a_person_of_many_names_is_read_by_the_last(database: Database) ->
         stream, people = person_stream("alice"), [stream_id(person_stream("alice"))]
 
         async def pages() -> int:
-            reader = await asyncpg.connect(database.app_url, server_settings=PLANS)
+            reader = await Connector(database.app_url, 20).connect(PLANS)
             plan = await reader.fetchval(
                 f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {read._ACCOUNTS}", people, read.PERSON_TOPICS
             )
@@ -343,7 +342,7 @@ async def test_a_command_about_a_message_reads_the_same_at_any_length(database: 
 
 async def _pages_read(database: Database, number: int) -> int:
     """Return the pages that the statements about a message read, each of which returns one row at most."""
-    reader = await asyncpg.connect(database.app_url, server_settings=PLANS)
+    reader = await Connector(database.app_url, 20).connect(PLANS)
     try:
         pages = 0
         for query, arguments in (

@@ -33,7 +33,7 @@ RICH: list[Wish] = [
     ("say", "r1", "bob", 7),
     ("delete", "r1", "alice", 1),
     ("role", "r1", "alice", 1),
-    ("ban", "r1", "alice", 5),
+    ("ban", "r1", "alice", 2),
     ("leave", "r1", "bob", 0),
     ("ban", "r1", "alice", 1),
     ("rename", "r1", "alice", 1),

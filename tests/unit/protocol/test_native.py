@@ -358,7 +358,7 @@ def test_a_missing_field_is_malformed_and_named(kind: str, field: str) -> None:
         ({"type": "room:create", "name": "x", "members": "bob"}, "$.members"),
         ({"type": "room:create", "name": "x", "members": ["bob", 5]}, "$.members[1]"),
         ({"type": "room:create", "name": "x", "members": ["bob", "a b"]}, "$.members[1]"),
-        ({"type": "room:create", "name": "x", "members": ["a" * 129]}, "$.members[0]"),
+        ({"type": "room:create", "name": "x", "members": ["a" * 256]}, "$.members[0]"),
         ({"type": "room:create", "name": "x", "members": ["bob"] * 101}, "$.members"),
         ({"type": "message:send", "roomId": "a", "content": None}, "$.content"),
         ({"type": "message:send", "roomId": "a", "content": ["x"]}, "$.content"),
@@ -430,10 +430,14 @@ def test_a_number_with_a_fraction_or_an_exponent_is_no_integer(number: str) -> N
                 "ref": "r",
                 "name": "x" * 200,
                 "roomId": "a.b_c-1",
-                "members": ["A@b|c-d.e_F"],
+                "members": ["A@b|c-d.e_F", "https://idp.example/1", "=<{}%2F"],
             },
             RoomCreate(
-                type="room:create", ref="r", name="x" * 200, room_id="a.b_c-1", members=("A@b|c-d.e_F",)
+                type="room:create",
+                ref="r",
+                name="x" * 200,
+                room_id="a.b_c-1",
+                members=("A@b|c-d.e_F", "https://idp.example/1", "=<{}%2F"),
             ),
         ),
         (

@@ -388,7 +388,20 @@ async def test_each_room_expires_by_its_own_rule(database: Database) -> None:
 async def test_what_is_no_person_or_room_is_neither_erased_nor_held(database: Database) -> None:
     async with world(database) as here:
         before = await here.state()
-        names = ["", "a:b", " alice", "alice ", "al\nice", "x" * 129, "-", "person:alice", None]
+        names = [
+            "",
+            "service:b",
+            "os:root",
+            "node:a",
+            "a b",
+            " alice",
+            "alice ",
+            "al\nice",
+            "x" * 256,
+            "\x7f",
+            "\u00e9",
+            None,
+        ]
         for name, by, ground in itertools.product(
             [*names, "alice"], ("os:root", "", None), ("g", "", " ", "a\nb", "x" * 501, None)
         ):

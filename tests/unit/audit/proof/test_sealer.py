@@ -13,6 +13,7 @@ from service.audit.proof.merkle import EMPTY, Frontier, leaf_hash
 from service.audit.proof.merkle import consistency as consistency_of
 from service.audit.proof.merkle import inclusion as inclusion_of
 from service.audit.proof.signed_note import open_note
+from service.eventstore.connections import Connector, Pooling
 from tests.support.audit.verifier import extends, includes
 from tests.support.eventstore.log_node import KEY_ENCRYPTION_KEY
 from tests.support.eventstore.sealed_logs import (
@@ -145,6 +146,28 @@ async def test_a_blocked_seal_is_abandoned_and_sealed_by_a_new_connection(
         monkeypatch.setattr(sealer, "DEADLINE", 30)
         await until(lambda: running.size == 12)
     assert await verified(database) == (12, 0, None)
+
+
+async def test_sealers_over_shared_sessions_take_turns_on_one_tree(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a pooler in transaction mode, where no lock outlives a transaction and no notification arrives."""
+    monkeypatch.setattr(sealer, "PAUSE", 0.01)
+    monkeypatch.setattr(sealer, "MAX_EVENTS", 3)
+    shared = Connector(database.worker_url, 20, Pooling.TRANSACTION)
+    pair = [sealer.Sealer(shared.connect, KEY_ENCRYPTION_KEY, 0.01) for _ in range(2)]
+    tasks = [asyncio.create_task(each.run()) for each in pair]
+    await fill(database)
+    size = len(await leaf_hashes(database))
+    for _ in range(5):
+        await until(lambda: all(each.size == size for each in pair))  # noqa: B023 - awaited in this round
+        await append(database, "more")
+        size += 1
+    tasks.pop().cancel()
+    await append(database, "with one sealer")
+    await until(lambda: pair[0].size == size + 1)
+    tasks.pop().cancel()
+    assert await verified(database) == (size + 1, 0, None)
 
 
 async def test_two_sealers_cannot_grow_two_trees_from_one(database: Database) -> None:

@@ -15,6 +15,7 @@ from service.errors import NotAllowed, TokenInvalid
 from service.gateway.auth.claims import ADMIN, AUDITOR, CHAT, SCOPES, ClaimRules, find
 from service.gateway.auth.jwks import SharedSecret
 from service.gateway.auth.tokens import TokenVerifier
+from tests.support.clients.subjects import INVALID, SUBJECTS
 from tests.support.environment import ROOT, SECRET
 
 LATER = 4_000_000_000
@@ -72,6 +73,7 @@ TABLE: list[tuple[str, dict[str, Any], dict[str, Any], tuple[str, str | None, se
         {"jwt_scope_claim": "resource_access.my.chat.roles", "jwt_scopes": ("compliance:auditor",)},
         (KEYCLOAK["sub"], "Alice Liddell", {AUDITOR}),  # type: ignore[list-item] # a text
     ),
+    ("entra, its subject", ENTRA, {}, ("-xW3kZ0yQ1", "Alice Liddell", {CHAT})),
     (
         "entra",
         ENTRA,
@@ -186,7 +188,12 @@ def test_a_name_that_shows_nothing_is_none(name: str) -> None:
     assert ClaimRules().name_of({"name": name}) is None
 
 
-@pytest.mark.parametrize("user", [None, "", "has space", 7, ["alice"], {"id": "alice"}])
+@pytest.mark.parametrize("user", SUBJECTS)
+def test_every_subject_is_a_user_id(user: str) -> None:
+    assert ClaimRules().user_of({"sub": user}) == user
+
+
+@pytest.mark.parametrize("user", [None, *INVALID, 7, ["alice"], {"id": "alice"}])
 def test_a_user_claim_that_is_no_user_id_is_refused_by_its_name(user: object) -> None:
     with pytest.raises(TokenInvalid, match="its oid is no user id"):
         ClaimRules(user="oid").user_of({"sub": "alice", "oid": user})

@@ -14,6 +14,7 @@ from service.gateway.auth.jwks import SharedSecret
 from service.gateway.auth.origins import MAX_LOGGED, check_origin
 from service.gateway.auth.refusal_log import AT_ONCE, EACH_AT_ONCE, RefusalLog
 from service.gateway.auth.tokens import TokenVerifier
+from service.protocol.commands import USER_ID_FORM
 from tests.support.clock import Clock
 from tests.support.environment import SECRET, token
 
@@ -41,7 +42,7 @@ def headed(**header: str) -> str:
         (token(MARK), "missing_claim: Missing claim: 'aud,iss'"),
         (token(MARK, iss=MARK, aud="chat"), "invalid_claim: Invalid claim: 'iss'"),
         (token(MARK, iss="us", aud=[MARK]), "invalid_claim: Invalid claim: 'aud'"),
-        (token(f"{MARK} {MARK}", iss="us", aud="chat"), "its sub is no user id"),
+        (token(f"{MARK} {MARK}", iss="us", aud="chat"), f"its sub is no user id, which is {USER_ID_FORM}"),
         (token(MARK, iss="us", aud="chat", iat=MARK), "its iat is not a number of seconds since 1970"),
         (f"{token(MARK)}{MARK}", "bad_signature"),
         (MARK * 10_000, "it is too long"),

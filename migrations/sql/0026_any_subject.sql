@@ -1,0 +1,13 @@
+-- User ids are the subjects of OpenID Connect: any printable ASCII without spaces, but the names of other authors.
+CREATE OR REPLACE FUNCTION require_form(kind text, given text) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    IF (length(given) <= 500 AND given ~ CASE kind
+        WHEN 'person' THEN '\A(?!(?:service|os|node):)[\x21-\x7e]{1,255}\Z'
+        WHEN 'room' THEN '\A[a-z0-9][a-z0-9._-]{0,63}\Z'
+        WHEN 'ground' THEN '\A[^[:space:]\x01-\x1f\x7f][^\x01-\x1f\x7f]*\Z'
+        END) IS NOT TRUE THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value', MESSAGE = format('%L is not the form of a %s', given, kind);
+    END IF;
+END $$;
