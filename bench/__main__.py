@@ -4,20 +4,21 @@
 
 Each result is saved and printed as soon as it is known. A failed measurement is reported, does not stop the others and
 makes the exit code 1. An interrupted run resumes on the same commit; an interrupted churn resumes too. A lock prevents
-two runs at once.
+two runs at once. Every process that a run starts ends with it (`bench.lifetime`).
 """
 
 import argparse
 import fcntl
-import signal
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import replace
 
 from bench import plan
+from bench.lifetime import supervised
 from bench.measure import machine
 from bench.report import results, tables
 from bench.report.results import Notebook, Round
@@ -34,6 +35,11 @@ def main() -> int:
         return 0
     if options.background:
         return _in_background([word for word in sys.argv[1:] if word != "--background"])
+    return supervised(lambda: _measure_alone(options))
+
+
+def _measure_alone(options: argparse.Namespace) -> int:
+    """Measure, unless another run does."""
     build.CACHE.mkdir(parents=True, exist_ok=True)
     with (build.CACHE / "measuring").open("w") as lock:
         try:
@@ -41,7 +47,6 @@ def main() -> int:
         except BlockingIOError:
             print("Another run is measuring; two at once would measure each other.", file=sys.stderr)
             return 2
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # an orderly exit, which stops the servers too
         return _measure(options)
 
 
@@ -109,16 +114,17 @@ def _run(
             ]
             began = time.monotonic()
             try:
-                for found in _measure_task(task, left, servers, pace):
-                    command = f"python -m bench one {found.row.workload} {found.row.server}"
-                    row = replace(found.row, commit=commit, command=command)
-                    notebook.add(replace(found, row=row, number=task.number))
-                    if keep:
-                        tables.write(notebook.rounds, about)
-                    print(
-                        "| " + " | ".join(tables.cells(row)) + f" | {time.monotonic() - began:.0f} s",
-                        flush=True,
-                    )
+                with closing(_measure_task(task, left, servers, pace)) as rounds:
+                    for found in rounds:
+                        command = f"python -m bench one {found.row.workload} {found.row.server}"
+                        row = replace(found.row, commit=commit, command=command)
+                        notebook.add(replace(found, row=row, number=task.number))
+                        if keep:
+                            tables.write(notebook.rounds, about)
+                        print(
+                            "| " + " | ".join(tables.cells(row)) + f" | {time.monotonic() - began:.0f} s",
+                            flush=True,
+                        )
             except Exception as error:  # noqa: BLE001 - a server that fails must not stop the others
                 traceback.print_exc()
                 names = " and ".join(workload.name for workload in left)
@@ -128,7 +134,7 @@ def _run(
 
 def _measure_task(
     task: plan.Task, left: list[Workload], servers: embedded.Servers, pace: Pace
-) -> Iterator[Round]:
+) -> Generator[Round, None, None]:
     if left:
         with server_run(task.candidate, servers, left[0].shape, left[0].posters) as run:
             for workload in left:

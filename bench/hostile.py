@@ -35,6 +35,7 @@ from websockets.exceptions import ConnectionClosed
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.hostile_recipes import RECIPES, Target, attack
+from bench.lifetime import supervised
 from bench.measure.process_stats import KIB, rss_kib
 from service import embedded
 from service.embedded import Servers
@@ -233,4 +234,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(supervised(main))

@@ -20,6 +20,7 @@ import asyncpg
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
+from bench.lifetime import supervised
 from migrations.run import migrate
 from service import embedded
 from service.domain.events import MessagePosted
@@ -121,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(supervised(main))

@@ -32,6 +32,7 @@ from websockets.asyncio.client import ClientConnection, connect
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from bench.hostile import servers_and_database
+from bench.lifetime import supervised
 from bench.measure.process_stats import all_cpu, settle, spent
 from service.domain.streams import report_id
 from service.errors import OnRecordError
@@ -431,4 +432,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(supervised(main))

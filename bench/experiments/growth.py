@@ -27,6 +27,7 @@ from databases import Database
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from bench.experiments.append import Writer
+from bench.lifetime import supervised
 from bench.measure import machine
 from bench.report import charts
 from bench.report.svg import Line
@@ -212,4 +213,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(supervised(main))

@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
+from bench.lifetime import supervised
 from service import embedded
 from tests.support.clients.native import Client, client
 from tests.support.environment import environment
@@ -99,4 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(supervised(main))

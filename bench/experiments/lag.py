@@ -21,6 +21,7 @@ import asyncpg
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from bench.candidates import ONRECORD
+from bench.lifetime import supervised
 from bench.server_run import server_run
 from bench.workloads import W3
 from bench.world import build
@@ -82,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(supervised(main))

@@ -29,6 +29,7 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
+from bench.lifetime import supervised
 from bench.world.fill_log import Filler
 from migrations.run import migrate
 from service import embedded
@@ -213,4 +214,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(supervised(main))

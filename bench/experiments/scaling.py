@@ -16,6 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from bench.candidates import ONRECORD
+from bench.lifetime import supervised
 from bench.measure import machine
 from bench.report import charts
 from bench.report.svg import Line
@@ -111,4 +112,4 @@ def draw(points: list[Point]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(supervised(main))

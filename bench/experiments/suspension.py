@@ -24,6 +24,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
+from bench.lifetime import supervised
 from service import embedded
 from service.embedded import Servers
 from tests.support.environment import token
@@ -147,7 +148,8 @@ async def run(servers: Servers, people: int, others: int) -> int:
     return 0 if kept else 1
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Measure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -156,4 +158,8 @@ if __name__ == "__main__":
     given = parser.parse_args()
     print(f"# {platform.platform()}, Python {platform.python_version()}", file=sys.stderr)
     with embedded.throwaway() as running_servers:
-        sys.exit(asyncio.run(run(running_servers, given.people, given.bystanders)))
+        return asyncio.run(run(running_servers, given.people, given.bystanders))
+
+
+if __name__ == "__main__":
+    sys.exit(supervised(main))

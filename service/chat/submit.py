@@ -38,6 +38,7 @@ from service.eventstore.serializer import EventSerializer
 from service.realtime.room_feed import RoomFeed
 from service.realtime.room_feeds import RoomFeeds
 from service.realtime.user_cache import UserCache
+from service.runtime.supervise import start_task
 
 if TYPE_CHECKING:
     import asyncpg
@@ -258,6 +259,4 @@ class Chat:
             pending.succeed(answer)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        start_task("command", work, self._tasks)

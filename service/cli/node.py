@@ -71,7 +71,10 @@ def run_dev(settings: Settings, _args: argparse.Namespace) -> int:
 async def _serve_and_project(settings: Settings, servers: "Servers") -> None:
     async with supervise.background(servers=servers.watch), served(settings) as node:
         following = projector(settings, watch=node.traces.projected if node.traces else None)
-        async with supervise.background(project=lambda: project(following, sealer(settings))):
+        failures = node.gateway.process.task_failures
+        async with supervise.background(
+            failures, project=lambda: project(following, sealer(settings), failures)
+        ):
             await Server(settings, node.gateway, _welcome).serve()
 
 

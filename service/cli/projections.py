@@ -45,9 +45,9 @@ async def _run_with_metrics(settings: Settings, following: Projector, sealing: S
     with process.watching_gc():
         async with (
             metrics_server(settings, exposition, http_class(), application),
-            supervise.background(pulse=process.run),
+            supervise.background(process.task_failures, pulse=process.run),
         ):
-            await project(following, sealing)
+            await project(following, sealing, process.task_failures)
 
 
 def run_status(settings: Settings, args: argparse.Namespace) -> int:

@@ -79,7 +79,11 @@ class Daemon(ABC):
             time.sleep(_POLL_INTERVAL)
 
     def stop(self) -> None:
-        """Stop the server, if it runs; also one that a killed owner left behind."""
+        """Stop the server, if it runs; also one that a killed owner left behind.
+
+        Raises:
+            EmbeddedFailed: SIGKILL did not end it.
+        """
         self._end(self.stop_signals)
 
     def kill(self) -> None:
@@ -140,8 +144,8 @@ class Daemon(ABC):
                     process.send_signal(number)
                 if self._has_ended(process, seconds):
                     break
-        if self._child is not None:
-            self._child.wait()
+            else:
+                raise EmbeddedFailed(f"{self.name} (process {process.pid}) does not end, even by SIGKILL.")
         self._child = None
 
     def _has_ended(self, process: psutil.Process, seconds: float) -> bool:

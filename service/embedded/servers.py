@@ -78,11 +78,17 @@ class Servers:
         development.announce(self.data_dir, self.addresses)
 
     def stop(self) -> None:
-        """Stop both, also if a killed owner left them behind; signals are ignored until then."""
+        """Stop both, also if a killed owner left them behind; signals are ignored until then.
+
+        Raises:
+            EmbeddedFailed: SIGKILL did not end one.
+        """
         with _signals_ignored():
             development.withdraw(self.data_dir)
-            self.valkey.stop()
-            self.postgres.stop()
+            try:
+                self.valkey.stop()
+            finally:
+                self.postgres.stop()
 
     async def watch(self) -> None:
         """Restart a server that was killed, on the same port, until cancelled.

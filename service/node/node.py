@@ -72,7 +72,9 @@ async def node(
             receipts=gateway.receipts,
         )
         running = Node(storage=storage, live=live, application=application, gateway=gateway, traces=traces)
-        await stack.enter_async_context(supervise.background(**_tasks(settings, running)))
+        await stack.enter_async_context(
+            supervise.background(gateway.process.task_failures, **_tasks(settings, running))
+        )
         # The server has drained its sessions by then, in four fifths of the drain time.
         seconds = max(CLOSE_WITHIN, settings.drain_seconds / 5)
         stack.push_async_callback(_leave, live, application, seconds)

@@ -1,6 +1,7 @@
 """Builds the projector and the sealer from the settings, runs them side by side, and collects their metrics."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +20,12 @@ from service.observability.exposition import Sheet
 from service.runtime import supervise
 
 
-async def project(following: Projector, sealing: Sealer | None) -> None:
-    """Run the projector, and the sealer beside it; both follow the log."""
+async def project(following: Projector, sealing: Sealer | None, failures: Counter[str]) -> None:
+    """Run the projector, and the sealer beside it; both follow the log. See `supervise.background` for `failures`."""
     if sealing is None:
         await following.run()
     else:
-        async with supervise.background(seal=sealing.run):
+        async with supervise.background(failures, seal=sealing.run):
             await following.run()
 
 

@@ -22,6 +22,9 @@ CATALOGUE: dict[str, Metric] = {
     "onrecord_build_info": Metric("gauge", "1, with the version and the node's name", ("version", "node")),
     "onrecord_loop_lag_seconds": Metric("histogram", "delay of the event loop in running a timer"),
     "onrecord_gc_pause_seconds": Metric("histogram", "duration of a garbage collection", ("generation",)),
+    "onrecord_task_failures_total": Metric(
+        "counter", "background tasks that failed and were restarted, by task", ("task",)
+    ),
     # Endpoints.
     "onrecord_ready": Metric("gauge", "1 if the node accepts clients and has read the log in the last 10 s"),
     "onrecord_connections": Metric("gauge", "accepted connections", ("door",)),

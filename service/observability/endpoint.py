@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute, Route
 
 from service.config.settings import Settings
 from service.observability.exposition import Exposition
+from service.runtime.token_bucket import LineLimit
 
 LOG_EVERY = 10.0
 """Seconds between two log lines about refused scrapes."""
@@ -34,38 +35,27 @@ EVERYWHERE = [("X-Content-Type-Options", "nosniff")]
 
 def metrics_route(exposition: Exposition, token: str) -> Route:
     """Return the route `GET /metrics`; an empty `token` means that none is required."""
-    refusals = _Refusals()
+    lines = LineLimit(time.monotonic, (1 / LOG_EVERY, 1))
 
     async def scrape(request: Request) -> Response:
         given = request.headers.get("authorization", "").encode()
         if token and not hmac.compare_digest(given, f"Bearer {token}".encode()):
-            refusals.log(request)
+            if (withheld := lines.admit()) is not None:
+                log.warning(
+                    "refused",
+                    extra={
+                        "door": "metrics",
+                        "reason": "token_invalid",
+                        "address": request.client.host if request.client else None,
+                        "withheld": withheld,
+                    },
+                )
             problem = "The metrics require ONRECORD_METRICS_TOKEN as a bearer token.\n"
             return PlainTextResponse(problem, 401, {"WWW-Authenticate": "Bearer"})
         text, media_type = exposition.render(request.headers.get("accept", ""))
         return Response(text, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
 
     return Route("/metrics", scrape)
-
-
-class _Refusals:
-    """Logs refused scrapes, one line in `LOG_EVERY` seconds, like `service.gateway.auth.refusal_log`."""
-
-    def __init__(self) -> None:
-        self._due_at = float("-inf")
-        self._withheld = 0
-
-    def log(self, request: Request) -> None:
-        """Log a refused request, unless a line was written a moment ago."""
-        if (now := time.monotonic()) < self._due_at:
-            self._withheld += 1
-            return
-        address = request.client.host if request.client else None
-        withheld, self._withheld, self._due_at = self._withheld, 0, now + LOG_EVERY
-        log.warning(
-            "refused",
-            extra={"door": "metrics", "reason": "token_invalid", "address": address, "withheld": withheld},
-        )
 
 
 class _MetricsServer(uvicorn.Server):

@@ -1,8 +1,9 @@
-"""Measures what delays a process: the event loop's lag and the pauses of the garbage collector."""
+"""Measures what delays a process, and what fails in it: loop lag, garbage collection, background tasks."""
 
 import asyncio
 import gc
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -17,9 +18,13 @@ GENERATIONS = 3
 
 
 class ProcessMetrics:
-    """Measures while `run` and `watching_gc` run; `node` names the process."""
+    """Measures while `run` and `watching_gc` run; `node` names the process.
+
+    `task_failures` counts the failures of background tasks by name (`supervise.background`).
+    """
 
     def __init__(self, node: str) -> None:
+        self.task_failures: Counter[str] = Counter()
         self._node = node
         self._lag = Histogram()
         self._pauses = [Histogram() for _ in range(GENERATIONS)]
@@ -48,6 +53,8 @@ class ProcessMetrics:
         sheet.put("onrecord_loop_lag_seconds", self._lag)
         for generation, pauses in enumerate(self._pauses):
             sheet.put("onrecord_gc_pause_seconds", pauses, str(generation))
+        for task, failures in self.task_failures.items():
+            sheet.put("onrecord_task_failures_total", failures, task)
 
     def _on_gc(self, phase: str, info: dict[str, int]) -> None:
         if phase == "start":

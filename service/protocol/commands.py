@@ -1,7 +1,7 @@
 """The commands as clients send them: one struct per `type`, which is its schema, its check and its documentation.
 
 An unknown field is an error. Lengths are counted in Unicode code points. `RECORDED` means that the command needs a
-`ref`.
+`ref`, `ACTIVITY` that it counts as activity of the user.
 """
 
 from datetime import UTC, datetime
@@ -55,6 +55,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
 
     TYPE: ClassVar[str]
     RECORDED: ClassVar[bool] = False
+    ACTIVITY: ClassVar[bool] = True
 
     type: str
     ref: Ref | None = None
@@ -378,6 +379,7 @@ class Ping(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fiel
     """Check the connection: the ack is the whole effect, and the command does not count as activity of the user."""
 
     TYPE = "ping"
+    ACTIVITY = False
 
 
 class AuthRefresh(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

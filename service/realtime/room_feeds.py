@@ -41,9 +41,10 @@ class _Load:
                 self.missing = max(recorded.seq, self.missing)
 
     def clear(self) -> None:
-        """Drop the events."""
+        """Drop the events, and the seq that is on the record."""
         self.parked.clear()
         self.parking.clear()
+        self.missing = 0
 
 
 class RoomFeeds:
@@ -230,10 +231,10 @@ class RoomFeeds:
             load = self._loads.pop(room)
         if feed.head or load.parked or load.missing:
             self._keep(feed)
-            parked = list(load.parked)
+            parked, missing = list(load.parked), load.missing
             load.clear()
             self._receive(feed, parked)
-            self.mark_missing(room, load.missing)
+            self.mark_missing(room, missing)
         else:
             self._on_unfollow(room)
         return feed

@@ -49,3 +49,25 @@ class TokenBuckets:
 
     def __len__(self) -> int:
         return len(self._buckets)
+
+
+class LineLimit:
+    """Limits log lines that clients can cause, in total and by key: a rate per second and a burst; 0 is no limit."""
+
+    def __init__(
+        self, clock: Callable[[], float], total: tuple[float, int], each: tuple[float, int] = (0, 0)
+    ) -> None:
+        self._total = TokenBuckets(*total, clock)
+        self._each = TokenBuckets(*each, clock)
+        self._withheld = 0
+
+    def admit(self, key: str = "") -> int | None:
+        """Return how many lines were withheld since the last one, None if this one is to be withheld."""
+        try:
+            self._each.take(key)
+            self._total.take("")
+        except TooManyRequests:
+            self._withheld += 1
+            return None
+        withheld, self._withheld = self._withheld, 0
+        return withheld

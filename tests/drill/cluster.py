@@ -115,6 +115,8 @@ class Cluster:
     database: Database
     nodes: list[Node]
     reaper: Reaper = field(repr=False)
+    projector: list[str] = field(default_factory=list)
+    """The log of the projector, if there is one."""
 
     @asynccontextmanager
     async def owner(self) -> AsyncIterator["psycopg.AsyncConnection[Any]"]:
@@ -144,7 +146,7 @@ async def cluster(
         running = Cluster(servers, database, made, reaper)
         await asyncio.gather(*(node.start() for node in made))
         if projector:
-            await _projector(stack, reached, reaper)
+            running.projector = await _projector(stack, reached, reaper)
         yield running
 
 
@@ -178,10 +180,11 @@ async def _node(
     return node
 
 
-async def _projector(stack: AsyncExitStack, database: Database, reaper: Reaper) -> None:
-    """Run a projector, so that reads stay possible however long the drill lasts."""
+async def _projector(stack: AsyncExitStack, database: Database, reaper: Reaper) -> list[str]:
+    """Run a projector, so that reads stay possible however long the drill lasts; return its log, which grows."""
     process = await processes.start(environment(database), "project", "run")
     reaper.watch(process.process.pid)
     collecting = asyncio.create_task(processes.collect(process))
     stack.push_async_callback(asyncio.wait, [collecting])
     stack.push_async_callback(process.kill)
+    return process.words

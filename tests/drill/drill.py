@@ -144,7 +144,7 @@ class Drill:
 
 
 async def run(servers: Servers, plan: Plan) -> tuple[History, dict[str, Any], list[str]]:
-    """Carry a plan out; return the history with the log at its end, what was measured, and the nodes' logs.
+    """Carry a plan out; return the history with the log at its end, what was measured, and the logs of all processes.
 
     Raises:
         Exception: the drill itself failed, which says nothing about the server.
@@ -164,5 +164,6 @@ async def run(servers: Servers, plan: Plan) -> tuple[History, dict[str, Any], li
             await load.end()
         for events in (await drill.log()).values():
             history.records.extend(events)
-        words = [f"node {node.number}: {line}" for node in running.nodes for line in node.words]
+    words = [f"node {node.number}: {line}" for node in running.nodes for line in node.words]
+    words += [f"projector: {line}" for line in running.projector]
     return history, drill.facts, words

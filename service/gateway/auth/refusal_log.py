@@ -7,9 +7,9 @@ those that were withheld.
 import logging
 from collections.abc import Callable
 
-from service.errors import NotAllowed, OnRecordError, TokenInvalid, TokenNotYetValid, TooManyRequests
+from service.errors import NotAllowed, OnRecordError, TokenInvalid, TokenNotYetValid
 from service.gateway.transport.client_address import address_key
-from service.runtime.token_bucket import TokenBuckets
+from service.runtime.token_bucket import LineLimit
 
 PER_SECOND, AT_ONCE = 2.0, 20
 """Lines of one node."""
@@ -26,37 +26,19 @@ class RefusalLog:
     """The refusals of one node; `clock` gives seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._each = TokenBuckets(EACH_PER_SECOND, EACH_AT_ONCE, clock)
-        self._all = TokenBuckets(PER_SECOND, AT_ONCE, clock)
-        self._withheld = 0
+        self._lines = LineLimit(clock, (PER_SECOND, AT_ONCE), (EACH_PER_SECOND, EACH_AT_ONCE))
 
     def write(self, door: str, address: str | None, reason: str, error: OnRecordError | None = None) -> None:
         """Log that a door refused a client, unless there are too many lines; `reason` is a word, as in the metrics."""
-        try:
-            self._each.take(address_key(address))
-            self._all.take("")
-        except TooManyRequests:
-            self._withheld += 1
+        if (withheld := self._lines.admit(address_key(address))) is None:
             return
-        withheld, self._withheld = self._withheld, 0
-        if error is not None and (origin := error.data.get("origin")) is not None:
-            log.warning(
-                "refused",
-                extra={
-                    "door": door,
-                    "reason": FOREIGN_ORIGIN,
-                    "origin": origin,
-                    "address": address,
-                    "withheld": withheld,
-                },
-            )
-            return
+        origin = error.data.get("origin") if error is not None else None
         log.warning(
             "refused",
             extra={
                 "door": door,
-                "reason": reason,
-                "problem": _problem(error),
+                "reason": reason if origin is None else FOREIGN_ORIGIN,
+                **({"problem": _problem(error)} if origin is None else {"origin": origin}),
                 "address": address,
                 "withheld": withheld,
             },

@@ -181,8 +181,9 @@ class SessionStarter:
             await self.lifecycle.end(session)
             if isinstance(error, Refusal) or not isinstance(error, Exception):
                 raise
-            log.error("connect_failed", exc_info=None if isinstance(error, Trouble) else error)  # noqa: TRY400 - Trouble is known
-            if isinstance(error, Trouble):
+            known = isinstance(error, Trouble)
+            log.error("connect_failed", extra={"problem": error}, exc_info=None if known else error)  # noqa: TRY400 - Trouble is known
+            if known:
                 raise
             raise Unavailable from error
 

@@ -23,7 +23,7 @@ from service.gateway.session.session import Session
 from service.presence.presence import Presence
 from service.protocol.acks import Ack
 from service.protocol.close_codes import Close, Violation
-from service.protocol.commands import Frame, MessageRead, Ping, RoomFrame
+from service.protocol.commands import Frame, MessageRead, RoomFrame
 from service.runtime.turns import Turns
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Dispatcher:
             self.charges.take(session.user, session.source, price)
             frame = decode()
             kind = frame.type
-            if kind != Ping.TYPE:
+            if frame.ACTIVITY:
                 self.presence.touch(session.user, session.id)
             if more := price_of_command(frame):
                 price += more

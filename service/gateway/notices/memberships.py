@@ -23,6 +23,7 @@ from service.protocol.events import Invited
 from service.protocol.translate import to_wire
 from service.realtime.room_feeds import RoomFeeds
 from service.realtime.user_cache import UserCache
+from service.runtime.supervise import start_task
 
 MAX_REMEMBERED = 10_000
 """Positions of past notices that are remembered; the earliest is forgotten first."""
@@ -54,9 +55,7 @@ class MembershipNotifier:
             for session in sessions:
                 listen_quietly(session, room_of(recorded.stream), added=True)
         elif isinstance(recorded.event, MemberInvited | MemberRemoved):
-            task = asyncio.create_task(self._send(user, sessions, recorded))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            start_task("membership notice", self._send(user, sessions, recorded), self._tasks)
 
     def after_commit(self, committed: Mapping[str, Iterable[Recorded]]) -> None:
         """Notify users of the events of a commit, by stream."""

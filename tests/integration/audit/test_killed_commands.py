@@ -20,7 +20,7 @@ from tests.support.audit.proof import all_sealed, offline
 from tests.support.clients.native import client
 from tests.support.environment import KEY_ENCRYPTION_KEY, environment
 from tests.support.processes.failures import OUTAGE
-from tests.support.processes.processes import Process, run, start
+from tests.support.processes.processes import Process, ended, run, start
 from tests.support.servers.databases import Database
 from tests.support.waiting import projected, until
 
@@ -31,10 +31,11 @@ NEW = base64.b64encode(bytes(range(32))).decode()
 
 async def killed(env: dict[str, str], point: str, *command: str) -> None:
     """Run a command to the point at which it is killed; it has written nothing to stdout by then."""
-    process = (await start(env, *command, program=("tests.support.processes.killed", point))).process
-    out, err = await process.communicate()
-    assert process.returncode == -signal.SIGKILL, err.decode()
-    assert out == b"", "what is not done is not said to be"
+    code, out, err = await ended(
+        await start(env, *command, program=("tests.support.processes.killed", point))
+    )
+    assert code == -signal.SIGKILL, err
+    assert out == "", "what is not done is not said to be"
 
 
 async def talk(node: Process) -> None:
@@ -121,7 +122,7 @@ async def test_erasure_killed_during_its_transaction_is_atomic(node: Process, da
     await talk(node)
     env = environment(database)
     async with locked(database) as holder:
-        process = (await start(env, *ERASE)).process
+        started = await start(env, *ERASE)
         waiting = f"{AT_IT} AND wait_event = 'advisory'"
 
         async def waits() -> bool:
@@ -131,8 +132,8 @@ async def test_erasure_killed_during_its_transaction_is_atomic(node: Process, da
                 return await (await other.execute(waiting)).fetchone() is not None
 
         await until(waits)
-        process.kill()
-        await process.wait()
+        started.process.kill()
+        await ended(started)
         await holder.rollback()
 
     async def over() -> bool:

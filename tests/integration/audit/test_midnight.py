@@ -156,6 +156,25 @@ async def test_messages_around_midnight_verify_on_every_day_until_expiry(
         await owner.close()
 
 
+async def test_a_node_expires_content_by_itself(database: Database) -> None:
+    env = environment(database)
+    async with clock(database, MIDNIGHT - timedelta(days=4)) as log:
+        async with running(env, "serve") as one, client(one.url, "alice") as alice:
+            await alice.join("general")
+            await keep_for_a_day(env)
+            await alice.post("general", "old")
+        await log.set(datetime.now(UTC))
+        owner = await asyncpg.connect(database.owner_url)
+        async with running(env, "serve"):
+            query = "SELECT bool_and(wrapped IS NULL) FROM person_keys WHERE scope LIKE 'general/%'"
+            await until(lambda: owner.fetchval(query))
+        recorded = await owner.fetchval(
+            "SELECT recorded_by FROM stored_events WHERE topic LIKE '%.ContentExpired.%'"
+        )
+        assert recorded.startswith("node:")
+        await owner.close()
+
+
 async def sealed(database: Database) -> bool:
     connection = await asyncpg.connect(database.owner_url)
     try:

@@ -108,7 +108,7 @@ async def test_the_record_says_why_a_session_ended(database: Database) -> None:
             silent.transport.pause_reading()
             assert (await closed(database, "silent"))[0][0] == "no_pong"
         async with raw(node.url) as brief:
-            connect["token"] = token("brief", expires=int(time.time()) - 8)
+            connect["token"] = token("brief", expires=int(time.time()) - 4)
             await brief.send(json.dumps(connect))
             assert (await closed(database, "brief"))[0][0] == "token_expired"
         async with client(node.url, "stopped") as stopped:

@@ -14,6 +14,7 @@ from tests.support.environment import environment
 from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database
 from tests.support.servers.key_provider import AUDIENCE, ISSUER, ec, provider, public, rsa, signed
+from tests.support.waiting import until
 
 RSA, EC = rsa(), ec()
 
@@ -46,6 +47,11 @@ async def test_a_provider_lets_people_in_and_rotates_its_keys(database: Database
         assert (await http.get("/api/rooms", headers=bearer)).status_code == 200
         stranger = {"Authorization": f"Bearer {signed(rsa(), 'RS256')}"}
         assert (await http.get("/api/rooms", headers=stranger)).status_code in (401, 503)
+
+
+async def test_published_keys_are_read_before_a_client_connects(database: Database) -> None:
+    async with provider(RSA) as published, running(trusting(database, published.url), "serve") as node:
+        await until(lambda: any('"jwks_read"' in line for line in node.words))
 
 
 async def test_what_a_token_needs_to_chat_is_the_operators_rule(database: Database, tmp_path: Path) -> None:

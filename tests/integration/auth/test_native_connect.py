@@ -336,7 +336,7 @@ async def test_what_json_readers_disagree_about_is_refused(node: Process, text: 
 
 
 async def test_a_token_that_runs_out_ends_the_connection_unless_it_is_renewed(node: Process) -> None:
-    soon = int(time.time()) - 8  # ONRECORD_JWT_LEEWAY is 10 s
+    soon = int(time.time()) - 4  # ONRECORD_JWT_LEEWAY is 10 s, and a busy machine needs some to connect
     async with raw(node.url) as renewed, raw(node.url) as forgotten:
         for socket in (renewed, forgotten):
             await socket.send(connect_frame(token=token("alice", expires=soon)))

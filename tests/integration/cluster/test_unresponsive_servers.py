@@ -130,6 +130,8 @@ async def test_connects_are_told_to_retry_while_postgres_is_unresponsive(
                 assert socket.close_code == 4000
             await postgres.restore()
             await until_well(alice)
+        (line,) = (json.loads(line) for line in node.words if '"connect_failed"' in line)
+        assert line["problem"] == "Unavailable unavailable"
         async with client(node.url, "bob", {"general": 0}, name="Bob") as bob:
             assert bob.connected["rooms"]["general"]["reason"] == "not_a_member"
 

@@ -202,7 +202,7 @@ async def test_a_stopping_server_sends_stock_clients_away_to_come_back(
 
 
 async def test_a_token_that_runs_out_ends_the_connection(node: Process, newest: Driver) -> None:
-    auth = {"token": token("alice", expires=int(time.time()) - 8)}  # ONRECORD_JWT_LEEWAY is 10 s
+    auth = {"token": token("alice", expires=int(time.time()) - 4)}  # ONRECORD_JWT_LEEWAY is 10 s
     alice = await newest.open(node.address, None, auth=auth)
     assert (await alice.reached("disconnect"))["reason"] == "transport close"
     assert (await alice.reached("connect_error"))["data"]["code"] == "token_expired"

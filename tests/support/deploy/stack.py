@@ -26,7 +26,7 @@ from service import embedded
 from service.config import development
 from service.embedded.daemon import free_port
 from tests.support.environment import KEY_ENCRYPTION_KEY, ROOT, SECRET
-from tests.support.processes.processes import Process, collect
+from tests.support.processes.processes import Process, collect, ended, watched
 from tests.support.servers.brokers import program
 from tests.support.servers.databases import Database, database_of
 
@@ -139,10 +139,11 @@ class Stack:
     async def run(self, name: str) -> tuple[int, str]:
         """Run a service to its end; return its exit code and what it printed."""
         process = await asyncio.create_subprocess_exec(
-            *self.command(name), env=self.environment(name), cwd="/", stdout=asyncio.subprocess.PIPE
-        )
-        out, _ = await process.communicate()
-        return process.returncode or 0, out.decode()
+            *self.command(name), env=self.environment(name), cwd="/",
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        code, out, _ = await ended(watched(Process(process)))
+        return code, out
 
     async def start(self, name: str) -> None:
         """Start a service; returns when its health check is content."""
@@ -150,7 +151,7 @@ class Stack:
             *self.command(name), env=self.environment(name), cwd=tempfile.gettempdir(),
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        self.running[name] = started = Process(process)
+        self.running[name] = started = watched(Process(process))
         self.collecting.append(asyncio.create_task(collect(started)))
         async with asyncio.timeout(STARTS):
             while not await self.healthy(name):

@@ -51,7 +51,11 @@ def _fields(keyword: ast.keyword) -> set[str]:
         return {"exception"}
     if keyword.arg != "extra":
         return set()
-    return set(map(_constant, keyword.value.keys)) if isinstance(keyword.value, ast.Dict) else {"?"}
+    if not isinstance(keyword.value, ast.Dict):
+        return {"?"}
+    # Also the fields of `**({"one": 1} if ... else {"other": 2})`.
+    dicts = [node for node in ast.walk(keyword.value) if isinstance(node, ast.Dict)]
+    return {_constant(key) for each in dicts for key in each.keys if key is not None}
 
 
 def _constant(node: ast.expr | None) -> str:

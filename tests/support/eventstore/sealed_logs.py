@@ -85,6 +85,11 @@ class TestedSealer(Sealer):
         return sum(connection.queries for connection in self._connections)
 
     @property
+    def connections(self) -> int:
+        """How many connections it has opened."""
+        return len(self._connections)
+
+    @property
     def caught_up_at(self) -> float | None:
         return self.rounds[-1] if self.rounds else None
 

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 TRACEBACK = "Traceback (most recent call last)"
 
+PLAIN = re.compile(r"\d\d:\d\d:\d\d (?:error|critical) +(\w+)")
+"""A failure line of `onrecord dev`, which logs plain text."""
+
 OUTAGE = (
     "bus_failed",
     "catch_up_failed",
@@ -22,12 +25,14 @@ def failure(line: str) -> str | None:
     try:
         entry = json.loads(line)
     except ValueError:
+        if plain := PLAIN.match(line):
+            return plain[1]
         return "Traceback" if TRACEBACK in line else None
     failed = isinstance(entry, dict) and entry.get("level") in ("error", "critical")
     return str(entry["event"]) if failed else None
 
 
 def unexpected(lines: Iterable[str], expected: Iterable[str]) -> list[str]:
-    """Return the failures in lines that a node's name may precede (`node 1: `), without the expected ones."""
-    found = [failure(re.sub(r"^node \d+: ", "", line)) for line in lines]
+    """Return the failures in lines, without the expected ones; `node 1: ` or `projector: ` may precede a line."""
+    found = [failure(re.sub(r"^(node \d+|projector): ", "", line)) for line in lines]
     return [event for event in found if event is not None and event not in expected]

@@ -56,8 +56,13 @@ async def start(
         )  # fmt: skip
     else:
         process = await fork(env, ROOT, *program, *command)
-    STARTED.append(Process(process))
-    return STARTED[-1]
+    return watched(Process(process))
+
+
+def watched(started: Process) -> Process:
+    """Let `log_watch` check the log of a process; return it."""
+    STARTED.append(started)
+    return started
 
 
 @asynccontextmanager
@@ -77,7 +82,11 @@ async def running(env: dict[str, str], *command: str, afresh: bool = False) -> A
 
 async def run(env: dict[str, str], *command: str, afresh: bool = False) -> tuple[int, str, str]:
     """Run a command to its end; return its exit code, stdout and stderr."""
-    started = await start(env, *command, afresh=afresh)
+    return await ended(await start(env, *command, afresh=afresh))
+
+
+async def ended(started: Process) -> tuple[int, str, str]:
+    """Wait for the end of a command; return its exit code, stdout and stderr."""
     out, err = await started.process.communicate()
     started.words += err.decode().splitlines(keepends=True)
     return started.process.returncode or 0, out.decode(), err.decode()

@@ -23,10 +23,11 @@ import redis
 from service import embedded
 from service.config import development
 from service.embedded import account
+from service.embedded.valkey import Valkey
 
 # A process that holds servers until it is stopped, as `onrecord dev` does in a terminal. The tests may run under nohup.
 OWNER = """
-import json, signal, sys
+import json, signal, sys, time
 from pathlib import Path
 from service import embedded
 from service.cli import stoppable
@@ -34,8 +35,13 @@ from service.cli import stoppable
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 with stoppable(), embedded.servers(Path(sys.argv[1])) as running:
     print(json.dumps({"url": running.database_url, "pids": [running.postgres.pid, running.valkey.pid]}), flush=True)
-    signal.pause()
+    while True:  # a signal that arrives just before `signal.pause()` would be handled only after the next one
+        time.sleep(0.1)
 """
+
+
+STOPS_WITHIN = 60.0
+"""Seconds; both servers together have less for all their signals before SIGKILL."""
 
 
 @contextmanager
@@ -48,6 +54,11 @@ def owner(place: Path) -> Iterator[tuple["subprocess.Popen[str]", dict[str, Any]
             yield process, json.loads(process.stdout.readline())
         finally:
             process.terminate()
+            try:
+                process.wait(STOPS_WITHIN)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
 
 
 def lives(pid: int | None) -> bool:
@@ -143,6 +154,25 @@ def test_nothing_runs_after_the_end(place: Path) -> None:
         pids = [running.postgres.pid, running.valkey.pid]
 
     assert not any(map(lives, pids))
+
+
+def test_a_server_that_does_not_end_is_named_and_the_other_is_stopped(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(embedded.EmbeddedFailed, match=r"Valkey \(process \d+\) does not end"):
+        with embedded.servers(place) as running:
+            postgres, valkey = running.postgres.pid, running.valkey.pid
+            assert valkey is not None
+            monkeypatch.setattr("service.embedded.daemon.START_TIMEOUT", 0.1)
+            monkeypatch.setattr(Valkey, "stop_signals", ())
+            signals = psutil.Process.send_signal
+            monkeypatch.setattr(
+                psutil.Process, "send_signal", lambda to, number: to.pid == valkey or signals(to, number)
+            )
+    assert lives(valkey)
+    assert not lives(postgres)
+    monkeypatch.undo()
+    running.valkey.kill()
 
 
 def test_a_second_owner_is_refused_in_one_sentence(place: Path) -> None:

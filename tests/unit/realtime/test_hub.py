@@ -118,6 +118,22 @@ async def test_events_during_a_load_are_bounded_and_all_come_out() -> None:
     await hub.close()
 
 
+async def test_a_room_being_read_at_a_restore_lacks_nothing_of_the_former_log() -> None:
+    """A room that the restored log does not have stays out of memory."""
+    log = SlowLog()
+    reader = cast("LogReader", log)
+    hub = Hub(reader, UserCache(reader), {"number": number})
+    log.answers.clear()
+    loading = asyncio.create_task(hub.feeds.feed("general"))
+    await until(lambda: log.asked)
+    hub.feeds.mark_missing("general", 7)
+    hub.feeds.clear()
+    log.answers.set()
+    assert (await loading).head == 0
+    assert not hub.feeds.follows("general")
+    await hub.close()
+
+
 async def test_an_event_for_which_there_is_no_memory_is_read_from_the_log() -> None:
     log = SlowLog()
     log.append(RoomOpened(name="General"))

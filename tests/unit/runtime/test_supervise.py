@@ -1,12 +1,13 @@
 """Background work is restarted after every error, and logs it: trouble once, faults each time."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 
 from service.errors import Unavailable
 from service.runtime import supervise
-from service.runtime.supervise import background
+from service.runtime.supervise import background, start_task
 
 
 class Work:
@@ -60,3 +61,40 @@ async def test_work_that_ends_is_begun_again_and_that_is_said(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await said(caplog, monkeypatch, Work(None)) == ["task_ended"]
+
+
+async def test_failures_are_counted_by_task_from_zero_and_outages_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(supervise, "PAUSE", 0.0)
+    failures: Counter[str] = Counter()
+    works = {"ends": Work(None), "fails": Work(ValueError(), KeyError()), "waits": Work(Unavailable())}
+    async with background(failures, **works):
+        assert failures == {"ends": 0, "fails": 0, "waits": 0}
+        for work in works.values():
+            await work.well.wait()
+    assert dict(failures) == {"ends": 1, "fails": 2, "waits": 0}
+
+
+async def test_a_failure_is_logged_with_the_name_of_the_task(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail() -> None:
+        raise ValueError
+
+    running: set[asyncio.Task[None]] = set()
+    start_task("notice", fail(), running)
+    (task,) = running
+    await asyncio.wait([task])
+    await asyncio.sleep(0)
+    assert running == set()
+    assert [(line.message, vars(line)["task"]) for line in caplog.records] == [("task_failed", "notice")]
+    assert isinstance(task.exception(), ValueError)
+
+
+async def test_a_cancelled_task_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    running: set[asyncio.Task[None]] = set()
+    start_task("notice", asyncio.sleep(3600), running)
+    (task,) = running
+    task.cancel()
+    await asyncio.wait([task])
+    await asyncio.sleep(0)
+    assert (running, caplog.records) == (set(), [])

@@ -129,6 +129,25 @@ async def test_one_sealer_leads_and_another_takes_over_when_it_is_gone(database:
     assert await verified(database) == (10, 0, None)
 
 
+@pytest.mark.timeout(60)
+async def test_a_blocked_seal_is_abandoned_and_sealed_by_a_new_connection(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(database, messages=3)
+    monkeypatch.setattr(sealer, "DEADLINE", 0.3)
+    monkeypatch.setattr("service.runtime.supervise.PAUSE", 0.0)
+    async with sealing(database, fails=True) as running, owner(database) as blocker:
+        await sealed(running, 11)
+        before = running.connections
+        async with blocker.transaction():
+            await blocker.execute("LOCK TABLE seals IN ACCESS EXCLUSIVE MODE")
+            await append(database, "more")
+            await until(lambda: running.connections > before)
+        monkeypatch.setattr(sealer, "DEADLINE", 30)
+        await until(lambda: running.size == 12)
+    assert await verified(database) == (12, 0, None)
+
+
 async def test_sealers_over_shared_sessions_take_turns_on_one_tree(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
