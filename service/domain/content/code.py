@@ -1,0 +1,69 @@
+"""Separates the code of a message from what is around it, as CommonMark 0.31 with HTML reads it.
+
+Code is a code span or a fenced code block. Clients show it as text, so markup there does not run.
+
+Invariant: the work is linear. The parser (pulldown-cmark) is linear but for lines that open many nested containers,
+which it visits again for each later line. Content with such a line counts as content without code.
+"""
+
+import re
+from html import unescape
+from typing import Any
+
+import pyromark
+
+MAX_NESTED = 100
+"""Block quotes and list items that one line may open."""
+
+_TOO_NESTED = re.compile(
+    rf"^(?:[ \t]*+(?:>|[-*+](?=\s)|[0-9]{{1,9}}+[.)](?=\s))){{{MAX_NESTED + 1}}}", re.MULTILINE | re.ASCII
+)
+_LONE_RETURN = re.compile(r"\r(?!\n)")
+_SPACE_AT_END = re.compile(r"(?<![ \t])[ \t]++(?=\r?\n|\Z)")
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_STAND_IN = "x"
+
+
+def outside_code(content: str) -> tuple[str, ...]:
+    """Return the texts that have to be safe as HTML so that `content` is safe outside its code.
+
+    The first is `content` with a letter for each code. If `content` contains HTML, the second is what a renderer makes
+    of it, with its text and code escaped. They differ in a tag that is left open before code (there, a quote within the
+    code ends an attribute), and in SVG and MathML (there, a `<code>` element ends the foreign element).
+    """
+    if ("`" not in content and "~~~" not in content) or _TOO_NESTED.search(content):
+        return (content,)
+    source = content.encode()
+    outside: list[str] = []
+    rendered: list[str] = []
+    read, has_html = 0, False
+    for event, span in pyromark.events_with_range(_normal(content)):
+        start, end = span["start"], span["end"]
+        if _is_code(event):
+            outside.append(source[read:start].decode())
+            rendered += "<code>", _escaped(source[start:end].decode()), "</code>"
+            read = end
+        elif start >= read and isinstance(event, dict):  # the text of a block follows the block
+            html = event.get("Html") or event.get("InlineHtml")
+            has_html = has_html or html is not None
+            rendered.append(html or _escaped(event.get("Text", "")))
+    outside.append(source[read:].decode())
+    texts = (_STAND_IN.join(outside), "".join(rendered))
+    return texts if has_html else texts[:1]
+
+
+def _normal(content: str) -> str:
+    """Return `content` of the same length with the line endings and fences that the parser misreads written plainly."""
+    return _SPACE_AT_END.sub(lambda space: " " * len(space[0]), _LONE_RETURN.sub("\n", content))
+
+
+def _is_code(event: Any) -> bool:
+    match event:
+        case {"Code": _} | {"Start": {"CodeBlock": {"Fenced": _}}}:
+            return True
+    return False
+
+
+def _escaped(text: str) -> str:
+    # A renderer decodes the entities of an info string, and does not escape every quote.
+    return unescape(text).translate(_ESCAPES)
