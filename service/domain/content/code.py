@@ -37,16 +37,19 @@ def outside_code(content: str) -> tuple[str, ...]:
     outside: list[str] = []
     rendered: list[str] = []
     read, has_html = 0, False
-    for event, span in pyromark.events_with_range(_normal(content)):
+    for event, span in pyromark.events_with_range(_normal(content), merge_text=True):
         start, end = span["start"], span["end"]
         if _is_code(event):
             outside.append(source[read:start].decode())
             rendered += "<code>", _escaped(source[start:end].decode()), "</code>"
             read = end
-        elif start >= read and isinstance(event, dict):  # the text of a block follows the block
-            html = event.get("Html") or event.get("InlineHtml")
-            has_html = has_html or html is not None
-            rendered.append(html or _escaped(event.get("Text", "")))
+        elif start >= read:  # the text of a block follows the block
+            match event:
+                case {"Html": str(html)} | {"InlineHtml": str(html)}:
+                    has_html = True
+                    rendered.append(html)
+                case {"Text": str(text)}:
+                    rendered.append(_escaped(text))
     outside.append(source[read:].decode())
     texts = (_STAND_IN.join(outside), "".join(rendered))
     return texts if has_html else texts[:1]
