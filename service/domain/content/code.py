@@ -22,14 +22,17 @@ _LONE_RETURN = re.compile(r"\r(?!\n)")
 _SPACE_AT_END = re.compile(r"(?<![ \t])[ \t]++(?=\r?\n|\Z)")
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _STAND_IN = "x"
+_HTML = ("Html", "InlineHtml")
+_TAG = "<p>"
+"""Any tag of a renderer: it ends comments and elements of SVG and MathML, as `<code>` and `<li>` do."""
 
 
 def outside_code(content: str) -> tuple[str, ...]:
     """Return the texts that have to be safe as HTML so that `content` is safe outside its code.
 
-    The first is `content` with a letter for each code. If `content` contains HTML, the second is what a renderer makes
-    of it, with its text and code escaped. They differ in a tag that is left open before code (there, a quote within the
-    code ends an attribute), and in SVG and MathML (there, a `<code>` element ends the foreign element).
+    The first is `content` with a letter for each code. If there is HTML beside code, the second is what a renderer
+    makes of both: in a tag that is left open before code, a quote within the code ends an attribute, and the tags of
+    a renderer end comments and SVG.
     """
     if ("`" not in content and "~~~" not in content) or _TOO_NESTED.search(content):
         return (content,)
@@ -41,18 +44,30 @@ def outside_code(content: str) -> tuple[str, ...]:
         start, end = span["start"], span["end"]
         if _is_code(event):
             outside.append(source[read:start].decode())
-            rendered += "<code>", _escaped(source[start:end].decode()), "</code>"
+            rendered += _TAG, _escaped(source[start:end].decode())
             read = end
         elif start >= read:  # the text of a block follows the block
-            match event:
-                case {"Html": str(html)} | {"InlineHtml": str(html)}:
-                    has_html = True
-                    rendered.append(html)
-                case {"Text": str(text)}:
-                    rendered.append(_escaped(text))
+            part = _rendered(event)
+            has_html = has_html or (isinstance(event, dict) and not event.keys().isdisjoint(_HTML))
+            if part != _TAG or rendered[-1:] != [_TAG]:
+                rendered.append(part)
+    if not outside:
+        return (content,)
     outside.append(source[read:].decode())
     texts = (_STAND_IN.join(outside), "".join(rendered))
     return texts if has_html else texts[:1]
+
+
+def _rendered(event: Any) -> str:
+    """Return the HTML of an event; that of a block begins with a tag."""
+    match event:
+        case {"Html": str(html)} | {"InlineHtml": str(html)}:
+            return html
+        case {"Text": str(text)}:
+            return _escaped(text)
+        case "SoftBreak" | {"Start": "HtmlBlock"} | {"End": "HtmlBlock"}:
+            return "\n"
+    return _TAG
 
 
 def _normal(content: str) -> str:

@@ -135,9 +135,10 @@ RENDERER = MarkdownIt("commonmark", {"html": True, "maxNesting": 1_000})
 
 
 @given(st.lists(st.sampled_from(PIECES), min_size=2, max_size=14).map("".join))
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=1_000, deadline=None)
 def test_what_passes_beside_code_is_safe_in_another_renderer(content: str) -> None:
-    assume(outside_code(content) != (content,))
+    if outside_code(content) == (content,):
+        return  # no code
     with suppress(UnsafeContent):
         check(content)
         with suppress(IndexError):  # markdown-it-py fails at some tabs in lists
