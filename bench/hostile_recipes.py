@@ -251,6 +251,7 @@ async def _repeat(recipe: Recipe, target: Target) -> None:
     while True:
         try:
             await recipe(target)
-        except (OSError, WebSocketException, InvalidHandshake, EOFError):
+        # AttributeError: `websockets` aborts a transport that asyncio has closed already.
+        except (OSError, WebSocketException, InvalidHandshake, EOFError, AttributeError):
             target.done["cut"] += 1
         await asyncio.sleep(REFUSED_PAUSE)

@@ -52,6 +52,7 @@ from service.observability.exposition import Exposition
 from service.observability.process import ProcessMetrics
 from service.runtime.direct_sockets import DirectSockets
 from service.runtime.token_bucket import TokenBuckets
+from service.runtime.turns import Turns
 
 if TYPE_CHECKING:
     from service.tracing import Traces
@@ -66,6 +67,7 @@ class Gateway:
     routes: list[BaseRoute]
     counters: Counters
     receiving: ReceiveBudget
+    turns: Turns
     exposition: Exposition
     readiness: Readiness
     sessions: SessionRegistry
@@ -108,6 +110,7 @@ def build_gateway(
         receiving=ReceiveBudget(
             settings.unauthenticated_bytes, ClientAddresses(settings.trusted_proxies), clock
         ),
+        turns=Turns(),
     )
     process, lag = ProcessMetrics(settings.node), Lag(storage.pool, settings.database_timeout)
     stack.enter_context(process.watching_gc())
@@ -115,7 +118,7 @@ def build_gateway(
     exposition = Exposition(process.write, builder.metrics(lag).write, lag.write)
     return Gateway(
         native=native, socketio=socketio, routes=builder.http(exposition).routes(), counters=builder.counters,
-        receiving=builder.receiving, exposition=exposition, readiness=storage.readiness,
+        receiving=builder.receiving, turns=builder.turns, exposition=exposition, readiness=storage.readiness,
         sessions=live.sessions, sockets=live.sockets,
         receipts=ReceiptsResync(live.hub.audience, views.receipts), keys=keys, process=process, lag=lag,
     )  # fmt: skip
@@ -137,6 +140,7 @@ class _Builder:
     refusals: RefusalLog
     counters: Counters
     receiving: ReceiveBudget
+    turns: Turns
 
     def endpoints(self, traces: "Traces | None") -> tuple[NativeEndpoint, SocketIoEndpoint]:
         settings, live, readiness = self.settings, self.live, self.storage.readiness
@@ -146,7 +150,9 @@ class _Builder:
             self.views, live.hub, readiness, lifecycle, settings.ping_interval, settings.ping_timeout, limits
         )
         starter = SessionStarter(live.sessions, live.people, self.application.names, connect, lifecycle)
-        dispatcher = Dispatcher(self._handlers(), self.application.charges, presence, self.counters, traces)
+        dispatcher = Dispatcher(
+            self._handlers(), self.application.charges, presence, self.counters, self.turns, traces
+        )
         admission = partial(
             Admission,
             origins=settings.origins,
@@ -161,6 +167,7 @@ class _Builder:
             presence=presence,
             counters=self.counters,
             refusals=self.refusals,
+            turns=self.turns,
         )
         common = (starter, dispatcher, live.hub, settings)
         return (
@@ -265,20 +272,11 @@ class _Builder:
     def metrics(self, lag: Lag) -> NodeMetrics:
         storage, live = self.storage, self.live
         return NodeMetrics(
-            readiness=storage.readiness,
-            sessions=live.sessions,
-            counters=self.counters,
-            receiving=self.receiving,
-            appender=live.appender,
-            pools={"log": storage.pool, "reads": storage.read_pool},
-            lease=live.lease,
-            session_log=live.session_log,
-            hub=live.hub,
-            relay=live.relay,
-            lag=lag,
-            damaged=storage.serializer.damaged,
-            log_budget=self.application.log_budget,
-        )
+            readiness=storage.readiness, sessions=live.sessions, counters=self.counters, receiving=self.receiving,
+            appender=live.appender, pools={"log": storage.pool, "reads": storage.read_pool}, lease=live.lease,
+            session_log=live.session_log, hub=live.hub, relay=live.relay, lag=lag,
+            damaged=storage.serializer.damaged, log_budget=self.application.log_budget,
+        )  # fmt: skip
 
 
 def _verification_keys(settings: Settings) -> SharedSecret | PublishedKeys:

@@ -16,6 +16,7 @@ from service.config.settings import Settings
 from service.gateway.http.protocol import TimedHttpProtocol, http_class
 from service.gateway.http.request import MAX_BODY
 from service.gateway.session.drain import drain
+from service.gateway.socketio.endpoint import PATH
 from service.gateway.transport.problem import application
 from service.gateway.websocket.connection import transport_class
 from service.node.gateway import Gateway
@@ -55,6 +56,7 @@ def http_of(gateway: Gateway) -> type[TimedHttpProtocol]:
         budget=gateway.receiving,
         is_identified=gateway.socketio.is_identified,
         max_body=max(MAX_BODY, gateway.socketio.max_first_payload),
+        turns=gateway.turns,
     )
 
 
@@ -67,12 +69,12 @@ class Server(uvicorn.Server):
         self._ready = ready
         super().__init__(
             uvicorn.Config(
-                application([*gateway.socketio.routes(), *gateway.routes], cross_origin(settings.origins)),
+                application([gateway.socketio.route(), *gateway.routes], cross_origin(settings.origins)),
                 host=settings.host,
                 port=settings.port,
                 http=http_of(gateway),
                 ws=transport_class(
-                    endpoints={"/ws": gateway.native},
+                    endpoints={"/ws": gateway.native, PATH: gateway.socketio.engine},
                     direct_sockets=gateway.sockets,
                     max_outbox=settings.max_outbox,
                     ping_interval=settings.ping_interval,

@@ -8,13 +8,14 @@ TURN = 0.003
 
 
 class TimeSlice:
-    """The slices of one piece of work, the first of which begins now."""
+    """The slices of one piece of work, of `seconds` each, the first of which begins now."""
 
-    def __init__(self) -> None:
-        self._until = perf_counter() + TURN
+    def __init__(self, seconds: float = TURN) -> None:
+        self._seconds = seconds
+        self._until = perf_counter() + seconds
 
     async def over(self) -> None:
         """Yield to the event loop if the current slice has ended."""
         if perf_counter() >= self._until:
             await asyncio.sleep(0)
-            self._until = perf_counter() + TURN
+            self._until = perf_counter() + self._seconds

@@ -11,7 +11,7 @@ from tests.support.conformance.apps import APPS, config
 
 async def main(name: str, port: int) -> None:
     size = 16 * 2**20 if name == "echo" else 1_000_000
-    await uvicorn.Server(config(APPS[name](), size, port=port)).serve()
+    await uvicorn.Server(config(*APPS[name](), size, port=port)).serve()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from tests.support.conformance import apps
 
 
 async def test_it_sends_back_what_it_is_sent() -> None:
-    server = uvicorn.Server(apps.config(apps.echo(), 16 * 2**20, host="127.0.0.1"))
+    server = uvicorn.Server(apps.config(*apps.APPS["echo"](), 16 * 2**20, host="127.0.0.1"))
     running = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.005)

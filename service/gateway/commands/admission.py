@@ -40,6 +40,7 @@ from service.protocol.close_codes import Close
 from service.protocol.commands import Connect
 from service.realtime.user_cache import UserCache
 from service.runtime.token_bucket import TokenBuckets
+from service.runtime.turns import Turns
 
 MAX_UNAUTHENTICATED = 10_000
 """Unauthenticated connections of an endpoint; opening one costs a client almost nothing."""
@@ -70,6 +71,11 @@ class Admission:
     presence: Presence
     counters: Counters
     refusals: RefusalLog
+    turns: Turns
+
+    async def turn(self, address: str | None) -> None:
+        """Return when it is the turn of an address, to begin a session."""
+        await self.turns.turn(address_key(address))
 
     def check_request(
         self, headers: Headers, address: str | None, unauthenticated: int | None

@@ -24,6 +24,7 @@ from service.presence.presence import Presence
 from service.protocol.acks import Ack
 from service.protocol.close_codes import Close, Violation
 from service.protocol.commands import Frame, MessageRead, Ping, RoomFrame
+from service.runtime.turns import Turns
 
 if TYPE_CHECKING:
     from service.tracing import Traces
@@ -49,6 +50,7 @@ class Dispatcher:
     charges: Charges
     presence: Presence
     counters: Counters
+    turns: Turns
     traces: "Traces | None"
 
     async def dispatch(
@@ -72,7 +74,7 @@ class Dispatcher:
             session.refused = max(0, session.refused - price)
             if isinstance(frame, RoomFrame):
                 session.use(frame.room_id)
-            await session.pending.ready()
+            await self._ready(session, price)
             reply = await self.handlers[kind](session, frame)
             self.charges.owe(
                 session.user, price_of_answer(frame, reply.ack if isinstance(reply, Then) else reply)
@@ -110,6 +112,12 @@ class Dispatcher:
         if result is not None and kind != MessageRead.TYPE:  # a read marker is in a stream of its own
             place, fresh = (room_stream(result.room), result.seq, result.at), result.fresh
         self.traces.command(kind, outcome(error), began, place, fresh=fresh)
+
+    async def _ready(self, session: Session, price: int) -> None:
+        """Wait until a command may begin, and for the user's turn if it costs more than an ordinary one."""
+        await session.pending.ready()
+        if price > 1:
+            await self.turns.turn(session.user)
 
     @staticmethod
     async def _slow_down(session: Session, price: int) -> None:

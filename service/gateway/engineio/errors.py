@@ -12,6 +12,11 @@ def refused(problem: Problem) -> Refused:
     return Refused(problem.status, engineio.problem_body(problem))
 
 
+def headers_of(why: Refused) -> dict[str, str]:
+    """Return the headers of the response to a refused request."""
+    return {"Cache-Control": "no-store", "Content-Type": "application/json", **why.headers}
+
+
 def refusal(why: Refused) -> Response:
     """Return the response to a refused request."""
-    return Response(why.body, why.status, {"Cache-Control": "no-store", **why.headers}, "application/json")
+    return Response(why.body, why.status, headers_of(why))

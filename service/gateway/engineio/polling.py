@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from service.gateway.engineio.connection import Connection
@@ -36,9 +36,9 @@ class Polls:
     """The ASGI application of a path, for every method."""
 
     @classmethod
-    def routes(cls, engine: Engine, path: str) -> list[BaseRoute]:
-        """Return the routes of a path, including its WebSockets."""
-        return [Route(path, cls(engine)), WebSocketRoute(path, engine.websocket)]
+    def route(cls, engine: Engine, path: str) -> Route:
+        """Return the route of a path."""
+        return Route(path, cls(engine))
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -57,7 +57,7 @@ class Polls:
             return refusal(found)
         if request.method != "GET":
             return refusal(refused(Problem.BAD_HANDSHAKE_METHOD))
-        return _packets(self._engine.open(request.headers, address, None, began(request)))
+        return _packets(self._engine.open(request.headers, address, began(request)))
 
     async def _respond_to(self, connection: Connection, request: Request) -> Response:
         if connection.pollable and request.method == "GET":

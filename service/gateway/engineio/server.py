@@ -6,19 +6,18 @@ a stock client then opens a new one.
 
 import secrets
 from collections.abc import Callable
-from typing import cast
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import HTTPConnection
-from starlette.websockets import WebSocket
 
 from service.gateway.engineio.connection import Connection
-from service.gateway.engineio.errors import refusal, refused
+from service.gateway.engineio.conversation import SocketConversation
+from service.gateway.engineio.errors import headers_of, refused
 from service.gateway.engineio.interface import Settings, Upper
-from service.gateway.engineio.upgrade import Upgrades, receive
-from service.gateway.transport.client_address import canonical_address
+from service.gateway.engineio.upgrade import Upgrades
+from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.heartbeat import Heartbeats
-from service.gateway.transport.transport import BEGAN, EXTENSION, Ending, Refused, WebSocketTransport
+from service.gateway.transport.transport import BEGAN, Ending, Refused, Upgrade, WebSocketTransport
 from service.protocol.close_codes import Close
 from service.protocol.socketio import engineio
 from service.protocol.socketio.engineio import Problem
@@ -28,7 +27,10 @@ Gate = Callable[[Headers, str | None, bool], Refused | None]
 
 
 class Engine:
-    """The sessions of this process. `accept` builds the layer above a session; `ended` is called with each ending."""
+    """The sessions of this process, and the endpoint of their WebSockets: see `Endpoint`.
+
+    `accept` builds the layer above a session; `ended` is called with each ending.
+    """
 
     def __init__(
         self,
@@ -36,11 +38,13 @@ class Engine:
         accept: Callable[[Connection], Upper],
         gate: Gate = lambda *_: None,
         ended: Callable[[Ending], None] = lambda _ending: None,
+        addresses: ClientAddresses | None = None,
     ) -> None:
         self.settings = settings
         self._accept = accept
         self._gate = gate
         self._ended = ended
+        self._addresses = addresses or ClientAddresses(())
         self._heartbeats: Heartbeats[Connection] = Heartbeats(
             settings.ping_interval, settings.ping_timeout, lambda connection: connection.send(engineio.PING)
         )
@@ -57,29 +61,22 @@ class Engine:
 
     # WebSocket.
 
-    async def websocket(self, websocket: WebSocket) -> None:
-        """Serve a WebSocket, which opens a session or upgrades one."""
-        address = canonical_address(websocket.client.host if websocket.client else None)
-        found = self.find(websocket.query_params, websocket.headers, address, "websocket")
+    async def on_upgrade(self, transport: WebSocketTransport, request: Upgrade) -> None:
+        """Accept or refuse a WebSocket, which opens a session or upgrades one."""
+        address = self._addresses.of(request.address, request.headers.raw)
+        found = self.find(QueryParams(request.query), request.headers, address, "websocket")
         if isinstance(found, Refused):
-            await websocket.send_denial_response(refusal(found))
+            transport.refuse(found._replace(headers=headers_of(found)))
             return
-        await websocket.accept()
-        socket = cast("WebSocketTransport", websocket.scope["extensions"][EXTENSION])
-        socket.stop_keepalive()  # the session sends its own heartbeats
-        if found is None:
-            found = self.open(websocket.headers, address, socket, began(websocket))
-        elif not await self._upgrades.run(found, websocket, socket):
+        connection = found or self._new(request.headers, address, request.began)
+        upgrades = None if found is None else self._upgrades
+        if not transport.accept(lambda: SocketConversation(connection, transport, upgrades)):
             return
-        await self._serve(found, websocket)
-
-    async def _serve(self, connection: Connection, websocket: WebSocket) -> None:
-        while not connection.closing:
-            packet = await receive(websocket)
-            if packet is None:
-                connection.close(Close.MALFORMED, "no packet")  # does nothing if the session has ended
-            else:
-                await connection.take(packet)
+        transport.stop_keepalive()  # the session sends its own heartbeats
+        if upgrades is None:
+            self._start(connection, transport)
+        else:
+            upgrades.begin(connection, transport)
 
     # For every request.
 
@@ -107,21 +104,22 @@ class Engine:
         connection = self._connections.get(sid)
         return connection is not None and connection.identified
 
-    def open(
-        self,
-        headers: Headers,
-        address: str | None,
-        socket: WebSocketTransport | None,
-        began: float | None = None,
-    ) -> Connection:
-        """Open a session, over a WebSocket if there is one; its request began at the time `began` of the loop."""
+    def open(self, headers: Headers, address: str | None, began: float | None = None) -> Connection:
+        """Open a session with polls; its request began at the time `began` of the loop."""
+        connection = self._new(headers, address, began)
+        self._start(connection, None)
+        return connection
+
+    def _new(self, headers: Headers, address: str | None, began: float | None) -> Connection:
         connection = Connection(secrets.token_urlsafe(15), self.settings, self._heartbeats, self._forget)
         connection.address, connection.user_agent = address, headers.get("user-agent")
         connection.began = began
+        return connection
+
+    def _start(self, connection: Connection, socket: WebSocketTransport | None) -> None:
         self._connections[connection.sid] = connection
         connection.upper = self._accept(connection)
         connection.open(socket)
-        return connection
 
     def _forget(self, connection: Connection) -> None:
         self._connections.pop(connection.sid, None)

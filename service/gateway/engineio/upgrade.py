@@ -3,14 +3,12 @@
 Invariant: a session is upgraded at most once, and continues with polls until the client sends `upgrade`.
 """
 
-from starlette.websockets import WebSocket
-
 from service.gateway.engineio.connection import Connection, frame
 from service.gateway.transport.transport import WebSocketTransport
 from service.gateway.websocket.frames import text_frame
 from service.protocol.close_codes import Close
 from service.protocol.socketio import engineio
-from service.protocol.socketio.engineio import Kind, NotAPacket, Packet
+from service.protocol.socketio.engineio import Kind, Packet
 from service.runtime.timeouts import Timeouts
 
 _NORMAL = 1000  # RFC 6455, section 7.4.1
@@ -24,57 +22,47 @@ class Upgrades:
             timeout, lambda socket: socket.close(_NORMAL, "no upgrade in time")
         )
 
-    async def run(self, connection: Connection, websocket: WebSocket, socket: WebSocketTransport) -> bool:
-        """Upgrade a session to a WebSocket; return whether it continues there. If not, the WebSocket is closed."""
-        if not _upgradable(connection):
+    def begin(self, connection: Connection, socket: WebSocketTransport) -> None:
+        """Begin to upgrade a session to a WebSocket, which is closed if the session cannot be upgraded."""
+        if connection.pollable and connection.probing is None and not connection.closing:
+            connection.probing = socket
+            self._deadlines.begin(socket)
+        else:
             socket.close(_NORMAL, "this session has a socket")
+
+    def take(self, connection: Connection, socket: WebSocketTransport, packet: Packet | None) -> bool:
+        """Handle a packet of the WebSocket, None if it was not one; return whether the session continues there."""
+        if connection.probing is not socket or socket.closing:
             return False
-        connection.probing = socket
-        self._deadlines.begin(socket)
-        try:
-            while (packet := await receive(websocket)) is not None:
-                if packet.kind is Kind.UPGRADE:
-                    self._switch(connection)
-                    return not socket.closing
-                if packet.kind is not Kind.PING:
-                    break
-                connection.count()
-                if connection.closing:
-                    return False
+        if packet is None or packet.kind not in (Kind.PING, Kind.UPGRADE):
+            socket.close(Close.MALFORMED, "no upgrade")
+        elif packet.kind is Kind.UPGRADE:
+            self.end(connection, socket)
+            return _switch(connection, socket)
+        else:
+            connection.count()
+            if not connection.closing:
                 socket.write(text_frame(engineio.PROBED))
                 connection.polling.answer(engineio.NOOP)  # lets the client end its poll
-        finally:
-            self._deadlines.end(socket)
-            connection.probing = None
-        socket.close(Close.MALFORMED, "no upgrade")
         return False
 
-    def _switch(self, connection: Connection) -> None:
-        """Continue over the WebSocket, beginning with packets that no poll has fetched."""
-        socket, connection.probing = connection.probing, None
-        if socket is None or connection.closing:
-            return
-        if connection.posting:
-            socket.close(Close.MALFORMED, "a request is under way")
-            connection.close(Close.MALFORMED, "a request is under way")
-            return
-        packets = connection.polling.hand_over()
-        connection.attach(socket)
-        if packets:
-            connection.write(b"".join(map(frame, packets)))
+    def end(self, connection: Connection, socket: WebSocketTransport) -> None:
+        """End an upgrade; does nothing if the WebSocket has none in progress."""
+        if connection.probing is socket:
+            connection.probing = None
+            self._deadlines.end(socket)
 
 
-def _upgradable(connection: Connection) -> bool:
-    return connection.pollable and connection.probing is None and not connection.closing
-
-
-async def receive(websocket: WebSocket) -> Packet | None:
-    """Return the next packet; None if the WebSocket has ended or the message is no packet."""
-    message = await websocket.receive()
-    if message["type"] == "websocket.disconnect":
-        return None
-    text = message.get("text")
-    try:
-        return engineio.decode(message["bytes"] if text is None else text)
-    except NotAPacket:
-        return None
+def _switch(connection: Connection, socket: WebSocketTransport) -> bool:
+    """Continue over the WebSocket, beginning with packets that no poll has fetched; return whether it is open."""
+    if connection.closing:
+        return False
+    if connection.posting:
+        socket.close(Close.MALFORMED, "a request is under way")
+        connection.close(Close.MALFORMED, "a request is under way")
+        return False
+    packets = connection.polling.hand_over()
+    connection.attach(socket)
+    if packets:
+        connection.write(b"".join(map(frame, packets)))
+    return not socket.closing

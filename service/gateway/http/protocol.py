@@ -9,7 +9,8 @@ What a client has sent and the server has not answered counts against `ReceiveBu
 identified session. A connection for which there is no room is answered with 503 where possible, and closed.
 
 Invariant: one connection parses at most `CHUNK` bytes in one call of the event loop, and none while a parsed request
-waits for the previous one. One read of a socket may hold thousands of requests, or tens of thousands of chunks.
+waits for the previous one. One read of a socket may hold thousands of requests, or tens of thousands of chunks. Until a
+connection has had a request of an identified session, it parses in its address's turn.
 """
 
 import asyncio
@@ -18,23 +19,19 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
-from urllib.parse import unquote
 
-from httptools import parse_url
-from starlette.datastructures import Headers
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.gateway.http.flow import Flow
+from service.gateway.http.head import declared_length, upgrade_of
 from service.gateway.http.read_ahead import ReadAhead
-from service.gateway.transport.client_address import ClientAddresses
+from service.gateway.transport.client_address import ClientAddresses, address_key
 from service.gateway.transport.receive_budget import Account, ReceiveBudget
-from service.gateway.transport.transport import BEGAN, Upgrade
-from service.gateway.websocket.asgi import AsgiEndpoint
+from service.gateway.transport.transport import BEGAN
 from service.runtime.timeouts import Timeouts
+from service.runtime.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from service.gateway.websocket.connection import WebSocketConnection
 
 PART_SECONDS = 8.0
@@ -68,6 +65,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
     waits: ClassVar[Timeouts["TimedHttpProtocol"]]
     cut: ClassVar[Counter[str]]
     budget: ClassVar[ReceiveBudget]
+    turns: ClassVar[Turns]
     idle: ClassVar[dict["TimedHttpProtocol", None]]
     """The connections whose requests are all answered, the least recently used first."""
     max_body: ClassVar[int]
@@ -89,6 +87,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self._dropped = 0
         self._refused = False  # the request that is being received
         self._identified = False
+        self._known = False  # whether a request was one of an identified session
+        self._key = address_key(self.client[0] if self.client else None)
         self._account: Account = self.budget.account(self.client[0] if self.client else None, self._no_room)
         self._handed_over = False  # to a WebSocket
         self.waits.begin(self)
@@ -101,18 +101,23 @@ class TimedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes, at once or in chunks."""
-        if len(data) <= CHUNK and not self._unparsed and not self.pipeline:
-            self._parse(data)
-        else:
-            self._unparsed.add(data)
+        """Parse received bytes, in chunks, and of an unknown client in turn."""
+        self._unparsed.add(data)
+        if self._known or self._scheduled:
             self._parse_chunk()
+        else:
+            self._scheduled = True
+            self.turns.run(self._key, self._turn)
+        self.flow.hold(bool(self._unparsed))
         self._count()
 
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            if self._known:
+                asyncio.get_running_loop().call_soon(self._turn)
+            else:
+                self.turns.wait(self._key, self._turn)
 
     def _turn(self) -> None:
         self._scheduled = False
@@ -124,7 +129,6 @@ class TimedHttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             self._unparsed.clear()
             return
-        self.flow.hold(bool(self._unparsed))
         if self._scheduled or self.flow.read_paused or self.pipeline:
             return
         chunk = self._unparsed.take(CHUNK)
@@ -188,22 +192,15 @@ class TimedHttpProtocol(HttpToolsProtocol):
             self._too_large()
             return
         self.connections.discard(self)
-        url = parse_url(self.url)
-        request = Upgrade(
-            Headers(raw=self.headers),
-            self.client[0] if self.client else None,
-            unquote((url.path or b"/").decode("ascii")),
-            self.scope["method"],
-            self.scope["http_version"],
-            self._began,
-        )
+        peer = self.client[0] if self.client else None
+        request = upgrade_of(self.headers, self.url, self.scope, peer, self._began)
         kind = cast("type[WebSocketConnection]", self.ws_protocol_class)
         self._handed_over = True
         self._account.head = self._whole_size
         websocket = kind(self.config.ws_max_size, self.server_state, self._account)
         websocket.connection_made(self.transport)
         self.transport.set_protocol(websocket)
-        websocket.respond(request, AsgiEndpoint(self.app, cast("Mapping[str, Any]", self.scope), url))
+        websocket.respond(request)
 
     def on_message_begin(self) -> None:
         """Start the time limit of a request that begins in the chunk that ended another."""
@@ -221,7 +218,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self.waits.begin(self)
         self._account.is_from(self.headers)
         self._identified = self.is_identified(self.url)
-        self._refused = not self._identified and _declared(self.headers) > self.max_body
+        self._known |= self._identified
+        self._refused = not self._identified and declared_length(self.headers) > self.max_body
         if self._refused:
             self._refuse(b"413 Content Too Large")
         else:
@@ -273,17 +271,13 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def _declared(headers: list[tuple[bytes, bytes]]) -> int:
-    """Return the length in bytes that a request says its body has."""
-    return max((int(value) for name, value in headers if name == b"content-length"), default=0)
-
-
 def http_class(
     part_seconds: float = PART_SECONDS,
     cut: Counter[str] | None = None,
     budget: ReceiveBudget | None = None,
     is_identified: Callable[[bytes], bool] = lambda _url: False,
     max_body: int = sys.maxsize,
+    turns: Turns | None = None,
 ) -> type[TimedHttpProtocol]:
     """Return the class for uvicorn's `http`; its connections share one timer and one budget (default: no limit)."""
     waits: Timeouts[TimedHttpProtocol] = Timeouts(part_seconds, TimedHttpProtocol.time_out)
@@ -295,6 +289,7 @@ def http_class(
         if budget is None
         else budget,
         "max_body": max_body,
+        "turns": Turns() if turns is None else turns,
         "is_identified": lambda _, url: is_identified(url),
     }
     return type("TimedHttpProtocol", (TimedHttpProtocol,), fields)

@@ -147,7 +147,7 @@ class NativeConversation:
             return
         try:
             if self._session is None:
-                await self._connect(message, native.parse(message))
+                await self._connect(message)
             else:
                 received = native.Received(message)
                 await self._endpoint.dispatcher.dispatch(
@@ -181,7 +181,11 @@ class NativeConversation:
             self._log("too_late")
             self._transport.close(Close.TOKEN_INVALID, "no connect in time")
 
-    async def _connect(self, text: str, value: dict[str, object]) -> None:
+    async def _connect(self, text: str) -> None:
+        await self._endpoint.admission.turn(self._address)
+        if self._transport.closing:
+            return
+        value = native.parse(text)
         try:
             frame = self._as_connect(text, value)
         except Refusal as error:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import msgspec
 from starlette.datastructures import Headers, QueryParams
-from starlette.routing import BaseRoute
+from starlette.routing import Route
 
 from service.config.settings import Settings
 from service.errors import NotAllowed, OnRecordError
@@ -24,6 +24,7 @@ from service.gateway.session.counters import OK
 from service.gateway.socketio.server import Client, ConnectRefused, Server
 from service.gateway.socketio.session import RecoveringSession, SocketSession
 from service.gateway.socketio.socket import Socket
+from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.problem import headers_of
 from service.protocol.close_codes import Close
 from service.protocol.commands import Connect
@@ -85,6 +86,7 @@ class SocketIoEndpoint:
             partial(Client, self._server),
             self._gate,
             lambda ending: admission.count_close(ending.code),
+            ClientAddresses(settings.trusted_proxies),
         )
 
     def is_identified(self, url: bytes) -> bool:
@@ -94,9 +96,9 @@ class SocketIoEndpoint:
             return False
         return self.engine.is_identified(QueryParams(query).get("sid", ""))
 
-    def routes(self) -> list[BaseRoute]:
-        """Return the routes of the endpoint."""
-        return Polls.routes(self.engine, PATH)
+    def route(self) -> Route:
+        """Return the route of HTTP polling; `engine` is the endpoint of WebSockets at the same path."""
+        return Polls.route(self.engine, PATH)
 
     async def close(self) -> None:
         """End every connection, so that clients reconnect elsewhere; waiting polls are answered."""
@@ -119,6 +121,7 @@ class SocketIoEndpoint:
 
     async def connect(self, socket: Socket, packet: Packet) -> None:
         """Admit a client."""
+        await self._admission.turn(socket.connection.address)
         try:
             self._admission.check_rooms((packet.data or {}).get("rooms"))
             frame = decode_auth(packet)

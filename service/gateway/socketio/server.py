@@ -25,6 +25,9 @@ _NORMAL = 1000
 MAX_REFUSED = 3
 """Refused CONNECTs of one connection that are answered; one more closes the connection with 4501."""
 
+REFUSED_PAUSE = 0.25
+"""Seconds for which a connection is not read after a refused CONNECT, since its client may send the next at once."""
+
 log = logging.getLogger("onrecord.socketio")
 
 
@@ -166,14 +169,14 @@ class Client:
         namespace = self._server.namespaces.get(packet.namespace)
         socket = Socket(self._connection, packet.namespace, again=self._left or self._refused > 0)
         if namespace is None:
-            self._refuse(socket, {"message": "Invalid namespace"})
+            await self._refuse(socket, {"message": "Invalid namespace"})
             return
         try:
             with self._decision(socket):
                 await namespace.connect(socket, packet)
         except ConnectRefused as error:
             del self._sockets[socket.namespace]
-            self._refuse(socket, {"message": str(error), "data": error.data})
+            await self._refuse(socket, {"message": str(error), "data": error.data})
         else:
             self._server.unauthenticated.end(self)
             self._timed_out = False
@@ -194,7 +197,7 @@ class Client:
             self._deciding = False
             self._server.deciding -= unauthenticated
 
-    def _refuse(self, socket: Socket, reason: dict[str, Any]) -> None:
+    async def _refuse(self, socket: Socket, reason: dict[str, Any]) -> None:
         """Answer a refused CONNECT, without extending the time that the client has to enter a namespace."""
         self._refused += 1
         if self._timed_out:
@@ -203,6 +206,7 @@ class Client:
             raise NotAPacket("no connect")
         else:
             socket.send_packet(Kind.CONNECT_ERROR, reason)
+            await asyncio.sleep(REFUSED_PAUSE)
 
     def ended(self) -> None:
         """Handle the end of the connection."""

@@ -11,8 +11,6 @@ from starlette.datastructures import Headers
 
 from service.gateway.transport.receive_budget import Account
 
-EXTENSION = "onrecord.transport"
-
 BEGAN = "onrecord.began"
 """The ASGI extension with the `time` of the event loop at which the first byte of a request was received."""
 
@@ -94,6 +92,8 @@ class Upgrade(NamedTuple):
     http_version: str = "1.1"
     began: float | None = None
     """The loop's time at the first byte of the request."""
+
+    query: bytes = b""
 
 
 class Refused(NamedTuple):

@@ -126,12 +126,15 @@ class WebSocketConnection(WriteBuffer):
         super().connection_made(transport)
         self.server.connections.add(self)  # type: ignore[arg-type] # uvicorn names its own classes
 
-    def respond(self, request: Upgrade, default: Endpoint) -> None:
-        """Answer an upgrade request; `default` serves the paths that have no endpoint."""
+    def respond(self, request: Upgrade) -> None:
+        """Answer an upgrade request."""
+        endpoint = self.endpoints.get(request.path)
         if (invalid := handshake.check(request.method, request.http_version, request.headers)) is not None:
             self.refuse(invalid)
+        elif endpoint is None:
+            self.refuse(refusal(HTTPException(404, "No WebSocket is served at this path.")))
         else:
-            start_task(self.server, self._run(self.endpoints.get(request.path, default), request))
+            start_task(self.server, self._run(endpoint, request))
 
     async def _run(self, endpoint: Endpoint, request: Upgrade) -> None:
         self._request = request

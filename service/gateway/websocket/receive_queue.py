@@ -1,6 +1,9 @@
 """Queues the messages of one connection, and passes them to its conversation one after the other, then its end.
 
 An idle connection has no task: one runs only while a message or the end is being passed on.
+
+Invariant: in one iteration of the event loop, a connection handles messages for `TURN` seconds, and the one that it is
+handling then.
 """
 
 import asyncio
@@ -12,6 +15,10 @@ from typing import Any, Protocol
 from uvicorn.server import ServerState
 
 from service.gateway.transport.transport import ABNORMAL, Conversation, Ending
+from service.runtime.time_slice import TimeSlice
+
+TURN = 0.0005
+"""Seconds after which a connection that has sent more messages lets other connections have their turn."""
 
 _RECEIVE_AHEAD = 4  # queued messages; no more are read until the conversation takes one
 _INTERNAL_ERROR = 1011  # RFC 6455, section 7.4.1
@@ -84,8 +91,11 @@ class ReceiveQueue:
     async def _pass_on(self) -> None:
         connection = self._connection
         try:
+            turn = TimeSlice(TURN)
             while self._messages:
                 await self._take(self._messages.pop(0))
+                if self._messages:
+                    await turn.over()
         except asyncio.CancelledError:
             connection.transport.abort()
             connection.ending = connection.ending or Ending(ABNORMAL, by_client=False)

@@ -3,24 +3,26 @@
 `engineio` echoes over Engine.IO, `socketio` has two namespaces, `echo` is a plain WebSocket for Autobahn's test suite.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.routing import Route
 from starlette.types import ASGIApp
-from starlette.websockets import WebSocket
 
 from service.gateway.engineio import Connection, Engine, Polls, Settings
 from service.gateway.http.protocol import http_class
 from service.gateway.socketio.server import Client, Server
 from service.gateway.socketio.socket import Socket
+from service.gateway.transport.transport import Endpoint
 from service.gateway.websocket.connection import transport_class
 from service.protocol.socketio.engineio import binary_message, message
 from service.protocol.socketio.packets import Kind, Packet, Received
+from tests.support.servers.asgi_endpoint import Everywhere
+from tests.support.servers.websocket_server import echo
 
 MAX_PAYLOAD = 1_000_000
 SETTINGS = Settings(
@@ -64,46 +66,46 @@ class Talk:
 
 def engineio(settings: Settings = SETTINGS) -> tuple[Starlette, Engine]:
     engine = Engine(settings, Echo)
-    return _open_to_all(Polls.routes(engine, "/engine.io/")), engine
+    return _open_to_all(Polls.route(engine, "/engine.io/")), engine
 
 
 def socketio(settings: Settings = SETTINGS) -> tuple[Starlette, Engine]:
     namespaces = {"/": Talk(), "/custom": Talk()}
     server = Server(namespaces, CONNECT_TIMEOUT, MAX_PAYLOAD)
     engine = Engine(settings, partial(Client, server))
-    return _open_to_all(Polls.routes(engine, "/socket.io/")), engine
+    return _open_to_all(Polls.route(engine, "/socket.io/")), engine
 
 
 def served(engine: Engine) -> Starlette:
     """A test's own engine, at the path of Socket.IO."""
-    return _open_to_all(Polls.routes(engine, "/socket.io/"))
+    return _open_to_all(Polls.route(engine, "/socket.io/"))
 
 
-def echo() -> Starlette:
-    async def serve(websocket: WebSocket) -> None:
-        await websocket.accept()
-        while (received := await websocket.receive())["type"] == "websocket.receive":
-            await websocket.send({**received, "type": "websocket.send"})
-
-    return Starlette(routes=[WebSocketRoute("/", serve)])
-
-
-APPS: dict[str, Callable[[], ASGIApp]] = {
-    "engineio": lambda: engineio()[0],
-    "socketio": lambda: socketio()[0],
-    "echo": echo,
+APPS: dict[str, Callable[[], tuple[ASGIApp, Mapping[str, Endpoint]]]] = {
+    "engineio": lambda: _at("/engine.io/", *engineio()),
+    "socketio": lambda: _at("/socket.io/", *socketio()),
+    "echo": lambda: (Starlette(), Everywhere(echo)),
 }
 
 
+def _at(path: str, app: ASGIApp, engine: Engine) -> tuple[ASGIApp, Mapping[str, Endpoint]]:
+    return app, {path: engine}
+
+
 def config(
-    app: ASGIApp, max_size: int = MAX_PAYLOAD, host: str = "localhost", port: int = 0
+    app: ASGIApp,
+    endpoints: Mapping[str, Endpoint],
+    max_size: int = MAX_PAYLOAD,
+    host: str = "localhost",
+    port: int = 0,
 ) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         host=host,
         port=port,
         http=http_class(),
-        ws=transport_class(max_fragments=2**17),  # Autobahn's 9.3.1 sends 4 MiB, 64 bytes at a time
+        # Autobahn's 9.3.1 sends 4 MiB, 64 bytes at a time.
+        ws=transport_class(endpoints=endpoints, max_fragments=2**17),
         ws_max_size=max_size,
         lifespan="off",
         log_config=None,  # uvicorn's own would be global to this process
@@ -111,6 +113,6 @@ def config(
     )
 
 
-def _open_to_all(routes: list[BaseRoute]) -> Starlette:
+def _open_to_all(route: Route) -> Starlette:
     everybody = Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
-    return Starlette(routes=routes, middleware=[everybody])
+    return Starlette(routes=[route], middleware=[everybody])

@@ -23,7 +23,7 @@ class Served(uvicorn.Server):
     """A running server."""
 
     def __init__(self, app: Starlette, engine: Engine, path: str) -> None:
-        super().__init__(config(app, host="127.0.0.1"))
+        super().__init__(config(app, {path: engine}, host="127.0.0.1"))
         self.engine = engine
         self.path = path
         self.stopping = asyncio.Event()

@@ -52,14 +52,14 @@ async def post(body: bytes, size: int) -> int:
         ping_interval=25, ping_timeout=20, max_payload=1 << 20, max_packet=1 << 17, max_outbox=1 << 20
     )
     engine = Engine(limits, Reader)
-    app = Starlette(routes=Polls.routes(engine, "/"))
+    app = Starlette(routes=[Polls.route(engine, "/")])
     chunks = [body[start : start + size] for start in range(0, len(body), size)] or [b""]
     received = [
         {"type": "http.request", "body": chunk, "more_body": index < len(chunks) - 1}
         for index, chunk in enumerate(chunks)
     ]
     status = 0
-    sid = engine.open(Headers({}), "::1", None).sid
+    sid = engine.open(Headers({}), "::1").sid
 
     async def receive() -> dict[str, Any]:
         return received.pop(0) if received else {"type": "http.disconnect"}

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from service.gateway.auth.charges import Charges
+from service.gateway.auth.prices import BYTES
 from service.gateway.auth.rate_limit import RateLimit
 from service.gateway.commands.dispatcher import Dispatcher
 from service.gateway.session.counters import Counters
@@ -29,11 +30,13 @@ class Scene:
             Charges(RateLimit(0.001, burst, clock), TokenBuckets(1000, 1000, clock)),
             cast("Any", SimpleNamespace(touch=self._touch)),
             Counters(),
+            cast("Any", SimpleNamespace(turn=self._turn)),
             None,
         )
+        self.turns: list[str] = []
 
-    async def say(self, frame: Frame) -> None:
-        await self.dispatcher.dispatch(cast("Session", self), lambda: frame.ref, lambda: frame, 30)
+    async def say(self, frame: Frame, size: int = 30) -> None:
+        await self.dispatcher.dispatch(cast("Session", self), lambda: frame.ref, lambda: frame, size)
 
     # What the dispatcher uses of a session.
     id, user, source, refused = "session", "alice", "", 0
@@ -49,6 +52,9 @@ class Scene:
         self.answers.append((tag, error.code))
 
     async def _ready(self) -> None: ...
+
+    async def _turn(self, key: str) -> None:
+        self.turns.append(key)
 
     async def _handle(self, _session: Session, _frame: Frame) -> None: ...
 
@@ -73,3 +79,11 @@ async def test_pings_are_charged_as_other_commands() -> None:
     for _ in range(4):
         await scene.say(BEAT)
     assert [code for _, code in scene.answers] == ["ok", "ok", "ok", "too_many_requests"]
+
+
+async def test_a_costly_command_waits_for_its_users_turn() -> None:
+    scene = Scene()
+    await scene.say(STATUS, BYTES - 1)
+    assert scene.turns == []
+    await scene.say(STATUS, BYTES)
+    assert (scene.turns, [code for _, code in scene.answers]) == (["alice"], ["ok", "ok"])

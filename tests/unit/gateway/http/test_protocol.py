@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,9 +24,11 @@ from service.gateway.http.protocol import (
     http_class,
 )
 from service.gateway.websocket.connection import transport_class
+from service.runtime import turns
 from tests.support.clients.raw_http import client, rest
 from tests.support.clients.raw_websocket import TEXT, Peer, frame
 from tests.support.clients.turns import Turns
+from tests.support.servers.asgi_endpoint import Everywhere
 from tests.support.servers.websocket_server import (
     PATIENCE,
     App,
@@ -50,7 +53,9 @@ def serve(request: pytest.FixtureRequest) -> Iterator[Serve]:
             app: App, seconds: float = 0.5, **limits: Any
         ) -> tuple[LiveServer, type[TimedHttpProtocol]]:
             http = http_class(seconds, **limits)
-            server = LiveServer(app, transport_class(), request.param, 128 * 1024, http)
+            server = LiveServer(
+                app, transport_class(endpoints=Everywhere(app)), request.param, 128 * 1024, http
+            )
             return stack.enter_context(server), http
 
         yield start
@@ -341,3 +346,55 @@ def test_a_websocket_outlives_the_time_and_hears_nothing_of_the_silent(serve: Se
         assert bystander.recv(timeout=PATIENCE) == "still here"
     assert http.cut[OVERDUE] == 100
     assert len(http.waits) == 0
+
+
+class Held(turns.Turns):
+    """Turns that a test gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[tuple[str, Callable[[], None]]] = []
+
+    def run(self, key: str, work: Callable[[], None]) -> None:
+        self.pieces.append((key, work))
+
+    wait = run
+
+    def give(self) -> None:
+        self.pieces.pop(0)[1]()
+
+
+def one_answer(tcp: socket.socket) -> bytes:
+    """Read an answer of `answer` to a request without a body."""
+    received = b""
+    while not received.endswith(b"\r\n\r\n0"):
+        data = tcp.recv(4096)
+        assert data
+        received += data
+    return received
+
+
+def test_requests_of_an_unknown_client_wait_for_the_turn_of_its_address(serve: Serve) -> None:
+    held = Held()
+    server, _ = serve(answer, PATIENCE, turns=held, is_identified=lambda url: url == b"/known")
+    with client(server) as tcp:
+        for path in (b"/", b"/known"):
+            tcp.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path)
+            eventually(lambda: len(held.pieces) == 1)
+            assert held.pieces[0][0] == "127.0.0.1"
+            server.call(held.give)
+            assert one_answer(tcp).startswith(b"HTTP/1.1 200 ")
+        tcp.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert one_answer(tcp).startswith(b"HTTP/1.1 200 ")
+        assert held.pieces == []
+
+
+def test_a_client_that_is_gone_before_its_turn_is_forgotten_in_it(serve: Serve) -> None:
+    held = Held()
+    server, _ = serve(answer, PATIENCE, turns=held)
+    with client(server) as tcp:
+        tcp.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        eventually(lambda: len(held.pieces) == 1)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close with RST
+    server.call(held.give)
+    eventually(server.idle)

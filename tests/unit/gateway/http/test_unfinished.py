@@ -15,6 +15,7 @@ from service.gateway.transport.receive_budget import SHARE, ReceiveBudget
 from service.gateway.websocket.connection import transport_class
 from tests.support.clients.raw_http import client, rest
 from tests.support.clients.raw_websocket import CONT, TEXT, Peer, frame
+from tests.support.servers.asgi_endpoint import Everywhere
 from tests.support.servers.websocket_server import (
     LiveServer,
     Message,
@@ -58,7 +59,7 @@ def serve(request: pytest.FixtureRequest) -> Iterator[Serve]:
             budget = ReceiveBudget(SHARE * SHARE_OF_ONE, ClientAddresses(()), time.monotonic)
             http = http_class(30, budget=budget, is_identified=lambda url: url == KNOWN)
             return stack.enter_context(
-                LiveServer(app, transport_class(), request.param, 128 * 1024, http)
+                LiveServer(app, transport_class(endpoints=Everywhere(app)), request.param, 128 * 1024, http)
             ), budget
 
         yield start

@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 from service.gateway.websocket.connection import transport_class
+from tests.support.servers.asgi_endpoint import Everywhere
 from tests.support.servers.websocket_server import App, LiveServer, Serve
 
 TRANSPORTS: list[Callable[..., type[asyncio.Protocol]]] = [transport_class]
@@ -40,7 +41,7 @@ def serve(factory: Callable[..., type[asyncio.Protocol]], loop_factory: Callable
 
         def start(app: App, *, max_size: int = 128 * 1024, **limits: Any) -> LiveServer:
             settings = {"close_timeout": 20.0, **limits}
-            server = LiveServer(app, factory(**settings), loop_factory, max_size)
+            server = LiveServer(app, factory(endpoints=Everywhere(app), **settings), loop_factory, max_size)
             servers.append(stack.enter_context(server))
             return server
 

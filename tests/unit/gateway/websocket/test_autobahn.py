@@ -24,6 +24,7 @@ from tests.support.clients.raw_websocket import (
     close_payload,
     frame,
 )
+from tests.support.servers.asgi_endpoint import Everywhere
 from tests.support.servers.websocket_server import LiveServer, echo
 
 MEBIBYTE = 1024 * 1024
@@ -37,7 +38,7 @@ def one_server(
     factory: Callable[..., type[asyncio.Protocol]], loop_factory: Callable[[], Any]
 ) -> Iterator[LiveServer]:
     """Return one server for all cases; each case has its own connection."""
-    protocol = factory(close_timeout=20.0, max_fragments=100_000)
+    protocol = factory(endpoints=Everywhere(echo), close_timeout=20.0, max_fragments=100_000)
     with LiveServer(echo, protocol, loop_factory, LARGEST) as server:
         yield server
     assert server.errors == []

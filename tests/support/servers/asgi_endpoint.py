@@ -1,5 +1,7 @@
 """Serves WebSockets by an ASGI application, which finds the transport at `scope["extensions"][EXTENSION]`.
 
+The product serves no WebSocket over ASGI; tests write their side of a connection as an application.
+
 The application runs as one task without a time limit. Its sends wait for a slow peer, and it gets a message only when
 it calls `receive`.
 
@@ -8,16 +10,17 @@ Invariant: the application receives every message that arrived before the end; e
 
 import asyncio
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
-from urllib.parse import unquote
 
 from starlette.websockets import WebSocketDisconnect
-from uvicorn._types import ASGI3Application
 from uvicorn.protocols.utils import ClientDisconnected
 
-from service.gateway.transport.transport import ABNORMAL, EXTENSION, Refused, Upgrade, WebSocketTransport
+from service.gateway.transport.transport import ABNORMAL, Endpoint, Refused, Upgrade, WebSocketTransport
 from service.gateway.websocket.frames import binary_frame, text_frame
+from tests.support.servers.websocket_server import App
+
+EXTENSION = "onrecord.transport"
 
 Message = MutableMapping[str, Any]
 
@@ -26,31 +29,44 @@ _NORMAL, _INTERNAL_ERROR = 1000, 1011  # RFC 6455, section 7.4.1
 log = logging.getLogger("onrecord.transport")
 
 
-class AsgiEndpoint:
-    """Serves all paths by an application; `scope` and `url` are those that uvicorn built for the request."""
+class Everywhere(Mapping[str, Endpoint]):
+    """The endpoints of `transport_class`, of which one serves every path."""
 
-    def __init__(self, app: ASGI3Application, scope: Mapping[str, Any], url: Any) -> None:
+    def __init__(self, app: App) -> None:
+        self._endpoint = AsgiEndpoint(app)
+
+    def __getitem__(self, path: str) -> Endpoint:
+        return self._endpoint
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("/",))
+
+    def __len__(self) -> int:
+        return 1
+
+
+class AsgiEndpoint:
+    """Serves all paths by an application."""
+
+    def __init__(self, app: App) -> None:
         self._app = app
-        self._scope = scope
-        self._url = url
 
     async def on_upgrade(self, transport: WebSocketTransport, request: Upgrade) -> None:
         """Run the application, which accepts or refuses the upgrade."""
-        raw_path = self._url.path or b"/"
-        root = self._scope["root_path"]
         scope = {
-            **self._scope,
             "type": "websocket",
-            "scheme": {"https": "wss"}.get(self._scope["scheme"], "ws"),
-            "path": root + unquote(raw_path.decode("ascii")),
-            "raw_path": root.encode("ascii") + raw_path,
-            "query_string": self._url.query or b"",
+            "asgi": {"version": "3.0"},
+            "scheme": "ws",
+            "path": request.path,
+            "query_string": request.query,
+            "headers": request.headers.raw,
+            "client": None if request.address is None else (request.address, 0),
             "subprotocols": [
                 token.strip()
                 for value in request.headers.getlist("sec-websocket-protocol")
                 for token in value.split(",")
             ],
-            "extensions": {**self._scope["extensions"], "websocket.http.response": {}, EXTENSION: transport},
+            "extensions": {"websocket.http.response": {}, EXTENSION: transport},
         }
         await AsgiConversation(transport, scope).run(self._app)
 
@@ -69,11 +85,11 @@ class AsgiConversation:
         self._messages.put_nowait({"type": "websocket.connect"})
         self._disconnect: Message | None = None
 
-    async def run(self, app: ASGI3Application) -> None:
+    async def run(self, app: App) -> None:
         """Run an application; when it returns or fails, close the connection."""
         self._transport.on_ending = self._ended_early
         try:
-            await app(self._scope, self._receive, self._send)  # type: ignore[arg-type] # uvicorn's narrower types
+            await app(self._scope, self._receive, self._send)
         except (ClientDisconnected, WebSocketDisconnect):
             pass  # from `_send`, or from Starlette: the application has noticed the end of the connection
         except Exception:
@@ -130,7 +146,7 @@ class AsgiConversation:
             message = await self._messages.get()
             if message is not None:
                 return message
-        assert self._disconnect is not None  # noqa: S101 - for the type checker
+        assert self._disconnect is not None
         return self._disconnect
 
     async def _send(self, message: Message) -> None:
