@@ -7,7 +7,6 @@ import msgspec
 from rpds import HashTrieSet
 
 from service.domain.commands import NamePerson, SetBlock, SetSuspension
-from service.domain.content.visible import is_visible
 from service.domain.events import (
     Event,
     PersonErased,
@@ -124,8 +123,7 @@ def _block(state: PersonState, user: str, *, blocked: bool) -> dict[str, Any]:
 def _change(state: PersonState, event: Event) -> dict[str, Any]:
     match event:
         case PersonNamed(name=name, issued_at=issued_at):
-            shown = name is not None and is_visible(name)  # earlier versions recorded names that show nothing
-            return {"name": name if shown else None, "issued_at": issued_at}
+            return {"name": name, "issued_at": issued_at}
         case PersonSuspended():
             return {"suspended": True}
         case PersonRestored():

@@ -35,7 +35,7 @@ from service.domain.commands import (
     UnpinMessage,
     UpdateRoom,
 )
-from service.domain.content.visible import is_visible
+from service.domain.content.names import usable_room_name, usable_topic
 from service.domain.events import (
     Event,
     MemberInvited,
@@ -64,7 +64,7 @@ from service.domain.streams import (
     message_subject,
     user_subject,
 )
-from service.errors import Malformed, NotAllowed, RoomExists
+from service.errors import NotAllowed, RoomExists
 
 __all__ = [
     "Member",
@@ -86,21 +86,16 @@ def _open_room(state: RoomState, command: OpenRoom, by: str, _at: datetime) -> l
     """Create a room, unless it exists; the direct room of the same people counts as existing."""
     members = list(dict.fromkeys((by, *command.members)))
     _check_id(command, members)
-    _require_visible(command.name)
+    name = usable_room_name(command.name)
     if command.visibility == "direct":
-        return _open_direct(state, command, members, by)
+        return _open_direct(state, command, name, members, by)
     if state.exists:
         raise RoomExists(room=command.room)
     return [
-        RoomOpened(name=command.name, visibility=command.visibility),
+        RoomOpened(name=name, visibility=command.visibility),
         MemberJoined(user=by, role="owner"),
         *_enter(command, members[1:]),
     ]
-
-
-def _require_visible(name: str) -> None:
-    if not is_visible(name):
-        raise Malformed(problem="A name has at least one visible character - at '$.name'")
 
 
 def _enter(command: OpenRoom, users: list[str]) -> list[Event]:
@@ -109,7 +104,7 @@ def _enter(command: OpenRoom, users: list[str]) -> list[Event]:
     ]
 
 
-def _open_direct(state: RoomState, command: OpenRoom, members: list[str], by: str) -> list[Event]:
+def _open_direct(state: RoomState, command: OpenRoom, name: str, members: list[str], by: str) -> list[Event]:
     """Create a direct room, or enter the one that these people have: who opens it accepts the invitation to it."""
     if not FEWEST_DIRECT <= len(members) <= MOST_DIRECT:
         raise NotAllowed(problem=f"A direct room has {FEWEST_DIRECT} to {MOST_DIRECT} members.")
@@ -118,7 +113,7 @@ def _open_direct(state: RoomState, command: OpenRoom, members: list[str], by: st
     if state.exists:
         raise RoomExists(room=command.room)
     return [
-        RoomOpened(name=command.name, visibility="direct"),
+        RoomOpened(name=name, visibility="direct"),
         MemberJoined(user=by),
         *_enter(command, members[1:]),
     ]
@@ -144,10 +139,11 @@ def _update_room(state: RoomState, command: UpdateRoom, by: str, at: datetime) -
     require_role(state, by, "moderator")
     events: list[Event] = []
     if command.name is not None and command.name != state.name:
-        _require_visible(command.name)
-        events.append(RoomRenamed(name=command.name))
+        name = usable_room_name(command.name)
+        events += [RoomRenamed(name=name)] if name != state.name else []
     if command.topic is not None and command.topic != (state.topic or ""):
-        events.append(RoomTopicChanged(topic=command.topic))
+        topic = usable_topic(command.topic)
+        events += [RoomTopicChanged(topic=topic)] if topic != (state.topic or "") else []
     return events
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from service.domain.content.names import MAX_ROOM_NAME, MAX_TOPIC
 from service.domain.content.reactions import is_reaction
 from service.domain.events import Outcome, Role, Visibility
 
@@ -41,9 +42,9 @@ UserId = Annotated[str, Meta(pattern=USER_ID)]
 Ref = Annotated[str, Meta(pattern=REF)]
 Seq = Annotated[int, Meta(ge=0, le=MAX_SEQ)]
 MessageId = Annotated[int, Meta(ge=1, le=MAX_SEQ)]
-RoomName = Annotated[str, Meta(pattern=r"\A[^\x00]*[^\s\x00][^\x00]*\Z", max_length=200)]
+RoomName = Annotated[str, Meta(pattern=r"\A[^\x00]*[^\s\x00][^\x00]*\Z", max_length=MAX_ROOM_NAME)]
 """At least one visible character."""
-Topic = Annotated[str, Meta(max_length=1_000)]
+Topic = Annotated[str, Meta(max_length=MAX_TOPIC)]
 Reason = Annotated[str, Meta(min_length=1, max_length=500)]
 Emoji = Annotated[str, Meta(pattern=EMOJI)]
 ReportId = Annotated[str, Meta(pattern=REPORT_ID)]

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from service.domain import events as log
+from service.domain.content.names import clean_topic, shown_room
 from service.domain.content.reactions import normal_form
 from service.domain.events import Event, Recorded
 from service.domain.streams import room_of
@@ -54,6 +55,10 @@ def _by_author(recorded: Recorded) -> dict[str, Any]:
     return {**_common(recorded), "user_id": recorded.by}
 
 
+def _room_name(recorded: Recorded, event: log.RoomOpened | log.RoomRenamed) -> str:
+    return shown_room(event.name, room_of(recorded.stream))
+
+
 def _about_message(recorded: Recorded, event: Any) -> dict[str, Any]:
     return {**_by_author(recorded), "message_id": event.message}
 
@@ -68,11 +73,13 @@ def _time(at: datetime | None) -> str | None:
 
 TO_WIRE: dict[type[Event], Callable[[Recorded, Any, NameOf], Outgoing]] = {
     log.RoomOpened: lambda recorded, event, _: wire.RoomCreated(
-        **_by_author(recorded), name=event.name, visibility=event.visibility
+        **_by_author(recorded), name=_room_name(recorded, event), visibility=event.visibility
     ),
-    log.RoomRenamed: lambda recorded, event, _: wire.RoomUpdated(**_by_author(recorded), name=event.name),
+    log.RoomRenamed: lambda recorded, event, _: wire.RoomUpdated(
+        **_by_author(recorded), name=_room_name(recorded, event)
+    ),
     log.RoomTopicChanged: lambda recorded, event, _: wire.RoomUpdated(
-        **_by_author(recorded), topic=event.topic or None
+        **_by_author(recorded), topic=clean_topic(event.topic or "") or None
     ),
     log.RoomArchived: lambda recorded, *_: wire.RoomUpdated(**_by_author(recorded), archived=True),
     log.RoomReopened: lambda recorded, *_: wire.RoomUpdated(**_by_author(recorded), archived=False),

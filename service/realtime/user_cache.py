@@ -8,8 +8,11 @@ Invariant: an entry is replaced only by a state with the same or a higher `head`
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
 
+import msgspec
+
 from service.domain import account
 from service.domain.account import PersonState
+from service.domain.content.names import clean_name
 from service.domain.events import AboutUser, MessagePosted, Recorded
 from service.domain.streams import person_stream
 from service.eventstore.reader import LogReader
@@ -53,7 +56,9 @@ class UserCache:
         return user in self._known
 
     def update(self, user: str, state: PersonState) -> None:
-        """Store a state that was read or recorded, unless the cache has a newer one."""
+        """Store a state that was read or recorded, with a cleaned name, unless the cache has a newer one."""
+        if state.name and (name := clean_name(state.name)) != state.name:  # recorded by an earlier version
+            state = msgspec.structs.replace(state, name=name)
         known = self._known.get(user)
         if known is None or known.head <= state.head:
             self._known[user] = state

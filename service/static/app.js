@@ -5,7 +5,8 @@
 
 import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
-import { $ } from "./dom.js";
+import { $, element } from "./dom.js";
+import { labelOf } from "./names.js";
 import { ReadMarks } from "./reading.js";
 import { RoomDialog } from "./roomdialog.js";
 import { currentSession, goToProvider, roomIdFor, signOut, userIdsIn } from "./session.js";
@@ -29,7 +30,7 @@ const timeline = new Timeline(
     rewrite: (ref) => composer.takeBack(chat.discard(ref)),
     discard: (ref) => chat.discard(ref),
     react: (message, emoji, add) => chat.change(add ? "react" : "unreact", message, { emoji }),
-    reply: (message) => composer.reply(message, message.name ?? nameOf(chat.room, message.userId)),
+    reply: (message) => composer.reply(message, labelOf(chat.room, message.userId, message.name ?? undefined)),
     edit: (message) => composer.edit(message),
     pin: (message) => chat.change(message.pinned ? "unpin" : "pin", message),
     remove: (message) => confirm("Delete this message for everybody?") && chat.change("delete", message),
@@ -89,7 +90,7 @@ function enter() {
   const { userId, name } = currentSession();
   chat = new Chat(userId, { draw, notify, heard: announce });
   chat.connection.addEventListener("status", ({ detail }) => showStatus(detail));
-  $("who").textContent = name;
+  $("who").replaceChildren(element("bdi", {}, name));
   $("who").title = userId;
   restoreDrafts();
   show("chat");
@@ -173,7 +174,7 @@ async function joinRoom(roomId) {
 
 /** The same people have one direct room: opening it again finds it. */
 async function talkTo(userId, name) {
-  await chat.create({ name: `${currentSession().name}, ${name}`, visibility: "direct", members: [userId] });
+  await chat.create({ name: `${nameOf(chat.room, chat.state.userId)}, ${name}`, visibility: "direct", members: [userId] });
   if (chat?.room) showRoom();
 }
 

@@ -5,6 +5,7 @@
 
 import { Connection } from "./connection.js";
 import { mentionsOf, namesWithoutMention } from "./mentions.js";
+import { isolated } from "./names.js";
 import { newRef } from "./outbox.js";
 import { getToken } from "./session.js";
 import { emptyState, isStale, reduce } from "./state.js";
@@ -220,7 +221,7 @@ export class Chat {
     const known = this.state.rooms.get(roomId);
     this.#apply(action);
     if (this.state.rooms.has(roomId)) this.refresh(); // which was joined again elsewhere
-    else if (known && reason !== "left") this.#notify(`You are no longer in ${known.name}.`);
+    else if (known && reason !== "left") this.#notify(`You are no longer in ${isolated(known.name)}.`);
   }
 
   /** A message keeps its ref and all its fields over every attempt, so that trying again cannot say it twice. */

@@ -5,6 +5,7 @@
  */
 
 import { $ } from "./dom.js";
+import { withNames } from "./names.js";
 
 const TYPING_AGAIN_MS = 3_000; // the server takes six seconds of silence for the end of it
 
@@ -95,7 +96,7 @@ export class Composer {
 
   #begin(about, label) {
     this.#about = about;
-    $("about-label").textContent = label;
+    $("about-label").replaceChildren(...withNames(label));
     $("about").hidden = false;
     this.#field.focus();
   }

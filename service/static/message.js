@@ -4,6 +4,7 @@
  */
 
 import { element } from "./dom.js";
+import { withNames } from "./names.js";
 
 export const EMOJI = ["👍", "❤️", "😂", "🎉", "👀", "✅"];
 
@@ -28,14 +29,14 @@ function recordedElement(row, actions) {
     element(
       "div",
       { className: "body" },
-      row.quote && element("p", { className: "quote", dir: "auto" }, row.quote),
+      row.quote && element("p", { className: "quote", dir: "auto" }, ...withNames(row.quote)),
       headElement(row),
       gone
         ? element("p", { className: "content gone" }, deletedAt ? "This message was deleted." : "This message cannot be read any more.")
         : element("p", { className: "content", dir: "auto" }, content),
       gone ? null : reactionsElement(row, actions),
       gone || row.archived ? null : menuElement(row, actions),
-      note && element("p", { className: "note" }, note),
+      note && element("p", { className: "note" }, ...withNames(note)),
     ),
   );
   Object.assign(item.dataset, { status: "sent", seq, userId, ...(ref && { ref }) });
@@ -46,7 +47,7 @@ function headElement({ message: { at, editedAt, content, pinned }, author }) {
   return element(
     "div",
     { className: "head" },
-    element("span", { className: "author" }, author),
+    element("span", { className: "author" }, ...withNames(author)),
     element("time", { dateTime: at, title: moment.format(new Date(at)) }, clock.format(new Date(at))),
     editedAt && content !== null ? element("span", { className: "edited" }, "edited") : null,
     pinned ? element("span", { className: "pin" }, "pinned") : null,

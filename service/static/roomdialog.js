@@ -4,6 +4,7 @@
  */
 
 import { $ } from "./dom.js";
+import { isolated } from "./names.js";
 import { mayModerate } from "./state.js";
 
 const owns = (room, self) => (room.members.get(self)?.role ?? room.role) === "owner";
@@ -31,7 +32,7 @@ export class RoomDialog {
     $("room-archive").addEventListener("click", () => {
       const { room } = this.#current();
       if (room.archived) actions.reopen();
-      else if (confirm(`Archive ${room.name}? It can be read then, and nothing can be added.`)) actions.archive();
+      else if (confirm(`Archive ${isolated(room.name)}? It can be read then, and nothing can be added.`)) actions.archive();
       this.#dialog.close();
     });
     $("unban-form").addEventListener("submit", (event) => {

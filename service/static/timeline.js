@@ -5,7 +5,8 @@
 
 import { $, KeyedList } from "./dom.js";
 import { messageElement } from "./message.js";
-import { mayModerate, nameOf } from "./state.js";
+import { labelOf } from "./names.js";
+import { mayModerate } from "./state.js";
 
 const SAME_BREATH_MS = 5 * 60_000;
 const NEAR_PX = 40;
@@ -81,7 +82,7 @@ function rowsOf(room, { self, online, readBefore }) {
     return {
       key: message.ref ?? `seq ${message.seq}`,
       message,
-      author: message.name ?? nameOf(room, message.userId),
+      author: labelOf(room, message.userId, message.name ?? undefined),
       self,
       own: message.userId === self,
       forMe: message.mentions?.includes(self) ?? false,
@@ -103,7 +104,7 @@ function quoteOf(room, messageId) {
   const message = room.messages.find((each) => each.messageId === messageId);
   if (!message) return "In reply to an earlier message";
   const words = message.content === null ? "a message that cannot be read any more" : message.content.slice(0, QUOTED);
-  return `${message.name ?? nameOf(room, message.userId)}: ${words}`;
+  return `${labelOf(room, message.userId, message.name ?? undefined)}: ${words}`;
 }
 
 function inOneBreath(before, message) {
@@ -116,7 +117,7 @@ function seenBy(room, self) {
   for (const [userId, messageId] of room.receipts) {
     if (userId === self || !(room.members.has(userId) || room.moreMembers)) continue;
     const seq = room.messages.findLast((message) => message.seq <= messageId)?.seq;
-    if (seq !== undefined) readers.set(seq, [...(readers.get(seq) ?? []), nameOf(room, userId)]);
+    if (seq !== undefined) readers.set(seq, [...(readers.get(seq) ?? []), labelOf(room, userId)]);
   }
   return new Map([...readers].map(([seq, names]) => [seq, `Seen by ${listing(names)}`]));
 }

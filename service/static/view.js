@@ -6,6 +6,7 @@
 import { announcement } from "./announcements.js";
 import { $, element, KeyedList } from "./dom.js";
 import { mayChange } from "./roomdialog.js";
+import { isolated, labelOf, withNames } from "./names.js";
 import { nameOf } from "./state.js";
 
 const STATUS_WORDS = { connected: "Connected", connecting: "Connecting…", waiting: "Reconnecting…", stopped: "Not connected." };
@@ -26,16 +27,16 @@ export function showConnection({ status, reason }) {
 /** Shows a sentence; an empty one clears it. */
 export function notify(sentence) {
   clearTimeout(noticeTimer);
-  $("notice").textContent = sentence;
+  $("notice").replaceChildren(...withNames(sentence));
   $("notice-close").hidden = !sentence;
   if (sentence) noticeTimer = setTimeout(() => notify(""), NOTICE_MS);
 }
 
 /** Has a screen reader say a message of another user, together with those that arrive at about the same time. */
 export function announce(room, { userId, name, content }) {
-  announced.push({ author: name ?? nameOf(room, userId), content });
+  announced.push({ author: labelOf(room, userId, name ?? undefined), content });
   announcing ??= setTimeout(() => {
-    $("announcer").textContent = announcement(announced);
+    $("announcer").replaceChildren(...withNames(announcement(announced)));
     [announced, announcing] = [[], null];
   }, ANNOUNCED_TOGETHER_MS);
 }
@@ -67,11 +68,11 @@ export class Surroundings {
   }
 
   #renderRoom(room, self) {
-    $("room-name").textContent = room?.name ?? "No room open";
+    $("room-name").replaceChildren(element("bdi", {}, room?.name ?? "No room open"));
     $("empty").hidden = Boolean(room);
     for (const id of ["timeline", "members-toggle"]) $(id).hidden = !room;
-    $("room-topic").textContent = room?.topic ?? "";
-    $("typing").textContent = room ? typingSentence(room) : "";
+    $("room-topic").replaceChildren(element("bdi", {}, room?.topic ?? ""));
+    $("typing").replaceChildren(...withNames(room ? typingSentence(room) : ""));
     $("archived").hidden = !room?.archived;
     $("message-form").hidden = !room || room.archived;
     $("room-open").hidden = !room || !mayChange(room, self);
@@ -82,10 +83,10 @@ export class Surroundings {
   }
 
   #renderMembers(room, self) {
-    const label = (userId) => nameOf(room, userId) + (userId === self ? " (you)" : "");
+    const label = (userId) => labelOf(room, userId) + (userId === self ? " (you)" : "");
     const own = room.visibility === "direct" || room.archived ? "member" : (room.members.get(self)?.role ?? room.role);
     const rows = [...room.members.values()].map(({ userId, role, status, muted }) => (
-      { key: userId, userId, name: label(userId), role, muted: muted === true, status: status ?? "offline", own, self: userId === self }
+      { key: userId, userId, name: nameOf(room, userId), label: label(userId), role, muted: muted === true, status: status ?? "offline", own, self: userId === self }
     ));
     this.#members.render(rows.sort((a, b) => a.name.localeCompare(b.name)));
     $("members-toggle").textContent = `People (${rows.length}${room.moreMembers ? "+" : ""})`;
@@ -95,12 +96,12 @@ export class Surroundings {
 
 function titleOf(rooms, open) {
   const unread = rooms.reduce((sum, room) => sum + room.unread, 0);
-  return `${unread ? `(${unread}) ` : ""}${open ? `${open.name} · ` : ""}OnRecord`;
+  return `${unread ? `(${unread}) ` : ""}${open ? `${isolated(open.name)} · ` : ""}OnRecord`;
 }
 
 /** "Bob types…" */
 function typingSentence(room) {
-  const names = room.typing.map((userId) => nameOf(room, userId));
+  const names = room.typing.map((userId) => labelOf(room, userId));
   if (names.length > 2) return "Several people are typing…";
   return names.length ? `${names.join(" and ")} ${names.length === 1 ? "is" : "are"} typing…` : "";
 }
@@ -110,7 +111,7 @@ function roomElement({ roomId, name, visibility, unread, mentions, current }, { 
   const button = element(
     "button",
     { type: "button", onclick: () => open(roomId) },
-    element("span", { className: "name" }, name),
+    element("bdi", { className: "name" }, name),
     visibility === "public" ? null : element("span", { className: "hint" }, visibility),
     mentions ? element("span", { className: "mentions" }, "@", hidden(` ${mentions} mentions`)) : null,
     unread ? element("span", { className: "unread" }, String(unread), hidden(" unread")) : null,
@@ -124,8 +125,8 @@ function roomElement({ roomId, name, visibility, unread, mentions, current }, { 
 function invitationElement({ roomId, name, by }, { join }) {
   const item = element(
     "li",
-    { title: `from ${by}` },
-    element("span", { className: "name" }, name),
+    { title: `from ${isolated(by)}` },
+    element("bdi", { className: "name" }, name),
     element("button", { type: "button", onclick: () => join(roomId) }, "Join"),
   );
   item.dataset.roomId = roomId;
@@ -133,12 +134,12 @@ function invitationElement({ roomId, name, by }, { join }) {
 }
 
 function memberElement(row, actions) {
-  const { userId, name, role, status, muted } = row;
+  const { userId, label, role, status, muted } = row;
   const item = element(
     "li",
     { title: userId },
     element("span", { className: "dot" }),
-    element("span", { className: "name" }, name),
+    element("span", { className: "name" }, ...withNames(label)),
     role && role !== "member" ? element("span", { className: "hint" }, role) : null,
     muted ? element("span", { className: "hint" }, "muted") : null,
     element("span", { className: "unseen" }, `, ${status}`),
@@ -149,22 +150,22 @@ function memberElement(row, actions) {
 }
 
 /** What the server would allow: it decides, this only leaves out what it would refuse. */
-function memberMenu({ userId, name, role, muted, own }, { write, govern }) {
+function memberMenu({ userId, name, label, role, muted, own }, { write, govern }) {
   const governs = own === "owner" || (own === "moderator" && role === "member");
-  const item = (label, act) => element("button", { type: "button", onclick: () => ((menu.open = false), act()) }, label);
+  const item = (words, act) => element("button", { type: "button", onclick: () => ((menu.open = false), act()) }, words);
   const other = role === "member" ? "moderator" : "member";
   const menu = element(
     "details",
     { className: "menu" },
-    element("summary", { ariaLabel: `What to do with ${name}` }, "⋯"),
+    element("summary", { ariaLabel: `What to do with ${label}` }, "⋯"),
     element(
       "div",
       { className: "menu-items" },
       item("Write to", () => write(userId, name)),
       governs ? item(muted ? "Unmute" : "Mute", () => govern(muted ? "unmute" : "mute", userId)) : null,
       own === "owner" ? item(`Make ${other}`, () => govern("role", userId, { role: other })) : null,
-      governs ? item("Remove", () => confirm(`Remove ${name} from this room?`) && govern("kick", userId)) : null,
-      governs ? item("Ban", () => confirm(`Ban ${name}? They are out until you lift it.`) && govern("ban", userId)) : null,
+      governs ? item("Remove", () => confirm(`Remove ${label} from this room?`) && govern("kick", userId)) : null,
+      governs ? item("Ban", () => confirm(`Ban ${label}? They are out until you lift it.`) && govern("ban", userId)) : null,
     ),
   );
   return menu;

@@ -2,7 +2,8 @@
 
 A message is stored and delivered exactly as it was sent, or it is refused; it is never altered. Clients show it as
 text; markup that would run if a careless client inserted it as HTML is nevertheless refused. Content is parsed as a
-browser parses it (WHATWG HTML), so `a < b`, `<3`, `&lt;b&gt;` and `<b>` pass.
+browser parses it (WHATWG HTML), so `a < b`, `<3`, `&lt;b&gt;` and `<b>` pass. Within a code span or a fenced code block
+of CommonMark everything is text.
 
 Invariant: how a browser parses markup depends on where the markup is inserted. Content is therefore parsed in each
 place that can reveal an element, and refused if any of the results runs.
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from service.domain.content.code import outside_code
 from service.domain.content.markup_bounds import FORMATTING, is_excessive, is_foreign
 from service.domain.content.visible import is_visible
 from service.errors import ComplexContent, EmptyMessage, MessageTooLong, UnsafeContent
@@ -48,7 +50,9 @@ def check_content(content: str, limit: int) -> None:
     if not is_visible(content):
         raise EmptyMessage
     if "<" in content:
-        _check_markup(content)
+        for text in outside_code(content):
+            if "<" in text:
+                _check_markup(text)
 
 
 def _check_markup(content: str) -> None:

@@ -17,10 +17,10 @@ _IGNORABLE = (
 """Property Default_Ignorable_Code_Point: joiners, direction marks, fillers, variation selectors, tags."""
 _FORMATS = r"\ufff9-\ufffb\U00013430-\U00013440"
 """Other formats (category Cf). Those that show a sign, such as U+06DD (end of ayah), are left out."""
-_BLANKS = r"\u2800\U00013441\U00013442\U00016fe4\U0001d159"
+BLANKS = r"\u2800\U00013441\U00013442\U00016fe4\U0001d159"
 """Blank by design: the empty Braille pattern, blank hieroglyphs, the filler of Khitan, the null notehead."""
 
-INVISIBLE = _CONTROLS + _SPACES + _IGNORABLE + _FORMATS + _BLANKS
+INVISIBLE = _CONTROLS + _SPACES + _IGNORABLE + _FORMATS + BLANKS
 """The code points that show nothing, as the inside of a character class of a regular expression."""
 _VISIBLE = re.compile(f"[^{INVISIBLE}]")
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from service.config.parsers import ANY_VALID_TOKEN
 from service.config.settings import Settings
-from service.domain.content.visible import is_visible
+from service.domain.content.names import shortened_name
 from service.errors import TokenInvalid
 from service.protocol.commands import USER_ID, USER_ID_FORM
 
@@ -81,14 +81,9 @@ class ClaimRules:
         return user
 
     def name_of(self, claims: Mapping[str, Any]) -> str | None:
-        """Return the display name, cut to `MAX_NAME`; None if there is none that can be shown and stored."""
+        """Return the display name, cleaned and cut to `MAX_NAME`; None if nothing of it shows."""
         claim = find(claims, self.name)
-        if not isinstance(claim, str):
-            return None
-        name = claim.strip()[:MAX_NAME]
-        if "\0" in name or any("\ud800" <= char <= "\udfff" for char in name):
-            return None
-        return name if is_visible(name) else None
+        return shortened_name(claim, MAX_NAME) if isinstance(claim, str) else None
 
     def scopes_of(self, claims: Mapping[str, Any]) -> frozenset[str]:
         """Return the scopes of OnRecord that a token grants."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from projections import rooms
 from service.audit.export.own_data import OwnData
+from service.domain.content.names import shown_room
 from service.domain.room import RoomState, require_member, visible_until
 from service.errors import NotAMember
 from service.eventstore.read_database import ReadModels
@@ -48,7 +49,7 @@ class Reads:
         entries = [
             RoomEntry(
                 room_id=row.room_id,
-                name=row.name,
+                name=shown_room(row.name, row.room_id),
                 visibility=row.visibility,
                 created_at=timestamp(row.created_at),
             )
@@ -143,7 +144,7 @@ def view_of(state: RoomState, user: str, until: int | None, name: str | None = N
     member = state.members.get(user)
     return RoomView(
         room_id=state.room,
-        name=state.name if name is None else name,
+        name=shown_room(state.name if name is None else name, state.room),
         visibility=state.visibility,
         role=member.role if member else None,
         head=state.head if until is None else until or None,

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from service.domain.content.names import shown_room
 from service.domain.events import MemberInvited, MemberJoined, MemberRemoved, Recorded
 from service.domain.streams import room_of
 from service.errors import OnRecordError, Refusal
@@ -94,7 +95,9 @@ class MembershipNotifier:
         if isinstance(outgoing, Invited):
             if user not in state.invited:
                 return  # the invitation was withdrawn while the room was read; the name is hidden again
-            outgoing = msgspec.structs.replace(outgoing, name=state.name, visibility=state.visibility)
+            outgoing = msgspec.structs.replace(
+                outgoing, name=shown_room(state.name, room), visibility=state.visibility
+            )
         for session in sessions:
             if not session.closing:
                 session.emit(outgoing)

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from projections import rooms
+from service.domain.content.names import clean_topic, shown_room
 from service.domain.room import require_member, visible_until
 from service.errors import Malformed
 from service.eventstore.read_database import ReadModels
@@ -152,7 +153,7 @@ def note_page(asker: object, messages: list[Message]) -> None:
 def _summary(row: rooms.SummaryRow, last: Message | None) -> RoomSummary | Invitation:
     return RoomSummary(
         room_id=row.room_id,
-        name=row.name,
+        name=shown_room(row.name, row.room_id),
         visibility=row.visibility,
         role=row.role,
         head=row.head,
@@ -160,7 +161,7 @@ def _summary(row: rooms.SummaryRow, last: Message | None) -> RoomSummary | Invit
         mentions=row.mentions,
         last_read=row.last_read,
         last_message=last,
-        topic=row.topic,
+        topic=clean_topic(row.topic or "") or None,
         archived=row.archived,
     )
 
@@ -168,7 +169,7 @@ def _summary(row: rooms.SummaryRow, last: Message | None) -> RoomSummary | Invit
 def _invitation(row: rooms.InvitationRow) -> RoomSummary | Invitation:
     return Invitation(
         room_id=row.room_id,
-        name=row.name,
+        name=shown_room(row.name, row.room_id),
         visibility=row.visibility,
         by=row.invited_by,
         at=timestamp(row.invited_at),

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from service.embedded import Servers
+from tests.support.chat.actions import code
 from tests.support.clients.native import Client, Event, Refused, client
 from tests.support.environment import environment, token
 from tests.support.processes.cluster import two_nodes
@@ -277,3 +278,16 @@ async def test_a_reaction_past_the_first_100_users_is_still_the_readers_own(
         for device in (zoe, tablet):
             await device.until(partial(device.events, "message:reaction", mine=False, added=False))
             assert await own_of(device) == [False]
+
+
+@pytest.mark.parametrize("markup", ["<script>", "<img src=x onerror=alert(1)>"])
+async def test_markup_in_code_is_text_in_posts_and_edits(node: Process, markup: str) -> None:
+    async with client(node.url, "alice") as alice:
+        await alice.join("general")
+        for content in (f"use `{markup}`", f"```html\n{markup}\n```"):
+            posted = (await alice.post("general", content))["messageId"]
+            fields = {"roomId": "general", "messageId": posted}
+            await alice.say("message:edit", **fields, content=f"or\n{content}")
+            assert await code(alice, "message:edit", **fields, content=f"`x` {markup}") == "unsafe_content"
+        hidden = '<img title="`" onerror=alert(1) x="`">'
+        assert await code(alice, "message:send", roomId="general", content=hidden) == "unsafe_content"

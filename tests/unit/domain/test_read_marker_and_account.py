@@ -84,11 +84,6 @@ def test_a_marker_never_moves_back_even_where_the_log_says_so(messages: list[int
     assert reader_of(moved(*messages)).marker == max(messages, default=0)
 
 
-@pytest.mark.parametrize("name", ["\u200b\u200b", "\u00ad\u2060\ufeff", "\u2800", "\u3164", " "])
-def test_a_recorded_name_that_shows_nothing_counts_as_none(name: str) -> None:
-    assert person_of(named("Alice", name)).name is None
-
-
 @pytest.mark.parametrize(
     ("given", "name", "then"),
     [

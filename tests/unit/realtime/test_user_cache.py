@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from rpds import HashTrieSet
 
-from service.domain.account import PersonState
+from service.domain.account import PersonState, decide
+from service.domain.commands import NamePerson
 from service.realtime import user_cache
 from service.realtime.user_cache import UserCache
 
@@ -78,3 +79,18 @@ def test_accounts_with_many_blocks_evict_each_other_and_no_others(monkeypatch: p
     known.update("loud4", PersonState(2))
     known.update("huge", PersonState(1, unblocked=HashTrieSet({f"user{each}" for each in range(20)})))
     assert [known.knows(user) for user in ("quiet", "loud3", "loud4", "huge")] == [True, False, True, True]
+
+
+@pytest.mark.parametrize("name", ["\u200b\u200b", "\u00ad\u2060\ufeff", "\u2800", "\u3164", " "])
+def test_a_recorded_name_that_shows_nothing_counts_as_none(name: str) -> None:
+    _, known = people()
+    known.update("alice", PersonState(1, name))
+    assert known.account("alice") == PersonState(1, None)
+    assert known.name_of("alice") == "alice"
+
+
+def test_a_recorded_name_is_cleaned_and_given_again_is_not_recorded_again() -> None:
+    _, known = people()
+    known.update("alice", PersonState(1, "\u202eA\u200bnn  Lee"))
+    assert known.name_of("alice") == "Ann Lee"
+    assert not decide(known.account("alice"), NamePerson(name="Ann Lee"), "alice")

@@ -171,7 +171,7 @@ async def test_issuer_and_audience_count_where_they_are_configured(
             await strict.verify(token)
 
 
-@pytest.mark.parametrize("name", ["", "  ", 7, None, "nul\0", ["Alice"]])
+@pytest.mark.parametrize("name", ["", "  ", 7, None, "\0", ["Alice"]])
 async def test_a_name_that_cannot_be_shown_counts_as_none(name: object) -> None:
     identity = await TOKENS.verify(signed({"sub": "alice", "exp": LATER, "name": name}))
     assert identity.name is None
