@@ -20,6 +20,7 @@ export const emptyState = (userId) => ({
   rooms: new Map(),
   invitations: [],
   left: new Map(), // roomId -> seq of the user's leave or removal
+  missed: new Map(), // roomId -> seq of the latest event of a room that was not known then
   joins: 0, // so far on this page
   gone: 0, // changes so far that made content unreadable, or may have done so while the connection was down
 });
@@ -47,6 +48,7 @@ const emptyRoom = (roomId) => ({
 export function reduce(state, action) {
   if (Object.hasOwn(WHOLE, action.type)) return WHOLE[action.type](state, action);
   const room = state.rooms.get(action.roomId);
+  if (!room && action.seq !== undefined) return { ...state, missed: new Map(state.missed).set(action.roomId, action.seq) };
   if (!room || !Object.hasOwn(ROOM, action.type)) return state;
   return withRoom(state, action.roomId, asOf(ROOM[action.type](room, action, state.userId), action.seq));
 }
@@ -75,6 +77,7 @@ const WHOLE = {
     userId,
     epoch,
     left: epoch === state.epoch ? state.left : new Map(),
+    missed: new Map(),
     // The server does not repeat who is typing, and every page of this connection is newer than what came before it.
     rooms: new Map([...state.rooms].map(([roomId, room]) => [roomId, withContentGone({ ...room, typing: [], recent: [] }, state.gone + 1)])),
   }),
@@ -194,7 +197,9 @@ function withListed(state, item, gone) {
   const room = state.rooms.get(item.roomId) ?? { ...emptyRoom(item.roomId), joined: state.joins };
   const { name, visibility, topic, archived, role } = item;
   const known = item.head < room.asOf ? room : { ...room, name: name || room.name, visibility, topic, archived, role };
-  return withRoom(state, item.roomId, withListedCounts(known, item, gone, state.userId));
+  const listed = withListedCounts(known, item, gone, state.userId);
+  // The list was asked before an event that came when the room was not known.
+  return withRoom(state, item.roomId, { ...listed, stale: listed.stale || item.head < (state.missed.get(item.roomId) ?? 0) });
 }
 
 function gone(state, roomId, seq) {

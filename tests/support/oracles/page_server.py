@@ -24,7 +24,8 @@ class Room:
     messages: dict[int, Frame] = field(default_factory=dict)
     markers: dict[str, int] = field(default_factory=dict)
     topic: str | None = None
-    expired: set[int] = field(default_factory=set)
+    expired: dict[int, int] = field(default_factory=dict)
+    """The messages whose retention is over, with the head of the room at that time."""
     erased: set[int] = field(default_factory=set)
 
     @property
@@ -73,7 +74,7 @@ class Room:
     def expire(self, number: int) -> None:
         """Let the retention of a message end. A later edit is shown, and counts no more."""
         self.messages[number]["content"] = None
-        self.expired.add(number)
+        self.expired[number] = self.head
 
     def pin(self, number: int) -> None:
         pinned = not self.messages[number].get("pinned", False)
@@ -139,7 +140,8 @@ class Room:
         if event["type"] in ("message:new", "message:edited"):
             message = self.messages[event["messageId"]]
             content = message["content"] if late or "deletedAt" not in message else event["content"]
-            event["content"] = None if content is None else event["content"]
+            gone = content is None or seq <= self.expired.get(event["messageId"], 0)
+            event["content"] = None if gone else event["content"]
         return event
 
 

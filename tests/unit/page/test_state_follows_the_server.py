@@ -204,7 +204,7 @@ def shown(message: dict[str, Any], room: Room) -> dict[str, Any]:
     kept = {
         name: message.get(name) for name in ("seq", "userId", "content", "editedAt", "deletedAt", "mentions")
     }
-    if message["seq"] in room.expired | room.erased:
+    if message["seq"] in {*room.expired, *room.erased}:
         kept["content"] = None
     return {**kept, "reactions": reactions, "pinned": message.get("pinned", False)}
 
@@ -257,3 +257,15 @@ def test_most_counts_are_exact_without_the_server(page: PageModules) -> None:
         folded.step("drain", "a", 0)
     known = folded.state["rooms"]["a"]
     assert (known["unread"], known["mentions"], known["stale"]) == (1, 1, False)
+
+
+def test_an_event_of_an_unknown_room_makes_an_older_list_stale(page: PageModules) -> None:
+    """The resumed leave removes the room; the join and a message after it came before the list that was asked earlier."""
+    folded = Page(page)
+    for step in ("join", "drain", "leave_elsewhere", "join_elsewhere", "reconnect", "list", "post", "drain"):
+        folded.step(step, "b", 0)
+    folded.settle()
+    assert folded.state["rooms"]["b"]["stale"]
+    folded.step("list", "b", 0)
+    folded.settle()
+    assert (folded.state["rooms"]["b"]["unread"], folded.state["rooms"]["b"]["stale"]) == (1, False)
