@@ -260,7 +260,7 @@ def test_most_counts_are_exact_without_the_server(page: PageModules) -> None:
 
 
 def test_an_event_of_an_unknown_room_makes_an_older_list_stale(page: PageModules) -> None:
-    """The resumed leave removes the room; the join and a message after it came before the list that was asked earlier."""
+    """The resumed leave removes the room; a list that was asked before the message after it names the room again."""
     folded = Page(page)
     for step in ("join", "drain", "leave_elsewhere", "join_elsewhere", "reconnect", "list", "post", "drain"):
         folded.step(step, "b", 0)
