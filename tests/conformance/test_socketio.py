@@ -218,10 +218,13 @@ async def test_a_stopping_server_closes_transports_and_says_no_disconnect(patien
 
 
 @pytest.mark.parametrize("again", ["40/random", "40/another,{}"])
-async def test_three_connects_are_refused_and_a_fourth_ends_the_connection(
-    patient: Served, again: str
-) -> None:
-    async with websocket(patient) as socket, poller(patient) as session:
+async def test_three_connects_are_refused_and_a_fourth_ends_the_connection(again: str) -> None:
+    _, _, engine = refusing(60)
+    async with (
+        serving(apps.served(engine), engine, "/socket.io/") as served,
+        websocket(served) as socket,
+        poller(served) as session,
+    ):
         await socket.recv()
         for _ in range(4):
             await socket.send(again)

@@ -56,7 +56,7 @@ class Polls:
         if found is not None:
             return refusal(found)
         if request.method != "GET":
-            return refusal(refused(Problem.BAD_HANDSHAKE_METHOD))
+            return refusal(self._engine.refuse(Problem.BAD_HANDSHAKE_METHOD, address))
         return _packets(self._engine.open(request.headers, address, began(request)))
 
     async def _respond_to(self, connection: Connection, request: Request) -> Response:

@@ -29,7 +29,8 @@ Gate = Callable[[Headers, str | None, bool], Refused | None]
 class Engine:
     """The sessions of this process, and the endpoint of their WebSockets: see `Endpoint`.
 
-    `accept` builds the layer above a session; `ended` is called with each ending.
+    `accept` builds the layer above a session; `ended` is called with each ending, `on_refused` with the address and the
+    problem of each request that no client of this version of the protocol sends.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class Engine:
         gate: Gate = lambda *_: None,
         ended: Callable[[Ending], None] = lambda _ending: None,
         addresses: ClientAddresses | None = None,
+        on_refused: Callable[[str | None, Problem], None] = lambda *_: None,
     ) -> None:
         self.settings = settings
         self._accept = accept
         self._gate = gate
         self._ended = ended
         self._addresses = addresses or ClientAddresses(())
+        self._on_refused = on_refused
         self._heartbeats: Heartbeats[Connection] = Heartbeats(
             settings.ping_interval, settings.ping_timeout, lambda connection: connection.send(engineio.PING)
         )
@@ -86,18 +89,23 @@ class Engine:
         """Return the session of a request, a refusal, or None if the request opens a session."""
         if (named := query.get("transport")) != transport:
             known = named in ("polling", "websocket")
-            return refused(Problem.BAD_REQUEST if known else Problem.UNKNOWN_TRANSPORT)
+            return self.refuse(Problem.BAD_REQUEST if known else Problem.UNKNOWN_TRANSPORT, address)
         sid = query.get("sid")
         if (denied := self._gate(headers, address, sid is None)) is not None:
             return denied
         if query.get("EIO") != engineio.VERSION:
-            return refused(Problem.UNSUPPORTED_VERSION)
+            return self.refuse(Problem.UNSUPPORTED_VERSION, address)
         if sid is None:
             return None
         connection = self._connections.get(sid)
         if connection is not None and connection.overdue():
             connection.close(Close.NO_PONG, "no pong")
         return refused(Problem.UNKNOWN_SID) if connection is None or connection.closing else connection
+
+    def refuse(self, problem: Problem, address: str | None) -> Refused:
+        """Report a request that no client of this version sends; return its refusal."""
+        self._on_refused(address, problem)
+        return refused(problem)
 
     def is_identified(self, sid: str) -> bool:
         """Return whether the client of a session is identified."""

@@ -58,8 +58,12 @@ class RequestGuard:
         try:
             return await self._admit(request, scope, action)
         except OnRecordError as error:
-            self.refusals.write("http", address_of(request), error.code, error)
+            self.refuse(request, error)
             raise
+
+    def refuse(self, request: Request, error: OnRecordError) -> None:
+        """Log the refusal of a request."""
+        self.refusals.write("http", address_of(request), error.code, error)
 
     async def _admit(self, request: Request, scope: str, action: str) -> Identity:
         check_origin(request.headers, self.origins, action)

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from service.cluster.relay import Relay
 from service.config.settings import Settings
-from service.errors import DemoNamesOff
+from service.errors import DemoNamesOff, OnRecordError
 from service.eventstore.readiness import Probe, Readiness
 from service.gateway.auth.tokens import TokenVerifier
 from service.gateway.http import documents
@@ -73,9 +73,13 @@ class Http:
 
     async def demo_token(self, request: Request) -> Response:
         """`POST /dev/token`: a token for any user id."""
-        if not self.settings.demo_names:
-            raise DemoNamesOff
-        wanted = await body(request, http.DemoSignIn)
+        try:
+            if not self.settings.demo_names:
+                raise DemoNamesOff
+            wanted = await body(request, http.DemoSignIn)
+        except OnRecordError as error:
+            self.guard.refuse(request, error)
+            raise
         return JSONResponse({"token": self.tokens.sign(wanted.user_id, wanted.name, DEMO_LIFETIME)})
 
     async def healthz(self, _request: Request) -> Response:

@@ -22,7 +22,7 @@ from service.gateway.engineio import Settings as EngineSettings
 from service.gateway.engineio.errors import refused
 from service.gateway.session.counters import OK
 from service.gateway.socketio.server import Client, ConnectRefused, Server
-from service.gateway.socketio.session import RecoveringSession, SocketSession
+from service.gateway.socketio.session import SOCKETIO, RecoveringSession, SocketSession
 from service.gateway.socketio.socket import Socket
 from service.gateway.transport.client_address import ClientAddresses
 from service.gateway.transport.problem import headers_of
@@ -87,6 +87,7 @@ class SocketIoEndpoint:
             self._gate,
             lambda ending: admission.count_close(ending.code),
             ClientAddresses(settings.trusted_proxies),
+            lambda address, problem: admission.refusals.write(SOCKETIO, address, problem.name.lower()),
         )
 
     def is_identified(self, url: bytes) -> bool:

@@ -101,6 +101,11 @@ VISITS: list[tuple[Visit, dict[str, object]]] = [
     (entering(CHATLESS), {"door": "socketio", "reason": "not_allowed"}),
     (polling('42["room:list"]'), {"door": "socketio", "reason": "malformed"}),
     (polling("", **EVIL), {"door": "socketio", "reason": "foreign_origin", "origin": "https://evil.example"}),
+    (
+        http("/socket.io/?EIO=3&transport=polling", None),
+        {"door": "socketio", "reason": "unsupported_version"},
+    ),
+    (http("/socket.io/?EIO=4&transport=carrier", None), {"door": "socketio", "reason": "unknown_transport"}),
     (http("/api/me/rooms", None), {"door": "http", "reason": "token_invalid", "problem": "none was given"}),
     (http("/api/me/rooms", BAD), {"door": "http", "reason": "token_invalid", "problem": "bad_signature"}),
     (http("/api/me/rooms", CHATLESS), {"door": "http", "reason": "not_allowed"}),

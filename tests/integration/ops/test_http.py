@@ -16,6 +16,7 @@ from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 from tests.support.servers.key_provider import AUDIENCE, ISSUER, provider, rsa
 from tests.support.servers.ports import free_ports
+from tests.support.waiting import until
 
 
 async def test_a_node_says_that_it_lives_and_is_ready(node: Process) -> None:
@@ -164,6 +165,7 @@ async def test_the_demo_sign_in_is_there_in_development_only(node: Process, plac
                 assert answer.status_code == 400
                 assert answer.json()["code"] == "malformed"
             assert (await http.post(f"{dev.address}/dev/token", content=b"x" * 20_000)).status_code == 413
+            await until(lambda: any("refused" in line and "reason=malformed" in line for line in dev.words))
 
 
 async def test_identity_provider_disables_demo_names(place: Path) -> None:

@@ -28,7 +28,7 @@ MAX_PAYLOAD = 1_000_000
 SETTINGS = Settings(
     ping_interval=0.3, ping_timeout=0.2, max_payload=MAX_PAYLOAD, max_packet=MAX_PAYLOAD, max_outbox=2**20
 )
-CONNECT_TIMEOUT = 1.0
+CONNECT_TIMEOUT = 2.0
 
 
 class Echo:
