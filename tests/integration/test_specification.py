@@ -105,7 +105,7 @@ async def test_events_propagate_between_server_instances_over_redis(
 
 
 async def test_a_dead_connection_is_detected_and_cleaned_up(database: Database) -> None:
-    heartbeat = {"ONRECORD_PING_INTERVAL": "0.2", "ONRECORD_PING_TIMEOUT": "0.2"}
+    heartbeat = {"ONRECORD_PING_INTERVAL": "0.3", "ONRECORD_PING_TIMEOUT": "2"}
     env = environment(database, ONRECORD_DISCONNECT_GRACE="0.2", **heartbeat)
     async with running(env, "serve") as node, client(node.url, "alice") as alice:
         await alice.say("room:create", roomId="general", name="General", members=["mute"])

@@ -40,7 +40,9 @@ def _message(facts: list[Recorded], until: int | None) -> MessageRow:
         edited_at=edits[-1].at if edits else None,
         deleted_at=deletions[0].at if deletions else None,
         reactions={} if deletions else _reactions(seen),
-        pinned=bool(pins) and isinstance(pins[-1].event, log_of.MessagePinned) and not deletions,
+        pinned=bool(pins)
+        and isinstance(pins[-1].event, log_of.MessagePinned)
+        and not (deletions and until is not None),
     )
 
 
