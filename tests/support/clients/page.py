@@ -16,10 +16,12 @@ def newcomer(place: Path) -> dict[str, str]:
 
 
 async def enter(tab: Tab, name: str) -> None:
+    """Sign in and join the room general; return when the join is acked, also where the user is a member already."""
     await tab.fill("#signin-name", name, "#signin-submit")
     await tab.until("document.querySelector('#connection-state')?.dataset.status === 'connected'")
     await tab.fill("#join-room", "general", "#join-submit")
     await tab.until("document.querySelector('#room-list li[data-room-id=general]')")
+    await tab.until("document.querySelector('#room-name').textContent !== 'No room open'")
 
 
 def message(text: str) -> str:
