@@ -147,7 +147,8 @@ class Page:
     def _look(self, room: Room, _number: int) -> None:
         known = self.state["rooms"].get(room.name, {"messages": []})
         others = [message["messageId"] for message in known["messages"] if message["userId"] != ME]
-        if others and others[-1] > known["lastRead"]:
+        # A marker that is set after a leave elsewhere is refused, and the page keeps it until it is loaded again.
+        if others and others[-1] > known["lastRead"] and ME in room.members:
             self.owed[room.name] = others[-1]
             self.apply({"type": "message:read", "roomId": room.name, "userId": ME, "messageId": others[-1]})
 
