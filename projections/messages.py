@@ -65,9 +65,8 @@ async def page(
     ]
     shown = sorted(fold(rows, newer).values(), key=lambda row: row.id)
     kept = shown[:limit] if after is not None else shown[-limit:]
-    if (
-        until is not None
-    ):  # a deletion is shown although it is later; the unpinning that comes with it is not read
+    if until is not None:
+        # A deletion is shown although it is later; the unpinning that comes with it is not read.
         kept = [msgspec.structs.replace(row, pinned=False) if row.deleted_at else row for row in kept]
     return Page(kept, has_more=bool(beyond) or len(shown) > limit)
 

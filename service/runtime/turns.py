@@ -15,7 +15,10 @@ from collections.abc import Callable
 from time import perf_counter
 
 SHARE = 0.5
+"""The share of the event loop's time that all pieces take together."""
+
 BURST = 0.002
+"""Seconds of work that an idle loop does at once."""
 
 
 class Turns:
@@ -27,9 +30,7 @@ class Turns:
         self._share = share
         self._burst = burst / share
         self._clock = clock
-        self._full_at = (
-            0.0  # when the allowance is full again: the generic cell rate algorithm, as in `cell_rate`
-        )
+        self._full_at = 0.0  # when the allowance is full again: the cell rate algorithm, as in `cell_rate`
         self._waiting: OrderedDict[str, deque[Callable[[], None]]] = OrderedDict()
         self._scheduled = False
         self._began = 0.0
