@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from service.domain import events as log
-from service.domain.content.names import clean_topic, shown_room
+from service.domain.content.names import shown_room, shown_topic
 from service.domain.content.reactions import normal_form
 from service.domain.events import Event, Recorded
 from service.domain.streams import room_of
@@ -79,7 +79,7 @@ TO_WIRE: dict[type[Event], Callable[[Recorded, Any, NameOf], Outgoing]] = {
         **_by_author(recorded), name=_room_name(recorded, event)
     ),
     log.RoomTopicChanged: lambda recorded, event, _: wire.RoomUpdated(
-        **_by_author(recorded), topic=clean_topic(event.topic or "") or None
+        **_by_author(recorded), topic=shown_topic(event.topic)
     ),
     log.RoomArchived: lambda recorded, *_: wire.RoomUpdated(**_by_author(recorded), archived=True),
     log.RoomReopened: lambda recorded, *_: wire.RoomUpdated(**_by_author(recorded), archived=False),

@@ -90,6 +90,11 @@ def clean_topic(text: str) -> str:
     return (clean_name(first) or "") + rest
 
 
+def shown_topic(topic: str | None) -> str | None:
+    """Return the cleaned topic of a room; None if it has none."""
+    return clean_topic(topic or "") or None
+
+
 def _lines(text: str) -> tuple[str, str]:
     """Return the first line and everything from its end on."""
     first = text.splitlines()[0] if text else ""

@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from projections import rooms
-from service.domain.content.names import clean_topic, shown_room
+from service.domain.content.names import shown_room, shown_topic
 from service.domain.room import require_member, visible_until
 from service.errors import Malformed
 from service.eventstore.read_database import ReadModels
@@ -161,7 +161,7 @@ def _summary(row: rooms.SummaryRow, last: Message | None) -> RoomSummary | Invit
         mentions=row.mentions,
         last_read=row.last_read,
         last_message=last,
-        topic=clean_topic(row.topic or "") or None,
+        topic=shown_topic(row.topic),
         archived=row.archived,
     )
 
