@@ -88,8 +88,9 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self._refused = False  # the request that is being received
         self._identified = False
         self._known = False  # whether a request was one of an identified session
-        self._key = address_key(self.client[0] if self.client else None)
-        self._account: Account = self.budget.account(self.client[0] if self.client else None, self._no_room)
+        self._peer = self.client[0] if self.client else None
+        self._key = address_key(self._peer)
+        self._account: Account = self.budget.account(self._peer, self._no_room)
         self._handed_over = False  # to a WebSocket
         self.waits.begin(self)
 
@@ -192,8 +193,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
             self._too_large()
             return
         self.connections.discard(self)
-        peer = self.client[0] if self.client else None
-        request = upgrade_of(self.headers, self.url, self.scope, peer, self._began)
+        request = upgrade_of(self.headers, self.url, self.scope, self._peer, self._began)
         kind = cast("type[WebSocketConnection]", self.ws_protocol_class)
         self._handed_over = True
         self._account.head = self._whole_size
