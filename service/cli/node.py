@@ -82,7 +82,7 @@ def run_migrate(settings: Settings, _args: argparse.Namespace) -> int:
     """`onrecord migrate`: print the versions applied."""
     asyncio.run(require_session(settings, settings.migrate_database_url))
     urls = (settings.migrate_database_url, settings.database_url, settings.projector_database_url)
-    for version in migrate(*urls):
+    for version in migrate(*urls, role_prefix=settings.database_role_prefix):
         print(version)
     return 0
 

@@ -68,6 +68,13 @@ class Settings:
         secret=True,
         shown_default="ONRECORD_DATABASE_SESSION_URL",
     )
+    database_role_prefix: str = setting(
+        "first part of the names of the database roles that `onrecord migrate` makes, another for each installation in "
+        "a PostgreSQL cluster; counts before the first migration of a database, which keeps its names",
+        parsers.role_prefix,
+        "",
+        shown_default="onrecord",
+    )
     projector_database_url: str = setting(
         "PostgreSQL, as the login of `onrecord project run`, which builds the read models and seals the log",
         parsers.url("postgresql", "postgres"),

@@ -127,7 +127,9 @@ _POWERS = """
     SELECT array_remove(ARRAY[
         CASE WHEN (SELECT rolsuper FROM pg_roles WHERE rolname = $1) THEN 'is a superuser' END,
         CASE WHEN (SELECT rolcreaterole FROM pg_roles WHERE rolname = $1) THEN 'may create roles' END,
-        CASE WHEN pg_has_role($1, 'onrecord_definer', 'MEMBER') THEN 'may act as onrecord_definer' END,
+        (SELECT 'may act as ' || string_agg(DISTINCT proowner::regrole::text, ', ') FROM pg_proc
+         WHERE prosecdef AND pronamespace = 'public'::regnamespace AND right(pg_get_userbyid(proowner), 8) = '_definer'
+             AND pg_has_role($1, proowner, 'MEMBER')),
         (SELECT 'owns ' || string_agg(relname, ', ') FROM pg_class
          WHERE oid = ANY ($2::text[]::regclass[]) AND pg_has_role($1, relowner, 'MEMBER')),
         (SELECT 'may change ' || string_agg(relname, ', ') FROM pg_class
