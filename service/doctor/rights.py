@@ -62,14 +62,14 @@ async def grants(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
     """Check that each login has the privileges that it needs."""
     node, worker = await _logins(connection, settings)
     advice = "run `onrecord migrate` as the owner, with ONRECORD_DATABASE_URL set to this login"
-    lacks = await _lacking(connection, node, NODE)
+    lacks = await lacking(connection, node, NODE)
     if not await connection.fetchval(_MAY_APPEND, node):
         lacks.append("EXECUTE on chat_append")
     if lacks:
         yield fail("grants", f"This login lacks {', '.join(lacks)}: {advice}.")
     else:
         yield ok("grants", "This login may read the log and append to it.")
-    if lacks := await _lacking(connection, worker, PROJECTOR):
+    if lacks := await lacking(connection, worker, PROJECTOR):
         advice = "run `onrecord migrate` with ONRECORD_PROJECTOR_DATABASE_URL set to it"
         yield fail("grants", f"{worker}, the projector's login, lacks {', '.join(lacks)}: {advice}.")
 
@@ -104,19 +104,20 @@ async def functions(connection: Any, _settings: Settings) -> AsyncIterator[Findi
         yield ok("functions", "SECURITY DEFINER functions use objects of pg_catalog and public only.")
 
 
-async def _logins(connection: Any, settings: Settings) -> tuple[str, str]:
-    """Return the login of a node, which is this connection's, and that of the projector."""
-    node = await connection.fetchval("SELECT current_user::text")
-    return node, urlsplit(settings.projecting_url).username or node
-
-
-async def _lacking(connection: Any, login: str, wanted: dict[str, tuple[str, ...]]) -> list[str]:
+async def lacking(connection: Any, login: str, wanted: dict[str, tuple[str, ...]]) -> list[str]:
+    """Return the privileges that a login lacks, of those `wanted` per table."""
     return [
         f"{privilege} on {table}"
         for table, privileges in wanted.items()
         for privilege in privileges
         if not await connection.fetchval("SELECT has_table_privilege($1, $2, $3)", login, table, privilege)
     ]
+
+
+async def _logins(connection: Any, settings: Settings) -> tuple[str, str]:
+    """Return the login of a node, which is this connection's, and that of the projector."""
+    node = await connection.fetchval("SELECT current_user::text")
+    return node, urlsplit(settings.projecting_url).username or node
 
 
 _MAY_APPEND = """

@@ -15,6 +15,7 @@ NOT_RUN = "NOT RUN: it needs "
 PROGRAMS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
     "firefox": ("firefox-esr", "firefox"),
+    "postgresql-15": ("/usr/lib/postgresql/15/bin/postgres",),
 }
 
 
