@@ -1,7 +1,6 @@
 """Runs the migrations to the newest version, as the owner of the database (`ONRECORD_MIGRATE_DATABASE_URL`)."""
 
 import logging
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import sqlalchemy
@@ -10,10 +9,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-import migrations
+from migrations import MIGRATIONS
 from migrations.roles import DEFAULT, JOBS, lacking, prefix_of, quoted, renamed, require_privileges
 
-MIGRATIONS = Path(migrations.__file__).parent
+__all__ = ["MIGRATIONS", "ForeignObjects", "migrate", "run_sql"]
 
 
 class ForeignObjects(Exception):
