@@ -329,12 +329,14 @@ class Settings:
         parsers.flag,
         False,
     )
-    dev: bool = field(default=False)  # set by `onrecord dev`, never by the environment: opens POST /dev/token
+    # Set by `onrecord dev` and `onrecord serve --demo`, never by the environment: both open POST /dev/token.
+    dev: bool = field(default=False)
+    demo: bool = field(default=False)
 
     @property
     def demo_names(self) -> bool:
-        """Whether users may sign in under any name: in development, unless an identity provider signs the tokens."""
-        return self.dev and not self.jwt_jwks
+        """Whether users may sign in under any name: not where an identity provider signs the tokens."""
+        return (self.dev or self.demo) and not self.jwt_jwks
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **defaults: Any) -> Self:
