@@ -16,7 +16,7 @@ from tests.support.clients.native import client
 from tests.support.environment import ROOT, environment
 from tests.support.needs import PROGRAMS
 from tests.support.processes.processes import run, running
-from tests.support.servers.clusters import PASSWORD, Cluster, cluster
+from tests.support.processes.clusters import PASSWORD, Cluster, cluster
 from tests.support.servers.databases import Database
 from tests.support.servers.memory import servers_directory
 
