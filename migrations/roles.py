@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from migrations import newest
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
@@ -61,7 +63,8 @@ def prefix_of(connection: "Connection", wanted: str) -> str:
 def require_privileges(connection: "Connection", prefix: str, logins: Mapping[str, Sequence[str]]) -> None:
     """Check that the current user may migrate, before anything is changed.
 
-    `logins` are the roles that each login becomes a member of.
+    `logins` are the roles that each login becomes a member of. A database at the newest version needs only what those
+    memberships need.
 
     Raises:
         PrivilegeMissing: it may not, or a login does not exist.
@@ -88,6 +91,12 @@ def _is_empty(connection: "Connection") -> bool:
     return connection.exec_driver_sql("SELECT to_regclass('public.stored_events')").scalar() is None
 
 
+def _is_outdated(connection: "Connection") -> bool:
+    if connection.exec_driver_sql("SELECT to_regclass('public.alembic_version')").scalar() is None:
+        return True
+    return connection.exec_driver_sql("SELECT version_num FROM public.alembic_version").scalar() != newest()
+
+
 def _database_problems(connection: "Connection") -> Iterator[str]:
     row = connection.exec_driver_sql(_DATABASE).mappings().one()
     owner, database, other = row["owner"], row["database"], row["other"]
@@ -97,7 +106,7 @@ def _database_problems(connection: "Connection") -> Iterator[str]:
             f"ONRECORD_MIGRATE_DATABASE_URL to the address of {other}, or, if that is a superuser, run "
             "migrations/roles.sql as it."
         )
-    elif not row["owns"]:
+    elif not row["owns"] and _is_outdated(connection):
         yield (
             f"The login {owner} does not own the database {database}: as its owner or a superuser, "
             f"ALTER DATABASE {quoted(database)} OWNER TO {quoted(owner)}."
@@ -118,7 +127,8 @@ def _role_problems(
     owner = row["owner"]
     names = [f"{prefix}_{job}" for job in (*JOBS, "definer", "analyst")]
     present = list(connection.exec_driver_sql(_PRESENT, (names,)).scalars())
-    if (missing := [name for name in names if name not in present]) and not row["creates"]:
+    missing = [name for name in names if name not in present]
+    if missing and not row["creates"] and _is_outdated(connection):
         yield (
             f"The login {owner} lacks CREATEROLE, and {_counted(missing)} to be created: as a superuser or a role that "
             f"may create roles, ALTER ROLE {quoted(owner)} CREATEROLE."

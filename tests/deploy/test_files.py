@@ -5,12 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from service.cli import preconditions
 from service.config.settings import BY_VARIABLE, Settings
 from tests.support.deploy.stack import document, image, variables
 from tests.support.deploy.tools import checked, tool
@@ -91,6 +93,26 @@ def test_compose_passes_on_every_setting_of_tokens_and_of_signing_in() -> None:
     for name in ("node1", "node2", "demo", "doctor"):
         passed = {key: services[name]["environment"].get(key) for key in chosen}
         assert passed == {key: given[key] for key in chosen}
+
+
+def test_a_node_of_compose_takes_a_provider_with_the_secret_left_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = variables() | {
+        "ONRECORD_JWT_SECRET": "",
+        "ONRECORD_JWT_JWKS": "https://id.example/keys",
+        "ONRECORD_JWT_ISSUER": "https://id.example",
+        "ONRECORD_JWT_AUDIENCE": "chat",
+        "ONRECORD_OIDC_CLIENT_ID": "chat",
+        "ONRECORD_OIDC_REDIRECT_URI": "https://chat.example/signin/callback",
+    }
+    for name, value in document(given)["services"]["node1"]["environment"].items():
+        monkeypatch.setenv(name, value)
+    settings = preconditions.for_serve(Namespace(worker=0, workers=1, demo=False))
+    assert (settings.oidc_client_id, settings.demo_names) == ("chat", False)
+    monkeypatch.setenv("ONRECORD_JWT_JWKS", "")
+    with pytest.raises(preconditions.WrongUsage, match="ONRECORD_JWT_SECRET"):
+        preconditions.for_serve(Namespace(worker=0, workers=1, demo=False))
 
 
 def test_every_setting_in_a_deployment_is_one() -> None:

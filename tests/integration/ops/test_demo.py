@@ -1,13 +1,21 @@
 """`onrecord serve --demo`: a node whose page signs anyone in under any name, and says so."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 
+from tests.support.clients.browser import chromium
 from tests.support.clients.native import client
+from tests.support.clients.page import enter, say
 from tests.support.environment import environment
 from tests.support.processes.processes import run, running
 from tests.support.servers.databases import Database
 
+INSIDE = """selector => {
+    const box = document.querySelector(selector).getBoundingClientRect();
+    return box.height > 0 && box.top >= 0 && box.bottom <= innerHeight && box.right <= innerWidth;
+}"""
 SENTENCE = "This is a demo: anyone who reaches this address can sign in under any name"
 
 
@@ -21,6 +29,20 @@ async def test_a_demo_says_so_on_its_page(database: Database) -> None:
         async with client(node.url, "ann", token=answer.json()["token"]) as ann:
             await ann.join("general")
             await ann.post("general", "hello")
+
+
+@pytest.mark.needs("chromium")
+async def test_the_banner_is_in_the_window_before_and_after_the_sign_in(
+    database: Database, tmp_path: Path
+) -> None:
+    async with running(environment(database), "serve", "--demo") as node, chromium(tmp_path) as browser:
+        tab = await browser.open(node.address)
+        await tab.until("document.querySelector('#signin-name').offsetParent")
+        assert await tab.value(f"({INSIDE})('.demo') && ({INSIDE})('#signin-name')")
+        await enter(tab, "Ann")
+        await say(tab, "hello")
+        assert await tab.value(f"({INSIDE})('.demo') && ({INSIDE})('#message-text') && ({INSIDE})('.top')")
+        assert await tab.value("document.documentElement.scrollHeight <= innerHeight")
 
 
 async def test_other_nodes_show_no_banner(database: Database) -> None:
