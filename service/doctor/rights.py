@@ -87,6 +87,12 @@ async def powers(connection: Any, settings: Settings) -> AsyncIterator[Finding]:
         yield warn("powers", f"{words}: give `onrecord project run` ONRECORD_PROJECTOR_DATABASE_URL.")
     else:
         yield ok("powers", "This login can neither change the record nor seal it.")
+    if others := await connection.fetchval(_STRANGERS, [node, worker]):
+        yield warn(
+            "powers",
+            f"{others} can connect and has the roles of this installation, which other databases of this cluster use "
+            "too: REVOKE CONNECT ON this database FROM PUBLIC, and GRANT it to the logins of this installation.",
+        )
 
 
 async def functions(connection: Any, _settings: Settings) -> AsyncIterator[Finding]:
@@ -142,6 +148,17 @@ _POWERS = """
              AND has_table_privilege($1, oid, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER')),
         CASE WHEN has_schema_privilege($1, 'public', 'CREATE') THEN 'may create in the schema public' END
     ], NULL)
+"""
+# Logins, beside those of this installation, that have its roles because the roles are another database's too.
+_STRANGERS = """
+    SELECT string_agg(DISTINCT login.rolname, ', ') FROM pg_roles login, pg_roles job, pg_class log
+    WHERE job.oid IN (SELECT a.grantee FROM aclexplode(log.relacl) a WHERE a.privilege_type = 'SELECT')
+        AND log.oid = 'stored_events'::regclass AND NOT job.rolcanlogin
+        AND login.rolcanlogin AND NOT login.rolsuper AND login.rolname <> ALL ($1::text[])
+        AND pg_has_role(login.oid, job.oid, 'USAGE') AND NOT pg_has_role(login.oid, log.relowner, 'USAGE')
+        AND has_database_privilege(login.oid, current_database(), 'CONNECT')
+        AND EXISTS (SELECT FROM pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = job.oid
+            AND d.dbid NOT IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())))
 """
 _FUNCTIONS = """
     SELECT format('%s %s', p.oid::regprocedure, wrong.how) AS problem
