@@ -161,7 +161,7 @@ class Settings:
         "scopes requested from the identity provider", parsers.scopes, ("openid", "profile")
     )
     origins: tuple[str, ...] = setting(
-        "comma-separated origins of web pages that may connect; unset: the same origin only",
+        "comma-separated origins of other web pages that may connect; the server's own page always may",
         parsers.origins,
         (),
     )

@@ -12,6 +12,14 @@ from service.gateway.transport.transport import Upgrade
 Fields = list[tuple[bytes, bytes]]
 """Headers, with their names in lower case."""
 
+_FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto")
+
+
+def drop_forwarded(fields: Fields) -> None:
+    """Drop the headers in which a proxy names the host and the scheme that the browser used."""
+    if any(name in _FORWARDED for name, _ in fields):
+        fields[:] = [field for field in fields if field[0] not in _FORWARDED]
+
 
 def declared_length(fields: Fields) -> int:
     """Return the length in bytes that a request says its body has."""

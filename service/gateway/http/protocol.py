@@ -8,6 +8,8 @@ for the body; other received bytes do not. There is no limit for slow responses,
 What a client has sent and the server has not answered counts against `ReceiveBudget`, unless the request is one of an
 identified session. A connection for which there is no room is answered with 503 where possible, and closed.
 
+The headers with which a proxy names the address that the browser used are dropped unless the proxy is trusted.
+
 Invariant: one connection parses at most `CHUNK` bytes in one call of the event loop, and none while a parsed request
 waits for the previous one. One read of a socket may hold thousands of requests, or tens of thousands of chunks. Until a
 connection has had a request of an identified session, it parses in its address's turn.
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.gateway.http.flow import Flow
-from service.gateway.http.head import declared_length, upgrade_of
+from service.gateway.http.head import declared_length, drop_forwarded, upgrade_of
 from service.gateway.http.read_ahead import ReadAhead
 from service.gateway.transport.client_address import ClientAddresses, address_key
 from service.gateway.transport.receive_budget import Account, ReceiveBudget
@@ -90,6 +92,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self._known = False  # whether a request was one of an identified session
         self._peer = self.client[0] if self.client else None
         self._key = address_key(self._peer)
+        self._by_proxy = self.budget.addresses.trusts(self._peer)
         self._account: Account = self.budget.account(self._peer, self._no_room)
         self._handed_over = False  # to a WebSocket
         self.waits.begin(self)
@@ -217,6 +220,8 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self._whole_size = self._head_size  # may include bytes after the head; an upgrade has none
         self.waits.begin(self)
         self._account.is_from(self.headers)
+        if not self._by_proxy:
+            drop_forwarded(self.headers)
         self._identified = self.is_identified(self.url)
         self._known |= self._identified
         self._refused = not self._identified and declared_length(self.headers) > self.max_body
