@@ -166,8 +166,8 @@ class Settings:
         (),
     )
     trusted_proxies: tuple[str, ...] = setting(
-        "comma-separated addresses and networks of the proxies before the nodes, whose X-Forwarded-For is "
-        "trusted; unset: none",
+        "comma-separated addresses and networks of the proxies before the nodes, whose X-Forwarded-For, "
+        "-Host and -Proto are trusted; unset: none",
         parsers.networks,
         (),
     )

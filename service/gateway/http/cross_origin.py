@@ -26,7 +26,7 @@ class CrossOrigin(CORSMiddleware):
             allow_origins=origins,
             allow_credentials=True,
             allow_methods=["GET", "HEAD", "POST"],
-            allow_headers=["Authorization"],
+            allow_headers=["Authorization", "Content-Type"],
             expose_headers=["Retry-After", "WWW-Authenticate"],
         )
         self._origins = origins
