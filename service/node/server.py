@@ -12,7 +12,6 @@ import uvicorn
 from starlette.middleware import Middleware
 
 from service.config.settings import Settings
-from service.gateway.http.cross_origin import CrossOrigin
 from service.gateway.http.protocol import TimedHttpProtocol, http_class
 from service.gateway.http.request import MAX_BODY
 from service.gateway.native.endpoint import PATH as NATIVE_PATH
@@ -20,6 +19,7 @@ from service.gateway.session.drain import drain
 from service.gateway.socketio.endpoint import PATH
 from service.gateway.transport.problem import application
 from service.gateway.websocket.connection import transport_class
+from service.node.cross_origin import CrossOrigin
 from service.node.gateway import Gateway
 from service.node.node import Node, node
 from service.node.traces import traced

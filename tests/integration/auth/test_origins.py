@@ -8,12 +8,11 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.integration.auth.test_refusals import refusals
 from tests.support.clients.browser import chromium
 from tests.support.clients.native import raw
 from tests.support.clients.page import enter, newcomer, say
 from tests.support.environment import environment, token
-from tests.support.processes.processes import Process, running
+from tests.support.processes.processes import Process, refusals, running
 from tests.support.servers.databases import Database
 from tests.support.servers.proxies import Renaming, proxied
 from tests.support.waiting import until
@@ -61,7 +60,7 @@ async def test_the_own_page_comes_in_at_every_door_whatever_is_listed(database: 
         assert await statuses(node, Origin=EVIL, **outer) == TURNED_AWAY, "no proxy is trusted"
 
 
-async def test_behind_a_trusted_proxy_the_own_page_has_the_address_that_the_proxy_names(
+async def test_the_own_page_has_the_address_that_a_trusted_proxy_names(
     database: Database,
 ) -> None:
     env = environment(database, ONRECORD_ORIGINS=ELSEWHERE, ONRECORD_TRUSTED_PROXIES="127.0.0.1")
