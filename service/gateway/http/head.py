@@ -20,9 +20,9 @@ REFUSAL = (
 _FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto")
 
 
-def drop_forwarded(fields: Fields) -> None:
-    """Drop the headers in which a proxy names the host and the scheme that the browser used."""
-    if any(name in _FORWARDED for name, _ in fields):
+def drop_forwarded(fields: Fields, *, trusted: bool) -> None:
+    """Drop the host and the scheme that the browser used, as a proxy names them, unless the proxy is trusted."""
+    if not trusted and any(name in _FORWARDED for name, _ in fields):
         fields[:] = [field for field in fields if field[0] not in _FORWARDED]
 
 

@@ -8,8 +8,6 @@ for the body; other received bytes do not. There is no limit for slow responses,
 What a client has sent and the server has not answered counts against `ReceiveBudget`, unless the request is one of an
 identified session. A connection for which there is no room is answered with 503 where possible, and closed.
 
-The headers with which a proxy names the address that the browser used are dropped unless the proxy is trusted.
-
 Invariant: one connection parses at most `CHUNK` bytes in one call of the event loop, and none while a parsed request
 waits for the previous one. One read of a socket may hold thousands of requests, or tens of thousands of chunks. Until a
 connection has had a request of an identified session, it parses in its address's turn.
@@ -223,8 +221,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self._whole_size = self._head_size  # may include bytes after the head; an upgrade has none
         self.waits.begin(self)
         self._account.is_from(self.headers)
-        if not self._by_proxy:
-            drop_forwarded(self.headers)
+        drop_forwarded(self.headers, trusted=self._by_proxy)
         self._identified = self.is_identified(self.url)
         self._known |= self._identified
         self._refused = not self._identified and declared_length(self.headers) > self.max_body

@@ -131,10 +131,9 @@ class NativeEndpoint:
             address = canonical_address(request.client.host if request.client else None)
             self.admission.refusals.write(NATIVE, address, FOREIGN_ORIGIN, error)
             response = problem(request, error)
-        else:
-            response = problem(request, HTTPException(426, headers={"Upgrade": "websocket"}))
-        response.headers.update(READABLE)
-        return response
+            response.headers.update(READABLE)
+            return response
+        return problem(request, HTTPException(426, headers={"Upgrade": "websocket"}))
 
     async def _refused(self, request: Upgrade) -> OnRecordError | None:
         refused = self.admission.check_request(request.headers, request.address, len(self.unauthenticated))
