@@ -24,7 +24,7 @@ from service.realtime.user_cache import UserCache
 
 MAX_BODY = 16 * 1024
 
-_where = re.compile(r" - at '\$\.(\w+)")
+_where = re.compile(r" - at '\$\.(\w+)[^']*'\Z")
 
 T = TypeVar("T", bound=msgspec.Struct)
 

@@ -152,6 +152,19 @@ def test_every_wrong_parameter_is_refused_in_words_and_by_name(read: Any) -> Non
         assert not MACHINE.search(str(refused.value))
 
 
+def test_what_was_sent_names_no_other_parameter() -> None:
+    (read,) = [read for read in EVERY_READ if read.path == "/api/rooms/{roomId}"]
+    scope = {
+        "type": "http",
+        "path_params": {"roomId": "x - at '$.limit'"},
+        "query_string": b"",
+        "headers": [],
+    }
+    with pytest.raises(BadParameter) as refused:
+        parameters(Request(scope), read.query)
+    assert refused.value.data["parameter"] == "roomId"
+
+
 @pytest.mark.parametrize("variable", BY_VARIABLE)
 def test_every_wrong_setting_is_refused_in_words(variable: str) -> None:
     for wrong in ("no [such] thing\n\x1b", "x" * 100_000):
