@@ -104,7 +104,7 @@ def origins(raw: str) -> tuple[str, ...]:
                 "has to be comma-separated origins, each a scheme, a host and maybe a port, such as "
                 "https://chat.example.com,http://localhost:5173"
             )
-    return tuple(re.sub(r"^(http://.*):80$|^(https://.*):443$", r"\1\2", origin) for origin in origins)
+    return tuple(re.sub(r"\A(http://.*):80\Z|\A(https://.*):443\Z", r"\1\2", origin) for origin in origins)
 
 
 def networks(raw: str) -> tuple[str, ...]:
