@@ -111,6 +111,18 @@ class Tab:
         except Navigated:
             return False
 
+    async def resize(self, width: int, height: int) -> None:
+        """Give the page the viewport and the touch screen of a phone; sizes in CSS pixels."""
+        await self._browser.call(
+            "Emulation.setDeviceMetricsOverride",
+            self._session,
+            width=width,
+            height=height,
+            deviceScaleFactor=2,
+            mobile=True,
+        )
+        await self._browser.call("Emulation.setTouchEmulationEnabled", self._session, enabled=True)
+
     async def reload(self) -> None:
         """Load the page again; return when the old document is gone."""
         await self.value("window.old = true")
