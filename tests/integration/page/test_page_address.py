@@ -84,4 +84,6 @@ async def test_on_a_phone_going_back_shows_the_list_of_rooms(place: Path, tmp_pa
         await tab.value("document.querySelector('#back').click()")
         await tab.until(shown("#room-list"))
         await tab.until("location.hash === ''")
-        assert await tab.value("history.length") == length, "the page's button goes back as the browser's does"
+        assert await tab.value("history.length") == length, (
+            "the page's button goes back as the browser's does"
+        )

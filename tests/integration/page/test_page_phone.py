@@ -32,6 +32,8 @@ async def test_the_menu_of_a_message_covers_no_text_on_a_phone(place: Path, tmp_
         await tab.value(f"{message(long)}.querySelector('.menu .reply').click()")
         await say(tab, "An answer " + long)
         await say(tab, long + "in one breath with the answer")
-        assert await tab.value("document.querySelectorAll('#messages .quote, #messages .continued').length") >= 2
+        assert (
+            await tab.value("document.querySelectorAll('#messages .quote, #messages .continued').length") >= 2
+        )
         assert await tab.value(COVERED) == []
         assert await tab.value("document.documentElement.scrollWidth") <= 360

@@ -3,7 +3,7 @@
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from projections import PROJECTIONS, memberships, messages, read_receipts, rooms
+from projections import PROJECTIONS, directory, memberships, messages, read_receipts, rooms
 from projections.check import verify
 from service.embedded import Servers
 from tests.support.oracles import histories, read_models
@@ -68,6 +68,18 @@ async def queries_are_right(here: World) -> None:
         everything = await messages.page(reads, serializer, room, limit=200)
         assert list(map(read_models.plain, everything.messages)) == read_models.messages_of(log, room)
         assert not everything.has_more
+    for query in ("", "r", "M 1", "r3"):
+        assert await whole_directory(here, query) == read_models.directory_of(log, query.lower())
+
+
+async def whole_directory(here: World, query: str) -> list[tuple[str, str, str | None, int]]:
+    """Return all pages, of one room each."""
+    found, after = [], None
+    while True:
+        page = await directory.directory(here.reads, here.node.serializer, query=query, after=after, limit=1)
+        found += [(each.room.room_id, each.room.name, each.room.topic, each.members) for each in page.rooms]
+        if (after := page.next) is None:
+            return found
 
 
 async def pages_are_right(here: World, data: st.DataObject) -> None:
