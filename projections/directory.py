@@ -44,9 +44,9 @@ class DirectoryPage(msgspec.Struct, frozen=True):
 
 
 async def directory(
-    database: Database, serializer: EventSerializer, *, query: str, after: str | None, limit: int
+    database: Database, serializer: EventSerializer, *, part: str, after: str | None, limit: int
 ) -> DirectoryPage:
-    """Return at most `limit` rooms whose name contains `query`, as of the log's head, that come after the room `after`.
+    """Return at most `limit` rooms whose name contains `part`, as of the log's head, that come after the room `after`.
 
     A room `after` that is not in the directory stands where its id would.
 
@@ -58,7 +58,7 @@ async def directory(
         newer = now.lacking(tail, PROJECTION)
         changed = await _changed(now, newer, after)
         start = _place(after, changed.get(after)) if after else Place("", "")
-        found, last = await _page(now, changed, start, folded(query), limit)
+        found, last = await _page(now, changed, start, folded(part), limit)
         counts = await _counts(now, newer, found)
         rows = room_rows.ROWS.by_key(await now.fetch(_ROOMS, rooms=list(counts))) if counts else {}
         settings = now.lacking(tail, room_rows.PROJECTION)
@@ -85,7 +85,7 @@ async def _changed(now: Snapshot, newer: list[Recorded], after: str | None) -> d
 
 
 async def _page(
-    now: Snapshot, changed: dict[str, ListedRoom], start: Place, query: str, limit: int
+    now: Snapshot, changed: dict[str, ListedRoom], start: Place, part: str, limit: int
 ) -> tuple[dict[Place, int], Place | None]:
     """Return the members of each room of a page, in order, and the place after which the next page begins."""
     rows = await now.fetch(
@@ -93,7 +93,7 @@ async def _page(
         sought=start.sought,
         room=start.room_id,
         changed=list(changed),
-        part=query,
+        part=part,
         scan=SCAN,
         most=limit + 1,
     )
@@ -103,7 +103,7 @@ async def _page(
         end = Place(rows[-1]["sought"], rows[-1]["room_id"])
     for room, row in changed.items():
         place = Place(row.sought, room)
-        if row.listed and query in row.sought and start < place and (end is None or place <= end):
+        if row.listed and part in row.sought and start < place and (end is None or place <= end):
             places[place] = row.members
     ordered = sorted(places)
     if len(ordered) > limit:

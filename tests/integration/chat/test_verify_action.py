@@ -95,6 +95,10 @@ CHANGED_BY: dict[str, set[str]] = {
         *("ReactionAdded", "ReactionRemoved"),
     },
     "activity": {"MessagePosted"},
+    "directory": {
+        *("RoomOpened", "RoomRenamed", "RoomArchived", "RoomReopened"),
+        *("MemberJoined", "MemberLeft", "MemberRemoved", "MemberBanned"),
+    },
     "tallies": {"MessagePosted", "MessageDeleted", "PersonErased", "ContentExpired"},
     "read_receipts": {"ReadMarkerMoved"},
 }
@@ -182,6 +186,7 @@ TABLE: dict[str, list[Row]] = {
         Row(about("moderator", role="member", reason="rest"), log=("RoleChanged",)),
     ],
     "room:list": [Row(lambda _w: {})],
+    "room:directory": [Row(lambda _w: {"query": "room"})],
     "room:members": [Row()],
     "message:send": [
         Row(

@@ -24,7 +24,7 @@ def opened(room: str, name: str, visibility: Visibility = "public") -> Act:
 
 
 async def found(here: World, query: str = "", after: str | None = None, limit: int = 10) -> DirectoryPage:
-    return await directory.directory(here.reads, here.node.serializer, query=query, after=after, limit=limit)
+    return await directory.directory(here.reads, here.node.serializer, part=query, after=after, limit=limit)
 
 
 def names(page: DirectoryPage) -> list[str]:

@@ -76,7 +76,7 @@ async def whole_directory(here: World, query: str) -> list[tuple[str, str, str |
     """Return all pages, of one room each."""
     found, after = [], None
     while True:
-        page = await directory.directory(here.reads, here.node.serializer, query=query, after=after, limit=1)
+        page = await directory.directory(here.reads, here.node.serializer, part=query, after=after, limit=1)
         found += [(each.room.room_id, each.room.name, each.room.topic, each.members) for each in page.rooms]
         if (after := page.next) is None:
             return found
