@@ -6,6 +6,7 @@
 import { goToRoom, goToRooms, leaveRoom, namedRoom } from "./address.js";
 import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
+import { RoomDirectory } from "./directory.js";
 import { $, element } from "./dom.js";
 import { labelOf } from "./names.js";
 import { ReadMarks } from "./reading.js";
@@ -59,6 +60,12 @@ new RoomDialog(() => ({ room: chat.room, self: chat.state.userId }), {
   reopen: () => chat.arrange("reopen"),
   unban: (userId) => chat.govern("unban", userId),
 });
+new RoomDirectory({
+  find: (fields) => chat.connection.send("room:directory", fields),
+  isMember: (roomId) => chat.state.rooms.has(roomId),
+  open: openRoom,
+  join: joinRoom,
+});
 const readMarks = new ReadMarks({
   seen: (roomId, messageId) => chat.showRead(roomId, messageId),
   tell: (roomId, messageId) => chat.tellRead(roomId, messageId),
@@ -100,6 +107,7 @@ function leave(reason) {
   signOut();
   left.close();
   readMarks.stop();
+  closeDialogs();
   timeline.clear();
   composer.clear();
   document.title = "OnRecord";
@@ -157,6 +165,7 @@ function showRoom() {
 /** The browser went back or forth, or the address was edited. */
 function followAddress() {
   if (!chat) return;
+  closeDialogs();
   const named = namedRoom();
   if (named) chat.open(chat.state.rooms.has(named) ? named : null);
   showAddressed();
@@ -166,6 +175,10 @@ function showAddressed() {
   drawNow();
   if (namedRoom()) $("room-name").focus();
   else $("room-list").querySelector("[aria-current]")?.focus();
+}
+
+function closeDialogs() {
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
 }
 
 function showMembers(shown) {

@@ -95,6 +95,19 @@ class Tab:
         """Type into the field that has the focus."""
         await self._browser.call("Input.insertText", self._session, text=text)
 
+    async def press(self, key: str) -> None:
+        """Press and release a key, by its name in DOM events."""
+        codes = {"Escape": 27, "Enter": 13, "Tab": 9}
+        for kind in ("rawKeyDown", "keyUp"):
+            await self._browser.call(
+                "Input.dispatchKeyEvent",
+                self._session,
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=codes[key],
+            )
+
     async def until(self, expression: str) -> None:
         """Wait until a JavaScript expression is true.
 
