@@ -128,16 +128,18 @@ _NAMED = f"""
     SELECT room_id, sought, listed, members FROM {PROJECTION.relation}
     WHERE room_id = ANY (CAST(:rooms AS text[])) AND user_id = ''
 """  # noqa: S608 - constants
-# The row at the end of the scan is returned too, so that the next page can begin after it.
+_ORDER = 'sought COLLATE "C", room_id COLLATE "C"'
+# The row at the end of the scan is returned too, so that the next page can begin after it. The order is that of the
+# index at each level, so the scan stops where the page is full.
 _SCANNED = f"""
     SELECT * FROM (
-        SELECT room_id, sought, members, strpos(sought, :part) > 0 AS found, row_number() OVER () AS number
+        SELECT room_id, sought, members, strpos(sought, :part) > 0 AS found,
+            row_number() OVER (ORDER BY {_ORDER}) AS number
         FROM (
             SELECT room_id, sought, members FROM {PROJECTION.relation}
-            WHERE listed AND (sought COLLATE "C", room_id COLLATE "C") > (:sought, :room)
-                AND room_id <> ALL (CAST(:changed AS text[]))
-            ORDER BY sought COLLATE "C", room_id COLLATE "C" LIMIT :scan) scanned) numbered
-    WHERE found OR number = :scan ORDER BY number LIMIT :most
+            WHERE listed AND ({_ORDER}) > (:sought, :room) AND room_id <> ALL (CAST(:changed AS text[]))
+            ORDER BY {_ORDER} LIMIT :scan) scanned) numbered
+    WHERE found OR number = :scan ORDER BY {_ORDER} LIMIT :most
 """  # noqa: S608 - constants
 _PRESENT = f"""
     SELECT room_id, user_id FROM {PROJECTION.relation}

@@ -37,3 +37,5 @@ async def test_the_menu_of_a_message_covers_no_text_on_a_phone(place: Path, tmp_
         )
         assert await tab.value(COVERED) == []
         assert await tab.value("document.documentElement.scrollWidth") <= 360
+        assert await tab.value("document.querySelector('#room-name').clientWidth") >= 200
+        assert await tab.value("document.querySelector('#leave').getBoundingClientRect().right") <= 360
