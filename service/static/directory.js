@@ -108,7 +108,7 @@ function statusOf(count, hasMore) {
 function roomElement(row, enter) {
   const { name, topic, members, member } = row;
   const button = element("button", { type: "button", onclick: () => enter(row) }, member ? "Open" : "Join");
-  button.ariaLabel = `${member ? "Open" : "Join"} ${isolated(name)}`;
+  button.setAttribute("aria-label", `${member ? "Open" : "Join"} ${isolated(name)}`);
   const item = element(
     "li",
     {},

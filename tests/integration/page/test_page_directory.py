@@ -66,7 +66,7 @@ async def test_a_newcomer_finds_and_joins_a_room(place: Path, tmp_path: Path, *,
         await tab.type("TEA")
         await tab.until(f"{NAMES}.length === 1")
         join = "document.querySelector('#directory-list button')"
-        assert await tab.value(f"{join}.ariaLabel") == "Join \u2068<i>Tea</i> \u05d0\u2069"
+        assert await tab.value(f"{join}.getAttribute('aria-label')") == "Join \u2068<i>Tea</i> \u05d0\u2069"
         await tab.value(f"{join}.click()")
         await tab.until(f"{ROOM} === '<i>Tea</i> \u05d0' && location.hash === '#tea'")
         assert not await tab.value("document.querySelector('#directory-dialog').open")
