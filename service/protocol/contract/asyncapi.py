@@ -24,6 +24,25 @@ CHANNEL = "native"
 _FRAMES: tuple[type[Frame], ...] = (Connect, *COMMANDS.values())
 Part = dict[str, Any]
 
+OPERATIONS: dict[str, str] = {
+    "room:list": "listRooms",
+    "room:members": "listMembers",
+    "room:role": "changeRole",
+    **{f"room:{verb}": f"{verb}User" for verb in ("invite", "kick", "ban", "unban", "mute", "unmute")},
+    "message:react": "addReaction",
+    "message:unreact": "removeReaction",
+    "room:directory": "listPublicRooms",
+    "message:history": "listMessages",
+    "message:pins": "listPins",
+    "message:read": "markAsRead",
+    "message:unread": "markAsUnread",
+    "report:list": "listReports",
+    "auth:refresh": "refreshToken",
+    "user:blocks": "listBlocks",
+    "user:find": "findUsers",
+}
+"""The operations of the commands whose wire names are not a noun and a verb, as `room:create` (`createRoom`) is."""
+
 
 def document(version: str) -> Part:
     """Return the document as plain values, in a stable order; `version` is that of the wire contract."""
@@ -103,6 +122,18 @@ def error_schema_name(error: type[OnRecordError]) -> str:
     return f"error.{error.code}"
 
 
+def operation_name(kind: type[Frame] | type[Outgoing]) -> str:
+    """Return the name of the operation of a command, a verb and a noun, or of an event, `on` and its name."""
+    if not issubclass(kind, Frame):
+        return "on" + _pascal(schemas.event_name(kind))
+    noun, _, verb = kind.TYPE.partition(":")
+    return OPERATIONS.get(kind.TYPE, verb + _pascal(noun) if verb else noun)
+
+
+def _pascal(name: str) -> str:
+    return "".join(word.capitalize() for word in name.replace(":", "_").split("_"))
+
+
 def _server() -> Part:
     return {
         "host": "localhost:8000",
@@ -132,10 +163,9 @@ def _channel() -> Part:
 
 
 def _received() -> Part:
-    opening = {"receive.connect": _receive(Connect, event_key(Connected))}
+    opening = {operation_name(Connect): _receive(Connect, event_key(Connected))}
     return opening | {
-        f"receive.{_dotted(command.TYPE)}": _receive(command, ack_key(command))
-        for command in COMMANDS.values()
+        operation_name(command): _receive(command, ack_key(command)) for command in COMMANDS.values()
     }
 
 
@@ -154,7 +184,7 @@ def _receive(command: type[Frame], answer: str) -> Part:
 
 def _sent() -> Part:
     return {
-        f"send.{_dotted(schemas.event_name(event))}": {
+        operation_name(event): {
             "action": "send",
             "channel": {"$ref": f"#/channels/{CHANNEL}"},
             "summary": schemas.summary(event),

@@ -1,6 +1,7 @@
 """The AsyncAPI document is valid, and every frame that is sent matches it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from service.errors import Trouble, every_error
 from service.protocol.acks import ACKS, Ack, RecordedAck, ack_of
 from service.protocol.close_codes import Close
 from service.protocol.commands import COMMANDS, Connect, Frame
-from service.protocol.contract import schemas
+from service.protocol.contract import asyncapi, schemas
 from service.protocol.contract.examples import error_example
 from service.protocol.events import Outgoing
 from service.protocol.native import decode, decode_connect, encode, encode_ack, encode_error, parse
@@ -29,6 +30,11 @@ OFFICIAL = Path(__file__).parent / "asyncapi-3.0.0.json"
 MESSAGES = document()["components"]["messages"]
 EVENTS = {schemas.event_name(event): event for event in schemas.events()}
 one_more = {"surprise": 1}
+VERBS = (
+    "add|archive|ban|block|change|create|delete|edit|find|invite|join|kick|leave|list|mark|mute|on|pin|refresh|remove|reopen|"
+    "report|resolve|send|set|start|stop|unban|unblock|unmute|unpin|update"
+)
+OPERATION = re.compile(rf"({VERBS})([A-Z][a-z]+)+|connect|ping")
 
 
 def sent(frame: bytes) -> dict[str, Any]:
@@ -84,6 +90,16 @@ def test_everything_that_travels_is_in_it() -> None:
     assert {one["code"]: one["retryable"] for one in channel["x-error-codes"]} == {
         code: error.retryable for code, error in every_error().items()
     }
+
+
+def test_every_operation_has_a_name_for_generated_clients() -> None:
+    names = [asyncapi.operation_name(kind) for kind in (Connect, *COMMANDS.values(), *EVENTS.values())]
+    assert [*document()["operations"]] == names
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert OPERATION.fullmatch(name), (
+            f"{name} is no verb and noun: name it in OPERATIONS of {asyncapi.__file__}"
+        )
 
 
 @pytest.mark.parametrize("key", MESSAGES)
