@@ -34,7 +34,7 @@ from service.gateway.http.rooms import READS
 from service.gateway.transport import problem
 from service.protocol import http
 from service.protocol.contract import examples, operations, schemas
-from service.protocol.problems import problem_fields, status_of
+from service.protocol.problems import status_of
 
 DESCRIPTION = (
     "Reads of the chat without a real-time connection, and administrators' actions on people. Live events, and all "
@@ -69,18 +69,23 @@ def document(version: str) -> Part:
     shown = {
         name: schema for name, schema in known.components.items() if name not in {*map(_name, _queries())}
     }
+    paths = {
+        **{read.path: {"get": _read(read, known)} for read in EVERY_READ},
+        **{action.path: {"post": _action(action, known)} for action in ACTIONS},
+        **_others(known),
+    }
     return {
         "openapi": "3.1.0",
         "info": {"title": "OnRecord", "version": version, "description": DESCRIPTION},
         "servers": [{"url": "http://localhost:8000", "description": "What `make run` starts."}],
         "tags": [{"name": name, "description": text} for name, text in operations.TAGS.items()],
-        "paths": _named(
-            {
-                **{read.path: {"get": _read(read, known)} for read in EVERY_READ},
-                **{action.path: {"post": _action(action, known)} for action in ACTIONS},
-                **_others(known),
+        "paths": {
+            path: {
+                method: operations.complete(method.upper(), path, described)
+                for method, described in methods.items()
             }
-        ),
+            for path, methods in paths.items()
+        },
         "components": {
             "schemas": shown,
             "responses": {
@@ -88,18 +93,6 @@ def document(version: str) -> Part:
             },
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
-    }
-
-
-def _named(paths: Part) -> Part:
-    """Return the paths, each operation with its name and its tag first."""
-    return {
-        path: {
-            method: {"operationId": found.id, "tags": [found.tag], **described}
-            for method, described in methods.items()
-            for found in [operations.operation(method.upper(), path)]
-        }
-        for path, methods in paths.items()
     }
 
 
@@ -153,7 +146,7 @@ def _action(action: Action, known: schemas.Catalogue) -> Part:
 
 
 def _parameters(path: str, query: type[msgspec.Struct], known: schemas.Catalogue) -> list[Part]:
-    schema, samples = known.schema(query), examples.example(query)
+    schema = known.schema(query)
     return [
         {
             "name": name,
@@ -161,7 +154,6 @@ def _parameters(path: str, query: type[msgspec.Struct], known: schemas.Catalogue
             "description": operations.parameter_description(query, name),
             "required": name in schema.get("required", ()),
             "schema": _given(schema["properties"][name]),
-            "example": samples[name],
         }
         for name in parameter_names(query)
     ]
@@ -203,7 +195,7 @@ def _refusal(status: int, errors: list[type[OnRecordError]], known: schemas.Cata
         name: {"description": text, "schema": {"type": "string"}}
         for name, text in _HEADERS.get(status, {}).items()
     }
-    shown = {error.code: {"value": problem_fields(examples.error_example(error))} for error in errors}
+    shown = {error.code: {"value": examples.problem(error)} for error in errors}
     content = {"schema": known.reference(http.Problem), "examples": shown}
     return {
         "description": ", ".join(error.code for error in errors),
@@ -297,4 +289,4 @@ def _plain(
 
 
 def _json(known: schemas.Catalogue, cls: type[msgspec.Struct], media: str = JSON) -> Part:
-    return {media: {"schema": known.reference(cls), "example": examples.example(cls)}}
+    return {media: {"schema": known.reference(cls)}}

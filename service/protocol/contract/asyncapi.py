@@ -82,7 +82,7 @@ def close_codes() -> list[Part]:
             "code": close.value,
             "name": close.name.lower(),
             "comeBack": close.come_back,
-            "example": {"code": close.value, "reason": close.name.lower().replace("_", " ")},
+            **({"example": closed} if (closed := examples.closed(close)) else {}),
         }
         for close in sorted(Close)
     ]
@@ -201,7 +201,7 @@ def _commands(known: schemas.Catalogue) -> Part:
             "summary": schemas.summary(command),
             "correlationId": {"$ref": "#/components/correlationIds/ref"},
             "payload": known.reference(command),
-            "examples": [{"payload": value} for value in examples.command_examples(command)],
+            **_examples(examples.commands(command.TYPE)),
             "x-recorded": command.RECORDED,
         }
         for command in _FRAMES
@@ -215,7 +215,7 @@ def _acks(known: schemas.Catalogue) -> Part:
             "summary": f"Acknowledges {command.TYPE}: {schemas.summary(ack)}",
             "correlationId": {"$ref": "#/components/correlationIds/ref"},
             "payload": schemas.ack_schema(command, known.schema(ack)),
-            "examples": [{"payload": examples.ack_example(ack)}],
+            **_examples(examples.acks(command.TYPE)),
         }
         for command, ack in ((command, ack_of(command)) for command in COMMANDS.values())
     }
@@ -227,7 +227,7 @@ def _events(known: schemas.Catalogue) -> Part:
             "name": schemas.event_name(event),
             "summary": schemas.summary(event),
             "payload": known.reference(event),
-            "examples": [{"payload": examples.example(event)}],
+            **_examples(examples.events(schemas.event_name(event))),
         }
         for event in schemas.events()
     }
@@ -241,8 +241,16 @@ def _error() -> Part:
         "summary": "A command was refused, or cannot be carried out now.",
         "correlationId": {"$ref": "#/components/correlationIds/ref"},
         "payload": {"oneOf": [{"$ref": schemas.TEMPLATE.format(name=name)} for name in names]},
-        "examples": [{"name": error.code, "payload": examples.error_frame(error)} for error in found],
+        "examples": [
+            {"name": error.code, "payload": frame}
+            for error in found
+            for frame in examples.error_frames(error)
+        ],
     }
+
+
+def _examples(payloads: list[Part]) -> Part:
+    return {"examples": [{"payload": payload} for payload in payloads]} if payloads else {}
 
 
 def _errors() -> Part:

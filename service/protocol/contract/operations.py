@@ -3,7 +3,11 @@
 A generated client names its functions after the operations and groups them by the tags, so neither changes.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from service.protocol.contract import examples
+
+Part = dict[str, Any]
 
 
 class Operation(NamedTuple):
@@ -82,6 +86,34 @@ PARAMETERS: dict[str, str] = {
     "ReadingsQuery.before": "The first number of the page that follows in time; without it, the newest page.",
 }
 """The descriptions of parameters by name, or by struct and name."""
+
+
+def complete(method: str, path: str, described: Part) -> Part:
+    """Return an operation of the document with its name, its tag and its recorded examples."""
+    found = operation(method, path)
+    recorded = examples.requests(method, path)
+    given = {name: value for entry in recorded for name, value in entry["request"]["parameters"].items()}
+    bodies = [entry["request"]["body"] for entry in recorded if "body" in entry["request"]]
+    answers = [entry.get("lines", [entry.get("answer")])[0] for entry in recorded]
+    completed = {"operationId": found.id, "tags": [found.tag], **described}
+    if "parameters" in described:
+        completed["parameters"] = [
+            {**parameter, **({"example": given[parameter["name"]]} if parameter["name"] in given else {})}
+            for parameter in described["parameters"]
+        ]
+    if "requestBody" in described and bodies:
+        completed["requestBody"] = _with_example(described["requestBody"], bodies[0])
+    if "200" in described["responses"] and answers:
+        success = _with_example(described["responses"]["200"], answers[0])
+        completed["responses"] = {**described["responses"], "200": success}
+    return completed
+
+
+def _with_example(part: Part, value: Any) -> Part:
+    return {
+        **part,
+        "content": {media: {**content, "example": value} for media, content in part["content"].items()},
+    }
 
 
 def operation(method: str, path: str) -> Operation:
