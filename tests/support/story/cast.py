@@ -99,7 +99,7 @@ class Cast:
     async def arrives_by_socketio(self, user: str, auth: Event) -> "SocketIoPerson":
         """Connect a person to the Socket.IO endpoint, and record CONNECT and its answer."""
         person = SocketIoPerson(self, user)
-        self._stack.push_async_callback(asyncio.to_thread, person.io.disconnect)
+        self._stack.push_async_callback(asyncio.to_thread, person.leaves)
         await person.connects(auth)
         return person
 
@@ -127,13 +127,14 @@ class Cast:
         parameters = {name.rstrip("_"): value for name, value in parameters.items()}
         inside = {name: value for name, value in parameters.items() if f"{{{name}}}" in path}
         query = {name: value for name, value in parameters.items() if name not in inside}
-        bearer = self.token(user, **({"scope": scope} if scope else {})) if user else ""
+        claims: dict[str, Any] = {"scope": scope} if scope else {}
+        bearer = self.token(user, **claims) if user else ""
         headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
         async with AsyncExitStack() as stack:
-            http = http or await stack.enter_async_context(
+            used = http or await stack.enter_async_context(
                 httpx.AsyncClient(base_url=self.node.address, timeout=PATIENCE)
             )
-            answer = await http.request(
+            answer = await used.request(
                 method, path.format_map(inside), params=query, json=body, headers=headers
             )
         kind = answer.headers.get("content-type", "")
@@ -261,6 +262,12 @@ class SocketIoPerson:
             self.cast.record(self.name, door="socketio", receives=["CONNECT_ERROR", self.refused[-1]])
             return
         await self.receives("connected")
+
+    def leaves(self) -> None:
+        """Close the connection. Of one that the server has closed, the client leaves the socket open."""
+        self.io.disconnect()
+        if self.io.eio.ws is not None:
+            self.io.eio.ws.shutdown()
 
     async def sends(self, kind: str, **fields: Any) -> None:
         """Emit a command; record it with what the server calls the acknowledgement with."""

@@ -98,7 +98,8 @@ def test_everything_that_travels_is_in_it() -> None:
 
 
 def test_every_operation_has_a_name_for_generated_clients() -> None:
-    names = [asyncapi.operation_name(kind) for kind in (Connect, *COMMANDS.values(), *EVENTS.values())]
+    kinds: list[type[Frame | Outgoing]] = [Connect, *COMMANDS.values(), *EVENTS.values()]
+    names = [asyncapi.operation_name(kind) for kind in kinds]
     assert [*document()["operations"]] == names
     assert len(set(names)) == len(names)
     for name in names:
