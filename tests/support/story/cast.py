@@ -131,9 +131,10 @@ class Cast:
         bearer = self.token(user, **claims) if user else ""
         headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
         async with AsyncExitStack() as stack:
-            used = http or await stack.enter_async_context(
+            fresh = await stack.enter_async_context(
                 httpx.AsyncClient(base_url=self.node.address, timeout=PATIENCE)
             )
+            used = fresh if http is None else http
             answer = await used.request(
                 method, path.format_map(inside), params=query, json=body, headers=headers
             )
