@@ -41,6 +41,7 @@ class Normalizer:
 
     def __init__(self) -> None:
         self._times: dict[datetime, datetime] = {}
+        self._happened: list[datetime] = []
         self._uuids: dict[str, str] = {}
         self._texts: dict[str, str] = {}
         self._positions: set[int] = set()
@@ -105,10 +106,18 @@ class Normalizer:
     def _time(self, found: re.Match[str]) -> str:
         real = datetime.fromisoformat(found[0])
         if real not in self._times:
-            self._times[real] = self._next
-            self._next += STEP
+            self._times[real] = self._new_time(real)
+            self._happened.append(real)
         shown = self._times[real].replace(tzinfo=None)
         return shown.isoformat(timespec="microseconds" if found[1] else "seconds") + "Z"
+
+    def _new_time(self, real: datetime) -> datetime:
+        """Return what is shown for a time: the next of the scene; for an earlier one a time after its predecessor."""
+        if not self._happened or real > max(self._happened):
+            self._next += STEP
+            return self._next - STEP
+        before = [other for other in self._happened if other < real]
+        return (self._times[max(before)] if before else BEGIN - STEP) + timedelta(seconds=1)
 
 
 def _shown_token(token: str) -> str:
