@@ -110,7 +110,9 @@ def test_every_operation_has_a_name_for_generated_clients() -> None:
 
 @pytest.mark.parametrize("key", MESSAGES)
 def test_every_example_is_an_example(key: str) -> None:
-    for example in MESSAGES[key].get("examples", ()):  # tests/docs/test_examples.py finds those without one
+    for example in MESSAGES[key].get(
+        "examples", ()
+    ):  # tests/docs/contract/test_examples.py finds those without one
         assert problems(key, example["payload"]) == []
         assert problems(key, {**example["payload"], **one_more}) != []
 

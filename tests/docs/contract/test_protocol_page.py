@@ -32,7 +32,7 @@ def fields(struct: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_the_row_of_a_command_has_its_fields_and_marks_the_optional_ones(command: type[Frame]) -> None:
+def test_the_row_of_a_command_has_its_fields_and_the_optional_ones(command: type[Frame]) -> None:
     known = {name: not field.required for name, field in fields(command).items() if name not in COMMON}
     written = {
         name: bool(mark)
