@@ -4,7 +4,6 @@ Invariant: an event is recorded when the script waits for it, so the recording d
 events and acknowledgements arrive.
 """
 
-import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
@@ -15,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-import socketio
 
 from service.embedded import Servers
 from tests.support.clients.native import PATIENCE, Client, Event, Refused, raw
@@ -23,7 +21,7 @@ from tests.support.environment import token
 from tests.support.processes.processes import Process
 from tests.support.servers.databases import Database
 from tests.support.story.normal import BEGIN, Normalizer
-from tests.support.waiting import projected, until
+from tests.support.waiting import projected
 
 HOUR = timedelta(hours=1)
 
@@ -48,7 +46,7 @@ class Cast:
         self.normalizer = Normalizer()
         self.people: dict[str, Person] = {}
         self.now = datetime.now(UTC).replace(microsecond=0)
-        self._stack = stack
+        self.stack = stack
         self._refs: dict[tuple[str, str], int] = {}
 
     def __getattr__(self, name: str) -> "Person":
@@ -92,15 +90,8 @@ class Cast:
 
     async def opens(self, user: str) -> "Person":
         """Open a connection that has not sent `connect`."""
-        socket = await self._stack.enter_async_context(raw(self.node.url))
+        socket = await self.stack.enter_async_context(raw(self.node.url))
         person = self.people[user] = Person(self, user, Client(socket, user))
-        return person
-
-    async def arrives_by_socketio(self, user: str, auth: Event) -> "SocketIoPerson":
-        """Connect a person to the Socket.IO endpoint, and record CONNECT and its answer."""
-        person = SocketIoPerson(self, user)
-        self._stack.push_async_callback(asyncio.to_thread, person.leaves)
-        await person.connects(auth)
         return person
 
     async def settled(self) -> None:
@@ -237,54 +228,6 @@ class Person:
             for number, event in heard
             if number not in self._recorded and event["type"] not in ("ack", "error")
         ]
-
-
-class SocketIoPerson:
-    """A person with a stock Socket.IO client, which runs in threads of its own."""
-
-    def __init__(self, cast: Cast, name: str) -> None:
-        self.cast = cast
-        self.name = name
-        self.io = socketio.Client(reconnection=False)
-        self.heard: list[tuple[str, Event]] = []
-        self.refused: list[Event] = []
-        self.io.on("*", lambda name, event: self.heard.append((name, event)))
-        self.io.on("connect_error", self.refused.append)
-
-    async def connects(self, auth: Event) -> None:
-        """Connect; record CONNECT with the server's answer."""
-        self.cast.record(self.name, door="socketio", sends=["CONNECT", auth])
-        address = self.cast.node.address
-        try:
-            await asyncio.to_thread(
-                self.io.connect, address, auth=auth, transports=["websocket"], wait_timeout=PATIENCE
-            )
-        except socketio.exceptions.ConnectionError:
-            self.cast.record(self.name, door="socketio", receives=["CONNECT_ERROR", self.refused[-1]])
-            return
-        await self.receives("connected")
-
-    def leaves(self) -> None:
-        """Close the connection. Of one that the server has closed, the client leaves the socket open."""
-        self.io.disconnect()
-        if self.io.eio.ws is not None:
-            self.io.eio.ws.shutdown()
-
-    async def sends(self, kind: str, **fields: Any) -> None:
-        """Emit a command; record it with what the server calls the acknowledgement with."""
-        fields = {"ref": self.cast.ref(self.name, kind), **fields}
-        self.cast.record(self.name, door="socketio", sends=[kind, fields])
-        answer = await asyncio.to_thread(self.io.call, kind, fields, timeout=PATIENCE)
-        self.cast.record(self.name, door="socketio", receives=["ack", answer])
-
-    async def receives(self, kind: str, **fields: Any) -> None:
-        """Wait for an event; record it."""
-
-        def found() -> list[Event]:
-            return [event for name, event in self.heard if name == kind and fields.items() <= event.items()]
-
-        await until(found)
-        self.cast.record(self.name, door="socketio", receives=[kind, found()[0]])
 
 
 @asynccontextmanager

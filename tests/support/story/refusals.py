@@ -67,18 +67,3 @@ async def tokens(cast: Cast) -> None:
     await cleo.sends("auth:refresh", token="a.b.c")
     await cleo.sends("auth:refresh", token=cast.token("cleo", hours=-1))
     await cleo.sends("auth:refresh", token=cast.token("cleo", hours=2, nbf=int(cast.later(1).timestamp())))
-
-
-async def socketio(cast: Cast) -> None:
-    """Socket.IO.
-
-    The same commands, acks and events, as a Socket.IO client emits and receives them: an event's `type`
-    is its name. Eve's first CONNECT has no valid token.
-    """
-    await cast.arrives_by_socketio("eve", {"token": "none"})
-    eve = await cast.arrives_by_socketio("eve", {"token": cast.token("eve")})
-    await eve.sends("room:join", roomId="general")
-    await eve.receives("message:history")
-    await eve.sends("message:send", roomId="general", content="Hello from the other door.")
-    await eve.receives("message:new", userId="eve")
-    await eve.sends("message:send", roomId="nowhere", content="Hello?")
