@@ -180,6 +180,12 @@ class MoveReadMarker(RoomCommand, frozen=True, kw_only=True):
     message: int
 
 
+class MarkUnread(RoomCommand, frozen=True, kw_only=True):
+    """Let the sender's own unread count begin before `message`, a number in the room, again."""
+
+    message: int
+
+
 class ReportMessage(RoomCommand, frozen=True, kw_only=True):
     """Report `message`, a number in the room, to the moderators of the room."""
 
