@@ -54,7 +54,8 @@ def _key_of(recorded: Recorded) -> Key:
 def _evolve(_row: UnreadMarkerRow | None, recorded: Recorded) -> UnreadMarkerRow:
     event = recorded.event
     assert isinstance(event, UnreadMarkerMoved)  # noqa: S101 - the one event in `topics`
-    return UnreadMarkerRow(*_key_of(recorded), event.message, event.marker, recorded.seq, recorded.at)
+    user, room = _key_of(recorded)
+    return UnreadMarkerRow(user, room, event.message, event.marker, recorded.seq, recorded.at)
 
 
 _ROWS = Rows(UnreadMarkerRow, key=("user_id", "room_id"), key_of=_key_of, evolve=_evolve)

@@ -180,10 +180,8 @@ class MoveReadMarker(RoomCommand, frozen=True, kw_only=True):
     message: int
 
 
-class MarkUnread(RoomCommand, frozen=True, kw_only=True):
-    """Let the sender's own unread count begin before `message`, a number in the room, again."""
-
-    message: int
+class MarkUnread(MessageCommand, frozen=True, kw_only=True):
+    """Let the sender's own unread count begin before a message again."""
 
 
 class ReportMessage(RoomCommand, frozen=True, kw_only=True):

@@ -148,13 +148,13 @@ class AsOf:
 
     async def _messages_of(self, state: RoomState, numbers: Sequence[int]) -> list[MessageThen]:
         events = await self._reader.about_messages(state.room, numbers, state.head)
-        return snapshot.messages(events, state.pinned)
+        return snapshot.messages(events, frozenset(state.pinned))
 
     async def _message_changes(
         self, before: RoomState, after: RoomState
     ) -> AsyncIterator[list[MessageChange]]:
         touched = await self._reader.changed_messages(after.room, before.head, after.head)
-        numbers = sorted({*touched, *(before.pinned ^ after.pinned)})
+        numbers = sorted({*touched, *(set(before.pinned) ^ set(after.pinned))})
         for start in range(0, len(numbers), PAGE):
             for part in await self._reader.portions(after.room, numbers[start : start + PAGE]):
                 yield _changed_messages(
