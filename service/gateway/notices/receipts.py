@@ -8,13 +8,13 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from service.cluster.relay import Relay
 from service.domain.events import Event, ReadMarkerMoved, UnreadMarkerMoved
 from service.errors import Trouble
-from service.gateway.queries.views import Markers
 from service.protocol.events import MessageReadBy, UnreadFrom, timestamp
 from service.realtime.audience import Audience
 
@@ -121,7 +121,7 @@ class MarkerNotices:
 class ReceiptsResync:
     """Sends the markers of every room in use after an outage of the bus, during which none arrived."""
 
-    def __init__(self, audience: Audience, markers: Callable[[str], Awaitable[Markers]]) -> None:
+    def __init__(self, audience: Audience, markers: Callable[[str], Awaitable[Any]]) -> None:
         self._audience = audience
         self._markers = markers
         self._due = asyncio.Event()

@@ -67,8 +67,8 @@ def cases() -> list[Any]:
     found = []
     for command in COMMANDS.values():
         for name in command.__struct_encode_fields__:
-            if name == "limit" and command.TYPE == "report:list":
-                found.append(pytest.param(command, name, 100, 101, id="report:list limit"))
+            if name == "limit" and command.TYPE in ("report:list", "message:pins"):
+                found.append(pytest.param(command, name, 100, 101, id=f"{command.TYPE} limit"))
                 continue
             pairs = [AFTER[command.TYPE]] if name == "after" else WITHIN[name]
             found += [pytest.param(command, name, *pair, id=f"{command.TYPE} {name}") for pair in pairs]
