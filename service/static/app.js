@@ -7,6 +7,7 @@ import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
 import { $, element } from "./dom.js";
 import { labelOf } from "./names.js";
+import { PinsDialog } from "./pins.js";
 import { ReadMarks } from "./reading.js";
 import { RoomDialog } from "./roomdialog.js";
 import { currentSession, goToProvider, roomIdFor, signOut, userIdsIn } from "./session.js";
@@ -33,6 +34,7 @@ const timeline = new Timeline(
     reply: (message) => composer.reply(message, labelOf(chat.room, message.userId, message.name ?? undefined)),
     edit: (message) => composer.edit(message),
     pin: (message) => chat.change(message.pinned ? "unpin" : "pin", message),
+    unread: markUnread,
     remove: (message) => confirm("Delete this message for everybody?") && chat.change("delete", message),
   },
   () => chat.loadEarlier(),
@@ -58,6 +60,7 @@ new RoomDialog(() => ({ room: chat.room, self: chat.state.userId }), {
   reopen: () => chat.arrange("reopen"),
   unban: (userId) => chat.govern("unban", userId),
 });
+new PinsDialog(() => chat?.room, (roomId, before) => chat?.pins(roomId, before));
 const readMarks = new ReadMarks({
   seen: (roomId, messageId) => chat.showRead(roomId, messageId),
   tell: (roomId, messageId) => chat.tellRead(roomId, messageId),
@@ -140,7 +143,14 @@ function showStatus(detail) {
   draw();
 }
 
+/** The open room then stays unread until it is opened again. */
+async function markUnread(message) {
+  readMarks.pause(message.roomId);
+  if (!(await chat.change("unread", message))) readMarks.resume();
+}
+
 function openRoom(roomId) {
+  readMarks.resume();
   chat.open(roomId);
   showRoom();
 }

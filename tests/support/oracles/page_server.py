@@ -23,6 +23,8 @@ class Room:
     members: dict[str, int] = field(default_factory=dict)
     messages: dict[int, Frame] = field(default_factory=dict)
     markers: dict[str, int] = field(default_factory=dict)
+    marked: int | None = None
+    """Where the count of `ME` begins, if messages were marked as unread and not read since."""
     topic: str | None = None
     expired: dict[int, int] = field(default_factory=dict)
     """The messages whose retention is over, with the head of the room at that time."""
@@ -95,8 +97,12 @@ class Room:
             reactions.remove(known)
         self.record("message:reaction", messageId=number, emoji=emoji, userId=user, added=added)
 
+    @property
+    def position(self) -> int:
+        return self.markers.get(ME, 0) if self.marked is None else self.marked
+
     def unread(self) -> list[Frame]:
-        after = max(self.markers.get(ME, 0), self.members[ME])
+        after = max(self.position, self.members[ME])
         messages = (each for number, each in self.messages.items() if number > after)
         return [
             each
@@ -115,7 +121,7 @@ class Room:
             "head": self.head,
             "unread": len(unread),
             "mentions": sum(ME in each["mentions"] for each in unread),
-            "lastRead": self.markers.get(ME, 0),
+            "lastRead": self.position,
             "topic": self.topic,
             "archived": False,
         }
@@ -127,9 +133,13 @@ class Room:
         fields = {"messages": shown, "hasMore": len(numbers) > PAGE}
         return {"type": "message:history", "roomId": self.name, **fields}
 
-    def receipts(self) -> Frame:
+    def receipts(self) -> list[Frame]:
         shown = [{"userId": user, "messageId": number} for user, number in self.markers.items()]
-        return {"type": "room:receipts", "roomId": self.name, "receipts": shown}
+        receipts = {"type": "room:receipts", "roomId": self.name, "receipts": shown}
+        return [receipts] if self.marked is None else [receipts, self.moved()]
+
+    def moved(self) -> Frame:
+        return {"type": "message:unread", "roomId": self.name, "lastRead": self.position}
 
     def event(self, seq: int, *, late: bool) -> Frame:
         """Return an event as a connection receives it; `late` ones lack content that was deleted since.
@@ -159,10 +169,26 @@ class PageServer:
     def read(self, name: str, user: str, number: int) -> None:
         room = self.rooms[name]
         if number <= room.markers.get(user, 0):
+            if user == ME and number > room.position:
+                self._move_back(room, number)
             return
         room.markers[user] = number
+        if user == ME:
+            room.marked = None
         if name in self.live:
             self.socket.append({"type": "message:read", "roomId": name, "userId": user, "messageId": number})
+
+    def mark_unread(self, name: str, number: int) -> None:
+        """Mark a message as unread for `ME`, if it counts."""
+        room = self.rooms[name]
+        position = min(number - 1, room.markers.get(ME, 0))
+        if number > room.members[ME] and room.messages[number]["userId"] != ME and position != room.position:
+            self._move_back(room, position)
+
+    def _move_back(self, room: Room, position: int) -> None:
+        room.marked = position if position < room.markers[ME] else None
+        if room.name in self.live:
+            self.socket.append(room.moved())
 
     def expire(self, name: str, number: int) -> None:
         """Let the retention of the messages up to one end."""
@@ -204,7 +230,7 @@ class PageServer:
         cursor = seq - 1 if fresh else room.head
         self.socket += [
             {"type": "joined", "roomId": name, "seq": seq, "head": room.head},
-            room.receipts(),
+            *room.receipts(),
             room.page(cursor + 1),
         ]
         self.live.setdefault(name, cursor)
@@ -238,6 +264,6 @@ class PageServer:
                 left = max(e["seq"] for e in room.log if e["type"] == "room:user_left" and e["userId"] == ME)
                 actions.append({"type": "removed", "roomId": name, "seq": left})
                 continue
-            self.socket.append(room.receipts())
+            self.socket += room.receipts()
             self.live[name], self.late[name] = self.heard.get(name, 0), room.head
         return actions

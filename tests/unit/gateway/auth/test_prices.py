@@ -27,6 +27,10 @@ def history(limit: int) -> wire.MessageHistory:
     return wire.MessageHistory(type="message:history", room_id="general", limit=limit)
 
 
+def pins(limit: int) -> wire.MessagePins:
+    return wire.MessagePins(type="message:pins", room_id="general", limit=limit)
+
+
 @pytest.mark.parametrize(
     ("within", "beyond"),
     [
@@ -34,6 +38,7 @@ def history(limit: int) -> wire.MessageHistory:
         (send("<" * 999), send("<" * 1_000)),
         (create(9), create(10)),
         (history(50), history(51)),
+        (pins(50), pins(51)),
     ],
 )
 def test_only_larger_commands_have_a_price_beside_their_bytes(within: wire.Frame, beyond: wire.Frame) -> None:
