@@ -85,16 +85,17 @@ class Oracle(msgspec.Struct):
 
     said: dict[int, tuple[str, list[str], bool]] = {}
     marker: dict[str, int] = {}
+    position: dict[str, int] = {}
     joined: dict[str, int] = {}
 
     def expected(self, reader: str) -> tuple[int, int, int]:
-        floor = max(self.marker.get(reader, 0), self.joined[reader])
+        floor = max(self.position.get(reader, 0), self.joined[reader])
         unread = [
             mentioned
             for number, (author, mentioned, stands) in self.said.items()
             if number > floor and author != reader and stands
         ]
-        return len(unread), sum(reader in mentioned for mentioned in unread), self.marker.get(reader, 0)
+        return len(unread), sum(reader in mentioned for mentioned in unread), self.position.get(reader, 0)
 
 
 @pytest.mark.timeout(300)
@@ -143,7 +144,12 @@ async def act(chance: random.Random, oracle: Oracle, devices: dict[str, list[Cli
     name = chance.choice(list(devices))
     device = chance.choice(devices[name])
     mine = [number for number, (author, _, stands) in oracle.said.items() if author == name and stands]
-    match chance.choices(["say", "edit", "delete", "read", "kick"], [8, 1, 2, 3, 1])[0]:
+    countable = [
+        number
+        for number, (author, _, stands) in oracle.said.items()
+        if stands and author != name and number > oracle.joined[name]
+    ]
+    match chance.choices(["say", "edit", "delete", "read", "unread", "kick"], [8, 1, 2, 3, 3, 1])[0]:
         case "edit" if mine:
             await device.say("message:edit", roomId="general", messageId=chance.choice(mine), content="y")
         case "delete" if mine:
@@ -154,6 +160,11 @@ async def act(chance: random.Random, oracle: Oracle, devices: dict[str, list[Cli
             number = chance.choice(list(oracle.said))
             await device.say("message:read", roomId="general", messageId=number)
             oracle.marker[name] = max(oracle.marker.get(name, 0), number)
+            oracle.position[name] = max(oracle.position.get(name, 0), number)
+        case "unread" if countable:
+            number = chance.choice(countable)
+            await device.say("message:unread", roomId="general", messageId=number)
+            oracle.position[name] = min(number - 1, oracle.marker.get(name, 0))
         case "kick" if name != "alice":
             kicked = await devices["alice"][0].say("room:kick", roomId="general", userId=name)
             for each in devices[name]:

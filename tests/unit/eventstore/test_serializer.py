@@ -41,7 +41,6 @@ from service.domain.events import (
     ReactionAdded,
     ReactionRemoved,
     ReadMarkerMoved,
-    UnreadMarkerMoved,
     Recorded,
     ReportResolved,
     RoleChanged,
@@ -53,6 +52,7 @@ from service.domain.events import (
     RoomTopicChanged,
     SessionClosed,
     SessionOpened,
+    UnreadMarkerMoved,
     UserBlocked,
     UserUnblocked,
 )
