@@ -64,9 +64,7 @@ async def test_two_windows_answer_change_and_take_back_messages(place: Path, tmp
 
 
 @pytest.mark.needs("chromium")
-async def test_a_message_is_marked_as_unread_until_its_room_is_opened_again(
-    place: Path, tmp_path: Path
-) -> None:
+async def test_a_message_is_unread_again_until_its_room_is_opened(place: Path, tmp_path: Path) -> None:
     general = "document.querySelector('#room-list li[data-room-id=general]')"
     async with running(newcomer(place), "dev") as server, chromium(tmp_path / "profile") as browser:
         alice, bob = await browser.open(server.address), await browser.open(server.address)

@@ -163,9 +163,6 @@ async def _messages(here: People) -> None:
         await bob.say("message:react", **about, emoji="👍🏽")
         await carol.say("message:unreact", **about, emoji=":party:")
         await carol.say("message:pin", **about)
-        if n == 3:
-            await carol.say("message:read", **about)
-            await carol.say("message:unread", **about)
         await author.say("message:edit", **about, content=f"Changed {n}")
         if n % 2:
             await carol.say("message:unpin", **about)

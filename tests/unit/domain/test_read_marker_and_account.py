@@ -139,7 +139,7 @@ def test_unread_begins_before_a_message_and_never_after_what_was_read(
         ([*moved(9), *back(9, 9)], 9, []),
     ],
 )
-def test_a_read_after_mark_unread_moves_the_own_marker_alone_up_to_the_read_marker(
+def test_a_read_up_to_the_read_marker_moves_the_unread_marker_alone(
     given: list[Event], message: int, then: list[Event]
 ) -> None:
     command = MoveReadMarker(room="general", message=message)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.oracles.page_server import ME, PageServer, Room
+from tests.support.oracles.page_room import ME, Room
+from tests.support.oracles.page_server import PageServer
 from tests.support.page.page_modules import PageModules
 
 if TYPE_CHECKING:

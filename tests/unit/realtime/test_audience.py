@@ -218,7 +218,7 @@ async def test_nodes_of_both_versions_read_each_other_s_markers(world: World) ->
     await world.hub.close()
 
 
-async def test_an_unread_marker_reaches_its_user_alone_and_none_that_an_older_one_overtakes(
+async def test_an_unread_marker_reaches_its_user_alone_and_in_order(
     world: World,
 ) -> None:
     sent: list[tuple[str, bytes]] = []
