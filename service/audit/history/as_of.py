@@ -13,6 +13,7 @@ from datetime import datetime
 import msgspec
 
 from service.audit.history import snapshot
+from service.domain.events import ReadMarkerMoved
 from service.domain.room import RoomState
 from service.domain.streams import reader_stream, room_stream
 from service.errors import RoomNotFound
@@ -115,7 +116,8 @@ class AsOf:
         state = snapshot.fold_room(room, events, head)
         users = snapshot.people_in(state)
         people = await self._reader.last_of_each_topic(users, position)
-        markers = await self._reader.last_of([reader_stream(room, user) for user in users], position)
+        readers = [reader_stream(room, user) for user in users]
+        markers = await self._reader.last_of(readers, ReadMarkerMoved.TOPIC, position)
         return RoomAsOf(
             position=position,
             at=time,
