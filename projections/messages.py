@@ -71,6 +71,23 @@ async def page(
     return Page(kept, has_more=bool(beyond) or len(shown) > limit)
 
 
+async def numbered(
+    database: Database, serializer: EventSerializer, room: str, numbers: list[int]
+) -> list[MessageRow]:
+    """Return messages of a room by their numbers, as of the log's head; those that do not exist are left out.
+
+    Raises:
+        ProjectionBehind: the table is too far behind the log.
+    """
+    async with snapshot(database, serializer, PROJECTION) as now:
+        found = await now.fetch(_NUMBERED, room=room, numbers=numbers)
+        tail = await now.tail("e.stream = :stream", stream=room_stream(room))
+    wanted = set(numbers)
+    newer = [each for each in now.lacking(tail, PROJECTION) if key_of(each)[1] in wanted]
+    rows = fold({(room, row["id"]): row_of(row) for row in found}, newer)
+    return list(rows.values())
+
+
 async def _beyond_budget(now: Snapshot, room: str, rows: Iterable[MessageRow], until: int) -> list[int]:
     """Return the numbers of the rows, in reading order, whose past is too much to be read for this page as well."""
     numbers = [row.id for row in rows if row.changed_seq > until]
@@ -97,10 +114,10 @@ def _is_shown(recorded: Recorded, until: int | None) -> bool:
     return until is None or recorded.seq <= until or isinstance(recorded.event, MessageDeleted)
 
 
-_PAGE = f"""
-    SELECT {COLUMNS}
-    FROM {PROJECTION.relation} m LEFT JOIN open_keys k ON k.key_id = m.key_id
-    WHERE m.room_id = :room AND m.id > :low AND m.id < :high
+_ROOM = f"""
+    SELECT {COLUMNS} FROM {PROJECTION.relation} m LEFT JOIN open_keys k ON k.key_id = m.key_id WHERE m.room_id = :room
 """  # noqa: S608 - constants
+_NUMBERED = _ROOM + "AND m.id = ANY (CAST(:numbers AS bigint[]))"
+_PAGE = _ROOM + "AND m.id > :low AND m.id < :high "
 _OLDEST = _PAGE + "ORDER BY m.id LIMIT :most"
 _NEWEST = _PAGE + "ORDER BY m.id DESC LIMIT :most"

@@ -1,4 +1,4 @@
-"""Read markers per user and room; they only move forward."""
+"""Read markers per user and room; they only move forward. Queries add the readers' own unread markers."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -6,9 +6,11 @@ from datetime import datetime
 import msgspec
 from databases import Database
 
+from projections import unread_markers
 from projections.engine.projection import Projection
 from projections.engine.rows import Key, Rows
 from projections.engine.snapshot import Row, Snapshot, snapshot
+from projections.unread_markers import UnreadMarkerRow
 from service.domain.events import ReadMarkerMoved, Recorded
 from service.domain.streams import room_of, user_subject
 from service.eventstore.serializer import EventSerializer
@@ -22,6 +24,13 @@ class ReceiptRow(msgspec.Struct, frozen=True):
     at: datetime
 
 
+class RoomMarkers(msgspec.Struct, frozen=True):
+    """The read markers in a room, by user, and the unread markers that count, which only their users may see."""
+
+    receipts: list[ReceiptRow]
+    unread: dict[str, UnreadMarkerRow]
+
+
 class _Stored(msgspec.Struct, frozen=True):
     user_id: str
     room_id: str
@@ -31,26 +40,39 @@ class _Stored(msgspec.Struct, frozen=True):
 
 async def of_rooms(
     database: Database, serializer: EventSerializer, rooms: Collection[str]
-) -> dict[str, list[ReceiptRow]]:
-    """Return the read markers of all users in some rooms as of the log's head, by room and by user.
+) -> dict[str, RoomMarkers]:
+    """Return the markers of all users in some rooms as of the log's head.
 
     Raises:
-        ProjectionBehind: the table is too far behind the log.
+        ProjectionBehind: a table is too far behind the log.
     """
-    async with snapshot(database, serializer, PROJECTION) as now:
+    async with snapshot(database, serializer, PROJECTION, unread_markers.PROJECTION) as now:
         rows = _ROWS.by_key(await now.fetch(_OF_ROOMS, rooms=list(rooms)))
         tail = await now.tail(_READERS, rooms=list(rooms))
+        unread = await unread_markers.of_rooms(now, tail, rooms)
     _ROWS.fold(rows, now.lacking(tail, PROJECTION))
-    found: dict[str, list[ReceiptRow]] = {room: [] for room in rooms}
-    for row in sorted(rows.values(), key=lambda row: row.user_id):
-        found[row.room_id].append(ReceiptRow(row.user_id, row.last_read_message_id, row.last_read_at))
+    found = {room: RoomMarkers([], {}) for room in rooms}
+    for key, row in sorted(rows.items()):
+        markers = found[row.room_id]
+        markers.receipts.append(ReceiptRow(row.user_id, row.last_read_message_id, row.last_read_at))
+        if key in unread and unread[key].holds(row.last_read_message_id):
+            markers.unread[row.user_id] = unread[key]
     return found
 
 
 async def markers(now: Snapshot, tail: list[Row], user: str) -> dict[str, int]:
-    """Return a user's marker in each room, within a snapshot whose `tail` has the events about the user."""
+    """Return the number after which a user's unread count begins in each room, within a snapshot of both tables.
+
+    `tail` has the events about the user.
+    """
     rows = await _ROWS.of_user(now, tail, PROJECTION, user)
-    return {row.room_id: row.last_read_message_id for row in rows}
+    unread = await unread_markers.of_user(now, tail, user)
+    return {
+        row.room_id: own.message_id
+        if (own := unread.get(row.room_id)) and own.holds(row.last_read_message_id)
+        else row.last_read_message_id
+        for row in rows
+    }
 
 
 def _key_of(recorded: Recorded) -> Key:

@@ -7,7 +7,7 @@ from typing import cast
 import msgspec
 from databases import Database
 
-from projections import memberships, message_rows, read_receipts, unread_bitmaps
+from projections import memberships, message_rows, read_receipts, unread_bitmaps, unread_markers
 from projections.engine.snapshot import Row, Snapshot, snapshot
 from projections.memberships import MembershipRow
 from projections.message_rows import MessageRow
@@ -41,7 +41,8 @@ class SummaryRow(msgspec.Struct, frozen=True):
     """A room as one member sees it.
 
     `head` is the seq of the room's last event. `unread` counts the undeleted messages of others after the member's
-    marker and join, `mentions` those that mention the member; `last_read` is 0 if nothing was read yet.
+    own marker and join, `mentions` those that mention the member. `last_read` is that marker: the read marker, or where
+    the member marked messages as unread since; 0 if nothing was read yet.
     """
 
     room_id: str
@@ -167,7 +168,7 @@ async def summaries(
     Raises:
         ProjectionBehind: one of the tables is too far behind the log.
     """
-    modules = (memberships, read_receipts, message_rows, unread_bitmaps)
+    modules = (memberships, read_receipts, unread_markers, message_rows, unread_bitmaps)
     used = (PROJECTION, *(module.PROJECTION for module in modules))
     async with snapshot(database, serializer, *used) as now:
         tail = await now.tail(_MINE, user=user, subject=user_subject(user), room=room_stream(""))

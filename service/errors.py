@@ -216,6 +216,12 @@ class MessageIsDeleted(Refusal):
     sentence = "The message {message} in {room} is deleted."
 
 
+class MessageIsGone(MessageIsDeleted):
+    """`data`: `room`, `message`. Its retention is over, or its author was erased."""
+
+    sentence = "The message {message} in {room} cannot be read any more, so it never counts as unread."
+
+
 class ReportNotFound(Refusal):
     """`data`: `room`, `report`. Also for a report of the user's own message, so that it is not revealed."""
 

@@ -206,6 +206,13 @@ async def a_message(world: World, room: str = "small") -> Fields:
     return {"roomId": room, "messageId": ack["messageId"]}
 
 
+async def read_message(world: World) -> Fields:
+    ack = await world.light.say("message:send", roomId="small", content="a message of some ordinary words")
+    message = {"roomId": "small", "messageId": ack["messageId"]}
+    await world.ordinary.say("message:read", **message)
+    return message
+
+
 async def a_reaction(world: World) -> Fields:
     message = await a_message(world)
     await world.ordinary.say("message:react", emoji=FOX, **message)
@@ -263,6 +270,8 @@ INPUTS: list[Input] = [
     Input("message:pin", "one", by(False), a_message),
     Input("message:unpin", "one", by(False), a_pin),
     Input("message:read", "next message", by(False), a_message),
+    Input("message:unread", "a read message", by(False), read_message),
+    Input("message:pins", "10 pins", by(False, roomId="small", limit=10)),
     Input("message:history", "10 messages", by(False, roomId="small", limit=10)),
     Input("message:history", "50 messages (default)", by(False, roomId="small")),
     Input("message:history", "200 of 40 kB", by(True, roomId="thick", limit=200, after=0)),

@@ -3,7 +3,7 @@
 from migrations.run import run_sql
 
 revision = "0028_directory"
-down_revision = "0026_any_subject"
+down_revision = "0027_unread_markers"
 
 
 def upgrade() -> None:

@@ -180,6 +180,10 @@ class MoveReadMarker(RoomCommand, frozen=True, kw_only=True):
     message: int
 
 
+class MarkUnread(MessageCommand, frozen=True, kw_only=True):
+    """Let the sender's own unread count begin before a message again."""
+
+
 class ReportMessage(RoomCommand, frozen=True, kw_only=True):
     """Report `message`, a number in the room, to the moderators of the room."""
 

@@ -270,6 +270,18 @@ class ReadMarkerMoved(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
     message: int
 
 
+class UnreadMarkerMoved(AboutUser, frozen=True, kw_only=True, omit_defaults=True):
+    """The reader's own unread count begins after `message`, a number in the room; other users do not see it.
+
+    `marker` is the read marker at that time, which stays: `message` is at most that far, and a later `ReadMarkerMoved`
+    is past it and ends this. Stored in the reader's stream.
+    """
+
+    TOPIC = "reader.UnreadMarkerMoved.v1"
+    message: int
+    marker: int
+
+
 class AboutReport(Event, frozen=True, kw_only=True, omit_defaults=True):
     """An event about one report, in the stream of the reports of its room."""
 
@@ -511,6 +523,7 @@ EVENTS: dict[str, type[Event]] = {
         MessagePinned,
         MessageUnpinned,
         ReadMarkerMoved,
+        UnreadMarkerMoved,
         MessageReported,
         ReportResolved,
         PersonNamed,

@@ -34,9 +34,9 @@ from service.domain.events import (
     ReactionRemoved,
     Recorded,
 )
-from service.domain.permissions import require_active, require_role, require_voice
+from service.domain.permissions import require_active, require_member, require_role, require_voice
 from service.domain.room_state import RoomState
-from service.errors import MessageIsDeleted, MessageNotFound, NotAllowed
+from service.errors import MessageIsDeleted, MessageIsGone, MessageNotFound, NotAllowed
 
 MOST_EMOJI = 20
 """Limit of different emoji on one message."""
@@ -65,8 +65,9 @@ class MessageState(msgspec.Struct, frozen=True):
 class MessageSummary(msgspec.Struct, frozen=True):
     """What a command of one user about a message depends on; `author` is None if there is no message of this number.
 
-    `content` is given for edits by the author only, and is None once erased. `emoji` holds all emoji on the message,
-    `own` those of the user; `reactions` and `pins` count how often the user added a reaction or pinned the message.
+    `content` is given for edits by the author and for `MarkUnread`, and is None once erased or expired. `emoji` holds
+    all emoji on the message, `own` those of the user; `reactions` and `pins` count how often the user added a reaction
+    or pinned the message.
     """
 
     author: str | None = None
@@ -233,6 +234,24 @@ def unpin(
     require_role(state, by, "moderator")
     _require_exists(state, command, about)
     return [MessageUnpinned(message=command.message)] if command.message in state.pinned else []
+
+
+def require_countable(
+    state: RoomState, command: MessageCommand, by: str, at: datetime, about: MessageSummary
+) -> None:
+    """Raise a refusal if a message never counts as unread for a user, or the user is not in the room.
+
+    Raises:
+        Refusal: it is no message, deleted, unreadable, the user's own, or from before the user joined.
+    """
+    require_member(state, by, at)
+    _require_exists(state, command, about)
+    if about.content is None:
+        raise MessageIsGone(room=state.room, message=command.message)
+    if about.author == by:
+        raise NotAllowed(problem="Your own messages never count as unread.")
+    if command.message < state.members[by].since:
+        raise NotAllowed(problem="Messages from before you joined the room never count as unread.")
 
 
 def _require_exists(state: RoomState, command: MessageCommand, about: MessageSummary) -> None:

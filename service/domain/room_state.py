@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from rpds import HashTrieMap, HashTrieSet
+from rpds import HashTrieMap
 
 from service.domain.events import (
     Event,
@@ -69,7 +69,8 @@ class RoomState(msgspec.Struct, frozen=True):
     banned: "HashTrieMap[str, datetime | None]" = HashTrieMap()
     """The end of each ban (UTC), None for a permanent one. An entry whose end has passed is no ban. So is `muted`."""
     muted: "HashTrieMap[str, datetime | None]" = HashTrieMap()
-    pinned: "HashTrieSet[int]" = HashTrieSet()
+    pinned: "HashTrieMap[int, int]" = HashTrieMap()
+    """Pinned messages by number, with the seqs of their pins."""
 
     @property
     def exists(self) -> bool:
@@ -154,7 +155,9 @@ _CHANGES: dict[type[Event], Callable[[RoomState, Any, Recorded], dict[str, Any]]
     RoomArchived: lambda *_: {"archived": True},
     RoomReopened: lambda *_: {"archived": False},
     RoomRetentionChanged: lambda _, event, __: {"retention": event.days},
-    MessagePinned: lambda state, event, _: {"pinned": state.pinned.insert(event.message)},
+    MessagePinned: lambda state, event, recorded: {
+        "pinned": state.pinned.insert(event.message, recorded.seq)
+    },
     MessageUnpinned: lambda state, event, _: {"pinned": state.pinned.discard(event.message)},
     MemberInvited: lambda state, event, recorded: {"invited": state.invited.insert(event.user, recorded.by)},
     MemberJoined: _joined,

@@ -97,9 +97,9 @@ class AsOfReader(EventQueries):
         rows = await self._fetch(_REACTIONS, stream_id(room_stream(room)), wanted)
         return portions(wanted, {row["message"]: row["reactions"] for row in rows})
 
-    async def last_of(self, streams: Sequence[str], position: int) -> list[Recorded]:
-        """Return the last event of each stream up to a position, of those that had one."""
-        return await self._read(_LAST_OF_EACH, [stream_id(stream) for stream in streams], position)
+    async def last_of(self, streams: Sequence[str], topic: str, position: int) -> list[Recorded]:
+        """Return the last event of a topic in each stream up to a position, of those that had one."""
+        return await self._read(_LAST_OF_EACH, [stream_id(stream) for stream in streams], position, topic)
 
     async def last_of_each_topic(self, people: Sequence[str], position: int) -> list[Recorded]:
         """Return the last event of each kind about each person up to a position, in order."""
@@ -229,7 +229,7 @@ _LAST_OF_EACH = f"""
     SELECT {ROW}
     FROM unnest($1::uuid[]) AS wanted (id)
     CROSS JOIN LATERAL (
-        SELECT * FROM readable_events WHERE originator_id = wanted.id AND notification_id <= $2
+        SELECT * FROM readable_events WHERE originator_id = wanted.id AND notification_id <= $2 AND topic = $3
         ORDER BY originator_version DESC LIMIT 1) e
     LEFT JOIN open_keys k USING (key_id)
 """  # noqa: S608 - constants

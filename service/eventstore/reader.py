@@ -95,15 +95,23 @@ class LogReader(EventQueries):
         events = await self._read(_MESSAGE, stream_id(room_stream(room_id)), seq, message_subject(seq))
         return events[0] if events else None
 
+    async def events_at(self, stream: str, seqs: list[int]) -> dict[int, Recorded]:
+        """Return those of a stream's events that have the seqs `seqs`, by seq."""
+        events = await self._read(_NUMBERED, [stream_id(stream)] * len(seqs), seqs) if seqs else []
+        return {recorded.seq: recorded for recorded in events}
+
     async def about(
-        self, room_id: str, message: int, user: str, *, with_content: bool = False
+        self, room_id: str, message: int, user: str, *, with_content: bool = False, of_others: bool = False
     ) -> MessageSummary:
         """Return what a command of `user` about a message depends on, as of now.
 
+        `with_content` adds the content of the user's own messages, `of_others` also that of other users' messages.
         This reads a few rows by their keys, and decrypts one at most, however long the history of the message is.
         """
         stream = stream_id(room_stream(room_id))
-        rows = await self._fetch(_ABOUT, stream, message, message_subject(message), user, with_content)
+        rows = await self._fetch(
+            _ABOUT, stream, message, message_subject(message), user, with_content, of_others
+        )
         if not rows:
             return MessageSummary()
         row = rows[0]
@@ -129,7 +137,7 @@ class LogReader(EventQueries):
         """Return those of `messages`, each a room and a number, whose mention of a user does not count."""
         wanted = [(stream_id(room_stream(room_id)), number) for room_id, number in messages]
         events = await self._read(
-            _SILENCED, [stream for stream, _ in wanted], [number for _, number in wanted]
+            _NUMBERED, [stream for stream, _ in wanted], [number for _, number in wanted]
         )
         return {
             (room_of(recorded.stream), recorded.seq)
@@ -223,7 +231,7 @@ _ABOUT = f"""
         LEFT JOIN message_users u ON u.originator_id = $1 AND u.message = $2 AND u.user_id = $4
         LEFT JOIN LATERAL (
             SELECT * FROM readable_events
-            WHERE $5::boolean AND posted.recorded_by = $4 AND s.deleted IS NULL
+            WHERE $5::boolean AND ($6::boolean OR posted.recorded_by = $4) AND s.deleted IS NULL
                 AND originator_id = $1 AND originator_version = coalesce(s.last_edit, $2)) e ON true
         LEFT JOIN open_keys k ON k.key_id = e.key_id
     WHERE posted.originator_id = $1 AND posted.originator_version = $2 AND posted.subject = $3
@@ -232,7 +240,7 @@ _DELETED = """
     SELECT message FROM message_summaries
     WHERE originator_id = $1 AND message = ANY ($2::bigint[]) AND deleted IS NOT NULL
 """
-_SILENCED = f"""{ROWS}
+_NUMBERED = f"""{ROWS}
     JOIN unnest($1::uuid[], $2::bigint[]) AS wanted (stream, seq)
         ON e.originator_id = wanted.stream AND e.originator_version = wanted.seq
 """

@@ -121,7 +121,7 @@ def build_gateway(
         native=native, socketio=socketio, routes=builder.http(exposition).routes(), counters=builder.counters,
         receiving=builder.receiving, turns=builder.turns, exposition=exposition, readiness=storage.readiness,
         sessions=live.sessions, sockets=live.sockets,
-        receipts=ReceiptsResync(live.hub.audience, views.receipts), keys=keys, process=process, lag=lag,
+        receipts=ReceiptsResync(live.hub.audience, views.markers), keys=keys, process=process, lag=lag,
         refusals=builder.refusals,
     )  # fmt: skip
 

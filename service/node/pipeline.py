@@ -19,7 +19,7 @@ from service.eventstore.readiness import Readiness
 from service.eventstore.serializer import EventSerializer, PeerRow
 from service.gateway.auth.rate_limit import SharedRateLimit
 from service.gateway.notices.memberships import MembershipNotifier
-from service.gateway.notices.receipts import MARKER, MarkerNotices, ReceiptsResync
+from service.gateway.notices.receipts import MARKER, UNREAD, MarkerNotices, ReceiptsResync
 from service.gateway.session.registry import SessionRegistry
 from service.presence import gossip, typing
 from service.presence.presence import Presence
@@ -124,6 +124,7 @@ def subscribe_to_bus(
     """Register the handler of each message that other nodes send, and of an outage of the bus."""
     relay.on_events(committed)
     relay.on_room(MARKER, markers.marker_moved_elsewhere)
+    relay.on_room(UNREAD, markers.unread_elsewhere)
     relay.on_room(typing.START, typists.started_elsewhere)
     relay.on_room(typing.STOP, typists.stopped_elsewhere)
     for kind in gossip.KINDS:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from service.protocol import commands
-from service.protocol.events import Invitation, MemberEntry, Message, PublicRoom, RoomSummary
+from service.protocol.events import Invitation, MemberEntry, Message, PinnedMessage, PublicRoom, RoomSummary
 from service.protocol.reports import Report
 
 
@@ -82,6 +82,13 @@ class MessageHistoryAck(Ack, frozen=True, kw_only=True, rename="camel"):
     has_more: bool
 
 
+class MessagePinsAck(Ack, frozen=True, kw_only=True, rename="camel"):
+    """A page of the room's pinned messages, the newest pin first."""
+
+    messages: list[PinnedMessage]
+    has_more: bool
+
+
 class ReportAck(Ack, frozen=True, kw_only=True, rename="camel"):
     """The report or its resolution is on the record; there is no seq, which would show how many reports there are."""
 
@@ -116,6 +123,7 @@ ACKS: dict[str, type[Ack]] = {
     commands.RoomMembers.TYPE: RoomMembersAck,
     commands.MessageSend.TYPE: MessageSendAck,
     commands.MessageHistory.TYPE: MessageHistoryAck,
+    commands.MessagePins.TYPE: MessagePinsAck,
     commands.MessageReport.TYPE: ReportAck,
     commands.ReportList.TYPE: ReportListAck,
     commands.ReportResolve.TYPE: ReportAck,

@@ -398,6 +398,21 @@ class MessageRead(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_u
     message_id: MessageId
 
 
+class MessageUnread(MessageFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Let the user's own unread count begin before a message again; what others see as read stays."""
+
+    TYPE = "message:unread"
+    RECORDED = True
+
+
+class MessagePins(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """List the pinned messages, the newest pin first; `before` is the last `pinSeq` of the previous page."""
+
+    TYPE = "message:pins"
+    before: Annotated[int, Meta(ge=1, le=MAX_SEQ)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+
+
 class TypingStart(RoomFrame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Show the user as typing, for a few seconds."""
 
@@ -462,6 +477,8 @@ COMMANDS: dict[str, type[Frame]] = {
         ReportResolve,
         MessageHistory,
         MessageRead,
+        MessageUnread,
+        MessagePins,
         TypingStart,
         TypingStop,
         PresenceSet,

@@ -206,6 +206,14 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     pinned: bool = False
 
 
+class PinnedMessage(Message, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A pinned message, with the seq, the author and the time of its pin."""
+
+    pin_seq: int
+    pinned_by: str
+    pinned_at: str
+
+
 class History(Outgoing, frozen=True, kw_only=True, tag="message:history"):
     """A page of messages, oldest first."""
 
@@ -255,6 +263,19 @@ class MessageReadBy(Outgoing, frozen=True, kw_only=True, tag="message:read"):
     room_id: str
     user_id: str
     message_id: int
+    at: str
+
+
+class UnreadFrom(Outgoing, frozen=True, kw_only=True, tag="message:unread"):
+    """The user's own unread count now begins after `lastRead`; sent to the user's own connections only.
+
+    It also follows `room:receipts` if the user has marked messages as unread. Of several, and of the user's own
+    `message:read`, the one with the latest `at` counts; `room:list` has the counts. Not part of the room's order, so
+    without `seq`.
+    """
+
+    room_id: str
+    last_read: int
     at: str
 
 

@@ -63,7 +63,7 @@ class Audience:
         self._encoders = encoders
         self._concatenable = concatenable
         self._now = now
-        self._held: dict[str, deque[tuple[int, Outgoing, str | None]]] = {}
+        self._held: dict[str, deque[tuple[int, Outgoing, str | None, str | None]]] = {}
 
     def head(self, room: str) -> int:
         """Return the seq up to which this node has a room, 0 if the room is not in memory."""
@@ -114,8 +114,10 @@ class Audience:
         members = feed.state.members
         return [subscriber for subscriber in self._subscriptions.of(room) if subscriber.user in members]
 
-    def broadcast(self, room: str, outgoing: Outgoing, *, but: str | None = None, seen: int = 0) -> None:
-        """Send an event to the members of a room, except the user `but`, once this node has the room up to `seen`.
+    def broadcast(
+        self, room: str, outgoing: Outgoing, *, but: str | None = None, only: str | None = None, seen: int = 0
+    ) -> None:
+        """Send an event to the members of a room, except `but` or `only` one, once this node has the room up to `seen`.
 
         `seen` is the head of the room on the node that the event comes from.
         """
@@ -125,9 +127,9 @@ class Audience:
         seen = max(seen, feed.expected)
         # An event that follows a held one waits too, so that a typing:stop never overtakes its start.
         if room in self._held or feed.head < seen:
-            self._held.setdefault(room, deque(maxlen=MOST_HELD)).append((seen, outgoing, but))
+            self._held.setdefault(room, deque(maxlen=MOST_HELD)).append((seen, outgoing, but, only))
         else:
-            self._send_to_members(room, outgoing, but)
+            self._send_to_members(room, outgoing, but, only)
 
     def send(self, subscribers: Iterable[Subscriber], outgoing: Outgoing) -> None:
         """Send an event to subscribers that the caller selected."""
@@ -143,8 +145,8 @@ class Audience:
         """Send the events held for a room that has advanced to `head`."""
         held = self._held.get(room)
         while held and held[0][0] <= head:
-            _, outgoing, but = held.popleft()
-            self._send_to_members(room, outgoing, but)
+            _, outgoing, but, only = held.popleft()
+            self._send_to_members(room, outgoing, but, only)
         if held is not None and not held:
             del self._held[room]
 
@@ -152,5 +154,10 @@ class Audience:
         """Discard the events held for a room that leaves memory."""
         self._held.pop(room, None)
 
-    def _send_to_members(self, room: str, outgoing: Outgoing, but: str | None) -> None:
-        self.send([subscriber for subscriber in self.of(room) if subscriber.user != but], outgoing)
+    def _send_to_members(self, room: str, outgoing: Outgoing, but: str | None, only: str | None) -> None:
+        recipients = [
+            subscriber
+            for subscriber in self.of(room)
+            if subscriber.user != but and (only is None or subscriber.user == only)
+        ]
+        self.send(recipients, outgoing)

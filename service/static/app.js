@@ -9,6 +9,7 @@ import { Composer } from "./composer.js";
 import { RoomDirectory } from "./directory.js";
 import { $, element } from "./dom.js";
 import { labelOf } from "./names.js";
+import { PinsDialog } from "./pins.js";
 import { ReadMarks } from "./reading.js";
 import { RoomDialog } from "./roomdialog.js";
 import { currentSession, goToProvider, roomIdFor, signOut, userIdsIn } from "./session.js";
@@ -35,6 +36,7 @@ const timeline = new Timeline(
     reply: (message) => composer.reply(message, labelOf(chat.room, message.userId, message.name ?? undefined)),
     edit: (message) => composer.edit(message),
     pin: (message) => chat.change(message.pinned ? "unpin" : "pin", message),
+    unread: markUnread,
     remove: (message) => confirm("Delete this message for everybody?") && chat.change("delete", message),
   },
   () => chat.loadEarlier(),
@@ -66,6 +68,7 @@ new RoomDirectory({
   open: openRoom,
   join: joinRoom,
 });
+new PinsDialog(() => chat?.room, (roomId, before) => chat?.pins(roomId, before));
 const readMarks = new ReadMarks({
   seen: (roomId, messageId) => chat.showRead(roomId, messageId),
   tell: (roomId, messageId) => chat.tellRead(roomId, messageId),
@@ -145,7 +148,14 @@ function showStatus(detail) {
   draw();
 }
 
+/** The open room then stays unread until it is opened again. */
+async function markUnread(message) {
+  readMarks.pause(message.roomId);
+  if (!(await chat.change("unread", message))) readMarks.resume();
+}
+
 function openRoom(roomId) {
+  readMarks.resume();
   chat.open(roomId);
   showRoom();
 }

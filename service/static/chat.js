@@ -147,6 +147,11 @@ export class Chat {
     if (this.state.rooms.has(roomId)) this.#try(this.connection.send("message:read", { roomId, messageId }));
   }
 
+  /** A page of the pinned messages of a room, or undefined. */
+  pins(roomId, before) {
+    return this.#try(this.connection.send("message:pins", { roomId, before }));
+  }
+
   /** Fetches the list of rooms; then this connection joins those that it does not receive yet, the open one first. */
   async refresh() {
     const list = await this.#list();
@@ -202,6 +207,7 @@ export class Chat {
     if (type === "room:unsubscribed") return this.#unsubscribe(roomId);
     if (type === "room:user_left" && userId === this.state.userId && seq !== undefined) return this.#lose(event);
     if ((type === "room:created" || type === "room:invited") && !known) this.refresh();
+    if (type === "message:unread" && roomId === this.state.open && event.lastRead < this.room?.lastRead) this.readBefore = event.lastRead;
     this.#apply(event);
     if (type === "message:new" && roomId === this.state.open && userId !== this.state.userId) this.#heard(this.room, event);
     return undefined;

@@ -5,12 +5,12 @@
  * change that cannot be derived from the loaded messages sets `stale`; the next `room:list` clears it. The loaded
  * messages are complete from the seq `from` to the seq `to`. Content that became unreadable without an event of its own
  * (an expiry, an erasure) may still be in those up to the seq `unsure`; a list asked before the change `gone` of this page
- * may count it.
+ * may count it, and one asked before the change `back`, in which messages were marked as unread, has another marker.
  *
  * Invariant: a count is never derived from messages that happen to be loaded, unless they are all that it counts.
  */
 
-export const NO_COUNTS = { lastRead: 0, unread: 0, mentions: 0, asOf: 0, stale: false, from: Infinity, to: -1, unsure: -1, gone: 0 };
+export const NO_COUNTS = { lastRead: 0, unread: 0, mentions: 0, asOf: 0, stale: false, from: Infinity, to: -1, unsure: -1, gone: 0, back: 0 };
 
 /** Whether a message counts as unread for a user whose marker is before it. */
 const counts = ({ userId, content }, self) => userId !== self && content !== null;
@@ -32,10 +32,12 @@ export function withContentGone(room, gone) {
  * number of the latest change of content when the list was asked.
  */
 export function withListedCounts(room, { head, lastRead, unread, mentions }, gone, self) {
+  if (gone < room.back) return { ...room, stale: true };
   if (head < room.asOf) return withMarker(room, lastRead, self);
   const stale = gone < room.gone && unread > 0;
   const listed = { ...room, lastRead, unread, mentions, asOf: head, stale };
-  if (lastRead >= room.lastRead) return listed;
+  // Of a room that is not received, no event says that messages were marked as unread.
+  if (lastRead >= room.lastRead || room.to < 0) return listed;
   // The row does not have the latest marker.
   return room.stale ? withMarker(listed, room.lastRead, self) : room;
 }
@@ -52,6 +54,14 @@ export function withMarker(room, messageId, self) {
   }
   const read = others(room.messages, self, room.lastRead, messageId);
   return { ...minus(moved, read), stale: room.stale || room.unread > 0 };
+}
+
+/** The room with the user's marker moved back by the change `back` of this page, since messages were marked as unread. */
+export function withMarkerBack(room, lastRead, back, self) {
+  const moved = { ...room, lastRead, back };
+  if (room.stale || !isComplete(room, lastRead + 1)) return { ...moved, stale: true };
+  const more = others(room.messages, self, lastRead, Math.min(room.lastRead, room.asOf));
+  return minus(moved, { unread: -more.unread, mentions: -more.mentions });
 }
 
 /** The room as of a numbered event, which is not a new message. */

@@ -11,6 +11,7 @@ export class ReadMarks {
   #tell;
   #owed = new Map(); // roomId -> messageId
   #timer = null;
+  #paused = null; // the room of which nothing counts as read, since a message was marked as unread
 
   /** `seen(roomId, messageId)` is for this page, `tell(roomId, messageId)` for the server. */
   constructor({ seen, tell }) {
@@ -20,7 +21,7 @@ export class ReadMarks {
 
   /** Call whenever the newest message of the room may have come into view. */
   look(room, self) {
-    if (document.hidden || !document.hasFocus()) return;
+    if (document.hidden || !document.hasFocus() || room.roomId === this.#paused) return;
     const newest = room.messages.findLast(({ userId }) => userId !== self)?.messageId ?? 0;
     if (newest <= room.lastRead) return;
     this.#owed.set(room.roomId, newest);
@@ -28,8 +29,20 @@ export class ReadMarks {
     if (this.#timer === null) this.#pay();
   }
 
+  /** Tells the server what was read of a room until now; from now on what is on screen of it does not count as read. */
+  pause(roomId) {
+    this.#paused = roomId;
+    if (this.#owed.has(roomId)) this.#tell(roomId, this.#owed.get(roomId));
+    this.#owed.delete(roomId);
+  }
+
+  resume() {
+    this.#paused = null;
+  }
+
   stop() {
     this.#owed.clear();
+    this.#paused = null;
   }
 
   #pay() {

@@ -8,7 +8,7 @@
  */
 
 import { changed, fromPage, merged } from "./changes.js";
-import { asOf, NO_COUNTS, withContentGone, withFirstPage, withListedCounts, withMarker, withNew, withoutContent } from "./counts.js";
+import { asOf, NO_COUNTS, withContentGone, withFirstPage, withListedCounts, withMarker, withMarkerBack, withNew, withoutContent } from "./counts.js";
 
 const MOST_MESSAGES = 2000;
 const TRIMMED_TO = 1500;
@@ -22,7 +22,7 @@ export const emptyState = (userId) => ({
   left: new Map(), // roomId -> seq of the user's leave or removal
   missed: new Map(), // roomId -> seq of the latest event of a room that was not known then
   joins: 0, // so far on this page
-  gone: 0, // changes so far that made content unreadable, or may have done so while the connection was down
+  gone: 0, // changes so far that made content unreadable, or may have while the connection was down, or moved a marker back
 });
 
 const emptyRoom = (roomId) => ({
@@ -88,6 +88,13 @@ const WHOLE = {
     const messages = reason === "erased" ? room.messages.map((each) => (each.userId === userId ? { ...each, content: null } : each)) : room.messages;
     return withRoom({ ...state, gone }, roomId, withContentGone({ ...room, messages }, gone));
   },
+  "message:unread": (state, { roomId, lastRead }) => {
+    const room = state.rooms.get(roomId);
+    if (!room) return state;
+    if (lastRead >= room.lastRead) return withRoom(state, roomId, withMarker(room, lastRead, state.userId));
+    const gone = state.gone + 1;
+    return withRoom({ ...state, gone }, roomId, withMarkerBack(room, lastRead, gone, state.userId));
+  },
   "presence:changed": (state, { userId, status }) => ({
     ...state,
     rooms: new Map([...state.rooms].map(([roomId, room]) => [roomId, withStatus(room, userId, status)])),
@@ -106,7 +113,7 @@ const WHOLE = {
 const ROOM = {
   reset: (room) => ({
     ...emptyRoom(room.roomId),
-    ...Object.fromEntries(["name", "visibility", "role", "topic", "archived", "unsent", "joined", "gone"].map((field) => [field, room[field]])),
+    ...Object.fromEntries(["name", "visibility", "role", "topic", "archived", "unsent", "joined", "gone", "back"].map((field) => [field, room[field]])),
     stale: true,
   }),
   sending: (room, { message }) => ({ ...room, unsent: [...without(room.unsent, message.ref), { ...message, failure: null }] }),
@@ -145,8 +152,17 @@ const ROOM = {
       messages: merged(room.messages, page),
     };
   },
-  "message:read": (room, { userId, messageId }, self) => withReceipts(room, [{ userId, messageId }], self),
-  "room:receipts": (room, { receipts }, self) => withReceipts(room, receipts, self),
+  "message:read": (room, { userId, messageId }, self) => {
+    const known = withReceipts(room, [{ userId, messageId }]);
+    return userId === self ? withMarker(known, messageId, self) : known;
+  },
+  "room:receipts": (room, { receipts }, self) => {
+    const [before, known] = [room.receipts.get(self) ?? 0, withReceipts(room, receipts)];
+    const read = known.receipts.get(self) ?? 0;
+    if (read > before) return withMarker(known, read, self);
+    // Messages were marked as unread here, and perhaps read since.
+    return read > room.lastRead ? { ...known, stale: true } : known;
+  },
 
   "room:members": (room, { members, hasMore, continued }) => ({
     ...room,
@@ -230,10 +246,10 @@ function trimmed(room) {
   return { ...room, messages, from: Math.max(room.from, messages[0].seq), hasMore: true };
 }
 
-function withReceipts(room, incoming, self) {
+function withReceipts(room, incoming) {
   const receipts = new Map(room.receipts);
   for (const { userId, messageId } of incoming) receipts.set(userId, Math.max(messageId, receipts.get(userId) ?? 0));
-  return withMarker({ ...room, receipts }, receipts.get(self) ?? 0, self);
+  return { ...room, receipts };
 }
 
 function withMember(room, member) {

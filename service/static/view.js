@@ -72,7 +72,7 @@ export class Surroundings {
   #renderRoom(room, self) {
     $("room-name").replaceChildren(element("bdi", {}, room?.name ?? "No room open"));
     $("empty").hidden = Boolean(room);
-    for (const id of ["timeline", "members-toggle"]) $(id).hidden = !room;
+    for (const id of ["timeline", "members-toggle", "pins-open"]) $(id).hidden = !room;
     $("room-topic").replaceChildren(element("bdi", {}, room?.topic ?? ""));
     $("typing").replaceChildren(...withNames(room ? typingSentence(room) : ""));
     $("archived").hidden = !room?.archived;

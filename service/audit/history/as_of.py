@@ -13,6 +13,7 @@ from datetime import datetime
 import msgspec
 
 from service.audit.history import snapshot
+from service.domain.events import ReadMarkerMoved
 from service.domain.room import RoomState
 from service.domain.streams import reader_stream, room_stream
 from service.errors import RoomNotFound
@@ -115,7 +116,8 @@ class AsOf:
         state = snapshot.fold_room(room, events, head)
         users = snapshot.people_in(state)
         people = await self._reader.last_of_each_topic(users, position)
-        markers = await self._reader.last_of([reader_stream(room, user) for user in users], position)
+        readers = [reader_stream(room, user) for user in users]
+        markers = await self._reader.last_of(readers, ReadMarkerMoved.TOPIC, position)
         return RoomAsOf(
             position=position,
             at=time,
@@ -148,13 +150,13 @@ class AsOf:
 
     async def _messages_of(self, state: RoomState, numbers: Sequence[int]) -> list[MessageThen]:
         events = await self._reader.about_messages(state.room, numbers, state.head)
-        return snapshot.messages(events, state.pinned)
+        return snapshot.messages(events, frozenset(state.pinned))
 
     async def _message_changes(
         self, before: RoomState, after: RoomState
     ) -> AsyncIterator[list[MessageChange]]:
         touched = await self._reader.changed_messages(after.room, before.head, after.head)
-        numbers = sorted({*touched, *(before.pinned ^ after.pinned)})
+        numbers = sorted({*touched, *(set(before.pinned) ^ set(after.pinned))})
         for start in range(0, len(numbers), PAGE):
             for part in await self._reader.portions(after.room, numbers[start : start + PAGE]):
                 yield _changed_messages(

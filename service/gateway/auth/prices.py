@@ -12,6 +12,7 @@ from service.protocol.commands import (
     Frame,
     MessageEdit,
     MessageHistory,
+    MessagePins,
     MessageSend,
     RoomCreate,
     RoomDirectory,
@@ -61,7 +62,7 @@ def price_of_command(frame: msgspec.Struct) -> int:
             return len(content) // MARKUP
         case RoomCreate(members=members):
             return len(members) // PEOPLE
-        case MessageHistory(limit=limit):
+        case MessageHistory(limit=limit) | MessagePins(limit=limit):
             return (limit - 1) // PAGE
         case RoomDirectory(query=query, limit=limit):
             return (limit - 1) // PAGE + (SEARCH if query else 0)

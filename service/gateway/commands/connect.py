@@ -77,14 +77,15 @@ class ConnectHandler:
     async def _send_receipts(self, session: Session, room: str) -> None:
         self.hub.subscriptions.pre_subscribe(session, room)
         try:
-            receipts = await self.views.receipts(room)
+            markers = await self.views.markers(room)
         except ProjectionBehind as error:
             # A reconnect must not depend on read models; receipts arrive again as members read on.
             log.warning("receipts_skipped", extra={"room": room, "behind": error.data["behind"]})
             return
         # Earlier rooms may have taken minutes, in which the user may have left this one.
         if self.hub.audience.are_members(room, [session.user]):
-            session.emit(receipts)
+            for event in (markers.receipts, *markers.unread_of(session.user)):
+                session.emit(event)
 
     async def _resume(
         self, user: str, room: str, cursor: int | None, *, same_epoch: bool

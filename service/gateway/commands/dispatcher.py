@@ -23,7 +23,7 @@ from service.gateway.session.session import Session
 from service.presence.presence import Presence
 from service.protocol.acks import Ack
 from service.protocol.close_codes import Close, Violation
-from service.protocol.commands import Frame, MessageRead, RoomFrame
+from service.protocol.commands import Frame, MessageRead, MessageUnread, RoomFrame
 from service.runtime.turns import Turns
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ REFUSED_PAUSE = 0.02
 Without the pause, connections that send as fast as they can would be refused as fast as the node can, and every other
 connection would wait for that.
 """
+
+_OF_READERS = (MessageRead.TYPE, MessageUnread.TYPE)
+"""Commands whose events are in the streams of readers."""
 
 log = logging.getLogger("onrecord.door")
 
@@ -109,7 +112,7 @@ class Dispatcher:
         if self.traces is None:
             return
         place, fresh = None, False
-        if result is not None and kind != MessageRead.TYPE:  # a read marker is in a stream of its own
+        if result is not None and kind not in _OF_READERS:
             place, fresh = (room_stream(result.room), result.seq, result.at), result.fresh
         self.traces.command(kind, outcome(error), began, place, fresh=fresh)
 

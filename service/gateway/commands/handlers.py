@@ -14,6 +14,7 @@ from typing import Any
 from service.chat import AccountBlocks, Chat, CommandResult, ReadMarkers, Reports
 from service.domain import commands as domain
 from service.domain.commands import (
+    MarkUnread,
     MoveReadMarker,
     PostMessage,
     ReportMessage,
@@ -99,6 +100,8 @@ class Handlers:
             wire.MessageSend.TYPE: self.send,
             wire.MessageHistory.TYPE: queries.history,
             wire.MessageRead.TYPE: self.read,
+            wire.MessageUnread.TYPE: self.read,
+            wire.MessagePins.TYPE: queries.pins,
             wire.MessageReport.TYPE: self.report,
             wire.ReportList.TYPE: self.report_queries.of_room,
             wire.ReportResolve.TYPE: self.resolve_report,
@@ -144,9 +147,10 @@ class Handlers:
         if not answer.cancelled() and answer.exception() is None and answer.result().fresh:
             self.typing.clear(room, user)
 
-    async def read(self, session: Session, frame: wire.MessageRead) -> Reply:
-        """`message:read`."""
-        command = MoveReadMarker(room=frame.room_id, message=frame.message_id)
+    async def read(self, session: Session, frame: wire.MessageRead | wire.MessageUnread) -> Reply:
+        """`message:read` and `message:unread`."""
+        move = MoveReadMarker if isinstance(frame, wire.MessageRead) else MarkUnread
+        command = move(room=frame.room_id, message=frame.message_id)
         return Later(
             await self.markers.move(command, session.user, ref_of(frame), command_fingerprint(frame))
         )

@@ -20,13 +20,13 @@ from service.gateway.commands.fingerprint import command_fingerprint, ref_of
 from service.gateway.commands.reply import Later, Reply, Then
 from service.gateway.notices.memberships import listen_quietly
 from service.gateway.queries.queries import note_page
-from service.gateway.queries.views import Views
+from service.gateway.queries.views import Markers, Views
 from service.gateway.session.registry import SessionRegistry
 from service.gateway.session.rooms import was_added
 from service.gateway.session.session import Session
 from service.protocol import commands as wire
 from service.protocol.acks import RoomCreateAck, RoomJoinAck
-from service.protocol.events import History, Members, Receipts, timestamp
+from service.protocol.events import History, Members, timestamp
 from service.realtime.hub import Hub
 from service.realtime.user_cache import UserCache
 
@@ -112,12 +112,14 @@ class JoinHandlers:
         ack = RoomJoinAck(seq=result.seq, at=at, head=feed.head, epoch=epoch)
         cursor = _join_cursor(result, frame.after, feed.head)
         added = was_added(feed.state, session.user)
-        members, receipts, history = await self._snapshots(session, room, cursor)
+        members, markers, history = await self._snapshots(session, room, cursor)
+
+        unread = markers.unread_of(session.user)
 
         def listen() -> None:
             # A user who was removed while the snapshots were read gets the events that they may read, from `listen`.
             if self.hub.audience.are_members(room, [session.user]):
-                for snapshot in (members, receipts, history):
+                for snapshot in (members, markers.receipts, *unread, history):
                     session.emit(snapshot)
                 note_page(session, history.messages)
             if frame.after is not None or not session.is_subscribed(room):
@@ -125,14 +127,14 @@ class JoinHandlers:
 
         return Then(ack, listen, result)
 
-    async def _snapshots(self, session: Session, room: str, cursor: int) -> tuple[Members, Receipts, History]:
+    async def _snapshots(self, session: Session, room: str, cursor: int) -> tuple[Members, Markers, History]:
         """Return the snapshots of a room. Typing and read markers are sent from before the first one is read."""
         if not session.is_subscribed(room):
             self.hub.subscriptions.pre_subscribe(session, room)
         try:
             return (
                 await self.views.members(room, None, MEMBERS_PAGE),
-                await self.views.receipts(room),
+                await self.views.markers(room),
                 await self.views.history(room, session.user, limit=HISTORY_ON_JOIN, until=cursor),
             )
         except BaseException:

@@ -17,6 +17,7 @@ from service.gateway.queries.views import Views
 from service.protocol import commands
 from service.protocol.acks import (
     MessageHistoryAck,
+    MessagePinsAck,
     ReportListAck,
     RoomDirectoryAck,
     RoomListAck,
@@ -91,6 +92,10 @@ class Reads:
         """Read a page of messages, oldest first, as `message:history` does."""
         return await self.queries.history(caller, query)
 
+    async def pins(self, caller: Caller, query: commands.MessagePins) -> MessagePinsAck:
+        """List the pinned messages, the newest pin first, as `message:pins` does."""
+        return await self.queries.pins(caller, query)
+
     async def members(self, caller: Caller, query: commands.RoomMembers) -> RoomMembersAck:
         """List members, by user id, as `room:members` does."""
         return await self.queries.members(caller, query)
@@ -98,9 +103,9 @@ class Reads:
     async def receipts(self, caller: Caller, query: RoomQuery) -> ReceiptList:
         """List how far each member has read, as `room:receipts` does."""
         await self.views.ask(require_member, query.room_id, caller.user)
-        found = await self.views.receipts(query.room_id)
+        found = await self.views.markers(query.room_id)
         await self.views.ask(require_member, query.room_id, caller.user)  # may have changed during the query
-        return ReceiptList(receipts=found.receipts)
+        return ReceiptList(receipts=found.receipts.receipts)
 
     async def reports(self, caller: Caller, query: commands.ReportList) -> ReportListAck:
         """List a room's open reports, the oldest first, as `report:list` does."""
@@ -131,6 +136,7 @@ READS = (
         Reads.messages,
         _OF_A_MEMBER,
     ),
+    Read("/api/rooms/{roomId}/pins", commands.MessagePins, MessagePinsAck, Reads.pins, _OF_A_MEMBER),
     Read("/api/rooms/{roomId}/members", commands.RoomMembers, RoomMembersAck, Reads.members, _OF_A_MEMBER),
     Read("/api/rooms/{roomId}/receipts", RoomQuery, ReceiptList, Reads.receipts, _OF_A_MEMBER),
     Read(

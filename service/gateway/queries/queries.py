@@ -4,7 +4,9 @@ Invariant: a page of `room:list` or `room:directory` fits into a frame, however 
 their names and topics are.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -12,13 +14,19 @@ import msgspec
 from projections import rooms
 from projections.directory import directory
 from service.domain.content.names import shown_room, shown_topic
-from service.domain.room import require_member, visible_until
+from service.domain.room import RoomState, require_member, visible_until
 from service.errors import Malformed
 from service.eventstore.read_database import ReadModels
 from service.gateway.queries.views import Views
 from service.gateway.session.session import Session
 from service.protocol import commands as wire
-from service.protocol.acks import MessageHistoryAck, RoomDirectoryAck, RoomListAck, RoomMembersAck
+from service.protocol.acks import (
+    MessageHistoryAck,
+    MessagePinsAck,
+    RoomDirectoryAck,
+    RoomListAck,
+    RoomMembersAck,
+)
 from service.protocol.events import History, Invitation, Message, PublicRoom, RoomSummary, timestamp
 from service.realtime.room_feeds import RoomFeeds
 from service.realtime.user_cache import UserCache
@@ -95,6 +103,18 @@ class Queries:
         note_page(asker, history.messages)
         return MessageHistoryAck(messages=history.messages, has_more=history.has_more)
 
+    async def pins(self, asker: Asker, frame: wire.MessagePins) -> MessagePinsAck:
+        """`message:pins`."""
+        pins = await self.views.ask(_pins, frame.room_id, asker.user)
+        wanted = [(number, seq) for number, seq in pins if frame.before is None or seq < frame.before]
+        page = await self.views.pins(frame.room_id, asker.user, dict(wanted[: frame.limit]))
+        # The user may have left while the page was read.
+        await self.views.ask(require_member, frame.room_id, asker.user)
+        for message in page:
+            note_page(asker, [message])
+        cut = bool(page) and wanted[-1][1] < page[-1].pin_seq
+        return MessagePinsAck(messages=page, has_more=cut)
+
     async def _page(self, asker: Asker, frame: wire.MessageHistory, until: int | None) -> History:
         page = await self.views.history(
             frame.room_id,
@@ -163,7 +183,13 @@ class Queries:
         return kept
 
 
-def note_page(asker: object, messages: list[Message]) -> None:
+def _pins(state: RoomState, user: str, at: datetime) -> list[tuple[int, int]]:
+    """Return the numbers of a room's pinned messages with the seqs of their pins, the newest pin first."""
+    require_member(state, user, at)
+    return sorted(state.pinned.items(), key=lambda pin: pin[1], reverse=True)
+
+
+def note_page(asker: object, messages: Sequence[Message]) -> None:
     """Record that a page of consecutive messages is sent to the asker, if it is a session."""
     if messages and isinstance(asker, Session):
         asker.wrote(messages[0].room_id, messages[0].seq, messages[-1].seq)

@@ -6,18 +6,20 @@ Invariant: a payload never shows events of a room that this node's state does no
 membership after it has the payload sees every removal that precedes an event in the payload.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from projections import messages, read_receipts
 from projections.messages import MessageRow
-from projections.read_receipts import ReceiptRow
+from projections.read_receipts import RoomMarkers
+from projections.unread_markers import UnreadMarkerRow
 from service.domain.content.reactions import merged
 from service.domain.room import RoomState
+from service.domain.streams import room_stream
 from service.errors import Refusal
 from service.eventstore.read_database import ReadModels
 from service.eventstore.reader import LogReader
@@ -27,9 +29,12 @@ from service.protocol.events import (
     MemberEntry,
     Members,
     Message,
+    Outgoing,
+    PinnedMessage,
     Reaction,
     Receipt,
     Receipts,
+    UnreadFrom,
     timestamp,
 )
 from service.realtime.room_feeds import RoomFeeds
@@ -40,7 +45,7 @@ MAX_RECEIPTS = 1_000
 """Receipts in one `room:receipts`, the latest ones, so that the frame stays small in a very large room."""
 
 MAX_ROOMS_PER_QUERY = 100
-"""Rooms whose receipts one query reads."""
+"""Rooms whose markers one query reads."""
 
 MAX_SHOWN_PER_EMOJI = 100
 """Users listed under one emoji of a message; `count` counts all."""
@@ -49,6 +54,20 @@ ID_LENGTH = 128
 """Characters of a user id for which lists of ids have room; a list of longer ids has fewer of them."""
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Message)
+
+
+class Markers(NamedTuple):
+    """The receipts of a room, and the unread markers of its members, of which each may see only their own."""
+
+    receipts: Receipts
+    unread: Mapping[str, UnreadMarkerRow]
+
+    def unread_of(self, user: str) -> list[Outgoing]:
+        """Return what only the user receives: nothing, unless the user has marked messages as unread."""
+        if (row := self.unread.get(user)) is None:
+            return []
+        return [UnreadFrom(room_id=row.room_id, last_read=row.message_id, at=timestamp(row.at))]
 
 
 class Views:
@@ -71,7 +90,7 @@ class Views:
         self._presence = presence
         self._now = now
         self._budget = budget
-        self._receipts = BatchLoader(self._read_receipts, MAX_ROOMS_PER_QUERY)
+        self._markers = BatchLoader(self._read_markers, MAX_ROOMS_PER_QUERY)
 
     async def history(self, room: str, user: str, **bounds: int | None) -> History:
         """Return a page of messages as `user` sees it; `bounds` as in `projections.messages.page`.
@@ -85,6 +104,28 @@ class Views:
         kept = _within(entries, self._budget, oldest=bounds.get("after") is not None)
         return History(room_id=room, messages=kept, has_more=page.has_more or len(kept) < len(entries))
 
+    async def pins(self, room: str, user: str, pins: Mapping[int, int]) -> list[PinnedMessage]:
+        """Return pinned messages as `user` sees them; `pins` maps their numbers to the seqs of their pins.
+
+        They are as many as fit into the budget, in the order of `pins`; a message that cannot be read is left out.
+
+        Raises:
+            ProjectionBehind, Unavailable: the read model or the log cannot be queried now.
+        """
+        rows = {row.id: row for row in await self._models.read(messages.numbered, room, list(pins))}
+        await self._reach(room, max((row.changed_seq for row in rows.values()), default=0))
+        pinned = await self._log.events_at(room_stream(room), list(pins.values()))
+        entries = [
+            PinnedMessage(
+                **{**msgspec.structs.asdict(message), "pinned": True},
+                pin_seq=pins[message.message_id],
+                pinned_by=pinned[pins[message.message_id]].by,
+                pinned_at=timestamp(pinned[pins[message.message_id]].at),
+            )
+            for message in await self.messages([rows[number] for number in pins if number in rows], user)
+        ]
+        return _within(entries, self._budget, oldest=True)
+
     async def ask(self, rule: Callable[[RoomState, str, datetime], T], room: str, user: str) -> T:
         """Return the result of a permission rule; if it refuses, ask again with the room's state read from the log."""
         try:
@@ -92,26 +133,29 @@ class Views:
         except Refusal:
             return rule((await self._feeds.refresh(room)).state, user, self._now())
 
-    async def receipts(self, room: str) -> Receipts:
-        """Return how far each member has read.
+    async def markers(self, room: str) -> Markers:
+        """Return how far each member has read, and where unread counts begin that were set back.
 
         Raises:
-            ProjectionBehind, Unavailable: the read model cannot be queried now.
+            ProjectionBehind, Unavailable: the read models cannot be queried now.
         """
-        found = (await self._receipts.load([room]))[room]
-        await self._reach(room, max((row.message_id for row in found), default=0))
+        found = (await self._markers.load([room]))[room]
+        await self._reach(room, max((row.message_id for row in found.receipts), default=0))
         latest = _shortened(
-            sorted(found, key=lambda row: row.at, reverse=True), MAX_RECEIPTS, lambda row: row.user_id
+            sorted(found.receipts, key=lambda row: row.at, reverse=True),
+            MAX_RECEIPTS,
+            lambda row: row.user_id,
         )
-        return Receipts(
+        receipts = Receipts(
             room_id=room,
             receipts=[
                 Receipt(user_id=row.user_id, message_id=row.message_id, at=timestamp(row.at))
                 for row in latest
             ],
         )
+        return Markers(receipts, found.unread)
 
-    async def _read_receipts(self, rooms: list[str]) -> dict[str, list[ReceiptRow]]:
+    async def _read_markers(self, rooms: list[str]) -> dict[str, RoomMarkers]:
         return await self._models.read(read_receipts.of_rooms, rooms)
 
     async def _reach(self, room: str, seq: int) -> None:
@@ -196,9 +240,9 @@ def _muting(state: RoomState, user: str, at: datetime) -> dict[str, Any]:
     return {"muted": True, **({"muted_until": timestamp(until)} if until else {})}
 
 
-def _within(entries: list[Message], size: int, *, oldest: bool) -> list[Message]:
-    """Return as many messages as fit into `size` bytes, at least one, from the oldest or from the newest on."""
-    kept: list[Message] = []
+def _within(entries: list[M], size: int, *, oldest: bool) -> list[M]:
+    """Return as many messages as fit into `size` bytes, at least one, from the first or from the last on."""
+    kept: list[M] = []
     for message in entries if oldest else reversed(entries):
         size -= len(msgspec.json.encode(message))
         if kept and size < 0:

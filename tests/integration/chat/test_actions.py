@@ -12,7 +12,7 @@ from service.protocol.commands import COMMANDS, RoomFrame
 from tests.support.chat.actions import FIELDS, Nodes, _replay, code, contents, listening, refusal, room_of
 from tests.support.clients.native import Client, Event, Refused, client
 from tests.support.environment import environment
-from tests.support.processes.processes import run, running
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.databases import Database
 
 
@@ -520,3 +520,27 @@ async def test_the_forms_of_an_emoji_are_one_reaction(nodes: Nodes) -> None:
         await bob.say("message:unreact", **about, emoji=plain)
         (left,) = (await bob.say("message:history", roomId=room))["messages"][0]["reactions"]
         assert (left["userIds"], left["mine"]) == (["alice"], False)
+
+
+async def test_pins_are_listed_newest_first_in_pages(node: Process) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+        for each in (alice, bob):
+            await each.join("general")
+        said = [(await alice.post("general", f"{n}"))["messageId"] for n in range(5)]
+        pinned = [said[3], said[0], said[4], said[1]]
+        for number in pinned:
+            await alice.say("message:pin", roomId="general", messageId=number)
+        await alice.say("message:unpin", roomId="general", messageId=said[0])
+        await alice.say("message:delete", roomId="general", messageId=said[4])
+        await alice.say("message:pin", roomId="general", messageId=said[0])
+        await bob.until(lambda: len(bob.events("message:pinned", messageId=said[0], pinned=True)) == 2)
+        page = await bob.say("message:pins", roomId="general", limit=2)
+        assert ([one["messageId"] for one in page["messages"]], page["hasMore"]) == ([said[0], said[1]], True)
+        first = page["messages"][0]
+        assert (first["content"], first["pinned"], first["pinnedBy"]) == ("0", True, "alice")
+        cursor = page["messages"][-1]["pinSeq"]
+        rest = await bob.say("message:pins", roomId="general", limit=2, before=cursor)
+        assert ([one["messageId"] for one in rest["messages"]], rest["hasMore"]) == ([said[3]], False)
+        assert (await bob.say("message:pins", roomId="general", before=1))["messages"] == []
+        await bob.say("room:leave", roomId="general")
+        assert await code(bob, "message:pins", roomId="general") == "not_a_member"

@@ -23,6 +23,7 @@ EVERY_READ = (
     "/api/rooms",
     "/api/rooms/general",
     "/api/rooms/general/messages",
+    "/api/rooms/general/pins",
     "/api/rooms/general/members",
     "/api/rooms/general/receipts",
     "/api/me/rooms",
@@ -47,6 +48,18 @@ async def test_messages_are_those_of_the_socket(general: Process) -> None:
         for asked in ({}, {"limit": 2}, {"before": 7, "limit": 2}, {"after": 5}, {"after": 0}, {"before": 4}):
             page = await bob.say("message:history", roomId="general", **asked)
             answer = promised(await http.get(path, params=dict(asked)), "/api/rooms/{roomId}/messages")
+            assert answer == {"messages": page["messages"], "hasMore": page["hasMore"]}
+
+
+async def test_pins_are_those_of_the_socket(general: Process) -> None:
+    path = "/api/rooms/general/pins"
+    async with client(general.url, "alice") as alice, reader(general, "bob") as http:
+        for number in (4, 6, 5):
+            await alice.say("message:pin", roomId="general", messageId=number)
+        last = (await alice.say("message:pins", roomId="general"))["messages"][0]["pinSeq"]
+        for asked in ({}, {"limit": 2}, {"before": last}):
+            page = await alice.say("message:pins", roomId="general", **asked)
+            answer = promised(await http.get(path, params=dict(asked)), "/api/rooms/{roomId}/pins")
             assert answer == {"messages": page["messages"], "hasMore": page["hasMore"]}
 
 

@@ -132,6 +132,8 @@ ROWS = {
     "see who is in": Row("room:members", INSIDE, archived=INSIDE),
     "read": Row("message:history", INSIDE, archived=INSIDE, gone="ok"),
     "have read": Row("message:read", INSIDE, anothers(), archived=INSIDE),
+    "mark as unread": Row("message:unread", INSIDE, anothers(), archived=INSIDE),
+    "list pins": Row("message:pins", INSIDE, archived=INSIDE),
     "change the topic": Row("room:update", MODERATORS, {"topic": "Plans"}),
     "change the name": Row("room:update", OWNERS, {"name": "Other"}),
     "change both": Row("room:update", OWNERS, {"name": "Other", "topic": "Plans"}),
@@ -175,8 +177,9 @@ NO_ROW = {"typing:stop": "to end one's own typing is always granted, and says no
 EQUALS = {"owner": "ok", "member": "ok"}
 NO_EQUAL = dict.fromkeys(EQUALS, "not_allowed")
 AMONG_EQUALS = {
-    "join", "see who is in", "read", "have read", "be seen typing", "post", "reply", "react", "unreact", "pin", "unpin",
-    "edit one's own", "delete one's own", "change the topic", "change the name", "change both",
+    "join", "see who is in", "read", "have read", "mark as unread", "list pins", "be seen typing", "post", "reply",
+    "react", "unreact", "pin", "unpin", "edit one's own", "delete one's own", "change the topic", "change the name",
+    "change both",
 }  # fmt: skip
 """What members of a direct room may do; every other command is refused."""
 

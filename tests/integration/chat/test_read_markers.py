@@ -1,4 +1,4 @@
-"""Read markers and unread counts over two nodes and several devices, against an oracle."""
+"""Read markers, marks as unread and unread counts over two nodes and several devices, against an oracle."""
 
 import asyncio
 import random
@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from service.embedded import Servers
+from tests.support.chat.actions import code
 from tests.support.clients.native import Client, client
 from tests.support.environment import environment
 from tests.support.processes.cluster import two_nodes
 from tests.support.processes.failures import OUTAGE
-from tests.support.processes.processes import run, running
+from tests.support.processes.processes import Process, run, running
 from tests.support.servers.brokers import broker
 from tests.support.servers.databases import Database
 
@@ -85,16 +86,17 @@ class Oracle(msgspec.Struct):
 
     said: dict[int, tuple[str, list[str], bool]] = {}
     marker: dict[str, int] = {}
+    position: dict[str, int] = {}
     joined: dict[str, int] = {}
 
     def expected(self, reader: str) -> tuple[int, int, int]:
-        floor = max(self.marker.get(reader, 0), self.joined[reader])
+        floor = max(self.position.get(reader, 0), self.joined[reader])
         unread = [
             mentioned
             for number, (author, mentioned, stands) in self.said.items()
             if number > floor and author != reader and stands
         ]
-        return len(unread), sum(reader in mentioned for mentioned in unread), self.marker.get(reader, 0)
+        return len(unread), sum(reader in mentioned for mentioned in unread), self.position.get(reader, 0)
 
 
 @pytest.mark.timeout(300)
@@ -143,7 +145,12 @@ async def act(chance: random.Random, oracle: Oracle, devices: dict[str, list[Cli
     name = chance.choice(list(devices))
     device = chance.choice(devices[name])
     mine = [number for number, (author, _, stands) in oracle.said.items() if author == name and stands]
-    match chance.choices(["say", "edit", "delete", "read", "kick"], [8, 1, 2, 3, 1])[0]:
+    countable = [
+        number
+        for number, (author, _, stands) in oracle.said.items()
+        if stands and author != name and number > oracle.joined[name]
+    ]
+    match chance.choices(["say", "edit", "delete", "read", "unread", "kick"], [8, 1, 2, 3, 3, 1])[0]:
         case "edit" if mine:
             await device.say("message:edit", roomId="general", messageId=chance.choice(mine), content="y")
         case "delete" if mine:
@@ -154,6 +161,11 @@ async def act(chance: random.Random, oracle: Oracle, devices: dict[str, list[Cli
             number = chance.choice(list(oracle.said))
             await device.say("message:read", roomId="general", messageId=number)
             oracle.marker[name] = max(oracle.marker.get(name, 0), number)
+            oracle.position[name] = max(oracle.position.get(name, 0), number)
+        case "unread" if countable:
+            number = chance.choice(countable)
+            await device.say("message:unread", roomId="general", messageId=number)
+            oracle.position[name] = min(number - 1, oracle.marker.get(name, 0))
         case "kick" if name != "alice":
             kicked = await devices["alice"][0].say("room:kick", roomId="general", userId=name)
             for each in devices[name]:
@@ -163,3 +175,103 @@ async def act(chance: random.Random, oracle: Oracle, devices: dict[str, list[Cli
             mentions = [other for other in devices if other != name and chance.random() < 0.3]
             ack = await device.post("general", "x", **({"mentions": mentions} if mentions else {}))
             oracle.said[ack["messageId"]] = (name, mentions, True)
+
+
+async def counts(device: Client) -> tuple[int, int, int]:
+    room = await listed(device)
+    return room["unread"], room["mentions"], room["lastRead"]
+
+
+async def test_unread_goes_back_for_its_user_on_all_devices_and_receipts_stay(
+    database: Database, servers: Servers
+) -> None:
+    async with (
+        two_nodes(database, servers) as (one, other),
+        running(environment(database), "project", "run"),
+        client(one.url, "alice") as alice,
+        client(one.url, "bob") as here,
+        client(other.url, "bob") as there,
+    ):
+        for each in (alice, here, there):
+            await each.join("general")
+        said = [(await alice.post("general", f"{n}", mentions=["bob"]))["messageId"] for n in range(5)]
+        await heard(there, "message:new", messageId=said[-1])
+        await here.say("message:read", roomId="general", messageId=said[-1])
+        await heard(there, "message:read", userId="bob", messageId=said[-1])
+        await here.say("message:unread", roomId="general", messageId=said[2])
+        for device in (here, there):
+            await heard(device, "message:unread", roomId="general", lastRead=said[2] - 1)
+            assert await counts(device) == (3, 3, said[2] - 1)
+        await alice.say("message:delete", roomId="general", messageId=said[3])
+        await heard(there, "message:deleted", messageId=said[3])
+        assert await counts(there) == (2, 2, said[2] - 1)
+
+        # A device that comes back learns it, and others see what was read.
+        room = await listed(here)
+        async with client(other.url, "bob", {"general": room["head"]}) as back:
+            await heard(back, "message:unread", lastRead=said[2] - 1)
+            (receipt,) = back.events("room:receipts")[0]["receipts"]
+            assert (receipt["userId"], receipt["messageId"]) == ("bob", said[-1])
+        async with client(one.url, "bob") as anew:
+            await anew.join("general")
+            await heard(anew, "message:unread", lastRead=said[2] - 1)
+        async with client(other.url, "carol") as carol:
+            await carol.join("general")
+            (receipt,) = carol.events("room:receipts")[0]["receipts"]
+            assert (receipt["userId"], receipt["messageId"]) == ("bob", said[-1])
+            assert not carol.events("message:unread")
+        assert not alice.events("message:unread")
+        assert [event["messageId"] for event in alice.events("message:read")] == [said[-1]]
+
+        # A read within what was read before moves the own count alone; one past it is seen by all.
+        await there.say("message:read", roomId="general", messageId=said[2])
+        await heard(here, "message:unread", lastRead=said[2])
+        assert await counts(here) == (1, 1, said[2])
+        await there.say("message:read", roomId="general", messageId=said[-1])
+        await heard(here, "message:unread", lastRead=said[-1])
+        assert await counts(here) == (0, 0, said[-1])
+        last = (await alice.post("general", "last"))["messageId"]
+        await here.say("message:unread", roomId="general", messageId=said[0])
+        await there.say("message:read", roomId="general", messageId=last)
+        await heard(alice, "message:read", messageId=last)
+        assert await counts(here) == (0, 0, last)
+        assert [event["messageId"] for event in alice.events("message:read")] == [said[-1], last]
+    found, report, _ = await run(environment(database), "project", "verify")
+    assert found == 0, report
+
+
+async def test_a_retried_read_does_not_undo_a_later_mark(node: Process) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+        for each in (alice, bob):
+            await each.join("general")
+        said = [(await alice.post("general", f"{n}"))["messageId"] for n in range(3)]
+        read = {"roomId": "general", "messageId": said[2], "ref": "read-once"}
+        mark = {"roomId": "general", "messageId": said[1], "ref": "mark-once"}
+        first = await bob.say("message:read", **read)
+        await bob.say("message:unread", **mark)
+        assert await bob.say("message:read", **read) == first
+        assert (await counts(bob))[0] == 2
+        await bob.say("message:read", roomId="general", messageId=said[2])
+        await bob.say("message:unread", **mark)
+        assert (await counts(bob))[0] == 0
+
+
+async def test_messages_that_never_count_are_refused(node: Process) -> None:
+    async with client(node.url, "alice") as alice, client(node.url, "bob") as bob:
+        await alice.join("general")
+        early = (await alice.post("general", "before bob"))["messageId"]
+        joined = (await bob.join("general"))["seq"]
+        gone, last = [(await alice.post("general", text))["messageId"] for text in ("gone", "last")]
+        own = (await bob.post("general", "mine"))["messageId"]
+        await alice.say("message:delete", roomId="general", messageId=gone)
+        for number, expected in (
+            (gone, "message_deleted"),
+            (own, "not_allowed"),
+            (early, "not_allowed"),
+            (joined, "message_not_found"),
+            (10_000, "message_not_found"),
+        ):
+            assert await code(bob, "message:unread", roomId="general", messageId=number) == expected
+        assert await code(bob, "message:unread", roomId="nowhere", messageId=3) == "room_not_found"
+        await bob.say("room:leave", roomId="general")
+        assert await code(bob, "message:unread", roomId="general", messageId=last) == "not_a_member"

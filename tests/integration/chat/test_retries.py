@@ -72,6 +72,7 @@ TABLE: dict[str, Row] = {
     "message:report": Row({"messageId": FIRST, "reason": "rude"}, {"reason": "very rude"}, by="member"),
     "report:resolve": Row({"outcome": "warned"}, {"outcome": "dismissed"}),
     "message:read": Row({"messageId": FIRST}, {"messageId": SECOND}, by="member"),
+    "message:unread": Row({"messageId": FIRST}, {"messageId": SECOND}, by="member", events=0),  # never read
     "user:block": Row({"userId": "outsider"}, {"userId": "another"}, events=0),
     "user:unblock": Row({"userId": "outsider"}, {"userId": "another"}, events=0),
 }

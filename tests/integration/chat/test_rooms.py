@@ -144,6 +144,8 @@ async def test_a_private_room_and_a_missing_room_look_the_same_to_an_outsider(no
             ("message:history", {}),
             ("message:send", {"content": "hello?"}),
             ("message:read", {"messageId": 1}),
+            ("message:unread", {"messageId": 1}),
+            ("message:pins", {}),
         ):
             answers = []
             for room in ("secret", "nowhere-at-all"):

@@ -101,6 +101,7 @@ CHANGED_BY: dict[str, set[str]] = {
     },
     "tallies": {"MessagePosted", "MessageDeleted", "PersonErased", "ContentExpired"},
     "read_receipts": {"ReadMarkerMoved"},
+    "unread_markers": {"UnreadMarkerMoved"},
 }
 CHANGED_BY["rooms"] = {
     *("RoomOpened", "RoomRenamed", "RoomTopicChanged", "RoomArchived", "RoomReopened"),
@@ -214,6 +215,17 @@ TABLE: dict[str, list[Row]] = {
     "message:unpin": [Row(message("moderator"), log=("MessageUnpinned",))],
     "message:history": [Row()],
     "message:read": [Row(message("moderator"), by="member", heard="message:read", log=("ReadMarkerMoved",))],
+    "message:unread": [
+        Row(
+            message("owner"),
+            by="member",
+            before=lambda w: w.say("member", "message:read", messageId=w.said["moderator"]),
+            heard="message:unread",
+            log=("UnreadMarkerMoved",),
+        ),
+        Row(message("owner"), by="member"),  # it was never read
+    ],
+    "message:pins": [Row()],
     "message:report": [Row(message("owner", reason="rude"), by="member", log=("MessageReported",))],
     "report:list": [Row()],
     "report:resolve": [
@@ -333,7 +345,8 @@ async def heard_all(listener: Client, now: Model, row: Row, knew: Model) -> None
     if now.invitations.keys() - knew.invitations.keys():
         await listener.until(lambda: listener.events("room:invited"))
     is_sender = now.user.startswith(f"{row.by}-")
-    if row.heard and now.rooms and not (is_sender and row.heard != "message:read"):
+    heard_by_sender = row.heard in ("message:read", "message:unread")
+    if row.heard and now.rooms and (heard_by_sender if is_sender else row.heard != "message:unread"):
         await listener.until(lambda: listener.events(row.heard or ""))
 
 

@@ -64,6 +64,33 @@ async def test_two_windows_answer_change_and_take_back_messages(place: Path, tmp
 
 
 @pytest.mark.needs("chromium")
+async def test_a_message_is_unread_again_until_its_room_is_opened(place: Path, tmp_path: Path) -> None:
+    general = "document.querySelector('#room-list li[data-room-id=general]')"
+    async with running(newcomer(place), "dev") as server, chromium(tmp_path / "profile") as browser:
+        alice, bob = await browser.open(server.address), await browser.open(server.address)
+        await enter(alice, "Alice")
+        await enter(bob, "Bob")
+        await say(alice, "One")
+        await say(alice, "Two")
+        await alice.until(f"{message('Two')}?.querySelector('.note')?.textContent === 'Seen by Bob'")
+        await press(bob, message("One"), "mark-unread")
+        await bob.until(f"{general}.dataset.unread === '2'")
+        await bob.until(f"{message('One')}.querySelector('.new')")
+        await say(alice, "Three")
+        await bob.until(f"{general}.dataset.unread === '3'")
+        assert await alice.value(f"{message('Two')}.querySelector('.note').textContent") == "Seen by Bob"
+        await bob.value(f"{general}.querySelector('button').click()")
+        await bob.until(f"{general}.dataset.unread === '0'")
+        await alice.until(f"{message('Three')}?.querySelector('.note')?.textContent === 'Seen by Bob'")
+
+        await press(alice, message("Two"), "pin")
+        await bob.until(f"{message('Two')}.querySelector('.pin')")
+        await bob.value("document.querySelector('#pins-open').click()")
+        await bob.until("document.querySelector('#pins-dialog').open")
+        assert await bob.value("document.querySelector('#pins-list .content').textContent") == "Two"
+
+
+@pytest.mark.needs("chromium")
 async def test_windows_show_who_types_who_has_read_and_what_waits(place: Path, tmp_path: Path) -> None:
     async with running(newcomer(place), "dev") as server, chromium(tmp_path / "profile") as browser:
         alice, bob = await browser.open(server.address), await browser.open(server.address)

@@ -81,6 +81,8 @@ async def test_every_command_of_the_contract_is_answered(node: Process, newest: 
         ("report:resolve", {"roomId": "general", "reportId": report, "outcome": "warned"}),
         ("message:history", {"roomId": "general"}),
         ("message:read", {"roomId": "general", "messageId": number}),
+        ("message:unread", {"roomId": "general", "messageId": others}),
+        ("message:pins", {"roomId": "general"}),
         ("message:delete", {"roomId": "general", "messageId": number}),
         ("typing:start", {"roomId": "general"}),
         ("typing:stop", {"roomId": "general"}),

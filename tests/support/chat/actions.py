@@ -55,6 +55,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "message:pin": {"messageId": 3},
     "message:unpin": {"messageId": 3},
     "message:read": {"messageId": 3},
+    "message:unread": {"messageId": 3},
     "message:report": {"messageId": 3, "reason": "x"},
     "report:resolve": {"reportId": "00000000-0000-5000-8000-000000000000", "outcome": "dismissed"},
 }

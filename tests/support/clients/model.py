@@ -156,6 +156,9 @@ class Model:
         if event["userId"] == self.user:
             self.rooms[event["roomId"]]["lastRead"] = event["messageId"]
 
+    def _message_unread(self, event: Event) -> None:
+        self.rooms[event["roomId"]]["lastRead"] = event["lastRead"]
+
     def _message(self, event: Event) -> dict[str, Any]:
         message = self.messages[event["roomId"]][event["messageId"]]
         assert isinstance(message, dict)

@@ -126,7 +126,8 @@ async def _talk(here: People) -> None:
             await here["alice"].say("message:read", roomId="team", messageId=said)
         if n % 9 == 0:
             await here["bob"].say("message:react", roomId="team", messageId=said, emoji="🎉")
-    await here["carol"].say("message:read", roomId="team", messageId=said)
+    for kind in ("read", "unread"):  # the last message is another user's
+        await here["carol"].say(f"message:{kind}", roomId="team", messageId=said)
 
 
 async def _moderate(here: People) -> None:
@@ -157,13 +158,12 @@ async def _messages(here: People) -> None:
     alice, bob, carol = here["alice"], here["bob"], here["carol"]
     said = [await number(each.post("team", f"To be changed {n}")) for n in range(4) for each in (alice, bob)]
     for n, message in enumerate(said):
-        author = (alice, bob)[n % 2]
         about = {"roomId": "team", "messageId": message}
         await carol.say("message:react", **about, emoji=":party:")
         await bob.say("message:react", **about, emoji="👍🏽")
         await carol.say("message:unreact", **about, emoji=":party:")
         await carol.say("message:pin", **about)
-        await author.say("message:edit", **about, content=f"Changed {n}")
+        await (alice, bob)[n % 2].say("message:edit", **about, content=f"Changed {n}")
         if n % 2:
             await carol.say("message:unpin", **about)
     await alice.say("message:delete", roomId="team", messageId=said[0], reason="A mistake")

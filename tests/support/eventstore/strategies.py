@@ -42,6 +42,7 @@ from service.domain.events import (
     RoomTopicChanged,
     SessionClosed,
     SessionOpened,
+    UnreadMarkerMoved,
     UserBlocked,
     UserUnblocked,
 )
@@ -96,6 +97,7 @@ ANY: dict[type[Event], st.SearchStrategy[Event]] = {
         mentions=st.lists(words, max_size=4).map(tuple),
     ),
     ReadMarkerMoved: st.builds(ReadMarkerMoved, user=words, message=seqs),
+    UnreadMarkerMoved: st.builds(UnreadMarkerMoved, user=words, message=seqs, marker=seqs),
     MessageReported: st.builds(
         MessageReported, report=words, message=seqs, author=words, reason=st.none() | words
     ),

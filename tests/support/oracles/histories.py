@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from service.domain import message, room
+from service.domain import message, read_marker, room
 from service.domain.commands import (
     AddReaction,
     ArchiveRoom,
@@ -16,7 +16,9 @@ from service.domain.commands import (
     InviteMember,
     JoinRoom,
     LeaveRoom,
+    MarkUnread,
     MessageCommand,
+    MoveReadMarker,
     MuteMember,
     OpenRoom,
     PinMessage,
@@ -30,8 +32,9 @@ from service.domain.commands import (
     UnpinMessage,
     UpdateRoom,
 )
-from service.domain.events import Event, PersonNamed, ReadMarkerMoved, Recorded
+from service.domain.events import Event, PersonNamed, Recorded
 from service.domain.message import MessageState
+from service.domain.read_marker import ReaderState
 from service.domain.room import RoomState
 from service.domain.streams import person_stream, reader_stream, room_stream
 from service.errors import Refusal
@@ -100,6 +103,7 @@ _OFTEN = (
     "join",
     "read",
     "read",
+    "unread",
     "edit",
     "delete",
     "react",
@@ -132,15 +136,15 @@ class _Story:
     def __init__(self) -> None:
         self.rooms = {name: RoomState(name) for name in ROOMS}
         self.messages: dict[tuple[str, int], MessageState] = {}
-        self.markers: dict[tuple[str, str], int] = {}
+        self.readers: dict[tuple[str, str], ReaderState] = {}
 
     def act(self, wish: Wish) -> Act | None:
         kind, name, user, number = wish
         state = self.rooms[name]
         if kind == "name":
             return user, person_stream(user), (PersonNamed(user=user, name=f"{user} {number}"),)
-        if kind == "read":
-            return self._read(name, user, 1 + number % state.head) if user in state.members else None
+        if kind in ("read", "unread"):
+            return self._read(kind, name, user, 1 + number % state.head) if user in state.members else None
         command = COMMANDS[kind](name, self._aimed(kind, name, number))
         return self._in_room(command, self._entitled(command) or user if number % 2 else user)
 
@@ -158,11 +162,15 @@ class _Story:
         asks = isinstance(command, JoinRoom | LeaveRoom | PostMessage)
         return None if asks else next(iter(self.rooms[command.room].owners()), None)
 
-    def _read(self, name: str, user: str, number: int) -> Act | None:
-        if number <= self.markers.get((name, user), 0):
+    def _read(self, kind: str, name: str, user: str, number: int) -> Act | None:
+        state = self.readers.get((name, user), ReaderState())
+        command = (MarkUnread if kind == "unread" else MoveReadMarker)(room=name, message=number)
+        if not (events := read_marker.decide(state, command, user)):
             return None
-        self.markers[name, user] = number
-        return user, reader_stream(name, user), (ReadMarkerMoved(user=user, message=number),)
+        stream = reader_stream(name, user)
+        recorded = Recorded(stream, state.head + 1, 0, events[0].subject, _BEGINNING, user, events[0])
+        self.readers[name, user] = read_marker.evolve(state, recorded)
+        return user, stream, tuple(events)
 
     def _in_room(self, command: RoomCommand, user: str) -> Act | None:
         name = command.room

@@ -9,8 +9,8 @@ from projections.read_receipts import ReceiptRow
 from projections.rooms import InvitationRow, SummaryRow
 from service.domain import events as log_of
 from service.domain import message
-from service.domain.events import MessagePosted, ReadMarkerMoved, Recorded, RoomOpened
-from service.domain.streams import room_of, room_stream
+from service.domain.events import MessagePosted, ReadMarkerMoved, Recorded, RoomOpened, UnreadMarkerMoved
+from service.domain.streams import reader_stream, room_of, room_stream
 
 
 def messages_of(log: Sequence[Recorded], name: str, until: int | None = None) -> list[MessageRow]:
@@ -66,6 +66,21 @@ def receipts_of(log: Sequence[Recorded], name: str) -> list[ReceiptRow]:
     return [found[user] for user in sorted(found)]
 
 
+def position_of(log: Sequence[Recorded], name: str, user: str) -> int:
+    """Return the number after which a user's unread count begins, from what the user did last."""
+    own = [r.event for r in log if r.stream == reader_stream(name, user)]
+    moves = [event for event in own if isinstance(event, ReadMarkerMoved | UnreadMarkerMoved)]
+    return moves[-1].message if moves else 0
+
+
+def unread_markers_of(log: Sequence[Recorded], name: str) -> dict[str, int]:
+    """Return the unread markers of a room's users that are before their read markers."""
+    found = {
+        row.user_id: (position_of(log, name, row.user_id), row.message_id) for row in receipts_of(log, name)
+    }
+    return {user: position for user, (position, marker) in found.items() if position < marker}
+
+
 def memberships_of(log: Sequence[Recorded], user: str) -> list[MembershipRow]:
     """Return a user's memberships, by room."""
     found = [_membership([r for r in log if r.stream == room_stream(name)], user) for name in _rooms(log)]
@@ -116,7 +131,7 @@ def _summary(log: Sequence[Recorded], member: MembershipRow) -> SummaryRow:
     name, user = member.room_id, member.user_id
     own = [r for r in log if r.stream == room_stream(name)]
     messages = messages_of(log, name)
-    read = next((receipt.message_id for receipt in receipts_of(log, name) if receipt.user_id == user), 0)
+    read = position_of(log, name, user)
     floor = max(read, cast("int", member.joined_seq))
     unread = [row for row in messages if row.id > floor and row.user_id != user and row.deleted_at is None]
     silenced = {r.seq: r.event.silenced for r in own if isinstance(r.event, log_of.MessagePosted)}

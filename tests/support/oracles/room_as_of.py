@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from projections.messages import MessageRow
 from service.domain import events as log_of
-from service.domain.events import Recorded
+from service.domain.events import ReadMarkerMoved, Recorded
 from service.domain.streams import person_stream, reader_stream, room_stream
 from tests.support.oracles import read_models
 from tests.support.oracles.histories import USERS
@@ -59,7 +59,8 @@ def standing(
     found = membership(mine) | invitation(mine)
     found |= sentence(mine, "banned", log_of.MemberBanned, (log_of.MemberUnbanned, log_of.MemberJoined), now)
     found |= sentence(mine, "muted", log_of.MemberMuted, (log_of.MemberUnmuted,), now)
-    read = [cast("Any", r) for r in until if r.stream == reader_stream(name, user)]
+    own = [r for r in until if r.stream == reader_stream(name, user)]
+    read = [cast("Any", r) for r in own if isinstance(r.event, ReadMarkerMoved)]
     if read:
         found |= {"lastRead": read[-1].event.message, "lastReadAt": _time(read[-1].at)}
     called = [cast("Any", r.event).name for r in until if r.stream == person_stream(user)]

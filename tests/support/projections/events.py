@@ -9,6 +9,7 @@ from service.domain.events import (
     MessagePosted,
     ReadMarkerMoved,
     RoomOpened,
+    UnreadMarkerMoved,
 )
 from service.domain.streams import reader_stream, room_stream
 from tests.support.oracles.projected_log import Act, World
@@ -25,6 +26,10 @@ def said(content: str, by: str = "alice", *mentions: str) -> Act:
 
 def read(message: int, by: str = "alice") -> Act:
     return by, reader_stream("general", by), (ReadMarkerMoved(user=by, message=message),)
+
+
+def unread_after(message: int, marker: int, by: str = "alice") -> Act:
+    return by, reader_stream("general", by), (UnreadMarkerMoved(user=by, message=message, marker=marker),)
 
 
 def joined(by: str) -> Act:

@@ -26,6 +26,7 @@ async def reads(cast: Cast) -> None:
     await cast.requests("cleo", "GET", rooms, roomId="general")
     await cast.requests("cleo", "GET", f"{rooms}/messages", roomId="general", before=14, limit=2)
     await cast.requests("cleo", "GET", f"{rooms}/messages", roomId="general", after=5, limit=1)
+    await cast.requests("cleo", "GET", f"{rooms}/pins", roomId="general", before=14, limit=1)
     await cast.requests("cleo", "GET", f"{rooms}/members", roomId="general", after="ann", limit=1)
     await cast.requests("cleo", "GET", f"{rooms}/receipts", roomId="general")
     reports = await cast.requests("ann", "GET", f"{rooms}/reports", roomId="general", limit=1)

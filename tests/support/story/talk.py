@@ -91,16 +91,21 @@ async def changing_messages(cast: Cast) -> None:
 async def reading(cast: Cast) -> None:
     """Reading.
 
-    Bob reads up to Ann's message; receipts are no part of the room's order. Cleo pages through the
-    history and the members. Bob lists his rooms, with what he has not read.
+    Bob reads up to Ann's message; receipts are no part of the room's order. Then he marks it as unread,
+    which only his own connections learn of. Cleo pages through the history, the pinned messages and the
+    members. Bob lists his rooms, with what he has not read.
     """
     ann, bob, cleo = cast.ann, cast.bob, cast.cleo
     await bob.sends("message:read", roomId="general", messageId=6)
     await ann.receives("message:read")
+    await bob.sends("message:unread", roomId="general", messageId=6)
+    await bob.receives("message:unread")
     await cast.settled()
     await cleo.sends("message:history", roomId="general")
     await cleo.sends("message:history", roomId="general", before=14, limit=1)
     await cleo.sends("message:history", roomId="general", after=5, limit=1)
+    await cleo.sends("message:pins", roomId="general")
+    await cleo.sends("message:pins", roomId="general", before=14, limit=1)
     await cleo.sends("room:members", roomId="general")
     await cleo.sends("room:members", roomId="general", after="ann", limit=1)
     await bob.sends("room:list")

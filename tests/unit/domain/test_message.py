@@ -175,7 +175,7 @@ def test_a_pinned_message_comes_off_the_wall_with_its_deletion() -> None:
     assert outcome(state, PIN, "owner", about()) == []
     assert outcome(state, UNPIN, "owner", about()) == [UNPINNED]
     assert outcome(state, DELETE, "member", about()) == [UNPINNED, DELETED]
-    assert scene("public", PINNED, UNPINNED).pinned == frozenset()
+    assert not scene("public", PINNED, UNPINNED).pinned
 
 
 def test_a_message_has_a_bounded_number_of_different_reactions() -> None:
@@ -281,7 +281,7 @@ def test_whoever_comes_later_is_not_shown_the_words_of_what_was_deleted() -> Non
 
 def test_the_message_of_the_cast_is_where_the_tables_say() -> None:
     assert isinstance(cast()[SAID - 1], MessagePosted)
-    assert RoomState("general").pinned == frozenset()
+    assert not RoomState("general").pinned
 
 
 PLAIN, HEART = "\u2764", "\u2764\ufe0f"

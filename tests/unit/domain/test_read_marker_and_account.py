@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from service.domain import account, read_marker
 from service.domain.account import PersonState
-from service.domain.commands import MoveReadMarker, NamePerson, SetBlock
+from service.domain.commands import MarkUnread, MoveReadMarker, NamePerson, SetBlock
 from service.domain.events import (
     Event,
     MemberLeft,
@@ -18,6 +18,7 @@ from service.domain.events import (
     PersonRestored,
     PersonSuspended,
     ReadMarkerMoved,
+    UnreadMarkerMoved,
     UserBlocked,
     UserUnblocked,
 )
@@ -29,6 +30,10 @@ from tests.support.oracles.memory_log import Log
 
 def moved(*messages: int) -> list[Event]:
     return [ReadMarkerMoved(user="alice", message=message) for message in messages]
+
+
+def back(message: int, marker: int) -> list[Event]:
+    return [UnreadMarkerMoved(user="alice", message=message, marker=marker)]
 
 
 def named(*names: str | None) -> list[Event]:
@@ -99,6 +104,66 @@ def test_a_person_is_named_where_the_name_is_another(
     given: list[Event], name: str, then: list[Event]
 ) -> None:
     assert account.decide(person_of(given), NamePerson(name=name), "alice") == then
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "then"),
+    [
+        ([], 4, []),  # never read, so unread already
+        (moved(9), 4, back(3, 9)),
+        (moved(9), 1, back(0, 9)),
+        (moved(9), 9, back(8, 9)),
+        (moved(9), 10, []),
+        (moved(9), 12, []),
+        ([*moved(9), *back(3, 9)], 4, []),
+        ([*moved(9), *back(3, 9)], 3, back(2, 9)),
+        ([*moved(9), *back(3, 9)], 6, back(5, 9)),
+        ([*moved(9), *back(3, 9)], 12, back(9, 9)),
+        ([*moved(9), *back(3, 9), *moved(10)], 4, back(3, 10)),
+    ],
+)
+def test_unread_begins_before_a_message_and_never_after_what_was_read(
+    given: list[Event], message: int, then: list[Event]
+) -> None:
+    command = MarkUnread(room="general", message=message)
+    assert read_marker.decide(reader_of(given), command, "alice") == then
+
+
+@pytest.mark.parametrize(
+    ("given", "message", "then"),
+    [
+        ([*moved(9), *back(3, 9)], 3, []),
+        ([*moved(9), *back(3, 9)], 5, back(5, 9)),
+        ([*moved(9), *back(3, 9)], 9, back(9, 9)),
+        ([*moved(9), *back(3, 9)], 10, moved(10)),
+        ([*moved(9), *back(9, 9)], 9, []),
+    ],
+)
+def test_a_read_up_to_the_read_marker_moves_the_unread_marker_alone(
+    given: list[Event], message: int, then: list[Event]
+) -> None:
+    command = MoveReadMarker(room="general", message=message)
+    assert read_marker.decide(reader_of(given), command, "alice") == then
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 30))))
+def test_reads_and_mark_unread_in_any_order_follow_a_model(wishes: list[tuple[bool, int]]) -> None:
+    log, marker, position = Log(reader_stream("general", "alice")), 0, 0
+    for unread, message in wishes:
+        state = log.fold(read_marker.evolve, ReaderState())
+        if unread:
+            position = min(message - 1, marker)
+        else:
+            marker, position = max(marker, message), max(position, message)
+        command = (MarkUnread if unread else MoveReadMarker)(room="general", message=message)
+        facts = read_marker.decide(state, command, "alice")
+        assert log.append(facts, "alice", state.head, read_marker.guard("alice"))
+        now = log.fold(read_marker.evolve, ReaderState())
+        assert (now.marker, now.position) == (marker, position)
+        if log.rows:  # the newest event alone gives the state
+            assert read_marker.evolve(ReaderState(), log.rows[-1]) == now
+    recorded = [row.event.message for row in log.rows if isinstance(row.event, ReadMarkerMoved)]
+    assert recorded == sorted(set(recorded)), "receipts never go back"
 
 
 def issued(second: int | None) -> datetime | None:

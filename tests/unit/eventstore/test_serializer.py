@@ -52,6 +52,7 @@ from service.domain.events import (
     RoomTopicChanged,
     SessionClosed,
     SessionOpened,
+    UnreadMarkerMoved,
     UserBlocked,
     UserUnblocked,
 )
@@ -196,6 +197,12 @@ GOLDEN: list[tuple[Event, str, str, str]] = [
         '{"user":"alice","message":9007199254740991}',
     ),
     (
+        UnreadMarkerMoved(user="alice", message=3, marker=5),
+        "reader.UnreadMarkerMoved.v1",
+        "user:alice",
+        '{"user":"alice","message":3,"marker":5}',
+    ),
+    (
         PersonNamed(user="alice", name=None),
         "person.PersonNamed.v1",
         "user:alice",
@@ -273,6 +280,7 @@ TOPICS = {
     "retention.KeyReplaced.v1",
     "room.RoomTopicChanged.v1",
     "reader.ReadMarkerMoved.v1",
+    "reader.UnreadMarkerMoved.v1",
     "report.MessageReported.v1",
     "report.ReportResolved.v1",
     "person.PersonNamed.v1",

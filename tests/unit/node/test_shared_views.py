@@ -18,11 +18,13 @@ async def test_requests_over_two_endpoints_share_a_query(
     queries: list[list[str]] = []
     begun, go_on = asyncio.Event(), asyncio.Event()
 
-    async def of_rooms(_reads: Any, _serializer: Any, rooms: list[str]) -> dict[str, list[Any]]:
+    async def of_rooms(
+        _reads: Any, _serializer: Any, rooms: list[str]
+    ) -> dict[str, read_receipts.RoomMarkers]:
         queries.append(rooms)
         begun.set()
         await go_on.wait()
-        return {room: [] for room in rooms}
+        return {room: read_receipts.RoomMarkers([], {}) for room in rooms}
 
     monkeypatch.setattr(read_receipts, "of_rooms", of_rooms)
     async with node(settings(database), InProcessBus()) as running:
@@ -32,10 +34,10 @@ async def test_requests_over_two_endpoints_share_a_query(
         over_socketio = socketio._starter.connecting.views
         [receipts] = [route for route in running.gateway.routes if "receipts" in getattr(route, "path", "")]
         over_http = _owner(receipts).views
-        first = asyncio.create_task(over_native.receipts("first"))
+        first = asyncio.create_task(over_native.markers("first"))
         await begun.wait()
         rest = [
-            asyncio.create_task(views.receipts(room))
+            asyncio.create_task(views.markers(room))
             for views, room in ((over_native, "a"), (over_socketio, "b"), (over_http, "c"))
         ]
         await asyncio.sleep(0)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.oracles.page_server import ME, PageServer, Room
+from tests.support.oracles.page_room import ME, Room
+from tests.support.oracles.page_server import PageServer
 from tests.support.page.page_modules import PageModules
 
 if TYPE_CHECKING:
@@ -19,13 +20,30 @@ PEOPLE = ("bob", "carol")
 KINDS = (
     "nothing",
     *("post", "post", "mention", "own_post", "delete", "edit", "react", "react", "pin", "other"),
-    *("read_elsewhere", "read_elsewhere", "bob_reads", "leave_elsewhere", "join_elsewhere"),
+    *(
+        "unread_elsewhere",
+        "unread_elsewhere",
+        "read_elsewhere",
+        "read_elsewhere",
+        "bob_reads",
+        "leave_elsewhere",
+        "join_elsewhere",
+    ),
     *("expire", "edit_expired", "erase"),
     *("pump", "pump", "deliver", "deliver", "drain"),
     *("join", "join", "leave", "list", "earlier", "answer", "answer_late", "look", "tell", "reconnect"),
 )
-ABOUT_MESSAGES = {"expire", "delete", "edit", "react", "pin", "read_elsewhere", "bob_reads"}
-BY_MEMBERS = {"own_post", "leave_elsewhere", "read_elsewhere"}
+ABOUT_MESSAGES = {
+    "expire",
+    "delete",
+    "edit",
+    "react",
+    "pin",
+    "read_elsewhere",
+    "unread_elsewhere",
+    "bob_reads",
+}
+BY_MEMBERS = {"own_post", "leave_elsewhere", "read_elsewhere", "unread_elsewhere"}
 STEPS = st.lists(
     st.tuples(st.sampled_from(KINDS), st.sampled_from(ROOMS), st.integers(0, 11)), min_size=40, max_size=120
 )
@@ -74,6 +92,7 @@ class Page:
             "react": lambda: room.react((*PEOPLE, ME)[number % 3], chosen, "👍🎉"[number % 2]),
             "pin": lambda: room.pin(chosen),
             "read_elsewhere": lambda: self.server.read(room.name, ME, chosen),
+            "unread_elsewhere": lambda: self.server.mark_unread(room.name, chosen),
             "bob_reads": lambda: self.server.read(room.name, "bob", chosen),
         }
         if kind == "edit_expired" and not over:

@@ -66,9 +66,10 @@ async def queries_are_right(here: World) -> None:
         assert await rooms.invitations(reads, serializer, user) == read_models.invitations_of(log, user)
         assert await memberships.rooms_of(reads, serializer, user) == read_models.memberships_of(log, user)
     for room in ROOMS:
-        assert (await read_receipts.of_rooms(reads, serializer, [room]))[room] == read_models.receipts_of(
-            log, room
-        )
+        markers = (await read_receipts.of_rooms(reads, serializer, [room]))[room]
+        assert markers.receipts == read_models.receipts_of(log, room)
+        unread = {user: row.message_id for user, row in markers.unread.items()}
+        assert unread == read_models.unread_markers_of(log, room)
         everything = await messages.page(reads, serializer, room, limit=200)
         assert list(map(read_models.plain, everything.messages)) == read_models.messages_of(log, room)
         assert not everything.has_more

@@ -31,6 +31,7 @@ from tests.support.projections.events import (
     page,
     read,
     said,
+    unread_after,
 )
 
 
@@ -207,7 +208,9 @@ async def test_queries_are_exact_at_every_position_of_one_table(
             found = (await rooms.summaries(here.reads, here.node.serializer, user)).rows
             shown = list(map(read_models.plain_summary, found))
             assert shown == read_models.summaries_of(log, user), recorded
-        receipts = (await read_receipts.of_rooms(here.reads, here.node.serializer, ["general"]))["general"]
+        receipts = (await read_receipts.of_rooms(here.reads, here.node.serializer, ["general"]))[
+            "general"
+        ].receipts
         assert receipts == read_models.receipts_of(log, "general")
         shown_messages = list(map(read_models.plain, (await page(here, limit=200)).messages))
         assert shown_messages == read_models.messages_of(log, "general")
@@ -228,17 +231,46 @@ async def test_receipts_show_the_furthest_marker_of_each(here: World) -> None:
     await here.happen(OPENED, joined("bob"), said("one"), said("two"), read(4, "bob"), read(4))
     await here.project()
     await here.happen(read(5))
-    found = (await read_receipts.of_rooms(here.reads, here.node.serializer, ["general"]))["general"]
+    found = (await read_receipts.of_rooms(here.reads, here.node.serializer, ["general"]))["general"].receipts
     assert [(row.user_id, row.message_id) for row in found] == [("alice", 5), ("bob", 4)]
-    assert (await read_receipts.of_rooms(here.reads, here.node.serializer, ["gen"]))["gen"] == []
+    assert (await read_receipts.of_rooms(here.reads, here.node.serializer, ["gen"]))["gen"].receipts == []
 
 
 async def test_a_marker_never_moves_back(here: World) -> None:
     await here.happen(OPENED, said("one"), said("two"), read(4), read(3))
     for _ in range(2):
-        found = (await read_receipts.of_rooms(here.reads, here.node.serializer, ["general"]))["general"]
+        found = (await read_receipts.of_rooms(here.reads, here.node.serializer, ["general"]))[
+            "general"
+        ].receipts
         assert [(row.user_id, row.message_id) for row in found] == [("alice", 4)]
         await here.project()
+
+
+@pytest.mark.parametrize("level", [False, True], ids=["by the tail", "by the table"])
+async def test_an_unread_marker_counts_until_more_is_read(here: World, *, level: bool) -> None:
+    await here.happen(
+        OPENED, joined("bob"), *(said(f"no. {number}", "alice", "bob") for number in range(4, 8))
+    )
+    for act, last_read, unread in (
+        (read(6, "bob"), 6, 1),
+        (unread_after(4, 6, "bob"), 4, 3),
+        (unread_after(0, 6, "bob"), 0, 4),
+        (unread_after(5, 6, "bob"), 5, 2),
+        (unread_after(6, 6, "bob"), 6, 1),
+        (unread_after(4, 6, "bob"), 4, 3),
+        (deleted(6), 4, 2),
+        (read(7, "bob"), 7, 0),
+    ):
+        await here.happen(act)
+        if level:
+            await here.project()
+        row = await one_room(here, "bob")
+        assert (row.last_read, row.unread, row.mentions) == (last_read, unread, unread)
+        found = (await read_receipts.of_rooms(here.reads, here.node.serializer, ["general"]))["general"]
+        furthest = 7 if last_read == 7 else 6
+        assert [(each.user_id, each.message_id) for each in found.receipts] == [("bob", furthest)]
+        shown = {user: marker.message_id for user, marker in found.unread.items()}
+        assert shown == ({"bob": last_read} if last_read < 6 else {})
 
 
 async def test_a_query_refuses_where_the_tail_is_too_long(

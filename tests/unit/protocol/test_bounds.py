@@ -69,7 +69,7 @@ def cases() -> list[Any]:
     found = []
     for command in COMMANDS.values():
         for name in command.__struct_encode_fields__:
-            if name == "limit" and command.TYPE in ("report:list", "room:directory"):
+            if name == "limit" and command.TYPE in ("report:list", "room:directory", "message:pins"):
                 found.append(pytest.param(command, name, 100, 101, id=f"{command.TYPE} limit"))
                 continue
             pairs = [AFTER[command.TYPE]] if name == "after" else WITHIN[name]

@@ -248,6 +248,8 @@ MINIMAL: dict[str, dict[str, Any]] = {
     },
     "message:history": {"roomId": "general"},
     "message:read": {"roomId": "general", "messageId": 1},
+    "message:unread": {"roomId": "general", "messageId": 1},
+    "message:pins": {"roomId": "general"},
     "typing:start": {"roomId": "general"},
     "typing:stop": {"roomId": "general"},
     "presence:set": {"status": "away"},
@@ -258,8 +260,8 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "auth:refresh": {"token": "t"},
 }
 UNRECORDED = {
-    *("room:list", "report:list", "room:members", "message:history", "user:blocks", "auth:refresh"),
-    *("typing:start", "typing:stop", "presence:set", "ping", "room:directory"),
+    *("room:list", "report:list", "room:members", "message:history", "message:pins"),
+    *("user:blocks", "auth:refresh", "typing:start", "typing:stop", "presence:set", "ping", "room:directory"),
 }
 RECORDED = set(MINIMAL) - UNRECORDED
 

@@ -15,12 +15,14 @@ from service.domain.events import (
     MemberMuted,
     MemberRemoved,
     MessagePosted,
+    ReadMarkerMoved,
     RoomArchived,
     RoomOpened,
     RoomRenamed,
+    UnreadMarkerMoved,
 )
 from service.gateway.native.endpoint import native_frame
-from service.gateway.notices.receipts import MARKER, MarkerNotices
+from service.gateway.notices.receipts import MARKER, UNREAD, MarkerNotices
 from service.presence.presence import Presence
 from service.presence.roster import Change
 from service.protocol.contract import examples, schemas
@@ -191,7 +193,7 @@ async def test_nodes_of_both_versions_read_each_other_s_markers(world: World) ->
     carol = await world.listener("carol")
     notices = MarkerNotices(world.hub.audience, cast("Any", Bus()))
     at = world.log.events[0].at
-    notices.marker_moved("general", "alice", 3, at)
+    notices.marker_moved("general", ReadMarkerMoved(user="alice", message=3), 1, at)
     before = msgspec.json.decode(sent[0], type=MessageReadBy)
     assert (before.user_id, before.message_id) == ("alice", 3), (
         "an earlier version passes over what it does not know"
@@ -203,7 +205,7 @@ async def test_nodes_of_both_versions_read_each_other_s_markers(world: World) ->
         "general", msgspec.json.encode(msgspec.structs.replace(before, message_id=4))
     )
     assert carol.types == ["message:read"] * 2
-    notices.marker_moved("general", "alice", 2, at)
+    notices.marker_moved("general", ReadMarkerMoved(user="alice", message=2), 2, at)
     assert len(carol.types) == 2, "of two nodes that move it, the later one went first"
     assert len(sent) == 2, "each node judges for itself"
     world.log.append(MessagePosted(author="alice", content="x", ref="r"))
@@ -213,6 +215,37 @@ async def test_nodes_of_both_versions_read_each_other_s_markers(world: World) ->
     world.hub.deliver({STREAM: world.log.events[4:]})
     await asyncio.sleep(0)
     assert len(carol.types) == 3
+    await world.hub.close()
+
+
+async def test_an_unread_marker_reaches_its_user_alone_and_in_order(
+    world: World,
+) -> None:
+    sent: list[tuple[str, bytes]] = []
+
+    class Bus:
+        def publish_to_room(self, _room: str, kind: str, payload: bytes) -> None:
+            sent.append((kind, payload))
+
+    bus, at = cast("Any", Bus()), world.log.events[0].at
+    alice, carol = await world.listener("alice"), await world.listener("carol")
+    here, there = (MarkerNotices(world.hub.audience, bus) for _ in range(2))
+    read = [ReadMarkerMoved(user="alice", message=number) for number in (3, 4)]
+    back = UnreadMarkerMoved(user="alice", message=2, marker=3)
+    for order, event in enumerate((read[0], back, read[1]), 1):
+        here.marker_moved("general", event, order, at)
+    assert [kind for kind, _ in sent] == [MARKER, UNREAD, MARKER]
+    assert alice.types == ["message:read", "message:unread", "message:read"]
+    assert carol.types == ["message:read"] * 2
+    # At another node the second overtakes the first, and the third the second.
+    first, second, third = (payload for _, payload in sent)
+    there.unread_elsewhere("general", second)
+    there.marker_moved_elsewhere("general", first)
+    assert alice.types[3:] == ["message:unread"]
+    assert carol.types[2:] == ["message:read"]
+    there.marker_moved_elsewhere("general", third)
+    there.unread_elsewhere("general", second)
+    assert alice.types[4:] == carol.types[3:] == ["message:read"]
     await world.hub.close()
 
 

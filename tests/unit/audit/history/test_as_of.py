@@ -28,6 +28,7 @@ from service.domain.events import (
     RoomRenamed,
     RoomRetentionChanged,
     RoomTopicChanged,
+    UnreadMarkerMoved,
 )
 from service.domain.streams import person_stream, reader_stream, room_stream
 from service.embedded import Servers
@@ -153,6 +154,11 @@ async def test_names_markers_bans_and_pins_are_those_of_the_moment(here: World) 
         ("alice", GENERAL, (message("hello"), MessagePinned(message=6))),
         ("bob", person_stream("bob"), (PersonNamed(user="bob", name="Bob"),)),
         ("bob", reader_stream("general", "bob"), (ReadMarkerMoved(user="bob", message=6),)),
+        (
+            "bob",
+            reader_stream("general", "bob"),
+            (UnreadMarkerMoved(user="bob", message=5, marker=6),),
+        ),
         ("alice", GENERAL, (MemberBanned(user="carol", until=long_ago), MemberMuted(user="bob"))),
         ("alice", GENERAL, (MemberBanned(user="dave", until=in_a_while),)),
         ("bob", person_stream("bob"), (PersonNamed(user="bob", name="Robert"),)),

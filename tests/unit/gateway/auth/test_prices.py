@@ -31,6 +31,10 @@ def directory(limit: int, query: str = "") -> wire.RoomDirectory:
     return wire.RoomDirectory(type="room:directory", limit=limit, query=query)
 
 
+def pins(limit: int) -> wire.MessagePins:
+    return wire.MessagePins(type="message:pins", room_id="general", limit=limit)
+
+
 @pytest.mark.parametrize(
     ("within", "beyond"),
     [
@@ -40,6 +44,7 @@ def directory(limit: int, query: str = "") -> wire.RoomDirectory:
         (history(50), history(51)),
         (directory(50), directory(51)),
         (directory(50), directory(50, "tea")),
+        (pins(50), pins(51)),
     ],
 )
 def test_only_larger_commands_have_a_price_beside_their_bytes(within: wire.Frame, beyond: wire.Frame) -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from projections.messages import MessageRow
-from projections.read_receipts import ReceiptRow
+from projections.read_receipts import ReceiptRow, RoomMarkers
 from service.domain.account import PersonState
 from service.gateway.queries.views import MAX_RECEIPTS, MAX_SHOWN_PER_EMOJI, Views
 
@@ -21,8 +21,8 @@ def views(receipts: list[ReceiptRow]) -> Views:
     async def load(_users: object) -> None:
         """Find everyone known."""
 
-    async def read(_query: object, rooms: list[str]) -> dict[str, list[ReceiptRow]]:
-        return dict.fromkeys(rooms, receipts)
+    async def read(_query: object, rooms: list[str]) -> dict[str, RoomMarkers]:
+        return dict.fromkeys(rooms, RoomMarkers(receipts, {}))
 
     people: Any = SimpleNamespace(load=load, account=lambda _user: PersonState(), name_of=lambda user: user)
     models: Any = SimpleNamespace(read=read)
@@ -47,6 +47,6 @@ async def test_fewer_users_with_long_ids_are_listed_under_a_reaction(length: int
 @pytest.mark.parametrize(("length", "share"), LENGTHS)
 async def test_fewer_receipts_with_long_ids_are_sent(length: int, share: float) -> None:
     moved = [ReceiptRow(user, 3, AT) for user in users(MAX_RECEIPTS + 5, length)]
-    shown = (await views(moved).receipts("general")).receipts
+    shown = (await views(moved).markers("general")).receipts.receipts
     assert [each.user_id for each in shown] == [row.user_id for row in moved][: int(share * MAX_RECEIPTS)]
     assert len(msgspec.json.encode(shown)) < 512 * 1024

@@ -1,0 +1,53 @@
+/*
+ * The dialog with the pinned messages of the open room, the newest pin first, as of when it was opened.
+ * Its rule: words of people enter as text.
+ */
+
+import { $, element } from "./dom.js";
+import { labelOf, withNames } from "./names.js";
+
+const moment = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+export class PinsDialog {
+  #current;
+  #fetch;
+  #before;
+
+  /** `current()` -> the open room, `fetch(roomId, before)` -> the ack of `message:pins`, or undefined. */
+  constructor(current, fetch) {
+    this.#current = current;
+    this.#fetch = fetch;
+    $("pins-open").addEventListener("click", () => this.#open());
+    $("pins-more").addEventListener("click", () => this.#load());
+    $("pins-cancel").addEventListener("click", () => $("pins-dialog").close());
+  }
+
+  async #open() {
+    $("pins-list").replaceChildren();
+    this.#before = undefined;
+    if (await this.#load()) $("pins-dialog").showModal();
+  }
+
+  async #load() {
+    const room = this.#current();
+    const page = await this.#fetch(room.roomId, this.#before);
+    if (!page || this.#current()?.roomId !== room.roomId) return false;
+    $("pins-list").append(...page.messages.map((message) => pinElement(room, message)));
+    $("pins-none").hidden = $("pins-list").childElementCount > 0;
+    $("pins-more").hidden = !page.hasMore;
+    this.#before = page.messages.at(-1)?.pinSeq;
+    return true;
+  }
+}
+
+function pinElement(room, { messageId, userId, name, at, content }) {
+  const item = element(
+    "li",
+    {},
+    element("span", { className: "author" }, ...withNames(labelOf(room, userId, name ?? undefined))),
+    element("time", { dateTime: at }, moment.format(new Date(at))),
+    element("p", { className: "content", dir: "auto" }, content ?? "This message cannot be read any more."),
+  );
+  item.dataset.seq = messageId;
+  return item;
+}
