@@ -2,7 +2,7 @@
 
 The handlers build these structs, and the contract's documents are generated from them, so both agree. On the wire
 `type` and `ref` precede an ack's fields (`service.protocol.native.encode_ack`); an HTTP read answers with the fields
-alone. All fields of an ack are always present, but `dropped`, which is left out when it is empty.
+alone. All fields of an ack are always present, but `dropped` and `unknown`, which are left out when they are empty.
 """
 
 from typing import Any
@@ -25,8 +25,17 @@ class RecordedAck(Ack, frozen=True, kw_only=True, rename="camel"):
     at: str
 
 
-class RoomCreateAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
-    """The room exists."""
+class NamingAck(RecordedAck, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The command is on the record, as for `RecordedAck`.
+
+    `unknown` has the users that the command names and that have never signed in: their ids may be mistyped.
+    """
+
+    unknown: tuple[str, ...] = ()
+
+
+class RoomCreateAck(NamingAck, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The room exists; `unknown` has the members that have never signed in."""
 
     room_id: str
 
@@ -99,6 +108,8 @@ class AuthRefreshAck(Ack, frozen=True, kw_only=True, rename="camel"):
 ACKS: dict[str, type[Ack]] = {
     commands.RoomCreate.TYPE: RoomCreateAck,
     commands.RoomJoin.TYPE: RoomJoinAck,
+    commands.RoomInvite.TYPE: NamingAck,
+    commands.RoomBan.TYPE: NamingAck,
     commands.RoomList.TYPE: RoomListAck,
     commands.RoomMembers.TYPE: RoomMembersAck,
     commands.MessageSend.TYPE: MessageSendAck,
@@ -106,6 +117,7 @@ ACKS: dict[str, type[Ack]] = {
     commands.MessageReport.TYPE: ReportAck,
     commands.ReportList.TYPE: ReportListAck,
     commands.ReportResolve.TYPE: ReportAck,
+    commands.UserBlock.TYPE: NamingAck,
     commands.UserBlocks.TYPE: UserBlocksAck,
     commands.AuthRefresh.TYPE: AuthRefreshAck,
 }
@@ -118,6 +130,6 @@ def ack_of(command: type[commands.Frame]) -> type[Ack]:
 
 
 def ack_fields(ack: Ack) -> dict[str, Any]:
-    """Return an ack's fields under their wire names; their values are unchanged, and an empty `dropped` is left out."""
+    """Return an ack's fields under their wire names, without an empty `dropped` or `unknown`; values are unchanged."""
     names = zip(ack.__struct_encode_fields__, ack.__struct_fields__, strict=True)
     return {name: value for name, field in names if (value := getattr(ack, field)) != ()}
