@@ -33,7 +33,6 @@ from service.gateway.http.routes import Http
 from service.gateway.http.signin import SignIn
 from service.gateway.native.endpoint import NATIVE, NativeEndpoint
 from service.gateway.notices.receipts import ReceiptsResync
-from service.gateway.queries.people import KnownPeople
 from service.gateway.queries.queries import Queries
 from service.gateway.queries.reports import ReportQueries
 from service.gateway.queries.views import Views
@@ -178,7 +177,6 @@ class _Builder:
 
     def _handlers(self) -> dict[str, Handler]:
         live, application = self.live, self.application
-        known = KnownPeople(live.people, application.presence, self.storage.reader)
         joins = JoinHandlers(
             views=self.views,
             chat=application.chat,
@@ -189,7 +187,7 @@ class _Builder:
             now=self.storage.clock.now,
             join_creates=self.settings.join_creates,
             additions=application.additions,
-            known=known,
+            people_queries=application.people_queries,
         )
         handlers = Handlers(
             chat=application.chat,
@@ -204,7 +202,7 @@ class _Builder:
             report_queries=self.reports,
             blocks=application.blocks,
             people=live.people,
-            known=known,
+            people_queries=application.people_queries,
             max_mentions=self.settings.max_mentions,
         )
         return handlers.by_type(joins, self.queries)
@@ -228,6 +226,7 @@ class _Builder:
                 live.hub.feeds,
                 storage.reader,
                 self.reports,
+                self.application.people_queries,
                 self.application.own_data,
             ),
             audits=self._audits(),

@@ -5,7 +5,7 @@ The handlers build these structs, and the contract's documents are generated fro
 alone. All fields of an ack are always present, but `dropped` and `unknown`, which are left out when they are empty.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -99,6 +99,24 @@ class UserBlocksAck(Ack, frozen=True, kw_only=True, rename="camel"):
     has_more: bool
 
 
+class FoundUser(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A user, with the display name; the user id if none is known."""
+
+    user_id: str
+    name: str
+
+
+class UserFindAck(Ack, frozen=True, kw_only=True, rename="camel"):
+    """The users who match, the best match first, and whether more do.
+
+    `among` says who is found on this server: anyone who has signed in, or people who share a room with the user.
+    """
+
+    users: list[FoundUser]
+    has_more: bool
+    among: Literal["anyone", "shared"]
+
+
 class AuthRefreshAck(Ack, frozen=True, kw_only=True, rename="camel"):
     """The connection continues under the new token."""
 
@@ -119,6 +137,7 @@ ACKS: dict[str, type[Ack]] = {
     commands.ReportResolve.TYPE: ReportAck,
     commands.UserBlock.TYPE: NamingAck,
     commands.UserBlocks.TYPE: UserBlocksAck,
+    commands.UserFind.TYPE: UserFindAck,
     commands.AuthRefresh.TYPE: AuthRefreshAck,
 }
 """The acks that have fields of their own, by the command's wire name."""

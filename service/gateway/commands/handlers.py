@@ -32,7 +32,7 @@ from service.gateway.commands.fingerprint import command_fingerprint, ref_of
 from service.gateway.commands.join import JoinHandlers
 from service.gateway.commands.reply import Later, Reply, naming
 from service.gateway.notices.accounts import notify_block
-from service.gateway.queries.people import KnownPeople
+from service.gateway.queries.people import PeopleQueries
 from service.gateway.queries.queries import Queries
 from service.gateway.queries.reports import ReportQueries
 from service.gateway.queries.views import Views
@@ -85,7 +85,7 @@ class Handlers:
     report_queries: ReportQueries
     blocks: AccountBlocks
     people: UserCache
-    known: KnownPeople
+    people_queries: PeopleQueries
     max_mentions: int
 
     def by_type(self, joins: JoinHandlers, queries: Queries) -> dict[str, Handler]:
@@ -111,6 +111,7 @@ class Handlers:
             wire.UserBlock.TYPE: self.block,
             wire.UserUnblock.TYPE: self.block,
             wire.UserBlocks.TYPE: self.list_blocks,
+            wire.UserFind.TYPE: self.people_queries.find,
             wire.RoomUpdate.TYPE: self.update,
             **{frame.TYPE: self._mapped(command) for frame, command in MAPPED.items()},
         }
@@ -123,7 +124,7 @@ class Handlers:
 
     async def ban(self, session: Session, frame: wire.RoomBan) -> Reply:
         """`room:ban`: of outsiders too, whose ids may be mistyped."""
-        unknown = await self.known.unknown([frame.user_id])
+        unknown = await self.people_queries.unknown([frame.user_id])
         answer = await self.chat.submit(
             to_domain(frame, domain.BanMember), session.user, ref_of(frame), command_fingerprint(frame)
         )
@@ -177,7 +178,7 @@ class Handlers:
     async def block(self, session: Session, frame: wire.UserBlock | wire.UserUnblock) -> Reply:
         """`user:block` and `user:unblock`: the ack, and an event to the user's own connections."""
         command = SetBlock(user=frame.user_id, blocked=isinstance(frame, wire.UserBlock))
-        unknown = await self.known.unknown([command.user]) if command.blocked else ()
+        unknown = await self.people_queries.unknown([command.user]) if command.blocked else ()
         result = await self.blocks.set_block(command, session.user, ref_of(frame), command_fingerprint(frame))
         if result.fresh:
             notify_block(self.sessions, session.user, command.user, blocked=command.blocked)

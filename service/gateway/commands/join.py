@@ -20,7 +20,7 @@ from service.gateway.commands.additions import Additions
 from service.gateway.commands.fingerprint import command_fingerprint, ref_of
 from service.gateway.commands.reply import Later, Reply, Then, naming
 from service.gateway.notices.memberships import listen_quietly
-from service.gateway.queries.people import KnownPeople
+from service.gateway.queries.people import PeopleQueries
 from service.gateway.queries.queries import note_page
 from service.gateway.queries.views import Views
 from service.gateway.session.registry import SessionRegistry
@@ -49,7 +49,7 @@ class JoinHandlers:
     now: Callable[[], datetime]
     join_creates: bool
     additions: Additions
-    known: KnownPeople
+    people_queries: PeopleQueries
 
     async def create(self, session: Session, frame: wire.RoomCreate) -> Reply:
         """`room:create`."""
@@ -57,7 +57,7 @@ class JoinHandlers:
         await self._check_limit(session, room)
         command = OpenRoom(room=room, name=frame.name, visibility=frame.visibility, members=frame.members)
         others = {*frame.members} - {session.user}
-        unknown = await self.known.unknown(user for user in frame.members if user in others)
+        unknown = await self.people_queries.unknown(user for user in frame.members if user in others)
         answer = await self.additions.submit(
             command, len(others), session.user, ref_of(frame), command_fingerprint(frame)
         )
@@ -84,7 +84,7 @@ class JoinHandlers:
     async def invite(self, session: Session, frame: wire.RoomInvite) -> Reply:
         """`room:invite`."""
         command = InviteMember(room=frame.room_id, user=frame.user_id)
-        unknown = await self.known.unknown([frame.user_id])
+        unknown = await self.people_queries.unknown([frame.user_id])
         return Later(
             await self.additions.submit(command, 1, session.user, ref_of(frame), command_fingerprint(frame)),
             partial(naming, unknown=unknown),

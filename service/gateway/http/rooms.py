@@ -11,11 +11,12 @@ from service.eventstore.read_database import ReadModels
 from service.eventstore.reader import LogReader
 from service.gateway.auth.claims import ADMIN
 from service.gateway.http.endpoint import NDJSON, Caller, Chunks, Read
+from service.gateway.queries.people import PeopleQueries
 from service.gateway.queries.queries import Queries
 from service.gateway.queries.reports import ReportQueries
 from service.gateway.queries.views import Views
 from service.protocol import commands
-from service.protocol.acks import MessageHistoryAck, ReportListAck, RoomListAck, RoomMembersAck
+from service.protocol.acks import MessageHistoryAck, ReportListAck, RoomListAck, RoomMembersAck, UserFindAck
 from service.protocol.audit import EventLine
 from service.protocol.events import timestamp
 from service.protocol.http import (
@@ -41,6 +42,7 @@ class Reads:
     feeds: RoomFeeds
     log: LogReader
     room_reports: ReportQueries
+    people_queries: PeopleQueries
     own_data: OwnData
 
     async def public_rooms(self, _caller: Caller, query: DirectoryQuery) -> Directory:
@@ -104,6 +106,10 @@ class Reads:
         """List the caller's rooms with their unread counts, as `room:list` does."""
         return await self.queries.list_rooms(caller, query)
 
+    async def users(self, caller: Caller, query: commands.UserFind) -> UserFindAck:
+        """Find users by the beginning of a name or user id, as `user:find` does."""
+        return await self.people_queries.find(caller, query)
+
     async def export(self, caller: Caller, _query: OwnDataQuery) -> Chunks:
         """Export the caller's own data: the events by and about them, an event a line, by position."""
         return await self.own_data.export(caller.user)
@@ -130,6 +136,7 @@ READS = (
         (*_OF_A_MEMBER, "report_not_found"),
     ),
     Read("/admin/reports", AllReportsQuery, ReportListAck, Reads.all_reports, ("report_not_found",), ADMIN),
+    Read("/api/users", commands.UserFind, UserFindAck, Reads.users),
     Read("/api/me/rooms", commands.RoomList, RoomListAck, Reads.my_rooms),
     Read("/api/me/export", OwnDataQuery, EventLine, Reads.export, media=NDJSON),
 )

@@ -1,20 +1,47 @@
-"""Which user ids this server has seen: those of users who have signed in."""
+"""What users may learn of the people whom this server has seen: who has signed in, and who has a name or user id."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from projections import people
+from service.errors import NotAllowed
+from service.eventstore.read_database import ReadModels
 from service.eventstore.reader import LogReader
+from service.gateway.queries.queries import Asker
 from service.presence.presence import Presence
+from service.protocol.acks import FoundUser, UserFindAck
+from service.protocol.commands import UserFind
 from service.realtime.user_cache import UserCache
 
 
-@dataclass(frozen=True)
-class KnownPeople:
-    """Tells the users who have signed in from user ids that may be mistyped."""
+@dataclass(frozen=True, kw_only=True)
+class PeopleQueries:
+    """The queries; `among` says who is found: `anyone`, people in a `shared` room, or `nobody`."""
 
+    models: ReadModels
+    log: LogReader
     people: UserCache
     presence: Presence
-    log: LogReader
+    among: str
+
+    async def find(self, asker: Asker, frame: UserFind) -> UserFindAck:
+        """`user:find`.
+
+        Raises:
+            NotAllowed: the server lets no one find people.
+            ProjectionBehind, Unavailable: the read models cannot be queried now.
+        """
+        if self.among == "nobody":
+            raise NotAllowed(problem="This server does not let users find people.")
+        shared = self.among == "shared"
+        found = await self.models.read(people.find, frame.query, asker.user, shared=shared, limit=frame.limit)
+        await self.people.load(found.users)
+        users = [
+            FoundUser(user_id=user, name=self.people.name_of(user))
+            for user in found.users
+            if not self.people.account(user).erased
+        ]
+        return UserFindAck(users=users, has_more=found.has_more, among="shared" if shared else "anyone")
 
     async def unknown(self, users: Iterable[str]) -> tuple[str, ...]:
         """Return those of `users` who have never signed in, each once; at most one query, by index.

@@ -31,6 +31,7 @@ WITHIN: dict[str, list[tuple[Any, Any]]] = {
     "visibility": [("direct", "secret")],
     "role": [("owner", "king")],
     "status": [("away", "offline")],
+    "query": [("q" * 255, "q" * 256), ("a b", " "), ("a", "a\x00")],
     "after": [],
     "type": [],
     "content": [("", 5)],
@@ -46,6 +47,8 @@ AFTER = {
     "room:join": (MAX_SEQ, MAX_SEQ + 1),
     "message:history": (MAX_SEQ, MAX_SEQ + 1),
 }
+LIMITS = {"report:list": 100, "user:find": 20}
+"""The greatest pages of commands whose pages have less than 200 entries."""
 REQUIRED = {
     "ref": "r",
     "roomId": "general",
@@ -57,6 +60,7 @@ REQUIRED = {
     "role": "member",
     "status": "online",
     "token": "x",
+    "query": "ann",
     "reportId": REPORT,
     "outcome": "dismissed",
     "reason": "why",
@@ -67,8 +71,9 @@ def cases() -> list[Any]:
     found = []
     for command in COMMANDS.values():
         for name in command.__struct_encode_fields__:
-            if name == "limit" and command.TYPE == "report:list":
-                found.append(pytest.param(command, name, 100, 101, id="report:list limit"))
+            if name == "limit" and command.TYPE in LIMITS:
+                most = LIMITS[command.TYPE]
+                found.append(pytest.param(command, name, most, most + 1, id=f"{command.TYPE} limit"))
                 continue
             pairs = [AFTER[command.TYPE]] if name == "after" else WITHIN[name]
             found += [pytest.param(command, name, *pair, id=f"{command.TYPE} {name}") for pair in pairs]

@@ -253,12 +253,13 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "user:block": {"userId": "bob"},
     "user:unblock": {"userId": "bob"},
     "user:blocks": {},
+    "user:find": {"query": "ann"},
     "ping": {},
     "auth:refresh": {"token": "t"},
 }
 UNRECORDED = {
-    *("room:list", "report:list", "room:members", "message:history", "user:blocks", "auth:refresh"),
-    *("typing:start", "typing:stop", "presence:set", "ping"),
+    *("room:list", "report:list", "room:members", "message:history", "user:blocks", "user:find"),
+    *("typing:start", "typing:stop", "presence:set", "ping", "auth:refresh"),
 }
 RECORDED = set(MINIMAL) - UNRECORDED
 
