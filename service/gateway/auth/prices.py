@@ -15,6 +15,7 @@ from service.protocol.commands import (
     MessageSend,
     RoomCreate,
     RoomJoin,
+    UserFind,
 )
 
 BYTES = 16 * 1024
@@ -28,6 +29,9 @@ PEOPLE = 10
 
 PAGE = 50
 """Messages of a page beyond the first 50, or entries of `room:list` and `report:list`, that cost one more unit."""
+
+FIND = 1
+"""The price of `user:find` beside its bytes: it costs as much as three posts."""
 
 MISSED = 20
 """Events that `room:join` sends after a cursor for which one more unit is charged."""
@@ -58,6 +62,8 @@ def price_of_command(frame: msgspec.Struct) -> int:
             return len(members) // PEOPLE
         case MessageHistory(limit=limit):
             return (limit - 1) // PAGE
+        case UserFind():
+            return FIND
     return 0
 
 
