@@ -115,6 +115,23 @@ async def test_with_shared_only_people_in_a_common_room_are_found(here: World) -
     assert (await found(here, "carol", shared=True)).users == ["carol"]
 
 
+async def test_shared_rooms_are_looked_up_by_index_for_each_person(here: World) -> None:
+    await here.as_owner(
+        """INSERT INTO read_models.memberships_v2
+               (room_id, user_id, role, joined_seq, joined_at, banned, muted)
+           SELECT DISTINCT ON (1, 2) 'room' || n * r % 100, 'u' || n, 'member', 1, now(), false, false
+           FROM generate_series(1, 20000) n, generate_series(1, 5) r"""
+    )
+    await here.as_owner("VACUUM ANALYZE read_models.memberships_v2")
+    names = ", ".join(f"u{number}" for number in range(people.CANDIDATES))
+    query = people._SHARING.replace(":users", f"'{{{names}}}'").replace(":user", "'u77'")
+    plan = await here.connection.fetch("EXPLAIN (ANALYZE, BUFFERS) " + query)
+    text = "\n".join(row[0] for row in plan)
+    assert "memberships_v2_user_idx" in text, text
+    assert "Seq Scan" not in text, text
+    assert int(text.partition("shared hit=")[2].split()[0]) < 3_000, text
+
+
 async def test_a_query_reads_a_few_rows_of_100_000_people(here: World) -> None:
     await here.as_owner(
         """INSERT INTO read_models.people_v1 (user_id, place, entry)
