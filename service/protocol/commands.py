@@ -240,7 +240,7 @@ class UserFind(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_
     """Find users by the beginning of the user id, or of a word of the display name; case and accents do not matter."""
 
     TYPE = "user:find"
-    query: Annotated[str, Meta(pattern=r"\A[^\x00]*[^\s\x00][^\x00]*\Z", max_length=255, examples=["ann"])]
+    query: Annotated[str, Meta(pattern=r"\A[^\x00]*[^\s\x00][^\x00]*\Z", max_length=255)]
     limit: Annotated[int, Meta(ge=1, le=20)] = 20
 
 
