@@ -10,18 +10,29 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
 from service.domain.events import Role, Visibility
 from service.protocol.commands import RoomId
+from service.protocol.forms import Form, form, shown
 from service.protocol.http import Query
 
 SEQ, TIME = r"[1-9][0-9]{0,15}", r"[0-9]{4}-[0-9]{2}-[0-9]{2}T.+"
 MomentText = Annotated[
     str,
-    Meta(pattern=rf"\A({SEQ}|{TIME})\Z", description="The seq of an event of the room, or a time, RFC 3339."),
+    form(
+        rf"\A({SEQ}|{TIME})\Z",
+        Form("a moment", "the seq of an event, from 1, or a time, RFC 3339", "2026-11-24T15:00:00Z"),
+        description="The seq of an event of the room, or a time, RFC 3339.",
+    ),
 ]
-TimeText = Annotated[str, Meta(pattern=rf"\A{TIME}\Z", description="A time, RFC 3339.")]
+TimeText = Annotated[
+    str,
+    form(
+        rf"\A{TIME}\Z",
+        Form("a time", "a date, a time and its offset, RFC 3339", "2026-11-24T15:00:00Z"),
+        description="A time, RFC 3339.",
+    ),
+]
 
 Moment = int | datetime | None
 
@@ -43,7 +54,9 @@ def moment_of(text: str | None) -> Moment:
     with contextlib.suppress(ValueError, OverflowError):  # the latter at the ends of the calendar
         if (time := datetime.fromisoformat(text)).tzinfo is not None:
             return time.astimezone(UTC)
-    raise NoMoment(f"'{text}' is neither a seq, which count from 1, nor a time such as 2026-11-24T15:00:00Z.")
+    raise NoMoment(
+        f"'{shown(text)}' is neither a seq, which count from 1, nor a time such as 2026-11-24T15:00:00Z."
+    )
 
 
 class RoomThenQuery(Query, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
