@@ -120,9 +120,8 @@ def build_gateway(
     return Gateway(
         native=native, socketio=socketio, routes=builder.http(exposition).routes(), counters=builder.counters,
         receiving=builder.receiving, turns=builder.turns, exposition=exposition, readiness=storage.readiness,
-        sessions=live.sessions, sockets=live.sockets,
+        sessions=live.sessions, sockets=live.sockets, refusals=builder.refusals,
         receipts=ReceiptsResync(live.hub.audience, views.receipts), keys=keys, process=process, lag=lag,
-        refusals=builder.refusals,
     )  # fmt: skip
 
 
