@@ -4,7 +4,16 @@ Each module is one read model: how events become its rows, and its queries. A qu
 (`engine.snapshot`); only `engine.runner` and `check` write.
 """
 
-from projections import activity, memberships, messages, people, read_receipts, rooms, unread_bitmaps
+from projections import (
+    activity,
+    directory_rows,
+    memberships,
+    messages,
+    people,
+    read_receipts,
+    rooms,
+    unread_bitmaps,
+)
 from projections.engine.projection import Projection
 
 PROJECTIONS: tuple[Projection, ...] = (
@@ -15,5 +24,6 @@ PROJECTIONS: tuple[Projection, ...] = (
     activity.PROJECTION,
     unread_bitmaps.PROJECTION,
     people.PROJECTION,
+    directory_rows.PROJECTION,
 )
 """Every read model."""

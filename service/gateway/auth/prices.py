@@ -14,6 +14,7 @@ from service.protocol.commands import (
     MessageHistory,
     MessageSend,
     RoomCreate,
+    RoomDirectory,
     RoomJoin,
     UserFind,
 )
@@ -27,8 +28,12 @@ MARKUP = 1_000
 PEOPLE = 10
 """People in `room:create` that cost one more unit."""
 
+SEARCH = 1
+"""What a search of the room directory costs beside its page: it looks through thousands of rooms."""
+
 PAGE = 50
-"""Messages of a page beyond the first 50, or entries of `room:list` and `report:list`, that cost one more unit."""
+"""Messages of a page or public rooms beyond the first 50, or entries of `room:list` and `report:list`, that cost one
+more unit."""
 
 FIND = 1
 """The price of `user:find` beside its bytes: it costs as much as three posts."""
@@ -64,6 +69,8 @@ def price_of_command(frame: msgspec.Struct) -> int:
             return (limit - 1) // PAGE
         case UserFind():
             return FIND
+        case RoomDirectory(query=query, limit=limit):
+            return (limit - 1) // PAGE + (SEARCH if query else 0)
     return 0
 
 

@@ -96,6 +96,7 @@ class Handlers:
             wire.RoomInvite.TYPE: joins.invite,
             wire.RoomBan.TYPE: self.ban,
             wire.RoomList.TYPE: queries.list_rooms,
+            wire.RoomDirectory.TYPE: queries.directory,
             wire.RoomMembers.TYPE: queries.members,
             wire.MessageSend.TYPE: self.send,
             wire.MessageHistory.TYPE: queries.history,

@@ -23,6 +23,7 @@ WITHIN: dict[str, list[tuple[Any, Any]]] = {
     "members": [(["u" * 255] * 100, ["u" * 255] * 101), ([], ["u" * 256])],
     "mentions": [(["u" * 255] * 100, ["u" * 255] * 101), ([], ["u" * 256])],
     "limit": [(200, 201), (1, 0)],
+    "query": [],
     "before": [(MAX_SEQ, MAX_SEQ + 1), (1, 0)],
     "until": [("9999-12-31T23:59:59Z", "9999-12-31T23:59:59-01:00"), ("0001-01-01T00:00:00Z", "0000-01-01T00:00:00Z")],
     "note": [("w" * 500, "w" * 501), ("w", "")],
@@ -31,7 +32,6 @@ WITHIN: dict[str, list[tuple[Any, Any]]] = {
     "visibility": [("direct", "secret")],
     "role": [("owner", "king")],
     "status": [("away", "offline")],
-    "query": [("q" * 255, "q" * 256), ("a b", " "), ("a", "a\x00")],
     "after": [],
     "type": [],
     "content": [("", 5)],
@@ -41,13 +41,18 @@ WITHIN: dict[str, list[tuple[Any, Any]]] = {
 commands; `service.domain.content.policy` bounds content; a token has the bound of its frame until it is verified."""
 AFTER = {
     "room:list": ("r" * 64, "r" * 65),
+    "room:directory": ("r" * 64, "r" * 65),
     "room:members": ("u" * 255, "u" * 256),
     "user:blocks": ("u" * 255, "u" * 256),
     "report:list": (REPORT, REPORT + "0"),
     "room:join": (MAX_SEQ, MAX_SEQ + 1),
     "message:history": (MAX_SEQ, MAX_SEQ + 1),
 }
-LIMITS = {"report:list": 100, "user:find": 20}
+QUERIES: dict[str, list[tuple[Any, Any]]] = {
+    "room:directory": [("q" * 64, "q" * 65), ("", 5)],
+    "user:find": [("q" * 255, "q" * 256), ("a b", " "), ("a", "a\x00")],
+}
+LIMITS = {"report:list": 100, "room:directory": 100, "user:find": 20}
 """The greatest pages of commands whose pages have less than 200 entries."""
 REQUIRED = {
     "ref": "r",
@@ -74,6 +79,9 @@ def cases() -> list[Any]:
             if name == "limit" and command.TYPE in LIMITS:
                 most = LIMITS[command.TYPE]
                 found.append(pytest.param(command, name, most, most + 1, id=f"{command.TYPE} limit"))
+                continue
+            if name == "query":
+                found += [pytest.param(command, name, *pair) for pair in QUERIES[command.TYPE]]
                 continue
             pairs = [AFTER[command.TYPE]] if name == "after" else WITHIN[name]
             found += [pytest.param(command, name, *pair, id=f"{command.TYPE} {name}") for pair in pairs]

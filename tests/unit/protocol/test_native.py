@@ -230,6 +230,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "room:unmute": {"roomId": "general", "userId": "bob"},
     "room:role": {"roomId": "general", "userId": "bob", "role": "moderator"},
     "room:list": {},
+    "room:directory": {},
     "room:members": {"roomId": "general"},
     "message:send": {"roomId": "general", "content": "hello"},
     "message:edit": {"roomId": "general", "messageId": 3, "content": "hello"},
@@ -259,7 +260,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
 }
 UNRECORDED = {
     *("room:list", "report:list", "room:members", "message:history", "user:blocks", "user:find"),
-    *("typing:start", "typing:stop", "presence:set", "ping", "auth:refresh"),
+    *("typing:start", "typing:stop", "presence:set", "ping", "auth:refresh", "room:directory"),
 }
 RECORDED = set(MINIMAL) - UNRECORDED
 
