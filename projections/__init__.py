@@ -9,6 +9,7 @@ from projections import (
     directory_rows,
     memberships,
     messages,
+    people,
     read_receipts,
     rooms,
     unread_bitmaps,
@@ -23,6 +24,7 @@ PROJECTIONS: tuple[Projection, ...] = (
     rooms.PROJECTION,
     activity.PROJECTION,
     unread_bitmaps.PROJECTION,
+    people.PROJECTION,
     directory_rows.PROJECTION,
     unread_markers.PROJECTION,
 )

@@ -302,6 +302,8 @@ INPUTS: list[Input] = [
     Input("user:unblock", "one", by(False), a_block),
     Input("user:blocks", "none and more", by(False)),
     Input("user:blocks", "200 of 1,000", by(True)),
+    Input("user:find", "no one", by(False, query="zz")),
+    Input("user:find", "20 of 400, longest names", by(True, query="m")),
     Input("report:list", "none", by(False, roomId="small")),
     Input("report:list", "100, longest reasons", by(True, roomId="big", limit=100)),
     Input("message:report", "one word", by(False, reason="rude"), a_post),

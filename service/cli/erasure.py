@@ -158,8 +158,8 @@ async def _leave_rooms(
 
 
 async def _purged(connection: "Connection", position: int) -> bool:
-    """Wait until every read model that holds content has passed a position; return whether they have."""
-    tables = [projection.table for projection in PROJECTIONS if projection.forget]
+    """Wait until every read model that follows erasures has passed a position; return whether they have."""
+    tables = [projection.table for projection in PROJECTIONS if PersonErased.TOPIC in projection.followed]
     try:
         async with asyncio.timeout(PURGE_TIMEOUT):
             while not await connection.fetchval(_PASSED, tables, position):  # noqa: ASYNC110 - it is in the database

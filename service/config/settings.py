@@ -291,6 +291,11 @@ class Settings:
         parsers.one_of("anyone", "invite"),
         "anyone",
     )
+    find_people: str = setting(
+        "whom users find by name or user id: anyone who has signed in, people of a shared room, or nobody",
+        parsers.one_of("anyone", "shared", "nobody"),
+        "anyone",
+    )
     max_blocks: int = setting(
         "different users that one user may block, counting those unblocked since",
         parsers.whole(1, 10_000),

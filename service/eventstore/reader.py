@@ -29,6 +29,7 @@ from service.domain.streams import (
     reader_stream,
     room_of,
     room_stream,
+    session_stream,
     stream_id,
     user_of,
 )
@@ -184,6 +185,14 @@ class LogReader(EventQueries):
             states[user] = account.evolve(states[user], recorded)
         return states
 
+    async def on_record(self, users: Iterable[str]) -> set[str]:
+        """Return those of `users` who have signed in, or whose account was changed."""
+        users = list(users)
+        people, sessions = (
+            [stream_id(name(user)) for user in users] for name in (person_stream, session_stream)
+        )
+        return {row["user_id"] for row in await self._fetch(_ON_RECORD, users, people, sessions)}
+
 
 _EPOCH_AND_POSITION = """
     SELECT epoch, coalesce((SELECT max(notification_id) FROM stored_events), 0) AS position FROM log_epoch
@@ -255,6 +264,10 @@ _ROOM = f"""
             OR e.originator_version = (SELECT seq FROM last))
     ORDER BY e.originator_version
 """  # noqa: S608 - constants
+_ON_RECORD = """
+    SELECT user_id FROM unnest($1::text[], $2::uuid[], $3::uuid[]) AS wanted (user_id, person, session)
+    WHERE EXISTS (SELECT FROM stored_events e WHERE e.originator_id IN (wanted.person, wanted.session))
+"""
 _LAST = f"{ROWS} WHERE e.originator_id = $1 ORDER BY e.originator_version DESC LIMIT $2"
 # Of what is about the person, only the last event of each topic matters, however often a person was renamed; the
 # condition on the stream lets the planner use the index of the streams of people. Of each user that the person ever

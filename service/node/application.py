@@ -27,6 +27,7 @@ from service.gateway.commands.additions import HOUR, Additions
 from service.gateway.notices.accounts import AccountEffects
 from service.gateway.notices.receipts import MarkerNotices
 from service.gateway.notices.reports import ReportNotices
+from service.gateway.queries.people import PeopleQueries
 from service.gateway.session.lifecycle import SessionLifecycle
 from service.node.live import Live
 from service.node.pipeline import after_restore
@@ -57,6 +58,7 @@ class Application:
     log_budget: LogBudget
     shared_log_budget: SharedRateLimit
     blocks: AccountBlocks
+    people_queries: PeopleQueries
     access_log: AccessLog
     own_data: OwnData
     tailer: LogTailer
@@ -116,6 +118,13 @@ def build_application(settings: Settings, storage: Storage, live: Live, stack: A
         log_budget=budget,
         shared_log_budget=SharedRateLimit(budget, live.relay, LOGGED),
         blocks=AccountBlocks(live.people, appender, storage.serializer, settings.max_blocks),
+        people_queries=PeopleQueries(
+            models=storage.read_models,
+            log=reader,
+            people=live.people,
+            presence=presence,
+            among=settings.find_people,
+        ),
         access_log=AccessLog(live.appender.offer, storage.serializer),
         own_data=OwnData(
             storage.as_of_reader, live.appender.offer, storage.serializer, settings.export_interval

@@ -120,9 +120,8 @@ def build_gateway(
     return Gateway(
         native=native, socketio=socketio, routes=builder.http(exposition).routes(), counters=builder.counters,
         receiving=builder.receiving, turns=builder.turns, exposition=exposition, readiness=storage.readiness,
-        sessions=live.sessions, sockets=live.sockets,
+        sessions=live.sessions, sockets=live.sockets, refusals=builder.refusals,
         receipts=ReceiptsResync(live.hub.audience, views.markers), keys=keys, process=process, lag=lag,
-        refusals=builder.refusals,
     )  # fmt: skip
 
 
@@ -189,6 +188,7 @@ class _Builder:
             now=self.storage.clock.now,
             join_creates=self.settings.join_creates,
             additions=application.additions,
+            people_queries=application.people_queries,
         )
         handlers = Handlers(
             chat=application.chat,
@@ -203,6 +203,7 @@ class _Builder:
             report_queries=self.reports,
             blocks=application.blocks,
             people=live.people,
+            people_queries=application.people_queries,
             max_mentions=self.settings.max_mentions,
         )
         return handlers.by_type(joins, self.queries)
@@ -226,6 +227,7 @@ class _Builder:
                 live.hub.feeds,
                 storage.reader,
                 self.reports,
+                self.application.people_queries,
                 self.application.own_data,
             ),
             audits=self._audits(),

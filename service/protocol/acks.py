@@ -2,10 +2,10 @@
 
 The handlers build these structs, and the contract's documents are generated from them, so both agree. On the wire
 `type` and `ref` precede an ack's fields (`service.protocol.native.encode_ack`); an HTTP read answers with the fields
-alone. All fields of an ack are always present, but `dropped`, which is left out when it is empty.
+alone. All fields of an ack are always present, but `dropped` and `unknown`, which are left out when they are empty.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -25,8 +25,17 @@ class RecordedAck(Ack, frozen=True, kw_only=True, rename="camel"):
     at: str
 
 
-class RoomCreateAck(RecordedAck, frozen=True, kw_only=True, rename="camel"):
-    """The room exists."""
+class NamingAck(RecordedAck, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The command is on the record, as for `RecordedAck`.
+
+    `unknown` has the users that the command names and that have never signed in: their ids may be mistyped.
+    """
+
+    unknown: tuple[str, ...] = ()
+
+
+class RoomCreateAck(NamingAck, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """The room exists; `unknown` has the members that have never signed in."""
 
     room_id: str
 
@@ -109,6 +118,24 @@ class UserBlocksAck(Ack, frozen=True, kw_only=True, rename="camel"):
     has_more: bool
 
 
+class FoundUser(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A user, with the display name; the user id if none is known."""
+
+    user_id: str
+    name: str
+
+
+class UserFindAck(Ack, frozen=True, kw_only=True, rename="camel"):
+    """The users who match, the best match first, and whether more do.
+
+    `among` says who is found on this server: anyone who has signed in, or people who share a room with the user.
+    """
+
+    users: list[FoundUser]
+    has_more: bool
+    among: Literal["anyone", "shared"]
+
+
 class AuthRefreshAck(Ack, frozen=True, kw_only=True, rename="camel"):
     """The connection continues under the new token."""
 
@@ -118,6 +145,8 @@ class AuthRefreshAck(Ack, frozen=True, kw_only=True, rename="camel"):
 ACKS: dict[str, type[Ack]] = {
     commands.RoomCreate.TYPE: RoomCreateAck,
     commands.RoomJoin.TYPE: RoomJoinAck,
+    commands.RoomInvite.TYPE: NamingAck,
+    commands.RoomBan.TYPE: NamingAck,
     commands.RoomList.TYPE: RoomListAck,
     commands.RoomDirectory.TYPE: RoomDirectoryAck,
     commands.RoomMembers.TYPE: RoomMembersAck,
@@ -127,7 +156,9 @@ ACKS: dict[str, type[Ack]] = {
     commands.MessageReport.TYPE: ReportAck,
     commands.ReportList.TYPE: ReportListAck,
     commands.ReportResolve.TYPE: ReportAck,
+    commands.UserBlock.TYPE: NamingAck,
     commands.UserBlocks.TYPE: UserBlocksAck,
+    commands.UserFind.TYPE: UserFindAck,
     commands.AuthRefresh.TYPE: AuthRefreshAck,
 }
 """The acks that have fields of their own, by the command's wire name."""
@@ -139,6 +170,6 @@ def ack_of(command: type[commands.Frame]) -> type[Ack]:
 
 
 def ack_fields(ack: Ack) -> dict[str, Any]:
-    """Return an ack's fields under their wire names; their values are unchanged, and an empty `dropped` is left out."""
+    """Return an ack's fields under their wire names, without an empty `dropped` or `unknown`; values are unchanged."""
     names = zip(ack.__struct_encode_fields__, ack.__struct_fields__, strict=True)
     return {name: value for name, field in names if (value := getattr(ack, field)) != ()}

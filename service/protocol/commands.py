@@ -265,6 +265,21 @@ class UserBlocks(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknow
     limit: Annotated[int, Meta(ge=1, le=200)] = 200
 
 
+class UserFind(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Find users by the beginning of the user id, or of a word of the display name; case and accents do not matter."""
+
+    TYPE = "user:find"
+    query: Annotated[
+        str,
+        form(
+            r"\A(?:[^\x00]*[^\s\x00][^\x00]*)\Z",
+            Form("a query", "1 to 255 characters, at least one of them visible", "ann"),
+            max_length=255,
+        ),
+    ]
+    limit: Annotated[int, Meta(ge=1, le=20)] = 20
+
+
 class RoomList(Frame, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """List the user's rooms with unread counts; `after` is the last room id of the previous page."""
 
@@ -485,6 +500,7 @@ COMMANDS: dict[str, type[Frame]] = {
         UserBlock,
         UserUnblock,
         UserBlocks,
+        UserFind,
         Ping,
         AuthRefresh,
     )

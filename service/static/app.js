@@ -10,11 +10,11 @@ import { RoomDirectory } from "./directory.js";
 import { $, element } from "./dom.js";
 import { labelOf } from "./names.js";
 import { PinsDialog } from "./pins.js";
+import { PeopleField } from "./people.js";
 import { ReadMarks } from "./reading.js";
 import { RoomDialog } from "./roomdialog.js";
-import { currentSession, goToProvider, roomIdFor, signOut, userIdsIn } from "./session.js";
+import { currentSession, goToProvider, roomIdFor, signOut } from "./session.js";
 import { askToSignIn, beginWith, show } from "./signin.js";
-import { nameOf } from "./state.js";
 import { Timeline } from "./timeline.js";
 import { announce, notify, showConnection, Surroundings } from "./view.js";
 
@@ -62,6 +62,11 @@ new RoomDialog(() => ({ room: chat.room, self: chat.state.userId }), {
   reopen: () => chat.arrange("reopen"),
   unban: (userId) => chat.govern("unban", userId),
 });
+const find = (text) => chat.find(text);
+const invited = new PeopleField($("invite-user"), find);
+const addressee = new PeopleField($("write-user"), find);
+const added = new PeopleField($("create-people"), find, { list: true });
+new PeopleField($("unban-user"), find);
 new RoomDirectory({
   find: (fields) => chat.connection.send("room:directory", fields),
   isMember: (roomId) => chat.state.rooms.has(roomId),
@@ -204,7 +209,7 @@ async function joinRoom(roomId) {
 
 /** The same people have one direct room: opening it again finds it. */
 async function talkTo(userId, name) {
-  await chat.create({ name: `${nameOf(chat.room, chat.state.userId)}, ${name}`, visibility: "direct", members: [userId] });
+  await chat.create({ name: `${currentSession().name}, ${name}`, visibility: "direct", members: [userId] });
   if (chat?.room) showRoom();
 }
 
@@ -230,18 +235,31 @@ onSubmit("join-form", async () => {
   await joinRoom(roomId);
 });
 
-onSubmit("invite-form", () => {
-  const userId = $("invite-user").value.trim();
-  $("invite-user").value = "";
-  chat.govern("invite", userId);
+onSubmit("invite-form", async () => {
+  const { open } = chat.state;
+  const people = await invited.people();
+  if (!people?.length || chat?.state.open !== open) return;
+  invited.clear();
+  chat.govern("invite", people[0].userId);
+});
+
+onSubmit("write-form", async () => {
+  const people = await addressee.people();
+  if (!people?.length || !$("write-dialog").open) return;
+  $("write-dialog").close();
+  addressee.clear();
+  await talkTo(people[0].userId, people[0].name);
 });
 
 onSubmit("create-form", async () => {
+  const people = await added.people();
+  if (!people || !$("create-dialog").open) return;
   $("create-dialog").close();
   const name = $("create-name").value.trim();
-  const members = userIdsIn($("create-people").value);
+  const members = people.map(({ userId }) => userId);
   const visibility = $("create-private").checked ? "private" : "public";
   $("create-form").reset();
+  added.clear();
   await chat.create({ roomId: roomIdFor(name) || undefined, name, visibility, members });
   if (chat?.room) showRoom();
 });
@@ -266,6 +284,8 @@ onClick("members-toggle", () => showMembers($("members-toggle").getAttribute("ar
 onClick("members-close", () => showMembers(false));
 onClick("create-open", () => $("create-dialog").showModal());
 onClick("create-cancel", () => $("create-dialog").close());
+onClick("write-open", () => $("write-dialog").showModal());
+onClick("write-cancel", () => $("write-dialog").close());
 onClick("notice-close", () => notify(""));
 
 $("timeline").addEventListener("scroll", draw);

@@ -5,7 +5,7 @@
 
 import { Connection } from "./connection.js";
 import { mentionsOf, namesWithoutMention } from "./mentions.js";
-import { isolated } from "./names.js";
+import { folded, isolated } from "./names.js";
 import { newRef } from "./outbox.js";
 import { getToken } from "./session.js";
 import { emptyState, isStale, reduce } from "./state.js";
@@ -72,7 +72,21 @@ export class Chat {
 
   async create(fields) {
     const ack = await this.#try(this.connection.send("room:create", fields));
-    if (ack) await this.join(ack.roomId);
+    if (!ack) return;
+    this.#warnOfUnknown(ack);
+    await this.join(ack.roomId);
+  }
+
+  /** The people whom a text finds, {users: [{userId, name}], among}; without `among` only members of rooms that are loaded. */
+  async find(text) {
+    try {
+      if (this.connection.status === "connected") return await this.connection.send("user:find", { query: text });
+    } catch {
+      // The server does not let users find people, or cannot now.
+    }
+    const members = new Map([...this.state.rooms.values()].flatMap((room) => [...room.members]));
+    const begins = ({ userId, name = userId }) => [userId, name].some((each) => folded(each).startsWith(folded(text)));
+    return { users: [...members.values()].filter(begins).map(({ userId, name = userId }) => ({ userId, name })) };
   }
 
   async leave(roomId) {
@@ -108,6 +122,7 @@ export class Chat {
   async govern(kind, userId, fields = {}) {
     const ack = await this.#try(this.connection.send(`room:${kind}`, { roomId: this.state.open, userId, ...fields }));
     if (ack && kind === "invite") this.#notify(`${userId} is invited.`);
+    if (ack) this.#warnOfUnknown(ack);
     if (ack && kind === "unban") this.#notify(`${userId} may come back.`);
   }
 
@@ -253,6 +268,10 @@ export class Chat {
     const members = [...(this.state.rooms.get(roomId)?.members.keys() ?? [])];
     const names = namesWithoutMention(content, members, mentioned);
     if (names.length) this.#notify(`Not mentioned, since nobody in this room has that id: ${names.join(", ")}.`);
+  }
+
+  #warnOfUnknown({ unknown }) {
+    if (unknown) this.#notify(`Never signed in here: ${unknown.map(isolated).join(", ")}. The user ids may be mistyped.`);
   }
 
   #unsent(ref) {

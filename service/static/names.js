@@ -39,6 +39,7 @@ function holdersOf(members) {
   return holders.get(members);
 }
 
-function folded(name) {
+/** A name as it is compared with others. */
+export function folded(name) {
   return name.normalize("NFKC").toLowerCase();
 }

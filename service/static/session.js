@@ -26,8 +26,6 @@ function slug(name, outsiders, length) {
 }
 
 export const userIdFor = (name) => slug(name, /[^a-z0-9._@|-]/gu, 128);
-/** The user ids in a list with commas: as they are typed, or of names, where the demo sign-in makes ids of them. */
-export const userIdsIn = (list) => list.split(",").map(currentSession()?.demo ? userIdFor : (id) => id.trim()).filter(Boolean);
 export const roomIdFor = (name) => slug(name, /[^a-z0-9._-]/gu, 64);
 
 export function currentSession() {

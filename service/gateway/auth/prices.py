@@ -17,6 +17,7 @@ from service.protocol.commands import (
     RoomCreate,
     RoomDirectory,
     RoomJoin,
+    UserFind,
 )
 
 BYTES = 16 * 1024
@@ -34,6 +35,9 @@ SEARCH = 1
 PAGE = 50
 """Messages of a page or public rooms beyond the first 50, or entries of `room:list` and `report:list`, that cost one
 more unit."""
+
+FIND = 1
+"""The price of `user:find` beside its bytes: it costs as much as three posts."""
 
 MISSED = 20
 """Events that `room:join` sends after a cursor for which one more unit is charged."""
@@ -64,6 +68,8 @@ def price_of_command(frame: msgspec.Struct) -> int:
             return len(members) // PEOPLE
         case MessageHistory(limit=limit) | MessagePins(limit=limit):
             return (limit - 1) // PAGE
+        case UserFind():
+            return FIND
         case RoomDirectory(query=query, limit=limit):
             return (limit - 1) // PAGE + (SEARCH if query else 0)
     return 0

@@ -31,8 +31,9 @@ from service.gateway.auth.refusal_log import RefusalLog
 from service.gateway.auth.tokens import TokenVerifier
 from service.gateway.commands.fingerprint import command_fingerprint, ref_of
 from service.gateway.commands.join import JoinHandlers
-from service.gateway.commands.reply import Later, Reply, recorded
+from service.gateway.commands.reply import Later, Reply, naming
 from service.gateway.notices.accounts import notify_block
+from service.gateway.queries.people import PeopleQueries
 from service.gateway.queries.queries import Queries
 from service.gateway.queries.reports import ReportQueries
 from service.gateway.queries.views import Views
@@ -52,7 +53,6 @@ MAPPED: dict[type[wire.RoomFrame], type[RoomCommand]] = {
     wire.RoomArchive: domain.ArchiveRoom,
     wire.RoomReopen: domain.ReopenRoom,
     wire.RoomKick: domain.RemoveMember,
-    wire.RoomBan: domain.BanMember,
     wire.RoomUnban: domain.UnbanMember,
     wire.RoomMute: domain.MuteMember,
     wire.RoomUnmute: domain.UnmuteMember,
@@ -86,6 +86,7 @@ class Handlers:
     report_queries: ReportQueries
     blocks: AccountBlocks
     people: UserCache
+    people_queries: PeopleQueries
     max_mentions: int
 
     def by_type(self, joins: JoinHandlers, queries: Queries) -> dict[str, Handler]:
@@ -94,6 +95,7 @@ class Handlers:
             wire.RoomCreate.TYPE: joins.create,
             wire.RoomJoin.TYPE: joins.join,
             wire.RoomInvite.TYPE: joins.invite,
+            wire.RoomBan.TYPE: self.ban,
             wire.RoomList.TYPE: queries.list_rooms,
             wire.RoomDirectory.TYPE: queries.directory,
             wire.RoomMembers.TYPE: queries.members,
@@ -113,6 +115,7 @@ class Handlers:
             wire.UserBlock.TYPE: self.block,
             wire.UserUnblock.TYPE: self.block,
             wire.UserBlocks.TYPE: self.list_blocks,
+            wire.UserFind.TYPE: self.people_queries.find,
             wire.RoomUpdate.TYPE: self.update,
             **{frame.TYPE: self._mapped(command) for frame, command in MAPPED.items()},
         }
@@ -122,6 +125,14 @@ class Handlers:
         if frame.name is None and frame.topic is None:
             raise Malformed(problem="Give a name, a topic or both - at '$'")
         return await self._mapped(UpdateRoom)(session, frame)
+
+    async def ban(self, session: Session, frame: wire.RoomBan) -> Reply:
+        """`room:ban`: of outsiders too, whose ids may be mistyped."""
+        unknown = await self.people_queries.unknown([frame.user_id])
+        answer = await self.chat.submit(
+            to_domain(frame, domain.BanMember), session.user, ref_of(frame), command_fingerprint(frame)
+        )
+        return Later(answer, partial(naming, unknown=unknown))
 
     async def send(self, session: Session, frame: wire.MessageSend) -> Reply:
         """`message:send`."""
@@ -172,12 +183,13 @@ class Handlers:
     async def block(self, session: Session, frame: wire.UserBlock | wire.UserUnblock) -> Reply:
         """`user:block` and `user:unblock`: the ack, and an event to the user's own connections."""
         command = SetBlock(user=frame.user_id, blocked=isinstance(frame, wire.UserBlock))
+        unknown = await self.people_queries.unknown([command.user]) if command.blocked else ()
         result = await self.blocks.set_block(command, session.user, ref_of(frame), command_fingerprint(frame))
         if result.fresh:
             notify_block(self.sessions, session.user, command.user, blocked=command.blocked)
             if command.blocked:
                 self.typing.hide(command.user, session.user)
-        return recorded(result)
+        return naming(result, unknown)
 
     async def list_blocks(self, session: Session, frame: wire.UserBlocks) -> Reply:
         """`user:blocks`."""

@@ -7,6 +7,7 @@ fail happens before the ack, so a command that fails can be retried.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from uuid import uuid4
 
 from service.chat import Chat, CommandResult
@@ -17,8 +18,9 @@ from service.errors import TooManyRooms
 from service.eventstore.readiness import Readiness
 from service.gateway.commands.additions import Additions
 from service.gateway.commands.fingerprint import command_fingerprint, ref_of
-from service.gateway.commands.reply import Later, Reply, Then
+from service.gateway.commands.reply import Later, Reply, Then, naming
 from service.gateway.notices.memberships import listen_quietly
+from service.gateway.queries.people import PeopleQueries
 from service.gateway.queries.queries import note_page
 from service.gateway.queries.views import Markers, Views
 from service.gateway.session.registry import SessionRegistry
@@ -47,6 +49,7 @@ class JoinHandlers:
     now: Callable[[], datetime]
     join_creates: bool
     additions: Additions
+    people_queries: PeopleQueries
 
     async def create(self, session: Session, frame: wire.RoomCreate) -> Reply:
         """`room:create`."""
@@ -54,13 +57,14 @@ class JoinHandlers:
         await self._check_limit(session, room)
         command = OpenRoom(room=room, name=frame.name, visibility=frame.visibility, members=frame.members)
         others = {*frame.members} - {session.user}
+        unknown = await self.people_queries.unknown(user for user in frame.members if user in others)
         answer = await self.additions.submit(
             command, len(others), session.user, ref_of(frame), command_fingerprint(frame)
         )
         result = await answer
         feed = await self.hub.feeds.feed_up_to(result.room, result.seq)
         added = was_added(feed.state, session.user)
-        ack = RoomCreateAck(seq=result.seq, at=timestamp(result.at), room_id=result.room)
+        ack = RoomCreateAck(seq=result.seq, at=timestamp(result.at), room_id=result.room, unknown=unknown)
         # A new room is sent from its first event; a direct room may exist already, with a long history.
         after = 0 if result.seq == 2 + len(others) else None
         # A retry subscribes only the connection that sent it: the user's other connections, and the other members
@@ -80,8 +84,10 @@ class JoinHandlers:
     async def invite(self, session: Session, frame: wire.RoomInvite) -> Reply:
         """`room:invite`."""
         command = InviteMember(room=frame.room_id, user=frame.user_id)
+        unknown = await self.people_queries.unknown([frame.user_id])
         return Later(
-            await self.additions.submit(command, 1, session.user, ref_of(frame), command_fingerprint(frame))
+            await self.additions.submit(command, 1, session.user, ref_of(frame), command_fingerprint(frame)),
+            partial(naming, unknown=unknown),
         )
 
     async def _check_limit(self, session: Session, room: str) -> None:

@@ -6,13 +6,18 @@ from typing import Any
 import msgspec
 
 from service.chat import CommandResult
-from service.protocol.acks import Ack, RecordedAck
+from service.protocol.acks import Ack, NamingAck, RecordedAck
 from service.protocol.events import timestamp
 
 
 def recorded(result: CommandResult) -> RecordedAck:
     """Return the ack of a command that has no fields of its own."""
     return RecordedAck(seq=result.seq, at=timestamp(result.at))
+
+
+def naming(result: CommandResult, unknown: tuple[str, ...]) -> NamingAck:
+    """Return the ack of a command that names users, of whom `unknown` have never signed in."""
+    return NamingAck(seq=result.seq, at=timestamp(result.at), unknown=unknown)
 
 
 class Later(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from service.eventstore.read_database import ReadModels
 from service.eventstore.reader import LogReader
 from service.gateway.auth.claims import ADMIN
 from service.gateway.http.endpoint import NDJSON, Caller, Chunks, Read
+from service.gateway.queries.people import PeopleQueries
 from service.gateway.queries.queries import Queries
 from service.gateway.queries.reports import ReportQueries
 from service.gateway.queries.views import Views
@@ -22,6 +23,7 @@ from service.protocol.acks import (
     RoomDirectoryAck,
     RoomListAck,
     RoomMembersAck,
+    UserFindAck,
 )
 from service.protocol.audit import EventLine
 from service.protocol.events import timestamp
@@ -48,6 +50,7 @@ class Reads:
     feeds: RoomFeeds
     log: LogReader
     room_reports: ReportQueries
+    people_queries: PeopleQueries
     own_data: OwnData
 
     async def public_rooms(self, _caller: Caller, query: DirectoryQuery) -> Directory:
@@ -119,6 +122,10 @@ class Reads:
         """List the caller's rooms with their unread counts, as `room:list` does."""
         return await self.queries.list_rooms(caller, query)
 
+    async def users(self, caller: Caller, query: commands.UserFind) -> UserFindAck:
+        """Find users by the beginning of a name or user id, as `user:find` does."""
+        return await self.people_queries.find(caller, query)
+
     async def export(self, caller: Caller, _query: OwnDataQuery) -> Chunks:
         """Export the caller's own data: the events by and about them, an event a line, by position."""
         return await self.own_data.export(caller.user)
@@ -147,6 +154,7 @@ READS = (
         (*_OF_A_MEMBER, "report_not_found"),
     ),
     Read("/admin/reports", AllReportsQuery, ReportListAck, Reads.all_reports, ("report_not_found",), ADMIN),
+    Read("/api/users", commands.UserFind, UserFindAck, Reads.users),
     Read("/api/me/rooms", commands.RoomList, RoomListAck, Reads.my_rooms),
     Read("/api/me/export", OwnDataQuery, EventLine, Reads.export, media=NDJSON),
 )

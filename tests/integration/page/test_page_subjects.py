@@ -67,6 +67,7 @@ async def test_people_are_added_by_their_ids_as_typed(place: Path, tmp_path: Pat
         await enter_as(other, server, "Org/User=")
         await enter_as(alice, server, "dGVzdA==")
         await alice.value(
+            "window.confirm = (text) => (window.asked ??= []).push(text);"
             "document.querySelector('#create-open').click();"
             "document.querySelector('#create-name').value = 'Team';"
             "document.querySelector('#create-private').checked = true;"
@@ -74,6 +75,9 @@ async def test_people_are_added_by_their_ids_as_typed(place: Path, tmp_path: Pat
             "document.querySelector('#create-form').requestSubmit(); 0"
         )
         await other.until("document.querySelector('#room-list li[data-room-id=team]')")
+        assert await alice.value("asked.map((text) => text.replace(/[\u2068\u2069]/g, ''))") == [
+            "a+b@example.com has never signed in here. Add anyway?"
+        ]
         await alice.value("document.querySelector('#members-toggle').click(); 0")
         for user in ("Org/User=", "a+b@example.com", "dGVzdA=="):
             await alice.until(member(user))

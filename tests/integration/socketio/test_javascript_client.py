@@ -89,6 +89,7 @@ async def test_every_command_of_the_contract_is_answered(node: Process, newest: 
         ("presence:set", {"status": "away"}),
         ("user:block", {"userId": "carol"}),
         ("user:blocks", {}),
+        ("user:find", {"query": "ali"}),
         ("user:unblock", {"userId": "carol"}),
         ("ping", {}),
         ("auth:refresh", {"token": token("alice")}),

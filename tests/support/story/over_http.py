@@ -23,6 +23,7 @@ async def reads(cast: Cast) -> None:
     await cast.requests("cleo", "GET", "/api/rooms", after="general", limit=1)
     await cast.requests("cleo", "GET", "/api/directory")
     await cast.requests("cleo", "GET", "/api/directory", query="gen", after="a-room", limit=1)
+    await cast.requests("cleo", "GET", "/api/users", query="an", limit=5)
     await cast.requests("cleo", "GET", rooms, roomId="general")
     await cast.requests("cleo", "GET", f"{rooms}/messages", roomId="general", before=14, limit=2)
     await cast.requests("cleo", "GET", f"{rooms}/messages", roomId="general", after=5, limit=1)

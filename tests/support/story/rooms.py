@@ -6,13 +6,17 @@ from tests.support.story.cast import Cast
 async def a_private_room(cast: Cast) -> None:
     """A private room.
 
-    Ann invites Bob. He finds the invitation in his list, joins, and leaves again. For Cleo, who is not
-    invited, the room does not exist.
+    Ann finds Bob by the beginning of his name, and invites him. She also invites Zoe, who has never signed
+    in here, as the ack says. Bob finds the invitation in his list, joins, and leaves again. For Cleo, who
+    is not invited, the room does not exist.
     """
     ann, bob, cleo = cast.ann, cast.bob, cast.cleo
     await ann.sends("room:create", name="Board", roomId="board", visibility="private")
+    await cast.settled()
+    await ann.sends("user:find", query="bo", limit=5)
     await ann.sends("room:invite", roomId="board", userId="bob")
     await ann.receives("room:invited")
+    await ann.sends("room:invite", roomId="board", userId="zoe")
     await bob.receives("room:invited")
     await cast.settled()
     await bob.sends("room:list", after="a-room")

@@ -23,7 +23,7 @@ WITHIN: dict[str, list[tuple[Any, Any]]] = {
     "members": [(["u" * 255] * 100, ["u" * 255] * 101), ([], ["u" * 256])],
     "mentions": [(["u" * 255] * 100, ["u" * 255] * 101), ([], ["u" * 256])],
     "limit": [(200, 201), (1, 0)],
-    "query": [("q" * 64, "q" * 65), ("", 5)],
+    "query": [],
     "before": [(MAX_SEQ, MAX_SEQ + 1), (1, 0)],
     "until": [("9999-12-31T23:59:59Z", "9999-12-31T23:59:59-01:00"), ("0001-01-01T00:00:00Z", "0000-01-01T00:00:00Z")],
     "note": [("w" * 500, "w" * 501), ("w", "")],
@@ -48,6 +48,12 @@ AFTER = {
     "room:join": (MAX_SEQ, MAX_SEQ + 1),
     "message:history": (MAX_SEQ, MAX_SEQ + 1),
 }
+QUERIES: dict[str, list[tuple[Any, Any]]] = {
+    "room:directory": [("q" * 64, "q" * 65), ("", 5)],
+    "user:find": [("q" * 255, "q" * 256), ("a b", " "), ("a", "a\x00")],
+}
+LIMITS = {"report:list": 100, "message:pins": 100, "room:directory": 100, "user:find": 20}
+"""The greatest pages of commands whose pages have less than 200 entries."""
 REQUIRED = {
     "ref": "r",
     "roomId": "general",
@@ -59,6 +65,7 @@ REQUIRED = {
     "role": "member",
     "status": "online",
     "token": "x",
+    "query": "ann",
     "reportId": REPORT,
     "outcome": "dismissed",
     "reason": "why",
@@ -69,8 +76,12 @@ def cases() -> list[Any]:
     found = []
     for command in COMMANDS.values():
         for name in command.__struct_encode_fields__:
-            if name == "limit" and command.TYPE in ("report:list", "room:directory", "message:pins"):
-                found.append(pytest.param(command, name, 100, 101, id=f"{command.TYPE} limit"))
+            if name == "limit" and command.TYPE in LIMITS:
+                most = LIMITS[command.TYPE]
+                found.append(pytest.param(command, name, most, most + 1, id=f"{command.TYPE} limit"))
+                continue
+            if name == "query":
+                found += [pytest.param(command, name, *pair) for pair in QUERIES[command.TYPE]]
                 continue
             pairs = [AFTER[command.TYPE]] if name == "after" else WITHIN[name]
             found += [pytest.param(command, name, *pair, id=f"{command.TYPE} {name}") for pair in pairs]

@@ -256,12 +256,13 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "user:block": {"userId": "bob"},
     "user:unblock": {"userId": "bob"},
     "user:blocks": {},
+    "user:find": {"query": "ann"},
     "ping": {},
     "auth:refresh": {"token": "t"},
 }
 UNRECORDED = {
-    *("room:list", "report:list", "room:members", "message:history", "message:pins"),
-    *("user:blocks", "auth:refresh", "typing:start", "typing:stop", "presence:set", "ping", "room:directory"),
+    *("room:list", "report:list", "room:members", "message:history", "message:pins", "user:blocks"),
+    *("user:find", "typing:start", "typing:stop", "presence:set", "ping", "auth:refresh", "room:directory"),
 }
 RECORDED = set(MINIMAL) - UNRECORDED
 

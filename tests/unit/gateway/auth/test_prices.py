@@ -57,6 +57,7 @@ def test_the_largest_inputs_have_these_prices() -> None:
     assert price_of_command(send("<" * 10_000)) == 10
     assert price_of_command(create(100)) == 10
     assert price_of_command(history(200)) == 3
+    assert price_of_command(wire.UserFind(type="user:find", query="x")) == 1
     assert price_of_command(directory(100, "tea")) == 2
 
 
