@@ -17,7 +17,7 @@ from service.cli import preconditions
 from service.cli.preconditions import needing
 from service.protocol.commands import ROOM_ID, USER_ID, USER_ID_FORM
 from service.protocol.http import Ground
-from service.protocol.room_as_of import Moment, NoMoment, moment_of
+from service.protocol.room_as_of import Moment, NoMoment, Part, day_of, moment_of, time_of
 
 if TYPE_CHECKING:
     from service.cli.preconditions import Check
@@ -28,6 +28,8 @@ MOST_WORKERS = 64
 
 MOST_SHOWN = 80
 """Characters of a wrong value that an error repeats."""
+
+AT = "a day (to its end, UTC), a time or the number of an event; default: now"
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LOG = needing("database_url", "key_encryption_key")
@@ -126,20 +128,24 @@ def _add_history(audit: "Subcommands") -> None:
     replay.add_argument("--room", type=_room, required=True, metavar="ROOM", help="room id")
     replay.add_argument("--from-seq", type=_seq, metavar="N", help="the first event")
     replay.add_argument("--to-seq", type=_seq, metavar="N", help="the last event")
-    replay.add_argument("--from", dest="from_time", type=_moment, metavar="TIME", help="not before this time")
-    replay.add_argument("--to", dest="to_time", type=_moment, metavar="TIME", help="not after this time")
+    first, last = "not before this day (UTC) or time", "not after this day (UTC) or time"
+    replay.add_argument("--from", dest="from_time", type=_time("start"), metavar="TIME", help=first)
+    replay.add_argument("--to", dest="to_time", type=_time("end"), metavar="TIME", help=last)
     meaning = "JSON or readable text; default: ndjson"
     replay.add_argument("--as", dest="form", choices=["ndjson", "text"], default="ndjson", help=meaning)
     room = _add(audit, "room", "history:run_room", _LOG, "print a room as of a moment, as JSON")
     room.add_argument("room", type=_room, metavar="ROOM", help="room id")
-    room.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ", help="the moment; default: now")
+    room.add_argument("--at", type=_moment(), metavar="TIME|SEQ", help=AT)
     meaning = "show instead what changed from then to --at"
-    room.add_argument("--diff", type=_moment_of_room, metavar="TIME|SEQ", help=meaning)
-    meaning = "print what a user could see of a room, was sent and had read, as JSON"
-    person = _add(audit, "person", "history:run_person", _LOG, meaning)
+    room.add_argument("--diff", type=_moment("before"), metavar="TIME|SEQ", help=meaning)
+    meaning = (
+        "print what a user could see of their rooms, or of one room, was sent and had read, as JSON or text"
+    )
+    person = _add(audit, "person", "history:run_person", preconditions.for_person, meaning)
     person.add_argument("person", type=_user, metavar="PERSON", help="user id")
-    person.add_argument("--room", type=_room, required=True, metavar="ROOM", help="room id")
-    person.add_argument("--at", type=_moment_of_room, metavar="TIME|SEQ", help="the moment; default: now")
+    person.add_argument("--room", type=_room, metavar="ROOM", help="room id; default: all rooms")
+    meaning = f"a day (all of it, UTC){AT.removeprefix('a day (to its end, UTC)')}"
+    person.add_argument("--at", type=_moment_and_day, metavar="TIME|SEQ", default=(None, None), help=meaning)
 
 
 def _add_proof(audit: "Subcommands") -> None:
@@ -280,17 +286,30 @@ _days = _number(99_999, "number of days from 1 to 99999")
 _seq = _number(10**16 - 1, "seq: seqs count from 1")
 
 
-def _moment_of_room(text: str) -> Moment:
-    try:
-        return moment_of(text[:MOST_SHOWN])
-    except NoMoment as problem:
-        raise argparse.ArgumentTypeError(str(problem)) from problem
+def _moment(day: Part = "end") -> Callable[[str], Moment]:
+    """Return a parser of moments of a room; `day` is the part of a day without a time."""
+
+    def parse(text: str) -> Moment:
+        try:
+            return moment_of(text[:MOST_SHOWN], day)
+        except NoMoment as problem:
+            raise argparse.ArgumentTypeError(str(problem)) from problem
+
+    return parse
 
 
-def _moment(text: str) -> dt.datetime:
-    with contextlib.suppress(ValueError, OverflowError):  # the latter at the ends of the calendar
-        if (moment := dt.datetime.fromisoformat(text)).tzinfo is not None:
-            return moment.astimezone(dt.UTC)
-    raise argparse.ArgumentTypeError(
-        f"{_shown(text)} is not a time with an offset, such as 2026-11-24T15:00:00Z"
-    )
+def _time(day: Part) -> Callable[[str], dt.datetime]:
+    """Return a parser of times; `day` is the part of a day without a time."""
+
+    def parse(text: str) -> dt.datetime:
+        try:
+            return time_of(text[:MOST_SHOWN], day)
+        except NoMoment as problem:
+            raise argparse.ArgumentTypeError(str(problem)) from problem
+
+    return parse
+
+
+def _moment_and_day(text: str) -> tuple[Moment, dt.datetime | None]:
+    """Return a moment, and the first moment of the day if it is a day."""
+    return _moment()(text), day_of(text)

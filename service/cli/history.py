@@ -63,13 +63,16 @@ def run_room(settings: Settings, args: argparse.Namespace) -> int:
 
 
 def run_person(settings: Settings, args: argparse.Namespace) -> int:
-    """`onrecord audit person`: what a user could see of a room, as JSON; 1: the room did not exist."""
+    """`onrecord audit person`: what a user could see of one room or of all; 1: the room or the user is unknown."""
+    moment, since = args.at
 
     async def read(database: Any, serializer: EventSerializer) -> AsyncIterator[bytes]:
         views = PersonViews(AsOfReader(database, serializer, settings.database_timeout))
-        return _encoded(await views.view(args.person, args.room, args.at))
+        if args.room is None:
+            return await views.rooms(args.person, moment, since)
+        return _encoded(await views.view(args.person, args.room, moment, since))
 
-    asked = bounds_asked(at=args.at)
+    asked = bounds_asked(at=moment, since=since)
     reading = AuditRead(what="view", via="cli", room=args.room, person=args.person, asked=asked)
     return _print(settings, reading, read)
 

@@ -12,6 +12,7 @@ import msgspec
 
 from service.audit.export.export import CannotExport, Progress, export
 from service.audit.export.scope import Everything, OnePerson, OneRoom, Scope
+from service.audit.history.existence import require_known
 from service.audit.proof import signing_keys, tree_store
 from service.audit.proof.prove import extension, prove
 from service.audit.proof.signed_note import NoteInvalid
@@ -24,6 +25,7 @@ from service.cli.preconditions import read_file
 from service.config.settings import Settings
 from service.domain.events import AuditRead
 from service.errors import Refusal
+from service.eventstore.as_of_reader import AsOfReader
 from service.eventstore.connections import is_shared
 from service.protocol.events import timestamp
 from service.runtime.malloc import pin_mmap_threshold
@@ -139,6 +141,7 @@ def run_export(settings: Settings, args: argparse.Namespace) -> int:
             keys = await signing_keys.load(connection, settings.key_encryption_key)
             serializer = serializer_of(settings)
             await serializer.keys.prove(connection)
+            await require_known(AsOfReader(connection, serializer), room=room, person=person)
             count = await export(connection, keys, serializer, scope, args.out, _progress())
         return print_text(f"exported {count} events to {args.out}\n")
 

@@ -13,6 +13,7 @@ from service.domain.events import Recorded
 from service.domain.streams import (
     NEW_MESSAGE,
     person_stream,
+    room_of,
     room_stream,
     session_stream,
     stream_id,
@@ -24,6 +25,9 @@ from service.eventstore.serializer import ROW, ROWS
 
 MAX_REACTIONS = 2_000
 """Events of reactions that one query reads, unless a single message has more."""
+
+SPAN = 50_000
+"""Positions that one query for the events recorded by a user scans; they have no index."""
 
 
 class EventFilter(msgspec.Struct, frozen=True):
@@ -50,6 +54,30 @@ class AsOfReader(EventQueries):
         """Return the database's time."""
         moment: datetime = await self._value("SELECT clock_timestamp()")
         return moment
+
+    async def knows_person(self, user: str) -> bool:
+        """Return whether a user has a key, a stream of their own, an event about them in a room, or recorded an event.
+
+        Readings of the record do not count: they name what was asked for, mistyped or not.
+        """
+        streams = [stream_id(person_stream(user)), stream_id(session_stream(user))]
+        if await self._value(_KNOWN, user, streams, user_subject(user)):
+            return True
+        after, end = 0, await self.position()
+        while after < end:
+            if await self._value(_RECORDED, after, after + SPAN, user):
+                return True
+            after += SPAN
+        return False
+
+    async def rooms_about(self, user: str, position: int) -> list[str]:
+        """Return the ids of the rooms with an event about a user up to a position, in order."""
+        rows = await self._fetch(_ROOMS_ABOUT, user_subject(user), position)
+        return sorted(room_of(row["stream"]) for row in rows)
+
+    async def about_member(self, room: str, user: str, seq: int) -> list[Recorded]:
+        """Return the events of `about_room` about the settings and one user: what their rights are folded from."""
+        return await self._read(_ABOUT_MEMBER, stream_id(room_stream(room)), user_subject(user), seq)
 
     async def position_at(self, time: datetime) -> int:
         """Return the greatest position up to which every event was recorded at or before `time`."""
@@ -198,6 +226,24 @@ def reactions_query(stream: str, messages: str) -> str:
     """  # noqa: S608 - placeholders
 
 
+# The condition on both columns is that of the index `stored_events_members_idx`.
+_OF_MEMBERS = "starts_with(stream, 'room:') AND starts_with(subject, 'user:')"
+_KNOWN = f"""
+    SELECT EXISTS (SELECT FROM open_keys WHERE person = $1)
+        OR EXISTS (SELECT FROM stored_events WHERE originator_id = ANY ($2::uuid[]))
+        OR EXISTS (SELECT FROM stored_events WHERE {_OF_MEMBERS} AND subject = $3)
+"""  # noqa: S608 - constants
+_RECORDED = """
+    SELECT EXISTS (
+        SELECT FROM stored_events WHERE notification_id > $1 AND notification_id <= $2 AND recorded_by = $3)
+"""
+_ROOMS_ABOUT = f"""
+    SELECT DISTINCT stream FROM stored_events WHERE {_OF_MEMBERS} AND subject = $1 AND notification_id <= $2
+"""  # noqa: S608 - constants
+_ABOUT_MEMBER = f"""{ROWS}
+    WHERE e.originator_id = $1 AND e.subject IN ('settings', $2) AND e.originator_version <= $3
+    ORDER BY e.originator_version
+"""
 _LAST_BEFORE = """
     SELECT recorded_at FROM stored_events WHERE notification_id <= $1 ORDER BY notification_id DESC LIMIT 1
 """

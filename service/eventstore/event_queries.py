@@ -24,7 +24,10 @@ class EventQueries:
     """
 
     def __init__(
-        self, database: "asyncpg.Pool[Any]", serializer: EventSerializer, deadline: float = DEADLINE
+        self,
+        database: "asyncpg.Pool[Any] | asyncpg.Connection[Any]",
+        serializer: EventSerializer,
+        deadline: float = DEADLINE,
     ) -> None:
         self._database = database
         self._serializer = serializer

@@ -78,7 +78,7 @@ class AsOf:
             others=tuple(person for person in people if not person.role),
             messages=[],
         )
-        return _json_pieces(document, self._messages(found.state))
+        return json_pieces(document, self._messages(found.state))
 
     async def changes(self, room: str, begin: Moment, end: Moment) -> AsyncIterator[bytes]:
         """Return a `RoomChanges` as pieces of JSON; the moments may come in either order.
@@ -101,7 +101,7 @@ class AsOf:
             people=_changed_people(before.standings, after.standings),
             messages=[],
         )
-        return _json_pieces(document, self._message_changes(before.state, after.state))
+        return json_pieces(document, self._message_changes(before.state, after.state))
 
     async def at(self, room: str, moment: Moment) -> RoomAsOf:
         """Return a room at a moment.
@@ -162,7 +162,7 @@ class AsOf:
                 )
 
 
-async def _json_pieces(
+async def json_pieces(
     document: msgspec.Struct, items: AsyncIterable[Sequence[msgspec.Struct]]
 ) -> AsyncIterator[bytes]:
     """Yield a document whose last field is an empty list, with `items` in that list, and a newline.

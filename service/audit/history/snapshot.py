@@ -40,6 +40,12 @@ class PeopleAsOf(msgspec.Struct, frozen=True):
     damaged_names: frozenset[str]
     markers: Mapping[str, Recorded]
 
+    def reading(self, marker: Recorded | None) -> "PeopleAsOf":
+        """Return the same people with one read marker, that of another room."""
+        event = marker.event if marker else None
+        markers = {event.user: marker} if marker and isinstance(event, ReadMarkerMoved) else {}
+        return msgspec.structs.replace(self, markers=markers)
+
 
 def fold_room(room_id: str, events: Iterable[Recorded], head: int) -> RoomState:
     """Return a room as of the seq `head`, from the events about it and its people."""
