@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     _add_serving(commands)
     _add_tools(commands)
     _add_project(commands)
+    _add_analytics(commands)
     audit = _group(commands, "audit", "the record: read, prove, export, erase, hold, expire")
     _add_history(audit)
     _add_proof(audit)
@@ -100,6 +101,14 @@ def _add_tools(commands: "Subcommands") -> None:
     scopes = ["chat", "auditor", "admin"]
     token.add_argument("--scope", action="append", choices=scopes, help="can be repeated")
     token.add_argument("--ttl", type=_duration, default="1h", help="90s, 30m, 1h, 7d; default: 1h")
+
+
+def _add_analytics(commands: "Subcommands") -> None:
+    analytics = _group(commands, "analytics", "the views for analysts")
+    meaning = (
+        "print the address of the database of `onrecord dev` for a login that reads the views for analysts"
+    )
+    _add(analytics, "url", "tools:run_analytics_url", preconditions.from_environment, meaning)
 
 
 def _add_project(commands: "Subcommands") -> None:

@@ -123,6 +123,7 @@ def _welcome(address: str) -> None:
         "  Open it in two browser windows, sign in under two names, join the same room and chat.\n"
         "  A token for a program:   onrecord token --user alice\n"
         "  The record of a room:    onrecord audit replay --room general\n"
+        "  The data for analysis:   onrecord analytics url\n"
         "  Ctrl-C stops it; the history stays.\n",
         flush=True,
     )

@@ -117,6 +117,7 @@ async def test_the_log_is_streamed_from_any_cursor_and_each_reading_is_in_it(
             assert [json.loads(line)["type"] for line in found.text.splitlines()] == kinds
 
 
+@pytest.mark.usefixtures("projector")
 async def test_an_unknown_room_or_person_is_an_error_in_every_route_and_command(
     general: Process, database: Database
 ) -> None:

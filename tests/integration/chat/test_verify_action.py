@@ -97,6 +97,7 @@ CHANGED_BY: dict[str, set[str]] = {
     "activity": {"MessagePosted"},
     "tallies": {"MessagePosted", "MessageDeleted", "PersonErased", "ContentExpired"},
     "read_receipts": {"ReadMarkerMoved"},
+    "profiles": {"PersonNamed", "MemberJoined", "PersonErased"},
 }
 CHANGED_BY["rooms"] = {
     *("RoomOpened", "RoomRenamed", "RoomTopicChanged", "RoomArchived", "RoomReopened"),

@@ -7,10 +7,11 @@ from service.domain.events import (
     MemberLeft,
     MessageDeleted,
     MessagePosted,
+    PersonNamed,
     ReadMarkerMoved,
     RoomOpened,
 )
-from service.domain.streams import reader_stream, room_stream
+from service.domain.streams import person_stream, reader_stream, room_stream
 from tests.support.oracles.projected_log import Act, World
 
 GENERAL = room_stream("general")
@@ -29,6 +30,10 @@ def read(message: int, by: str = "alice") -> Act:
 
 def joined(by: str) -> Act:
     return by, GENERAL, (MemberJoined(user=by),)
+
+
+def named(by: str, name: str | None) -> Act:
+    return by, person_stream(by), (PersonNamed(user=by, name=name),)
 
 
 def left(by: str) -> Act:
