@@ -140,13 +140,13 @@ def _add_history(audit: "Subcommands") -> None:
     first, last = "not before this day (UTC) or time", "not after this day (UTC) or time"
     replay.add_argument("--from", dest="from_time", type=_time("start"), metavar="TIME", help=first)
     replay.add_argument("--to", dest="to_time", type=_time("end"), metavar="TIME", help=last)
-    meaning = "JSON or readable text; default: ndjson"
-    replay.add_argument("--as", dest="form", choices=["ndjson", "text"], default="ndjson", help=meaning)
-    room = _add(audit, "room", "history:run_room", _LOG, "print a room as of a moment, as JSON")
+    _add_form(replay, "ndjson", "json", "text")
+    room = _add(audit, "room", "history:run_room", _LOG, "print a room as of a moment, as JSON or text")
     room.add_argument("room", type=_room, metavar="ROOM", help="room id")
     room.add_argument("--at", type=_moment(), metavar="TIME|SEQ", help=AT)
     meaning = "show instead what changed from then to --at"
     room.add_argument("--diff", type=_moment("before"), metavar="TIME|SEQ", help=meaning)
+    _add_form(room)
     meaning = (
         "print what a user could see of their rooms, or of one room, was sent and had read, as JSON or text"
     )
@@ -155,6 +155,7 @@ def _add_history(audit: "Subcommands") -> None:
     person.add_argument("--room", type=_room, metavar="ROOM", help="room id; default: all rooms")
     meaning = f"a day (all of it, UTC){AT.removeprefix('a day (to its end, UTC)')}"
     person.add_argument("--at", type=_moment_and_day, metavar="TIME|SEQ", default=(None, None), help=meaning)
+    _add_form(person)
 
 
 def _add_proof(audit: "Subcommands") -> None:
@@ -165,13 +166,15 @@ def _add_proof(audit: "Subcommands") -> None:
     verify.add_argument("--against", type=Path, metavar="FILE", help="an older checkpoint, kept elsewhere")
     meaning = "also verify the content of each event, and the recorded reason if it is gone"
     verify.add_argument("--words", action="store_true", help=meaning)
-    prove = _add(audit, "prove", "proof:run_prove", _LOG, "print the proof of one event, as JSON")
+    prove = _add(audit, "prove", "proof:run_prove", _LOG, "print the proof of one event, as JSON or text")
     prove.add_argument("--room", type=_room, required=True, metavar="ROOM", help="room id")
     prove.add_argument("--seq", required=True, type=_seq, metavar="N", help="the number of the event")
+    _add_form(prove)
     prove.add_argument("--reveal", action="store_true", help="with its content, verifiable without a key")
-    meaning = "print the proof that since a checkpoint events were only appended, as JSON"
+    meaning = "print the proof that since a checkpoint events were only appended, as JSON or text"
     extension = _add(audit, "extension", "proof:run_extension", _LOG, meaning)
     extension.add_argument("--since", required=True, type=Path, metavar="FILE", help="an older checkpoint")
+    _add_form(extension)
     meaning = "write a directory that `onrecord-verify` checks offline"
     export = _add(audit, "export", "proof:run_export", _LOG, meaning)
     meaning = "a new directory, or that of an unfinished export"
@@ -190,11 +193,13 @@ def _add_privacy(audit: "Subcommands") -> None:
     erase = _add(audit, "erase", "erasure:run_erase", _LOG, meaning)
     erase.add_argument("--person", required=True, type=_user, metavar="USER", help="user id")
     erase.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="the legal ground")
+    _add_form(erase)
     meaning = "after a restore: erase every user on a list"
     again = _add(audit, "erase-again", "erasure:run_erase_again", _LOG, meaning)
     again.add_argument("list", type=Path, metavar="FILE", help="the output of `onrecord audit erasures`")
-    meaning = "list the erasures, one JSON object per line; keep the list elsewhere"
-    _add(audit, "erasures", "erasure:run_erasures", _LOG, meaning)
+    _add_form(again)
+    meaning = "list the erasures, one per line; keep the list elsewhere, as JSON"
+    _add_form(_add(audit, "erasures", "erasure:run_erasures", _LOG, meaning))
     for name, meaning in (
         ("hold", "place a legal hold, which stops erasure and expiry, and record it"),
         ("release", "end a legal hold, and record it"),
@@ -206,17 +211,18 @@ def _add_privacy(audit: "Subcommands") -> None:
         )
         held.add_argument("--person", type=_user, metavar="USER", help="user id")
         hold.add_argument("--ground", required=True, type=_ground, metavar="TEXT", help="the reason")
+        _add_form(hold)
     meaning = "set how long a room keeps the content of messages"
     keep = _add(audit, "retention", "retention:run_retention", _LOG, meaning)
     keep.add_argument("--room", type=_room, required=True, metavar="ROOM", help="room id")
     span = keep.add_mutually_exclusive_group(required=True)
     span.add_argument("--days", type=_days, metavar="N", help="content expires after N days")
     span.add_argument("--for-ever", action="store_true", help="content never expires")
+    _add_form(keep)
     meaning = "apply retention now; nodes do so once an hour"
-    _add(audit, "expire", "retention:run_expire", _LOG, meaning)
-    _add(
-        audit, "holds", "retention:run_holds", _LOG, "list the legal holds in force, one JSON object per line"
-    )
+    _add_form(_add(audit, "expire", "retention:run_expire", _LOG, meaning))
+    meaning = "list the legal holds in force, one per line"
+    _add_form(_add(audit, "holds", "retention:run_holds", _LOG, meaning))
 
 
 def _group(commands: "Subcommands", name: str, meaning: str) -> "Subcommands":
@@ -235,6 +241,11 @@ def _add(
     command = commands.add_parser(name, help=meaning, description=meaning, allow_abbrev=False)
     command.set_defaults(function=function, check=check, lasts=lasts)
     return command
+
+
+def _add_form(command: argparse.ArgumentParser, *forms: str) -> None:
+    meaning = "text for people or JSON for programs; default: text on a terminal, else JSON"
+    command.add_argument("--as", dest="form", choices=forms or ["json", "text"], help=meaning)
 
 
 def _form(pattern: str, problem: str) -> Callable[[str], str]:

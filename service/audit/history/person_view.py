@@ -12,7 +12,7 @@ from datetime import datetime
 import msgspec
 
 from service.audit.history import snapshot
-from service.audit.history.as_of import AsOf, RoomAsOf, json_pieces
+from service.audit.history.as_of import AsOf, RoomAsOf, Writer, json_pieces
 from service.audit.history.existence import require_known
 from service.domain.events import Recorded, SessionClosed, SessionOpened
 from service.domain.room import RoomState, evolve, readable_until
@@ -34,9 +34,10 @@ ROOMS = 20
 class PersonViews:
     """Reads rooms from the point of view of one person."""
 
-    def __init__(self, reader: AsOfReader) -> None:
+    def __init__(self, reader: AsOfReader, write: Writer = json_pieces) -> None:
         self._reader = reader
         self._rooms = AsOf(reader)
+        self._write = write
 
     async def view(self, user: str, room: str, moment: Moment, since: datetime | None = None) -> PersonView:
         """Return what a person could see, was sent and had read of a room by a moment.
@@ -70,7 +71,7 @@ class PersonViews:
     async def rooms(
         self, user: str, time: datetime | None, since: datetime | None = None
     ) -> AsyncIterator[bytes]:
-        """Return a `PersonRooms` as pieces of JSON, as of a time or of now.
+        """Return a `PersonRooms` in pieces, as of a time or of now.
 
         Raises:
             PersonUnknown: the record has nothing of the person.
@@ -90,7 +91,7 @@ class PersonViews:
             unknown=sent.unknown,
             rooms=[],
         )
-        return json_pieces(document, self._rooms_seen(user, _Moment(position, at, since), people, sent))
+        return self._write(document, self._rooms_seen(user, _Moment(position, at, since), people, sent), {})
 
     async def _rooms_seen(
         self, user: str, then: "_Moment", people: snapshot.PeopleAsOf, sent: "_Sent"

@@ -97,6 +97,11 @@ def standings(state: RoomState, people: PeopleAsOf, at: datetime) -> dict[str, S
     return {user: standing for user, standing in found.items() if standing is not None}
 
 
+def names_in(standings: Mapping[str, Standing]) -> dict[str, str]:
+    """Return the names in standings, by user id."""
+    return {user: standing.name for user, standing in standings.items() if standing.name}
+
+
 def _standing(state: RoomState, user: str, people: PeopleAsOf, at: datetime) -> Standing | None:
     member, marker = state.members.get(user), people.markers.get(user)
     left, invited = state.left.get(user), user in state.invited
