@@ -9,6 +9,7 @@ import httpx
 import pytest
 import yaml
 
+from service.domain.events import EVENTS
 from service.gateway.http.audits import MAX_READS
 from tests.support.audit.proof import all_sealed
 from tests.support.clients.native import Client, Refused, client, raw
@@ -398,6 +399,12 @@ async def test_a_wrong_parameter_is_named_and_nothing_is_recorded(
         assert "regex" not in problem["detail"] or parameter in ("room", "person"), problem["detail"]
         assert (await ann.get("/audit/rooms/nowhere")).json()["code"] == "room_not_found"
     assert len(await readings(database)) == 1
+
+
+async def test_an_unknown_type_is_refused_with_the_types_there_are(node: Process) -> None:
+    async with visitor(node, "ann", "auditor") as ann:
+        detail = (await ann.get("/audit/events?type=Message%0APosted")).json()["detail"]
+    assert all(event.__name__ in detail for event in EVENTS.values())
 
 
 async def test_owners_are_shown_who_read_their_room_where_that_is_the_policy(database: Database) -> None:
