@@ -5,7 +5,6 @@ Nothing here imports what a command runs: a `module:function` names it, so that 
 
 import argparse
 import contextlib
-import datetime as dt
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from service.cli import preconditions
+from service.cli.moments import AT, AT_OR_ON, NOT_AFTER, NOT_BEFORE, moment_and_day, moments, times
 from service.cli.preconditions import needing
 from service.protocol.commands import ROOM_ID, USER_ID, USER_ID_FORM
 from service.protocol.http import Ground
-from service.protocol.room_as_of import Moment, NoMoment, Part, day_of, moment_of, time_of
 
 if TYPE_CHECKING:
     from service.cli.preconditions import Check
@@ -28,8 +27,6 @@ MOST_WORKERS = 64
 
 MOST_SHOWN = 80
 """Characters of a wrong value that an error repeats."""
-
-AT = "a day (to its end, UTC), a time or the number of an event; default: now"
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LOG = needing("database_url", "key_encryption_key")
@@ -137,24 +134,20 @@ def _add_history(audit: "Subcommands") -> None:
     replay.add_argument("--room", type=_room, required=True, metavar="ROOM", help="room id")
     replay.add_argument("--from-seq", type=_seq, metavar="N", help="the first event")
     replay.add_argument("--to-seq", type=_seq, metavar="N", help="the last event")
-    first, last = "not before this day (UTC) or time", "not after this day (UTC) or time"
-    replay.add_argument("--from", dest="from_time", type=_time("start"), metavar="TIME", help=first)
-    replay.add_argument("--to", dest="to_time", type=_time("end"), metavar="TIME", help=last)
+    replay.add_argument("--from", dest="from_time", type=times("start"), metavar="TIME", help=NOT_BEFORE)
+    replay.add_argument("--to", dest="to_time", type=times("end"), metavar="TIME", help=NOT_AFTER)
     _add_form(replay, "ndjson", "json", "text")
     room = _add(audit, "room", "history:run_room", _LOG, "print a room as of a moment, as JSON or text")
     room.add_argument("room", type=_room, metavar="ROOM", help="room id")
-    room.add_argument("--at", type=_moment(), metavar="TIME|SEQ", help=AT)
+    room.add_argument("--at", type=moments(), metavar="TIME|SEQ", help=AT)
     meaning = "show instead what changed from then to --at"
-    room.add_argument("--diff", type=_moment("before"), metavar="TIME|SEQ", help=meaning)
+    room.add_argument("--diff", type=moments("before"), metavar="TIME|SEQ", help=meaning)
     _add_form(room)
-    meaning = (
-        "print what a user could see of their rooms, or of one room, was sent and had read, as JSON or text"
-    )
+    meaning = "print what a user could see of their rooms, or of one room, was sent and had read"
     person = _add(audit, "person", "history:run_person", preconditions.for_person, meaning)
     person.add_argument("person", type=_user, metavar="PERSON", help="user id")
     person.add_argument("--room", type=_room, metavar="ROOM", help="room id; default: all rooms")
-    meaning = f"a day (all of it, UTC){AT.removeprefix('a day (to its end, UTC)')}"
-    person.add_argument("--at", type=_moment_and_day, metavar="TIME|SEQ", default=(None, None), help=meaning)
+    person.add_argument("--at", type=moment_and_day, metavar="TIME|SEQ", default=(None, None), help=AT_OR_ON)
     _add_form(person)
 
 
@@ -304,32 +297,3 @@ def _number(most: int, problem: str) -> Callable[[str], int]:
 _workers = _number(MOST_WORKERS, f"number of workers from 1 to {MOST_WORKERS}")
 _days = _number(99_999, "number of days from 1 to 99999")
 _seq = _number(10**16 - 1, "seq: seqs count from 1")
-
-
-def _moment(day: Part = "end") -> Callable[[str], Moment]:
-    """Return a parser of moments of a room; `day` is the part of a day without a time."""
-
-    def parse(text: str) -> Moment:
-        try:
-            return moment_of(text[:MOST_SHOWN], day)
-        except NoMoment as problem:
-            raise argparse.ArgumentTypeError(str(problem)) from problem
-
-    return parse
-
-
-def _time(day: Part) -> Callable[[str], dt.datetime]:
-    """Return a parser of times; `day` is the part of a day without a time."""
-
-    def parse(text: str) -> dt.datetime:
-        try:
-            return time_of(text[:MOST_SHOWN], day)
-        except NoMoment as problem:
-            raise argparse.ArgumentTypeError(str(problem)) from problem
-
-    return parse
-
-
-def _moment_and_day(text: str) -> tuple[Moment, dt.datetime | None]:
-    """Return a moment, and the first moment of the day if it is a day."""
-    return _moment()(text), day_of(text)

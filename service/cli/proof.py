@@ -19,11 +19,10 @@ from service.audit.proof.prove import extension, prove
 from service.audit.proof.signed_note import NoteInvalid
 from service.audit.proof.verify import Tampered, verify
 from service.audit.proof.verify_content import verify_content
-from service.cli.connection import connected, serializer_of
+from service.cli.connection import connected, serializer_of, titles
 from service.cli.history import bounds_asked, record
 from service.cli.output import complain, form_of, print_text
 from service.cli.preconditions import read_file
-from service.cli.titles import Titles
 from service.config.settings import Settings
 from service.domain.events import AuditRead
 from service.errors import Refusal
@@ -114,9 +113,9 @@ def run_prove(settings: Settings, args: argparse.Namespace) -> int:
             serializer = serializer_of(settings)
             await serializer.keys.prove(connection)
             proof = await prove(connection, keys, serializer, args.room, args.seq, reveal=args.reveal)
-            titles = Titles(args, connection, serializer, settings.database_timeout)
+            names = titles(args, connection, serializer, settings)
             event, sealed = proof["event"], tree_store.read(proof["checkpoint"], keys).checkpoint
-            by, room = await titles.person(event["by"]), await titles.room(args.room)
+            by, room = await names.person(event["by"]), await names.room(args.room)
             shown = (
                 "Its content is in the proof."
                 if args.reveal

@@ -10,9 +10,8 @@ from service.audit.history.format import printable
 from service.audit.history.text import when
 from service.audit.privacy.legal_holds import Hold, in_force, place, release
 from service.audit.privacy.retention import expire, keep_for
-from service.cli.connection import on_log, operator
+from service.cli.connection import on_log, operator, titles
 from service.cli.output import complain, form_of, print_as, print_text
-from service.cli.titles import Titles
 from service.config.settings import Settings
 from service.domain.streams import room_subject, user_subject
 from service.eventstore.serializer import EventSerializer
@@ -78,7 +77,7 @@ async def run_retention(
     """`onrecord audit retention`: the rule; 1: the room does not exist."""
     room, days = args.room, None if args.for_ever else args.days
     rule = Rule(room, days, await keep_for(connection, serializer, room, days, **_context(settings)))
-    title = await Titles(args, connection, serializer, settings.database_timeout).room(room)
+    title = await titles(args, connection, serializer, settings).room(room)
     print_as(args, rule, f"The room {title} keeps content {_span(days)} (before: {_span(rule.before)}).")
     if days is not None:
         complain(f"The next expiry also covers older content of {room}; see docs/guides/erase-a-person.md.")
@@ -90,9 +89,9 @@ async def run_expire(
 ) -> None:
     """`onrecord audit expire`: what was made unreadable, one line per room."""
     found = await expire(connection, serializer, **_context(settings))
-    titles = Titles(args, connection, serializer, settings.database_timeout)
+    shown = titles(args, connection, serializer, settings)
     for done in found:
-        room, at = await titles.room(done.room), when(timestamp(done.at))
+        room, at = await shown.room(done.room), when(timestamp(done.at))
         text = f"{at}  {room}: messages up to {done.until} are unreadable; keys destroyed: {done.keys}"
         print_as(args, done, text)
     _none(args, found, "No content has expired.")
@@ -106,10 +105,8 @@ async def _print_hold(
     connection: "Connection",
     serializer: EventSerializer,
 ) -> None:
-    line, titles = _line(hold), Titles(args, connection, serializer, settings.database_timeout)
-    held = (
-        f"room {await titles.room(line.room)}" if line.room else f"person {await titles.person(line.person)}"
-    )
+    line, shown = _line(hold), titles(args, connection, serializer, settings)
+    held = f"room {await shown.room(line.room)}" if line.room else f"person {await shown.person(line.person)}"
     text = f"{when(line.at)}  legal hold on the {held}, {how} by {line.by}: {printable(line.ground)}"
     print_as(args, line, text)
 

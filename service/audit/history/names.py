@@ -1,9 +1,11 @@
-"""Display names of people as of a position, for texts that show them beside user ids."""
+"""Names of people and rooms, for texts that show them beside ids."""
 
 from collections.abc import Iterable
 
 from service.audit.history import snapshot
+from service.audit.history.format import printable, who
 from service.domain.events import Recorded
+from service.domain.streams import room_stream
 from service.eventstore.as_of_reader import AsOfReader
 
 MOST = 10_000
@@ -41,3 +43,24 @@ class Names:
 def _about(recorded: Recorded) -> list[str]:
     user = getattr(recorded.event, "user", None)
     return [user] if isinstance(user, str) else []
+
+
+class Titles:
+    """Returns ids with the present names before them; without a reader the ids alone."""
+
+    def __init__(self, reader: AsOfReader | None) -> None:
+        self._reader = reader
+
+    async def person(self, user: str) -> str:
+        """Return a user id with the person's name before it."""
+        if self._reader is None:
+            return user
+        return who(user, await Names(self._reader, await self._reader.position()).of([user]))
+
+    async def room(self, room: str) -> str:
+        """Return a room id with the room's name before it."""
+        if self._reader is None:
+            return room
+        head = await self._reader.head(room_stream(room))
+        state = snapshot.fold_room(room, await self._reader.about_member(room, "", head), head)
+        return room if state.name in ("", room) else f"{printable(state.name)} ({room})"

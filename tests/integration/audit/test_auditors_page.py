@@ -47,7 +47,9 @@ def typed(command: str, env: dict[str, str], place: Path) -> str:
     """Return what a terminal shows of a command."""
     parent, child = pty.openpty()
     try:
-        subprocess.run(command, check=False, shell=True, cwd=place, env=env, stdout=child, stderr=child)
+        subprocess.run(
+            ["/bin/sh", "-c", command], check=False, cwd=place, env=env, stdout=child, stderr=child
+        )
     finally:
         os.close(child)
     shown = b""

@@ -5,15 +5,16 @@ with the address that the command prints.
 """
 
 import ast
+import os
 import re
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from tests.integration.ops.test_dev import environment
+from service.config.settings import BY_VARIABLE
 from tests.support.clients.native import client
-from tests.support.environment import ROOT
+from tests.support.environment import ROOT, SECRET
 from tests.support.processes.processes import run, running
 from tests.support.projections.views import VIEWS
 from tests.support.waiting import until
@@ -29,6 +30,12 @@ REFUSED = (
     "CREATE TABLE analytics.mine (x integer)",
     "SET ROLE onrecord_projector",
 )
+
+
+def environment(place: Path) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name not in BY_VARIABLE}
+    own = {"ONRECORD_DATA_DIR": str(place), "ONRECORD_PORT": "0", "ONRECORD_JWT_SECRET": SECRET}
+    return inherited | own
 
 
 def queries(code: str) -> list[str]:
