@@ -1,6 +1,8 @@
-"""Runs the benchmark: `python -m bench short | full | churn | one WORKLOAD SERVER | readme [--background]`.
+"""Runs the benchmark: `python -m bench short | full | churn | one | pair | readme`; `--help` has the arguments.
 
-`churn` runs only the hour-long churn of `full`; `readme` writes the last results into README.md.
+`one WORKLOAD SERVER` measures one server. `pair WORKLOAD SERVER PEER` measures two in turns (`bench.paired`) and saves
+the ratios in `bench/results/paired.json`. `churn` runs only the hour-long churn of `full`. `readme` writes the last
+results into README.md.
 
 Each result is saved and printed as soon as it is known. A failed measurement is reported, does not stop the others and
 makes the exit code 1. An interrupted run resumes on the same commit; an interrupted churn resumes too. A lock prevents
@@ -17,10 +19,10 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
 
-from bench import plan
+from bench import paired, plan
 from bench.lifetime import supervised
 from bench.measure import machine
-from bench.report import results, tables
+from bench.report import ratios, results, tables
 from bench.report.results import Notebook, Round
 from bench.server_run import server_run
 from bench.workloads import FULL, SHORT, Pace, Workload
@@ -68,7 +70,23 @@ def _in_background(arguments: list[str]) -> int:
     return 0
 
 
+def _measure_pair(options: argparse.Namespace) -> int:
+    """Measure two servers in turns; print and save the ratios of their figures."""
+    workload, ours, peer = options.what
+    words = ["pair", workload, ours, peer, "--pairs", str(options.pairs)]
+    words += [] if options.rate is None else ["--rate", f"{options.rate:g}"]
+    command = " ".join(["python -m bench", *words])
+    with embedded.throwaway() as servers:
+        found = paired.measured(workload, ours, peer, servers, options.pairs, options.rate)
+    rows = [replace(row, commit=machine.commit(), command=command) for row in found]
+    print(ratios.table(rows))
+    ratios.write(results.PAIRED, ratios.merged(results.PAIRED, rows))
+    return 0
+
+
 def _measure(options: argparse.Namespace) -> int:
+    if options.form == "pair":
+        return _measure_pair(options)
     commit = machine.commit()
     plans = {"short": plan.short, "full": plan.full, "churn": plan.churn}
     tasks = plans.get(options.form, lambda: plan.one(*options.what))()
@@ -141,15 +159,30 @@ def _measure_task(
                 yield workload.measure(run, pace)
 
 
+def _is_pair(words: list[str]) -> bool:
+    return len(words) == 3 and words[0] in paired.LOADS and set(words[1:]) <= set(paired.SERVERS)
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("form", choices=["short", "full", "churn", "one", "readme"])
-    parser.add_argument("what", nargs="*", help="for `one`: a workload and a server, or `all` servers")
+    parser.add_argument("form", choices=["short", "full", "churn", "one", "pair", "readme"])
+    parser.add_argument(
+        "what",
+        nargs="*",
+        help="for `one`: a workload and a server, or `all`; for `pair`: a workload and two servers",
+    )
     parser.add_argument(
         "--fresh", action="store_true", help="discard the results of an unfinished run and start over"
     )
     parser.add_argument("--background", action="store_true", help="measure in a detached process")
+    parser.add_argument(
+        "--pairs", type=int, default=paired.PAIRS, help="for `pair`: how many (default: %(default)s)"
+    )
+    parser.add_argument("--rate", type=float, help="for `pair`: posts a second instead of the workload's")
     options = parser.parse_args()
+    if options.form == "pair" and not _is_pair(options.what):
+        known = f"{', '.join(paired.LOADS)}; {', '.join(paired.SERVERS)}"
+        parser.error(f"`pair` needs a workload and two servers, of: {known}")
     if options.form == "one" and len(options.what) != 2:
         parser.error("`one` needs a workload and a server")
     return options

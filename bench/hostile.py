@@ -129,6 +129,14 @@ async def ordinary(url: str, seconds: float) -> None:
     print(json.dumps(found))
 
 
+def lowest_priority() -> None:
+    """Give this process the lowest priority; Linux weighs a session as one where `sched(7)` has autogroups."""
+    os.nice(19)
+    autogroup = Path("/proc/self/autogroup")
+    if autogroup.exists():
+        autogroup.write_text("19")
+
+
 async def hostile(address: str, seconds: float, only: list[str]) -> None:
     """Attack with all recipes, or some, and print what each did."""
     accounts = itertools.cycle(ADDRESSES)
@@ -144,7 +152,7 @@ async def role(name: str, address: str, seconds: float, *more: str) -> dict[str,
     """Run a part of this program as a process of its own; return what it prints."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, __file__, "--role", name, "--address", address, "--seconds", str(seconds), *more,
-        stdout=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE, start_new_session=name == "hostile",
     )  # fmt: skip
     out, _ = await process.communicate()
     found: dict[str, Any] = json.loads(out)
@@ -225,7 +233,7 @@ def main() -> int:
         asyncio.run(ordinary(given.address.replace("http", "ws", 1) + "/ws", given.seconds))
         return 0
     if given.role == "hostile":
-        os.nice(19)
+        lowest_priority()
         asyncio.run(hostile(given.address, given.seconds, given.only))
         return 0
     print(f"# {HOSTILE} accounts, {len(RECIPES)} recipes, {PEOPLE} ordinary people", file=sys.stderr)

@@ -57,7 +57,16 @@ def commit() -> str:
     return f"{name}+" if others else name
 
 
-_OWN = ("latest.json", "machine.json", "rounds.json", "latest.md", "growth.json", "scaling.json", ".svg")
+_OWN = (
+    "latest.json",
+    "machine.json",
+    "paired.json",
+    "rounds.json",
+    "latest.md",
+    "growth.json",
+    "scaling.json",
+    ".svg",
+)
 """Endings of the files that the benchmark itself writes."""
 
 

@@ -14,6 +14,7 @@ from bench.world import build
 RESULTS = build.HERE / "results"
 LATEST = RESULTS / "latest.json"
 MACHINE = RESULTS / "machine.json"
+PAIRED = RESULTS / "paired.json"
 ROUNDS = RESULTS / "rounds.json"
 
 

@@ -24,7 +24,7 @@ from service.node.node import Node, node
 from service.node.traces import traced
 from service.observability.endpoint import EVERYWHERE, is_public, metrics_server
 
-GC_THRESHOLDS = (2_000, 25, 100)
+GC_THRESHOLDS = (2_000, 4, 600)
 """New objects per young collection, young ones per middle one, middle ones per full one (`gc.set_threshold`)."""
 
 MIN_REQUEST_TIMEOUT = 0.2

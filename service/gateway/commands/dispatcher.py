@@ -130,7 +130,7 @@ class Dispatcher:
 
 def _answer(session: Session, tag: str | None, reply: Reply) -> None:
     if isinstance(reply, Later):
-        session.pending.add(tag, reply.answer, reply.ack)
+        session.pending.add(session, tag, reply.answer, reply.ack)
     elif isinstance(reply, Then):
         session.ack(tag, reply.ack)
         reply.after()

@@ -14,6 +14,10 @@ class Flow(FlowControl):
         self._resume = resume
         self._held = False
 
+    def end(self) -> None:
+        """Forget the protocol, once the connection is lost."""
+        self._resume = _do_nothing
+
     def hold(self, held: bool) -> None:  # noqa: FBT001 - its only argument
         """Pause reading while there are buffered bytes."""
         if held is not self._held:
@@ -35,3 +39,7 @@ class Flow(FlowControl):
             self._resume()
         elif not self._held:
             super().resume_reading()
+
+
+def _do_nothing() -> None:
+    pass

@@ -1,4 +1,4 @@
-"""What the head of a request says; pure."""
+"""The heads of requests and of refusals; pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +11,11 @@ from service.gateway.transport.transport import Upgrade
 
 Fields = list[tuple[bytes, bytes]]
 """Headers, with their names in lower case."""
+
+REFUSAL = (
+    b"HTTP/1.1 %s\r\ncontent-length: 0\r\nx-content-type-options: nosniff\r\n%sconnection: close\r\n\r\n"
+)
+"""A response without a body that ends its connection: the status, and complete header lines."""
 
 
 def declared_length(fields: Fields) -> int:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.gateway.http.flow import Flow
-from service.gateway.http.head import declared_length, upgrade_of
+from service.gateway.http.head import REFUSAL, declared_length, upgrade_of
 from service.gateway.http.read_ahead import ReadAhead
 from service.gateway.transport.client_address import ClientAddresses, address_key
 from service.gateway.transport.receive_budget import Account, ReceiveBudget
@@ -50,10 +50,6 @@ MAX_IDLE = 10_000
 """HTTP connections without a request that a node keeps; above that, the one that was used least recently is closed."""
 
 OVERDUE, OVERSIZED = "overdue", "oversized"
-
-_REFUSAL = (
-    b"HTTP/1.1 %s\r\ncontent-length: 0\r\nx-content-type-options: nosniff\r\n%sconnection: close\r\n\r\n"
-)
 
 
 class TimedHttpProtocol(HttpToolsProtocol):
@@ -100,6 +96,12 @@ class TimedHttpProtocol(HttpToolsProtocol):
         self.idle.pop(self, None)
         self._account.end()
         super().connection_lost(exc)
+        self._end()
+
+    def _end(self) -> None:
+        """Drop what refers back to this object: a cycle would keep its memory until a full collection."""
+        self.flow.end()
+        self.cycle = self.parser = cast("Any", None)
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, in chunks, and of an unknown client in turn."""
@@ -201,6 +203,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
         websocket.connection_made(self.transport)
         self.transport.set_protocol(websocket)
         websocket.respond(request)
+        self._end()
 
     def on_message_begin(self) -> None:
         """Start the time limit of a request that begins in the chunk that ended another."""
@@ -267,7 +270,7 @@ class TimedHttpProtocol(HttpToolsProtocol):
             not self._in_head and not self._refused and not self.pipeline and not self.cycle.response_started
         )
         if unanswered or not self._answering():
-            self.transport.write(_REFUSAL % (status, headers))
+            self.transport.write(REFUSAL % (status, headers))
         self.transport.close()
 
 

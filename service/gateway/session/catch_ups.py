@@ -16,10 +16,7 @@ log = logging.getLogger("onrecord.session")
 class CatchUps:
     """The task group of a session: at most one current task per room."""
 
-    def __init__(
-        self, subscriber: Subscriber, session: str, transport: Transport, subscriptions: Subscriptions
-    ) -> None:
-        self._subscriber = subscriber
+    def __init__(self, session: str, transport: Transport, subscriptions: Subscriptions) -> None:
         self._session = session
         self._transport = transport
         self._subscriptions = subscriptions
@@ -27,9 +24,9 @@ class CatchUps:
         self._tasks: set[asyncio.Task[None]] = set()
         """Also those that were cancelled and have not ended yet."""
 
-    def start(self, room: str, after: int | None) -> None:
+    def start(self, subscriber: Subscriber, room: str, after: int | None) -> None:
         """Catch up with a room from a seq, then subscribe to it live."""
-        task = self._by_room[room] = asyncio.create_task(self._run(room, after))
+        task = self._by_room[room] = asyncio.create_task(self._run(subscriber, room, after))
         self._tasks.add(task)
         task.add_done_callback(partial(self._done, room))
 
@@ -51,10 +48,10 @@ class CatchUps:
         if self._by_room.get(room) is task:
             del self._by_room[room]
 
-    async def _run(self, room: str, after: int | None) -> None:
+    async def _run(self, subscriber: Subscriber, room: str, after: int | None) -> None:
         self._transport.catchup += 1
         try:
-            await self._subscriptions.subscribe(self._subscriber, room, after)
+            await self._subscriptions.subscribe(subscriber, room, after)
         except Exception as error:
             # The client cannot know what it misses, so it has to reconnect with its cursors.
             trouble = None if isinstance(error, Trouble) else error

@@ -61,12 +61,12 @@ class Session(ABC):
         self.source = ""
         """The key under which the address is charged for commands."""
         self.transport = transport
-        self.pending = PendingAcks(self, transport)
+        self.pending = PendingAcks(transport)
         self.written = DeliveredRanges()
         self._hub = hub
         self._rooms = SubscribedRooms(limits)
         """The rooms that this connection is subscribed to, or catching up with."""
-        self._catch_ups = CatchUps(self, self.id, transport, hub.subscriptions)
+        self._catch_ups = CatchUps(self.id, transport, hub.subscriptions)
         transport.on_ending = self._unsubscribe
 
     # Called by the hub.
@@ -154,7 +154,7 @@ class Session(ABC):
         if (evicted := self._rooms.add(room, added=added)) is not None:
             self.stop(evicted)
             self.emit(RoomUnsubscribed(room_id=evicted))
-        self._catch_ups.start(room, after)
+        self._catch_ups.start(self, room, after)
 
     def stop(self, room: str) -> None:
         """Unsubscribe from a room."""
@@ -177,11 +177,12 @@ class Session(ABC):
 class PendingAcks:
     """The commands of a session that wait for their commit, at most `MAX_IN_FLIGHT`.
 
+    It does not refer to the session: a cycle would keep the memory of both until a full collection.
+
     Invariant: a command is never dropped without an answer to the client.
     """
 
-    def __init__(self, session: Session, transport: Transport) -> None:
-        self._session = session
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._in_flight = 0
         self._below_limit = FastEvent()
@@ -196,24 +197,28 @@ class PendingAcks:
         await self._below_limit.wait()
         await self._transport.drained()
 
-    def add(self, tag: str | None, answer: "asyncio.Future[CommandResult]", make: MakeAck) -> None:
-        """Answer a command once the result of its commit is known."""
+    def add(
+        self, session: Session, tag: str | None, answer: "asyncio.Future[CommandResult]", make: MakeAck
+    ) -> None:
+        """Answer a command of the session once the result of its commit is known."""
         self._in_flight += 1
         if self._in_flight >= MAX_IN_FLIGHT:
             self._below_limit.clear()
-        answer.add_done_callback(lambda done: self._answer(tag, done, make))
+        answer.add_done_callback(lambda done: self._answer(session, tag, done, make))
 
-    def _answer(self, tag: str | None, answer: "asyncio.Future[CommandResult]", make: MakeAck) -> None:
+    def _answer(
+        self, session: Session, tag: str | None, answer: "asyncio.Future[CommandResult]", make: MakeAck
+    ) -> None:
         self._in_flight -= 1
         self._below_limit.set()
         if answer.cancelled():
-            self._session.refuse(tag, Unavailable())
+            session.refuse(tag, Unavailable())
             return
         error = answer.exception()
         if error is None:
-            self._session.ack(tag, make(answer.result()))
+            session.ack(tag, make(answer.result()))
         elif isinstance(error, OnRecordError):
-            self._session.refuse(tag, error)
+            session.refuse(tag, error)
         else:
-            log.error("command_failed", exc_info=error, extra={"session": self._session.id})
-            self._session.refuse(tag, Unavailable())
+            log.error("command_failed", exc_info=error, extra={"session": session.id})
+            session.refuse(tag, Unavailable())

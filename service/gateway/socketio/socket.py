@@ -29,7 +29,7 @@ class Socket:
         self.received = 0
         """Bytes of the packet that is being handled, with its attachments."""
         self.ending: Ending | None = None
-        self.on_ending: Callable[[], None] = lambda: None
+        self.on_ending: Callable[[], None] = _nothing
 
     def accept(self, pid: str | None = None) -> None:
         """Send the CONNECT packet of the server; `pid` identifies the state that the client may recover."""
@@ -100,3 +100,8 @@ class Socket:
         """Set the ending: the client has left, or its connection has ended."""
         self.ending = ending
         self.on_ending()
+        self.on_ending = _nothing  # a reference cycle otherwise
+
+
+def _nothing() -> None:
+    pass

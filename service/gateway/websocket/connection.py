@@ -207,6 +207,7 @@ class WebSocketConnection(WriteBuffer):
         self.lost = True
         if self._close_timer is not None:
             self._close_timer.cancel()
+            self._close_timer = None
         self._report(Ending(ABNORMAL, by_client=False))
         self.reader.stop()
         self.account.end()

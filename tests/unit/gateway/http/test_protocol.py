@@ -1,6 +1,7 @@
 """Who is silent, dribbles or floods before a request is complete is closed in time; other clients are not affected."""
 
 import asyncio
+import gc
 import socket
 import struct
 import threading
@@ -398,3 +399,29 @@ def test_a_client_that_is_gone_before_its_turn_is_forgotten_in_it(serve: Serve) 
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close with RST
     server.call(held.give)
     eventually(server.idle)
+
+
+@pytest.mark.parametrize("ends_in", ["a response", "half a request", "an upgrade"])
+def test_a_connection_is_freed_at_its_end_without_a_collection(serve: Serve, ends_in: str) -> None:
+    server, http = serve(answer, PATIENCE)
+    gc.disable()
+    try:
+        if ends_in == "an upgrade":
+            with connect(f"ws://127.0.0.1:{server.port}/") as websocket:
+                websocket.send("x")
+                assert websocket.recv() == "x"
+                eventually(lambda: not in_memory(http))
+        else:
+            with client(server) as tcp:
+                tcp.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                one_answer(tcp)
+                tcp.sendall(b"POST / HTTP/1.1\r\n" if ends_in == "half a request" else b"")
+        eventually(server.idle)
+        eventually(lambda: not in_memory(http))
+    finally:
+        gc.enable()
+
+
+def in_memory(kind: type) -> list[object]:
+    """Return the objects of a class that are still in memory."""
+    return [each for each in gc.get_objects() if type(each) is kind]
