@@ -130,6 +130,7 @@ def in_files(database: Database) -> bool:
         for statement in (
             "VACUUM FULL read_models.messages_v2",
             "VACUUM FULL read_models.rooms_v2",
+            "VACUUM FULL read_models.profiles_v1",
             "VACUUM FULL person_keys",
             "CHECKPOINT",
         ):
